@@ -1,0 +1,85 @@
+"""fanfold: consume SQS batches on AWS Lambda, bounded and in time, and fold the results of scattered work.
+
+Every batch comes back in time, and nothing is acknowledged that is not known to have succeeded.
+
+Names are resolved at first use: importing this package loads neither an AWS SDK nor an event loop.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fanfold import errors as errors
+    from fanfold.consume import Consumer as Consumer
+    from fanfold.consume import consumer as consumer
+    from fanfold.context import Context as Context
+    from fanfold.deadline import Deadline as Deadline
+    from fanfold.job import Job as Job
+    from fanfold.outcome import BatchResult as BatchResult
+    from fanfold.outcome import Done as Done
+    from fanfold.outcome import Failed as Failed
+    from fanfold.outcome import NotStarted as NotStarted
+    from fanfold.outcome import Reject as Reject
+    from fanfold.outcome import Rejected as Rejected
+    from fanfold.outcome import Retry as Retry
+    from fanfold.outcome import Retrying as Retrying
+    from fanfold.record import Record as Record
+    from fanfold.segment import Segment as Segment
+    from fanfold.sources.s3_lines import S3Lines as S3Lines
+
+__all__ = [
+    "BatchResult",
+    "Consumer",
+    "Context",
+    "Deadline",
+    "Done",
+    "Failed",
+    "Job",
+    "NotStarted",
+    "Record",
+    "Reject",
+    "Rejected",
+    "Retry",
+    "Retrying",
+    "S3Lines",
+    "Segment",
+    "consumer",
+    "errors",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BatchResult": "outcome",
+    "Consumer": "consume",
+    "Context": "context",
+    "Deadline": "deadline",
+    "Done": "outcome",
+    "Failed": "outcome",
+    "Job": "job",
+    "NotStarted": "outcome",
+    "Record": "record",
+    "Reject": "outcome",
+    "Rejected": "outcome",
+    "Retry": "outcome",
+    "Retrying": "outcome",
+    "S3Lines": "sources.s3_lines",
+    "Segment": "segment",
+    "consumer": "consume",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("fanfold.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fanfold' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fanfold.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, "__version__"})

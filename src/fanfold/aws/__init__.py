@@ -1,0 +1,1 @@
+"""The adapters for AWS: the only modules that import an SDK."""

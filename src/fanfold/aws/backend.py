@@ -1,0 +1,65 @@
+"""The backend of a deployed job, from its environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+
+from fanfold.aws.dynamodb import DynamoDBLedger
+from fanfold.aws.faults import faults_of
+from fanfold.aws.s3 import S3Store
+from fanfold.aws.sqs import SqsQueue
+from fanfold.errors import ConfigurationError
+from fanfold.protocols import Backend
+
+__all__ = ["from_environment"]
+
+_CONFIG: Final[dict[str, Any]] = {
+    "connect_timeout": 5,
+    "read_timeout": 30,
+    "max_pool_connections": 64,
+    "retries": {"mode": "standard", "max_attempts": 5},
+}
+
+
+@asynccontextmanager
+async def from_environment() -> AsyncIterator[Backend]:
+    """Yield a backend on AWS, as the ``FANFOLD_…`` variables of the environment name it.
+
+    Credentials, region and endpoint are the SDK's usual ones.
+
+    Raises:
+        ConfigurationError: If a variable is missing, or there is no region.
+    """
+    names = {
+        name: _variable(f"FANFOLD_{name}")
+        for name in ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
+    }
+    session = get_session()
+    config = AioConfig(**_CONFIG)
+    async with AsyncExitStack() as stack:
+        with faults_of("AWS"):
+            sqs, dynamodb, s3 = [
+                await stack.enter_async_context(session.create_client(service, config=config))
+                for service in ("sqs", "dynamodb", "s3")
+            ]
+        yield Backend(
+            work_queue=SqsQueue(sqs, names["QUEUE_URL"]),
+            fold_queue=SqsQueue(sqs, names["FOLD_QUEUE_URL"]),
+            parking_queue=SqsQueue(sqs, names["PARKING_QUEUE_URL"]),
+            ledger=DynamoDBLedger(dynamodb, names["LEDGER_TABLE"]),
+            store=S3Store(s3),
+            results_bucket=names["RESULTS_BUCKET"],
+        )
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ConfigurationError(f"the environment variable {name} is not set: a job's functions need it")
+    return value

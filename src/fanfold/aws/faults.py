@@ -1,0 +1,90 @@
+"""What an SDK raises becomes one of ours here; nothing of the SDK's passes an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+)
+
+from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, ServiceError
+
+__all__ = ["faults_of", "is_conditional_check"]
+
+_MISSING_OBJECT: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
+_MISSING_THING: Final = frozenset(
+    {"ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
+)
+_DENIED: Final = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_THROTTLED: Final = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+_SERVER_FAULT: Final = 500
+
+
+@contextmanager
+def faults_of(what: str) -> Iterator[None]:
+    """Raise what an SDK raises inside as an error of ours that names ``what``, from its cause."""
+    try:
+        yield
+    except ClientError as error:
+        raise _of_client(error, what) from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise ConfigurationError(
+            f"{what}: no AWS credentials found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from error
+    except NoRegionError as error:
+        raise ConfigurationError(f"{what}: no AWS region is set: set AWS_REGION") from error
+    except BotoCoreError as error:
+        raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
+    except (OSError, TimeoutError) as error:
+        raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
+
+
+def is_conditional_check(error: ServiceError) -> bool:
+    """Tell whether a write was refused because its condition did not hold."""
+    return error.code == "ConditionalCheckFailedException"
+
+
+def _of_client(error: ClientError, what: str) -> FanfoldError:
+    told = error.response.get("Error", {})
+    code, words = str(told.get("Code", "")), str(told.get("Message", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _MISSING_OBJECT:
+        return ObjectMissingError(f"{what}: does not exist")
+    if code in {"PreconditionFailed", "412"}:
+        return ObjectChangedError(f"{what}: is not the object that was pinned")
+    if code == "ConditionalRequestConflict":
+        return ServiceError(f"{what}: another write to the same key is under way", code=code, transient=True)
+    if code in _MISSING_THING:
+        return ConfigurationError(f"{what}: does not exist; check the name and the region ({words})")
+    if code in _DENIED:
+        return ConfigurationError(f"{what}: AWS refuses the credentials or the permission: {words}")
+    return ServiceError(f"{what}: {code}: {words}", code=code, transient=code in _THROTTLED or status >= _SERVER_FAULT)

@@ -1,0 +1,91 @@
+"""Whether all segments of a run have ended: decided from values alone, nothing here waits.
+
+The counter of a run can only be too high, so it says *when to look*, never *that all is done*. What is done is the
+union of the markers. With ``n`` the counter read **before** the markers and ``m`` the segments missing in them, the
+next look is due when the counter reaches ``n + m``: each missing segment will add at least one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fanfold.errors import LedgerError
+from fanfold.run import Marker
+
+__all__ = ["Tally", "decode_ids", "encode_ids"]
+
+_MISSING, _FAILED, _DONE = 0, 1, 2
+
+
+class Tally:
+    """Which segments of a run have ended, counted from its markers."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        """Segments of the run."""
+        self.done = 0
+        """Segments that are done."""
+        self.deliveries = 0
+        """Deliveries of segments that ended, as their messages' receive counts say."""
+        self.duplicates = 0
+        """Ends of segments that had ended in another marker already."""
+        self._state = bytearray(total)
+        self._reasons: dict[int, str] = {}
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """Reason by segment, for those that failed for good and are not done; ascending."""
+        return {segment: self._reasons[segment] for segment in sorted(self._reasons)}
+
+    @property
+    def missing(self) -> int:
+        """Segments that are neither done nor failed."""
+        return self.total - self.done - len(self._reasons)
+
+    def add(self, marker: Marker) -> None:
+        """Count a marker. Done beats failed; a segment outside the run counts for nothing."""
+        for segment in marker.ids:
+            if self._ended(segment, marker):
+                if self._state[segment] == _DONE:
+                    self.duplicates += 1
+                else:
+                    self.done += 1
+                    self._reasons.pop(segment, None)
+                self._state[segment] = _DONE
+        for segment, reason in marker.failed.items():
+            if self._ended(segment, marker):
+                if self._state[segment] != _MISSING:
+                    self.duplicates += 1
+                else:
+                    self._state[segment] = _FAILED
+                    self._reasons[segment] = reason
+
+    def _ended(self, segment: int, marker: Marker) -> bool:
+        if not 0 <= segment < self.total:
+            return False
+        self.deliveries += marker.receive_counts.get(segment, 1)
+        return True
+
+
+def encode_ids(ids: Iterable[int]) -> str:
+    """Return ids, sorted, as the first one and the differences: 3, 4, 9 is ``3,1,5``."""
+    encoded, last = [], 0
+    for number in sorted(set(ids)):
+        encoded.append(str(number - last))
+        last = number
+    return ",".join(encoded)
+
+
+def decode_ids(text: str) -> Sequence[int]:
+    """Return what ``encode_ids`` encoded, ascending.
+
+    Raises:
+        LedgerError: If the text is none of its making.
+    """
+    ids, last = [], 0
+    for part in text.split(",") if text else ():
+        if not part.isdecimal():
+            raise LedgerError(f"the ledger holds an unreadable list of segments: {text[:80]!r}")
+        last += int(part)
+        ids.append(last)
+    return ids

@@ -1,0 +1,48 @@
+"""The dead-letter function: a dead segment becomes a failed one of its run; what is no segment is parked."""
+
+from __future__ import annotations
+
+import json
+
+from fanfold.context import Context
+from fanfold.errors import FanfoldError, SegmentError
+from fanfold.marks import Ended, JobState
+from fanfold.protocols import Message
+from fanfold.record import Record
+from fanfold.segment import Segment
+from fanfold.segments import live_run
+
+__all__ = ["ATTRIBUTE", "bury"]
+
+ATTRIBUTE = "fanfold"
+"""Name of the one message attribute that says, as JSON, why a message was put where it is."""
+
+
+async def bury(job: str, record: Record, ctx: Context[JobState]) -> Ended | str:
+    """Find the place of a dead letter.
+
+    A segment of a live run is entered as failed, with its reason, and its body is kept under the run. Anything else
+    goes to the parking queue with the reason; nothing is dropped.
+
+    Returns:
+        What to enter in the ledger, or what was done instead.
+    """
+    try:
+        segment = Segment.from_body(record.body)
+        run = await live_run(job, segment, ctx.batch)
+    except SegmentError as error:
+        await _park(record, str(error), ctx.state)
+        return "parked"
+    if run is None:
+        return "late"
+    reason = f"delivered {ctx.receive_count} times without success"
+    kept = {"segment": segment.segment, "reason": reason, "body": record.body}
+    await ctx.state.backend.put_result(f"{run.prefix()}/failed/{segment.segment}.json", json.dumps(kept).encode())
+    return Ended(segment, ctx.receive_count, failure=reason)
+
+
+async def _park(record: Record, reason: str, state: JobState) -> None:
+    why = {"reason": reason, "message_id": record.message_id, "queue": record.queue_arn}
+    refused = await state.backend.parking_queue.send([Message(record.body, {ATTRIBUTE: json.dumps(why)})])
+    if refused:
+        raise FanfoldError(f"the parking queue did not take message {record.message_id}: {refused[0].reason}")

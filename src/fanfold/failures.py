@@ -1,0 +1,66 @@
+"""The failures of one batch, kept short: each kind with its traceback, the first few, then counts."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections import Counter
+
+from fanfold.record import Record
+
+__all__ = ["FailureLog"]
+
+_FRAMES = 20
+_EXAMPLES_PER_KIND = 3
+_MOST_KINDS = 20
+
+
+class FailureLog:
+    """Collects the failures of one batch and writes them as a few log lines; bodies are never logged."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, list[str]] = {}
+        self._tracebacks: dict[str, str] = {}
+
+    def add(self, record: Record, error: BaseException) -> None:
+        """Take note of a failure.
+
+        The traceback of all but the first of a kind is dropped from the error: it would keep every local of the
+        handler alive until the batch is over.
+        """
+        kind = type(error).__qualname__
+        self._counts[kind] += 1
+        if len(examples := self._examples.setdefault(kind, [])) < _EXAMPLES_PER_KIND:
+            examples.append(record.message_id)
+        if kind not in self._tracebacks and len(self._tracebacks) < _MOST_KINDS:
+            self._tracebacks[kind] = "".join(traceback.format_exception(error, limit=-_FRAMES))
+        else:
+            _drop_tracebacks(error)
+
+    def write(self, logger: logging.Logger) -> None:
+        """Log each kind once: how many, the first message ids, one traceback."""
+        for kind, count in self._counts.most_common(_MOST_KINDS):
+            logger.error(
+                "%d x %s, first in message %s\n%s",
+                count,
+                kind,
+                ", ".join(self._examples[kind]),
+                self._tracebacks.get(kind, "").rstrip(),
+            )
+        if len(self._counts) > _MOST_KINDS:
+            logger.error("%d more kinds of failure", len(self._counts) - _MOST_KINDS)
+
+
+def _drop_tracebacks(error: BaseException) -> None:
+    seen: set[int] = set()
+    stack: list[BaseException | None] = [error]
+    while stack:
+        one = stack.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None
+        stack += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            stack += one.exceptions

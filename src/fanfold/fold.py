@@ -1,0 +1,222 @@
+"""The fold function: look whether all segments have ended, and if so commit one output.
+
+Every step may be repeated, and another invocation may do the same at the same time:
+
+1. *look*: the counter, then the markers; with segments missing, say when to look again;
+2. *claim* the run, with a lease and a fence;
+3. *pin* which markers count, so that a fold that is done again sees the same results;
+4. *fold* them in segment order;
+5. *commit*: write the output if there is none under this run and generation, then the end state, under the fence.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import math
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import closing
+from typing import Any, Final, TypeAlias
+
+from fanfold.completion import Tally
+from fanfold.context import Context
+from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
+from fanfold.marks import Check, JobState, results_from_json, send_check
+from fanfold.protocols import Backend
+from fanfold.record import Record
+from fanfold.run import FAILED, FOLDING, SUCCEEDED, Counter, Marker, Run
+from fanfold.threads import Threads
+
+__all__ = ["FoldFunction", "Results", "check_and_fold", "tally_of"]
+
+logger = logging.getLogger("fanfold")
+
+LEASE_SLACK_SECONDS: Final = 5.0
+"""How much longer than its invocation a claim lasts."""
+LONGEST_INVOCATION_SECONDS: Final = 900.0
+"""Lambda's longest timeout (Lambda quotas)."""
+FOLD_ATTEMPTS: Final = 3
+"""Deliveries of a check after which a fold that raises fails the run; fewer than the fold queue's receive limit."""
+
+FoldFunction: TypeAlias = Callable[["Results"], Any]
+"""A user's fold: all results of a run in, one JSON value out; plain or async."""
+
+
+class Results:
+    """All results of a run, in segment order; to be iterated, plainly or with ``async for``, as often as needed."""
+
+    def __init__(self, rows: sqlite3.Connection) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Any]:
+        for (text,) in self._rows.execute("SELECT result FROM results ORDER BY segment"):
+            yield json.loads(text)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for result in self:
+            yield result
+
+    def __len__(self) -> int:
+        return int(self._rows.execute("SELECT count(*) FROM results").fetchone()[0])
+
+
+async def check_and_fold(
+    job: str, function: FoldFunction, record: Record, ctx: Context[JobState], *, watch_seconds: int
+) -> str:
+    """Handle one message of the fold queue; return the state the run is in afterwards.
+
+    Raises:
+        SegmentError: If the message is no check, or of an unknown run: permanent.
+        FanfoldError: If a service fails; the message comes back, and every step can be done again.
+        Exception: Whatever the user's fold raises.
+    """
+    check = _parse(record.body)
+    backend = ctx.state.backend
+    run = await backend.ledger.run(check.run)
+    if run is None or run.job != job:
+        raise SegmentError(f"a check of run {check.run!r}, which is no run of job {job!r} in the ledger")
+    state = run.state if run.ended else await _advance(run, function, ctx)
+    if check.watch and state not in {SUCCEEDED, FAILED} and time.time() < run.expires_at:
+        # Last, and once: a check that fails comes back by itself.
+        await send_check(backend, check, watch_seconds)
+    return state
+
+
+async def _advance(run: Run, function: FoldFunction, ctx: Context[JobState]) -> str:
+    backend = ctx.state.backend
+    if not await _all_ended(run, backend):
+        return run.state
+    left = ctx.deadline.remaining()
+    lease = (LONGEST_INVOCATION_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
+    fence = await backend.ledger.claim(run.run, now=time.time(), lease_seconds=lease)
+    if fence is None:
+        return FOLDING  # another invocation has it; should that one die, its own message or the watch comes back
+    return await _fold(run, function, backend, fence, last_try=ctx.receive_count >= FOLD_ATTEMPTS)
+
+
+def _parse(body: str) -> Check:
+    try:
+        document = json.loads(body)
+        return Check(str(document["check"]), watch=bool(document.get("watch")))
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        raise SegmentError(f"not a check of a run: {body[:80]!r}") from error
+
+
+async def _all_ended(run: Run, backend: Backend) -> bool:
+    counter = await backend.ledger.counter(run.run)
+    while counter.total is not None:
+        tally = await tally_of(run, counter.total, backend)
+        if not tally.missing:
+            return True
+        threshold = counter.ended + tally.missing
+        counter = await backend.ledger.raise_next(run.run, threshold)
+        if not counter.due:
+            logger.info("run %s: %d of %d segments have not ended", run.run, tally.missing, tally.total)
+            return False
+    return False
+
+
+async def tally_of(run: Run, total: int, backend: Backend, pinned: Collection[str] | None = None) -> Tally:
+    """Count which segments of a run have ended, by its markers, or by those that are pinned."""
+    tally = Tally(total)
+    async for marker in backend.ledger.markers(run.run, run.gen):
+        if pinned is None or marker.marker in pinned:
+            tally.add(marker)
+    return tally
+
+
+async def _fold(run: Run, function: FoldFunction, backend: Backend, fence: int, *, last_try: bool) -> str:
+    counter: Counter = await backend.ledger.counter(run.run)
+    pinned = await _pin_markers(run, backend)
+    tally = await tally_of(run, counter.total or 0, backend, pinned)
+    if tally.missing:
+        raise FanfoldError(f"run {run.run}: {tally.missing} segments are missing in the pinned markers")
+    if tally.failed:
+        state, output = FAILED, f"{run.prefix()}/failures.json"
+        await _commit(output, {"segments": tally.failed}, backend)
+    else:
+        state, output = await _folded(run, function, backend, pinned, total=tally.total, last_try=last_try)
+    await backend.ledger.finish(
+        run.run, fence=fence, state=state, output=output, ended_at=time.time(), failed=len(tally.failed)
+    )
+    logger.info("run %s: %s, %s", run.run, state, output)
+    return state
+
+
+async def _folded(
+    run: Run, function: FoldFunction, backend: Backend, pinned: Collection[str], *, total: int, last_try: bool
+) -> tuple[str, str]:
+    """Commit the output; a fold that raises in its last try fails the run, which else would never end."""
+    output = f"{run.prefix()}/output.json"
+    try:
+        await _commit(output, await _apply(run, function, backend, pinned, total), backend)
+    except FanfoldError as error:
+        if not error.permanent:
+            raise
+        reason = str(error)
+    except Exception as error:
+        if not last_try:
+            raise
+        logger.exception("run %s: the fold failed %d times", run.run, FOLD_ATTEMPTS)
+        reason = f"{type(error).__qualname__}: {error}"
+    else:
+        return SUCCEEDED, output
+    failures = f"{run.prefix()}/failures.json"
+    await _commit(failures, {"fold": reason}, backend)
+    return FAILED, failures
+
+
+async def _pin_markers(run: Run, backend: Backend) -> frozenset[str]:
+    key = f"{run.prefix()}/markers.json"
+    names = [marker.marker async for marker in backend.ledger.markers(run.run, run.gen)]
+    try:
+        await backend.put_result(key, json.dumps(names).encode(), if_absent=True)
+    except ObjectExistsError:
+        names = json.loads(await backend.get_result(key))
+    return frozenset(names)
+
+
+async def _commit(key: str, value: Any, backend: Backend) -> None:
+    try:
+        data = json.dumps(value, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise SegmentError(f"the fold returned what is no JSON value: {error}") from error
+    try:
+        await backend.put_result(key, data, if_absent=True)
+    except ObjectExistsError:
+        logger.info("%s was committed by an earlier try, and stays", key)
+
+
+async def _apply(run: Run, function: FoldFunction, backend: Backend, pinned: Collection[str], total: int) -> Any:
+    # An empty name makes a database on disk that sqlite removes by itself; it sorts more than memory holds.
+    with closing(sqlite3.connect("", check_same_thread=False)) as rows:
+        rows.execute("CREATE TABLE results (segment INTEGER PRIMARY KEY, marker TEXT, result TEXT)")
+        async for marker in backend.ledger.markers(run.run, run.gen):
+            if marker.marker in pinned:
+                _insert(rows, marker, await _results_of(marker, backend), total)
+        results = Results(rows)
+        if inspect.iscoroutinefunction(function):
+            return await function(results)
+        threads = Threads()
+        try:
+            return await threads.run(function, results)
+        finally:
+            threads.close()
+
+
+async def _results_of(marker: Marker, backend: Backend) -> dict[int, str]:
+    if marker.results_key is None:
+        return dict(marker.results)
+    return results_from_json(await backend.get_result(marker.results_key))
+
+
+def _insert(rows: sqlite3.Connection, marker: Marker, results: dict[int, str], total: int) -> None:
+    """Of several markers that hold a segment, the one whose name sorts first wins: the same in every try."""
+    rows.executemany(
+        "INSERT INTO results VALUES (?, ?, ?) ON CONFLICT (segment) DO UPDATE "
+        "SET marker = excluded.marker, result = excluded.result WHERE excluded.marker < marker",
+        ((segment, marker.marker, text) for segment, text in results.items() if 0 <= segment < total),
+    )

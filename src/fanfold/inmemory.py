@@ -1,0 +1,266 @@
+"""A queue, a ledger and a store in this process, under the same contracts as the ones on AWS.
+
+For tests, and for whole jobs without AWS. One event loop; nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+
+import anyio
+
+from fanfold import limits
+from fanfold.errors import (
+    FenceLostError,
+    LedgerError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectMissingError,
+    ServiceError,
+)
+from fanfold.protocols import Backend, Message, ObjectInfo, Received, SendFailure
+from fanfold.run import FOLDING, RUNNING, Counter, Marker, Run
+
+__all__ = ["InMemoryLedger", "InMemoryQueue", "InMemoryStore", "backend"]
+
+_PIECE_BYTES = 65_536
+_POLL_SECONDS = 0.005
+
+
+@dataclass(slots=True)
+class _Queued:
+    message: Message
+    message_id: str
+    visible_at: float
+    receive_count: int = 0
+    receipt_handle: str = ""
+
+
+class InMemoryQueue:
+    """A standard queue: at least once, hidden after a receive, to the dead-letter queue after too many."""
+
+    def __init__(
+        self,
+        *,
+        visibility_timeout: float = 30.0,
+        max_receive_count: int | None = None,
+        dead_letter_queue: InMemoryQueue | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.visibility_timeout = visibility_timeout
+        """Seconds a received message stays hidden."""
+        self.max_receive_count = max_receive_count
+        """Receives after which a message moves to the dead-letter queue; None for never."""
+        self.dead_letter_queue = dead_letter_queue
+        """Where to."""
+        self._clock = clock
+        self._messages: dict[str, _Queued] = {}
+        self._handles = itertools.count(1)
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+        """Send 1 to 10 messages of at most 1 MiB in total; none is ever refused one by one."""
+        if not 1 <= len(messages) <= limits.SQS_BATCH_ENTRIES:
+            raise ServiceError(f"a batch of {len(messages)} messages", code="InvalidBatch", transient=False)
+        if sum(message.size_bytes for message in messages) > limits.SQS_BATCH_BYTES:
+            raise ServiceError("a batch over 1 MiB", code="BatchRequestTooLong", transient=False)
+        for message in messages:
+            queued = _Queued(message, str(uuid.uuid4()), self._clock() + message.delay_seconds)
+            self._messages[queued.message_id] = queued
+        return []
+
+    async def receive(self, *, most: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
+        """Receive up to ``most`` messages, oldest first."""
+        until = self._clock() + wait_seconds
+        while not (received := self._collect(most)) and self._clock() < until:  # noqa: ASYNC110 - time, not an event, makes messages visible
+            await anyio.sleep(_POLL_SECONDS)
+        return received
+
+    async def delete(self, receipt_handles: Sequence[str]) -> None:
+        """Delete messages by their receipt handles; those already gone are no error."""
+        for handle in receipt_handles:
+            message_id = handle.partition("#")[0]
+            queued = self._messages.get(message_id)
+            if queued is not None and queued.receipt_handle == handle:
+                del self._messages[message_id]
+
+    def seconds_until_visible(self) -> float:
+        """Return the seconds until a message can be received: 0 if one can, infinity for an empty queue."""
+        times = [queued.visible_at for queued in self._messages.values()]
+        return max(0.0, min(times) - self._clock()) if times else math.inf
+
+    def _collect(self, most: int) -> list[Received]:
+        now = self._clock()
+        received: list[Received] = []
+        for queued in list(self._messages.values()):
+            if queued.visible_at > now or len(received) == most:
+                continue
+            if self.max_receive_count is not None and queued.receive_count >= self.max_receive_count:
+                self._bury(queued, now)
+                continue
+            queued.receive_count += 1
+            queued.visible_at = now + self.visibility_timeout
+            queued.receipt_handle = f"{queued.message_id}#{next(self._handles)}"
+            message = queued.message
+            received.append(
+                Received(
+                    queued.message_id, queued.receipt_handle, message.body, queued.receive_count, message.attributes
+                )
+            )
+        return received
+
+    def _bury(self, queued: _Queued, now: float) -> None:
+        del self._messages[queued.message_id]
+        if self.dead_letter_queue is not None:
+            self.dead_letter_queue._messages[queued.message_id] = _Queued(  # noqa: SLF001 - of this class
+                queued.message, queued.message_id, now
+            )
+
+
+class InMemoryStore:
+    """Objects in a dict. A bucket exists once something was put in it or it was named."""
+
+    def __init__(self, *buckets: str) -> None:
+        self._buckets: dict[str, dict[str, bytes]] = {bucket: {} for bucket in buckets}
+
+    async def head(self, bucket: str, key: str) -> ObjectInfo:
+        """Return what is known of an object."""
+        data = self._get(bucket, key)
+        return ObjectInfo(len(data), _etag(data))
+
+    async def read(
+        self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield a range of bytes, in pieces."""
+        data = self._get(bucket, key)
+        if etag is not None and etag != _etag(data):
+            raise ObjectChangedError(f"s3://{bucket}/{key} is not the object that was pinned")
+        end = len(data) if stop is None else min(stop, len(data))
+        for first in range(start, end, _PIECE_BYTES):
+            yield data[first : min(first + _PIECE_BYTES, end)]
+
+    async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """Write an object."""
+        if bucket not in self._buckets:
+            raise ObjectMissingError(f"there is no bucket {bucket!r}")
+        if if_absent and key in self._buckets[bucket]:
+            raise ObjectExistsError(f"s3://{bucket}/{key} exists")
+        self._buckets[bucket][key] = bytes(data)
+
+    def _get(self, bucket: str, key: str) -> bytes:
+        try:
+            return self._buckets[bucket][key]
+        except KeyError as error:
+            raise ObjectMissingError(f"there is no object s3://{bucket}/{key}") from error
+
+
+def _etag(data: bytes) -> str:
+    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+
+
+class InMemoryLedger:
+    """Runs, counters and markers in dicts."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Run] = {}
+        self._counters: dict[str, Counter] = {}
+        self._markers: dict[str, dict[str, Marker]] = {}
+
+    async def open_run(self, run: Run) -> Run:
+        """Create a run unless it exists; return the run as it stands."""
+        return self._runs.setdefault(run.run, run)
+
+    async def run(self, run_id: str) -> Run | None:
+        """Return a run as it stands now."""
+        return self._runs.get(run_id)
+
+    async def checkpoint(self, run_id: str, position: int) -> None:
+        """Remember how many segments have been enqueued."""
+        run = self._known(run_id)
+        self._runs[run_id] = replace(run, position=max(run.position, position))
+
+    async def put_marker(self, run_id: str, marker: Marker) -> None:
+        """Append a marker."""
+        self._markers.setdefault(run_id, {})[marker.marker] = marker
+
+    async def count(self, run_id: str, ended: int) -> Counter:
+        """Add to the number of segments that ended."""
+        counter = await self.counter(run_id)
+        return self._set(run_id, replace(counter, ended=counter.ended + ended))
+
+    async def seal(self, run_id: str, total: int) -> Counter:
+        """Fix the number of segments."""
+        counter = await self.counter(run_id)
+        return self._set(run_id, replace(counter, total=total, next=total if counter.next is None else counter.next))
+
+    async def raise_next(self, run_id: str, threshold: int) -> Counter:
+        """Set ``next`` unless it is as high already."""
+        counter = await self.counter(run_id)
+        if counter.next is not None and counter.next >= threshold:
+            return counter
+        return self._set(run_id, replace(counter, next=threshold))
+
+    async def counter(self, run_id: str) -> Counter:
+        """Return the counter as it stands now."""
+        return self._counters.get(run_id, Counter(0))
+
+    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
+        """Yield every marker of a generation."""
+        for marker in list(self._markers.get(run_id, {}).values()):
+            if marker.gen == gen:
+                yield marker
+
+    async def claim(self, run_id: str, *, now: float, lease_seconds: float) -> int | None:
+        """Take the fold over."""
+        run = self._known(run_id)
+        if run.state != RUNNING and not (run.state == FOLDING and run.lease_until < now):
+            return None
+        self._runs[run_id] = replace(run, state=FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
+        return run.fence + 1
+
+    async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:
+        """Write the end state of a run."""
+        run = self._known(run_id)
+        if run.fence != fence or run.state != FOLDING:
+            raise FenceLostError(f"run {run_id}: another invocation has taken over the fold")
+        self._runs[run_id] = replace(run, state=state, output=output, ended_at=ended_at, failed=failed)
+
+    def _known(self, run_id: str) -> Run:
+        if run_id not in self._runs:
+            raise LedgerError(f"run {run_id!r} is not in the ledger")
+        return self._runs[run_id]
+
+    def _set(self, run_id: str, counter: Counter) -> Counter:
+        self._counters[run_id] = counter
+        return counter
+
+
+def backend(
+    *, visibility_timeout: float = 30.0, max_receive_count: int = 5, clock: Callable[[], float] = time.monotonic
+) -> Backend:
+    """Return a backend that lives in this process: empty queues, ledger and store, results bucket ``results``.
+
+    Its work queue moves what was received too often to a dead-letter queue, ``work_queue.dead_letter_queue``.
+    """
+    dead = InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock)
+    return Backend(
+        work_queue=InMemoryQueue(
+            visibility_timeout=visibility_timeout,
+            max_receive_count=max_receive_count,
+            dead_letter_queue=dead,
+            clock=clock,
+        ),
+        fold_queue=InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock),
+        parking_queue=InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock),
+        ledger=InMemoryLedger(),
+        store=InMemoryStore("results"),
+        results_bucket="results",
+    )

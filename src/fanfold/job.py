@@ -1,0 +1,228 @@
+"""A job: what to cut, what to do with a segment, how to fold the results; and its four Lambda handlers."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, TypeAlias, TypeVar
+
+from fanfold import limits
+from fanfold.consume import Consumer, Settings
+from fanfold.context import Context
+from fanfold.dead_letters import bury
+from fanfold.errors import ConfigurationError, MissingExtraError
+from fanfold.fold import FoldFunction, check_and_fold
+from fanfold.marks import JobState, commit_ended
+from fanfold.protocols import Backend
+from fanfold.record import Record
+from fanfold.run import check_name
+from fanfold.runtime import Lifespan, Runtime, deadline_of
+from fanfold.scatter import Scattered, scatter
+from fanfold.segments import SegmentFunction, work_on
+from fanfold.sources import Source
+
+__all__ = ["Job", "OpenBackend"]
+
+OpenBackend: TypeAlias = Callable[[], AbstractAsyncContextManager[Backend]]
+"""Opens the backend of a job: entered once in a sandbox."""
+SourceFunction: TypeAlias = Callable[[dict[str, Any]], Source]
+"""A user's source: the parameters of a run in, what to cut out."""
+ScatterHandler: TypeAlias = Callable[[Any, Any], dict[str, Any]]
+"""The Lambda handler that starts a run."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DEFAULT_WATCH_SECONDS: Final = limits.SQS_MAX_DELAY_SECONDS
+
+
+@asynccontextmanager
+async def _aws() -> AsyncIterator[Backend]:
+    try:
+        from fanfold.aws.backend import from_environment
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("aws", "a job on AWS") from error
+    async with from_environment() as backend:
+        yield backend
+
+
+class Job:
+    """Scattered work: a source is cut into segments, each is worked on, the results are folded into one output.
+
+    Args:
+        name: Names the job in messages and in the ledger: letters, digits, '.', '_' and '-', at most 128.
+        concurrency: Segments worked on at once in one sandbox, from 1; ``FANFOLD_CONCURRENCY`` overrides it.
+        lifespan: Makes what the segment handlers share, as an async context manager; given as ``ctx.state``.
+        watch_seconds: Seconds between looks at an unfinished run, in case a check was lost; from 1 to 900.
+        backend: Opens queues, ledger and store; None for AWS, as the environment names them.
+
+    Raises:
+        ConfigurationError: If a setting is impossible.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        concurrency: int = 10,
+        lifespan: Lifespan | None = None,
+        watch_seconds: int = _DEFAULT_WATCH_SECONDS,
+        backend: OpenBackend | None = None,
+    ) -> None:
+        self.name = check_name(name, "job")
+        if not isinstance(watch_seconds, int) or not 1 <= watch_seconds <= limits.SQS_MAX_DELAY_SECONDS:
+            raise ConfigurationError(
+                f"watch_seconds must be from 1 to {limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
+            )
+        self._settings = Settings(concurrency=concurrency, lifespan=lifespan)
+        self._watch_seconds = watch_seconds
+        self._open_backend: OpenBackend = backend or _aws
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"<fanfold.Job {self.name}>"
+
+    def source(self, function: F) -> F:
+        """Name the function that says what to cut: the run's parameters in, a source out. For use as a decorator."""
+        return self._part("source", function, is_async=False)
+
+    def segment(self, function: F) -> F:
+        """Name the handler of a segment: ``async def``, its items and a context in, one JSON value out."""
+        return self._part("segment", function, is_async=True)
+
+    def fold(self, function: F) -> F:
+        """Name the fold: the results of all segments in segment order in, one JSON value out.
+
+        Plain functions run on a worker thread. It may run again after a crash; its output counts once.
+        """
+        return self._part("fold", function, is_async=None)
+
+    def with_backend(self, backend: OpenBackend) -> Job:
+        """Return the same job on another backend."""
+        job = Job(
+            self.name,
+            concurrency=self._settings.concurrency,
+            lifespan=self._settings.lifespan,
+            watch_seconds=self._watch_seconds,
+            backend=backend,
+        )
+        job._functions = dict(self._functions)
+        return job
+
+    def open_backend(self) -> AbstractAsyncContextManager[Backend]:
+        """Open the queues, the ledger and the store this job works with."""
+        return self._open_backend()
+
+    @functools.cached_property
+    def scatter_handler(self) -> ScatterHandler:
+        """The Lambda handler that starts a run.
+
+        Called with ``{"params": {…}, "run": "…"}``, both optional. Without a run id the invocation's request id is
+        the run's, so that Lambda's own second try is the same run. Returns ``{"run": …, "segments": …}``.
+        """
+        self._source_function()
+        runtime = Runtime(self._lifespan)
+
+        def scatter_handler(event: Any, context: Any) -> dict[str, Any]:
+            params, run_id = _request(event, context)
+            deadline = deadline_of(context, None)
+
+            async def work(state: JobState) -> Scattered:
+                return await self._scatter(state.backend, params, run_id, deadline)
+
+            scattered = runtime.run(work, deadline)
+            return {"run": scattered.run, "segments": scattered.segments}
+
+        return scatter_handler
+
+    @functools.cached_property
+    def segment_handler(self) -> Consumer[..., Any]:
+        """The Lambda handler of the work queue."""
+        function: SegmentFunction = self._function("segment")
+
+        async def segment_handler(record: Record, ctx: Context[JobState]) -> Any:
+            return await work_on(self.name, function, record, ctx)
+
+        return self._consumer(segment_handler)
+
+    @functools.cached_property
+    def dead_letter_handler(self) -> Consumer[..., Any]:
+        """The Lambda handler of the dead-letter queue."""
+
+        async def dead_letter_handler(record: Record, ctx: Context[JobState]) -> Any:
+            return await bury(self.name, record, ctx)
+
+        return self._consumer(dead_letter_handler)
+
+    @functools.cached_property
+    def fold_handler(self) -> Consumer[..., Any]:
+        """The Lambda handler of the fold queue."""
+        function: FoldFunction = self._function("fold")
+
+        async def fold_handler(record: Record, ctx: Context[JobState]) -> Any:
+            return await check_and_fold(self.name, function, record, ctx, watch_seconds=self._watch_seconds)
+
+        return self._consumer(fold_handler)
+
+    async def start(self, backend: Backend, params: Mapping[str, Any], run_id: str | None = None) -> Scattered:
+        """Start a run from this process: cut the source and enqueue the segments.
+
+        Raises:
+            SourceError: If there is nothing to cut.
+            EnqueueError: If the queue did not take a segment.
+        """
+        return await self._scatter(backend, params, run_id or uuid.uuid4().hex, deadline_of(None, None))
+
+    async def _scatter(self, backend: Backend, params: Mapping[str, Any], run_id: str, deadline: Any) -> Scattered:
+        return await scatter(
+            self.name,
+            self._source_function()(dict(params)),
+            run_id=run_id,
+            params=params,
+            backend=backend,
+            watch_seconds=self._watch_seconds,
+            deadline=deadline,
+        )
+
+    def _part(self, name: str, function: F, *, is_async: bool | None) -> F:
+        if not callable(function):
+            raise ConfigurationError(f"job {self.name}: @job.{name} decorates a function, not {function!r}")
+        if is_async is not None and inspect.iscoroutinefunction(function) is not is_async:
+            kind = "an async def" if is_async else "a plain def"
+            raise ConfigurationError(f"job {self.name}: the {name} function must be {kind} function")
+        self._functions[name] = function
+        return function
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        if name not in self._functions:
+            raise ConfigurationError(f"job {self.name} has no {name} function: decorate one with @job.{name}")
+        return self._functions[name]
+
+    def _source_function(self) -> SourceFunction:
+        return self._function("source")
+
+    def _consumer(self, function: Callable[..., Any]) -> Consumer[..., Any]:
+        settings = Settings(concurrency=self._settings.concurrency, lifespan=self._lifespan, commit=commit_ended)
+        return Consumer(function, settings)
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[JobState]:
+        async with self._open_backend() as backend:
+            if self._settings.lifespan is None:
+                yield JobState(backend)
+            else:
+                async with self._settings.lifespan() as user:
+                    yield JobState(backend, user)
+
+
+def _request(event: Any, context: Any) -> tuple[dict[str, Any], str]:
+    """Return the parameters and the run id that whoever starts a run gave."""
+    given = {} if event is None else event
+    if not isinstance(given, Mapping) or not isinstance(given.get("params", {}), Mapping):
+        raise ConfigurationError('a run is started with {"params": {…}, "run": "…"}, both optional')
+    if unknown := sorted(set(given) - {"params", "run"}):
+        raise ConfigurationError(f'a run is started with "params" and "run"; {unknown[0]!r} is not known')
+    run_id = given.get("run") or getattr(context, "aws_request_id", None) or uuid.uuid4().hex
+    return dict(given.get("params", {})), check_name(run_id, "run")

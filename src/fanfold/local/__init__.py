@@ -1,0 +1,1 @@
+"""The local AWS: the emulator, deployments to it, and the demo."""

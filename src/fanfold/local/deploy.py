@@ -1,0 +1,115 @@
+"""A deployment of the project's template by CloudFormation, as ``sam package`` and ``sam deploy`` do it."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from fanfold.errors import ConfigurationError, FanfoldError
+
+__all__ = ["deploy", "package_folder", "project_folder"]
+
+_POLL_SECONDS = 0.1
+_DEPLOY_SECONDS: Final = 120.0
+_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+
+
+def project_folder() -> Path:
+    """Return the folder that holds ``template.yaml`` and the examples: of the installed package, or of the checkout.
+
+    Raises:
+        ConfigurationError: If neither is there.
+    """
+    here = Path(__file__).resolve()
+    for folder in (here.parent / "project", *here.parents[1:4]):
+        if (folder / "template.yaml").is_file() and (folder / "examples" / "flights").is_dir():
+            return folder
+    raise ConfigurationError("template.yaml and examples/flights are missing: install fanfold again")
+
+
+def deploy(
+    clients: Mapping[str, Any], template: Path, *, name: str, parameters: Mapping[str, str], code_bucket: str
+) -> dict[str, str]:
+    """Package the functions of a SAM template, create a stack of it, and return the stack's outputs.
+
+    Args:
+        clients: boto3 clients by service: ``s3`` and ``cloudformation``.
+        template: The template; ``CodeUri`` is relative to it.
+        name: Name of the stack.
+        parameters: Values of the template's parameters.
+        code_bucket: A bucket that exists, for the packages.
+
+    Raises:
+        FanfoldError: If the stack could not be created; names the first resource that failed.
+    """
+    body = _packaged(clients["s3"], template, code_bucket)
+    cloudformation = clients["cloudformation"]
+    cloudformation.create_stack(
+        StackName=name,
+        TemplateBody=json.dumps(body),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    until = time.monotonic() + _DEPLOY_SECONDS
+    while (stack := cloudformation.describe_stacks(StackName=name)["Stacks"][0])["StackStatus"].endswith(
+        "_IN_PROGRESS"
+    ) and time.monotonic() < until:
+        time.sleep(_POLL_SECONDS)
+    if stack["StackStatus"] != "CREATE_COMPLETE":
+        raise FanfoldError(f"stack {name}: {stack['StackStatus']}: {_first_failure(cloudformation, name)}")
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def package_folder(folder: Path) -> bytes:
+    """Return the Python modules of a folder as a zip; the same bytes for the same files."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as package:
+        for file in sorted(folder.rglob("*.py")):
+            package.writestr(zipfile.ZipInfo(str(file.relative_to(folder)), _ZIP_TIME), file.read_bytes())
+    return archive.getvalue()
+
+
+def _packaged(s3: Any, template: Path, bucket: str) -> dict[str, Any]:
+    with template.open() as text:
+        body: dict[str, Any] = yaml.load(text, _IntrinsicLoader)  # noqa: S506 - a SafeLoader with CloudFormation's tags
+    folder = body["Globals"]["Function"]["CodeUri"]
+    key = f"{folder.strip('/').replace('/', '-')}.zip"
+    s3.put_object(Bucket=bucket, Key=key, Body=package_folder(template.parent / folder))
+    body["Globals"]["Function"]["CodeUri"] = {"Bucket": bucket, "Key": key}
+    return body
+
+
+def _first_failure(cloudformation: Any, name: str) -> str:
+    events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+    failed = [event for event in events if event["ResourceStatus"].endswith("_FAILED")]
+    if not failed:
+        return "no resource says why"
+    first = failed[-1]
+    return f"{first['LogicalResourceId']}: {first.get('ResourceStatusReason', 'no reason given')}"
+
+
+class _IntrinsicLoader(yaml.SafeLoader):  # type: ignore[misc] # untyped base
+    """Reads the short forms of CloudFormation's functions."""
+
+
+def _intrinsic(loader: Any, suffix: str, node: Any) -> dict[str, Any]:
+    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+        if suffix == "GetAtt":
+            value = value.split(".", 1)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    return {name: value}
+
+
+_IntrinsicLoader.add_multi_constructor("!", _intrinsic)

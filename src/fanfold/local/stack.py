@@ -1,0 +1,159 @@
+"""The embedded AWS: an emulator in a process of its own, on the loopback, gone when the block is left."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
+
+__all__ = ["REGION", "LocalStack", "local_stack"]
+
+HOST: Final = "127.0.0.1"
+REGION: Final = "us-east-1"
+CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+"""The emulator takes any."""
+_START_SECONDS = 30.0
+_STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStack:
+    """A running emulator."""
+
+    endpoint_url: str
+    """Where it answers."""
+    pid: int
+    """Its process."""
+    log: Path
+    """What it printed; gone with it."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that point an AWS SDK to it."""
+        return {
+            **CREDENTIALS,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+        }
+
+
+@contextmanager
+def local_stack(*, port: int | None = None) -> Iterator[LocalStack]:
+    """Start the emulator on the loopback, yield it when it answers, and stop it and all it started.
+
+    Args:
+        port: Where it listens; None for a free one.
+
+    Raises:
+        MissingExtraError: If the emulator is not installed.
+        ConfigurationError: If the port is in use.
+        FanfoldError: If it does not come up.
+    """
+    for module in ("ministack", "samtranslator"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError("local", "the local AWS")
+    port = _free_port() if port is None else _checked_port(port)
+    folder = Path(tempfile.mkdtemp(prefix="fanfold-local-"))
+    try:
+        log = folder / "emulator.log"
+        process = _spawn(port, folder, log)
+        try:
+            stack = LocalStack(f"http://{HOST}:{port}", process.pid, log)
+            _await_answer(stack, process)
+            yield stack
+        finally:
+            _stop(process)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _spawn(port: int, folder: Path, log: Path) -> subprocess.Popen[bytes]:
+    # Its function workers inherit this environment: it holds nothing of the user's but where programs are found.
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ},
+        **CREDENTIALS,
+        "AWS_DEFAULT_REGION": REGION,
+        "MINISTACK_HOST": HOST,
+        "MINISTACK_REGION": REGION,
+        "BIND_HOST": HOST,
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "S3_DATA_DIR": str(folder / "s3"),
+        "LOG_LEVEL": "INFO",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "ministack"],
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C is for us, and we stop the whole group
+        )
+
+
+def _await_answer(stack: LocalStack, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(f"{stack.endpoint_url}/_ministack/health", timeout=1),  # noqa: S310 - loopback
+        ):
+            return
+        time.sleep(_POLL_SECONDS)
+    last = stack.log.read_text(errors="replace").strip().splitlines()[-1:] if stack.log.exists() else []
+    raise FanfoldError(f"the local AWS did not come up: {last[0] if last else 'it printed nothing'}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop the emulator and, by its process group, every worker it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _checked_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ConfigurationError(f"port {port} is in use: give another --port, or none for a free one") from error
+        except OverflowError as error:
+            raise ConfigurationError(f"port {port}: a port is a number from 1 to 65535") from error
+    return port

@@ -1,0 +1,149 @@
+"""The commit stage of a job's consumers: what ended is in the ledger before its message is acknowledged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fanfold.context import BatchContext
+from fanfold.errors import FanfoldError
+from fanfold.protocols import Backend, Message
+from fanfold.record import Record
+from fanfold.run import Marker
+from fanfold.segment import Segment
+
+__all__ = ["Check", "Ended", "JobState", "commit_ended", "results_from_json", "results_to_json"]
+
+logger = logging.getLogger("fanfold")
+
+INLINE_RESULTS_BYTES: Final = 8_192
+"""Results up to this size stand in the marker. A DynamoDB write costs by the KiB, an S3 PUT as much as 8 of those
+(AWS price lists, us-east-1, November 2026)."""
+MARKER_SEGMENTS: Final = 1_000
+"""Most segments in one marker, so that their numbers and the reasons of failures stay within DynamoDB's item size."""
+REASON_CHARACTERS: Final = 300
+"""Longest reason kept in a marker."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """What the handlers of a job's functions share."""
+
+    backend: Backend
+    """Queues, ledger and store."""
+    user: Any = None
+    """What the job's own lifespan yielded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a job's handler returns for a segment that ended; anything else it returns is not entered in the ledger."""
+
+    segment: Segment
+    """The segment."""
+    receive_count: int
+    """Deliveries its message took."""
+    result: str = "null"
+    """What the segment handler returned, as JSON text."""
+    failure: str | None = None
+    """Why it failed for good; None if it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A message to the fold function: look whether all segments of a run have ended."""
+
+    run: str
+    """The run."""
+    watch: bool = False
+    """Whether to look again later, until the run has ended."""
+
+    def to_message(self, delay_seconds: int = 0) -> Message:
+        """Return the message."""
+        body = json.dumps({"v": 1, "check": self.run, "watch": self.watch}, separators=(",", ":"))
+        return Message(body, delay_seconds=delay_seconds)
+
+
+async def commit_ended(done: Sequence[tuple[Record, Any]], batch: BatchContext[JobState]) -> set[int]:
+    """Enter in the ledger what ended in this batch; return the positions that may be acknowledged.
+
+    For each run: the marker first, then the counter, then, if the counter says so, the check. A run whose writes fail
+    is left out: its messages come back, and the marker that may have been written is harmless.
+    """
+    accepted = {position for position, (_, value) in enumerate(done) if not isinstance(value, Ended)}
+    ended = [(position, value) for position, (_, value) in enumerate(done) if isinstance(value, Ended)]
+    for group in _groups(ended):
+        try:
+            await _enter([value for _, value in group], batch.state.backend)
+        except FanfoldError:
+            run = group[0][1].segment.run
+            logger.exception("run %s: %d ended segments could not be entered in the ledger", run, len(group))
+        else:
+            accepted.update(position for position, _ in group)
+    return accepted
+
+
+def _groups(ended: Iterable[tuple[int, Ended]]) -> Iterator[list[tuple[int, Ended]]]:
+    """Yield what goes into one marker: of one run and generation, no segment twice, not too many."""
+    groups: dict[tuple[str, int, int], list[tuple[int, Ended]]] = {}
+    occurrences: dict[tuple[str, int, int], int] = {}
+    for position, value in ended:
+        segment = value.segment
+        name = (segment.run, segment.gen, segment.segment)
+        layer = occurrences.get(name, 0)
+        occurrences[name] = layer + 1
+        groups.setdefault((segment.run, segment.gen, layer), []).append((position, value))
+    for group in groups.values():
+        yield from (group[first : first + MARKER_SEGMENTS] for first in range(0, len(group), MARKER_SEGMENTS))
+
+
+async def _enter(ended: Sequence[Ended], backend: Backend) -> None:
+    run = ended[0].segment.run
+    await backend.ledger.put_marker(run, await _marker(ended, backend))
+    counter = await backend.ledger.count(run, len(ended))
+    if counter.due:
+        await send_check(backend, Check(run))
+
+
+async def send_check(backend: Backend, check: Check, delay_seconds: int = 0) -> None:
+    """Send a check to the fold function.
+
+    Raises:
+        FanfoldError: If the queue did not take it.
+    """
+    refused = await backend.fold_queue.send([check.to_message(delay_seconds)])
+    if refused:
+        raise FanfoldError(f"run {check.run}: the fold queue did not take the check: {refused[0].reason}")
+
+
+async def _marker(ended: Sequence[Ended], backend: Backend) -> Marker:
+    name, gen = uuid.uuid4().hex, ended[0].segment.gen
+    done = sorted((one for one in ended if one.failure is None), key=lambda one: one.segment.segment)
+    results = {one.segment.segment: one.result for one in done}
+    results_key = None
+    if sum(map(len, results.values())) > INLINE_RESULTS_BYTES:
+        results_key = f"runs/{ended[0].segment.run}/{gen}/results/{name}.json"
+        await backend.put_result(results_key, results_to_json(results).encode())
+    return Marker(
+        marker=name,
+        gen=gen,
+        ids=[one.segment.segment for one in done],
+        results={} if results_key else results,
+        results_key=results_key,
+        failed={one.segment.segment: one.failure[:REASON_CHARACTERS] for one in ended if one.failure is not None},
+        receive_counts={one.segment.segment: one.receive_count for one in ended if one.receive_count > 1},
+    )
+
+
+def results_to_json(results: dict[int, str]) -> str:
+    """Return results, each already JSON text, as the text of one JSON object by segment."""
+    return "{" + ",".join(f'"{segment}":{text}' for segment, text in results.items()) + "}"
+
+
+def results_from_json(text: str | bytes) -> dict[int, str]:
+    """Return what ``results_to_json`` made into one text."""
+    return {int(segment): json.dumps(value) for segment, value in json.loads(text).items()}

@@ -1,0 +1,212 @@
+"""What fanfold asks of a queue, an object store and a ledger, named by role.
+
+Two sets of adapters keep these contracts: ``fanfold.inmemory`` in this process, ``fanfold.aws`` on AWS. The same tests
+run against both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fanfold.run import Counter, Marker, Run
+
+__all__ = ["Backend", "Ledger", "Message", "ObjectInfo", "Queue", "Received", "SendFailure", "Store"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message to be sent."""
+
+    body: str
+    """Its text."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Text attributes sent with it, at most ten."""
+    delay_seconds: int = 0
+    """Seconds it is hidden at first, from 0 to 900."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What SQS counts against its limits: the body, and each attribute's name, type and value."""
+        return len(self.body.encode()) + sum(
+            len(name.encode()) + len("String") + len(value.encode()) for name, value in self.attributes.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SendFailure:
+    """A message of a batch that the queue did not accept."""
+
+    position: int
+    """Where it stood in what was sent, from 0."""
+    reason: str
+    """The queue's own words."""
+    sender_fault: bool
+    """Whether sending the same message again is of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as it was received; hidden from others until its visibility timeout ends or it is deleted."""
+
+    message_id: str
+    """Names the message."""
+    receipt_handle: str
+    """Names this receive."""
+    body: str
+    """Its text."""
+    receive_count: int
+    """Deliveries so far, this one included; from 1."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Text attributes sent with it."""
+
+
+class Queue(Protocol):
+    """A queue of messages, delivered at least once."""
+
+    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+        """Send 1 to 10 messages of at most 1 MiB in total; return those that were not accepted.
+
+        Raises:
+            ServiceError: If the call failed; some messages may have been accepted all the same.
+            ConfigurationError: If the queue does not exist or may not be sent to.
+        """
+        ...
+
+    async def receive(self, *, most: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
+        """Receive up to ``most`` messages (1 to 10), waiting up to ``wait_seconds`` (0 to 20) for the first."""
+        ...
+
+    async def delete(self, receipt_handles: Sequence[str]) -> None:
+        """Delete 1 to 10 messages by their receipt handles; those already gone are no error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What is known of an object without reading it."""
+
+    size_bytes: int
+    """Its size."""
+    etag: str
+    """Changes when the object is replaced."""
+
+
+class Store(Protocol):
+    """Objects under keys, in buckets. Every method raises ServiceError if the service failed."""
+
+    async def head(self, bucket: str, key: str) -> ObjectInfo:
+        """Return what is known of an object.
+
+        Raises:
+            ObjectMissingError: If there is no such object or bucket.
+        """
+        ...
+
+    def read(
+        self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield the bytes from ``start`` up to but not including ``stop`` (None: the end), in pieces of any size.
+
+        A range past the end yields what there is.
+
+        Raises:
+            ObjectMissingError: If there is no such object or bucket.
+            ObjectChangedError: If its ETag is not ``etag``.
+        """
+        ...
+
+    async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """Write an object.
+
+        Raises:
+            ObjectExistsError: If ``if_absent`` and there already is one; it is left as it was.
+            ObjectMissingError: If there is no such bucket.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """What is known of runs: an append-only log of markers, and a counter, for each run.
+
+    The counter may be too high (a write was repeated), never too low for the markers whose ``count`` has returned.
+    """
+
+    async def open_run(self, run: Run) -> Run:
+        """Create a run unless it exists; return the run as it stands in the ledger."""
+        ...
+
+    async def run(self, run_id: str) -> Run | None:
+        """Return a run as it stands now, None for one that does not exist."""
+        ...
+
+    async def checkpoint(self, run_id: str, position: int) -> None:
+        """Remember that every segment below ``position`` has been enqueued; never goes back."""
+        ...
+
+    async def put_marker(self, run_id: str, marker: Marker) -> None:
+        """Append a marker. The same marker twice is one."""
+        ...
+
+    async def count(self, run_id: str, ended: int) -> Counter:
+        """Add to the number of segments that ended; return the counter after it."""
+        ...
+
+    async def seal(self, run_id: str, total: int) -> Counter:
+        """Fix the number of segments: ``total``, and ``next`` where none was set; return the counter after it."""
+        ...
+
+    async def raise_next(self, run_id: str, threshold: int) -> Counter:
+        """Set ``next`` unless it is as high already; return the counter after it."""
+        ...
+
+    async def counter(self, run_id: str) -> Counter:
+        """Return the counter as it stands now."""
+        ...
+
+    def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
+        """Yield every marker of a generation whose ``put_marker`` has returned, in no order."""
+        ...
+
+    async def claim(self, run_id: str, *, now: float, lease_seconds: float) -> int | None:
+        """Take the fold over: from RUNNING, or from FOLDING when its lease is over. Return the fence, else None."""
+        ...
+
+    async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:
+        """Write the end state of a run.
+
+        Raises:
+            FenceLostError: If another has claimed the fold since.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The queues, the ledger and the store that the functions of a job work with."""
+
+    work_queue: Queue
+    """Segments."""
+    fold_queue: Queue
+    """Checks."""
+    parking_queue: Queue
+    """What is no segment of a live run, with the reason; nothing consumes it."""
+    ledger: Ledger
+    """What is known of runs."""
+    store: Store
+    """Sources, results and outputs."""
+    results_bucket: str
+    """The bucket for results and outputs."""
+
+    async def read_all(self, bucket: str, key: str) -> bytes:
+        """Return a whole object; for objects that fit in memory."""
+        return b"".join([piece async for piece in self.store.read(bucket, key)])
+
+    async def put_result(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """Write an object to the results bucket."""
+        await self.store.put(self.results_bucket, key, data, if_absent=if_absent)
+
+    async def get_result(self, key: str) -> bytes:
+        """Return a whole object of the results bucket."""
+        return await self.read_all(self.results_bucket, key)

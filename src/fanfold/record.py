@@ -1,0 +1,91 @@
+"""One SQS message as Lambda delivers it, and the way from an event to its records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from fanfold.errors import EventError
+
+__all__ = ["Event", "Record", "records_from_event"]
+
+Event: TypeAlias = Mapping[str, Any]
+"""What Lambda calls a handler with."""
+
+
+class Record:
+    """One SQS message of a batch.
+
+    A view on the message as it stands in the event; nothing is copied. Not to be changed.
+    """
+
+    __slots__ = ("body", "message_id", "raw")
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self.raw = raw
+        """The message as it stands in the event."""
+        self.message_id: str = raw["messageId"]
+        """Names this delivery's message; a redriven message gets a new one."""
+        self.body: str = raw["body"]
+        """The text that was sent."""
+
+    def __repr__(self) -> str:
+        return f"Record(message_id={self.message_id!r}, receive_count={self.receive_count})"
+
+    @property
+    def receipt_handle(self) -> str:
+        """Names this receive; needed to delete the message or to change its visibility."""
+        return str(self.raw.get("receiptHandle", ""))
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """What SQS says of the message: counts, times, group."""
+        attributes: Mapping[str, str] = self.raw.get("attributes") or {}
+        return attributes
+
+    @property
+    def message_attributes(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the sender added to the message."""
+        attributes: Mapping[str, Mapping[str, Any]] = self.raw.get("messageAttributes") or {}
+        return attributes
+
+    @property
+    def queue_arn(self) -> str:
+        """The queue the message came from."""
+        return str(self.raw.get("eventSourceARN", ""))
+
+    @property
+    def receive_count(self) -> int:
+        """Deliveries so far, this one included; from 1."""
+        count = str(self.attributes.get("ApproximateReceiveCount", "1"))
+        return max(1, int(count)) if count.isdecimal() else 1
+
+
+def records_from_event(event: object) -> Sequence[Record]:
+    """Return the records of an SQS event, in batch order.
+
+    Raises:
+        EventError: If the event is no batch of SQS records, or any record in it has no message id or body. Nothing
+            has run then, so that Lambda, given the error, delivers the whole batch again.
+    """
+    raws = event.get("Records") if isinstance(event, Mapping) else None
+    if not isinstance(raws, list):
+        raise EventError(
+            "the event holds no list under 'Records': is this function connected to an SQS queue by an event source "
+            "mapping?"
+        )
+    return [_record(raw, position) for position, raw in enumerate(raws)]
+
+
+def _record(raw: object, position: int) -> Record:
+    if not isinstance(raw, Mapping):
+        raise EventError(f"record {position} of the event is no object but {type(raw).__name__}")
+    source = raw.get("eventSource")
+    if source != "aws:sqs":
+        raise EventError(f"record {position} of the event comes from {source!r}, not from 'aws:sqs'")
+    message_id = raw.get("messageId")
+    if not isinstance(message_id, str) or not message_id:
+        raise EventError(f"record {position} of the event has no messageId")
+    if not isinstance(raw.get("body"), str):
+        raise EventError(f"record {position} of the event (message {message_id}) has no body")
+    return Record(raw)

@@ -1,0 +1,117 @@
+"""The values a ledger holds: a run, its counter, and markers of what has ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fanfold.errors import ConfigurationError
+
+__all__ = ["FAILED", "FOLDING", "RUNNING", "SUCCEEDED", "Counter", "Marker", "Run", "check_name"]
+
+RUNNING: Final = "RUNNING"
+"""Segments are being enqueued or worked on."""
+FOLDING: Final = "FOLDING"
+"""Every segment has ended and the fold function has the results."""
+SUCCEEDED: Final = "SUCCEEDED"
+"""The output is committed."""
+FAILED: Final = "FAILED"
+"""A segment failed for good; the list of failures is committed in place of an output."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def check_name(name: str, what: str) -> str:
+    """Return a name that is safe as part of an object's or an item's key.
+
+    Raises:
+        ConfigurationError: If it is not 1 to 128 letters, digits, dots, underscores and hyphens, the first a letter
+            or digit.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{what} {name!r}: use 1 to 128 letters, digits, '.', '_' and '-', starting with a letter or digit"
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a job."""
+
+    run: str
+    """Its name."""
+    job: str
+    """Name of the job."""
+    params: Mapping[str, Any]
+    """What whoever started the run gave it."""
+    plan: Mapping[str, Any]
+    """The source as it was pinned before the first segment was sent: every segment is cut from this."""
+    created_at: float
+    """When it was created; seconds since 1970."""
+    expires_at: int
+    """When the ledger may forget it; seconds since 1970."""
+    gen: int = 0
+    """Generation: one more with each redrive."""
+    state: str = RUNNING
+    """RUNNING, FOLDING, SUCCEEDED or FAILED."""
+    position: int = 0
+    """Segments below this number have been enqueued."""
+    fence: int = 0
+    """Counts the claims of the fold; a write that names an older one is refused."""
+    lease_until: float = 0.0
+    """When the claim of the fold is over; seconds since 1970."""
+    ended_at: float | None = None
+    """When it ended; seconds since 1970."""
+    output: str | None = None
+    """Key of the output, or of the list of failures, in the results bucket."""
+    failed: int = 0
+    """Segments that failed for good."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether its end state is written."""
+        return self.state in {SUCCEEDED, FAILED}
+
+    def prefix(self) -> str:
+        """Return the prefix of its objects' keys in the results bucket."""
+        return f"runs/{self.run}/{self.gen}"
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """The counter of a run."""
+
+    ended: int
+    """Segments that ended, never too few; those that ended twice count twice."""
+    total: int | None = None
+    """Segments of the run; None while they are still being enqueued."""
+    next: int | None = None
+    """When ``ended`` reaches it, it is worth looking whether all have ended; None while total is None."""
+
+    @property
+    def due(self) -> bool:
+        """Whether it is worth looking whether all segments have ended."""
+        return self.next is not None and self.ended >= self.next
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """Segments that ended together: what one batch knows of one run."""
+
+    marker: str
+    """Its name; unique, and in no order of time."""
+    gen: int
+    """Generation of the run it belongs to."""
+    results: Mapping[int, str] = field(default_factory=dict)
+    """Result by segment as JSON text, when they are small."""
+    ids: Sequence[int] = ()
+    """The segments that are done; ascending."""
+    results_key: str | None = None
+    """Key of the object that holds ``results``, when they are not small."""
+    failed: Mapping[int, str] = field(default_factory=dict)
+    """Reason by segment, for those that failed for good."""
+    receive_counts: Mapping[int, int] = field(default_factory=dict)
+    """Deliveries by segment, for those that took more than one."""

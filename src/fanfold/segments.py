@@ -1,0 +1,89 @@
+"""The segment function: from a segment's message to its result."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from fanfold import sources
+from fanfold.context import BatchContext, Context
+from fanfold.errors import SegmentError
+from fanfold.marks import Ended, JobState
+from fanfold.record import Record
+from fanfold.run import RUNNING, Run
+from fanfold.segment import Segment
+
+__all__ = ["LATE", "SegmentContext", "SegmentFunction", "live_run", "work_on"]
+
+logger = logging.getLogger("fanfold")
+
+LATE = "late"
+"""Returned for a segment of a run that no longer waits for it: acknowledged, and entered nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentContext(Context[Any]):
+    """A segment handler's second parameter."""
+
+    segment: Segment
+    """The segment."""
+    run: Run
+    """Its run, as it stood when the batch began."""
+
+    @property
+    def state(self) -> Any:
+        """What the job's lifespan yielded; None without one."""
+        return self.batch.state.user
+
+
+SegmentFunction: TypeAlias = Callable[[AsyncIterator[Any], SegmentContext], Awaitable[Any]]
+"""A user's segment handler: the items of one segment in, one JSON value out."""
+
+
+async def work_on(job: str, function: SegmentFunction, record: Record, ctx: Context[JobState]) -> Ended | str:
+    """Run a segment handler over the items of the segment in a message.
+
+    Returns:
+        What to enter in the ledger, or LATE.
+
+    Raises:
+        SegmentError: If the message is no segment of a live run of this job, its data is not what was pinned, or the
+            result is no JSON value: permanent.
+        Exception: Whatever the handler raises.
+    """
+    segment = Segment.from_body(record.body)
+    run = await live_run(job, segment, ctx.batch)
+    if run is None:
+        return LATE
+    async with aclosing(sources.read(segment.source, ctx.state.backend)) as rows:  # type: ignore[type-var] # generators
+        value = await function(rows, SegmentContext(record, ctx.batch, segment, run))
+    try:
+        result = json.dumps(value, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise SegmentError(f"the segment handler returned what is no JSON value: {error}") from error
+    return Ended(segment, ctx.receive_count, result)
+
+
+async def live_run(job: str, segment: Segment, batch: BatchContext[JobState]) -> Run | None:
+    """Return the run a segment belongs to, read once a batch; None if the run no longer waits for this segment.
+
+    Raises:
+        SegmentError: If the run is unknown, or of another job.
+    """
+    if segment.job != job:
+        raise SegmentError(f"a segment of job {segment.job!r}, not of {job!r}")
+    runs = batch.shared
+    if segment.run not in runs:
+        runs[segment.run] = asyncio.ensure_future(batch.state.backend.ledger.run(segment.run))
+    run: Run | None = await asyncio.shield(runs[segment.run])
+    if run is None:
+        raise SegmentError(f"a segment of run {segment.run!r}, which is not in the ledger")
+    if run.state != RUNNING or segment.gen < run.gen:
+        logger.info("run %s is %s: segment %d is late and is not worked on", run.run, run.state, segment.segment)
+        return None
+    return run

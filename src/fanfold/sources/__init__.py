@@ -1,0 +1,64 @@
+"""Sources: what can be cut into segments, and how a segment is read.
+
+Each source is one module. It *pins* what a live system says now (a size, an ETag, a listing), *cuts* what is pinned,
+which is pure and gives the same segments each time, and *reads* one segment.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Protocol, cast
+
+from fanfold.errors import SegmentError
+from fanfold.protocols import Backend
+
+__all__ = ["Source", "cut", "read"]
+
+_HOMES = {
+    "s3-lines": ("fanfold.sources.s3_lines", "S3Lines"),
+}
+
+
+class Source(Protocol):
+    """What can be cut into segments."""
+
+    async def pin(self, backend: Backend) -> Mapping[str, Any]:
+        """Return the plan of a run, as JSON: ``type``, and all that the cut depends on.
+
+        Raises:
+            SourceError: If there is nothing to cut, or it cannot be read.
+        """
+        ...
+
+    @staticmethod
+    def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
+        """Yield what each segment is to read, from segment number ``first`` on; the same for the same plan."""
+        ...
+
+    @staticmethod
+    def read(part: Mapping[str, Any], backend: Backend) -> AsyncIterator[Any]:
+        """Yield the items of one segment.
+
+        Raises:
+            SourceError: If the data is not what was pinned, or malformed: permanent.
+        """
+        ...
+
+
+def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
+    """Yield what each segment of a plan is to read, from segment number ``first`` on."""
+    return _source(plan).cut(plan, first)
+
+
+def read(part: Mapping[str, Any], backend: Backend) -> AsyncIterator[Any]:
+    """Yield the items of one segment."""
+    return _source(part).read(part, backend)
+
+
+def _source(described: Mapping[str, Any]) -> type[Source]:
+    kind = described.get("type")
+    if kind not in _HOMES:
+        raise SegmentError(f"source of unknown type {kind!r}: this release reads {', '.join(_HOMES)}")
+    module, name = _HOMES[kind]
+    return cast("type[Source]", getattr(importlib.import_module(module), name))

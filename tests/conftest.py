@@ -1,0 +1,41 @@
+"""What every test gets: a clean environment, and one emulated AWS for the whole run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from fanfold.local.stack import LocalStack, local_stack
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the user's AWS, nor another test's settings."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "FANFOLD_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[LocalStack]:
+    """The emulated AWS, started when the first test asks for it."""
+    with local_stack() as running:
+        yield running
+
+
+@pytest.fixture
+def aws(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
+    """The emulated AWS, with the environment pointing to it."""
+    for name, value in stack.environment.items():
+        monkeypatch.setenv(name, value)
+    return stack
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Lambda's event loop."""
+    return "asyncio"
