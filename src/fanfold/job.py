@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import inspect
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -99,16 +102,18 @@ class Job:
         """
         return self._part("fold", function, is_async=None)
 
-    def with_backend(self, backend: OpenBackend) -> Job:
-        """Return the same job on another backend."""
+    def with_changes(self, *, backend: OpenBackend | None = None, segment: SegmentFunction | None = None) -> Job:
+        """Return the same job on another backend, or with another segment handler, as tests and demos want it."""
         job = Job(
             self.name,
             concurrency=self._settings.concurrency,
             lifespan=self._settings.lifespan,
             watch_seconds=self._watch_seconds,
-            backend=backend,
+            backend=backend or self._open_backend,
         )
         job._functions = dict(self._functions)
+        if segment is not None:
+            job.segment(segment)
         return job
 
     def open_backend(self) -> AbstractAsyncContextManager[Backend]:
@@ -123,6 +128,7 @@ class Job:
         the run's, so that Lambda's own second try is the same run. Returns ``{"run": …, "segments": …}``.
         """
         self._source_function()
+        self._preload()
         runtime = Runtime(self._lifespan)
 
         def scatter_handler(event: Any, context: Any) -> dict[str, Any]:
@@ -204,8 +210,15 @@ class Job:
         return self._function("source")
 
     def _consumer(self, function: Callable[..., Any]) -> Consumer[..., Any]:
+        self._preload()
         settings = Settings(concurrency=self._settings.concurrency, lifespan=self._lifespan, commit=commit_ended)
         return Consumer(function, settings)
+
+    def _preload(self) -> None:
+        """Import the SDK while Lambda initialises the sandbox: with full CPU, and not at the first batch's expense."""
+        if self._open_backend is _aws and "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+            with contextlib.suppress(ModuleNotFoundError):
+                importlib.import_module("fanfold.aws.backend")
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[JobState]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from aiobotocore.config import AioConfig
@@ -17,7 +17,7 @@ from fanfold.aws.sqs import SqsQueue
 from fanfold.errors import ConfigurationError
 from fanfold.protocols import Backend
 
-__all__ = ["from_environment"]
+__all__ = ["connect", "from_environment"]
 
 _CONFIG: Final[dict[str, Any]] = {
     "connect_timeout": 5,
@@ -27,17 +27,24 @@ _CONFIG: Final[dict[str, Any]] = {
 }
 
 
-@asynccontextmanager
-async def from_environment() -> AsyncIterator[Backend]:
-    """Yield a backend on AWS, as the ``FANFOLD_…`` variables of the environment name it.
+def from_environment() -> AbstractAsyncContextManager[Backend]:
+    """Open a backend on AWS, as the ``FANFOLD_…`` variables of the environment name it; see ``connect``."""
+    return connect(os.environ)
 
-    Credentials, region and endpoint are the SDK's usual ones.
+
+@asynccontextmanager
+async def connect(variables: Mapping[str, str], **client: Any) -> AsyncIterator[Backend]:
+    """Yield a backend on AWS.
+
+    Args:
+        variables: Names of the queues, the table and the bucket, as in the environment of a job's functions.
+        client: Credentials, region and endpoint for the SDK's clients, where they are not the SDK's usual ones.
 
     Raises:
         ConfigurationError: If a variable is missing, or there is no region.
     """
     names = {
-        name: _variable(f"FANFOLD_{name}")
+        name: _variable(variables, f"FANFOLD_{name}")
         for name in ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
     }
     session = get_session()
@@ -45,7 +52,7 @@ async def from_environment() -> AsyncIterator[Backend]:
     async with AsyncExitStack() as stack:
         with faults_of("AWS"):
             sqs, dynamodb, s3 = [
-                await stack.enter_async_context(session.create_client(service, config=config))
+                await stack.enter_async_context(session.create_client(service, config=config, **client))
                 for service in ("sqs", "dynamodb", "s3")
             ]
         yield Backend(
@@ -58,8 +65,8 @@ async def from_environment() -> AsyncIterator[Backend]:
         )
 
 
-def _variable(name: str) -> str:
-    value = os.environ.get(name)
+def _variable(variables: Mapping[str, str], name: str) -> str:
+    value = variables.get(name)
     if not value:
         raise ConfigurationError(f"the environment variable {name} is not set: a job's functions need it")
     return value

@@ -56,11 +56,12 @@ class LocalStack:
 
 
 @contextmanager
-def local_stack(*, port: int | None = None) -> Iterator[LocalStack]:
+def local_stack(*, port: int | None = None, keep_log: Path | None = None) -> Iterator[LocalStack]:
     """Start the emulator on the loopback, yield it when it answers, and stop it and all it started.
 
     Args:
         port: Where it listens; None for a free one.
+        keep_log: Where to keep what it printed; None to drop it.
 
     Raises:
         MissingExtraError: If the emulator is not installed.
@@ -72,8 +73,8 @@ def local_stack(*, port: int | None = None) -> Iterator[LocalStack]:
             raise MissingExtraError("local", "the local AWS")
     port = _free_port() if port is None else _checked_port(port)
     folder = Path(tempfile.mkdtemp(prefix="fanfold-local-"))
+    log = folder / "emulator.log"
     try:
-        log = folder / "emulator.log"
         process = _spawn(port, folder, log)
         try:
             stack = LocalStack(f"http://{HOST}:{port}", process.pid, log)
@@ -82,6 +83,8 @@ def local_stack(*, port: int | None = None) -> Iterator[LocalStack]:
         finally:
             _stop(process)
     finally:
+        if keep_log is not None:
+            shutil.copyfile(log, keep_log)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -100,7 +103,6 @@ def _spawn(port: int, folder: Path, log: Path) -> subprocess.Popen[bytes]:
         "TMPDIR": str(folder),
         "S3_DATA_DIR": str(folder / "s3"),
         "LOG_LEVEL": "INFO",
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     with log.open("wb") as output:
         return subprocess.Popen(

@@ -1,0 +1,59 @@
+# fanfold: `make demo` and `make test` set themselves up; all they need is Python 3.11+, make and a package index.
+
+VENV ?= .venv
+BIN = $(VENV)/bin
+DEMO_FOLDER ?= fanfold-demo
+
+# The first interpreter that is new enough; override with  make PYTHON=python3.12 …
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+
+.PHONY: help demo test lint types format bench clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## Run the main job on real input, on an embedded local AWS, and check the answer.
+	$(BIN)/fanfold demo --output $(DEMO_FOLDER)
+
+test: $(VENV)/.dev ## Run all tests; the deciding modules must be covered to the last branch.
+	$(BIN)/python -m pytest -q --cov --cov-report=
+	$(BIN)/python -m coverage report --fail-under=100 --include="$(DECIDING)"
+
+lint: $(VENV)/.dev ## Check style, and the template.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cfn-lint template.yaml
+
+types: $(VENV)/.dev ## Check types.
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Put the code in order.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Measure, beside the alternatives.
+	$(BIN)/python benchmarks/overhead.py
+
+clean: ## Remove what make made.
+	rm -rf $(VENV) $(DEMO_FOLDER) dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+# The modules that decide, and the path to an acknowledgement.
+DECIDING = src/fanfold/completion.py,src/fanfold/consume.py,src/fanfold/deadline.py,src/fanfold/engine.py,$\
+	src/fanfold/enqueue.py,src/fanfold/marks.py,src/fanfold/outcome.py,src/fanfold/record.py,$\
+	src/fanfold/response.py,src/fanfold/segment.py,src/fanfold/segments.py,src/fanfold/sources/lines.py
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later was found; say  make PYTHON=/path/to/python" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made requirements/demo.txt pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made requirements/dev.txt pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.demo

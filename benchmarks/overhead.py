@@ -1,0 +1,447 @@
+"""What a batch costs beside the handlers' own work: fanfold, Powertools, a bare loop, and doing nothing, in one run.
+
+::
+
+    python benchmarks/overhead.py [--records 10000] [--repeats 7] [--json FILE]
+
+Every measurement is a process of its own, the peers take turns, and the table shows medians; see README.md beside
+this file for what the numbers say and what they do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime as dt
+import gc
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Event: TypeAlias = dict[str, Any]
+Handler: TypeAlias = Callable[[Event, Any], Any]
+"""What Lambda calls: an event and a context in, a partial batch response out."""
+
+BODY_BYTES = 640
+"""About the size of one JSON body."""
+IO_SECONDS = 0.010
+WARM_UP_RECORDS = 100
+"""Records of the call that imports what is left and starts the loop, before memory is measured."""
+INVOCATION_SECONDS = 900.0
+TIES_BELOW_BYTES = 500_000
+"""Memory ratios to a peer that grew by less say nothing: the kernel counts pages in lots."""
+PACKAGES = ("fanfold", "aws-lambda-powertools", "anyio")
+TIME_COLUMNS = ("µs/record", "min-max", "/ Powertools", "/ bare", "CPU µs/record")
+MEMORY_COLUMNS = ("peak MB", "/ Powertools", "/ bare")
+NOT_FOR_CHILDREN = ("FANFOLD_CONCURRENCY", "PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONMALLOC", "PYTHONTRACEMALLOC")
+
+
+# --- Workloads: one handler on the body, and the same for Powertools, which hands over its record.
+
+
+async def accept(order: dict[str, Any]) -> None:
+    """Do nothing with a decoded body."""
+
+
+async def accept_record(record: Any) -> None:
+    """Decode the body and do nothing with it."""
+    _ = record.json_body
+
+
+async def wait(_body: str) -> None:
+    """Wait as for one request."""
+    await asyncio.sleep(IO_SECONDS)
+
+
+async def wait_record(record: Any) -> None:  # noqa: ARG001 - Powertools gives it by this name
+    """Wait as for one request."""
+    await asyncio.sleep(IO_SECONDS)
+
+
+async def refuse(_body: str) -> None:
+    """Fail."""
+    raise ValueError("refused")
+
+
+async def refuse_record(record: Any) -> None:  # noqa: ARG001 - Powertools gives it by this name
+    """Fail."""
+    raise ValueError("refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What the handlers of one row of the table do."""
+
+    title: str
+    handler: Callable[[Any], Coroutine[Any, Any, None]]
+    """Takes the body; fanfold and the bare loop run it."""
+    record_handler: Callable[[Any], Coroutine[Any, Any, None]]
+    """The same, written for Powertools' record."""
+    concurrency: int = 100
+    """Handlers at once, for the peers that have a bound."""
+    decodes: bool = False
+    """Whether the handler takes the body decoded from JSON."""
+    waits: bool = False
+    """Whether handlers wait: the bare loop is then a bare pool of as many workers as the bound."""
+    fails: bool = False
+
+
+WORKLOADS = {
+    "noop": Workload("async no-op, JSON decoded", accept, accept_record, decodes=True),
+    "io": Workload("async, 10 ms of I/O", wait, wait_record, concurrency=1000, waits=True),
+    "fail": Workload("async, all fail", refuse, refuse_record, fails=True),
+}
+
+
+# --- Peers: each makes a Lambda handler for a workload, once, as a module does when it is imported.
+
+
+def fanfold_peer(workload: Workload) -> Handler:
+    """Make fanfold's consumer, which keeps its event loop from one call to the next."""
+    import fanfold
+
+    return fanfold.consumer(concurrency=workload.concurrency)(workload.handler)
+
+
+def powertools_peer(workload: Workload) -> Handler:
+    """Make the handler that Powertools' documentation shows; it keeps its loop where Lambda's variables are set."""
+    from aws_lambda_powertools.utilities.batch import AsyncBatchProcessor, EventType, async_process_partial_response
+
+    processor = AsyncBatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+
+    def handle(event: Event, context: Any) -> Any:
+        return async_process_partial_response(
+            event=event, record_handler=workload.record_handler, processor=processor, context=context
+        )
+
+    return handle
+
+
+def bare_peer(workload: Workload) -> Handler:
+    """Make a bare loop over the records, or, for handlers that wait, a bare pool of workers over one iterator."""
+    loop = asyncio.new_event_loop()
+    most = workload.concurrency if workload.waits else 1
+
+    async def run(event: Event) -> Any:
+        pending, failures = iter(event["Records"]), list[dict[str, str]]()
+        workers = min(most, len(event["Records"]))
+        await asyncio.gather(*(_work(pending, workload, failures) for _ in range(workers)))
+        return {"batchItemFailures": failures}
+
+    return lambda event, _: loop.run_until_complete(run(event))
+
+
+async def _work(pending: Iterator[dict[str, Any]], workload: Workload, failures: list[dict[str, str]]) -> None:
+    handler, decodes = workload.handler, workload.decodes
+    for record in pending:
+        try:
+            await handler(json.loads(record["body"]) if decodes else record["body"])
+        except ValueError:
+            failures.append({"itemIdentifier": record["messageId"]})
+
+
+def nothing_peer(_workload: Workload) -> Handler:
+    """Make a handler that looks at each record and does nothing; it fails nothing either."""
+
+    def handle(event: Event, _context: Any) -> Any:
+        for _ in event["Records"]:
+            pass
+        return None
+
+    return handle
+
+
+PEERS: dict[str, Callable[[Workload], Handler]] = {
+    "fanfold": fanfold_peer,
+    "Powertools": powertools_peer,
+    "bare": bare_peer,
+    "nothing": nothing_peer,
+}
+
+
+# --- One measurement, in a process of its own.
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One peer's handling of one batch."""
+
+    seconds: float
+    """Wall clock of the whole batch."""
+    cpu_seconds: float
+    """Processor time of all threads of the process meanwhile."""
+    peak_bytes: int | None
+    """Growth of peak resident memory above the start; None where it cannot be measured."""
+
+
+def make_event(records: int) -> Event:
+    """Return an event of orders, decoded from JSON as Lambda's runtime hands it over."""
+    from fanfold import testing
+
+    text = json.dumps(testing.make_event(*(_order(number) for number in range(records))))
+    event: Event = json.loads(text)
+    return event
+
+
+def _order(number: int) -> dict[str, Any]:
+    order = {"order": number, "customer": f"customer-{number}", "placed_at": "2026-01-01T00:00:00Z", "note": ""}
+    order["note"] = "x" * (BODY_BYTES - len(json.dumps(order)))
+    return order
+
+
+def measure(peer: str, workload: Workload, records: int) -> Sample:
+    """Warm a peer up with a small batch, measure memory over the first whole one, and time over the second."""
+    from fanfold import testing
+
+    handler, context = PEERS[peer](workload), testing.make_context(INVOCATION_SECONDS)
+    event = make_event(records)
+    handler(make_event(min(records, WARM_UP_RECORDS)), context)
+    gc.collect()
+    start = reset_peak()
+    response = handler(event, context)
+    peak = peak_bytes()
+    _check(peer, workload, records, response)
+    del response
+    gc.collect()
+    cpu, wall = time.process_time(), time.perf_counter()
+    handler(event, context)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Sample(wall, cpu, None if start is None or peak is None else max(0, peak - start))
+
+
+def _check(peer: str, workload: Workload, records: int, response: Any) -> None:
+    failures = 0 if response is None else len(response["batchItemFailures"])
+    if failures != (records if workload.fails and peer != "nothing" else 0):
+        raise SystemExit(f"{peer} reported {failures} of {records} records as failed ({workload.title})")
+
+
+def reset_peak() -> int | None:
+    """Set this process's peak of resident memory to what is resident now and return it; None where that cannot be."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return None
+    return peak_bytes()
+
+
+def peak_bytes() -> int | None:
+    """Return this process's peak of resident memory; None where it cannot be read."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def silence_logging() -> None:
+    """Log at WARNING into nothing: every peer composes what it logs of failures, none pays for writing it."""
+    logging.basicConfig(level=logging.WARNING, handlers=[logging.NullHandler()])
+
+
+def child_main(peer: str, workload: str, records: int) -> None:
+    """Measure and print the sample as JSON."""
+    silence_logging()
+    print(json.dumps(asdict(measure(peer, WORKLOADS[workload], records))), flush=True)
+
+
+# --- The run: children in turn, medians, a table.
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All samples of one peer at one workload."""
+
+    workload: str
+    peer: str
+    samples: Sequence[Sample]
+
+    @property
+    def seconds(self) -> float:
+        """Median wall clock of the batch."""
+        return statistics.median(sample.seconds for sample in self.samples)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Median processor time of the batch."""
+        return statistics.median(sample.cpu_seconds for sample in self.samples)
+
+    @property
+    def peak(self) -> float | None:
+        """Median growth of peak memory, bytes; None if it was not measured."""
+        peaks = [sample.peak_bytes for sample in self.samples if sample.peak_bytes is not None]
+        return statistics.median(peaks) if peaks else None
+
+
+def run(records: int, repeats: int) -> list[Result]:
+    """Measure every peer at every workload; each repeat starts with another peer."""
+    samples: dict[tuple[str, str], list[Sample]] = {(w, p): [] for w in WORKLOADS for p in PEERS}
+    names = list(PEERS)
+    for repeat in range(repeats):
+        print(f"repeat {repeat + 1} of {repeats}", file=sys.stderr)
+        first = repeat % len(names)
+        for workload in WORKLOADS:
+            for peer in names[first:] + names[:first]:
+                samples[workload, peer].append(_in_child(peer, workload, records))
+    return [Result(workload, peer, taken) for (workload, peer), taken in samples.items()]
+
+
+def _in_child(peer: str, workload: str, records: int) -> Sample:
+    environment = {name: value for name, value in os.environ.items() if name not in NOT_FOR_CHILDREN}
+    # Lambda sets this variable; with it Powertools keeps its event loop instead of making one for each batch.
+    environment["LAMBDA_TASK_ROOT"] = str(Path(__file__).parent)
+    command = [sys.executable, __file__, "--child", peer, workload, "--records", str(records)]
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
+    if child.returncode:
+        reason = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise SystemExit(f"overhead.py: {peer} at {workload!r} failed: {reason}")
+    return Sample(**json.loads(child.stdout))
+
+
+def about_this_run(records: int, repeats: int) -> dict[str, Any]:
+    """Return where, with what and by which command the numbers are made."""
+    return {
+        "command": shlex.join(["python", "benchmarks/overhead.py", *sys.argv[1:]]),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": _package_versions(),
+        "records": records,
+        "repeats": repeats,
+        "body_bytes": BODY_BYTES,
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _package_versions() -> dict[str, str]:
+    try:
+        return {name: importlib.metadata.version(name) for name in PACKAGES}
+    except importlib.metadata.PackageNotFoundError as missing:
+        raise SystemExit(
+            f"overhead.py: {missing.name} is not installed; pip install fanfold 'aws-lambda-powertools>=3.37'"
+        ) from None
+
+
+def report(about: dict[str, Any], results: Sequence[Result]) -> str:
+    """Return the machine, the versions and the table, as Markdown that reads well as it is."""
+    packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
+    head = [
+        f"{about['cpu']}, {about['cores']} cores, {about['system']}",
+        f"{about['python']}, {packages}",
+        f"{about['date']}, {about['command']}",
+        f"{about['records']:,} records of {about['body_bytes']} bytes, medians of {about['repeats']}",
+    ]
+    rows = [_row(result, results, about["records"]) for result in results]
+    return "\n".join([*head, "", *_table([("workload", "peer", *TIME_COLUMNS, *MEMORY_COLUMNS), *rows])])
+
+
+def _row(result: Result, results: Sequence[Result], records: int) -> list[str]:
+    theirs, bare = (_peer(results, result.workload, peer) for peer in ("Powertools", "bare"))
+    workload = WORKLOADS[result.workload]
+    walls = [sample.seconds / records * 1e6 for sample in result.samples]
+    bare_name = f"bare pool of {workload.concurrency}" if workload.waits else "bare loop"
+    return [
+        workload.title,
+        bare_name if result.peer == "bare" else result.peer,
+        f"{result.seconds / records * 1e6:.2f}",
+        f"{min(walls):.2f}-{max(walls):.2f}",
+        f"{result.seconds / theirs.seconds:.2f}",
+        f"{result.seconds / bare.seconds:.2f}",
+        f"{result.cpu_seconds / records * 1e6:.2f}",
+        "not measured" if result.peak is None else f"{result.peak / 1e6:.1f}",
+        _memory_ratio(result.peak, theirs.peak),
+        _memory_ratio(result.peak, bare.peak),
+    ]
+
+
+def _peer(results: Sequence[Result], workload: str, peer: str) -> Result:
+    return next(result for result in results if (result.workload, result.peer) == (workload, peer))
+
+
+def _memory_ratio(ours: float | None, theirs: float | None) -> str:
+    return "-" if ours is None or theirs is None or theirs < TIES_BELOW_BYTES else f"{ours / theirs:.2f}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    names = 2  # columns of words, to the left; all others are numbers
+
+    def line(cells: Sequence[str]) -> str:
+        placed = [c.ljust(w) if i < names else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        return f"| {' | '.join(placed)} |"
+
+    rules = ["-" * width if i < names else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return [line(rows[0]), f"| {' | '.join(rules)} |", *map(line, rows[1:])]
+
+
+def document(about: dict[str, Any], results: Sequence[Result]) -> dict[str, Any]:
+    """Return the run as one JSON document: medians as in the table, and every sample."""
+    return {**about, "results": [_entry(result, results) for result in results]}
+
+
+def _entry(result: Result, results: Sequence[Result]) -> dict[str, Any]:
+    theirs, bare = (_peer(results, result.workload, peer) for peer in ("Powertools", "bare"))
+    return {
+        "workload": result.workload,
+        "peer": result.peer,
+        "seconds": result.seconds,
+        "cpu_seconds": result.cpu_seconds,
+        "peak_bytes": result.peak,
+        "times_powertools": result.seconds / theirs.seconds,
+        "times_bare": result.seconds / bare.seconds,
+        "samples": [asdict(sample) for sample in result.samples],
+    }
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure what a batch costs beside the handlers' own work.")
+    parser.add_argument("--records", type=_positive, default=10_000, help="records in the batch (%(default)s)")
+    parser.add_argument("--repeats", type=_positive, default=7, help="processes for each measurement (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the same numbers, with every sample, there")
+    parser.add_argument("--child", nargs=2, metavar=("PEER", "WORKLOAD"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the benchmark and print the table."""
+    options = _options()
+    if options.child:
+        peer, workload = options.child
+        child_main(peer, workload, options.records)
+        return
+    about = about_this_run(options.records, options.repeats)
+    results = run(options.records, options.repeats)
+    print(report(about, results))
+    if options.json:
+        text = json.dumps(document(about, results), indent=2, ensure_ascii=False)
+        options.json.write_text(f"{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

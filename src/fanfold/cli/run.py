@@ -1,0 +1,77 @@
+"""``fanfold run``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import anyio
+import typer
+from rich.console import Console
+
+from fanfold.account import account_of, watch
+from fanfold.cli.load import load
+from fanfold.cli.show import Watching, account_table, watching
+from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.job import Job
+from fanfold.run import SUCCEEDED
+
+__all__ = ["run"]
+
+
+def run(
+    job: str = typer.Argument(metavar="MODULE:JOB", help="The job, such as app:job; found in the current folder."),
+    params: str = typer.Option("{}", help="Parameters of the run, a JSON object."),
+    run_id: str | None = typer.Option(None, "--run", help="Name of the run; the same name resumes the same run."),
+    within: float = typer.Option(3600.0, min=1, help="Seconds to wait for the run to end."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),  # noqa: FBT003 - typer's form of a flag
+) -> None:
+    """Start a run of a deployed job and watch it until it has ended.
+
+    The segments are cut and enqueued from here; the deployed functions do the rest. Queues, table and bucket are named
+    by FANFOLD_QUEUE_URL, FANFOLD_FOLD_QUEUE_URL, FANFOLD_PARKING_QUEUE_URL, FANFOLD_LEDGER_TABLE and
+    FANFOLD_RESULTS_BUCKET, as in the functions' environment.
+
+    Exit code 0 only if the run succeeded.
+    """
+    loaded = load(job, Job)
+    given = _params(params)
+    with watching() as seen:
+        document = anyio.run(_run, loaded, given, run_id, within, seen)
+    if as_json:
+        print(json.dumps({**document, "account": asdict(document["account"])}))
+    else:
+        console = Console()
+        console.print_json(json.dumps(document["output"]))
+        console.print(account_table(document["account"]))
+    if document["state"] != SUCCEEDED:
+        raise FanfoldError(f"run {document['run']} ended as {document['state']}: {json.dumps(document['output'])}")
+
+
+def _params(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--params is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"--params must be a JSON object, not {text[:80]}")
+    return value
+
+
+async def _run(job: Job, params: dict[str, Any], run_id: str | None, within: float, seen: Watching) -> dict[str, Any]:
+    async with job.open_backend() as backend:
+        seen.step("scatter")
+        scattered = await job.start(backend, params, run_id)
+        seen.step(f"run {scattered.run}: {scattered.segments} segments enqueued")
+        async for progress in watch(backend, scattered.run, within_seconds=within):
+            seen.run(progress)
+        ended = await backend.ledger.run(scattered.run)
+        if ended is None or ended.output is None:
+            raise FanfoldError(f"run {scattered.run} has no output")
+        return {
+            "run": ended.run,
+            "state": ended.state,
+            "output": json.loads(await backend.get_result(ended.output)),
+            "account": await account_of(backend, ended),
+        }

@@ -1,0 +1,78 @@
+"""How runs look in a terminal: steps and a progress bar on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from fanfold.account import Account
+from fanfold.account import Progress as RunProgress
+
+__all__ = ["Watching", "account_table", "table_of", "watching"]
+
+
+class Watching:
+    """A line for each step, and a bar for the segments."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bar = progress.add_task("segments", total=None, visible=False)
+
+    def step(self, name: str) -> None:
+        """Say that a step begins."""
+        self._progress.console.print(f"[dim]·[/dim] {name}")
+
+    def run(self, seen: RunProgress) -> None:
+        """Show how far a run is."""
+        self._progress.update(
+            self._bar,
+            visible=True,
+            total=seen.total,
+            completed=min(seen.ended, seen.total) if seen.total is not None else seen.ended,
+            description=f"segments [dim]{seen.state.lower()}[/dim]",
+        )
+
+
+@contextmanager
+def watching() -> Iterator[Watching]:
+    """Show steps and progress on stderr while the block runs."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield Watching(progress)
+
+
+def table_of(rows: Mapping[str, Mapping[str, Any]], key: str, title: str) -> Table:
+    """Return a table with a row for each key; numbers on the right, shares and means with two decimals."""
+    table = Table(title=title, title_justify="left")
+    columns = list(next(iter(rows.values()), {}))
+    table.add_column(key)
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for name, row in rows.items():
+        table.add_row(name, *(_cell(row[column]) for column in columns))
+    return table
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def account_table(account: Account) -> Table:
+    """Return the account of a run as a table."""
+    table = Table(title="what became of every segment", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name in ("segments", "done", "missing", "deliveries", "retries", "duplicates"):
+        label = "duplicates ignored" if name == "duplicates" else name
+        table.add_row(label, f"{getattr(account, name):,}")
+    table.add_row("failed for good", f"{len(account.failed):,}")
+    for segment, reason in account.failed.items():
+        table.add_row(f"  segment {segment}", reason)
+    return table

@@ -1,0 +1,104 @@
+"""Generators: objects of lines as they lie in S3, and segments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from fanfold.segment import Segment
+
+BOM = b"\xef\xbb\xbf"
+
+# A newline ends a line whatever the format, surrogates have no UTF-8, and the mark is added where it belongs.
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\n\ufeff")
+WORDS = st.text(CHARACTERS, max_size=8) | st.sampled_from(["", " ", 'say "hi"', "a,b", "naïve", "日本語", "🜁🜁", '"', "\r"])
+NAMES = st.text(CHARACTERS, min_size=1, max_size=6)
+LINE_ENDS = st.sampled_from(["\n", "\r\n"])
+
+
+def json_values() -> st.SearchStrategy[Any]:
+    """Values that JSON gives back as they were."""
+    scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS
+    return st.recursive(
+        scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3), max_leaves=8
+    )
+
+
+@st.composite
+def csv_line(draw: st.DrawFn, fields: Sequence[str]) -> str:
+    """One row: quoted where it has to be, and here and there where it need not be."""
+    return ",".join(
+        '"' + field.replace('"', '""') + '"' if set(field) & set('",\r') or draw(st.booleans()) else field
+        for field in fields
+    )
+
+
+@st.composite
+def joined(draw: st.DrawFn, lines: Sequence[str]) -> bytes:
+    """The lines as one object: LF, CR LF or both; with or without a byte order mark and a last line end."""
+    ends = draw(st.sampled_from([st.just("\n"), st.just("\r\n"), LINE_ENDS]))
+    text = "".join(line + draw(ends) for line in lines)
+    if lines[-1] and not lines[-1].endswith("\r") and draw(st.booleans()):
+        text = text.removesuffix("\n").removesuffix("\r")
+    return draw(st.sampled_from([b"", BOM])) + text.encode()
+
+
+@st.composite
+def csv_lines(draw: st.DrawFn, *, max_rows: int = 6) -> list[str]:
+    """A header of one to four columns, then rows and a few empty lines; at least one line after the header."""
+    header = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+    row = st.lists(WORDS, min_size=len(header), max_size=len(header)).flatmap(csv_line)
+    rows = draw(st.lists(row | row | st.just(""), min_size=1, max_size=max_rows))
+    return [draw(csv_line(header)), *rows]
+
+
+def csv_objects(*, max_rows: int = 6) -> st.SearchStrategy[bytes]:
+    """CSV objects with a header and something after it."""
+    return csv_lines(max_rows=max_rows).flatmap(joined)
+
+
+@st.composite
+def giant_csv_objects(draw: st.DrawFn) -> bytes:
+    """CSV objects with one row of more than 128 KB among small ones."""
+    lines = draw(csv_lines(max_rows=4))
+    header_fields = 1 + lines[0].count(",")  # too many if a name holds a comma; the header below is one of our own
+    giant = draw(st.sampled_from(["x", "é", "日", "🜁", '""'])) * draw(st.integers(131_073, 200_000))
+    names = [f"column-{number}" for number in range(header_fields)]
+    small = [",".join(f"{number}-{name}" for name in names) for number in range(len(lines) - 1)]
+    fields = ["small"] * header_fields
+    fields[draw(st.integers(0, header_fields - 1))] = f'"{giant}"'
+    small.insert(draw(st.integers(0, len(small))), ",".join(fields))
+    return draw(joined([",".join(names), *small]))
+
+
+@st.composite
+def jsonl_objects(draw: st.DrawFn, *, max_rows: int = 6) -> bytes:
+    """JSON Lines objects, with a few empty lines."""
+    rows = st.builds(
+        lambda value, ascii_only: json.dumps(value, ensure_ascii=ascii_only), json_values(), st.booleans()
+    )
+    return draw(joined(draw(st.lists(rows | rows | st.sampled_from(["", " "]), min_size=1, max_size=max_rows))))
+
+
+@st.composite
+def text_objects(draw: st.DrawFn, *, max_rows: int = 6) -> bytes:
+    """Text objects; empty lines count."""
+    return draw(joined(draw(st.lists(WORDS, min_size=1, max_size=max_rows))))
+
+
+def segments() -> st.SearchStrategy[Segment]:
+    """Segments of any job, run and source."""
+    return st.builds(
+        Segment,
+        job=st.text(),
+        run=st.text(),
+        segment=st.integers(0, 10**12),
+        source=st.builds(
+            lambda described, kind: {**described, "type": kind}, st.dictionaries(st.text(), json_values()), st.text()
+        ),
+        gen=st.integers(0, 1000),
+        hop=st.integers(0, 1000),
+    )
