@@ -7,12 +7,13 @@ next look is due when the counter reaches ``n + m``: each missing segment will a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 
 from fanfold.errors import LedgerError
 from fanfold.run import Marker
 
-__all__ = ["Tally", "decode_ids", "encode_ids"]
+__all__ = ["Tally", "decode_ids", "encode_ids", "results_from_json", "results_to_json"]
 
 _MISSING, _FAILED, _DONE = 0, 1, 2
 
@@ -89,3 +90,13 @@ def decode_ids(text: str) -> Sequence[int]:
         last += int(part)
         ids.append(last)
     return ids
+
+
+def results_to_json(results: Mapping[int, str]) -> str:
+    """Return results, each already JSON text, as the text of one JSON object by segment."""
+    return "{" + ",".join(f'"{segment}":{text}' for segment, text in results.items()) + "}"
+
+
+def results_from_json(text: str | bytes) -> dict[int, str]:
+    """Return what ``results_to_json`` made into one text."""
+    return {int(segment): json.dumps(value) for segment, value in json.loads(text).items()}

@@ -11,20 +11,20 @@ Every step may be repeated, and another invocation may do the same at the same t
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import logging
 import math
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import closing
 from typing import Any, Final, TypeAlias
 
-from fanfold.completion import Tally
+from fanfold.completion import Tally, results_from_json
 from fanfold.context import Context
 from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
-from fanfold.marks import Check, JobState, results_from_json, send_check
+from fanfold.marks import Check, JobState, send_check
 from fanfold.protocols import Backend
 from fanfold.record import Record
 from fanfold.run import FAILED, FOLDING, SUCCEEDED, Counter, Marker, Run
@@ -79,7 +79,7 @@ async def check_and_fold(
     if run is None or run.job != job:
         raise SegmentError(f"a check of run {check.run!r}, which is no run of job {job!r} in the ledger")
     state = run.state if run.ended else await _advance(run, function, ctx)
-    if check.watch and state not in {SUCCEEDED, FAILED} and time.time() < run.expires_at:
+    if check.watch and state not in {SUCCEEDED, FAILED} and backend.now() < run.expires_at:
         # Last, and once: a check that fails comes back by itself.
         await send_check(backend, check, watch_seconds)
     return state
@@ -91,10 +91,15 @@ async def _advance(run: Run, function: FoldFunction, ctx: Context[JobState]) -> 
         return run.state
     left = ctx.deadline.remaining()
     lease = (LONGEST_INVOCATION_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
-    fence = await backend.ledger.claim(run.run, now=time.time(), lease_seconds=lease)
+    fence = await backend.ledger.claim(run.run, now=backend.now(), lease_seconds=lease)
     if fence is None:
         return FOLDING  # another invocation has it; should that one die, its own message or the watch comes back
-    return await _fold(run, function, backend, fence, last_try=ctx.receive_count >= FOLD_ATTEMPTS)
+    try:
+        return await _fold(run, function, backend, fence, last_try=ctx.receive_count >= FOLD_ATTEMPTS)
+    except BaseException:
+        with contextlib.suppress(FanfoldError):  # the next try need not wait for the lease
+            await backend.ledger.release(run.run, fence=fence)
+        raise
 
 
 def _parse(body: str) -> Check:
@@ -140,7 +145,7 @@ async def _fold(run: Run, function: FoldFunction, backend: Backend, fence: int, 
     else:
         state, output = await _folded(run, function, backend, pinned, total=tally.total, last_try=last_try)
     await backend.ledger.finish(
-        run.run, fence=fence, state=state, output=output, ended_at=time.time(), failed=len(tally.failed)
+        run.run, fence=fence, state=state, output=output, ended_at=backend.now(), failed=len(tally.failed)
     )
     logger.info("run %s: %s, %s", run.run, state, output)
     return state

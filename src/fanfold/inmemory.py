@@ -226,6 +226,12 @@ class InMemoryLedger:
         self._runs[run_id] = replace(run, state=FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
         return run.fence + 1
 
+    async def release(self, run_id: str, *, fence: int) -> None:
+        """End the lease of a claim at once."""
+        run = self._known(run_id)
+        if run.fence == fence and run.state == FOLDING:
+            self._runs[run_id] = replace(run, lease_until=0.0)
+
     async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:
         """Write the end state of a run."""
         run = self._known(run_id)
@@ -244,7 +250,7 @@ class InMemoryLedger:
 
 
 def backend(
-    *, visibility_timeout: float = 30.0, max_receive_count: int = 5, clock: Callable[[], float] = time.monotonic
+    *, visibility_timeout: float = 30.0, max_receive_count: int = 5, clock: Callable[[], float] = time.time
 ) -> Backend:
     """Return a backend that lives in this process: empty queues, ledger and store, results bucket ``results``.
 
@@ -263,4 +269,5 @@ def backend(
         ledger=InMemoryLedger(),
         store=InMemoryStore("results"),
         results_bucket="results",
+        now=clock,
     )

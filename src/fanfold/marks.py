@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fanfold.completion import results_to_json
 from fanfold.context import BatchContext
 from fanfold.errors import FanfoldError
 from fanfold.protocols import Backend, Message
@@ -16,7 +17,7 @@ from fanfold.record import Record
 from fanfold.run import Marker
 from fanfold.segment import Segment
 
-__all__ = ["Check", "Ended", "JobState", "commit_ended", "results_from_json", "results_to_json"]
+__all__ = ["Check", "Ended", "JobState", "commit_ended", "send_check"]
 
 logger = logging.getLogger("fanfold")
 
@@ -137,13 +138,3 @@ async def _marker(ended: Sequence[Ended], backend: Backend) -> Marker:
         failed={one.segment.segment: one.failure[:REASON_CHARACTERS] for one in ended if one.failure is not None},
         receive_counts={one.segment.segment: one.receive_count for one in ended if one.receive_count > 1},
     )
-
-
-def results_to_json(results: dict[int, str]) -> str:
-    """Return results, each already JSON text, as the text of one JSON object by segment."""
-    return "{" + ",".join(f'"{segment}":{text}' for segment, text in results.items()) + "}"
-
-
-def results_from_json(text: str | bytes) -> dict[int, str]:
-    """Return what ``results_to_json`` made into one text."""
-    return {int(segment): json.dumps(value) for segment, value in json.loads(text).items()}

@@ -6,7 +6,8 @@ run against both.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -173,6 +174,10 @@ class Ledger(Protocol):
         """Take the fold over: from RUNNING, or from FOLDING when its lease is over. Return the fence, else None."""
         ...
 
+    async def release(self, run_id: str, *, fence: int) -> None:
+        """End the lease of a claim at once, unless another has claimed the fold since."""
+        ...
+
     async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:
         """Write the end state of a run.
 
@@ -198,6 +203,8 @@ class Backend:
     """Sources, results and outputs."""
     results_bucket: str
     """The bucket for results and outputs."""
+    now: Callable[[], float] = time.time
+    """What tells the time of leases and expiry: seconds since 1970."""
 
     async def read_all(self, bucket: str, key: str) -> bytes:
         """Return a whole object; for objects that fit in memory."""

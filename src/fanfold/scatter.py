@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -88,7 +87,7 @@ async def scatter(
 async def _pinned(job: str, source: sources.Source, run_id: str, params: Mapping[str, Any], backend: Backend) -> Run:
     known = await backend.ledger.run(run_id)
     if known is None:
-        now = time.time()
+        now = backend.now()
         plan = await source.pin(backend)
         known = await backend.ledger.open_run(
             Run(run_id, job, params, plan, created_at=now, expires_at=int(now) + EXPIRY_SECONDS)

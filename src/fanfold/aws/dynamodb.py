@@ -18,9 +18,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 from fanfold.aws.faults import faults_of, is_conditional_check
-from fanfold.completion import decode_ids, encode_ids
+from fanfold.completion import decode_ids, encode_ids, results_from_json, results_to_json
 from fanfold.errors import FenceLostError, LedgerError, ServiceError
-from fanfold.marks import results_from_json, results_to_json
 from fanfold.run import FOLDING, RUNNING, Counter, Marker, Run
 
 __all__ = ["DynamoDBLedger"]
@@ -160,6 +159,25 @@ class DynamoDBLedger:
             raise
         return int(answer["Attributes"]["fence"]["N"])
 
+    async def release(self, run_id: str, *, fence: int) -> None:
+        """End the lease of a claim at once, unless another has claimed the fold since."""
+        try:
+            await self._call(
+                "update_item",
+                Key=_state_key(run_id),
+                UpdateExpression="SET lease_until = :over",
+                ConditionExpression="fence = :fence AND #s = :folding",
+                ExpressionAttributeNames={"#s": "state"},
+                ExpressionAttributeValues={
+                    ":over": _number(0),
+                    ":fence": _number(fence),
+                    ":folding": {"S": FOLDING},
+                },
+            )
+        except ServiceError as error:
+            if not is_conditional_check(error):
+                raise
+
     async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:
         """Write the end state of a run."""
         try:
@@ -276,7 +294,7 @@ def _counter_of(item: Mapping[str, Any]) -> Counter:
 def _marker_item(marker: Marker) -> dict[str, Any]:
     item: dict[str, Any] = {"ids": {"S": encode_ids(marker.ids)}, "expires_at": _number(_expiry())}
     if marker.results:
-        item["results"] = {"S": results_to_json(dict(marker.results))}
+        item["results"] = {"S": results_to_json(marker.results)}
     if marker.results_key:
         item["results_key"] = {"S": marker.results_key}
     if marker.failed:

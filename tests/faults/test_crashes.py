@@ -1,0 +1,84 @@
+"""A backend that fails at any call: the run ends with one exact output all the same."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from fanfold import Job, S3Lines
+from fanfold.errors import FanfoldError
+from harness import Bench, throttled
+
+NUMBERS = b"".join(b"%d\n" % number for number in range(60))
+
+
+def make_job() -> Job:
+    job = Job("join")
+    job.source(lambda params: S3Lines("source", "numbers.jsonl", chunk_bytes=12))
+
+    @job.segment
+    async def segment(rows, ctx):
+        return [number async for number in rows]
+
+    @job.fold
+    def fold(results):
+        return [number for result in results for number in result]
+
+    return job
+
+
+class FailsAt:
+    """Fails the calls whose numbers it is given, before or after they had their effect."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers = set(numbers)
+        self.seen: list[str] = []
+
+    def __call__(self, operation: str) -> None:
+        self.seen.append(operation)
+        if len(self.seen) - 1 in self.numbers:
+            raise throttled()
+
+
+async def finish(bench: Bench) -> list[int]:
+    for _ in range(100):
+        try:
+            await bench.job.start(bench.backend, {}, "run")
+            break
+        except FanfoldError:
+            continue  # Lambda tries the scatter again: the same run
+    await bench.settle(rounds=2000)
+    return await bench.output()
+
+
+async def calls_of_a_sound_run() -> list[str]:
+    gate = FailsAt()
+    assert await finish(Bench(make_job(), gate=gate, numbers_jsonl=NUMBERS)) == list(range(60))
+    return gate.seen
+
+
+async def test_a_failure_at_any_single_call_leaves_one_exact_output():
+    """Throttled, or failed after it took effect: every call of a run, one after another."""
+    for number in range(len(await calls_of_a_sound_run())):
+        bench = Bench(make_job(), gate=FailsAt(number), numbers_jsonl=NUMBERS)
+        assert await finish(bench) == list(range(60)), f"call {number}: {bench.backend}"
+        assert (await bench.run()).state == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("stride", [5, 7, 11])
+async def test_failures_at_every_few_calls_leave_one_exact_output(stride: int):
+    """Until far behind where a sound run would have ended; messages have the deliveries that takes."""
+    bench = Bench(make_job(), gate=FailsAt(*range(3, 400, stride)), max_receive_count=100, numbers_jsonl=NUMBERS)
+    assert await finish(bench) == list(range(60))
+
+
+@pytest.mark.parametrize("operation", ["put_marker", "count", "claim", "put", "finish", "seal", "send"])
+async def test_an_operation_that_fails_twice_after_its_effect_is_harmless(operation: str):
+    """Written, not known to be written, and written again."""
+    calls = await calls_of_a_sound_run()
+    after = [number for number, name in enumerate(calls) if name == f"after {operation}"]
+    assert after
+    for first, second in itertools.pairwise([*after[:6], after[-1] + 3]):
+        bench = Bench(make_job(), gate=FailsAt(first, second), numbers_jsonl=NUMBERS)
+        assert await finish(bench) == list(range(60))

@@ -1,0 +1,413 @@
+"""Whatever lies in an object and wherever it is cut: every item is read once, in order, or the object is refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fanfold import inmemory
+from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
+from fanfold.protocols import Backend, ObjectInfo
+from fanfold.sources.s3_lines import S3Lines
+from tests.strategies import WORDS, csv_fields, csv_lines, csv_objects, giant_csv_objects, jsonl_objects, text_objects
+
+ANYWHERE = st.integers(0, 2**32)
+"""Drawn before it is known how many places there are; taken modulo that."""
+
+
+class PieceStore:
+    """A store of one object that comes in pieces of a chosen size; counts the reads and what they asked for."""
+
+    def __init__(self, data: bytes | None, piece_bytes: int = 65_536) -> None:
+        self.data = data
+        self.version = 1
+        self.piece_bytes = piece_bytes
+        self.reads = 0
+        self.bytes_asked_for = 0
+
+    def replace(self, data: bytes | None) -> None:
+        self.data = data
+        self.version += 1
+
+    async def head(self, bucket: str, key: str) -> ObjectInfo:
+        return ObjectInfo(len(self._known()), f'"{self.version}"')
+
+    async def read(
+        self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
+    ) -> AsyncIterator[bytes]:
+        data = self._known()[start:stop]
+        if etag not in {None, f'"{self.version}"'}:
+            raise ObjectChangedError("another version")
+        self.reads += 1
+        self.bytes_asked_for += len(data)
+        for first in range(0, len(data), self.piece_bytes):
+            yield data[first : first + self.piece_bytes]
+
+    async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        self.replace(data)
+
+    def _known(self) -> bytes:
+        if self.data is None:
+            raise ObjectMissingError("no object")
+        return self.data
+
+
+class ReplacedAfterOneRead(PieceStore):
+    """A store whose object is replaced between the first read of a segment and the second."""
+
+    async def read(
+        self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
+    ) -> AsyncIterator[bytes]:
+        async for piece in super().read(bucket, key, start=start, stop=stop, etag=etag):
+            yield piece
+        self.replace(self.data)
+
+
+def backend_with(store: PieceStore) -> Backend:
+    return replace(inmemory.backend(), store=store)
+
+
+async def plan_of(store: PieceStore, *, key: str, chunk_bytes: int) -> dict[str, Any]:
+    return dict(await S3Lines("bucket", key, chunk_bytes=chunk_bytes).pin(backend_with(store)))
+
+
+async def read_parts(store: PieceStore, plan: dict[str, Any]) -> list[Any]:
+    backend = backend_with(store)
+    return [item for part in S3Lines.cut(plan) async for item in S3Lines.read(part, backend)]
+
+
+async def read_all(data: bytes, *, key: str, chunk_bytes: int, piece_bytes: int = 65_536) -> list[Any]:
+    store = PieceStore(data, piece_bytes)
+    return await read_parts(store, await plan_of(store, key=key, chunk_bytes=chunk_bytes))
+
+
+def rows_of(data: bytes) -> list[dict[str, str]]:
+    """What the standard library reads in the whole object at once."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(data)))
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+
+
+def values_of(data: bytes) -> list[Any]:
+    return [json.loads(line) for line in data.decode("utf-8-sig").split("\n") if line.strip()]
+
+
+def texts_of(data: bytes) -> list[str]:
+    return re.split("\r?\n", data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r"))
+
+
+@pytest.fixture(autouse=True)
+def field_size_limit() -> Iterator[None]:
+    """The limit of the whole process, as each test finds it and leaves it."""
+    before = csv.field_size_limit(131_072)
+    yield
+    csv.field_size_limit(before)
+
+
+@given(data=csv_objects(max_rows=3), piece_bytes=st.integers(1, 40))
+@settings(deadline=None, max_examples=60)
+async def test_csv_cut_at_any_size_reads_as_the_whole(data, piece_bytes):
+    """The segments of a CSV object, whatever their size, give the rows of the whole, once and in order."""
+    expected = rows_of(data)
+    for chunk_bytes in range(1, len(data) + 2):
+        assert await read_all(data, key="o.csv", chunk_bytes=chunk_bytes, piece_bytes=piece_bytes) == expected
+
+
+@given(data=jsonl_objects(max_rows=3), piece_bytes=st.integers(1, 40))
+@settings(deadline=None, max_examples=60)
+async def test_json_lines_cut_at_any_size_read_as_the_whole(data, piece_bytes):
+    """The segments of a JSON Lines object, whatever their size, give the values of the whole, once and in order."""
+    expected = values_of(data)
+    for chunk_bytes in range(1, len(data) + 2):
+        assert await read_all(data, key="o.jsonl", chunk_bytes=chunk_bytes, piece_bytes=piece_bytes) == expected
+
+
+@given(data=text_objects(max_rows=4), piece_bytes=st.integers(1, 40))
+@settings(deadline=None, max_examples=60)
+async def test_text_cut_at_any_size_reads_as_the_whole(data, piece_bytes):
+    """The segments of a text object, whatever their size, give the lines of the whole, empty ones too."""
+    expected = texts_of(data)
+    for chunk_bytes in range(1, len(data) + 2):
+        assert await read_all(data, key="o.txt", chunk_bytes=chunk_bytes, piece_bytes=piece_bytes) == expected
+
+
+@given(data=csv_objects(max_rows=40), chunk_bytes=st.integers(1, 2_000), piece_bytes=st.integers(1, 2_000))
+@settings(deadline=None, max_examples=60)
+async def test_pieces_and_cuts_may_fall_anywhere(data, chunk_bytes, piece_bytes):
+    """Neither the size of a segment nor that of a piece of a read shows in the rows."""
+    assert await read_all(data, key="o.csv", chunk_bytes=chunk_bytes, piece_bytes=piece_bytes) == rows_of(data)
+
+
+@given(data=giant_csv_objects(), chunk_bytes=st.integers(4_000, 400_000), piece_bytes=st.integers(1_000, 400_000))
+@settings(deadline=None, max_examples=25)
+async def test_a_row_may_be_longer_than_many_segments(data, chunk_bytes, piece_bytes):
+    """A row of more than 128 KB is read once and whole, by the segment that holds its first byte."""
+    assert await read_all(data, key="o.csv", chunk_bytes=chunk_bytes, piece_bytes=piece_bytes) == rows_of(data)
+
+
+@given(data=csv_objects(max_rows=40), chunk_bytes=st.integers(1, 200), first=st.integers(0, 400))
+@settings(deadline=None)
+async def test_segments_tile_the_object(data, chunk_bytes, first):
+    """The byte ranges begin after the header, leave no gap and no overlap, and end with the object."""
+    plan = await plan_of(PieceStore(data), key="o.csv", chunk_bytes=chunk_bytes)
+    parts = list(S3Lines.cut(plan))
+    edges = [plan["begin"], *(part["stop"] for part in parts)]
+    assert [part["start"] for part in parts] == edges[:-1]
+    assert edges[-1] == len(data)
+    assert list(S3Lines.cut(plan, first)) == parts[first:]
+
+
+@given(data=csv_objects(), chunk_bytes=st.integers(1, 200))
+@settings(deadline=None)
+async def test_a_segment_travels_as_json(data, chunk_bytes):
+    """The plan and every segment of it are JSON values: what comes out of a message is what went in."""
+    plan = await plan_of(PieceStore(data), key="o.csv", chunk_bytes=chunk_bytes)
+    assert json.loads(json.dumps(plan)) == plan
+    assert [json.loads(json.dumps(part)) for part in S3Lines.cut(plan)] == list(S3Lines.cut(plan))
+
+
+async def test_a_row_belongs_to_the_range_that_holds_its_first_byte():
+    """A range gives the rows that begin in it, the one that ends beyond it too, and not the one it begins amid."""
+    store = PieceStore(b"n\n11\n22\n33\n")
+    plan = await plan_of(store, key="o.csv", chunk_bytes=4)
+    read = [[row["n"] async for row in S3Lines.read(part, backend_with(store))] for part in S3Lines.cut(plan)]
+    assert read == [["11", "22"], ["33"], []]
+
+
+async def test_a_range_that_begins_with_a_row_holds_it():
+    """A cut that falls between two rows takes nothing from the second."""
+    store = PieceStore(b"n\n1\n2\n3\n")
+    plan = await plan_of(store, key="o.csv", chunk_bytes=2)
+    read = [[row["n"] async for row in S3Lines.read(part, backend_with(store))] for part in S3Lines.cut(plan)]
+    assert read == [["1"], ["2"], ["3"]]
+
+
+async def test_short_lines_cost_at_most_two_reads_a_segment():
+    """A segment reads its own range, and once more for the rest of its last line."""
+    store = PieceStore(b"n\n" + b"12345\n" * 100)
+    plan = await plan_of(store, key="o.csv", chunk_bytes=100)
+    store.reads = 0
+    await read_parts(store, plan)
+    assert store.reads <= 2 * 6
+
+
+async def test_the_rest_of_a_giant_line_is_read_in_growing_steps():
+    """The rest of a line of 1 MB takes five reads, not one for every 64 KB, and asks for little more than there is."""
+    store = PieceStore(b"n\n" + b"x" * 1_000_000 + b"\n" + b"1\n" * 1_000_000)
+    plan = await plan_of(store, key="o.csv", chunk_bytes=1_000)
+    store.reads = store.bytes_asked_for = 0
+    first = next(iter(S3Lines.cut(plan)))
+    rows = [row async for row in S3Lines.read(first, backend_with(store))]
+    assert [len(row["n"]) for row in rows] == [1_000_000]
+    assert store.reads == 6
+    assert store.bytes_asked_for < 2_200_000
+
+
+async def test_only_the_header_is_read_to_plan():
+    """Planning reads up to the end of the header, not the object."""
+    store = PieceStore(b"a,b\n" + b"1,2\n" * 1_000_000, piece_bytes=1_000)
+    await plan_of(store, key="o.csv", chunk_bytes=1_000)
+    assert store.reads == 1
+    assert store.bytes_asked_for <= 1_048_576
+
+
+@given(lines=csv_lines(max_rows=8), where=ANYWHERE, column=ANYWHERE, chunk_bytes=st.integers(1, 200))
+@settings(deadline=None)
+async def test_an_odd_number_of_quotes_is_refused(lines, where, column, chunk_bytes):
+    """A quote too many in any row, at any place, is refused with the object and the row's first byte, however cut."""
+    number = 1 + where % (len(lines) - 1)
+    place = column % (len(lines[number]) + 1)
+    lines[number] = lines[number][:place] + '"' + lines[number][place:]
+    began = sum(len(line.encode()) + 1 for line in lines[:number])
+    with pytest.raises(SourceError, match=rf"^s3://bucket/o\.csv: .*near byte {began}: an odd number of quotes"):
+        await read_all("\n".join(lines).encode(), key="o.csv", chunk_bytes=chunk_bytes)
+
+
+@given(columns=st.integers(1, 4), fields=st.lists(WORDS, min_size=1, max_size=6).flatmap(csv_fields), cut=ANYWHERE)
+@settings(deadline=None)
+async def test_a_row_of_another_width_is_refused(columns, fields, cut):
+    """A row with more or fewer fields than the header is refused with the object and the row's first byte."""
+    row = ",".join(fields if len(fields) != columns else [*fields, "more"]) or '""'
+    header = ",".join(f"c{number}" for number in range(columns)) + "\n"
+    good = ",".join("1" * columns) + "\n"
+    data = f"{header}{good}{row}\n{good}".encode()
+    began = len(header) + len(good)
+    with pytest.raises(SourceError, match=rf"^s3://bucket/o\.csv: .*near byte {began}: \d fields where the header has"):
+        await read_all(data, key="o.csv", chunk_bytes=1 + cut % len(data))
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("before", [0, 1, 1_000])
+async def test_the_byte_that_is_named_is_the_first_of_the_line(line_end, before):
+    """A malformed line is named by its first byte, with either line end and however many lines stand before it."""
+    data = b"a,b" + line_end + (b"1,2" + line_end) * before + b"1,2,3" + line_end
+    began = (3 + len(line_end)) * (1 + before)
+    with pytest.raises(SourceError, match=f"near byte {began}: 3 fields where the header has 2"):
+        await read_all(data, key="o.csv", chunk_bytes=1_000_000)
+
+
+@given(
+    rows=st.lists(st.lists(st.sampled_from(["a", 'a"', '"a', '"a"', '""', "a\r"]), min_size=1, max_size=3), max_size=4),
+    chunk_bytes=st.integers(1, 50),
+)
+@settings(deadline=None, max_examples=200)
+async def test_fields_that_break_the_rules_of_csv_read_as_the_whole_or_are_refused(rows, chunk_bytes):
+    """Stray quotes and line ends in any field are read as the whole is, or refused; never read otherwise."""
+    data = "\n".join(["a,b", *map(",".join, rows), "a,b"]).encode()
+    try:
+        read = await read_all(data, key="o.csv", chunk_bytes=chunk_bytes)
+    except SourceError:
+        return
+    assert read == rows_of(data)
+
+
+@given(lines=st.lists(st.binary(max_size=6) | st.sampled_from([b"1", b'"a"', b"[]"]), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=300)
+async def test_any_bytes_read_as_json_lines_of_utf_8_or_are_refused(lines):
+    """Lines of any bytes are read as the JSON values that their UTF-8 text says, or refused."""
+    data = b"1\n" + b"\n".join(lines)
+    try:
+        read = await read_all(data, key="o.jsonl", chunk_bytes=5)
+    except SourceError:
+        return
+    assert read == values_of(data)
+
+
+async def test_quotes_that_are_even_by_chance_are_never_read_wrongly():
+    """A row over two lines whose stray quotes make each line's number even is refused, not joined to one row."""
+    data = b'pipe,text,size\n5" pipe,"long\ntext",6" wide\n'
+    with pytest.raises(SourceError, match=r"s3://bucket/o\.csv"):
+        await read_all(data, key="o.csv", chunk_bytes=1_000)
+
+
+@pytest.mark.parametrize("key", ["o.csv", "o.jsonl", "o.txt"])
+@pytest.mark.parametrize("wrong", [b"\xff", b"\xc3", b"\xe6\x97", b"\xc0\xaf", b"\xed\xa0\x80"])
+async def test_what_is_no_utf_8_is_refused(key, wrong):
+    """A line with bytes that are no UTF-8 is refused in every format, with the object and the byte."""
+    data = b'"good"\n"good"\n"' + wrong + b'"\n'
+    with pytest.raises(SourceError, match=rf"^s3://bucket/{key}: malformed line near byte 14: "):
+        await read_all(data, key=key, chunk_bytes=1_000)
+
+
+async def test_json_lines_in_another_encoding_are_refused():
+    """A line is UTF-8 and never taken for UTF-16, even where that would make a JSON value of it."""
+    with pytest.raises(SourceError, match="near byte 2"):
+        await read_all(b"7\n\x001\n", key="o.jsonl", chunk_bytes=1_000)
+
+
+@pytest.mark.parametrize("line", ["{", "1 2", "nul", "[" * 100_000, '{"a":' * 100_000, "9" * 5_000])
+async def test_what_is_no_json_is_refused(line):
+    """A line that the JSON parser refuses, for whatever reason, is refused with the object and the byte."""
+    with pytest.raises(SourceError, match=r"^s3://bucket/o\.jsonl: malformed line near byte 2: "):
+        await read_all(f"7\n{line}\n8\n".encode(), key="o.jsonl", chunk_bytes=1_000_000)
+
+
+@pytest.mark.parametrize("data", [b"a,b", b"a,b\n", b"a,b\r\n", b"\xef\xbb\xbfa,b\n", b'"a",b\n'])
+async def test_a_header_without_rows_is_refused(data):
+    """A CSV object that ends with its header holds nothing to cut, and says so."""
+    with pytest.raises(SourceError, match=r"^s3://bucket/o\.csv has a header and no rows"):
+        await plan_of(PieceStore(data), key="o.csv", chunk_bytes=10)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", r"is empty: there is nothing to cut"),
+        (b"\n1\n", r"begins with an empty line: a CSV object begins with a header"),
+        (b"\r\n1\r\n", r"begins with an empty line"),
+        (b",\n1,2\n", r"begins with an empty line"),
+        (b"a,b,a\n1,2,3\n", r"has the column 'a' twice in its header"),
+        (b'a,"b\nc"\n1,2\n', r"malformed line near byte 0: an odd number of quotes"),
+        (b"\xff,b\n1,2\n", r"malformed line near byte 0: .*utf-8"),
+        (b"a" * 1_048_576 + b"\n1\n", r"has no line end in its first 1048576 bytes: it is no CSV with a header"),
+        (None, r"does not exist: check the bucket and the key"),
+    ],
+    ids=["empty", "newline", "crlf", "no names", "twice", "newline in name", "no utf-8", "no line end", "missing"],
+)
+async def test_an_object_without_a_usable_header_is_refused_before_it_is_cut(data, told):
+    """What cannot be planned is refused with the object's name and what is wrong with it."""
+    with pytest.raises(SourceError, match=rf"^s3://bucket/o\.csv:? {told}"):
+        await plan_of(PieceStore(data), key="o.csv", chunk_bytes=10)
+
+
+@given(data=csv_objects(max_rows=10), chunk_bytes=st.integers(1, 50), where=ANYWHERE)
+@settings(deadline=None)
+async def test_an_object_replaced_during_a_run_fails_every_segment_left(data, chunk_bytes, where):
+    """Any segment read after the object was replaced, even by equal bytes, is refused and gives no row."""
+    store = PieceStore(data)
+    parts = list(S3Lines.cut(await plan_of(store, key="o.csv", chunk_bytes=chunk_bytes)))
+    store.replace(data)
+    rows = S3Lines.read(parts[where % len(parts)], backend_with(store))
+    with pytest.raises(SourceError, match=r"^s3://bucket/o\.csv was replaced since the run was planned"):
+        await anext(rows)
+
+
+async def test_an_object_replaced_during_a_segment_is_not_half_read():
+    """A line never has its head from one version of the object and its tail from another."""
+    store = PieceStore(b"a,b\n11,22\n33,44\n")
+    plan = await plan_of(store, key="o.csv", chunk_bytes=3)
+    replaced = ReplacedAfterOneRead(store.data)
+    with pytest.raises(SourceError, match="was replaced since the run was planned"):
+        await read_parts(replaced, plan)
+
+
+async def test_an_object_deleted_during_a_run_is_refused():
+    """A segment of an object that is gone is refused with the object's name."""
+    store = PieceStore(b"a\n1\n2\n")
+    plan = await plan_of(store, key="o.csv", chunk_bytes=2)
+    store.replace(None)
+    with pytest.raises(SourceError, match=r"^s3://bucket/o\.csv was deleted since the run was planned"):
+        await read_parts(store, plan)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"bucket": ""}, "bucket must be a name"),
+        ({"bucket": None}, "bucket must be a name"),
+        ({"key": ""}, "key must be a name"),
+        ({"key": 7}, "key must be a name"),
+        ({"chunk_bytes": 0}, "chunk_bytes must be a whole number from 1, not 0"),
+        ({"chunk_bytes": -1}, "chunk_bytes must be a whole number from 1, not -1"),
+        ({"chunk_bytes": 1.5}, "chunk_bytes must be a whole number from 1, not 1.5"),
+        ({"chunk_bytes": True}, "chunk_bytes must be a whole number from 1, not True"),
+        ({"key": "o.csv.gz"}, "is compressed and cannot be cut by bytes"),
+        ({"key": "O.CSV.GZ", "format": "csv"}, "is compressed and cannot be cut by bytes"),
+        ({"key": "o.zst"}, "is compressed and cannot be cut by bytes"),
+        ({"key": "o.parquet"}, "cannot tell the format of 'o.parquet': say format='csv', 'jsonl' or 'text'"),
+        ({"format": "xml"}, "format must be 'csv', 'jsonl' or 'text', not 'xml'"),
+    ],
+)
+def test_impossible_settings_are_refused_when_they_are_made(arguments, told):
+    """A setting that cannot work is a configuration error that names it, before anything is read."""
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        S3Lines(**{"bucket": "bucket", "key": "o.csv", **arguments})
+
+
+@pytest.mark.parametrize(
+    ("key", "known"),
+    [
+        ("a.csv", "csv"),
+        ("A.CSV", "csv"),
+        ("a.jsonl", "jsonl"),
+        ("a.ndjson", "jsonl"),
+        ("a.txt", "text"),
+        ("a.log", "text"),
+    ],
+)
+def test_the_format_is_told_by_the_ending_of_the_key(key, known):
+    """A key's ending, in capitals or not, tells the format."""
+    assert S3Lines("bucket", key).format == known
+
+
+def test_a_format_that_is_given_stands():
+    """The format that was given counts, whatever the key ends with."""
+    assert S3Lines("bucket", "a.csv", format="text").format == "text"

@@ -1,0 +1,92 @@
+"""What an import costs: exact, by the modules it loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "aiobotocore",
+    "argparse",
+    "asyncio",
+    "boto3",
+    "botocore",
+    "pydantic",
+    "aws_lambda_powertools",
+    "typer",
+    "rich",
+)
+
+
+OPEN_BACKEND = """
+import anyio, fanfold
+async def main():
+    async with fanfold.Job('job').open_backend():
+        pass
+anyio.run(main)
+"""
+
+WRITE_SHEET = """
+import pathlib
+from fanfold.cli import sheet
+sheet.write_sheet(pathlib.Path('x.xlsx'), {}, key='k', sheet='s')
+"""
+
+
+def python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)  # noqa: S603 - our own interpreter and programs
+
+
+def loaded_after(statement: str) -> set[str]:
+    done = python(f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))")
+    assert not done.stderr
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_neither_an_event_loop_nor_an_sdk():
+    """A cold start pays for what it uses."""
+    assert not loaded_after("import fanfold") & set(HEAVY)
+
+
+def test_declaring_a_consumer_loads_no_sdk():
+    """A plain consumer needs anyio and the standard library."""
+    statement = "import fanfold; fanfold.consumer(lambda body: None)"
+    assert not loaded_after(statement) & (set(HEAVY) - {"asyncio"})
+
+
+def test_declaring_a_job_loads_no_sdk():
+    """A job's module can be imported where AWS is not installed."""
+    statement = "import fanfold; fanfold.Job('job'); fanfold.S3Lines('bucket', 'key.csv')"
+    assert not loaded_after(statement) & (set(HEAVY) - {"asyncio"})
+
+
+def test_declaring_a_consumer_starts_nothing():
+    """No loop, no thread and no connection before the first invocation: snapshots and forks stay safe."""
+    program = (
+        "import threading, fanfold; handler = fanfold.consumer(lambda body: None); print(threading.active_count())"
+    )
+    assert python(program).stdout.strip() == "1"
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "statement"),
+    [
+        ("aiobotocore", "aws", OPEN_BACKEND),
+        ("ministack", "local", "from fanfold.local.stack import local_stack\nwith local_stack(): pass"),
+        ("xlsxwriter", "excel", WRITE_SHEET),
+    ],
+)
+def test_a_missing_extra_fails_at_use_and_names_the_install_command(module: str, extra: str, statement: str):
+    """An import alone never fails for want of an extra."""
+    blocked = (
+        "import sys, importlib.abc, importlib.util\n"
+        "class Blocker(importlib.abc.MetaPathFinder):\n"
+        " def find_spec(self, name, path=None, target=None):\n"
+        f"  if name.split('.')[0] == {module!r}: raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Blocker())\n"
+        "find = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *rest: None if name == {module!r} else find(name, *rest)\n"
+    )
+    assert f"pip install 'fanfold[{extra}]'" in python(blocked + statement).stderr.splitlines()[-1]

@@ -1,0 +1,77 @@
+"""Every module has a rank and imports only from lower ranks."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "fanfold"
+
+RANKS = {
+    # values, and what decides on them alone
+    "errors": 0, "limits": 0, "deadline": 0, "threads": 0,
+    "record": 1, "run": 1, "segment": 1, "sources.lines": 1,
+    "outcome": 2, "completion": 2, "context": 2, "failures": 2, "protocols": 2,
+    "response": 3,
+    # doing
+    "binding": 3, "enqueue": 3, "runtime": 3, "inmemory": 3, "sources": 3,
+    "engine": 4, "marks": 4, "sources.s3_lines": 4,
+    "consume": 5, "segments": 5, "scatter": 5, "fold": 5,
+    "dead_letters": 6, "account": 6, "testing": 6,
+    # adapters: the only ones that import an SDK
+    "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.backend": 5,
+    # what ties all together
+    "job": 7,
+    "local": 8, "local.stack": 8, "local.deploy": 8, "local.demo": 9,
+    "cli.load": 8, "cli.sheet": 8, "cli.show": 8, "cli.run": 10, "cli.demo": 10, "cli.app": 11, "cli": 12,
+    "": 13,
+}  # fmt: skip
+
+SDKS = {"aiobotocore", "boto3", "botocore"}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for file in sorted(SOURCE.rglob("*.py")):
+        parts = file.relative_to(SOURCE).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = file
+    return found
+
+
+def imports_of(file: Path) -> set[str]:
+    """Return every module a file imports, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def test_every_module_has_a_rank():
+    """A new module is given its place in the table."""
+    assert set(modules()) == set(RANKS)
+
+
+@pytest.mark.parametrize("module", sorted(RANKS))
+def test_a_module_imports_only_from_lower_ranks(module: str):
+    """Data flows one way, and so do imports."""
+    ours = {name.removeprefix("fanfold.") for name in imports_of(modules()[module]) if name.startswith("fanfold.")}
+    wrong = {name for name in ours & set(RANKS) if RANKS[name] >= RANKS[module]}
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", sorted(name for name in RANKS if not name.startswith(("aws", "local"))))
+def test_only_the_adapters_import_an_sdk(module: str):
+    """The engine knows nothing of AWS."""
+    assert not {name.split(".")[0] for name in imports_of(modules()[module])} & SDKS
+
+
+@pytest.mark.parametrize("module", sorted(RANKS))
+def test_a_module_is_read_in_one_sitting(module: str):
+    """No module has more than 400 lines."""
+    assert len(modules()[module].read_text().splitlines()) <= 400

@@ -1,0 +1,143 @@
+"""What a handler may look like."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+
+import fanfold
+from fanfold import Context, Record
+from fanfold.errors import ConfigurationError
+from fanfold.testing import deliver
+
+
+async def no_annotation(body): ...
+async def of_dict(body: dict[str, Any]): ...
+async def of_list(body: list[int]): ...
+async def of_any(body: Any): ...
+async def positional_only(body: Any, /): ...
+async def positional_only_with_context(body: Any, /, ctx: Context): ...
+async def both_positional_only(body: Any, ctx: Context, /): ...
+async def keyword_only(*, body: Any): ...
+async def keyword_only_context(body: Any, *, ctx: Context): ...
+async def with_defaults(body: Any, retries: int = 3, pause: float = 0.1): ...
+async def of_unknown_name(body: "OnlyForTypeCheckers"): ...  # noqa: F821, UP037
+
+
+class Callable:
+    async def __call__(self, body: Any, ctx: Context): ...
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        no_annotation,
+        of_dict,
+        of_list,
+        of_any,
+        positional_only,
+        positional_only_with_context,
+        both_positional_only,
+        keyword_only,
+        keyword_only_context,
+        with_defaults,
+        Callable(),
+        functools.partial(of_any),
+        lambda body: of_any(body),  # noqa: PLW0108 - a plain function that returns a coroutine is the point
+        lambda body: None,
+    ],
+)
+def test_a_function_of_a_body_and_perhaps_a_context_is_a_handler(function):
+    """However it takes them."""
+    assert deliver(fanfold.consumer(function), [1]).response == {"batchItemFailures": []}
+
+
+def test_the_body_is_passed_by_keyword():
+    """So that decorators which look for a keyword find it."""
+    seen = []
+
+    def looks_for_order(function):
+        @functools.wraps(function)
+        async def wrapper(*args, **kwargs):
+            seen.append((args, kwargs))
+            return await function(*args, **kwargs)
+
+        return wrapper
+
+    @fanfold.consumer
+    @looks_for_order
+    async def handler(order: dict) -> None: ...
+
+    deliver(handler, {"id": 1})
+    assert seen == [((), {"order": {"id": 1}})]
+
+
+@pytest.mark.parametrize(("annotation", "expected"), [(str, '{"a":1}'), (dict, {"a": 1}), ("str", '{"a":1}')])
+def test_the_body_is_decoded_by_its_annotation(annotation, expected):
+    """Text as it is, or JSON."""
+    seen = []
+
+    async def handler(body) -> None:
+        seen.append(body)
+
+    handler.__annotations__ = {"body": annotation}
+    deliver(fanfold.consumer(handler), '{"a":1}')
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize("annotation", [Record, "Record"])
+def test_a_record_is_handed_over_as_it_is(annotation):
+    """Nothing is decoded."""
+    seen = []
+
+    async def handler(message) -> None:
+        seen.append(type(message))
+
+    handler.__annotations__ = {"message": annotation}
+    deliver(fanfold.consumer(handler), "{")
+    assert seen == [Record]
+
+
+def test_a_plain_function_that_hands_back_a_coroutine_is_awaited():
+    """It never counts as done for having made one."""
+    ran = []
+
+    async def work(body) -> None:
+        ran.append(body)
+
+    deliver(fanfold.consumer(lambda body: work(body)), 1)  # noqa: PLW0108 - as above
+    assert ran == [1]
+
+
+async def agen(body):
+    yield
+
+
+def gen(body):
+    yield
+
+
+async def nothing(): ...
+async def three(body, ctx, more): ...
+async def of_bytes(body: bytes): ...
+
+
+@pytest.mark.parametrize(
+    ("function", "complaint"),
+    [
+        (agen, "is a generator"),
+        (gen, "is a generator"),
+        (functools.partial(gen), "is a generator"),
+        (nothing, "takes the body and"),
+        (three, "takes the body and"),
+        (of_bytes, "annotated <class 'bytes'>"),
+        (of_unknown_name, "annotated 'OnlyForTypeCheckers'"),
+        (5, "cannot be a handler"),
+    ],
+)
+def test_what_can_be_no_handler_is_refused_at_decoration(function, complaint: str):
+    """With the reason, before a message is lost on it."""
+    with pytest.raises(ConfigurationError, match=complaint):
+        fanfold.consumer(function)

@@ -1,0 +1,91 @@
+"""Which segments have ended, and how ids are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from fanfold.completion import Tally, decode_ids, encode_ids
+from fanfold.errors import LedgerError
+from fanfold.run import Marker
+
+
+def tally_of(total: int, *markers: Marker) -> Tally:
+    tally = Tally(total)
+    for marker in markers:
+        tally.add(marker)
+    return tally
+
+
+@pytest.mark.parametrize(
+    ("ids", "text"), [([3, 4, 9], "3,1,5"), ([], ""), ([0], "0"), ([9, 3, 4, 3], "3,1,5"), ([0, 1, 2], "0,1,1")]
+)
+def test_ids_are_written_as_the_first_and_the_steps(ids, text):
+    """Ids are sorted, each kept once, and written as differences."""
+    assert encode_ids(ids) == text
+
+
+@pytest.mark.parametrize(("text", "ids"), [("3,1,5", [3, 4, 9]), ("", []), ("0", [0]), ("0,1,1", [0, 1, 2])])
+def test_written_ids_are_read_again(text, ids):
+    """What was written as differences is read as the ids."""
+    assert decode_ids(text) == ids
+
+
+@pytest.mark.parametrize("text", [",", "1,", "-1", "1,-1", "1.5", "a", " 1", "²", "1;2"])
+def test_an_unreadable_list_is_shown(text):
+    """A text that no ids were written as is refused, and the error shows it."""
+    with pytest.raises(LedgerError, match="the ledger holds an unreadable list of segments: '"):
+        decode_ids(text)
+
+
+def test_the_error_shows_the_beginning_of_a_long_list():
+    """An unreadable list is shown by its first 80 characters."""
+    with pytest.raises(LedgerError) as raised:
+        decode_ids("x" * 1_000)
+    assert str(raised.value).endswith(f"segments: {'x' * 80!r}")
+
+
+def test_nothing_has_ended_at_first():
+    """Before the first marker every segment is missing."""
+    tally = Tally(3)
+    assert (tally.total, tally.done, tally.failed, tally.missing) == (3, 0, {}, 3)
+    assert (tally.deliveries, tally.duplicates) == (0, 0)
+
+
+def test_a_run_of_no_segments_misses_none():
+    """An empty run has ended before it began."""
+    assert Tally(0).missing == 0
+
+
+def test_a_segment_outside_the_run_counts_for_nothing():
+    """Ids below 0 or from the total on change no number."""
+    tally = tally_of(2, Marker("a", 0, ids=[-1, 2, 99], failed={-1: "no", 2: "no"}))
+    assert (tally.done, tally.failed, tally.missing) == (0, {}, 2)
+    assert (tally.deliveries, tally.duplicates) == (0, 0)
+
+
+@pytest.mark.parametrize("first_done", [True, False])
+def test_done_beats_failed(first_done):
+    """A segment that failed in one marker and is done in another is done, whichever is read first."""
+    done, failed = Marker("a", 0, ids=[0]), Marker("b", 0, failed={0: "broken"})
+    tally = tally_of(1, *([done, failed] if first_done else [failed, done]))
+    assert (tally.done, tally.failed, tally.missing) == (1, {}, 0)
+
+
+@pytest.mark.parametrize("first_done", [True, False])
+def test_a_segment_that_is_done_and_failed_ended_twice(first_done):
+    """A segment with an end in each of two markers is one duplicate, whichever is read first."""
+    done, failed = Marker("a", 0, ids=[0]), Marker("b", 0, failed={0: "broken"})
+    assert tally_of(1, *([done, failed] if first_done else [failed, done])).duplicates == 1
+
+
+def test_failures_are_listed_in_segment_order():
+    """The segments that failed ascend, whatever marker named them first."""
+    tally = tally_of(9, Marker("a", 0, failed={7: "seven"}), Marker("b", 0, failed={2: "two", 5: "five"}))
+    assert list(tally.failed.items()) == [(2, "two"), (5, "five"), (7, "seven")]
+
+
+def test_duplicates_and_deliveries_are_counted():
+    """A second end of a segment is a duplicate, and receive counts add up, one each where none is told."""
+    tally = tally_of(5, Marker("a", 0, ids=[0, 1, 2], receive_counts={1: 3}), Marker("b", 0, ids=[2, 3]))
+    assert tally.duplicates == 1
+    assert tally.deliveries == 1 + 3 + 1 + 1 + 1

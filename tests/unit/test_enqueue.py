@@ -1,0 +1,227 @@
+"""How messages are grouped and sent: limits, delays, and what is said of those that were refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from fanfold.enqueue import ATTEMPTS, CONCURRENCY, batches, enqueue
+from fanfold.errors import ConfigurationError, EnqueueError, ServiceError
+from fanfold.inmemory import InMemoryQueue
+from fanfold.protocols import Message, Queue, SendFailure
+
+MEBIBYTE = 1_048_576
+
+
+@dataclass
+class Refusing:
+    """A queue that refuses every call with one error, and counts the calls."""
+
+    error: Exception
+    calls: int = 0
+
+    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+        self.calls += 1
+        raise self.error
+
+
+@dataclass
+class RefusingOne:
+    """A queue that accepts all messages but those of one body."""
+
+    body: str
+    sender_fault: bool
+    calls: list[list[str]] = field(default_factory=list)
+
+    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+        bodies = [message.body for message in messages]
+        self.calls.append(bodies)
+        return [
+            SendFailure(place, "InvalidMessage: no", self.sender_fault)
+            for place, body in enumerate(bodies)
+            if body == self.body
+        ]
+
+
+@dataclass
+class Crowded:
+    """A queue that tells how many calls were in flight at once."""
+
+    in_flight: int = 0
+    most: int = 0
+
+    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        await anyio.lowlevel.checkpoint()
+        self.in_flight -= 1
+        return []
+
+
+@dataclass
+class Slept:
+    """A sleep that takes no time and remembers how long it should have been."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+@dataclass
+class Drawn:
+    """Messages that tell how many of them have been drawn."""
+
+    count: int
+    drawn: int = 0
+
+    def __iter__(self) -> Iterator[Message]:
+        for number in range(self.count):
+            self.drawn += 1
+            yield Message(str(number))
+
+
+def numbered(count: int) -> list[Message]:
+    return [Message(str(number)) for number in range(count)]
+
+
+async def send(queue: Queue, messages: Sequence[Message], slept: Slept | None = None) -> list[int]:
+    return [count async for count in enqueue(queue, messages, sleep=slept or Slept())]
+
+
+THROTTLED = ServiceError("slow down", code="ThrottlingException", transient=True)
+
+
+def test_no_messages_make_no_batch():
+    """Nothing to send is no batch, not an empty one, which SQS would refuse."""
+    assert list(batches([])) == []
+
+
+def test_a_batch_holds_ten_messages():
+    """The eleventh message begins a new batch."""
+    assert [len(batch) for batch in batches(numbered(21))] == [10, 10, 1]
+
+
+def test_a_message_of_one_mebibyte_is_the_largest():
+    """A message as large as SQS takes is sent, alone."""
+    assert [len(batch) for batch in batches([Message("x" * MEBIBYTE), Message("y")])] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Message("x" * (MEBIBYTE + 1)), Message("é" * (MEBIBYTE // 2) + "x"), Message("x" * (MEBIBYTE - 8), {"ab": "c"})],
+    ids=["characters", "bytes of characters", "attributes"],
+)
+def test_a_message_that_no_batch_can_hold_is_named(message):
+    """A message over 1 MiB, by its bytes and with its attributes, is refused by its number before it is sent."""
+    with pytest.raises(EnqueueError, match=r"^message 1 is too large: 10485\d\d bytes, where SQS takes 1048576$") as e:
+        list(batches([Message("small"), message]))
+    assert [position for position, _ in e.value.rejected] == [1]
+
+
+def test_attributes_count_towards_the_size_of_a_message():
+    """A message's size is its body's and that of each attribute's name, type and value, in bytes."""
+    assert Message("é", {"name": "väl"}).size_bytes == 2 + len("name") + len("String") + 4
+
+
+async def test_nothing_to_send_calls_nobody():
+    """Without messages the queue is not called and no progress is told."""
+    queue = Refusing(THROTTLED)
+    assert await send(queue, []) == []
+    assert queue.calls == 0
+
+
+async def test_progress_is_told_after_each_window_of_batches():
+    """After every 16 batches, the default, the number of messages accepted so far is told, and at the end."""
+    assert CONCURRENCY == 16
+    assert await send(InMemoryQueue(), numbered(345)) == [160, 320, 345]
+
+
+async def test_no_more_calls_are_in_flight_than_allowed():
+    """As many batches are sent at once as the concurrency says, and no more."""
+    queue = Crowded()
+    async for _ in enqueue(queue, numbered(200), concurrency=3, sleep=Slept()):
+        pass
+    assert queue.most == 3
+
+
+async def test_messages_are_drawn_as_they_can_be_sent():
+    """When the first progress is told, hardly more than that window has been drawn."""
+    messages = Drawn(1_000)
+    sending = enqueue(InMemoryQueue(), messages, concurrency=2, sleep=Slept())
+    assert await anext(sending) == 20
+    assert messages.drawn <= 21
+    await sending.aclose()
+
+
+async def test_a_call_that_is_throttled_is_made_eight_times():
+    """A fault that may pass is tried 8 times in all, the first included; then every message of the call is named."""
+    queue, slept = Refusing(THROTTLED), Slept()
+    with pytest.raises(EnqueueError) as raised:
+        await send(queue, numbered(3), slept)
+    assert ATTEMPTS == 8
+    assert (queue.calls, len(slept.seconds)) == (8, 7)
+    assert raised.value.rejected == ((0, "slow down"), (1, "slow down"), (2, "slow down"))
+
+
+async def test_delays_grow_and_are_bounded():
+    """Before attempt n + 1 at most 0.1 * 2^n seconds are waited, and never more than 5."""
+    slept = Slept()
+    with pytest.raises(EnqueueError):
+        await send(Refusing(THROTTLED), numbered(1), slept)
+    bounds = [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert all(0 <= seconds <= bound for seconds, bound in zip(slept.seconds, bounds, strict=True))
+
+
+async def test_a_fault_that_will_not_pass_is_not_tried_again():
+    """A call that is refused for good is made once, and its messages are named."""
+    queue = Refusing(ServiceError("invalid", code="InvalidParameterValue", transient=False))
+    with pytest.raises(EnqueueError) as raised:
+        await send(queue, numbered(2))
+    assert queue.calls == 1
+    assert raised.value.rejected == ((0, "invalid"), (1, "invalid"))
+
+
+async def test_a_queue_that_does_not_exist_is_a_configuration_error():
+    """What the user has to mend comes through as it is, not wrapped in a group."""
+    with pytest.raises(ConfigurationError, match="queue q: does not exist"):
+        await send(Refusing(ConfigurationError("queue q: does not exist")), numbered(30))
+
+
+async def test_a_message_refused_by_the_sender_s_fault_is_sent_once():
+    """Only what the queue may still accept is sent again; the rest is named with the queue's words."""
+    queue = RefusingOne("1", sender_fault=True)
+    with pytest.raises(EnqueueError) as raised:
+        await send(queue, numbered(3))
+    assert queue.calls == [["0", "1", "2"]]
+    assert raised.value.rejected == ((1, "InvalidMessage: no"),)
+
+
+async def test_only_the_message_that_was_refused_is_sent_again():
+    """The messages of a batch that were accepted are not sent a second time."""
+    queue = RefusingOne("1", sender_fault=False)
+    with pytest.raises(EnqueueError):
+        await send(queue, numbered(3))
+    assert queue.calls == [["0", "1", "2"]] + [["1"]] * 7
+
+
+async def test_the_error_tells_how_many_and_the_first():
+    """The error names the number of messages, the first of them and the queue's reason."""
+    with pytest.raises(EnqueueError) as raised:
+        await send(Refusing(THROTTLED), numbered(25))
+    assert str(raised.value) == "25 messages were not accepted by the queue, the first is number 0: slow down"
+    assert [position for position, _ in raised.value.rejected] == list(range(25))
+
+
+async def test_nothing_is_sent_after_a_window_with_a_failure():
+    """Messages beyond the window that failed are neither drawn nor sent: a second try begins before them."""
+    messages = Drawn(1_000)
+    queue = RefusingOne("15", sender_fault=True)
+    with pytest.raises(EnqueueError):
+        async for _ in enqueue(queue, messages, concurrency=2, sleep=Slept()):
+            pass
+    assert len(queue.calls) == 2
+    assert messages.drawn <= 21
