@@ -25,9 +25,10 @@ from fanfold.completion import Tally, results_from_json
 from fanfold.context import Context
 from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
 from fanfold.marks import Check, JobState, send_check
+from fanfold.outcome import Retry
 from fanfold.protocols import Backend
 from fanfold.record import Record
-from fanfold.run import FAILED, FOLDING, SUCCEEDED, Counter, Marker, Run
+from fanfold.run import FAILED, SUCCEEDED, Counter, Marker, Run
 from fanfold.threads import Threads
 
 __all__ = ["FoldFunction", "Results", "check_and_fold", "tally_of"]
@@ -69,6 +70,7 @@ async def check_and_fold(
     """Handle one message of the fold queue; return the state the run is in afterwards.
 
     Raises:
+        Retry: If another invocation has claimed the fold.
         SegmentError: If the message is no check, or of an unknown run: permanent.
         FanfoldError: If a service fails; the message comes back, and every step can be done again.
         Exception: Whatever the user's fold raises.
@@ -93,7 +95,8 @@ async def _advance(run: Run, function: FoldFunction, ctx: Context[JobState]) -> 
     lease = (LONGEST_INVOCATION_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
     fence = await backend.ledger.claim(run.run, now=backend.now(), lease_seconds=lease)
     if fence is None:
-        return FOLDING  # another invocation has it; should that one die, its own message or the watch comes back
+        # Another invocation has it. Should that one die, this message may be its own: it comes back after the lease.
+        raise Retry(f"run {run.run} is being folded by another invocation", after=lease)
     try:
         return await _fold(run, function, backend, fence, last_try=ctx.receive_count >= FOLD_ATTEMPTS)
     except BaseException:

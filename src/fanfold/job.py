@@ -16,7 +16,7 @@ from fanfold import limits
 from fanfold.consume import Consumer, Settings
 from fanfold.context import Context
 from fanfold.dead_letters import bury
-from fanfold.errors import ConfigurationError, MissingExtraError
+from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 from fanfold.fold import FoldFunction, check_and_fold
 from fanfold.marks import JobState, commit_ended
 from fanfold.protocols import Backend
@@ -184,13 +184,26 @@ class Job:
     async def _scatter(self, backend: Backend, params: Mapping[str, Any], run_id: str, deadline: Any) -> Scattered:
         return await scatter(
             self.name,
-            self._source_function()(dict(params)),
+            self._source(params),
             run_id=run_id,
             params=params,
             backend=backend,
             watch_seconds=self._watch_seconds,
             deadline=deadline,
         )
+
+    def _source(self, params: Mapping[str, Any]) -> Source:
+        try:
+            source = self._source_function()(dict(params))
+        except FanfoldError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(
+                f"job {self.name}: the source function failed for params {dict(params)}: {error!r}"
+            ) from error
+        if not hasattr(source, "pin"):
+            raise ConfigurationError(f"job {self.name}: the source function returned {source!r}, which is no source")
+        return source
 
     def _part(self, name: str, function: F, *, is_async: bool | None) -> F:
         if not callable(function):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,7 +131,7 @@ def test_no_batch_is_more_than_sqs_takes(sizes):
 def test_a_batch_ends_only_where_the_next_message_does_not_fit(sizes):
     """No batch but the last could have taken the first message of the next one."""
     made = list(batches(numbered(sizes)))
-    for batch, following in zip(made, made[1:], strict=False):
+    for batch, following in pairwise(made):
         assert len(batch) == 10 or sum(message.size_bytes for message in [*batch, following[0]]) > MEBIBYTE
 
 

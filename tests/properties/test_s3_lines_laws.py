@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.strategies import WORDS, csv_fields, csv_lines, csv_objects, giant_csv_objects, jsonl_objects, text_objects
 
 from fanfold import inmemory
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
 from fanfold.protocols import Backend, ObjectInfo
 from fanfold.sources.s3_lines import S3Lines
-from tests.strategies import WORDS, csv_fields, csv_lines, csv_objects, giant_csv_objects, jsonl_objects, text_objects
 
 ANYWHERE = st.integers(0, 2**32)
 """Drawn before it is known how many places there are; taken modulo that."""

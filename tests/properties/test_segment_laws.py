@@ -7,10 +7,10 @@ import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.strategies import json_values, segments
 
 from fanfold.errors import SegmentError
 from fanfold.segment import Segment
-from tests.strategies import json_values, segments
 
 FIELDS = ["v", "job", "run", "gen", "segment", "hop", "source"]
 

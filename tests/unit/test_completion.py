@@ -30,7 +30,7 @@ def test_written_ids_are_read_again(text, ids):
     assert decode_ids(text) == ids
 
 
-@pytest.mark.parametrize("text", [",", "1,", "-1", "1,-1", "1.5", "a", " 1", "²", "1;2"])
+@pytest.mark.parametrize("text", [",", "1,", "-1", "1,-1", "1.5", "a", " 1", "²", "1;2", "9" * 5_000])
 def test_an_unreadable_list_is_shown(text):
     """A text that no ids were written as is refused, and the error shows it."""
     with pytest.raises(LedgerError, match="the ledger holds an unreadable list of segments: '"):

@@ -309,6 +309,7 @@ async def test_a_fold_whose_lease_is_held_by_another_is_left_alone():
     assert await bench.ledger.claim("run", now=0, lease_seconds=1e12) == 1
     await bench.pump(fold, bench.job.fold_handler)
     assert (await bench.run()).state == "FOLDING"
+    assert len(fold) == 2  # the check comes back, beside the delayed one: the other invocation may die
 
 
 @pytest.mark.parametrize("body", ["{", "[]", "{}", json.dumps({"check": "unknown"}), "[" * 100_000])
@@ -438,6 +439,22 @@ def test_impossible_jobs_are_refused(make):
     """With one clear line each."""
     with pytest.raises(ConfigurationError):
         make()
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        (lambda params: params["bucket"], r"failed for params \{'key': 1\}: KeyError\('bucket'\)"),
+        (lambda params: [1, 2], r"returned \[1, 2\], which is no source"),
+    ],
+)
+async def test_a_source_function_that_cannot_make_a_source_is_named_with_its_params(source, complaint: str):
+    """The mistake is the caller's or the job's: one line says which job and which parameters."""
+    job = make_job()
+    job.source(source)
+    bench = Bench(job)
+    with pytest.raises(ConfigurationError, match=complaint):
+        await bench.job.start(bench.backend, {"key": 1}, "run")
 
 
 def test_in_lambda_the_sdk_is_imported_while_the_sandbox_initialises(monkeypatch: pytest.MonkeyPatch):

@@ -94,7 +94,7 @@ def test_a_number_below_nothing_is_refused(name):
 @pytest.mark.parametrize("source", [{}, {"type": None}, {"type": 7}, {"kind": "s3-lines"}])
 def test_a_source_without_a_type_is_refused(source):
     """Nobody could read what names no kind of source."""
-    with pytest.raises(SegmentError, match="^not a fanfold segment: 'source' has no 'type'$"):
+    with pytest.raises(SegmentError, match=r"^not a fanfold segment: 'source' has no 'type'$"):
         Segment.from_body(body_with(source=source))
 
 

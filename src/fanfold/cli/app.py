@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn, ParamSpec
 
 import typer
-from rich.console import Console
 
 from fanfold import __version__
 from fanfold.cli.demo import demo
@@ -16,6 +17,8 @@ from fanfold.errors import ConfigurationError, FanfoldError
 __all__ = ["run"]
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+
+P = ParamSpec("P")
 
 app = typer.Typer(
     name="fanfold",
@@ -41,21 +44,32 @@ def _fanfold(
     pass
 
 
-app.command()(demo)
-app.command("run")(run_job)
+def _told(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn every error of ours in a command into one line on stderr and an exit code."""
+
+    @functools.wraps(command)
+    def told(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except ConfigurationError as error:
+            _fail(str(error), USAGE)
+        except FanfoldError as error:
+            _fail(str(error), FAILURE)
+        except KeyboardInterrupt:
+            _fail("interrupted; nothing is left running", INTERRUPTED)
+
+    return told
+
+
+def _fail(line: str, code: int) -> NoReturn:
+    print("fanfold:", " ".join(line.split()), file=sys.stderr)
+    raise typer.Exit(code)
+
+
+app.command()(_told(demo))
+app.command("run")(_told(run_job))
 
 
 def run() -> None:
-    """Run the command line, and turn every error of ours into one line on stderr."""
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    try:
-        app()
-    except ConfigurationError as error:
-        errors.print(f"fanfold: {error}", markup=False)
-        sys.exit(USAGE)
-    except FanfoldError as error:
-        errors.print(f"fanfold: {error}", markup=False)
-        sys.exit(FAILURE)
-    except KeyboardInterrupt:
-        errors.print("fanfold: interrupted; nothing is left running")
-        sys.exit(INTERRUPTED)
+    """Run the command line."""
+    app()

@@ -35,21 +35,28 @@ def project_folder() -> Path:
 
 
 def deploy(
-    clients: Mapping[str, Any], template: Path, *, name: str, parameters: Mapping[str, str], code_bucket: str
+    clients: Mapping[str, Any],
+    template: Path,
+    *,
+    name: str,
+    parameters: Mapping[str, str],
+    code_bucket: str,
+    code: Path | None = None,
 ) -> dict[str, str]:
     """Package the functions of a SAM template, create a stack of it, and return the stack's outputs.
 
     Args:
         clients: boto3 clients by service: ``s3`` and ``cloudformation``.
-        template: The template; ``CodeUri`` is relative to it.
+        template: The template.
         name: Name of the stack.
         parameters: Values of the template's parameters.
         code_bucket: A bucket that exists, for the packages.
+        code: Folder of the functions' code; None for the template's ``CodeUri``, which is relative to it.
 
     Raises:
         FanfoldError: If the stack could not be created; names the first resource that failed.
     """
-    body = _packaged(clients["s3"], template, code_bucket)
+    body = _packaged(clients["s3"], template, code_bucket, code)
     cloudformation = clients["cloudformation"]
     cloudformation.create_stack(
         StackName=name,
@@ -76,12 +83,12 @@ def package_folder(folder: Path) -> bytes:
     return archive.getvalue()
 
 
-def _packaged(s3: Any, template: Path, bucket: str) -> dict[str, Any]:
+def _packaged(s3: Any, template: Path, bucket: str, code: Path | None) -> dict[str, Any]:
     with template.open() as text:
         body: dict[str, Any] = yaml.load(text, _IntrinsicLoader)  # noqa: S506 - a SafeLoader with CloudFormation's tags
-    folder = body["Globals"]["Function"]["CodeUri"]
-    key = f"{folder.strip('/').replace('/', '-')}.zip"
-    s3.put_object(Bucket=bucket, Key=key, Body=package_folder(template.parent / folder))
+    folder = code or template.parent / body["Globals"]["Function"]["CodeUri"]
+    key = f"{folder.name}.zip"
+    s3.put_object(Bucket=bucket, Key=key, Body=package_folder(folder))
     body["Globals"]["Function"]["CodeUri"] = {"Bucket": bucket, "Key": key}
     return body
 

@@ -1,0 +1,276 @@
+"""What a store promises, asked of the one in this process and of the one on AWS."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import anyio
+import pytest
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession, get_session
+
+from fanfold.aws.s3 import S3Store
+from fanfold.errors import ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
+from fanfold.inmemory import InMemoryStore
+from fanfold.local.stack import LocalStack
+from fanfold.protocols import Store
+
+AWS = pytest.param("aws", marks=pytest.mark.stack)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One bucket of a store."""
+
+    store: Store
+    name: str
+
+    async def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        await self.store.put(self.name, key, data, if_absent=if_absent)
+
+    async def get(self, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None) -> bytes:
+        pieces = self.store.read(self.name, key, start=start, stop=stop, etag=etag)
+        return b"".join([piece async for piece in pieces])
+
+    async def etag(self, key: str) -> str:
+        return (await self.store.head(self.name, key)).etag
+
+
+@pytest.fixture(scope="module")
+def session() -> AioSession:
+    """An SDK session, which reads its service descriptions once; its clients read no certificates for plain HTTP."""
+    return get_session()
+
+
+@pytest.fixture(params=["in-process", AWS])
+async def bucket(request, session) -> AsyncIterator[Bucket]:
+    name = f"bucket-{uuid.uuid4().hex}"
+    if request.param == "in-process":
+        yield Bucket(InMemoryStore(name), name)
+        return
+    request.getfixturevalue("aws")
+    async with session.create_client("s3", verify=False) as client:
+        await client.create_bucket(Bucket=name)
+        yield Bucket(S3Store(client), name)
+
+
+async def test_an_object_is_read_as_it_was_put(bucket):
+    """Bytes of any value come out as they went in."""
+    data = bytes(range(256)) + b"\r\n\x00\n"
+    await bucket.put("key", data)
+    assert await bucket.get("key") == data
+
+
+@pytest.mark.parametrize("key", ["a/b/c.csv", "with space", "naïve/日本語", "a+b&c=d?e#f%20", "dots/../kept"])
+async def test_a_key_may_hold_any_characters(bucket, key):
+    """An object is found under the very key it was put under."""
+    await bucket.put(key, b"data")
+    assert (await bucket.store.head(bucket.name, key)).size_bytes == 4
+    assert await bucket.get(key) == b"data"
+
+
+async def test_head_tells_the_size(bucket):
+    """What is known of an object without reading it is its size, and an ETag that is not empty."""
+    await bucket.put("key", b"12345")
+    info = await bucket.store.head(bucket.name, "key")
+    assert info.size_bytes == 5
+    assert info.etag
+
+
+async def test_an_etag_stays_until_the_object_is_replaced(bucket):
+    """An object has the same ETag each time it is asked for, and another one after it was replaced."""
+    await bucket.put("key", b"first")
+    before = [await bucket.etag("key") for _ in range(2)]
+    await bucket.put("key", b"other")
+    assert before[0] == before[1] != await bucket.etag("key")
+
+
+async def test_an_object_can_be_replaced(bucket):
+    """A second write under a key leaves the second object."""
+    await bucket.put("key", b"first")
+    await bucket.put("key", b"second, longer")
+    assert await bucket.get("key") == b"second, longer"
+
+
+async def test_an_empty_object_is_an_object(bucket):
+    """An object of no bytes has a size of 0 and is read as nothing, by any range."""
+    await bucket.put("key", b"")
+    assert (await bucket.store.head(bucket.name, "key")).size_bytes == 0
+    assert await bucket.get("key") == b""
+    assert await bucket.get("key", start=0, stop=10) == b""
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "data"),
+    [
+        (0, 10, b"0123456789"),
+        (0, None, b"0123456789"),
+        (0, 1, b"0"),
+        (3, 7, b"3456"),
+        (9, 10, b"9"),
+        (7, None, b"789"),
+        (7, 100, b"789"),
+        (0, 1_000_000, b"0123456789"),
+        (10, 20, b""),
+        (10, None, b""),
+        (100, 200, b""),
+        (100, None, b""),
+        (0, 0, b""),
+        (5, 5, b""),
+        (10, 10, b""),
+    ],
+)
+async def test_a_range_yields_what_lies_in_it(bucket, start, stop, data):
+    """A range holds the bytes from its start up to but not including its stop, as far as there are any."""
+    await bucket.put("key", b"0123456789")
+    assert await bucket.get("key", start=start, stop=stop) == data
+
+
+async def test_an_object_of_5_mb_is_read_in_pieces(bucket):
+    """A large object comes in many pieces, none of them empty, and is whole."""
+    data = b"".join(number.to_bytes(4, "big") for number in range(1_250_000))
+    await bucket.put("key", data)
+    pieces = [piece async for piece in bucket.store.read(bucket.name, "key")]
+    assert len(pieces) > 1
+    assert all(pieces)
+    assert b"".join(pieces) == data
+
+
+async def test_ranges_that_tile_an_object_are_the_object(bucket):
+    """A large object read range by range, all at once, is whole."""
+    data = b"".join(number.to_bytes(4, "big") for number in range(250_000))
+    await bucket.put("key", data)
+    parts: dict[int, bytes] = {}
+
+    async def read(start: int) -> None:
+        parts[start] = await bucket.get("key", start=start, stop=start + 70_001)
+
+    async with anyio.create_task_group() as tasks:
+        for start in range(0, len(data), 70_001):
+            tasks.start_soon(read, start)
+    assert b"".join(parts[start] for start in sorted(parts)) == data
+
+
+async def test_a_read_may_be_left_before_its_end(bucket):
+    """A reader that has seen enough leaves a store that works as before."""
+    await bucket.put("key", b"x" * 900_000)
+    for _ in range(20):
+        async with aclosing(bucket.store.read(bucket.name, "key")) as pieces:
+            assert await anext(pieces)
+    assert len(await bucket.get("key")) == 900_000
+
+
+async def test_a_pinned_object_is_read(bucket):
+    """With its own ETag an object is read, whole or by ranges, also past its end."""
+    await bucket.put("key", b"0123456789")
+    etag = await bucket.etag("key")
+    assert await bucket.get("key", etag=etag) == b"0123456789"
+    assert await bucket.get("key", start=3, stop=7, etag=etag) == b"3456"
+    assert await bucket.get("key", start=10, stop=20, etag=etag) == b""
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, None), (3, 7), (7, None), (100, 200)])
+async def test_an_object_that_is_not_the_pinned_one_is_not_read(bucket, start, stop):
+    """After an object was replaced, a read pinned to the first is refused before it yields a byte."""
+    await bucket.put("key", b"0123456789")
+    etag = await bucket.etag("key")
+    await bucket.put("key", b"abcdefghij")
+    with pytest.raises(ObjectChangedError):
+        await anext(bucket.store.read(bucket.name, "key", start=start, stop=stop, etag=etag))
+
+
+async def test_the_first_write_under_a_key_wins(bucket):
+    """A write that must be the first is refused where there is an object, which is left as it was."""
+    await bucket.put("key", b"first", if_absent=True)
+    with pytest.raises(ObjectExistsError):
+        await bucket.put("key", b"second", if_absent=True)
+    assert await bucket.get("key") == b"first"
+
+
+async def test_a_write_that_must_be_the_first_does_not_replace_a_plain_one(bucket):
+    """It does not matter how the object that is there was written."""
+    await bucket.put("key", b"")
+    with pytest.raises(ObjectExistsError):
+        await bucket.put("key", b"second", if_absent=True)
+    assert await bucket.get("key") == b""
+
+
+async def test_of_many_first_writes_one_wins(bucket):
+    """When ten write under a key at the same time and each must be the first, one is, and its object stays."""
+    written: list[bytes] = []
+
+    async def put(data: bytes) -> None:
+        try:
+            await bucket.put("key", data, if_absent=True)
+        except ObjectExistsError:
+            return
+        written.append(data)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(put, f"number {number}".encode())
+    assert written == [await bucket.get("key")]
+
+
+async def test_an_object_that_is_not_there_has_no_head(bucket):
+    """Asking for an object that does not exist is told as that."""
+    with pytest.raises(ObjectMissingError):
+        await bucket.store.head(bucket.name, "no-such-key")
+
+
+@pytest.mark.parametrize(("start", "stop", "etag"), [(0, None, None), (3, 7, None), (0, None, '"0123"'), (5, 5, None)])
+async def test_an_object_that_is_not_there_is_not_read(bucket, start, stop, etag):
+    """Reading an object that does not exist is told as that, whatever the range."""
+    with pytest.raises(ObjectMissingError):
+        await bucket.get("no-such-key", start=start, stop=stop, etag=etag)
+
+
+async def test_a_bucket_that_is_not_there_holds_nothing(bucket):
+    """Asking, reading and writing in a bucket that does not exist are told as that."""
+    with pytest.raises(ObjectMissingError):
+        await bucket.store.head("no-such-bucket", "key")
+    with pytest.raises(ObjectMissingError):
+        await anext(bucket.store.read("no-such-bucket", "key"))
+    with pytest.raises(ObjectMissingError):
+        await bucket.store.put("no-such-bucket", "key", b"data")
+    with pytest.raises(ObjectMissingError):
+        await bucket.store.put("no-such-bucket", "key", b"data", if_absent=True)
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("act", ["head", "read", "put"])
+async def test_a_store_that_does_not_answer_may_answer_later(aws: LocalStack, session, act):
+    """A call that reaches nobody is a fault of the service that may pass."""
+    config = AioConfig(connect_timeout=1, retries={"max_attempts": 0})
+    async with session.create_client("s3", endpoint_url="http://127.0.0.1:9", verify=False, config=config) as client:
+        silent = S3Store(client)
+        calls = {
+            "head": lambda: silent.head("bucket", "key"),
+            "read": lambda: anext(silent.read("bucket", "key")),
+            "put": lambda: silent.put("bucket", "key", b"data"),
+        }
+        with pytest.raises(ServiceError) as raised:
+            await calls[act]()
+    assert raised.value.transient is True
+
+
+async def answer_half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Promise 1,000 bytes, send 3 and hang up."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nETag: "0"\r\n\r\nabc')
+    writer.close()
+
+
+async def test_an_object_that_breaks_off_may_be_read_later(session):
+    """A connection that ends amid an object is a fault of the service that may pass, not an end of the object."""
+    credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    async with await asyncio.start_server(answer_half, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with session.create_client("s3", endpoint_url=url, verify=False, **credentials) as client:
+            with pytest.raises(ServiceError) as raised:
+                [piece async for piece in S3Store(client).read("bucket", "key")]
+    assert raised.value.transient is True

@@ -1,0 +1,82 @@
+"""A job deployed to the emulated AWS from the project's template, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from fanfold.local.deploy import deploy, project_folder
+from fanfold.local.stack import REGION, LocalStack
+
+CODE_BUCKET = "code"
+
+
+class Deployment:
+    """The outputs of a deployed template, and what tests do with them."""
+
+    def __init__(self, stack: LocalStack, name: str, code: Path, parameters: Mapping[str, str]) -> None:
+        self.stack = stack
+        services = ("s3", "cloudformation", "lambda", "sqs")
+        self.clients = {service: self.client(service) for service in services}
+        with contextlib.suppress(self.clients["s3"].exceptions.BucketAlreadyOwnedByYou):
+            self.clients["s3"].create_bucket(Bucket=CODE_BUCKET)
+        template = project_folder() / "template.yaml"
+        self.outputs = deploy(
+            self.clients, template, name=name, parameters=parameters, code_bucket=CODE_BUCKET, code=code
+        )
+
+    def client(self, service: str) -> Any:
+        return boto3.client(service, **self.client_settings)
+
+    @property
+    def client_settings(self) -> dict[str, str]:
+        return {
+            "endpoint_url": self.stack.endpoint_url,
+            "region_name": REGION,
+            "aws_access_key_id": "test",
+            "aws_secret_access_key": "test",
+        }
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
+            "FANFOLD_QUEUE_URL": self.outputs["QueueUrl"],
+            "FANFOLD_FOLD_QUEUE_URL": self.outputs["FoldQueueUrl"],
+            "FANFOLD_PARKING_QUEUE_URL": self.outputs["ParkingQueueUrl"],
+            "FANFOLD_LEDGER_TABLE": self.outputs["LedgerTable"],
+            "FANFOLD_RESULTS_BUCKET": self.outputs["ResultsBucket"],
+        }
+
+    def upload(self, key: str, data: bytes) -> None:
+        self.clients["s3"].put_object(Bucket=self.outputs["ResultsBucket"], Key=key, Body=data)
+
+    def objects(self, prefix: str) -> list[str]:
+        answer = self.clients["s3"].list_objects_v2(Bucket=self.outputs["ResultsBucket"], Prefix=prefix)
+        return [entry["Key"] for entry in answer.get("Contents", [])]
+
+    def scatter(self, run: str, **params: Any) -> dict[str, Any]:
+        request = {"run": run, "params": {"bucket": self.outputs["ResultsBucket"], **params}}
+        answer = self.clients["lambda"].invoke(
+            FunctionName=self.outputs["ScatterFunction"], Payload=json.dumps(request).encode()
+        )
+        return json.loads(answer["Payload"].read())
+
+    def kill_workers(self, function: str) -> int:
+        """Kill every process that runs a function, with SIGKILL; return how many there were."""
+        killed = 0
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdecimal():
+                continue
+            with contextlib.suppress(OSError):
+                command = (folder / "cmdline").read_bytes().decode(errors="replace")
+                if f"ministack-lambda-{function}-" in command:
+                    os.kill(int(folder.name), signal.SIGKILL)
+                    killed += 1
+        return killed

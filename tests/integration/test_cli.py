@@ -1,0 +1,222 @@
+"""The command line, as a user has it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import openpyxl
+import pytest
+from deployment import Deployment
+
+from fanfold.local.demo import expected_answer
+from fanfold.local.stack import LocalStack, local_stack
+
+FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
+
+
+def fanfold(*arguments: str, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "fanfold", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **variables},
+        timeout=300,
+    )
+
+
+def only_line(text: str) -> str:
+    """Return the one line a failure prints, beside the progress."""
+    lines = [line for line in text.splitlines() if line.startswith("fanfold: ")]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]
+
+
+@pytest.mark.stack
+@pytest.mark.slow
+def test_the_demo_agrees_with_one_plain_pass_over_the_file(tmp_path: Path):
+    """Every part is the real one; the faults it injects are in the account."""
+    done = fanfold("demo", "--json", "--output", str(tmp_path), "--log", str(tmp_path / "log"))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["agrees"]
+    assert report["problems"] == []
+    assert sum(carrier["flights"] for carrier in report["answer"].values()) == 27_004
+    account = report["account"]
+    assert (account["segments"], account["done"], account["missing"], account["failed"]) == (20, 20, 0, {})
+    assert account["retries"] >= 3
+    assert account["duplicates"] >= 1
+    assert account["deliveries"] == 20 + account["retries"] + account["duplicates"]
+    assert report["parked"][0]["reason"].startswith("not a fanfold segment")
+    sheet = openpyxl.load_workbook(report["sheet"]).active
+    assert [cell.value for cell in sheet[1]][:2] == ["carrier", "flights"]
+    assert sheet.max_row == 17
+    assert (tmp_path / "log").stat().st_size > 0
+
+
+def test_the_plain_pass_counts_what_is_there():
+    """The demo's own oracle, on a few rows."""
+    rows = b"carrier,dep_time,dep_delay,arr_delay\nAA,5,2,4\nAA,NA,NA,NA\nUA,5,-1,NA\n"
+    assert expected_answer(rows) == {
+        "AA": {"flights": 2, "mean_dep_delay": 2.0, "mean_arr_delay": 4.0, "cancelled_share": 0.5},
+        "UA": {"flights": 1, "mean_dep_delay": -1.0, "mean_arr_delay": None, "cancelled_share": 0.0},
+    }
+
+
+def test_a_port_in_use_is_one_clear_line(tmp_path: Path):
+    """And nothing is started."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = fanfold("demo", "--port", str(port), "--output", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"port {port} is in use" in only_line(done.stderr)
+
+
+def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path):
+    """Ctrl-C while the local AWS comes up: it is stopped, by its process id."""
+    command = [sys.executable, "-m", "fanfold", "demo", "--output", str(tmp_path)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603 - our own program
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any("deploy template.yaml" in line for line in lines)
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 130
+    assert "interrupted; nothing is left running" in rest
+    assert not [folder for folder in tmp_path.iterdir() if folder.name.startswith("fanfold-local-")]
+    assert str(tmp_path) not in _commands()
+
+
+def _commands() -> str:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            found.append((folder / "cmdline").read_bytes().decode(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["run", "app"], "'app' is not of the form MODULE:NAME, such as app:job"),
+        (["run", "nowhere:job"], "there is no module 'nowhere' here"),
+        (["run", "app:jop"], "module app has no 'jop'; it has job"),
+        (["run", "app:count"], "app:count is a function, not a fanfold.Job"),
+        (["run", "broken:job"], "importing broken failed: ZeroDivisionError: division by zero (broken.py, line 1)"),
+        (["run", "wants:job"], "importing wants failed: ModuleNotFoundError: No module named 'wanted'"),
+        (["run", "app:job", "--params", "{"], "--params is not JSON"),
+        (["run", "app:job", "--params", "[]"], "--params must be a JSON object, not []"),
+        (["run", "app:job", "--params", '{"buckit": 1}'], "the environment variable FANFOLD_QUEUE_URL is not set"),
+    ],
+)
+def test_a_users_mistake_is_one_clear_line(arguments: list[str], complaint: str, tmp_path: Path):
+    """On stderr, with exit code 2 and no traceback."""
+    (tmp_path / "app.py").write_text((FLIGHTS / "app.py").read_text())
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "wants.py").write_text("import wanted\n")
+    done = fanfold(*arguments, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert complaint in only_line(done.stderr)
+
+
+VARIABLES = {
+    f"FANFOLD_{name}": "http://127.0.0.1:9/queue"
+    for name in ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({}, "no AWS region is set: set AWS_REGION"),
+        ({"AWS_DEFAULT_REGION": "eu-west-1"}, "no AWS credentials found"),
+    ],
+)
+def test_a_user_without_credentials_or_region_is_told_so(variables: dict[str, str], complaint: str):
+    """One clear line that names the mend."""
+    params = '{"bucket": "b", "key": "k.csv"}'
+    done = fanfold("run", "app:job", "--params", params, folder=FLIGHTS, **VARIABLES, **variables)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert complaint in only_line(done.stderr)
+
+
+@pytest.fixture(scope="module")
+def deployment():
+    """The flights job, deployed."""
+    stack: LocalStack
+    with local_stack() as stack:
+        parameters = {"FunctionTimeout": "6", "VisibilityTimeout": "6"}
+        yield Deployment(stack, "flights", FLIGHTS, parameters)
+
+
+@pytest.mark.stack
+def test_a_run_is_started_watched_and_shown(deployment: Deployment):
+    """``fanfold run`` against deployed functions."""
+    deployment.upload("input/few.csv", b"carrier,dep_time,dep_delay,arr_delay\n" + b"AA,5,2,4\n" * 100)
+    params = {"bucket": deployment.outputs["ResultsBucket"], "key": "input/few.csv", "chunk_bytes": 100}
+    variables = {**deployment.stack.environment, **deployment.variables}
+    done = fanfold("run", "app:job", "--params", json.dumps(params), "--json", folder=FLIGHTS, **variables)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["output"]["AA"]["flights"] == 100
+    assert document["account"]["segments"] == 9
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    ("change", "complaint", "code"),
+    [
+        ({"params": {"key": "input/none.csv"}}, "does not exist: check the bucket and the key", 1),
+        ({"params": {"key": "input/empty.csv"}}, "is empty: there is nothing to cut", 1),
+        ({"params": {"key": "input/header.csv"}}, "has a header and no rows", 1),
+        ({"params": {"bucket": "no-such-bucket"}}, "does not exist: check the bucket and the key", 1),
+        ({"FANFOLD_LEDGER_TABLE": "no-such-table"}, "table no-such-table: does not exist", 2),
+        ({"FANFOLD_FOLD_QUEUE_URL": "http://127.0.0.1:1/0/none"}, "does not exist", 2),
+    ],
+)
+def test_what_is_missing_is_one_clear_line(deployment: Deployment, change: dict, complaint: str, code: int):
+    """Objects, tables, queues: the line names the thing."""
+    deployment.upload("input/few.csv", b"carrier,dep_time\nAA,5\n")
+    deployment.upload("input/empty.csv", b"")
+    deployment.upload("input/header.csv", b"carrier,dep_time\n")
+    params = {"bucket": deployment.outputs["ResultsBucket"], "key": "input/few.csv", **change.pop("params", {})}
+    variables = {**deployment.stack.environment, **deployment.variables, **change}
+    done = fanfold("run", "app:job", "--params", json.dumps(params), folder=FLIGHTS, **variables)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert complaint in only_line(done.stderr)
+
+
+@pytest.mark.stack
+def test_a_run_with_bad_rows_fails_with_the_segment_and_keeps_the_account(deployment: Deployment):
+    """Exit code 1; the run's failure list is printed, and the rest was worked on."""
+    rows = b"carrier,dep_time,dep_delay,arr_delay\n" + b"AA,5,2,4\n" * 10 + b'"AA,5\n' + b"AA,5,2,4\n" * 10
+    deployment.upload("input/bad.csv", rows)
+    params = {"bucket": deployment.outputs["ResultsBucket"], "key": "input/bad.csv", "chunk_bytes": 60}
+    variables = {**deployment.stack.environment, **deployment.variables}
+    done = fanfold("run", "app:job", "--params", json.dumps(params), "--json", folder=FLIGHTS, **variables)
+    assert done.returncode == 1, done.stderr
+    assert "ended as FAILED" in only_line(done.stderr)
+    assert len(json.loads(done.stdout)["account"]["failed"]) == 1
+
+
+def test_help_teaches():
+    """Every command says what it does and what its exit code means."""
+    done = fanfold("--help")
+    assert done.returncode == 0
+    assert "fanfold demo" in done.stdout
+    assert "Exit code 0 only if" in fanfold("demo", "--help").stdout
+    assert fanfold("--version").stdout.startswith("fanfold 0.")
