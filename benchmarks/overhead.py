@@ -39,11 +39,23 @@ IO_SECONDS = 0.010
 WARM_UP_RECORDS = 100
 """Records of the call that imports what is left and starts the loop, before memory is measured."""
 INVOCATION_SECONDS = 900.0
-TIES_BELOW_BYTES = 500_000
-"""Memory ratios to a peer that grew by less say nothing: the kernel counts pages in lots."""
+TELLING_BYTES = 500_000
+"""Least growth of memory that a ratio is given to: the kernel counts pages in lots."""
 PACKAGES = ("fanfold", "aws-lambda-powertools", "anyio")
-TIME_COLUMNS = ("µs/record", "min-max", "/ Powertools", "/ bare", "CPU µs/record")
-MEMORY_COLUMNS = ("peak MB", "/ Powertools", "/ bare")
+COLUMNS = {
+    "workload": "workload",
+    "peer": "peer",
+    "us_per_record": "µs/record",
+    "us_per_record_range": "min-max",
+    "times_powertools": "/ Powertools",
+    "times_bare": "/ bare",
+    "cpu_us_per_record": "CPU µs/record",
+    "peak_mb": "peak MB",
+    "peak_times_powertools": "/ Powertools",
+    "peak_times_bare": "/ bare",
+}
+"""What the JSON document calls a value, and what the table does; words first, numbers from the third on."""
+WORDS = 2
 NOT_FOR_CHILDREN = ("FANFOLD_CONCURRENCY", "PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONMALLOC", "PYTHONTRACEMALLOC")
 
 
@@ -95,6 +107,11 @@ class Workload:
     waits: bool = False
     """Whether handlers wait: the bare loop is then a bare pool of as many workers as the bound."""
     fails: bool = False
+
+    @property
+    def bare_name(self) -> str:
+        """What the bare peer is at this workload."""
+        return f"bare pool of {self.concurrency}" if self.waits else "bare loop"
 
 
 WORKLOADS = {
@@ -257,35 +274,13 @@ def child_main(peer: str, workload: str, records: int) -> None:
 
 # --- The run: children in turn, medians, a table.
 
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """All samples of one peer at one workload."""
-
-    workload: str
-    peer: str
-    samples: Sequence[Sample]
-
-    @property
-    def seconds(self) -> float:
-        """Median wall clock of the batch."""
-        return statistics.median(sample.seconds for sample in self.samples)
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Median processor time of the batch."""
-        return statistics.median(sample.cpu_seconds for sample in self.samples)
-
-    @property
-    def peak(self) -> float | None:
-        """Median growth of peak memory, bytes; None if it was not measured."""
-        peaks = [sample.peak_bytes for sample in self.samples if sample.peak_bytes is not None]
-        return statistics.median(peaks) if peaks else None
+Samples: TypeAlias = dict[tuple[str, str], list[Sample]]
+"""All samples of the run, by workload and peer."""
 
 
-def run(records: int, repeats: int) -> list[Result]:
+def run(records: int, repeats: int) -> Samples:
     """Measure every peer at every workload; each repeat starts with another peer."""
-    samples: dict[tuple[str, str], list[Sample]] = {(w, p): [] for w in WORKLOADS for p in PEERS}
+    samples: Samples = {(workload, peer): [] for workload in WORKLOADS for peer in PEERS}
     names = list(PEERS)
     for repeat in range(repeats):
         print(f"repeat {repeat + 1} of {repeats}", file=sys.stderr)
@@ -293,7 +288,7 @@ def run(records: int, repeats: int) -> list[Result]:
         for workload in WORKLOADS:
             for peer in names[first:] + names[:first]:
                 samples[workload, peer].append(_in_child(peer, workload, records))
-    return [Result(workload, peer, taken) for (workload, peer), taken in samples.items()]
+    return samples
 
 
 def _in_child(peer: str, workload: str, records: int) -> Sample:
@@ -311,16 +306,16 @@ def _in_child(peer: str, workload: str, records: int) -> Sample:
 def about_this_run(records: int, repeats: int) -> dict[str, Any]:
     """Return where, with what and by which command the numbers are made."""
     return {
-        "command": shlex.join(["python", "benchmarks/overhead.py", *sys.argv[1:]]),
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": _package_versions(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "command": shlex.join(["python", "benchmarks/overhead.py", *sys.argv[1:]]),
         "records": records,
-        "repeats": repeats,
         "body_bytes": BODY_BYTES,
+        "repeats": repeats,
     }
 
 
@@ -342,7 +337,44 @@ def _package_versions() -> dict[str, str]:
         ) from None
 
 
-def report(about: dict[str, Any], results: Sequence[Result]) -> str:
+def results(samples: Samples, records: int) -> list[dict[str, Any]]:
+    """Return medians and ratios for each workload and peer, with the samples they are made of."""
+    return [_result(workload, peer, samples, records) for workload, peer in samples]
+
+
+def _result(workload: str, peer: str, samples: Samples, records: int) -> dict[str, Any]:
+    ours, theirs, bare = (samples[workload, one] for one in (peer, "Powertools", "bare"))
+    micros = [sample.seconds / records * 1e6 for sample in ours]
+    peak = _peak(ours)
+    return {
+        "workload": WORKLOADS[workload].title,
+        "peer": WORKLOADS[workload].bare_name if peer == "bare" else peer,
+        "us_per_record": statistics.median(micros),
+        "us_per_record_range": f"{min(micros):.2f}-{max(micros):.2f}",
+        "times_powertools": _seconds(ours) / _seconds(theirs),
+        "times_bare": _seconds(ours) / _seconds(bare),
+        "cpu_us_per_record": statistics.median(sample.cpu_seconds / records * 1e6 for sample in ours),
+        "peak_mb": None if peak is None else peak / 1e6,
+        "peak_times_powertools": _ratio(peak, _peak(theirs)),
+        "peak_times_bare": _ratio(peak, _peak(bare)),
+        "samples": [asdict(sample) for sample in ours],
+    }
+
+
+def _seconds(samples: Sequence[Sample]) -> float:
+    return statistics.median(sample.seconds for sample in samples)
+
+
+def _peak(samples: Sequence[Sample]) -> float | None:
+    peaks = [sample.peak_bytes for sample in samples if sample.peak_bytes is not None]
+    return statistics.median(peaks) if peaks else None
+
+
+def _ratio(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None or theirs < TELLING_BYTES else ours / theirs
+
+
+def report(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     """Return the machine, the versions and the table, as Markdown that reads well as it is."""
     packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
     head = [
@@ -351,66 +383,29 @@ def report(about: dict[str, Any], results: Sequence[Result]) -> str:
         f"{about['date']}, {about['command']}",
         f"{about['records']:,} records of {about['body_bytes']} bytes, medians of {about['repeats']}",
     ]
-    rows = [_row(result, results, about["records"]) for result in results]
-    return "\n".join([*head, "", *_table([("workload", "peer", *TIME_COLUMNS, *MEMORY_COLUMNS), *rows])])
+    return "\n".join(
+        [*head, "", *_table([list(COLUMNS.values()), *([_cell(row, key) for key in COLUMNS] for row in rows)])]
+    )
 
 
-def _row(result: Result, results: Sequence[Result], records: int) -> list[str]:
-    theirs, bare = (_peer(results, result.workload, peer) for peer in ("Powertools", "bare"))
-    workload = WORKLOADS[result.workload]
-    walls = [sample.seconds / records * 1e6 for sample in result.samples]
-    bare_name = f"bare pool of {workload.concurrency}" if workload.waits else "bare loop"
-    return [
-        workload.title,
-        bare_name if result.peer == "bare" else result.peer,
-        f"{result.seconds / records * 1e6:.2f}",
-        f"{min(walls):.2f}-{max(walls):.2f}",
-        f"{result.seconds / theirs.seconds:.2f}",
-        f"{result.seconds / bare.seconds:.2f}",
-        f"{result.cpu_seconds / records * 1e6:.2f}",
-        "not measured" if result.peak is None else f"{result.peak / 1e6:.1f}",
-        _memory_ratio(result.peak, theirs.peak),
-        _memory_ratio(result.peak, bare.peak),
-    ]
-
-
-def _peer(results: Sequence[Result], workload: str, peer: str) -> Result:
-    return next(result for result in results if (result.workload, result.peer) == (workload, peer))
-
-
-def _memory_ratio(ours: float | None, theirs: float | None) -> str:
-    return "-" if ours is None or theirs is None or theirs < TIES_BELOW_BYTES else f"{ours / theirs:.2f}"
+def _cell(row: dict[str, Any], key: str) -> str:
+    value = row[key]
+    if value is None:
+        return "not measured" if key == "peak_mb" else "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    names = 2  # columns of words, to the left; all others are numbers
-
-    def line(cells: Sequence[str]) -> str:
-        placed = [c.ljust(w) if i < names else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-        return f"| {' | '.join(placed)} |"
-
-    rules = ["-" * width if i < names else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    return [line(rows[0]), f"| {' | '.join(rules)} |", *map(line, rows[1:])]
-
-
-def document(about: dict[str, Any], results: Sequence[Result]) -> dict[str, Any]:
-    """Return the run as one JSON document: medians as in the table, and every sample."""
-    return {**about, "results": [_entry(result, results) for result in results]}
-
-
-def _entry(result: Result, results: Sequence[Result]) -> dict[str, Any]:
-    theirs, bare = (_peer(results, result.workload, peer) for peer in ("Powertools", "bare"))
-    return {
-        "workload": result.workload,
-        "peer": result.peer,
-        "seconds": result.seconds,
-        "cpu_seconds": result.cpu_seconds,
-        "peak_bytes": result.peak,
-        "times_powertools": result.seconds / theirs.seconds,
-        "times_bare": result.seconds / bare.seconds,
-        "samples": [asdict(sample) for sample in result.samples],
-    }
+    aligned = [
+        [
+            cell.ljust(width) if i < WORDS else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
+    ]
+    rule = ["-" * width if i < WORDS else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return [f"| {' | '.join(cells)} |" for cells in (aligned[0], rule, *aligned[1:])]
 
 
 def _positive(text: str) -> int:
@@ -436,10 +431,10 @@ def main() -> None:
         child_main(peer, workload, options.records)
         return
     about = about_this_run(options.records, options.repeats)
-    results = run(options.records, options.repeats)
-    print(report(about, results))
+    rows = results(run(options.records, options.repeats), options.records)
+    print(report(about, rows))
     if options.json:
-        text = json.dumps(document(about, results), indent=2, ensure_ascii=False)
+        text = json.dumps({**about, "results": rows}, indent=2, ensure_ascii=False)
         options.json.write_text(f"{text}\n", encoding="utf-8")
 
 

@@ -25,8 +25,8 @@ RANKS = {
     # what ties all together
     "job": 7,
     "local": 8, "local.stack": 8, "local.deploy": 8, "local.demo": 9,
-    "cli.load": 8, "cli.sheet": 8, "cli.show": 8, "cli.run": 10, "cli.demo": 10, "cli.app": 11, "cli": 12, "__main__": 13,
-    "": 13,
+    "cli.load": 8, "cli.sheet": 8, "cli.show": 8, "cli.run": 10, "cli.demo": 10, "cli.app": 11, "cli": 12,
+    "__main__": 13, "": 13,
 }  # fmt: skip
 
 SDKS = {"aiobotocore", "boto3", "botocore"}

@@ -16,6 +16,7 @@ from fanfold.run import Marker
 __all__ = ["Tally", "decode_ids", "encode_ids", "results_from_json", "results_to_json"]
 
 _MISSING, _FAILED, _DONE = 0, 1, 2
+_ID_DIGITS = 18
 
 
 class Tally:
@@ -28,8 +29,7 @@ class Tally:
         """Segments that are done."""
         self.deliveries = 0
         """Deliveries of segments that ended, as their messages' receive counts say."""
-        self.duplicates = 0
-        """Ends of segments that had ended in another marker already."""
+        self._ends = 0
         self._state = bytearray(total)
         self._reasons: dict[int, str] = {}
 
@@ -39,6 +39,11 @@ class Tally:
         return {segment: self._reasons[segment] for segment in sorted(self._reasons)}
 
     @property
+    def duplicates(self) -> int:
+        """Ends beyond the first of a segment."""
+        return self._ends - self.done - len(self._reasons)
+
+    @property
     def missing(self) -> int:
         """Segments that are neither done nor failed."""
         return self.total - self.done - len(self._reasons)
@@ -46,24 +51,19 @@ class Tally:
     def add(self, marker: Marker) -> None:
         """Count a marker. Done beats failed; a segment outside the run counts for nothing."""
         for segment in marker.ids:
-            if self._ended(segment, marker):
-                if self._state[segment] == _DONE:
-                    self.duplicates += 1
-                else:
-                    self.done += 1
-                    self._reasons.pop(segment, None)
+            if self._ended(segment, marker) and self._state[segment] != _DONE:
+                self.done += 1
+                self._reasons.pop(segment, None)
                 self._state[segment] = _DONE
         for segment, reason in marker.failed.items():
-            if self._ended(segment, marker):
-                if self._state[segment] != _MISSING:
-                    self.duplicates += 1
-                else:
-                    self._state[segment] = _FAILED
-                    self._reasons[segment] = reason
+            if self._ended(segment, marker) and self._state[segment] == _MISSING:
+                self._state[segment] = _FAILED
+                self._reasons[segment] = reason
 
     def _ended(self, segment: int, marker: Marker) -> bool:
         if not 0 <= segment < self.total:
             return False
+        self._ends += 1
         self.deliveries += marker.receive_counts.get(segment, 1)
         return True
 
@@ -85,7 +85,7 @@ def decode_ids(text: str) -> Sequence[int]:
     """
     ids, last = [], 0
     for part in text.split(",") if text else ():
-        if not part.isdecimal():
+        if not part.isdecimal() or len(part) > _ID_DIGITS:
             raise LedgerError(f"the ledger holds an unreadable list of segments: {text[:80]!r}")
         last += int(part)
         ids.append(last)
@@ -99,4 +99,4 @@ def results_to_json(results: Mapping[int, str]) -> str:
 
 def results_from_json(text: str | bytes) -> dict[int, str]:
     """Return what ``results_to_json`` made into one text."""
-    return {int(segment): json.dumps(value) for segment, value in json.loads(text).items()}
+    return {int(segment): json.dumps(value, separators=(",", ":")) for segment, value in json.loads(text).items()}

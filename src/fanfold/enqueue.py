@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 
 from fanfold import limits
-from fanfold.errors import EnqueueError, ServiceError
+from fanfold.errors import EnqueueError, FanfoldError, ServiceError
 from fanfold.protocols import Message, Queue
 
 __all__ = ["batches", "enqueue"]
@@ -72,11 +72,14 @@ async def enqueue(
     accepted = 0
     while group := list(itertools.islice(window, concurrency)):
         failures: list[tuple[int, str]] = []
-        async with anyio.create_task_group() as tasks:
-            first = accepted
-            for batch in group:
-                tasks.start_soon(_send_all, queue, batch, first, failures, sleep)
-                first += len(batch)
+        first = accepted
+        try:
+            async with anyio.create_task_group() as tasks:
+                for batch in group:
+                    tasks.start_soon(_send_all, queue, batch, first, failures, sleep)
+                    first += len(batch)
+        except* FanfoldError as errors:  # all calls fail alike: one of them says it
+            raise next(_leaves(errors)) from None
         if failures:
             position, reason = min(failures)
             raise EnqueueError(
@@ -85,6 +88,14 @@ async def enqueue(
             )
         accepted = first
         yield accepted
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
 
 
 async def _send_all(

@@ -220,8 +220,8 @@ class InMemoryLedger:
 
     async def claim(self, run_id: str, *, now: float, lease_seconds: float) -> int | None:
         """Take the fold over."""
-        run = self._known(run_id)
-        if run.state != RUNNING and not (run.state == FOLDING and run.lease_until < now):
+        run = self._runs.get(run_id)
+        if run is None or (run.state != RUNNING and not (run.state == FOLDING and run.lease_until < now)):
             return None
         self._runs[run_id] = replace(run, state=FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
         return run.fence + 1

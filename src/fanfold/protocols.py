@@ -171,7 +171,11 @@ class Ledger(Protocol):
         ...
 
     async def claim(self, run_id: str, *, now: float, lease_seconds: float) -> int | None:
-        """Take the fold over: from RUNNING, or from FOLDING when its lease is over. Return the fence, else None."""
+        """Take the fold over: from RUNNING, or from FOLDING when its lease is over.
+
+        Returns:
+            The fence; None if there is nothing to take over, or no such run.
+        """
         ...
 
     async def release(self, run_id: str, *, fence: int) -> None:

@@ -309,6 +309,35 @@ async def test_a_lease_that_is_over_is_taken_over(ledger):
     assert await ledger.run("run-1") == replace(RUN, state=FOLDING, fence=2, lease_until=1091.0)
 
 
+async def test_a_claim_that_is_released_can_be_claimed_at_once(ledger):
+    """Who gives the fold back need not be waited for; the next claim gets a higher fence."""
+    await ledger.open_run(RUN)
+    await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
+    await ledger.release("run-1", fence=1)
+    released = await ledger.run("run-1")
+    assert (released.state, released.fence) == (FOLDING, 1)
+    assert await ledger.claim("run-1", now=1001.0, lease_seconds=60.0) == 2
+
+
+async def test_a_claim_that_was_lost_cannot_be_released(ledger):
+    """After a take-over the older fence releases nothing, and that is no error."""
+    await ledger.open_run(RUN)
+    await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
+    await ledger.claim("run-1", now=1061.0, lease_seconds=60.0)
+    await ledger.release("run-1", fence=1)
+    assert await ledger.run("run-1") == replace(RUN, state=FOLDING, fence=2, lease_until=1121.0)
+
+
+async def test_a_release_after_the_end_changes_nothing(ledger):
+    """A run that has ended stays as it is when its claim is released."""
+    await ledger.open_run(RUN)
+    await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
+    await ledger.finish("run-1", fence=1, state=SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
+    ended = await ledger.run("run-1")
+    await ledger.release("run-1", fence=1)
+    assert await ledger.run("run-1") == ended
+
+
 @pytest.mark.parametrize(("state", "failed"), [(SUCCEEDED, 0), (FAILED, 3)])
 async def test_the_end_of_a_run_is_written_by_who_holds_the_fold(ledger, state, failed):
     """The end state, the output, the time and the number of failures stand in the run, the rest as it was."""

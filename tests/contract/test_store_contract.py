@@ -6,13 +6,14 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
+from fanfold import inmemory
 from fanfold.aws.s3 import S3Store
 from fanfold.errors import ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
 from fanfold.inmemory import InMemoryStore
@@ -239,6 +240,23 @@ async def test_a_bucket_that_is_not_there_holds_nothing(bucket):
         await bucket.store.put("no-such-bucket", "key", b"data")
     with pytest.raises(ObjectMissingError):
         await bucket.store.put("no-such-bucket", "key", b"data", if_absent=True)
+
+
+async def test_a_backend_keeps_results_in_its_own_bucket(bucket):
+    """A result is an object of the results bucket, and is read whole however many pieces it has."""
+    backend = replace(inmemory.backend(), store=bucket.store, results_bucket=bucket.name)
+    await backend.put_result("runs/run-1/0/output.json", b"[1]" * 100_000)
+    assert await backend.get_result("runs/run-1/0/output.json") == b"[1]" * 100_000
+    assert await backend.read_all(bucket.name, "runs/run-1/0/output.json") == b"[1]" * 100_000
+
+
+async def test_a_result_that_must_be_the_first_is_committed_once(bucket):
+    """The second of two results that must each be the first is refused, and the first stays."""
+    backend = replace(inmemory.backend(), store=bucket.store, results_bucket=bucket.name)
+    await backend.put_result("output.json", b"first", if_absent=True)
+    with pytest.raises(ObjectExistsError):
+        await backend.put_result("output.json", b"second", if_absent=True)
+    assert await backend.get_result("output.json") == b"first"
 
 
 @pytest.mark.stack

@@ -136,7 +136,7 @@ def test_a_batch_ends_only_where_the_next_message_does_not_fit(sizes):
 
 
 @given(st.integers(0, 120), st.lists(FAULTS, max_size=30), st.integers(1, 5))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 async def test_every_message_that_was_offered_is_accepted_or_named(count, script, concurrency):
     """After any faults, a message that was offered is accepted or rejected by number; without an error, all are in."""
     queue = Faulty(inmemory.InMemoryQueue(), script)
@@ -148,7 +148,7 @@ async def test_every_message_that_was_offered_is_accepted_or_named(count, script
 
 
 @given(st.integers(0, 120), st.lists(FAULTS, max_size=30), st.integers(1, 5))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 async def test_what_was_not_offered_comes_after_everything_that_was(count, script, concurrency):
     """An error leaves no gap: what was offered are the first messages, so a second try knows where to go on."""
     queue = Faulty(inmemory.InMemoryQueue(), script)
@@ -157,7 +157,7 @@ async def test_what_was_not_offered_comes_after_everything_that_was(count, scrip
 
 
 @given(st.integers(1, 120), st.lists(FAULTS, max_size=30), st.integers(1, 5))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 async def test_progress_only_grows_and_covers_only_what_is_accepted(count, script, concurrency):
     """Each number yielded is larger than the last, names accepted messages alone, and at the end all of them."""
     queue = Faulty(inmemory.InMemoryQueue(), script)
@@ -168,7 +168,7 @@ async def test_progress_only_grows_and_covers_only_what_is_accepted(count, scrip
 
 
 @given(st.integers(1, 60), st.lists(PASSING_FAULTS, max_size=ATTEMPTS - 1), st.integers(1, 5))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 async def test_faults_that_pass_lose_nothing(count, script, concurrency):
     """Fewer faults that pass than attempts, wherever they fall, end with every message accepted."""
     queue = Faulty(inmemory.InMemoryQueue(), script)
@@ -179,7 +179,7 @@ async def test_faults_that_pass_lose_nothing(count, script, concurrency):
 
 
 @given(st.integers(1, 60), st.lists(FAULTS | st.just(Denied()), max_size=40), st.integers(1, 5))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 async def test_no_message_is_offered_more_often_than_the_attempts(count, script, concurrency):
     """Whatever the queue answers, a message is offered 8 times at most."""
     queue = Faulty(inmemory.InMemoryQueue(), script)
@@ -188,7 +188,7 @@ async def test_no_message_is_offered_more_often_than_the_attempts(count, script,
 
 
 @given(st.integers(1, 60), PLACES, st.lists(PASSING_FAULTS, max_size=5))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 async def test_what_is_refused_for_good_is_offered_once_and_named(count, never, script):
     """A message that the queue refuses as the sender's fault is named and never sent again."""
     queue = Faulty(inmemory.InMemoryQueue(), [Partial(frozenset(), never), *script])

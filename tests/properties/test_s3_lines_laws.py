@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.strategies import WORDS, csv_fields, csv_lines, csv_objects, giant_csv_objects, jsonl_objects, text_objects
 
 from fanfold import inmemory
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
 from fanfold.protocols import Backend, ObjectInfo
 from fanfold.sources.s3_lines import S3Lines
+from strategies import WORDS, csv_fields, csv_lines, csv_objects, giant_csv_objects, jsonl_objects, text_objects
 
 ANYWHERE = st.integers(0, 2**32)
 """Drawn before it is known how many places there are; taken modulo that."""
@@ -113,7 +113,7 @@ def field_size_limit() -> Iterator[None]:
 
 
 @given(data=csv_objects(max_rows=3), piece_bytes=st.integers(1, 40))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 async def test_csv_cut_at_any_size_reads_as_the_whole(data, piece_bytes):
     """The segments of a CSV object, whatever their size, give the rows of the whole, once and in order."""
     expected = rows_of(data)
@@ -122,7 +122,7 @@ async def test_csv_cut_at_any_size_reads_as_the_whole(data, piece_bytes):
 
 
 @given(data=jsonl_objects(max_rows=3), piece_bytes=st.integers(1, 40))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 async def test_json_lines_cut_at_any_size_read_as_the_whole(data, piece_bytes):
     """The segments of a JSON Lines object, whatever their size, give the values of the whole, once and in order."""
     expected = values_of(data)
@@ -131,7 +131,7 @@ async def test_json_lines_cut_at_any_size_read_as_the_whole(data, piece_bytes):
 
 
 @given(data=text_objects(max_rows=4), piece_bytes=st.integers(1, 40))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 async def test_text_cut_at_any_size_reads_as_the_whole(data, piece_bytes):
     """The segments of a text object, whatever their size, give the lines of the whole, empty ones too."""
     expected = texts_of(data)
@@ -140,21 +140,21 @@ async def test_text_cut_at_any_size_reads_as_the_whole(data, piece_bytes):
 
 
 @given(data=csv_objects(max_rows=40), chunk_bytes=st.integers(1, 2_000), piece_bytes=st.integers(1, 2_000))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 async def test_pieces_and_cuts_may_fall_anywhere(data, chunk_bytes, piece_bytes):
     """Neither the size of a segment nor that of a piece of a read shows in the rows."""
     assert await read_all(data, key="o.csv", chunk_bytes=chunk_bytes, piece_bytes=piece_bytes) == rows_of(data)
 
 
 @given(data=giant_csv_objects(), chunk_bytes=st.integers(4_000, 400_000), piece_bytes=st.integers(1_000, 400_000))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 async def test_a_row_may_be_longer_than_many_segments(data, chunk_bytes, piece_bytes):
     """A row of more than 128 KB is read once and whole, by the segment that holds its first byte."""
     assert await read_all(data, key="o.csv", chunk_bytes=chunk_bytes, piece_bytes=piece_bytes) == rows_of(data)
 
 
 @given(data=csv_objects(max_rows=40), chunk_bytes=st.integers(1, 200), first=st.integers(0, 400))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 async def test_segments_tile_the_object(data, chunk_bytes, first):
     """The byte ranges begin after the header, leave no gap and no overlap, and end with the object."""
     plan = await plan_of(PieceStore(data), key="o.csv", chunk_bytes=chunk_bytes)
@@ -166,7 +166,7 @@ async def test_segments_tile_the_object(data, chunk_bytes, first):
 
 
 @given(data=csv_objects(), chunk_bytes=st.integers(1, 200))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 async def test_a_segment_travels_as_json(data, chunk_bytes):
     """The plan and every segment of it are JSON values: what comes out of a message is what went in."""
     plan = await plan_of(PieceStore(data), key="o.csv", chunk_bytes=chunk_bytes)
@@ -220,7 +220,7 @@ async def test_only_the_header_is_read_to_plan():
 
 
 @given(lines=csv_lines(max_rows=8), where=ANYWHERE, column=ANYWHERE, chunk_bytes=st.integers(1, 200))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 async def test_an_odd_number_of_quotes_is_refused(lines, where, column, chunk_bytes):
     """A quote too many in any row, at any place, is refused with the object and the row's first byte, however cut."""
     number = 1 + where % (len(lines) - 1)
@@ -232,7 +232,7 @@ async def test_an_odd_number_of_quotes_is_refused(lines, where, column, chunk_by
 
 
 @given(columns=st.integers(1, 4), fields=st.lists(WORDS, min_size=1, max_size=6).flatmap(csv_fields), cut=ANYWHERE)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 async def test_a_row_of_another_width_is_refused(columns, fields, cut):
     """A row with more or fewer fields than the header is refused with the object and the row's first byte."""
     row = ",".join(fields if len(fields) != columns else [*fields, "more"]) or '""'
@@ -258,7 +258,7 @@ async def test_the_byte_that_is_named_is_the_first_of_the_line(line_end, before)
     rows=st.lists(st.lists(st.sampled_from(["a", 'a"', '"a', '"a"', '""', "a\r"]), min_size=1, max_size=3), max_size=4),
     chunk_bytes=st.integers(1, 50),
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=150)
 async def test_fields_that_break_the_rules_of_csv_read_as_the_whole_or_are_refused(rows, chunk_bytes):
     """Stray quotes and line ends in any field are read as the whole is, or refused; never read otherwise."""
     data = "\n".join(["a,b", *map(",".join, rows), "a,b"]).encode()
@@ -270,7 +270,7 @@ async def test_fields_that_break_the_rules_of_csv_read_as_the_whole_or_are_refus
 
 
 @given(lines=st.lists(st.binary(max_size=6) | st.sampled_from([b"1", b'"a"', b"[]"]), min_size=1, max_size=5))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 async def test_any_bytes_read_as_json_lines_of_utf_8_or_are_refused(lines):
     """Lines of any bytes are read as the JSON values that their UTF-8 text says, or refused."""
     data = b"1\n" + b"\n".join(lines)
@@ -339,7 +339,7 @@ async def test_an_object_without_a_usable_header_is_refused_before_it_is_cut(dat
 
 
 @given(data=csv_objects(max_rows=10), chunk_bytes=st.integers(1, 50), where=ANYWHERE)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 async def test_an_object_replaced_during_a_run_fails_every_segment_left(data, chunk_bytes, where):
     """Any segment read after the object was replaced, even by equal bytes, is refused and gives no row."""
     store = PieceStore(data)

@@ -7,10 +7,10 @@ import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.strategies import json_values, segments
 
 from fanfold.errors import SegmentError
 from fanfold.segment import Segment
+from strategies import json_values, segments
 
 FIELDS = ["v", "job", "run", "gen", "segment", "hop", "source"]
 
@@ -20,14 +20,14 @@ def document_of(segment: Segment) -> dict[str, object]:
 
 
 @given(segments())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_a_segment_comes_out_of_its_message_as_it_went_in(segment):
     """What is read from a segment's body is that segment."""
     assert Segment.from_body(segment.to_body()) == segment
 
 
 @given(segments())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_a_body_is_one_line_of_ascii(segment):
     """A body is plain ASCII without a line end, so its characters are its bytes."""
     body = segment.to_body()
@@ -36,7 +36,7 @@ def test_a_body_is_one_line_of_ascii(segment):
 
 
 @given(st.text() | json_values().map(json.dumps))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_any_text_is_a_segment_or_a_segment_error(body):
     """A body of any text is read, or refused with a segment error; nothing else is raised."""
     with contextlib.suppress(SegmentError):
@@ -44,7 +44,7 @@ def test_any_text_is_a_segment_or_a_segment_error(body):
 
 
 @given(segments(), st.dictionaries(st.sampled_from(FIELDS), json_values(), min_size=1))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_any_value_in_any_field_is_a_segment_or_a_segment_error(segment, changes):
     """A body whose fields hold any JSON values is read as a segment that survives its message, or refused."""
     with contextlib.suppress(SegmentError):
@@ -53,7 +53,7 @@ def test_any_value_in_any_field_is_a_segment_or_a_segment_error(segment, changes
 
 
 @given(segments(), st.sets(st.sampled_from(FIELDS), min_size=1))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_a_body_that_lacks_a_field_is_refused(segment, lacking):
     """No field has a default on the wire: a body that lacks any is refused."""
     document = {name: value for name, value in document_of(segment).items() if name not in lacking}
@@ -68,7 +68,7 @@ def test_a_body_that_lacks_a_field_is_refused(segment, lacking):
     depth=st.integers(1, 1_500) | st.integers(1_501, 200_000),
     closed=st.booleans(),
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_deep_nesting_is_a_segment_or_a_segment_error(field, opening, depth, closed):
     """A body nested too deep for the parser, in whatever field, is refused like any other."""
     nested = opening * depth + ("0" + ("]" if opening == "[" else "}") * depth if closed else "")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import aiohttp
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -64,7 +65,7 @@ def faults_of(what: str) -> Iterator[None]:
         raise ConfigurationError(f"{what}: no AWS region is set: set AWS_REGION") from error
     except BotoCoreError as error:
         raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, aiohttp.ClientError) as error:
         raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
 
 

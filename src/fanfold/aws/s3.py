@@ -31,6 +31,8 @@ class S3Store:
     ) -> AsyncIterator[bytes]:
         """Yield a range of bytes, in pieces as they arrive."""
         if stop is not None and stop <= start:
+            if etag not in {None, (await self.head(bucket, key)).etag}:  # S3 has no way to ask for no bytes
+                raise ObjectChangedError(f"s3://{bucket}/{key}: is not the object that was pinned")
             return
         wanted = {"IfMatch": etag} if etag else {}
         if start or stop is not None:

@@ -1,7 +1,7 @@
 """Lines of a byte range: a line belongs to the range that holds its first byte.
 
-So ranges that tile an object give every line exactly once, wherever the cuts fall. A line ends with LF; one CR before
-it is dropped; the last line of an object need not end. Lines may have any length.
+So ranges that tile an object give every line exactly once, wherever the cuts fall. A line ends with LF, and a CR before
+it is part of the line; the last line of an object need not end. Lines may have any length.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TAIL_BYTES = 65_536
 async def lines_of_range(
     read: ReadRange, *, start: int, stop: int, begin: int, size_bytes: int
 ) -> AsyncIterator[tuple[int, Sequence[bytes]]]:
-    """Yield the lines whose first byte lies in ``start`` <= position < ``stop``, without their line ends.
+    """Yield the lines whose first byte lies in ``start`` <= position < ``stop``, without their LF.
 
     Args:
         read: Reads the object.
@@ -48,14 +48,14 @@ async def lines_of_range(
         head, newline, tail = data.rpartition(b"\n")
         if newline:
             whole = b"".join([*unfinished, head])
-            yield position - len(tail) - 1 - len(whole), _split(whole)
+            yield position - len(tail) - 1 - len(whole), whole.split(b"\n")
             unfinished = []
         if tail:
             unfinished.append(tail)
     if unfinished:  # the last line began in this range; its end lies beyond
         began = position - sum(map(len, unfinished))
         rest = b"".join([piece async for piece in _until_newline(read, stop, size_bytes)])
-        yield began, _split(b"".join([*unfinished, rest]))
+        yield began, [b"".join([*unfinished, rest])]
 
 
 async def _until_newline(read: ReadRange, position: int, size_bytes: int) -> AsyncIterator[bytes]:
@@ -68,8 +68,3 @@ async def _until_newline(read: ReadRange, position: int, size_bytes: int) -> Asy
             if newline:
                 return
         position, length = stop, length * 2
-
-
-def _split(data: bytes) -> Sequence[bytes]:
-    lines = data.split(b"\n")
-    return [line[:-1] if line.endswith(b"\r") else line for line in lines] if b"\r" in data else lines

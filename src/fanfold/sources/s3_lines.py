@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ _COMPRESSED = (".gz", ".bz2", ".zst", ".xz", ".zip")
 _BOM = b"\xef\xbb\xbf"
 _HEADER_BYTES = 1_048_576
 """Longest header of a CSV object."""
+_ONE_LINE = 'write each row on one line, with quotes inside a field doubled ("")'
 
 
 class S3Lines:
@@ -152,8 +153,7 @@ def _header(head: bytes, name: str) -> tuple[list[str], int]:
     line, newline, _ = head.partition(b"\n")
     if not newline and len(line) >= _HEADER_BYTES:
         raise SourceError(f"{name} has no line end in its first {_HEADER_BYTES} bytes: it is no CSV with a header")
-    text = line.removeprefix(_BOM).removesuffix(b"\r")
-    header: list[str] = next(_parsed(_csv_rows, [text], 0, name), [])
+    header: list[str] = next(_parsed(_csv_rows, [line.removeprefix(_BOM)], 0, name), [])
     if not any(header):
         raise SourceError(f"{name} begins with an empty line: a CSV object begins with a header")
     if len(set(header)) < len(header):
@@ -162,7 +162,7 @@ def _header(head: bytes, name: str) -> tuple[list[str], int]:
     return header, len(line) + len(newline)
 
 
-_Parser = Callable[[Sequence[bytes]], Iterator[Any]]
+_Parser = Callable[[Iterable[bytes]], Iterator[Any]]
 
 
 def _parser(part: Mapping[str, Any]) -> _Parser:
@@ -181,43 +181,45 @@ def _parsed(parse: _Parser, lines: Sequence[bytes], position: int, name: str) ->
         nonlocal taken
         for line in lines:
             taken += 1
-            yield line
+            yield line.removesuffix(b"\r")
 
     try:
-        yield from parse(counted())  # type: ignore[arg-type] # a parser only iterates
+        yield from parse(counted())
     except (csv.Error, ValueError, RecursionError) as error:
         where = position + sum(len(line) + 1 for line in itertools.islice(lines, max(0, taken - 1)))
         raise SourceError(f"{name}: malformed line near byte {where}: {error}") from error
 
 
-def _csv_dicts(header: Sequence[str], lines: Sequence[bytes]) -> Iterator[dict[str, str]]:
+def _csv_dicts(header: Sequence[str], lines: Iterable[bytes]) -> Iterator[dict[str, str]]:
     for row in _csv_rows(lines):
         if len(row) != len(header):
             raise ValueError(f"{len(row)} fields where the header has {len(header)}")
         yield dict(zip(header, row, strict=True))
 
 
-def _csv_rows(lines: Sequence[bytes]) -> Iterator[list[str]]:
-    return filter(None, csv.reader(map(_csv_line, lines), strict=True))
+def _csv_rows(lines: Iterable[bytes]) -> Iterator[list[str]]:
+    rows = csv.reader(map(_csv_line, lines), strict=True)
+    for number, row in enumerate(rows, 1):
+        if rows.line_num != number:
+            raise ValueError(f"a row goes on after the end of its line; {_ONE_LINE}")
+        if row:
+            yield row
 
 
 def _csv_line(line: bytes) -> str:
     if line.count(b'"') % 2:
-        raise ValueError(
-            "an odd number of quotes: a row that spans lines, or a stray quote; write each row on one line, with "
-            'quotes inside a field doubled ("")'
-        )
+        raise ValueError(f"an odd number of quotes: a row that spans lines, or a stray quote; {_ONE_LINE}")
     if len(line) > csv.field_size_limit():
         csv.field_size_limit(len(line))  # a setting of the whole process; it is only ever raised
     return line.decode()
 
 
-def _json_values(lines: Sequence[bytes]) -> Iterator[Any]:
+def _json_values(lines: Iterable[bytes]) -> Iterator[Any]:
     for line in lines:
         if line.strip():
-            yield json.loads(line)
+            yield json.loads(line.decode())
 
 
-def _texts(lines: Sequence[bytes]) -> Iterator[str]:
+def _texts(lines: Iterable[bytes]) -> Iterator[str]:
     for line in lines:
         yield line.decode()

@@ -1,0 +1,42 @@
+"""What type checkers make of the public names: checked, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, assert_type
+
+import fanfold
+from fanfold import BatchResult, Consumer, Context, Record
+from fanfold.outcome import BatchResponse
+from fanfold.testing import deliver, make_context
+
+
+@fanfold.consumer
+async def bare(order: dict[str, Any]) -> int:
+    return len(order)
+
+
+@fanfold.consumer(concurrency=5)
+def plain(record: Record) -> str:
+    return record.body
+
+
+@asynccontextmanager
+async def lifespan() -> AsyncIterator[float]:
+    yield 1.5
+
+
+@fanfold.consumer(lifespan=lifespan, deadline_margin=2)
+async def with_state(text: str, ctx: Context[float]) -> float:
+    assert_type(ctx.state, float)
+    return ctx.state + len(text)
+
+
+assert_type(bare({}, make_context()), BatchResponse)
+assert_type(deliver(plain, 1), BatchResult)
+
+a_consumer: Consumer[..., Coroutine[Any, Any, int]] = bare
+a_function: Callable[[dict[str, Any]], Coroutine[Any, Any, int]] = bare.function
+a_plain_function: Callable[[Record], str] = plain.function
+not_any: Callable[[int], str] = bare.function  # type: ignore[assignment] # the consumer is not Any: this is refused
