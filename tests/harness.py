@@ -80,7 +80,7 @@ class Bench:
                 parking_queue=Scripted(plain.parking_queue, gate),
             )
         )
-        self.job = job.with_changes(backend=self._open)
+        self.job = job.with_changes(backend=self._open, settler=inmemory.InMemorySettler(plain.work_queue))
         self.folds = 0
 
     @asynccontextmanager
@@ -106,7 +106,9 @@ class Bench:
         if not received:
             return 0
         records = [
-            make_record(each.body, message_id=each.message_id, receive_count=each.receive_count) for each in received
+            make_record(each.body, message_id=each.message_id, receive_count=each.receive_count)
+            | {"receiptHandle": each.receipt_handle}
+            for each in received
         ]
         try:
             response = await handler.handle_batch(make_event(records=records), make_context(900))

@@ -11,17 +11,18 @@ SOURCE = Path(__file__).parents[1] / "src" / "fanfold"
 
 RANKS = {
     # values, and what decides on them alone
-    "errors": 0, "limits": 0, "deadline": 0, "threads": 0,
-    "record": 1, "run": 1, "segment": 1, "sources.lines": 1,
-    "outcome": 2, "completion": 2, "context": 2, "failures": 2, "protocols": 2,
-    "response": 3,
+    "errors": 0, "limits": 0, "deadline": 0, "threads": 0, "memory_guard": 0, "capacity": 0,
+    "record": 1, "run": 1, "segment": 1, "sources.lines": 1, "backoff": 1, "pace": 1, "stacks": 1,
+    "outcome": 2, "completion": 2, "context": 2, "failures": 2, "protocols": 2, "decode": 2, "dead_letter": 2,
+    "response": 3, "ordering": 3, "endings": 3,
     # doing
-    "binding": 3, "enqueue": 3, "runtime": 3, "inmemory": 3, "sources": 3,
-    "engine": 4, "marks": 4, "sources.s3_lines": 4,
-    "consume": 5, "segments": 5, "scatter": 5, "fold": 5,
-    "dead_letters": 6, "account": 6, "testing": 6,
+    "enqueue": 3, "runtime": 3, "inmemory": 3, "sources": 3, "settle": 3,
+    "binding": 4, "marks": 4, "settings": 4, "sources.s3_lines": 4,
+    "engine": 5, "sandbox": 5, "segments": 5, "scatter": 5, "fold": 5,
+    "consume": 6, "dead_letters": 6, "account": 6,
+    "testing": 7,
     # adapters: the only ones that import an SDK
-    "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.backend": 5,
+    "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.backend": 5,
     # what ties all together
     "job": 7,
     "local": 8, "local.stack": 8, "local.deploy": 8, "local.demo": 9,

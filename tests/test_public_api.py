@@ -12,6 +12,7 @@ import pytest
 import fanfold
 
 PUBLIC = [
+    "Backoff",
     "BatchResult",
     "Consumer",
     "Context",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fanfold import errors as errors
+    from fanfold.backoff import Backoff as Backoff
     from fanfold.consume import Consumer as Consumer
     from fanfold.consume import consumer as consumer
     from fanfold.context import Context as Context
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fanfold.sources.s3_lines import S3Lines as S3Lines
 
 __all__ = [
+    "Backoff",
     "BatchResult",
     "Consumer",
     "Context",
@@ -52,6 +54,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Backoff": "backoff",
     "BatchResult": "outcome",
     "Consumer": "consume",
     "Context": "context",

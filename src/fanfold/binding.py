@@ -1,71 +1,107 @@
-"""From a user's function to a call per record: the body decoded by the annotation, the context if it is wanted."""
+"""From a user's function to a call for some records: bodies decoded by the annotation, the context if it is wanted."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import json
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, get_origin
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
 
 from fanfold.context import BatchContext, Context
+from fanfold.decode import Decode, decoder
+from fanfold.endings import each_of
 from fanfold.errors import ConfigurationError, DecodeError
 from fanfold.record import Record
 from fanfold.threads import Threads
 
 __all__ = ["Bind", "Call", "bind"]
 
-Call: TypeAlias = Callable[[Record], Awaitable[Any]]
-"""Starts the handler for one record; a body that cannot be decoded raises DecodeError before it starts."""
+Call: TypeAlias = Callable[[Sequence[Record]], Awaitable[Any]]
+"""Starts the handler. For one record: its value; one that cannot be decoded raises DecodeError before it starts. For
+several: a value for each, an error where it did not succeed."""
 
 Bind: TypeAlias = Callable[[BatchContext[Any], Threads], Call]
 """Makes the call for the records of one batch."""
 
-_JSON_TYPES = (inspect.Parameter.empty, Any, object, dict, list)
 _MOST_PARAMETERS = 2
 
 
-def bind(function: Callable[..., Any]) -> Bind:
+def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind:
     """Return what turns the records of a batch into calls of this function.
+
+    Args:
+        function: The handler.
+        chunk_size: Whether, and for how many records at most, it takes lists of bodies.
 
     Raises:
         ConfigurationError: If the function cannot be called so: it takes no body, more than a body and a context, a
             body of a type nothing is known of, or it is a generator, which would never run.
     """
     name = getattr(function, "__qualname__", repr(function))
-    body, wants_context = _parameters(function, name)
-    decode = _decoder(body, name)
     if _is_generator(function):
         raise ConfigurationError(f"{name} is a generator: a handler is called, not iterated; return instead of yield")
-    is_async = _is_async(function)
-    by_keyword = body.kind is not inspect.Parameter.POSITIONAL_ONLY
+    body, context = _parameters(function, name)
+    decode = decoder(body.annotation, name, chunked=chunk_size is not None)
+    is_async = is_coroutine_function(function)
 
     def bound(batch: BatchContext[Any], threads: Threads) -> Call:
         start = function if is_async else functools.partial(_run_on_thread, threads, function)
-        if wants_context is None:
-            if by_keyword:
-                key = body.name
-                return lambda record: start(**{key: decode(record)})
-            return lambda record: start(decode(record))
-        return lambda record: _start_with_context(start, body, wants_context, decode(record), Context(record, batch))
+        give = _giver(start, body, context, batch)
+        if chunk_size is not None:
+            return functools.partial(_call_with_list, decode, give)
+        if context is None and body.kind is not inspect.Parameter.POSITIONAL_ONLY:
+            key = body.name  # the straight way, taken for each record of a plain handler
+            return lambda records: start(**{key: decode(records[0])})
+        return lambda records: give(decode(records[0]), records[0])
 
     return bound
 
 
-def _start_with_context(
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Tell whether calling this makes a coroutine: an ``async def`` function, a partial or an object around one."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    called = getattr(type(function), "__call__", None)  # noqa: B004 - the class's method, not callability
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def _giver(
     start: Callable[..., Awaitable[Any]],
     body: inspect.Parameter,
-    context: inspect.Parameter,
-    value: object,
-    context_value: Context[Any],
-) -> Awaitable[Any]:
-    args, kwargs = [], {}
-    for parameter, given in ((body, value), (context, context_value)):
-        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-            args.append(given)
-        else:
-            kwargs[parameter.name] = given
-    return start(*args, **kwargs)
+    context: inspect.Parameter | None,
+    batch: BatchContext[Any],
+) -> Callable[[Any, Record], Awaitable[Any]]:
+    """Return what gives a function its body and, if it wants it, its context: by keyword wherever it takes keywords."""
+
+    def give(value: Any, record: Record) -> Awaitable[Any]:
+        args, kwargs = [], {}
+        given = [(body, value)] if context is None else [(body, value), (context, Context(record, batch))]
+        for parameter, argument in given:
+            if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+                args.append(argument)
+            else:
+                kwargs[parameter.name] = argument
+        return start(*args, **kwargs)
+
+    return give
+
+
+async def _call_with_list(
+    decode: Decode, give: Callable[[Any, Record], Awaitable[Any]], records: Sequence[Record]
+) -> Sequence[Any]:
+    """Call a handler of lists with the bodies that can be decoded; those that cannot do not spoil the others."""
+    values: list[Any] = [None] * len(records)
+    bodies: dict[int, Any] = {}
+    for position, record in enumerate(records):
+        try:
+            bodies[position] = decode(record)
+        except DecodeError as error:
+            values[position] = error
+    if bodies:
+        returned = each_of(await give(list(bodies.values()), records[0]), len(bodies))
+        for position, value in zip(bodies, returned, strict=True):
+            values[position] = value
+    return values
 
 
 async def _run_on_thread(threads: Threads, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -91,35 +127,6 @@ def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parame
         )
     optional = given[1] if len(given) == _MOST_PARAMETERS and given[1].default is inspect.Parameter.empty else None
     return given[0], optional
-
-
-def _decoder(body: inspect.Parameter, name: str) -> Callable[[Record], Any]:
-    annotation = body.annotation
-    if annotation is Record or annotation == "Record":
-        return lambda record: record
-    if annotation is str or annotation == "str":
-        return lambda record: record.body
-    plain = get_origin(annotation) or annotation
-    if plain in _JSON_TYPES or (isinstance(plain, str) and plain.split("[")[0] in {"Any", "dict", "list", "object"}):
-        return _decode_json
-    raise ConfigurationError(
-        f"{name}: the body is annotated {annotation!r}; a body can be dict, list, Any (JSON), str (the text as it is) "
-        "or fanfold.Record"
-    )
-
-
-def _decode_json(record: Record) -> Any:
-    try:
-        return json.loads(record.body)
-    except (ValueError, RecursionError) as error:
-        raise DecodeError(f"the body is not JSON: {error}") from error
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
-    called = getattr(type(function), "__call__", None)  # noqa: B004 - the class's method, not callability
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 def _is_generator(function: Callable[..., Any]) -> bool:

@@ -2,64 +2,40 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from fanfold.binding import Bind, bind
+from fanfold.backoff import Backoff
+from fanfold.binding import Bind, bind, is_coroutine_function
+from fanfold.capacity import clamped
 from fanfold.context import BatchContext
-from fanfold.engine import Batch
-from fanfold.errors import ConfigurationError
-from fanfold.outcome import BatchResponse, BatchResult, Done
+from fanfold.endings import RejectOn, rejects
+from fanfold.engine import Batch, Terms
+from fanfold.errors import TotalFailureError
+from fanfold.memory_guard import MemoryGuard
+from fanfold.outcome import BatchResponse, BatchResult, Outcome, acknowledges
+from fanfold.pace import Pace
 from fanfold.record import Event, Record, records_from_event
 from fanfold.response import partial_response
 from fanfold.runtime import Lifespan, Runtime, deadline_of
-from fanfold.threads import Threads
+from fanfold.sandbox import Sandbox, open_sandbox
+from fanfold.settings import CommitStage, Settings, check_count
+from fanfold.settle import OpenSettler, Settling
 
-__all__ = ["Consumer", "Settings", "consumer"]
+__all__ = ["Consumer", "consumer"]
 
 logger = logging.getLogger("fanfold")
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CommitStage: TypeAlias = Callable[[Sequence[tuple[Record, Any]], BatchContext[Any]], Awaitable[Collection[int]]]
-"""Makes durable what handlers returned, before the messages are acknowledged: given (record, value) pairs and what
-the batch shares, returns the positions of those it made durable. What it leaves out, or loses by raising, comes back.
-"""
-
 CONCURRENCY_VARIABLE = "FANFOLD_CONCURRENCY"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settings:
-    """How a consumer works."""
-
-    concurrency: int = 10
-    """Handlers that run at once in one sandbox, from 1. ``FANFOLD_CONCURRENCY`` in the environment overrides it."""
-    deadline_margin: float | None = None
-    """Seconds before the end of the invocation in which no further record starts; what still runs is cancelled when
-    half of it is left. None for 5 % of the time given, at least 1 second, at most half of it."""
-    lifespan: Lifespan | None = None
-    """Makes what the handlers share, as an async context manager: entered at the first invocation, kept for the
-    sandbox's life, given as ``ctx.state``."""
-    commit: CommitStage | None = None
-    """What has to be durable before an acknowledgement; None for nothing."""
-
-    def __post_init__(self) -> None:
-        _check_concurrency(self.concurrency, "concurrency")
-        margin = self.deadline_margin
-        if margin is not None and not (isinstance(margin, int | float) and margin >= 0):
-            raise ConfigurationError(f"deadline_margin must be 0 seconds or more, or None, not {margin!r}")
-        for name in ("lifespan", "commit"):
-            value = getattr(self, name)
-            if value is not None and not callable(value):
-                raise ConfigurationError(f"{name} must be callable, not {value!r}")
+DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
+_MB = 1024 * 1024
 
 
 class Consumer(Generic[P, T]):
@@ -74,8 +50,11 @@ class Consumer(Generic[P, T]):
         """The handler as it was written."""
         self.settings = settings
         """How this consumer works."""
-        self._bind: Bind = bind(function)
-        self._runtime = Runtime(_with_threads(settings.lifespan))
+        self._bind: Bind = bind(function, chunk_size=settings.chunk_size)
+        self._runtime = Runtime(
+            functools.partial(open_sandbox, settings, self._dead_letter_queue_url), Sandbox.leftovers
+        )
+        self._fits: dict[int, int] = {}
         functools.update_wrapper(self, function)
         self.__signature__ = inspect.Signature(
             [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("event", "context")]
@@ -94,7 +73,7 @@ class Consumer(Generic[P, T]):
         text = os.environ.get(CONCURRENCY_VARIABLE)
         if not text:
             return self.settings.concurrency
-        return _check_concurrency(int(text) if text.strip().isdecimal() else text, CONCURRENCY_VARIABLE)
+        return check_count(int(text) if text.strip().isdecimal() else text, CONCURRENCY_VARIABLE)
 
     def __call__(self, event: Event, context: Any) -> BatchResponse:
         """Handle a batch as Lambda's event source mapping delivers it, and return the partial batch response.
@@ -104,8 +83,30 @@ class Consumer(Generic[P, T]):
 
         Raises:
             EventError: If the event is not a batch of SQS records; nothing has run.
+            TotalFailureError: If nothing was acknowledged and the settings ask for an error then.
+            SystemExit: If too much that was abandoned piles up in this sandbox: Lambda starts a fresh one.
         """
         return self.invoke(event, context).response
+
+    def invoke(self, event: Event, context: Any) -> BatchResult:
+        """Handle a batch as calling the consumer does, and return how each record ended."""
+        deadline = deadline_of(context, self.settings.deadline_margin)
+        records = records_from_event(event)
+        started: list[Batch] = []
+
+        async def work(sandbox: Sandbox) -> None:
+            batch = self._batch(records, BatchContext(context, deadline, sandbox.state), sandbox)
+            sandbox.begin(batch)
+            started.append(batch)
+            await batch.run()
+
+        try:
+            self._runtime.run(work, deadline)
+        except TimeoutError:
+            if not started:
+                raise
+            logger.error("the event loop is blocked; the answer is made from what is known by now")  # noqa: TRY400
+        return self._result(started[0])
 
     async def process(self, event: Event, context: Any = None) -> BatchResult:
         """Handle a batch on the caller's event loop, and return how each record ended.
@@ -115,13 +116,14 @@ class Consumer(Generic[P, T]):
 
         Raises:
             EventError: If the event is not a batch of SQS records; nothing has run.
+            TotalFailureError: If nothing was acknowledged and the settings ask for an error then.
         """
         deadline = deadline_of(context, self.settings.deadline_margin)
         records = records_from_event(event)
-        async with _with_threads(self.settings.lifespan)() as (state, threads):
-            batch = self._batch(records, BatchContext(context, deadline, state), threads)
+        async with open_sandbox(self.settings, self._dead_letter_queue_url) as sandbox:
+            batch = self._batch(records, BatchContext(context, deadline, sandbox.state), sandbox)
             await batch.run()
-            return _result(batch)
+            return self._result(batch)
 
     async def handle_batch(self, event: Event, context: Any = None) -> BatchResponse:
         """Handle a batch on the caller's event loop, as ``process`` does, and return the response alone."""
@@ -133,53 +135,63 @@ class Consumer(Generic[P, T]):
         Raises:
             ConfigurationError: If a setting is unknown or its value impossible.
         """
-        return Consumer(self.function, _settings(self.settings, changes))
+        return Consumer(self.function, self.settings.changed(changes))
 
     def close(self) -> None:
         """End the lifespan and the event loop; the next invocation starts new ones."""
         self._runtime.close()
 
-    def invoke(self, event: Event, context: Any) -> BatchResult:
-        """Handle a batch as calling the consumer does, and return how each record ended."""
-        deadline = deadline_of(context, self.settings.deadline_margin)
-        records = records_from_event(event)
-        started: list[Batch] = []
+    def _dead_letter_queue_url(self) -> str:
+        url = self.settings.dead_letter_queue_url
+        return os.environ.get(DEAD_LETTER_VARIABLE, "") if url is None else url
 
-        async def work(shared: tuple[Any, Threads]) -> None:
-            state, threads = shared
-            batch = self._batch(records, BatchContext(context, deadline, state), threads)
-            started.append(batch)
-            await batch.run()
-
-        try:
-            self._runtime.run(work, deadline)
-        except TimeoutError:
-            if not started:
-                raise
-            logger.error("the event loop is blocked; the answer is made from what is known by now")  # noqa: TRY400
-        return _result(started[0])
-
-    def _batch(self, records: Sequence[Record], batch: BatchContext[Any], threads: Threads) -> Batch:
-        commit = self.settings.commit
-        return Batch(
-            records,
-            self._bind(batch, threads),
-            concurrency=self.concurrency,
+    def _batch(self, records: Sequence[Record], batch: BatchContext[Any], sandbox: Sandbox) -> Batch:
+        settings, commit = self.settings, self.settings.commit
+        terms = Terms(
+            concurrency=self._fitting(self.concurrency),
             deadline=batch.deadline,
+            pace=Pace(
+                starts_per_second=settings.starts_per_second,
+                guard=_guard(batch.lambda_context, settings.memory_share),
+                now=batch.deadline.clock(),
+            ),
+            settling=Settling(
+                sandbox.settler, backoff=settings.backoff, dead_letters=bool(self._dead_letter_queue_url())
+            ),
             commit=None if commit is None else lambda done: commit(done, batch),
+            reject_on=rejects(settings.reject_on),
+            timeout=settings.timeout,
+            chunk_size=settings.chunk_size,
         )
+        return Batch(records, self._bind(batch, sandbox.threads), terms)
+
+    def _fitting(self, concurrency: int) -> int:
+        """Return the concurrency that fits this process: looked up, and warned about, once for each."""
+        if concurrency not in self._fits:
+            self._fits[concurrency] = clamped(concurrency, threads=not is_coroutine_function(self.function))
+        return self._fits[concurrency]
+
+    def _result(self, batch: Batch) -> BatchResult:
+        if batch.interrupt is not None:
+            raise batch.interrupt
+        outcomes = batch.outcomes()
+        _log(batch, outcomes)
+        if self.settings.raise_on_total_failure and outcomes and not any(map(acknowledges, outcomes)):
+            raise TotalFailureError(f"none of the {len(outcomes)} records of the batch succeeded")
+        return BatchResult(batch.records, outcomes, partial_response(batch.records, outcomes))
 
 
-def _result(batch: Batch) -> BatchResult:
-    if batch.interrupt is not None:
-        raise batch.interrupt
-    outcomes = batch.outcomes()
+def _log(batch: Batch, outcomes: Sequence[Outcome]) -> None:
     batch.failures.write(logger)
-    done = sum(isinstance(outcome, Done) for outcome in outcomes)
-    logger.info("batch of %d: %d done, %d come back", len(outcomes), done, len(outcomes) - done)
+    done = sum(map(acknowledges, outcomes))
+    logger.info("batch of %d: %d acknowledged, %d come back", len(outcomes), done, len(outcomes) - done)
     if batch.abandoned:
         logger.warning("%d handlers were still running when the answer was given", batch.abandoned)
-    return BatchResult(batch.records, outcomes, partial_response(batch.records, outcomes))
+
+
+def _guard(lambda_context: Any, share: float | None) -> MemoryGuard | None:
+    limit_mb = getattr(lambda_context, "memory_limit_in_mb", None)
+    return None if share is None or not limit_mb else MemoryGuard(share * float(limit_mb) * _MB)
 
 
 @overload
@@ -188,16 +200,26 @@ def consumer(function: Callable[P, T], /) -> Consumer[P, T]: ...
 def consumer(
     *,
     concurrency: int = ...,
+    timeout: float | None = ...,
+    chunk_size: int | None = ...,
+    backoff: Backoff | None = ...,
+    reject_on: RejectOn | None = ...,
+    dead_letter_queue_url: str | None = ...,
+    raise_on_total_failure: bool = ...,
+    starts_per_second: float | None = ...,
+    memory_share: float | None = ...,
     deadline_margin: float | None = ...,
     lifespan: Lifespan | None = ...,
     commit: CommitStage | None = ...,
+    settler: OpenSettler | None = ...,
 ) -> Callable[[Callable[P, T]], Consumer[P, T]]: ...
 def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
     """Make a Lambda handler for SQS batches out of a function that handles one message.
 
     The function takes the body, decoded by its annotation (none, ``dict``, ``list``, ``Any``: JSON; ``str``: the text
-    as it is; ``Record``: the record itself), and, if it has a second parameter, the ``Context``. ``async def``
-    functions run as tasks on one event loop, plain functions on worker threads, under the same bound.
+    as it is; ``Record``: the record itself; Powertools' ``SQSRecord``: that; any other type: validated with pydantic),
+    and, if it has a second parameter, the ``Context``. ``async def`` functions run as tasks on one event loop, plain
+    functions on worker threads, under the same bound.
 
     Used bare, ``@consumer``, or with settings, ``@consumer(concurrency=100)``; see ``Settings`` for what they mean.
 
@@ -206,36 +228,5 @@ def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
     """
     if function is not None:
         return Consumer(function, Settings())
-    chosen = _settings(Settings(), settings)
+    chosen = Settings().changed(settings)
     return lambda decorated: Consumer(decorated, chosen)
-
-
-def _settings(settings: Settings, changes: dict[str, Any]) -> Settings:
-    known = [field.name for field in dataclasses.fields(Settings)]
-    if unknown := sorted(changes.keys() - set(known)):
-        raise ConfigurationError(f"unknown setting {', '.join(unknown)}; a consumer knows {', '.join(known)}")
-    return dataclasses.replace(settings, **changes)
-
-
-def _check_concurrency(value: object, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{name} must be a whole number from 1, not {value!r}")
-    return value
-
-
-def _with_threads(lifespan: Lifespan | None) -> Lifespan:
-    """Return a lifespan that yields what the given one yields, and worker threads beside it."""
-
-    @asynccontextmanager
-    async def shared() -> AsyncIterator[tuple[Any, Threads]]:
-        threads = Threads()
-        try:
-            if lifespan is None:
-                yield None, threads
-            else:
-                async with lifespan() as state:
-                    yield state, threads
-        finally:
-            threads.close()
-
-    return shared

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from fanfold.context import Context
+from fanfold.dead_letter import ATTRIBUTE, reason_attribute, reason_in
 from fanfold.errors import FanfoldError, SegmentError
 from fanfold.marks import Ended, JobState
 from fanfold.protocols import Message
@@ -12,10 +13,7 @@ from fanfold.record import Record
 from fanfold.segment import Segment
 from fanfold.segments import live_run
 
-__all__ = ["ATTRIBUTE", "bury"]
-
-ATTRIBUTE = "fanfold"
-"""Name of the one message attribute that says, as JSON, why a message was put where it is."""
+__all__ = ["bury"]
 
 
 async def bury(job: str, record: Record, ctx: Context[JobState]) -> Ended | str:
@@ -35,14 +33,14 @@ async def bury(job: str, record: Record, ctx: Context[JobState]) -> Ended | str:
         return "parked"
     if run is None:
         return "late"
-    reason = f"delivered {ctx.receive_count} times without success"
+    reason = reason_in(record) or "moved here by the queue's redrive policy: too many deliveries without success"
     kept = {"segment": segment.segment, "reason": reason, "body": record.body}
     await ctx.state.backend.put_result(f"{run.prefix()}/failed/{segment.segment}.json", json.dumps(kept).encode())
     return Ended(segment, ctx.receive_count, failure=reason)
 
 
 async def _park(record: Record, reason: str, state: JobState) -> None:
-    why = {"reason": reason, "message_id": record.message_id, "queue": record.queue_arn}
-    refused = await state.backend.parking_queue.send([Message(record.body, {ATTRIBUTE: json.dumps(why)})])
+    parked = Message(record.body, {ATTRIBUTE: reason_attribute(record, reason)})
+    refused = await state.backend.parking_queue.send([parked])
     if refused:
         raise FanfoldError(f"the parking queue did not take message {record.message_id}: {refused[0].reason}")

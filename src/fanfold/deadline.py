@@ -53,7 +53,7 @@ class Deadline:
             clock: What tells the time.
         """
         seconds = max(0.0, seconds)
-        chosen = _default_margin(seconds) if margin is None else min(margin, seconds / 2)
+        chosen = _default_margin(seconds) if margin is None else max(0.0, min(margin, seconds / 2))
         return cls(clock() + seconds, chosen, clock)
 
     @classmethod

@@ -1,6 +1,6 @@
 """One batch, from its records to its outcomes: bounded, in time, fail closed.
 
-Workers pull records from one iterator, so that neither the cost per record nor the memory depends on the size of the
+Workers pull lanes from one iterator, so that neither the cost per record nor the memory depends on the size of the
 batch. They are asyncio tasks, not anyio task groups: at the deadline each is cancelled once with ``Task.cancel()``, so
 that a handler's ``finally: await rollback()`` can finish, and one that swallows its cancellation is abandoned instead
 of being cancelled for ever.
@@ -16,16 +16,21 @@ import contextlib
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from fanfold.binding import Call
 from fanfold.deadline import Deadline
-from fanfold.errors import AbandonedError, CommitError, FanfoldError
+from fanfold.endings import outcome_of
+from fanfold.errors import AbandonedError, CommitError
 from fanfold.failures import FailureLog
-from fanfold.outcome import Done, Failed, NotStarted, Outcome, Reject, Rejected, Retry, Retrying
+from fanfold.ordering import Lane, Unit, in_order, is_fifo, lanes
+from fanfold.outcome import Done, Failed, NotStarted, Outcome, Rejected
+from fanfold.pace import Pace
 from fanfold.record import Record
+from fanfold.settle import Settling
 
-__all__ = ["Batch", "Commit"]
+__all__ = ["Batch", "Commit", "Terms"]
 
 logger = logging.getLogger("fanfold")
 
@@ -34,42 +39,60 @@ Commit: TypeAlias = Callable[[Sequence[tuple[Record, Any]]], Awaitable[Collectio
 
 _DONE = Done()
 _ABANDONED = Failed(AbandonedError("the handler was still running when the answer had to be given"))
-_CANCELLED = "cancelled: the invocation's time was over"
 _TURN_SECONDS = 0.02
 """How long a worker whose handlers never wait keeps the event loop to itself."""
 _GRACE_SECONDS = 1.0
 """How long cancelled handlers may take to end when the batch itself is cancelled from outside."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a batch is worked on."""
+
+    concurrency: int
+    """Handlers that run at once, from 1."""
+    deadline: Deadline
+    """When to stop, to cancel and to answer."""
+    pace: Pace
+    """How long a start has to wait."""
+    settling: Settling
+    """What becomes of what failed."""
+    commit: Commit | None = None
+    """What has to be durable before an acknowledgement."""
+    reject_on: Callable[[BaseException], bool] = lambda error: False  # noqa: ARG005 - nothing
+    """Which errors are permanent."""
+    timeout: float | None = None
+    """Seconds one call of the handler may take; None for as long as there is time."""
+    chunk_size: int | None = None
+    """Most records in one call; None for one, given alone."""
+
+
 class Batch:
     """The state of one batch while it is worked on."""
 
-    def __init__(
-        self,
-        records: Sequence[Record],
-        call: Call,
-        *,
-        concurrency: int,
-        deadline: Deadline,
-        commit: Commit | None,
-    ) -> None:
+    def __init__(self, records: Sequence[Record], call: Call, terms: Terms) -> None:
         self.records = records
         self.failures = FailureLog()
-        self.abandoned = 0
-        """Workers that were still running when the answer was given."""
         self.interrupt: KeyboardInterrupt | None = None
         """What a handler raised to end the process; for the caller to raise."""
         self._call = call
-        self._concurrency = min(concurrency, len(records))
-        self._deadline = deadline
-        self._commit = commit
+        self._terms = terms
+        self._deadline = terms.deadline
+        self._fifo = is_fifo(records)
         self._outcomes: list[Outcome | None] = [None] * len(records)
         self._committed: set[int] = set()
-        self._pending: Iterator[tuple[int, Record]] = iter(enumerate(records))
+        self._delays: dict[int, int | None] = {}
+        self._pending: Iterator[Lane] = lanes(records, terms.chunk_size)
         self._workers: set[asyncio.Task[None]] = set()
+        self._running = 0
         self._idle = asyncio.Event()
         self._cancelled = False
         self._closed = False
+
+    @property
+    def abandoned(self) -> int:
+        """Workers that are still running; after ``run``, those the answer did not wait for."""
+        return len(self._workers)
 
     async def run(self) -> None:
         """Work on the batch until every record has ended or the answer is due.
@@ -78,22 +101,22 @@ class Batch:
         """
         deadline = self._deadline
         context = contextvars.copy_context()
-        for _ in range(self._concurrency):
+        for _ in range(min(self._terms.concurrency, len(self.records))):
             self._start_worker(context.copy())
         try:
-            if self._workers and not await self._ended(deadline.stops_at):
+            if not await self._ended(deadline.stops_at):
                 await self._commit_done(deadline.cancels_at)
                 if not await self._ended(deadline.cancels_at):
                     self._cancel()
                     await self._ended((deadline.cancels_at + deadline.answers_at) / 2)
             await self._commit_done(deadline.answers_at)
+            await self._terms.settling.finish(deadline.until(deadline.answers_at))
         except asyncio.CancelledError:
             self._cancel()
             await self._ended(deadline.clock() + _GRACE_SECONDS)
             raise
         finally:
             self._cancel()
-            self.abandoned = len(self._workers)
             self._closed = True
 
     def outcomes(self) -> list[Outcome]:
@@ -103,14 +126,20 @@ class Batch:
         changes nothing.
         """
         self._closed = True
-        committed = frozenset(self._committed)
-        return [self._settled(position, outcome, committed) for position, outcome in enumerate(list(self._outcomes))]
+        committed, buried = frozenset(self._committed), frozenset(self._terms.settling.buried)
+        final = [
+            self._final(outcome, committed=position in committed, buried=position in buried)
+            for position, outcome in enumerate(list(self._outcomes))
+        ]
+        return in_order(self.records, final) if self._fifo else final
 
-    def _settled(self, position: int, outcome: Outcome | None, committed: Collection[int]) -> Outcome:
+    def _final(self, outcome: Outcome | None, *, committed: bool, buried: bool) -> Outcome:
         if outcome is None:
             return NotStarted("the invocation's time was over")
-        if self._commit is not None and isinstance(outcome, Done) and position not in committed:
+        if isinstance(outcome, Done) and self._terms.commit is not None and not committed:
             return Failed(CommitError("the handler returned, but its result could not be made durable in time"))
+        if isinstance(outcome, Rejected) and buried:
+            return replace(outcome, forwarded=True)
         return outcome
 
     def _start_worker(self, context: contextvars.Context) -> None:
@@ -126,69 +155,121 @@ class Batch:
             logger.error("a worker of the batch failed; its record is reported as not done", exc_info=error)
 
     async def _work(self) -> None:
-        """Take records until there are none, or no time, and write down how each ended."""
+        """Take lanes until there are none, or no time, and write down how each record ended."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of a task
-        clock, stops_at = self._deadline.clock, self._deadline.stops_at
-        call, outcomes = self._call, self._outcomes
+        clock = self._deadline.clock
         untouched = contextvars.copy_context()
         yields_at = clock() + _TURN_SECONDS
-        for position, record in self._pending:
-            now = clock()
-            if now >= stops_at or self._cancelled:
-                return
-            if now >= yields_at:
-                await asyncio.sleep(0)
-                yields_at = now + _TURN_SECONDS
-            outcomes[position] = _ABANDONED
-            try:
-                value = await call(record)
-            except GeneratorExit:
-                raise  # the loop is closed under an abandoned worker
-            except BaseException as error:  # noqa: BLE001 - the one place where a handler's failure becomes a value
-                outcome = self._outcome_of(error, record)
-            else:
-                outcome = _DONE if value is None else Done(value)
-            if task.cancelling():
-                outcome = await self._outcome_of_cancelled(task, record)
+        for lane in self._pending:
+            for unit in lane:
+                now = clock()
+                if now >= yields_at:
+                    await asyncio.sleep(0)
+                    yields_at = now + _TURN_SECONDS
+                while wait := self._wait(now):
+                    await asyncio.sleep(wait)
+                    now = clock()
+                if now >= self._deadline.stops_at or self._cancelled:
+                    return
+                if not await self._handle(unit, task):
+                    self._leave_the_rest(lane, unit)
+                    break
             if self._closed:
-                return  # the answer is given; nothing this handler did can change it
-            outcomes[position] = outcome
+                return  # the answer is given; nothing more starts
             if contextvars.copy_context() != untouched:
                 # The handler left context variables behind: the next record gets a worker without them.
                 self._start_worker(untouched.copy())
                 return
 
-    def _outcome_of(self, error: BaseException, record: Record) -> Outcome:
-        if isinstance(error, Retry):
-            return Retrying(error.after, str(error))
-        self.failures.add(record, error)
-        if isinstance(error, Reject):
-            return Rejected(error.reason)
-        if isinstance(error, FanfoldError) and error.permanent:
-            return Rejected(str(error))
-        if isinstance(error, KeyboardInterrupt):
-            self.interrupt = error
-            self._cancel()
-        return Failed(error)
+    def _wait(self, now: float) -> float:
+        """Return how long the next start has to wait; 0 when there is no time left to wait for."""
+        if now >= self._deadline.stops_at or self._cancelled:
+            return 0.0
+        wait = self._terms.pace.wait(now, self._running)
+        return min(wait, max(0.0, self._deadline.stops_at - now)) if wait else 0.0
 
-    async def _outcome_of_cancelled(self, task: asyncio.Task[None], record: Record) -> Outcome:
-        """A record whose task was cancelled failed, even if its handler then returned."""
+    async def _handle(self, unit: Unit, task: asyncio.Task[None]) -> bool:
+        """Call the handler for one unit and write down how its records ended; tell whether its lane may go on."""
+        outcomes, chunked = self._outcomes, self._terms.chunk_size is not None
+        for position in unit:
+            outcomes[position] = _ABANDONED
+        timer = None if self._terms.timeout is None else _Timer(task, self._terms.timeout)
+        self._running += 1
+        try:
+            value = await self._call([self.records[position] for position in unit])
+        except GeneratorExit:
+            raise  # the loop is closed under an abandoned worker
+        except BaseException as error:  # noqa: BLE001 - the one place where a handler's failure becomes a value
+            ended: Sequence[Any] = [error] * len(unit)
+        else:
+            ended = value if chunked else (value,)
+        finally:
+            self._running -= 1
+            if timer is not None:
+                timer.stop()
+        if task.cancelling():
+            ended = [await self._why_cancelled(task, timer)] * len(unit)
+        if self._closed:
+            return False  # the answer is given; nothing this handler did can change it
+        for position, value in zip(unit, ended, strict=True):
+            outcomes[position] = _DONE if value is None else self._outcome_of(position, value)
+        return not self._fifo or await self._goes_on(unit)
+
+    def _outcome_of(self, position: int, value: object) -> Outcome:
+        """Return how a record ended, by what the handler returned or raised; settle it if it is not done."""
+        record = self.records[position]
+        if isinstance(value, BaseException):
+            if isinstance(value, KeyboardInterrupt):
+                self.interrupt = value
+                self._cancel()
+            self.failures.add(record, value)
+        outcome = outcome_of(value, self._terms.reject_on)
+        self._delays[position] = self._terms.settling.add(position, record, outcome)
+        return outcome
+
+    async def _goes_on(self, unit: Unit) -> bool:
+        """Tell whether a FIFO lane goes on after a unit: only if all in it are done, or rejected and forwarded."""
+        outcomes = [self._outcomes[position] for position in unit]
+        if any(isinstance(outcome, Rejected) for outcome in outcomes):
+            await self._terms.settling.finish(self._deadline.until(self._deadline.stops_at))
+        buried = self._terms.settling.buried
+        return all(
+            isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in buried)
+            for position, outcome in zip(unit, outcomes, strict=True)
+        )
+
+    def _leave_the_rest(self, lane: Lane, unit: Unit) -> None:
+        """Leave what follows in a FIFO lane to be delivered again, no sooner than what has to come before it."""
+        if self._closed:
+            return
+        delay = next((delay for position in unit if (delay := self._delays.get(position))), None)
+        for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
+            self._outcomes[position] = NotStarted("an earlier record of its message group is not done")
+            if delay is not None:
+                self._terms.settling.hide(self.records[position], delay)
+
+    async def _why_cancelled(self, task: asyncio.Task[None], timer: _Timer | None) -> BaseException:
+        """A record whose task was cancelled failed, even if its handler then returned: say why."""
         while task.cancelling():
             task.uncancel()
-        if not self._cancelled:
-            # The handler cancelled its own task. What is still pending of that must not hit the next record.
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)
-        error = asyncio.CancelledError(_CANCELLED if self._cancelled else "the handler's task was cancelled")
-        self.failures.add(record, error)
-        return Failed(error)
+        if timer is not None and timer.fired:
+            error: BaseException = TimeoutError(f"the handler took longer than {self._terms.timeout} s")
+        elif self._cancelled:
+            return asyncio.CancelledError("cancelled: the invocation's time was over")
+        else:
+            error = asyncio.CancelledError("the handler's task was cancelled")
+        # What is still pending of the cancellation must not hit the next record.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return error
 
     def _cancel(self) -> None:
         if not self._cancelled:
             self._cancelled = True
             for worker in self._workers:
-                worker.cancel()
+                if not worker.cancelling():  # once each: a rollback after a timeout is not disturbed
+                    worker.cancel()
 
     async def _ended(self, moment: float) -> bool:
         """Wait until no worker is left, at most until a moment; return whether none is."""
@@ -203,17 +284,18 @@ class Batch:
 
     async def _commit_done(self, moment: float) -> None:
         """Commit what is done and not yet committed, at most until a moment; what is not, is not acknowledged."""
-        if self._commit is None:
+        if self._terms.commit is None:
             return
-        positions = [
-            position
+        done = [
+            (position, outcome.value)
             for position, outcome in enumerate(self._outcomes)
             if isinstance(outcome, Done) and position not in self._committed
         ]
-        if not positions:
+        if not done:
             return
-        done = [(self.records[position], self._outcomes[position].value) for position in positions]  # type: ignore[union-attr] # only Done
-        commit = asyncio.ensure_future(self._commit(done))
+        commit = asyncio.ensure_future(
+            self._terms.commit([(self.records[position], value) for position, value in done])
+        )
         try:
             await asyncio.wait({commit}, timeout=self._deadline.until(moment))
         finally:
@@ -224,4 +306,21 @@ class Batch:
         elif error := (None if commit.cancelled() else commit.exception()):
             logger.error("%d results could not be committed; their messages come back", len(done), exc_info=error)
         elif not commit.cancelled():
-            self._committed.update(positions[index] for index in commit.result())
+            self._committed.update(done[index][0] for index in commit.result())
+
+
+class _Timer:
+    """Cancels a task once when its time is over."""
+
+    def __init__(self, task: asyncio.Task[None], seconds: float) -> None:
+        self.fired = False
+        self._task = task
+        self._handle = asyncio.get_running_loop().call_later(seconds, self._fire)
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+    def _fire(self) -> None:
+        if not self._task.cancelling():
+            self.fired = True
+            self._task.cancel()

@@ -66,8 +66,12 @@ async def enqueue(
         sleep: What waits between attempts.
 
     Raises:
-        EnqueueError: If messages were not accepted after every attempt; ``rejected`` holds them.
+        EnqueueError: If messages were not accepted after every attempt; ``rejected`` holds them, and no later ones
+            have been offered.
+        ValueError: If concurrency is below 1.
     """
+    if concurrency < 1:
+        raise ValueError(f"concurrency starts at 1, not {concurrency}")
     window = batches(messages)
     accepted = 0
     while group := list(itertools.islice(window, concurrency)):

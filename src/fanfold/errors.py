@@ -9,6 +9,7 @@ FanfoldError
 │   └── SourceError         the data a segment or a run points to is missing, empty, changed or malformed
 ├── EnqueueError            messages the queue did not accept; they are in ``rejected``
 ├── CommitError             a handler returned, but what had to be durable before the acknowledgement is not
+├── TotalFailureError       nothing of a batch was acknowledged, and the settings ask for an error then
 ├── AbandonedError          a handler was still running when the answer had to be given
 ├── LedgerError             the ledger refused a write or holds something unreadable
 │   └── FenceLostError      another invocation has taken over this fold
@@ -43,6 +44,7 @@ __all__ = [
     "ServiceError",
     "SourceError",
     "StoreError",
+    "TotalFailureError",
 ]
 
 
@@ -97,6 +99,10 @@ class EnqueueError(FanfoldError):
 
 class CommitError(FanfoldError):
     """A handler returned, but what had to be durable before the acknowledgement is not."""
+
+
+class TotalFailureError(FanfoldError):
+    """Nothing of a batch was acknowledged, and the settings ask for an error then: Lambda polls more slowly."""
 
 
 class AbandonedError(FanfoldError):

@@ -10,12 +10,13 @@ import itertools
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
 
 from fanfold import limits
+from fanfold.dead_letter import ATTRIBUTE, reason_attribute
 from fanfold.errors import (
     FenceLostError,
     LedgerError,
@@ -25,9 +26,10 @@ from fanfold.errors import (
     ServiceError,
 )
 from fanfold.protocols import Backend, Message, ObjectInfo, Received, SendFailure
+from fanfold.record import Record
 from fanfold.run import FOLDING, RUNNING, Counter, Marker, Run
 
-__all__ = ["InMemoryLedger", "InMemoryQueue", "InMemoryStore", "backend"]
+__all__ = ["InMemoryLedger", "InMemoryQueue", "InMemorySettler", "InMemoryStore", "backend"]
 
 _PIECE_BYTES = 65_536
 _POLL_SECONDS = 0.005
@@ -92,6 +94,14 @@ class InMemoryQueue:
             if queued is not None and queued.receipt_handle == handle:
                 del self._messages[message_id]
 
+    def hide(self, receipt_handle: str, seconds: float) -> bool:
+        """Hide a received message for some seconds from now; tell whether the receipt handle still holds."""
+        queued = self._messages.get(receipt_handle.partition("#")[0])
+        if queued is None or queued.receipt_handle != receipt_handle:
+            return False
+        queued.visible_at = self._clock() + seconds
+        return True
+
     def seconds_until_visible(self) -> float:
         """Return the seconds until a message can be received: 0 if one can, infinity for an empty queue."""
         times = [queued.visible_at for queued in self._messages.values()]
@@ -125,6 +135,34 @@ class InMemoryQueue:
             )
 
 
+class InMemorySettler:
+    """Hands messages back to an in-memory queue, and buries them in another."""
+
+    def __init__(self, queue: InMemoryQueue, dead_letter_queue: InMemoryQueue | None = None) -> None:
+        self._queue = queue
+        self._dead_letter_queue = dead_letter_queue
+
+    async def __call__(self) -> InMemorySettler:
+        """Return this settler: it is its own opener."""
+        return self
+
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+        """Hide messages for some seconds from now; refuse those that are gone or received again since."""
+        return [
+            position
+            for position, (record, seconds) in enumerate(changes)
+            if not self._queue.hide(record.receipt_handle, seconds)
+        ]
+
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+        """Send messages with their reasons to the dead-letter queue."""
+        if self._dead_letter_queue is None:
+            return dict.fromkeys(range(len(rejects)), "there is no dead-letter queue")
+        messages = [Message(record.body, {ATTRIBUTE: reason_attribute(record, reason)}) for record, reason in rejects]
+        await self._dead_letter_queue.send(messages)
+        return {}
+
+
 class InMemoryStore:
     """Objects in a dict. A bucket exists once something was put in it or it was named."""
 
@@ -138,7 +176,7 @@ class InMemoryStore:
 
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield a range of bytes, in pieces."""
         data = self._get(bucket, key)
         if etag is not None and etag != _etag(data):
@@ -221,15 +259,15 @@ class InMemoryLedger:
     async def claim(self, run_id: str, *, now: float, lease_seconds: float) -> int | None:
         """Take the fold over."""
         run = self._runs.get(run_id)
-        if run is None or (run.state != RUNNING and not (run.state == FOLDING and run.lease_until < now)):
+        if run is None or (run.state != RUNNING and not (run.state == FOLDING and run.lease_until <= now)):
             return None
         self._runs[run_id] = replace(run, state=FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
         return run.fence + 1
 
     async def release(self, run_id: str, *, fence: int) -> None:
         """End the lease of a claim at once."""
-        run = self._known(run_id)
-        if run.fence == fence and run.state == FOLDING:
+        run = self._runs.get(run_id)
+        if run is not None and run.fence == fence and run.state == FOLDING:
             self._runs[run_id] = replace(run, lease_until=0.0)
 
     async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:

@@ -13,7 +13,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
 from fanfold import limits
-from fanfold.consume import Consumer, Settings
+from fanfold.backoff import Backoff
+from fanfold.consume import Consumer
 from fanfold.context import Context
 from fanfold.dead_letters import bury
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
@@ -25,6 +26,8 @@ from fanfold.run import check_name
 from fanfold.runtime import Lifespan, Runtime, deadline_of
 from fanfold.scatter import Scattered, scatter
 from fanfold.segments import SegmentFunction, work_on
+from fanfold.settings import Settings
+from fanfold.settle import OpenSettler
 from fanfold.sources import Source
 
 __all__ = ["Job", "OpenBackend"]
@@ -57,9 +60,11 @@ class Job:
     Args:
         name: Names the job in messages and in the ledger: letters, digits, '.', '_' and '-', at most 128.
         concurrency: Segments worked on at once in one sandbox, from 1; ``FANFOLD_CONCURRENCY`` overrides it.
+        backoff: How long a segment that failed stays hidden; None for the queue's visibility timeout.
         lifespan: Makes what the segment handlers share, as an async context manager; given as ``ctx.state``.
         watch_seconds: Seconds between looks at an unfinished run, in case a check was lost; from 1 to 900.
         backend: Opens queues, ledger and store; None for AWS, as the environment names them.
+        settler: What hands failed segments back; None for SQS.
 
     Raises:
         ConfigurationError: If a setting is impossible.
@@ -70,16 +75,18 @@ class Job:
         name: str,
         *,
         concurrency: int = 10,
+        backoff: Backoff | None = None,
         lifespan: Lifespan | None = None,
         watch_seconds: int = _DEFAULT_WATCH_SECONDS,
         backend: OpenBackend | None = None,
+        settler: OpenSettler | None = None,
     ) -> None:
         self.name = check_name(name, "job")
         if not isinstance(watch_seconds, int) or not 1 <= watch_seconds <= limits.SQS_MAX_DELAY_SECONDS:
             raise ConfigurationError(
                 f"watch_seconds must be from 1 to {limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
             )
-        self._settings = Settings(concurrency=concurrency, lifespan=lifespan)
+        self._settings = Settings(concurrency=concurrency, backoff=backoff, lifespan=lifespan, settler=settler)
         self._watch_seconds = watch_seconds
         self._open_backend: OpenBackend = backend or _aws
         self._functions: dict[str, Callable[..., Any]] = {}
@@ -102,14 +109,22 @@ class Job:
         """
         return self._part("fold", function, is_async=None)
 
-    def with_changes(self, *, backend: OpenBackend | None = None, segment: SegmentFunction | None = None) -> Job:
+    def with_changes(
+        self,
+        *,
+        backend: OpenBackend | None = None,
+        segment: SegmentFunction | None = None,
+        settler: OpenSettler | None = None,
+    ) -> Job:
         """Return the same job on another backend, or with another segment handler, as tests and demos want it."""
         job = Job(
             self.name,
             concurrency=self._settings.concurrency,
+            backoff=self._settings.backoff,
             lifespan=self._settings.lifespan,
             watch_seconds=self._watch_seconds,
             backend=backend or self._open_backend,
+            settler=settler or self._settings.settler,
         )
         job._functions = dict(self._functions)
         if segment is not None:
@@ -129,7 +144,7 @@ class Job:
         """
         self._source_function()
         self._preload()
-        runtime = Runtime(self._lifespan)
+        runtime = Runtime(self._lifespan, _no_leftovers)
 
         def scatter_handler(event: Any, context: Any) -> dict[str, Any]:
             params, run_id = _request(event, context)
@@ -151,7 +166,7 @@ class Job:
         async def segment_handler(record: Record, ctx: Context[JobState]) -> Any:
             return await work_on(self.name, function, record, ctx)
 
-        return self._consumer(segment_handler)
+        return self._consumer(segment_handler, dead_letters=True)
 
     @functools.cached_property
     def dead_letter_handler(self) -> Consumer[..., Any]:
@@ -160,7 +175,7 @@ class Job:
         async def dead_letter_handler(record: Record, ctx: Context[JobState]) -> Any:
             return await bury(self.name, record, ctx)
 
-        return self._consumer(dead_letter_handler)
+        return self._consumer(dead_letter_handler, dead_letters=False)
 
     @functools.cached_property
     def fold_handler(self) -> Consumer[..., Any]:
@@ -170,7 +185,7 @@ class Job:
         async def fold_handler(record: Record, ctx: Context[JobState]) -> Any:
             return await check_and_fold(self.name, function, record, ctx, watch_seconds=self._watch_seconds)
 
-        return self._consumer(fold_handler)
+        return self._consumer(fold_handler, dead_letters=False)
 
     async def start(self, backend: Backend, params: Mapping[str, Any], run_id: str | None = None) -> Scattered:
         """Start a run from this process: cut the source and enqueue the segments.
@@ -222,10 +237,12 @@ class Job:
     def _source_function(self) -> SourceFunction:
         return self._function("source")
 
-    def _consumer(self, function: Callable[..., Any]) -> Consumer[..., Any]:
+    def _consumer(self, function: Callable[..., Any], *, dead_letters: bool) -> Consumer[..., Any]:
         self._preload()
-        settings = Settings(concurrency=self._settings.concurrency, lifespan=self._lifespan, commit=commit_ended)
-        return Consumer(function, settings)
+        changes: dict[str, Any] = {"lifespan": self._lifespan, "commit": commit_ended}
+        if not dead_letters:
+            changes["dead_letter_queue_url"] = ""  # what these reject is left to the queue's own redrive policy
+        return Consumer(function, self._settings.changed(changes))
 
     def _preload(self) -> None:
         """Import the SDK while Lambda initialises the sandbox: with full CPU, and not at the first batch's expense."""
@@ -241,6 +258,10 @@ class Job:
             else:
                 async with self._settings.lifespan() as user:
                     yield JobState(backend, user)
+
+
+def _no_leftovers(state: JobState) -> int:  # noqa: ARG001 - a scatter is awaited to its end
+    return 0
 
 
 def _request(event: Any, context: Any) -> tuple[dict[str, Any], str]:

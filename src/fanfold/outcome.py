@@ -3,9 +3,9 @@
 | the handler …                          | outcome              | what the queue does                     |
 |----------------------------------------|----------------------|-----------------------------------------|
 | returns                                | ``Done(value)``      | deletes the message                     |
-| raises, is cancelled                   | ``Failed(error)``    | delivers it again                       |
-| raises ``Retry``                       | ``Retrying(after)``  | delivers it again                       |
-| raises ``Reject``, or cannot be given the body | ``Rejected(reason)`` | delivers it again until it is dead-lettered |
+| raises, is cancelled, takes too long   | ``Failed(error)``    | delivers it again, after the back-off   |
+| raises ``Retry``                       | ``Retrying(after)``  | delivers it again, after that time      |
+| raises ``Reject``, or cannot be decoded | ``Rejected(reason)`` | deletes it once the dead-letter queue has it |
 | never started                          | ``NotStarted(reason)`` | delivers it again                     |
 """
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fanfold.record import Record
 
 __all__ = [
+    "OUTCOMES",
     "BatchItemFailure",
     "BatchResponse",
     "BatchResult",
@@ -30,6 +31,7 @@ __all__ = [
     "Rejected",
     "Retry",
     "Retrying",
+    "acknowledges",
 ]
 
 
@@ -85,6 +87,8 @@ class Rejected:
 
     reason: str
     """Why."""
+    forwarded: bool = False
+    """Whether the dead-letter queue has accepted it: then, and only then, the message is deleted here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,12 @@ class NotStarted:
 
 
 Outcome: TypeAlias = Done | Failed | Retrying | Rejected | NotStarted
+OUTCOMES = (Done, Failed, Retrying, Rejected, NotStarted)
+
+
+def acknowledges(outcome: Outcome) -> bool:
+    """Tell whether a record that ended so may be deleted: done, or rejected and accepted by the dead-letter queue."""
+    return isinstance(outcome, Done) or (isinstance(outcome, Rejected) and outcome.forwarded)
 
 
 class BatchItemFailure(TypedDict):

@@ -7,13 +7,14 @@ run against both.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fanfold.record import Record
 from fanfold.run import Counter, Marker, Run
 
-__all__ = ["Backend", "Ledger", "Message", "ObjectInfo", "Queue", "Received", "SendFailure", "Store"]
+__all__ = ["Backend", "Ledger", "Message", "ObjectInfo", "Queue", "Received", "SendFailure", "Settler", "Store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,10 @@ class Message:
     """Text attributes sent with it, at most ten."""
     delay_seconds: int = 0
     """Seconds it is hidden at first, from 0 to 900."""
+    group_id: str | None = None
+    """Message group, for FIFO queues."""
+    deduplication_id: str | None = None
+    """What makes two messages one, for FIFO queues."""
 
     @property
     def size_bytes(self) -> int:
@@ -84,6 +89,26 @@ class Queue(Protocol):
         ...
 
 
+class Settler(Protocol):
+    """Hands back what a batch could not do: to its own queue with a delay, or to the dead-letter queue."""
+
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+        """Hide 1 to 10 messages for some whole seconds from now; return the positions of those refused.
+
+        Raises:
+            FanfoldError: If the call failed.
+        """
+        ...
+
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+        """Send 1 to 10 messages with the reasons to the dead-letter queue; return why, by position, for those refused.
+
+        Raises:
+            FanfoldError: If the call failed.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """What is known of an object without reading it."""
@@ -107,7 +132,7 @@ class Store(Protocol):
 
     def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes from ``start`` up to but not including ``stop`` (None: the end), in pieces of any size.
 
         A range past the end yields what there is.
@@ -179,7 +204,7 @@ class Ledger(Protocol):
         ...
 
     async def release(self, run_id: str, *, fence: int) -> None:
-        """End the lease of a claim at once, unless another has claimed the fold since."""
+        """End the lease of a claim at once; nothing happens if another has claimed the fold since."""
         ...
 
     async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:

@@ -13,6 +13,9 @@ Event: TypeAlias = Mapping[str, Any]
 """What Lambda calls a handler with."""
 
 
+_COUNT_DIGITS = 18
+
+
 class Record:
     """One SQS message of a batch.
 
@@ -58,7 +61,7 @@ class Record:
     def receive_count(self) -> int:
         """Deliveries so far, this one included; from 1."""
         count = str(self.attributes.get("ApproximateReceiveCount", "1"))
-        return max(1, int(count)) if count.isdecimal() else 1
+        return max(1, int(count)) if count.isdecimal() and len(count) <= _COUNT_DIGITS else 1
 
 
 def records_from_event(event: object) -> Sequence[Record]:

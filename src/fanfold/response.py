@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fanfold.outcome import BatchResponse, Done, Outcome
+from fanfold.outcome import BatchResponse, Outcome, acknowledges
 from fanfold.record import Record
 
 __all__ = ["partial_response"]
@@ -13,7 +13,7 @@ __all__ = ["partial_response"]
 def partial_response(records: Sequence[Record], outcomes: Sequence[Outcome]) -> BatchResponse:
     """Return the partial batch response: what is in it comes back, what is not is deleted.
 
-    A message id stands in it if any record of that id is not ``Done``, once, in batch order. (Source: Lambda
+    A message id stands in it if any record of that id is not acknowledged, once, in batch order. (Source: Lambda
     developer guide, "Reporting batch item failures for Lambda functions with an Amazon SQS trigger".)
 
     Args:
@@ -24,8 +24,6 @@ def partial_response(records: Sequence[Record], outcomes: Sequence[Outcome]) -> 
         ValueError: If there are not as many outcomes as records.
     """
     failed = {
-        record.message_id: None
-        for record, outcome in zip(records, outcomes, strict=True)
-        if not isinstance(outcome, Done)
+        record.message_id: None for record, outcome in zip(records, outcomes, strict=True) if not acknowledges(outcome)
     }
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

@@ -16,9 +16,10 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from fanfold.deadline import Deadline
+from fanfold.stacks import dump_before, where_is
 
 __all__ = ["Lifespan", "Runtime", "deadline_of"]
 
@@ -28,7 +29,14 @@ Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 """Makes what the handlers share: entered at the first invocation, on the loop, and kept."""
 
 T = TypeVar("T")
+S = TypeVar("S")
 
+MOST_LEFTOVERS: Final = 100
+"""Abandoned handlers that may still run in a sandbox before it is given up."""
+MOST_LOOPS: Final = 2
+"""Blocked event loops that may be left behind in a sandbox before it is given up."""
+_LOOK_SECONDS = 1.0
+"""How often the invocation's thread looks whether the loop turns."""
 _PROBE_SECONDS = 0.25
 """How long a loop that was blocked at the last answer gets to show that it turns again."""
 _CLOSE_SECONDS = 5.0
@@ -44,15 +52,17 @@ def deadline_of(lambda_context: Any, margin: float | None) -> Deadline:
     return Deadline.never() if remaining is None else Deadline.after(remaining() / 1000, margin=margin)
 
 
-class Runtime:
+class Runtime(Generic[S]):
     """One event loop on its own thread, with one lifespan; starts at the first use, again after a fork."""
 
-    def __init__(self, lifespan: Lifespan | None) -> None:
+    def __init__(self, lifespan: Callable[[], AbstractAsyncContextManager[S]], leftovers: Callable[[S], int]) -> None:
         self._lifespan = lifespan
+        self._leftovers = leftovers
         self._lock = threading.Lock()
-        self._loop: _LoopThread | None = None
+        self._loop: _LoopThread[S] | None = None
+        self._left_behind: list[_LoopThread[S]] = []
 
-    def run(self, work: Callable[[Any], Coroutine[Any, Any, T]], deadline: Deadline) -> T:
+    def run(self, work: Callable[[S], Coroutine[Any, Any, T]], deadline: Deadline) -> T:
         """Run work on the loop, given what the lifespan yielded, and wait for it until the deadline gives up.
 
         The caller's context variables are the work's.
@@ -60,16 +70,18 @@ class Runtime:
         Raises:
             TimeoutError: If the work has not ended at ``deadline.gives_up_at``. It is cancelled if the loop still
                 turns, and what it does later is of no consequence to the caller.
+            SystemExit: If so much that was abandoned still runs here that a fresh sandbox is better.
         """
         loop = self._turning_loop()
-        # A lifespan that fails or hangs raises here, before any record has started: the whole batch comes back.
-        state = loop.wait(loop.state, deadline, "the lifespan did not start in time")
-        outcome, cancel = loop.submit(lambda: work(state))
-        try:
-            return loop.wait(outcome, deadline, "the event loop did not answer in time")
-        except BaseException:
-            cancel()
-            raise
+        with dump_before(deadline):
+            # A lifespan that fails or hangs raises here, before any record has started: the whole batch comes back.
+            state = loop.wait(loop.state, deadline, "the lifespan did not start in time")
+            outcome, cancel = loop.submit(lambda: work(state))
+            try:
+                return loop.wait(outcome, deadline, "the event loop did not answer in time")
+            except BaseException:
+                cancel()
+                raise
 
     def close(self) -> None:
         """End the lifespan and the loop; the next use starts new ones."""
@@ -78,19 +90,32 @@ class Runtime:
         if loop is not None:
             loop.close()
 
-    def _turning_loop(self) -> _LoopThread:
+    def _turning_loop(self) -> _LoopThread[S]:
         with self._lock:
             loop = self._loop
             if loop is None or not loop.usable():
-                if loop is not None:
+                if loop is not None and loop.alive():
                     logger.warning("an event loop that no longer turns was left behind, and a new one started")
+                    self._left_behind.append(loop)
                 loop = self._loop = _LoopThread(self._lifespan)
+            self._recycle_if_worn(loop)
             return loop
 
+    def _recycle_if_worn(self, loop: _LoopThread[S]) -> None:
+        self._left_behind = [left for left in self._left_behind if left.alive()]
+        state = loop.state
+        running = self._leftovers(state.result()) if state.done() and not state.exception() else 0
+        if running > MOST_LEFTOVERS or len(self._left_behind) > MOST_LOOPS:
+            # Lambda takes this for a crash: the batch comes back, and the next one gets a fresh sandbox.
+            raise SystemExit(
+                f"fanfold: {running} abandoned handlers and {len(self._left_behind)} blocked event loops still run in "
+                "this sandbox: it is given up for a fresh one"
+            )
 
-class _LoopThread:
-    def __init__(self, lifespan: Lifespan | None) -> None:
-        self.state: Future[Any] = Future()
+
+class _LoopThread(Generic[S]):
+    def __init__(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
+        self.state: Future[S] = Future()
         """What the lifespan yielded, or why it could not start."""
         self._pid = os.getpid()
         self._suspect = False
@@ -99,16 +124,18 @@ class _LoopThread:
         self._thread = threading.Thread(target=self._turn, args=(lifespan,), name="fanfold-loop", daemon=True)
         self._thread.start()
 
+    def alive(self) -> bool:
+        """Tell whether its thread runs, in this process."""
+        return self._pid == os.getpid() and self._thread.is_alive()
+
     def usable(self) -> bool:
-        """Tell whether the loop turns: alive, of this process, its lifespan not failed, not blocked since last time."""
-        if self._pid != os.getpid() or not self._thread.is_alive():
+        """Tell whether the loop turns: alive, its lifespan not failed, not blocked since last time."""
+        if not self.alive():
             return False
         if self.state.done() and self.state.exception() is not None:
             return False
         if self._suspect:
-            turned = threading.Event()
-            self._loop.call_soon_threadsafe(turned.set)
-            self._suspect = not turned.wait(_PROBE_SECONDS)
+            self._suspect = not self._ping().wait(_PROBE_SECONDS)
         return not self._suspect
 
     def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[Future[T], Callable[[], None]]:
@@ -135,24 +162,36 @@ class _LoopThread:
         return outcome, cancel
 
     def wait(self, future: Future[T], deadline: Deadline, complaint: str) -> T:
-        """Wait for a future until the deadline gives up.
+        """Wait for a future until the deadline gives up; name what blocks the loop meanwhile.
 
         Raises:
             TimeoutError: If it has not ended by then; the loop is suspected of being blocked from then on.
         """
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
-        if not done.wait(deadline.until(deadline.gives_up_at)):
-            self._suspect = True
-            raise TimeoutError(complaint)
+        turned: threading.Event | None = None
+        while not done.wait(_least(_LOOK_SECONDS, deadline.until(deadline.gives_up_at))):
+            over = deadline.until(deadline.gives_up_at) == 0
+            if turned is not None and not turned.is_set():
+                logger.warning("the event loop is blocked by %s", where_is(self._thread.ident))
+            if over:
+                self._suspect = True
+                raise TimeoutError(complaint)
+            turned = self._ping()
         return future.result()
 
+    def _ping(self) -> threading.Event:
+        """Return an event that is set when the loop has turned."""
+        turned = threading.Event()
+        self._loop.call_soon_threadsafe(turned.set)
+        return turned
+
     def close(self) -> None:
-        if self._pid == os.getpid() and self._thread.is_alive():
+        if self.alive():
             self._loop.call_soon_threadsafe(self._ending.set)
             self._thread.join(_CLOSE_SECONDS)
 
-    def _turn(self, lifespan: Lifespan | None) -> None:
+    def _turn(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._live(lifespan))
@@ -164,15 +203,15 @@ class _LoopThread:
         finally:
             _finish(self._loop)
 
-    async def _live(self, lifespan: Lifespan | None) -> None:
+    async def _live(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
         # One task enters and leaves the lifespan, as cancel scopes and task groups in it require.
-        if lifespan is None:
-            self.state.set_result(None)
-            await self._ending.wait()
-            return
         async with lifespan() as state:
             self.state.set_result(state)
             await self._ending.wait()
+
+
+def _least(one: float, other: float | None) -> float:
+    return one if other is None else min(one, other)
 
 
 def _carry_over(task: asyncio.Task[T], outcome: Future[T]) -> None:

@@ -70,7 +70,7 @@ class Segment:
             raise SegmentError(f"not a fanfold segment: the body is not JSON ({error})") from error
         if not isinstance(document, dict) or "v" not in document:
             raise SegmentError("not a fanfold segment: the body is no JSON object with a version 'v'")
-        if document["v"] != WIRE_VERSION:
+        if document["v"] is True or document["v"] != WIRE_VERSION:
             raise SegmentError(
                 f"segment of version {document['v']!r}: this release reads version {WIRE_VERSION}; deploy the same "
                 "fanfold to every function of the job"

@@ -27,6 +27,8 @@ class Threads:
     """
 
     def __init__(self) -> None:
+        self.abandoned = 0
+        """Calls that were cancelled and whose functions are still running."""
         self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
 
     async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -52,7 +54,12 @@ class Threads:
                 inbox.put(None)  # the loop is closed: nobody waits for this any more
 
         inbox.put(call)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.cancelled():
+                self.abandoned += 1
+            raise
 
     def close(self) -> None:
         """Let idle threads end; busy ones end after their call."""
@@ -73,6 +80,7 @@ class Threads:
     ) -> None:
         self._idle.append(inbox)
         if future.cancelled():
+            self.abandoned -= 1
             return
         if error is None:
             future.set_result(value)

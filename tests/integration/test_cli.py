@@ -84,7 +84,11 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path):
 
 def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path):
     """Ctrl-C while the local AWS comes up: it is stopped, by its process id."""
-    command = [sys.executable, "-m", "fanfold", "demo", "--output", str(tmp_path)]
+    # Where tests run in the background, SIGINT is ignored from the start, and Python leaves it so.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from fanfold.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, "demo", "--output", str(tmp_path)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603 - our own program
     assert process.stderr is not None

@@ -281,11 +281,12 @@ async def test_any_bytes_read_as_json_lines_of_utf_8_or_are_refused(lines):
     assert read == values_of(data)
 
 
-async def test_quotes_that_are_even_by_chance_are_never_read_wrongly():
+@pytest.mark.parametrize("chunk_bytes", [1_000, 5])
+async def test_quotes_that_are_even_by_chance_are_never_read_wrongly(chunk_bytes):
     """A row over two lines whose stray quotes make each line's number even is refused, not joined to one row."""
     data = b'pipe,text,size\n5" pipe,"long\ntext",6" wide\n'
     with pytest.raises(SourceError, match=r"s3://bucket/o\.csv"):
-        await read_all(data, key="o.csv", chunk_bytes=1_000)
+        await read_all(data, key="o.csv", chunk_bytes=chunk_bytes)
 
 
 @pytest.mark.parametrize("key", ["o.csv", "o.jsonl", "o.txt"])

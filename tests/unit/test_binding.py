@@ -121,7 +121,12 @@ def gen(body):
 
 async def nothing(): ...
 async def three(body, ctx, more): ...
-async def of_bytes(body: bytes): ...
+
+
+class Opaque: ...
+
+
+async def of_opaque(body: Opaque): ...
 
 
 @pytest.mark.parametrize(
@@ -132,8 +137,8 @@ async def of_bytes(body: bytes): ...
         (functools.partial(gen), "is a generator"),
         (nothing, "takes the body and"),
         (three, "takes the body and"),
-        (of_bytes, "annotated <class 'bytes'>"),
-        (of_unknown_name, "annotated 'OnlyForTypeCheckers'"),
+        (of_opaque, "a body cannot be of type"),
+        (of_unknown_name, "'OnlyForTypeCheckers' cannot be resolved"),
         (5, "cannot be a handler"),
     ],
 )

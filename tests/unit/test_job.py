@@ -95,7 +95,9 @@ async def test_a_segment_that_fails_for_good_fails_the_run_with_a_list_and_its_b
     await bench.settle()
     run = await bench.run()
     assert (run.state, run.failed) == ("FAILED", 1)
-    assert await bench.output() == {"segments": {"3": "delivered 1 times without success"}}
+    assert await bench.output() == {
+        "segments": {"3": "moved here by the queue's redrive policy: too many deliveries without success"}
+    }
     kept = json.loads(await bench.plain.get_result("runs/run/0/failed/3.json"))
     assert Segment.from_body(kept["body"]).segment == 3
 

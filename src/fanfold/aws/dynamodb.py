@@ -142,7 +142,7 @@ class DynamoDBLedger:
                 "update_item",
                 Key=_state_key(run_id),
                 UpdateExpression="SET #s = :folding, lease_until = :until ADD fence :one",
-                ConditionExpression="#s = :running OR (#s = :folding AND lease_until < :now)",
+                ConditionExpression="#s = :running OR (#s = :folding AND lease_until <= :now)",
                 ExpressionAttributeNames={"#s": "state"},
                 ExpressionAttributeValues={
                     ":folding": {"S": FOLDING},

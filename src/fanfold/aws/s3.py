@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from fanfold.aws.faults import faults_of
@@ -28,7 +28,7 @@ class S3Store:
 
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield a range of bytes, in pieces as they arrive."""
         if stop is not None and stop <= start:
             if etag not in {None, (await self.head(bucket, key)).etag}:  # S3 has no way to ask for no bytes

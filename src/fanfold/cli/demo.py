@@ -60,7 +60,7 @@ def demo(
 
 def _show(report: DemoReport, sheet: Path) -> None:
     console = Console()
-    console.print(table_of(report.answer, "carrier", "flights of January 2013 by carrier"))
+    console.print(table_of(report.answer, "carrier", "flights of January 2013 by carrier, delays in minutes"))
     console.print(account_table(report.account))
     for message in report.parked:
         console.print(f"dead letter, parked: {message['body']}\n  reason: {message['reason']}", highlight=False)

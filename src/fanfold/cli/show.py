@@ -66,7 +66,7 @@ def _cell(value: object) -> str:
 
 def account_table(account: Account) -> Table:
     """Return the account of a run as a table."""
-    table = Table(title="what became of every segment", title_justify="left", show_header=False)
+    table = Table(title="the account", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name in ("segments", "done", "missing", "deliveries", "retries", "duplicates"):

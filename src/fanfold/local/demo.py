@@ -24,7 +24,7 @@ import boto3
 
 from fanfold.account import Account, Progress, account_of, watch
 from fanfold.aws.backend import connect
-from fanfold.dead_letters import ATTRIBUTE
+from fanfold.dead_letter import ATTRIBUTE
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.local.deploy import deploy, project_folder
 from fanfold.local.stack import CREDENTIALS, REGION, LocalStack, local_stack

@@ -6,12 +6,13 @@ it is part of the line; the last line of an object need not end. Lines may have 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import TypeAlias
 
 __all__ = ["ReadRange", "lines_of_range"]
 
-ReadRange: TypeAlias = Callable[[int, int], AsyncIterator[bytes]]
+ReadRange: TypeAlias = Callable[[int, int], AsyncGenerator[bytes, None]]
 """Yields the bytes from the first position up to but not including the second."""
 
 _TAIL_BYTES = 65_536
@@ -20,7 +21,7 @@ _TAIL_BYTES = 65_536
 
 async def lines_of_range(
     read: ReadRange, *, start: int, stop: int, begin: int, size_bytes: int
-) -> AsyncIterator[tuple[int, Sequence[bytes]]]:
+) -> AsyncGenerator[tuple[int, Sequence[bytes]], None]:
     """Yield the lines whose first byte lies in ``start`` <= position < ``stop``, without their LF.
 
     Args:
@@ -37,24 +38,25 @@ async def lines_of_range(
     position = start if start == begin else start - 1
     skipping = start != begin
     unfinished: list[bytes] = []
-    async for piece in read(position, stop):
-        position += len(piece)
-        data = piece
-        if skipping:
-            _, newline, data = data.partition(b"\n")
-            if not newline:
-                continue
-            skipping = False
-        head, newline, tail = data.rpartition(b"\n")
-        if newline:
-            whole = b"".join([*unfinished, head])
-            yield position - len(tail) - 1 - len(whole), whole.split(b"\n")
-            unfinished = []
-        if tail:
-            unfinished.append(tail)
+    async with aclosing(read(position, stop)) as pieces:
+        async for piece in pieces:
+            position += len(piece)
+            data = piece
+            if skipping:
+                _, newline, data = data.partition(b"\n")
+                if not newline:
+                    continue
+                skipping = False
+            head, newline, tail = data.rpartition(b"\n")
+            if newline:
+                whole = b"".join([*unfinished, head])
+                yield position - len(tail) - 1 - len(whole), whole.split(b"\n")
+                unfinished = []
+            if tail:
+                unfinished.append(tail)
     if unfinished:  # the last line began in this range; its end lies beyond
         began = position - sum(map(len, unfinished))
-        rest = b"".join([piece async for piece in _until_newline(read, stop, size_bytes)])
+        rest = b"".join([each async for each in _until_newline(read, stop, size_bytes)])
         yield began, [b"".join([*unfinished, rest])]
 
 
@@ -62,9 +64,10 @@ async def _until_newline(read: ReadRange, position: int, size_bytes: int) -> Asy
     length = _TAIL_BYTES
     while position < size_bytes:
         stop = min(position + length, size_bytes)
-        async for piece in read(position, stop):
-            head, newline, _ = piece.partition(b"\n")
-            yield head
-            if newline:
-                return
+        async with aclosing(read(position, stop)) as pieces:
+            async for piece in pieces:
+                head, newline, _ = piece.partition(b"\n")
+                yield head
+                if newline:
+                    return
         position, length = stop, length * 2

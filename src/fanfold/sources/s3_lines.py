@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -88,7 +89,9 @@ class S3Lines:
         else:
             plan["begin"] = len(_BOM) if head.startswith(_BOM) else 0
         if plan["begin"] >= info.size_bytes:
-            raise SourceError(f"{name} has a header and no rows: there is nothing to cut")
+            raise SourceError(
+                f"{name} has {'a header and ' if self.format == 'csv' else ''}no rows: there is nothing to cut"
+            )
         return plan
 
     @staticmethod
@@ -111,11 +114,13 @@ class S3Lines:
         name = _name(part["bucket"], part["key"])
         read = partial(_read_range, backend.store, part)
         parse = _parser(part)
-        async for position, lines in lines_of_range(
+        found = lines_of_range(
             read, start=part["start"], stop=part["stop"], begin=part["begin"], size_bytes=part["size"]
-        ):
-            for item in _parsed(parse, lines, position, name):
-                yield item
+        )
+        async with aclosing(found):
+            async for position, lines in found:
+                for item in _parsed(parse, lines, position, name):
+                    yield item
 
 
 def _name(bucket: str, key: str) -> str:
@@ -129,11 +134,12 @@ def _format_of(key: str) -> str:
     raise ConfigurationError(f"S3Lines: cannot tell the format of {key!r}: say format='csv', 'jsonl' or 'text'")
 
 
-async def _read_range(store: Store, part: Mapping[str, Any], start: int, stop: int) -> AsyncIterator[bytes]:
+async def _read_range(store: Store, part: Mapping[str, Any], start: int, stop: int) -> AsyncGenerator[bytes, None]:
     name = _name(part["bucket"], part["key"])
     try:
-        async for piece in store.read(part["bucket"], part["key"], start=start, stop=stop, etag=part["etag"]):
-            yield piece
+        async with aclosing(store.read(part["bucket"], part["key"], start=start, stop=stop, etag=part["etag"])) as read:
+            async for piece in read:
+                yield piece
     except ObjectMissingError as error:
         raise SourceError(f"{name} was deleted since the run was planned") from error
     except ObjectChangedError as error:
@@ -142,10 +148,11 @@ async def _read_range(store: Store, part: Mapping[str, Any], start: int, stop: i
 
 async def _read_head(store: Store, plan: Mapping[str, Any], most: int) -> bytes:
     pieces: list[bytes] = []
-    async for piece in _read_range(store, plan, 0, min(most, plan["size"])):
-        pieces.append(piece)
-        if b"\n" in piece:
-            break
+    async with aclosing(_read_range(store, plan, 0, min(most, plan["size"]))) as read:
+        async for piece in read:
+            pieces.append(piece)
+            if b"\n" in piece:
+                break
     return b"".join(pieces)
 
 

@@ -1,0 +1,68 @@
+"""How long a message that failed stays hidden before its next delivery."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from fanfold import limits
+from fanfold.errors import ConfigurationError
+
+__all__ = ["Backoff"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """A delay that grows with each delivery, with jitter.
+
+    The delay before delivery n + 1 is drawn evenly from ``d * (1 - jitter)`` to ``d``, where
+    ``d = min(cap, base * factor ** (n - 1))``; with the defaults: 2.5 to 5 s, 5 to 10 s, 10 to 20 s … at most 15 min.
+    (Source: "Exponential backoff and jitter", AWS architecture blog; ``jitter=1`` is its full jitter.)
+
+    Raises:
+        ConfigurationError: If a setting is impossible.
+    """
+
+    base: float = 5.0
+    """Seconds after the first delivery, over 0."""
+    factor: float = 2.0
+    """What the delay is multiplied by with each delivery, from 1."""
+    cap: float = 900.0
+    """Longest delay, seconds; at most 12 hours."""
+    jitter: float = 0.5
+    """Share of the delay that is left to chance, from 0 to 1."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "base": 0 < self.base <= limits.SQS_MAX_VISIBILITY_SECONDS,
+            "factor": self.factor >= 1,
+            "cap": 0 < self.cap <= limits.SQS_MAX_VISIBILITY_SECONDS,
+            "jitter": 0 <= self.jitter <= 1,
+        }
+        for name, holds in checks.items():
+            if not holds:
+                raise ConfigurationError(
+                    f"Backoff: {name} is {getattr(self, name)!r}; base and cap are seconds over 0 and up to "
+                    f"{limits.SQS_MAX_VISIBILITY_SECONDS}, factor is 1 or more, jitter from 0 to 1"
+                )
+
+    def next_delay(self, receive_count: int) -> float:
+        """Return how long to hide a message before its next delivery.
+
+        Args:
+            receive_count: Deliveries so far, this one included; starts at 1.
+
+        Returns:
+            Seconds, from 0 to ``cap``.
+
+        Raises:
+            ValueError: If receive_count is below 1.
+        """
+        if receive_count < 1:
+            raise ValueError(f"receive_count starts at 1, not {receive_count}")
+        doublings = min(receive_count - 1, 1_000)  # beyond any cap, and within what a float holds for any real factor
+        try:
+            longest = min(self.cap, self.base * self.factor**doublings)
+        except OverflowError:
+            longest = self.cap
+        return longest * (1 - self.jitter * random.random())  # noqa: S311 - jitter

@@ -1,0 +1,40 @@
+"""Why a message is where it is: one message attribute, as JSON, since a message may have ten of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fanfold.record import Record
+
+__all__ = ["ATTRIBUTE", "reason_attribute", "reason_in"]
+
+ATTRIBUTE: Final = "fanfold"
+"""Name of the attribute."""
+REASON_CHARACTERS: Final = 2_000
+"""Longest reason kept."""
+
+
+def reason_attribute(record: Record, reason: str, attributes: Mapping[str, Any] | None = None) -> str:
+    """Return the value of the attribute: the reason, the message's id and queue, and attributes that found no place."""
+    why: dict[str, Any] = {
+        "reason": reason[:REASON_CHARACTERS],
+        "message_id": record.message_id,
+        "queue": record.queue_arn,
+        "receive_count": record.receive_count,
+    }
+    if attributes:
+        why["attributes"] = dict(attributes)
+    return json.dumps(why)
+
+
+def reason_in(record: Record) -> str | None:
+    """Return the reason a dead letter carries; None for one that SQS's own redrive has moved."""
+    text = record.message_attributes.get(ATTRIBUTE, {}).get("stringValue")
+    try:
+        document = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return None
+    reason = document.get("reason") if isinstance(document, dict) else None
+    return reason if isinstance(reason, str) else None

@@ -1,0 +1,118 @@
+"""From a record to what the handler's first parameter is annotated to take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeAlias, get_args, get_origin
+
+from fanfold.errors import ConfigurationError, DecodeError, MissingExtraError
+from fanfold.record import Record
+
+__all__ = ["Decode", "decoder"]
+
+Decode: TypeAlias = Callable[[Record], Any]
+"""Makes the value from a record; raises DecodeError for a body that cannot be decoded."""
+
+_JSON: tuple[Any, ...] = (Any, object, dict, list)
+_JSON_NAMES = {"Any", "dict", "list", "object"}
+_MOST_FAULTS = 5
+
+_loads = json.JSONDecoder().decode
+
+
+def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
+    """Return what decodes bodies for a parameter.
+
+    No annotation, ``dict``, ``list`` and ``Any``: JSON. ``str``: the text as it is. ``Record``: the record itself.
+    Powertools' ``SQSRecord``: that. Any other type: validated with pydantic. For a handler of lists, the type is that
+    of the list's items.
+
+    Args:
+        annotation: The parameter's annotation; ``inspect.Parameter.empty`` for none.
+        name: The handler's name, for errors.
+        chunked: Whether the handler takes lists.
+
+    Raises:
+        ConfigurationError: If the annotation says nothing that can be decoded.
+        MissingExtraError: If pydantic is needed and not installed.
+    """
+    if chunked:
+        annotation = _item_type(annotation, name)
+    if annotation is Record or annotation == "Record":
+        return lambda record: record
+    if annotation is str or annotation == "str":
+        return lambda record: record.body
+    if _is_json(annotation):
+        return _decode_json
+    if isinstance(annotation, str):
+        raise ConfigurationError(f"{name}: the body's annotation {annotation!r} cannot be resolved at run time")
+    if _is_powertools_record(annotation):
+        return lambda record: annotation(dict(record.raw))
+    return _validator(annotation, name)
+
+
+def _item_type(annotation: Any, name: str) -> Any:
+    if annotation is list or _is_empty(annotation) or annotation is Any:
+        return Any
+    if get_origin(annotation) is list:
+        return get_args(annotation)[0]
+    raise ConfigurationError(f"{name}: with chunk_size the body is annotated list[…], not {annotation!r}")
+
+
+def _is_json(annotation: Any) -> bool:
+    if isinstance(annotation, str):
+        return annotation.split("[")[0] in _JSON_NAMES
+    return _is_empty(annotation) or annotation in _JSON or _of_any(annotation)
+
+
+def _of_any(annotation: Any) -> bool:
+    """Tell whether a generic dict or list says nothing of its values that is worth a validation."""
+    return get_origin(annotation) in {dict, list} and set(get_args(annotation)) <= {Any, str, int, float, bool}
+
+
+def _is_empty(annotation: Any) -> bool:
+    return getattr(annotation, "__qualname__", "") == "_empty"
+
+
+def _is_powertools_record(annotation: Any) -> bool:
+    module = getattr(annotation, "__module__", "")
+    return getattr(annotation, "__name__", "") == "SQSRecord" and module.startswith("aws_lambda_powertools.")
+
+
+def _decode_json(record: Record) -> Any:
+    try:
+        return _loads(record.body)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"the body is not JSON: {error}") from error
+
+
+def _validator(annotation: Any, name: str) -> Decode:
+    try:
+        import pydantic
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("pydantic", f"{name}: a body of type {annotation!r}") from error
+    try:
+        adapter = pydantic.TypeAdapter(annotation)
+    except pydantic.PydanticUserError as error:
+        raise ConfigurationError(f"{name}: a body cannot be of type {annotation!r}: {error.message}") from error
+
+    def validate(record: Record) -> Any:
+        try:
+            return adapter.validate_json(record.body)
+        except pydantic.ValidationError as error:
+            raise DecodeError(f"the body is no {_name_of(annotation)}: {_faults(error)}") from None
+
+    return validate
+
+
+def _name_of(annotation: Any) -> str:
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _faults(error: Any) -> str:
+    """Say what is wrong with a body without repeating any of it: bodies are not logged."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    shown = [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['type']}" for fault in found[:_MOST_FAULTS]]
+    more = f" and {len(found) - _MOST_FAULTS} more" if len(found) > _MOST_FAULTS else ""
+    return "; ".join(shown) + more

@@ -1,0 +1,46 @@
+"""When the next record may start: a rate, and a memory limit. Decided here; the engine waits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fanfold.memory_guard import MemoryGuard
+
+__all__ = ["Pace"]
+
+LOOK_SECONDS: Final = 0.005
+"""Seconds between two looks at the memory."""
+WAIT_SECONDS: Final = 0.02
+"""Seconds until memory that was full is looked at again."""
+
+
+class Pace:
+    """Answers how long the next start has to wait; one for each batch."""
+
+    def __init__(self, *, starts_per_second: float | None, guard: MemoryGuard | None, now: float) -> None:
+        self._interval = None if starts_per_second is None else 1 / starts_per_second
+        self._guard = guard
+        self._next_start = now
+        self._next_look = now
+        self.held_for_memory = 0
+        """How often a start waited for memory."""
+
+    def wait(self, now: float, running: int) -> float:
+        """Return the seconds the next start has to wait; 0 books it, so that the one after it waits its turn.
+
+        Args:
+            now: The time.
+            running: Records in flight. With none, memory holds nothing back: there is nothing that could free it.
+        """
+        if self._guard is not None and running and now >= self._next_look:
+            if self._guard.full():
+                self.held_for_memory += 1
+                return WAIT_SECONDS
+            self._next_look = now + LOOK_SECONDS
+        if self._interval is None:
+            return 0.0
+        if now < self._next_start:
+            return self._next_start - now
+        # Smooth: a start that comes late does not let the next ones come in a burst.
+        self._next_start = now + self._interval
+        return 0.0

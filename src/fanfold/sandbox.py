@@ -1,0 +1,81 @@
+"""What a consumer keeps for the life of its sandbox: what the lifespan yielded, threads, and a settler when needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Protocol
+
+from fanfold.errors import MissingExtraError
+from fanfold.protocols import Settler
+from fanfold.settings import Settings
+from fanfold.settle import OpenSettler
+from fanfold.threads import Threads
+
+__all__ = ["Leftover", "Sandbox", "open_sandbox"]
+
+
+class Leftover(Protocol):
+    """Work that may go on after its batch was answered."""
+
+    @property
+    def abandoned(self) -> int:
+        """Handlers that are still running."""
+        ...
+
+
+class Sandbox:
+    """What the batches of one sandbox share."""
+
+    def __init__(self, state: Any, threads: Threads, settler: OpenSettler) -> None:
+        self.state = state
+        """What the lifespan yielded; None without one."""
+        self.threads = threads
+        """Worker threads for plain handlers."""
+        self.settler = settler
+        """Gives the settler, opened at the first call."""
+        self._batches: list[Leftover] = []
+
+    def begin(self, batch: Leftover) -> None:
+        """Take note of a batch, and forget those of which nothing is left."""
+        self._batches = [*(each for each in self._batches if each.abandoned), batch]
+
+    def leftovers(self) -> int:
+        """Return how many handlers of answered batches are still running, on the loop and on threads."""
+        return self.threads.abandoned + sum(each.abandoned for each in self._batches)
+
+
+@asynccontextmanager
+async def open_sandbox(settings: Settings, dead_letter_queue_url: Callable[[], str]) -> AsyncIterator[Sandbox]:
+    """Yield what the batches of one sandbox share, and close it at the end."""
+    threads = Threads()
+    async with AsyncExitStack() as stack:
+        stack.callback(threads.close)
+        settler = settings.settler or _OnDemand(stack, dead_letter_queue_url)
+        state = None if settings.lifespan is None else await stack.enter_async_context(settings.lifespan())
+        yield Sandbox(state, threads, settler)
+
+
+class _OnDemand:
+    """Opens the settler on SQS at the first call: a client costs time that most batches need not spend."""
+
+    def __init__(self, stack: AsyncExitStack, dead_letter_queue_url: Callable[[], str]) -> None:
+        self._stack = stack
+        self._dead_letter_queue_url = dead_letter_queue_url
+        self._lock = asyncio.Lock()
+        self._settler: Settler | None = None
+
+    async def __call__(self) -> Settler:
+        async with self._lock:
+            if self._settler is None:
+                self._settler = await self._stack.enter_async_context(_on_sqs(self._dead_letter_queue_url()))
+        return self._settler
+
+
+def _on_sqs(dead_letter_queue_url: str) -> AbstractAsyncContextManager[Settler]:
+    try:
+        from fanfold.aws.settler import open_settler
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("aws", "delays and dead letters") from error
+    return open_settler(dead_letter_queue_url)

@@ -1,0 +1,132 @@
+"""How a consumer works: every setting with its unit, its limits and its default."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, TypeAlias
+
+from fanfold.backoff import Backoff
+from fanfold.context import BatchContext
+from fanfold.endings import RejectOn
+from fanfold.errors import ConfigurationError
+from fanfold.record import Record
+from fanfold.runtime import Lifespan
+from fanfold.settle import OpenSettler
+
+__all__ = ["CommitStage", "Settings", "check_count"]
+
+CommitStage: TypeAlias = Callable[[Sequence[tuple[Record, Any]], BatchContext[Any]], Awaitable[Collection[int]]]
+"""Makes durable what handlers returned, before the messages are acknowledged: given (record, value) pairs and what
+the batch shares, returns the positions of those it made durable. What it leaves out, or loses by raising, comes back.
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """How a consumer works. Checked when the handler is decorated.
+
+    Raises:
+        ConfigurationError: If a setting is impossible.
+    """
+
+    concurrency: int = 10
+    """Handlers that run at once in one sandbox, from 1. ``FANFOLD_CONCURRENCY`` in the environment overrides it."""
+    timeout: float | None = None
+    """Seconds one call of the handler may take before it is cancelled and its record fails; None for as long as the
+    invocation has."""
+    chunk_size: int | None = None
+    """Most bodies in one call of a handler that takes lists; None for a handler that takes one body."""
+    backoff: Backoff | None = None
+    """How long what failed stays hidden; None for the queue's visibility timeout."""
+    reject_on: RejectOn | None = None
+    """Which errors are permanent: an exception type, several, or a predicate. Their records are rejected."""
+    dead_letter_queue_url: str | None = None
+    """Where rejected messages go, with the reason; None for ``FANFOLD_DEAD_LETTER_QUEUE_URL`` from the environment, an
+    empty text for nowhere: then they come back until the queue's own redrive policy takes them."""
+    raise_on_total_failure: bool = False
+    """Whether a batch of which nothing was acknowledged ends in an error: Lambda then polls the queue more slowly."""
+    starts_per_second: float | None = None
+    """Most records that start in a second in one sandbox, evenly spread; None for no limit."""
+    memory_share: float | None = 0.9
+    """Share of the function's memory over which no further record starts while others run, over 0 and up to 1; None
+    for no guard."""
+    deadline_margin: float | None = None
+    """Seconds before the end of the invocation in which no further record starts; what still runs is cancelled when
+    half of it is left. None for 5 % of the time given, at least 1 second, at most half of it."""
+    lifespan: Lifespan | None = None
+    """Makes what the handlers share, as an async context manager: entered at the first invocation, kept for the
+    sandbox's life, given as ``ctx.state``."""
+    commit: CommitStage | None = None
+    """What has to be durable before an acknowledgement; None for nothing."""
+    settler: OpenSettler | None = None
+    """What hands back failed messages; None for SQS. For tests, and for queues that are not SQS."""
+
+    def __post_init__(self) -> None:
+        check_count(self.concurrency, "concurrency")
+        if self.chunk_size is not None:
+            check_count(self.chunk_size, "chunk_size")
+        _check_number(self.timeout, "timeout", "a number of seconds over 0", over=0)
+        _check_number(self.deadline_margin, "deadline_margin", "0 seconds or more", least=0)
+        _check_number(self.starts_per_second, "starts_per_second", "a number over 0", over=0)
+        _check_number(self.memory_share, "memory_share", "a share over 0 and up to 1", over=0, most=1)
+        if not (self.backoff is None or isinstance(self.backoff, Backoff)):
+            raise ConfigurationError(f"backoff must be a fanfold.Backoff or None, not {self.backoff!r}")
+        if not (self.reject_on is None or callable(self.reject_on) or _are_errors(self.reject_on)):
+            raise ConfigurationError(
+                f"reject_on must be an exception type, a tuple of them or a predicate, not {self.reject_on!r}"
+            )
+        for name in ("lifespan", "commit", "settler"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise ConfigurationError(f"{name} must be callable, not {value!r}")
+
+    def changed(self, changes: dict[str, Any]) -> Settings:
+        """Return these settings with some changed.
+
+        Raises:
+            ConfigurationError: If a setting is unknown or its value impossible.
+        """
+        known = [field.name for field in dataclasses.fields(Settings)]
+        if unknown := sorted(changes.keys() - set(known)):
+            raise ConfigurationError(f"unknown setting {', '.join(unknown)}; a consumer knows {', '.join(known)}")
+        return dataclasses.replace(self, **changes)
+
+
+def check_count(value: object, name: str) -> int:
+    """Return a whole number from 1.
+
+    Raises:
+        ConfigurationError: If it is none; the error names it.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"{name} must be a whole number from 1, not {value!r}")
+    return value
+
+
+def _check_number(
+    value: object,
+    name: str,
+    wanted: str,
+    *,
+    least: float | None = None,
+    over: float | None = None,
+    most: float | None = None,
+) -> None:
+    if value is None:
+        return
+    fits = isinstance(value, int | float) and not isinstance(value, bool)
+    if fits and least is not None:
+        fits = value >= least  # type: ignore[operator] # a number
+    if fits and over is not None:
+        fits = value > over  # type: ignore[operator] # a number
+    if fits and most is not None:
+        fits = value <= most  # type: ignore[operator] # a number
+    if not fits:
+        raise ConfigurationError(f"{name} must be {wanted}, or None, not {value!r}")
+
+
+def _are_errors(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(each, type) and issubclass(each, BaseException) for each in value
+    )

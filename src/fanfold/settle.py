@@ -1,0 +1,124 @@
+"""What failed is handed back while others still run: rejects to the dead-letter queue, delays to the source queue.
+
+Ten at a time. A settling that fails changes nothing for the worse: the message is reported, and comes back when its
+visibility timeout is over. Lambda leaves the visibility of a reported message alone, so a change made here holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias, TypeVar
+
+from fanfold import limits
+from fanfold.backoff import Backoff
+from fanfold.errors import FanfoldError
+from fanfold.outcome import Failed, Outcome, Rejected, Retrying
+from fanfold.protocols import Settler
+from fanfold.record import Record
+
+__all__ = ["OpenSettler", "Settling", "delay_of"]
+
+logger = logging.getLogger("fanfold")
+
+T = TypeVar("T")
+
+OpenSettler: TypeAlias = Callable[[], Awaitable[Settler]]
+"""Gives the settler of this sandbox; opened when something has to be settled for the first time."""
+
+
+def delay_of(outcome: Outcome, receive_count: int, backoff: Backoff | None) -> int | None:
+    """Return the whole seconds until the next delivery; None for the queue's visibility timeout."""
+    if isinstance(outcome, Retrying) and outcome.after is not None:
+        seconds = outcome.after
+    elif isinstance(outcome, Failed | Retrying) and backoff is not None:
+        seconds = backoff.next_delay(receive_count)
+    else:
+        return None
+    return min(math.ceil(seconds), limits.SQS_MAX_VISIBILITY_SECONDS)
+
+
+class Settling:
+    """The settling of one batch."""
+
+    def __init__(self, open_settler: OpenSettler, *, backoff: Backoff | None, dead_letters: bool) -> None:
+        self._open = open_settler
+        self._backoff = backoff
+        self._dead_letters = dead_letters
+        self._hiding: deque[tuple[Record, int]] = deque()
+        self._burying: deque[tuple[int, Record, str]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self.buried: set[int] = set()
+        """Positions of rejected records that the dead-letter queue has accepted."""
+
+    def add(self, position: int, record: Record, outcome: Outcome) -> int | None:
+        """Settle a record that has ended, in the background; return its delay, if it has one."""
+        if isinstance(outcome, Rejected) and self._dead_letters:
+            self._burying.append((position, record, outcome.reason))
+        elif delay := self.delay(record, outcome):
+            self.hide(record, delay)
+            return delay
+        else:
+            return None
+        self._turn()
+        return None
+
+    def delay(self, record: Record, outcome: Outcome) -> int | None:
+        """Return the whole seconds until a record's next delivery; None for the queue's visibility timeout."""
+        return delay_of(outcome, record.receive_count, self._backoff)
+
+    def hide(self, record: Record, seconds: int) -> None:
+        """Hide a message for some seconds from now, in the background."""
+        self._hiding.append((record, seconds))
+        self._turn()
+
+    async def finish(self, within_seconds: float | None) -> None:
+        """Wait until all that was added is settled, at most this long; what is not, is left to its timeout."""
+        if self._task is None:
+            return
+        await asyncio.wait({self._task}, timeout=within_seconds)
+        if not self._task.done():
+            logger.warning("%d messages could not be settled in time", len(self._hiding) + len(self._burying))
+            self._task.cancel()
+
+    def _turn(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.ensure_future(self._settle())
+
+    async def _settle(self) -> None:
+        await asyncio.sleep(0)  # what ends in the same turn of the loop goes in the same call
+        while self._hiding or self._burying:
+            rejects, changes = _take(self._burying), _take(self._hiding)
+            try:
+                settler = await self._open()
+                if rejects:
+                    await self._bury(settler, rejects)
+            except FanfoldError as error:
+                logger.warning("rejected messages could not be forwarded; they come back: %s", error)
+            try:
+                settler = await self._open()
+                if changes:
+                    await self._hide(settler, changes)
+            except FanfoldError as error:
+                logger.warning("delays could not be set; messages come back after the visibility timeout: %s", error)
+
+    async def _bury(self, settler: Settler, rejects: Sequence[tuple[int, Record, str]]) -> None:
+        refused = await settler.bury([(record, reason) for _, record, reason in rejects])
+        accepted = set(range(len(rejects))) - refused.keys()
+        self.buried.update(rejects[index][0] for index in accepted)
+        for index, reason in refused.items():
+            logger.warning("the dead-letter queue refused message %s: %s", rejects[index][1].message_id, reason)
+
+    async def _hide(self, settler: Settler, changes: Sequence[tuple[Record, int]]) -> None:
+        while changes:
+            refused = await settler.hide(changes)
+            # Twelve hours in all is SQS's limit; how many are left of it only a try tells.
+            changes = [(record, seconds // 2) for index, (record, seconds) in enumerate(changes) if index in refused]
+            changes = [(record, seconds) for record, seconds in changes if seconds]
+
+
+def _take(queue: deque[T]) -> list[T]:
+    return [queue.popleft() for _ in range(min(len(queue), limits.SQS_BATCH_ENTRIES))]

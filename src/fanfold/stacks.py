@@ -1,0 +1,54 @@
+"""Where a thread is: the line that blocks it, and all stacks shortly before the end."""
+
+from __future__ import annotations
+
+import faulthandler
+import linecache
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fanfold.deadline import Deadline
+
+__all__ = ["dump_before", "where_is"]
+
+_OURS = str(Path(__file__).parent)
+_LIBRARIES = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), _OURS})
+
+
+def where_is(thread: int | None) -> str:
+    """Return the line of the user's code that a thread is in: ``handler (app.py, line 12): time.sleep(60)``."""
+    frame = sys._current_frames().get(thread or 0)  # noqa: SLF001 - the documented way
+    if frame is None:
+        return "a thread that has ended"
+    stack = [(each.f_code, line) for each, line in traceback.walk_stack(frame)]
+    users = [(code, line) for code, line in stack if not code.co_filename.startswith((*_LIBRARIES, "<"))]
+    code, line = (users or stack)[0]
+    text = linecache.getline(code.co_filename, line).strip()
+    return f"{code.co_name} ({Path(code.co_filename).name}, line {line}){f': {text}' if text else ''}"
+
+
+@contextmanager
+def dump_before(deadline: Deadline) -> Iterator[None]:
+    """Dump the stacks of all threads to stderr shortly before the end, should the block still run then.
+
+    Needs no interpreter lock: it works when a call that never lets go of it keeps every thread.
+    """
+    seconds = deadline.until(deadline.ends_at - deadline.margin / 16)
+    armed = bool(seconds) and _arm(seconds or 0.0)
+    try:
+        yield
+    finally:
+        if armed:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def _arm(seconds: float) -> bool:
+    try:
+        faulthandler.dump_traceback_later(seconds, file=sys.__stderr__ or sys.stderr)
+    except (AttributeError, OSError, RuntimeError, ValueError):
+        return False  # stderr is no file here
+    return True
