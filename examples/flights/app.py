@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from fanfold import Context, Job, S3Lines
+from fanfold import Backoff, Context, Job, S3Lines
 
-job = Job("flights-by-carrier", concurrency=16)
+job = Job("flights-by-carrier", concurrency=16, backoff=Backoff(base=2, cap=60))
 
 
 @job.source

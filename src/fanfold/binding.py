@@ -16,9 +16,9 @@ from fanfold.threads import Threads
 
 __all__ = ["Bind", "Call", "bind"]
 
-Call: TypeAlias = Callable[[Sequence[Record]], Awaitable[Any]]
-"""Starts the handler. For one record: its value; one that cannot be decoded raises DecodeError before it starts. For
-several: a value for each, an error where it did not succeed."""
+Call: TypeAlias = Callable[[Any], Awaitable[Any]]
+"""Starts the handler. Given a record: its value; one that cannot be decoded raises DecodeError before it starts. Given
+a list of records, for a handler of lists: a list with a value for each, an error where it did not succeed."""
 
 Bind: TypeAlias = Callable[[BatchContext[Any], Threads], Call]
 """Makes the call for the records of one batch."""
@@ -51,8 +51,8 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
             return functools.partial(_call_with_list, decode, give)
         if context is None and body.kind is not inspect.Parameter.POSITIONAL_ONLY:
             key = body.name  # the straight way, taken for each record of a plain handler
-            return lambda records: start(**{key: decode(records[0])})
-        return lambda records: give(decode(records[0]), records[0])
+            return lambda record: start(**{key: decode(record)})
+        return lambda record: give(decode(record), record)
 
     return bound
 
@@ -88,7 +88,7 @@ def _giver(
 
 async def _call_with_list(
     decode: Decode, give: Callable[[Any, Record], Awaitable[Any]], records: Sequence[Record]
-) -> Sequence[Any]:
+) -> list[Any]:
     """Call a handler of lists with the bodies that can be decoded; those that cannot do not spoil the others."""
     values: list[Any] = [None] * len(records)
     bodies: dict[int, Any] = {}

@@ -17,7 +17,7 @@ from fanfold.endings import RejectOn, rejects
 from fanfold.engine import Batch, Terms
 from fanfold.errors import TotalFailureError
 from fanfold.memory_guard import MemoryGuard
-from fanfold.outcome import BatchResponse, BatchResult, Outcome, acknowledges
+from fanfold.outcome import BatchResponse, BatchResult, acknowledges
 from fanfold.pace import Pace
 from fanfold.record import Event, Record, records_from_event
 from fanfold.response import partial_response
@@ -175,16 +175,16 @@ class Consumer(Generic[P, T]):
         if batch.interrupt is not None:
             raise batch.interrupt
         outcomes = batch.outcomes()
-        _log(batch, outcomes)
-        if self.settings.raise_on_total_failure and outcomes and not any(map(acknowledges, outcomes)):
+        acknowledged = sum(map(acknowledges, outcomes))
+        _log(batch, len(outcomes), acknowledged)
+        if self.settings.raise_on_total_failure and outcomes and not acknowledged:
             raise TotalFailureError(f"none of the {len(outcomes)} records of the batch succeeded")
         return BatchResult(batch.records, outcomes, partial_response(batch.records, outcomes))
 
 
-def _log(batch: Batch, outcomes: Sequence[Outcome]) -> None:
+def _log(batch: Batch, records: int, acknowledged: int) -> None:
     batch.failures.write(logger)
-    done = sum(map(acknowledges, outcomes))
-    logger.info("batch of %d: %d acknowledged, %d come back", len(outcomes), done, len(outcomes) - done)
+    logger.info("batch of %d: %d acknowledged, %d come back", records, acknowledged, records - acknowledged)
     if batch.abandoned:
         logger.warning("%d handlers were still running when the answer was given", batch.abandoned)
 

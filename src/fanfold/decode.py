@@ -18,7 +18,7 @@ _JSON: tuple[Any, ...] = (Any, object, dict, list)
 _JSON_NAMES = {"Any", "dict", "list", "object"}
 _MOST_FAULTS = 5
 
-_loads = json.JSONDecoder().decode
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined] # there on every Python; the stubs leave it out
 
 
 def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
@@ -81,8 +81,13 @@ def _is_powertools_record(annotation: Any) -> bool:
 
 
 def _decode_json(record: Record) -> Any:
+    body = record.body
     try:
-        return _loads(record.body)
+        try:
+            value, end = _scan(body, 0)  # what json.loads does between looking for white space before and after
+        except StopIteration:
+            return json.loads(body)
+        return value if end == len(body) else json.loads(body)
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"the body is not JSON: {error}") from error
 

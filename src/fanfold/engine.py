@@ -79,6 +79,7 @@ class Batch:
         self._terms = terms
         self._deadline = terms.deadline
         self._fifo = is_fifo(records)
+        self._chunked = terms.chunk_size is not None
         self._outcomes: list[Outcome | None] = [None] * len(records)
         self._committed: set[int] = set()
         self._delays: dict[int, int | None] = {}
@@ -127,8 +128,13 @@ class Batch:
         """
         self._closed = True
         committed, buried = frozenset(self._committed), frozenset(self._terms.settling.buried)
+        final_as_it_is = (
+            _DONE if self._terms.commit is None else _ABANDONED
+        )  # by far the most frequent is not looked at
         final = [
-            self._final(outcome, committed=position in committed, buried=position in buried)
+            outcome
+            if outcome is final_as_it_is
+            else self._final(outcome, committed=position in committed, buried=position in buried)
             for position, outcome in enumerate(list(self._outcomes))
         ]
         return in_order(self.records, final) if self._fifo else final
@@ -158,19 +164,19 @@ class Batch:
         """Take lanes until there are none, or no time, and write down how each record ended."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of a task
-        clock = self._deadline.clock
+        clock, stops_at, pace = self._deadline.clock, self._deadline.stops_at, self._terms.pace
         untouched = contextvars.copy_context()
         yields_at = clock() + _TURN_SECONDS
         for lane in self._pending:
             for unit in lane:
                 now = clock()
+                if now >= pace.free_until:
+                    await self._hold(now)
+                    now = clock()
                 if now >= yields_at:
                     await asyncio.sleep(0)
                     yields_at = now + _TURN_SECONDS
-                while wait := self._wait(now):
-                    await asyncio.sleep(wait)
-                    now = clock()
-                if now >= self._deadline.stops_at or self._cancelled:
+                if now >= stops_at or self._cancelled:
                     return
                 if not await self._handle(unit, task):
                     self._leave_the_rest(lane, unit)
@@ -182,38 +188,43 @@ class Batch:
                 self._start_worker(untouched.copy())
                 return
 
-    def _wait(self, now: float) -> float:
-        """Return how long the next start has to wait; 0 when there is no time left to wait for."""
-        if now >= self._deadline.stops_at or self._cancelled:
-            return 0.0
-        wait = self._terms.pace.wait(now, self._running)
-        return min(wait, max(0.0, self._deadline.stops_at - now)) if wait else 0.0
+    async def _hold(self, now: float) -> None:
+        """Wait until the next record may start, or none may any more."""
+        while now < self._deadline.stops_at and not self._cancelled:
+            wait = self._terms.pace.wait(now, self._running)
+            if not wait:
+                return
+            await asyncio.sleep(min(wait, max(0.0, self._deadline.stops_at - now)))
+            now = self._deadline.clock()
 
     async def _handle(self, unit: Unit, task: asyncio.Task[None]) -> bool:
         """Call the handler for one unit and write down how its records ended; tell whether its lane may go on."""
-        outcomes, chunked = self._outcomes, self._terms.chunk_size is not None
+        outcomes, chunked = self._outcomes, self._chunked
         for position in unit:
             outcomes[position] = _ABANDONED
         timer = None if self._terms.timeout is None else _Timer(task, self._terms.timeout)
         self._running += 1
         try:
-            value = await self._call([self.records[position] for position in unit])
+            value = await self._call([self.records[each] for each in unit] if chunked else self.records[unit[0]])
         except GeneratorExit:
             raise  # the loop is closed under an abandoned worker
         except BaseException as error:  # noqa: BLE001 - the one place where a handler's failure becomes a value
-            ended: Sequence[Any] = [error] * len(unit)
-        else:
-            ended = value if chunked else (value,)
+            value = error
         finally:
             self._running -= 1
             if timer is not None:
                 timer.stop()
         if task.cancelling():
-            ended = [await self._why_cancelled(task, timer)] * len(unit)
+            value = await self._why_cancelled(task, timer)
         if self._closed:
             return False  # the answer is given; nothing this handler did can change it
-        for position, value in zip(unit, ended, strict=True):
-            outcomes[position] = _DONE if value is None else self._outcome_of(position, value)
+        if value is None and not chunked:
+            outcomes[unit[0]] = _DONE
+            return True
+        # What a handler of lists raised holds for all its records; what it returned is one value for each.
+        ended = value if chunked and isinstance(value, list) else [value] * len(unit)
+        for position, each in zip(unit, ended, strict=True):
+            outcomes[position] = _DONE if each is None else self._outcome_of(position, each)
         return not self._fifo or await self._goes_on(unit)
 
     def _outcome_of(self, position: int, value: object) -> Outcome:

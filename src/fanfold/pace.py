@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from fanfold.memory_guard import MemoryGuard
@@ -22,6 +23,8 @@ class Pace:
         self._guard = guard
         self._next_start = now
         self._next_look = now
+        self.free_until = -math.inf if starts_per_second is not None or guard is not None else math.inf
+        """Until then starts need not ask."""
         self.held_for_memory = 0
         """How often a start waited for memory."""
 
@@ -38,6 +41,7 @@ class Pace:
                 return WAIT_SECONDS
             self._next_look = now + LOOK_SECONDS
         if self._interval is None:
+            self.free_until = now + LOOK_SECONDS
             return 0.0
         if now < self._next_start:
             return self._next_start - now

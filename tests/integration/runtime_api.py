@@ -1,0 +1,192 @@
+"""Lambda's Runtime API on a local port, and a function's process that polls it with the real runtime client."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from fanfold.testing import make_event
+
+VERSION = "/2018-06-01/runtime"
+FUNCTION_ARN = "arn:aws:lambda:eu-west-1:123456789012:function:orders"
+PATIENCE_SECONDS = 60.0
+"""How long a test waits for a process that says nothing before it fails."""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the function is given next."""
+
+    request_id: str
+    event: Any
+    deadline_ms: int
+    """When the invocation ends, in milliseconds since the epoch: the header the runtime client reads."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the function said to an invocation, or at its start."""
+
+    kind: str
+    """``response``, ``error``, ``init error`` or ``exit``."""
+    request_id: str = ""
+    value: Any = None
+    """The decoded answer; for an exit the process's exit code."""
+    seconds_left: float = 0.0
+    """Time that was left of the invocation when the answer arrived."""
+
+    @property
+    def failed_ids(self) -> list[str]:
+        """The ids in a partial batch response."""
+        assert self.kind == "response", self
+        return [failure["itemIdentifier"] for failure in self.value["batchItemFailures"]]
+
+
+class RuntimeApi(ThreadingHTTPServer):
+    """The Runtime API of one sandbox: hands out invocations and takes the answers."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Requests)
+        self.invocations: SimpleQueue[Invocation | None] = SimpleQueue()
+        self.answers: SimpleQueue[Answer] = SimpleQueue()
+        self.current: Invocation | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port, as ``AWS_LAMBDA_RUNTIME_API`` names them."""
+        return f"127.0.0.1:{self.server_port}"
+
+
+class _Requests(BaseHTTPRequestHandler):
+    server: RuntimeApi
+
+    def do_GET(self) -> None:
+        assert self.path == f"{VERSION}/invocation/next"
+        invocation = self.server.invocations.get()
+        if invocation is None:
+            return  # the server ends
+        self.server.current = invocation
+        headers = {
+            "Content-Type": "application/json",
+            "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
+            "Lambda-Runtime-Deadline-Ms": str(invocation.deadline_ms),
+            "Lambda-Runtime-Invoked-Function-Arn": FUNCTION_ARN,
+            "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0",
+        }
+        self._send(200, headers, json.dumps(invocation.event).encode())
+
+    def do_POST(self) -> None:
+        arrived = time.time()
+        value = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._send(202, {"Content-Type": "application/json"}, b'{"status":"OK"}')
+        if self.path == f"{VERSION}/init/error":
+            self.server.answers.put(Answer("init error", value=value))
+            return
+        current = self.server.current
+        assert current is not None
+        left = current.deadline_ms / 1000 - arrived
+        request_id, kind = self.path.removeprefix(f"{VERSION}/invocation/").split("/")
+        self.server.answers.put(Answer(kind, request_id, value, left))
+
+    def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
+
+
+class Function:
+    """A function in one sandbox: a process of its own that runs the real runtime client."""
+
+    def __init__(self, api: RuntimeApi, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self._api = api
+        self._log = log
+        self._invocations = 0
+
+    @property
+    def log(self) -> str:
+        """What the process has written so far."""
+        return self._log.read_text(encoding="utf-8")
+
+    def invoke(self, *bodies: Any, seconds: float = 30.0) -> Answer:
+        """Invoke the function with a batch of these bodies and return its answer."""
+        return self.invoke_with(make_event(*bodies), seconds=seconds)
+
+    def invoke_with(self, event: Any, *, seconds: float = 30.0) -> Answer:
+        """Invoke the function with an event and return its answer."""
+        self._invocations += 1
+        request_id = f"00000000-0000-4000-8000-{self._invocations:012}"
+        self._api.invocations.put(Invocation(request_id, event, int((time.time() + seconds) * 1000)))
+        answer = self.next_answer()
+        assert answer.kind not in {"response", "error"} or answer.request_id == request_id
+        return answer
+
+    def next_answer(self) -> Answer:
+        """Return what the process says next."""
+        return self._api.answers.get(timeout=PATIENCE_SECONDS)
+
+
+@contextmanager
+def function(folder: Path, source: str, **variables: str) -> Iterator[Function]:
+    """Start a function whose module ``app`` has this source; its handler is ``app.handler``."""
+    (folder / "app.py").write_text(textwrap.dedent(source), encoding="utf-8")
+    log = folder / "log"
+    with RuntimeApi() as api:
+        server = threading.Thread(target=api.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        server.start()
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-m", "awslambdaric", "app.handler"],
+                cwd=folder,
+                env={**_environment(api), **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        watcher = threading.Thread(target=lambda: api.answers.put(Answer("exit", value=process.wait())), daemon=True)
+        watcher.start()
+        try:
+            yield Function(api, process, log)
+        finally:
+            process.kill()
+            watcher.join()
+            api.invocations.put(None)
+            api.shutdown()
+            server.join()
+
+
+def _environment(api: RuntimeApi) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONUNBUFFERED": "1",
+        "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+        "AWS_LAMBDA_FUNCTION_NAME": "orders",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_FORMAT": "Text",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/orders",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/01/[$LATEST]0",
+        "AWS_LAMBDA_RUNTIME_API": api.address,
+        "AWS_REGION": "eu-west-1",
+    }

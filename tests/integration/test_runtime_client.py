@@ -1,0 +1,335 @@
+"""A consumer under Lambda's own runtime client, in a process of its own, as in a sandbox."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from runtime_api import function
+
+pytest.importorskip("awslambdaric", reason="Lambda's runtime client is not installed")
+
+ASYNC = """
+    import asyncio, fanfold
+
+    @fanfold.consumer
+    async def handler(number: int) -> None:
+        await asyncio.sleep(0)
+        if number < 0:
+            raise ValueError(number)
+"""
+PLAIN = """
+    import fanfold
+
+    @fanfold.consumer(concurrency=3)
+    def handler(number) -> None:
+        if number < 0:
+            raise ValueError(number)
+"""
+LISTS = """
+    import fanfold
+
+    @fanfold.consumer(chunk_size=2)
+    async def handler(numbers: list) -> list:
+        assert len(numbers) <= 2
+        return [ValueError(number) if number < 0 else None for number in numbers]
+"""
+PLAIN_LISTS = """
+    import fanfold
+
+    @fanfold.consumer(chunk_size=2)
+    def handler(numbers: list) -> list:
+        return [ValueError(number) if number < 0 else None for number in numbers]
+"""
+WITH_STATE = """
+    from contextlib import asynccontextmanager
+    import fanfold
+
+    @asynccontextmanager
+    async def lifespan():
+        yield {"least": 0}
+
+    @fanfold.consumer(lifespan=lifespan)
+    async def handler(number, ctx: fanfold.Context[dict]) -> None:
+        assert ctx.record.body == str(number)
+        assert ctx.lambda_context.function_name == "orders"
+        if number < ctx.state["least"]:
+            raise ValueError(number)
+"""
+VALIDATED = """
+    from typing import Annotated
+    import fanfold, pydantic
+
+    class Number(pydantic.RootModel[Annotated[int, pydantic.Field(ge=0)]]): ...
+
+    @fanfold.consumer
+    async def handler(number: Number) -> None:
+        assert isinstance(number.root, int)
+"""
+STACKED = """
+    import fanfold
+    from aws_lambda_powertools import Logger
+
+    logger = Logger(service="orders")
+
+    @logger.inject_lambda_context
+    @fanfold.consumer
+    async def handler(number) -> None:
+        logger.info("seen")
+        if number < 0:
+            raise ValueError(number)
+"""
+HANGS = """
+    import asyncio, fanfold
+
+    @fanfold.consumer
+    async def handler(number) -> None:
+        if number < 0:
+            await asyncio.Event().wait()
+"""
+SITS_IN_A_THREAD = """
+    import threading, fanfold
+
+    @fanfold.consumer
+    def handler(number) -> None:
+        if number < 0:
+            threading.Event().wait()
+"""
+BLOCKS_THE_LOOP = """
+    import threading, fanfold
+
+    @fanfold.consumer(concurrency=1)
+    async def handler(number) -> None:
+        if number < 0:
+            threading.Event().wait()  # blocks the loop
+"""
+SWALLOWS_ITS_CANCELLATION = """
+    import asyncio, fanfold
+
+    @fanfold.consumer(concurrency=101)
+    async def handler(number) -> None:
+        while number < 0:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                pass
+"""
+
+
+@pytest.mark.parametrize("source", [ASYNC, PLAIN, LISTS, PLAIN_LISTS, WITH_STATE, VALIDATED, STACKED])
+def test_every_kind_of_handler_reports_exactly_what_failed(source: str, tmp_path: Path):
+    """On a cold start and in the warm invocation after it."""
+    if "aws_lambda_powertools" in source:
+        pytest.importorskip("aws_lambda_powertools", reason="Powertools is not installed")
+    with function(tmp_path, source) as sandbox:
+        assert sandbox.invoke(1, -1, 2, -2, 3).failed_ids == ["message-1", "message-3"]
+        assert sandbox.invoke(4, 5).failed_ids == []
+
+
+def test_warm_invocations_share_one_process_one_loop_and_one_lifespan(tmp_path: Path):
+    """Clients and locks made at the first invocation are good for all that follow."""
+    source = """
+        import asyncio, os
+        from contextlib import asynccontextmanager
+        import fanfold
+
+        @asynccontextmanager
+        async def lifespan():
+            print("entered")
+            yield asyncio.get_running_loop()
+
+        @fanfold.consumer(lifespan=lifespan)
+        async def handler(number, ctx: fanfold.Context) -> None:
+            assert ctx.state is asyncio.get_running_loop()
+            print("handled", number, "by", os.getpid())
+    """
+    with function(tmp_path, source) as sandbox:
+        for number in range(3):
+            assert sandbox.invoke(number).failed_ids == []
+        handled = [line for line in sandbox.log.splitlines() if line.startswith("handled")]
+        assert handled == [f"handled {number} by {sandbox.process.pid}" for number in range(3)]
+        assert sandbox.log.count("entered") == 1
+
+
+def test_the_context_carries_the_deadline_and_the_request_of_the_invocation(tmp_path: Path):
+    """The header's time, less what has passed, is what a handler has."""
+    source = """
+        import fanfold
+
+        @fanfold.consumer
+        async def handler(number, ctx: fanfold.Context) -> None:
+            assert 40 < ctx.deadline.remaining() <= 50
+            print("request", ctx.lambda_context.aws_request_id)
+    """
+    with function(tmp_path, source) as sandbox:
+        answer = sandbox.invoke(1, seconds=50)
+        assert answer.failed_ids == []
+        assert f"request {answer.request_id}" in sandbox.log
+
+
+@pytest.mark.parametrize("source", [HANGS, SITS_IN_A_THREAD, BLOCKS_THE_LOOP, SWALLOWS_ITS_CANCELLATION])
+def test_a_handler_that_does_not_end_is_answered_before_the_deadline_and_named(source: str, tmp_path: Path):
+    """What succeeded beside it is not delivered again, and the next batch is right."""
+    with function(tmp_path, source) as sandbox:
+        assert sandbox.invoke(0).failed_ids == []
+        answer = sandbox.invoke(0, -1, seconds=1.5)
+        assert answer.failed_ids == ["message-1"]
+        assert answer.seconds_left > 0
+        assert sandbox.invoke(1, 2).failed_ids == []
+
+
+def test_the_line_that_blocks_the_event_loop_stands_in_the_log(tmp_path: Path):
+    """Lambda's own timeout would have said nothing of it."""
+    with function(tmp_path, BLOCKS_THE_LOOP) as sandbox:
+        assert sandbox.invoke(-1, 1, seconds=3.0).failed_ids == ["message-0", "message-1"]
+        assert "the event loop is blocked by handler (app.py, line 7): threading.Event().wait()" in sandbox.log
+
+
+def test_a_malformed_event_is_a_function_error(tmp_path: Path):
+    """Lambda then delivers the whole batch again; the process goes on."""
+    with function(tmp_path, ASYNC) as sandbox:
+        answer = sandbox.invoke_with({"Records": [{"eventSource": "aws:sqs", "body": "1"}]})
+        assert (answer.kind, answer.value["errorType"]) == ("error", "EventError")
+        assert "record 0 of the event has no messageId" in answer.value["errorMessage"]
+        assert sandbox.invoke(1).failed_ids == []
+
+
+def test_a_total_failure_is_a_function_error_where_that_is_asked_for(tmp_path: Path):
+    """Lambda polls more slowly after an error; a batch of which anything succeeded is none."""
+    source = ASYNC.replace("@fanfold.consumer", "@fanfold.consumer(raise_on_total_failure=True)")
+    with function(tmp_path, source) as sandbox:
+        answer = sandbox.invoke(-1, -2)
+        assert (answer.kind, answer.value["errorType"]) == ("error", "TotalFailureError")
+        assert answer.value["errorMessage"] == "none of the 2 records of the batch succeeded"
+        assert sandbox.invoke(-1, 2).failed_ids == ["message-0"]
+
+
+def test_a_lifespan_that_fails_is_a_function_error_and_is_tried_again(tmp_path: Path):
+    """The error is the lifespan's own, and the sandbox is not lost."""
+    source = """
+        from contextlib import asynccontextmanager
+        import fanfold
+
+        tries = []
+
+        @asynccontextmanager
+        async def lifespan():
+            tries.append(1)
+            if len(tries) == 1:
+                raise OSError("no connection")
+            yield
+
+        @fanfold.consumer(lifespan=lifespan)
+        async def handler(number) -> None: ...
+    """
+    with function(tmp_path, source) as sandbox:
+        answer = sandbox.invoke(1)
+        assert (answer.kind, answer.value["errorType"]) == ("error", "OSError")
+        assert answer.value["errorMessage"] == "no connection"
+        assert sandbox.invoke(1).failed_ids == []
+
+
+def test_a_lifespan_that_hangs_is_a_function_error_before_the_deadline(tmp_path: Path):
+    """No record has started, so the whole batch comes back."""
+    source = """
+        import asyncio
+        from contextlib import asynccontextmanager
+        import fanfold
+
+        @asynccontextmanager
+        async def lifespan():
+            await asyncio.Event().wait()
+            yield
+
+        @fanfold.consumer(lifespan=lifespan)
+        async def handler(number) -> None: ...
+    """
+    with function(tmp_path, source) as sandbox:
+        answer = sandbox.invoke(1, seconds=1.5)
+        assert (answer.kind, answer.value["errorType"]) == ("error", "TimeoutError")
+        assert answer.seconds_left > 0
+
+
+def test_an_impossible_setting_is_an_error_of_initialisation(tmp_path: Path):
+    """It shows at the first cold start, before any message is received."""
+    source = """
+        import fanfold
+
+        @fanfold.consumer(concurrency=0)
+        async def handler(number) -> None: ...
+    """
+    with function(tmp_path, source) as sandbox:
+        answer = sandbox.next_answer()
+        assert (answer.kind, answer.value["errorType"]) == ("init error", "ConfigurationError")
+        assert answer.value["errorMessage"] == "concurrency must be a whole number from 1, not 0"
+
+
+@pytest.mark.parametrize("error", ["SystemExit(3)", "asyncio.CancelledError()", "ExceptionGroup('g', [OSError()])"])
+def test_what_a_handler_raises_does_not_end_the_process(error: str, tmp_path: Path):
+    """Its record alone is delivered again."""
+    source = f"""
+        import asyncio, fanfold
+
+        @fanfold.consumer
+        async def handler(number) -> None:
+            if number < 0:
+                raise {error}
+    """
+    with function(tmp_path, source) as sandbox:
+        assert sandbox.invoke(1, -1, 2).failed_ids == ["message-1"]
+        assert sandbox.invoke(3).failed_ids == []
+
+
+def test_a_sandbox_full_of_abandoned_threads_is_given_up(tmp_path: Path):
+    """More than a hundred still run: the process ends, and Lambda delivers the batch to a fresh one."""
+    source = SITS_IN_A_THREAD.replace("consumer", "consumer(concurrency=101)", 1)
+    with function(tmp_path, source) as sandbox:
+        answer = sandbox.invoke(*[-1] * 101, seconds=2.0)
+        assert len(answer.failed_ids) == 101
+        assert answer.seconds_left > 0
+        answer = sandbox.invoke(1)
+        assert (answer.kind, answer.value) == ("exit", 1)
+        assert "101 abandoned handlers" in sandbox.log
+
+
+def test_a_sandbox_full_of_tasks_that_swallow_their_cancellation_is_given_up(tmp_path: Path):
+    """More than a hundred still run: the process ends, and Lambda delivers the batch to a fresh one."""
+    with function(tmp_path, SWALLOWS_ITS_CANCELLATION) as sandbox:
+        assert len(sandbox.invoke(*[-1] * 101, seconds=2.0).failed_ids) == 101
+        answer = sandbox.invoke(1)
+        assert (answer.kind, answer.value) == ("exit", 1)
+        assert "101 abandoned handlers" in sandbox.log
+
+
+def test_a_hundred_abandoned_threads_are_borne(tmp_path: Path):
+    """The bound is a hundred, not one: what is left behind now and then does not cost a cold start."""
+    source = SITS_IN_A_THREAD.replace("consumer", "consumer(concurrency=100)", 1)
+    with function(tmp_path, source) as sandbox:
+        assert len(sandbox.invoke(*[-1] * 100, seconds=2.0).failed_ids) == 100
+        assert sandbox.invoke(1).failed_ids == []
+
+
+def test_a_sandbox_with_three_blocked_event_loops_is_given_up(tmp_path: Path):
+    """Two are left behind and replaced; at the third the process ends."""
+    with function(tmp_path, BLOCKS_THE_LOOP) as sandbox:
+        for _ in range(3):
+            answer = sandbox.invoke(1, -1, seconds=1.0)
+            assert answer.failed_ids == ["message-1"]
+            assert answer.seconds_left > 0
+        answer = sandbox.invoke(1)
+        assert (answer.kind, answer.value) == ("exit", 1)
+        assert "3 blocked event loops" in sandbox.log
+
+
+def test_logs_in_lambdas_json_format_are_one_document_a_line(tmp_path: Path):
+    """A traceback does not tear the log apart, and no body stands in it."""
+    variables = {"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": "INFO"}
+    source = ASYNC.replace("raise ValueError(number)", "raise ValueError('broken')")
+    with function(tmp_path, source, **variables) as sandbox:
+        assert sandbox.invoke(-12345, 1).failed_ids == ["message-0"]
+        entries = [json.loads(line) for line in sandbox.log.splitlines()]
+    assert [entry["level"] for entry in entries] == ["ERROR", "INFO"]
+    assert "1 x ValueError" in entries[0]["message"]
+    assert entries[1]["message"] == "batch of 2: 1 acknowledged, 1 come back"
+    assert "12345" not in json.dumps(entries)
