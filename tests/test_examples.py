@@ -40,6 +40,17 @@ def test_the_code_of_the_readme_runs(readme: dict[str, Any]):
     readme["test_an_order_without_a_customer_comes_back"]()
 
 
+@pytest.mark.parametrize("page", sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")))
+def test_the_code_of_the_documentation_runs(page: str):
+    """Every block, one after another, and then the tests in it."""
+    namespace: dict[str, Any] = {"__name__": "page"}
+    for block in blocks(page):
+        exec(compile(block, page, "exec"), namespace)  # noqa: S102 - our own page
+    for name, function in list(namespace.items()):
+        if name.startswith("test_"):
+            function()
+
+
 def test_every_file_the_readme_names_is_there():
     """No link leads nowhere."""
     text = (ROOT / "README.md").read_text()

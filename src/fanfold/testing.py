@@ -14,14 +14,31 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fanfold.consume import Consumer
+from fanfold.errors import ServiceError
 from fanfold.outcome import BatchResult
+from fanfold.protocols import Message, Queue, Received, SendFailure
 
-__all__ = ["FakeContext", "ManualClock", "deliver", "make_context", "make_event", "make_record"]
+__all__ = [
+    "FakeContext",
+    "Faulty",
+    "ManualClock",
+    "Ok",
+    "Partial",
+    "Throttled",
+    "deliver",
+    "make_context",
+    "make_event",
+    "make_extended_record",
+    "make_fair_record",
+    "make_fifo_record",
+    "make_record",
+    "make_sns_record",
+]
 
 QUEUE_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"
 """The queue that records come from unless told otherwise."""
@@ -121,10 +138,120 @@ def make_record(
     }
 
 
+def make_fifo_record(
+    body: Any = None, *, group: str = "group-0", message_id: str = "message-0", receive_count: int = 1
+) -> dict[str, Any]:
+    """Return one record of a FIFO queue, in a message group; its deduplication id is its message id."""
+    attributes = {
+        "MessageGroupId": group,
+        "MessageDeduplicationId": message_id,
+        "SequenceNumber": f"{int.from_bytes(hashlib.sha256(message_id.encode()).digest()[:8], 'big'):020d}",
+    }
+    return make_record(
+        body,
+        message_id=message_id,
+        receive_count=receive_count,
+        queue_arn=f"{QUEUE_ARN}.fifo",
+        attributes=attributes,
+    )
+
+
+def make_fair_record(body: Any = None, *, tenant: str, message_id: str = "message-0") -> dict[str, Any]:
+    """Return one record of a fair queue: a standard queue whose message groups are tenants, and no order."""
+    return make_record(body, message_id=message_id, attributes={"MessageGroupId": tenant})
+
+
+def make_extended_record(
+    bucket: str, key: str, *, size_bytes: int, legacy: bool = False, message_id: str = "message-0"
+) -> dict[str, Any]:
+    """Return one record whose body points to S3, as the extended client library sends it.
+
+    Args:
+        bucket: Bucket of the payload.
+        key: Key of the payload.
+        size_bytes: Size of the payload.
+        legacy: Whether the attribute has its older name, ``SQSLargePayloadSize``.
+        message_id: Names the message.
+    """
+    pointer = ["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": bucket, "s3Key": key}]
+    name = "SQSLargePayloadSize" if legacy else "ExtendedPayloadSize"
+    size = {"dataType": "Number", "stringValue": str(size_bytes)}
+    return make_record(pointer, message_id=message_id, message_attributes={name: size})
+
+
+def make_sns_record(
+    message: Any, *, topic_arn: str = "arn:aws:sns:eu-west-1:123456789012:orders", message_id: str = "message-0"
+) -> dict[str, Any]:
+    """Return one record that SNS has put in the queue: the message stands in the notification's ``Message``."""
+    notification = {
+        "Type": "Notification",
+        "MessageId": f"sns-{message_id}",
+        "TopicArn": topic_arn,
+        "Message": message if isinstance(message, str) else json.dumps(message),
+        "Timestamp": "2026-01-01T00:00:00.000Z",
+        "SignatureVersion": "1",
+        "Signature": "EXAMPLE",
+        "SigningCertURL": "https://sns.eu-west-1.amazonaws.com/example.pem",
+        "UnsubscribeURL": "https://sns.eu-west-1.amazonaws.com/example",
+    }
+    return make_record(notification, message_id=message_id)
+
+
 def make_event(*bodies: Any, records: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Return an SQS event: a record for each body, with the ids ``message-0``, ``message-1`` …, then ``records``."""
     made = [make_record(body, message_id=f"message-{number}") for number, body in enumerate(bodies)]
     return {"Records": [*made, *records]}
+
+
+@dataclass(frozen=True)
+class Ok:
+    """The call goes through."""
+
+
+@dataclass(frozen=True)
+class Throttled:
+    """The call is refused as one too many; nothing of it takes effect."""
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The first messages of the call are accepted, the others are not, for no fault of the sender."""
+
+    accepted: int
+    """How many are accepted."""
+
+
+class Faulty:
+    """A queue whose calls to ``send`` go as a script says, one step each; after the script all go through.
+
+    ::
+
+        queue = Faulty(InMemoryQueue(), [Throttled(), Partial(3), Ok()])
+    """
+
+    def __init__(self, queue: Queue, script: Iterable[Ok | Throttled | Partial]) -> None:
+        self._queue = queue
+        self._script = list(script)
+
+    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+        """Send messages as the next step of the script has it."""
+        step = self._script.pop(0) if self._script else Ok()
+        if isinstance(step, Throttled):
+            raise ServiceError("too many requests", code="RequestThrottled", transient=True)
+        accepted = len(messages) if isinstance(step, Ok) else min(step.accepted, len(messages))
+        if accepted:
+            await self._queue.send(messages[:accepted])
+        return [
+            SendFailure(position, "InternalError", sender_fault=False) for position in range(accepted, len(messages))
+        ]
+
+    async def receive(self, *, most: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
+        """Receive, as the queue does."""
+        return await self._queue.receive(most=most, wait_seconds=wait_seconds)
+
+    async def delete(self, receipt_handles: Sequence[str]) -> None:
+        """Delete, as the queue does."""
+        await self._queue.delete(receipt_handles)
 
 
 def deliver(handler: Consumer[..., Any], *bodies: Any, seconds: float = 30.0) -> BatchResult:

@@ -155,7 +155,7 @@ def function(folder: Path, source: str, **variables: str) -> Iterator[Function]:
         server = threading.Thread(target=api.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         server.start()
         with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603 - our own program
+            process = subprocess.Popen(
                 [sys.executable, "-m", "awslambdaric", "app.handler"],
                 cwd=folder,
                 env={**_environment(api), **variables},

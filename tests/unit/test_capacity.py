@@ -1,0 +1,104 @@
+"""A concurrency that the process can bear."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+import fanfold
+from fanfold.capacity import RESERVED, clamped
+from fanfold.testing import deliver
+
+
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """A process that may have as many descriptors as it has now, the reserve and 20."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + RESERVED + 20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """A process that may have as many threads as it has now, the reserve and 10."""
+    before = resource.getrlimit(resource.RLIMIT_NPROC)
+    resource.setrlimit(resource.RLIMIT_NPROC, (threading.active_count() + RESERVED + 10, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NPROC, before)
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_a_concurrency_that_fits_is_left_as_it_is(caplog: pytest.LogCaptureFixture):
+    """Without a word."""
+    assert clamped(20, threads=False) == 20
+    assert caplog.text == ""
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_a_concurrency_over_the_descriptors_is_clamped_with_a_warning(caplog: pytest.LogCaptureFixture):
+    """The warning names what was asked for and what is used."""
+    assert clamped(1_000, threads=False) == 20
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "concurrency 1000 does not fit this process, which has 20 descriptors left" in record.getMessage()
+
+
+@pytest.mark.usefixtures("threads")
+def test_plain_handlers_are_clamped_to_the_threads(caplog: pytest.LogCaptureFixture):
+    """Each needs one."""
+    assert clamped(100, threads=True) == 10
+    assert "10 threads and descriptors left: 10 is used" in caplog.text
+
+
+@pytest.mark.usefixtures("threads")
+def test_async_handlers_need_no_threads():
+    """The limit on threads is none for them."""
+    assert clamped(100, threads=False) == 100
+
+
+@pytest.mark.usefixtures("threads", "descriptors")
+def test_the_lower_limit_counts_for_plain_handlers():
+    """They need a thread and a descriptor each."""
+    assert clamped(100, threads=True) == 10
+
+
+def test_one_handler_always_runs(caplog: pytest.LogCaptureFixture):
+    """Even when nothing is left, and the warning tells of no less than nothing."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (32, before[1]))
+    try:
+        assert clamped(10, threads=False) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert "0 descriptors left: 1 is used" in caplog.text
+
+
+def test_a_process_without_limits_bears_any_concurrency():
+    """Where the system sets none."""
+    before = resource.getrlimit(resource.RLIMIT_NPROC)
+    if before[1] != resource.RLIM_INFINITY:
+        pytest.skip("this system sets a hard limit")
+    resource.setrlimit(resource.RLIMIT_NPROC, before[1:] * 2)
+    try:
+        assert clamped(100, threads=True) == 100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NPROC, before)
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_a_consumer_is_clamped_with_one_warning(caplog: pytest.LogCaptureFixture):
+    """Not one for each batch; the setting itself stays."""
+
+    @fanfold.consumer(concurrency=500)
+    async def handler(number) -> None: ...
+
+    for _ in range(2):
+        assert deliver(handler, 1).response == {"batchItemFailures": []}
+    assert caplog.text.count("concurrency 500 does not fit") == 1
+    assert handler.concurrency == 500

@@ -1,0 +1,136 @@
+"""Every setting, its limits and its default."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+import fanfold
+from fanfold import Backoff
+from fanfold.errors import ConfigurationError
+from fanfold.inmemory import InMemoryQueue, InMemorySettler
+from fanfold.settings import Settings
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@asynccontextmanager
+async def lifespan():
+    yield
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("concurrency", 0),
+        ("concurrency", -5),
+        ("concurrency", 1.0),
+        ("concurrency", True),
+        ("concurrency", None),
+        ("chunk_size", 0),
+        ("chunk_size", 2.5),
+        ("chunk_size", True),
+        ("timeout", 0),
+        ("timeout", -1),
+        ("timeout", NAN),
+        ("timeout", True),
+        ("timeout", "3"),
+        ("deadline_margin", -0.1),
+        ("deadline_margin", NAN),
+        ("deadline_margin", "1"),
+        ("starts_per_second", 0),
+        ("starts_per_second", -1),
+        ("starts_per_second", NAN),
+        ("starts_per_second", "10"),
+        ("memory_share", 0),
+        ("memory_share", 1.01),
+        ("memory_share", NAN),
+        ("memory_share", 90),
+        ("backoff", 5),
+        ("backoff", Backoff),
+        ("reject_on", 5),
+        ("reject_on", "ValueError"),
+        ("reject_on", [ValueError]),
+        ("reject_on", (ValueError, 5)),
+        ("reject_on", (ValueError, int)),
+        ("lifespan", 5),
+        ("lifespan", lifespan()),
+        ("commit", "commit"),
+        ("settler", 5),
+        ("dead_letter_queue_url", 5),
+        ("raise_on_total_failure", "no"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_a_line_that_names_its_setting(name: str, value):
+    """At decoration, before anything is deployed."""
+    with pytest.raises(ConfigurationError, match=f"^{name} must be .*not") as raised:
+        fanfold.consumer(**{name: value})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"concurrency": 1},
+        {"concurrency": 10_000},
+        {"chunk_size": 1},
+        {"chunk_size": None},
+        {"timeout": 0.001},
+        {"timeout": 900},
+        {"timeout": None},
+        {"deadline_margin": 0},
+        {"deadline_margin": INFINITY},
+        {"starts_per_second": 0.01},
+        {"memory_share": 1},
+        {"memory_share": 0.01},
+        {"memory_share": None},
+        {"backoff": Backoff(base=1)},
+        {"reject_on": ValueError},
+        {"reject_on": ()},
+        {"reject_on": (KeyError, KeyboardInterrupt)},
+        {"reject_on": lambda error: True},
+        {"dead_letter_queue_url": ""},
+        {"raise_on_total_failure": True},
+        {"lifespan": lifespan},
+        {"settler": InMemorySettler(InMemoryQueue())},
+    ],
+    ids=str,
+)
+def test_a_possible_value_is_taken_as_it_is(settings: dict):
+    """The limits themselves are possible."""
+    [name] = settings
+    assert getattr(Settings(**settings), name) == settings[name]
+
+
+def test_the_defaults_are_those_of_the_documentation():
+    """What a bare decorator means."""
+    assert fanfold.consumer(lambda body: None).settings == Settings(
+        concurrency=10,
+        timeout=None,
+        chunk_size=None,
+        backoff=None,
+        reject_on=None,
+        dead_letter_queue_url=None,
+        raise_on_total_failure=False,
+        starts_per_second=None,
+        memory_share=0.9,
+        deadline_margin=None,
+        lifespan=None,
+        commit=None,
+        settler=None,
+    )
+
+
+def test_an_unknown_setting_is_refused_with_those_that_are_known():
+    """A slip of the pen is told from a setting."""
+    with pytest.raises(ConfigurationError, match=r"^unknown setting batch, time_out; a consumer knows concurrency, "):
+        Settings().changed({"time_out": 3, "batch": 1})
+
+
+def test_changed_settings_are_checked_like_new_ones():
+    """And leave the others as they were."""
+    settings = Settings(concurrency=5, timeout=3)
+    assert settings.changed({"timeout": None}) == Settings(concurrency=5)
+    with pytest.raises(ConfigurationError, match="concurrency must be"):
+        settings.changed({"concurrency": 0})

@@ -1,0 +1,105 @@
+"""What fanfold offers to tests of handlers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import fanfold
+from fanfold.enqueue import enqueue
+from fanfold.inmemory import InMemoryQueue
+from fanfold.ordering import is_fifo
+from fanfold.protocols import Message
+from fanfold.record import records_from_event
+from fanfold.testing import (
+    Faulty,
+    ManualClock,
+    Ok,
+    Partial,
+    Throttled,
+    deliver,
+    make_context,
+    make_event,
+    make_extended_record,
+    make_fair_record,
+    make_fifo_record,
+    make_record,
+    make_sns_record,
+)
+
+
+async def no_sleep(seconds: float) -> None: ...
+
+
+def test_an_event_is_made_of_bodies_and_of_records():
+    """Bodies get ids in their order."""
+    event = make_event({"a": 1}, "text", records=[make_record(None, message_id="mine")])
+    records = records_from_event(event)
+    assert [(record.message_id, record.body) for record in records] == [
+        ("message-0", '{"a": 1}'),
+        ("message-1", "text"),
+        ("mine", "null"),
+    ]
+
+
+def test_a_fifo_record_has_its_group_and_comes_from_a_fifo_queue():
+    """As the mapping delivers it."""
+    (record,) = records_from_event(make_event(records=[make_fifo_record(1, group="g", message_id="m")]))
+    assert is_fifo([record])
+    assert record.attributes["MessageGroupId"] == "g"
+    assert record.attributes["SequenceNumber"].isdecimal()
+
+
+def test_a_fair_record_has_a_tenant_and_no_order():
+    """Its group names who it is for."""
+    (record,) = records_from_event(make_event(records=[make_fair_record(1, tenant="t")]))
+    assert not is_fifo([record])
+    assert record.attributes["MessageGroupId"] == "t"
+
+
+@pytest.mark.parametrize(("legacy", "name"), [(False, "ExtendedPayloadSize"), (True, "SQSLargePayloadSize")])
+def test_an_extended_record_points_to_its_payload(legacy: bool, name: str):
+    """In the new form and in the old one."""
+    (record,) = records_from_event(
+        make_event(records=[make_extended_record("bucket", "key", size_bytes=7, legacy=legacy)])
+    )
+    assert json.loads(record.body)[1] == {"s3BucketName": "bucket", "s3Key": "key"}
+    assert record.message_attributes[name]["stringValue"] == "7"
+
+
+def test_an_sns_record_wraps_its_message():
+    """The message is text inside the notification."""
+    (record,) = records_from_event(make_event(records=[make_sns_record({"a": 1})]))
+    assert json.loads(json.loads(record.body)["Message"]) == {"a": 1}
+
+
+def test_a_manual_clock_stands_still_until_it_is_moved():
+    """And never goes back."""
+    clock = ManualClock(5)
+    context = make_context(10, clock=clock)
+    clock.advance(4)
+    assert context.get_remaining_time_in_millis() == 6000
+    clock.advance(100)
+    assert context.get_remaining_time_in_millis() == 0
+    with pytest.raises(ValueError, match="0 seconds or more"):
+        clock.advance(-1)
+
+
+async def test_a_faulty_queue_follows_its_script():
+    """Whatever it refuses is sent again, and nothing twice that was accepted."""
+    inner = InMemoryQueue()
+    queue = Faulty(inner, [Throttled(), Partial(3), Ok(), Partial(0)])
+    sent = [count async for count in enqueue(queue, [Message(str(n)) for n in range(15)], sleep=no_sleep)]
+    assert sent == [15]
+    received = [*await queue.receive(), *await queue.receive()]
+    assert sorted(int(each.body) for each in received) == list(range(15))
+    await queue.delete([each.receipt_handle for each in received[:10]])
+    assert len(inner) == 5
+
+
+def test_delivering_ends_what_it_started():
+    """One delivery leaves no loop and no lifespan behind."""
+    handler = fanfold.consumer(lambda body: body * 2)
+    assert deliver(handler, 2).outcomes == [fanfold.Done(4)]
+    assert deliver(handler, 3).outcomes == [fanfold.Done(6)]
