@@ -54,6 +54,7 @@ class Consumer(Generic[P, T]):
         self._runtime = Runtime(
             functools.partial(open_sandbox, settings, self._dead_letter_queue_url), Sandbox.leftovers
         )
+        self._on_threads = not is_coroutine_function(function)
         self._fits: dict[int, int] = {}
         functools.update_wrapper(self, function)
         self.__signature__ = inspect.Signature(
@@ -162,13 +163,14 @@ class Consumer(Generic[P, T]):
             reject_on=rejects(settings.reject_on),
             timeout=settings.timeout,
             chunk_size=settings.chunk_size,
+            on_threads=self._on_threads,
         )
         return Batch(records, self._bind(batch, sandbox.threads), terms)
 
     def _fitting(self, concurrency: int) -> int:
         """Return the concurrency that fits this process: looked up, and warned about, once for each."""
         if concurrency not in self._fits:
-            self._fits[concurrency] = clamped(concurrency, threads=not is_coroutine_function(self.function))
+            self._fits[concurrency] = clamped(concurrency, threads=self._on_threads)
         return self._fits[concurrency]
 
     def _result(self, batch: Batch) -> BatchResult:

@@ -65,6 +65,8 @@ class Terms:
     """Seconds one call of the handler may take; None for as long as there is time."""
     chunk_size: int | None = None
     """Most records in one call; None for one, given alone."""
+    on_threads: bool = False
+    """Whether handlers run on threads: one that takes too long keeps its thread, and with it its place."""
 
 
 class Batch:
@@ -87,6 +89,8 @@ class Batch:
         self._workers: set[asyncio.Task[None]] = set()
         self._running = 0
         self._idle = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._lost: set[asyncio.Task[None]] = set()
         self._cancelled = False
         self._closed = False
 
@@ -128,12 +132,10 @@ class Batch:
         """
         self._closed = True
         committed, buried = frozenset(self._committed), frozenset(self._terms.settling.buried)
-        final_as_it_is = (
-            _DONE if self._terms.commit is None else _ABANDONED
-        )  # by far the most frequent is not looked at
+        usual = _DONE if self._terms.commit is None else _ABANDONED  # final as it is, and not looked at
         final = [
             outcome
-            if outcome is final_as_it_is
+            if outcome is usual
             else self._final(outcome, committed=position in committed, buried=position in buried)
             for position, outcome in enumerate(list(self._outcomes))
         ]
@@ -144,8 +146,8 @@ class Batch:
             return NotStarted("the invocation's time was over")
         if isinstance(outcome, Done) and self._terms.commit is not None and not committed:
             return Failed(CommitError("the handler returned, but its result could not be made durable in time"))
-        if isinstance(outcome, Rejected) and buried:
-            return replace(outcome, forwarded=True)
+        if isinstance(outcome, Rejected):
+            return replace(outcome, forwarded=buried)  # whatever a handler may have said of it
         return outcome
 
     def _start_worker(self, context: contextvars.Context) -> None:
@@ -171,7 +173,7 @@ class Batch:
             for unit in lane:
                 now = clock()
                 if now >= pace.free_until:
-                    await self._hold(now)
+                    await self._hold()
                     now = clock()
                 if now >= yields_at:
                     await asyncio.sleep(0)
@@ -181,21 +183,21 @@ class Batch:
                 if not await self._handle(unit, task):
                     self._leave_the_rest(lane, unit)
                     break
-            if self._closed:
-                return  # the answer is given; nothing more starts
+            if self._closed or task in self._lost:
+                return  # the answer is given, or the thread of this worker is still with an earlier record
             if contextvars.copy_context() != untouched:
                 # The handler left context variables behind: the next record gets a worker without them.
                 self._start_worker(untouched.copy())
                 return
 
-    async def _hold(self, now: float) -> None:
-        """Wait until the next record may start, or none may any more."""
-        while now < self._deadline.stops_at and not self._cancelled:
-            wait = self._terms.pace.wait(now, self._running)
-            if not wait:
-                return
-            await asyncio.sleep(min(wait, max(0.0, self._deadline.stops_at - now)))
-            now = self._deadline.clock()
+    async def _hold(self) -> None:
+        """Wait until the next record may start, or none may any more; one worker after another."""
+        async with self._turn:
+            while (now := self._deadline.clock()) < self._deadline.stops_at and not self._cancelled:
+                wait = self._terms.pace.wait(now, self._running)
+                if not wait:
+                    return
+                await asyncio.sleep(min(wait, self._deadline.stops_at - now))
 
     async def _handle(self, unit: Unit, task: asyncio.Task[None]) -> bool:
         """Call the handler for one unit and write down how its records ended; tell whether its lane may go on."""
@@ -243,7 +245,7 @@ class Batch:
         """Tell whether a FIFO lane goes on after a unit: only if all in it are done, or rejected and forwarded."""
         outcomes = [self._outcomes[position] for position in unit]
         if any(isinstance(outcome, Rejected) for outcome in outcomes):
-            await self._terms.settling.finish(self._deadline.until(self._deadline.stops_at))
+            await self._terms.settling.settled(self._deadline.until(self._deadline.stops_at))
         buried = self._terms.settling.buried
         return all(
             isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in buried)
@@ -266,6 +268,8 @@ class Batch:
             task.uncancel()
         if timer is not None and timer.fired:
             error: BaseException = TimeoutError(f"the handler took longer than {self._terms.timeout} s")
+            if self._terms.on_threads:
+                self._lost.add(task)
         elif self._cancelled:
             return asyncio.CancelledError("cancelled: the invocation's time was over")
         else:

@@ -77,12 +77,15 @@ class Settling:
 
     async def finish(self, within_seconds: float | None) -> None:
         """Wait until all that was added is settled, at most this long; what is not, is left to its timeout."""
-        if self._task is None:
-            return
-        await asyncio.wait({self._task}, timeout=within_seconds)
-        if not self._task.done():
-            logger.warning("%d messages could not be settled in time", len(self._hiding) + len(self._burying))
+        await self.settled(within_seconds)
+        if self._task is not None and not self._task.done():
+            logger.warning("some messages could not be settled in time; they come back after their visibility timeout")
             self._task.cancel()
+
+    async def settled(self, within_seconds: float | None) -> None:
+        """Wait until all that was added is settled, at most this long."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=within_seconds)
 
     def _turn(self) -> None:
         if self._task is None or self._task.done():
