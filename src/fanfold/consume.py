@@ -17,7 +17,7 @@ from fanfold.endings import RejectOn, rejects
 from fanfold.engine import Batch, Terms
 from fanfold.errors import TotalFailureError
 from fanfold.memory_guard import MemoryGuard
-from fanfold.outcome import BatchResponse, BatchResult, acknowledges
+from fanfold.outcome import DONE, BatchResponse, BatchResult, acknowledges
 from fanfold.pace import Pace
 from fanfold.record import Event, Record, records_from_event
 from fanfold.response import partial_response
@@ -177,7 +177,7 @@ class Consumer(Generic[P, T]):
         if batch.interrupt is not None:
             raise batch.interrupt
         outcomes = batch.outcomes()
-        acknowledged = sum(map(acknowledges, outcomes))
+        acknowledged = sum(outcome is DONE or acknowledges(outcome) for outcome in outcomes)
         _log(batch, len(outcomes), acknowledged)
         if self.settings.raise_on_total_failure and outcomes and not acknowledged:
             raise TotalFailureError(f"none of the {len(outcomes)} records of the batch succeeded")

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -25,7 +26,7 @@ from fanfold.endings import outcome_of
 from fanfold.errors import AbandonedError, CommitError
 from fanfold.failures import FailureLog
 from fanfold.ordering import Lane, Unit, in_order, is_fifo, lanes
-from fanfold.outcome import Done, Failed, NotStarted, Outcome, Rejected
+from fanfold.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejected
 from fanfold.pace import Pace
 from fanfold.record import Record
 from fanfold.settle import Settling
@@ -37,10 +38,9 @@ logger = logging.getLogger("fanfold")
 Commit: TypeAlias = Callable[[Sequence[tuple[Record, Any]]], Awaitable[Collection[int]]]
 """Makes durable what handlers returned. Given (record, value) pairs, returns the positions of those it made durable."""
 
-_DONE = Done()
 _ABANDONED = Failed(AbandonedError("the handler was still running when the answer had to be given"))
 _TURN_SECONDS = 0.02
-"""How long a worker whose handlers never wait keeps the event loop to itself."""
+"""How long workers whose handlers never wait keep the event loop to themselves; at most twice as long."""
 _GRACE_SECONDS = 1.0
 """How long cancelled handlers may take to end when the batch itself is cancelled from outside."""
 
@@ -84,13 +84,16 @@ class Batch:
         self._chunked = terms.chunk_size is not None
         self._outcomes: list[Outcome | None] = [None] * len(records)
         self._committed: set[int] = set()
-        self._delays: dict[int, int | None] = {}
+        self._delays: dict[int, int] = {}
         self._pending: Iterator[Lane] = lanes(records, terms.chunk_size)
         self._workers: set[asyncio.Task[None]] = set()
         self._running = 0
         self._idle = asyncio.Event()
         self._turn = asyncio.Lock()
         self._lost: set[asyncio.Task[None]] = set()
+        """Workers whose threads are still with a record that took too long."""
+        self._yield_at = math.inf
+        """When a worker has to let the loop turn; put off whenever it turns."""
         self._cancelled = False
         self._closed = False
 
@@ -106,6 +109,7 @@ class Batch:
         """
         deadline = self._deadline
         context = contextvars.copy_context()
+        ticker = asyncio.ensure_future(self._tick())
         for _ in range(min(self._terms.concurrency, len(self.records))):
             self._start_worker(context.copy())
         try:
@@ -121,6 +125,7 @@ class Batch:
             await self._ended(deadline.clock() + _GRACE_SECONDS)
             raise
         finally:
+            ticker.cancel()
             self._cancel()
             self._closed = True
 
@@ -132,7 +137,7 @@ class Batch:
         """
         self._closed = True
         committed, buried = frozenset(self._committed), frozenset(self._terms.settling.buried)
-        usual = _DONE if self._terms.commit is None else _ABANDONED  # final as it is, and not looked at
+        usual = DONE if self._terms.commit is None else _ABANDONED  # final as it is, and not looked at
         final = [
             outcome
             if outcome is usual
@@ -162,33 +167,65 @@ class Batch:
         if not worker.cancelled() and (error := worker.exception()):
             logger.error("a worker of the batch failed; its record is reported as not done", exc_info=error)
 
-    async def _work(self) -> None:
+    async def _work(self) -> None:  # noqa: C901, PLR0912 - one piece: with 1,000 handlers in flight every frame counts
         """Take lanes until there are none, or no time, and write down how each record ended."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of a task
         clock, stops_at, pace = self._deadline.clock, self._deadline.stops_at, self._terms.pace
-        untouched = contextvars.copy_context()
-        yields_at = clock() + _TURN_SECONDS
+        call, records, outcomes, chunked = self._call, self.records, self._outcomes, self._chunked
+        timeout, untouched = self._terms.timeout, contextvars.copy_context()
         for lane in self._pending:
             for unit in lane:
                 now = clock()
                 if now >= pace.free_until:
                     await self._hold()
                     now = clock()
-                if now >= yields_at:
+                if now >= self._yield_at:
                     await asyncio.sleep(0)
-                    yields_at = now + _TURN_SECONDS
                 if now >= stops_at or self._cancelled:
                     return
-                if not await self._handle(unit, task):
+                for position in unit:
+                    outcomes[position] = _ABANDONED
+                timer = None if timeout is None else _Timer(task, timeout)
+                self._running += 1
+                try:
+                    value = await call([records[each] for each in unit] if chunked else records[unit[0]])
+                except GeneratorExit:
+                    raise  # the loop is closed under an abandoned worker
+                except BaseException as error:  # noqa: BLE001 - the one place where a failure becomes a value
+                    value = error
+                finally:
+                    self._running -= 1
+                    if timer is not None:
+                        timer.stop()
+                if task.cancelling():
+                    value = await self._why_cancelled(task, timer)
+                if self._closed:
+                    return  # the answer is given; nothing this handler did can change it
+                if value is None and not chunked:
+                    outcomes[unit[0]] = DONE
+                elif not await self._write_down(unit, value):
                     self._leave_the_rest(lane, unit)
                     break
-            if self._closed or task in self._lost:
-                return  # the answer is given, or the thread of this worker is still with an earlier record
+            if self._lost and task in self._lost:
+                return
             if contextvars.copy_context() != untouched:
                 # The handler left context variables behind: the next record gets a worker without them.
                 self._start_worker(untouched.copy())
                 return
+
+    async def _write_down(self, unit: Unit, value: object) -> bool:
+        """Write down how the records of a unit ended; tell whether its lane may go on."""
+        # What a handler of lists raised holds for all its records; what it returned is one value for each.
+        ended = value if self._chunked and isinstance(value, list) else [value] * len(unit)
+        for position, each in zip(unit, ended, strict=True):
+            self._outcomes[position] = DONE if each is None else self._outcome_of(position, each)
+        return not self._fifo or await self._goes_on(unit)
+
+    async def _tick(self) -> None:
+        while True:
+            self._yield_at = self._deadline.clock() + 2 * _TURN_SECONDS
+            await asyncio.sleep(_TURN_SECONDS)
 
     async def _hold(self) -> None:
         """Wait until the next record may start, or none may any more; one worker after another."""
@@ -199,36 +236,6 @@ class Batch:
                     return
                 await asyncio.sleep(min(wait, self._deadline.stops_at - now))
 
-    async def _handle(self, unit: Unit, task: asyncio.Task[None]) -> bool:
-        """Call the handler for one unit and write down how its records ended; tell whether its lane may go on."""
-        outcomes, chunked = self._outcomes, self._chunked
-        for position in unit:
-            outcomes[position] = _ABANDONED
-        timer = None if self._terms.timeout is None else _Timer(task, self._terms.timeout)
-        self._running += 1
-        try:
-            value = await self._call([self.records[each] for each in unit] if chunked else self.records[unit[0]])
-        except GeneratorExit:
-            raise  # the loop is closed under an abandoned worker
-        except BaseException as error:  # noqa: BLE001 - the one place where a handler's failure becomes a value
-            value = error
-        finally:
-            self._running -= 1
-            if timer is not None:
-                timer.stop()
-        if task.cancelling():
-            value = await self._why_cancelled(task, timer)
-        if self._closed:
-            return False  # the answer is given; nothing this handler did can change it
-        if value is None and not chunked:
-            outcomes[unit[0]] = _DONE
-            return True
-        # What a handler of lists raised holds for all its records; what it returned is one value for each.
-        ended = value if chunked and isinstance(value, list) else [value] * len(unit)
-        for position, each in zip(unit, ended, strict=True):
-            outcomes[position] = _DONE if each is None else self._outcome_of(position, each)
-        return not self._fifo or await self._goes_on(unit)
-
     def _outcome_of(self, position: int, value: object) -> Outcome:
         """Return how a record ended, by what the handler returned or raised; settle it if it is not done."""
         record = self.records[position]
@@ -238,7 +245,8 @@ class Batch:
                 self._cancel()
             self.failures.add(record, value)
         outcome = outcome_of(value, self._terms.reject_on)
-        self._delays[position] = self._terms.settling.add(position, record, outcome)
+        if delay := self._terms.settling.add(position, record, outcome):
+            self._delays[position] = delay
         return outcome
 
     async def _goes_on(self, unit: Unit) -> bool:
@@ -256,7 +264,7 @@ class Batch:
         """Leave what follows in a FIFO lane to be delivered again, no sooner than what has to come before it."""
         if self._closed:
             return
-        delay = next((delay for position in unit if (delay := self._delays.get(position))), None)
+        delay = next((self._delays[position] for position in unit if position in self._delays), None)
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
             self._outcomes[position] = NotStarted("an earlier record of its message group is not done")
             if delay is not None:

@@ -53,6 +53,9 @@ class FailureLog:
 
 
 def _drop_tracebacks(error: BaseException) -> None:
+    if error.__cause__ is None and error.__context__ is None and not isinstance(error, BaseExceptionGroup):
+        error.__traceback__ = None
+        return
     seen: set[int] = set()
     stack: list[BaseException | None] = [error]
     while stack:

@@ -9,13 +9,15 @@ invocation never makes a dead letter of what was never tried. FIFO queue: a lane
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from fanfold.outcome import NotStarted, Outcome, acknowledges
 from fanfold.record import Record
 
 __all__ = ["Lane", "Unit", "group_of", "in_order", "is_fifo", "lanes"]
+
+_NONE: Mapping[str, str] = {}
 
 Unit: TypeAlias = tuple[int, ...]
 """Positions in the batch that are handled by one call."""
@@ -72,7 +74,7 @@ def group_of(record: Record) -> str:
 
 
 def _most_received_first(records: Sequence[Record]) -> Sequence[int]:
-    if len({record.attributes.get("ApproximateReceiveCount") for record in records}) <= 1:
+    if len({(record.raw.get("attributes") or _NONE).get("ApproximateReceiveCount") for record in records}) <= 1:
         return range(len(records))  # as nearly always: one look, no counting
     counts = [record.receive_count for record in records]
     return sorted(range(len(records)), key=lambda position: -counts[position])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fanfold.record import Record
 
 __all__ = [
+    "DONE",
     "OUTCOMES",
     "BatchItemFailure",
     "BatchResponse",
@@ -99,13 +100,16 @@ class NotStarted:
     """Why."""
 
 
+DONE = Done()
+"""Done with nothing to say: what most records end as, made once."""
+
 Outcome: TypeAlias = Done | Failed | Retrying | Rejected | NotStarted
 OUTCOMES = (Done, Failed, Retrying, Rejected, NotStarted)
 
 
 def acknowledges(outcome: Outcome) -> bool:
     """Tell whether a record that ended so may be deleted: done, or rejected and accepted by the dead-letter queue."""
-    return isinstance(outcome, Done) or (isinstance(outcome, Rejected) and outcome.forwarded)
+    return outcome is DONE or isinstance(outcome, Done) or (isinstance(outcome, Rejected) and outcome.forwarded)
 
 
 class BatchItemFailure(TypedDict):

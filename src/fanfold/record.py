@@ -77,16 +77,19 @@ def records_from_event(event: object) -> Sequence[Record]:
             "the event holds no list under 'Records': is this function connected to an SQS queue by an event source "
             "mapping?"
         )
-    for position, raw in enumerate(raws):
-        if not (
-            (type(raw) is dict or isinstance(raw, Mapping))  # the first is much the faster of the two
-            and raw.get("eventSource") == "aws:sqs"
-            and isinstance(raw.get("body"), str)
-            and isinstance(message_id := raw.get("messageId"), str)
-            and message_id
-        ):
-            raise EventError(_fault(raw, position))
-    return [Record(raw) for raw in raws]
+    return [_record(raw, position) for position, raw in enumerate(raws)]
+
+
+def _record(raw: Any, position: int) -> Record:
+    try:
+        record = Record(raw)
+        message_id = record.message_id
+        sound = isinstance(record.body, str) and isinstance(message_id, str) and message_id
+        if sound and raw["eventSource"] == "aws:sqs":
+            return record
+    except (KeyError, IndexError, TypeError):
+        pass
+    raise EventError(_fault(raw, position))
 
 
 def _fault(raw: object, position: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fanfold.outcome import BatchResponse, Outcome, acknowledges
+from fanfold.outcome import DONE, BatchResponse, Outcome, acknowledges
 from fanfold.record import Record
 
 __all__ = ["partial_response"]
@@ -24,6 +24,8 @@ def partial_response(records: Sequence[Record], outcomes: Sequence[Outcome]) -> 
         ValueError: If there are not as many outcomes as records.
     """
     failed = {
-        record.message_id: None for record, outcome in zip(records, outcomes, strict=True) if not acknowledges(outcome)
+        record.message_id: None
+        for record, outcome in zip(records, outcomes, strict=True)
+        if outcome is not DONE and not acknowledges(outcome)
     }
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

@@ -56,6 +56,8 @@ class Settling:
 
     def add(self, position: int, record: Record, outcome: Outcome) -> int | None:
         """Settle a record that has ended, in the background; return its delay, if it has one."""
+        if isinstance(outcome, Failed) and self._backoff is None:
+            return None
         if isinstance(outcome, Rejected) and self._dead_letters:
             self._burying.append((position, record, outcome.reason))
         elif delay := self.delay(record, outcome):
