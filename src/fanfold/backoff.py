@@ -33,17 +33,18 @@ class Backoff:
     """Share of the delay that is left to chance, from 0 to 1."""
 
     def __post_init__(self) -> None:
+        most = limits.SQS_MAX_VISIBILITY_SECONDS
         checks = {
-            "base": 0 < self.base <= limits.SQS_MAX_VISIBILITY_SECONDS,
-            "factor": self.factor >= 1,
-            "cap": 0 < self.cap <= limits.SQS_MAX_VISIBILITY_SECONDS,
-            "jitter": 0 <= self.jitter <= 1,
+            "base": _is_number(self.base) and 0 < self.base <= most,
+            "factor": _is_number(self.factor) and self.factor >= 1,
+            "cap": _is_number(self.cap) and 0 < self.cap <= most,
+            "jitter": _is_number(self.jitter) and 0 <= self.jitter <= 1,
         }
         for name, holds in checks.items():
             if not holds:
                 raise ConfigurationError(
                     f"Backoff: {name} is {getattr(self, name)!r}; base and cap are seconds over 0 and up to "
-                    f"{limits.SQS_MAX_VISIBILITY_SECONDS}, factor is 1 or more, jitter from 0 to 1"
+                    f"{most}, factor is 1 or more, jitter from 0 to 1"
                 )
 
     def next_delay(self, receive_count: int) -> float:
@@ -66,3 +67,7 @@ class Backoff:
         except OverflowError:
             longest = self.cap
         return longest * (1 - self.jitter * random.random())  # noqa: S311 - jitter
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from fanfold.context import BatchContext, Context
 from fanfold.decode import Decode, decoder
 from fanfold.endings import each_of
-from fanfold.errors import ConfigurationError, DecodeError
+from fanfold.errors import ConfigurationError
 from fanfold.record import Record
 from fanfold.threads import Threads
 
@@ -95,7 +95,7 @@ async def _call_with_list(
     for position, record in enumerate(records):
         try:
             bodies[position] = decode(record)
-        except DecodeError as error:
+        except Exception as error:  # noqa: BLE001 - of this record alone, be it no JSON or a validator that breaks
             values[position] = error
     if bodies:
         returned = each_of(await give(list(bodies.values()), records[0]), len(bodies))
@@ -113,7 +113,7 @@ async def _run_on_thread(threads: Threads, function: Callable[..., Any], *args: 
 def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parameter, inspect.Parameter | None]:
     try:
         signature = inspect.signature(function, eval_str=True)
-    except NameError:
+    except (NameError, AttributeError):
         signature = inspect.signature(function)  # an annotation that only type checkers can see
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{name} cannot be a handler: {error}") from error

@@ -35,7 +35,7 @@ def clamped(concurrency: int, *, threads: bool) -> int:
     logger.warning(
         "concurrency %d does not fit this process, which has %d %s left: %d is used",
         concurrency,
-        most,
+        max(0, most),
         "threads and descriptors" if threads else "descriptors",
         fitting,
     )

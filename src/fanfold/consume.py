@@ -103,10 +103,10 @@ class Consumer(Generic[P, T]):
 
         try:
             self._runtime.run(work, deadline)
-        except TimeoutError:
+        except TimeoutError as error:
             if not started:
                 raise
-            logger.error("the event loop is blocked; the answer is made from what is known by now")  # noqa: TRY400
+            logger.error("%s; the answer is made from what is known by now", error)  # noqa: TRY400 - no traceback
         return self._result(started[0])
 
     async def process(self, event: Event, context: Any = None) -> BatchResult:

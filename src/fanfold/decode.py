@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias, get_args, get_origin
 
 from fanfold.errors import ConfigurationError, DecodeError, MissingExtraError
@@ -102,11 +104,13 @@ def _validator(annotation: Any, name: str) -> Decode:
     except pydantic.PydanticUserError as error:
         raise ConfigurationError(f"{name}: a body cannot be of type {annotation!r}: {error.message}") from error
 
+    known = functools.cache(functools.partial(_field_names, adapter))
+
     def validate(record: Record) -> Any:
         try:
             return adapter.validate_json(record.body)
         except pydantic.ValidationError as error:
-            raise DecodeError(f"the body is no {_name_of(annotation)}: {_faults(error)}") from None
+            raise DecodeError(f"the body is no {_name_of(annotation)}: {_faults(error, known())}") from None
 
     return validate
 
@@ -115,9 +119,23 @@ def _name_of(annotation: Any) -> str:
     return getattr(annotation, "__name__", str(annotation))
 
 
-def _faults(error: Any) -> str:
+def _field_names(adapter: Any) -> frozenset[str]:
+    """Return the names that stand in a type's schema; a name that does not comes from a body."""
+    try:
+        schema = json.dumps(adapter.json_schema())
+    except Exception:  # noqa: BLE001 - not every type has a schema; then no name is shown
+        return frozenset()
+    return frozenset(re.findall(r'"((?:[^"\\]|\\.)*)"', schema))
+
+
+def _faults(error: Any, known: Collection[str]) -> str:
     """Say what is wrong with a body without repeating any of it: bodies are not logged."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    shown = [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['type']}" for fault in found[:_MOST_FAULTS]]
+    shown = [f"{_place(fault['loc'], known)}: {fault['type']}" for fault in found[:_MOST_FAULTS]]
     more = f" and {len(found) - _MOST_FAULTS} more" if len(found) > _MOST_FAULTS else ""
     return "; ".join(shown) + more
+
+
+def _place(parts: Sequence[int | str], known: Collection[str]) -> str:
+    shown = [str(part) if isinstance(part, int) or part in known else "…" for part in parts]
+    return ".".join(shown) or "body"

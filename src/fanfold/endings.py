@@ -26,11 +26,11 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
     if not isinstance(value, BaseException):
         return Done(value)
     if isinstance(value, Retry):
-        return Retrying(value.after, str(value))
+        return Retrying(value.after, _text(value).partition(": ")[2])
     if isinstance(value, Reject):
         return Rejected(value.reason)
     if (isinstance(value, FanfoldError) and value.permanent) or _rejected(value, reject_on):
-        return Rejected(str(value) if isinstance(value, FanfoldError) else f"{type(value).__qualname__}: {value}")
+        return Rejected(_text(value))
     return Failed(value)
 
 
@@ -60,5 +60,13 @@ def rejects(reject_on: RejectOn | None) -> Callable[[BaseException], bool]:
 def _rejected(error: BaseException, reject_on: Callable[[BaseException], bool]) -> bool:
     try:
         return bool(reject_on(error))
-    except Exception:  # noqa: BLE001 - a user's predicate; in doubt a record is a failure
+    except BaseException:  # noqa: BLE001 - a user's predicate; in doubt a record is a failure
         return False
+
+
+def _text(error: BaseException) -> str:
+    name = type(error).__qualname__
+    try:
+        return str(error) if isinstance(error, FanfoldError) else f"{name}: {error}"
+    except Exception:  # noqa: BLE001 - a user's error, without words
+        return name

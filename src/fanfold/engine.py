@@ -39,6 +39,7 @@ Commit: TypeAlias = Callable[[Sequence[tuple[Record, Any]]], Awaitable[Collectio
 """Makes durable what handlers returned. Given (record, value) pairs, returns the positions of those it made durable."""
 
 _ABANDONED = Failed(AbandonedError("the handler was still running when the answer had to be given"))
+_BEHIND = "an earlier record of its message group is not done"
 _TURN_SECONDS = 0.02
 """How long workers whose handlers never wait keep the event loop to themselves; at most twice as long."""
 _GRACE_SECONDS = 1.0
@@ -88,6 +89,7 @@ class Batch:
         self._pending: Iterator[Lane] = lanes(records, terms.chunk_size)
         self._workers: set[asyncio.Task[None]] = set()
         self._running = 0
+        self._context = contextvars.copy_context()
         self._idle = asyncio.Event()
         self._turn = asyncio.Lock()
         self._lost: set[asyncio.Task[None]] = set()
@@ -108,10 +110,9 @@ class Batch:
         Returns no later than the deadline's ``answers_at``, as long as the event loop turns.
         """
         deadline = self._deadline
-        context = contextvars.copy_context()
         ticker = asyncio.ensure_future(self._tick())
         for _ in range(min(self._terms.concurrency, len(self.records))):
-            self._start_worker(context.copy())
+            self._start_worker(self._context.copy())
         try:
             if not await self._ended(deadline.stops_at):
                 await self._commit_done(deadline.cancels_at)
@@ -126,6 +127,7 @@ class Batch:
             raise
         finally:
             ticker.cancel()
+            self._terms.settling.stop()
             self._cancel()
             self._closed = True
 
@@ -148,7 +150,8 @@ class Batch:
 
     def _final(self, outcome: Outcome | None, *, committed: bool, buried: bool) -> Outcome:
         if outcome is None:
-            return NotStarted("the invocation's time was over")
+            in_time = self._deadline.clock() < self._deadline.stops_at
+            return NotStarted("no worker was left to start it" if in_time else "the invocation's time was over")
         if isinstance(outcome, Done) and self._terms.commit is not None and not committed:
             return Failed(CommitError("the handler returned, but its result could not be made durable in time"))
         if isinstance(outcome, Rejected):
@@ -162,10 +165,12 @@ class Batch:
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
-        if not self._workers:
-            self._idle.set()
         if not worker.cancelled() and (error := worker.exception()):
             logger.error("a worker of the batch failed; its record is reported as not done", exc_info=error)
+            if not (self._cancelled or self._closed):
+                self._start_worker(self._context.copy())  # the others carry on
+        if not self._workers:
+            self._idle.set()
 
     async def _work(self) -> None:  # noqa: C901, PLR0912 - one piece: with 1,000 handlers in flight every frame counts
         """Take lanes until there are none, or no time, and write down how each record ended."""
@@ -182,6 +187,7 @@ class Batch:
                     now = clock()
                 if now >= self._yield_at:
                     await asyncio.sleep(0)
+                    now = clock()
                 if now >= stops_at or self._cancelled:
                     return
                 for position in unit:
@@ -218,8 +224,13 @@ class Batch:
         """Write down how the records of a unit ended; tell whether its lane may go on."""
         # What a handler of lists raised holds for all its records; what it returned is one value for each.
         ended = value if self._chunked and isinstance(value, list) else [value] * len(unit)
+        goes_on = True
         for position, each in zip(unit, ended, strict=True):
-            self._outcomes[position] = DONE if each is None else self._outcome_of(position, each)
+            if goes_on:
+                outcome = self._outcomes[position] = DONE if each is None else self._outcome_of(position, each)
+                goes_on = not self._fifo or isinstance(outcome, Done | Rejected)
+            else:
+                self._outcomes[position] = NotStarted(_BEHIND)
         return not self._fifo or await self._goes_on(unit)
 
     async def _tick(self) -> None:
@@ -245,7 +256,7 @@ class Batch:
                 self._cancel()
             self.failures.add(record, value)
         outcome = outcome_of(value, self._terms.reject_on)
-        if delay := self._terms.settling.add(position, record, outcome):
+        if (delay := self._terms.settling.add(position, record, outcome)) is not None:
             self._delays[position] = delay
         return outcome
 
@@ -266,7 +277,7 @@ class Batch:
             return
         delay = next((self._delays[position] for position in unit if position in self._delays), None)
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
-            self._outcomes[position] = NotStarted("an earlier record of its message group is not done")
+            self._outcomes[position] = NotStarted(_BEHIND)
             if delay is not None:
                 self._terms.settling.hide(self.records[position], delay)
 

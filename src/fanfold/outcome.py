@@ -40,7 +40,7 @@ class Retry(Exception):  # noqa: N818 - an instruction to the consumer, not an e
     """Raised by a handler: deliver this message again."""
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
-        if after is not None and after < 0:
+        if after is not None and not after >= 0:  # says no to what is no number, too
             raise ValueError(f"after must be 0 seconds or more, not {after}")
         self.after = after
         """Seconds until the next delivery; None for the queue's visibility timeout."""
@@ -51,7 +51,7 @@ class Reject(Exception):  # noqa: N818 - an instruction to the consumer, not an 
     """Raised by a handler: this message will never succeed."""
 
     def __init__(self, reason: str) -> None:
-        self.reason = reason
+        self.reason = str(reason)
         """Why, in words a person who looks at the dead letter understands."""
         super().__init__(reason)
 

@@ -35,13 +35,14 @@ class Pace:
             now: The time.
             running: Records in flight. With none, memory holds nothing back: there is nothing that could free it.
         """
-        if self._guard is not None and running and now >= self._next_look:
-            if self._guard.full():
+        if self._guard is not None and now >= self._next_look:
+            if not self._guard.full():
+                self._next_look = now + LOOK_SECONDS
+            elif running:
                 self.held_for_memory += 1
                 return WAIT_SECONDS
-            self._next_look = now + LOOK_SECONDS
         if self._interval is None:
-            self.free_until = now + LOOK_SECONDS
+            self.free_until = self._next_look  # not at all while memory is full: each start asks
             return 0.0
         if now < self._next_start:
             return self._next_start - now

@@ -39,6 +39,8 @@ _LOOK_SECONDS = 1.0
 """How often the invocation's thread looks whether the loop turns."""
 _PROBE_SECONDS = 0.25
 """How long a loop that was blocked at the last answer gets to show that it turns again."""
+_GLANCE_SECONDS = 0.01
+"""How long the loop gets to show that it turns when the answer is due."""
 _CLOSE_SECONDS = 5.0
 """How long a lifespan may take to end when the runtime is closed."""
 
@@ -172,6 +174,9 @@ class _LoopThread(Generic[S]):
         turned: threading.Event | None = None
         while not done.wait(_least(_LOOK_SECONDS, deadline.until(deadline.gives_up_at))):
             over = deadline.until(deadline.gives_up_at) == 0
+            if over and turned is None:
+                turned = self._ping()
+                turned.wait(_GLANCE_SECONDS)
             if turned is not None and not turned.is_set():
                 logger.warning("the event loop is blocked by %s", where_is(self._thread.ident))
             if over:
@@ -199,7 +204,7 @@ class _LoopThread(Generic[S]):
             if not self.state.done():
                 self.state.set_exception(error)
             else:
-                logger.exception("the lifespan failed")
+                logger.exception("the event loop or its lifespan ended with an error")
         finally:
             _finish(self._loop)
 
@@ -216,7 +221,8 @@ def _least(one: float, other: float | None) -> float:
 
 def _carry_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
     if task.cancelled():
-        outcome.set_exception(asyncio.CancelledError())
+        # Whatever the caller awaited ends so: it answers from what is known by then.
+        outcome.set_exception(TimeoutError("the event loop was ended, or the batch cancelled, by a handler"))
     elif error := task.exception():
         outcome.set_exception(error)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
@@ -72,6 +73,14 @@ class Settings:
         _check_number(self.memory_share, "memory_share", "a share over 0 and up to 1", over=0, most=1)
         if not (self.backoff is None or isinstance(self.backoff, Backoff)):
             raise ConfigurationError(f"backoff must be a fanfold.Backoff or None, not {self.backoff!r}")
+        if not (self.dead_letter_queue_url is None or isinstance(self.dead_letter_queue_url, str)):
+            raise ConfigurationError(f"dead_letter_queue_url must be a URL or None, not {self.dead_letter_queue_url!r}")
+        if not isinstance(self.raise_on_total_failure, bool):
+            raise ConfigurationError(
+                f"raise_on_total_failure must be True or False, not {self.raise_on_total_failure!r}"
+            )
+        if inspect.iscoroutinefunction(self.reject_on):
+            raise ConfigurationError("reject_on must be a plain function: what an async one returns is always true")
         if not (self.reject_on is None or callable(self.reject_on) or _are_errors(self.reject_on)):
             raise ConfigurationError(
                 f"reject_on must be an exception type, a tuple of them or a predicate, not {self.reject_on!r}"

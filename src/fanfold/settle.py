@@ -24,6 +24,9 @@ __all__ = ["OpenSettler", "Settling", "delay_of"]
 
 logger = logging.getLogger("fanfold")
 
+_ENVELOPE_BYTES = 1_024
+"""What the attribute with the reason needs besides the reason."""
+
 T = TypeVar("T")
 
 OpenSettler: TypeAlias = Callable[[], Awaitable[Settler]]
@@ -34,11 +37,13 @@ def delay_of(outcome: Outcome, receive_count: int, backoff: Backoff | None) -> i
     """Return the whole seconds until the next delivery; None for the queue's visibility timeout."""
     if isinstance(outcome, Retrying) and outcome.after is not None:
         seconds = outcome.after
-    elif isinstance(outcome, Failed | Retrying) and backoff is not None:
+    elif isinstance(outcome, Failed | Retrying | Rejected) and backoff is not None:
         seconds = backoff.next_delay(receive_count)
     else:
         return None
-    return min(math.ceil(seconds), limits.SQS_MAX_VISIBILITY_SECONDS)
+    if math.isnan(seconds):
+        return None
+    return math.ceil(min(max(seconds, 0), limits.SQS_MAX_VISIBILITY_SECONDS))
 
 
 class Settling:
@@ -60,13 +65,12 @@ class Settling:
             return None
         if isinstance(outcome, Rejected) and self._dead_letters:
             self._burying.append((position, record, outcome.reason))
-        elif delay := self.delay(record, outcome):
-            self.hide(record, delay)
-            return delay
-        else:
+            self._turn()
             return None
-        self._turn()
-        return None
+        delay = self.delay(record, outcome)
+        if delay is not None:
+            self.hide(record, delay)
+        return delay
 
     def delay(self, record: Record, outcome: Outcome) -> int | None:
         """Return the whole seconds until a record's next delivery; None for the queue's visibility timeout."""
@@ -84,6 +88,11 @@ class Settling:
             logger.warning("some messages could not be settled in time; they come back after their visibility timeout")
             self._task.cancel()
 
+    def stop(self) -> None:
+        """Give up what is not settled yet."""
+        if self._task is not None:
+            self._task.cancel()
+
     async def settled(self, within_seconds: float | None) -> None:
         """Wait until all that was added is settled, at most this long."""
         if self._task is not None:
@@ -96,26 +105,31 @@ class Settling:
     async def _settle(self) -> None:
         await asyncio.sleep(0)  # what ends in the same turn of the loop goes in the same call
         while self._hiding or self._burying:
-            rejects, changes = _take(self._burying), _take(self._hiding)
-            try:
-                settler = await self._open()
-                if rejects:
-                    await self._bury(settler, rejects)
-            except FanfoldError as error:
-                logger.warning("rejected messages could not be forwarded; they come back: %s", error)
-            try:
-                settler = await self._open()
-                if changes:
-                    await self._hide(settler, changes)
-            except FanfoldError as error:
-                logger.warning("delays could not be set; messages come back after the visibility timeout: %s", error)
+            rejects, changes = _take(self._burying, _size_of), _take(self._hiding, _no_size)
+            if rejects:
+                await self._attempt(self._bury, rejects, "rejected messages could not be forwarded; they come back")
+            if changes:
+                await self._attempt(
+                    self._hide, changes, "delays could not be set; messages come back as the queue says"
+                )
+
+    async def _attempt(
+        self, hand_back: Callable[[Settler, list[T]], Awaitable[None]], messages: list[T], otherwise: str
+    ) -> None:
+        try:
+            await hand_back(await self._open(), messages)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the messages are reported and come back
+            logger.warning("%s: %s", otherwise, error if isinstance(error, FanfoldError) else repr(error))
 
     async def _bury(self, settler: Settler, rejects: Sequence[tuple[int, Record, str]]) -> None:
         refused = await settler.bury([(record, reason) for _, record, reason in rejects])
         accepted = set(range(len(rejects))) - refused.keys()
         self.buried.update(rejects[index][0] for index in accepted)
         for index, reason in refused.items():
-            logger.warning("the dead-letter queue refused message %s: %s", rejects[index][1].message_id, reason)
+            _, record, why = rejects[index]
+            logger.warning("the dead-letter queue refused message %s: %s", record.message_id, reason)
+            if (delay := self.delay(record, Rejected(why))) is not None:
+                self._hiding.append((record, delay))
 
     async def _hide(self, settler: Settler, changes: Sequence[tuple[Record, int]]) -> None:
         while changes:
@@ -125,5 +139,23 @@ class Settling:
             changes = [(record, seconds) for record, seconds in changes if seconds]
 
 
-def _take(queue: deque[T]) -> list[T]:
-    return [queue.popleft() for _ in range(min(len(queue), limits.SQS_BATCH_ENTRIES))]
+def _take(queue: deque[T], size_of: Callable[[T], int]) -> list[T]:
+    """Take from a queue what fits into one call: ten, and 1 MiB in total."""
+    taken: list[T] = []
+    taken_bytes = 0
+    while queue and len(taken) < limits.SQS_BATCH_ENTRIES:
+        taken_bytes += size_of(queue[0])
+        if taken and taken_bytes > limits.SQS_BATCH_BYTES:
+            break
+        taken.append(queue.popleft())
+    return taken
+
+
+def _no_size(change: tuple[Record, int]) -> int:  # noqa: ARG001 - a receipt handle is small
+    return 0
+
+
+def _size_of(reject: tuple[int, Record, str]) -> int:
+    _, record, reason = reject
+    attributes = sum(len(name) + len(str(value)) for name, value in record.message_attributes.items())
+    return len(record.body.encode()) + 4 * (attributes + len(reason)) + _ENVELOPE_BYTES

@@ -17,6 +17,11 @@ import fanfold
 from fanfold import Backoff, Done, Failed, NotStarted, Record, Rejected
 from fanfold.testing import deliver, make_context, make_event, make_record
 
+
+class Step(BaseModel):
+    step: int
+
+
 FIFO_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders.fifo"
 
 
@@ -57,12 +62,12 @@ def powertools(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def fastsqs():
-    """The package ``fastsqs``, with the loop that it leaves behind closed at the end."""
+    """An app of the package ``fastsqs``, with the loop that it leaves behind closed at the end."""
     module = pytest.importorskip("fastsqs", reason="fastsqs is not installed")
     loop = asyncio.new_event_loop()
     app = module.FastSQS(max_concurrent_messages=2)
     app._loops.loop = loop
-    yield module, app
+    yield app
     asyncio.set_event_loop(None)
     loop.close()
 
@@ -150,7 +155,7 @@ def test_orphans_of_a_cancelled_batch_reach_powertools_next_response_and_never_f
 
     with pytest.raises(asyncio.CancelledError):
         powertools.async_process_partial_response(orphan, record_handler, processor)
-    second = make_event(records=[make_record("fine", message_id="of-the-second-batch")])
+    second = make_event(records=[make_record("fine", message_id=f"second-{number}") for number in range(2)])
     assert ids(powertools.async_process_partial_response(second, record_handler, processor)) == ["of-the-first-batch"]
 
     gates.clear()
@@ -205,9 +210,6 @@ def test_two_poison_records_fail_a_fifo_batch_of_powertools_and_two_records_of_f
     models = pytest.importorskip("aws_lambda_powertools.utilities.parser.models", reason="the parser is not installed")
     from pydantic import Json, ValidationError
 
-    class Step(BaseModel):
-        step: int
-
     class StepRecord(models.SqsRecordModel):
         body: Json[Step]
 
@@ -230,7 +232,7 @@ def test_two_poison_records_fail_a_fifo_batch_of_powertools_and_two_records_of_f
     assert sorted(done) == [2, 3]
 
 
-def test_when_all_of_ten_thousand_fail_powertools_writes_megabytes_and_fanfold_a_few_lines(
+def test_when_ten_thousand_fail_powertools_writes_megabytes_and_fanfold_one_line(
     powertools, caplog: pytest.LogCaptureFixture
 ):
     """An error text counts towards Lambda's 6 MB, and is what an operator has to read."""
@@ -248,7 +250,7 @@ def test_when_all_of_ten_thousand_fail_powertools_writes_megabytes_and_fanfold_a
 
     with pytest.raises(BatchProcessingError) as error:
         powertools.async_process_partial_response(event, record_handler, processor)
-    assert len(str(error.value)) > 4_000_000
+    assert len(str(error.value)) > 3_000_000
 
     with pytest.raises(fanfold.errors.TotalFailureError) as ours:
         handler(event, make_context())
@@ -259,9 +261,8 @@ def test_when_all_of_ten_thousand_fail_powertools_writes_megabytes_and_fanfold_a
 
 def test_a_cancelled_error_is_a_success_to_fastsqs_and_a_failure_to_fanfold(fastsqs):
     """A message whose handler was cancelled is not done: deleting it loses it."""
-    module, app = fastsqs
 
-    @app.default()
+    @fastsqs.default()
     async def default(payload, ctx) -> None:
         if payload["step"] == 1:
             raise asyncio.CancelledError
@@ -272,17 +273,16 @@ def test_a_cancelled_error_is_a_success_to_fastsqs_and_a_failure_to_fanfold(fast
             raise asyncio.CancelledError
 
     steps = [{"type": "step", "step": number} for number in range(3)]
-    assert ids(app.handler(make_event(*steps), make_context())) == []
+    assert ids(fastsqs.handler(make_event(*steps), make_context())) == []
 
     assert ids(deliver(handler, *steps).response) == ["message-1"]
 
 
 def test_a_cancelled_error_loses_the_rest_of_its_fifo_group_in_fastsqs_and_nothing_in_fanfold(fastsqs):
     """What stands behind it in its group has not even run."""
-    module, app = fastsqs
     theirs, ours = [], []
 
-    @app.default()
+    @fastsqs.default()
     async def default(payload, ctx) -> None:
         if payload["step"] == 0:
             raise asyncio.CancelledError
@@ -295,7 +295,7 @@ def test_a_cancelled_error_loses_the_rest_of_its_fifo_group_in_fastsqs_and_nothi
         ours.append(payload["step"])
 
     event = grouped("a", "a", "b")
-    assert ids(app.handler(event, make_context())) == []
+    assert ids(fastsqs.handler(event, make_context())) == []
     assert theirs == [2]  # 0 and 1 are deleted undone
 
     result = handler.invoke(event, make_context())
@@ -307,10 +307,9 @@ def test_a_cancelled_error_loses_the_rest_of_its_fifo_group_in_fastsqs_and_nothi
 
 def test_fifo_groups_ignore_the_limit_of_fastsqs_and_keep_that_of_fanfold(fastsqs):
     """The bound holds whatever the queue."""
-    module, app = fastsqs
     theirs, ours = Gauge(), Gauge()
 
-    @app.default()
+    @fastsqs.default()
     async def default(payload, ctx) -> None:
         await theirs()
 
@@ -319,7 +318,7 @@ def test_fifo_groups_ignore_the_limit_of_fastsqs_and_keep_that_of_fanfold(fastsq
         await ours()
 
     event = grouped("a", "b", "c", "d", "e")
-    app.handler(event, make_context())
+    fastsqs.handler(event, make_context())
     assert theirs.most == 5  # with max_concurrent_messages=2
 
     handler(event, make_context())
@@ -343,9 +342,6 @@ def test_a_message_group_on_a_standard_queue_is_a_tenant_and_no_order():
 @pytest.mark.parametrize("body", ["", "{", "\x00", '{"step": "x"}', "[" * 100_000, "NaN,"])
 def test_a_message_that_cannot_be_parsed_is_not_deleted(body: str):
     """It comes back until the queue's redrive policy makes a dead letter of it; consumers exist that delete it."""
-
-    class Step(BaseModel):
-        step: int
 
     @fanfold.consumer
     async def handler(step: Step) -> None:

@@ -265,19 +265,58 @@ def test_an_impossible_setting_is_an_error_of_initialisation(tmp_path: Path):
         assert answer.value["errorMessage"] == "concurrency must be a whole number from 1, not 0"
 
 
-@pytest.mark.parametrize("error", ["SystemExit(3)", "asyncio.CancelledError()", "ExceptionGroup('g', [OSError()])"])
-def test_what_a_handler_raises_does_not_end_the_process(error: str, tmp_path: Path):
-    """Its record alone is delivered again."""
+@pytest.mark.parametrize(
+    "error",
+    [
+        "SystemExit(3)",
+        "asyncio.CancelledError()",
+        "GeneratorExit()",
+        "ExceptionGroup('g', [OSError()])",
+        "fanfold.Retry(after=float('nan'))",
+        "fanfold.Retry(after=float('inf'))",
+    ],
+)
+def test_what_a_handler_raises_ends_neither_the_process_nor_the_batch(error: str, tmp_path: Path):
+    """Its record alone is delivered again, and those behind it run."""
     source = f"""
         import asyncio, fanfold
 
-        @fanfold.consumer
+        @fanfold.consumer(concurrency=1)
         async def handler(number) -> None:
             if number < 0:
                 raise {error}
     """
     with function(tmp_path, source) as sandbox:
         assert sandbox.invoke(1, -1, 2).failed_ids == ["message-1"]
+        assert sandbox.invoke(3).failed_ids == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "await asyncio.gather(leave())",
+        "asyncio.get_running_loop().stop()",
+        "[task.cancel() for task in asyncio.all_tasks() if task is not asyncio.current_task()]",
+    ],
+)
+def test_a_handler_that_ends_the_event_loop_does_not_end_the_process(statement: str, tmp_path: Path):
+    """The answer is made from what is known, or is an error that Lambda is told; the next batch is right."""
+    source = f"""
+        import asyncio, sys, fanfold
+
+        async def leave():
+            sys.exit(3)
+
+        @fanfold.consumer(concurrency=1)
+        async def handler(number) -> None:
+            if number < 0:
+                {statement}
+                await asyncio.Event().wait()
+    """
+    with function(tmp_path, source) as sandbox:
+        answer = sandbox.invoke(1, -1, seconds=3.0)
+        assert answer.kind in {"response", "error"}, sandbox.log
+        assert answer.kind == "error" or answer.failed_ids == ["message-1"]
         assert sandbox.invoke(3).failed_ids == []
 
 

@@ -18,7 +18,7 @@ from fanfold.testing import deliver
 def descriptors() -> Iterator[None]:
     """A process that may have as many descriptors as it has now, the reserve and 20."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = len(os.listdir("/proc/self/fd"))
+    used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are all that is needed
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + RESERVED + 20, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -91,7 +91,7 @@ def test_a_record_without_a_group_is_of_the_nameless_group():
 
 
 @pytest.mark.parametrize(
-    "stops", [Failed(ValueError()), Retrying(None), Rejected("never"), NotStarted("no time")], ids=lambda s: type(s)
+    "stops", [Failed(ValueError()), Retrying(None), Rejected("never"), NotStarted("no time")], ids=type
 )
 def test_nothing_is_acknowledged_behind_what_is_not(stops):
     """Whatever stopped the group; the other group is not touched."""

@@ -9,16 +9,16 @@ from fanfold.pace import LOOK_SECONDS, WAIT_SECONDS, Pace
 
 
 class ScriptedGuard(MemoryGuard):
-    """Is full as its script says, look by look; the last word holds."""
+    """Finds memory "full" or with "room" as its script says, look by look; the last word holds."""
 
-    def __init__(self, *script: bool) -> None:
+    def __init__(self, *script: str) -> None:
         super().__init__(0)
         self.looks = 0
         self._script = script
 
     def full(self) -> bool:
         self.looks += 1
-        return self._script[min(self.looks, len(self._script)) - 1]
+        return self._script[min(self.looks, len(self._script)) - 1] == "full"
 
 
 def test_without_limits_every_record_may_start():
@@ -28,7 +28,7 @@ def test_without_limits_every_record_may_start():
     assert [pace.wait(100.0, running) for running in (0, 1, 1_000)] == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("rate", "guard"), [(10, None), (None, ScriptedGuard(False)), (10, ScriptedGuard(False))])
+@pytest.mark.parametrize(("rate", "guard"), [(10, None), (None, ScriptedGuard("room")), (10, ScriptedGuard("room"))])
 def test_with_a_limit_the_first_record_asks(rate, guard):
     """Nothing starts unasked."""
     assert Pace(starts_per_second=rate, guard=guard, now=100.0).free_until < 100.0
@@ -68,21 +68,21 @@ def test_a_rate_below_one_a_second_is_a_long_interval():
 
 def test_full_memory_holds_a_start_while_others_run():
     """It is counted each time it is held."""
-    pace = Pace(starts_per_second=None, guard=ScriptedGuard(True), now=0.0)
+    pace = Pace(starts_per_second=None, guard=ScriptedGuard("full"), now=0.0)
     assert [pace.wait(0.0, 1), pace.wait(0.02, 1)] == [WAIT_SECONDS, WAIT_SECONDS]
     assert pace.held_for_memory == 2
 
 
 def test_full_memory_lets_one_record_run():
     """With nothing in flight there is nothing that could free it."""
-    pace = Pace(starts_per_second=None, guard=ScriptedGuard(True), now=0.0)
+    pace = Pace(starts_per_second=None, guard=ScriptedGuard("full"), now=0.0)
     assert pace.wait(0.0, 0) == 0
     assert pace.held_for_memory == 0
 
 
 def test_after_the_one_record_that_full_memory_lets_run_the_next_has_to_ask():
     """Its start frees nothing."""
-    pace = Pace(starts_per_second=None, guard=ScriptedGuard(True), now=0.0)
+    pace = Pace(starts_per_second=None, guard=ScriptedGuard("full"), now=0.0)
     pace.wait(0.0, 0)
     assert pace.free_until <= 0.0
     assert pace.wait(0.0, 1) == WAIT_SECONDS
@@ -90,13 +90,13 @@ def test_after_the_one_record_that_full_memory_lets_run_the_next_has_to_ask():
 
 def test_a_start_goes_on_when_memory_has_fallen():
     """The wait ends with the first look that finds room."""
-    pace = Pace(starts_per_second=None, guard=ScriptedGuard(True, True, False), now=0.0)
+    pace = Pace(starts_per_second=None, guard=ScriptedGuard("full", "full", "room"), now=0.0)
     assert [pace.wait(now, 1) for now in (0.0, 0.02, 0.04)] == [WAIT_SECONDS, WAIT_SECONDS, 0]
 
 
 def test_memory_with_room_is_looked_at_now_and_then():
     """Not once for each of thousands of starts."""
-    guard = ScriptedGuard(False)
+    guard = ScriptedGuard("room")
     pace = Pace(starts_per_second=None, guard=guard, now=0.0)
     for _ in range(1_000):
         pace.wait(0.0, 1)
@@ -108,7 +108,7 @@ def test_memory_with_room_is_looked_at_now_and_then():
 
 def test_a_start_held_for_memory_books_no_turn():
     """When there is room again it starts at once."""
-    pace = Pace(starts_per_second=1, guard=ScriptedGuard(True, False), now=0.0)
+    pace = Pace(starts_per_second=1, guard=ScriptedGuard("full", "room"), now=0.0)
     assert pace.wait(0.0, 1) == WAIT_SECONDS
     assert pace.wait(0.02, 1) == 0
     assert pace.wait(0.02, 1) == 1

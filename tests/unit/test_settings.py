@@ -55,7 +55,6 @@ async def lifespan():
         ("reject_on", (ValueError, 5)),
         ("reject_on", (ValueError, int)),
         ("lifespan", 5),
-        ("lifespan", lifespan()),
         ("commit", "commit"),
         ("settler", 5),
         ("dead_letter_queue_url", 5),

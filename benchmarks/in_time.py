@@ -1,0 +1,193 @@
+"""Whether the answer is there before the end, whatever the handlers do.
+
+::
+
+    python benchmarks/in_time.py [--trials 200] [--seconds 0.5] [--json FILE]
+
+Each trial gives a batch of ten records that succeed and a hundred that do not end to a fresh consumer, with half a
+second to answer, and then, with what is abandoned still running, a second batch of which one record fails. Counted
+are answers before the deadline, records reported as done that were not, records reported though they were done, and
+right answers to second batches. A sandbox that is given up for a fresh one, because too much that was abandoned still
+runs in it, is counted apart: its second batch comes back whole. Exit code 1 if an answer was late, or a record or a
+second batch wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child  # type: ignore[import-not-found] # beside this script
+
+Work: TypeAlias = Callable[[str], Any]
+"""What a hostile consumer calls with a body: "fine", "wrong", or "hostile"."""
+
+FINE, HOSTILE = 10, 100
+"""Records of a batch that succeed, and that do not end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How one batch was answered, and the one after it."""
+
+    milliseconds_left: int
+    """Until the deadline when the answer was there; 0 for late."""
+    lost: int
+    """Records reported as done that were not."""
+    repeated: int
+    """Records reported as not done that were."""
+    next_is_right: bool
+    given_up: bool
+    """Whether the sandbox was given up for a fresh one instead of taking the second batch."""
+
+
+# --- Handlers that do not end until they are let go.
+
+
+def sleeping(_release: threading.Event) -> Work:
+    """Make a handler that sleeps past the end, and is cancelled."""
+
+    async def handle(body: str) -> None:
+        if _is_hostile(body):
+            await asyncio.sleep(3600)
+
+    return handle
+
+
+def swallowing(release: threading.Event) -> Work:
+    """Make a handler that goes on when it is cancelled."""
+
+    async def handle(body: str) -> None:
+        while _is_hostile(body) and not release.is_set():
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                continue
+
+    return handle
+
+
+def sitting(release: threading.Event) -> Work:
+    """Make a plain handler that sits in its thread."""
+
+    def handle(body: str) -> None:
+        if _is_hostile(body):
+            release.wait()
+
+    return handle
+
+
+def blocking(release: threading.Event) -> Work:
+    """Make a handler that blocks the event loop."""
+
+    async def handle(body: str) -> None:
+        if _is_hostile(body):
+            release.wait()
+
+    return handle
+
+
+KINDS: dict[str, Callable[[threading.Event], Work]] = {
+    "sleep past the end": sleeping,
+    "swallow their cancellation": swallowing,
+    "sit in threads": sitting,
+    "block the event loop": blocking,
+}
+
+
+def _is_hostile(body: str) -> bool:
+    if body == "wrong":
+        raise ValueError(body)
+    return body == "hostile"
+
+
+# --- The trials of one kind, in a process of its own.
+
+
+def trial(kind: str, seconds: float) -> Trial:
+    """Deliver two batches to a fresh consumer."""
+    import fanfold
+    from fanfold import testing
+
+    release = threading.Event()
+    handler = fanfold.consumer(concurrency=FINE + HOSTILE)(KINDS[kind](release))
+    context = testing.make_context(seconds)
+    answer = handler(testing.make_event(*["fine"] * FINE, *["hostile"] * HOSTILE), context)
+    left = context.get_remaining_time_in_millis()
+    try:
+        after = handler(testing.make_event("fine", "wrong", "fine"), testing.make_context(30.0))
+    except SystemExit:
+        after = None
+    release.set()
+    handler.close()
+    reported = {int(failure["itemIdentifier"].removeprefix("message-")) for failure in answer["batchItemFailures"]}
+    hostile = set(range(FINE, FINE + HOSTILE))
+    return Trial(
+        milliseconds_left=left,
+        lost=len(hostile - reported),
+        repeated=len(reported - hostile),
+        next_is_right=after == {"batchItemFailures": [{"itemIdentifier": "message-1"}]},
+        given_up=after is None,
+    )
+
+
+def child_main(kind: str, trials: int, seconds: float) -> None:
+    """Run the trials of one kind and print them as JSON."""
+    set_up_child()
+    sys.stdout.write(json.dumps([asdict(trial(kind, seconds)) for _ in range(trials)]))
+
+
+def row(kind: str, trials: Sequence[Trial]) -> dict[str, Any]:
+    """Return one line of the table."""
+    left = [each.milliseconds_left for each in trials]
+    return {
+        "handlers": kind,
+        "trials": len(trials),
+        "in time": sum(milliseconds > 0 for milliseconds in left),
+        "ms left, least": min(left),
+        "ms left, median": statistics.median(left),
+        "records lost": sum(each.lost for each in trials),
+        "records repeated": sum(each.repeated for each in trials),
+        "next batch right": sum(each.next_is_right for each in trials),
+        "given up": sum(each.given_up for each in trials),
+    }
+
+
+def holds(trials: Sequence[Trial]) -> bool:
+    """Tell whether every answer was in time and right."""
+    return all(
+        each.milliseconds_left > 0 and not each.lost and (each.next_is_right or each.given_up) for each in trials
+    )
+
+
+def main() -> int:
+    """Run the benchmark and print the table."""
+    parser = options_parser("Count the answers before the deadline under handlers that do not end.")
+    parser.add_argument("--trials", type=positive, default=200, help="batches of each kind (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="time that an invocation has (%(default)s)")
+    options = parser.parse_args()
+    if options.child:
+        kind, trials, seconds = options.child
+        child_main(kind, int(trials), float(seconds))
+        return 0
+    about = about_this_run()
+
+    def measure(kind: str) -> list[Trial]:
+        return [Trial(**each) for each in run_child(__file__, kind, str(options.trials), str(options.seconds))]
+
+    # All kinds at once: they wait most of the time, and a busy machine makes it no easier.
+    with ThreadPoolExecutor(len(KINDS)) as pool:
+        measured = dict(zip(KINDS, pool.map(measure, KINDS), strict=True))
+    publish(about, [row(kind, trials) for kind, trials in measured.items()], options.json)
+    return int(not all(map(holds, measured.values())))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""What piles up in a sandbox, what is told of it, and when the sandbox is given up."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fanfold
+from fanfold import Consumer, Failed
+from fanfold.runtime import MOST_LEFTOVERS, MOST_LOOPS
+from fanfold.testing import make_context, make_event
+
+SECONDS = 1.0
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """Lets everything go at the end, whatever became of the test."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def invoke(handler: Consumer, *bodies, seconds: float = SECONDS) -> list[type]:
+    return [type(outcome) for outcome in handler.invoke(make_event(*bodies), make_context(seconds)).outcomes]
+
+
+def sits_in_a_thread(release: threading.Event, **settings) -> Consumer:
+    @fanfold.consumer(concurrency=200, **settings)
+    def handler(number) -> None:
+        if number:
+            release.wait()
+
+    return handler
+
+
+def swallows_its_cancellation(release: asyncio.Event) -> Consumer:
+    @fanfold.consumer(concurrency=200)
+    async def handler(number) -> None:
+        while number and not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+
+    return handler
+
+
+def blocks_the_loop(release: threading.Event) -> Consumer:
+    @fanfold.consumer
+    async def handler(number) -> None:
+        if number:
+            release.wait()  # the line that blocks
+
+    return handler
+
+
+LINE = next(
+    at for at, line in enumerate(Path(__file__).read_text().splitlines(), 1) if "# the line that blocks" in line
+)
+
+
+def test_abandoned_threads_pile_up_until_the_sandbox_is_given_up(release: threading.Event):
+    """The batch that goes over the limit is answered; the next one ends the process, and comes back."""
+    handler = sits_in_a_thread(release)
+    assert invoke(handler, *[1] * MOST_LEFTOVERS) == [Failed] * 100
+    assert handler(make_event(0), make_context()) == {"batchItemFailures": []}
+    assert invoke(handler, 1) == [Failed]
+    with pytest.raises(SystemExit, match="101 abandoned handlers and 0 blocked event loops still run"):
+        handler(make_event(0), make_context())
+    release.set()
+    handler.close()
+
+
+def test_abandoned_threads_that_end_are_forgotten(release: threading.Event):
+    """The sandbox is as good as new."""
+    handler = sits_in_a_thread(release)
+    assert invoke(handler, *[1] * 150) == [Failed] * 150
+    with pytest.raises(SystemExit):
+        handler(make_event(0), make_context())
+    release.set()
+    sandbox = handler._runtime._loop.state.result()
+    while sandbox.leftovers():
+        handler._runtime._loop._ping().wait(10)
+    assert handler(make_event(0), make_context()) == {"batchItemFailures": []}
+    handler.close()
+
+
+def test_abandoned_tasks_pile_up_until_the_sandbox_is_given_up():
+    """Handlers that swallow their cancellation are as little to be had back as threads."""
+    release = asyncio.Event()
+    handler = swallows_its_cancellation(release)
+    assert invoke(handler, *[1] * 60) == [Failed] * 60
+    assert invoke(handler, *[1] * 60) == [Failed] * 60
+    with pytest.raises(SystemExit, match="120 abandoned handlers"):
+        handler(make_event(0), make_context())
+    handler._runtime._loop._loop.call_soon_threadsafe(release.set)
+    handler.close()
+
+
+def test_abandoned_tasks_that_end_are_forgotten():
+    """Two batches of sixty are no more than one, when the first has ended."""
+    release = asyncio.Event()
+    handler = swallows_its_cancellation(release)
+    for _ in range(2):
+        assert invoke(handler, *[1] * 60) == [Failed] * 60
+        handler._runtime._loop._loop.call_soon_threadsafe(release.set)
+        assert handler(make_event(0), make_context()) == {"batchItemFailures": []}
+        release.clear()
+    assert handler._runtime._loop.state.result().leftovers() == 0
+    handler.close()
+
+
+def test_blocked_loops_pile_up_until_the_sandbox_is_given_up(release: threading.Event):
+    """Two may be left behind; the invocation that would leave a third ends the process."""
+    handler = blocks_the_loop(release)
+    for _ in range(MOST_LOOPS + 1):
+        assert invoke(handler, 1) == [Failed]
+    with pytest.raises(SystemExit, match="0 abandoned handlers and 3 blocked event loops still run"):
+        handler(make_event(0), make_context())
+
+
+def test_blocked_loops_that_turn_again_are_forgotten(release: threading.Event):
+    """Their threads have ended by then."""
+    handler = blocks_the_loop(release)
+    for _ in range(MOST_LOOPS + 1):
+        invoke(handler, 1)
+    with pytest.raises(SystemExit):
+        handler(make_event(0), make_context())
+    left = list(handler._runtime._left_behind)
+    release.set()
+    for loop in left:
+        loop.close()
+    assert handler(make_event(0), make_context()) == {"batchItemFailures": []}
+    assert handler._runtime._left_behind == []
+    handler.close()
+
+
+def test_the_line_that_blocks_the_loop_is_named(release: threading.Event, caplog: pytest.LogCaptureFixture):
+    """By function, file and line, so that it can be mended."""
+    handler = blocks_the_loop(release)
+    assert invoke(handler, 1, seconds=1.5) == [Failed]
+    release.set()
+    handler.close()
+    assert f"the event loop is blocked by handler (test_recycling.py, line {LINE}): release.wait()" in caplog.text
+
+
+def test_a_loop_that_turns_is_not_blamed(caplog: pytest.LogCaptureFixture):
+    """A handler that waits for long blocks nothing."""
+
+    @fanfold.consumer
+    async def handler(number) -> None:
+        await asyncio.Event().wait()
+
+    assert invoke(handler, 1, seconds=1.5) == [Failed]
+    handler.close()
+    assert "blocked" not in caplog.text
+
+
+HOLDS_THE_LOCK = """
+    import re
+    import fanfold
+    from fanfold.testing import make_context, make_event
+
+    @fanfold.consumer
+    async def handler(text: str) -> None:
+        re.match("(a|a)*b", text)  # exponential
+
+    print(len(handler(make_event("a" * 24), make_context(0.6))["batchItemFailures"]))
+"""
+
+
+def test_the_stacks_are_dumped_when_no_thread_can_answer():
+    """A regular expression that runs away keeps the interpreter's lock: the dump needs none."""
+    child = subprocess.run(  # noqa: S603 - this very interpreter
+        [sys.executable, "-c", textwrap.dedent(HOLDS_THE_LOCK)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert child.stderr.startswith("Timeout (0:00:00.")
+    assert 'File "<string>", line 8 in handler' in child.stderr
+    assert child.stdout in {"0\n", "1\n"}
+
+
+def test_no_stacks_are_dumped_when_the_answer_is_in_time(capfd: pytest.CaptureFixture):
+    """Stderr is the function's log."""
+    handler = fanfold.consumer(lambda body: None)
+    for _ in range(3):
+        assert handler(make_event(1), make_context(5)) == {"batchItemFailures": []}
+    handler.close()
+    assert "Timeout" not in capfd.readouterr().err

@@ -1,0 +1,237 @@
+"""From a body to what a handler takes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pydantic
+import pytest
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from typing_extensions import TypedDict
+
+import fanfold
+from fanfold import Done, Record, Rejected
+from fanfold.decode import decoder
+from fanfold.errors import ConfigurationError, DecodeError
+from fanfold.testing import deliver, make_record
+
+SECRET = "4111-1111"
+
+
+class Order(pydantic.BaseModel):
+    id: int
+    note: str = ""
+
+
+class Strict(pydantic.BaseModel, extra="forbid"):
+    id: int
+
+
+class Shipped(pydantic.BaseModel):
+    type: Literal["shipped"]
+    carrier: str
+
+
+class Paid(pydantic.BaseModel):
+    type: Literal["paid"]
+    cents: int
+
+
+Event = Annotated[Shipped | Paid, pydantic.Field(discriminator="type")]
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+class Named(TypedDict):
+    name: str
+
+
+class Opaque: ...
+
+
+class Picky(pydantic.BaseModel):
+    number: float
+
+    @pydantic.field_validator("number")
+    @classmethod
+    def invert(cls, value: float) -> float:
+        return 1 / value
+
+
+def decoded(annotation: Any, body: str, *, chunked: bool = False) -> Any:
+    return decoder(annotation, "handler", chunked=chunked)(Record(make_record(body)))
+
+
+@pytest.mark.parametrize("annotation", [dict, list, Any, object, dict[str, Any], list[int], "dict", "list[int]", "Any"])
+@pytest.mark.parametrize("value", [{"a": [1, None, True]}, [1.5, "ü"], "text", 0, None])
+def test_a_plain_annotation_means_json(annotation, value):
+    """Whatever the JSON is: nothing is validated."""
+    assert decoded(annotation, json.dumps(value)) == value
+
+
+def test_str_is_the_text_as_it_is():
+    """Nothing is parsed."""
+    assert decoded(str, '"{\n') == '"{\n'
+    assert decoded("str", "") == ""
+
+
+def test_a_record_is_handed_over_whole():
+    """With all that was sent beside the body."""
+    record = Record(make_record("{"))
+    assert decoder(Record, "handler", chunked=False)(record) is record
+    assert decoder("Record", "handler", chunked=False)(record) is record
+
+
+def test_a_record_of_powertools_is_made_of_the_record():
+    """It reads as it does in Powertools' own processors."""
+    made = decoder(SQSRecord, "handler", chunked=False)(Record(make_record({"id": 1}, message_id="m", receive_count=3)))
+    assert isinstance(made, SQSRecord)
+    assert (made.message_id, made.json_body, made.attributes.approximate_receive_count) == ("m", {"id": 1}, "3")
+
+
+def test_a_record_of_powertools_cannot_change_the_event():
+    """It is a copy."""
+    raw = make_record("text")
+    decoder(SQSRecord, "handler", chunked=False)(Record(raw)).raw_event["body"] = "other"
+    assert raw["body"] == "text"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "body", "expected"),
+    [
+        (Order, '{"id": 7}', Order(id=7)),
+        (Event, '{"type": "paid", "cents": 5}', Paid(type="paid", cents=5)),
+        (Event, '{"type": "shipped", "carrier": "x"}', Shipped(type="shipped", carrier="x")),
+        (Order | None, "null", None),
+        (Point, '{"x": 1}', Point(1)),
+        (Named, '{"name": "n"}', {"name": "n"}),
+        (int, "5", 5),
+        (list[Order], '[{"id": 1}]', [Order(id=1)]),
+        (tuple[int, int], "[1, 2]", (1, 2)),
+    ],
+)
+def test_any_other_type_is_validated(annotation, body: str, expected):
+    """Models, discriminated unions, dataclasses and typed dictionaries alike."""
+    assert decoded(annotation, body) == expected
+
+
+@pytest.mark.parametrize(
+    ("annotation", "body", "expected"),
+    [
+        (list, "[1]", [1]),
+        (Any, "5", 5),
+        (list[str], "{", "{"),
+        (list[dict], '{"a": 1}', {"a": 1}),
+        (list[Order], '{"id": 1}', Order(id=1)),
+        (list[Event], '{"type": "paid", "cents": 5}', Paid(type="paid", cents=5)),
+        (list[list[int]], "[1, 2]", [1, 2]),
+    ],
+)
+def test_for_a_handler_of_lists_the_type_is_that_of_the_items(annotation, body: str, expected):
+    """Each record's body is one item."""
+    assert decoded(annotation, body, chunked=True) == expected
+
+
+def test_a_handler_of_lists_may_take_records():
+    """Whole, as SQS delivered them, or as Powertools reads them."""
+    assert isinstance(decoded(list[Record], "{", chunked=True), Record)
+    assert decoded(list[SQSRecord], "text", chunked=True).body == "text"
+
+
+@pytest.mark.parametrize("annotation", [dict, str, Order, tuple[int, ...]])
+def test_a_handler_of_lists_that_takes_no_list_is_refused(annotation):
+    """At decoration, with the way to write it."""
+    with pytest.raises(ConfigurationError, match=r"handler: with chunk_size the body is annotated list\["):
+        decoder(annotation, "handler", chunked=True)
+
+
+@pytest.mark.parametrize("annotation", [Opaque, Point | Opaque, dict[str, Opaque]])
+def test_a_type_nothing_is_known_of_is_refused(annotation):
+    """At decoration, not at the first message."""
+    with pytest.raises(ConfigurationError, match="handler: a body cannot be of type"):
+        decoder(annotation, "handler", chunked=False)
+
+
+def test_a_name_that_cannot_be_resolved_is_refused():
+    """What only type checkers see says nothing at run time."""
+    with pytest.raises(ConfigurationError, match="annotation 'Invoice' cannot be resolved"):
+        decoder("Invoice", "handler", chunked=False)
+
+
+@pytest.mark.parametrize("body", ["", "{", "nonsense", "[" * 100_000, "1" * 5_000, "\x00"])
+def test_what_is_not_json_cannot_be_decoded(body: str):
+    """However it is not."""
+    with pytest.raises(DecodeError, match=r"^the body is not JSON: "):
+        decoded(dict, body)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "body"),
+    [
+        (dict, f'{{"card": {SECRET}}}'),
+        (dict, SECRET),
+        (Order, SECRET),
+        (Order, f'{{"id": "{SECRET}"}}'),
+        (Order, f'{{"note": "{SECRET}"}}'),
+        (Strict, f'{{"id": 1, "{SECRET}": 1}}'),
+        (Event, f'{{"type": "{SECRET}"}}'),
+        (dict[str, Order], f'{{"{SECRET}": {{}}}}'),
+        (Literal["a"], f'"{SECRET}"'),
+        (list[Order], f'["{SECRET}"]'),
+    ],
+)
+def test_an_error_repeats_nothing_of_the_body(annotation, body: str):
+    """Bodies are not logged, neither their values nor their names."""
+    with pytest.raises(DecodeError) as raised:
+        decoded(annotation, body)
+    assert "4111" not in str(raised.value)
+
+
+def test_an_error_says_what_is_wrong_and_where():
+    """As far as the type knows the place."""
+    with pytest.raises(DecodeError, match=r"^the body is no Order: id: missing; note: string_type$"):
+        decoded(Order, '{"note": 5}')
+    with pytest.raises(DecodeError, match=r"^the body is no Order: body: json_invalid$"):
+        decoded(Order, "{")
+
+
+def test_an_error_names_a_few_faults_and_counts_the_rest():
+    """A list of a thousand faults makes one short line."""
+    with pytest.raises(DecodeError) as raised:
+        decoded(list[Order], json.dumps([{}] * 1_000))
+    assert "4.id: missing and 995 more" in str(raised.value)
+    assert len(str(raised.value)) < 200
+
+
+def test_a_body_that_does_not_fit_is_rejected_before_the_handler_runs(caplog: pytest.LogCaptureFixture):
+    """It never will; those that fit are handled, and the log repeats nothing of it."""
+    caplog.set_level(logging.DEBUG)
+
+    @fanfold.consumer
+    async def handler(order: Order) -> int:
+        return order.id
+
+    assert deliver(handler, {"id": 1}, {"id": SECRET}).outcomes == [
+        Done(1),
+        Rejected("the body is no Order: id: int_parsing"),
+    ]
+    assert SECRET not in caplog.text
+
+
+def test_a_validator_that_breaks_spoils_its_own_record_alone():
+    """Also in a handler of lists: the others of the list are handled."""
+
+    @fanfold.consumer(chunk_size=3)
+    async def handler(bodies: list[Picky]) -> None:
+        assert [body.number for body in bodies] == [1.0, 0.5]
+
+    one, zero, two = deliver(handler, {"number": 1}, {"number": 0}, {"number": 2}).outcomes
+    assert (one, two) == (Done(), Done())
+    assert not isinstance(zero, Done)

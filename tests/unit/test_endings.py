@@ -1,0 +1,137 @@
+"""What a handler's value or error means."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fanfold import Done, Failed, NotStarted, Reject, Rejected, Retry, Retrying
+from fanfold.endings import each_of, outcome_of, rejects
+from fanfold.errors import CommitError, DecodeError, SegmentError
+
+
+def nothing(error: BaseException) -> bool:
+    return False
+
+
+class WordlessError(Exception):
+    """Cannot be put into words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("value", [None, 0, "", False, [], {"a": 1}, ValueError, Reject])
+def test_whatever_is_returned_is_done(value):
+    """Also a class of errors: it is no error."""
+    assert outcome_of(value, nothing) == Done(value)
+
+
+@pytest.mark.parametrize(
+    "outcome", [Done(1), Failed(OSError()), Retrying(5, "later"), Rejected("never"), NotStarted("no stock")]
+)
+def test_an_outcome_is_itself(outcome):
+    """A handler may say it in so many words."""
+    assert outcome_of(outcome, nothing) is outcome
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), asyncio.CancelledError(), SystemExit(1), TimeoutError(), CommitError("x")]
+)
+def test_an_error_is_a_failure(error: BaseException):
+    """Raised or returned."""
+    assert outcome_of(error, nothing) == Failed(error)
+
+
+def test_retry_is_another_delivery():
+    """After the time it names, or the queue's."""
+    assert outcome_of(Retry("busy", after=30), nothing) == Retrying(30, "busy")
+    assert outcome_of(Retry(), nothing) == Retrying(None, "the handler asked for another delivery")
+
+
+def test_reject_is_a_rejection_with_its_reason():
+    """In the handler's words."""
+    assert outcome_of(Reject("no such customer"), nothing) == Rejected("no such customer")
+
+
+def test_retry_and_reject_are_not_asked_of_the_predicate():
+    """They say themselves what is to be done."""
+    assert outcome_of(Retry(after=1), rejects(Exception)).after == 1
+    assert outcome_of(Reject("why"), rejects(Exception)) == Rejected("why")
+
+
+@pytest.mark.parametrize("error", [DecodeError("the body is not JSON"), SegmentError("no such segment")])
+def test_an_error_that_is_permanent_is_a_rejection(error: Exception):
+    """Its words are ours and need no name before them."""
+    assert outcome_of(error, nothing) == Rejected(str(error))
+
+
+def test_an_error_that_the_predicate_names_is_a_rejection_with_its_kind():
+    """A person who looks at the dead letter sees what it was."""
+    assert outcome_of(KeyError("id"), rejects(KeyError)) == Rejected("KeyError: 'id'")
+
+
+def test_an_error_without_words_is_a_rejection_all_the_same():
+    """Its kind is enough."""
+    assert outcome_of(WordlessError(), rejects(WordlessError)).reason.startswith("WordlessError")
+
+
+@pytest.mark.parametrize(
+    ("reject_on", "expected"),
+    [
+        (None, [False, False, False]),
+        ((), [False, False, False]),
+        (LookupError, [True, False, False]),
+        ((KeyError, TypeError), [True, True, False]),
+        (BaseException, [True, True, True]),
+        (lambda error: "x" in str(error), [False, True, False]),
+    ],
+)
+def test_reject_on_is_a_type_several_or_a_predicate(reject_on, expected: list[bool]):
+    """Types mean their subclasses, too."""
+    errors = [KeyError("k"), TypeError("x"), asyncio.CancelledError()]
+    assert [rejects(reject_on)(error) for error in errors] == expected
+
+
+@pytest.mark.parametrize("answer", [None, 0, "", []])
+def test_a_predicate_that_answers_with_nothing_says_no(answer):
+    """Truth is what counts."""
+    assert isinstance(outcome_of(ValueError(), lambda error: answer), Failed)
+
+
+def test_a_predicate_that_raises_decides_nothing():
+    """In doubt a record is a failure and comes back."""
+    error = ValueError("x")
+    assert outcome_of(error, lambda error: error.code == 404) == Failed(error)
+
+
+def test_no_word_for_each_record_means_that_all_are_done():
+    """A handler of lists that returns nothing has nothing to complain of."""
+    assert each_of(None, 3) == [None, None, None]
+
+
+@pytest.mark.parametrize("value", [[1, None, OSError], (1, 2, 3), [Reject("x"), None, 5]])
+def test_a_value_for_each_record_is_taken_in_order(value):
+    """A list or a tuple."""
+    assert each_of(value, 3) is value
+
+
+@pytest.mark.parametrize(
+    ("value", "given"),
+    [
+        ([], "0 values"),
+        ([1, 2], "2 values"),
+        ((1, 2, 3, 4), "4 values"),
+        ({0: 1, 1: 2, 2: 3}, "dict"),
+        ("abc", "str"),
+        (iter([1, 2, 3]), "list_iterator"),
+        (Done(), "Done"),
+    ],
+)
+def test_anything_else_leaves_open_which_record_ended_how(value, given: str):
+    """So all have failed, and the error tells what was returned."""
+    ended = each_of(value, 3)
+    assert len(ended) == 3
+    assert all(isinstance(each, TypeError) for each in ended)
+    assert f"the handler of 3 records returned {given}, not None or one value for each" in str(ended[0])

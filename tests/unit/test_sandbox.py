@@ -1,0 +1,150 @@
+"""What the batches of one sandbox share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+import fanfold
+from fanfold import Retry
+from fanfold.errors import ConfigurationError
+from fanfold.inmemory import InMemoryQueue, InMemorySettler
+from fanfold.sandbox import Sandbox, open_sandbox
+from fanfold.settings import Settings
+from fanfold.testing import make_context, make_event
+from fanfold.threads import Threads
+
+
+@dataclass
+class Rest:
+    """What is left of a batch."""
+
+    abandoned: int
+
+
+def no_queue() -> str:
+    return ""
+
+
+@pytest.fixture
+def region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough of AWS to make a client, which connects to nothing before it is used."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+
+
+async def test_a_sandbox_without_a_lifespan_has_no_state():
+    """And nothing is left over in it."""
+    async with open_sandbox(Settings(), no_queue) as sandbox:
+        assert sandbox.state is None
+        assert sandbox.leftovers() == 0
+
+
+async def test_the_lifespan_is_entered_and_left_with_the_sandbox():
+    """What it yields is the state."""
+    events = []
+
+    @asynccontextmanager
+    async def lifespan():
+        events.append("enter")
+        yield "state"
+        events.append("leave")
+
+    async with open_sandbox(Settings(lifespan=lifespan), no_queue) as sandbox:
+        events.append(sandbox.state)
+    assert events == ["enter", "state", "leave"]
+
+
+async def test_a_settler_that_is_set_is_the_sandboxs_own():
+    """Nothing is opened on SQS."""
+    settler = InMemorySettler(InMemoryQueue())
+    async with open_sandbox(Settings(settler=settler), no_queue) as sandbox:
+        assert await sandbox.settler() is settler
+
+
+async def test_no_settler_is_opened_as_long_as_none_is_needed():
+    """The queue's address is not even asked for."""
+
+    def asked() -> str:
+        raise AssertionError
+
+    async with open_sandbox(Settings(), asked):
+        pass
+
+
+@pytest.mark.usefixtures("region")
+async def test_a_settler_is_opened_once_however_many_ask_at_once():
+    """And all get the same."""
+    asked = []
+
+    def queue_url() -> str:
+        asked.append(1)
+        return "https://sqs.eu-west-1.amazonaws.com/123456789012/dead"
+
+    async with open_sandbox(Settings(), queue_url) as sandbox:
+        settlers = await asyncio.gather(*(sandbox.settler() for _ in range(10)))
+    assert len({id(settler) for settler in settlers}) == 1
+    assert asked == [1]
+
+
+@pytest.mark.usefixtures("region")
+async def test_a_settler_is_closed_at_the_end():
+    """Its connections are not left open."""
+    async with open_sandbox(Settings(), no_queue) as sandbox:
+        connections = (await sandbox.settler())._client._endpoint.http_session
+        assert connections._sessions is not None
+    assert connections._sessions is None
+
+
+async def test_a_settler_that_cannot_be_opened_is_tried_again():
+    """There is no region here; each call says so."""
+    async with open_sandbox(Settings(), no_queue) as sandbox:
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="no AWS region is set"):
+                await sandbox.settler()
+
+
+def test_the_settler_is_kept_from_one_batch_to_the_next():
+    """Opened at the first delay, by the loop's own sandbox."""
+    opened = []
+    settler = InMemorySettler(InMemoryQueue())
+
+    async def opening() -> InMemorySettler:
+        opened.append(threading.current_thread().name)
+        return settler
+
+    @fanfold.consumer(settler=opening)
+    async def handler(number) -> None:
+        if number:
+            raise Retry(after=5)
+
+    handler(make_event(0), make_context())
+    assert opened == []
+    handler(make_event(1), make_context())
+    handler.close()
+    assert set(opened) == {"fanfold-loop"}
+
+
+def test_leftovers_are_counted_over_all_batches():
+    """On the loop and on threads."""
+    sandbox = Sandbox(None, Threads(), InMemorySettler(InMemoryQueue()))
+    for rest in (Rest(2), Rest(0), Rest(3)):
+        sandbox.begin(rest)
+    sandbox.threads.abandoned = 4
+    assert sandbox.leftovers() == 9
+
+
+def test_batches_of_which_nothing_is_left_are_forgotten():
+    """They would be kept for the life of the sandbox otherwise."""
+    sandbox = Sandbox(None, Threads(), InMemorySettler(InMemoryQueue()))
+    rests = [Rest(1) for _ in range(3)]
+    for rest in rests:
+        sandbox.begin(rest)
+    rests[0].abandoned = rests[2].abandoned = 0
+    last = Rest(0)
+    sandbox.begin(last)
+    assert sandbox._batches == [rests[1], last]
+    assert sandbox.leftovers() == 1

@@ -1,0 +1,335 @@
+"""Handing failed messages back while others still run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+
+import pytest
+
+from fanfold import Backoff, Done, Failed, NotStarted, Record, Rejected, Retrying
+from fanfold.errors import MissingExtraError, ServiceError
+from fanfold.settle import Settling, delay_of
+from fanfold.testing import make_record
+
+STEADY = Backoff(base=10, factor=2, cap=60, jitter=0)
+
+
+class NotingSettler:
+    """Accepts everything, and notes each call."""
+
+    def __init__(self) -> None:
+        self.hidden: list[list[tuple[str, int]]] = []
+        self.buried: list[list[tuple[str, str]]] = []
+
+    async def __call__(self) -> NotingSettler:
+        return self
+
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+        self.hidden.append([(record.message_id, seconds) for record, seconds in changes])
+        return []
+
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+        self.buried.append([(record.message_id, reason) for record, reason in rejects])
+        return {}
+
+
+class RefusingSettler(NotingSettler):
+    """Refuses the messages named."""
+
+    def __init__(self, *refused: str) -> None:
+        super().__init__()
+        self.refused = set(refused)
+
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+        await super().hide(changes)
+        return [at for at, (record, _) in enumerate(changes) if record.message_id in self.refused]
+
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+        await super().bury(rejects)
+        return {at: "AccessDenied" for at, (record, _) in enumerate(rejects) if record.message_id in self.refused}
+
+
+class NearTwelveHoursSettler(NotingSettler):
+    """Refuses what would hide a message for longer than it has left."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+        await super().hide(changes)
+        return [at for at, (_, seconds) in enumerate(changes) if seconds > self.left]
+
+
+class ThrottledSettler(NotingSettler):
+    """Fails its first call of each kind and accepts the next."""
+
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+        await super().hide(changes)
+        if len(self.hidden) == 1:
+            raise ServiceError("slow down", code="ThrottlingException", transient=True)
+        return []
+
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+        await super().bury(rejects)
+        if len(self.buried) == 1:
+            raise ServiceError("slow down", code="ThrottlingException", transient=True)
+        return {}
+
+
+class BrokenSettler(NotingSettler):
+    """Breaks at its first dead letter with an error that is none of ours."""
+
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+        await super().bury(rejects)
+        if len(self.buried) == 1:
+            raise RuntimeError("broken")
+        return {}
+
+
+class HangingSettler(NotingSettler):
+    """Never answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cancelled = 0
+
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+        await super().hide(changes)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return []
+
+
+class MissingSettler:
+    """Cannot be opened."""
+
+    async def __call__(self) -> NotingSettler:
+        raise MissingExtraError("aws", "delays and dead letters")
+
+
+def record(message_id: str = "m", receive_count: int = 1) -> Record:
+    return Record(make_record("body", message_id=message_id, receive_count=receive_count))
+
+
+def settling(settler, *, backoff: Backoff | None = None, dead_letters: bool = True) -> Settling:
+    return Settling(settler, backoff=backoff, dead_letters=dead_letters)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "receive_count", "backoff", "seconds"),
+    [
+        (Failed(OSError()), 1, None, None),
+        (Failed(OSError()), 1, STEADY, 10),
+        (Failed(OSError()), 3, STEADY, 40),
+        (Failed(OSError()), 1, Backoff(base=0.1, jitter=0), 1),
+        (Retrying(None), 1, None, None),
+        (Retrying(None), 2, STEADY, 20),
+        (Retrying(30), 2, STEADY, 30),
+        (Retrying(30), 2, None, 30),
+        (Retrying(0.2), 1, None, 1),
+        (Retrying(0), 1, STEADY, 0),
+        (Retrying(1e9), 1, None, 43_200),
+        (Retrying(float("inf")), 1, None, 43_200),
+        (Rejected("never"), 1, None, None),
+        (NotStarted("no time"), 1, STEADY, None),
+        (Done(), 1, STEADY, None),
+    ],
+)
+def test_a_delay_is_what_the_handler_asked_for_else_the_back_off(outcome, receive_count, backoff, seconds):
+    """Whole seconds, rounded up, at most twelve hours; None for the queue's own timeout."""
+    assert delay_of(outcome, receive_count, backoff) == seconds
+
+
+async def test_a_failure_is_hidden_by_its_receive_count():
+    """And the delay is told to who asks."""
+    settler = NotingSettler()
+    batch = settling(settler, backoff=STEADY)
+    assert batch.add(0, record("m", 2), Failed(OSError())) == 20
+    await batch.finish(10)
+    assert settler.hidden == [[("m", 20)]]
+
+
+async def test_a_retry_at_once_is_visible_at_once():
+    """Nought seconds is a delay like any other: the queue's own timeout would be longer."""
+    settler = NotingSettler()
+    batch = settling(settler)
+    batch.add(0, record(), Retrying(0))
+    await batch.finish(10)
+    assert settler.hidden == [[("m", 0)]]
+
+
+@pytest.mark.parametrize("outcome", [Done(1), Failed(OSError()), Retrying(None), NotStarted("no time")])
+async def test_what_has_no_delay_is_left_to_the_queue(outcome):
+    """No settler is opened for it."""
+    batch = settling(MissingSettler())
+    assert batch.add(0, record(), outcome) is None
+    await batch.finish(10)
+
+
+async def test_a_reject_is_buried_with_its_reason():
+    """And known as such by its position."""
+    settler = NotingSettler()
+    batch = settling(settler)
+    assert batch.add(7, record("m"), Rejected("no such customer")) is None
+    await batch.finish(10)
+    assert settler.buried == [[("m", "no such customer")]]
+    assert batch.buried == {7}
+
+
+async def test_without_a_dead_letter_queue_a_reject_is_not_forwarded():
+    """It comes back."""
+    batch = settling(MissingSettler(), dead_letters=False)
+    batch.add(0, record(), Rejected("never"))
+    await batch.finish(10)
+    assert batch.buried == set()
+
+
+async def test_what_ends_in_one_turn_of_the_loop_goes_in_one_call():
+    """Three delays make one call, three rejects another."""
+    settler = NotingSettler()
+    batch = settling(settler)
+    for number in range(3):
+        batch.add(number, record(f"a{number}"), Retrying(5))
+        batch.add(number + 3, record(f"b{number}"), Rejected("r"))
+    await batch.finish(10)
+    assert settler.hidden == [[("a0", 5), ("a1", 5), ("a2", 5)]]
+    assert settler.buried == [[("b0", "r"), ("b1", "r"), ("b2", "r")]]
+
+
+async def test_a_call_has_ten_messages_at_most():
+    """Twenty-five make three."""
+    settler = NotingSettler()
+    batch = settling(settler)
+    for number in range(25):
+        batch.add(number, record(f"m{number}"), Retrying(5))
+        batch.add(number, record(f"m{number}"), Rejected("r"))
+    await batch.finish(10)
+    assert [len(call) for call in settler.hidden] == [10, 10, 5]
+    assert [len(call) for call in settler.buried] == [10, 10, 5]
+    assert batch.buried == set(range(25))
+
+
+async def test_what_is_added_after_all_was_settled_is_settled_too():
+    """A batch goes on."""
+    settler = NotingSettler()
+    batch = settling(settler)
+    for number in range(2):
+        batch.add(number, record(f"m{number}"), Retrying(5))
+        await batch.finish(10)
+    assert settler.hidden == [[("m0", 5)], [("m1", 5)]]
+
+
+async def test_what_the_dead_letter_queue_refuses_is_not_buried(caplog: pytest.LogCaptureFixture):
+    """The others are, and the log names the one with the reason."""
+    batch = settling(RefusingSettler("m1"))
+    for number in range(3):
+        batch.add(number, record(f"m{number}"), Rejected("r"))
+    await batch.finish(10)
+    assert batch.buried == {0, 2}
+    assert "the dead-letter queue refused message m1: AccessDenied" in caplog.text
+
+
+async def test_a_delay_that_is_refused_is_halved_until_it_is_taken():
+    """How much of the twelve hours is left only a try tells; what was taken is not sent again."""
+    settler = NearTwelveHoursSettler(left=1_000)
+    batch = settling(settler)
+    batch.add(0, record("long"), Retrying(3_600))
+    batch.add(1, record("short"), Retrying(900))
+    await batch.finish(10)
+    assert settler.hidden == [[("long", 3_600), ("short", 900)], [("long", 1_800)], [("long", 900)]]
+
+
+async def test_a_delay_that_is_never_taken_is_given_up():
+    """The message is gone, or received again; the tries are few."""
+    settler = RefusingSettler("m")
+    batch = settling(settler)
+    batch.add(0, record("m"), Retrying(43_200))
+    await batch.finish(10)
+    assert len(settler.hidden) == 16
+    assert settler.hidden[-1] == [("m", 1)]
+
+
+async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: pytest.LogCaptureFixture):
+    """What it was to settle comes back by itself."""
+    settler = ThrottledSettler()
+    batch = settling(settler)
+    for number in range(20):
+        batch.add(number, record(f"m{number}"), Retrying(5))
+        batch.add(number, record(f"m{number}"), Rejected("r"))
+    await batch.finish(10)
+    assert [len(call) for call in settler.hidden] == [10, 10]
+    assert batch.buried == set(range(10, 20))
+    assert "rejected messages could not be forwarded; they come back: slow down" in caplog.text
+    assert "delays could not be set; messages come back after the visibility timeout: slow down" in caplog.text
+
+
+async def test_a_settler_that_breaks_spoils_one_call_alone():
+    """Whatever it raises: the rest is settled, and nothing is acknowledged that was not taken."""
+    settler = BrokenSettler()
+    batch = settling(settler)
+    for number in range(12):
+        batch.add(number, record(f"m{number}"), Rejected("r"))
+    batch.add(12, record("late"), Retrying(5))
+    await batch.finish(10)
+    assert batch.buried == {10, 11}
+    assert settler.hidden == [[("late", 5)]]
+
+
+async def test_a_settler_that_cannot_be_opened_names_what_is_missing(caplog: pytest.LogCaptureFixture):
+    """Nothing is buried."""
+    batch = settling(MissingSettler())
+    batch.add(0, record(), Rejected("r"))
+    await batch.finish(10)
+    assert batch.buried == set()
+    assert "they come back: delays and dead letters needs an extra: pip install 'fanfold[aws]'" in caplog.text
+
+
+async def test_the_log_complains_of_what_was_to_be_settled_alone(caplog: pytest.LogCaptureFixture):
+    """Without rejects there is no word of rejects."""
+    batch = settling(MissingSettler())
+    batch.add(0, record(), Retrying(5))
+    await batch.finish(10)
+    assert "delays could not be set" in caplog.text
+    assert "rejected messages" not in caplog.text
+
+
+async def test_a_settler_that_hangs_is_cancelled_when_the_answer_is_due(caplog: pytest.LogCaptureFixture):
+    """What is not settled is left to the queue's timeout, and the log says so."""
+    settler = HangingSettler()
+    batch = settling(settler)
+    for number in range(15):
+        batch.add(number, record(f"m{number}"), Retrying(5))
+    await batch.finish(0.01)
+    await asyncio.sleep(0)
+    assert settler.cancelled == 1
+    assert "messages could not be settled in time" in caplog.text
+
+
+async def test_rejects_are_forwarded_before_delays_are_set():
+    """A delay that hangs keeps no reject of the same turn."""
+    settler = HangingSettler()
+    batch = settling(settler)
+    batch.add(0, record("delay"), Retrying(5))
+    batch.add(1, record("reject"), Rejected("r"))
+    await batch.finish(0.01)
+    await asyncio.sleep(0)
+    assert batch.buried == {1}
+
+
+async def test_nothing_to_settle_takes_no_time():
+    """A batch of successes waits for nothing."""
+    await settling(MissingSettler()).finish(0)
+
+
+async def test_an_answer_without_a_deadline_waits_for_the_settling():
+    """As long as it takes."""
+    settler = NotingSettler()
+    batch = settling(settler)
+    batch.hide(record("m"), 9)
+    await batch.finish(None)
+    assert settler.hidden == [[("m", 9)]]
