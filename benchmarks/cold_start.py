@@ -21,7 +21,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from machine import NOT_FOR_CHILDREN, about_this_run, options_parser, positive, publish  # type: ignore[import-not-found] # beside this script
+from machine import NOT_FOR_CHILDREN, about_this_run, options_parser, positive, publish
 
 EVENT = """
 class Context:

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child  # type: ignore[import-not-found] # beside this script
+from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
 
 Work: TypeAlias = Callable[[str], Any]
 """What a hostile consumer calls with a body: "fine", "wrong", or "hostile"."""

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child  # type: ignore[import-not-found] # beside this script
+from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
 
 Handler: TypeAlias = Callable[[dict[str, Any], Any], Any]
 """What Lambda calls: an event and a context in, a partial batch response out."""

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from machine import about_this_run, options_parser, peak_bytes, positive, publish, reset_peak, run_child, set_up_child  # type: ignore[import-not-found] # beside this script
+from machine import about_this_run, options_parser, peak_bytes, positive, publish, reset_peak, run_child, set_up_child
 
 Handler: TypeAlias = Callable[[dict[str, Any], Any], Any]
 """What Lambda calls: an event and a context in, a partial batch response out."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fanfold.errors import MissingExtraError
-from fanfold.protocols import Settler
 from fanfold.settings import Settings
 from fanfold.settle import OpenSettler
 from fanfold.threads import Threads
+
+if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold.protocols import Settler
 
 __all__ = ["Leftover", "Sandbox", "open_sandbox"]
 
@@ -42,8 +44,11 @@ class Sandbox:
         self._batches = [*(each for each in self._batches if each.abandoned), batch]
 
     def leftovers(self) -> int:
-        """Return how many handlers of answered batches are still running, on the loop and on threads."""
-        return self.threads.abandoned + sum(each.abandoned for each in self._batches)
+        """Return how many handlers of answered batches are still running, on the loop or on threads.
+
+        A plain handler that was just abandoned shows as a thread and as a worker: it is counted once.
+        """
+        return max(self.threads.abandoned, sum(each.abandoned for each in self._batches))
 
 
 @asynccontextmanager

@@ -11,14 +11,16 @@ import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from fanfold import limits
 from fanfold.backoff import Backoff
 from fanfold.errors import FanfoldError
 from fanfold.outcome import Failed, Outcome, Rejected, Retrying
-from fanfold.protocols import Settler
 from fanfold.record import Record
+
+if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold.protocols import Settler
 
 __all__ = ["OpenSettler", "Settling", "delay_of"]
 
@@ -29,7 +31,7 @@ _ENVELOPE_BYTES = 1_024
 
 T = TypeVar("T")
 
-OpenSettler: TypeAlias = Callable[[], Awaitable[Settler]]
+OpenSettler: TypeAlias = Callable[[], Awaitable["Settler"]]
 """Gives the settler of this sandbox; opened when something has to be settled for the first time."""
 
 
@@ -110,7 +112,7 @@ class Settling:
                 await self._attempt(self._bury, rejects, "rejected messages could not be forwarded; they come back")
             if changes:
                 await self._attempt(
-                    self._hide, changes, "delays could not be set; messages come back as the queue says"
+                    self._hide, changes, "delays could not be set; messages come back after the visibility timeout"
                 )
 
     async def _attempt(

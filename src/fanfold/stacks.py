@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import faulthandler
-import linecache
+import os
 import sys
-import sysconfig
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from fanfold.deadline import Deadline
 
 __all__ = ["dump_before", "where_is"]
 
-_OURS = str(Path(__file__).parent)
-_LIBRARIES = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), _OURS})
-
 
 def where_is(thread: int | None) -> str:
     """Return the line of the user's code that a thread is in: ``handler (app.py, line 12): time.sleep(60)``."""
+    import linecache  # here: a cold start need not pay for what is seldom wanted
+    import sysconfig
+    import traceback
+
     frame = sys._current_frames().get(thread or 0)  # noqa: SLF001 - the documented way
     if frame is None:
         return "a thread that has ended"
     stack = [(each.f_code, line) for each, line in traceback.walk_stack(frame)]
-    users = [(code, line) for code, line in stack if not code.co_filename.startswith((*_LIBRARIES, "<"))]
+    libraries = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    others = (*libraries, os.path.dirname(__file__), "<")  # noqa: PTH120 - as above
+    users = [(code, line) for code, line in stack if not code.co_filename.startswith(others)]
     code, line = (users or stack)[0]
     text = linecache.getline(code.co_filename, line).strip()
-    return f"{code.co_name} ({Path(code.co_filename).name}, line {line}){f': {text}' if text else ''}"
+    file = os.path.basename(code.co_filename)  # noqa: PTH119 - as above
+    return f"{code.co_name} ({file}, line {line}){f': {text}' if text else ''}"
 
 
 @contextmanager

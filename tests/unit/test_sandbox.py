@@ -128,13 +128,15 @@ def test_the_settler_is_kept_from_one_batch_to_the_next():
     assert set(opened) == {"fanfold-loop"}
 
 
-def test_leftovers_are_counted_over_all_batches():
-    """On the loop and on threads."""
+def test_leftovers_are_counted_over_all_batches_and_each_once():
+    """A plain handler that was just abandoned shows on the loop and on its thread."""
     sandbox = Sandbox(None, Threads(), InMemorySettler(InMemoryQueue()))
     for rest in (Rest(2), Rest(0), Rest(3)):
         sandbox.begin(rest)
     sandbox.threads.abandoned = 4
-    assert sandbox.leftovers() == 9
+    assert sandbox.leftovers() == 5
+    sandbox.threads.abandoned = 6
+    assert sandbox.leftovers() == 6
 
 
 def test_batches_of_which_nothing_is_left_are_forgotten():
