@@ -206,8 +206,6 @@ class Batch:
                         timer.stop()
                 if task.cancelling():
                     value = await self._why_cancelled(task, timer)
-                if self._closed:
-                    return  # the answer is given; nothing this handler did can change it
                 if value is None and not chunked:
                     outcomes[unit[0]] = DONE
                 elif not await self._write_down(unit, value):
@@ -273,8 +271,6 @@ class Batch:
 
     def _leave_the_rest(self, lane: Lane, unit: Unit) -> None:
         """Leave what follows in a FIFO lane to be delivered again, no sooner than what has to come before it."""
-        if self._closed:
-            return
         delay = next((self._delays[position] for position in unit if position in self._delays), None)
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
             self._outcomes[position] = NotStarted(_BEHIND)

@@ -83,7 +83,7 @@ async def enqueue(
                     tasks.start_soon(_send_all, queue, batch, first, failures, sleep)
                     first += len(batch)
         except* FanfoldError as errors:  # all calls fail alike: one of them says it
-            raise next(_leaves(errors)) from None
+            raise _first_of(errors) from None
         if failures:
             position, reason = min(failures)
             raise EnqueueError(
@@ -94,12 +94,10 @@ async def enqueue(
         yield accepted
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    else:
-        yield error
+def _first_of(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _send_all(

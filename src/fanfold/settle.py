@@ -58,6 +58,7 @@ class Settling:
         self._hiding: deque[tuple[Record, int]] = deque()
         self._burying: deque[tuple[int, Record, str]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
         self.buried: set[int] = set()
         """Positions of rejected records that the dead-letter queue has accepted."""
 
@@ -91,7 +92,8 @@ class Settling:
             self._task.cancel()
 
     def stop(self) -> None:
-        """Give up what is not settled yet."""
+        """Give up what is not settled yet; a message that is added from now on is not hurried back."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
 
@@ -101,7 +103,7 @@ class Settling:
             await asyncio.wait({self._task}, timeout=within_seconds)
 
     def _turn(self) -> None:
-        if self._task is None or self._task.done():
+        if not self._stopped and (self._task is None or self._task.done()):
             self._task = asyncio.ensure_future(self._settle())
 
     async def _settle(self) -> None:

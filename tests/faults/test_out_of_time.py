@@ -12,6 +12,7 @@ import pytest
 import fanfold
 from fanfold import Done, Failed, NotStarted
 from fanfold.errors import AbandonedError
+from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import deliver, make_context, make_event
 
 SECONDS = 0.6
@@ -234,3 +235,56 @@ def test_the_commit_of_what_is_done_does_not_wait_for_what_hangs():
     result = deliver(handler, 0, 1, seconds=SECONDS)
     assert committed == [["0"]]
     assert kinds(result) == [Done, Failed]
+
+
+def test_a_handler_that_ends_after_the_answer_does_not_hurry_its_message_back():
+    """It may still have had side effects: the message stays hidden as long as the queue says."""
+    release, hidden = threading.Event(), []
+
+    class Recording(InMemorySettler):
+        async def hide(self, changes):
+            hidden.extend(changes)
+            return []
+
+    @fanfold.consumer(settler=Recording(InMemoryQueue()))
+    async def handler(number) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.get_running_loop().run_in_executor(None, release.wait)
+            raise fanfold.Retry(after=0) from None
+
+    in_time(handler, 1)
+    release.set()
+    handler.close()
+    assert hidden == []
+
+
+def test_a_rollback_after_the_deadlines_cancellation_is_not_cancelled_again_by_a_timeout():
+    """Each handler is cancelled once."""
+    ended = []
+
+    @fanfold.consumer(timeout=1.55)
+    async def handler(number) -> None:
+        try:
+            await asyncio.Event().wait()  # cancelled after 1.5 s
+        finally:
+            await asyncio.sleep(0.08)  # the timeout falls into the rollback
+            ended.append(number)
+
+    result = deliver(handler, 1, seconds=2)
+    assert ended == [1]
+    assert kinds(result) == [Failed]
+
+
+def test_a_handler_that_answers_its_cancellation_with_the_worst_error_fails_its_record():
+    """Its worker ends with it, and is not started again when the time is over."""
+
+    @fanfold.consumer(concurrency=1)
+    async def handler(number) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise GeneratorExit from None
+
+    assert kinds(deliver(handler, 1, 2, seconds=SECONDS)) == [Failed, NotStarted]

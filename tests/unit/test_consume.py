@@ -45,7 +45,14 @@ def test_exactly_what_failed_is_reported_in_batch_order():
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("x"), asyncio.CancelledError(), SystemExit(1), ExceptionGroup("g", [OSError()]), StopIteration()],
+    [
+        ValueError("x"),
+        asyncio.CancelledError(),
+        SystemExit(1),
+        ExceptionGroup("g", [OSError()]),
+        StopIteration(),
+        GeneratorExit(),
+    ],
 )
 def test_whatever_a_handler_raises_fails_its_record_alone(error: BaseException):
     """The others carry on."""

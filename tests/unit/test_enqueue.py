@@ -225,3 +225,9 @@ async def test_nothing_is_sent_after_a_window_with_a_failure():
             pass
     assert len(queue.calls) == 2
     assert messages.drawn <= 21
+
+
+async def test_a_concurrency_of_none_is_refused():
+    """It would send nothing, and say nothing."""
+    with pytest.raises(ValueError, match="concurrency starts at 1, not 0"):
+        _ = [count async for count in enqueue(InMemoryQueue(), [Message("a")], concurrency=0)]

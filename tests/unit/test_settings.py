@@ -133,3 +133,13 @@ def test_changed_settings_are_checked_like_new_ones():
     assert settings.changed({"timeout": None}) == Settings(concurrency=5)
     with pytest.raises(ConfigurationError, match="concurrency must be"):
         settings.changed({"concurrency": 0})
+
+
+def test_an_async_predicate_is_refused():
+    """What it returns is a coroutine, and always true: every failure would be a rejection."""
+
+    async def permanent(error: BaseException) -> bool:
+        return False
+
+    with pytest.raises(ConfigurationError, match="reject_on must be a plain function"):
+        fanfold.consumer(reject_on=permanent)

@@ -333,3 +333,8 @@ async def test_an_answer_without_a_deadline_waits_for_the_settling():
     batch.hide(record("m"), 9)
     await batch.finish(None)
     assert settler.hidden == [[("m", 9)]]
+
+
+def test_a_delay_that_is_no_number_is_the_queues_own():
+    """It spoils nothing."""
+    assert delay_of(Retrying(float("nan")), 1, None) is None

@@ -1,0 +1,81 @@
+"""What ended is in the ledger before its message is acknowledged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fanfold import Record, Segment, inmemory
+from fanfold.context import BatchContext
+from fanfold.deadline import Deadline
+from fanfold.errors import ServiceError
+from fanfold.inmemory import InMemoryLedger
+from fanfold.marks import Ended, JobState, commit_ended
+from fanfold.run import Counter, Marker
+from fanfold.testing import make_record
+
+
+class LedgerWithoutRun(InMemoryLedger):
+    """Takes nothing of one run."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__()
+        self.refused = run
+
+    async def put_marker(self, run_id: str, marker: Marker) -> None:
+        """Refuse the markers of that run."""
+        if run_id == self.refused:
+            raise ServiceError("slow down", code="ThrottlingException", transient=True)
+        await super().put_marker(run_id, marker)
+
+
+def ended(run: str, number: int, **fields) -> tuple[Record, Ended]:
+    segment = Segment("job", run, number, {"type": "s3-lines"})
+    return Record(make_record(message_id=f"{run}-{number}")), Ended(segment, 1, **fields)
+
+
+def batch_with(ledger: InMemoryLedger) -> BatchContext[JobState]:
+    backend = replace(inmemory.backend(), ledger=ledger)
+    return BatchContext(None, Deadline.never(), JobState(backend))
+
+
+async def markers_of(ledger: InMemoryLedger, run: str) -> list[Marker]:
+    return [marker async for marker in ledger.markers(run, 0)]
+
+
+async def test_a_run_whose_writes_fail_keeps_its_messages_and_no_others():
+    """A batch holds segments from everywhere; one run's fault is not another's."""
+    batch = batch_with(LedgerWithoutRun("b"))
+    done = [ended("a", 0), ended("b", 0), ended("a", 1), ended("b", 1)]
+    assert await commit_ended(done, batch) == {0, 2}
+
+
+async def test_what_is_not_for_the_ledger_is_accepted_as_it_is():
+    """Late segments, and what was parked."""
+    ledger = InMemoryLedger()
+    done = [(Record(make_record()), "late"), ended("a", 3)]
+    assert await commit_ended(done, batch_with(ledger)) == {0, 1}
+    assert [marker.ids for marker in await markers_of(ledger, "a")] == [[3]]
+
+
+async def test_a_segment_that_ended_twice_in_a_batch_stands_in_two_markers():
+    """So that the account counts each delivery, and the union each segment once."""
+    ledger = InMemoryLedger()
+    assert await commit_ended([ended("a", 3), ended("a", 4), ended("a", 3)], batch_with(ledger)) == {0, 1, 2}
+    assert sorted(marker.ids for marker in await markers_of(ledger, "a")) == [[3], [3, 4]]
+    assert await ledger.counter("a") == Counter(3)
+
+
+async def test_a_very_large_batch_is_entered_in_several_markers():
+    """An item of the table has a limited size."""
+    ledger = InMemoryLedger()
+    assert len(await commit_ended([ended("a", number) for number in range(2_001)], batch_with(ledger))) == 2_001
+    assert sorted(len(marker.ids) for marker in await markers_of(ledger, "a")) == [1, 1000, 1000]
+
+
+async def test_a_long_reason_is_cut():
+    """The whole of it is with the body, under the run."""
+    ledger = InMemoryLedger()
+    await commit_ended([ended("a", 0, failure="x" * 5_000)], batch_with(ledger))
+    (marker,) = await markers_of(ledger, "a")
+    assert marker.failed == {0: "x" * 300}
+    assert marker.ids == []
