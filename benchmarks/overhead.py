@@ -15,6 +15,7 @@ import asyncio
 import datetime as dt
 import gc
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import os
@@ -27,7 +28,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 Event: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[Event, Any], Any]
@@ -41,7 +42,7 @@ WARM_UP_RECORDS = 100
 INVOCATION_SECONDS = 900.0
 TELLING_BYTES = 500_000
 """Least growth of memory that a ratio is given to: the kernel counts pages in lots."""
-PACKAGES = ("fanfold", "aws-lambda-powertools", "anyio")
+PACKAGES = ("fanfold", "aws-lambda-powertools", "anyio", *(("fastsqs",) if importlib.util.find_spec("fastsqs") else ()))
 COLUMNS = {
     "workload": "workload",
     "peer": "peer",
@@ -145,6 +146,20 @@ def powertools_peer(workload: Workload) -> Handler:
     return handle
 
 
+def fastsqs_peer(workload: Workload) -> Handler:
+    """Make an app of FastSQS under the same bound; it decodes every body."""
+    from fastsqs import FastSQS
+
+    app = FastSQS(max_concurrent_messages=workload.concurrency)
+    handler = workload.handler
+
+    @app.default()
+    async def default(payload: Any, ctx: Any) -> None:  # noqa: ARG001 - FastSQS gives both
+        await handler(payload)
+
+    return cast("Handler", app.handler)
+
+
 def bare_peer(workload: Workload) -> Handler:
     """Make a bare loop over the records, or, for handlers that wait, a bare pool of workers over one iterator."""
     loop = asyncio.new_event_loop()
@@ -182,6 +197,7 @@ def nothing_peer(_workload: Workload) -> Handler:
 PEERS: dict[str, Callable[[Workload], Handler]] = {
     "fanfold": fanfold_peer,
     "Powertools": powertools_peer,
+    **({"FastSQS": fastsqs_peer} if importlib.util.find_spec("fastsqs") else {}),
     "bare": bare_peer,
     "nothing": nothing_peer,
 }

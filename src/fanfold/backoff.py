@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 from fanfold import limits
@@ -59,6 +58,8 @@ class Backoff:
         Raises:
             ValueError: If receive_count is below 1.
         """
+        import random  # here: a cold start need not pay for it
+
         if receive_count < 1:
             raise ValueError(f"receive_count starts at 1, not {receive_count}")
         doublings = min(receive_count - 1, 1_000)  # beyond any cap, and within what a float holds for any real factor

@@ -17,12 +17,12 @@ import contextvars
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from fanfold.binding import Call
 from fanfold.deadline import Deadline
-from fanfold.endings import outcome_of
+from fanfold.endings import outcome_of, rejects
 from fanfold.errors import AbandonedError, CommitError
 from fanfold.failures import FailureLog
 from fanfold.ordering import Lane, Unit, in_order, is_fifo, lanes
@@ -46,28 +46,40 @@ _GRACE_SECONDS = 1.0
 """How long cancelled handlers may take to end when the batch itself is cancelled from outside."""
 
 
-@dataclass(frozen=True, slots=True)
 class Terms:
-    """How a batch is worked on."""
+    """How a batch is worked on. Not to be changed."""
 
-    concurrency: int
-    """Handlers that run at once, from 1."""
-    deadline: Deadline
-    """When to stop, to cancel and to answer."""
-    pace: Pace
-    """How long a start has to wait."""
-    settling: Settling
-    """What becomes of what failed."""
-    commit: Commit | None = None
-    """What has to be durable before an acknowledgement."""
-    reject_on: Callable[[BaseException], bool] = lambda error: False  # noqa: ARG005 - nothing
-    """Which errors are permanent."""
-    timeout: float | None = None
-    """Seconds one call of the handler may take; None for as long as there is time."""
-    chunk_size: int | None = None
-    """Most records in one call; None for one, given alone."""
-    on_threads: bool = False
-    """Whether handlers run on threads: one that takes too long keeps its thread, and with it its place."""
+    def __init__(  # noqa: PLR0913 - one value for each term, by keyword
+        self,
+        *,
+        concurrency: int,
+        deadline: Deadline,
+        pace: Pace,
+        settling: Settling,
+        reject_on: Callable[[BaseException], bool] | None = None,
+        commit: Commit | None = None,
+        timeout: float | None = None,
+        chunk_size: int | None = None,
+        on_threads: bool = False,
+    ) -> None:
+        self.concurrency = concurrency
+        """Handlers that run at once, from 1."""
+        self.deadline = deadline
+        """When to stop, to cancel and to answer."""
+        self.pace = pace
+        """How long a start has to wait."""
+        self.settling = settling
+        """What becomes of what failed."""
+        self.commit = commit
+        """What has to be durable before an acknowledgement; None for nothing."""
+        self.reject_on = reject_on or rejects(None)
+        """Which errors are permanent; None for none but those that say so themselves."""
+        self.timeout = timeout
+        """Seconds one call of the handler may take; None for as long as there is time."""
+        self.chunk_size = chunk_size
+        """Most records in one call; None for one, given alone."""
+        self.on_threads = on_threads
+        """Whether handlers run on threads: one that takes too long keeps its thread, and with it its place."""
 
 
 class Batch:
