@@ -12,23 +12,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime as dt
 import gc
 import importlib.metadata
 import importlib.util
 import json
-import logging
-import os
-import platform
-import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
+
+import machine
 
 Event: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[Event, Any], Any]
@@ -42,7 +38,7 @@ WARM_UP_RECORDS = 100
 INVOCATION_SECONDS = 900.0
 TELLING_BYTES = 500_000
 """Least growth of memory that a ratio is given to: the kernel counts pages in lots."""
-PACKAGES = ("fanfold", "aws-lambda-powertools", "anyio", *(("fastsqs",) if importlib.util.find_spec("fastsqs") else ()))
+PACKAGES = ("aws-lambda-powertools", "anyio", *(["fastsqs"] if importlib.util.find_spec("fastsqs") else []))
 COLUMNS = {
     "workload": "workload",
     "peer": "peer",
@@ -57,7 +53,6 @@ COLUMNS = {
 }
 """What the JSON document calls a value, and what the table does; words first, numbers from the third on."""
 WORDS = 2
-NOT_FOR_CHILDREN = ("FANFOLD_CONCURRENCY", "PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONMALLOC", "PYTHONTRACEMALLOC")
 
 
 # --- Workloads: one handler on the body, and the same for Powertools, which hands over its record.
@@ -241,9 +236,9 @@ def measure(peer: str, workload: Workload, records: int) -> Sample:
     event = make_event(records)
     handler(make_event(min(records, WARM_UP_RECORDS)), context)
     gc.collect()
-    start = reset_peak()
+    start = machine.reset_peak()
     response = handler(event, context)
-    peak = peak_bytes()
+    peak = machine.peak_bytes()
     _check(peer, workload, records, response)
     del response
     gc.collect()
@@ -259,32 +254,9 @@ def _check(peer: str, workload: Workload, records: int, response: Any) -> None:
         raise SystemExit(f"{peer} reported {failures} of {records} records as failed ({workload.title})")
 
 
-def reset_peak() -> int | None:
-    """Set this process's peak of resident memory to what is resident now and return it; None where that cannot be."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return None
-    return peak_bytes()
-
-
-def peak_bytes() -> int | None:
-    """Return this process's peak of resident memory; None where it cannot be read."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
-
-
-def silence_logging() -> None:
-    """Log at WARNING into nothing: every peer composes what it logs of failures, none pays for writing it."""
-    logging.basicConfig(level=logging.WARNING, handlers=[logging.NullHandler()])
-
-
 def child_main(peer: str, workload: str, records: int) -> None:
     """Measure and print the sample as JSON."""
-    silence_logging()
+    machine.set_up_child()
     print(json.dumps(asdict(measure(peer, WORKLOADS[workload], records))), flush=True)
 
 
@@ -308,49 +280,13 @@ def run(records: int, repeats: int) -> Samples:
 
 
 def _in_child(peer: str, workload: str, records: int) -> Sample:
-    environment = {name: value for name, value in os.environ.items() if name not in NOT_FOR_CHILDREN}
-    # Lambda sets this variable; with it Powertools keeps its event loop instead of making one for each batch.
-    environment["LAMBDA_TASK_ROOT"] = str(Path(__file__).parent)
-    command = [sys.executable, __file__, "--child", peer, workload, "--records", str(records)]
-    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
-    if child.returncode:
-        reason = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise SystemExit(f"overhead.py: {peer} at {workload!r} failed: {reason}")
-    return Sample(**json.loads(child.stdout))
+    return Sample(**machine.run_child(__file__, peer, workload, "--records", str(records)))
 
 
 def about_this_run(records: int, repeats: int) -> dict[str, Any]:
     """Return where, with what and by which command the numbers are made."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "packages": _package_versions(),
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "command": shlex.join(["python", "benchmarks/overhead.py", *sys.argv[1:]]),
-        "records": records,
-        "body_bytes": BODY_BYTES,
-        "repeats": repeats,
-    }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
-
-
-def _package_versions() -> dict[str, str]:
-    try:
-        return {name: importlib.metadata.version(name) for name in PACKAGES}
-    except importlib.metadata.PackageNotFoundError as missing:
-        raise SystemExit(
-            f"overhead.py: {missing.name} is not installed; pip install fanfold 'aws-lambda-powertools>=3.37'"
-        ) from None
+    about = machine.about_this_run(*PACKAGES)
+    return {**about, "records": records, "body_bytes": BODY_BYTES, "repeats": repeats}
 
 
 def results(samples: Samples, records: int) -> list[dict[str, Any]]:
