@@ -39,7 +39,7 @@ _LOOK_SECONDS = 1.0
 """How often the invocation's thread looks whether the loop turns."""
 _PROBE_SECONDS = 0.25
 """How long a loop that was blocked at the last answer gets to show that it turns again."""
-_GLANCE_SECONDS = 0.01
+_GLANCE_SECONDS = 0.005
 """How long the loop gets to show that it turns when the answer is due."""
 _CLOSE_SECONDS = 5.0
 """How long a lifespan may take to end when the runtime is closed."""

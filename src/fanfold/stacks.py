@@ -16,20 +16,22 @@ __all__ = ["dump_before", "where_is"]
 def where_is(thread: int | None) -> str:
     """Return the line of the user's code that a thread is in: ``handler (app.py, line 12): time.sleep(60)``."""
     import linecache  # here: a cold start need not pay for what is seldom wanted
-    import sysconfig
     import traceback
 
     frame = sys._current_frames().get(thread or 0)  # noqa: SLF001 - the documented way
     if frame is None:
         return "a thread that has ended"
     stack = [(each.f_code, line) for each, line in traceback.walk_stack(frame)]
-    libraries = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
-    others = (*libraries, os.path.dirname(__file__), "<")  # noqa: PTH120 - as above
-    users = [(code, line) for code, line in stack if not code.co_filename.startswith(others)]
+    users = [(code, line) for code, line in stack if not _is_library(code.co_filename)]
     code, line = (users or stack)[0]
     text = linecache.getline(code.co_filename, line).strip()
     file = os.path.basename(code.co_filename)  # noqa: PTH119 - as above
     return f"{code.co_name} ({file}, line {line}){f': {text}' if text else ''}"
+
+
+def _is_library(file: str) -> bool:
+    ours, standard = os.path.dirname(__file__), os.path.dirname(os.__file__)  # noqa: PTH120 - as above
+    return file.startswith((ours, standard, "<")) or "site-packages" in file or "dist-packages" in file
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def test_the_margin_is_divided_into_four_moments():
     assert deadline.stops_at == 1092.0
     assert deadline.cancels_at == 1096.0
     assert deadline.answers_at == 1098.0
-    assert deadline.gives_up_at == 1099.0
+    assert deadline.gives_up_at == 1098.5
     assert deadline.ends_at == 1100.0
 
 
