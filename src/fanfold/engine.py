@@ -225,7 +225,7 @@ class Batch:
                     break
             if self._lost and task in self._lost:
                 return
-            if contextvars.copy_context() != untouched:
+            if _differ(contextvars.copy_context(), untouched):
                 # The handler left context variables behind: the next record gets a worker without them.
                 self._start_worker(untouched.copy())
                 return
@@ -349,6 +349,14 @@ class Batch:
             logger.error("%d results could not be committed; their messages come back", len(done), exc_info=error)
         elif not commit.cancelled():
             self._committed.update(done[index][0] for index in commit.result())
+
+
+def _differ(one: contextvars.Context, other: contextvars.Context) -> bool:
+    """Tell whether two contexts hold different values; values that cannot be compared do."""
+    try:
+        return bool(one != other)
+    except Exception:  # noqa: BLE001 - a value's own comparison, such as an array's
+        return True
 
 
 class _Timer:

@@ -124,7 +124,7 @@ class BatchResponse(TypedDict):
     batchItemFailures: list[BatchItemFailure]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class BatchResult:
     """How every record of a batch ended."""
 
@@ -134,3 +134,7 @@ class BatchResult:
     """One outcome for each record, in the same order."""
     response: BatchResponse
     """What Lambda is answered: every message that is not known to have succeeded, once, in batch order."""
+
+    def __repr__(self) -> str:
+        # Short: asyncio's runner has a finished task, and with it this result, written out at its end.
+        return f"<BatchResult of {len(self.records)} records, {len(self.response['batchItemFailures'])} come back>"

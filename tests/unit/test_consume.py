@@ -319,6 +319,31 @@ def test_context_variables_of_the_invocation_reach_every_record_and_none_leaks_t
     assert seen == ["the invocation's"] * 3
 
 
+def test_context_variables_that_cannot_be_compared_spoil_nothing():
+    """Whatever a caller or a handler has set."""
+
+    class Array:
+        def __eq__(self, other):
+            raise ValueError("the truth value of an array is ambiguous")
+
+        __hash__ = None
+
+    theirs = contextvars.ContextVar("theirs")
+    theirs.set(Array())
+
+    @fanfold.consumer(concurrency=1)
+    async def handler(number) -> None:
+        theirs.set(Array())
+
+    assert [type(outcome) for outcome in deliver(handler, 0, 1, 2).outcomes] == [Done, Done, Done]
+
+
+def test_the_result_of_a_large_batch_is_written_in_few_words():
+    """The runner of asyncio writes it out, and a log might."""
+    result = deliver(fanfold.consumer(lambda body: None), *range(1000))
+    assert repr(result) == "<BatchResult of 1000 records, 0 come back>"
+
+
 async def test_process_returns_the_outcomes_on_the_callers_loop():
     """For tests and for programs that have a loop already."""
 
