@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
-    "DYNAMODB_ITEM_BYTES",
-    "LAMBDA_FILE_DESCRIPTORS",
     "SQS_BATCH_BYTES",
     "SQS_BATCH_ENTRIES",
     "SQS_MAX_DELAY_SECONDS",
@@ -31,9 +29,3 @@ SQS_MAX_DELAY_SECONDS: Final = 900
 
 SQS_MAX_VISIBILITY_SECONDS: Final = 43_200
 """Seconds a message can stay hidden after its first receive, all changes together (SQS quotas)."""
-
-DYNAMODB_ITEM_BYTES: Final = 409_600
-"""Bytes of one DynamoDB item, attribute names included (DynamoDB quotas)."""
-
-LAMBDA_FILE_DESCRIPTORS: Final = 1_024
-"""File descriptors of one Lambda sandbox (Lambda quotas)."""
