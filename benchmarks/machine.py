@@ -16,7 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-NOT_FOR_CHILDREN = ("FANFOLD_CONCURRENCY", "PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONMALLOC", "PYTHONTRACEMALLOC")
+NOT_FOR_CHILDREN = (
+    "FANFOLD_CONCURRENCY",
+    "PYTHONASYNCIODEBUG",
+    "PYTHONDEVMODE",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONMALLOC",
+    "PYTHONTRACEMALLOC",
+)
 
 
 def about_this_run(*packages: str) -> dict[str, Any]:

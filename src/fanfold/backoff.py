@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from fanfold import limits
 from fanfold.errors import ConfigurationError
+from fanfold.value import Value, put
 
 __all__ = ["Backoff"]
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Value):
     """A delay that grows with each delivery, with jitter.
 
     The delay before delivery n + 1 is drawn evenly from ``d * (1 - jitter)`` to ``d``, where
@@ -22,16 +20,22 @@ class Backoff:
         ConfigurationError: If a setting is impossible.
     """
 
-    base: float = 5.0
+    __slots__ = ("base", "factor", "cap", "jitter")  # noqa: RUF023 - in the order of __init__
+
+    base: float
     """Seconds after the first delivery, over 0."""
-    factor: float = 2.0
+    factor: float
     """What the delay is multiplied by with each delivery, from 1."""
-    cap: float = 900.0
+    cap: float
     """Longest delay, seconds; at most 12 hours."""
-    jitter: float = 0.5
+    jitter: float
     """Share of the delay that is left to chance, from 0 to 1."""
 
-    def __post_init__(self) -> None:
+    def __init__(self, base: float = 5.0, factor: float = 2.0, cap: float = 900.0, jitter: float = 0.5) -> None:
+        put(self, "base", base)
+        put(self, "factor", factor)
+        put(self, "cap", cap)
+        put(self, "jitter", jitter)
         most = limits.SQS_MAX_VISIBILITY_SECONDS
         checks = {
             "base": _is_number(self.base) and 0 < self.base <= most,

@@ -17,7 +17,7 @@ from fanfold.endings import RejectOn, rejects
 from fanfold.engine import Batch, Terms
 from fanfold.errors import TotalFailureError
 from fanfold.memory_guard import MemoryGuard
-from fanfold.outcome import DONE, BatchResponse, BatchResult, acknowledges
+from fanfold.outcome import DONE, BatchResponse, BatchResult, NotStarted, Outcome, acknowledges
 from fanfold.pace import Pace
 from fanfold.record import Event, Record, records_from_event
 from fanfold.response import partial_response
@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 CONCURRENCY_VARIABLE = "FANFOLD_CONCURRENCY"
 DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
+RECEIVES_VARIABLE = "FANFOLD_MAX_RECEIVE_COUNT"
 _MB = 1024 * 1024
 
 
@@ -178,17 +179,38 @@ class Consumer(Generic[P, T]):
             raise batch.interrupt
         outcomes = batch.outcomes()
         acknowledged = sum(outcome is DONE or acknowledges(outcome) for outcome in outcomes)
-        _log(batch, len(outcomes), acknowledged)
+        _log(batch, outcomes, acknowledged)
         if self.settings.raise_on_total_failure and outcomes and not acknowledged:
             raise TotalFailureError(f"none of the {len(outcomes)} records of the batch succeeded")
         return BatchResult(batch.records, outcomes, partial_response(batch.records, outcomes))
 
 
-def _log(batch: Batch, records: int, acknowledged: int) -> None:
+def _log(batch: Batch, outcomes: Sequence[Outcome], acknowledged: int) -> None:
     batch.failures.write(logger)
+    records = len(outcomes)
     logger.info("batch of %d: %d acknowledged, %d come back", records, acknowledged, records - acknowledged)
     if batch.abandoned:
         logger.warning("%d handlers were still running when the answer was given", batch.abandoned)
+    if batch.held_for_memory:
+        logger.warning("memory was full: starts waited for it %d times in this batch", batch.held_for_memory)
+    if acknowledged < records and (most := os.environ.get(RECEIVES_VARIABLE, "")).isdecimal():
+        _warn_of_untried(batch.records, outcomes, int(most))
+
+
+def _warn_of_untried(records: Sequence[Record], outcomes: Sequence[Outcome], most: int) -> None:
+    """Warn about what the queue is about to dead-letter without its having run in this delivery, its last."""
+    lost = [
+        record.message_id
+        for record, outcome in zip(records, outcomes, strict=True)
+        if isinstance(outcome, NotStarted) and record.receive_count >= most
+    ]
+    if lost:
+        logger.warning(
+            "%d messages were not started at the last of their %d receives; their queue dead-letters them now; first: %s",
+            len(lost),
+            most,
+            lost[0],
+        )
 
 
 def _guard(lambda_context: Any, share: float | None) -> MemoryGuard | None:

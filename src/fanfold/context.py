@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from fanfold.deadline import Deadline
 from fanfold.record import Record
+from fanfold.value import Value, put
 
 __all__ = ["BatchContext", "Context"]
 
 State = TypeVar("State")
 
 
-@dataclass(frozen=True, slots=True)
-class BatchContext(Generic[State]):
+class BatchContext(Value, Generic[State]):
     """What all records of one batch share."""
+
+    __slots__ = ("lambda_context", "deadline", "state", "shared")  # noqa: RUF023 - in the order of __init__
 
     lambda_context: Any
     """The context object Lambda called the handler with."""
@@ -23,18 +24,31 @@ class BatchContext(Generic[State]):
     """When this invocation has to answer."""
     state: State
     """What the lifespan yielded; None without one."""
-    shared: dict[str, Any] = field(default_factory=dict)
+    shared: dict[str, Any]
     """What the handlers of this batch choose to share; empty at first."""
 
+    def __init__(
+        self, lambda_context: Any, deadline: Deadline, state: State, shared: dict[str, Any] | None = None
+    ) -> None:
+        put(self, "lambda_context", lambda_context)
+        put(self, "deadline", deadline)
+        put(self, "state", state)
+        put(self, "shared", {} if shared is None else shared)
 
-@dataclass(frozen=True, slots=True)
-class Context(Generic[State]):
+
+class Context(Value, Generic[State]):
     """A handler's second parameter: its record and what the batch shares."""
+
+    __slots__ = ("record", "batch")  # noqa: RUF023 - in the order of __init__
 
     record: Record
     """The message."""
     batch: BatchContext[State]
     """What all records of this batch share."""
+
+    def __init__(self, record: Record, batch: BatchContext[State]) -> None:
+        put(self, "record", record)
+        put(self, "batch", batch)
 
     @property
     def lambda_context(self) -> Any:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from fanfold.value import Value, put
 
 __all__ = ["Deadline"]
 
@@ -26,19 +27,25 @@ def _default_margin(seconds: float) -> float:
     return min(max(MARGIN_SHARE * seconds, MARGIN_FLOOR_SECONDS), seconds / 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(Value):
     """A point in time, with a margin before it.
 
     All times are seconds on ``clock``.
     """
 
+    __slots__ = ("ends_at", "margin", "clock")  # noqa: RUF023 - in the order of __init__
+
     ends_at: float
     """When Lambda ends the invocation; infinity for a deadline that never comes."""
-    margin: float = 0.0
+    margin: float
     """Seconds before the end in which nothing new starts."""
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float]
     """What tells the time; monotonic, in seconds."""
+
+    def __init__(self, ends_at: float, margin: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+        put(self, "ends_at", ends_at)
+        put(self, "margin", margin)
+        put(self, "clock", clock)
 
     @classmethod
     def after(

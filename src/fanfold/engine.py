@@ -17,7 +17,6 @@ import contextvars
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from fanfold.binding import Call
@@ -116,6 +115,11 @@ class Batch:
         """Workers that are still running; after ``run``, those the answer did not wait for."""
         return len(self._workers)
 
+    @property
+    def held_for_memory(self) -> int:
+        """How often a start waited for memory."""
+        return self._terms.pace.held_for_memory
+
     async def run(self) -> None:
         """Work on the batch until every record has ended or the answer is due.
 
@@ -167,7 +171,7 @@ class Batch:
         if isinstance(outcome, Done) and self._terms.commit is not None and not committed:
             return Failed(CommitError("the handler returned, but its result could not be made durable in time"))
         if isinstance(outcome, Rejected):
-            return replace(outcome, forwarded=buried)  # whatever a handler may have said of it
+            return Rejected(outcome.reason, buried)  # whatever a handler may have said of it
         return outcome
 
     def _start_worker(self, context: contextvars.Context) -> None:

@@ -12,8 +12,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+
+from fanfold.value import Value, put
 
 if TYPE_CHECKING:
     from fanfold.record import Record
@@ -56,48 +57,70 @@ class Reject(Exception):  # noqa: N818 - an instruction to the consumer, not an 
         super().__init__(reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Value):
     """The handler returned, and what had to be durable is: the message is deleted."""
 
-    value: Any = None
+    __slots__ = ("value",)
+
+    value: Any
     """What the handler returned."""
 
+    def __init__(self, value: Any = None) -> None:
+        put(self, "value", value)
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+
+class Failed(Value):
     """The record did not succeed: the message is delivered again."""
+
+    __slots__ = ("error",)
 
     error: BaseException
     """Why; only the first failure of each kind in a batch keeps its traceback."""
 
+    def __init__(self, error: BaseException) -> None:
+        put(self, "error", error)
 
-@dataclass(frozen=True, slots=True)
-class Retrying:
+
+class Retrying(Value):
     """The handler asked for another delivery."""
+
+    __slots__ = ("after", "reason")
 
     after: float | None
     """Seconds until then; None for the queue's visibility timeout."""
-    reason: str = ""
+    reason: str
     """The handler's words."""
 
+    def __init__(self, after: float | None, reason: str = "") -> None:
+        put(self, "after", after)
+        put(self, "reason", reason)
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+
+class Rejected(Value):
     """The message will never succeed."""
 
+    __slots__ = ("reason", "forwarded")  # noqa: RUF023 - in the order of __init__
+
     reason: str
     """Why."""
-    forwarded: bool = False
+    forwarded: bool
     """Whether the dead-letter queue has accepted it: then, and only then, the message is deleted here."""
 
+    def __init__(self, reason: str, forwarded: bool = False) -> None:  # noqa: FBT002 - as a dataclass takes it
+        put(self, "reason", reason)
+        put(self, "forwarded", forwarded)
 
-@dataclass(frozen=True, slots=True)
-class NotStarted:
+
+class NotStarted(Value):
     """The handler was not called for this record: the message is delivered again."""
+
+    __slots__ = ("reason",)
 
     reason: str
     """Why."""
+
+    def __init__(self, reason: str) -> None:
+        put(self, "reason", reason)
 
 
 DONE = Done()
@@ -124,9 +147,10 @@ class BatchResponse(TypedDict):
     batchItemFailures: list[BatchItemFailure]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class BatchResult:
+class BatchResult(Value):
     """How every record of a batch ended."""
+
+    __slots__ = ("records", "outcomes", "response")  # noqa: RUF023 - in the order of __init__
 
     records: Sequence[Record]
     """The batch, in its order."""
@@ -134,6 +158,11 @@ class BatchResult:
     """One outcome for each record, in the same order."""
     response: BatchResponse
     """What Lambda is answered: every message that is not known to have succeeded, once, in batch order."""
+
+    def __init__(self, records: Sequence[Record], outcomes: Sequence[Outcome], response: BatchResponse) -> None:
+        put(self, "records", records)
+        put(self, "outcomes", outcomes)
+        put(self, "response", response)
 
     def __repr__(self) -> str:
         # Short: asyncio's runner has a finished task, and with it this result, written out at its end.

@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from fanfold import sources
@@ -17,6 +16,7 @@ from fanfold.marks import Ended, JobState
 from fanfold.record import Record
 from fanfold.run import RUNNING, Run
 from fanfold.segment import Segment
+from fanfold.value import put
 
 __all__ = ["LATE", "SegmentContext", "SegmentFunction", "live_run", "work_on"]
 
@@ -26,14 +26,20 @@ LATE = "late"
 """Returned for a segment of a run that no longer waits for it: acknowledged, and entered nowhere."""
 
 
-@dataclass(frozen=True, slots=True)
 class SegmentContext(Context[Any]):
     """A segment handler's second parameter."""
+
+    __slots__ = ("segment", "run")  # noqa: RUF023 - in the order of __init__
 
     segment: Segment
     """The segment."""
     run: Run
     """Its run, as it stood when the batch began."""
+
+    def __init__(self, record: Record, batch: BatchContext[Any], segment: Segment, run: Run) -> None:
+        super().__init__(record, batch)
+        put(self, "segment", segment)
+        put(self, "run", run)
 
     @property
     def state(self) -> Any:

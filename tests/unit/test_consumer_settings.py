@@ -759,3 +759,39 @@ def test_a_settler_that_hangs_does_not_keep_the_answer(caplog: pytest.LogCapture
 
     assert ids(deliver(handler, 0, seconds=0.4)) == ["message-0"]
     assert "could not be settled in time" in caplog.text
+
+
+def test_what_is_about_to_be_dead_lettered_untried_is_warned_about(monkeypatch, caplog):
+    """A record that is not started at its last receive is named before the queue dead-letters it; others are not."""
+    monkeypatch.setenv("FANFOLD_MAX_RECEIVE_COUNT", "5")
+    records = [make_record(number, message_id=f"m-{number}", receive_count=6 - number) for number in range(4)]
+    handler = fanfold.consumer(starts_per_second=0.1)(_nothing)
+    handler.invoke({"Records": records}, make_context(0.3))
+    handler.close()
+    assert (
+        "1 messages were not started at the last of their 5 receives; their queue dead-letters them now" in caplog.text
+    )
+    assert caplog.text.endswith("first: m-1\n")
+
+
+def test_without_a_known_receive_limit_nothing_is_said_of_it(caplog):
+    """A function that is not told the queue's receive limit does not guess it."""
+    handler = fanfold.consumer(starts_per_second=0.1)(_nothing)
+    handler.invoke({"Records": [make_record(number, receive_count=99) for number in range(3)]}, make_context(0.3))
+    handler.close()
+    assert "dead-letters" not in caplog.text
+
+
+async def test_starts_that_waited_for_memory_are_reported(caplog):
+    """A batch that was held back by the memory guard says so in the log."""
+
+    @fanfold.consumer(concurrency=5)
+    async def handler(body):
+        await asyncio.sleep(0)
+
+    await handler.process(make_event(1, 2, 3), make_context(memory_limit_in_mb=1))
+    assert "memory was full: starts waited" in caplog.text
+
+
+async def _nothing(body):
+    pass
