@@ -206,7 +206,7 @@ def _warn_of_untried(records: Sequence[Record], outcomes: Sequence[Outcome], mos
     ]
     if lost:
         logger.warning(
-            "%d messages were not started at the last of their %d receives; their queue dead-letters them now; first: %s",
+            "%d messages were not started at receive %d, their last: the queue dead-letters them now; first: %s",
             len(lost),
             most,
             lost[0],
