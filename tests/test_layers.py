@@ -11,8 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "fanfold"
 
 RANKS = {
     # values, and what decides on them alone
-    "value": -1,
-    "errors": 0, "limits": 0, "deadline": 0, "threads": 0, "memory_guard": 0, "capacity": 0,
+    "value": -1, "builders": 0, "errors": 0, "limits": 0, "deadline": 0, "threads": 0, "memory_guard": 0, "capacity": 0,
     "record": 1, "run": 1, "segment": 1, "sources.lines": 1, "backoff": 1, "pace": 1, "stacks": 1,
     "outcome": 2, "completion": 2, "context": 2, "failures": 2, "protocols": 2, "decode": 2, "dead_letter": 2,
     "response": 3, "ordering": 3, "endings": 3,
@@ -21,13 +20,18 @@ RANKS = {
     "binding": 4, "marks": 4, "settings": 4, "sources.s3_lines": 4,
     "engine": 5, "sandbox": 5, "segments": 5, "scatter": 5, "fold": 5,
     "consume": 6, "dead_letters": 6, "account": 6,
-    "testing": 7,
     # adapters: the only ones that import an SDK
     "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.backend": 5,
+    "aws.inbox": 5,
     # what ties all together
-    "job": 7,
-    "local": 8, "local.stack": 8, "local.deploy": 8, "local.demo": 9,
-    "cli.load": 8, "cli.sheet": 8, "cli.show": 8, "cli.run": 10, "cli.demo": 10, "cli.app": 11, "cli": 12,
+    "job": 7, "testing": 8, "capture": 4,
+    # on this machine: the mapping as decisions, and what runs on it
+    "local": 3, "local.mapping": 3, "local.queue": 3, "local.timeline": 3, "local.endpoint": 4, "local.events": 4,
+    "local.function": 4, "local.page": 4, "local.template": 4,
+    "local.runtime_client": 5, "local.simulator": 7, "local.child": 8, "local.replay": 9,
+    "local.stack": 8, "local.deploy": 8, "local.demo": 9,
+    "cli.load": 8, "cli.sheet": 8, "cli.show": 8, "cli.capture": 10, "cli.demo": 10, "cli.replay": 10,
+    "cli.replay_show": 9, "cli.run": 10, "cli.app": 11, "cli": 12,
     "__main__": 13, "": 13,
 }  # fmt: skip
 

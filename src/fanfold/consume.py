@@ -6,11 +6,12 @@ import functools
 import inspect
 import logging
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from fanfold.backoff import Backoff
-from fanfold.binding import Bind, bind, is_coroutine_function
+from fanfold.binding import Bind, Call, bind, is_coroutine_function
 from fanfold.capacity import clamped
 from fanfold.context import BatchContext
 from fanfold.endings import RejectOn, rejects
@@ -26,7 +27,7 @@ from fanfold.sandbox import Sandbox, open_sandbox
 from fanfold.settings import CommitStage, Settings, check_count
 from fanfold.settle import OpenSettler, Settling
 
-__all__ = ["Consumer", "consumer"]
+__all__ = ["Consumer", "Observer", "consumer"]
 
 logger = logging.getLogger("fanfold")
 
@@ -37,6 +38,18 @@ CONCURRENCY_VARIABLE = "FANFOLD_CONCURRENCY"
 DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 RECEIVES_VARIABLE = "FANFOLD_MAX_RECEIVE_COUNT"
 _MB = 1024 * 1024
+
+
+class Observer(Protocol):
+    """Sees what a consumer does with a batch."""
+
+    def around(self, call: Call) -> Call:
+        """Return a call that does what this one does, and notes when records start and end; see ``binding.Call``."""
+        ...
+
+    def batch_ended(self, result: BatchResult) -> None:
+        """Take note of how every record of a batch ended; what it raises is logged and ignored."""
+        ...
 
 
 class Consumer(Generic[P, T]):
@@ -57,6 +70,7 @@ class Consumer(Generic[P, T]):
         )
         self._on_threads = not is_coroutine_function(function)
         self._fits: dict[int, int] = {}
+        self._observers: list[Observer] = []
         functools.update_wrapper(self, function)
         self.__signature__ = inspect.Signature(
             [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("event", "context")]
@@ -120,12 +134,26 @@ class Consumer(Generic[P, T]):
             EventError: If the event is not a batch of SQS records; nothing has run.
             TotalFailureError: If nothing was acknowledged and the settings ask for an error then.
         """
-        deadline = deadline_of(context, self.settings.deadline_margin)
-        records = records_from_event(event)
+        async with self.session() as process:
+            return await process(event, context)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Callable[[Event, Any], Awaitable[BatchResult]]]:
+        """Enter the lifespan on the caller's event loop, and yield what handles batches in it.
+
+        What is yielded takes an event and a context, or None for no deadline, and raises what ``process`` does. Batches
+        may be handled several at once.
+        """
         async with open_sandbox(self.settings, self._dead_letter_queue_url) as sandbox:
-            batch = self._batch(records, BatchContext(context, deadline, sandbox.state), sandbox)
-            await batch.run()
-            return self._result(batch)
+
+            async def process(event: Event, context: Any) -> BatchResult:
+                deadline = deadline_of(context, self.settings.deadline_margin)
+                records = records_from_event(event)
+                batch = self._batch(records, BatchContext(context, deadline, sandbox.state), sandbox)
+                await batch.run()
+                return self._result(batch)
+
+            yield process
 
     async def handle_batch(self, event: Event, context: Any = None) -> BatchResponse:
         """Handle a batch on the caller's event loop, as ``process`` does, and return the response alone."""
@@ -137,7 +165,13 @@ class Consumer(Generic[P, T]):
         Raises:
             ConfigurationError: If a setting is unknown or its value impossible.
         """
-        return Consumer(self.function, self.settings.changed(changes))
+        changed = Consumer(self.function, self.settings.changed(changes))
+        changed._observers = list(self._observers)
+        return changed
+
+    def add_observer(self, observer: Observer) -> None:
+        """Let an observer see every batch from now on."""
+        self._observers.append(observer)
 
     def close(self) -> None:
         """End the lifespan and the event loop; the next invocation starts new ones."""
@@ -166,7 +200,10 @@ class Consumer(Generic[P, T]):
             chunk_size=settings.chunk_size,
             on_threads=self._on_threads,
         )
-        return Batch(records, self._bind(batch, sandbox.threads), terms)
+        call = self._bind(batch, sandbox.threads)
+        for observer in self._observers:
+            call = observer.around(call)
+        return Batch(records, call, terms)
 
     def _fitting(self, concurrency: int) -> int:
         """Return the concurrency that fits this process: looked up, and warned about, once for each."""
@@ -182,7 +219,13 @@ class Consumer(Generic[P, T]):
         _log(batch, outcomes, acknowledged)
         if self.settings.raise_on_total_failure and outcomes and not acknowledged:
             raise TotalFailureError(f"none of the {len(outcomes)} records of the batch succeeded")
-        return BatchResult(batch.records, outcomes, partial_response(batch.records, outcomes))
+        result = BatchResult(batch.records, outcomes, partial_response(batch.records, outcomes))
+        for observer in self._observers:
+            try:
+                observer.batch_ended(result)
+            except Exception:
+                logger.exception("an observer failed; the batch is not disturbed by it")
+        return result
 
 
 def _log(batch: Batch, outcomes: Sequence[Outcome], acknowledged: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fanfold.record import Record
 
-__all__ = ["ATTRIBUTE", "reason_attribute", "reason_in"]
+__all__ = ["ATTRIBUTE", "original_id_in", "reason_attribute", "reason_in"]
 
 ATTRIBUTE: Final = "fanfold"
 """Name of the attribute."""
@@ -31,10 +31,19 @@ def reason_attribute(record: Record, reason: str, attributes: Mapping[str, Any] 
 
 def reason_in(record: Record) -> str | None:
     """Return the reason a dead letter carries; None for one that SQS's own redrive has moved."""
+    return _text_in(record, "reason")
+
+
+def original_id_in(record: Record) -> str | None:
+    """Return the id the message had in its source queue; None for one that SQS's own redrive has moved."""
+    return _text_in(record, "message_id")
+
+
+def _text_in(record: Record, name: str) -> str | None:
     text = record.message_attributes.get(ATTRIBUTE, {}).get("stringValue")
     try:
         document = json.loads(text) if text else None
     except (ValueError, RecursionError):
         return None
-    reason = document.get("reason") if isinstance(document, dict) else None
-    return reason if isinstance(reason, str) else None
+    value = document.get(name) if isinstance(document, dict) else None
+    return value if isinstance(value, str) else None

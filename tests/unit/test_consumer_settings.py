@@ -768,9 +768,7 @@ def test_what_is_about_to_be_dead_lettered_untried_is_warned_about(monkeypatch, 
     handler = fanfold.consumer(starts_per_second=0.1)(_nothing)
     handler.invoke({"Records": records}, make_context(0.3))
     handler.close()
-    assert (
-        "1 messages were not started at receive 5, their last" in caplog.text
-    )
+    assert "1 messages were not started at receive 5, their last" in caplog.text
     assert caplog.text.endswith("first: m-1\n")
 
 

@@ -10,7 +10,9 @@ from typing import Any, NoReturn, ParamSpec
 import typer
 
 from fanfold import __version__
+from fanfold.cli.capture import capture
 from fanfold.cli.demo import demo
+from fanfold.cli.replay import replay_events
 from fanfold.cli.run import run as run_job
 from fanfold.errors import ConfigurationError, FanfoldError
 
@@ -39,7 +41,7 @@ def _version(value: Any) -> None:
 
 @app.callback()
 def _fanfold(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),  # noqa: FBT003 - typer's form of a flag
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
 ) -> None:
     pass
 
@@ -68,6 +70,8 @@ def _fail(line: str, code: int) -> NoReturn:
 
 app.command()(_told(demo))
 app.command("run")(_told(run_job))
+app.command("replay")(_told(replay_events))
+app.command("capture")(_told(capture))
 
 
 def run() -> None:

@@ -29,7 +29,7 @@ def demo(
     output: Path = typer.Option(Path("fanfold-demo"), help="Folder for the Excel sheet.", file_okay=False),
     port: int | None = typer.Option(None, help="Port of the local AWS.", show_default="a free one"),
     log: Path | None = typer.Option(None, help="Keep the log of the local AWS in this file.", dir_okay=False),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),  # noqa: FBT003 - typer's form of a flag
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
 ) -> None:
     """Run the main job on real input, on an embedded local AWS, and check the answer.
 

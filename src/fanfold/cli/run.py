@@ -25,7 +25,7 @@ def run(
     params: str = typer.Option("{}", help="Parameters of the run, a JSON object."),
     run_id: str | None = typer.Option(None, "--run", help="Name of the run; the same name resumes the same run."),
     within: float = typer.Option(3600.0, min=1, help="Seconds to wait for the run to end."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),  # noqa: FBT003 - typer's form of a flag
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
 ) -> None:
     """Start a run of a deployed job and watch it until it has ended.
 

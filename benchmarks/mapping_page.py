@@ -1,0 +1,198 @@
+"""Make ``docs/mapping.md``: what the event source mapping makes of answers, and of three handlers under each condition.
+
+::
+
+    python benchmarks/mapping_page.py [--check]
+
+Every cell is what came out of the simulator (``fanfold.testing.Simulator``), with the real handlers: a fanfold
+consumer, Powertools' ``AsyncBatchProcessor``, and a loop as people write it. With ``--check`` nothing is written, and
+the exit code says whether the page is up to date.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fanfold
+from fanfold.local.mapping import Errored, Invocation, MappingSettings, Returned, judge
+from fanfold.testing import Simulator, make_fifo_record, make_record
+
+PAGE = Path(__file__).parents[1] / "docs" / "mapping.md"
+Handler = Callable[[Any, Any], Any]
+RECEIVES = 3
+
+ANSWERS: Sequence[tuple[str, Invocation]] = [
+    ("`null`", Returned("null")),
+    ("nothing at all", Returned("")),
+    ("`{}`", Returned("{}")),
+    ('`{"batchItemFailures": []}`', Returned('{"batchItemFailures": []}')),
+    ('`{"batchItemFailures": null}`', Returned('{"batchItemFailures": null}')),
+    ("one id of the batch", Returned('{"batchItemFailures": [{"itemIdentifier": "a"}]}')),
+    ("every id of the batch", Returned('{"batchItemFailures": [{"itemIdentifier": "a"}, {"itemIdentifier": "b"}]}')),
+    ("an id that is not in the batch", Returned('{"batchItemFailures": [{"itemIdentifier": "z"}]}')),
+    ("an empty id", Returned('{"batchItemFailures": [{"itemIdentifier": ""}]}')),
+    ("an id that is null", Returned('{"batchItemFailures": [{"itemIdentifier": null}]}')),
+    ("a misspelt key", Returned('{"batchItemFailures": [{"itemIdentifer": "a"}]}')),
+    ("text that is not JSON", Returned("done")),
+    ("a JSON text", Returned('"done"')),
+    ("an error", Errored("error", "ValueError: no")),
+    ("a timeout", Errored("timeout", "Task timed out after 3.00 seconds")),
+    ("a killed process", Errored("killed", "out of memory")),
+]
+"""What a function can answer for a batch of the messages a and b."""
+
+
+async def work(order: Any) -> None:
+    """Do what the order says."""
+    match order["do"]:
+        case "raise":
+            raise ValueError("no such customer")
+        case "cancel":
+            raise asyncio.CancelledError
+        case "exit":
+            raise SystemExit(1)
+
+
+@fanfold.consumer
+async def ours(order: dict[str, Any]) -> None:
+    """Handle a record with fanfold."""
+    await work(order)
+
+
+def theirs() -> Handler:
+    """Return a handler with Powertools, as its documentation shows it."""
+    from aws_lambda_powertools.utilities.batch import (
+        AsyncBatchProcessor,
+        EventType,
+        SqsFifoPartialProcessor,
+        async_process_partial_response,
+        process_partial_response,
+    )
+
+    async def record_handler(record: Any) -> None:
+        await work(record.json_body)
+
+    def plain_handler(record: Any) -> None:
+        asyncio.run(work(record.json_body))
+
+    def handler(event: Any, context: Any) -> Any:
+        if event["Records"][0]["eventSourceARN"].endswith(".fifo"):
+            return process_partial_response(event, plain_handler, SqsFifoPartialProcessor(), context)
+        return async_process_partial_response(event, record_handler, AsyncBatchProcessor(EventType.SQS), context)
+
+    return handler
+
+
+def naive(event: Any, context: Any) -> Any:  # noqa: ARG001 - as Lambda calls it
+    """Handle a batch as people write it by hand, and forget to return the failures."""
+    failures = []
+    for record in event["Records"]:
+        try:
+            asyncio.run(work(json.loads(record["body"])))
+        except Exception as error:  # noqa: BLE001 - as people write it
+            failures.append({"itemIdentifier": record["messageId"], "error": str(error)})
+
+
+FINE, POISON = {"do": "nothing"}, {"do": "raise"}
+CONDITIONS: Mapping[str, tuple[Sequence[Any], dict[str, Any]]] = {
+    "all three succeed": ([FINE, FINE, FINE], {}),
+    "the second raises": ([FINE, POISON, FINE], {}),
+    "all three raise": ([POISON, POISON, POISON], {}),
+    "the second's body is not JSON": ([FINE, "{", FINE], {}),
+    "the second is cancelled": ([FINE, {"do": "cancel"}, FINE], {}),
+    "the second calls `sys.exit`": ([FINE, {"do": "exit"}, FINE], {}),
+    "every second delivery is forgotten by the queue": ([FINE, FINE, FINE], {"duplicates": 0.5}),
+    "FIFO, one group, the second raises": ([FINE, POISON, FINE], {"fifo": True}),
+    "`ReportBatchItemFailures` is off, the second raises": (
+        [FINE, POISON, FINE],
+        {"report_batch_item_failures": False},
+    ),
+}
+"""Three records, and the settings of the mapping, under each condition."""
+
+
+def outcome(handler: Handler, bodies: Sequence[Any], settings: Mapping[str, Any]) -> str:
+    """Return in words what becomes of three messages, of which some are poison."""
+    simulator = Simulator(handler, max_receive_count=RECEIVES, batch_size=10, **settings)
+    make = make_fifo_record if settings.get("fifo") else make_record
+    simulator.send(records=[make(body, message_id=f"m{number}") for number, body in enumerate(bodies, 1)])
+    simulator.run()
+    first = simulator.deliveries[0].verdict.kind
+    dead = {letter.message_id for letter in simulator.dead_letters}
+    poison = {f"m{number}" for number, body in enumerate(bodies, 1) if body != FINE}
+    ends = Counter()  # type: ignore[var-annotated] # of texts
+    for number in range(1, len(bodies) + 1):
+        name = f"m{number}"
+        if name in dead:
+            ends["dead-lettered" if name in poison else "**dead-lettered though fine**"] += 1
+        else:
+            ends["deleted" if name not in poison else "**deleted unhandled**"] += 1
+    words = ", ".join(f"{count} {end}" for end, count in sorted(ends.items(), reverse=True))
+    return f"{first}; {words}; {sum(len(each.messages) for each in simulator.deliveries)} receives"
+
+
+def page() -> str:
+    """Return the page."""
+    version = importlib.metadata.version("aws-lambda-powertools")
+    lines = [
+        "# What becomes of a batch",
+        "",
+        "Made by `python benchmarks/mapping_page.py`; simulated, by the rules of the Lambda developer guide as of",
+        f"November 2026, with the real handlers: fanfold {fanfold.__version__}, Powertools for AWS Lambda {version}.",
+        "",
+        "## What an answer means",
+        "",
+        "For a batch of two messages, with `ReportBatchItemFailures` on the mapping:",
+        "",
+        "| the function answers | verdict | stays in the queue | because |",
+        "|---|---|---|---|",
+    ]
+    for words, invocation in ANSWERS:
+        verdict = judge(invocation, ["a", "b"], MappingSettings())
+        lines.append(f"| {words} | {verdict.kind} | {', '.join(sorted(verdict.failed)) or '-'} | {verdict.reason} |")
+    lines += [
+        "",
+        "A complete success deletes the whole batch: a function that forgets to return its failures loses them.",
+        "",
+        "## Three records, three handlers",
+        "",
+        f"The first delivery's verdict, what became of the three messages after at most {RECEIVES} receives each, and",
+        "how many receives it took. The loop is written by hand and forgets to return what it noted.",
+        "",
+        "| condition | fanfold | Powertools, by default | a loop |",
+        "|---|---|---|---|",
+    ]
+    for words, (bodies, settings) in CONDITIONS.items():
+        cells = [outcome(handler, bodies, settings) for handler in (ours, theirs(), naive)]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "A message that is dead-lettered though fine waited behind, or in one batch with, one that is not. A batch",
+        "that runs into the function's timeout comes back as a whole: see the incident in",
+        "[benchmarks](../benchmarks/README.md).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write the page, or say whether it is up to date."""
+    logging.disable()
+    made = page()
+    if "--check" in sys.argv[1:]:
+        if PAGE.read_text(encoding="utf-8") != made:
+            raise SystemExit(f"{PAGE.name} is not up to date: run python benchmarks/mapping_page.py")
+    else:
+        PAGE.write_text(made, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Made-up events, records and contexts, and a clock moved by hand: for tests, and for what is replayed here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "QUEUE_ARN",
+    "FakeContext",
+    "ManualClock",
+    "make_context",
+    "make_event",
+    "make_extended_record",
+    "make_fair_record",
+    "make_fifo_record",
+    "make_record",
+    "make_sns_record",
+]
+
+QUEUE_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"
+"""The queue that records come from unless told otherwise."""
+
+
+class ManualClock:
+    """A clock that stands still until it is moved: call it for the time, in seconds."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+        """The time it shows."""
+
+    def __call__(self) -> float:
+        """Return the time it shows."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Move it on."""
+        if seconds < 0:
+            raise ValueError(f"a clock moves on by 0 seconds or more, not {seconds}")
+        self.now += seconds
+
+
+@dataclass
+class FakeContext:
+    """A Lambda context object, with the time left told by a clock."""
+
+    seconds: float = 30.0
+    """Seconds the invocation has from its making."""
+    aws_request_id: str = "00000000-0000-4000-8000-000000000000"
+    """Names the invocation."""
+    function_name: str = "function"
+    """Names the function."""
+    memory_limit_in_mb: int = 1769
+    """Memory of the function, MB."""
+    clock: Callable[[], float] = time.monotonic
+    """What tells the time."""
+    function_version: str = "$LATEST"
+    """Version of the function."""
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:function"
+    """Names the function that was invoked."""
+    log_group_name: str = "/aws/lambda/function"
+    """Where its log goes."""
+    log_stream_name: str = "2026/01/01/[$LATEST]0"
+    """Where its log goes."""
+    _started: float = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.clock()
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the milliseconds left, from 0."""
+        return max(0, int((self._started + self.seconds - self.clock()) * 1000))
+
+
+def make_context(seconds: float = 30.0, **fields: Any) -> FakeContext:
+    """Return a Lambda context with this many seconds left; ``fields`` as in ``FakeContext``."""
+    return FakeContext(seconds, **fields)
+
+
+def make_record(
+    body: Any = None,
+    *,
+    message_id: str = "message-0",
+    receive_count: int = 1,
+    queue_arn: str = QUEUE_ARN,
+    attributes: Mapping[str, str] | None = None,
+    message_attributes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Return one record of an SQS event, as Lambda delivers it.
+
+    Args:
+        body: A text as it is; anything else is sent as JSON.
+        message_id: Names the message.
+        receive_count: Deliveries so far, this one included.
+        queue_arn: The queue it comes from.
+        attributes: What SQS says of it, beside the usual.
+        message_attributes: What the sender added, in the event's form: ``{name: {"stringValue": …, "dataType": …}}``.
+    """
+    text = body if isinstance(body, str) else json.dumps(body)
+    return {
+        "messageId": message_id,
+        "receiptHandle": f"receipt-of-{message_id}-{receive_count}",
+        "body": text,
+        "attributes": {
+            "ApproximateReceiveCount": str(receive_count),
+            "SentTimestamp": "1767225600000",
+            "SenderId": "AIDAEXAMPLE",
+            "ApproximateFirstReceiveTimestamp": "1767225600001",
+            **(attributes or {}),
+        },
+        "messageAttributes": dict(message_attributes or {}),
+        "md5OfBody": hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue_arn,
+        "awsRegion": "eu-west-1",
+    }
+
+
+def make_fifo_record(
+    body: Any = None, *, group: str = "group-0", message_id: str = "message-0", receive_count: int = 1
+) -> dict[str, Any]:
+    """Return one record of a FIFO queue, in a message group; its deduplication id is its message id."""
+    attributes = {
+        "MessageGroupId": group,
+        "MessageDeduplicationId": message_id,
+        "SequenceNumber": f"{int.from_bytes(hashlib.sha256(message_id.encode()).digest()[:8], 'big'):020d}",
+    }
+    return make_record(
+        body,
+        message_id=message_id,
+        receive_count=receive_count,
+        queue_arn=f"{QUEUE_ARN}.fifo",
+        attributes=attributes,
+    )
+
+
+def make_fair_record(body: Any = None, *, tenant: str, message_id: str = "message-0") -> dict[str, Any]:
+    """Return one record of a fair queue: a standard queue whose message groups are tenants, and no order."""
+    return make_record(body, message_id=message_id, attributes={"MessageGroupId": tenant})
+
+
+def make_extended_record(
+    bucket: str, key: str, *, size_bytes: int, legacy: bool = False, message_id: str = "message-0"
+) -> dict[str, Any]:
+    """Return one record whose body points to S3, as the extended client library sends it.
+
+    Args:
+        bucket: Bucket of the payload.
+        key: Key of the payload.
+        size_bytes: Size of the payload.
+        legacy: Whether the attribute has its older name, ``SQSLargePayloadSize``.
+        message_id: Names the message.
+    """
+    pointer = ["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": bucket, "s3Key": key}]
+    name = "SQSLargePayloadSize" if legacy else "ExtendedPayloadSize"
+    size = {"dataType": "Number", "stringValue": str(size_bytes)}
+    return make_record(pointer, message_id=message_id, message_attributes={name: size})
+
+
+def make_sns_record(
+    message: Any, *, topic_arn: str = "arn:aws:sns:eu-west-1:123456789012:orders", message_id: str = "message-0"
+) -> dict[str, Any]:
+    """Return one record that SNS has put in the queue: the message stands in the notification's ``Message``."""
+    notification = {
+        "Type": "Notification",
+        "MessageId": f"sns-{message_id}",
+        "TopicArn": topic_arn,
+        "Message": message if isinstance(message, str) else json.dumps(message),
+        "Timestamp": "2026-01-01T00:00:00.000Z",
+        "SignatureVersion": "1",
+        "Signature": "EXAMPLE",
+        "SigningCertURL": "https://sns.eu-west-1.amazonaws.com/example.pem",
+        "UnsubscribeURL": "https://sns.eu-west-1.amazonaws.com/example",
+    }
+    return make_record(notification, message_id=message_id)
+
+
+def make_event(*bodies: Any, records: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Return an SQS event: a record for each body, with the ids ``message-0``, ``message-1`` …, then ``records``."""
+    made = [make_record(body, message_id=f"message-{number}") for number, body in enumerate(bodies)]
+    return {"Records": [*made, *records]}

@@ -1,0 +1,191 @@
+"""``fanfold replay``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from fanfold.cli.replay_show import progress_bar, show
+from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.local.events import SavedEvent, read_events
+from fanfold.local.function import HandlerError
+from fanfold.local.replay import ReplayOptions, explain, replay
+from fanfold.local.template import settings_of
+
+__all__ = ["replay_events"]
+
+_ENDS = ("deleted", "dead-lettered", "left", "lost")
+_BATCH = 10
+
+
+def replay_events(
+    events: list[str] = typer.Argument(
+        metavar="EVENT…",
+        help="Saved events: files, folders, or - for standard input. Lambda events, the output of 'aws sqs "
+        "receive-message' or 'sam local generate-event', a JSON array or JSON Lines of bodies.",
+    ),
+    handler: str = typer.Option(..., metavar="MODULE:NAME", help="Any Lambda handler; found in the current folder."),
+    until_empty: bool = typer.Option(
+        True, "--until-empty/--once", help="Deliver again what comes back, until it is deleted or a dead letter."
+    ),
+    batch_size: int | None = typer.Option(
+        None, min=1, max=10_000, help="Most records in a batch. (default: the saved event's, or 10)"
+    ),
+    window: float | None = typer.Option(
+        None, min=0, max=300, help="Batching window, seconds. (default: 0, or 1 for over 10 records)"
+    ),
+    timeout: float | None = typer.Option(
+        None, min=0.1, max=900, help="Function timeout, seconds of real time. (default: 30)"
+    ),
+    memory: int | None = typer.Option(None, min=64, max=10_240, help="Function memory, MB. (default: 1769)"),
+    max_receive_count: int | None = typer.Option(
+        None, min=1, max=1_000, help="Receives until the dead-letter queue. (default: 5)"
+    ),
+    visibility_timeout: float | None = typer.Option(
+        None,
+        min=0,
+        max=43_200,
+        help="Seconds a received message stays hidden, simulated. (default: 6 x timeout + window)",
+    ),
+    concurrency: int | None = typer.Option(
+        None, min=1, max=1_000, help="Invocations at once, in simulated time. (default: 5)"
+    ),
+    fifo: bool | None = typer.Option(
+        None, "--fifo/--standard", help="Kind of the queue. (default: by the events' ARN)"
+    ),
+    duplicates: float = typer.Option(
+        0.0, min=0, max=1, help="Share of receives that the queue forgets, as standard queues may."
+    ),
+    repeat: int = typer.Option(1, min=1, help="Send every event so many times, with new message ids."),
+    seed: int = typer.Option(0, help="Of all chance: the same seed, the same replay."),
+    template: Path | None = typer.Option(None, help="Take the settings from this SAM template …"),
+    function: str | None = typer.Option(None, help="… and this function in it."),
+    runtime_client: bool = typer.Option(
+        False, "--runtime-client", help="Run the handler under awslambdaric, the client Lambda runs it under."
+    ),
+    expect: list[str] = typer.Option(
+        [],
+        metavar="END=COUNT",
+        help="What must come out, such as dead-lettered=2; ends: deleted, dead-lettered, left, lost.",
+    ),
+    explain_id: str | None = typer.Option(None, "--explain", metavar="ID", help="Say why this message came back."),
+    html: Path | None = typer.Option(None, help="Write one self-contained page there."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
+) -> None:
+    """Run a handler over saved events as Lambda's SQS event source mapping would.
+
+    Queue, mapping and time are simulated: redelivery, receive counts, visibility, batches, dead letters, FIFO order.
+    The handler runs for real, in a process of its own that is killed at its timeout or when it is out of memory. What
+    it asks of SQS for the replayed messages reaches the simulated queue; whatever else it does, it does.
+
+    Exit code 1 when a message was lost or dead-lettered, unless --expect says so.
+    """
+    saved = read_events(events, stdin=sys.stdin.buffer)
+    given = {
+        "batch_size": batch_size,
+        "window_seconds": window,
+        "function_timeout": timeout,
+        "memory_mb": memory,
+        "max_receive_count": max_receive_count,
+        "visibility_timeout": visibility_timeout,
+        "maximum_concurrency": concurrency,
+        "fifo": fifo,
+    }
+    wanted = _expected(expect)
+    flags = {"duplicates": duplicates, "seed": seed, "until_empty": until_empty, "runtime_client": runtime_client}
+    options = _options(given, _from_template(template, function), saved, flags)
+    sent = _repeated(saved, repeat)
+    messages = sum(len(event.records) for event in sent)
+    try:
+        with progress_bar(messages) as progress:
+            document = replay(handler, sent, options, progress=progress)
+    except HandlerError as error:
+        print(error.traceback, end="", file=sys.stderr)
+        raise ConfigurationError(str(error)) from error
+    if html is not None:
+        _write_page(html, document)
+    if as_json:
+        print(json.dumps(document))
+    elif explain_id is not None:
+        print(explain(document, explain_id))
+    else:
+        show(document, Console(), html)
+    _check(document["summary"], wanted)
+
+
+def _options(
+    given: Mapping[str, Any],
+    from_template: Mapping[str, Any],
+    saved: Sequence[SavedEvent],
+    flags: Mapping[str, Any],
+) -> ReplayOptions:
+    chosen = {**from_template, **{name: value for name, value in given.items() if value is not None}}
+    arns = [str(record.get("eventSourceARN", "")) for event in saved for record in event.records]
+    chosen.setdefault("fifo", arns[0].endswith(".fifo"))
+    if "batch_size" not in chosen:
+        largest = max(len(event.records) for event in saved)
+        chosen["batch_size"] = min(largest, 10_000) if largest > _BATCH and not chosen["fifo"] else _BATCH
+    if chosen["batch_size"] > _BATCH and "window_seconds" not in chosen and not chosen["fifo"]:
+        chosen["window_seconds"] = 1
+    if "visibility_timeout" not in chosen:
+        seconds = 6 * chosen.get("function_timeout", ReplayOptions().function_timeout) + chosen.get("window_seconds", 0)
+        chosen["visibility_timeout"] = min(seconds, 43_200)
+    for name in ("batch_size", "memory_mb", "max_receive_count", "maximum_concurrency"):
+        if name in chosen:
+            chosen[name] = int(chosen[name])
+    return ReplayOptions(**chosen, **flags)
+
+
+def _from_template(template: Path | None, function: str | None) -> dict[str, Any]:
+    if template is None and function is None:
+        return {}
+    if template is None or function is None:
+        raise ConfigurationError("--template and --function go together: the template, and the function in it")
+    return settings_of(template, function)
+
+
+def _repeated(saved: Sequence[SavedEvent], times: int) -> list[SavedEvent]:
+    """Return the events so many times; messages sent again are other messages."""
+    sent = list(saved)
+    for time in range(2, times + 1):
+        for event in saved:
+            records = [{**record, "messageId": f"{record['messageId']}-{time}"} for record in event.records]
+            sent.append(SavedEvent(f"{event.name} ({time})", records))
+    return sent
+
+
+def _write_page(path: Path, document: Mapping[str, Any]) -> None:
+    from fanfold.local.page import page
+
+    try:
+        path.write_text(page(document), encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--html {path} cannot be written: {error.strerror}") from error
+
+
+def _expected(texts: Sequence[str]) -> dict[str, int]:
+    found = {}
+    for text in texts:
+        end, _, count = text.partition("=")
+        if end not in _ENDS or not count.isdecimal():
+            raise ConfigurationError(
+                f"--expect {text!r} is not of the form END=COUNT with END one of {', '.join(_ENDS)}"
+            )
+        found[end] = int(count)
+    return found
+
+
+def _check(summary: Mapping[str, int], wanted: Mapping[str, int]) -> None:
+    """Raise if a message was lost or dead-lettered, or what was expected is not what came out."""
+    got = Counter({end: summary[end.replace("-", "_")] for end in _ENDS})
+    asked = {"dead-lettered": 0, "lost": 0, **wanted}
+    wrong = [f"{got[end]} {end}, {count} expected" for end, count in asked.items() if got[end] != count]
+    if wrong:
+        raise FanfoldError("; ".join(wrong))

@@ -1,0 +1,157 @@
+"""The process a replayed handler runs in: events in on stdin, answers out on a pipe of its own.
+
+Run as ``python -m fanfold.local.child MODULE:NAME FD``. What the handler prints goes where the parent lets it go.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from fanfold.binding import Call
+from fanfold.builders import FakeContext
+from fanfold.consume import Consumer
+from fanfold.outcome import BatchResult, Failed, Rejected, Retrying
+from fanfold.record import Record
+
+__all__ = ["main"]
+
+
+class _Seen:
+    """Notes, for the batch under way, which record ran when in which slot, and how each ended."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self._start = time.perf_counter()
+        self._free: list[int] = []
+        self._slots = 0
+        self.spans: list[dict[str, Any]] = []
+        self.outcomes: dict[str, tuple[str, str | None]] = {}
+
+    def around(self, call: Call) -> Call:
+        async def timed(given: Record | Sequence[Record]) -> Any:
+            slot = self._free.pop() if self._free else self._slots
+            self._slots = max(self._slots, slot + 1)
+            began = time.perf_counter()
+            try:
+                return await call(given)
+            finally:
+                self._note(given, slot, began)
+
+        return timed
+
+    def batch_ended(self, result: BatchResult) -> None:
+        for record, outcome in zip(result.records, result.outcomes, strict=True):
+            self.outcomes[record.receipt_handle] = (type(outcome).__name__, _words(outcome))
+
+    def _note(self, given: Record | Sequence[Record], slot: int, began: float) -> None:
+        now = time.perf_counter()
+        self._free.append(slot)
+        for record in [given] if isinstance(given, Record) else given:
+            self.spans.append(
+                {
+                    "handle": record.receipt_handle,
+                    "slot": slot,
+                    "start_ms": round((began - self._start) * 1000, 3),
+                    "end_ms": round((now - self._start) * 1000, 3),
+                }
+            )
+
+    @property
+    def most_in_flight(self) -> int:
+        return self._slots
+
+
+def _words(outcome: Any) -> str | None:
+    if isinstance(outcome, Failed):
+        return f"{type(outcome.error).__name__}: {outcome.error}"
+    if isinstance(outcome, Rejected):
+        return outcome.reason + ("" if outcome.forwarded else " (not forwarded)")
+    if isinstance(outcome, Retrying):
+        return outcome.reason
+    return getattr(outcome, "reason", None)
+
+
+def main() -> None:
+    """Load the handler, say so, and answer event after event until stdin ends."""
+    name, descriptor = sys.argv[1], int(sys.argv[2])
+    with os.fdopen(descriptor, "w", encoding="utf-8") as replies:
+        began = time.perf_counter()
+        try:
+            handler = _handler(name)
+        except BaseException as error:  # noqa: BLE001 - whatever a module does when it is imported
+            _say(replies, {"failed": _told(error)})
+            return
+        seen = _Seen()
+        consumer = _consumer_in(handler)
+        if consumer is not None:
+            consumer.add_observer(seen)
+        _say(replies, {"ready": round(time.perf_counter() - began, 6), "consumer": consumer is not None})
+        for line in sys.stdin:
+            asked = json.loads(line)
+            seen.begin()
+            _say(replies, {**_invoked(handler, asked), "outcomes": seen.outcomes, "spans": seen.spans,
+                           "most_in_flight": seen.most_in_flight or None})  # fmt: skip
+
+
+def _handler(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    handler = getattr(importlib.import_module(module), attribute)
+    if not callable(handler):
+        raise TypeError(f"{name} is a {type(handler).__name__}, which is no Lambda handler")
+    return handler
+
+
+def _consumer_in(handler: Any) -> Consumer[..., Any] | None:
+    """Return the consumer under a handler's decorators, if there is one."""
+    for _ in range(100):
+        if isinstance(handler, Consumer) or handler is None:
+            return handler
+        handler = getattr(handler, "__wrapped__", None)
+    return None
+
+
+def _invoked(handler: Any, asked: dict[str, Any]) -> dict[str, Any]:
+    context = FakeContext(asked["seconds"], asked["request_id"], memory_limit_in_mb=asked["memory_mb"])
+    began = time.perf_counter()
+    answer: dict[str, Any] = {"response": None, "error": None}
+    try:
+        answer["response"] = json.dumps(handler(asked["event"], context))
+    except Exception as error:  # noqa: BLE001 - a function error is an answer here
+        answer["error"] = f"{type(error).__name__}: {error}"
+        sys.stderr.write(_told(error))
+    answer["seconds"] = round(time.perf_counter() - began, 6)
+    answer["remaining_ms"] = context.get_remaining_time_in_millis()
+    return answer
+
+
+def _told(error: BaseException) -> str:
+    """Return a traceback that begins in the user's code."""
+    frames = error.__traceback__
+    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))
+
+
+def _is_ours(filename: str) -> bool:
+    return filename == __file__ or "importlib" in filename
+
+
+def _say(replies: TextIO, value: dict[str, Any]) -> None:
+    sys.stdout.flush()
+    replies.write(json.dumps(value) + "\n")
+    replies.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""An SQS endpoint in front of simulated queues, so that what a replayed handler asks of SQS reaches them.
+
+Speaks the JSON protocol of current SDKs (SQS API reference, "Making query API requests"; boto3 from 1.28 on), for the
+calls that a handler makes: visibility, deletions, sends. Listens on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+from fanfold.local.queue import SimulatedQueue
+
+__all__ = ["Endpoint", "serving"]
+
+ACCOUNT: Final = "123456789012"
+_NOT_FOUND: Final = "com.amazonaws.sqs#QueueDoesNotExist"
+_STALE: Final = "com.amazonaws.sqs#ReceiptHandleIsInvalid"
+_UNKNOWN: Final = "com.amazon.coral.service#UnknownOperationException"
+
+
+class _RefusedError(Exception):
+    def __init__(self, code: str, words: str) -> None:
+        super().__init__(words)
+        self.code = code
+
+
+class Endpoint:
+    """Answers SQS calls from simulated queues, by their names."""
+
+    def __init__(self, queues: Mapping[str, SimulatedQueue]) -> None:
+        self.url = ""
+        """Where it listens, once it does."""
+        self._queues = queues
+        self._lock = threading.Lock()
+        self._calls: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "ChangeMessageVisibility": self._change_one,
+            "ChangeMessageVisibilityBatch": lambda asked: _each(asked, self._change),
+            "DeleteMessage": self._delete_one,
+            "DeleteMessageBatch": lambda asked: _each(asked, self._delete),
+            "GetQueueUrl": lambda asked: {"QueueUrl": self.queue_url(asked["QueueName"])},
+            "GetQueueAttributes": self._attributes,
+            "SendMessage": lambda asked: self._send(asked, asked),
+            "SendMessageBatch": lambda asked: _each(asked, self._send),
+        }
+
+    def queue_url(self, name: str) -> str:
+        """Return the URL of a queue."""
+        return f"{self.url}/{ACCOUNT}/{name}"
+
+    def answer(self, action: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Return the HTTP status and the answer to a call."""
+        with self._lock:
+            if action not in self._calls:
+                return 400, {"__type": _UNKNOWN, "message": f"a replayed queue does not answer {action or 'this call'}"}
+            try:
+                return 200, self._calls[action](asked)
+            except _RefusedError as error:
+                return 400, {"__type": error.code, "message": str(error)}
+            except (KeyError, TypeError, ValueError) as error:
+                return 400, {"__type": "com.amazonaws.sqs#InvalidParameterValue", "message": repr(error)}
+
+    def _queue(self, asked: Mapping[str, Any]) -> SimulatedQueue:
+        name = str(asked["QueueUrl"]).rsplit("/", 1)[-1]
+        if name not in self._queues:
+            raise _RefusedError(_NOT_FOUND, f"queue {name!r} is not part of this replay")
+        return self._queues[name]
+
+    def _change(self, asked: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._queue(asked).hide(entry["ReceiptHandle"], int(entry["VisibilityTimeout"])):
+            raise _RefusedError(_STALE, "the message is not in flight, or would be hidden for more than 12 hours")
+        return {}
+
+    def _change_one(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self._change(asked, asked)
+
+    def _delete(self, asked: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+        self._queue(asked).delete(entry["ReceiptHandle"])  # as SQS: a stale handle is no error, and deletes nothing
+        return {}
+
+    def _delete_one(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self._delete(asked, asked)
+
+    def _send(self, asked: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+        queue, body = self._queue(asked), str(entry["MessageBody"])
+        md5 = hashlib.md5(body.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+        message_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{len(queue)} {body}"))
+        attributes = {"SenderId": "REPLAY", "SentTimestamp": "0"}
+        for name in ("MessageGroupId", "MessageDeduplicationId"):
+            if name in entry:
+                attributes[name] = entry[name]
+        queue.send(
+            {
+                "messageId": message_id,
+                "body": body,
+                "attributes": attributes,
+                "messageAttributes": {
+                    name: {key[0].lower() + key[1:]: value for key, value in attribute.items()}
+                    for name, attribute in entry.get("MessageAttributes", {}).items()
+                },
+                "md5OfBody": md5,
+                "eventSource": "aws:sqs",
+                "eventSourceARN": f"arn:aws:sqs:eu-west-1:{ACCOUNT}:{str(asked['QueueUrl']).rsplit('/', 1)[-1]}",
+                "awsRegion": "eu-west-1",
+            },
+            delay_seconds=float(entry.get("DelaySeconds", 0)),
+        )
+        return {"MessageId": message_id, "MD5OfMessageBody": md5}
+
+    def _attributes(self, asked: dict[str, Any]) -> dict[str, Any]:
+        settings = self._queue(asked).settings
+        found = {
+            "VisibilityTimeout": f"{settings.visibility_timeout:g}",
+            "ApproximateNumberOfMessages": str(len(self._queue(asked))),
+            "FifoQueue": str(settings.fifo).lower(),
+        }
+        return {"Attributes": found}
+
+
+def _each(
+    asked: dict[str, Any], one: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    answer: dict[str, Any] = {"Successful": [], "Failed": []}
+    for entry in asked["Entries"]:
+        try:
+            answer["Successful"].append({"Id": entry["Id"], **one(asked, entry)})
+        except _RefusedError as error:
+            code = error.code.partition("#")[2]
+            if error.code == _NOT_FOUND:
+                raise
+            answer["Failed"].append({"Id": entry["Id"], "Code": code, "Message": str(error), "SenderFault": True})
+    return answer
+
+
+@contextmanager
+def serving(queues: Mapping[str, SimulatedQueue]) -> Iterator[Endpoint]:
+    """Serve simulated queues by their names on a free port of 127.0.0.1 while the block runs."""
+    endpoint = Endpoint(queues)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            action = self.headers.get("X-Amz-Target", "").partition(".")[2]
+            try:
+                asked = json.loads(text)
+            except ValueError:
+                asked, action = {}, ""
+            status, answer = endpoint.answer(action, asked)
+            body = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/x-amz-json-1.0")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    endpoint.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield endpoint
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,204 @@
+"""A Lambda function on this machine: its handler in a process of its own, with its timeout and its memory.
+
+A handler that hangs is killed when its time is over, one that outgrows its memory when that is seen (every 10 ms, by
+resident memory), as Lambda does; the next invocation starts a fresh process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fanfold.errors import FanfoldError
+from fanfold.local.mapping import Errored, Invocation, Returned
+
+__all__ = ["HandlerError", "Invoked", "LocalFunction", "how_it_ended", "kill", "memory_of", "printed_to"]
+
+_LOOK_SECONDS = 0.01
+_STARTUP_SECONDS = 60.0
+_MB = 1024 * 1024
+
+
+class HandlerError(FanfoldError):
+    """The handler's module could not be imported: what went wrong there, as its own traceback."""
+
+    def __init__(self, message: str, traceback: str) -> None:
+        super().__init__(message)
+        self.traceback = traceback
+        """The user's traceback."""
+
+
+class Invoked:
+    """An invocation that has ended, and what was seen of it."""
+
+    def __init__(self, invocation: Invocation, seen: Mapping[str, Any], seconds: float, peak_mb: float | None) -> None:
+        self.invocation = invocation
+        """How it ended."""
+        self.outcomes: Mapping[str, tuple[str, str | None]] = seen.get("outcomes", {})
+        """Outcome and words by receipt handle; empty for a handler that is no fanfold consumer."""
+        self.measured = {
+            "seconds": seen.get("seconds", round(seconds, 6)),
+            "peak_memory_mb": peak_mb,
+            "remaining_ms": seen.get("remaining_ms"),
+            "most_in_flight": seen.get("most_in_flight"),
+            "spans": seen.get("spans", []),
+        }
+        """What was measured: different each time."""
+
+
+class LocalFunction:
+    """A handler, in a process that is started when it is needed.
+
+    Args:
+        handler: ``MODULE:NAME``, found from the current folder.
+        timeout_seconds: Time of one invocation.
+        memory_mb: Memory of the process, MB.
+        environment: Variables beside this process's own.
+    """
+
+    def __init__(self, handler: str, *, timeout_seconds: float, memory_mb: int, environment: Mapping[str, str]) -> None:
+        self.handler = handler
+        """Names it."""
+        self.is_consumer = False
+        """Whether it is a fanfold consumer; known once it has started."""
+        self._timeout = timeout_seconds
+        self._memory_mb = memory_mb
+        self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._replies = -1
+        self._unread = b""
+        self._invocations = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the process and import the handler.
+
+        Raises:
+            HandlerError: If that fails.
+        """
+        read, write = os.pipe()
+        command = [sys.executable, "-m", "fanfold.local.child", self.handler, str(write)]
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            command,
+            stdin=subprocess.PIPE,
+            stdout=printed_to(),
+            env=self._environment,
+            pass_fds=[write],
+            start_new_session=True,
+        )
+        os.close(write)
+        self._replies, self._unread = read, b""
+        reply, why = self._reply(time.monotonic() + _STARTUP_SECONDS)
+        if reply is None:
+            self.close()
+            raise HandlerError(f"{self.handler} did not start: {why.reason}", "")
+        if "failed" in reply:
+            self.close()
+            last = reply["failed"].strip().splitlines()[-1]
+            raise HandlerError(f"importing {self.handler} failed: {last}", reply["failed"])
+        self.is_consumer = reply["consumer"]
+
+    def invoke(self, event: Mapping[str, Any]) -> Invoked:
+        """Invoke the handler with an event, to its end or its limits."""
+        if self._process is None:
+            self.start()
+        assert self._process is not None  # noqa: S101 - just started
+        assert self._process.stdin is not None  # noqa: S101 - a pipe
+        self._invocations += 1
+        request = {
+            "event": event,
+            "seconds": self._timeout,
+            "request_id": f"00000000-0000-4000-8000-{self._invocations:012d}",
+            "memory_mb": self._memory_mb,
+        }
+        began = time.monotonic()
+        with contextlib.suppress(BrokenPipeError):  # it is gone: the missing reply says so
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        reply, why = self._reply(began + self._timeout)
+        peak = memory_of(self._process.pid, "VmHWM")
+        seconds = time.monotonic() - began
+        if reply is None:
+            self.close()
+            return Invoked(why, {}, seconds, peak)
+        error = reply["error"]
+        return Invoked(Returned(reply["response"]) if error is None else Errored("error", error), reply, seconds, peak)
+
+    def close(self) -> None:
+        """End the process, and what it started."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        kill(process)
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        os.close(self._replies)
+
+    def _reply(self, until: float) -> tuple[dict[str, Any] | None, Errored]:
+        """Return the next reply, or none and why: the time is over, the memory too, or the process has ended."""
+        assert self._process is not None  # noqa: S101 - by whoever waits for it
+        pieces = [self._unread]
+        while b"\n" not in pieces[-1]:
+            left = until - time.monotonic()
+            if left <= 0:
+                return None, Errored("timeout", f"Task timed out after {self._timeout:.2f} seconds")
+            readable, _, _ = select.select([self._replies], [], [], min(left, _LOOK_SECONDS))
+            if readable:
+                piece = os.read(self._replies, _MB)
+                if not piece:
+                    return None, Errored("error", f"Runtime exited {how_it_ended(self._process)}")
+                pieces.append(piece)
+            elif (used := memory_of(self._process.pid, "VmRSS")) is not None and used > self._memory_mb:
+                return None, Errored("killed", f"out of memory: {used:.0f} MB of {self._memory_mb} MB")
+        line, _, self._unread = b"".join(pieces).partition(b"\n")
+        return json.loads(line), Errored("error", "")
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a session of its own, and all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def how_it_ended(process: subprocess.Popen[bytes]) -> str:
+    """Say how a process that has ended did."""
+    status = process.wait()
+    return f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+
+
+def memory_of(pid: int, name: str) -> float | None:
+    """Return a figure of a process's memory from /proc, MB; None where the system does not tell."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    lines = [line.split() for line in status.splitlines() if line.startswith(f"{name}:")]
+    return round(int(lines[0][1]) / 1024, 1) if lines else None
+
+
+def printed_to() -> int:
+    """Return where a handler's prints go: to stderr, so that stdout holds the replay alone."""
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):  # a stderr that is no file, as in a test or a notebook
+        return subprocess.DEVNULL

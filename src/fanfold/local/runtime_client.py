@@ -1,0 +1,179 @@
+"""A Lambda function on this machine under the real runtime client, with a Runtime API server of its own.
+
+What Lambda runs is ``awslambdaric``: this shows that a handler's import, its answers and its errors pass through it.
+(Source: Lambda developer guide, "Using the Lambda runtime API".)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from fanfold.errors import ConfigurationError
+from fanfold.local.function import HandlerError, Invoked, how_it_ended, kill, memory_of, printed_to
+from fanfold.local.mapping import Errored, Returned
+
+__all__ = ["RuntimeClientFunction"]
+
+_VERSION = "/2018-06-01/runtime"
+_ARN = "arn:aws:lambda:eu-west-1:123456789012:function:replayed"
+_LOOK_SECONDS = 0.01
+
+
+class _Api(ThreadingHTTPServer):
+    daemon_threads = True
+    asked: queue.SimpleQueue[tuple[dict[str, str], bytes] | None]
+    answered: queue.SimpleQueue[tuple[str, str]]
+
+
+class _Requests(BaseHTTPRequestHandler):
+    server: _Api
+
+    def do_GET(self) -> None:
+        request = self.server.asked.get()
+        if request is not None:
+            self._send(200, *request)
+
+    def do_POST(self) -> None:
+        text = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode("utf-8", "replace")
+        self._send(202, {}, b'{"status":"OK"}')
+        self.server.answered.put((self.path.rsplit("/", 1)[-1] if "init" not in self.path else "init", text))
+
+    def _send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class RuntimeClientFunction:
+    """A handler under ``awslambdaric``, with its timeout and its memory, as ``LocalFunction`` has them.
+
+    Raises:
+        ConfigurationError: If the runtime client is not installed.
+    """
+
+    is_consumer: ClassVar[bool] = False
+    """Never known: the runtime client tells nothing of single records."""
+
+    def __init__(self, handler: str, *, timeout_seconds: float, memory_mb: int, environment: Mapping[str, str]) -> None:
+        if find_spec("awslambdaric") is None:
+            raise ConfigurationError("--runtime-client needs Lambda's runtime client: pip install awslambdaric")
+        self.handler = handler
+        """Names it."""
+        self._timeout = timeout_seconds
+        self._memory_mb = memory_mb
+        self._given = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self._api: _Api | None = None
+        self._invocations = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def invoke(self, event: Mapping[str, Any]) -> Invoked:
+        """Invoke the handler with an event, to its end or its limits.
+
+        Raises:
+            HandlerError: If its module cannot be imported.
+        """
+        api, process = self._started()
+        self._invocations += 1
+        deadline = time.time() + self._timeout
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": f"00000000-0000-4000-8000-{self._invocations:012d}",
+            "Lambda-Runtime-Deadline-Ms": str(int(deadline * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": _ARN,
+        }
+        api.asked.put((headers, json.dumps(event).encode()))
+        began = time.monotonic()
+        kind, text = self._answer(api, process, began + self._timeout)
+        peak, seconds = memory_of(process.pid, "VmHWM"), time.monotonic() - began
+        if kind == "response":
+            return Invoked(Returned(text), {}, seconds, peak)
+        if kind == "init":
+            self.close()
+            raise HandlerError(f"importing {self.handler} failed: {_told(text)}", "")
+        if kind != "error":
+            self.close()
+        return Invoked(Errored(kind, _told(text) if kind == "error" else text), {}, seconds, peak)
+
+    def close(self) -> None:
+        """End the process and its Runtime API."""
+        process, api = self._process, self._api
+        self._process = self._api = None
+        if process is not None:
+            kill(process)
+        if api is not None:
+            api.asked.put(None)
+            api.shutdown()
+            api.server_close()
+
+    def _started(self) -> tuple[_Api, subprocess.Popen[bytes]]:
+        if self._api is not None and self._process is not None:
+            return self._api, self._process
+        self._api = api = _Api(("127.0.0.1", 0), _Requests)
+        api.asked, api.answered = queue.SimpleQueue(), queue.SimpleQueue()
+        threading.Thread(target=api.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        variables = {
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self._memory_mb),
+            "AWS_LAMBDA_FUNCTION_NAME": "replayed",
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_FORMAT": "Text",
+            "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/replayed",
+            "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/01/[$LATEST]0",
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_address[1]}",
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._process = subprocess.Popen(  # noqa: S603 - the runtime client
+            [sys.executable, "-m", "awslambdaric", self.handler.replace(":", ".")],
+            stdin=subprocess.DEVNULL,
+            stdout=printed_to(),
+            env={**os.environ, **self._given, **variables},
+            start_new_session=True,
+        )
+        return api, self._process
+
+    def _answer(self, api: _Api, process: subprocess.Popen[bytes], until: float) -> tuple[str, str]:
+        """Return the kind of what the client answered, and its text; or which limit it met."""
+        while True:
+            try:
+                return api.answered.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                pass
+            if process.poll() is not None:
+                return "killed", f"Runtime exited {how_it_ended(process)}"
+            if time.monotonic() >= until:
+                return "timeout", f"Task timed out after {self._timeout:.2f} seconds"
+            used = memory_of(process.pid, "VmRSS")
+            if used is not None and used > self._memory_mb:
+                return "killed", f"out of memory: {used:.0f} MB of {self._memory_mb} MB"
+
+
+def _told(text: str) -> str:
+    try:
+        error = json.loads(text)
+        return f"{error['errorType']}: {error['errorMessage']}"
+    except (ValueError, KeyError, TypeError):
+        return text

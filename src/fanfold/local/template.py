@@ -1,0 +1,98 @@
+"""What a SAM template says of a function, its queue and the mapping between them, as far as it can be known here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fanfold.errors import ConfigurationError, MissingExtraError
+
+__all__ = ["settings_of"]
+
+_VISIBILITY_SECONDS = 30
+_TIMEOUT_SECONDS = 3
+_MEMORY_MB = 128
+
+
+def settings_of(template: Path, function: str) -> dict[str, Any]:
+    """Return the settings of a function, its SQS event and that event's queue, by the names of ``ReplayOptions``.
+
+    Parameters count with their defaults. What the template does not say has AWS's own default; what cannot be resolved
+    (a queue of another stack) is left out.
+
+    Raises:
+        ConfigurationError: If the template cannot be read, or has no such function with an SQS event.
+        MissingExtraError: If the SAM translator is not installed.
+    """
+    document = _read(template)
+    parameters = {name: each.get("Default") for name, each in (document.get("Parameters") or {}).items()}
+    resources: Mapping[str, Any] = document.get("Resources") or {}
+    common = (document.get("Globals") or {}).get("Function") or {}
+    properties = {**common, **_function(resources, function, template)}
+    event = _sqs_event(properties, function)
+    found: dict[str, Any] = {
+        "function_timeout": properties.get("Timeout", _TIMEOUT_SECONDS),
+        "memory_mb": properties.get("MemorySize", _MEMORY_MB),
+        "batch_size": event.get("BatchSize", 10),
+        "window_seconds": event.get("MaximumBatchingWindowInSeconds", 0),
+        "report_batch_item_failures": "ReportBatchItemFailures" in (event.get("FunctionResponseTypes") or []),
+        "maximum_concurrency": (event.get("ScalingConfig") or {}).get("MaximumConcurrency"),
+    }
+    queue = resources.get(_logical_id(event.get("Queue")), {}).get("Properties")
+    if queue is not None:
+        found["visibility_timeout"] = queue.get("VisibilityTimeout", _VISIBILITY_SECONDS)
+        found["fifo"] = str(queue.get("FifoQueue", False)).lower() == "true"
+        found["max_receive_count"] = (queue.get("RedrivePolicy") or {}).get("maxReceiveCount")
+    resolved = {name: _resolved(value, parameters) for name, value in found.items()}
+    return {name: value for name, value in resolved.items() if value is not None}
+
+
+def _read(template: Path) -> Mapping[str, Any]:
+    try:
+        from samtranslator.yaml_helper import yaml_parse
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("local", "--template") from error
+    try:
+        document = yaml_parse(template.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"template {template} cannot be read: {error.strerror}") from error
+    except Exception as error:
+        raise ConfigurationError(f"template {template} is neither YAML nor JSON: {error}") from error
+    if not isinstance(document, dict) or "Resources" not in document:
+        raise ConfigurationError(f"template {template} has no Resources: is it a SAM template?")
+    return document
+
+
+def _function(resources: Mapping[str, Any], name: str, template: Path) -> Mapping[str, Any]:
+    functions = sorted(
+        each for each, resource in resources.items() if resource.get("Type") == "AWS::Serverless::Function"
+    )
+    if name not in functions:
+        raise ConfigurationError(
+            f"template {template} has no function {name!r}; it has {', '.join(functions) or 'none'}"
+        )
+    properties: Mapping[str, Any] = resources[name].get("Properties") or {}
+    return properties
+
+
+def _sqs_event(properties: Mapping[str, Any], function: str) -> Mapping[str, Any]:
+    for event in (properties.get("Events") or {}).values():
+        if event.get("Type") == "SQS":
+            found: Mapping[str, Any] = event.get("Properties") or {}
+            return found
+    raise ConfigurationError(f"function {function} has no event of type SQS")
+
+
+def _logical_id(reference: object) -> str:
+    """Return the resource that a queue's ARN is taken from: ``!GetAtt Queue.Arn`` in either form."""
+    target = reference.get("Fn::GetAtt") if isinstance(reference, Mapping) else None
+    return str(target[0] if isinstance(target, list) and target else target or "").partition(".")[0]
+
+
+def _resolved(value: Any, parameters: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        value = parameters.get(value.get("Ref", ""))
+    if isinstance(value, str):
+        return float(value) if value.replace(".", "", 1).isdecimal() else None
+    return value

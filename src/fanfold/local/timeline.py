@@ -1,0 +1,46 @@
+"""Who ran when, at which concurrency, as text: one line for each slot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+__all__ = ["text_timeline"]
+
+MARKS: Final = {"Done": "=", "Failed": "x", "Retrying": "r", "Rejected": "!", "NotStarted": "-", None: "="}
+_MOST_SLOTS = 20
+
+
+def text_timeline(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], width: int = 80) -> str:
+    """Return the slots of one delivery: a bar for each record, marked by how it ended in this delivery.
+
+    Args:
+        delivery: Of a replay's document.
+        messages: All messages of the document.
+        width: Characters of a line, from 40.
+    """
+    spans = delivery["measured"]["spans"]
+    if not spans:
+        return "(nothing ran)"
+    last = max(span["end_ms"] for span in spans) or 1.0
+    room = max(20, width - 10)
+    slots = sorted({span["slot"] for span in spans})
+    lines = []
+    for slot in slots[:_MOST_SLOTS]:
+        line = [" "] * room
+        for span in spans:
+            if span["slot"] == slot:
+                first, end = int(span["start_ms"] / last * (room - 1)), int(span["end_ms"] / last * (room - 1))
+                mark = MARKS.get(_outcome(delivery, messages[span["message"]]), "=")
+                line[first : end + 1] = "|" + mark * (end - first)
+        lines.append(f"slot {slot:>3} {''.join(line).rstrip()}")
+    if len(slots) > _MOST_SLOTS:
+        lines.append(f"… and {len(slots) - _MOST_SLOTS} more slots")
+    lines.append(f"{'':9}0{f'{last:.1f} ms':>{room - 1}}")
+    lines.append(f"{'':9}= done  x failed  r retry  ! rejected")
+    return "\n".join(lines)
+
+
+def _outcome(delivery: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
+    here = [attempt for attempt in message["attempts"] if attempt["delivery"] == delivery["number"]]
+    return here[0]["outcome"] if here else None

@@ -1,0 +1,350 @@
+"""``fanfold replay``, as a user runs it: a folder with a handler and saved events."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanfold.testing import make_event, make_fifo_record
+
+APP = """
+    import asyncio, json, os, sys, time
+    from pathlib import Path
+
+    import fanfold
+
+    @fanfold.consumer(concurrency=3, backoff=fanfold.Backoff(base=7, factor=2, jitter=0))
+    async def handler(order: dict, ctx: fanfold.Context) -> None:
+        await asyncio.sleep(order.get("sleep", 0))
+        if order.get("do") == "fail":
+            raise ValueError(f"order {order['number']}")
+        if order.get("do") == "reject":
+            raise fanfold.Reject("no such customer")
+        if order.get("do") == "retry" and ctx.receive_count == 1:
+            raise fanfold.Retry(after=100)
+
+    def forgetful(event, context):
+        for record in event["Records"]:
+            print("working on", record["messageId"])
+
+    def sleepy(event, context):
+        Path("pid").write_text(str(os.getpid()))
+        time.sleep(600)
+
+    def fat(event, context):
+        kept = bytearray(300_000_000)
+        time.sleep(5)
+
+    def leaves(event, context):
+        sys.exit(3)
+
+    def raises(event, context):
+        raise RuntimeError("no database")
+
+    def odd(event, context):
+        return {"batchItemFailures": [{"itemIdentifier": "nobody"}]}
+
+    def asks(event, context):
+        import boto3
+
+        sqs = boto3.client("sqs")
+        url = os.environ["FANFOLD_QUEUE_URL"]
+        for record in event["Records"]:
+            sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=50)
+        sqs.send_message(QueueUrl=os.environ["FANFOLD_DEAD_LETTER_QUEUE_URL"], MessageBody="by hand")
+        first = event["Records"][0]["attributes"]["ApproximateReceiveCount"] == "1"
+        ids = [record["messageId"] for record in event["Records"]] if first else []
+        return {"batchItemFailures": [{"itemIdentifier": id} for id in ids]}
+
+    notHandler = 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with ``app.py`` and one saved event of four orders."""
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP), encoding="utf-8")
+    orders = [{"number": 0}, {"number": 1, "do": "fail"}, {"number": 2, "do": "reject"}, {"number": 3, "do": "retry"}]
+    save(tmp_path, make_event(*orders))
+    return tmp_path
+
+
+def save(folder: Path, event: Any, name: str = "event.json") -> None:
+    (folder / name).write_text(json.dumps(event), encoding="utf-8")
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "fanfold", "replay", *arguments]
+
+
+def replay(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - ourselves
+        command(*arguments), cwd=folder, capture_output=True, text=True, timeout=120, check=False, **options
+    )
+
+
+def document(folder: Path, *arguments: str) -> dict[str, Any]:
+    done = replay(folder, *arguments, "--json")
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def without_measured(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_measured(each) for name, each in value.items() if name != "measured"}
+    return [without_measured(each) for each in value] if isinstance(value, list) else value
+
+
+def ends(told: dict[str, Any]) -> list[str]:
+    return [message["end"] for message in told["messages"]]
+
+
+def test_a_replay_goes_on_until_every_message_is_deleted_or_a_dead_letter(folder):
+    """Done is deleted, a failure comes back until the receive limit, a reject goes to the dead letters at once."""
+    done = replay(folder, "event.json", "--handler", "app:handler", "--json", "--max-receive-count", "3")
+    told = json.loads(done.stdout)
+    assert ends(told) == ["deleted", "dead-lettered", "dead-lettered", "deleted"]
+    assert [message["receives"] for message in told["messages"]] == [1, 3, 1, 2]
+    assert [message["outcome"] for message in told["messages"]] == ["Done", "Failed", "Rejected", "Done"]
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == "fanfold: 2 dead-lettered, 0 expected"
+    assert told["dead_letters"][0]["reason"] == "no such customer"
+
+
+def test_what_the_handler_asks_of_sqs_reaches_the_simulated_queue(folder):
+    """A back-off and a retry with a delay move the moment of the next delivery, over the SDK's own HTTP."""
+    told = document(folder, "event.json", "--handler", "app:handler", "--max-receive-count", "3")
+    times = {
+        number: [each["began_at"] for each in told["deliveries"] if number in each["messages"]] for number in (1, 3)
+    }
+    assert times == {1: [0, 7, 21], 3: [0, 100]}
+    assert "hidden for 100 s by the handler" in told["messages"][3]["history"]
+
+
+def test_a_plain_handlers_own_calls_reach_the_simulated_queues_too(folder):
+    """With boto3: a visibility timeout changed, and a message sent to the dead-letter queue."""
+    told = document(folder, "event.json", "--handler", "app:asks")
+    assert [each["began_at"] for each in told["deliveries"]] == [0, 50]
+    assert ends(told) == ["deleted"] * 4
+    assert len(told["dead_letters"]) == 2
+
+
+def test_the_same_seed_gives_the_same_document_but_for_what_is_measured(folder):
+    """Duplicates and jitter included."""
+    arguments = ("event.json", "--handler", "app:handler", "--repeat", "30", "--duplicates", "0.3", "--seed", "5")
+    first, second = (document(folder, *arguments) for _ in range(2))
+    assert without_measured(first) == without_measured(second)
+    assert len(first["messages"]) == 120
+
+
+def test_a_handler_that_forgets_its_failures_deletes_everything(folder):
+    """And what it prints does not stand in the document."""
+    done = replay(folder, "event.json", "--handler", "app:forgetful", "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert ends(told) == ["deleted"] * 4
+    assert told["deliveries"][0]["verdict"] == {"kind": "complete success", "reason": "the response is null or empty"}
+    assert "working on message-0" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind", "words"),
+    [
+        ("sleepy", "timeout", "timed out"),
+        ("fat", "killed", "out of memory"),
+        ("leaves", "error", "exited"),
+        ("raises", "error", "RuntimeError: no database"),
+    ],
+)
+def test_a_function_that_does_not_answer_gets_its_whole_batch_back(folder, handler, kind, words):
+    """Timeouts, kills and errors are shown as Lambda shows them, and every message comes back."""
+    limits = ("--timeout", "1", "--memory", "200", "--once")
+    told = document(folder, "event.json", "--handler", f"app:{handler}", *limits)
+    (delivery,) = told["deliveries"]
+    assert delivery["error"]["kind"] == kind
+    assert words in delivery["error"]["reason"]
+    assert ends(told) == ["in the queue"] * 4
+
+
+def test_an_answer_with_a_foreign_id_keeps_the_whole_batch(folder):
+    """The verdict says why."""
+    told = document(folder, "event.json", "--handler", "app:odd", "--once")
+    assert told["deliveries"][0]["verdict"]["reason"].endswith("names 'nobody', which is not in the batch")
+
+
+def test_the_real_runtime_client_gives_the_same_ends(folder):
+    """Under awslambdaric, warm from one batch to the next, an error included."""
+    plain, real = (
+        document(folder, "event.json", "--handler", "app:handler", *flags) for flags in ((), ("--runtime-client",))
+    )
+    assert ends(real) == ends(plain)
+    told = document(folder, "event.json", "--handler", "app:raises", "--once", "--runtime-client")
+    assert told["deliveries"][0]["error"]["reason"] == "RuntimeError: no database"
+
+
+def test_a_fifo_event_keeps_the_order_of_its_groups(folder):
+    """Told by the ARN; what is behind a poison record waits until it is a dead letter."""
+    orders = [{"number": 0, "do": "fail"}, {"number": 1}, {"number": 2}]
+    records = [
+        make_fifo_record(order, group="a" if order["number"] < 2 else "b", message_id=f"m{order['number']}")
+        for order in orders
+    ]
+    save(folder, {"Records": records})
+    told = document(folder, "event.json", "--handler", "app:handler", "--max-receive-count", "2")
+    assert told["settings"]["fifo"]
+    assert ends(told)[0] == "dead-lettered"
+    assert ends(told)[2] == "deleted"
+
+
+def test_settings_come_from_a_template(folder):
+    """A function's timeout, memory and mapping, and its queue's visibility and receive limit."""
+    template = """
+        Parameters:
+          Receives: {Type: Number, Default: 2}
+        Globals: {Function: {Timeout: 7}}
+        Resources:
+          Orders:
+            Type: AWS::SQS::Queue
+            Properties:
+              VisibilityTimeout: 55
+              RedrivePolicy: {deadLetterTargetArn: !GetAtt Dead.Arn, maxReceiveCount: !Ref Receives}
+          Consume:
+            Type: AWS::Serverless::Function
+            Properties:
+              MemorySize: 512
+              Events:
+                Orders:
+                  Type: SQS
+                  Properties:
+                    Queue: !GetAtt Orders.Arn
+                    BatchSize: 5
+                    FunctionResponseTypes: [ReportBatchItemFailures]
+    """
+    (folder / "template.yaml").write_text(textwrap.dedent(template), encoding="utf-8")
+    flags = ("event.json", "--handler", "app:handler", "--template", "template.yaml", "--function")
+    settings = document(folder, *flags, "Consume")["settings"]
+    wanted = {
+        "function_timeout": 7,
+        "memory_mb": 512,
+        "batch_size": 5,
+        "visibility_timeout": 55,
+        "max_receive_count": 2,
+    }
+    assert {name: settings[name] for name in wanted} == wanted
+    wrong = replay(folder, *flags, "Nope")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "fanfold: template template.yaml has no function 'Nope'; it has Consume\n",
+    )
+
+
+def test_expectations_decide_the_exit_code(folder):
+    """What must come out, and only that."""
+    flags = ("event.json", "--handler", "app:handler")
+    assert replay(folder, *flags, "--expect", "dead-lettered=2", "--expect", "deleted=2").returncode == 0
+    wrong = replay(folder, *flags, "--expect", "dead-lettered=1")
+    assert (wrong.returncode, wrong.stderr.splitlines()[-1]) == (1, "fanfold: 2 dead-lettered, 1 expected")
+
+
+def test_explain_says_why_a_message_came_back(folder):
+    """Each receive with its outcome and the mapping's verdict."""
+    told = replay(folder, "event.json", "--handler", "app:handler", "--explain", "message-1").stdout
+    assert told.startswith(
+        "message message-1 from event.json: dead-lettered\n  receive 1, delivery 0 at 0 s: Failed - "
+    )
+    assert "hidden for 7 s by the handler" in told
+
+
+def test_the_table_shows_messages_slots_and_the_sum(folder):
+    """For reading: the verdicts, who ran when, what became of each message."""
+    told = replay(folder, "event.json", "--handler", "app:handler", env={**os.environ, "COLUMNS": "160"}).stdout
+    for words in ("partial success", "who ran when", "ValueError: order 1", "4 messages: 2 deleted, 2 dead-lettered"):
+        assert words in told
+
+
+def test_a_page_is_written_when_asked_for(folder):
+    """One self-contained file."""
+    replay(folder, "event.json", "--handler", "app:handler", "--html", "replay.html")
+    page = (folder / "replay.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "message-1" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("event.json", "--handler", "app:nobody"), 2, "importing app:nobody failed: AttributeError"),
+        (("event.json", "--handler", "app:notHandler"), 2, "no Lambda handler"),
+        (("event.json", "--handler", "nowhere:handler"), 2, "No module named 'nowhere'"),
+        (("missing.json", "--handler", "app:handler"), 2, "missing.json"),
+        (("bad.json", "--handler", "app:handler"), 1, "bad.json"),
+        (("empty.json", "--handler", "app:handler"), 1, "empty.json"),
+        (("event.json", "--handler", "app:handler", "--batch-size", "50", "--window", "0"), 2, "batching window"),
+        (("event.json", "--handler", "app:handler", "--expect", "much"), 2, "END=COUNT"),
+        (("event.json", "--handler", "app:handler", "--template", "t.yaml"), 2, "go together"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(folder, arguments, code, words):
+    """And an exit code, without a traceback of ours."""
+    (folder / "bad.json").write_text('{"Records": [', encoding="utf-8")
+    (folder / "empty.json").write_text("", encoding="utf-8")
+    done = replay(folder, *arguments)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("fanfold: ")
+    assert words in done.stderr.splitlines()[-1]
+    assert "fanfold/local" not in done.stderr
+
+
+def test_an_import_error_shows_the_users_traceback(folder):
+    """From the user's line on, not from ours."""
+    (folder / "broken.py").write_text("import json\n\nvalue = json.loads('{')\n", encoding="utf-8")
+    done = replay(folder, "event.json", "--handler", "broken:handler")
+    assert done.returncode == 2
+    assert "line 3, in <module>" in done.stderr
+    assert "fanfold/local" not in done.stderr
+
+
+def test_an_interrupt_leaves_nothing_running(folder):
+    """The handler's process ends with the replay."""
+    arguments = command("event.json", "--handler", "app:sleepy", "--timeout", "600")
+    with subprocess.Popen(  # noqa: S603 - ourselves
+        arguments,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        preexec_fn=_interruptible,  # noqa: PLW1509 - no threads here
+    ) as process:
+        _wait_for(lambda: (folder / "pid").is_file() and (folder / "pid").read_text())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+    pid = int((folder / "pid").read_text())
+    _wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_ten_thousand_records_are_replayed_until_none_is_left(folder):
+    """With 5 % failures; how long it takes is measured elsewhere."""
+    lines = [json.dumps({"number": number, "do": "fail" if number % 20 == 0 else ""}) for number in range(10_000)]
+    (folder / "orders.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    told = document(folder, "orders.jsonl", "--handler", "app:handler", "--batch-size", "100", "--window", "1")
+    assert told["summary"]["deleted"] == 9_500
+    assert told["summary"]["dead_lettered"] == 500
+    assert told["summary"]["lost"] == 0
+
+
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _wait_for(holds: Any) -> None:
+    until = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -1,0 +1,404 @@
+"""What holds for every run of the simulator, whatever fails in it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import fanfold
+from fanfold import Backoff, Record, Reject, Retry
+from fanfold.local.mapping import Errored
+from fanfold.local.simulator import Delivery, Simulator
+from fanfold.testing import make_fifo_record, make_record
+
+FUNCTION_TIMEOUT = 30.0
+NEVER = 100
+"""Failures after which a message would succeed, more than any queue lets it have."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A message: its group, the deliveries in which it fails, and what happens to the whole invocation then."""
+
+    group: str
+    failures: int
+    ending: str
+
+
+@dataclass(frozen=True)
+class World:
+    """Messages and the settings they are delivered under."""
+
+    cases: list[Case]
+    settings: dict[str, Any]
+    times: list[float] = field(default_factory=lambda: [1.0])
+
+    @property
+    def ids(self) -> list[str]:
+        return [f"m{number}" for number in range(len(self.cases))]
+
+    def case_of(self, record: Any) -> Case:
+        return self.cases[int(record["messageId"].removeprefix("m"))]
+
+    def seconds(self, event: Any) -> float:
+        """Return what an invocation takes: the same for the same batch."""
+        return self.times[sum(count_of(record) for record in event["Records"]) % len(self.times)]
+
+    def simulator(self, handler: Any, **changes: Any) -> Simulator:
+        simulator = Simulator(
+            handler,
+            **{"function_timeout": FUNCTION_TIMEOUT, "invocation_seconds": self.seconds, **self.settings, **changes},
+        )
+        make = make_fifo_record if simulator.mapping.fifo else make_record
+        for message_id, case in zip(self.ids, self.cases, strict=True):
+            grouped = {"group": case.group} if simulator.mapping.fifo else {}
+            simulator.send(records=[make(case.failures, message_id=message_id, **grouped)])
+        return simulator
+
+    def handler(self, event: Any, context: Any) -> Any:
+        """Report what fails, and in a FIFO queue what follows it in its group; or fail as a whole."""
+        blocked: set[str] = set()
+        reported = []
+        for record in event["Records"]:
+            case = self.case_of(record)
+            group = record["attributes"].get("MessageGroupId")
+            fails = count_of(record) <= case.failures
+            if fails and case.ending == "raise":
+                raise ValueError
+            if fails and case.ending == "unknown id":
+                return {"batchItemFailures": [{"itemIdentifier": "elsewhere"}]}
+            if fails or group in blocked:
+                blocked |= {group} - {None}
+                reported.append({"itemIdentifier": record["messageId"]})
+        return {"batchItemFailures": reported}
+
+
+def count_of(record: Any) -> int:
+    return int(record["attributes"]["ApproximateReceiveCount"])
+
+
+cases = st.builds(
+    Case,
+    group=st.sampled_from("abc"),
+    failures=st.integers(0, 6) | st.just(0) | st.just(NEVER),
+    ending=st.sampled_from(["report", "report", "report", "raise", "unknown id"]),
+)
+well = st.builds(Case, group=st.sampled_from("abc"), failures=st.just(0), ending=st.just("report"))
+shares = st.sampled_from([0.0, 0.0, 0.1, 0.5, 0.9])
+
+
+@st.composite
+def settings_of(draw: st.DrawFn, *, fifo: bool, **fixed: Any) -> dict[str, Any]:
+    """Settings that AWS takes; those that are fixed are as they are given."""
+    batch_size = draw(st.integers(1, 10) if fifo else st.integers(1, 10) | st.integers(11, 40))
+    windows = [0.0] if fifo else [1.0, 20.0, 300.0] if batch_size > 10 else [0.0, 0.5, 20.0, 300.0]
+    window = draw(st.sampled_from(windows))
+    return {
+        "fifo": fifo,
+        "batch_size": batch_size,
+        "window_seconds": window,
+        "maximum_concurrency": draw(st.integers(1, 6)),
+        "visibility_timeout": draw(st.sampled_from([FUNCTION_TIMEOUT, 2 * FUNCTION_TIMEOUT + window, 1_800.0])),
+        "max_receive_count": draw(st.integers(1, 7)),
+        "throttled": draw(shares),
+        "duplicates": draw(shares),
+        "reordered": draw(st.booleans()),
+        "seed": draw(st.integers(0, 1_000)),
+        **fixed,
+    }
+
+
+@st.composite
+def worlds(draw: st.DrawFn, *, of: Any = cases, fifo: bool | None = None, **fixed: Any) -> World:
+    kind = draw(st.booleans()) if fifo is None else fifo
+    times = draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 10.0, 30.0, 31.0]), min_size=1, max_size=4))
+    return World(draw(st.lists(of, max_size=40)), draw(settings_of(fifo=kind, **fixed)), times)
+
+
+def known(cases: list[Case], **settings: Any) -> World:
+    """Return a world that has once broken a law."""
+    plain = {
+        "fifo": False,
+        "batch_size": 1,
+        "window_seconds": 0.0,
+        "maximum_concurrency": 1,
+        "visibility_timeout": 180.0,
+        "max_receive_count": 2,
+        "throttled": 0.0,
+        "duplicates": 0.0,
+        "reordered": False,
+        "seed": 0,
+    }
+    return World(cases, plain | settings)
+
+
+WELL = Case("a", 0, "report")
+FAILS_ONCE = Case("a", 1, "report")
+
+
+def acknowledged(deliveries: list[Delivery] | Any) -> list[str]:
+    """Return the ids that deliveries acknowledged, in the order of delivery."""
+    return [
+        message.message_id
+        for delivery in deliveries
+        for message in delivery.messages
+        if message.message_id not in delivery.verdict.failed
+    ]
+
+
+def summary(simulator: Simulator) -> list[Any]:
+    """Return all that a run has done, as values."""
+    deliveries = [
+        (
+            each.began_at,
+            each.ended_at,
+            [message.message_id for message in each.messages],
+            list(each.handles),
+            list(each.receive_counts),
+            each.invocation,
+            each.verdict,
+        )
+        for each in simulator.deliveries
+    ]
+    queues = (simulator.queue, simulator.dead_letter_queue)
+    return [deliveries, [[(each.message_id, each.history) for each in queue.messages()] for queue in queues]]
+
+
+def assert_nothing_is_lost_or_invented(world: World, simulator: Simulator) -> None:
+    """Every message is in the queue, or a dead letter, or was acknowledged; in one place only."""
+    waiting = [message.message_id for message in simulator.queue.messages()]
+    letters = [record.message_id for record in simulator.dead_letters]
+    assert max(Counter(waiting + letters).values(), default=1) == 1
+    assert set(waiting) | set(letters) <= set(world.ids)
+    gone = set(world.ids) - set(waiting) - set(letters)
+    assert gone <= set(acknowledged(simulator.deliveries))
+
+
+def assert_nothing_runs(simulator: Simulator) -> None:
+    assert all(delivery.ended_at <= simulator.clock.now for delivery in simulator.deliveries)
+
+
+@given(worlds())
+@settings(deadline=None)
+def test_every_message_is_acknowledged_or_a_dead_letter_in_the_end(world: World):
+    """Never lost, never invented; the queue is empty and nothing is in flight; one more run does nothing."""
+    simulator = world.simulator(world.handler)
+    deliveries = simulator.run()
+    assert_nothing_is_lost_or_invented(world, simulator)
+    assert_nothing_runs(simulator)
+    assert len(simulator.queue) == 0
+    assert simulator.queue.next_visible_at() == math.inf
+    before = len(deliveries)
+    assert len(simulator.run()) == before
+
+
+@given(worlds(), st.lists(st.floats(0, 200) | st.integers(0, 6), max_size=6))
+@settings(deadline=None)
+def test_a_run_that_is_cut_anywhere_loses_nothing_and_goes_on(world: World, cuts: list[float | int]):
+    """By the time or by a number of deliveries; what ran then has ended."""
+    simulator = world.simulator(world.handler)
+    for cut in cuts:
+        if isinstance(cut, float):
+            simulator.run(until=simulator.clock.now + cut)
+        else:
+            simulator.run(most_deliveries=len(simulator.deliveries) + cut)
+        assert_nothing_is_lost_or_invented(world, simulator)
+        assert_nothing_runs(simulator)
+    simulator.run()
+    assert_nothing_is_lost_or_invented(world, simulator)
+    assert len(simulator.queue) == 0
+
+
+@given(worlds())
+@settings(deadline=None)
+def test_a_message_that_never_succeeds_is_a_dead_letter_and_one_that_was_never_acknowledged_too(world: World):
+    """Nothing is deleted but by an answer that leaves it out."""
+    simulator = world.simulator(world.handler)
+    acknowledgements = set(acknowledged(simulator.run()))
+    letters = {record.message_id for record in simulator.dead_letters}
+    poison = {message_id for message_id, case in zip(world.ids, world.cases, strict=True) if case.failures == NEVER}
+    assert poison <= letters
+    assert not poison & acknowledgements
+    assert set(world.ids) - acknowledgements <= letters
+
+
+@given(worlds())
+@example(known([WELL], batch_size=2, window_seconds=0.5, max_receive_count=3, duplicates=0.9))
+@settings(deadline=None)
+def test_no_message_is_received_more_often_than_its_queue_allows(world: World):
+    """Counts go up by one from delivery to delivery, and are what the handler was told."""
+    told: list[list[int]] = []
+
+    def handler(event: Any, context: Any) -> Any:
+        told.append([count_of(record) for record in event["Records"]])
+        return world.handler(event, context)
+
+    simulator = world.simulator(handler)
+    counts: dict[str, list[int]] = defaultdict(list)
+    for delivery in simulator.run():
+        for message, count in zip(delivery.messages, delivery.receive_counts, strict=True):
+            counts[message.message_id].append(count)
+    for seen in counts.values():
+        assert max(seen) <= world.settings["max_receive_count"]
+        assert seen == sorted(set(seen))
+    if not world.settings["throttled"]:
+        assert told == [list(delivery.receive_counts) for delivery in simulator.deliveries]
+
+
+@given(worlds())
+@settings(deadline=None)
+def test_batches_and_times_keep_to_the_settings(world: World):
+    """No batch is too large, no more run at once than may, no invocation is longer than the function's timeout."""
+    asked: list[float] = []
+
+    def seconds(event: Any) -> float:
+        asked.append(world.seconds(event))
+        return asked[-1]
+
+    simulator = world.simulator(world.handler, invocation_seconds=seconds)
+    deliveries = simulator.run()
+    assert [delivery.number for delivery in deliveries] == list(range(len(deliveries)))
+    for delivery, longest in zip(deliveries, asked, strict=True):
+        assert 1 <= len(delivery.messages) <= world.settings["batch_size"]
+        assert 0 <= delivery.ended_at - delivery.began_at <= min(longest, FUNCTION_TIMEOUT) + 1e-6
+        beside = [one for one in deliveries if one.began_at <= delivery.began_at < one.ended_at]
+        assert len(beside) <= world.settings["maximum_concurrency"]
+        if longest > FUNCTION_TIMEOUT:
+            assert isinstance(delivery.invocation, Errored)
+    began = [delivery.began_at for delivery in deliveries]
+    assert began == sorted(began)
+
+
+@given(worlds())
+@settings(deadline=None)
+def test_the_same_seed_gives_the_same_run(world: World):
+    """Times, batches, handles, verdicts, histories."""
+    runs = [world.simulator(world.handler) for _ in range(2)]
+    for simulator in runs:
+        simulator.run()
+    assert summary(runs[0]) == summary(runs[1])
+
+
+@given(worlds(of=well, throttled=0.0, max_receive_count=7))
+@settings(deadline=None)
+def test_what_always_succeeds_is_handled_at_least_once(world: World):
+    """Duplicates or not, as long as it is neither throttled nor timed out."""
+    simulator = world.simulator(world.handler, invocation_seconds=1.0)
+    assert set(acknowledged(simulator.run())) == set(world.ids)
+
+
+@given(worlds(of=well, throttled=0.0, duplicates=0.0), st.sampled_from([0.0, 1.0, FUNCTION_TIMEOUT]))
+@example(known([WELL] * 3, fifo=True, maximum_concurrency=2), FUNCTION_TIMEOUT)
+@example(known([WELL] * 10, batch_size=3), FUNCTION_TIMEOUT)
+@settings(deadline=None)
+def test_what_always_succeeds_is_handled_exactly_once(world: World, seconds: float):
+    """Without duplicates and throttles, and with a visibility timeout of window and function timeout together."""
+    visibility = world.settings["window_seconds"] + FUNCTION_TIMEOUT
+    simulator = world.simulator(
+        world.handler, invocation_seconds=seconds, visibility_timeout=visibility, max_receive_count=1
+    )
+    assert sorted(acknowledged(simulator.run())) == sorted(world.ids)
+    assert not simulator.dead_letters
+    assert all(set(delivery.receive_counts) == {1} for delivery in simulator.deliveries)
+
+
+@given(worlds(fifo=True, duplicates=0.0, visibility_timeout=6 * FUNCTION_TIMEOUT))
+@example(known([FAILS_ONCE, WELL], fifo=True))
+@settings(deadline=None)
+def test_a_fifo_group_is_acknowledged_in_the_order_of_sending(world: World):
+    """Each message at most once, none before an earlier one that is not a dead letter by then, throttled or not."""
+    simulator = world.simulator(world.handler)
+    deliveries = simulator.run()
+    letters = {record.message_id for record in simulator.dead_letters}
+    handled = acknowledged(deliveries)
+    assert letters.isdisjoint(handled)
+    for group in "abc":
+        sent = [one for one, case in zip(world.ids, world.cases, strict=True) if case.group == group]
+        assert [one for one in handled if one in sent] == [one for one in sent if one not in letters]
+
+
+@given(worlds(fifo=True, duplicates=0.0, visibility_timeout=6 * FUNCTION_TIMEOUT))
+@example(known([FAILS_ONCE, WELL], fifo=True))
+@example(known([WELL, WELL], fifo=True, maximum_concurrency=2))
+@settings(deadline=None)
+def test_a_fifo_group_is_in_one_invocation_at_a_time_and_in_order_in_it(world: World):
+    """And nothing of it is delivered while an earlier message of it waits to come back."""
+    simulator = world.simulator(world.handler)
+    ends: dict[str, float] = {}
+    gone: set[str] = set()
+    for delivery in simulator.run():
+        groups = {message.group for message in delivery.messages}
+        assert all(ends.get(group, 0.0) <= delivery.began_at for group in groups)
+        ends |= dict.fromkeys(groups, delivery.ended_at)
+        for group in groups:
+            delivered = [message.message_id for message in delivery.messages if message.group == group]
+            waiting = [
+                one
+                for one, case in zip(world.ids, world.cases, strict=True)
+                if case.group == group and one not in gone and one not in spent(simulator, delivery)
+            ]
+            assert delivered == waiting[: len(delivered)]
+        gone |= set(acknowledged([delivery]))
+
+
+def spent(simulator: Simulator, until: Delivery) -> set[str]:
+    """Return the messages that had used up their receives before a delivery."""
+    most = simulator.queue.settings.max_receive_count
+    return {
+        message.message_id
+        for delivery in simulator.deliveries[: until.number]
+        for message, count in zip(delivery.messages, delivery.receive_counts, strict=True)
+        if count == most
+    }
+
+
+ENDINGS = ["return", "raise", "retry", "retry at once", "reject"]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(ENDINGS), min_size=5, max_size=5), max_size=12),
+    settings_of(fifo=False, max_receive_count=5),
+)
+@settings(deadline=None, max_examples=40)
+def test_a_consumer_ends_every_message_where_its_handler_sends_it(endings: list[list[str]], chosen: dict[str, Any]):
+    """Done once at least and gone, or a dead letter; of a chain of endings the first return or reject is the last."""
+
+    @fanfold.consumer(backoff=Backoff(base=3, jitter=0))
+    async def handler(record: Record) -> None:
+        match endings[int(record.body)][record.receive_count - 1]:
+            case "raise":
+                raise ValueError
+            case "retry":
+                raise Retry(after=7)
+            case "retry at once":
+                raise Retry(after=0)
+            case "reject":
+                raise Reject("never")
+
+    quiet = {"throttled": 0.0, "duplicates": 0.0, "maximum_concurrency": 1, "invocation_seconds": 0.0}
+    simulator = Simulator(handler, **{**chosen, **quiet, "visibility_timeout": 1_800.0})
+    simulator.send(records=[make_record(number, message_id=f"m{number}") for number in range(len(endings))])
+    deliveries = simulator.run()
+    simulator_close(simulator)
+
+    rejected = {record.message_id for record in simulator.dead_letters if "fanfold" in record.message_attributes}
+    exhausted = {record.message_id for record in simulator.dead_letters} - rejected
+    received = Counter(message.message_id for delivery in deliveries for message in delivery.messages)
+    for number, chain in enumerate(endings):
+        last = next((step for step, ending in enumerate(chain) if ending in {"return", "reject"}), None)
+        assert received[f"m{number}"] == (5 if last is None else last + 1)
+        assert (f"m{number}" in exhausted) == (last is None)
+        assert (f"m{number}" in rejected) == (last is not None and chain[last] == "reject")
+    assert len(simulator.queue) == 0
+
+
+def simulator_close(simulator: Simulator) -> None:
+    """End the event loop that the simulator's copy of a consumer has started, if it can be ended."""
+    close = getattr(simulator, "close", None)
+    if close is not None:
+        close()

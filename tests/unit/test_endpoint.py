@@ -1,0 +1,115 @@
+"""The SQS endpoint in front of simulated queues, called over HTTP by the real SDKs."""
+
+from __future__ import annotations
+
+import random
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from fanfold.builders import make_record
+from fanfold.local.endpoint import Endpoint, serving
+from fanfold.local.queue import QueueSettings, SimulatedQueue
+from fanfold.testing import ManualClock
+
+
+@pytest.fixture
+def queue() -> SimulatedQueue:
+    return SimulatedQueue(QueueSettings(visibility_timeout=30), ManualClock(), random.Random(1))  # noqa: S311
+
+
+@pytest.fixture
+def endpoint(queue):
+    with serving({"orders": queue}) as found:
+        yield found
+
+
+@pytest.fixture
+def sqs(endpoint):
+    client = boto3.client(
+        "sqs", endpoint_url=endpoint.url, region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+    yield client
+    client.close()
+
+
+def received(queue: SimulatedQueue, count: int = 1) -> list[str]:
+    for number in range(count):
+        queue.send(make_record(number, message_id=f"m{number}"))
+    return [message.handle for message in queue.receive(10)]
+
+
+def test_a_visibility_change_moves_the_next_delivery(queue, endpoint, sqs):
+    """One by one or ten at once."""
+    handles = received(queue, 2)
+    url = endpoint.queue_url("orders")
+    sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handles[0], VisibilityTimeout=5)
+    entries = [{"Id": "a", "ReceiptHandle": handles[1], "VisibilityTimeout": 3}]
+    answer = sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+    assert [each["Id"] for each in answer["Successful"]] == ["a"]
+    assert queue.next_visible_at() == 3
+
+
+def test_a_visibility_change_over_twelve_hours_or_by_a_stale_handle_is_refused(queue, endpoint, sqs):
+    """In a batch under its id, with the sender at fault."""
+    (handle,) = received(queue)
+    url = endpoint.queue_url("orders")
+    entries = [
+        {"Id": "late", "ReceiptHandle": handle, "VisibilityTimeout": 43_201},
+        {"Id": "stale", "ReceiptHandle": "gone", "VisibilityTimeout": 1},
+    ]
+    failed = sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)["Failed"]
+    assert [(each["Id"], each["SenderFault"]) for each in failed] == [("late", True), ("stale", True)]
+    with pytest.raises(ClientError, match="not in flight"):
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle="gone", VisibilityTimeout=1)
+
+
+def test_a_deletion_empties_the_queue(queue, endpoint, sqs):
+    """And one by a stale handle is no error, as in SQS."""
+    handles = received(queue, 3)
+    url = endpoint.queue_url("orders")
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=handles[0])
+    sqs.delete_message_batch(
+        QueueUrl=url, Entries=[{"Id": str(number), "ReceiptHandle": handle} for number, handle in enumerate(handles)]
+    )
+    assert len(queue) == 0
+
+
+def test_a_message_that_is_sent_can_be_received(queue, endpoint, sqs):
+    """With its attributes, as Lambda would deliver it."""
+    url = sqs.get_queue_url(QueueName="orders")["QueueUrl"]
+    sent = {"DataType": "String", "StringValue": "blue"}
+    sqs.send_message(QueueUrl=url, MessageBody="one", MessageAttributes={"colour": sent}, MessageGroupId="tenant")
+    sqs.send_message_batch(QueueUrl=url, Entries=[{"Id": "b", "MessageBody": "two", "DelaySeconds": 9}])
+    (message,) = queue.receive(10)
+    record = queue.as_event_record(message)
+    assert (record["body"], record["messageAttributes"]["colour"]["stringValue"]) == ("one", "blue")
+    assert record["attributes"]["MessageGroupId"] == "tenant"
+    assert queue.next_visible_at() == 9
+    told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert (told["ApproximateNumberOfMessages"], told["VisibilityTimeout"]) == ("2", "30")
+
+
+def test_a_queue_that_is_not_replayed_does_not_exist(endpoint, sqs):
+    """For single calls and for batches."""
+    url = endpoint.queue_url("others")
+    for call in (
+        lambda: sqs.send_message(QueueUrl=url, MessageBody="x"),
+        lambda: sqs.send_message_batch(QueueUrl=url, Entries=[{"Id": "a", "MessageBody": "x"}]),
+    ):
+        with pytest.raises(ClientError, match="'others' is not part of this replay"):
+            call()
+
+
+def test_a_call_that_is_not_simulated_says_so(endpoint, sqs):
+    """Instead of an answer that is made up."""
+    with pytest.raises(ClientError, match="does not answer ReceiveMessage"):
+        sqs.receive_message(QueueUrl=endpoint.queue_url("orders"))
+
+
+def test_nonsense_is_answered_as_a_bad_request():
+    """Whatever a client sends, the endpoint stays up."""
+    endpoint = Endpoint({})
+    assert endpoint.answer("SendMessage", {})[0] == 400
+    assert endpoint.answer("", {})[0] == 400

@@ -1,0 +1,422 @@
+"""What an event source mapping puts into a batch, and what it makes of an answer: each rule by name."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fanfold.errors import ConfigurationError
+from fanfold.local.mapping import (
+    MAX_EVENT_BYTES,
+    Errored,
+    MappingSettings,
+    Returned,
+    Verdict,
+    fitting,
+    judge,
+    record_bytes,
+)
+from fanfold.testing import make_record
+from strategies import json_values
+
+IDS = ("a", "b", "c")
+ON = MappingSettings()
+OFF = MappingSettings(report_batch_item_failures=False)
+LARGEST = MappingSettings(batch_size=10_000, window_seconds=1)
+MIB = 1024 * 1024
+
+
+def judged(response: Any, settings: MappingSettings = ON) -> Verdict:
+    """Return what becomes of the batch a, b, c when the function returns a value."""
+    return judge(Returned(json.dumps(response)), IDS, settings)
+
+
+def failures(*identifiers: Any) -> dict[str, Any]:
+    """Return an answer that names these."""
+    return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in identifiers]}
+
+
+def assert_all_deleted(verdict: Verdict) -> None:
+    assert (verdict.kind, verdict.failed) == ("complete success", frozenset())
+
+
+def assert_all_come_back(verdict: Verdict) -> None:
+    assert (verdict.kind, verdict.failed) == ("complete failure", frozenset(IDS))
+
+
+# --- Complete success.
+
+
+@pytest.mark.parametrize("text", ["", "null", " null\n"])
+def test_an_empty_or_null_response_deletes_everything(text: str):
+    """So a handler that forgets its return value acknowledges what failed, too."""
+    verdict = judge(Returned(text), IDS, ON)
+    assert_all_deleted(verdict)
+    assert verdict.reason == "the response is null or empty"
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        ({"batchItemFailures": []}, "batchItemFailures is empty"),
+        ({"batchItemFailures": None}, "batchItemFailures is null"),
+        ({"batchItemFailures": [], "statusCode": 500}, "batchItemFailures is empty"),
+    ],
+)
+def test_an_empty_or_null_list_of_failures_deletes_everything(response: Any, reason: str):
+    """Whatever else the answer holds."""
+    verdict = judged(response)
+    assert_all_deleted(verdict)
+    assert verdict.reason == reason
+
+
+@pytest.mark.parametrize(
+    "response",
+    [{}, {"statusCode": 500}, {"batchitemfailures": [{"itemIdentifier": "a"}]}, {"batch_item_failures": ["a"]}],
+)
+def test_an_answer_without_the_key_deletes_everything(response: Any):
+    """A key in another spelling is not the key, so the failures it names are lost."""
+    verdict = judged(response)
+    assert_all_deleted(verdict)
+    assert verdict.reason == "batchItemFailures is not in the response"
+
+
+# --- Complete failure.
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("error", "raised"), ("timeout", "timed out"), ("killed", "killed"), ("throttled", "throttled")],
+)
+@pytest.mark.parametrize("settings", [ON, OFF])
+def test_an_invocation_that_returns_nothing_brings_the_whole_batch_back(
+    kind: str, word: str, settings: MappingSettings
+):
+    """An exception, a timeout, a kill, a throttle: what had finished comes back too, whatever the mapping reads."""
+    verdict = judge(Errored(kind, "because of this"), IDS, settings)
+    assert_all_come_back(verdict)
+    assert word in verdict.reason
+    assert verdict.reason.endswith(": because of this")
+
+
+def test_an_ending_of_a_kind_of_its_own_brings_the_whole_batch_back():
+    """Whoever invokes may know of more ways to fail."""
+    verdict = judge(Errored("eaten", "by a dog"), IDS, ON)
+    assert_all_come_back(verdict)
+    assert verdict.reason == "eaten: by a dog"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "batchItemFailures", "{'batchItemFailures': []}", '{"batchItemFailures": []', "\x00", "\ufeffnull", "None"],
+)
+def test_a_response_that_is_not_valid_json_brings_the_whole_batch_back(text: str):
+    """Nothing can be read from it."""
+    verdict = judge(Returned(text), IDS, ON)
+    assert_all_come_back(verdict)
+    assert verdict.reason == "the response is not valid JSON"
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_a_response_with_a_number_that_json_does_not_know_brings_the_whole_batch_back(constant: str):
+    """Python's encoder writes such a number and its decoder reads it; to JSON it is a fault of syntax."""
+    verdict = judge(Returned(f'{{"batchItemFailures": [], "mean": {constant}}}'), IDS, ON)
+    assert_all_come_back(verdict)
+    assert verdict.reason == "the response is not valid JSON"
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"batchItemFailures":' * 100_000])
+def test_a_response_that_is_nested_without_end_brings_the_whole_batch_back(text: str):
+    """It is no reason to fall over."""
+    assert_all_come_back(judge(Returned(text), IDS, ON))
+
+
+@pytest.mark.parametrize("response", ["ok", 200, 0.5, True, ["a"], [{"itemIdentifier": "a"}]])
+def test_a_response_that_is_no_object_brings_the_whole_batch_back(response: Any):
+    """It is JSON, and no batch response."""
+    verdict = judged(response)
+    assert_all_come_back(verdict)
+    assert verdict.reason.startswith("the response is no object but ")
+
+
+@pytest.mark.parametrize("listed", ["a", 1, True, {"itemIdentifier": "a"}])
+def test_failures_that_are_no_list_bring_the_whole_batch_back(listed: Any):
+    """One failure still goes into a list."""
+    verdict = judged({"batchItemFailures": listed})
+    assert_all_come_back(verdict)
+    assert verdict.reason.startswith("batchItemFailures is no list but ")
+
+
+@pytest.mark.parametrize(
+    ("identifier", "reason"),
+    [
+        ("", "that is empty"),
+        (None, "that is null"),
+        (5, "no text but a number"),
+        (1.5, "no text but a number"),
+        (True, "no text but true or false"),
+        (["a"], "no text but a list"),
+        ({"a": "a"}, "no text but an object"),
+        ("elsewhere", "names 'elsewhere', which is not in the batch"),
+        ("A", "names 'A', which is not in the batch"),
+        ("a ", "names 'a ', which is not in the batch"),
+    ],
+)
+@pytest.mark.parametrize("before", [(), ("a", "b")])
+def test_one_bad_identifier_brings_the_whole_batch_back(identifier: Any, reason: str, before: tuple[str, ...]):
+    """Empty, null, no text or not in the batch: the good ones beside it count for nothing."""
+    verdict = judged(failures(*before, identifier))
+    assert_all_come_back(verdict)
+    assert verdict.reason.startswith(f"entry {len(before)} of batchItemFailures ")
+    assert verdict.reason.endswith(reason)
+
+
+@pytest.mark.parametrize(
+    "failure", [{}, {"itemidentifier": "a"}, {"messageId": "a"}, {"itemIdentifer": "a"}, {"item_identifier": "a"}]
+)
+def test_a_misspelt_identifier_key_brings_the_whole_batch_back(failure: Any):
+    """The reason asks after the spelling."""
+    verdict = judged({"batchItemFailures": [{"itemIdentifier": "b"}, failure]})
+    assert_all_come_back(verdict)
+    assert verdict.reason == "entry 1 of batchItemFailures has no itemIdentifier: is the key misspelt?"
+
+
+@pytest.mark.parametrize("failure", ["a", None, 1, True, ["a"], ["itemIdentifier"], "itemIdentifier"])
+def test_a_list_of_anything_but_objects_brings_the_whole_batch_back(failure: Any):
+    """Bare ids too, also where one holds the key's name."""
+    assert_all_come_back(judged({"batchItemFailures": [failure]}))
+
+
+def test_naming_every_message_is_a_complete_failure():
+    """Nothing is deleted."""
+    verdict = judged(failures(*IDS))
+    assert_all_come_back(verdict)
+    assert verdict.reason == "every message of the batch is reported"
+
+
+# --- Partial success.
+
+
+def test_what_is_named_comes_back_and_the_rest_is_deleted():
+    """The one answer that tells messages apart."""
+    verdict = judged(failures("c", "a"))
+    assert verdict == Verdict("partial success", "2 of 3 messages are reported", frozenset({"a", "c"}))
+
+
+def test_an_id_that_is_named_twice_counts_once():
+    """Two messages of an id, or a careless handler."""
+    assert judged(failures("a", "a")) == Verdict("partial success", "1 of 3 messages are reported", frozenset({"a"}))
+
+
+def test_what_stands_beside_an_identifier_is_not_read():
+    """Libraries put the error there."""
+    verdict = judged({"batchItemFailures": [{"itemIdentifier": "b", "error": {"itemIdentifier": ""}}], "other": 1})
+    assert verdict.failed == {"b"}
+
+
+def test_messages_of_one_id_come_back_together():
+    """An answer cannot tell them apart."""
+    verdict = judge(Returned(json.dumps(failures("twice"))), ["twice", "once", "twice"], ON)
+    assert verdict.failed == {"twice"}
+
+
+def test_an_unknown_id_for_an_empty_batch_is_a_failure_of_nothing():
+    """There is nothing that could come back."""
+    assert judge(Returned(json.dumps(failures("a"))), (), ON).failed == frozenset()
+
+
+# --- Without ReportBatchItemFailures.
+
+
+@pytest.mark.parametrize(
+    "text", [json.dumps(failures("a")), json.dumps(failures(*IDS)), json.dumps(failures("elsewhere")), "{", "null"]
+)
+def test_without_report_batch_item_failures_every_answer_deletes_everything(text: str):
+    """The list is not read, so what it names is lost; a function cannot see that setting."""
+    verdict = judge(Returned(text), IDS, OFF)
+    assert_all_deleted(verdict)
+    assert "ReportBatchItemFailures is off" in verdict.reason
+
+
+# --- Settings that AWS takes and refuses.
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"batch_size": 1},
+        {"batch_size": 10, "window_seconds": 0},
+        {"batch_size": 1, "window_seconds": 300},
+        {"batch_size": 11, "window_seconds": 1},
+        {"batch_size": 10_000, "window_seconds": 300},
+        {"batch_size": 10, "fifo": True},
+        {"batch_size": 1, "fifo": True},
+    ],
+)
+def test_settings_at_the_limits_are_taken(settings: dict[str, Any]):
+    """1 to 10,000 records with a window of 0 to 300 s; over 10 records at least 1 s."""
+    MappingSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"batch_size": 0}, "batch size"),
+        ({"batch_size": -1}, "batch size"),
+        ({"batch_size": 10_001, "window_seconds": 1}, "batch size"),
+        ({"window_seconds": -1}, "window"),
+        ({"window_seconds": 301}, "window"),
+        ({"window_seconds": math.nan}, "window"),
+        ({"window_seconds": math.inf}, "window"),
+        ({"batch_size": 11}, "window of at least 1 second"),
+        ({"batch_size": 11, "window_seconds": 0.5}, "window of at least 1 second"),
+        ({"batch_size": 11, "fifo": True}, "FIFO"),
+        ({"batch_size": 11, "window_seconds": 1, "fifo": True}, "FIFO"),
+        ({"window_seconds": 1, "fifo": True}, "FIFO"),
+    ],
+)
+def test_settings_that_aws_refuses_are_refused(settings: dict[str, Any], words: str):
+    """With the limit named."""
+    with pytest.raises(ConfigurationError, match=words):
+        MappingSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"batch_size": 2.5}, {"batch_size": "10"}, {"batch_size": None}, {"window_seconds": "1"}, {"batch_size": True}],
+)
+def test_settings_that_are_no_numbers_are_refused(settings: dict[str, Any]):
+    """At once and with the library's own error, not in the middle of a batch."""
+    with pytest.raises(ConfigurationError):
+        MappingSettings(**settings)
+
+
+# --- What fits into a batch.
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count"),
+    [
+        ([], 0),
+        ([1], 1),
+        ([MAX_EVENT_BYTES], 1),
+        ([MAX_EVENT_BYTES + 1], 1),
+        ([MAX_EVENT_BYTES + 1, 1], 1),
+        ([MAX_EVENT_BYTES, 1], 1),
+        ([MAX_EVENT_BYTES - 1, 1], 2),
+        ([MAX_EVENT_BYTES - 1, 1, 1], 2),
+        ([MIB] * 6, 6),
+        ([MIB] * 7, 6),
+        ([MIB + 1] * 6, 5),
+        ([1] * 10, 10),
+        ([1] * 11, 10),
+    ],
+)
+def test_a_batch_ends_at_its_size_or_at_six_megabytes(sizes: list[int], count: int):
+    """Exactly 6 MB fit, one byte more does not; a single record always goes."""
+    assert fitting(sizes, ON) == count
+
+
+def test_a_batch_of_ten_thousand_small_records_fits():
+    """And not one more."""
+    assert fitting([600] * 10_001, LARGEST) == 10_000
+
+
+def test_ten_thousand_records_of_a_kilobyte_do_not_fit():
+    """The batch ends at 6 MB."""
+    assert fitting([1024] * 10_000, LARGEST) == 6 * 1024
+
+
+@given(
+    st.lists(st.integers(1, 2 * MIB) | st.sampled_from([1, MIB, MIB + 1, MAX_EVENT_BYTES]), max_size=30),
+    st.integers(1, 40),
+)
+@example([MAX_EVENT_BYTES, 1], 2)
+def test_a_batch_is_as_long_as_it_may_be_and_no_longer(sizes: list[int], batch_size: int):
+    """Within size and 6 MB, or of one record; the next record would be too many, too much, or is not there."""
+    count = fitting(sizes, MappingSettings(batch_size=batch_size, window_seconds=1))
+    assert count == 0 if not sizes else count >= 1
+    assert count <= min(len(sizes), batch_size)
+    assert sum(sizes[:count]) <= MAX_EVENT_BYTES or count == 1
+    if count < min(len(sizes), batch_size):
+        assert sum(sizes[: count + 1]) > MAX_EVENT_BYTES
+
+
+@given(st.lists(st.text(max_size=50), min_size=1, max_size=8))
+def test_the_bytes_of_records_are_at_least_what_their_event_takes(bodies: list[str]):
+    """Counted one by one, so that an event made of what fits is not over 6 MB."""
+    records = [make_record(body) for body in bodies]
+    event = json.dumps({"Records": records}, ensure_ascii=False, separators=(",", ":"))
+    assert sum(map(record_bytes, records)) >= len(event.encode("utf-8", "surrogatepass"))
+
+
+def test_bytes_are_counted_not_characters():
+    """A message is measured as UTF-8; half a surrogate pair does not break the count."""
+    plain, accented = make_record("e" * 1_000), make_record("é" * 1_000)
+    assert record_bytes(accented) - record_bytes(plain) == 1_000
+    assert record_bytes(make_record("\ud83d")) > record_bytes(make_record(""))
+
+
+# --- For every answer.
+
+identifiers = st.sampled_from([*IDS, "", "d", None, 5]) | json_values()
+entries = st.builds(lambda identifier: {"itemIdentifier": identifier}, identifiers) | json_values()
+answers = (
+    json_values()
+    | st.builds(lambda listed: {"batchItemFailures": listed}, st.lists(entries, max_size=6) | json_values())
+    | st.builds(lambda named: failures(*named), st.lists(st.sampled_from(IDS), max_size=6))
+)
+batches = st.lists(st.sampled_from([*IDS, "d"]), max_size=5)
+
+
+def named_in(response: Any) -> set[str]:
+    """Return every text that an answer gives as an identifier, in good form or not."""
+    listed = response.get("batchItemFailures") if isinstance(response, dict) else None
+    found = [one.get("itemIdentifier") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return {one for one in found if isinstance(one, str)}
+
+
+@given(answers, batches)
+def test_no_answer_deletes_what_it_names_or_keeps_what_is_not_in_the_batch(response: Any, batch: list[str]):
+    """And every answer is one of the three kinds, with a reason."""
+    verdict = judge(Returned(json.dumps(response)), batch, ON)
+    assert verdict.failed <= set(batch)
+    assert named_in(response) & set(batch) <= verdict.failed
+    assert verdict.reason
+    match verdict.kind:
+        case "complete success":
+            assert not verdict.failed
+        case "complete failure":
+            assert verdict.failed == set(batch)
+        case kind:
+            assert kind == "partial success"
+            assert set() < verdict.failed < set(batch)
+            assert verdict.failed == named_in(response)
+
+
+@given(st.text() | json_values().map(json.dumps), batches)
+@example("1" * 5_000, ["a"])
+@example('"\\ud800"', ["a"])
+def test_every_text_gets_a_verdict(text: str, batch: list[str]):
+    """A mapping has nobody to raise an error to."""
+    verdict = judge(Returned(text), batch, ON)
+    assert verdict.failed in (frozenset(), frozenset(batch))
+    assert verdict.reason
+
+
+@given(answers, batches)
+def test_without_report_batch_item_failures_no_answer_keeps_anything(response: Any, batch: list[str]):
+    """Every message of the batch is deleted, those that are named too."""
+    assert_all_deleted(judge(Returned(json.dumps(response)), batch, OFF))
+
+
+@given(st.sampled_from(["error", "timeout", "killed", "throttled"]), st.text(), batches)
+def test_no_error_deletes_anything(kind: str, reason: str, batch: list[str]):
+    """Nothing is known of what was done."""
+    assert judge(Errored(kind, reason), batch, ON).failed == set(batch)
