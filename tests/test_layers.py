@@ -17,7 +17,7 @@ RANKS = {
     "response": 3, "ordering": 3, "endings": 3,
     # doing
     "enqueue": 3, "runtime": 3, "inmemory": 3, "sources": 3, "settle": 3,
-    "binding": 4, "marks": 4, "settings": 4, "sources.s3_lines": 4,
+    "binding": 4, "marks": 4, "settings": 4, "sources.s3_lines": 4, "sources.items": 4, "sources.ranges": 4,
     "engine": 5, "sandbox": 5, "segments": 5, "scatter": 5, "fold": 5,
     "consume": 6, "dead_letters": 6, "account": 6,
     # adapters: the only ones that import an SDK

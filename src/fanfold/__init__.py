@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from fanfold.outcome import Retrying as Retrying
     from fanfold.record import Record as Record
     from fanfold.segment import Segment as Segment
+    from fanfold.sources.items import Items as Items
+    from fanfold.sources.ranges import Ranges as Ranges
     from fanfold.sources.s3_lines import S3Lines as S3Lines
 
 __all__ = [
@@ -38,8 +40,10 @@ __all__ = [
     "Deadline",
     "Done",
     "Failed",
+    "Items",
     "Job",
     "NotStarted",
+    "Ranges",
     "Record",
     "Reject",
     "Rejected",
@@ -61,8 +65,10 @@ _HOMES = {
     "Deadline": "deadline",
     "Done": "outcome",
     "Failed": "outcome",
+    "Items": "sources.items",
     "Job": "job",
     "NotStarted": "outcome",
+    "Ranges": "sources.ranges",
     "Record": "record",
     "Reject": "outcome",
     "Rejected": "outcome",

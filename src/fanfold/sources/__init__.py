@@ -16,6 +16,8 @@ from fanfold.protocols import Backend
 __all__ = ["Source", "cut", "read"]
 
 _HOMES = {
+    "items": ("fanfold.sources.items", "Items"),
+    "ranges": ("fanfold.sources.ranges", "Ranges"),
     "s3-lines": ("fanfold.sources.s3_lines", "S3Lines"),
 }
 
