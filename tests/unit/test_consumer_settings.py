@@ -772,6 +772,19 @@ def test_what_is_about_to_be_dead_lettered_untried_is_warned_about(monkeypatch, 
     assert caplog.text.endswith("first: m-1\n")
 
 
+def test_what_ran_at_its_last_receive_is_no_reason_for_a_warning(monkeypatch, caplog):
+    """It had its chance: its failure is in the log already."""
+    monkeypatch.setenv("FANFOLD_MAX_RECEIVE_COUNT", "5")
+
+    @fanfold.consumer
+    async def handler(body):
+        raise ValueError(body)
+
+    handler.invoke({"Records": [make_record(1, receive_count=5)]}, make_context())
+    handler.close()
+    assert "dead-letters" not in caplog.text
+
+
 def test_without_a_known_receive_limit_nothing_is_said_of_it(caplog):
     """A function that is not told the queue's receive limit does not guess it."""
     handler = fanfold.consumer(starts_per_second=0.1)(_nothing)
