@@ -313,7 +313,8 @@ def test_an_import_error_shows_the_users_traceback(folder):
     assert "fanfold/local" not in done.stderr
 
 
-def test_an_interrupt_leaves_nothing_running(folder):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_running(folder, number):
     """The handler's process ends with the replay."""
     arguments = command("event.json", "--handler", "app:sleepy", "--timeout", "600")
     with subprocess.Popen(  # noqa: S603 - ourselves
@@ -323,7 +324,7 @@ def test_an_interrupt_leaves_nothing_running(folder):
         preexec_fn=_interruptible,  # noqa: PLW1509 - no threads here
     ) as process:
         _wait_for(lambda: (folder / "pid").is_file() and (folder / "pid").read_text())
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(timeout=30) == 130
     pid = int((folder / "pid").read_text())
     _wait_for(lambda: not Path(f"/proc/{pid}").exists())

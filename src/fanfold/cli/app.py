@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, ParamSpec
@@ -51,6 +52,7 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def told(*args: P.args, **kwargs: P.kwargs) -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what was started is stopped
         try:
             command(*args, **kwargs)
         except ConfigurationError as error:

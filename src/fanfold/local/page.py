@@ -124,8 +124,8 @@ def _overview(deliveries: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         )
     yield _chart(bars, max(rows) + 1, f"{last:g} s", "deliveries")
     yield (
-        '<p class="soft">A bar is a delivery, its number and verdict under the pointer; plain blue is a complete success, dashed a partial '
-        f"one, outlined a complete failure.{_capped('deliveries', len(deliveries), MOST_DELIVERIES)}</p>"
+        '<p class="soft">A bar is a delivery, its number and verdict under the pointer; plain blue is a complete '
+        f"success, dashed a partial one, outlined a complete failure.{_capped('deliveries', len(deliveries), MOST_DELIVERIES)}</p>"
     )
 
 
