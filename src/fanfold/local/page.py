@@ -123,9 +123,10 @@ def _overview(deliveries: Sequence[Mapping[str, Any]]) -> Iterable[str]:
             _bar(each["began_at"] / last, each["ended_at"] / last, row, _VERDICTS[kind], str(each["number"]), words)
         )
     yield _chart(bars, max(rows) + 1, f"{last:g} s", "deliveries")
+    capped = _capped("deliveries", len(deliveries), MOST_DELIVERIES)
     yield (
         '<p class="soft">A bar is a delivery, its number and verdict under the pointer; plain blue is a complete '
-        f"success, dashed a partial one, outlined a complete failure.{_capped('deliveries', len(deliveries), MOST_DELIVERIES)}</p>"
+        f"success, dashed a partial one, outlined a complete failure.{capped}</p>"
     )
 
 
