@@ -2,7 +2,7 @@
 # Pin what `make` and CI install, with hashes and without index addresses. Needs uv on the path.
 set -eu
 cd "$(dirname "$0")/.."
-options="--python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q"
+options="--python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --no-strip-extras --upgrade -q"
 # shellcheck disable=SC2086 # the options are words
 uv pip compile $options pyproject.toml --extra local --extra powertools --group dev -o requirements/dev.txt
 # shellcheck disable=SC2086
