@@ -27,7 +27,7 @@ RANKS = {
     "job": 7, "testing": 8, "capture": 4,
     # on this machine: the mapping as decisions, and what runs on it
     "local": 3, "local.mapping": 3, "local.queue": 3, "local.timeline": 3, "local.endpoint": 4, "local.events": 4,
-    "local.function": 4, "local.page": 4, "local.template": 4,
+    "local.function": 4, "local.page": 4, "local.template": 4, "local.poller": 5,
     "local.runtime_client": 5, "local.simulator": 7, "local.child": 8, "local.replay": 9,
     "local.stack": 8, "local.deploy": 8, "local.demo": 9,
     "cli.load": 8, "cli.sheet": 8, "cli.show": 8, "cli.capture": 10, "cli.demo": 10, "cli.replay": 10,
