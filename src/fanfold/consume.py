@@ -65,9 +65,7 @@ class Consumer(Generic[P, T]):
         self.settings = settings
         """How this consumer works."""
         self._bind: Bind = bind(function, chunk_size=settings.chunk_size)
-        self._runtime = Runtime(
-            functools.partial(open_sandbox, settings, self._dead_letter_queue_url), Sandbox.leftovers
-        )
+        self._runtime = Runtime(functools.partial(open_sandbox, settings, self._dead_letter_queue), Sandbox.leftovers)
         self._on_threads = not is_coroutine_function(function)
         self._fits: dict[int, int] = {}
         self._observers: list[Observer] = []
@@ -144,7 +142,7 @@ class Consumer(Generic[P, T]):
         What is yielded takes an event and a context, or None for no deadline, and raises what ``process`` does. Batches
         may be handled several at once.
         """
-        async with open_sandbox(self.settings, self._dead_letter_queue_url) as sandbox:
+        async with open_sandbox(self.settings, self._dead_letter_queue) as sandbox:
 
             async def process(event: Event, context: Any) -> BatchResult:
                 deadline = deadline_of(context, self.settings.deadline_margin)
@@ -177,9 +175,14 @@ class Consumer(Generic[P, T]):
         """End the lifespan and the event loop; the next invocation starts new ones."""
         self._runtime.close()
 
-    def _dead_letter_queue_url(self) -> str:
+    @property
+    def dead_letter_queue_url(self) -> str:
+        """Where rejected messages go: the setting, or ``FANFOLD_DEAD_LETTER_QUEUE_URL``; empty for nowhere."""
         url = self.settings.dead_letter_queue_url
         return os.environ.get(DEAD_LETTER_VARIABLE, "") if url is None else url
+
+    def _dead_letter_queue(self) -> str:
+        return self.dead_letter_queue_url
 
     def _batch(self, records: Sequence[Record], batch: BatchContext[Any], sandbox: Sandbox) -> Batch:
         settings, commit = self.settings, self.settings.commit
@@ -191,9 +194,7 @@ class Consumer(Generic[P, T]):
                 guard=_guard(batch.lambda_context, settings.memory_share),
                 now=batch.deadline.clock(),
             ),
-            settling=Settling(
-                sandbox.settler, backoff=settings.backoff, dead_letters=bool(self._dead_letter_queue_url())
-            ),
+            settling=Settling(sandbox.settler, backoff=settings.backoff, dead_letters=bool(self.dead_letter_queue_url)),
             commit=None if commit is None else lambda done: commit(done, batch),
             reject_on=rejects(settings.reject_on),
             timeout=settings.timeout,

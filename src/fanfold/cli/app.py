@@ -15,6 +15,7 @@ from fanfold.cli.capture import capture
 from fanfold.cli.demo import demo
 from fanfold.cli.replay import replay_events
 from fanfold.cli.run import run as run_job
+from fanfold.cli.worker import worker
 from fanfold.errors import ConfigurationError, FanfoldError
 
 __all__ = ["run"]
@@ -73,6 +74,7 @@ def _fail(line: str, code: int) -> NoReturn:
 app.command()(_told(demo))
 app.command("run")(_told(run_job))
 app.command("replay")(_told(replay_events))
+app.command("worker")(_told(worker))
 app.command("capture")(_told(capture))
 
 

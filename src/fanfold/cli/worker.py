@@ -1,0 +1,65 @@
+"""``fanfold worker``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import typer
+
+from fanfold.cli.load import load
+from fanfold.consume import Consumer
+from fanfold.errors import MissingExtraError
+from fanfold.worker import Summary, Worker
+
+__all__ = ["worker"]
+
+
+def worker(
+    queue_url: str = typer.Option(..., help="The queue to work on."),
+    handler: str = typer.Option(..., metavar="MODULE:NAME", help="A fanfold consumer; found in the current folder."),
+    concurrency: int | None = typer.Option(
+        None, min=1, help="Records in hand at once. FANFOLD_CONCURRENCY overrides it. (default: the consumer's)"
+    ),
+    drain_seconds: float = typer.Option(30.0, min=0, help="Seconds running handlers get after SIGTERM or Ctrl-C."),
+    health_file: Path | None = typer.Option(
+        None, help="Rewritten every two seconds; an old one means a worker that hangs."
+    ),
+    region: str | None = typer.Option(None, help="Region of the queue. (default: the environment's)"),
+) -> None:
+    """Run a consumer outside Lambda: for work that takes over 15 minutes, or machines that are there anyway.
+
+    Messages stay hidden as long as they are worked on, and are deleted once they are done; what did not succeed comes
+    back after its back-off; what is rejected goes to FANFOLD_DEAD_LETTER_QUEUE_URL with the reason. Log lines go to
+    stderr. SIGTERM or Ctrl-C: nothing more is received, what runs may end; a second one cancels it.
+    """
+    loaded: Consumer[..., Any] = load(handler, Consumer)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for chatty in ("botocore", "aiobotocore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    chosen = loaded if concurrency is None else loaded.with_settings(concurrency=concurrency)
+    summary = anyio.run(_work, chosen, queue_url, drain_seconds, health_file, region)
+    print(f"stopped: {summary.done} done, {summary.failed} come back", file=sys.stderr)
+
+
+async def _work(
+    consumer: Consumer[..., Any], queue_url: str, drain_seconds: float, health_file: Path | None, region: str | None
+) -> Summary:
+    try:
+        from fanfold.aws.inbox import open_client, open_inbox
+        from fanfold.aws.settler import SqsSettler
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("aws", "fanfold worker") from error
+    async with open_client(region) as client:
+        inbox = await open_inbox(client, queue_url)
+        settler = SqsSettler(client, consumer.dead_letter_queue_url)
+        working = Worker(consumer, inbox, settler, drain_seconds=drain_seconds, health_file=health_file)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, working.stop)
+        return await working.run()

@@ -1,0 +1,137 @@
+"""``fanfold worker`` on the emulated AWS."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import boto3
+import pytest
+from worker_trial import effects, in_queue, send, trial, wait_for, worker
+
+from fanfold.local.stack import LocalStack
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def sqs(aws: LocalStack):
+    client = boto3.client("sqs")
+    yield client
+    client.close()
+
+
+def new_queue(sqs, visibility: int = 4, **attributes: str) -> str:
+    ending = ".fifo" if "FifoQueue" in attributes else ""
+    name = f"work-{uuid.uuid4().hex}{ending}"
+    return sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": str(visibility), **attributes})["QueueUrl"]
+
+
+def orders(*given: dict) -> list[str]:
+    return [json.dumps({"number": number, **order}) for number, order in enumerate(given)]
+
+
+def finished(sqs, url: str, folder: Path, *arguments: str, **variables: str) -> str:
+    """Run a worker until the queue is empty, stop it, and return its log."""
+    with worker(folder, url, *arguments, **variables) as process:
+        wait_for(lambda: in_queue(sqs, url) == 0)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0, (folder / "log").read_text()
+    return (folder / "log").read_text()
+
+
+def test_a_worker_empties_a_queue_and_stops_cleanly(sqs, tmp_path):
+    """Every message once; what fails at first comes back after its back-off; what is rejected is buried."""
+    url, dead = new_queue(sqs, 30), new_queue(sqs)
+    send(sqs, url, orders(*[{}] * 40, {"do": "fail"}, {"do": "reject"}))
+    log = finished(sqs, url, tmp_path, FANFOLD_DEAD_LETTER_QUEUE_URL=dead)
+    assert effects(tmp_path) == dict.fromkeys(range(41), 1)
+    assert log.splitlines()[-1] == "stopped: 42 done, 1 come back"
+    (letter,) = sqs.receive_message(QueueUrl=dead, MessageAttributeNames=["All"])["Messages"]
+    assert json.loads(letter["MessageAttributes"]["fanfold"]["StringValue"])["reason"] == "no such customer"
+
+
+def test_a_message_that_takes_longer_than_the_visibility_timeout_is_worked_on_once(sqs, tmp_path):
+    """Heartbeats keep it hidden, beside others that end sooner."""
+    url = new_queue(sqs, 2)
+    send(sqs, url, orders({"seconds": 7}, {}, {}))
+    finished(sqs, url, tmp_path, "--drain-seconds", "30")
+    assert effects(tmp_path) == {0: 1, 1: 1, 2: 1}
+
+
+def test_what_runs_when_the_worker_is_told_to_stop_may_end(sqs, tmp_path):
+    """Within the time to drain; nothing more is received meanwhile."""
+    url = new_queue(sqs, 10)
+    send(sqs, url, orders({"seconds": 2}))
+    with worker(tmp_path, url, "--concurrency", "1", "--health-file", "health.json") as process:
+        wait_for(lambda: (tmp_path / "health.json").is_file() and _health(tmp_path)["in_flight"] == 1)
+        send(sqs, url, orders({}, {}))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+    assert effects(tmp_path) == {0: 1}
+    assert in_queue(sqs, url) == 2
+
+
+def test_what_does_not_end_in_time_comes_back(sqs, tmp_path):
+    """It is cancelled once; its message is not deleted."""
+    url = new_queue(sqs, 2)
+    send(sqs, url, orders({"seconds": 60}))
+    with worker(tmp_path, url, "--drain-seconds", "0.1", "--health-file", "health.json") as process:
+        wait_for(lambda: (tmp_path / "health.json").is_file() and _health(tmp_path)["in_flight"] == 1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+    assert effects(tmp_path) == {}
+    assert in_queue(sqs, url) == 1
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("WORKER_TRIALS", "3"))))
+def test_workers_that_are_killed_lose_nothing(sqs, tmp_path, seed):
+    """SIGTERM, then SIGKILL, at random moments: every order has its effect, and the queue is empty at the end.
+
+    ``WORKER_TRIALS`` in the environment says how many trials, 3 if it says nothing.
+    """
+    url = new_queue(sqs, 3)
+    send(sqs, url, orders(*[{}] * 200))
+    assert set(trial(sqs, url, tmp_path, random.Random(seed), 200)) == set(range(200))  # noqa: S311
+    assert in_queue(sqs, url) == 0
+
+
+def test_a_fifo_queue_is_worked_on_in_the_order_of_its_groups(sqs, tmp_path):
+    """Also when a message has to come back."""
+    url = new_queue(sqs, 3, FifoQueue="true", ContentBasedDeduplication="true")
+    for body in orders({}, {"do": "fail"}, {}, {}, {}):
+        sqs.send_message(QueueUrl=url, MessageBody=body, MessageGroupId="a")
+    finished(sqs, url, tmp_path)
+    assert (tmp_path / "effects").read_text().split() == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--queue-url", "{url}-not", "--handler", "app:handler"), "does not exist"),
+        (("--queue-url", "{url}", "--handler", "app:nothing"), "has no 'nothing'"),
+        (("--queue-url", "{url}", "--handler", "json:dumps"), "is a function, not a fanfold.Consumer"),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why_in_one_line(sqs, tmp_path, arguments, words):
+    """With the exit code of a usage error."""
+    url = new_queue(sqs)
+    (tmp_path / "app.py").write_text("import fanfold\n\n@fanfold.consumer\nasync def handler(order): ...\n")
+    command = [sys.executable, "-m", "fanfold", "worker", *(each.format(url=url) for each in arguments)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - ourselves
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+
+
+def _health(folder: Path) -> dict:
+    told = json.loads((folder / "health.json").read_text())
+    assert abs(told["time"] - time.time()) < 3600
+    return told

@@ -1,0 +1,93 @@
+"""A worker process on a queue of the emulated AWS, and what it did."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+APP = """
+    import asyncio, os
+    import fanfold
+
+    @fanfold.consumer(concurrency=20, backoff=fanfold.Backoff(base=1, factor=1, jitter=0))
+    async def handler(order: dict, ctx: fanfold.Context) -> None:
+        await asyncio.sleep(order.get("seconds", 0.02))
+        if order.get("do") == "reject":
+            raise fanfold.Reject("no such customer")
+        if order.get("do") == "fail" and ctx.receive_count == 1:
+            raise ValueError("once")
+        with open("effects", "a") as effects:
+            effects.write(f"{order['number']}\\n")
+"""
+
+
+def wait_for(holds: Callable[[], Any], seconds: float = 60.0) -> None:
+    """Wait until something holds; fail if it does not in time."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            raise AssertionError(f"{holds} did not hold within {seconds} s")
+        time.sleep(0.02)
+
+
+@contextmanager
+def worker(folder: Path, url: str, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process in a folder of its own; killed at the end if it still runs."""
+    (folder / "app.py").write_text(textwrap.dedent(APP), encoding="utf-8")
+    command = [sys.executable, "-m", "fanfold", "worker", "--queue-url", url, "--handler", "app:handler", *arguments]
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, stderr=log, env={**os.environ, **variables})  # noqa: S603 - ourselves
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def effects(folder: Path) -> Counter[int]:
+    """How often each order had its effect."""
+    file = folder / "effects"
+    return Counter(int(line) for line in file.read_text().split()) if file.is_file() else Counter()
+
+
+def in_queue(sqs: Any, url: str) -> int:
+    """About how many messages a queue holds, hidden ones included."""
+    told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    return sum(int(value) for name, value in told.items() if name.startswith("ApproximateNumberOf"))
+
+
+def send(sqs: Any, url: str, bodies: list[str]) -> None:
+    """Send bodies, ten at a time."""
+    for first in range(0, len(bodies), 10):
+        entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies[first : first + 10])]
+        sqs.send_message_batch(QueueUrl=url, Entries=entries)
+
+
+def trial(sqs: Any, url: str, folder: Path, chance: random.Random, orders: int) -> Counter[int]:
+    """Kill workers at random moments, by SIGTERM and then by SIGKILL, until a last one finishes; return the effects."""
+    for _ in range(2):
+        begun = sum(effects(folder).values())
+        wanted = begun + chance.randrange(1, orders // 3)
+        with worker(folder, url, "--drain-seconds", "0.05") as process:
+            wait_for(
+                lambda wanted=wanted: sum(effects(folder).values()) >= min(wanted, orders) or in_queue(sqs, url) == 0
+            )
+            process.send_signal(signal.SIGTERM)
+            time.sleep(chance.random() * 0.1)
+            process.kill()
+    with worker(folder, url) as process:
+        wait_for(lambda: in_queue(sqs, url) == 0)
+        process.send_signal(signal.SIGTERM)
+        if process.wait(timeout=60):
+            raise AssertionError((folder / "log").read_text())
+    return effects(folder)
