@@ -31,7 +31,7 @@ APP = """
 """
 
 
-def wait_for(holds: Callable[[], Any], seconds: float = 60.0) -> None:
+def wait_for(holds: Callable[[], Any], seconds: float = 150.0) -> None:
     """Wait until something holds; fail if it does not in time."""
     until = time.monotonic() + seconds
     while not holds():
@@ -86,8 +86,11 @@ def trial(sqs: Any, url: str, folder: Path, chance: random.Random, orders: int) 
             time.sleep(chance.random() * 0.1)
             process.kill()
     with worker(folder, url) as process:
-        wait_for(lambda: in_queue(sqs, url) == 0)
+        try:
+            wait_for(lambda: in_queue(sqs, url) == 0)
+        except AssertionError as error:
+            raise AssertionError(f"{in_queue(sqs, url)} are left; {(folder / 'log').read_text()[-5000:]}") from error
         process.send_signal(signal.SIGTERM)
-        if process.wait(timeout=60):
-            raise AssertionError((folder / "log").read_text())
+        if process.wait(timeout=150):
+            raise AssertionError((folder / "log").read_text()[-5000:])
     return effects(folder)
