@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fanfold.local.timeline import text_timeline
+from fanfold.local.timeline import durations, text_timeline
 
 __all__ = ["progress_bar", "show"]
 
@@ -43,7 +43,7 @@ def show(document: Mapping[str, Any], console: Console, html: Path | None) -> No
         console.print(f"\nwho ran when, delivery {first['number']}, measured", style="bold")
         console.print(text_timeline(first, document["messages"], width=min(100, console.width)), markup=False)
     console.print()
-    console.print(_messages(document["messages"]))
+    console.print(_messages(document["messages"], durations(document)))
     _sum_up(document, console, html)
 
 
@@ -70,18 +70,19 @@ def _deliveries(document: Mapping[str, Any]) -> Table:
     return table
 
 
-def _messages(messages: Sequence[Mapping[str, Any]]) -> Table:
+def _messages(messages: Sequence[Mapping[str, Any]], took_ms: Mapping[int, float]) -> Table:
     """Return a table of messages, those that did not simply succeed first."""
     order = sorted(messages, key=lambda each: (each["end"] == "deleted" and each["receives"] <= 1, each["number"]))
     table = Table(title=_counted("messages", len(messages), _MOST_ROWS), title_justify="left")
     for name in ("message", "end", "last outcome", "error"):
-        table.add_column(name, overflow="fold")
-    table.add_column("receives", justify="right")
+        table.add_column(name, overflow="fold", no_wrap=name == "end")
+    for name in ("receives", "took ms"):
+        table.add_column(name, justify="right")
     for each in order[:_MOST_ROWS]:
         style = _STYLES.get(each["end"], "")
         table.add_row(
             escape(each["id"]), f"[{style}]{each['end']}[/]", each["outcome"] or "-", escape(each["error"] or "-"),
-            str(each["receives"]),
+            str(each["receives"]), f"{took_ms[each['number']]:.1f}" if each["number"] in took_ms else "-",
         )  # fmt: skip
     return table
 

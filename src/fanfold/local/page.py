@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from fanfold.local.timeline import durations
+
 __all__ = ["page"]
 
 MOST_CHARTS: Final = 30
@@ -217,12 +219,13 @@ def _chart(bars: Sequence[str], rows: int, end: str, what: str) -> str:
 
 
 def _messages(messages: Sequence[Mapping[str, Any]], document: Mapping[str, Any]) -> Iterable[str]:
+    took_ms = durations(document)
     reasons = {letter["number"]: letter["reason"] for letter in document.get("dead_letters", [])}
     order = sorted(messages, key=lambda each: (each["end"] == "deleted" and each["receives"] <= 1, each["number"]))
     capped = _capped("messages", len(messages), MOST_ROWS)
     yield f'<p class="soft">Those that did not simply succeed come first.{capped}</p>'
     yield '<div class="wide"><table><thead><tr><th>message</th><th>end</th><th>last outcome</th><th>error</th>'
-    yield '<th class="number">receives</th><th>what happened</th></tr></thead><tbody>'
+    yield '<th class="number">receives</th><th class="number">took ms</th><th>what happened</th></tr></thead><tbody>'
     for each in order[:MOST_ROWS]:
         history = "".join(f"<li>{escape(line)}</li>" for line in each["history"])
         error = each["error"] or reasons.get(each["number"]) or "-"
@@ -230,9 +233,14 @@ def _messages(messages: Sequence[Mapping[str, Any]], document: Mapping[str, Any]
             f"<tr><td><code>{escape(each['id'])}</code></td><td>{escape(each['end'])}</td>"
             f"<td>{escape(each['outcome'] or '-')}</td><td>{escape(error)}</td>"
             f'<td class="number">{each["receives"]}</td>'
+            f'<td class="number">{_ms(took_ms.get(each["number"]))}</td>'
             f"<td><details><summary>{len(each['history'])} lines</summary><ul>{history}</ul></details></td></tr>"
         )
     yield "</tbody></table></div>"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _capped(what: str, number: int, most: int) -> str:

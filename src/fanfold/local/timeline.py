@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["text_timeline"]
+__all__ = ["durations", "text_timeline"]
 
 MARKS: Final = {"Done": "=", "Failed": "x", "Retrying": "r", "Rejected": "!", "NotStarted": "-", None: "="}
 _MOST_SLOTS = 20
@@ -39,6 +39,15 @@ def text_timeline(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, A
     lines.append(f"{'':9}0{f'{last:.1f} ms':>{room - 1}}")
     lines.append(f"{'':9}= done  x failed  r retry  ! rejected")
     return "\n".join(lines)
+
+
+def durations(document: Mapping[str, Any]) -> dict[int, float]:
+    """Return how long the last call for each message took, in milliseconds, by its number; measured."""
+    return {
+        span["message"]: span["end_ms"] - span["start_ms"]
+        for delivery in document["deliveries"]
+        for span in delivery["measured"]["spans"]
+    }
 
 
 def _outcome(delivery: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
