@@ -147,12 +147,24 @@ class Holding:
         idle = [hold for hold in self._holds.values() if hold.beat is None]
         if not any(hold.due_at <= now for hold in idle):
             return []
-        return [hold for hold in idle if hold.due_at <= now + self._every / 4]
+        due = [hold for hold in idle if hold.due_at <= now + self._every / 4]
+        return [hold for hold in due if not self._given_up(hold, now)]
+
+    def _given_up(self, hold: _Hold, now: float) -> bool:
+        if self._seconds(hold, now) > 0:
+            return False
+        self._holds.pop(hold.handle, None)
+        logger.warning(
+            "message %s has been in hand for nearly 12 hours, the longest SQS hides one: it may be delivered again "
+            "while it is worked on",
+            hold.message_id,
+        )
+        return True
 
     async def _beat(self, holds: Sequence[_Hold], beat: anyio.Event) -> None:
         now = self._clock()
         try:
-            changes = [(hold.handle, self._seconds(hold, now)) for hold in holds]
+            changes = [(hold.handle, max(1, self._seconds(hold, now))) for hold in holds]
             refused = {each.position: each for each in await self._queue.hide(changes)}
         except FanfoldError as error:
             logger.warning("a heartbeat for %d messages failed; it is tried again: %s", len(holds), error)
@@ -168,18 +180,12 @@ class Holding:
 
     def _seconds(self, hold: _Hold, now: float) -> int:
         left = limits.SQS_MAX_VISIBILITY_SECONDS - LAST_SECONDS - (now - hold.since)
-        return max(0, min(self._queue.visibility_timeout, math.floor(left)))
+        return min(self._queue.visibility_timeout, math.floor(left))
 
     def _put_off(self, holds: Sequence[_Hold], seconds: float) -> None:
-        now = self._clock()
+        due_at = self._clock() + seconds
         for hold in holds:
-            hold.due_at = now + seconds
-            if self._seconds(hold, hold.due_at) <= 0 and self._holds.pop(hold.handle, None) is not None:
-                logger.warning(
-                    "message %s has been in hand for nearly 12 hours, the longest SQS hides one: it may be delivered "
-                    "again while it is worked on",
-                    hold.message_id,
-                )
+            hold.due_at = due_at
 
     def _refused(self, hold: _Hold, refusal: Refused) -> None:
         if not refusal.final:

@@ -19,10 +19,12 @@ from typing import Any, Final, Protocol
 import anyio
 
 from fanfold import limits
+from fanfold.binding import Call
 from fanfold.consume import Consumer
-from fanfold.errors import ServiceError
+from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.holding import Acknowledging, Holding, HoldingSettler, Port, delay
 from fanfold.outcome import BatchResult, acknowledges
+from fanfold.pace import Pace
 from fanfold.protocols import Settler
 
 __all__ = ["Source", "Summary", "Worker"]
@@ -35,7 +37,7 @@ HEALTH_SECONDS: Final = 2.0
 """How often the health file is written: one that is several times older is a worker that hangs."""
 REPORT_SECONDS: Final = 10.0
 """How often the log says how far the work is, while there is any."""
-GRACE_SECONDS: Final = 2.0
+GRACE_SECONDS: Final = 5.0
 """How long cancelled handlers may take to end."""
 FLUSH_SECONDS: Final = 10.0
 """How long the last deletions may take; what is not deleted then is delivered again."""
@@ -77,6 +79,9 @@ class Worker:
         settler: Hands back what failed.
         drain_seconds: How long running handlers may go on once it is told to stop.
         health_file: Rewritten every two seconds, as JSON; None for none.
+
+    Raises:
+        ConfigurationError: If no message of the queue can be held.
     """
 
     def __init__(
@@ -88,8 +93,12 @@ class Worker:
         drain_seconds: float = 30.0,
         health_file: Path | None = None,
     ) -> None:
+        if queue.visibility_timeout < 1:
+            raise ConfigurationError("the queue's visibility timeout is 0 s: no message can be held; raise it")
         self.summary = Summary()
         """What it has done so far."""
+        self.calls = _Calls()
+        """The handlers that run; after ``run``, those that went on though they were cancelled."""
         self._queue = queue
         self._holding = Holding(queue)
         self._acknowledging = Acknowledging(queue, self._holding)
@@ -113,6 +122,9 @@ class Worker:
         self._consumer = consumer.with_settings(
             settler=open_settler, raise_on_total_failure=False, concurrency=concurrency
         )
+        self._consumer.add_observer(self.calls)
+        # The engine paces each batch by itself; here many run at once.
+        self._pace = Pace(starts_per_second=consumer.settings.starts_per_second, guard=None, now=time.monotonic())
 
     def stop(self) -> None:
         """Receive nothing more, let what runs end within the time to drain; told again, cancel it now."""
@@ -126,6 +138,12 @@ class Worker:
         Raises:
             ConfigurationError: If the queue is gone, or access to it.
         """
+        try:
+            return await self._run()
+        except BaseExceptionGroup as errors:
+            raise _first_of(errors) from None
+
+    async def _run(self) -> Summary:
         async with self._consumer.session() as process, anyio.create_task_group() as background:
             for loop in (self._holding.run, self._acknowledging.run, self._report, self._show_health):
                 background.start_soon(loop)
@@ -186,6 +204,7 @@ class Worker:
     ) -> None:
         left = {record["receiptHandle"] for record in records}
         try:
+            await self._hold_back(len(records))
             result = await process({"Records": list(records)}, None)
             for record, outcome in zip(result.records, result.outcomes, strict=True):
                 if acknowledges(outcome):
@@ -196,6 +215,14 @@ class Worker:
             self.summary.done += len(records) - len(left)
             self.summary.failed += len(left)
             await self._holding.let_go(left)  # they come back, after a visibility timeout at most
+
+    async def _hold_back(self, starts: int) -> None:
+        """Wait until so many records may start; told to stop, none waits: what has not started is given up."""
+        for _ in range(starts):
+            while (now := time.monotonic()) >= self._pace.free_until and (wait := self._pace.wait(now, 0)):
+                await self._or_stop(asyncio.sleep(wait))
+                if self._stop.is_set():
+                    raise asyncio.CancelledError
 
     async def _drain(self) -> None:
         """Let what runs end, cancel once what does not, and delete what is done."""
@@ -211,9 +238,12 @@ class Worker:
                 task.cancel()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=GRACE_SECONDS)
-        if self._tasks:
+            # Cancelled once: what rolls back is given its time before the loop's end cancels it again.
+            with anyio.move_on_after(GRACE_SECONDS):
+                await self.calls.all_ended()
+        if self.calls.running:
             logger.warning(
-                "%d batches did not end when they were cancelled; their messages come back", len(self._tasks)
+                "%d handlers did not end when they were cancelled; their messages come back", self.calls.running
             )
         with anyio.move_on_after(FLUSH_SECONDS):
             await self._acknowledging.below(1)
@@ -246,3 +276,40 @@ class Worker:
                     logger.warning("the health file %s cannot be written: %s", self._health_file, error.strerror)
                 told = True
             await asyncio.sleep(HEALTH_SECONDS)
+
+
+class _Calls:
+    """An observer that counts the calls of the handler that run."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self._none = asyncio.Event()
+
+    def around(self, call: Call) -> Call:
+        async def counted(given: Any) -> Any:
+            self.running += 1
+            self._none.clear()
+            try:
+                return await call(given)
+            finally:
+                self.running -= 1
+                if not self.running:
+                    self._none.set()
+
+        return counted
+
+    def batch_ended(self, result: BatchResult) -> None:
+        """Nothing is to be noted."""
+
+    async def all_ended(self) -> None:
+        """Wait until none runs."""
+        if self.running:
+            await self._none.wait()
+
+
+def _first_of(errors: BaseException) -> BaseException:
+    """Return one of a group: ours before others, which are what it led to."""
+    if not isinstance(errors, BaseExceptionGroup):
+        return errors
+    found = [_first_of(error) for error in errors.exceptions]
+    return next((error for error in found if isinstance(error, FanfoldError)), found[0])

@@ -91,6 +91,17 @@ def test_what_does_not_end_in_time_comes_back(sqs, tmp_path):
     assert in_queue(sqs, url) == 1
 
 
+def test_a_handler_that_swallows_its_cancellation_does_not_keep_the_worker(sqs, tmp_path):
+    """It is given up, its message comes back, and the exit code says that not all has ended."""
+    url = new_queue(sqs, 2)
+    send(sqs, url, orders({"do": "swallow"}))
+    with worker(tmp_path, url, "--drain-seconds", "0.1", "--health-file", "health.json") as process:
+        wait_for(lambda: (tmp_path / "health.json").is_file() and _health(tmp_path)["in_flight"] == 1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 1
+    assert in_queue(sqs, url) == 1
+
+
 @pytest.mark.parametrize("seed", range(int(os.environ.get("WORKER_TRIALS", "3"))))
 def test_workers_that_are_killed_lose_nothing(sqs, tmp_path, seed):
     """SIGTERM, then SIGKILL, at random moments: every order has its effect, and the queue is empty at the end.
@@ -129,6 +140,14 @@ def test_a_worker_that_cannot_start_says_why_in_one_line(sqs, tmp_path, argument
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
+
+
+def test_a_queue_whose_messages_cannot_be_held_is_refused(sqs, tmp_path):
+    """A visibility timeout of 0 s: every message would be there again at once."""
+    url = new_queue(sqs, 0)
+    with worker(tmp_path, url) as process:
+        assert process.wait(timeout=60) == 2
+    assert "visibility timeout is 0 s" in (tmp_path / "log").read_text()
 
 
 def _health(folder: Path) -> dict:

@@ -21,6 +21,11 @@ APP = """
 
     @fanfold.consumer(concurrency=20, backoff=fanfold.Backoff(base=1, factor=1, jitter=0))
     async def handler(order: dict, ctx: fanfold.Context) -> None:
+        while order.get("do") == "swallow":
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                pass
         await asyncio.sleep(order.get("seconds", 0.02))
         if order.get("do") == "reject":
             raise fanfold.Reject("no such customer")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -36,12 +37,12 @@ def worker(
 
     Messages stay hidden as long as they are worked on, and are deleted once they are done; what did not succeed comes
     back after its back-off; what is rejected goes to FANFOLD_DEAD_LETTER_QUEUE_URL with the reason. Log lines go to
-    stderr. SIGTERM or Ctrl-C: nothing more is received, what runs may end; a second one cancels it.
+    stderr. SIGTERM or Ctrl-C: nothing more is received, what runs may end; a second one cancels it. Exit code 1 if a handler did
+    not end even then.
     """
     loaded: Consumer[..., Any] = load(handler, Consumer)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for chatty in ("botocore", "aiobotocore"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("fanfold.worker").setLevel(logging.INFO)  # and not a line for each message
     chosen = loaded if concurrency is None else loaded.with_settings(concurrency=concurrency)
     summary = anyio.run(_work, chosen, queue_url, drain_seconds, health_file, region)
     print(f"stopped: {summary.done} done, {summary.failed} come back", file=sys.stderr)
@@ -62,4 +63,9 @@ async def _work(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, working.stop)
-        return await working.run()
+        summary = await working.run()
+    if working.calls.running:
+        # The end of the event loop would wait for these for ever: they do not mind being cancelled.
+        print(f"stopped: {summary.done} done, {summary.failed} come back", file=sys.stderr, flush=True)
+        os._exit(1)
+    return summary
