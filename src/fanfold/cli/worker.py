@@ -37,8 +37,8 @@ def worker(
 
     Messages stay hidden as long as they are worked on, and are deleted once they are done; what did not succeed comes
     back after its back-off; what is rejected goes to FANFOLD_DEAD_LETTER_QUEUE_URL with the reason. Log lines go to
-    stderr. SIGTERM or Ctrl-C: nothing more is received, what runs may end; a second one cancels it. Exit code 1 if a handler did
-    not end even then.
+    stderr. SIGTERM or Ctrl-C: nothing more is received, what runs may end; a second one cancels it. Exit code 1 if
+    a handler did not end even then.
     """
     loaded: Consumer[..., Any] = load(handler, Consumer)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
