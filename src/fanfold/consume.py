@@ -6,7 +6,7 @@ import functools
 import inspect
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
@@ -27,7 +27,7 @@ from fanfold.sandbox import Sandbox, open_sandbox
 from fanfold.settings import CommitStage, Settings, check_count
 from fanfold.settle import OpenSettler, Settling
 
-__all__ = ["Consumer", "Observer", "consumer"]
+__all__ = ["Consumer", "Observer", "Session", "consumer"]
 
 logger = logging.getLogger("fanfold")
 
@@ -136,22 +136,16 @@ class Consumer(Generic[P, T]):
             return await process(event, context)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Callable[[Event, Any], Awaitable[BatchResult]]]:
-        """Enter the lifespan on the caller's event loop, and yield what handles batches in it.
-
-        What is yielded takes an event and a context, or None for no deadline, and raises what ``process`` does. Batches
-        may be handled several at once.
-        """
+    async def session(self) -> AsyncIterator[Session]:
+        """Enter the lifespan on the caller's event loop, and yield what handles batches in it, several at once."""
         async with open_sandbox(self.settings, self._dead_letter_queue) as sandbox:
 
-            async def process(event: Event, context: Any) -> BatchResult:
+            def begin(event: Event, context: Any) -> Batch:
                 deadline = deadline_of(context, self.settings.deadline_margin)
                 records = records_from_event(event)
-                batch = self._batch(records, BatchContext(context, deadline, sandbox.state), sandbox)
-                await batch.run()
-                return self._result(batch)
+                return self._batch(records, BatchContext(context, deadline, sandbox.state), sandbox)
 
-            yield process
+            yield Session(begin, self._result, sandbox)
 
     async def handle_batch(self, event: Event, context: Any = None) -> BatchResponse:
         """Handle a batch on the caller's event loop, as ``process`` does, and return the response alone."""
@@ -227,6 +221,39 @@ class Consumer(Generic[P, T]):
             except Exception:
                 logger.exception("an observer failed; the batch is not disturbed by it")
         return result
+
+
+class Session:
+    """Handles batches on the caller's event loop, within one lifespan; see ``Consumer.session``."""
+
+    def __init__(
+        self, begin: Callable[[Event, Any], Batch], end: Callable[[Batch], BatchResult], sandbox: Sandbox
+    ) -> None:
+        self._begin = begin
+        self._end = end
+        self._sandbox = sandbox
+        self._running: set[Batch] = set()
+
+    async def __call__(self, event: Event, context: Any = None) -> BatchResult:
+        """Handle a batch, without a deadline if there is no context; raises what ``Consumer.process`` does."""
+        batch = self._begin(event, context)
+        self._running.add(batch)
+        self._sandbox.begin(batch)
+        try:
+            await batch.run()
+        finally:
+            self._running.discard(batch)
+        return self._end(batch)
+
+    def stop(self, grace_seconds: float) -> None:
+        """Cancel, once, what the batches still run: they end as at a deadline, ``grace_seconds`` later at most."""
+        for batch in self._running:
+            batch.stop(grace_seconds)
+
+    @property
+    def leftovers(self) -> int:
+        """Handlers that run although nothing waits for them: given up at a stop, or on threads after a timeout."""
+        return self._sandbox.leftovers(self._running)
 
 
 def _log(batch: Batch, outcomes: Sequence[Outcome], acknowledged: int) -> None:

@@ -147,6 +147,11 @@ class Batch:
             self._cancel()
             self._closed = True
 
+    def stop(self, grace_seconds: float) -> None:
+        """Start nothing more, cancel what runs, and have ``run`` end once that ended, some seconds later at most."""
+        self._cancel()
+        asyncio.get_running_loop().call_later(grace_seconds, self._idle.set)
+
     def outcomes(self) -> list[Outcome]:
         """Return how each record ended, as far as it is known by now; closes the batch.
 
@@ -166,13 +171,17 @@ class Batch:
 
     def _final(self, outcome: Outcome | None, *, committed: bool, buried: bool) -> Outcome:
         if outcome is None:
-            in_time = self._deadline.clock() < self._deadline.stops_at
-            return NotStarted("no worker was left to start it" if in_time else "the invocation's time was over")
+            return NotStarted(self._why_not_started())
         if isinstance(outcome, Done) and self._terms.commit is not None and not committed:
             return Failed(CommitError("the handler returned, but its result could not be made durable in time"))
         if isinstance(outcome, Rejected):
             return Rejected(outcome.reason, buried)  # whatever a handler may have said of it
         return outcome
+
+    def _why_not_started(self) -> str:
+        if self._deadline.clock() >= self._deadline.stops_at:
+            return "the invocation's time was over"
+        return "the batch was stopped" if self._cancelled else "no worker was left to start it"
 
     def _start_worker(self, context: contextvars.Context) -> None:
         worker = asyncio.get_running_loop().create_task(self._work(), context=context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -43,12 +43,12 @@ class Sandbox:
         """Take note of a batch, and forget those of which nothing is left."""
         self._batches = [*(each for each in self._batches if each.abandoned), batch]
 
-    def leftovers(self) -> int:
-        """Return how many handlers of answered batches are still running, on the loop or on threads.
+    def leftovers(self, running: Collection[Leftover] = ()) -> int:
+        """Return how many handlers of answered batches, all but those still running, go on: on the loop or on threads.
 
         A plain handler that was just abandoned shows as a thread and as a worker: it is counted once.
         """
-        return max(self.threads.abandoned, sum(each.abandoned for each in self._batches))
+        return max(self.threads.abandoned, sum(each.abandoned for each in self._batches if each not in running))
 
 
 @asynccontextmanager

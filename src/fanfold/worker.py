@@ -8,10 +8,13 @@ blocks the event loop stops the heartbeats too: long work that does not wait bel
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import math
+import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -19,11 +22,10 @@ from typing import Any, Final, Protocol
 import anyio
 
 from fanfold import limits
-from fanfold.binding import Call
-from fanfold.consume import Consumer
+from fanfold.consume import Consumer, Session
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.holding import Acknowledging, Holding, HoldingSettler, Port, delay
-from fanfold.outcome import BatchResult, acknowledges
+from fanfold.outcome import acknowledges
 from fanfold.pace import Pace
 from fanfold.protocols import Settler
 
@@ -37,6 +39,8 @@ HEALTH_SECONDS: Final = 2.0
 """How often the health file is written: one that is several times older is a worker that hangs."""
 REPORT_SECONDS: Final = 10.0
 """How often the log says how far the work is, while there is any."""
+LOOK_SECONDS: Final = 1.0
+"""How often a worker without a free place looks whether a handler that hangs has ended after all."""
 GRACE_SECONDS: Final = 5.0
 """How long cancelled handlers may take to end."""
 FLUSH_SECONDS: Final = 10.0
@@ -97,8 +101,8 @@ class Worker:
             raise ConfigurationError("the queue's visibility timeout is 0 s: no message can be held; raise it")
         self.summary = Summary()
         """What it has done so far."""
-        self.calls = _Calls()
-        """The handlers that run; after ``run``, those that went on though they were cancelled."""
+        self.leftovers = 0
+        """After ``run``: handlers that did not end though they were cancelled."""
         self._queue = queue
         self._holding = Holding(queue)
         self._acknowledging = Acknowledging(queue, self._holding)
@@ -107,6 +111,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._place = asyncio.Event()
+        self._most = 1
         self._tasks: set[asyncio.Task[None]] = set()
         # One message at a time, so that a slow one keeps no other one waiting for its end; what belongs together, as
         # the messages of a FIFO group and the lists of a handler of lists do, goes as it was received.
@@ -118,11 +123,10 @@ class Worker:
         async def open_settler() -> Settler:
             return held
 
-        concurrency = min(consumer.concurrency, tens) if self._together else 1
+        self._abreast = min(consumer.concurrency, tens) if self._together else 1
         self._consumer = consumer.with_settings(
-            settler=open_settler, raise_on_total_failure=False, concurrency=concurrency
+            settler=open_settler, raise_on_total_failure=False, concurrency=self._abreast
         )
-        self._consumer.add_observer(self.calls)
         # The engine paces each batch by itself; here many run at once.
         self._pace = Pace(starts_per_second=consumer.settings.starts_per_second, guard=None, now=time.monotonic())
 
@@ -137,6 +141,7 @@ class Worker:
 
         Raises:
             ConfigurationError: If the queue is gone, or access to it.
+            FanfoldError: If every place is held by a handler that hangs on its thread, long after its timeout.
         """
         try:
             return await self._run()
@@ -144,28 +149,22 @@ class Worker:
             raise _first_of(errors) from None
 
     async def _run(self) -> Summary:
-        async with self._consumer.session() as process, anyio.create_task_group() as background:
+        async with self._consumer.session() as session, anyio.create_task_group() as background:
             for loop in (self._holding.run, self._acknowledging.run, self._report, self._show_health):
                 background.start_soon(loop)
             try:
-                await self._receive(process)
+                await self._receive(session)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self._drain()
+                    await self._drain(session)
                 background.cancel_scope.cancel()
         return self.summary
 
-    async def _receive(self, process: Callable[[Any, Any], Awaitable[BatchResult]]) -> None:
+    async def _receive(self, session: Session) -> None:
         failures = 0
-        while not self._stop.is_set():
-            if not (free := self._places - len(self._tasks)):
-                self._place.clear()
-                await self._or_stop(self._place.wait())
-                continue
-            await self._or_stop(self._acknowledging.below(MOST_PENDING))
-            most = limits.SQS_BATCH_ENTRIES if self._together else min(free, limits.SQS_BATCH_ENTRIES)
+        while await self._free_place(session):
             try:
-                records = await self._or_stop(self._queue.receive(most=most, wait_seconds=POLL_SECONDS))
+                records = await self._or_stop(self._queue.receive(most=self._most, wait_seconds=POLL_SECONDS))
             except ServiceError as error:
                 failures += 1
                 if failures == 1:
@@ -175,20 +174,41 @@ class Worker:
             failures = 0
             self._holding.take(records or [])
             for together in [records] if self._together and records else [[record] for record in records or []]:
-                self._start(process, together)
+                self._start(session, together)
+
+    async def _free_place(self, session: Session) -> bool:
+        """Wait for a place and for room among the deletions; return False once told to stop.
+
+        Raises:
+            FanfoldError: If no place can become free.
+        """
+        await self._or_stop(self._acknowledging.below(MOST_PENDING))
+        while not self._stop.is_set():
+            lost = math.ceil(session.leftovers / self._abreast)
+            free = self._places - len(self._tasks) - lost
+            if free > 0:
+                self._most = limits.SQS_BATCH_ENTRIES if self._together else min(free, limits.SQS_BATCH_ENTRIES)
+                return True
+            if lost >= self._places:
+                raise FanfoldError(f"{lost} handlers hang on their threads after their timeout, and no place is left")
+            self._place.clear()
+            await self._or_stop(asyncio.wait_for(self._place.wait(), LOOK_SECONDS))
+        return False
 
     async def _or_stop(self, waited: Any) -> Any:
-        """Wait for something, or to be told to stop, which cancels it; return its value, None for a stop."""
+        """Wait for something, or to be told to stop, which cancels it; return its value, None if it did not come."""
         task, stop = asyncio.ensure_future(waited), asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
             return task.result() if task.done() else None
+        except TimeoutError:
+            return None
         finally:
             task.cancel()
             stop.cancel()
 
-    def _start(self, process: Callable[[Any, Any], Awaitable[BatchResult]], records: Sequence[dict[str, Any]]) -> None:
-        task = asyncio.ensure_future(self._handle(process, records))
+    def _start(self, session: Session, records: Sequence[dict[str, Any]]) -> None:
+        task = asyncio.ensure_future(self._handle(session, records))
         self._tasks.add(task)
         self.summary.in_flight += len(records)
         task.add_done_callback(self._ended)
@@ -199,52 +219,61 @@ class Worker:
         if not task.cancelled() and (error := task.exception()):
             logger.error("a batch failed as a whole; its messages come back", exc_info=error)
 
-    async def _handle(
-        self, process: Callable[[Any, Any], Awaitable[BatchResult]], records: Sequence[dict[str, Any]]
-    ) -> None:
+    async def _handle(self, session: Session, records: Sequence[dict[str, Any]]) -> None:
         left = {record["receiptHandle"] for record in records}
         try:
-            await self._hold_back(len(records))
-            result = await process({"Records": list(records)}, None)
+            if not await self._may_start(len(records)):
+                await self._hand_back(left)
+                return
+            result = await session({"Records": list(records)})
             for record, outcome in zip(result.records, result.outcomes, strict=True):
                 if acknowledges(outcome):
                     left.discard(record.receipt_handle)
                     self._acknowledging.add(record.receipt_handle)
+        except KeyboardInterrupt:
+            logger.warning("a handler raised KeyboardInterrupt: the worker stops")
+            self.stop()
         finally:
             self.summary.in_flight -= len(records)
             self.summary.done += len(records) - len(left)
             self.summary.failed += len(left)
             await self._holding.let_go(left)  # they come back, after a visibility timeout at most
 
-    async def _hold_back(self, starts: int) -> None:
-        """Wait until so many records may start; told to stop, none waits: what has not started is given up."""
+    async def _may_start(self, starts: int) -> bool:
+        """Wait until so many records may start; return False if told to stop meanwhile."""
         for _ in range(starts):
             while (now := time.monotonic()) >= self._pace.free_until and (wait := self._pace.wait(now, 0)):
                 await self._or_stop(asyncio.sleep(wait))
                 if self._stop.is_set():
-                    raise asyncio.CancelledError
+                    return False
+        return True
 
-    async def _drain(self) -> None:
+    async def _hand_back(self, handles: Collection[str]) -> None:
+        """Make messages visible at once: nothing was done with them."""
+        await self._holding.let_go(handles)
+        try:
+            await self._queue.hide([(handle, 0) for handle in handles])
+        except FanfoldError as error:
+            logger.warning("%d messages come back after their visibility timeout only: %s", len(handles), error)
+
+    async def _drain(self, session: Session) -> None:
         """Let what runs end, cancel once what does not, and delete what is done."""
-        running = set(self._tasks)
-        if running:
-            logger.info("stopping: %d batches are still running", len(running))
+        if self._tasks:
+            logger.info("stopping: %d batches are still running", len(self._tasks))
             hurry = asyncio.ensure_future(self._hurry.wait())
             until = time.monotonic() + self._drain_seconds
             while self._tasks and not hurry.done() and (seconds := until - time.monotonic()) > 0:
                 await asyncio.wait({*self._tasks, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             hurry.cancel()
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=GRACE_SECONDS)
-            # Cancelled once: what rolls back is given its time before the loop's end cancels it again.
-            with anyio.move_on_after(GRACE_SECONDS):
-                await self.calls.all_ended()
-        if self.calls.running:
-            logger.warning(
-                "%d handlers did not end when they were cancelled; their messages come back", self.calls.running
-            )
+        if self._tasks:
+            # Cancelled once: what rolls back is given its time, and what had ended by then is acknowledged.
+            session.stop(GRACE_SECONDS)
+            await asyncio.wait(self._tasks, timeout=GRACE_SECONDS + FLUSH_SECONDS)
+        if leftovers := session.leftovers:
+            logger.warning("%d handlers did not end when they were cancelled; their messages come back", leftovers)
+            self.leftovers = leftovers
+        for task in self._tasks:
+            task.cancel()
         with anyio.move_on_after(FLUSH_SECONDS):
             await self._acknowledging.below(1)
         if pending := self._acknowledging.pending:
@@ -264,47 +293,28 @@ class Worker:
             before, began = seen, now
 
     async def _show_health(self) -> None:
-        """Write the health file again and again; a file that cannot be written is said once."""
+        """Write the health file again and again, and remove it in the end; what cannot be written is said once."""
+        if (file := self._health_file) is None:
+            return
         told = False
-        while self._health_file is not None:
-            try:
-                unfinished = self._health_file.with_name(f".{self._health_file.name}")
-                unfinished.write_text(json.dumps({"time": time.time(), **asdict(self.summary)}), encoding="utf-8")
-                unfinished.replace(self._health_file)
-            except OSError as error:
-                if not told:
-                    logger.warning("the health file %s cannot be written: %s", self._health_file, error.strerror)
-                told = True
-            await asyncio.sleep(HEALTH_SECONDS)
+        try:
+            while True:
+                try:
+                    self._write_health(file)
+                except OSError as error:
+                    if not told:
+                        logger.warning("the health file %s cannot be written: %s", file, error.strerror)
+                    told = True
+                await asyncio.sleep(HEALTH_SECONDS)
+        finally:
+            with contextlib.suppress(OSError):
+                file.unlink()
 
-
-class _Calls:
-    """An observer that counts the calls of the handler that run."""
-
-    def __init__(self) -> None:
-        self.running = 0
-        self._none = asyncio.Event()
-
-    def around(self, call: Call) -> Call:
-        async def counted(given: Any) -> Any:
-            self.running += 1
-            self._none.clear()
-            try:
-                return await call(given)
-            finally:
-                self.running -= 1
-                if not self.running:
-                    self._none.set()
-
-        return counted
-
-    def batch_ended(self, result: BatchResult) -> None:
-        """Nothing is to be noted."""
-
-    async def all_ended(self) -> None:
-        """Wait until none runs."""
-        if self.running:
-            await self._none.wait()
+    def _write_health(self, file: Path) -> None:
+        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+        health = {"time": time.time(), "pid": os.getpid(), **asdict(self.summary)}
+        unfinished.write_text(json.dumps(health), encoding="utf-8")
+        unfinished.replace(file)
 
 
 def _first_of(errors: BaseException) -> BaseException:

@@ -60,23 +60,40 @@ def test_a_worker_empties_a_queue_and_stops_cleanly(sqs, tmp_path):
 
 def test_a_message_that_takes_longer_than_the_visibility_timeout_is_worked_on_once(sqs, tmp_path):
     """Heartbeats keep it hidden, beside others that end sooner."""
-    url = new_queue(sqs, 2)
-    send(sqs, url, orders({"seconds": 7}, {}, {}))
+    url = new_queue(sqs, 3)
+    send(sqs, url, orders({"seconds": 8}, {}, {}))
     finished(sqs, url, tmp_path, "--drain-seconds", "30")
     assert effects(tmp_path) == {0: 1, 1: 1, 2: 1}
 
 
 def test_what_runs_when_the_worker_is_told_to_stop_may_end(sqs, tmp_path):
     """Within the time to drain; nothing more is received meanwhile."""
-    url = new_queue(sqs, 10)
-    send(sqs, url, orders({"seconds": 2}))
+    url = new_queue(sqs, 30)
+    send(sqs, url, orders({"do": "wait"}))
     with worker(tmp_path, url, "--concurrency", "1", "--health-file", "health.json") as process:
-        wait_for(lambda: (tmp_path / "health.json").is_file() and _health(tmp_path)["in_flight"] == 1)
+        wait_for(lambda: _health(tmp_path).get("in_flight") == 1)
+        assert _health(tmp_path)["pid"] == process.pid
         send(sqs, url, orders({}, {}))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        wait_for(lambda: "1 batches are still running" in (tmp_path / "log").read_text())
+        (tmp_path / "go").touch()
+        assert process.wait(timeout=60) == 0
     assert effects(tmp_path) == {0: 1}
     assert in_queue(sqs, url) == 2
+    assert not (tmp_path / "health.json").exists()
+
+
+def test_a_handler_that_raises_keyboardinterrupt_stops_the_worker_as_ctrl_c_does(sqs, tmp_path):
+    """What else is in hand may end; the message comes back."""
+    url = new_queue(sqs, 30)
+    send(sqs, url, orders({"seconds": 1}, {"do": "interrupt"}))
+    with worker(tmp_path, url) as process:
+        assert process.wait(timeout=60) == 0
+    log = (tmp_path / "log").read_text()
+    assert "a handler raised KeyboardInterrupt: the worker stops" in log
+    assert "Traceback" not in log
+    assert effects(tmp_path) == {0: 1}
+    assert in_queue(sqs, url) == 1
 
 
 def test_what_does_not_end_in_time_comes_back(sqs, tmp_path):
@@ -84,7 +101,7 @@ def test_what_does_not_end_in_time_comes_back(sqs, tmp_path):
     url = new_queue(sqs, 2)
     send(sqs, url, orders({"seconds": 60}))
     with worker(tmp_path, url, "--drain-seconds", "0.1", "--health-file", "health.json") as process:
-        wait_for(lambda: (tmp_path / "health.json").is_file() and _health(tmp_path)["in_flight"] == 1)
+        wait_for(lambda: _health(tmp_path).get("in_flight") == 1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
     assert effects(tmp_path) == {}
@@ -96,7 +113,7 @@ def test_a_handler_that_swallows_its_cancellation_does_not_keep_the_worker(sqs, 
     url = new_queue(sqs, 2)
     send(sqs, url, orders({"do": "swallow"}))
     with worker(tmp_path, url, "--drain-seconds", "0.1", "--health-file", "health.json") as process:
-        wait_for(lambda: (tmp_path / "health.json").is_file() and _health(tmp_path)["in_flight"] == 1)
+        wait_for(lambda: _health(tmp_path).get("in_flight") == 1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 1
     assert in_queue(sqs, url) == 1
@@ -151,6 +168,9 @@ def test_a_queue_whose_messages_cannot_be_held_is_refused(sqs, tmp_path):
 
 
 def _health(folder: Path) -> dict:
-    told = json.loads((folder / "health.json").read_text())
+    file = folder / "health.json"
+    if not file.is_file():
+        return {}
+    told = json.loads(file.read_text())
     assert abs(told["time"] - time.time()) < 3600
     return told

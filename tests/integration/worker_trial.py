@@ -26,6 +26,11 @@ APP = """
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
                 pass
+        if order.get("do") == "wait":
+            while not os.path.exists("go"):
+                await asyncio.sleep(0.02)
+        if order.get("do") == "interrupt":
+            raise KeyboardInterrupt
         await asyncio.sleep(order.get("seconds", 0.02))
         if order.get("do") == "reject":
             raise fanfold.Reject("no such customer")

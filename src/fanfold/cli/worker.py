@@ -29,7 +29,7 @@ def worker(
     ),
     drain_seconds: float = typer.Option(30.0, min=0, help="Seconds running handlers get after SIGTERM or Ctrl-C."),
     health_file: Path | None = typer.Option(
-        None, help="Rewritten every two seconds; an old one means a worker that hangs."
+        None, help="Rewritten every two seconds, removed at the end; an old one means a worker that hangs."
     ),
     region: str | None = typer.Option(None, help="Region of the queue. (default: the environment's)"),
 ) -> None:
@@ -38,7 +38,7 @@ def worker(
     Messages stay hidden as long as they are worked on, and are deleted once they are done; what did not succeed comes
     back after its back-off; what is rejected goes to FANFOLD_DEAD_LETTER_QUEUE_URL with the reason. Log lines go to
     stderr. SIGTERM or Ctrl-C: nothing more is received, what runs may end; a second one cancels it. Exit code 1 if
-    a handler did not end even then.
+    a handler did not end even then, or if handlers that hang on their threads hold every place.
     """
     loaded: Consumer[..., Any] = load(handler, Consumer)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
@@ -64,7 +64,7 @@ async def _work(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, working.stop)
         summary = await working.run()
-    if working.calls.running:
+    if working.leftovers:
         # The end of the event loop would wait for these for ever: they do not mind being cancelled.
         print(f"stopped: {summary.done} done, {summary.failed} come back", file=sys.stderr, flush=True)
         os._exit(1)
