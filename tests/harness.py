@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -29,7 +30,7 @@ class Scripted:
 
     def __getattr__(self, name: str) -> Any:
         operation = getattr(self._port, name)
-        if name in {"markers", "read"}:
+        if name in {"hops", "markers", "read"}:
 
             async def yielding(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
                 self._gate(f"before {name}")
@@ -44,7 +45,7 @@ class Scripted:
             self._gate(f"after {name}")
             return answer
 
-        return gated if callable(operation) else operation
+        return gated if inspect.iscoroutinefunction(operation) else operation
 
 
 class RefusingQueue(InMemoryQueue):
@@ -75,6 +76,7 @@ class Bench:
                 plain,
                 ledger=Scripted(plain.ledger, gate),
                 store=Scripted(plain.store, gate),
+                tables=Scripted(plain.tables, gate),
                 work_queue=Scripted(plain.work_queue, gate),
                 fold_queue=Scripted(plain.fold_queue, gate),
                 parking_queue=Scripted(plain.parking_queue, gate),

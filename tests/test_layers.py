@@ -17,12 +17,13 @@ RANKS = {
     "response": 3, "ordering": 3, "endings": 3,
     # doing
     "enqueue": 3, "runtime": 3, "inmemory": 3, "sources": 3, "settle": 3,
-    "binding": 4, "marks": 4, "settings": 4, "sources.s3_lines": 4, "sources.items": 4, "sources.ranges": 4,
-    "engine": 5, "sandbox": 5, "segments": 5, "scatter": 5, "fold": 5,
-    "consume": 6, "dead_letters": 6, "account": 6,
+    "results": 3, "ended": 3, "binding": 4, "continuation": 4, "settings": 4,
+    "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_lines": 4,
+    "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 6,
+    "consume": 6, "dead_letters": 6, "account": 7,
     # adapters: the only ones that import an SDK
-    "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.backend": 5,
-    "aws.inbox": 5,
+    "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.tables": 4,
+    "aws.backend": 5, "aws.inbox": 5,
     # what ties all together
     "job": 7, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
     # on this machine: the mapping as decisions, and what runs on it

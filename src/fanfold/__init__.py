@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fanfold.outcome import Retrying as Retrying
     from fanfold.record import Record as Record
     from fanfold.segment import Segment as Segment
+    from fanfold.sources.dynamodb_scan import DynamoDBScan as DynamoDBScan
     from fanfold.sources.items import Items as Items
     from fanfold.sources.ranges import Ranges as Ranges
     from fanfold.sources.s3_lines import S3Lines as S3Lines
@@ -39,6 +40,7 @@ __all__ = [
     "Context",
     "Deadline",
     "Done",
+    "DynamoDBScan",
     "Failed",
     "Items",
     "Job",
@@ -64,6 +66,7 @@ _HOMES = {
     "Context": "context",
     "Deadline": "deadline",
     "Done": "outcome",
+    "DynamoDBScan": "sources.dynamodb_scan",
     "Failed": "outcome",
     "Items": "sources.items",
     "Job": "job",

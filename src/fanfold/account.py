@@ -8,6 +8,7 @@ from typing import Final
 
 import anyio
 
+from fanfold.completion import Evenness
 from fanfold.errors import FanfoldError
 from fanfold.fold import tally_of
 from fanfold.protocols import Backend
@@ -49,6 +50,8 @@ class Account:
     """Deliveries beyond the first of each message."""
     duplicates: int
     """Ends of a segment that had ended before; they change nothing."""
+    evenness: Evenness | None
+    """How evenly the items lie in the segments; None if that is not known."""
     seconds: float | None
     """From the creation of the run to its end; None if it has not ended."""
 
@@ -76,6 +79,8 @@ async def account_of(backend: Backend, run: Run) -> Account:
     counter = await backend.ledger.counter(run.run)
     total = run.position if counter.total is None else counter.total
     tally = await tally_of(run, total, backend)
+    async for hop in backend.ledger.hops(run.run, run.gen):
+        tally.add_items(hop.segment, hop.items)
     return Account(
         segments=total,
         done=tally.done,
@@ -84,5 +89,6 @@ async def account_of(backend: Backend, run: Run) -> Account:
         deliveries=tally.deliveries,
         retries=tally.deliveries - tally.done - len(tally.failed) - tally.duplicates,
         duplicates=tally.duplicates,
+        evenness=tally.evenness(),
         seconds=None if run.ended_at is None else run.ended_at - run.created_at,
     )

@@ -6,8 +6,8 @@ import json
 
 from fanfold.context import Context
 from fanfold.dead_letter import ATTRIBUTE, reason_attribute, reason_in
+from fanfold.ended import Ended, JobState
 from fanfold.errors import FanfoldError, SegmentError
-from fanfold.marks import Ended, JobState
 from fanfold.protocols import Message
 from fanfold.record import Record
 from fanfold.segment import Segment

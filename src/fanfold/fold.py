@@ -17,21 +17,23 @@ import json
 import logging
 import math
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextlib import closing
 from typing import Any, Final, TypeAlias
 
-from fanfold.completion import Tally, results_from_json
+from fanfold.completion import Tally
 from fanfold.context import Context
+from fanfold.ended import JobState
 from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
-from fanfold.marks import Check, JobState, send_check
+from fanfold.marks import Check, send_check
 from fanfold.outcome import Retry
 from fanfold.protocols import Backend
 from fanfold.record import Record
-from fanfold.run import FAILED, SUCCEEDED, Counter, Marker, Run
+from fanfold.results import Results, collect
+from fanfold.run import FAILED, SUCCEEDED, Counter, Run
 from fanfold.threads import Threads
 
-__all__ = ["FoldFunction", "Results", "check_and_fold", "tally_of"]
+__all__ = ["FoldFunction", "check_and_fold", "tally_of"]
 
 logger = logging.getLogger("fanfold")
 
@@ -42,26 +44,8 @@ LONGEST_INVOCATION_SECONDS: Final = 900.0
 FOLD_ATTEMPTS: Final = 3
 """Deliveries of a check after which a fold that raises fails the run; fewer than the fold queue's receive limit."""
 
-FoldFunction: TypeAlias = Callable[["Results"], Any]
+FoldFunction: TypeAlias = Callable[[Results], Any]
 """A user's fold: all results of a run in, one JSON value out; plain or async."""
-
-
-class Results:
-    """All results of a run, in segment order; to be iterated, plainly or with ``async for``, as often as needed."""
-
-    def __init__(self, rows: sqlite3.Connection) -> None:
-        self._rows = rows
-
-    def __iter__(self) -> Iterator[Any]:
-        for (text,) in self._rows.execute("SELECT result FROM results ORDER BY segment"):
-            yield json.loads(text)
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        for result in self:
-            yield result
-
-    def __len__(self) -> int:
-        return int(self._rows.execute("SELECT count(*) FROM results").fetchone()[0])
 
 
 async def check_and_fold(
@@ -201,11 +185,7 @@ async def _commit(key: str, value: Any, backend: Backend) -> None:
 async def _apply(run: Run, function: FoldFunction, backend: Backend, pinned: Collection[str], total: int) -> Any:
     # An empty name makes a database on disk that sqlite removes by itself; it sorts more than memory holds.
     with closing(sqlite3.connect("", check_same_thread=False)) as rows:
-        rows.execute("CREATE TABLE results (segment INTEGER PRIMARY KEY, marker TEXT, result TEXT)")
-        async for marker in backend.ledger.markers(run.run, run.gen):
-            if marker.marker in pinned:
-                _insert(rows, marker, await _results_of(marker, backend), total)
-        results = Results(rows)
+        results = await collect(run, pinned, total, backend, rows)
         if inspect.iscoroutinefunction(function):
             return await function(results)
         threads = Threads()
@@ -213,18 +193,3 @@ async def _apply(run: Run, function: FoldFunction, backend: Backend, pinned: Col
             return await threads.run(function, results)
         finally:
             threads.close()
-
-
-async def _results_of(marker: Marker, backend: Backend) -> dict[int, str]:
-    if marker.results_key is None:
-        return dict(marker.results)
-    return results_from_json(await backend.get_result(marker.results_key))
-
-
-def _insert(rows: sqlite3.Connection, marker: Marker, results: dict[int, str], total: int) -> None:
-    """Of several markers that hold a segment, the one whose name sorts first wins: the same in every try."""
-    rows.executemany(
-        "INSERT INTO results VALUES (?, ?, ?) ON CONFLICT (segment) DO UPDATE "
-        "SET marker = excluded.marker, result = excluded.result WHERE excluded.marker < marker",
-        ((segment, marker.marker, text) for segment, text in results.items() if 0 <= segment < total),
-    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,11 +16,12 @@ from typing import Any, Final, Protocol, TypeVar
 import anyio
 
 from fanfold import limits
+from fanfold.backoff import retry_delay
 from fanfold.errors import FanfoldError, ServiceError
 from fanfold.protocols import Settler
 from fanfold.record import Record
 
-__all__ = ["Acknowledging", "Holding", "HoldingSettler", "Port", "Refused", "delay"]
+__all__ = ["Acknowledging", "Holding", "HoldingSettler", "Port", "Refused"]
 
 logger = logging.getLogger("fanfold.worker")
 
@@ -33,8 +33,6 @@ LINGER_SECONDS: Final = 0.1
 """How long an acknowledgement waits for nine others."""
 CALLS: Final = 4
 """Deletions in flight at once, in tens."""
-_BASE_SECONDS: Final = 0.5
-_CAP_SECONDS: Final = 20.0
 
 T = TypeVar("T")
 
@@ -73,12 +71,6 @@ class Port(Protocol):
     async def hide(self, changes: Sequence[tuple[str, int]]) -> Sequence[Refused]:
         """Hide 1 to 10 messages for some whole seconds from now; return what was refused."""
         ...
-
-
-def delay(failures: int) -> float:
-    """Return how long to wait after so many failures of a service in a row: 0.5 to 20 seconds, with jitter."""
-    longest = min(_CAP_SECONDS, _BASE_SECONDS * 2 ** min(failures, 10))
-    return random.uniform(_BASE_SECONDS, longest)  # noqa: S311 - jitter
 
 
 class _Hold:
@@ -277,7 +269,7 @@ class Acknowledging:
             waiting = left
             if waiting:
                 failures += 1
-                await anyio.sleep(delay(failures))
+                await anyio.sleep(retry_delay(failures))
         places.release()
 
     async def _attempt(self, handles: Sequence[str]) -> list[str]:

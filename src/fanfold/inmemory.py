@@ -1,10 +1,11 @@
-"""A queue, a ledger and a store in this process, under the same contracts as the ones on AWS.
+"""A queue, a ledger, a store and tables in this process, under the same contracts as the ones on AWS.
 
 For tests, and for whole jobs without AWS. One event loop; nothing is written to disk.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 import math
@@ -12,12 +13,15 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
 
 import anyio
 
 from fanfold import limits
 from fanfold.dead_letter import ATTRIBUTE, reason_attribute
 from fanfold.errors import (
+    ConfigurationError,
     FenceLostError,
     LedgerError,
     ObjectChangedError,
@@ -25,11 +29,11 @@ from fanfold.errors import (
     ObjectMissingError,
     ServiceError,
 )
-from fanfold.protocols import Backend, Message, ObjectInfo, Received, SendFailure
+from fanfold.protocols import Backend, Message, ObjectInfo, Page, Received, SendFailure, TableInfo
 from fanfold.record import Record
-from fanfold.run import FOLDING, RUNNING, Counter, Marker, Run
+from fanfold.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
 
-__all__ = ["InMemoryLedger", "InMemoryQueue", "InMemorySettler", "InMemoryStore", "backend"]
+__all__ = ["InMemoryLedger", "InMemoryQueue", "InMemorySettler", "InMemoryStore", "InMemoryTables", "backend"]
 
 _PIECE_BYTES = 65_536
 _POLL_SECONDS = 0.005
@@ -204,6 +208,63 @@ def _etag(data: bytes) -> str:
     return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
 
 
+class InMemoryTables:
+    """Tables in dicts, to be scanned in segments.
+
+    There is no filter expression here: it takes a database to understand one.
+    """
+
+    def __init__(self, **tables: tuple[Sequence[str], Sequence[Mapping[str, Any]]]) -> None:
+        self._tables = {name: (tuple(keys), list(items)) for name, (keys, items) in tables.items()}
+
+    async def describe(self, table: str, index: str | None = None) -> TableInfo:
+        """Return what is known of a table; it has no indexes."""
+        if table not in self._tables or index is not None:
+            raise ConfigurationError(f"there is no table {table!r}" + (f" with an index {index!r}" if index else ""))
+        keys, items = self._tables[table]
+        return TableInfo(keys, sum(len(repr(item)) for item in items), len(items))
+
+    async def scan(self, wanted: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
+        """Return a page of a segment: items by the hash of their first key, in the order of hashes."""
+        if "filter" in wanted:
+            raise ConfigurationError("tables in this process know no filter expressions")
+        keys, items = self._tables[wanted["table"]]
+        places = sorted((_place(item, keys), number) for number, item in enumerate(items))
+        share = wanted["segments"]
+        mine = [(place, number) for place, number in places if int(place[0], 16) % share == wanted["segment"]]
+        after = None if start is None else _place({key: _plain(start[key]) for key in keys}, keys)
+        left = [(place, number) for place, number in mine if after is None or place > after]
+        most = wanted.get("page_items") or 100
+        chosen = wanted.get("attributes")
+        found = [items[number] for _, number in left[:most]]
+        return Page(
+            items=[{name: item[name] for name in item if chosen is None or name in chosen} for item in found],
+            next={key: _typed(found[-1][key]) for key in keys} if len(left) > most else None,
+            read_units=max(0.5, len(found) / 2),
+        )
+
+    def to_json(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return texts, numbers and binaries in DynamoDB's JSON."""
+        return {name: _typed(value) for name, value in values.items()}
+
+
+def _place(item: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...]:
+    names = [repr(_typed(item[key])) for key in keys]
+    return (hashlib.md5(names[0].encode(), usedforsecurity=False).hexdigest(), *names)
+
+
+def _typed(value: Any) -> Mapping[str, str]:
+    kind = "S" if isinstance(value, str) else "B" if isinstance(value, bytes) else "N"
+    return {kind: base64.b64encode(value).decode() if kind == "B" else str(value)}
+
+
+def _plain(typed: Mapping[str, str]) -> Any:
+    ((kind, value),) = typed.items()
+    if kind == "B":
+        return base64.b64decode(value)
+    return Decimal(value) if kind == "N" else value
+
+
 class InMemoryLedger:
     """Runs, counters and markers in dicts."""
 
@@ -211,6 +272,7 @@ class InMemoryLedger:
         self._runs: dict[str, Run] = {}
         self._counters: dict[str, Counter] = {}
         self._markers: dict[str, dict[str, Marker]] = {}
+        self._hops: dict[str, dict[tuple[int, int, int], Hop]] = {}
 
     async def open_run(self, run: Run) -> Run:
         """Create a run unless it exists; return the run as it stands."""
@@ -255,6 +317,16 @@ class InMemoryLedger:
         for marker in list(self._markers.get(run_id, {}).values()):
             if marker.gen == gen:
                 yield marker
+
+    async def put_hop(self, run_id: str, hop: Hop) -> Hop:
+        """Enter where a segment stopped, unless that is known already."""
+        return self._hops.setdefault(run_id, {}).setdefault((hop.gen, hop.segment, hop.hop), hop)
+
+    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
+        """Yield every hop of a generation."""
+        for hop in list(self._hops.get(run_id, {}).values()):
+            if hop.gen == gen:
+                yield hop
 
     async def claim(self, run_id: str, *, now: float, lease_seconds: float) -> int | None:
         """Take the fold over."""
@@ -306,6 +378,7 @@ def backend(
         parking_queue=InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock),
         ledger=InMemoryLedger(),
         store=InMemoryStore("results"),
+        tables=InMemoryTables(),
         results_bucket="results",
         now=clock,
     )

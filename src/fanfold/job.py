@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import importlib
 import inspect
@@ -16,17 +17,19 @@ from fanfold import limits
 from fanfold.backoff import Backoff
 from fanfold.consume import Consumer
 from fanfold.context import Context
+from fanfold.continuation import MOST_HOPS
 from fanfold.dead_letters import bury
+from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 from fanfold.fold import FoldFunction, check_and_fold
-from fanfold.marks import JobState, commit_ended
+from fanfold.marks import commit_ended
 from fanfold.protocols import Backend
 from fanfold.record import Record
 from fanfold.run import check_name
 from fanfold.runtime import Lifespan, Runtime, deadline_of
 from fanfold.scatter import Scattered, scatter
 from fanfold.segments import SegmentFunction, work_on
-from fanfold.settings import Settings
+from fanfold.settings import Settings, check_count
 from fanfold.settle import OpenSettler
 from fanfold.sources import Source
 
@@ -63,6 +66,13 @@ class Job:
         backoff: How long a segment that failed stays hidden; None for the queue's visibility timeout.
         lifespan: Makes what the segment handlers share, as an async context manager; given as ``ctx.state``.
         watch_seconds: Seconds between looks at an unfinished run, in case a check was lost; from 1 to 900.
+        continuation: Whether a segment that will not end in time stops, and goes on in another message: when no further
+            record starts, its items end early, what its handler then returns is kept, and another message reads on from
+            there. The fold gets one result for each part. A handler has to bear that its items are not all at once.
+        max_hops: How often a segment may go on so, from 1; then it has to end in time. Lambda stops a function that was
+            reached through its own queue about 16 times, unless its ``RecursiveLoop`` is ``Allow``.
+        deadline_margin: Seconds before the end of an invocation in which no further segment starts; half of it is for
+            what then still runs to end. None for 5 % of the time given, at least 1 second.
         backend: Opens queues, ledger and store; None for AWS, as the environment names them.
         settler: What hands failed segments back; None for SQS.
 
@@ -70,7 +80,7 @@ class Job:
         ConfigurationError: If a setting is impossible.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one option each, by keyword
         self,
         name: str,
         *,
@@ -78,6 +88,9 @@ class Job:
         backoff: Backoff | None = None,
         lifespan: Lifespan | None = None,
         watch_seconds: int = _DEFAULT_WATCH_SECONDS,
+        continuation: bool = False,
+        max_hops: int = MOST_HOPS,
+        deadline_margin: float | None = None,
         backend: OpenBackend | None = None,
         settler: OpenSettler | None = None,
     ) -> None:
@@ -86,7 +99,16 @@ class Job:
             raise ConfigurationError(
                 f"watch_seconds must be from 1 to {limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
             )
-        self._settings = Settings(concurrency=concurrency, backoff=backoff, lifespan=lifespan, settler=settler)
+        if not isinstance(continuation, bool):
+            raise ConfigurationError(f"continuation must be True or False, not {continuation!r}")
+        self._max_hops = check_count(max_hops, "max_hops") if continuation else 0
+        self._settings = Settings(
+            concurrency=concurrency,
+            backoff=backoff,
+            lifespan=lifespan,
+            settler=settler,
+            deadline_margin=deadline_margin,
+        )
         self._watch_seconds = watch_seconds
         self._open_backend: OpenBackend = backend or _aws
         self._functions: dict[str, Callable[..., Any]] = {}
@@ -117,16 +139,12 @@ class Job:
         settler: OpenSettler | None = None,
     ) -> Job:
         """Return the same job on another backend, or with another segment handler, as tests and demos want it."""
-        job = Job(
-            self.name,
-            concurrency=self._settings.concurrency,
-            backoff=self._settings.backoff,
-            lifespan=self._settings.lifespan,
-            watch_seconds=self._watch_seconds,
-            backend=backend or self._open_backend,
-            settler=settler or self._settings.settler,
-        )
-        job._functions = dict(self._functions)
+        job = copy.copy(self)
+        for handler in ("scatter_handler", "segment_handler", "dead_letter_handler", "fold_handler"):
+            job.__dict__.pop(handler, None)  # made anew at first use
+        settings = self._settings.changed({"settler": settler or self._settings.settler})
+        job.__dict__ |= {"_functions": dict(self._functions), "_settings": settings}
+        job.__dict__ |= {"_open_backend": backend or self._open_backend}
         if segment is not None:
             job.segment(segment)
         return job
@@ -164,7 +182,7 @@ class Job:
         function: SegmentFunction = self._function("segment")
 
         async def segment_handler(record: Record, ctx: Context[JobState]) -> Any:
-            return await work_on(self.name, function, record, ctx)
+            return await work_on(self.name, function, record, ctx, max_hops=self._max_hops)
 
         return self._consumer(segment_handler, dead_letters=True)
 

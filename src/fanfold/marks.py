@@ -11,47 +11,21 @@ from typing import Any, Final
 
 from fanfold.completion import results_to_json
 from fanfold.context import BatchContext
+from fanfold.continuation import continue_later
+from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState
 from fanfold.errors import FanfoldError
 from fanfold.protocols import Backend, Message
 from fanfold.record import Record
 from fanfold.run import Marker
-from fanfold.segment import Segment
 
-__all__ = ["Check", "Ended", "JobState", "commit_ended", "send_check"]
+__all__ = ["Check", "commit_ended", "send_check"]
 
 logger = logging.getLogger("fanfold")
 
-INLINE_RESULTS_BYTES: Final = 8_192
-"""Results up to this size stand in the marker. A DynamoDB write costs by the KiB, an S3 PUT as much as 8 of those
-(AWS price lists, us-east-1, November 2026)."""
 MARKER_SEGMENTS: Final = 1_000
 """Most segments in one marker, so that their numbers and the reasons of failures stay within DynamoDB's item size."""
 REASON_CHARACTERS: Final = 300
 """Longest reason kept in a marker."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobState:
-    """What the handlers of a job's functions share."""
-
-    backend: Backend
-    """Queues, ledger and store."""
-    user: Any = None
-    """What the job's own lifespan yielded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What a job's handler returns for a segment that ended; anything else it returns is not entered in the ledger."""
-
-    segment: Segment
-    """The segment."""
-    receive_count: int
-    """Deliveries its message took."""
-    result: str = "null"
-    """What the segment handler returned, as JSON text."""
-    failure: str | None = None
-    """Why it failed for good; None if it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +47,15 @@ async def commit_ended(done: Sequence[tuple[Record, Any]], batch: BatchContext[J
     """Enter in the ledger what ended in this batch; return the positions that may be acknowledged.
 
     For each run: the marker first, then the counter, then, if the counter says so, the check. A run whose writes fail
-    is left out: its messages come back, and the marker that may have been written is harmless.
+    is left out: its messages come back, and the marker that may have been written is harmless. A segment that stopped
+    goes on in a message of its own, which is sent before the old one is acknowledged.
     """
     accepted = {position for position, (_, value) in enumerate(done) if not isinstance(value, Ended)}
     ended = [(position, value) for position, (_, value) in enumerate(done) if isinstance(value, Ended)]
-    for group in _groups(ended):
+    stopped = [(position, value) for position, value in ended if value.rest is not None]
+    if stopped:
+        accepted |= await continue_later(stopped, batch.state.backend)
+    for group in _groups((position, value) for position, value in ended if value.rest is None):
         try:
             await _enter([value for _, value in group], batch.state.backend)
         except FanfoldError:
@@ -137,4 +115,8 @@ async def _marker(ended: Sequence[Ended], backend: Backend) -> Marker:
         results_key=results_key,
         failed={one.segment.segment: one.failure[:REASON_CHARACTERS] for one in ended if one.failure is not None},
         receive_counts={one.segment.segment: one.receive_count for one in ended if one.receive_count > 1},
+        hops={one.segment.segment: one.segment.hop for one in done if one.segment.hop},
+        items=[one.items for one in done if one.items is not None]
+        if all(one.items is not None for one in done)
+        else (),
     )

@@ -7,14 +7,29 @@ run against both.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+import anyio
 
 from fanfold.record import Record
-from fanfold.run import Counter, Marker, Run
+from fanfold.run import Counter, Hop, Marker, Run
 
-__all__ = ["Backend", "Ledger", "Message", "ObjectInfo", "Queue", "Received", "SendFailure", "Settler", "Store"]
+__all__ = [
+    "Backend",
+    "Ledger",
+    "Message",
+    "ObjectInfo",
+    "Page",
+    "Queue",
+    "Received",
+    "SendFailure",
+    "Settler",
+    "Store",
+    "TableInfo",
+    "Tables",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +168,62 @@ class Store(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """What is known of a table, or of one of its indexes, without reading it."""
+
+    keys: Sequence[str]
+    """Names of the attributes that say where an item stands: the table's key and, for an index, the index's too."""
+    size_bytes: int
+    """Its size, about; DynamoDB updates it some six hours apart."""
+    items: int
+    """Its items, about; likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one request of a scan gave."""
+
+    items: Sequence[Mapping[str, Any]]
+    """Items as plain Python values: numbers are ``Decimal``, binaries ``bytes``, sets ``set``."""
+    next: Mapping[str, Any] | None
+    """Where the next page begins: the key of the item before it, in DynamoDB's JSON, binaries in base64; None for the
+    last page."""
+    read_units: float
+    """Read capacity units that it took."""
+
+
+class Tables(Protocol):
+    """DynamoDB tables to be read. Every method raises ServiceError if the service failed."""
+
+    async def describe(self, table: str, index: str | None = None) -> TableInfo:
+        """Return what is known of a table or of one of its indexes.
+
+        Raises:
+            ConfigurationError: If there is no such table or index, or it may not be read.
+        """
+        ...
+
+    async def scan(self, wanted: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
+        """Return a page of a segment of a scan, at most 1 MB before filtering.
+
+        Args:
+            wanted: ``table``, ``segment``, ``segments`` and, where they are not None, ``index``, ``filter``, ``names``,
+                ``values`` (as ``to_json`` gave them), ``attributes``, ``consistent``, ``page_items``.
+            start: Where the page begins: the key of the item before it, in the form of ``Page.next``; None for the
+                beginning.
+        """
+        ...
+
+    def to_json(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return plain Python values in DynamoDB's JSON, binaries in base64.
+
+        Raises:
+            ConfigurationError: If DynamoDB has no type for a value.
+        """
+        ...
+
+
 class Ledger(Protocol):
     """What is known of runs: an append-only log of markers, and a counter, for each run.
 
@@ -195,6 +266,14 @@ class Ledger(Protocol):
         """Yield every marker of a generation whose ``put_marker`` has returned, in no order."""
         ...
 
+    async def put_hop(self, run_id: str, hop: Hop) -> Hop:
+        """Enter where a segment stopped, unless that is known already; return what stands in the ledger."""
+        ...
+
+    def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
+        """Yield every hop of a generation, in no order."""
+        ...
+
     async def claim(self, run_id: str, *, now: float, lease_seconds: float) -> int | None:
         """Take the fold over: from RUNNING, or from FOLDING when its lease is over.
 
@@ -230,10 +309,14 @@ class Backend:
     """What is known of runs."""
     store: Store
     """Sources, results and outputs."""
+    tables: Tables
+    """Sources that are tables."""
     results_bucket: str
     """The bucket for results and outputs."""
     now: Callable[[], float] = time.time
     """What tells the time of leases and expiry: seconds since 1970."""
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    """What waits some seconds, before a request is tried again or to keep a pace."""
 
     async def read_all(self, bucket: str, key: str) -> bytes:
         """Return a whole object; for objects that fit in memory."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fanfold.errors import ConfigurationError
 
-__all__ = ["FAILED", "FOLDING", "RUNNING", "SUCCEEDED", "Counter", "Marker", "Run", "check_name"]
+__all__ = ["FAILED", "FOLDING", "RUNNING", "SUCCEEDED", "Counter", "Hop", "Marker", "Run", "check_name"]
 
 RUNNING: Final = "RUNNING"
 """Segments are being enqueued or worked on."""
@@ -115,3 +115,27 @@ class Marker:
     """Reason by segment, for those that failed for good."""
     receive_counts: Mapping[int, int] = field(default_factory=dict)
     """Deliveries by segment, for those that took more than one."""
+    hops: Mapping[int, int] = field(default_factory=dict)
+    """By segment, for those that are done and had stopped before: how often. Their results begin in that many hops."""
+    items: Sequence[int] = ()
+    """How many items each segment of ``ids`` gave its handler, in the same order; empty if that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """Where a segment stopped because the time was over: what goes on from there is the segment's next hop."""
+
+    segment: int
+    """Number of the segment."""
+    hop: int
+    """How often it had been continued before, from 0."""
+    gen: int
+    """Generation of the run it belongs to."""
+    rest: Mapping[str, Any]
+    """What is left to read, in the words of the source."""
+    result: str | None
+    """What the handler returned for what it had read, as JSON text, when that is small."""
+    results_key: str | None = None
+    """Key of the object that holds it, when it is not small."""
+    items: int = 0
+    """How many items the handler was given."""

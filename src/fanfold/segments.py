@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
-from fanfold import sources
 from fanfold.context import BatchContext, Context
+from fanfold.continuation import Rows
+from fanfold.deadline import Deadline
+from fanfold.ended import Ended, JobState
 from fanfold.errors import SegmentError
-from fanfold.marks import Ended, JobState
 from fanfold.record import Record
 from fanfold.run import RUNNING, Run
 from fanfold.segment import Segment
@@ -51,8 +52,17 @@ SegmentFunction: TypeAlias = Callable[[AsyncIterator[Any], SegmentContext], Awai
 """A user's segment handler: the items of one segment in, one JSON value out."""
 
 
-async def work_on(job: str, function: SegmentFunction, record: Record, ctx: Context[JobState]) -> Ended | str:
+async def work_on(
+    job: str, function: SegmentFunction, record: Record, ctx: Context[JobState], *, max_hops: int = 0
+) -> Ended | str:
     """Run a segment handler over the items of the segment in a message.
+
+    Args:
+        job: Name of the job.
+        function: The segment handler.
+        record: The message.
+        ctx: What the batch shares.
+        max_hops: How often a segment whose time is over may go on in another message; 0 for never.
 
     Returns:
         What to enter in the ledger, or LATE.
@@ -66,13 +76,18 @@ async def work_on(job: str, function: SegmentFunction, record: Record, ctx: Cont
     run = await live_run(job, segment, ctx.batch)
     if run is None:
         return LATE
-    async with aclosing(sources.read(segment.source, ctx.state.backend)) as rows:  # type: ignore[type-var] # generators
-        value = await function(rows, SegmentContext(record, ctx.batch, segment, run))
+    rows = Rows(segment.source, ctx.state.backend, _is_over(ctx.deadline) if segment.hop < max_hops else None)
+    async with aclosing(rows.read()) as items:
+        value = await function(items, SegmentContext(record, ctx.batch, segment, run))
     try:
         result = json.dumps(value, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise SegmentError(f"the segment handler returned what is no JSON value: {error}") from error
-    return Ended(segment, ctx.receive_count, result)
+    return Ended(segment, ctx.receive_count, result, items=rows.given, rest=rows.rest)
+
+
+def _is_over(deadline: Deadline) -> Callable[[], bool]:
+    return lambda: deadline.clock() >= deadline.stops_at
 
 
 async def live_run(job: str, segment: Segment, batch: BatchContext[JobState]) -> Run | None:

@@ -22,9 +22,10 @@ from typing import Any, Final, Protocol
 import anyio
 
 from fanfold import limits
+from fanfold.backoff import retry_delay
 from fanfold.consume import Consumer, Session
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
-from fanfold.holding import Acknowledging, Holding, HoldingSettler, Port, delay
+from fanfold.holding import Acknowledging, Holding, HoldingSettler, Port
 from fanfold.outcome import acknowledges
 from fanfold.pace import Pace
 from fanfold.protocols import Settler
@@ -169,7 +170,7 @@ class Worker:
                 failures += 1
                 if failures == 1:
                     logger.warning("receiving failed; it is tried again, ever more slowly: %s", error)
-                await self._or_stop(asyncio.sleep(delay(failures)))
+                await self._or_stop(asyncio.sleep(retry_delay(failures)))
                 continue
             failures = 0
             self._holding.take(records or [])

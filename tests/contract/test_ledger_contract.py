@@ -16,7 +16,7 @@ from fanfold.errors import ConfigurationError, FenceLostError, LedgerError, Serv
 from fanfold.inmemory import InMemoryLedger
 from fanfold.local.stack import LocalStack
 from fanfold.protocols import Ledger
-from fanfold.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Counter, Marker, Run
+from fanfold.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Counter, Hop, Marker, Run
 
 AWS = pytest.param("aws", marks=pytest.mark.stack)
 
@@ -42,6 +42,7 @@ MARKERS = {
     "numbers": Marker("m", 0, ids=[3, 4], results={3: "123456789012345678901234567890", 4: "null"}),
     "key": Marker("m", 0, ids=[7], results_key="runs/run-1/0/results/m.json"),
     "failed": Marker("m", 0, ids=[], failed={8: "broken: naïve 日本語 \n", 9: ""}, receive_counts={8: 5, 9: 2}),
+    "hops": Marker("m", 0, ids=[3, 4], results={3: "1", 4: "2"}, hops={4: 11}, items=[0, 123_456]),
     "all": Marker("m", 3, ids=[1], results={1: '"x"'}, results_key="k", failed={2: "no"}, receive_counts={1: 2}),
 }
 
@@ -429,3 +430,21 @@ async def test_a_table_that_does_not_answer_may_answer_later(aws: LocalStack, se
         with pytest.raises(ServiceError) as raised:
             await DynamoDBLedger(client, "table").count("run-1", 1)
     assert raised.value.transient is True
+
+
+async def test_where_a_segment_stopped_is_entered_once(ledger):
+    """A second delivery that stopped elsewhere is told what stands there; other hops and generations are others."""
+    first = Hop(17, 0, 0, rest={"type": "items", "values": ["naïve", {"a": None}]}, result='{"n":1}', items=3)
+    assert await ledger.put_hop("run-1", first) == first
+    assert await ledger.put_hop("run-1", replace(first, rest={"type": "ranges"}, result="2")) == first
+    others = [
+        replace(first, hop=1, result=None, results_key="runs/run-1/0/hops/x.json"),
+        replace(first, segment=1_000_000),
+        replace(first, gen=1),
+    ]
+    for other in others:
+        assert await ledger.put_hop("run-1", other) == other
+    found = [hop async for hop in ledger.hops("run-1", 0)]
+    assert sorted(found, key=lambda hop: (hop.segment, hop.hop)) == [first, *others[:2]]
+    assert [hop async for hop in ledger.hops("run-1", 1)] == [others[2]]
+    assert [hop async for hop in ledger.hops("run-2", 0)] == []

@@ -89,3 +89,33 @@ def test_duplicates_and_deliveries_are_counted():
     tally = tally_of(5, Marker("a", 0, ids=[0, 1, 2], receive_counts={1: 3}), Marker("b", 0, ids=[2, 3]))
     assert tally.duplicates == 1
     assert tally.deliveries == 1 + 3 + 1 + 1 + 1
+
+
+def test_the_items_of_segments_are_counted_once_and_the_uneven_ones_are_named():
+    """A second end changes nothing; what was read before a hop is added."""
+    tally = tally_of(
+        30,
+        Marker("a", 0, ids=list(range(10)), items=[10] * 9 + [1_000]),
+        Marker("b", 0, ids=[9], items=[7]),
+        Marker("c", 0, ids=list(range(10, 20)), items=[0] * 10),
+        Marker("d", 0, ids=[25]),
+    )
+    tally.add_items(0, 5)
+    spread = tally.evenness()
+    assert spread is not None
+    assert (spread.items, spread.least, spread.mean, spread.most) == (1_095, 0, 54.75, 1_000)
+    assert spread.uneven == {9: 1_000}
+
+
+def test_without_a_count_nothing_is_said_of_evenness():
+    """Ledgers written before items were counted, and runs without segments."""
+    assert tally_of(3, Marker("a", 0, ids=[0, 1])).evenness() is None
+    assert Tally(0).evenness() is None
+
+
+def test_the_ten_largest_of_many_uneven_segments_are_named():
+    """Largest first."""
+    tally = tally_of(1_000, Marker("a", 0, ids=list(range(1_000)), items=[0] * 988 + list(range(100, 112))))
+    spread = tally.evenness()
+    assert spread is not None
+    assert list(spread.uneven.values()) == list(range(111, 101, -1))

@@ -7,9 +7,10 @@ from dataclasses import replace
 from fanfold import Record, Segment, inmemory
 from fanfold.context import BatchContext
 from fanfold.deadline import Deadline
+from fanfold.ended import Ended, JobState
 from fanfold.errors import ServiceError
 from fanfold.inmemory import InMemoryLedger
-from fanfold.marks import Ended, JobState, commit_ended
+from fanfold.marks import commit_ended
 from fanfold.run import Counter, Marker
 from fanfold.testing import make_record
 

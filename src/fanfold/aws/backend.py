@@ -14,6 +14,7 @@ from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.aws.faults import faults_of
 from fanfold.aws.s3 import S3Store
 from fanfold.aws.sqs import SqsQueue
+from fanfold.aws.tables import DynamoDBTables
 from fanfold.errors import ConfigurationError
 from fanfold.protocols import Backend
 
@@ -61,6 +62,7 @@ async def connect(variables: Mapping[str, str], **client: Any) -> AsyncIterator[
             parking_queue=SqsQueue(sqs, names["PARKING_QUEUE_URL"]),
             ledger=DynamoDBLedger(dynamodb, names["LEDGER_TABLE"]),
             store=S3Store(s3),
+            tables=DynamoDBTables(dynamodb),
             results_bucket=names["RESULTS_BUCKET"],
         )
 

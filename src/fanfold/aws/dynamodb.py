@@ -5,6 +5,7 @@
 | ``RUN#<run>``         | ``STATE``              | the run; written a few times                             |
 | ``RUN#<run>``         | ``COUNT``              | ``n``, ``total``, ``next``; one small write per batch    |
 | ``RUN#<run>#<0..15>`` | ``MARK#<gen>#<marker>``| a marker; one write per batch, spread over 16 partitions |
+| ``RUN#<run>#<0..15>`` | ``HOP#<gen>#<id>#<hop>``| where a segment stopped in time; one write each           |
 
 ``expires_at`` is the table's time-to-live attribute.
 """
@@ -20,7 +21,7 @@ from typing import Any, Final
 from fanfold.aws.faults import faults_of, is_conditional_check
 from fanfold.completion import decode_ids, encode_ids, results_from_json, results_to_json
 from fanfold.errors import FenceLostError, LedgerError, ServiceError
-from fanfold.run import FOLDING, RUNNING, Counter, Marker, Run
+from fanfold.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
 
 __all__ = ["DynamoDBLedger"]
 
@@ -72,9 +73,8 @@ class DynamoDBLedger:
 
     async def put_marker(self, run_id: str, marker: Marker) -> None:
         """Append a marker."""
-        partition = zlib.crc32(marker.marker.encode()) % _PARTITIONS
         key = {
-            "pk": {"S": f"RUN#{run_id}#{partition}"},
+            "pk": {"S": _partition(run_id, marker.marker)},
             "sk": {"S": f"MARK#{marker.gen}#{marker.marker}"},
         }
         await self._call("put_item", Item=key | _marker_item(marker))
@@ -116,21 +116,40 @@ class DynamoDBLedger:
 
     async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
         """Yield every marker of a generation, by consistent reads."""
+        async for item in self._spread(run_id, f"MARK#{gen}#"):
+            yield _marker_of(item)
+
+    async def put_hop(self, run_id: str, hop: Hop) -> Hop:
+        """Enter where a segment stopped, unless that is known already."""
+        name = f"{hop.segment}#{hop.hop}"
+        key = {"pk": {"S": _partition(run_id, name)}, "sk": {"S": f"HOP#{hop.gen}#{name}"}}
+        try:
+            await self._call("put_item", Item=key | _hop_item(hop), ConditionExpression="attribute_not_exists(pk)")
+        except ServiceError as error:
+            if not is_conditional_check(error):
+                raise
+            return _hop_of((await self._call("get_item", Key=key, ConsistentRead=True))["Item"])
+        return hop
+
+    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
+        """Yield every hop of a generation, by consistent reads."""
+        async for item in self._spread(run_id, f"HOP#{gen}#"):
+            yield _hop_of(item)
+
+    async def _spread(self, run_id: str, prefix: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield the items of a run, from all its partitions, whose sort key begins so."""
         for partition in range(_PARTITIONS):
             start: dict[str, Any] = {}
             while True:
                 answer = await self._call(
                     "query",
                     KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-                    ExpressionAttributeValues={
-                        ":pk": {"S": f"RUN#{run_id}#{partition}"},
-                        ":sk": {"S": f"MARK#{gen}#"},
-                    },
+                    ExpressionAttributeValues={":pk": {"S": f"RUN#{run_id}#{partition}"}, ":sk": {"S": prefix}},
                     ConsistentRead=True,
                     **start,
                 )
                 for item in answer.get("Items", []):
-                    yield _marker_of(item)
+                    yield item
                 if "LastEvaluatedKey" not in answer:
                     break
                 start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
@@ -238,6 +257,10 @@ def _state_key(run_id: str) -> dict[str, Any]:
     return {"pk": {"S": f"RUN#{run_id}"}, "sk": {"S": "STATE"}}
 
 
+def _partition(run_id: str, name: str) -> str:
+    return f"RUN#{run_id}#{zlib.crc32(name.encode()) % _PARTITIONS}"
+
+
 def _count_key(run_id: str) -> dict[str, Any]:
     return {"pk": {"S": f"RUN#{run_id}"}, "sk": {"S": "COUNT"}}
 
@@ -301,6 +324,10 @@ def _marker_item(marker: Marker) -> dict[str, Any]:
         item["failed"] = {"S": json.dumps(dict(marker.failed))}
     if marker.receive_counts:
         item["receive_counts"] = {"S": json.dumps(dict(marker.receive_counts))}
+    if marker.hops:
+        item["hops"] = {"S": json.dumps(dict(marker.hops))}
+    if marker.items:
+        item["items"] = {"S": ",".join(map(str, marker.items))}
     return item
 
 
@@ -314,6 +341,34 @@ def _marker_of(item: Mapping[str, Any]) -> Marker:
         results_key=item["results_key"]["S"] if "results_key" in item else None,
         failed=_by_segment(item, "failed"),
         receive_counts=_by_segment(item, "receive_counts"),
+        hops=_by_segment(item, "hops"),
+        items=[int(count) for count in item["items"]["S"].split(",")] if "items" in item else (),
+    )
+
+
+def _hop_item(hop: Hop) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "rest": {"S": json.dumps(hop.rest)},
+        "items": _number(hop.items),
+        "expires_at": _number(_expiry()),
+    }
+    if hop.result is not None:
+        item["result"] = {"S": hop.result}
+    if hop.results_key is not None:
+        item["results_key"] = {"S": hop.results_key}
+    return item
+
+
+def _hop_of(item: Mapping[str, Any]) -> Hop:
+    _, gen, segment, number = item["sk"]["S"].split("#")
+    return Hop(
+        segment=int(segment),
+        hop=int(number),
+        gen=int(gen),
+        rest=json.loads(item["rest"]["S"]),
+        result=item["result"]["S"] if "result" in item else None,
+        results_key=item["results_key"]["S"] if "results_key" in item else None,
+        items=int(item["items"]["N"]),
     )
 
 

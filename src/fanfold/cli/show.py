@@ -72,6 +72,11 @@ def account_table(account: Account) -> Table:
     for name in ("segments", "done", "missing", "deliveries", "retries", "duplicates"):
         label = "duplicates ignored" if name == "duplicates" else name
         table.add_row(label, f"{getattr(account, name):,}")
+    if (spread := account.evenness) is not None:
+        table.add_row("items", f"{spread.items:,}")
+        table.add_row("  in a segment", f"{spread.least:,} to {spread.most:,}, {spread.mean:,.0f} in the mean")
+        for segment, items in spread.uneven.items():
+            table.add_row(f"  [yellow]uneven:[/yellow] segment {segment}", f"{items:,}, over five times the mean")
     table.add_row("failed for good", f"{len(account.failed):,}")
     for segment, reason in account.failed.items():
         table.add_row(f"  segment {segment}", reason)

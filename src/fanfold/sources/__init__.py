@@ -1,21 +1,23 @@
 """Sources: what can be cut into segments, and how a segment is read.
 
 Each source is one module. It *pins* what a live system says now (a size, an ETag, a listing), *cuts* what is pinned,
-which is pure and gives the same segments each time, and *reads* one segment.
+which is pure and gives the same segments each time, and *reads* one segment. With each item comes a mark, from which
+the source tells what is left to *read* after it: a segment that stops in time goes on from there in another message.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 from fanfold.errors import SegmentError
 from fanfold.protocols import Backend
 
-__all__ = ["Source", "cut", "read"]
+__all__ = ["Source", "cut", "read", "rest"]
 
 _HOMES = {
+    "dynamodb-scan": ("fanfold.sources.dynamodb_scan", "DynamoDBScan"),
     "items": ("fanfold.sources.items", "Items"),
     "ranges": ("fanfold.sources.ranges", "Ranges"),
     "s3-lines": ("fanfold.sources.s3_lines", "S3Lines"),
@@ -39,12 +41,17 @@ class Source(Protocol):
         ...
 
     @staticmethod
-    def read(part: Mapping[str, Any], backend: Backend) -> AsyncIterator[Any]:
-        """Yield the items of one segment.
+    def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, Any], None]:
+        """Yield the items of one segment, each with a mark for ``rest``; None where reading cannot go on after it.
 
         Raises:
             SourceError: If the data is not what was pinned, or malformed: permanent.
         """
+        ...
+
+    @staticmethod
+    def rest(part: Mapping[str, Any], mark: Any) -> Mapping[str, Any]:
+        """Return what is left to read of a segment after the item that came with a mark."""
         ...
 
 
@@ -53,9 +60,14 @@ def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
     return _source(plan).cut(plan, first)
 
 
-def read(part: Mapping[str, Any], backend: Backend) -> AsyncIterator[Any]:
-    """Yield the items of one segment."""
+def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, Any], None]:
+    """Yield the items of one segment, each with a mark."""
     return _source(part).read(part, backend)
+
+
+def rest(part: Mapping[str, Any], mark: Any) -> Mapping[str, Any]:
+    """Return what is left to read of a segment after the item that came with a mark."""
+    return _source(part).rest(part, mark)
 
 
 def _source(described: Mapping[str, Any]) -> type[Source]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from fanfold.errors import ConfigurationError
@@ -55,10 +55,15 @@ class Items:
             yield {"type": "items", "values": values[begin : begin + size]}
 
     @staticmethod
-    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncIterator[Any]:  # noqa: ARG004 - nothing to fetch
-        """Yield the values of one segment."""
-        for value in part["values"]:
-            yield value
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, int], None]:  # noqa: ARG004 - nothing to fetch
+        """Yield the values of one segment, each with how many there have been."""
+        for taken, value in enumerate(part["values"], 1):
+            yield value, taken
+
+    @staticmethod
+    def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:
+        """Return the values that are left after so many."""
+        return {**part, "values": part["values"][mark:]}
 
 
 def _checked(value: Any, position: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Final
 
 from fanfold.errors import ConfigurationError
@@ -72,14 +72,19 @@ class Ranges:
             yield {"type": "ranges", "start": start, "stop": stop, "yields": plan["yields"]}
 
     @staticmethod
-    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncIterator[Any]:  # noqa: ARG004 - nothing to fetch
-        """Yield the numbers of one range, or its bounds."""
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, int | None], None]:  # noqa: ARG004 - nothing to fetch
+        """Yield the numbers of one range, each with where to go on, or its bounds."""
         start, stop = part["start"], part["stop"]
         if part["yields"] == "bounds":
-            yield {"start": start, "stop": stop, "offset": start, "limit": stop - start}
+            yield {"start": start, "stop": stop, "offset": start, "limit": stop - start}, None
             return
         for number in range(start, stop):
-            yield number
+            yield number, number + 1
+
+    @staticmethod
+    def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:
+        """Return the range from a number on."""
+        return {**part, "start": mark}
 
 
 def _bounds(plan: Mapping[str, Any], number: int) -> tuple[int, int]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -105,8 +104,8 @@ class S3Lines:
             yield {**shared, "start": start, "stop": min(start + chunk, size)}
 
     @staticmethod
-    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncIterator[Any]:
-        """Yield the items of one byte range.
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, int], None]:
+        """Yield the items of one byte range, each with the byte after its line.
 
         Raises:
             SourceError: If the object was replaced or deleted since the run was planned, or a line is malformed.
@@ -121,6 +120,11 @@ class S3Lines:
             async for position, lines in found:
                 for item in _parsed(parse, lines, position, name):
                     yield item
+
+    @staticmethod
+    def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:
+        """Return the same range from a byte on, where a line begins."""
+        return {**part, "start": min(mark, part["stop"])}  # the last line may end beyond the range
 
 
 def _name(bucket: str, key: str) -> str:
@@ -160,7 +164,7 @@ def _header(head: bytes, name: str) -> tuple[list[str], int]:
     line, newline, _ = head.partition(b"\n")
     if not newline and len(line) >= _HEADER_BYTES:
         raise SourceError(f"{name} has no line end in its first {_HEADER_BYTES} bytes: it is no CSV with a header")
-    header: list[str] = next(_parsed(_csv_rows, [line.removeprefix(_BOM)], 0, name), [])
+    header: list[str] = next((row for row, _ in _parsed(_csv_rows, [line.removeprefix(_BOM)], 0, name)), [])
     if not any(header):
         raise SourceError(f"{name} begins with an empty line: a CSV object begins with a header")
     if len(set(header)) < len(header):
@@ -180,21 +184,24 @@ def _parser(part: Mapping[str, Any]) -> _Parser:
     return _texts
 
 
-def _parsed(parse: _Parser, lines: Sequence[bytes], position: int, name: str) -> Iterator[Any]:
-    """Yield the items of some lines; a fault names the object, the byte and the mend."""
-    taken = 0
+def _parsed(parse: _Parser, lines: Sequence[bytes], position: int, name: str) -> Iterator[tuple[Any, int]]:
+    """Yield the items of some lines, each with the byte after its line.
 
-    def counted() -> Iterator[bytes]:
-        nonlocal taken
+    A fault names the object, the byte and the mend.
+    """
+    line_at = after = position
+
+    def placed() -> Iterator[bytes]:
+        nonlocal line_at, after
         for line in lines:
-            taken += 1
+            line_at, after = after, after + len(line) + 1
             yield line.removesuffix(b"\r")
 
     try:
-        yield from parse(counted())
+        for item in parse(placed()):
+            yield item, after
     except (csv.Error, ValueError, RecursionError) as error:
-        where = position + sum(len(line) + 1 for line in itertools.islice(lines, max(0, taken - 1)))
-        raise SourceError(f"{name}: malformed line near byte {where}: {error}") from error
+        raise SourceError(f"{name}: malformed line near byte {line_at}: {error}") from error
 
 
 def _csv_dicts(header: Sequence[str], lines: Iterable[bytes]) -> Iterator[dict[str, str]]:

@@ -1,0 +1,107 @@
+"""The results of a run, in segment order, on disk: more than memory holds."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from typing import Any, Final
+
+from fanfold.completion import results_from_json
+from fanfold.errors import LedgerError
+from fanfold.protocols import Backend
+from fanfold.run import Marker, Run
+
+__all__ = ["Results", "collect"]
+
+_TABLES: Final = """
+    CREATE TABLE ends (segment INTEGER PRIMARY KEY, hops INTEGER, marker TEXT, result TEXT);
+    CREATE TABLE hops (segment INTEGER, hop INTEGER, result TEXT, PRIMARY KEY (segment, hop)) WITHOUT ROWID;
+"""
+_CHAINS: Final = """
+    SELECT segment, hops AS hop, result FROM ends
+    UNION ALL SELECT segment, hop, result FROM hops
+"""
+_BROKEN: Final = """
+    SELECT segment FROM ends WHERE hops > (SELECT count(*) FROM hops WHERE hops.segment = ends.segment) LIMIT 1
+"""
+
+
+class Results:
+    """All results of a run, in segment order; to be iterated, plainly or with ``async for``, as often as needed.
+
+    There is one for each segment, and for one that was continued, one for each hop, in order.
+    """
+
+    def __init__(self, rows: sqlite3.Connection) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Any]:
+        for (text,) in self._rows.execute(f"SELECT result FROM ({_CHAINS}) ORDER BY segment, hop"):  # noqa: S608 - ours
+            yield json.loads(text)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for result in self:
+            yield result
+
+    def __len__(self) -> int:
+        return int(self._rows.execute(f"SELECT count(*) FROM ({_CHAINS})").fetchone()[0])  # noqa: S608 - ours
+
+
+async def collect(run: Run, pinned: Collection[str], total: int, backend: Backend, rows: sqlite3.Connection) -> Results:
+    """Return the results of a run.
+
+    Args:
+        run: The run.
+        pinned: Names of the markers that count.
+        total: Segments of the run.
+        backend: Where its ledger and its results are.
+        rows: An empty database.
+
+    Raises:
+        LedgerError: If a segment was continued and the results of its hops are not there.
+    """
+    rows.executescript(_TABLES)
+    continued = False
+    async for marker in backend.ledger.markers(run.run, run.gen):
+        if marker.marker in pinned:
+            continued = continued or bool(marker.hops)
+            _insert(rows, marker, await _results_of(marker, backend), total)
+    if continued:
+        await _insert_hops(rows, run, backend)
+    return Results(rows)
+
+
+async def _results_of(marker: Marker, backend: Backend) -> Mapping[int, str]:
+    if marker.results_key is None:
+        return marker.results
+    return results_from_json(await backend.get_result(marker.results_key))
+
+
+def _insert(rows: sqlite3.Connection, marker: Marker, results: Mapping[int, str], total: int) -> None:
+    """Of several markers that hold a segment, the one whose name sorts first wins: the same in every try."""
+    rows.executemany(
+        "INSERT INTO ends VALUES (?, ?, ?, ?) ON CONFLICT (segment) DO UPDATE "
+        "SET hops = excluded.hops, marker = excluded.marker, result = excluded.result WHERE excluded.marker < marker",
+        (
+            (segment, marker.hops.get(segment, 0), marker.marker, text)
+            for segment, text in results.items()
+            if 0 <= segment < total
+        ),
+    )
+
+
+async def _insert_hops(rows: sqlite3.Connection, run: Run, backend: Backend) -> None:
+    """Take the hops before the end that won: another delivery of the segment may have gone further by itself."""
+    async for hop in backend.ledger.hops(run.run, run.gen):
+        end = rows.execute("SELECT hops FROM ends WHERE segment = ?", (hop.segment,)).fetchone()
+        if end is None or hop.hop >= end[0]:
+            continue
+        result = hop.result
+        if result is None:
+            result = (await backend.get_result(str(hop.results_key))).decode()
+        rows.execute("INSERT OR REPLACE INTO hops VALUES (?, ?, ?)", (hop.segment, hop.hop, result))
+    if broken := rows.execute(_BROKEN).fetchone():
+        raise LedgerError(
+            f"run {run.run}: segment {broken[0]} was continued, and not all of its hops are in the ledger"
+        )

@@ -1,0 +1,165 @@
+"""A DynamoDB table or index, read by a parallel scan."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from fanfold.backoff import retry_delay
+from fanfold.errors import ConfigurationError, ServiceError
+from fanfold.protocols import Backend, Page
+
+__all__ = ["MOST_SEGMENTS", "DynamoDBScan"]
+
+MOST_SEGMENTS: Final = 1_000_000
+"""Most segments of a parallel scan (DynamoDB API reference, Scan, TotalSegments)."""
+ATTEMPTS: Final = 8
+"""How often a page is asked for, beyond what the SDK itself tries, before its segment fails and comes back."""
+
+
+class DynamoDBScan:
+    """A DynamoDB table, or one of its indexes, cut into the segments of a parallel scan.
+
+    Items are dicts of plain Python values: numbers are ``Decimal``, binaries ``bytes``, sets ``set``. DynamoDB divides
+    a table by the hash of the partition key, so a segment holds about as many items as another as long as there are
+    many partition keys; the account of a run says how uneven its segments were, and warns.
+
+    A scan is no snapshot: an item that is written while the scan goes on is read before or after, or not at all.
+
+    Args:
+        table: Name of the table.
+        segments: Number of segments, 1 to 1,000,000; None to derive it from the size that DynamoDB tells, which it
+            updates some six hours apart: one segment for each ``segment_bytes``.
+        segment_bytes: Bytes of table in a segment when their number is derived, from 1.
+        index: Name of a secondary index to read instead of the table.
+        filter: Condition on items, as a DynamoDB filter expression such as ``"#rank >= :least"``. It is applied after
+            an item was read and paid for.
+        names: What stands for attribute names in ``filter``, such as ``{"#rank": "rank"}``.
+        values: What stands for values in ``filter``, as plain Python values, such as ``{":least": 4}``.
+        attributes: Names of the attributes to read, at the top level of an item; None for all.
+        consistent: Whether reads are strongly consistent, at twice the cost; not on global indexes.
+        page_items: Most items in one request, from 1; None for as many as are in 1 MB.
+        read_units_per_second: Read capacity units a second that the reader of one segment may take, over 0; None for no
+            limit. All segments that are read at once take this much each.
+
+    Raises:
+        ConfigurationError: If a setting is impossible.
+    """
+
+    def __init__(  # noqa: PLR0913 - one option for each option of a scan, by keyword
+        self,
+        table: str,
+        *,
+        segments: int | None = None,
+        segment_bytes: int = 32_000_000,
+        index: str | None = None,
+        filter: str | None = None,  # noqa: A002 - DynamoDB's term
+        names: Mapping[str, str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        attributes: Sequence[str] | None = None,
+        consistent: bool = False,
+        page_items: int | None = None,
+        read_units_per_second: float | None = None,
+    ) -> None:
+        for name, text in (("table", table), ("index", index), ("filter", filter)):
+            if not (isinstance(text, str) and text) and not (text is None and name != "table"):
+                raise ConfigurationError(f"DynamoDBScan: {name} must be a text, not {text!r}")
+        if segments is not None and (type(segments) is not int or not 1 <= segments <= MOST_SEGMENTS):
+            raise ConfigurationError(f"DynamoDBScan: segments must be from 1 to {MOST_SEGMENTS:,}, not {segments!r}")
+        for name, count in (("segment_bytes", segment_bytes), ("page_items", page_items)):
+            if count is not None and (type(count) is not int or count < 1):
+                raise ConfigurationError(f"DynamoDBScan: {name} must be a whole number from 1, not {count!r}")
+        rate = read_units_per_second
+        if rate is not None and not (type(rate) in {int, float} and rate > 0):
+            raise ConfigurationError(f"DynamoDBScan: read_units_per_second must be over 0, not {rate!r}")
+        if isinstance(attributes, str) or not all(isinstance(each, str) and each for each in attributes or ()):
+            raise ConfigurationError(f"DynamoDBScan: attributes must be a list of names, not {attributes!r}")
+        if filter is None and (names or values):
+            raise ConfigurationError(
+                "DynamoDBScan: names and values stand for something in a filter, and there is none"
+            )
+        self.table, self.index, self.segments, self.segment_bytes = table, index, segments, segment_bytes
+        self._values = dict(values or {})
+        self._request = {
+            "filter": filter,
+            "names": dict(names or {}) or None,
+            "attributes": list(attributes) if attributes else None,
+            "consistent": consistent or None,
+            "page_items": page_items,
+            "units_per_second": rate,
+        }
+
+    async def pin(self, backend: Backend) -> Mapping[str, Any]:
+        """Return the plan: how many segments, and what to ask for.
+
+        Raises:
+            ConfigurationError: If there is no such table or index, or it may not be read.
+        """
+        info = await backend.tables.describe(self.table, self.index)
+        segments = self.segments or min(MOST_SEGMENTS, max(1, -(-info.size_bytes // self.segment_bytes)))
+        plan = {
+            "type": "dynamodb-scan",
+            "table": self.table,
+            "index": self.index,
+            "keys": list(info.keys),
+            "segments": segments,
+            "values": dict(backend.tables.to_json(self._values)) or None,
+            **self._request,
+        }
+        return {name: value for name, value in plan.items() if value is not None}
+
+    @staticmethod
+    def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
+        """Yield what to ask for each segment of the scan, from segment number ``first`` on."""
+        for number in range(first, plan["segments"]):
+            yield {**plan, "segment": number}
+
+    @staticmethod
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, Any], None]:
+        """Yield the items of one segment, each with itself as it was read: its keys say where to go on."""
+        chosen = part.get("attributes")
+        unasked = [key for key in part["keys"] if chosen is not None and key not in chosen]
+        wanted = part if chosen is None else {**part, "attributes": [*chosen, *unasked]}  # keys say where to go on
+        start = part.get("start")
+        while True:
+            began = backend.now()
+            page = await _page(backend, wanted, start)
+            for item in page.items:
+                yield ({name: item[name] for name in item if name not in unasked} if unasked else item), item
+            if page.next is None:
+                return
+            start = page.next
+            if rate := part.get("units_per_second"):
+                await backend.sleep(max(0.0, page.read_units / rate - (backend.now() - began)))
+
+    @staticmethod
+    def rest(part: Mapping[str, Any], mark: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the same segment from after an item on."""
+        return {**part, "start": {key: _typed(mark[key]) for key in part["keys"]}}
+
+
+def _typed(value: Any) -> Mapping[str, str]:
+    """Return a key's value in DynamoDB's JSON: keys are texts, numbers or binaries."""
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, bytes):
+        return {"B": base64.b64encode(value).decode()}
+    return {"N": str(value)}
+
+
+async def _page(backend: Backend, wanted: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
+    """Return a page, asked for again and again while DynamoDB throttles or fails.
+
+    Raises:
+        ServiceError: If it fails for good, or too often.
+    """
+    for attempt in itertools.count(1):
+        try:
+            return await backend.tables.scan(wanted, start)
+        except ServiceError as error:
+            if not error.transient or attempt == ATTEMPTS:
+                raise
+        await backend.sleep(retry_delay(attempt))
+    raise AssertionError  # pragma: no cover - the loop has no end

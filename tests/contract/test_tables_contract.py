@@ -1,0 +1,176 @@
+"""What tables promise to a scan, asked of those in this process and of DynamoDB's."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from aiobotocore.session import get_session
+
+from fanfold.aws.tables import DynamoDBTables
+from fanfold.errors import ConfigurationError, ServiceError
+from fanfold.inmemory import InMemoryTables
+from fanfold.protocols import Page, Tables
+from fanfold.sources.dynamodb_scan import DynamoDBScan
+
+ITEMS = [{"pk": f"member-{n % 7}", "n": Decimal(n), "name": "佐藤", "raw": bytes([n, 255])} for n in range(60)]
+AWS = pytest.param("aws", marks=pytest.mark.stack)
+
+
+@pytest.fixture(params=["in-process", AWS])
+async def tables(request) -> AsyncIterator[tuple[Tables, str]]:
+    name = f"members-{uuid.uuid4().hex}"
+    if request.param == "in-process":
+        yield InMemoryTables(**{name: (["pk", "n"], ITEMS)}), name
+        return
+    request.getfixturevalue("aws")
+    async with get_session().create_client("dynamodb", verify=False) as client:
+        await client.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": each, "AttributeType": kind} for each, kind in (("pk", "S"), ("n", "N"), ("raw", "B"))
+            ],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "n", "KeyType": "RANGE"}],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "by-raw",
+                    "KeySchema": [{"AttributeName": "raw", "KeyType": "HASH"}],
+                    "Projection": {"ProjectionType": "ALL"},
+                }
+            ],
+        )
+        for item in ITEMS:
+            typed = {"pk": {"S": item["pk"]}, "n": {"N": str(item["n"])}}
+            typed |= {"name": {"S": item["name"]}, "raw": {"B": item["raw"]}}
+            await client.put_item(TableName=name, Item=typed)
+        yield DynamoDBTables(client), name
+
+
+def in_order(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(items, key=lambda item: item["n"])
+
+
+async def pages_of(tables: Tables, **wanted: Any) -> list[Page]:
+    """Every page of one segment, each asked for as the one before says, over JSON."""
+    pages, start = [], None
+    while True:
+        page = await tables.scan(json.loads(json.dumps(wanted)), start)
+        pages.append(page)
+        if page.next is None:
+            return pages
+        start = json.loads(json.dumps(page.next))
+
+
+@pytest.mark.parametrize("segments", [1, 2, 5, 200])
+async def test_all_segments_together_are_every_item_once(tables, segments):
+    """However many there are: as plain values."""
+    port, name = tables
+    found = [
+        item
+        for segment in range(segments)
+        for page in await pages_of(port, table=name, segment=segment, segments=segments)
+        for item in page.items
+    ]
+    assert in_order(found) == ITEMS
+
+
+async def test_pages_of_any_size_are_the_same_items(tables):
+    """A page holds at most so many, and the next begins after it."""
+    port, name = tables
+    for most in (1, 7, 60, 61):
+        pages = await pages_of(port, table=name, segment=0, segments=1, page_items=most)
+        assert in_order([item for page in pages for item in page.items]) == ITEMS
+        assert all(len(page.items) <= most for page in pages)
+        assert all(page.read_units > 0 for page in pages)
+
+
+async def test_only_the_attributes_that_are_asked_for_come(tables):
+    """Whatever words they are."""
+    port, name = tables
+    (page,) = await pages_of(port, table=name, segment=0, segments=1, attributes=["name", "n"])
+    assert in_order(list(page.items)) == [{"name": item["name"], "n": item["n"]} for item in ITEMS]
+
+
+async def test_a_scan_goes_on_after_any_item(tables):
+    """From its key as the source writes it down: no item twice, none left out."""
+    port, name = tables
+    info = await port.describe(name)
+    assert list(info.keys) == ["pk", "n"]
+    (whole,) = await pages_of(port, table=name, segment=0, segments=1)
+    for number, item in enumerate(whole.items):
+        start = json.loads(json.dumps(DynamoDBScan.rest({"keys": info.keys}, item)["start"]))
+        rest = await port.scan({"table": name, "segment": 0, "segments": 1}, start)
+        assert list(rest.items) == list(whole.items[number + 1 :])
+
+
+async def test_a_table_that_is_not_there_is_named(tables):
+    """Before anything is scanned."""
+    port, _ = tables
+    with pytest.raises(ConfigurationError, match="no-such-table"):
+        await port.describe("no-such-table")
+
+
+async def test_an_index_that_is_not_there_is_named(tables):
+    """With those that are."""
+    port, name = tables
+    with pytest.raises(ConfigurationError, match="no-index"):
+        await port.describe(name, "no-index")
+
+
+@pytest.mark.parametrize("tables", [AWS], indirect=True)
+async def test_an_index_is_scanned_and_its_keys_and_the_tables_say_where_to_go_on(tables):
+    """Binary keys too."""
+    port, name = tables
+    info = await port.describe(name, "by-raw")
+    assert list(info.keys) == ["pk", "n", "raw"]
+    (whole,) = await pages_of(port, table=name, index="by-raw", segment=0, segments=1)
+    assert in_order(list(whole.items)) == ITEMS
+    start = json.loads(json.dumps(DynamoDBScan.rest({"keys": info.keys}, whole.items[29])["start"]))
+    rest = await port.scan({"table": name, "index": "by-raw", "segment": 0, "segments": 1}, start)
+    assert list(rest.items) == list(whole.items[30:])
+
+
+@pytest.mark.parametrize("tables", [AWS], indirect=True)
+async def test_a_filter_leaves_out_what_does_not_match(tables):
+    """Its values travel as JSON, whatever their types."""
+    port, name = tables
+    values = json.loads(json.dumps(port.to_json({":least": 30, ":raw": b"\x1f\xff", ":part": "藤"})))
+    expression = "#n >= :least AND #raw <> :raw AND contains(#name, :part)"
+    pages = await pages_of(
+        port,
+        table=name,
+        segment=0,
+        segments=1,
+        filter=expression,
+        names={"#n": "n", "#raw": "raw", "#name": "name"},
+        values=values,
+        attributes=["n"],
+    )
+    assert in_order([item for page in pages for item in page.items]) == [
+        {"n": Decimal(n)} for n in (30, *range(32, 60))
+    ]
+
+
+@pytest.mark.parametrize("tables", [AWS], indirect=True)
+async def test_a_filter_that_is_none_is_the_services_own_word(tables):
+    """And not worth trying again."""
+    port, name = tables
+    with pytest.raises(ServiceError) as raised:
+        await port.scan({"table": name, "segment": 0, "segments": 1, "filter": "n >>> 3"}, None)
+    assert not raised.value.transient
+
+
+@pytest.mark.parametrize("tables", [AWS], indirect=True)
+async def test_a_value_dynamodb_has_no_type_for_is_named(tables):
+    """When the source is pinned, not in every segment."""
+    port, _ = tables
+    with pytest.raises(ConfigurationError, match=":x"):
+        port.to_json({":x": object()})
+    assert port.to_json({":x": [Decimal("1.5"), {"a": {b"\x00"}}]}) == {
+        ":x": {"L": [{"N": "1.5"}, {"M": {"a": {"BS": ["AA=="]}}}]}
+    }
