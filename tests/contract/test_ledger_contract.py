@@ -12,6 +12,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
 from fanfold.aws.dynamodb import DynamoDBLedger
+from fanfold.aws.tables import with_raw_items
 from fanfold.errors import ConfigurationError, FenceLostError, LedgerError, ServiceError
 from fanfold.inmemory import InMemoryLedger
 from fanfold.local.stack import LocalStack
@@ -50,7 +51,7 @@ MARKERS = {
 @pytest.fixture(scope="module")
 def session() -> AioSession:
     """An SDK session, which reads its service descriptions once; its clients read no certificates for plain HTTP."""
-    return get_session()
+    return with_raw_items(get_session())
 
 
 async def dynamodb_ledger(client) -> DynamoDBLedger:

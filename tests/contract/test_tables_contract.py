@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiobotocore.session import get_session
 
-from fanfold.aws.tables import DynamoDBTables
+from fanfold.aws.tables import DynamoDBTables, with_raw_items
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryTables
 from fanfold.protocols import Page, Tables
@@ -19,16 +19,18 @@ from fanfold.sources.dynamodb_scan import DynamoDBScan
 
 ITEMS = [{"pk": f"member-{n % 7}", "n": Decimal(n), "name": "佐藤", "raw": bytes([n, 255])} for n in range(60)]
 AWS = pytest.param("aws", marks=pytest.mark.stack)
+RAW = pytest.param("aws, raw items", marks=pytest.mark.stack)
 
 
-@pytest.fixture(params=["in-process", AWS])
+@pytest.fixture(params=["in-process", AWS, RAW])
 async def tables(request) -> AsyncIterator[tuple[Tables, str]]:
     name = f"members-{uuid.uuid4().hex}"
     if request.param == "in-process":
         yield InMemoryTables(**{name: (["pk", "n"], ITEMS)}), name
         return
     request.getfixturevalue("aws")
-    async with get_session().create_client("dynamodb", verify=False) as client:
+    session = with_raw_items(get_session()) if request.param == "aws, raw items" else get_session()
+    async with session.create_client("dynamodb", verify=False) as client:
         await client.create_table(
             TableName=name,
             BillingMode="PAY_PER_REQUEST",
@@ -122,7 +124,7 @@ async def test_an_index_that_is_not_there_is_named(tables):
         await port.describe(name, "no-index")
 
 
-@pytest.mark.parametrize("tables", [AWS], indirect=True)
+@pytest.mark.parametrize("tables", [AWS, RAW], indirect=True)
 async def test_an_index_is_scanned_and_its_keys_and_the_tables_say_where_to_go_on(tables):
     """Binary keys too."""
     port, name = tables
@@ -135,7 +137,7 @@ async def test_an_index_is_scanned_and_its_keys_and_the_tables_say_where_to_go_o
     assert list(rest.items) == list(whole.items[30:])
 
 
-@pytest.mark.parametrize("tables", [AWS], indirect=True)
+@pytest.mark.parametrize("tables", [AWS, RAW], indirect=True)
 async def test_a_filter_leaves_out_what_does_not_match(tables):
     """Its values travel as JSON, whatever their types."""
     port, name = tables
@@ -156,7 +158,7 @@ async def test_a_filter_leaves_out_what_does_not_match(tables):
     ]
 
 
-@pytest.mark.parametrize("tables", [AWS], indirect=True)
+@pytest.mark.parametrize("tables", [AWS, RAW], indirect=True)
 async def test_a_filter_that_is_none_is_the_services_own_word(tables):
     """And not worth trying again."""
     port, name = tables
@@ -165,7 +167,7 @@ async def test_a_filter_that_is_none_is_the_services_own_word(tables):
     assert not raised.value.transient
 
 
-@pytest.mark.parametrize("tables", [AWS], indirect=True)
+@pytest.mark.parametrize("tables", [AWS, RAW], indirect=True)
 async def test_a_value_dynamodb_has_no_type_for_is_named(tables):
     """When the source is pinned, not in every segment."""
     port, _ = tables

@@ -14,7 +14,7 @@ from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.aws.faults import faults_of
 from fanfold.aws.s3 import S3Store
 from fanfold.aws.sqs import SqsQueue
-from fanfold.aws.tables import DynamoDBTables
+from fanfold.aws.tables import DynamoDBTables, with_raw_items
 from fanfold.errors import ConfigurationError
 from fanfold.protocols import Backend
 
@@ -48,7 +48,7 @@ async def connect(variables: Mapping[str, str], **client: Any) -> AsyncIterator[
         name: _variable(variables, f"FANFOLD_{name}")
         for name in ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
     }
-    session = get_session()
+    session = with_raw_items(get_session())
     config = AioConfig(**_CONFIG)
     async with AsyncExitStack() as stack:
         with faults_of("AWS"):
