@@ -1,6 +1,6 @@
 """A DynamoDB table and an SQS queue that answer each request after a fixed time, for benchmarks.
 
-Run as a process of its own, which prints its port: the time it spends is not its peers'. Only what the benchmarks ask for
+Run as a process of its own, which prints its port: the time it spends is not its peers'. Only what benchmarks ask for
 is there: ``DescribeTable`` and ``Scan`` of one made table, and ``SendMessageBatch``, which accepts everything.
 """
 

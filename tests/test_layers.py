@@ -19,19 +19,19 @@ RANKS = {
     "enqueue": 3, "runtime": 3, "inmemory": 3, "sources": 3, "settle": 3,
     "results": 3, "ended": 3, "binding": 4, "continuation": 4, "settings": 4,
     "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_lines": 4,
-    "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 6,
-    "consume": 6, "dead_letters": 6, "account": 7,
+    "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 7,
+    "consume": 6, "dead_letters": 6, "account": 8,
     # adapters: the only ones that import an SDK
     "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.tables": 4,
     "aws.backend": 5, "aws.inbox": 5,
     # what ties all together
-    "job": 7, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
+    "job": 8, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
     # on this machine: the mapping as decisions, and what runs on it
     "local": 3, "local.mapping": 3, "local.queue": 3, "local.timeline": 3, "local.endpoint": 4, "local.events": 4,
     "local.function": 4, "local.page": 4, "local.template": 4, "local.poller": 6,
     "local.runtime_client": 5, "local.simulator": 7, "local.child": 8, "local.replay": 9,
     "local.stack": 8, "local.deploy": 8, "local.demo": 9,
-    "cli.load": 8, "cli.sheet": 8, "cli.show": 8, "cli.capture": 10, "cli.demo": 10, "cli.replay": 10,
+    "cli.load": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.replay": 10,
     "cli.replay_show": 9, "cli.run": 10, "cli.worker": 10, "cli.app": 11, "cli": 12,
     "__main__": 13, "": 13,
 }  # fmt: skip

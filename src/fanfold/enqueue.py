@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import anyio
@@ -23,6 +22,7 @@ _BASE_SECONDS = 0.1
 _CAP_SECONDS = 5.0
 
 Sleep = Callable[[float], Awaitable[None]]
+Reached = Callable[[int], Awaitable[None]]
 
 
 def batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
@@ -52,58 +52,105 @@ async def enqueue(
     messages: Iterable[Message],
     *,
     concurrency: int = CONCURRENCY,
+    reached: Reached | None = None,
+    over: Callable[[], bool] | None = None,
     sleep: Sleep = anyio.sleep,
-) -> AsyncIterator[int]:
-    """Send messages, drawn lazily, and yield how many of the first ones have been accepted without a gap.
+) -> int:
+    """Send messages, drawn lazily, and return how many of the first ones have been accepted without a gap.
 
     Entries that the queue did not accept are sent again, with growing, jittered delays, up to 8 times in all, unless
     the fault is the sender's. A message may be sent twice: a call that failed may have been accepted.
 
     Args:
         queue: Where to.
-        messages: What; drawn as they can be sent, never more than ``concurrency`` batches ahead.
+        messages: What; drawn as they can be sent, never more than ``concurrency`` batches and a message ahead.
         concurrency: Calls in flight at once, from 1.
+        reached: Called, again and again, with how many of the first messages have been accepted by then.
+        over: Tells, before each batch, whether to stop; what is in flight is still awaited. None to never.
         sleep: What waits between attempts.
+
+    Returns:
+        The number of all messages, unless ``over`` stopped it.
 
     Raises:
         EnqueueError: If messages were not accepted after every attempt; ``rejected`` holds them, and no later ones
-            have been offered.
+            have been offered but those that were in flight.
+        FanfoldError: If the queue is not there, or whatever ``reached`` raises.
         ValueError: If concurrency is below 1.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency starts at 1, not {concurrency}")
-    window = batches(messages)
-    accepted = 0
-    while group := list(itertools.islice(window, concurrency)):
-        failures: list[tuple[int, str]] = []
-        first = accepted
+    sending = _Sending(queue, batches(messages), reached, over, sleep)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(concurrency):
+            tasks.start_soon(sending.work)
+    if sending.error is not None:
+        raise sending.error
+    if failures := sorted(sending.failures):
+        position, reason = failures[0]
+        raise EnqueueError(
+            f"{len(failures)} messages were not accepted by the queue, the first is number {position}: {reason}",
+            rejected=failures,
+        )
+    return sending.accepted
+
+
+class _Sending:
+    """What the workers that send share: one iterator of batches, and what became of them."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        window: Iterator[list[Message]],
+        reached: Reached | None,
+        over: Callable[[], bool] | None,
+        sleep: Sleep,
+    ) -> None:
+        self.accepted = 0
+        """How many of the first messages have been accepted without a gap."""
+        self.failures: list[tuple[int, str]] = []
+        """Position and reason of what was not."""
+        self.error: FanfoldError | None = None
+        """What ended it; the first of several."""
+        self._queue = queue
+        self._window = window
+        self._reached = reached
+        self._over = over
+        self._sleep = sleep
+        self._drawn = 0
+        self._ahead: dict[int, int] = {}
+
+    async def work(self) -> None:
+        """Send batches until there are none, or one failed."""
         try:
-            async with anyio.create_task_group() as tasks:
-                for batch in group:
-                    tasks.start_soon(_send_all, queue, batch, first, failures, sleep)
-                    first += len(batch)
-        except* FanfoldError as errors:  # all calls fail alike: one of them says it
-            raise _first_of(errors) from None
-        if failures:
-            position, reason = min(failures)
-            raise EnqueueError(
-                f"{len(failures)} messages were not accepted by the queue, the first is number {position}: {reason}",
-                rejected=sorted(failures),
-            )
-        accepted = first
-        yield accepted
+            while (batch := self._draw()) is not None:
+                first = self._drawn
+                self._drawn += len(batch)
+                failures = await _send_all(self._queue, batch, first, self._sleep)
+                self.failures += failures
+                if not failures and self._advance(first, first + len(batch)) and self._reached is not None:
+                    await self._reached(self.accepted)
+        except FanfoldError as error:
+            self.error = self.error or error
+
+    def _draw(self) -> list[Message] | None:
+        if self.failures or self.error or (self._over is not None and self._over()):
+            return None
+        return next(self._window, None)
+
+    def _advance(self, first: int, after: int) -> bool:
+        """Take note of an accepted batch; tell whether what has been accepted without a gap is more now."""
+        self._ahead[first] = after
+        before = self.accepted
+        while (after := self._ahead.pop(self.accepted, -1)) >= 0:
+            self.accepted = after
+        return self.accepted > before
 
 
-def _first_of(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-async def _send_all(
-    queue: Queue, batch: Sequence[Message], first: int, failures: list[tuple[int, str]], sleep: Sleep
-) -> None:
+async def _send_all(queue: Queue, batch: Sequence[Message], first: int, sleep: Sleep) -> list[tuple[int, str]]:
+    """Send a batch until it is accepted; return position and reason of what is not in the end."""
     waiting = list(enumerate(batch, first))
+    failures: list[tuple[int, str]] = []
     reasons: dict[int, str] = {}
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -117,9 +164,8 @@ async def _send_all(
             continue
         reasons = {waiting[failure.position][0]: failure.reason for failure in refused}
         final = {failure.position for failure in refused if failure.sender_fault}
-        if final:
-            failures += [(waiting[position][0], reasons[waiting[position][0]]) for position in final]
+        failures += [(waiting[position][0], reasons[waiting[position][0]]) for position in final]
         waiting = [waiting[failure.position] for failure in refused if not failure.sender_fault]
         if not waiting:
-            return
-    failures += [(position, reasons[position]) for position, _ in waiting]
+            break
+    return failures + [(position, reasons[position]) for position, _ in waiting]

@@ -1,6 +1,7 @@
 """The fold function: look whether all segments have ended, and if so commit one output.
 
-Every step may be repeated, and another invocation may do the same at the same time:
+It also goes on with a scatter whose time was over, or that died. Every step may be repeated, and another invocation may
+do the same at the same time:
 
 1. *look*: the counter, then the markers; with segments missing, say when to look again;
 2. *claim* the run, with a lease and a fence;
@@ -19,6 +20,7 @@ import math
 import sqlite3
 from collections.abc import Callable, Collection
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from fanfold.completion import Tally
@@ -31,6 +33,7 @@ from fanfold.protocols import Backend
 from fanfold.record import Record
 from fanfold.results import Results, collect
 from fanfold.run import FAILED, SUCCEEDED, Counter, Run
+from fanfold.scatter import scatter_on
 from fanfold.threads import Threads
 
 __all__ = ["FoldFunction", "check_and_fold", "tally_of"]
@@ -59,16 +62,25 @@ async def check_and_fold(
         FanfoldError: If a service fails; the message comes back, and every step can be done again.
         Exception: Whatever the user's fold raises.
     """
-    check = _parse(record.body)
+    check = Check.from_body(record.body)
     backend = ctx.state.backend
     run = await backend.ledger.run(check.run)
     if run is None or run.job != job:
         raise SegmentError(f"a check of run {check.run!r}, which is no run of job {job!r} in the ledger")
+    if not run.ended and await _scatter_stands_still(check, run, backend):
+        await scatter_on(run, backend, ctx.deadline)
     state = run.state if run.ended else await _advance(run, function, ctx)
     if check.watch and state not in {SUCCEEDED, FAILED} and backend.now() < run.expires_at:
         # Last, and once: a check that fails comes back by itself.
-        await send_check(backend, check, watch_seconds)
+        await send_check(backend, replace(check, position=run.position), watch_seconds)
     return state
+
+
+async def _scatter_stands_still(check: Check, run: Run, backend: Backend) -> bool:
+    """Tell whether nobody goes on enqueueing the segments of a run: its scatter says so, or has got no further."""
+    if not check.scatter and check.position != run.position:
+        return False
+    return (await backend.ledger.counter(run.run)).total is None
 
 
 async def _advance(run: Run, function: FoldFunction, ctx: Context[JobState]) -> str:
@@ -87,14 +99,6 @@ async def _advance(run: Run, function: FoldFunction, ctx: Context[JobState]) -> 
         with contextlib.suppress(FanfoldError):  # the next try need not wait for the lease
             await backend.ledger.release(run.run, fence=fence)
         raise
-
-
-def _parse(body: str) -> Check:
-    try:
-        document = json.loads(body)
-        return Check(str(document["check"]), watch=bool(document.get("watch")))
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-        raise SegmentError(f"not a check of a run: {body[:80]!r}") from error
 
 
 async def _all_ended(run: Run, backend: Backend) -> bool:

@@ -158,7 +158,10 @@ class Job:
         """The Lambda handler that starts a run.
 
         Called with ``{"params": {…}, "run": "…"}``, both optional. Without a run id the invocation's request id is
-        the run's, so that Lambda's own second try is the same run. Returns ``{"run": …, "segments": …}``.
+        the run's, so that Lambda's own second try is the same run.
+
+        Returns ``{"run": …, "segments": …, "complete": …}``; when the time is over before all segments are enqueued,
+        ``complete`` is False and the fold function goes on.
         """
         self._source_function()
         self._preload()
@@ -172,7 +175,7 @@ class Job:
                 return await self._scatter(state.backend, params, run_id, deadline)
 
             scattered = runtime.run(work, deadline)
-            return {"run": scattered.run, "segments": scattered.segments}
+            return {"run": scattered.run, "segments": scattered.segments, "complete": scattered.complete}
 
         return scatter_handler
 

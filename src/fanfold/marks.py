@@ -13,7 +13,7 @@ from fanfold.completion import results_to_json
 from fanfold.context import BatchContext
 from fanfold.continuation import continue_later
 from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState
-from fanfold.errors import FanfoldError
+from fanfold.errors import FanfoldError, SegmentError
 from fanfold.protocols import Backend, Message
 from fanfold.record import Record
 from fanfold.run import Marker
@@ -36,11 +36,38 @@ class Check:
     """The run."""
     watch: bool = False
     """Whether to look again later, until the run has ended."""
+    position: int | None = None
+    """How many segments had been enqueued at the last look; None before the first."""
+    scatter: bool = False
+    """Whether to go on enqueueing segments first: the scatter function's time was over."""
 
     def to_message(self, delay_seconds: int = 0) -> Message:
         """Return the message."""
-        body = json.dumps({"v": 1, "check": self.run, "watch": self.watch}, separators=(",", ":"))
-        return Message(body, delay_seconds=delay_seconds)
+        document = {"v": 1, "check": self.run, "watch": self.watch}
+        if self.position is not None:
+            document["position"] = self.position
+        if self.scatter:
+            document["scatter"] = True
+        return Message(json.dumps(document, separators=(",", ":")), delay_seconds=delay_seconds)
+
+    @classmethod
+    def from_body(cls, body: str) -> Check:
+        """Return the check that a message body describes.
+
+        Raises:
+            SegmentError: If it is none.
+        """
+        try:
+            document = json.loads(body)
+            position = document.get("position")
+            return cls(
+                str(document["check"]),
+                watch=bool(document.get("watch")),
+                position=None if position is None else int(position),
+                scatter=bool(document.get("scatter")),
+            )
+        except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+            raise SegmentError(f"not a check of a run: {body[:80]!r}") from error
 
 
 async def commit_ended(done: Sequence[tuple[Record, Any]], batch: BatchContext[JobState]) -> set[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,13 +16,16 @@ from fanfold.protocols import Backend, Message
 from fanfold.run import Run, check_name
 from fanfold.segment import Segment
 
-__all__ = ["Scattered", "scatter"]
+__all__ = ["Scattered", "scatter", "scatter_on"]
 
 logger = logging.getLogger("fanfold")
 
 EXPIRY_SECONDS: Final = 30 * 24 * 3600
 """How long the ledger remembers a run: longer than a message can live in the work queue and then in the dead-letter
 queue, 14 days each (SQS quotas)."""
+
+CHECKPOINT_SEGMENTS: Final = 1_000
+"""Segments between two notes of how far a scatter is: what one that died sends again at most, and a few batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,9 @@ class Scattered:
     run: str
     """The run."""
     segments: int
-    """Its segments."""
+    """Its segments; those enqueued so far, if it is not complete."""
+    complete: bool = True
+    """Whether all are enqueued; if not, the time was over, and the fold function goes on."""
 
 
 async def scatter(
@@ -55,12 +59,12 @@ async def scatter(
         params: What whoever started the run gave it.
         backend: Queues, ledger and store.
         watch_seconds: Seconds between looks at the run in case a check is lost; from 1 to 900.
-        deadline: When to stop; what is left is sent when the same run is scattered again.
+        deadline: When to stop; the fold function, or another scatter of the same run, goes on from there.
 
     Raises:
         SourceError: If there is nothing to cut.
         EnqueueError: If the queue did not take a segment after every attempt.
-        FanfoldError: If the time is over before the last segment is sent; the next try goes on from there.
+        FanfoldError: If the run is one of another job, or a service fails; a second try goes on from there.
     """
     run = await _pinned(job, source, check_name(run_id, "run"), params, backend)
     if run.ended:
@@ -68,15 +72,36 @@ async def scatter(
         return Scattered(run.run, counter.total or 0)
     # Before the first segment: should this scatter die, somebody still looks.
     await send_check(backend, Check(run.run, watch=True), watch_seconds)
-    position = run.position
-    async with aclosing(enqueue(backend.work_queue, _messages(run))) as accepted:  # type: ignore[type-var] # a generator
-        async for count in accepted:
-            position = run.position + count
+    return await scatter_on(run, backend, deadline)
+
+
+async def scatter_on(run: Run, backend: Backend, deadline: Deadline) -> Scattered:
+    """Enqueue what is left of a run's segments; when the time is over, have the fold function go on.
+
+    Raises:
+        EnqueueError: If the queue did not take a segment after every attempt.
+        FanfoldError: If a service fails.
+    """
+    remembered, stopped = run.position, False
+
+    async def reached(accepted: int) -> None:
+        nonlocal remembered
+        position = run.position + accepted
+        if position - remembered >= CHECKPOINT_SEGMENTS:
+            remembered = position
             await backend.ledger.checkpoint(run.run, position)
-            if deadline.clock() >= deadline.stops_at:
-                raise FanfoldError(
-                    f"run {run.run}: the time was over after {position} segments; start the same run again to go on"
-                )
+
+    def over() -> bool:
+        nonlocal stopped
+        stopped = stopped or deadline.clock() >= deadline.stops_at
+        return stopped
+
+    position = run.position + await enqueue(backend.work_queue, _messages(run), reached=reached, over=over)
+    await backend.ledger.checkpoint(run.run, position)
+    if stopped:
+        await send_check(backend, Check(run.run, scatter=True))
+        logger.info("run %s: %d segments enqueued; the fold function goes on", run.run, position)
+        return Scattered(run.run, position, complete=False)
     counter = await backend.ledger.seal(run.run, position)
     if counter.due:
         await send_check(backend, Check(run.run))

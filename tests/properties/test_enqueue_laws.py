@@ -97,12 +97,16 @@ def numbered(sizes: Iterable[int]) -> list[Message]:
 async def send_all(queue: Faulty, messages: Sequence[Message], concurrency: int) -> tuple[list[int], set[int] | None]:
     """Return the progress, and what was rejected; None if nothing was."""
     progress: list[int] = []
+
+    async def reached(count: int) -> None:
+        assert queue.accepted >= set(range(count))
+        progress.append(count)
+
     try:
-        async for count in enqueue(queue, messages, concurrency=concurrency, sleep=at_once):
-            assert queue.accepted >= set(range(count))
-            progress.append(count)
+        count = await enqueue(queue, messages, concurrency=concurrency, reached=reached, sleep=at_once)
     except EnqueueError as error:
         return progress, {position for position, _ in error.rejected}
+    assert count == len(messages)
     return progress, None
 
 

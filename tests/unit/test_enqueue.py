@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from fanfold.enqueue import ATTEMPTS, CONCURRENCY, batches, enqueue
+from fanfold.enqueue import ATTEMPTS, batches, enqueue
 from fanfold.errors import ConfigurationError, EnqueueError, ServiceError
 from fanfold.inmemory import InMemoryQueue
 from fanfold.protocols import Message, Queue, SendFailure
@@ -62,6 +62,23 @@ class Crowded:
 
 
 @dataclass
+class Slow:
+    """A queue whose first call takes until it is told to go on."""
+
+    bodies: set[str] = field(default_factory=set)
+    others_are_in: anyio.Event = field(default_factory=anyio.Event)
+    go_on: anyio.Event = field(default_factory=anyio.Event)
+
+    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+        if messages[0].body == "0":
+            await self.go_on.wait()
+        self.bodies.update(message.body for message in messages)
+        if len(self.bodies) == 90:
+            self.others_are_in.set()
+        return []
+
+
+@dataclass
 class Slept:
     """A sleep that takes no time and remembers how long it should have been."""
 
@@ -89,7 +106,13 @@ def numbered(count: int) -> list[Message]:
 
 
 async def send(queue: Queue, messages: Sequence[Message], slept: Slept | None = None) -> list[int]:
-    return [count async for count in enqueue(queue, messages, sleep=slept or Slept())]
+    progress: list[int] = []
+
+    async def reached(count: int) -> None:
+        progress.append(count)
+
+    await enqueue(queue, messages, reached=reached, sleep=slept or Slept())
+    return progress
 
 
 THROTTLED = ServiceError("slow down", code="ThrottlingException", transient=True)
@@ -134,27 +157,61 @@ async def test_nothing_to_send_calls_nobody():
     assert queue.calls == 0
 
 
-async def test_progress_is_told_after_each_window_of_batches():
-    """After every 16 batches, the default, the number of messages accepted so far is told, and at the end."""
-    assert CONCURRENCY == 16
-    assert await send(InMemoryQueue(), numbered(345)) == [160, 320, 345]
+async def test_progress_is_told_as_batches_are_accepted():
+    """How many of the first messages have been accepted, and at the end all."""
+    assert await send(InMemoryQueue(), numbered(345)) == [*range(10, 345, 10), 345]
+
+
+async def test_a_batch_that_is_slow_holds_up_no_other_but_the_progress():
+    """What comes after it is sent, and told of once there is no gap."""
+    slow, told = Slow(), []
+
+    async def reached(count: int) -> None:
+        told.append(count)
+        if count == 100:
+            assert slow.bodies == {str(number) for number in range(100)}
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: enqueue(slow, numbered(100), concurrency=2, reached=reached))
+        await slow.others_are_in.wait()
+        assert told == []
+        slow.go_on.set()
+    assert told == [100]
+
+
+async def test_told_to_stop_it_offers_no_further_batch():
+    """What is in flight is awaited, and counted."""
+    queue = Crowded()
+    assert await enqueue(queue, numbered(200), concurrency=4, over=lambda: queue.most == 4) == 40
 
 
 async def test_no_more_calls_are_in_flight_than_allowed():
     """As many batches are sent at once as the concurrency says, and no more."""
     queue = Crowded()
-    async for _ in enqueue(queue, numbered(200), concurrency=3, sleep=Slept()):
-        pass
+    assert await enqueue(queue, numbered(200), concurrency=3, sleep=Slept()) == 200
     assert queue.most == 3
 
 
 async def test_messages_are_drawn_as_they_can_be_sent():
-    """When the first progress is told, hardly more than that window has been drawn."""
+    """At any time, hardly more than what has been accepted and what is in flight."""
     messages = Drawn(1_000)
-    sending = enqueue(InMemoryQueue(), messages, concurrency=2, sleep=Slept())
-    assert await anext(sending) == 20
-    assert messages.drawn <= 21
-    await sending.aclose()
+
+    async def reached(count: int) -> None:
+        assert messages.drawn <= count + 21
+
+    await enqueue(InMemoryQueue(), messages, concurrency=2, reached=reached, sleep=Slept())
+
+
+async def test_an_error_of_whoever_is_told_ends_it():
+    """As a ledger that cannot keep the position: what follows is not offered."""
+    messages = Drawn(1_000)
+
+    async def reached(_: int) -> None:
+        raise THROTTLED
+
+    with pytest.raises(ServiceError):
+        await enqueue(InMemoryQueue(), messages, concurrency=2, reached=reached)
+    assert messages.drawn <= 31
 
 
 async def test_a_call_that_is_throttled_is_made_eight_times():
@@ -211,23 +268,30 @@ async def test_only_the_message_that_was_refused_is_sent_again():
 async def test_the_error_tells_how_many_and_the_first():
     """The error names the number of messages, the first of them and the queue's reason."""
     with pytest.raises(EnqueueError) as raised:
-        await send(Refusing(THROTTLED), numbered(25))
-    assert str(raised.value) == "25 messages were not accepted by the queue, the first is number 0: slow down"
-    assert [position for position, _ in raised.value.rejected] == list(range(25))
+        await send(Refusing(THROTTLED), numbered(7))
+    assert str(raised.value) == "7 messages were not accepted by the queue, the first is number 0: slow down"
+    assert [position for position, _ in raised.value.rejected] == list(range(7))
 
 
-async def test_nothing_is_sent_after_a_window_with_a_failure():
-    """Messages beyond the window that failed are neither drawn nor sent: a second try begins before them."""
+async def test_nothing_is_offered_after_a_failure():
+    """But what was in flight: a second try begins before it."""
     messages = Drawn(1_000)
     queue = RefusingOne("15", sender_fault=True)
     with pytest.raises(EnqueueError):
-        async for _ in enqueue(queue, messages, concurrency=2, sleep=Slept()):
-            pass
-    assert len(queue.calls) == 2
-    assert messages.drawn <= 21
+        await enqueue(queue, messages, concurrency=2, sleep=Slept())
+    assert len(queue.calls) <= 3
+    assert messages.drawn <= 31
+
+
+async def test_a_message_that_is_too_large_ends_it_after_what_is_in_flight():
+    """The messages before it are sent."""
+    queue = InMemoryQueue()
+    with pytest.raises(EnqueueError, match="message 25 is too large"):
+        await enqueue(queue, [*numbered(25), Message("x" * (MEBIBYTE + 1)), *numbered(5)])
+    assert len(queue) == 20
 
 
 async def test_a_concurrency_of_none_is_refused():
     """It would send nothing, and say nothing."""
     with pytest.raises(ValueError, match="concurrency starts at 1, not 0"):
-        _ = [count async for count in enqueue(InMemoryQueue(), [Message("a")], concurrency=0)]
+        await enqueue(InMemoryQueue(), [Message("a")], concurrency=0)

@@ -9,16 +9,18 @@ from dataclasses import replace
 
 import pytest
 
-from fanfold import Job, S3Lines, Segment
+from fanfold import Deadline, Job, S3Lines, Segment
 from fanfold.account import account_of, watch
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
 from fanfold.marks import Check, send_check
 from fanfold.protocols import Message
-from fanfold.testing import make_context
+from fanfold.scatter import scatter
+from fanfold.testing import ManualClock, make_context
 from harness import Bench, RefusingQueue, throttled
 
 NUMBERS = b"".join(b"%d\n" % number for number in range(100))
 """290 bytes of JSON Lines."""
+COMPLETE = {"complete": True}
 
 
 def make_job(*, segment=None, fold=None, **settings) -> Job:
@@ -275,7 +277,7 @@ async def test_a_run_of_another_job_is_refused():
 async def test_a_queue_that_accepts_nothing_fails_the_scatter():
     """With the reason of the first message."""
     bench = Bench(make_job(), numbers_jsonl=NUMBERS)
-    with pytest.raises(EnqueueError, match=r"29 messages were not accepted.*the first is number 0: refused"):
+    with pytest.raises(EnqueueError, match=r"10 messages were not accepted.*the first is number 0: refused"):
         await bench.job.start(replace(bench.plain, work_queue=RefusingQueue()), {}, "run")
 
 
@@ -375,30 +377,62 @@ def test_the_scatter_handler_starts_a_run_named_by_the_request():
     """Called by Lambda with parameters, or with nothing at all."""
     bench = Bench(make_job(), numbers_jsonl=NUMBERS)
     context = make_context(30, aws_request_id="request-1")
-    assert bench.job.scatter_handler({"params": {"chunk_bytes": 50}}, context) == {"run": "request-1", "segments": 6}
-    assert bench.job.scatter_handler({"run": "mine"}, context) == {"run": "mine", "segments": 29}
-    assert bench.job.scatter_handler(None, context) == {"run": "request-1", "segments": 6}
+    assert (
+        bench.job.scatter_handler({"params": {"chunk_bytes": 50}}, context)
+        == {"run": "request-1", "segments": 6} | COMPLETE
+    )
+    assert bench.job.scatter_handler({"run": "mine"}, context) == {"run": "mine", "segments": 29} | COMPLETE
+    assert bench.job.scatter_handler(None, context) == {"run": "request-1", "segments": 6} | COMPLETE
 
 
-def test_a_scatter_whose_time_is_over_says_how_to_go_on():
-    """The same run, started again, goes on from there."""
-    bench = Bench(make_job(), numbers_jsonl=NUMBERS * 20)
-    clock = bench.clock
+async def test_a_scatter_whose_time_is_over_goes_on_in_the_fold_function():
+    """As often as it takes; what was sent is not sent again, and the output is whole."""
+    clock, calls = ManualClock(), 0
 
     def gate(operation: str) -> None:
-        if operation == "after checkpoint":
-            clock.advance(60)
+        nonlocal calls
+        if operation == "after send":
+            calls += 1
+            clock.advance(10 if calls <= 3 else 0)
 
     bench = Bench(make_job(), gate=gate, numbers_jsonl=NUMBERS * 20)
-    with pytest.raises(FanfoldError, match="the time was over after 160 segments; start the same run again"):
-        asyncio.run(_scatter_with_little_time(bench, clock))
-    assert len(bench.plain.work_queue) == 160
+    deadline = Deadline.after(30, clock=clock)
+    scattered = await scatter(
+        "sum",
+        S3Lines("source", "numbers.jsonl", chunk_bytes=10),
+        run_id="run",
+        params={},
+        backend=bench.backend,
+        watch_seconds=900,
+        deadline=deadline,
+    )
+    assert not scattered.complete
+    assert len(bench.plain.work_queue) == scattered.segments < 580
+    assert (await bench.ledger.counter("run")).total is None
+    await bench.settle()
+    assert (await bench.ledger.counter("run")).total == 580
+    assert await bench.output() == list(range(100)) * 20
+    assert (await account_of(bench.plain, await bench.run())).duplicates == 0
 
 
-async def _scatter_with_little_time(bench: Bench, clock) -> None:
-    from fanfold.deadline import Deadline
+async def test_a_scatter_that_died_is_gone_on_with_by_the_second_look_that_finds_it_where_the_first_did():
+    """The first look cannot know whether it is alive; nobody has to start the run again."""
+    sends = 0
 
-    await bench.job._scatter(bench.backend, {}, "run", Deadline.after(30, clock=clock))
+    def gate(operation: str) -> None:
+        nonlocal sends
+        sends += operation == "before send"
+        if operation == "before send" and sends == 3:
+            raise RuntimeError("killed")
+
+    bench = Bench(make_job(), gate=gate, numbers_jsonl=NUMBERS)
+    with pytest.raises(BaseExceptionGroup):
+        await bench.job.start(bench.backend, {"chunk_bytes": 10}, "run")
+    assert (await bench.ledger.counter("run")).total is None
+    began = bench.clock()
+    await bench.settle()
+    assert await bench.output() == list(range(100))
+    assert bench.clock() - began >= 2 * 900
 
 
 @pytest.mark.parametrize(

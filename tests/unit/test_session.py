@@ -1,0 +1,74 @@
+"""Batches handled on the caller's event loop, several at once, within one lifespan: what a worker stands on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import fanfold
+from fanfold.outcome import DONE, Failed, NotStarted
+from fanfold.testing import make_event
+
+
+async def test_batches_are_handled_at_once_within_one_lifespan():
+    """Each waits for the other: one after another they would never end."""
+    both = asyncio.Barrier(2)
+
+    @fanfold.consumer
+    async def handler(number) -> None:
+        await both.wait()
+
+    async with handler.session() as session:
+        one, other = await asyncio.gather(session(make_event(1)), session(make_event(2)))
+    assert [one.outcomes, other.outcomes] == [[DONE], [DONE]]
+    assert session.leftovers == 0
+
+
+async def test_told_to_stop_what_runs_is_cancelled_once_and_what_has_not_started_never_will():
+    """What was done by then stays done; a rollback is given its time; the reason says that the batch was stopped."""
+    running, rolled_back = asyncio.Event(), asyncio.Event()
+
+    @fanfold.consumer(concurrency=1)
+    async def handler(number) -> None:
+        if number == 0:
+            return
+        try:
+            running.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            rolled_back.set()
+
+    async with handler.session() as session:
+        batch = asyncio.ensure_future(session(make_event(0, 1, 2)))
+        await running.wait()
+        session.stop(grace_seconds=60)
+        result = await batch
+    assert rolled_back.is_set()
+    assert result.outcomes[0] == DONE
+    assert isinstance(result.outcomes[1], Failed)
+    assert result.outcomes[2] == NotStarted("the batch was stopped")
+    assert session.leftovers == 0
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_left_behind_and_counted():
+    """After the grace it is waited for no longer."""
+    running, let_go = asyncio.Event(), asyncio.Event()
+
+    @fanfold.consumer
+    async def handler(number) -> None:
+        running.set()
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                continue
+
+    async with handler.session() as session:
+        batch = asyncio.ensure_future(session(make_event(1)))
+        await running.wait()
+        assert session.leftovers == 0
+        session.stop(grace_seconds=0)
+        result = await batch
+        assert session.leftovers == 1
+        let_go.set()
+    assert isinstance(result.outcomes[0], Failed)
