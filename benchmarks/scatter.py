@@ -4,10 +4,10 @@
 
     python benchmarks/scatter.py [--messages 10000] [--repeats 3] [--json FILE]
 
-So many segments are cut from a range and sent in batches of ten to a server that accepts everything, after 10 ms and at
-once: by fanfold's scatter step, which keeps its position in a ledger in this process; by boto3 in a loop; by boto3 in 16
-threads that share a client. Each measurement is a process of its own, and so is the server; making the clients is not
-measured.
+So many segments are cut from a range and sent in batches of ten to a server that accepts everything, after 10 ms and
+at once: by fanfold's scatter step, which keeps its position in a ledger in this process; by boto3 in a loop; by it in
+16 threads that share a client. Each measurement is a process of its own, and so is the server; making the clients is
+not measured.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ THREADS = 16
 
 async def fanfold_seconds(address: str, messages: int) -> tuple[float, float]:
     """Scatter; return wall and processor seconds."""
-    from aiobotocore.config import AioConfig
     from aiobotocore.session import get_session
 
     from fanfold import Deadline, Ranges, inmemory
+    from fanfold.aws.backend import config_of
     from fanfold.aws.sqs import SqsQueue
     from fanfold.scatter import scatter
 
-    config = AioConfig(max_pool_connections=64)
-    async with get_session().create_client("sqs", endpoint_url=address, config=config, **CREDENTIALS) as client:
+    settings = {"endpoint_url": address, "config": config_of("sqs"), **CREDENTIALS}
+    async with get_session().create_client("sqs", **settings) as client:
         queue = SqsQueue(client, QUEUE)
         backend = replace(inmemory.backend(), work_queue=queue)
         await scatter("job", Ranges(10, size=1), run_id="warm", params={}, backend=backend, **_terms(Deadline.never()))
