@@ -67,7 +67,7 @@ class Bench:
         plain = inmemory.backend(visibility_timeout=30, max_receive_count=max_receive_count, clock=self.clock)
         self.plain = plain
         self.store: InMemoryStore = plain.store
-        self.store._buckets["source"] = {name.replace("_", "."): data for name, data in objects.items()}
+        self.store.fill("source", {name.replace("_", "."): data for name, data in objects.items()})
         self.backend: Backend = (
             plain
             if gate is None

@@ -246,7 +246,7 @@ async def test_a_scatter_that_died_is_resumed_where_it_stopped_and_not_cut_anew(
     bench = Bench(make_job(), gate=gate, numbers_jsonl=NUMBERS * 20)
     with pytest.raises(ServiceError):
         await bench.job.start(bench.backend, {}, "run")
-    bench.store._buckets["source"]["numbers.jsonl"] += b"7\n"
+    bench.store.fill("source", {"numbers.jsonl": NUMBERS * 20 + b"7\n"})
     again = await bench.job.start(bench.backend, {}, "run")
     assert again.segments == 580
     await bench.settle()
