@@ -29,7 +29,7 @@ class Scripted:
 
     def __getattr__(self, name: str) -> Any:
         operation = getattr(self._port, name)
-        if name in {"markers", "read"}:
+        if name in {"list", "markers", "read"}:
 
             async def yielding(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
                 self._gate(f"before {name}")

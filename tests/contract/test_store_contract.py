@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -21,6 +22,10 @@ from fanfold.errors import ObjectChangedError, ObjectExistsError, ObjectMissingE
 from fanfold.inmemory import InMemoryStore
 from fanfold.local.stack import LocalStack
 from fanfold.protocols import ObjectInfo, Store
+from fanfold.run import source_prefix
+from fanfold.sources import cut, read
+from fanfold.sources.s3_json_array import S3JsonArray
+from fanfold.sources.s3_objects import S3Objects
 
 ODD_KEYS = [
     "a/b/c.csv",
@@ -426,6 +431,25 @@ async def test_a_result_that_must_be_the_first_is_committed_once(bucket):
     with pytest.raises(ObjectExistsError):
         await backend.put_result("output.json", b"second", if_absent=True)
     assert await backend.get_result("output.json") == b"first"
+
+
+async def test_a_listing_and_an_array_are_planned_and_read(bucket):
+    """What a run reads is written to the results bucket by one function and read from there by others."""
+    backend = replace(inmemory.backend(), store=bucket.store, results_bucket=bucket.name)
+    keys = [f"in/日本-{number:02d}" for number in range(11)]
+    for key in keys:
+        await bucket.put(key, b"data")
+    await bucket.put("members.json", json.dumps({"members": keys}, ensure_ascii=False).encode())
+    sources = (
+        S3Objects(bucket.name, prefix="in/", keys_per_segment=3),
+        S3JsonArray(bucket.name, "members.json", "/members"),
+    )
+    found = []
+    for source in sources:
+        plan = await source.pin(backend, source_prefix("run"))
+        found.append([item for part in cut(plan) async for item in read(part, backend)])
+    assert [item["key"] for item in found[0]] == found[1] == keys
+    assert {item["etag"] for item in found[0]} == {await bucket.etag(keys[0])}
 
 
 @pytest.mark.stack
