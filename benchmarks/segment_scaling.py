@@ -45,7 +45,7 @@ async def count(address: str, segments: int) -> tuple[float, list[int]]:
         async def count_one(part: Any) -> int:
             return len([1 async for _ in sources.read(part, backend)])
 
-        plan = await DynamoDBScan(TABLE, segments=segments, page_items=PAGE_ITEMS).pin(backend)
+        plan = await DynamoDBScan(TABLE, segments=segments, page_items=PAGE_ITEMS).pin(backend, "p")
         start = time.perf_counter()
         counts = await asyncio.gather(*map(count_one, sources.cut(plan)))
         return time.perf_counter() - start, list(counts)

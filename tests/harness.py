@@ -30,7 +30,7 @@ class Scripted:
 
     def __getattr__(self, name: str) -> Any:
         operation = getattr(self._port, name)
-        if name in {"hops", "markers", "read"}:
+        if name in {"hops", "list", "markers", "read"}:
 
             async def yielding(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
                 self._gate(f"before {name}")
@@ -68,7 +68,7 @@ class Bench:
         plain = inmemory.backend(visibility_timeout=30, max_receive_count=max_receive_count, clock=self.clock)
         self.plain = plain
         self.store: InMemoryStore = plain.store
-        self.store._buckets["source"] = {name.replace("_", "."): data for name, data in objects.items()}
+        self.store.fill("source", {name.replace("_", "."): data for name, data in objects.items()})
         self.backend: Backend = (
             plain
             if gate is None

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from fanfold.sources.dynamodb_scan import DynamoDBScan as DynamoDBScan
     from fanfold.sources.items import Items as Items
     from fanfold.sources.ranges import Ranges as Ranges
+    from fanfold.sources.s3_json_array import S3JsonArray as S3JsonArray
     from fanfold.sources.s3_lines import S3Lines as S3Lines
+    from fanfold.sources.s3_objects import S3Objects as S3Objects
 
 __all__ = [
     "Backoff",
@@ -51,7 +53,9 @@ __all__ = [
     "Rejected",
     "Retry",
     "Retrying",
+    "S3JsonArray",
     "S3Lines",
+    "S3Objects",
     "Segment",
     "consumer",
     "errors",
@@ -77,7 +81,9 @@ _HOMES = {
     "Rejected": "outcome",
     "Retry": "outcome",
     "Retrying": "outcome",
+    "S3JsonArray": "sources.s3_json_array",
     "S3Lines": "sources.s3_lines",
+    "S3Objects": "sources.s3_objects",
     "Segment": "segment",
     "consumer": "consume",
 }

@@ -5,7 +5,6 @@ For tests, and for whole jobs without AWS. One event loop; nothing is written to
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import itertools
 import math
@@ -13,15 +12,13 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from typing import Any
 
 import anyio
 
 from fanfold import limits
 from fanfold.dead_letter import ATTRIBUTE, reason_attribute
 from fanfold.errors import (
-    ConfigurationError,
+    FanfoldError,
     FenceLostError,
     LedgerError,
     ObjectChangedError,
@@ -29,7 +26,8 @@ from fanfold.errors import (
     ObjectMissingError,
     ServiceError,
 )
-from fanfold.protocols import Backend, Message, ObjectInfo, Page, Received, SendFailure, TableInfo
+from fanfold.inmemory_tables import InMemoryTables
+from fanfold.protocols import Backend, Listed, Message, ObjectInfo, Received, SendFailure
 from fanfold.record import Record
 from fanfold.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
 
@@ -167,102 +165,95 @@ class InMemorySettler:
         return {}
 
 
-class InMemoryStore:
-    """Objects in a dict. A bucket exists once something was put in it or it was named."""
+@dataclass(frozen=True, slots=True)
+class _Object:
+    data: bytes
+    etag: str
+    written_at: float
+    copy_of: str | None = None
 
-    def __init__(self, *buckets: str) -> None:
-        self._buckets: dict[str, dict[str, bytes]] = {bucket: {} for bucket in buckets}
+
+class InMemoryStore:
+    """Objects in a dict. A bucket exists once it was named."""
+
+    def __init__(self, *buckets: str, clock: Callable[[], float] = time.time) -> None:
+        self._buckets: dict[str, dict[str, _Object]] = {bucket: {} for bucket in buckets}
+        self._clock = clock
+
+    def fill(self, bucket: str, objects: Mapping[str, bytes]) -> None:
+        """Make a bucket if there is none, and put objects into it; for setting a test up."""
+        known = self._buckets.setdefault(bucket, {})
+        known.update({key: _Object(bytes(data), _etag(data), self._clock()) for key, data in objects.items()})
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """Return what is known of an object."""
-        data = self._get(bucket, key)
-        return ObjectInfo(len(data), _etag(data))
+        known = self._get(bucket, key)
+        return ObjectInfo(len(known.data), known.etag, known.copy_of)
 
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield a range of bytes, in pieces."""
-        data = self._get(bucket, key)
-        if etag is not None and etag != _etag(data):
-            raise ObjectChangedError(f"s3://{bucket}/{key} is not the object that was pinned")
+        data = self._pinned(bucket, key, etag).data
         end = len(data) if stop is None else min(stop, len(data))
         for first in range(start, end, _PIECE_BYTES):
             yield data[first : min(first + _PIECE_BYTES, end)]
 
     async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write an object."""
-        if bucket not in self._buckets:
-            raise ObjectMissingError(f"there is no bucket {bucket!r}")
-        if if_absent and key in self._buckets[bucket]:
+        objects = self._bucket(bucket)
+        if if_absent and key in objects:
             raise ObjectExistsError(f"s3://{bucket}/{key} exists")
-        self._buckets[bucket][key] = bytes(data)
+        self.fill(bucket, {key: data})
 
-    def _get(self, bucket: str, key: str) -> bytes:
+    async def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncGenerator[Listed, None]:
+        """Yield the objects whose keys begin with a prefix, in the order of their keys."""
+        objects = self._bucket(bucket)
+        for key in sorted(objects):  # code points are in the order of their UTF-8
+            if key.startswith(prefix) and key > start_after and (known := objects.get(key)):
+                yield Listed(key, len(known.data), known.etag, known.written_at)
+
+    async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str) -> None:
+        """Copy an object."""
+        original = self._pinned(bucket, key, etag)
+        self._bucket(to_bucket)[to_key] = replace(original, written_at=self._clock(), copy_of=etag)
+
+    async def delete_many(self, bucket: str, objects: Sequence[tuple[str, str | None]]) -> Mapping[int, FanfoldError]:
+        """Delete objects; return why, by position, for those not deleted."""
+        known = self._bucket(bucket)
+        faults: dict[int, FanfoldError] = {}
+        for position, (key, etag) in enumerate(objects):
+            try:
+                self._pinned(bucket, key, etag)
+            except ObjectMissingError:
+                continue
+            except ObjectChangedError as error:
+                faults[position] = error
+            else:
+                del known[key]
+        return faults
+
+    def _bucket(self, bucket: str) -> dict[str, _Object]:
+        try:
+            return self._buckets[bucket]
+        except KeyError as error:
+            raise ObjectMissingError(f"there is no bucket {bucket!r}") from error
+
+    def _get(self, bucket: str, key: str) -> _Object:
         try:
             return self._buckets[bucket][key]
         except KeyError as error:
             raise ObjectMissingError(f"there is no object s3://{bucket}/{key}") from error
 
+    def _pinned(self, bucket: str, key: str, etag: str | None) -> _Object:
+        known = self._get(bucket, key)
+        if etag not in {None, known.etag}:
+            raise ObjectChangedError(f"s3://{bucket}/{key}: is not the object that was pinned")
+        return known
+
 
 def _etag(data: bytes) -> str:
     return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
-
-
-class InMemoryTables:
-    """Tables in dicts, to be scanned in segments.
-
-    There is no filter expression here: it takes a database to understand one.
-    """
-
-    def __init__(self, **tables: tuple[Sequence[str], Sequence[Mapping[str, Any]]]) -> None:
-        self._tables = {name: (tuple(keys), list(items)) for name, (keys, items) in tables.items()}
-
-    async def describe(self, table: str, index: str | None = None) -> TableInfo:
-        """Return what is known of a table; it has no indexes."""
-        if table not in self._tables or index is not None:
-            raise ConfigurationError(f"there is no table {table!r}" + (f" with an index {index!r}" if index else ""))
-        keys, items = self._tables[table]
-        return TableInfo(keys, sum(len(repr(item)) for item in items), len(items))
-
-    async def scan(self, wanted: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
-        """Return a page of a segment: items by the hash of their first key, in the order of hashes."""
-        if "filter" in wanted:
-            raise ConfigurationError("tables in this process know no filter expressions")
-        keys, items = self._tables[wanted["table"]]
-        places = sorted((_place(item, keys), number) for number, item in enumerate(items))
-        share = wanted["segments"]
-        mine = [(place, number) for place, number in places if int(place[0], 16) % share == wanted["segment"]]
-        after = None if start is None else _place({key: _plain(start[key]) for key in keys}, keys)
-        left = [(place, number) for place, number in mine if after is None or place > after]
-        most = wanted.get("page_items") or 100
-        chosen = wanted.get("attributes")
-        found = [items[number] for _, number in left[:most]]
-        return Page(
-            items=[{name: item[name] for name in item if chosen is None or name in chosen} for item in found],
-            next={key: _typed(found[-1][key]) for key in keys} if len(left) > most else None,
-            read_units=max(0.5, len(found) / 2),
-        )
-
-    def to_json(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return texts, numbers and binaries in DynamoDB's JSON."""
-        return {name: _typed(value) for name, value in values.items()}
-
-
-def _place(item: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...]:
-    names = [repr(_typed(item[key])) for key in keys]
-    return (hashlib.md5(names[0].encode(), usedforsecurity=False).hexdigest(), *names)
-
-
-def _typed(value: Any) -> Mapping[str, str]:
-    kind = "S" if isinstance(value, str) else "B" if isinstance(value, bytes) else "N"
-    return {kind: base64.b64encode(value).decode() if kind == "B" else str(value)}
-
-
-def _plain(typed: Mapping[str, str]) -> Any:
-    ((kind, value),) = typed.items()
-    if kind == "B":
-        return base64.b64decode(value)
-    return Decimal(value) if kind == "N" else value
 
 
 class InMemoryLedger:
@@ -377,7 +368,7 @@ def backend(
         fold_queue=InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock),
         parking_queue=InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock),
         ledger=InMemoryLedger(),
-        store=InMemoryStore("results"),
+        store=InMemoryStore("results", clock=clock),
         tables=InMemoryTables(),
         results_bucket="results",
         now=clock,

@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "S3_COPY_BYTES",
+    "S3_DELETE_KEYS",
+    "S3_PAGE_KEYS",
+    "S3_PARTS",
     "SQS_BATCH_BYTES",
     "SQS_BATCH_ENTRIES",
     "SQS_MAX_DELAY_SECONDS",
@@ -29,3 +33,15 @@ SQS_MAX_DELAY_SECONDS: Final = 900
 
 SQS_MAX_VISIBILITY_SECONDS: Final = 43_200
 """Seconds a message can stay hidden after its first receive, all changes together (SQS quotas)."""
+
+S3_PAGE_KEYS: Final = 1_000
+"""Keys in one page of ListObjectsV2 (S3 API reference)."""
+
+S3_DELETE_KEYS: Final = 1_000
+"""Keys in one DeleteObjects (S3 API reference)."""
+
+S3_COPY_BYTES: Final = 5_000_000_000
+"""Bytes of the largest object that one CopyObject, or one part of a multipart copy, takes: 5 GB (S3 user guide)."""
+
+S3_PARTS: Final = 10_000
+"""Parts of one multipart upload (S3 user guide)."""

@@ -13,12 +13,14 @@ from typing import Any, Protocol
 
 import anyio
 
+from fanfold.errors import FanfoldError
 from fanfold.record import Record
 from fanfold.run import Counter, Hop, Marker, Run
 
 __all__ = [
     "Backend",
     "Ledger",
+    "Listed",
     "Message",
     "ObjectInfo",
     "Page",
@@ -132,6 +134,22 @@ class ObjectInfo:
     """Its size."""
     etag: str
     """Changes when the object is replaced."""
+    copy_of: str | None = None
+    """ETag of the object that ``Store.copy`` made it from; None for one that was not made so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object, as a listing tells of it."""
+
+    key: str
+    """Its key."""
+    size_bytes: int
+    """Its size."""
+    etag: str
+    """Its ETag, in quotes, as ``ObjectInfo`` has it."""
+    last_modified: float
+    """When it was written; seconds since 1970."""
 
 
 class Store(Protocol):
@@ -163,6 +181,40 @@ class Store(Protocol):
 
         Raises:
             ObjectExistsError: If ``if_absent`` and there already is one; it is left as it was.
+            ObjectMissingError: If there is no such bucket.
+        """
+        ...
+
+    def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncGenerator[Listed, None]:
+        """Yield the objects whose keys begin with ``prefix`` and come after ``start_after``.
+
+        They come in the order of their keys' UTF-8 bytes. What is written or deleted meanwhile may be listed or not.
+
+        Raises:
+            ObjectMissingError: If there is no such bucket.
+        """
+        ...
+
+    async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str) -> None:
+        """Copy an object of any size, with its metadata, over whatever the other key holds.
+
+        The copy tells from then on what it is a copy of (``ObjectInfo.copy_of``): its own ETag need not be that of the
+        original.
+
+        Raises:
+            ObjectMissingError: If there is no such object or bucket.
+            ObjectChangedError: If the original's ETag is not ``etag``; nothing is copied.
+        """
+        ...
+
+    async def delete_many(self, bucket: str, objects: Sequence[tuple[str, str | None]]) -> Mapping[int, FanfoldError]:
+        """Delete 1 to 1,000 objects, each given as its key, and the ETag it must have or None for any.
+
+        Returns:
+            Why, by position, for those not deleted: ObjectChangedError where the ETag is another one. An object that is
+            already gone is no fault.
+
+        Raises:
             ObjectMissingError: If there is no such bucket.
         """
         ...

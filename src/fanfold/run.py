@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fanfold.errors import ConfigurationError
 
-__all__ = ["FAILED", "FOLDING", "RUNNING", "SUCCEEDED", "Counter", "Hop", "Marker", "Run", "check_name"]
+__all__ = [
+    "FAILED",
+    "FOLDING",
+    "RUNNING",
+    "SUCCEEDED",
+    "Counter",
+    "Hop",
+    "Marker",
+    "Run",
+    "check_name",
+    "source_prefix",
+]
 
 RUNNING: Final = "RUNNING"
 """Segments are being enqueued or worked on."""
@@ -35,6 +47,15 @@ def check_name(name: str, what: str) -> str:
             f"{what} {name!r}: use 1 to 128 letters, digits, '.', '_' and '-', starting with a letter or digit"
         )
     return name
+
+
+def source_prefix(run_id: str) -> str:
+    """Return a prefix for what a source writes down: another one with each call.
+
+    A run may be planned twice, at the same time even; only one of the plans counts, and nothing of another one may
+    stand among what it reads.
+    """
+    return f"runs/{run_id}/source/{uuid.uuid4().hex}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from fanfold.enqueue import enqueue
 from fanfold.errors import FanfoldError
 from fanfold.marks import Check, send_check
 from fanfold.protocols import Backend, Message
-from fanfold.run import Run, check_name
+from fanfold.run import Run, check_name, source_prefix
 from fanfold.segment import Segment
 
 __all__ = ["Scattered", "scatter", "scatter_on"]
@@ -113,7 +113,7 @@ async def _pinned(job: str, source: sources.Source, run_id: str, params: Mapping
     known = await backend.ledger.run(run_id)
     if known is None:
         now = backend.now()
-        plan = await source.pin(backend)
+        plan = await source.pin(backend, source_prefix(run_id))
         known = await backend.ledger.open_run(
             Run(run_id, job, params, plan, created_at=now, expires_at=int(now) + EXPIRY_SECONDS)
         )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import anyio
 import pytest
@@ -18,8 +21,21 @@ from fanfold.aws.s3 import S3Store
 from fanfold.errors import ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
 from fanfold.inmemory import InMemoryStore
 from fanfold.local.stack import LocalStack
-from fanfold.protocols import Store
+from fanfold.protocols import ObjectInfo, Store
+from fanfold.run import source_prefix
+from fanfold.sources import cut, read
+from fanfold.sources.s3_json_array import S3JsonArray
+from fanfold.sources.s3_objects import S3Objects
 
+ODD_KEYS = [
+    "a/b/c.csv",
+    "with space",
+    "naïve/日本語",
+    "a+b&c=d?e#f%20",
+    "dots/../kept",
+    "return\rand\nline",
+    "bell\x07",
+]
 AWS = pytest.param("aws", marks=pytest.mark.stack)
 
 
@@ -40,6 +56,12 @@ class Bucket:
     async def etag(self, key: str) -> str:
         return (await self.store.head(self.name, key)).etag
 
+    async def keys(self, prefix: str = "", *, start_after: str = "") -> list[str]:
+        return [listed.key async for listed in self.store.list(self.name, prefix, start_after=start_after)]
+
+    async def copy(self, key: str, to_key: str, *, etag: str | None = None) -> None:
+        await self.store.copy(self.name, key, self.name, to_key, etag=etag or await self.etag(key))
+
 
 @pytest.fixture(scope="module")
 def session() -> AioSession:
@@ -56,7 +78,7 @@ async def bucket(request, session) -> AsyncIterator[Bucket]:
     request.getfixturevalue("aws")
     async with session.create_client("s3", verify=False) as client:
         await client.create_bucket(Bucket=name)
-        yield Bucket(S3Store(client), name)
+        yield Bucket(S3Store(client, page_keys=3, copy_bytes=6_000_000, part_bytes=5_242_880), name)
 
 
 async def test_an_object_is_read_as_it_was_put(bucket):
@@ -66,7 +88,7 @@ async def test_an_object_is_read_as_it_was_put(bucket):
     assert await bucket.get("key") == data
 
 
-@pytest.mark.parametrize("key", ["a/b/c.csv", "with space", "naïve/日本語", "a+b&c=d?e#f%20", "dots/../kept"])
+@pytest.mark.parametrize("key", ODD_KEYS)
 async def test_a_key_may_hold_any_characters(bucket, key):
     """An object is found under the very key it was put under."""
     await bucket.put(key, b"data")
@@ -242,6 +264,158 @@ async def test_a_bucket_that_is_not_there_holds_nothing(bucket):
         await bucket.store.put("no-such-bucket", "key", b"data", if_absent=True)
 
 
+async def test_a_listing_tells_what_a_head_tells(bucket):
+    """Each object is listed with its key, its size, the ETag that a head gives, and when it was written."""
+    before = time.time()
+    await bucket.put("key", b"12345")
+    listed = [each async for each in bucket.store.list(bucket.name)]
+    assert [(each.key, each.size_bytes, each.etag) for each in listed] == [("key", 5, await bucket.etag("key"))]
+    assert before - 2 <= listed[0].last_modified <= time.time() + 2
+
+
+async def test_a_listing_is_in_the_order_of_keys_and_whole(bucket):
+    """Every key is listed once, in the order of its UTF-8 bytes, over as many pages as it takes."""
+    keys = [f"k{number}" for number in range(10)] + ["K", "ké", "k\uffee", "k\U0001f701", "k/1", "k "]
+    for key in keys:
+        await bucket.put(key, b"")
+    assert await bucket.keys() == sorted(keys, key=str.encode)
+
+
+async def test_a_listing_holds_keys_of_any_characters(bucket):
+    """A key is listed as it was given."""
+    for key in ODD_KEYS:
+        await bucket.put(key, b"")
+    assert await bucket.keys() == sorted(ODD_KEYS)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "start_after", "keys"),
+    [
+        ("", "", ["a/1", "a/2", "a/3", "a/4", "b/1"]),
+        ("a/", "", ["a/1", "a/2", "a/3", "a/4"]),
+        ("a/", "a/2", ["a/3", "a/4"]),
+        ("a/", "a/25", ["a/3", "a/4"]),
+        ("b", "a/3", ["b/1"]),
+        ("a/", "b", []),
+        ("c", "", []),
+    ],
+)
+async def test_a_listing_is_of_a_prefix_and_after_a_key(bucket, prefix, start_after, keys):
+    """A listing holds the keys that begin with the prefix and come after the key it is to start after."""
+    for key in ["a/1", "a/2", "a/3", "a/4", "b/1"]:
+        await bucket.put(key, b"")
+    assert await bucket.keys(prefix, start_after=start_after) == keys
+
+
+async def test_a_copy_is_the_object_and_tells_so(bucket):
+    """A copy has the bytes of the original, tells its ETag, and leaves it as it was."""
+    await bucket.put("key", b"data")
+    etag = await bucket.etag("key")
+    await bucket.copy("key", "copies/key")
+    info = await bucket.store.head(bucket.name, "copies/key")
+    assert (await bucket.get("copies/key"), info.copy_of) == (b"data", etag)
+    assert await bucket.store.head(bucket.name, "key") == ObjectInfo(4, etag)
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+async def test_a_key_of_any_characters_is_copied_and_deleted(bucket, key):
+    """Copying and deleting find an object under the very key it was put under."""
+    await bucket.put(key, b"data")
+    await bucket.copy(key, f"copies/{key}")
+    assert await bucket.store.delete_many(bucket.name, [(key, await bucket.etag(key))]) == {}
+    assert await bucket.keys() == [f"copies/{key}"]
+
+
+async def test_a_copy_of_a_copy_tells_what_it_was_made_from(bucket):
+    """A copy tells of the object it was made from, not of that one's own original."""
+    await bucket.put("key", bytes(6_000_001))
+    await bucket.copy("key", "second")
+    await bucket.copy("second", "third")
+    assert (await bucket.store.head(bucket.name, "third")).copy_of == await bucket.etag("second")
+
+
+async def test_a_large_object_is_copied_whole(bucket):
+    """An object that is copied part by part has the bytes of the original, and tells its ETag."""
+    data = b"".join(number.to_bytes(4, "big") for number in range(2_900_001))
+    await bucket.put("key", data)
+    await bucket.copy("key", "copy")
+    info = await bucket.store.head(bucket.name, "copy")
+    assert (info.size_bytes, info.copy_of) == (len(data), await bucket.etag("key"))
+    assert await bucket.get("copy") == data
+
+
+async def test_what_is_copied_over_is_gone(bucket):
+    """A copy replaces what its key held; a later plain write tells of no original."""
+    await bucket.put("key", b"data")
+    await bucket.put("copy", b"old")
+    await bucket.copy("key", "copy")
+    assert await bucket.get("copy") == b"data"
+    await bucket.put("copy", b"new")
+    assert (await bucket.store.head(bucket.name, "copy")).copy_of is None
+
+
+@pytest.mark.parametrize("size", [4, 6_000_001])
+async def test_an_object_that_is_not_the_pinned_one_is_not_copied(bucket, size):
+    """After an object was replaced, a copy of the first is refused and writes nothing."""
+    await bucket.put("key", bytes(size))
+    etag = await bucket.etag("key")
+    await bucket.put("key", b"1" * size)
+    with pytest.raises(ObjectChangedError):
+        await bucket.copy("key", "copy", etag=etag)
+    assert await bucket.keys() == ["key"]
+
+
+async def test_what_is_not_there_is_not_copied(bucket):
+    """Copying an object that does not exist, from or to a bucket that does not, is told as that."""
+    await bucket.put("key", b"data")
+    etag = await bucket.etag("key")
+    for source, key, target in [
+        (bucket.name, "no-such-key", bucket.name),
+        ("no-such-bucket", "key", bucket.name),
+        (bucket.name, "key", "no-such-bucket"),
+    ]:
+        with pytest.raises(ObjectMissingError):
+            await bucket.store.copy(source, key, target, "copy", etag=etag)
+
+
+async def test_objects_are_deleted_together(bucket):
+    """Those that are named go, whether their ETag is asked for or not; the others stay."""
+    for number in range(6):
+        await bucket.put(f"key-{number}", b"data")
+    etag = await bucket.etag("key-0")
+    assert await bucket.store.delete_many(bucket.name, [("key-0", None), ("key-3", etag), ("key-4", None)]) == {}
+    assert await bucket.keys() == ["key-1", "key-2", "key-5"]
+
+
+async def test_a_thousand_objects_are_deleted_in_one_call(bucket):
+    """A call takes a thousand keys, and those that are already gone are no fault, with an ETag or without."""
+    await bucket.put("key-7", b"data")
+    objects = [(f"key-{number}", '"0"' if number % 2 == 0 else None) for number in range(1_000)]
+    assert await bucket.store.delete_many(bucket.name, objects) == {}
+    assert await bucket.keys() == []
+
+
+@pytest.mark.parametrize("key", ["key", "bell\x07"])
+async def test_only_the_pinned_object_is_deleted(bucket, key):
+    """An object that was replaced is not deleted by the ETag of the first, and is the only one told of."""
+    await bucket.put(key, b"first")
+    await bucket.put("other", b"other")
+    etag = await bucket.etag(key)
+    await bucket.put(key, b"second")
+    faults = await bucket.store.delete_many(bucket.name, [("other", None), (key, etag)])
+    assert {position: type(fault) for position, fault in faults.items()} == {1: ObjectChangedError}
+    assert await bucket.keys() == [key]
+    assert await bucket.get(key) == b"second"
+
+
+async def test_a_bucket_that_is_not_there_is_not_listed_nor_deleted_from(bucket):
+    """Listing and deleting in a bucket that does not exist are told as that."""
+    with pytest.raises(ObjectMissingError):
+        await anext(bucket.store.list("no-such-bucket"))
+    with pytest.raises(ObjectMissingError):
+        await bucket.store.delete_many("no-such-bucket", [("key", None)])
+
+
 async def test_a_backend_keeps_results_in_its_own_bucket(bucket):
     """A result is an object of the results bucket, and is read whole however many pieces it has."""
     backend = replace(inmemory.backend(), store=bucket.store, results_bucket=bucket.name)
@@ -259,8 +433,27 @@ async def test_a_result_that_must_be_the_first_is_committed_once(bucket):
     assert await backend.get_result("output.json") == b"first"
 
 
+async def test_a_listing_and_an_array_are_planned_and_read(bucket):
+    """What a run reads is written to the results bucket by one function and read from there by others."""
+    backend = replace(inmemory.backend(), store=bucket.store, results_bucket=bucket.name)
+    keys = [f"in/日本-{number:02d}" for number in range(11)]
+    for key in keys:
+        await bucket.put(key, b"data")
+    await bucket.put("members.json", json.dumps({"members": keys}, ensure_ascii=False).encode())
+    sources = (
+        S3Objects(bucket.name, prefix="in/", keys_per_segment=3),
+        S3JsonArray(bucket.name, "members.json", "/members"),
+    )
+    found = []
+    for source in sources:
+        plan = await source.pin(backend, source_prefix("run"))
+        found.append([item for part in cut(plan) async for item, _ in read(part, backend)])
+    assert [item["key"] for item in found[0]] == found[1] == keys
+    assert {item["etag"] for item in found[0]} == {await bucket.etag(keys[0])}
+
+
 @pytest.mark.stack
-@pytest.mark.parametrize("act", ["head", "read", "put"])
+@pytest.mark.parametrize("act", ["head", "read", "put", "list", "copy", "delete"])
 async def test_a_store_that_does_not_answer_may_answer_later(aws: LocalStack, session, act):
     """A call that reaches nobody is a fault of the service that may pass."""
     config = AioConfig(connect_timeout=1, retries={"max_attempts": 0})
@@ -270,10 +463,52 @@ async def test_a_store_that_does_not_answer_may_answer_later(aws: LocalStack, se
             "head": lambda: silent.head("bucket", "key"),
             "read": lambda: anext(silent.read("bucket", "key")),
             "put": lambda: silent.put("bucket", "key", b"data"),
+            "list": lambda: anext(silent.list("bucket")),
+            "copy": lambda: silent.copy("bucket", "key", "bucket", "copy", etag='"0"'),
+            "delete": lambda: silent.delete_many("bucket", [("key", None)]),
         }
         with pytest.raises(ServiceError) as raised:
             await calls[act]()
     assert raised.value.transient is True
+
+
+class ReplacedAmidACopy(S3Store):
+    """A store whose original is replaced when the first part of a copy is about to be made."""
+
+    async def _call(self, what: str, operation: str, **arguments: Any) -> Any:
+        if operation == "upload_part_copy" and arguments["PartNumber"] == 1:
+            await self.put(arguments["CopySource"]["Bucket"], "key", b"1" * 6_000_001)
+        return await super()._call(what, operation, **arguments)
+
+
+@pytest.mark.stack
+async def test_a_large_original_replaced_amid_its_copy_leaves_nothing(aws: LocalStack, session):
+    """A copy of parts of two objects is never made, and no part of it is left to be paid for."""
+    name = f"bucket-{uuid.uuid4().hex}"
+    async with session.create_client("s3", verify=False) as client:
+        await client.create_bucket(Bucket=name)
+        bucket = Bucket(ReplacedAmidACopy(client, copy_bytes=6_000_000, part_bytes=5_242_880), name)
+        await bucket.put("key", bytes(6_000_001))
+        with pytest.raises(ObjectChangedError):
+            await bucket.copy("key", "copy")
+        assert await bucket.keys() == ["key"]
+        assert "Uploads" not in await client.list_multipart_uploads(Bucket=name)
+
+
+@pytest.mark.stack
+async def test_a_copy_keeps_how_the_original_is_served(aws: LocalStack, session):
+    """A copy has its original's type, encoding and metadata, whether it was made in one call or in parts."""
+    name = f"bucket-{uuid.uuid4().hex}"
+    async with session.create_client("s3", verify=False) as client:
+        await client.create_bucket(Bucket=name)
+        bucket = Bucket(S3Store(client, copy_bytes=6_000_000, part_bytes=5_242_880), name)
+        for key, size in {"small": 5, "large": 6_000_001}.items():
+            served = {"ContentType": "text/csv", "CacheControl": "no-cache", "ContentDisposition": 'filename="a.csv"'}
+            await client.put_object(Bucket=name, Key=key, Body=bytes(size), Metadata={"owner": "me"}, **served)
+            await bucket.copy(key, f"copy-of-{key}")
+            head = await client.head_object(Bucket=name, Key=f"copy-of-{key}")
+            assert served.items() <= head.items()
+            assert head["Metadata"]["owner"] == "me"
 
 
 async def answer_half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

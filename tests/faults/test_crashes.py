@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 
-from fanfold import Job, S3Lines
+from fanfold import Job, S3JsonArray, S3Lines, S3Objects
 from fanfold.errors import FanfoldError
+from fanfold.sources import Source
 from harness import Bench, throttled
 
 NUMBERS = b"".join(b"%d\n" % number for number in range(60))
 
 
-def make_job() -> Job:
+LINES = S3Lines("source", "numbers.jsonl", chunk_bytes=12)
+ARRAY = S3JsonArray("source", "numbers.json", rows_per_segment=5)
+LISTING = S3Objects("source", prefix="o", keys_per_segment=7)
+
+
+def make_job(source: Source = LINES) -> Job:
     job = Job("join")
-    job.source(lambda params: S3Lines("source", "numbers.jsonl", chunk_bytes=12))
+    job.source(lambda params: source)
 
     @job.segment
     async def segment(rows, ctx):
-        return [number async for number in rows]
+        return [int(row["key"][1:]) if isinstance(row, dict) else row async for row in rows]
 
     @job.fold
     def fold(results):
@@ -52,16 +59,23 @@ async def finish(bench: Bench) -> list[int]:
     return await bench.output()
 
 
-async def calls_of_a_sound_run() -> list[str]:
+def bench_of(source: Source, gate: FailsAt) -> Bench:
+    bench = Bench(make_job(source), gate=gate, numbers_jsonl=NUMBERS, numbers_json=json.dumps([*range(60)]).encode())
+    bench.store.fill("source", {f"o{number:02d}": b"" for number in range(60)})
+    return bench
+
+
+async def calls_of_a_sound_run(source: Source = LINES) -> list[str]:
     gate = FailsAt()
-    assert await finish(Bench(make_job(), gate=gate, numbers_jsonl=NUMBERS)) == list(range(60))
+    assert await finish(bench_of(source, gate)) == list(range(60))
     return gate.seen
 
 
-async def test_a_failure_at_any_single_call_leaves_one_exact_output():
+@pytest.mark.parametrize("source", [LINES, ARRAY, LISTING], ids=["lines", "array", "listing"])
+async def test_a_failure_at_any_single_call_leaves_one_exact_output(source):
     """Throttled, or failed after it took effect: every call of a run, one after another."""
-    for number in range(len(await calls_of_a_sound_run())):
-        bench = Bench(make_job(), gate=FailsAt(number), numbers_jsonl=NUMBERS)
+    for number in range(len(await calls_of_a_sound_run(source))):
+        bench = bench_of(source, FailsAt(number))
         assert await finish(bench) == list(range(60)), f"call {number}: {bench.backend}"
         assert (await bench.run()).state == "SUCCEEDED"
 

@@ -13,7 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanfold import Context, Deadline, DynamoDBScan, Items, Job, Ranges, S3Lines, Segment, inmemory, sources
+from fanfold import (
+    Context,
+    Deadline,
+    DynamoDBScan,
+    Items,
+    Job,
+    Ranges,
+    S3JsonArray,
+    S3Lines,
+    S3Objects,
+    Segment,
+    inmemory,
+    sources,
+)
 from fanfold.context import BatchContext
 from fanfold.continuation import MOST_HOPS, Rows, continue_later
 from fanfold.ended import Ended, JobState
@@ -35,7 +48,7 @@ MEMBERS = [{"pk": f"m-{n % 5}", "n": n} for n in range(23)]
 
 def backend_with(**objects: bytes) -> Backend:
     backend = inmemory.backend()
-    backend.store._buckets["b"] = {name.replace("_", "."): data for name, data in objects.items()}
+    backend.store.fill("b", {name.replace("_", "."): data for name, data in objects.items()})
     return replace(backend, tables=InMemoryTables(members=(["pk", "n"], MEMBERS)))
 
 
@@ -53,7 +66,7 @@ async def read_in_hops(part: Any, backend: Backend, stops: list[int]) -> list[An
 
 
 async def assert_read_whole(source: Any, backend: Backend, stops: list[int]) -> None:
-    plan = json.loads(json.dumps(await source.pin(backend)))
+    plan = json.loads(json.dumps(await source.pin(backend, "p")))
     for part in sources.cut(plan):
         whole = [item async for item, _ in sources.read(part, backend)]
         assert await read_in_hops(part, backend, stops) == whole
@@ -77,6 +90,15 @@ async def test_lines_are_read_whole_wherever_they_stop(data, chunk_bytes, stops)
     await assert_read_whole(S3Lines("b", "o.txt", chunk_bytes=chunk_bytes), backend, stops)
 
 
+@given(count=st.integers(0, 12), size=st.integers(1, 5), stops=STOPS)
+async def test_what_was_written_down_is_read_whole_wherever_it_stops(count, size, stops):
+    """The objects of a listing, the rows of an array."""
+    backend = backend_with(rows_json=json.dumps(list(range(count))).encode())
+    backend.store.fill("listed", {f"key-{n}": b"" for n in range(count)})
+    await assert_read_whole(S3Objects("listed", keys_per_segment=size), backend, stops)
+    await assert_read_whole(S3JsonArray("b", "rows.json", rows_per_segment=size), backend, stops)
+
+
 @given(
     segments=st.integers(1, 6),
     page_items=st.integers(1, 9),
@@ -88,7 +110,7 @@ async def test_a_table_is_read_whole_wherever_it_stops(segments, page_items, nam
     backend = backend_with()
     source = DynamoDBScan("members", segments=segments, page_items=page_items, attributes=names)
     await assert_read_whole(source, backend, stops)
-    plan = await source.pin(backend)
+    plan = await source.pin(backend, "p")
     items = [item for part in sources.cut(plan) async for item, _ in sources.read(part, backend)]
     wanted = [{name: member[name] for name in names or ("pk", "n")} for member in MEMBERS]
     assert sorted(items, key=lambda item: item["n"]) == wanted

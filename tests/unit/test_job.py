@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from fanfold import Deadline, Job, S3Lines, Segment
+from fanfold import Deadline, Job, S3Lines, S3Objects, Segment
 from fanfold.account import account_of, watch
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
 from fanfold.marks import Check, send_check
@@ -56,6 +56,29 @@ async def test_the_results_of_all_segments_are_folded_in_segment_order():
     await bench.settle(most=3)
     assert await bench.output() == list(range(100))
     assert (await bench.run()).state == "SUCCEEDED"
+
+
+async def test_a_listing_is_planned_once_and_resumed_as_it_was():
+    """A run over a listing whose scatter failed goes on with what was listed at first, whatever came since."""
+    refused: list[int] = []
+
+    def gate(operation: str) -> None:
+        if operation == "before checkpoint" and not refused:
+            refused.append(1)
+            raise throttled()
+
+    async def keys(rows, ctx):
+        return [row["key"] async for row in rows]
+
+    bench = Bench(make_job(segment=keys), gate=gate)
+    bench.job.source(lambda params: S3Objects("source", keys_per_segment=3))
+    bench.store.fill("source", {f"{number:03d}": b"" for number in range(600)})
+    with pytest.raises(ServiceError):
+        await bench.job.start(bench.backend, {}, "run")
+    bench.store.fill("source", {"000-new": b""})
+    assert (await bench.job.start(bench.backend, {}, "run")).segments == 200
+    await bench.settle()
+    assert await bench.output() == [f"{number:03d}" for number in range(600)]
 
 
 async def test_duplicated_messages_change_nothing():
@@ -248,7 +271,7 @@ async def test_a_scatter_that_died_is_resumed_where_it_stopped_and_not_cut_anew(
     bench = Bench(make_job(), gate=gate, numbers_jsonl=NUMBERS * 20)
     with pytest.raises(ServiceError):
         await bench.job.start(bench.backend, {}, "run")
-    bench.store._buckets["source"]["numbers.jsonl"] += b"7\n"
+    bench.store.fill("source", {"numbers.jsonl": NUMBERS * 20 + b"7\n"})
     again = await bench.job.start(bench.backend, {}, "run")
     assert again.segments == 580
     await bench.settle()

@@ -17,7 +17,7 @@ from botocore.exceptions import (
 
 from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, ServiceError
 
-__all__ = ["faults_of", "is_conditional_check"]
+__all__ = ["fault_of", "faults_of", "is_conditional_check"]
 
 _MISSING_OBJECT: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
 _MISSING_THING: Final = frozenset(
@@ -48,6 +48,8 @@ _THROTTLED: Final = frozenset(
     }
 )
 _SERVER_FAULT: Final = 500
+_FAULTS_OF_THE_SERVER: Final = frozenset({"InternalError", "InternalServerError", "ServiceUnavailable"})
+"""Codes of status 500 and above, for where one entry of an answer has a code and no status."""
 
 
 @contextmanager
@@ -76,8 +78,12 @@ def is_conditional_check(error: ServiceError) -> bool:
 
 def _of_client(error: ClientError, what: str) -> FanfoldError:
     told = error.response.get("Error", {})
-    code, words = str(told.get("Code", "")), str(told.get("Message", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return fault_of(str(told.get("Code", "")), str(told.get("Message", "")), what, status=status)
+
+
+def fault_of(code: str, words: str, what: str, *, status: int = 0) -> FanfoldError:
+    """Return the error of ours for a service's code and words about ``what``; ``status`` is HTTP's, 0 if not known."""
     if code in _MISSING_OBJECT:
         return ObjectMissingError(f"{what}: does not exist")
     if code in {"PreconditionFailed", "412"}:
@@ -88,4 +94,5 @@ def _of_client(error: ClientError, what: str) -> FanfoldError:
         return ConfigurationError(f"{what}: does not exist; check the name and the region ({words})")
     if code in _DENIED:
         return ConfigurationError(f"{what}: AWS refuses the credentials or the permission: {words}")
-    return ServiceError(f"{what}: {code}: {words}", code=code, transient=code in _THROTTLED or status >= _SERVER_FAULT)
+    passing = code in _THROTTLED or code in _FAULTS_OF_THE_SERVER or status >= _SERVER_FAULT
+    return ServiceError(f"{what}: {code}: {words}", code=code, transient=passing)

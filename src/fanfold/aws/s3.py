@@ -2,29 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import contextlib
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final
 
-from fanfold.aws.faults import faults_of
-from fanfold.errors import ObjectChangedError, ObjectExistsError, ServiceError
-from fanfold.protocols import ObjectInfo
+import anyio
+
+from fanfold import limits
+from fanfold.aws.faults import fault_of, faults_of
+from fanfold.errors import FanfoldError, ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
+from fanfold.pool import each
+from fanfold.protocols import Listed, ObjectInfo
 
 __all__ = ["S3Store"]
 
 _PIECE_BYTES: Final = 262_144
+_COPY_OF: Final = "fanfold-copy-of"
+"""Name in the metadata of a copy; the value is the ETag of the original."""
+_CARRIED: Final = (
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "ContentType",
+    "Expires",
+    "WebsiteRedirectLocation",
+)
+"""What a copy has to be given anew when its metadata is."""
+_PARTS_AT_ONCE: Final = 8
+_ABORT_SECONDS: Final = 5
+_NOT_IN_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters a key may have and the body of a DeleteObjects may not."""
 
 
 class S3Store:
-    """S3, over an aiobotocore client."""
+    """S3, over an aiobotocore client.
 
-    def __init__(self, client: Any) -> None:
+    Args:
+        client: The client.
+        page_keys: Keys asked for in one call of a listing, from 1 to 1,000.
+        copy_bytes: Largest object that is copied in one call; at most 5 GB, which is S3's own limit.
+        part_bytes: Size of the parts that a larger one is copied in, from 5 MiB to 5 GB; more if it takes over 10,000.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        page_keys: int = limits.S3_PAGE_KEYS,
+        copy_bytes: int = limits.S3_COPY_BYTES,
+        part_bytes: int = 1_073_741_824,
+    ) -> None:
         self._client = client
+        self._page_keys = page_keys
+        self._copy_bytes = copy_bytes
+        self._part_bytes = part_bytes
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """Return what is known of an object."""
-        with faults_of(f"s3://{bucket}/{key}"):
-            answer = await self._client.head_object(Bucket=bucket, Key=key)
-        return ObjectInfo(answer["ContentLength"], answer["ETag"])
+        answer = await self._call(f"s3://{bucket}/{key}", "head_object", Bucket=bucket, Key=key)
+        return ObjectInfo(answer["ContentLength"], answer["ETag"], answer.get("Metadata", {}).get(_COPY_OF))
 
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
@@ -60,3 +98,98 @@ class S3Store:
                 await self._client.put_object(Bucket=bucket, Key=key, Body=data, **condition)
         except ObjectChangedError as error:
             raise ObjectExistsError(f"s3://{bucket}/{key} exists") from error
+
+    async def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncGenerator[Listed, None]:
+        """Yield the objects whose keys begin with a prefix, in the order of their keys, page by page."""
+        wanted: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": self._page_keys}
+        if start_after:
+            wanted["StartAfter"] = start_after
+        while True:
+            page = await self._call(f"s3://{bucket}/{prefix}", "list_objects_v2", **wanted)
+            for told in page.get("Contents", []):
+                yield Listed(told["Key"], told["Size"], told["ETag"], told["LastModified"].timestamp())
+            if not page.get("IsTruncated"):
+                return
+            wanted["ContinuationToken"] = page["NextContinuationToken"]
+
+    async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str) -> None:
+        """Copy an object: in one call up to 5 GB, else part by part (which does not copy its tags)."""
+        name = f"s3://{bucket}/{key}"
+        head = await self._call(name, "head_object", Bucket=bucket, Key=key)
+        if head["ETag"] != etag:
+            raise ObjectChangedError(f"{name}: is not the object that was pinned")
+        source = {"CopySource": {"Bucket": bucket, "Key": key}, "CopySourceIfMatch": etag}
+        target = {"Bucket": to_bucket, "Key": to_key}
+        given = {field: head[field] for field in _CARRIED if head.get(field) is not None}
+        given["Metadata"] = {**head.get("Metadata", {}), _COPY_OF: etag}
+        what = f"{name} to s3://{to_bucket}/{to_key}"
+        if head["ContentLength"] <= self._copy_bytes:
+            await self._call(what, "copy_object", **target, **source, **given, MetadataDirective="REPLACE")
+            return
+        started = await self._call(what, "create_multipart_upload", **target, **given)
+        upload = {**target, "UploadId": started["UploadId"]}
+        try:
+            parts = await self._copy_parts(what, {**upload, **source}, head["ContentLength"])
+            await self._call(what, "complete_multipart_upload", **upload, MultipartUpload={"Parts": parts})
+        except BaseException:
+            # What is left of an upload costs money each month; the error says more than this one would.
+            with anyio.move_on_after(_ABORT_SECONDS, shield=True), contextlib.suppress(FanfoldError):
+                await self._call(what, "abort_multipart_upload", **upload)
+            raise
+
+    async def _copy_parts(self, what: str, upload: Mapping[str, Any], size_bytes: int) -> Sequence[Mapping[str, Any]]:
+        length = max(self._part_bytes, -(-size_bytes // limits.S3_PARTS))
+        etags: dict[int, str] = {}
+
+        async def copy_part(numbered: tuple[int, int]) -> None:
+            number, start = numbered
+            place = f"bytes={start}-{min(start + length, size_bytes) - 1}"
+            part = await self._call(what, "upload_part_copy", **upload, PartNumber=number, CopySourceRange=place)
+            etags[number] = part["CopyPartResult"]["ETag"]
+
+        await each(copy_part, enumerate(range(0, size_bytes, length), 1), concurrency=_PARTS_AT_ONCE)
+        return [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
+
+    async def delete_many(self, bucket: str, objects: Sequence[tuple[str, str | None]]) -> Mapping[int, FanfoldError]:
+        """Delete 1 to 1,000 objects; return why, by position, for those not deleted."""
+        alone = [position for position, (key, _) in enumerate(objects) if _NOT_IN_XML.search(key)]
+        together = [position for position in range(len(objects)) if position not in alone]
+        faults = await self._delete_together(bucket, {position: objects[position] for position in together})
+        for position in alone:
+            key, etag = objects[position]
+            try:
+                await self._call(
+                    f"s3://{bucket}/{key}",
+                    "delete_object",
+                    Bucket=bucket,
+                    Key=key,
+                    **({"IfMatch": etag} if etag else {}),
+                )
+            except ObjectMissingError:
+                continue
+            except (ObjectChangedError, ServiceError) as error:
+                faults[position] = error
+        return faults
+
+    async def _delete_together(
+        self, bucket: str, objects: Mapping[int, tuple[str, str | None]]
+    ) -> dict[int, FanfoldError]:
+        if not objects:
+            return {}
+        entries = [{"Key": key, "ETag": etag} if etag else {"Key": key} for key, etag in objects.values()]
+        answer = await self._call(
+            f"s3://{bucket}", "delete_objects", Bucket=bucket, Delete={"Objects": entries, "Quiet": True}
+        )
+        faults = {
+            told["Key"]: fault_of(told["Code"], told.get("Message", ""), f"s3://{bucket}/{told['Key']}")
+            for told in answer.get("Errors", [])
+        }
+        return {
+            position: faults[key]
+            for position, (key, _) in objects.items()
+            if key in faults and not isinstance(faults[key], ObjectMissingError)
+        }
+
+    async def _call(self, what: str, operation: str, **arguments: Any) -> Any:
+        with faults_of(what):
+            return await getattr(self._client, operation)(**arguments)

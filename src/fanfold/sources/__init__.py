@@ -20,15 +20,22 @@ _HOMES = {
     "dynamodb-scan": ("fanfold.sources.dynamodb_scan", "DynamoDBScan"),
     "items": ("fanfold.sources.items", "Items"),
     "ranges": ("fanfold.sources.ranges", "Ranges"),
+    "s3-json-array": ("fanfold.sources.s3_json_array", "S3JsonArray"),
     "s3-lines": ("fanfold.sources.s3_lines", "S3Lines"),
+    "s3-objects": ("fanfold.sources.s3_objects", "S3Objects"),
 }
 
 
 class Source(Protocol):
     """What can be cut into segments."""
 
-    async def pin(self, backend: Backend) -> Mapping[str, Any]:
+    async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
         """Return the plan of a run, as JSON: ``type``, and all that the cut depends on.
+
+        Args:
+            backend: What may be looked at.
+            prefix: Beginning of keys in the results bucket, without a last ``/``, for what a source writes down to be
+                read by its segments; no other call has the same. What a call wrote that failed is never read.
 
         Raises:
             SourceError: If there is nothing to cut, or it cannot be read.

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-import itertools
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
-from fanfold.backoff import retry_delay
-from fanfold.errors import ConfigurationError, ServiceError
-from fanfold.protocols import Backend, Page
+from fanfold.again import again
+from fanfold.errors import ConfigurationError
+from fanfold.protocols import Backend
 
 __all__ = ["MOST_SEGMENTS", "DynamoDBScan"]
 
 MOST_SEGMENTS: Final = 1_000_000
 """Most segments of a parallel scan (DynamoDB API reference, Scan, TotalSegments)."""
-ATTEMPTS: Final = 8
-"""How often a page is asked for, beyond what the SDK itself tries, before its segment fails and comes back."""
 
 
 class DynamoDBScan:
@@ -91,7 +89,7 @@ class DynamoDBScan:
             "units_per_second": rate,
         }
 
-    async def pin(self, backend: Backend) -> Mapping[str, Any]:
+    async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:  # noqa: ARG002 - nothing is written down
         """Return the plan: how many segments, and what to ask for.
 
         Raises:
@@ -125,7 +123,7 @@ class DynamoDBScan:
         start = part.get("start")
         while True:
             began = backend.now()
-            page = await _page(backend, wanted, start)
+            page = await again(partial(backend.tables.scan, wanted, start), sleep=backend.sleep)
             for item in page.items:
                 yield ({name: item[name] for name in item if name not in unasked} if unasked else item), item
             if page.next is None:
@@ -147,19 +145,3 @@ def _typed(value: Any) -> Mapping[str, str]:
     if isinstance(value, bytes):
         return {"B": base64.b64encode(value).decode()}
     return {"N": str(value)}
-
-
-async def _page(backend: Backend, wanted: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
-    """Return a page, asked for again and again while DynamoDB throttles or fails.
-
-    Raises:
-        ServiceError: If it fails for good, or too often.
-    """
-    for attempt in itertools.count(1):
-        try:
-            return await backend.tables.scan(wanted, start)
-        except ServiceError as error:
-            if not error.transient or attempt == ATTEMPTS:
-                raise
-        await backend.sleep(retry_delay(attempt))
-    raise AssertionError  # pragma: no cover - the loop has no end

@@ -43,7 +43,7 @@ class Items:
                 "object, one a line, and use S3Lines"
             )
 
-    async def pin(self, backend: Backend) -> Mapping[str, Any]:  # noqa: ARG002 - there is nothing live to look at
+    async def pin(self, backend: Backend, prefix: str = "") -> Mapping[str, Any]:  # noqa: ARG002 - there is nothing live to look at
         """Return the plan: the values themselves."""
         return {"type": "items", "values": self.values, "size": self.size}
 

@@ -51,7 +51,7 @@ class Ranges:
             raise ConfigurationError(f"Ranges: yields must be 'numbers' or 'bounds', not {yields!r}")
         self.start, self.stop, self.size, self.parts, self.yields = start, stop, size, parts, yields
 
-    async def pin(self, backend: Backend) -> Mapping[str, Any]:  # noqa: ARG002 - there is nothing live to look at
+    async def pin(self, backend: Backend, prefix: str = "") -> Mapping[str, Any]:  # noqa: ARG002 - there is nothing live to look at
         """Return the plan: the numbers themselves."""
         total = self.stop - self.start
         count = -(-total // self.size) if self.size else min(self.parts or 0, total)

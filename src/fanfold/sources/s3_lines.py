@@ -60,7 +60,7 @@ class S3Lines:
         if self.format not in _FORMATS.values():
             raise ConfigurationError(f"S3Lines: format must be 'csv', 'jsonl' or 'text', not {self.format!r}")
 
-    async def pin(self, backend: Backend) -> Mapping[str, Any]:
+    async def pin(self, backend: Backend, prefix: str = "") -> Mapping[str, Any]:  # noqa: ARG002 - writes nothing down
         """Return the plan: the object's size and ETag as of now and, for CSV, its header.
 
         Raises:

@@ -1,0 +1,37 @@
+"""A bounded number of workers over many items."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import anyio
+
+__all__ = ["each"]
+
+T = TypeVar("T")
+
+
+async def each(function: Callable[[T], Awaitable[None]], items: Iterable[T], *, concurrency: int) -> None:
+    """Call an async function on every item, ``concurrency`` at once; an item is drawn when a worker is free for it.
+
+    The first error cancels what still runs, and is raised as it is; what has not begun then never does.
+    """
+    drawn = iter(items)
+
+    async def work() -> None:
+        for item in drawn:
+            await function(item)
+
+    try:
+        async with anyio.create_task_group() as workers:
+            for _ in range(concurrency):
+                workers.start_soon(work)
+    except BaseExceptionGroup as errors:
+        raise _first_of(errors) from None
+
+
+def _first_of(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

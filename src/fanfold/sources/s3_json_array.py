@@ -1,0 +1,133 @@
+"""One JSON array in an S3 object, some rows to a segment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from fanfold.again import ATTEMPTS, again, pause
+from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, ServiceError, SourceError
+from fanfold.protocols import Backend, Store
+from fanfold.sources import manifest
+from fanfold.sources.json_rows import JsonRows, tokens_of
+
+__all__ = ["S3JsonArray"]
+
+
+class S3JsonArray:
+    """The elements of one JSON array, which is an object in S3 or lies in one.
+
+    JSON cannot be cut by bytes: when the run is planned, the object is read once from its first byte to its last,
+    whatever its size in flat memory, and its rows are written down under the run's prefix, each with the very text it
+    has. An object that is replaced later does not show.
+
+    Items are the JSON values of the rows. An empty array is no segments, and no error.
+
+    Args:
+        bucket: The bucket.
+        key: The object's key.
+        pointer: Where the array lies in the document, as a JSON pointer (RFC 6901), such as ``/data/rows``; empty if
+            the document is the array. Of two members of the same name the first counts.
+        rows_per_segment: Most rows in a segment, from 1.
+        decimals: Whether numbers with a fraction or an exponent are given as ``decimal.Decimal``, which is exact and
+            what DynamoDB wants, instead of as ``float``.
+
+    Raises:
+        ConfigurationError: If a setting is impossible.
+    """
+
+    def __init__(
+        self, bucket: str, key: str, pointer: str = "", *, rows_per_segment: int = 1_000, decimals: bool = False
+    ) -> None:
+        for name, value in (("bucket", bucket), ("key", key)):
+            if not isinstance(value, str) or not value:
+                raise ConfigurationError(f"S3JsonArray: {name} must be a name, not {value!r}")
+        if type(rows_per_segment) is not int or rows_per_segment < 1:
+            raise ConfigurationError(
+                f"S3JsonArray: rows_per_segment must be a whole number from 1, not {rows_per_segment!r}"
+            )
+        if not isinstance(pointer, str):
+            raise ConfigurationError(f"S3JsonArray: pointer must be a text, not {pointer!r}")
+        try:
+            tokens_of(pointer)
+        except ValueError as error:
+            raise ConfigurationError(f"S3JsonArray: {error}") from error
+        self.bucket, self.key, self.pointer = bucket, key, pointer
+        self.rows_per_segment = rows_per_segment
+        self.decimals = bool(decimals)
+
+    async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
+        """Read the object and write its rows down; return the plan.
+
+        Raises:
+            SourceError: If the object is missing, malformed or replaced meanwhile, or has no array at the pointer.
+        """
+        written = await manifest.write(backend, prefix, self._segments(backend))
+        return {"type": "s3-json-array", "decimals": self.decimals, **written}
+
+    @staticmethod
+    def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
+        """Yield where the rows of each segment are written, from segment number ``first`` on."""
+        for part in manifest.cut(plan, first):
+            yield {"type": "s3-json-array", "decimals": plan["decimals"], **part}
+
+    @staticmethod
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, int], None]:
+        """Yield the rows of one segment, each with how many there have been.
+
+        Raises:
+            SourceError: If what was written down is gone.
+        """
+        parse = partial(json.loads, parse_float=Decimal) if part["decimals"] else json.loads
+        async with aclosing(manifest.read(part, backend)) as found:
+            async for line, taken in found:
+                yield parse(line.decode()), taken
+
+    @staticmethod
+    def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:
+        """Return the same segment from after so many rows on."""
+        return manifest.rest(part, mark)
+
+    async def _segments(self, backend: Backend) -> AsyncIterator[Sequence[bytes]]:
+        name = f"s3://{self.bucket}/{self.key}"
+        rows = JsonRows(name, self.pointer)
+        segment: list[bytes] = []
+        async with aclosing(_whole(backend.store, self.bucket, self.key)) as pieces:
+            async for piece in pieces:
+                for row in rows.feed(piece):
+                    segment.append(row.encode())
+                    if len(segment) == self.rows_per_segment:
+                        yield segment
+                        segment = []
+        segment += [row.encode() for row in rows.close()]
+        for begin in range(0, len(segment), self.rows_per_segment):
+            yield segment[begin : begin + self.rows_per_segment]
+
+
+async def _whole(store: Store, bucket: str, key: str) -> AsyncGenerator[bytes, None]:
+    """Yield one version of an object from its first byte to its last, going on where a connection broke off."""
+    name = f"s3://{bucket}/{key}"
+    position, faults = 0, 0
+    try:
+        etag = (await again(lambda: store.head(bucket, key))).etag
+        while True:
+            try:
+                async with aclosing(store.read(bucket, key, start=position, etag=etag)) as pieces:
+                    async for piece in pieces:
+                        position, faults = position + len(piece), 0
+                        yield piece
+            except ServiceError as error:
+                faults += 1
+                if not error.transient or faults == ATTEMPTS:
+                    raise
+                await pause(faults)
+            else:
+                return
+    except ObjectMissingError as error:
+        raise SourceError(f"{name} does not exist: check the bucket and the key") from error
+    except ObjectChangedError as error:
+        raise SourceError(f"{name} was replaced while it was read: start a new run") from error
