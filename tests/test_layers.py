@@ -19,8 +19,9 @@ RANKS = {
     # doing
     "enqueue": 3, "runtime": 3, "inmemory": 4, "inmemory_tables": 3, "sources": 3, "settle": 3,
     "results": 3, "ended": 3, "binding": 4, "continuation": 4, "settings": 4,
-    "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_lines": 4,
-    "sources.manifest": 4, "sources.s3_objects": 5, "sources.s3_json_array": 5,
+    "sources.compression": 1, "sources.rows": 1, "sources.manifest": 4, "sources.line_object": 4,
+    "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4,
+    "sources.s3_lines": 5, "sources.s3_objects": 5, "sources.s3_json_array": 5,
     "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 7,
     "consume": 6, "dead_letters": 6, "account": 8,
     # adapters: the only ones that import an SDK

@@ -77,7 +77,7 @@ def backend_with(store: PieceStore) -> Backend:
 
 
 async def plan_of(store: PieceStore, *, key: str, chunk_bytes: int) -> dict[str, Any]:
-    return dict(await S3Lines("bucket", key, chunk_bytes=chunk_bytes).pin(backend_with(store)))
+    return dict(await S3Lines("bucket", key, chunk_bytes=chunk_bytes).pin(backend_with(store), "p"))
 
 
 async def read_parts(store: PieceStore, plan: dict[str, Any]) -> list[Any]:
@@ -380,10 +380,14 @@ async def test_an_object_deleted_during_a_run_is_refused():
         ({"chunk_bytes": -1}, "chunk_bytes must be a whole number from 1, not -1"),
         ({"chunk_bytes": 1.5}, "chunk_bytes must be a whole number from 1, not 1.5"),
         ({"chunk_bytes": True}, "chunk_bytes must be a whole number from 1, not True"),
-        ({"key": "o.csv.gz"}, "is compressed and cannot be cut by bytes"),
-        ({"key": "O.CSV.GZ", "format": "csv"}, "is compressed and cannot be cut by bytes"),
-        ({"key": "o.zst"}, "is compressed and cannot be cut by bytes"),
-        ({"key": "o.parquet"}, "cannot tell the format of 'o.parquet': say format='csv', 'jsonl' or 'text'"),
+        ({"key": "o.csv.xz"}, "o.csv.xz cannot be read as lines"),
+        ({"key": "O.ZIP", "format": "csv"}, "O.ZIP cannot be read as lines"),
+        ({"key": "o.parquet"}, "o.parquet cannot be read as lines"),
+        ({"key": "o.gz"}, "cannot tell the format of 'o.gz': say format='csv', 'jsonl' or 'text'"),
+        ({"key": None}, "say either key, for one object, or prefix, for several"),
+        ({"prefix": "in/"}, "say either key, for one object, or prefix, for several"),
+        ({"suffix": ".csv"}, "suffix goes with prefix"),
+        ({"key": None, "prefix": 3}, "prefix must be a text"),
         ({"format": "xml"}, "format must be 'csv', 'jsonl' or 'text', not 'xml'"),
     ],
 )

@@ -1,0 +1,113 @@
+"""Compressed bytes, streamed: gzip, bzip2 and Zstandard, of one member or of several one after another."""
+
+from __future__ import annotations
+
+import bz2
+import sys
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from typing import Any, Final, Protocol
+
+from fanfold.errors import MissingExtraError
+
+__all__ = ["COMPRESSIONS", "CompressionError", "expanded"]
+
+COMPRESSIONS: Final = {".gz": "gzip", ".bz2": "bzip2", ".zst": "zstd"}
+"""Compression by the ending of a key."""
+_PIECE_BYTES: Final = 262_144
+"""Most bytes expanded at once, however well they were compressed."""
+
+
+class CompressionError(ValueError):
+    """Bytes are not compressed as they should be."""
+
+
+class _Expander(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gzip:
+    """zlib, in the words of bz2."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inner.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data.lstrip(b"\0")  # some writers pad
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+
+
+def _zstd() -> Any:
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("zstd", "objects compressed with Zstandard") from error
+    return zstd
+
+
+def _maker(compression: str) -> tuple[Callable[[], _Expander], tuple[type[Exception], ...]]:
+    if compression == "gzip":
+        return _Gzip, (zlib.error,)
+    if compression == "bzip2":
+        return bz2.BZ2Decompressor, (OSError,)
+    zstd = _zstd()
+    return zstd.ZstdDecompressor, (zstd.ZstdError,)
+
+
+async def expanded(pieces: AsyncIterator[bytes], compression: str) -> AsyncGenerator[bytes, None]:
+    """Yield what compressed pieces hold, in pieces of at most 256 KiB.
+
+    Args:
+        pieces: The compressed bytes, in pieces of any size.
+        compression: ``gzip``, ``bzip2`` or ``zstd``.
+
+    Raises:
+        CompressionError: If they are compressed otherwise, damaged, or end too early.
+        MissingExtraError: If what reads Zstandard is not installed.
+    """
+    make, faults = _maker(compression)
+    expander: _Expander | None = make()
+    try:
+        async for piece in pieces:
+            data = piece
+            while data:
+                expander = expander or make()
+                for part in _expand(expander, data):
+                    yield part
+                data = expander.unused_data
+                if expander.eof:
+                    expander = None  # another member may follow
+    except faults as error:
+        raise CompressionError(f"the bytes are no {compression}, or damaged: {error}") from error
+    if expander is not None:
+        raise CompressionError(f"the {compression} ends in the middle")
+
+
+def _expand(expander: _Expander, data: bytes) -> Iterator[bytes]:
+    """Yield what there is to be had of some bytes; once the end is reached, the rest of them is ``unused_data``."""
+    while not expander.eof:
+        if part := expander.decompress(data, _PIECE_BYTES):
+            yield part
+        data = b""
+        if expander.needs_input:
+            return

@@ -1,0 +1,142 @@
+"""One S3 object of lines: pinned, cut into byte ranges, and read; a compressed one is read as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import Any, Final
+
+from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
+from fanfold.protocols import Store
+from fanfold.sources.compression import COMPRESSIONS, CompressionError, expanded
+from fanfold.sources.lines import lines_of_range
+from fanfold.sources.rows import BOM, FORMATS, csv_header, parsed, parser_of
+
+__all__ = ["compression_of", "cut_object", "format_of", "name_of", "pin_object", "read_object"]
+
+_HEADER_BYTES: Final = 1_048_576
+"""Longest header of a CSV object."""
+_ANYWHERE: Final = 2**63
+"""Past the end of any object."""
+
+
+def name_of(bucket: str, key: str) -> str:
+    """Return what an object is called in errors."""
+    return f"s3://{bucket}/{key}"
+
+
+def compression_of(key: str) -> str | None:
+    """Return how an object is compressed, by the ending of its key; None if it is not."""
+    return next((known for ending, known in COMPRESSIONS.items() if key.lower().endswith(ending)), None)
+
+
+def format_of(key: str) -> str:
+    """Return the format of an object's lines, by the ending of its key, before that of a compression.
+
+    Raises:
+        ConfigurationError: If it cannot be told.
+    """
+    plain = key.lower()
+    for ending in COMPRESSIONS:
+        plain = plain.removesuffix(ending)
+    for ending, known in FORMATS.items():
+        if plain.endswith(ending):
+            return known
+    raise ConfigurationError(f"S3Lines: cannot tell the format of {key!r}: say format='csv', 'jsonl' or 'text'")
+
+
+async def pin_object(store: Store, bucket: str, key: str, form: str) -> dict[str, Any]:
+    """Return what there is to cut: the object's size and ETag as of now, and where its lines begin; for CSV its header.
+
+    An object without lines begins at its end.
+
+    Raises:
+        SourceError: If the object is missing, or a CSV object has no header.
+    """
+    name = name_of(bucket, key)
+    try:
+        info = await store.head(bucket, key)
+    except ObjectMissingError as error:
+        raise SourceError(f"{name} does not exist: check the bucket and the key") from error
+    pinned: dict[str, Any] = {"bucket": bucket, "key": key, "etag": info.etag, "size": info.size_bytes, "format": form}
+    if info.size_bytes == 0:
+        return {**pinned, "begin": 0}
+    if compression := compression_of(key):
+        return {**pinned, "begin": 0, "compression": compression}
+    head = await _read_head(store, pinned, _HEADER_BYTES if form == "csv" else len(BOM))
+    if form != "csv":
+        return {**pinned, "begin": len(BOM) if head.startswith(BOM) else 0}
+    line, newline, _ = head.partition(b"\n")
+    if not newline and len(line) >= _HEADER_BYTES:
+        raise SourceError(f"{name} has no line end in its first {_HEADER_BYTES} bytes: it is no CSV with a header")
+    return {**pinned, "header": csv_header(line, name), "begin": len(line) + len(newline)}
+
+
+def cut_object(pinned: Mapping[str, Any], chunk_bytes: int, first: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield the byte ranges of a pinned object, from range number ``first`` on; a compressed one is one range."""
+    begin, size = pinned["begin"], pinned["size"]
+    if "compression" in pinned:
+        chunk_bytes = size
+    for start in range(begin + first * chunk_bytes, size, chunk_bytes):
+        yield {**pinned, "start": start, "stop": min(start + chunk_bytes, size)}
+
+
+async def read_object(part: Mapping[str, Any], store: Store) -> AsyncGenerator[tuple[Any, int | None], None]:
+    """Yield the items of one byte range, each with the byte after its line; None where no range begins there.
+
+    Raises:
+        SourceError: If the object was replaced or deleted since it was pinned, or a line is malformed.
+    """
+    if "compression" in part:
+        async with aclosing(_read_compressed(part, store)) as items:
+            async for item in items:
+                yield item, None
+        return
+    read = partial(_read_range, store, part)
+    parse, name = parser_of(part["format"], part.get("header")), name_of(part["bucket"], part["key"])
+    found = lines_of_range(read, start=part["start"], stop=part["stop"], begin=part["begin"], size_bytes=part["size"])
+    async with aclosing(found):
+        async for position, lines in found:
+            for placed in parsed(parse, lines, position, name):
+                yield placed
+
+
+async def _read_compressed(part: Mapping[str, Any], store: Store) -> AsyncGenerator[Any, None]:
+    name = name_of(part["bucket"], part["key"])
+    pieces = expanded(_read_range(store, part, 0, part["size"]), part["compression"])
+    parse = None if part["format"] == "csv" else parser_of(part["format"], None)
+    found = lines_of_range(lambda _start, _stop: pieces, start=0, stop=_ANYWHERE, begin=0, size_bytes=0)
+    try:
+        async with aclosing(pieces), aclosing(found):
+            async for position, some in found:
+                lines = [some[0].removeprefix(BOM), *some[1:]] if position == 0 else some
+                if parse is None:
+                    parse = parser_of("csv", csv_header(lines[0].removesuffix(b"\r"), name))
+                    position, lines = position + len(lines[0]) + 1, lines[1:]  # noqa: PLW2901 - the header is no item
+                for item, _ in parsed(parse, lines, position, name):
+                    yield item
+    except CompressionError as error:
+        raise SourceError(f"{name}: {error}") from error
+
+
+async def _read_range(store: Store, part: Mapping[str, Any], start: int, stop: int) -> AsyncGenerator[bytes, None]:
+    name = name_of(part["bucket"], part["key"])
+    try:
+        async with aclosing(store.read(part["bucket"], part["key"], start=start, stop=stop, etag=part["etag"])) as read:
+            async for piece in read:
+                yield piece
+    except ObjectMissingError as error:
+        raise SourceError(f"{name} was deleted since the run was planned") from error
+    except ObjectChangedError as error:
+        raise SourceError(f"{name} was replaced since the run was planned: start a new run") from error
+
+
+async def _read_head(store: Store, pinned: Mapping[str, Any], most: int) -> bytes:
+    pieces: list[bytes] = []
+    async with aclosing(_read_range(store, pinned, 0, min(most, pinned["size"]))) as read:
+        async for piece in read:
+            pieces.append(piece)
+            if b"\n" in piece:
+                break
+    return b"".join(pieces)

@@ -1,0 +1,174 @@
+"""Several objects, and compressed ones: every line of every object is read once, in order, or the object is named."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from backports import zstd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fanfold import S3Lines, inmemory, sources
+from fanfold.errors import ConfigurationError, MissingExtraError, SourceError
+from fanfold.protocols import Backend
+from fanfold.sources.compression import expanded
+from strategies import csv_objects, jsonl_objects, text_objects
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd.compress}
+NAMES = {".gz": "gzip", ".bz2": "bzip2", ".zst": "zstd"}
+
+
+def backend_with(objects: dict[str, bytes]) -> Backend:
+    backend = inmemory.backend()
+    backend.store.fill("b", objects)
+    return backend
+
+
+async def items_of(source: S3Lines, backend: Backend) -> list[list[Any]]:
+    plan = json.loads(json.dumps(await source.pin(backend, "plans")))
+    parts = [json.loads(json.dumps(part)) for part in sources.cut(plan)]
+    assert all(len(json.dumps(part)) < 1_000 for part in parts if "manifest" in part)
+    return [[item async for item, _ in sources.read(part, backend)] for part in parts]
+
+
+async def plainly(data: bytes, key: str) -> list[Any]:
+    """What one object holds, read uncompressed and in one piece; nothing if it has no lines."""
+    try:
+        (items,) = await items_of(S3Lines("b", key, chunk_bytes=10**9), backend_with({key: data}))
+    except SourceError:
+        return []
+    return items
+
+
+OBJECTS = st.dictionaries(
+    st.text("ab/日", min_size=1, max_size=3),
+    st.tuples(jsonl_objects(), st.sampled_from(["", *COMPRESS])) | st.just((b"", "")),
+    max_size=4,
+)
+
+
+@given(objects=OBJECTS, chunk_bytes=st.integers(1, 60))
+@settings(deadline=None)
+async def test_the_lines_of_all_objects_are_read_once_in_the_order_of_keys(objects, chunk_bytes):
+    """Plain and compressed ones, and empty ones, under one prefix; other keys are left alone."""
+    stored, whole = {"in": b"1\n", "other.jsonl": b"2\n"}, []
+    for name, (data, ending) in sorted(objects.items(), key=lambda each: f"in/{each[0]}.jsonl{each[1][1]}".encode()):
+        stored[f"in/{name}.jsonl{ending}"] = COMPRESS[ending](data) if ending else data
+        whole += await plainly(data, "o.jsonl")
+    source = S3Lines("b", prefix="in/", chunk_bytes=chunk_bytes)
+    backend = backend_with(stored)
+    if not await _has_lines(stored):
+        with pytest.raises(SourceError, match="no object there has lines"):
+            await source.pin(backend, "plans")
+        return
+    assert [item for items in await items_of(source, backend) for item in items] == whole
+
+
+async def _has_lines(stored: dict[str, bytes]) -> bool:
+    return any(key.startswith("in/") and data not in {b"", b"\xef\xbb\xbf"} for key, data in stored.items())
+
+
+@given(data=st.data(), ending=st.sampled_from(list(COMPRESS)), members=st.integers(1, 3))
+@settings(deadline=None)
+async def test_a_compressed_object_reads_as_it_would_uncompressed(data, ending, members):
+    """In one segment, whatever its format, its marks and its line ends, and of how many members it is made."""
+    key, objects = data.draw(
+        st.sampled_from([("o.csv", csv_objects()), ("o.jsonl", jsonl_objects()), ("o.txt", text_objects())])
+    )
+    plain = data.draw(objects)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(plain)), min_size=members - 1, max_size=members - 1)))
+    pieces = [plain[first:last] for first, last in zip([0, *cuts], [*cuts, len(plain)], strict=True)]
+    packed = b"".join(map(COMPRESS[ending], pieces))
+    segments = await items_of(S3Lines("b", key + ending, chunk_bytes=1), backend_with({key + ending: packed}))
+    assert segments == [await plainly(plain, key)]
+
+
+@given(
+    ending=st.sampled_from(list(COMPRESS)),
+    plain=st.binary(max_size=2_000) | st.just(bytes(1_500_000)),
+    piece_bytes=st.integers(1, 500),
+)
+@settings(deadline=None, max_examples=60)
+async def test_pieces_may_fall_anywhere_and_are_expanded_a_little_at_a_time(ending, plain, piece_bytes):
+    """However well they were compressed: a thousand times its size would not fit into memory."""
+    packed = COMPRESS[ending](plain)
+    found = [piece async for piece in expanded(pieces_of(packed, piece_bytes), NAMES[ending])]
+    assert b"".join(found) == plain
+    assert max(map(len, found), default=0) <= 262_144
+
+
+async def pieces_of(data: bytes, piece_bytes: int) -> AsyncIterator[bytes]:
+    for first in range(0, len(data), piece_bytes):
+        yield data[first : first + piece_bytes]
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+async def test_what_is_cut_off_damaged_or_not_compressed_at_all_is_named(ending):
+    """Never read as if it were whole."""
+    packed = COMPRESS[ending](b"1\n" * 1_000)
+    for data in (packed[:-4], b'{"a": 1}\n' * 10, packed + b"rest"):
+        key = f"o.jsonl{ending}"
+        with pytest.raises(SourceError, match=r"s3://b/o\.jsonl"):
+            await items_of(S3Lines("b", key), backend_with({key: data}))
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2"])
+async def test_a_damaged_byte_is_noticed_where_the_format_has_a_checksum(ending):
+    """Zstandard's is an option of whoever writes it."""
+    packed = bytearray(COMPRESS[ending](b"1\n2\n3\n" * 100))
+    packed[len(packed) // 2] ^= 0xFF
+    key = f"o.jsonl{ending}"
+    with pytest.raises(SourceError, match="or damaged"):
+        await items_of(S3Lines("b", key), backend_with({key: bytes(packed)}))
+
+
+async def test_gzip_padded_with_zeros_is_read():
+    """As some writers leave it."""
+    (items,) = await items_of(S3Lines("b", "o.txt.gz"), backend_with({"o.txt.gz": gzip.compress(b"a\nb") + bytes(100)}))
+    assert items == ["a", "b"]
+
+
+async def test_without_what_reads_zstandard_it_is_said_what_to_install(monkeypatch):
+    """When such an object is read; no other needs it."""
+    monkeypatch.setitem(sys.modules, "backports", None)
+    with pytest.raises(MissingExtraError, match=r"fanfold\[zstd\]"):
+        await items_of(S3Lines("b", "o.txt.zst"), backend_with({"o.txt.zst": zstd.compress(b"a")}))
+
+
+async def test_a_malformed_line_of_a_compressed_object_is_named_by_its_place():
+    """Counted in what was compressed."""
+    packed = gzip.compress(b"a,b\n1,2\n3\n")
+    with pytest.raises(SourceError, match=r"s3://b/o\.csv\.gz: malformed line near byte 8: 1 fields"):
+        await items_of(S3Lines("b", "o.csv.gz"), backend_with({"o.csv.gz": packed}))
+
+
+async def test_only_keys_with_the_suffix_are_read():
+    """And one whose format cannot be told is named, with what to do."""
+    backend = backend_with({"in/a.csv": b"n\n1\n", "in/_SUCCESS": b"ok", "in/b.csv": b"n\n"})
+    assert await items_of(S3Lines("b", prefix="in/", suffix=".csv"), backend) == [[{"n": "1"}]]
+    with pytest.raises(ConfigurationError, match="cannot tell the format of 'in/_SUCCESS'"):
+        await items_of(S3Lines("b", prefix="in/"), backend)
+
+
+async def test_a_bucket_that_is_not_there_is_named():
+    """Before a segment is cut."""
+    with pytest.raises(SourceError, match="there is no bucket 'nowhere'"):
+        await S3Lines("nowhere", prefix="in/").pin(inmemory.backend(), "plans")
+
+
+async def test_an_object_replaced_after_the_plan_fails_its_segments_and_no_others():
+    """As one object does."""
+    backend = backend_with({"in/a.txt": b"1\n2\n", "in/b.txt": b"3\n"})
+    plan = await S3Lines("b", prefix="in/", chunk_bytes=2).pin(backend, "plans")
+    backend.store.fill("b", {"in/a.txt": b"7\n8\n"})
+    first, second, third = sources.cut(plan)
+    for part in (first, second):
+        with pytest.raises(SourceError, match=r"in/a\.txt was replaced"):
+            _ = [item async for item, _ in sources.read(part, backend)]
+    assert [item async for item, _ in sources.read(third, backend)] == ["3"]
