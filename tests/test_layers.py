@@ -23,7 +23,7 @@ RANKS = {
     "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4,
     "sources.s3_lines": 5, "sources.s3_objects": 5, "sources.s3_json_array": 5,
     "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 7,
-    "consume": 6, "dead_letters": 6, "account": 8,
+    "consume": 6, "dead_letters": 6, "account": 8, "dry_run": 5,
     # adapters: the only ones that import an SDK
     "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.tables": 4,
     "aws.backend": 5, "aws.inbox": 5,
@@ -35,7 +35,7 @@ RANKS = {
     "local.runtime_client": 5, "local.simulator": 7, "local.child": 8, "local.replay": 9,
     "local.stack": 8, "local.deploy": 8, "local.demo": 9,
     "cli.load": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.replay": 10,
-    "cli.replay_show": 9, "cli.run": 10, "cli.worker": 10, "cli.app": 11, "cli": 12,
+    "cli.replay_show": 9, "cli.run": 10, "cli.run_plan": 9, "cli.worker": 10, "cli.app": 11, "cli": 12,
     "__main__": 13, "": 13,
 }  # fmt: skip
 

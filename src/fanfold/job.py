@@ -220,7 +220,7 @@ class Job:
     async def _scatter(self, backend: Backend, params: Mapping[str, Any], run_id: str, deadline: Any) -> Scattered:
         return await scatter(
             self.name,
-            self._source(params),
+            self.source_of(params),
             run_id=run_id,
             params=params,
             backend=backend,
@@ -228,7 +228,12 @@ class Job:
             deadline=deadline,
         )
 
-    def _source(self, params: Mapping[str, Any]) -> Source:
+    def source_of(self, params: Mapping[str, Any]) -> Source:
+        """Return what a run with these parameters cuts.
+
+        Raises:
+            ConfigurationError: If the source function fails, or returns no source.
+        """
         try:
             source = self._source_function()(dict(params))
         except FanfoldError:

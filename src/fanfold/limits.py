@@ -14,6 +14,7 @@ __all__ = [
     "S3_PARTS",
     "SQS_BATCH_BYTES",
     "SQS_BATCH_ENTRIES",
+    "SQS_BILLED_BYTES",
     "SQS_MAX_DELAY_SECONDS",
     "SQS_MAX_VISIBILITY_SECONDS",
     "SQS_MESSAGE_BYTES",
@@ -21,6 +22,9 @@ __all__ = [
 
 SQS_BATCH_ENTRIES: Final = 10
 """Entries in one SendMessageBatch, DeleteMessageBatch or ChangeMessageVisibilityBatch (SQS API reference)."""
+
+SQS_BILLED_BYTES: Final = 65_536
+"""Bytes of payload that are billed as one request (SQS price list)."""
 
 SQS_MESSAGE_BYTES: Final = 1_048_576
 """Bytes of one message, body and attributes together (SQS quotas; 262,144 on older endpoints)."""

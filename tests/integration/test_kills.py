@@ -35,7 +35,7 @@ def deployment() -> Iterator[Deployment]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are found by their command lines in /proc")
 async def test_workers_killed_at_random_points_leave_one_exact_output(deployment: Deployment):
     """SIGKILL in the middle of batches, 20 times over 20 runs, four at a time; the folds' workers are hit too."""
-    chance = random.Random(2013)  # noqa: S311 - a repeatable choice
+    chance = random.Random(2013)
     async with connect(deployment.variables, **deployment.client_settings) as backend:
         killed = 0
         for first in range(0, TRIALS, TOGETHER):

@@ -127,7 +127,7 @@ def test_workers_that_are_killed_lose_nothing(sqs, tmp_path, seed):
     """
     url = new_queue(sqs, 3)
     send(sqs, url, orders(*[{}] * 200))
-    assert set(trial(sqs, url, tmp_path, random.Random(seed), 200)) == set(range(200))  # noqa: S311
+    assert set(trial(sqs, url, tmp_path, random.Random(seed), 200)) == set(range(200))
     assert in_queue(sqs, url) == 0
 
 

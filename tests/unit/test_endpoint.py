@@ -16,7 +16,7 @@ from fanfold.testing import ManualClock
 
 @pytest.fixture
 def queue() -> SimulatedQueue:
-    return SimulatedQueue(QueueSettings(visibility_timeout=30), ManualClock(), random.Random(1))  # noqa: S311
+    return SimulatedQueue(QueueSettings(visibility_timeout=30), ManualClock(), random.Random(1))
 
 
 @pytest.fixture

@@ -422,7 +422,7 @@ async def dead_letters_of(work: Work) -> int:
     A standard queue, in short: it hands out what it likes, counts receives, and moves what would be received for the
     sixth time to its dead-letter queue.
     """
-    chance = random.Random(5)  # noqa: S311 - a model's chance
+    chance = random.Random(5)
     receives = {f"message-{number}": 0 for number in range(6_000)}
     dead = 0
     while receives:

@@ -835,7 +835,7 @@ def test_the_same_seed_gives_the_same_run(fifo: bool):
     """And another one another."""
 
     def run(seed: int) -> list[Any]:
-        chance = random.Random(0)  # noqa: S311 - the same every time
+        chance = random.Random(0)
         simulator = Simulator(
             failing(*[f"a{number}" for number in range(0, 60, 7)], times=2),
             fifo=fifo,
@@ -1062,7 +1062,7 @@ def test_a_handler_that_cannot_be_called_is_refused():
 
 def make_queue(**settings: Any) -> tuple[SimulatedQueue, ManualClock]:
     clock = ManualClock()
-    chance = random.Random(0)  # noqa: S311 - the same every time
+    chance = random.Random(0)
     return SimulatedQueue(QueueSettings(**settings), clock, chance), clock
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fanfold.account import account_of, watch
 from fanfold.cli.load import load
+from fanfold.cli.run_plan import plan
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.job import Job
@@ -25,6 +26,16 @@ def run(
     params: str = typer.Option("{}", help="Parameters of the run, a JSON object."),
     run_id: str | None = typer.Option(None, "--run", help="Name of the run; the same name resumes the same run."),
     within: float = typer.Option(3600.0, min=1, help="Seconds to wait for the run to end."),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Plan it: segments, messages, requests, cost, warnings. Nothing is written or sent."
+    ),
+    read_first: bool = typer.Option(
+        False, "--read-first", help="With --dry-run: read the first segment, and say how long that takes."
+    ),
+    timeout: float = typer.Option(
+        900.0, min=1, help="Timeout of the segment function, seconds: the most that --read-first takes."
+    ),
+    batch_size: int = typer.Option(10, min=1, max=10_000, help="Batch size of the segment function, for the estimate."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
 ) -> None:
     """Start a run of a deployed job and watch it until it has ended.
@@ -33,10 +44,15 @@ def run(
     by FANFOLD_QUEUE_URL, FANFOLD_FOLD_QUEUE_URL, FANFOLD_PARKING_QUEUE_URL, FANFOLD_LEDGER_TABLE and
     FANFOLD_RESULTS_BUCKET, as in the functions' environment.
 
+    With --dry-run nothing is written or sent, and only the source is read: none of these variables is needed.
+
     Exit code 0 only if the run succeeded.
     """
     loaded = load(job, Job)
     given = _params(params)
+    if dry_run:
+        plan(loaded, given, as_json=as_json, batch_size=batch_size, read_within=timeout if read_first else None)
+        return
     with watching() as seen:
         document = anyio.run(_run, loaded, given, run_id, within, seen)
     if as_json:

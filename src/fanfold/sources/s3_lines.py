@@ -88,10 +88,11 @@ class S3Lines:
             if pinned["begin"] >= pinned["size"]:
                 raise SourceError(f"{name_of(self.bucket, self.key)} {_without_lines(pinned)}: there is nothing to cut")
             return {"type": "s3-lines", "chunk_bytes": self.chunk_bytes, **pinned}
-        written = await manifest.write(backend, prefix, self._ranges(backend))
+        told = {"objects": 0, "compressed": 0, "bytes": 0, "largest_bytes": 0}
+        written = await manifest.write(backend, prefix, self._ranges(backend, told))
         if not written["items"]:
             raise SourceError(f"{name_of(self.bucket, self.prefix or '')}*{self.suffix}: no object there has lines")
-        return {"type": "s3-lines", **written}
+        return {"type": "s3-lines", **written, **told}
 
     @staticmethod
     def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
@@ -126,15 +127,19 @@ class S3Lines:
             raise ConfigurationError(f"S3Lines: {key} cannot be read as lines; store it plain, or as .gz, .bz2 or .zst")
         return self.format or format_of(key)
 
-    async def _ranges(self, backend: Backend) -> AsyncIterator[Sequence[bytes]]:
-        """Yield each range of each object as one line of a manifest."""
+    async def _ranges(self, backend: Backend, told: dict[str, int]) -> AsyncIterator[Sequence[bytes]]:
+        """Yield each range of each object as one line of a manifest; sum up what there is to tell of them."""
         try:
             async with aclosing(backend.store.list(self.bucket, self.prefix or "")) as listing:
                 async for each in listing:
                     if not each.key.endswith(self.suffix) or not each.size_bytes:
                         continue
                     pinned = await pin_object(backend.store, self.bucket, each.key, self._format_of(each.key))
+                    told["objects"] += 1
+                    told["compressed"] += "compression" in pinned
                     for part in cut_object(pinned, self.chunk_bytes):
+                        told["bytes"] += part["stop"] - part["start"]
+                        told["largest_bytes"] = max(told["largest_bytes"], part["stop"] - part["start"])
                         yield [json.dumps(part, separators=(",", ":")).encode()]
         except ObjectMissingError as error:
             raise SourceError(f"there is no bucket {self.bucket!r}") from error

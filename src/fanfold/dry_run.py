@@ -1,0 +1,197 @@
+"""What a run would be: its segments, messages, requests and cost, before anything is written or sent."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
+
+import anyio
+
+from fanfold import limits, sources
+from fanfold.errors import EnqueueError
+from fanfold.inmemory import InMemoryStore
+from fanfold.protocols import Backend, ObjectInfo, Store
+from fanfold.run import source_prefix
+from fanfold.segment import Segment
+
+__all__ = ["Estimate", "Rehearsal", "Sample", "dry_backend", "read_first", "rehearse"]
+
+SQS_DOLLARS: Final = 0.40 / 1_000_000
+"""Of a request to a standard queue; each 64 KiB of payload is one (AWS price list, us-east-1, November 2026)."""
+WRITE_UNIT_DOLLARS: Final = 0.625 / 1_000_000
+"""Of a DynamoDB write unit, on demand (AWS price list, us-east-1, November 2026)."""
+MARKER_WRITE_UNITS: Final = 3
+"""Of a batch: a marker of up to 2 KiB and the counter."""
+MANY_SEGMENTS: Final = 1_000_000
+SKEWED: Final = 5
+"""How many times the mean the largest segment may hold before it is warned of."""
+_SHOWN: Final = 3
+_READS: Final = frozenset({"list", "select"})
+_RUN: Final = "dry-run"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the queue and the ledger will be asked for, and what that costs; without Lambda, which nobody can know."""
+
+    sqs_requests: int
+    """Billed requests: messages sent, received and deleted in tens, each 64 KiB counted."""
+    ledger_write_units: int
+    """DynamoDB write units of the ledger, with batches as large as said."""
+    dollars: float
+    """What both cost, US dollars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a run would be."""
+
+    segments: int
+    """Its segments, each a message."""
+    message_bytes: int
+    """Of all messages together."""
+    largest_message_bytes: int
+    """Of the largest message."""
+    data_bytes: int | None
+    """Of what is read, as far as the source knows it."""
+    estimate: Estimate
+    """Requests and cost."""
+    warnings: Sequence[str]
+    """What to look at before starting it."""
+    first: Sequence[Mapping[str, Any]]
+    """The first few segments, as they would travel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What reading the first segment took."""
+
+    items: int
+    """Items read."""
+    seconds: float
+    """Seconds it took on this machine."""
+    ended: bool
+    """Whether it was read to its end."""
+
+
+async def rehearse(job: str, source: sources.Source, backend: Backend, *, batch_size: int = 10) -> Rehearsal:
+    """Plan a run as scatter would, cut all of it, and write and send nothing.
+
+    Args:
+        job: Name of the job.
+        source: What to cut.
+        backend: Where the source is; see ``dry_backend``.
+        batch_size: Segments in a batch of the segment function.
+
+    Raises:
+        SourceError: If there is nothing to cut, or it cannot be read.
+        EnqueueError: If a message would be larger than SQS takes.
+    """
+    plan = await source.pin(backend, source_prefix(_RUN))
+    count = total = largest = 0
+    first: list[Mapping[str, Any]] = []
+    for segment in _segments(job, plan):
+        size = len(segment.to_body().encode())
+        if size > limits.SQS_MESSAGE_BYTES:
+            reason = f"{size} bytes, where SQS takes {limits.SQS_MESSAGE_BYTES}"
+            raise EnqueueError(f"segment {count} is too large for a message: {reason}", rejected=[(count, reason)])
+        count, total, largest = count + 1, total + size, max(largest, size)
+        if len(first) < _SHOWN:
+            first.append(json.loads(segment.to_body()))
+    return Rehearsal(
+        segments=count,
+        message_bytes=total,
+        largest_message_bytes=largest,
+        data_bytes=_data_bytes(plan),
+        estimate=_estimate(count, total, batch_size),
+        warnings=list(_warnings(plan, count, largest)),
+        first=first,
+    )
+
+
+async def read_first(rehearsal: Rehearsal, backend: Backend, *, within_seconds: float) -> Sample:
+    """Read the items of the first segment, without a handler, for so many seconds at most."""
+    given = 0
+    ended = False
+    began = time.perf_counter()
+    with anyio.move_on_after(within_seconds):
+        async with aclosing(sources.read(rehearsal.first[0]["source"], backend)) as items:
+            async for _ in items:
+                given += 1
+                await anyio.lowlevel.checkpoint()
+        ended = True
+    return Sample(given, time.perf_counter() - began, ended)
+
+
+def _segments(job: str, plan: Mapping[str, Any]) -> Iterator[Segment]:
+    for number, part in enumerate(sources.cut(plan)):
+        yield Segment(job, _RUN, number, part)
+
+
+def _data_bytes(plan: Mapping[str, Any]) -> int | None:
+    size = plan.get("bytes", plan.get("size") if plan["type"] == "s3-lines" else None)
+    return None if size is None else int(size)
+
+
+def _estimate(segments: int, message_bytes: int, batch_size: int) -> Estimate:
+    tens = math.ceil(segments / limits.SQS_BATCH_ENTRIES)
+    payload = max(tens, math.ceil(message_bytes / limits.SQS_BILLED_BYTES))
+    requests = 2 * payload + tens  # sent and received by payload, deleted in tens
+    units = MARKER_WRITE_UNITS * math.ceil(segments / batch_size)
+    return Estimate(requests, units, requests * SQS_DOLLARS + units * WRITE_UNIT_DOLLARS)
+
+
+def _warnings(plan: Mapping[str, Any], segments: int, largest_message: int) -> Iterator[str]:
+    if not segments:
+        yield "there are no segments: the run would end at once, with the fold of nothing"
+    elif segments == 1:
+        yield "there is one segment: nothing runs at once"
+    if segments > MANY_SEGMENTS:
+        yield f"{segments:,} segments are many: larger ones cost less, at {MARKER_WRITE_UNITS} write units a batch"
+    if largest_message > limits.SQS_BILLED_BYTES:
+        yield f"a message has {largest_message:,} bytes: SQS bills each {limits.SQS_BILLED_BYTES:,} as one request"
+    if compressed := plan.get("compressed", int("compression" in plan)):
+        yield f"compressed objects: {compressed:,}; each is one segment, whatever its size"
+    largest, size = plan.get("largest_bytes"), plan.get("bytes")
+    if largest and size and segments and largest > SKEWED * size / segments:
+        times = largest * segments / size
+        yield f"the largest segment has {largest:,} bytes, {times:.0f} times the mean: the run takes as long as it does"
+
+
+def dry_backend(backend: Backend) -> Backend:
+    """Return a backend that reads what another one reads, and writes nothing to it."""
+    return replace(backend, store=cast("Store", _Overlay(backend.store, backend.results_bucket)))
+
+
+class _Overlay:
+    """A store that keeps what is written in memory, over another one that is only read."""
+
+    def __init__(self, below: Store, bucket: str) -> None:
+        self._below = below
+        self._written = InMemoryStore(bucket)
+        self._keys: set[tuple[str, str]] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _READS:
+            return getattr(self._below, name)
+        raise AttributeError(name)
+
+    async def head(self, bucket: str, key: str) -> ObjectInfo:
+        return await self._over(bucket, key).head(bucket, key)
+
+    def read(
+        self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        return self._over(bucket, key).read(bucket, key, start=start, stop=stop, etag=etag)
+
+    async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        await self._written.put(bucket, key, data, if_absent=if_absent)
+        self._keys.add((bucket, key))
+
+    def _over(self, bucket: str, key: str) -> Store:
+        return self._written if (bucket, key) in self._keys else self._below

@@ -1,0 +1,124 @@
+"""What a run would be is told before anything is written or sent."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fanfold import Items, Ranges, S3JsonArray, S3Lines, S3Objects, inmemory
+from fanfold.dry_run import dry_backend, read_first, rehearse
+from fanfold.errors import EnqueueError, SourceError
+from fanfold.protocols import Backend
+from fanfold.segment import Segment
+from harness import Scripted
+
+PLAIN = b"1\n" * 100
+
+
+def backend_with(**objects: bytes) -> tuple[Backend, inmemory.InMemoryStore]:
+    backend = inmemory.backend()
+    backend.store.fill("b", {name.replace("_", "."): data for name, data in objects.items()})
+
+    def gate(operation: str) -> None:
+        if operation.split()[1] not in {"head", "list", "read", "describe", "scan", "to_json"}:
+            raise AssertionError(f"a dry run called {operation}")
+
+    ports: dict[str, Any] = {
+        name: Scripted(getattr(backend, name), gate)
+        for name in ("work_queue", "fold_queue", "parking_queue", "ledger", "store", "tables")
+    }
+    return dry_backend(replace(backend, **ports)), backend.store
+
+
+@pytest.mark.parametrize(
+    ("source", "segments", "data_bytes"),
+    [
+        (Ranges(105, size=10), 11, None),
+        (S3Lines("b", "a.txt", chunk_bytes=50), 4, 200),
+        (S3Lines("b", prefix="", suffix=".txt", chunk_bytes=50), 5, 206),
+        (S3Objects("b", keys_per_segment=2), 2, None),
+        (S3JsonArray("b", "rows.json", rows_per_segment=3), 4, None),
+    ],
+)
+async def test_segments_messages_and_the_first_few_are_those_of_the_run(source, segments, data_bytes):
+    """Whatever the source writes down when it is planned stays in memory; the queues are never asked for anything."""
+    backend, _ = backend_with(a_txt=PLAIN, b_txt=b"2\n2\n2\n", rows_json=json.dumps(list(range(11))).encode())
+    told = await rehearse("job", source, backend)
+    assert (told.segments, told.data_bytes) == (segments, data_bytes)
+    assert [segment["segment"] for segment in told.first] == list(range(min(3, segments)))
+    bodies = [Segment.from_body(json.dumps(segment)) for segment in told.first]
+    assert all(body.job == "job" for body in bodies)
+    assert told.largest_message_bytes * segments >= told.message_bytes > 0
+    assert told.warnings == []
+    sample = await read_first(told, backend, within_seconds=60)
+    assert sample.ended
+    assert sample.items > 0
+
+
+async def test_requests_and_cost_follow_from_messages_and_batches():
+    """10,000 segments of some 100 bytes: 1,000 calls to send and as many to receive and delete; 3 units a batch."""
+    backend, _ = backend_with()
+    told = await rehearse("job", Ranges(10_000, size=1), backend, batch_size=100)
+    assert told.estimate.sqs_requests == 3_000
+    assert told.estimate.ledger_write_units == 300
+    assert told.estimate.dollars == pytest.approx(3_000 * 0.4e-6 + 300 * 0.625e-6)
+
+
+async def test_what_should_be_looked_at_first_is_said():
+    """Compressed objects, one segment or none, messages that are billed several times, a segment as long as the run."""
+    packed = {"one_txt_gz": gzip.compress(PLAIN)}
+    backend, _ = backend_with(**packed, a_txt=PLAIN, b_txt=b"1\n" * 50_000)
+    of = {
+        "one": await rehearse("job", S3Lines("b", "one.txt.gz"), backend),
+        "none": await rehearse("job", Ranges(0, size=1), backend),
+        "large": await rehearse("job", Items(["x" * 90_000, 1]), backend),
+    }
+    assert of["one"].warnings == [
+        "there is one segment: nothing runs at once",
+        "compressed objects: 1; each is one segment, whatever its size",
+    ]
+    assert of["none"].warnings == ["there are no segments: the run would end at once, with the fold of nothing"]
+    assert of["none"].first == []
+    assert of["large"].warnings == ["a message has 90,103 bytes: SQS bills each 65,536 as one request"]
+    many, _ = backend_with(**{f"{n:02}_jsonl": b"1\n" for n in range(20)}, z_jsonl=b"1\n" * 1_000)
+    told = await rehearse("job", S3Lines("b", prefix="", chunk_bytes=10**6), many)
+    assert told.warnings == ["the largest segment has 2,000 bytes, 21 times the mean: the run takes as long as it does"]
+
+
+async def test_a_run_of_very_many_segments_is_warned_of():
+    """And cut to its last segment, in flat memory."""
+    backend, _ = backend_with()
+    told = await rehearse("job", Ranges(1_000_001, size=1), backend)
+    assert told.segments == 1_000_001
+    assert "1,000,001 segments are many" in told.warnings[0]
+
+
+async def test_a_segment_no_message_can_hold_is_named():
+    """Before the run fails of it."""
+
+    class Huge(Ranges):
+        async def pin(self, backend: Backend, prefix: str = "") -> Any:
+            return {"type": "items", "values": [1, "x" * 1_100_000], "size": 1}
+
+    backend, _ = backend_with()
+    with pytest.raises(EnqueueError, match="segment 1 is too large for a message"):
+        await rehearse("job", Huge(1, size=1), backend)
+
+
+async def test_a_source_that_cannot_be_read_is_one_clear_error():
+    """The same as in the run."""
+    backend, _ = backend_with()
+    with pytest.raises(SourceError, match=r"s3://b/none\.txt does not exist"):
+        await rehearse("job", S3Lines("b", "none.txt"), backend)
+
+
+async def test_a_first_segment_that_takes_too_long_is_left_there():
+    """It is said that it was not read to its end."""
+    backend, _ = backend_with()
+    told = await rehearse("job", Ranges(10**9, parts=1), backend)
+    sample = await read_first(told, backend, within_seconds=0.05)
+    assert not sample.ended
