@@ -1,0 +1,138 @@
+"""A continued scan of a table on a backend that fails at any call: every item counts once all the same."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fanfold import Context, Deadline, DynamoDBScan, Record, inmemory
+from fanfold.context import BatchContext
+from fanfold.continuation import MOST_HOPS
+from fanfold.ended import JobState
+from fanfold.errors import FanfoldError, ServiceError
+from fanfold.inmemory import InMemoryTables
+from fanfold.marks import commit_ended
+from fanfold.protocols import Backend
+from fanfold.results import collect
+from fanfold.scatter import scatter
+from fanfold.segments import work_on
+from fanfold.testing import ManualClock, make_record
+from harness import Hostile, Scripted, throttled
+
+MEMBERS = [{"pk": f"m-{n}", "n": n} for n in range(17)]
+FAULTS: dict[str, Callable[[], ServiceError]] = {
+    "throttled": throttled,
+    "500": lambda: ServiceError("internal", code="InternalServerError", transient=True),
+    "reset": lambda: ServiceError("reset", code="ConnectionResetError", transient=True),
+    "timeout": lambda: ServiceError("timeout", code="ReadTimeoutError", transient=True),
+    "final": lambda: ServiceError("no", code="InternalFailure", transient=False),
+}
+
+
+class Continued:
+    """A run whose every delivery stops after three items, on a backend behind a gate; what fails is delivered again."""
+
+    def __init__(self, gate: Hostile) -> None:
+        self.plain = replace(inmemory.backend(), tables=InMemoryTables(members=(["pk"], MEMBERS)))
+        ports: dict[str, Any] = {
+            name: Scripted(getattr(self.plain, name), gate) for name in ("work_queue", "fold_queue", "ledger", "tables")
+        }
+        self.backend: Backend = replace(self.plain, sleep=_at_once, **ports)
+
+    async def run(self) -> list[int]:
+        for _ in range(50):
+            try:
+                source = DynamoDBScan("members", segments=2, page_items=4)
+                done = await scatter(
+                    "job",
+                    source,
+                    run_id="run",
+                    params={},
+                    backend=self.backend,
+                    watch_seconds=900,
+                    deadline=Deadline.never(),
+                )
+                break
+            except FanfoldError:
+                continue  # Lambda tries the scatter again: the same run
+        for _ in range(200):
+            received = await self.plain.work_queue.receive(most=10)
+            if not received:
+                break
+            for message in received:
+                if await self._deliver(message.body):
+                    await self.plain.work_queue.delete([message.receipt_handle])
+                else:
+                    self.plain.work_queue.hide(message.receipt_handle, 0)
+        return await self._folded(done.segments)
+
+    async def _deliver(self, body: str) -> bool:
+        clock = ManualClock()
+        batch = BatchContext(None, Deadline(clock() + 8, 5, clock), JobState(self.backend, clock))
+        record = Record(make_record(body))
+        try:
+            value = await work_on("job", numbers, record, Context(record, batch), max_hops=MOST_HOPS)
+            return await commit_ended([(record, value)], batch) == {0}
+        except FanfoldError:
+            return False
+
+    async def _folded(self, total: int) -> list[int]:
+        run = await self.plain.ledger.run("run")
+        assert run is not None
+        pinned = {marker.marker async for marker in self.plain.ledger.markers("run", 0)}
+        with closing(sqlite3.connect("")) as rows:
+            results = await collect(run, pinned, total, self.plain, rows)
+            return sorted(number for result in results for number in result)
+
+
+async def numbers(items: AsyncIterator[dict[str, Any]], ctx: Any) -> list[int]:
+    taken = []
+    async for item in items:
+        taken.append(item["n"])
+        ctx.state.advance(1)
+    return taken
+
+
+async def _at_once(_: float) -> None:
+    """Wait no time at all."""
+
+
+class FailsAt:
+    """Fails one call, and counts them."""
+
+    def __init__(self, number: int, fault: Callable[[], ServiceError]) -> None:
+        self.number = number
+        self.fault = fault
+        self.seen = 0
+
+    def __call__(self, operation: str) -> None:
+        self.seen += 1
+        if self.seen - 1 == self.number:
+            raise self.fault()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_failure_at_any_single_call_counts_every_item_once(fault):
+    """Before the call had its effect or after it, and whatever the service says."""
+    sound = FailsAt(-1, throttled)
+    assert await Continued(sound).run() == list(range(17))
+    assert sound.seen > 40
+    for number in range(sound.seen):
+        assert await Continued(FailsAt(number, FAULTS[fault])).run() == list(range(17)), f"call {number}"
+
+
+@pytest.mark.parametrize("stride", [11, 17, 23])
+async def test_failures_at_every_few_calls_count_every_item_once(stride):
+    """As long as a run takes."""
+    calls = iter(range(10_000))
+
+    def gate(operation: str) -> None:
+        if next(calls) % stride == 1:
+            raise throttled()
+
+    assert await Continued(gate).run() == list(range(17))
