@@ -43,7 +43,7 @@ async def count(address: str, segments: int) -> tuple[float, list[int]]:
         backend = replace(inmemory.backend(), tables=tables)
 
         async def count_one(part: Any) -> int:
-            return len([1 async for _ in sources.read(part, backend)])
+            return len([1 async for _ in sources.read_each(part, backend)])
 
         plan = await DynamoDBScan(TABLE, segments=segments, page_items=PAGE_ITEMS).pin(backend, "p")
         start = time.perf_counter()

@@ -53,15 +53,15 @@ class Rows:
 
     async def read(self) -> AsyncGenerator[Any, None]:
         """Yield the items; a handler that asks for another one is done with the one before."""
-        over, mark = self._over, None
+        over = self._over
         async with aclosing(sources.read(self._part, self._backend)) as found:
-            async for item, after in found:
-                self.given += 1
-                yield item
-                mark = after
-                if over is not None and mark is not None and over():
-                    self.rest = sources.rest(self._part, mark)
-                    return
+            async for some in found:
+                for item, mark in some:
+                    self.given += 1
+                    yield item
+                    if over is not None and mark is not None and over():
+                        self.rest = sources.rest(self._part, mark)
+                        return
 
 
 async def continue_later(stopped: Sequence[tuple[int, Ended]], backend: Backend) -> set[int]:

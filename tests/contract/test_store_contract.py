@@ -23,7 +23,7 @@ from fanfold.inmemory import InMemoryStore
 from fanfold.local.stack import LocalStack
 from fanfold.protocols import ObjectInfo, Store
 from fanfold.run import source_prefix
-from fanfold.sources import cut, read
+from fanfold.sources import cut, read_each
 from fanfold.sources.s3_json_array import S3JsonArray
 from fanfold.sources.s3_objects import S3Objects
 
@@ -447,7 +447,7 @@ async def test_a_listing_and_an_array_are_planned_and_read(bucket):
     found = []
     for source in sources:
         plan = await source.pin(backend, source_prefix("run"))
-        found.append([item for part in cut(plan) async for item, _ in read(part, backend)])
+        found.append([item for part in cut(plan) async for item in read_each(part, backend)])
     assert [item["key"] for item in found[0]] == found[1] == keys
     assert {item["etag"] for item in found[0]} == {await bucket.etag(keys[0])}
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fanfold import inmemory
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
 from fanfold.protocols import Backend, ObjectInfo
+from fanfold.sources import read_each
 from fanfold.sources.s3_lines import S3Lines
 from strategies import WORDS, csv_fields, csv_lines, csv_objects, giant_csv_objects, jsonl_objects, text_objects
 
@@ -82,7 +83,7 @@ async def plan_of(store: PieceStore, *, key: str, chunk_bytes: int) -> dict[str,
 
 async def read_parts(store: PieceStore, plan: dict[str, Any]) -> list[Any]:
     backend = backend_with(store)
-    return [item for part in S3Lines.cut(plan) async for item, _ in S3Lines.read(part, backend)]
+    return [item for part in S3Lines.cut(plan) async for item in read_each(part, backend)]
 
 
 async def read_all(data: bytes, *, key: str, chunk_bytes: int, piece_bytes: int = 65_536) -> list[Any]:
@@ -178,7 +179,7 @@ async def test_a_row_belongs_to_the_range_that_holds_its_first_byte():
     """A range gives the rows that begin in it, the one that ends beyond it too, and not the one it begins amid."""
     store = PieceStore(b"n\n11\n22\n33\n")
     plan = await plan_of(store, key="o.csv", chunk_bytes=4)
-    read = [[row["n"] async for row, _ in S3Lines.read(part, backend_with(store))] for part in S3Lines.cut(plan)]
+    read = [[row["n"] async for row in read_each(part, backend_with(store))] for part in S3Lines.cut(plan)]
     assert read == [["11", "22"], ["33"], []]
 
 
@@ -186,7 +187,7 @@ async def test_a_range_that_begins_with_a_row_holds_it():
     """A cut that falls between two rows takes nothing from the second."""
     store = PieceStore(b"n\n1\n2\n3\n")
     plan = await plan_of(store, key="o.csv", chunk_bytes=2)
-    read = [[row["n"] async for row, _ in S3Lines.read(part, backend_with(store))] for part in S3Lines.cut(plan)]
+    read = [[row["n"] async for row in read_each(part, backend_with(store))] for part in S3Lines.cut(plan)]
     assert read == [["1"], ["2"], ["3"]]
 
 
@@ -205,7 +206,7 @@ async def test_the_rest_of_a_giant_line_is_read_in_growing_steps():
     plan = await plan_of(store, key="o.csv", chunk_bytes=1_000)
     store.reads = store.bytes_asked_for = 0
     first = next(iter(S3Lines.cut(plan)))
-    rows = [row async for row, _ in S3Lines.read(first, backend_with(store))]
+    rows = [row async for row in read_each(first, backend_with(store))]
     assert [len(row["n"]) for row in rows] == [1_000_000]
     assert store.reads == 6
     assert store.bytes_asked_for < 2_200_000
@@ -346,7 +347,7 @@ async def test_an_object_replaced_during_a_run_fails_every_segment_left(data, ch
     store = PieceStore(data)
     parts = list(S3Lines.cut(await plan_of(store, key="o.csv", chunk_bytes=chunk_bytes)))
     store.replace(data)
-    rows = S3Lines.read(parts[where % len(parts)], backend_with(store))
+    rows = read_each(parts[where % len(parts)], backend_with(store))
     with pytest.raises(SourceError, match=r"^s3://bucket/o\.csv was replaced since the run was planned"):
         await anext(rows)
 

@@ -8,13 +8,14 @@ the source tells what is left to *read* after it: a segment that stops in time g
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any, Protocol, cast
 
 from fanfold.errors import SegmentError
 from fanfold.protocols import Backend
 
-__all__ = ["Source", "cut", "read", "rest"]
+__all__ = ["Source", "cut", "read", "read_each", "rest"]
 
 _HOMES = {
     "dynamodb-scan": ("fanfold.sources.dynamodb_scan", "DynamoDBScan"),
@@ -48,8 +49,10 @@ class Source(Protocol):
         ...
 
     @staticmethod
-    def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, Any], None]:
-        """Yield the items of one segment, each with a mark for ``rest``; None where reading cannot go on after it.
+    def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
+        """Yield the items of one segment, several at a time as they come, each with a mark for ``rest``.
+
+        A mark is None where reading cannot go on after an item. What is yielded is iterated before more is asked for.
 
         Raises:
             SourceError: If the data is not what was pinned, or malformed: permanent.
@@ -67,9 +70,17 @@ def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
     return _source(plan).cut(plan, first)
 
 
-def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, Any], None]:
-    """Yield the items of one segment, each with a mark."""
+def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
+    """Yield the items of one segment, several at a time, each with a mark."""
     return _source(part).read(part, backend)
+
+
+async def read_each(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Any, None]:
+    """Yield the items of one segment, one by one."""
+    async with aclosing(read(part, backend)) as found:
+        async for some in found:
+            for item, _ in some:
+                yield item
 
 
 def rest(part: Mapping[str, Any], mark: Any) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -115,7 +115,7 @@ class DynamoDBScan:
             yield {**plan, "segment": number}
 
     @staticmethod
-    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, Any], None]:
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
         """Yield the items of one segment, each with itself as it was read: its keys say where to go on."""
         chosen = part.get("attributes")
         unasked = [key for key in part["keys"] if chosen is not None and key not in chosen]
@@ -124,8 +124,7 @@ class DynamoDBScan:
         while True:
             began = backend.now()
             page = await again(partial(backend.tables.scan, wanted, start), sleep=backend.sleep)
-            for item in page.items:
-                yield ({name: item[name] for name in item if name not in unasked} if unasked else item), item
+            yield ((_without(item, unasked) if unasked else item, item) for item in page.items)
             if page.next is None:
                 return
             start = page.next
@@ -136,6 +135,10 @@ class DynamoDBScan:
     def rest(part: Mapping[str, Any], mark: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the same segment from after an item on."""
         return {**part, "start": {key: _typed(mark[key]) for key in part["keys"]}}
+
+
+def _without(item: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:
+    return {name: value for name, value in item.items() if name not in names}
 
 
 def _typed(value: Any) -> Mapping[str, str]:

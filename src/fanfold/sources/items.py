@@ -55,10 +55,9 @@ class Items:
             yield {"type": "items", "values": values[begin : begin + size]}
 
     @staticmethod
-    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, int], None]:  # noqa: ARG004 - nothing to fetch
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, int]], None]:  # noqa: ARG004 - nothing to fetch
         """Yield the values of one segment, each with how many there have been."""
-        for taken, value in enumerate(part["values"], 1):
-            yield value, taken
+        yield ((value, taken) for taken, value in enumerate(part["values"], 1))
 
     @staticmethod
     def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:

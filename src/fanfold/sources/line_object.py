@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
@@ -82,27 +82,28 @@ def cut_object(pinned: Mapping[str, Any], chunk_bytes: int, first: int = 0) -> I
         yield {**pinned, "start": start, "stop": min(start + chunk_bytes, size)}
 
 
-async def read_object(part: Mapping[str, Any], store: Store) -> AsyncGenerator[tuple[Any, int | None], None]:
-    """Yield the items of one byte range, each with the byte after its line; None where no range begins there.
+async def read_object(part: Mapping[str, Any], store: Store) -> AsyncGenerator[Iterable[tuple[Any, int | None]], None]:
+    """Yield the items of one byte range, several at a time, each with the byte after its line.
+
+    There is None instead where no range can begin.
 
     Raises:
         SourceError: If the object was replaced or deleted since it was pinned, or a line is malformed.
     """
     if "compression" in part:
         async with aclosing(_read_compressed(part, store)) as items:
-            async for item in items:
-                yield item, None
+            async for some in items:
+                yield some
         return
     read = partial(_read_range, store, part)
     parse, name = parser_of(part["format"], part.get("header")), name_of(part["bucket"], part["key"])
     found = lines_of_range(read, start=part["start"], stop=part["stop"], begin=part["begin"], size_bytes=part["size"])
     async with aclosing(found):
         async for position, lines in found:
-            for placed in parsed(parse, lines, position, name):
-                yield placed
+            yield parsed(parse, lines, position, name)
 
 
-async def _read_compressed(part: Mapping[str, Any], store: Store) -> AsyncGenerator[Any, None]:
+async def _read_compressed(part: Mapping[str, Any], store: Store) -> AsyncGenerator[Iterable[tuple[Any, None]], None]:
     name = name_of(part["bucket"], part["key"])
     pieces = expanded(_read_range(store, part, 0, part["size"]), part["compression"])
     parse = None if part["format"] == "csv" else parser_of(part["format"], None)
@@ -114,8 +115,7 @@ async def _read_compressed(part: Mapping[str, Any], store: Store) -> AsyncGenera
                 if parse is None:
                     parse = parser_of("csv", csv_header(lines[0].removesuffix(b"\r"), name))
                     position, lines = position + len(lines[0]) + 1, lines[1:]  # noqa: PLW2901 - the header is no item
-                for item, _ in parsed(parse, lines, position, name):
-                    yield item
+                yield ((item, None) for item, _ in parsed(parse, lines, position, name))
     except CompressionError as error:
         raise SourceError(f"{name}: {error}") from error
 

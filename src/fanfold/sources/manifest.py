@@ -8,7 +8,7 @@ last one ends: twelve bytes each, eleven digits and a newline, counted from the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from itertools import accumulate
@@ -74,8 +74,10 @@ def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[dict[str, Any]]:
         first = max(0, first - count)
 
 
-async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[bytes, int], None]:
-    """Yield the lines of one segment, each with how many there have been, those before ``skip`` included.
+async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[bytes, int]], None]:
+    """Yield the lines of one segment, several at a time, each with how many there have been.
+
+    Those up to ``skip`` of a part are counted and left out.
 
     Raises:
         SourceError: If the chunk is gone.
@@ -88,10 +90,8 @@ async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tupl
     skip, taken = part.get("skip", 0), 0
     async with aclosing(found):
         async for _, lines in found:
-            for line in lines:
-                taken += 1
-                if taken > skip:
-                    yield line, taken
+            yield [(line, taken + n) for n, line in enumerate(lines, 1) if taken + n > skip]
+            taken += len(lines)
 
 
 def rest(part: Mapping[str, Any], mark: int) -> dict[str, Any]:

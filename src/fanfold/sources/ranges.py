@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from fanfold.errors import ConfigurationError
@@ -72,14 +72,13 @@ class Ranges:
             yield {"type": "ranges", "start": start, "stop": stop, "yields": plan["yields"]}
 
     @staticmethod
-    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, int | None], None]:  # noqa: ARG004 - nothing to fetch
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, int | None]], None]:  # noqa: ARG004 - nothing to fetch
         """Yield the numbers of one range, each with where to go on, or its bounds."""
         start, stop = part["start"], part["stop"]
         if part["yields"] == "bounds":
-            yield {"start": start, "stop": stop, "offset": start, "limit": stop - start}, None
-            return
-        for number in range(start, stop):
-            yield number, number + 1
+            yield [({"start": start, "stop": stop, "offset": start, "limit": stop - start}, None)]
+        else:
+            yield ((number, number + 1) for number in range(start, stop))
 
     @staticmethod
     def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:

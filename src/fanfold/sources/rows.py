@@ -50,6 +50,9 @@ def parsed(parse: Parser, lines: Sequence[bytes], position: int, name: str) -> I
     A fault names the object, the byte and the mend.
     """
     line_at = after = position
+    longest = max(map(len, lines), default=0)
+    if longest > csv.field_size_limit():
+        csv.field_size_limit(longest)  # a setting of the whole process; it is only ever raised
 
     def placed() -> Iterator[bytes]:
         nonlocal line_at, after
@@ -81,10 +84,8 @@ def _csv_rows(lines: Iterable[bytes]) -> Iterator[list[str]]:
 
 
 def _csv_line(line: bytes) -> str:
-    if line.count(b'"') % 2:
+    if b'"' in line and line.count(b'"') % 2:
         raise ValueError(f"an odd number of quotes: a row that spans lines, or a stray quote; {_ONE_LINE}")
-    if len(line) > csv.field_size_limit():
-        csv.field_size_limit(len(line))  # a setting of the whole process; it is only ever raised
     return line.decode()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from decimal import Decimal
 from functools import partial
@@ -76,7 +76,7 @@ class S3JsonArray:
             yield {"type": "s3-json-array", "decimals": plan["decimals"], **part}
 
     @staticmethod
-    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, int], None]:
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, int]], None]:
         """Yield the rows of one segment, each with how many there have been.
 
         Raises:
@@ -84,8 +84,8 @@ class S3JsonArray:
         """
         parse = partial(json.loads, parse_float=Decimal) if part["decimals"] else json.loads
         async with aclosing(manifest.read(part, backend)) as found:
-            async for line, taken in found:
-                yield parse(line.decode()), taken
+            async for lines in found:
+                yield ((parse(line.decode()), taken) for line, taken in lines)
 
     @staticmethod
     def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -105,22 +105,23 @@ class S3Lines:
         yield from cut_object(pinned, plan["chunk_bytes"], first)
 
     @staticmethod
-    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, Any], None]:
-        """Yield the items of one byte range, each with the range and the byte after its line.
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
+        """Yield the items of one byte range, each with the byte after its line.
 
         Raises:
             SourceError: If the object was replaced or deleted since the run was planned, or a line is malformed.
         """
         found = await _written(part, backend) if "manifest" in part else part
+        if "from" in part:
+            found = {**found, "start": min(part["from"], found["stop"])}  # a last line may end beyond the range
         async with aclosing(read_object(found, backend.store)) as items:
-            async for item, after in items:
-                yield item, None if after is None else (found, after)
+            async for some in items:
+                yield some
 
     @staticmethod
-    def rest(part: Mapping[str, Any], mark: tuple[Mapping[str, Any], int]) -> Mapping[str, Any]:  # noqa: ARG004 - the mark knows
+    def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:
         """Return the same range from a byte on, where a line begins."""
-        found, after = mark
-        return {**found, "type": "s3-lines", "start": min(after, found["stop"])}  # a last line may end beyond the range
+        return {**part, "from": mark}
 
     def _format_of(self, key: str) -> str:
         if key.lower().endswith(_UNREADABLE):
@@ -153,7 +154,8 @@ def _without_lines(pinned: Mapping[str, Any]) -> str:
 
 async def _written(part: Mapping[str, Any], backend: Backend) -> Mapping[str, Any]:
     async with aclosing(manifest.read(part, backend)) as found:
-        async for line, _ in found:
-            written: Mapping[str, Any] = json.loads(line)
-            return written
+        async for lines in found:
+            for line, _ in lines:
+                written: Mapping[str, Any] = json.loads(line)
+                return written
     raise SourceError(f"{part['manifest']}: the range this segment reads is not written there")  # pragma: no cover

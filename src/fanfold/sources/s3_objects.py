@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -97,15 +97,15 @@ class S3Objects:
             yield {"type": "s3-objects", **part}
 
     @staticmethod
-    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[tuple[Any, int], None]:
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, int]], None]:
         """Yield the objects of one segment, as they were listed, each with how many lines there have been.
 
         Raises:
             SourceError: If what was written down is gone.
         """
         async with aclosing(manifest.read(part, backend)) as found:
-            async for line, taken in found:
-                yield json.loads(line), taken
+            async for lines in found:
+                yield ((json.loads(line), taken) for line, taken in lines)
 
     @staticmethod
     def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:
