@@ -5,9 +5,9 @@
     python benchmarks/big_csv.py [--megabytes 1000] [--segments 64] [--concurrency 8] [--json FILE]
 
 The object is a file, served by a small HTTP server that understands ``HEAD`` and ``GET`` with ``Range``, in a process
-of its own; it is read by the real S3 adapter over that. fanfold counts rows and adds up one column, as ``S3Lines`` reads
-them, so many segments at once; the plain stream is one ``GET`` through ``csv.DictReader``, which decodes the same rows.
-Peak memory is that of the reading process, above what it held before.
+of its own; it is read by the real S3 adapter over that. fanfold counts rows and adds up one column, as ``S3Lines``
+reads them, so many segments at once; the plain stream is one ``GET`` through ``csv.DictReader``, which decodes the same
+rows. Peak memory is that of the reading process, above what it held before.
 """
 
 from __future__ import annotations

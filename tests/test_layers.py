@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "fanfold"
 RANKS = {
     # values, and what decides on them alone
     "value": -1, "builders": 0, "errors": 0, "limits": 0, "deadline": 0, "threads": 0, "memory_guard": 0, "capacity": 0,
-    "record": 1, "run": 1, "segment": 1, "sources.lines": 1, "backoff": 1, "pace": 1, "stacks": 1,
+    "record": 1, "run": 1, "segment": 1, "bundle": 2, "sources.lines": 1, "backoff": 1, "pace": 1, "stacks": 1,
     "again": 1, "pool": 1, "sources.json_rows": 1,
     "outcome": 2, "completion": 2, "context": 2, "failures": 2, "protocols": 2, "decode": 2, "dead_letter": 2,
     "response": 3, "ordering": 3, "endings": 3,

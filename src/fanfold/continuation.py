@@ -65,8 +65,8 @@ class Rows:
 
 
 async def continue_later(stopped: Sequence[tuple[int, Ended]], backend: Backend) -> set[int]:
-    """Send on what stopped; return the positions whose next hop is on its way."""
-    sent: set[int] = set()
+    """Send on what stopped; return the positions whose next hop is not on its way."""
+    held: set[int] = set()
     places = anyio.CapacityLimiter(_ABREAST)
 
     async def send_on(position: int, ended: Ended) -> None:
@@ -76,13 +76,12 @@ async def continue_later(stopped: Sequence[tuple[int, Ended]], backend: Backend)
             except FanfoldError:
                 where = f"run {ended.segment.run}, segment {ended.segment.segment}"
                 logger.exception("%s: it stopped in time and could not be continued; its message comes back", where)
-            else:
-                sent.add(position)
+                held.add(position)
 
     async with anyio.create_task_group() as tasks:
         for position, ended in stopped:
             tasks.start_soon(send_on, position, ended)
-    return sent
+    return held
 
 
 async def _send_on(ended: Ended, backend: Backend) -> None:

@@ -8,11 +8,13 @@ import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final, cast
 
 import anyio
 
 from fanfold import limits, sources
+from fanfold.bundle import bodies
 from fanfold.errors import EnqueueError
 from fanfold.inmemory import InMemoryStore
 from fanfold.protocols import Backend, ObjectInfo, Store
@@ -52,7 +54,9 @@ class Rehearsal:
     """What a run would be."""
 
     segments: int
-    """Its segments, each a message."""
+    """Its segments."""
+    messages: int
+    """The messages they travel in."""
     message_bytes: int
     """Of all messages together."""
     largest_message_bytes: int
@@ -79,36 +83,38 @@ class Sample:
     """Whether it was read to its end."""
 
 
-async def rehearse(job: str, source: sources.Source, backend: Backend, *, batch_size: int = 10) -> Rehearsal:
+async def rehearse(
+    job: str, source: sources.Source, backend: Backend, *, batch_size: int = 10, per_message: int = 1
+) -> Rehearsal:
     """Plan a run as scatter would, cut all of it, and write and send nothing.
 
     Args:
         job: Name of the job.
         source: What to cut.
         backend: Where the source is; see ``dry_backend``.
-        batch_size: Segments in a batch of the segment function.
+        batch_size: Messages in a batch of the segment function.
+        per_message: Segments in a message.
 
     Raises:
         SourceError: If there is nothing to cut, or it cannot be read.
         EnqueueError: If a message would be larger than SQS takes.
     """
     plan = await source.pin(backend, source_prefix(_RUN))
-    count = total = largest = 0
-    first: list[Mapping[str, Any]] = []
-    for segment in _segments(job, plan):
-        size = len(segment.to_body().encode())
+    count = messages = total = largest = 0
+    for body, taken in bodies(_segments(job, plan), per_message):
+        size = len(body.encode())
         if size > limits.SQS_MESSAGE_BYTES:
             reason = f"{size} bytes, where SQS takes {limits.SQS_MESSAGE_BYTES}"
             raise EnqueueError(f"segment {count} is too large for a message: {reason}", rejected=[(count, reason)])
-        count, total, largest = count + 1, total + size, max(largest, size)
-        if len(first) < _SHOWN:
-            first.append(json.loads(segment.to_body()))
+        count, messages, total, largest = taken, messages + 1, total + size, max(largest, size)
+    first = [json.loads(segment.to_body()) for segment in islice(_segments(job, plan), _SHOWN)]
     return Rehearsal(
         segments=count,
+        messages=messages,
         message_bytes=total,
         largest_message_bytes=largest,
         data_bytes=_data_bytes(plan),
-        estimate=_estimate(count, total, batch_size),
+        estimate=_estimate(messages, total, batch_size),
         warnings=list(_warnings(plan, count, largest)),
         first=first,
     )
@@ -138,11 +144,11 @@ def _data_bytes(plan: Mapping[str, Any]) -> int | None:
     return None if size is None else int(size)
 
 
-def _estimate(segments: int, message_bytes: int, batch_size: int) -> Estimate:
-    tens = math.ceil(segments / limits.SQS_BATCH_ENTRIES)
+def _estimate(messages: int, message_bytes: int, batch_size: int) -> Estimate:
+    tens = math.ceil(messages / limits.SQS_BATCH_ENTRIES)
     payload = max(tens, math.ceil(message_bytes / limits.SQS_BILLED_BYTES))
     requests = 2 * payload + tens  # sent and received by payload, deleted in tens
-    units = MARKER_WRITE_UNITS * math.ceil(segments / batch_size)
+    units = MARKER_WRITE_UNITS * math.ceil(messages / batch_size)
     return Estimate(requests, units, requests * SQS_DOLLARS + units * WRITE_UNIT_DOLLARS)
 
 

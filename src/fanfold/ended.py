@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fanfold.protocols import Backend
 from fanfold.segment import Segment
 
-__all__ = ["INLINE_RESULTS_BYTES", "Ended", "JobState"]
+__all__ = ["INLINE_RESULTS_BYTES", "Ended", "JobState", "Together"]
 
 INLINE_RESULTS_BYTES: Final = 8_192
 """Results up to this size stand in the ledger. A DynamoDB write costs by the KiB, an S3 PUT as much as 8 of those
@@ -42,3 +42,13 @@ class Ended:
     """How many items its handler was given; None if it was given none to count."""
     rest: Mapping[str, Any] | None = None
     """What is left to read, for one that stopped because the time was over; None if it is done or failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What a job's handler returns for a message of several segments."""
+
+    ended: Sequence[Ended]
+    """Those that ended, or stopped in time."""
+    left: Sequence[Segment] = ()
+    """Those that did not: each goes on in a message of its own, and the others are not held up by it."""

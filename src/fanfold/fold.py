@@ -52,7 +52,13 @@ FoldFunction: TypeAlias = Callable[[Results], Any]
 
 
 async def check_and_fold(
-    job: str, function: FoldFunction, record: Record, ctx: Context[JobState], *, watch_seconds: int
+    job: str,
+    function: FoldFunction,
+    record: Record,
+    ctx: Context[JobState],
+    *,
+    watch_seconds: int,
+    per_message: int = 1,
 ) -> str:
     """Handle one message of the fold queue; return the state the run is in afterwards.
 
@@ -68,7 +74,7 @@ async def check_and_fold(
     if run is None or run.job != job:
         raise SegmentError(f"a check of run {check.run!r}, which is no run of job {job!r} in the ledger")
     if not run.ended and await _scatter_stands_still(check, run, backend):
-        await scatter_on(run, backend, ctx.deadline)
+        await scatter_on(run, backend, ctx.deadline, per_message=per_message)
     state = run.state if run.ended else await _advance(run, function, ctx)
     if check.watch and state not in {SUCCEEDED, FAILED} and backend.now() < run.expires_at:
         # Last, and once: a check that fails comes back by itself.

@@ -66,6 +66,8 @@ class Job:
         backoff: How long a segment that failed stays hidden; None for the queue's visibility timeout.
         lifespan: Makes what the segment handlers share, as an async context manager; given as ``ctx.state``.
         watch_seconds: Seconds between looks at an unfinished run, in case a check was lost; from 1 to 900.
+        segments_per_message: Segments that share a message, from 1: for tiny ones, whose messages would cost more than
+            their work. They are worked on one after another; one that fails goes on alone.
         continuation: Whether a segment that will not end in time stops, and goes on in another message: when no further
             record starts, its items end early, what its handler then returns is kept, and another message reads on from
             there. The fold gets one result for each part. A handler has to bear that its items are not all at once.
@@ -88,6 +90,7 @@ class Job:
         backoff: Backoff | None = None,
         lifespan: Lifespan | None = None,
         watch_seconds: int = _DEFAULT_WATCH_SECONDS,
+        segments_per_message: int = 1,
         continuation: bool = False,
         max_hops: int = MOST_HOPS,
         deadline_margin: float | None = None,
@@ -101,6 +104,8 @@ class Job:
             )
         if not isinstance(continuation, bool):
             raise ConfigurationError(f"continuation must be True or False, not {continuation!r}")
+        self.segments_per_message = check_count(segments_per_message, "segments_per_message")
+        """Segments that share a message."""
         self._max_hops = check_count(max_hops, "max_hops") if continuation else 0
         self._settings = Settings(
             concurrency=concurrency,
@@ -204,7 +209,14 @@ class Job:
         function: FoldFunction = self._function("fold")
 
         async def fold_handler(record: Record, ctx: Context[JobState]) -> Any:
-            return await check_and_fold(self.name, function, record, ctx, watch_seconds=self._watch_seconds)
+            return await check_and_fold(
+                self.name,
+                function,
+                record,
+                ctx,
+                watch_seconds=self._watch_seconds,
+                per_message=self.segments_per_message,
+            )
 
         return self._consumer(fold_handler, dead_letters=False)
 
@@ -226,6 +238,7 @@ class Job:
             backend=backend,
             watch_seconds=self._watch_seconds,
             deadline=deadline,
+            per_message=self.segments_per_message,
         )
 
     def source_of(self, params: Mapping[str, Any]) -> Source:

@@ -12,11 +12,13 @@ from typing import Any, Final
 from fanfold.completion import results_to_json
 from fanfold.context import BatchContext
 from fanfold.continuation import continue_later
-from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState
+from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState, Together
+from fanfold.enqueue import enqueue
 from fanfold.errors import FanfoldError, SegmentError
 from fanfold.protocols import Backend, Message
 from fanfold.record import Record
 from fanfold.run import Marker
+from fanfold.segment import Segment
 
 __all__ = ["Check", "commit_ended", "send_check"]
 
@@ -75,22 +77,44 @@ async def commit_ended(done: Sequence[tuple[Record, Any]], batch: BatchContext[J
 
     For each run: the marker first, then the counter, then, if the counter says so, the check. A run whose writes fail
     is left out: its messages come back, and the marker that may have been written is harmless. A segment that stopped
-    goes on in a message of its own, which is sent before the old one is acknowledged.
+    goes on in a message of its own, and so does one that was left in a message of several: it is sent before the old
+    one is acknowledged.
     """
-    accepted = {position for position, (_, value) in enumerate(done) if not isinstance(value, Ended)}
-    ended = [(position, value) for position, (_, value) in enumerate(done) if isinstance(value, Ended)]
-    stopped = [(position, value) for position, value in ended if value.rest is not None]
-    if stopped:
-        accepted |= await continue_later(stopped, batch.state.backend)
-    for group in _groups((position, value) for position, value in ended if value.rest is None):
+    backend = batch.state.backend
+    ended = [(position, one) for position, (_, value) in enumerate(done) for one in _ended_in(value)]
+    left = [(position, one) for position, (_, value) in enumerate(done) for one in _left_in(value)]
+    stopped = [(position, one) for position, one in ended if one.rest is not None]
+    held = await continue_later(stopped, backend) if stopped else set()
+    if left:
+        held |= await _send_alone(left, backend)
+    for group in _groups((position, one) for position, one in ended if one.rest is None):
         try:
-            await _enter([value for _, value in group], batch.state.backend)
+            await _enter([value for _, value in group], backend)
         except FanfoldError:
             run = group[0][1].segment.run
             logger.exception("run %s: %d ended segments could not be entered in the ledger", run, len(group))
-        else:
-            accepted.update(position for position, _ in group)
-    return accepted
+            held.update(position for position, _ in group)
+    return set(range(len(done))) - held
+
+
+def _ended_in(value: object) -> Sequence[Ended]:
+    if isinstance(value, Together):
+        return value.ended
+    return [value] if isinstance(value, Ended) else []
+
+
+def _left_in(value: object) -> Sequence[Segment]:
+    return value.left if isinstance(value, Together) else []
+
+
+async def _send_alone(left: Sequence[tuple[int, Segment]], backend: Backend) -> set[int]:
+    """Send each segment in a message of its own; return the positions of those that could not be."""
+    try:
+        await enqueue(backend.work_queue, (Message(segment.to_body()) for _, segment in left))
+    except FanfoldError:
+        logger.exception("%d segments could not be sent on; their messages come back", len(left))
+        return {position for position, _ in left}
+    return set()
 
 
 def _groups(ended: Iterable[tuple[int, Ended]]) -> Iterator[list[tuple[int, Ended]]]:

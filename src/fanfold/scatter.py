@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fanfold import sources
+from fanfold.bundle import bodies
 from fanfold.deadline import Deadline
 from fanfold.enqueue import enqueue
 from fanfold.errors import FanfoldError
@@ -49,6 +50,7 @@ async def scatter(
     backend: Backend,
     watch_seconds: int,
     deadline: Deadline,
+    per_message: int = 1,
 ) -> Scattered:
     """Cut a source into segments and enqueue them; a second call with the same run id resumes the first.
 
@@ -59,6 +61,7 @@ async def scatter(
         params: What whoever started the run gave it.
         backend: Queues, ledger and store.
         watch_seconds: Seconds between looks at the run in case a check is lost; from 1 to 900.
+        per_message: Segments in a message, from 1.
         deadline: When to stop; the fold function, or another scatter of the same run, goes on from there.
 
     Raises:
@@ -72,10 +75,10 @@ async def scatter(
         return Scattered(run.run, counter.total or 0)
     # Before the first segment: should this scatter die, somebody still looks.
     await send_check(backend, Check(run.run, watch=True), watch_seconds)
-    return await scatter_on(run, backend, deadline)
+    return await scatter_on(run, backend, deadline, per_message=per_message)
 
 
-async def scatter_on(run: Run, backend: Backend, deadline: Deadline) -> Scattered:
+async def scatter_on(run: Run, backend: Backend, deadline: Deadline, *, per_message: int = 1) -> Scattered:
     """Enqueue what is left of a run's segments; when the time is over, have the fold function go on.
 
     Raises:
@@ -83,10 +86,20 @@ async def scatter_on(run: Run, backend: Backend, deadline: Deadline) -> Scattere
         FanfoldError: If a service fails.
     """
     remembered, stopped = run.position, False
+    drawn = run.position
+
+    def messages() -> Iterator[Message]:
+        nonlocal drawn
+        for body, taken in bodies(_segments(run), per_message):
+            drawn = run.position + taken
+            yield Message(body)
+
+    def segments_in(accepted: int) -> int:
+        return min(run.position + accepted * per_message, drawn)
 
     async def reached(accepted: int) -> None:
         nonlocal remembered
-        position = run.position + accepted
+        position = segments_in(accepted)
         if position - remembered >= CHECKPOINT_SEGMENTS:
             remembered = position
             await backend.ledger.checkpoint(run.run, position)
@@ -96,7 +109,7 @@ async def scatter_on(run: Run, backend: Backend, deadline: Deadline) -> Scattere
         stopped = stopped or deadline.clock() >= deadline.stops_at
         return stopped
 
-    position = run.position + await enqueue(backend.work_queue, _messages(run), reached=reached, over=over)
+    position = segments_in(await enqueue(backend.work_queue, messages(), reached=reached, over=over))
     await backend.ledger.checkpoint(run.run, position)
     if stopped:
         await send_check(backend, Check(run.run, scatter=True))
@@ -122,6 +135,6 @@ async def _pinned(job: str, source: sources.Source, run_id: str, params: Mapping
     return known
 
 
-def _messages(run: Run) -> Iterator[Message]:
+def _segments(run: Run) -> Iterator[Segment]:
     for number, part in enumerate(sources.cut(run.plan, run.position), run.position):
-        yield Message(Segment(run.job, run.run, number, part, gen=run.gen).to_body())
+        yield Segment(run.job, run.run, number, part, gen=run.gen)

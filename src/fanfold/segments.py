@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
+from fanfold.bundle import segments_of
 from fanfold.context import BatchContext, Context
 from fanfold.continuation import Rows
 from fanfold.deadline import Deadline
-from fanfold.ended import Ended, JobState
+from fanfold.ended import Ended, JobState, Together
 from fanfold.errors import SegmentError
 from fanfold.record import Record
 from fanfold.run import RUNNING, Run
@@ -54,8 +55,8 @@ SegmentFunction: TypeAlias = Callable[[AsyncIterator[Any], SegmentContext], Awai
 
 async def work_on(
     job: str, function: SegmentFunction, record: Record, ctx: Context[JobState], *, max_hops: int = 0
-) -> Ended | str:
-    """Run a segment handler over the items of the segment in a message.
+) -> Ended | Together | str:
+    """Run a segment handler over the items of the segment in a message; of several, over one after another.
 
     Args:
         job: Name of the job.
@@ -70,12 +71,36 @@ async def work_on(
     Raises:
         SegmentError: If the message is no segment of a live run of this job, its data is not what was pinned, or the
             result is no JSON value: permanent.
-        Exception: Whatever the handler raises.
+        Exception: Whatever the handler raises; of several segments, for the first, if none ends.
     """
-    segment = Segment.from_body(record.body)
-    run = await live_run(job, segment, ctx.batch)
+    segments = segments_of(record.body)
+    run = await live_run(job, segments[0], ctx.batch)
     if run is None:
         return LATE
+    if len(segments) == 1:
+        return await _work_on(segments[0], run, function, record, ctx, max_hops)
+    ended: list[Ended] = []
+    left: list[Segment] = []
+    errors: list[Exception] = []
+    is_over = _is_over(ctx.deadline)
+    for segment in segments:
+        if ended and is_over():
+            left.append(segment)
+            continue
+        try:
+            ended.append(await _work_on(segment, run, function, record, ctx, max_hops))
+        except Exception as error:
+            logger.warning("run %s, segment %d failed, and is sent on alone", run.run, segment.segment, exc_info=error)
+            errors.append(error)
+            left.append(segment)
+    if not ended:
+        raise errors[0]
+    return Together(ended, left)
+
+
+async def _work_on(
+    segment: Segment, run: Run, function: SegmentFunction, record: Record, ctx: Context[JobState], max_hops: int
+) -> Ended:
     rows = Rows(segment.source, ctx.state.backend, _is_over(ctx.deadline) if segment.hop < max_hops else None)
     async with aclosing(rows.read()) as items:
         value = await function(items, SegmentContext(record, ctx.batch, segment, run))

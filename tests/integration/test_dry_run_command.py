@@ -39,7 +39,7 @@ def test_a_dry_run_tells_what_a_run_would_be_and_leaves_nothing_behind(bucket, t
     assert told["warnings"] == []
     shown = fanfold(*arguments, folder=FLIGHTS, COLUMNS="120")
     assert shown.returncode == 0, shown.stderr
-    assert "segments, each a message" in shown.stdout
+    assert "bytes of all messages" in shown.stdout
     assert 'segment 0 {"type": "s3-lines"' in shown.stdout
     assert len(boto3.client("s3").list_objects_v2(Bucket=bucket)["Contents"]) == 1
     assert "none-in-a-dry-run" not in {each["Name"] for each in boto3.client("s3").list_buckets()["Buckets"]}

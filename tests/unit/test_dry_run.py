@@ -68,6 +68,14 @@ async def test_requests_and_cost_follow_from_messages_and_batches():
     assert told.estimate.dollars == pytest.approx(3_000 * 0.4e-6 + 300 * 0.625e-6)
 
 
+async def test_segments_that_share_messages_cost_less():
+    """A tenth of the requests and of the ledger's writes, with ten in a message."""
+    backend, _ = backend_with()
+    told = await rehearse("job", Ranges(10_000, size=1), backend, batch_size=100, per_message=10)
+    assert (told.segments, told.messages) == (10_000, 1_000)
+    assert (told.estimate.sqs_requests, told.estimate.ledger_write_units) == (300, 30)
+
+
 async def test_what_should_be_looked_at_first_is_said():
     """Compressed objects, one segment or none, messages that are billed several times, a segment as long as the run."""
     packed = {"one_txt_gz": gzip.compress(PLAIN)}

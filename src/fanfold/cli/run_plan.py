@@ -53,7 +53,8 @@ async def _plan(
 ) -> tuple[Rehearsal, Sample | None]:
     async with job.open_backend() as opened:
         backend = dry_backend(opened)
-        rehearsal = await rehearse(job.name, job.source_of(params), backend, batch_size=batch_size)
+        source, terms = job.source_of(params), {"batch_size": batch_size, "per_message": job.segments_per_message}
+        rehearsal = await rehearse(job.name, source, backend, **terms)
         if read_within is None or not rehearsal.first:
             return rehearsal, None
         return rehearsal, await read_first(rehearsal, backend, within_seconds=read_within)
@@ -76,7 +77,8 @@ def _table(job: Job, rehearsal: Rehearsal, sample: Sample | None) -> Table:
     table.add_column()
     table.add_column(justify="right")
     rows = {
-        "segments, each a message": f"{rehearsal.segments:,}",
+        "segments": f"{rehearsal.segments:,}",
+        "messages": f"{rehearsal.messages:,}",
         "bytes of all messages": f"{rehearsal.message_bytes:,}",
         "bytes of the largest": f"{rehearsal.largest_message_bytes:,}",
         "bytes of data": "not known" if rehearsal.data_bytes is None else f"{rehearsal.data_bytes:,}",

@@ -1,0 +1,154 @@
+"""Several tiny segments in one message: worked on one after another, and none held up by another that fails."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanfold import Job, Ranges, Segment, inmemory
+from fanfold.account import account_of
+from fanfold.bundle import bodies, segments_of
+from fanfold.context import BatchContext
+from fanfold.deadline import Deadline
+from fanfold.ended import Ended, JobState, Together
+from fanfold.errors import ConfigurationError, SegmentError
+from fanfold.marks import commit_ended
+from fanfold.record import Record
+from fanfold.testing import make_record
+from harness import Bench, RefusingQueue
+
+SEGMENTS = [Segment("job", "run", n, {"type": "items", "values": [n]}, gen=2) for n in range(25)]
+
+
+def bundle(*numbers: int) -> str:
+    ((body, _),) = bodies([SEGMENTS[number] for number in numbers], len(numbers))
+    return body
+
+
+@given(count=st.integers(0, 25), size=st.integers(1, 30))
+def test_what_is_bundled_is_read_again(count, size):
+    """In order, whatever the size; and how many there have been is told with each body."""
+    made = list(bodies(SEGMENTS[:count], size))
+    assert [segment for body, _ in made for segment in segments_of(body)] == SEGMENTS[:count]
+    assert [taken for _, taken in made] == [*range(size, count, size), *([count] if count else [])]
+
+
+def test_one_segment_alone_is_written_as_ever():
+    """So that jobs which bundle nothing send what every release reads."""
+    assert bundle(3) == SEGMENTS[3].to_body()
+
+
+def test_a_release_that_knows_no_bundles_refuses_one():
+    """Instead of reading a part of it."""
+    with pytest.raises(SegmentError):
+        Segment.from_body(bundle(1, 2))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"segments": []},
+        {"segments": {}},
+        {"segments": [[1]]},
+        {"segments": ["12"]},
+        {"segments": [[-1, {"type": "items"}]]},
+        {"segments": [[1, {"type": 5}]]},
+        {"segment": 1},
+        {"source": {"type": "items"}},
+        {"v": 2},
+        {"run": None},
+    ],
+)
+def test_what_is_no_bundle_is_refused(change):
+    """With a segment's own words, or what is wrong with the list."""
+    with pytest.raises(SegmentError):
+        segments_of(json.dumps(json.loads(bundle(1, 2)) | change))
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{", '{"segments": [[1, {}]]}'])
+def test_what_is_nothing_of_ours_is_refused(body):
+    """As for one segment."""
+    with pytest.raises(SegmentError, match="not a fanfold segment"):
+        segments_of(body)
+
+
+def make_job(per_message: int, failing: set[int], attempts: dict[int, int]) -> Job:
+    job = Job("bundled", segments_per_message=per_message)
+    job.source(lambda params: Ranges(params["count"], size=1))
+
+    @job.segment
+    async def segment(rows, ctx) -> int:
+        (number,) = [row async for row in rows]
+        attempts[number] = attempts.get(number, 0) + 1
+        if number in failing:
+            raise ValueError("poison")
+        return number
+
+    job.fold(list)
+    return job
+
+
+@pytest.mark.parametrize("per_message", [1, 3, 10, 100])
+async def test_the_results_of_all_segments_are_folded_in_order(per_message):
+    """However many share a message."""
+    attempts: dict[int, int] = {}
+    bench = Bench(make_job(per_message, set(), attempts))
+    await bench.job.start(bench.backend, {"count": 25}, "run")
+    assert len(bench.plain.work_queue) == -(-25 // per_message)
+    await bench.settle()
+    assert await bench.output() == list(range(25))
+    assert attempts == dict.fromkeys(range(25), 1)
+
+
+async def test_a_segment_that_fails_goes_on_alone_and_the_others_are_done_once():
+    """It is tried as often as the queue allows, and named; what it shared its message with is not done again."""
+    attempts: dict[int, int] = {}
+    bench = Bench(make_job(5, {7}, attempts), max_receive_count=3)
+    await bench.job.start(bench.backend, {"count": 25}, "run")
+    await bench.settle()
+    assert list((await bench.output())["segments"]) == ["7"]
+    assert attempts == dict.fromkeys(range(25), 1) | {7: 1 + 3}
+    account = await account_of(bench.plain, await bench.run())
+    assert (account.done, account.duplicates) == (24, 0)
+
+
+async def test_a_message_none_of_whose_segments_ends_comes_back_and_then_names_them_all():
+    """As one of a single segment does."""
+    attempts: dict[int, int] = {}
+    bench = Bench(make_job(5, {5, 6, 7, 8, 9}, attempts), max_receive_count=3)
+    await bench.job.start(bench.backend, {"count": 25}, "run")
+    await bench.settle()
+    assert list((await bench.output())["segments"]) == ["5", "6", "7", "8", "9"]
+    assert {attempts[number] for number in range(5, 10)} == {3}
+    kept = json.loads(await bench.plain.get_result("runs/run/0/failed/6.json"))
+    assert Segment.from_body(kept["body"]).segment == 6
+
+
+async def test_a_scatter_that_died_is_resumed_with_the_first_message_that_is_not_known_to_be_sent():
+    """The position is counted in segments, whatever they travel in."""
+    bench = Bench(make_job(10, set(), {}))
+    await bench.job.start(bench.backend, {"count": 25}, "run")
+    assert (await bench.run()).position == 25
+
+
+async def test_what_is_left_when_the_time_is_over_goes_on_alone_and_is_acknowledged_only_when_sent():
+    """A queue that takes nothing keeps the message; the ledger may know what ended, which is harmless."""
+    backend = inmemory.backend()
+    batch: Any = BatchContext(None, Deadline.never(), JobState(backend))
+    done = [(Record(make_record("x")), Together([Ended(SEGMENTS[1], 1, "1")], [SEGMENTS[2], SEGMENTS[3]]))]
+    assert await commit_ended(done, batch) == {0}
+    assert [each.body for each in await backend.work_queue.receive()] == [s.to_body() for s in SEGMENTS[2:4]]
+    from dataclasses import replace
+
+    refusing = BatchContext(None, Deadline.never(), JobState(replace(backend, work_queue=RefusingQueue())))
+    assert await commit_ended([*done, (Record(make_record("y")), "late")], refusing) == {1}
+
+
+def test_no_segment_in_a_message_is_refused():
+    """When the job is made."""
+    with pytest.raises(ConfigurationError, match="segments_per_message"):
+        Job("job", segments_per_message=0)
