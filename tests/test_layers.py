@@ -17,14 +17,15 @@ RANKS = {
     "outcome": 2, "completion": 2, "context": 2, "failures": 2, "protocols": 2, "decode": 2, "dead_letter": 2,
     "response": 3, "ordering": 3, "endings": 3,
     # doing
-    "enqueue": 3, "runtime": 3, "inmemory": 3, "sources": 3, "settle": 3,
+    "enqueue": 3, "runtime": 3, "inmemory_store": 3, "inmemory": 4, "sources": 3, "settle": 3,
     "binding": 4, "marks": 4, "settings": 4, "sources.s3_lines": 4, "sources.items": 4, "sources.ranges": 4,
     "sources.manifest": 4, "sources.s3_objects": 5, "sources.s3_json_array": 5,
     "engine": 5, "sandbox": 5, "segments": 5, "scatter": 5, "fold": 5,
+    "sinks": 5, "sinks.objects": 4, "sinks.item_sizes": 1, "sinks.batch_writer": 4,
     "consume": 6, "dead_letters": 6, "account": 6,
     # adapters: the only ones that import an SDK
     "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.backend": 5,
-    "aws.inbox": 5,
+    "aws.inbox": 5, "aws.writer": 4,
     # what ties all together
     "job": 7, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
     # on this machine: the mapping as decisions, and what runs on it

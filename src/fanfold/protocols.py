@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from fanfold.errors import FanfoldError
 from fanfold.record import Record
@@ -190,13 +190,16 @@ class Store(Protocol):
         """
         ...
 
-    async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str) -> None:
-        """Copy an object of any size, with its metadata, over whatever the other key holds.
+    async def copy(
+        self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str, if_absent: bool = False
+    ) -> None:
+        """Copy an object of any size, with its metadata.
 
         The copy tells from then on what it is a copy of (``ObjectInfo.copy_of``): its own ETag need not be that of the
         original.
 
         Raises:
+            ObjectExistsError: If ``if_absent`` and there already is one under the other key; it is left as it was.
             ObjectMissingError: If there is no such object or bucket.
             ObjectChangedError: If the original's ETag is not ``etag``; nothing is copied.
         """
@@ -211,6 +214,32 @@ class Store(Protocol):
 
         Raises:
             ObjectMissingError: If there is no such bucket.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One item to be written to a table, or deleted from it."""
+
+    key: Mapping[str, Any]
+    """Its key: the values of the table's key attributes by name."""
+    item: Mapping[str, Any] | None
+    """The whole item, key included: values of ``str``, ``int``, ``Decimal``, ``bool``, ``None``, ``bytes``, and dicts,
+    lists and sets of them; None to delete what lies under the key."""
+
+
+class ItemStore(Protocol):
+    """Items under keys, in tables. Every method raises ServiceError if the service failed."""
+
+    async def write_batch(self, table: str, writes: Sequence[Write]) -> Collection[int]:
+        """Write 1 to 25 items of different keys, over what the keys held; return the positions of those not written.
+
+        Writing the same again changes nothing.
+
+        Raises:
+            ServiceError: If the call failed; some items may have been written all the same.
+            ConfigurationError: If the table does not exist or may not be written to.
         """
         ...
 

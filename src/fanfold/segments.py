@@ -13,6 +13,7 @@ from fanfold import sources
 from fanfold.context import BatchContext, Context
 from fanfold.errors import SegmentError
 from fanfold.marks import Ended, JobState
+from fanfold.protocols import Store
 from fanfold.record import Record
 from fanfold.run import RUNNING, Run
 from fanfold.segment import Segment
@@ -45,6 +46,12 @@ class SegmentContext(Context[Any]):
     def state(self) -> Any:
         """What the job's lifespan yielded; None without one."""
         return self.batch.state.user
+
+    @property
+    def store(self) -> Store:
+        """The object store the job works with, for ``fanfold.sinks``."""
+        store: Store = self.batch.state.backend.store
+        return store
 
 
 SegmentFunction: TypeAlias = Callable[[AsyncIterator[Any], SegmentContext], Awaitable[Any]]

@@ -12,6 +12,7 @@ from botocore.exceptions import (
     ClientError,
     NoCredentialsError,
     NoRegionError,
+    ParamValidationError,
     PartialCredentialsError,
 )
 
@@ -66,7 +67,8 @@ def faults_of(what: str) -> Iterator[None]:
     except NoRegionError as error:
         raise ConfigurationError(f"{what}: no AWS region is set: set AWS_REGION") from error
     except BotoCoreError as error:
-        raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
+        passing = not isinstance(error, ParamValidationError)  # which was not sent, and never will be
+        raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=passing) from error
     except (OSError, TimeoutError, aiohttp.ClientError) as error:
         raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
 

@@ -112,30 +112,54 @@ class S3Store:
                 return
             wanted["ContinuationToken"] = page["NextContinuationToken"]
 
-    async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str) -> None:
+    async def copy(
+        self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str, if_absent: bool = False
+    ) -> None:
         """Copy an object: in one call up to 5 GB, else part by part (which does not copy its tags)."""
         name = f"s3://{bucket}/{key}"
         head = await self._call(name, "head_object", Bucket=bucket, Key=key)
         if head["ETag"] != etag:
             raise ObjectChangedError(f"{name}: is not the object that was pinned")
-        source = {"CopySource": {"Bucket": bucket, "Key": key}, "CopySourceIfMatch": etag}
-        target = {"Bucket": to_bucket, "Key": to_key}
+        # Looked at first, since emulators know no such condition for a copy; S3 does, and so nothing comes in between.
+        if if_absent and await self._exists(to_bucket, to_key):
+            raise ObjectExistsError(f"s3://{to_bucket}/{to_key} exists")
+        try:
+            await self._copy(head, {"Bucket": bucket, "Key": key}, {"Bucket": to_bucket, "Key": to_key}, if_absent)
+        except ObjectChangedError:
+            # The same answer, whichever of the two conditions did not hold.
+            if if_absent and await self._exists(to_bucket, to_key):
+                raise ObjectExistsError(f"s3://{to_bucket}/{to_key} exists") from None
+            raise
+
+    async def _copy(
+        self, head: Mapping[str, Any], original: Mapping[str, str], target: Mapping[str, str], if_absent: bool
+    ) -> None:
+        what = f"s3://{original['Bucket']}/{original['Key']} to s3://{target['Bucket']}/{target['Key']}"
+        source = {"CopySource": original, "CopySourceIfMatch": head["ETag"]}
+        condition = {"IfNoneMatch": "*"} if if_absent else {}
         given = {field: head[field] for field in _CARRIED if head.get(field) is not None}
-        given["Metadata"] = {**head.get("Metadata", {}), _COPY_OF: etag}
-        what = f"{name} to s3://{to_bucket}/{to_key}"
+        given["Metadata"] = {**head.get("Metadata", {}), _COPY_OF: head["ETag"]}
         if head["ContentLength"] <= self._copy_bytes:
-            await self._call(what, "copy_object", **target, **source, **given, MetadataDirective="REPLACE")
+            given["MetadataDirective"] = "REPLACE"
+            await self._call(what, "copy_object", **target, **source, **given, **condition)
             return
         started = await self._call(what, "create_multipart_upload", **target, **given)
         upload = {**target, "UploadId": started["UploadId"]}
         try:
-            parts = await self._copy_parts(what, {**upload, **source}, head["ContentLength"])
-            await self._call(what, "complete_multipart_upload", **upload, MultipartUpload={"Parts": parts})
+            parts = {"Parts": await self._copy_parts(what, {**upload, **source}, head["ContentLength"])}
+            await self._call(what, "complete_multipart_upload", **upload, **condition, MultipartUpload=parts)
         except BaseException:
             # What is left of an upload costs money each month; the error says more than this one would.
             with anyio.move_on_after(_ABORT_SECONDS, shield=True), contextlib.suppress(FanfoldError):
                 await self._call(what, "abort_multipart_upload", **upload)
             raise
+
+    async def _exists(self, bucket: str, key: str) -> bool:
+        try:
+            await self.head(bucket, key)
+        except ObjectMissingError:
+            return False
+        return True
 
     async def _copy_parts(self, what: str, upload: Mapping[str, Any], size_bytes: int) -> Sequence[Mapping[str, Any]]:
         length = max(self._part_bytes, -(-size_bytes // limits.S3_PARTS))
