@@ -19,7 +19,7 @@ RANKS = {
     # doing
     "enqueue": 3, "runtime": 3, "inmemory_store": 3, "inmemory": 4, "sources": 3, "settle": 3,
     "binding": 4, "marks": 4, "settings": 4, "sources.s3_lines": 4, "sources.items": 4, "sources.ranges": 4,
-    "sources.manifest": 4, "sources.s3_objects": 5, "sources.s3_json_array": 5,
+    "sources.manifest": 4, "sources.s3_objects": 5, "sources.s3_json_array": 5, "sources.s3_select": 4,
     "engine": 5, "sandbox": 5, "segments": 5, "scatter": 5, "fold": 5,
     "sinks": 5, "sinks.objects": 4, "sinks.item_sizes": 1, "sinks.batch_writer": 4,
     "consume": 6, "dead_letters": 6, "account": 6,

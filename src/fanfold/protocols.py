@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from fanfold.errors import FanfoldError
 from fanfold.record import Record
@@ -23,6 +23,7 @@ __all__ = [
     "ObjectInfo",
     "Queue",
     "Received",
+    "SelectStore",
     "SendFailure",
     "Settler",
     "Store",
@@ -214,6 +215,36 @@ class Store(Protocol):
 
         Raises:
             ObjectMissingError: If there is no such bucket.
+        """
+        ...
+
+
+@runtime_checkable
+class SelectStore(Store, Protocol):
+    """A store that runs SQL over an object: S3, for accounts that still have S3 Select."""
+
+    def select(
+        self,
+        bucket: str,
+        key: str,
+        expression: str,
+        *,
+        kind: str,
+        compression: str | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what S3 Select's SQL gives for an object, as JSON Lines, in pieces of any size.
+
+        Args:
+            bucket: The object's bucket.
+            key: Its key.
+            expression: The SQL.
+            kind: What the object is: ``csv`` with a header, ``jsonl`` or ``parquet``.
+            compression: ``gzip`` or ``bzip2``; None for none.
+
+        Raises:
+            ObjectMissingError: If there is no such object or bucket.
+            ServiceError: If S3 refuses the SQL or stops amid it, or the answer ends without saying that it is whole.
+            ConfigurationError: If the account has no S3 Select.
         """
         ...
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import aiohttp
+from botocore.eventstream import ParserError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -69,7 +70,7 @@ def faults_of(what: str) -> Iterator[None]:
     except BotoCoreError as error:
         passing = not isinstance(error, ParamValidationError)  # which was not sent, and never will be
         raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=passing) from error
-    except (OSError, TimeoutError, aiohttp.ClientError) as error:
+    except (OSError, TimeoutError, aiohttp.ClientError, ParserError) as error:
         raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
 
 

@@ -11,7 +11,14 @@ import anyio
 
 from fanfold import limits
 from fanfold.aws.faults import fault_of, faults_of
-from fanfold.errors import FanfoldError, ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
+from fanfold.errors import (
+    ConfigurationError,
+    FanfoldError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectMissingError,
+    ServiceError,
+)
 from fanfold.pool import each
 from fanfold.protocols import Listed, ObjectInfo
 
@@ -32,6 +39,12 @@ _CARRIED: Final = (
 """What a copy has to be given anew when its metadata is."""
 _PARTS_AT_ONCE: Final = 8
 _ABORT_SECONDS: Final = 5
+_SELECTED: Final[Mapping[str, Mapping[str, Any]]] = {
+    "csv": {"CSV": {"FileHeaderInfo": "USE", "AllowQuotedRecordDelimiter": True}},
+    "jsonl": {"JSON": {"Type": "LINES"}},
+    "parquet": {"Parquet": {}},
+}
+_NO_SELECT: Final = frozenset({"MethodNotAllowed", "NotImplemented"})
 _NOT_IN_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters a key may have and the body of a DeleteObjects may not."""
 
@@ -214,6 +227,56 @@ class S3Store:
             if key in faults and not isinstance(faults[key], ObjectMissingError)
         }
 
+    async def select(
+        self,
+        bucket: str,
+        key: str,
+        expression: str,
+        *,
+        kind: str,
+        compression: str | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what S3 Select's SQL gives for an object, as JSON Lines, event by event."""
+        name = f"s3://{bucket}/{key}"
+        try:
+            answer = await self._call(
+                name,
+                "select_object_content",
+                Bucket=bucket,
+                Key=key,
+                Expression=expression,
+                ExpressionType="SQL",
+                InputSerialization={**_SELECTED[kind], "CompressionType": (compression or "none").upper()},
+                OutputSerialization={"JSON": {"RecordDelimiter": "\n"}},
+            )
+        except ServiceError as error:
+            if error.code not in _NO_SELECT:
+                raise
+            raise ConfigurationError(
+                f"{name}: there is no S3 Select here ({error.code}): AWS has closed it to new customers; use S3Lines"
+            ) from error
+        ended = False
+        async with contextlib.aclosing(_events(name, answer["Payload"])) as events:
+            async for event in events:
+                if "Records" in event:
+                    yield event["Records"]["Payload"]
+                ended = ended or "End" in event
+        if not ended:  # what came may not be all
+            raise ServiceError(f"{name}: the answer of S3 Select broke off", code="NoEndEvent", transient=True)
+
     async def _call(self, what: str, operation: str, **arguments: Any) -> Any:
         with faults_of(what):
             return await getattr(self._client, operation)(**arguments)
+
+
+async def _events(name: str, stream: Any) -> AsyncGenerator[Mapping[str, Any], None]:
+    found = aiter(stream)
+    try:
+        while True:
+            with faults_of(name):
+                event = await anext(found, None)
+            if event is None:
+                return
+            yield event
+    finally:
+        stream.close()

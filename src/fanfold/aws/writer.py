@@ -53,11 +53,8 @@ class DynamoDBItems:
         requests = [self._request(write) for write in writes]
         with faults_of(f"table {table}"):
             answer = await self._client.batch_write_item(RequestItems={table: requests})
-        left = [
-            _key_of(request, writes[0].key)
-            for requests in answer.get("UnprocessedItems", {}).values()
-            for request in requests
-        ]
+        unprocessed = answer.get("UnprocessedItems", {}).values()
+        left = [_key_of(request, writes[0].key) for requests in unprocessed for request in requests]
         if not left:
             return ()
         found = {position for position, request in enumerate(requests) if _key_of(request, writes[0].key) in left}
