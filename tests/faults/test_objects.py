@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -74,7 +74,12 @@ async def calls_of_a_sound_move() -> int:
 async def test_objects_are_moved():
     """Each object lies under its new key alone, and its result says where."""
     store = filled()
-    results = await move_objects(store, "bucket", await listed(store), to=archived)
+
+    async def objects() -> AsyncIterator[dict[str, Any]]:  # as a segment's items are given
+        for each in await listed(store):
+            yield each
+
+    results = await move_objects(store, "bucket", objects(), to=archived)
     assert results == [ObjectResult(key, archived(key)) for key in KEYS]
     assert all(result.done for result in results)
     assert await contents(store) == MOVED
@@ -123,7 +128,7 @@ async def test_a_crash_at_any_call_and_a_second_delivery_lose_nothing():
     ],
     ids=lambda error: error.code,
 )
-async def test_a_fault_that_may_pass_is_tried_again(error):
+async def test_a_fault_that_transient_is_tried_again(error):
     """A fault at any call, before or after its effect, shows in no result."""
     for number in range(await calls_of_a_sound_move()):
         store = filled()
@@ -141,7 +146,7 @@ async def test_a_fault_that_stays_is_the_result_of_its_key_alone():
     )
     assert [result.error for result in results] == [denied, None, None, None]
     assert not results[0].done
-    assert not results[0].may_pass
+    assert not results[0].transient
     assert (await contents(store)).keys() == {"in/0", *list(MOVED)[1:]}
 
 
@@ -232,7 +237,7 @@ async def test_what_was_not_begun_in_time_may_be_done_later():
         await move_objects(store, "bucket", await listed(store), to=archived, deadline=deadline),
         await delete_objects(store, "bucket", await listed(store), deadline=deadline),
     ):
-        assert [(result.done, result.may_pass) for result in results] == [(False, True)] * 4
+        assert [(result.done, result.transient) for result in results] == [(False, True)] * 4
     assert len(await contents(store)) == 4
 
 
@@ -278,7 +283,7 @@ async def test_a_deletion_that_never_passes_is_given_up():
     clock = ManualClock()
     gate = Scripted(store, lambda operation: fail_deletions(operation, clock))
     results = await delete_objects(gate, "bucket", await listed(store), deadline=Deadline.after(100, clock=clock))
-    assert [result.may_pass for result in results] == [True] * 4
+    assert [result.transient for result in results] == [True] * 4
 
 
 def fail_deletions(operation: str, clock: ManualClock) -> None:

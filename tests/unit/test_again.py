@@ -6,7 +6,7 @@ import pytest
 
 from fanfold.again import again, pause
 from fanfold.deadline import Deadline
-from fanfold.errors import ServiceError
+from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.pool import each
 from fanfold.testing import ManualClock
 
@@ -90,3 +90,10 @@ async def test_workers_share_the_items_and_raise_the_first_error():
     with pytest.raises(KeyError):
         await each(work, range(5, 100), concurrency=1)
     assert begun == list(range(6))
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, 1.5, True])
+async def test_there_is_at_least_one_worker(concurrency):
+    """No workers would leave everything undone without a word."""
+    with pytest.raises(ConfigurationError, match="concurrency must be a whole number from 1"):
+        await each(no_sleep, [1.0], concurrency=concurrency)

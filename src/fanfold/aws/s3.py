@@ -204,7 +204,7 @@ class S3Store:
                 )
             except ObjectMissingError:
                 continue
-            except (ObjectChangedError, ServiceError) as error:
+            except FanfoldError as error:
                 faults[position] = error
         return faults
 

@@ -124,9 +124,9 @@ class BatchWriter:
             await each(write, _batches(taken), concurrency=self._concurrency)
         if reasons:
             rejected = [one.write for one in taken if self._waiting.get(one.place) is one]
-            raise WriteError(
-                f"table {self._table}: {len(rejected)} items were not accepted: {reasons[0]}", rejected=rejected
-            ) from reasons[0]
+            raise WriteError(f"{len(rejected)} items were not accepted: {reasons[0]}", rejected=rejected) from reasons[
+                0
+            ]
 
     async def _write(self, batch: Sequence[_Waiting]) -> ServiceError | None:
         """Send a batch until nothing of it is left; return why something is, None if nothing is."""
@@ -150,7 +150,7 @@ class BatchWriter:
             left = await self._items.write_batch(self._table, writes)
         except ServiceError as error:
             return error, range(len(writes))
-        return ServiceError("the table left them over", code="UnprocessedItems", transient=True), left
+        return ServiceError(f"table {self._table} left them over", code="UnprocessedItems", transient=True), left
 
     def _forget(self, accepted: Iterable[_Waiting]) -> None:
         for one in accepted:

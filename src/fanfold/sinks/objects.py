@@ -7,10 +7,10 @@ listed, as the items of ``S3Objects`` do; what lies under the key by now, if it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from fanfold import limits
 from fanfold.again import ATTEMPTS, again, pause
@@ -33,6 +33,9 @@ CONCURRENCY: Final = 16
 DELETIONS_AT_ONCE: Final = 4
 """Calls in flight at once that delete 1,000 objects each."""
 
+Objects: TypeAlias = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
+"""Dicts that name objects, such as a segment's items."""
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectResult:
@@ -51,15 +54,15 @@ class ObjectResult:
         return self.error is None
 
     @property
-    def may_pass(self) -> bool:
+    def transient(self) -> bool:
         """Whether doing it again may help: a service failed, or the time was over."""
-        return isinstance(self.error, ServiceError) and self.error.transient
+        return self.error is not None and _is_transient(self.error)
 
 
 async def copy_objects(
     store: Store,
     bucket: str,
-    objects: Iterable[Mapping[str, Any]],
+    objects: Objects,
     *,
     to: Callable[[str], str],
     to_bucket: str | None = None,
@@ -74,7 +77,7 @@ async def copy_objects(
     Args:
         store: Where they lie; ``ctx.store`` in a segment handler.
         bucket: Their bucket.
-        objects: Dicts with ``key``, ``etag`` and ``size``, such as the items of ``S3Objects``.
+        objects: Dicts with ``key``, ``etag`` and ``size``, such as the items of ``S3Objects``; plain or async.
         to: Gives the key of a copy, from the key of its original.
         to_bucket: Bucket of the copies; None for the same.
         concurrency: Copies in flight at once, from 1.
@@ -86,14 +89,14 @@ async def copy_objects(
     Raises:
         ConfigurationError: If an object has no ``etag`` or ``size``, or would be copied onto itself.
     """
-    wanted = [_Copy.of(each, bucket, to_bucket or bucket, to) for each in objects]
+    wanted = [_Copy.of(each, bucket, to_bucket or bucket, to) for each in await _drawn(objects)]
     return await _copied(store, wanted, concurrency, deadline)
 
 
 async def move_objects(
     store: Store,
     bucket: str,
-    objects: Iterable[Mapping[str, Any]],
+    objects: Objects,
     *,
     to: Callable[[str], str],
     to_bucket: str | None = None,
@@ -105,7 +108,7 @@ async def move_objects(
     An original that was replaced since it was listed is not deleted: its result has an ``ObjectChangedError``, and the
     copy is of the one that was listed.
     """
-    wanted = [_Copy.of(each, bucket, to_bucket or bucket, to) for each in objects]
+    wanted = [_Copy.of(each, bucket, to_bucket or bucket, to) for each in await _drawn(objects)]
     copies = await _copied(store, wanted, concurrency, deadline)
     done = [position for position, result in enumerate(copies) if result.done]
     named = [(wanted[position].key, wanted[position].etag) for position in done]
@@ -118,14 +121,15 @@ async def move_objects(
 
 
 async def delete_objects(
-    store: Store, bucket: str, objects: Iterable[Mapping[str, Any]], *, deadline: Deadline | None = None
+    store: Store, bucket: str, objects: Objects, *, deadline: Deadline | None = None
 ) -> Sequence[ObjectResult]:
     """Delete objects, 1,000 in a call, each only if it still has its ETag; one that is gone already is done.
 
     Args:
         store: Where they lie; ``ctx.store`` in a segment handler.
         bucket: Their bucket.
-        objects: Dicts with ``key`` and ``etag``, such as the items of ``S3Objects``; an ``etag`` of None is any.
+        objects: Dicts with ``key`` and ``etag``, such as the items of ``S3Objects``, plain or async; an ``etag`` of
+            None is any.
         deadline: When no further call starts; None for never.
 
     Returns:
@@ -134,7 +138,7 @@ async def delete_objects(
     Raises:
         ConfigurationError: If an object has no ``etag``.
     """
-    named = [(_field(each, "key"), _field(each, "etag")) for each in objects]
+    named = [(_field(each, "key"), _field(each, "etag")) for each in await _drawn(objects)]
     errors = await _deleted(store, bucket, named, deadline)
     return [ObjectResult(key, error=error) for (key, _), error in zip(named, errors, strict=True)]
 
@@ -206,7 +210,7 @@ async def _deleted(
             found = await _delete(store, bucket, [named[position] for position in waiting], deadline)
             for place, position in enumerate(waiting):
                 errors[position] = found.get(place)
-            waiting = [waiting[place] for place, error in found.items() if _may_pass(error)]
+            waiting = [waiting[place] for place, error in found.items() if _is_transient(error)]
 
     await each(delete, range(0, len(named), limits.S3_DELETE_KEYS), concurrency=DELETIONS_AT_ONCE)
     return errors
@@ -222,7 +226,7 @@ async def _delete(
         return dict.fromkeys(range(len(named)), error)
 
 
-def _may_pass(error: FanfoldError) -> bool:
+def _is_transient(error: FanfoldError) -> bool:
     return isinstance(error, ServiceError) and error.transient
 
 
@@ -230,6 +234,12 @@ def _out_of_time(deadline: Deadline | None) -> FanfoldError | None:
     if deadline is None or deadline.clock() < deadline.stops_at:
         return None
     return ServiceError("the time was over before it was begun", code="OutOfTime", transient=True)
+
+
+async def _drawn(objects: Objects) -> Sequence[Mapping[str, Any]]:
+    if isinstance(objects, AsyncIterable):
+        return [one async for one in objects]
+    return list(objects)
 
 
 def _field(item: Mapping[str, Any], name: str) -> Any:
