@@ -17,6 +17,7 @@ from fanfold.run import Counter, Marker, Run
 
 __all__ = [
     "Backend",
+    "ItemStore",
     "Ledger",
     "Listed",
     "Message",
@@ -27,6 +28,7 @@ __all__ = [
     "SendFailure",
     "Settler",
     "Store",
+    "Write",
 ]
 
 
@@ -224,13 +226,7 @@ class SelectStore(Store, Protocol):
     """A store that runs SQL over an object: S3, for accounts that still have S3 Select."""
 
     def select(
-        self,
-        bucket: str,
-        key: str,
-        expression: str,
-        *,
-        kind: str,
-        compression: str | None = None,
+        self, bucket: str, key: str, expression: str, *, kind: str, compression: str | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield what S3 Select's SQL gives for an object, as JSON Lines, in pieces of any size.
 

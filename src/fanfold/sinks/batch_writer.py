@@ -123,10 +123,10 @@ class BatchWriter:
 
             await each(write, _batches(taken), concurrency=self._concurrency)
         if reasons:
+            reason = reasons[0]
             rejected = [one.write for one in taken if self._waiting.get(one.place) is one]
-            raise WriteError(f"{len(rejected)} items were not accepted: {reasons[0]}", rejected=rejected) from reasons[
-                0
-            ]
+            message = f"{len(rejected)} items were not accepted: {reason}"
+            raise WriteError(message, rejected=rejected) from reason
 
     async def _write(self, batch: Sequence[_Waiting]) -> ServiceError | None:
         """Send a batch until nothing of it is left; return why something is, None if nothing is."""
