@@ -33,7 +33,7 @@ format: $(VENV)/.dev ## Put the code in order.
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## Measure, beside the alternatives; takes a quarter of an hour.
-	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time json_array listing; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what make made.
 	rm -rf $(VENV) $(DEMO_FOLDER) dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -43,8 +43,9 @@ DECIDING = src/fanfold/backoff.py,src/fanfold/completion.py,src/fanfold/consume.
 	src/fanfold/endings.py,src/fanfold/engine.py,src/fanfold/enqueue.py,src/fanfold/local/mapping.py,$\
 	src/fanfold/local/queue.py,src/fanfold/marks.py,src/fanfold/ordering.py,src/fanfold/outcome.py,src/fanfold/pace.py,$\
 	src/fanfold/record.py,src/fanfold/response.py,src/fanfold/segment.py,src/fanfold/segments.py,src/fanfold/settings.py,$\
-	src/fanfold/settle.py,src/fanfold/sources/items.py,src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,$
-	src/fanfold/sources/manifest.py,src/fanfold/sources/ranges.py,$\
+	src/fanfold/settle.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
+	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
+	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\
 	src/fanfold/value.py
 
 $(VENV)/.made:

@@ -12,21 +12,22 @@ SOURCE = Path(__file__).parents[1] / "src" / "fanfold"
 RANKS = {
     # values, and what decides on them alone
     "value": -1, "builders": 0, "errors": 0, "limits": 0, "deadline": 0, "threads": 0, "memory_guard": 0, "capacity": 0,
-    "record": 1, "run": 1, "segment": 1, "bundle": 2, "sources.lines": 1, "backoff": 1, "pace": 1, "stacks": 1,
-    "again": 1, "pool": 1, "sources.json_rows": 1,
+    "record": 1, "run": 1, "storage": 1, "segment": 1, "bundle": 2, "sources.lines": 1, "backoff": 1, "pace": 1,
+    "again": 1, "pool": 1, "sources.json_rows": 1, "stacks": 1,
     "outcome": 2, "completion": 2, "context": 2, "failures": 2, "protocols": 2, "decode": 2, "dead_letter": 2,
     "response": 3, "ordering": 3, "endings": 3,
     # doing
-    "enqueue": 3, "runtime": 3, "inmemory": 4, "inmemory_tables": 3, "sources": 3, "settle": 3,
+    "enqueue": 3, "runtime": 3, "inmemory_store": 3, "inmemory_tables": 3, "inmemory": 4, "sources": 3, "settle": 3,
     "results": 3, "ended": 3, "binding": 4, "continuation": 4, "settings": 4,
     "sources.compression": 1, "sources.rows": 1, "sources.manifest": 4, "sources.line_object": 4,
-    "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4,
+    "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_select": 4,
     "sources.s3_lines": 5, "sources.s3_objects": 5, "sources.s3_json_array": 5,
     "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 7,
+    "sinks": 5, "sinks.objects": 4, "sinks.item_sizes": 1, "sinks.batch_writer": 4,
     "consume": 6, "dead_letters": 6, "account": 8, "dry_run": 5,
     # adapters: the only ones that import an SDK
     "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.tables": 4,
-    "aws.backend": 5, "aws.inbox": 5,
+    "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
     # what ties all together
     "job": 8, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
     # on this machine: the mapping as decisions, and what runs on it

@@ -32,6 +32,7 @@ PUBLIC = [
     "S3JsonArray",
     "S3Lines",
     "S3Objects",
+    "S3Select",
     "Segment",
     "consumer",
     "errors",

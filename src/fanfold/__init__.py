@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fanfold.sources.s3_json_array import S3JsonArray as S3JsonArray
     from fanfold.sources.s3_lines import S3Lines as S3Lines
     from fanfold.sources.s3_objects import S3Objects as S3Objects
+    from fanfold.sources.s3_select import S3Select as S3Select
 
 __all__ = [
     "Backoff",
@@ -56,6 +57,7 @@ __all__ = [
     "S3JsonArray",
     "S3Lines",
     "S3Objects",
+    "S3Select",
     "Segment",
     "consumer",
     "errors",
@@ -84,6 +86,7 @@ _HOMES = {
     "S3JsonArray": "sources.s3_json_array",
     "S3Lines": "sources.s3_lines",
     "S3Objects": "sources.s3_objects",
+    "S3Select": "sources.s3_select",
     "Segment": "segment",
     "consumer": "consume",
 }

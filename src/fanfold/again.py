@@ -55,7 +55,7 @@ async def pause(attempt: int, *, deadline: Deadline | None = None, sleep: Sleep 
     Returns:
         Whether there is time for another attempt; False at once if the deadline would come first.
     """
-    seconds = random.uniform(0, min(_CAP_SECONDS, _BASE_SECONDS * 2**attempt))  # noqa: S311 - jitter
+    seconds = random.uniform(0, min(_CAP_SECONDS, _BASE_SECONDS * 2 ** min(attempt, 16)))  # noqa: S311 - jitter
     if deadline is not None and deadline.clock() + seconds >= deadline.stops_at:
         return False
     await sleep(seconds)

@@ -8,6 +8,8 @@ FanfoldError
 ├── SegmentError            a segment cannot be worked on, now or later
 │   └── SourceError         the data a segment or a run points to is missing, empty, changed or malformed
 ├── EnqueueError            messages the queue did not accept; they are in ``rejected``
+├── WriteError              items a table did not accept; they are in ``rejected``
+│   └── ItemError           an item that no table takes: too large, without its key, or with a value of no type it knows
 ├── CommitError             a handler returned, but what had to be durable before the acknowledgement is not
 ├── TotalFailureError       nothing of a batch was acknowledged, and the settings ask for an error then
 ├── AbandonedError          a handler was still running when the answer had to be given
@@ -25,6 +27,7 @@ A handler that fails raises none of these: how a record ended is an outcome (``f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "AbandonedError",
@@ -35,6 +38,7 @@ __all__ = [
     "EventError",
     "FanfoldError",
     "FenceLostError",
+    "ItemError",
     "LedgerError",
     "MissingExtraError",
     "ObjectChangedError",
@@ -45,6 +49,7 @@ __all__ = [
     "SourceError",
     "StoreError",
     "TotalFailureError",
+    "WriteError",
 ]
 
 
@@ -95,6 +100,24 @@ class EnqueueError(FanfoldError):
         self.rejected = tuple(rejected)
         """(position in what was sent, the service's reason) for each message not accepted."""
         super().__init__(message)
+
+
+class WriteError(FanfoldError):
+    """Items a table did not accept, after every attempt the time allowed."""
+
+    def __init__(self, message: str, *, rejected: Sequence[Any]) -> None:
+        self.rejected = tuple(rejected)
+        """The writes that were not accepted, as ``fanfold.protocols.Write``; a later flush tries them again."""
+        super().__init__(message)
+
+
+class ItemError(WriteError):
+    """An item that no table takes, now or later."""
+
+    permanent = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, rejected=())
 
 
 class CommitError(FanfoldError):

@@ -5,12 +5,11 @@ For tests, and for whole jobs without AWS. One event loop; nothing is written to
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
@@ -18,22 +17,26 @@ import anyio
 from fanfold import limits
 from fanfold.dead_letter import ATTRIBUTE, reason_attribute
 from fanfold.errors import (
-    FanfoldError,
     FenceLostError,
     LedgerError,
-    ObjectChangedError,
-    ObjectExistsError,
-    ObjectMissingError,
     ServiceError,
 )
+from fanfold.inmemory_store import InMemoryItems, InMemoryStore
 from fanfold.inmemory_tables import InMemoryTables
-from fanfold.protocols import Backend, Listed, Message, ObjectInfo, Received, SendFailure
+from fanfold.protocols import Backend, Message, Received, SendFailure
 from fanfold.record import Record
 from fanfold.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
 
-__all__ = ["InMemoryLedger", "InMemoryQueue", "InMemorySettler", "InMemoryStore", "InMemoryTables", "backend"]
+__all__ = [
+    "InMemoryItems",
+    "InMemoryLedger",
+    "InMemoryQueue",
+    "InMemorySettler",
+    "InMemoryStore",
+    "InMemoryTables",
+    "backend",
+]
 
-_PIECE_BYTES = 65_536
 _POLL_SECONDS = 0.005
 
 
@@ -163,97 +166,6 @@ class InMemorySettler:
         messages = [Message(record.body, {ATTRIBUTE: reason_attribute(record, reason)}) for record, reason in rejects]
         await self._dead_letter_queue.send(messages)
         return {}
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    data: bytes
-    etag: str
-    written_at: float
-    copy_of: str | None = None
-
-
-class InMemoryStore:
-    """Objects in a dict. A bucket exists once it was named."""
-
-    def __init__(self, *buckets: str, clock: Callable[[], float] = time.time) -> None:
-        self._buckets: dict[str, dict[str, _Object]] = {bucket: {} for bucket in buckets}
-        self._clock = clock
-
-    def fill(self, bucket: str, objects: Mapping[str, bytes]) -> None:
-        """Make a bucket if there is none, and put objects into it; for setting a test up."""
-        known = self._buckets.setdefault(bucket, {})
-        known.update({key: _Object(bytes(data), _etag(data), self._clock()) for key, data in objects.items()})
-
-    async def head(self, bucket: str, key: str) -> ObjectInfo:
-        """Return what is known of an object."""
-        known = self._get(bucket, key)
-        return ObjectInfo(len(known.data), known.etag, known.copy_of)
-
-    async def read(
-        self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield a range of bytes, in pieces."""
-        data = self._pinned(bucket, key, etag).data
-        end = len(data) if stop is None else min(stop, len(data))
-        for first in range(start, end, _PIECE_BYTES):
-            yield data[first : min(first + _PIECE_BYTES, end)]
-
-    async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """Write an object."""
-        objects = self._bucket(bucket)
-        if if_absent and key in objects:
-            raise ObjectExistsError(f"s3://{bucket}/{key} exists")
-        self.fill(bucket, {key: data})
-
-    async def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncGenerator[Listed, None]:
-        """Yield the objects whose keys begin with a prefix, in the order of their keys."""
-        objects = self._bucket(bucket)
-        for key in sorted(objects):  # code points are in the order of their UTF-8
-            if key.startswith(prefix) and key > start_after and (known := objects.get(key)):
-                yield Listed(key, len(known.data), known.etag, known.written_at)
-
-    async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str) -> None:
-        """Copy an object."""
-        original = self._pinned(bucket, key, etag)
-        self._bucket(to_bucket)[to_key] = replace(original, written_at=self._clock(), copy_of=etag)
-
-    async def delete_many(self, bucket: str, objects: Sequence[tuple[str, str | None]]) -> Mapping[int, FanfoldError]:
-        """Delete objects; return why, by position, for those not deleted."""
-        known = self._bucket(bucket)
-        faults: dict[int, FanfoldError] = {}
-        for position, (key, etag) in enumerate(objects):
-            try:
-                self._pinned(bucket, key, etag)
-            except ObjectMissingError:
-                continue
-            except ObjectChangedError as error:
-                faults[position] = error
-            else:
-                del known[key]
-        return faults
-
-    def _bucket(self, bucket: str) -> dict[str, _Object]:
-        try:
-            return self._buckets[bucket]
-        except KeyError as error:
-            raise ObjectMissingError(f"there is no bucket {bucket!r}") from error
-
-    def _get(self, bucket: str, key: str) -> _Object:
-        try:
-            return self._buckets[bucket][key]
-        except KeyError as error:
-            raise ObjectMissingError(f"there is no object s3://{bucket}/{key}") from error
-
-    def _pinned(self, bucket: str, key: str, etag: str | None) -> _Object:
-        known = self._get(bucket, key)
-        if etag not in {None, known.etag}:
-            raise ObjectChangedError(f"s3://{bucket}/{key}: is not the object that was pinned")
-        return known
-
-
-def _etag(data: bytes) -> str:
-    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
 
 
 class InMemoryLedger:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "DYNAMODB_BATCH_BYTES",
+    "DYNAMODB_BATCH_ITEMS",
+    "DYNAMODB_ITEM_BYTES",
     "S3_COPY_BYTES",
     "S3_DELETE_KEYS",
     "S3_PAGE_KEYS",
@@ -49,3 +52,12 @@ S3_COPY_BYTES: Final = 5_000_000_000
 
 S3_PARTS: Final = 10_000
 """Parts of one multipart upload (S3 user guide)."""
+
+DYNAMODB_BATCH_ITEMS: Final = 25
+"""Items in one BatchWriteItem (DynamoDB API reference)."""
+
+DYNAMODB_BATCH_BYTES: Final = 16_000_000
+"""Bytes of one BatchWriteItem, as it is sent: 16 MB (DynamoDB API reference)."""
+
+DYNAMODB_ITEM_BYTES: Final = 409_600
+"""Bytes of one item, names and values together, as it is stored: 400 KB (DynamoDB developer guide)."""

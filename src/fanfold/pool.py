@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import anyio
 
+from fanfold.errors import ConfigurationError
+
 __all__ = ["each"]
 
 T = TypeVar("T")
@@ -16,7 +18,13 @@ async def each(function: Callable[[T], Awaitable[None]], items: Iterable[T], *, 
     """Call an async function on every item, ``concurrency`` at once; an item is drawn when a worker is free for it.
 
     The first error cancels what still runs, and is raised as it is; what has not begun then never does.
+
+    Raises:
+        ConfigurationError: If ``concurrency`` is no whole number from 1.
+        Exception: Whatever the function raises.
     """
+    if type(concurrency) is not int or concurrency < 1:
+        raise ConfigurationError(f"concurrency must be a whole number from 1, not {concurrency!r}")
     drawn = iter(items)
 
     async def work() -> None:

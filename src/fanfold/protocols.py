@@ -7,18 +7,19 @@ run against both.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import anyio
 
-from fanfold.errors import FanfoldError
 from fanfold.record import Record
 from fanfold.run import Counter, Hop, Marker, Run
+from fanfold.storage import ItemStore, Listed, ObjectInfo, Page, SelectStore, Store, TableInfo, Tables, Write
 
 __all__ = [
     "Backend",
+    "ItemStore",
     "Ledger",
     "Listed",
     "Message",
@@ -26,11 +27,13 @@ __all__ = [
     "Page",
     "Queue",
     "Received",
+    "SelectStore",
     "SendFailure",
     "Settler",
     "Store",
     "TableInfo",
     "Tables",
+    "Write",
 ]
 
 
@@ -122,156 +125,6 @@ class Settler(Protocol):
 
         Raises:
             FanfoldError: If the call failed.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """What is known of an object without reading it."""
-
-    size_bytes: int
-    """Its size."""
-    etag: str
-    """Changes when the object is replaced."""
-    copy_of: str | None = None
-    """ETag of the object that ``Store.copy`` made it from; None for one that was not made so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """An object, as a listing tells of it."""
-
-    key: str
-    """Its key."""
-    size_bytes: int
-    """Its size."""
-    etag: str
-    """Its ETag, in quotes, as ``ObjectInfo`` has it."""
-    last_modified: float
-    """When it was written; seconds since 1970."""
-
-
-class Store(Protocol):
-    """Objects under keys, in buckets. Every method raises ServiceError if the service failed."""
-
-    async def head(self, bucket: str, key: str) -> ObjectInfo:
-        """Return what is known of an object.
-
-        Raises:
-            ObjectMissingError: If there is no such object or bucket.
-        """
-        ...
-
-    def read(
-        self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes from ``start`` up to but not including ``stop`` (None: the end), in pieces of any size.
-
-        A range past the end yields what there is.
-
-        Raises:
-            ObjectMissingError: If there is no such object or bucket.
-            ObjectChangedError: If its ETag is not ``etag``.
-        """
-        ...
-
-    async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """Write an object.
-
-        Raises:
-            ObjectExistsError: If ``if_absent`` and there already is one; it is left as it was.
-            ObjectMissingError: If there is no such bucket.
-        """
-        ...
-
-    def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncGenerator[Listed, None]:
-        """Yield the objects whose keys begin with ``prefix`` and come after ``start_after``.
-
-        They come in the order of their keys' UTF-8 bytes. What is written or deleted meanwhile may be listed or not.
-
-        Raises:
-            ObjectMissingError: If there is no such bucket.
-        """
-        ...
-
-    async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str) -> None:
-        """Copy an object of any size, with its metadata, over whatever the other key holds.
-
-        The copy tells from then on what it is a copy of (``ObjectInfo.copy_of``): its own ETag need not be that of the
-        original.
-
-        Raises:
-            ObjectMissingError: If there is no such object or bucket.
-            ObjectChangedError: If the original's ETag is not ``etag``; nothing is copied.
-        """
-        ...
-
-    async def delete_many(self, bucket: str, objects: Sequence[tuple[str, str | None]]) -> Mapping[int, FanfoldError]:
-        """Delete 1 to 1,000 objects, each given as its key, and the ETag it must have or None for any.
-
-        Returns:
-            Why, by position, for those not deleted: ObjectChangedError where the ETag is another one. An object that is
-            already gone is no fault.
-
-        Raises:
-            ObjectMissingError: If there is no such bucket.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TableInfo:
-    """What is known of a table, or of one of its indexes, without reading it."""
-
-    keys: Sequence[str]
-    """Names of the attributes that say where an item stands: the table's key and, for an index, the index's too."""
-    size_bytes: int
-    """Its size, about; DynamoDB updates it some six hours apart."""
-    items: int
-    """Its items, about; likewise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What one request of a scan gave."""
-
-    items: Sequence[Mapping[str, Any]]
-    """Items as plain Python values: numbers are ``Decimal``, binaries ``bytes``, sets ``set``."""
-    next: Mapping[str, Any] | None
-    """Where the next page begins: the key of the item before it, in DynamoDB's JSON, binaries in base64; None for the
-    last page."""
-    read_units: float
-    """Read capacity units that it took."""
-
-
-class Tables(Protocol):
-    """DynamoDB tables to be read. Every method raises ServiceError if the service failed."""
-
-    async def describe(self, table: str, index: str | None = None) -> TableInfo:
-        """Return what is known of a table or of one of its indexes.
-
-        Raises:
-            ConfigurationError: If there is no such table or index, or it may not be read.
-        """
-        ...
-
-    async def scan(self, wanted: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
-        """Return a page of a segment of a scan, at most 1 MB before filtering.
-
-        Args:
-            wanted: ``table``, ``segment``, ``segments`` and, where they are not None, ``index``, ``filter``, ``names``,
-                ``values`` (as ``to_json`` gave them), ``attributes``, ``consistent``, ``page_items``.
-            start: Where the page begins: the key of the item before it, in the form of ``Page.next``; None for the
-                beginning.
-        """
-        ...
-
-    def to_json(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return plain Python values in DynamoDB's JSON, binaries in base64.
-
-        Raises:
-            ConfigurationError: If DynamoDB has no type for a value.
         """
         ...
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -55,6 +54,8 @@ def source_prefix(run_id: str) -> str:
     A run may be planned twice, at the same time even; only one of the plans counts, and nothing of another one may
     stand among what it reads.
     """
+    import uuid  # here: a cold start need not pay for it
+
     return f"runs/{run_id}/source/{uuid.uuid4().hex}"
 
 

@@ -15,6 +15,7 @@ from fanfold.continuation import Rows
 from fanfold.deadline import Deadline
 from fanfold.ended import Ended, JobState, Together
 from fanfold.errors import SegmentError
+from fanfold.protocols import Store
 from fanfold.record import Record
 from fanfold.run import RUNNING, Run
 from fanfold.segment import Segment
@@ -47,6 +48,12 @@ class SegmentContext(Context[Any]):
     def state(self) -> Any:
         """What the job's lifespan yielded; None without one."""
         return self.batch.state.user
+
+    @property
+    def store(self) -> Store:
+        """The object store the job works with, for ``fanfold.sinks``."""
+        store: Store = self.batch.state.backend.store
+        return store
 
 
 SegmentFunction: TypeAlias = Callable[[AsyncIterator[Any], SegmentContext], Awaitable[Any]]

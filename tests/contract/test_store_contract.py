@@ -23,6 +23,7 @@ from fanfold.inmemory import InMemoryStore
 from fanfold.local.stack import LocalStack
 from fanfold.protocols import ObjectInfo, Store
 from fanfold.run import source_prefix
+from fanfold.sinks import move_objects
 from fanfold.sources import cut, read_each
 from fanfold.sources.s3_json_array import S3JsonArray
 from fanfold.sources.s3_objects import S3Objects
@@ -365,6 +366,19 @@ async def test_an_object_that_is_not_the_pinned_one_is_not_copied(bucket, size):
     assert await bucket.keys() == ["key"]
 
 
+@pytest.mark.parametrize("size", [4, 6_000_001])
+async def test_a_copy_that_must_be_the_first_replaces_nothing(bucket, size):
+    """Where something lies already such a copy is refused and leaves it; elsewhere it is made."""
+    await bucket.put("key", b"1" * size)
+    await bucket.put("taken", b"other")
+    etag = await bucket.etag("key")
+    with pytest.raises(ObjectExistsError):
+        await bucket.store.copy(bucket.name, "key", bucket.name, "taken", etag=etag, if_absent=True)
+    await bucket.store.copy(bucket.name, "key", bucket.name, "free", etag=etag, if_absent=True)
+    assert await bucket.get("taken") == b"other"
+    assert await bucket.get("free") == b"1" * size
+
+
 async def test_what_is_not_there_is_not_copied(bucket):
     """Copying an object that does not exist, from or to a bucket that does not, is told as that."""
     await bucket.put("key", b"data")
@@ -450,6 +464,20 @@ async def test_a_listing_and_an_array_are_planned_and_read(bucket):
         found.append([item for part in cut(plan) async for item in read_each(part, backend)])
     assert [item["key"] for item in found[0]] == found[1] == keys
     assert {item["etag"] for item in found[0]} == {await bucket.etag(keys[0])}
+
+
+async def test_objects_are_moved_once_however_often(bucket):
+    """Objects moved twice lie under their new keys alone, small ones and large ones."""
+    for number, size in enumerate([0, 4, 6_000_001]):
+        await bucket.put(f"in/{number}", bytes(size))
+    objects = [
+        {"key": each.key, "size": each.size_bytes, "etag": each.etag}
+        async for each in bucket.store.list(bucket.name, "in/")
+    ]
+    for _ in range(2):
+        results = await move_objects(bucket.store, bucket.name, objects, to=lambda key: key.replace("in/", "archive/"))
+        assert [(result.key, result.error) for result in results] == [(f"in/{number}", None) for number in range(3)]
+    assert await bucket.keys() == ["archive/0", "archive/1", "archive/2"]
 
 
 @pytest.mark.stack

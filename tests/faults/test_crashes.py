@@ -9,6 +9,7 @@ import pytest
 
 from fanfold import Job, S3JsonArray, S3Lines, S3Objects
 from fanfold.errors import FanfoldError
+from fanfold.sinks import move_objects
 from fanfold.sources import Source
 from harness import Bench, throttled
 
@@ -96,3 +97,37 @@ async def test_an_operation_that_fails_twice_after_its_effect_is_harmless(operat
     for first, second in itertools.pairwise([*after[:6], after[-1] + 3]):
         bench = Bench(make_job(), gate=FailsAt(first, second), numbers_jsonl=NUMBERS)
         assert await finish(bench) == list(range(60))
+
+
+def make_archive() -> Job:
+    job = Job("archive")
+    job.source(lambda params: S3Objects("source", prefix="o", keys_per_segment=4))
+
+    @job.segment
+    async def move(objects, ctx):
+        found = [each async for each in objects]
+        results = await move_objects(ctx.store, "source", found, to=lambda key: f"archive/{key}", concurrency=1)
+        return [result.key for result in results if not result.done]
+
+    @job.fold
+    def failures(results):
+        return [key for keys in results for key in keys]
+
+    return job
+
+
+async def archived(gate: FailsAt) -> dict[str, bytes]:
+    """Move eight objects by a job; return what lies where in the end."""
+    bench = Bench(make_archive(), gate=gate)
+    bench.store.fill("source", {f"o{number}": f"{number}".encode() for number in range(8)})
+    assert await finish(bench) == []
+    return {each.key: await bench.plain.read_all("source", each.key) async for each in bench.store.list("source")}
+
+
+async def test_objects_moved_by_a_job_are_moved_once_whatever_fails():
+    """With a fault at any single call of the run every object lies in the archive in the end, and none is told of."""
+    gate = FailsAt()
+    sound = await archived(gate)
+    assert sound == {f"archive/o{number}": f"{number}".encode() for number in range(8)}
+    for number in range(len(gate.seen)):
+        assert await archived(FailsAt(number)) == sound

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import Final
 
 import aiohttp
+from botocore.eventstream import ParserError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     NoCredentialsError,
     NoRegionError,
+    ParamValidationError,
     PartialCredentialsError,
 )
 
@@ -66,8 +68,9 @@ def faults_of(what: str) -> Iterator[None]:
     except NoRegionError as error:
         raise ConfigurationError(f"{what}: no AWS region is set: set AWS_REGION") from error
     except BotoCoreError as error:
-        raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
-    except (OSError, TimeoutError, aiohttp.ClientError) as error:
+        passing = not isinstance(error, ParamValidationError)  # which was not sent, and never will be
+        raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=passing) from error
+    except (OSError, TimeoutError, aiohttp.ClientError, ParserError) as error:
         raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
 
 

@@ -11,7 +11,14 @@ import anyio
 
 from fanfold import limits
 from fanfold.aws.faults import fault_of, faults_of
-from fanfold.errors import FanfoldError, ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
+from fanfold.errors import (
+    ConfigurationError,
+    FanfoldError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectMissingError,
+    ServiceError,
+)
 from fanfold.pool import each
 from fanfold.protocols import Listed, ObjectInfo
 
@@ -32,6 +39,12 @@ _CARRIED: Final = (
 """What a copy has to be given anew when its metadata is."""
 _PARTS_AT_ONCE: Final = 8
 _ABORT_SECONDS: Final = 5
+_SELECTED: Final[Mapping[str, Mapping[str, Any]]] = {
+    "csv": {"CSV": {"FileHeaderInfo": "USE", "AllowQuotedRecordDelimiter": True}},
+    "jsonl": {"JSON": {"Type": "LINES"}},
+    "parquet": {"Parquet": {}},
+}
+_NO_SELECT: Final = frozenset({"MethodNotAllowed", "NotImplemented"})
 _NOT_IN_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters a key may have and the body of a DeleteObjects may not."""
 
@@ -112,30 +125,54 @@ class S3Store:
                 return
             wanted["ContinuationToken"] = page["NextContinuationToken"]
 
-    async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str) -> None:
+    async def copy(
+        self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str, if_absent: bool = False
+    ) -> None:
         """Copy an object: in one call up to 5 GB, else part by part (which does not copy its tags)."""
         name = f"s3://{bucket}/{key}"
         head = await self._call(name, "head_object", Bucket=bucket, Key=key)
         if head["ETag"] != etag:
             raise ObjectChangedError(f"{name}: is not the object that was pinned")
-        source = {"CopySource": {"Bucket": bucket, "Key": key}, "CopySourceIfMatch": etag}
-        target = {"Bucket": to_bucket, "Key": to_key}
+        # Looked at first, since emulators know no such condition for a copy; S3 does, and so nothing comes in between.
+        if if_absent and await self._exists(to_bucket, to_key):
+            raise ObjectExistsError(f"s3://{to_bucket}/{to_key} exists")
+        try:
+            await self._copy(head, {"Bucket": bucket, "Key": key}, {"Bucket": to_bucket, "Key": to_key}, if_absent)
+        except ObjectChangedError:
+            # The same answer, whichever of the two conditions did not hold.
+            if if_absent and await self._exists(to_bucket, to_key):
+                raise ObjectExistsError(f"s3://{to_bucket}/{to_key} exists") from None
+            raise
+
+    async def _copy(
+        self, head: Mapping[str, Any], original: Mapping[str, str], target: Mapping[str, str], if_absent: bool
+    ) -> None:
+        what = f"s3://{original['Bucket']}/{original['Key']} to s3://{target['Bucket']}/{target['Key']}"
+        source = {"CopySource": original, "CopySourceIfMatch": head["ETag"]}
+        condition = {"IfNoneMatch": "*"} if if_absent else {}
         given = {field: head[field] for field in _CARRIED if head.get(field) is not None}
-        given["Metadata"] = {**head.get("Metadata", {}), _COPY_OF: etag}
-        what = f"{name} to s3://{to_bucket}/{to_key}"
+        given["Metadata"] = {**head.get("Metadata", {}), _COPY_OF: head["ETag"]}
         if head["ContentLength"] <= self._copy_bytes:
-            await self._call(what, "copy_object", **target, **source, **given, MetadataDirective="REPLACE")
+            given["MetadataDirective"] = "REPLACE"
+            await self._call(what, "copy_object", **target, **source, **given, **condition)
             return
         started = await self._call(what, "create_multipart_upload", **target, **given)
         upload = {**target, "UploadId": started["UploadId"]}
         try:
-            parts = await self._copy_parts(what, {**upload, **source}, head["ContentLength"])
-            await self._call(what, "complete_multipart_upload", **upload, MultipartUpload={"Parts": parts})
+            parts = {"Parts": await self._copy_parts(what, {**upload, **source}, head["ContentLength"])}
+            await self._call(what, "complete_multipart_upload", **upload, **condition, MultipartUpload=parts)
         except BaseException:
             # What is left of an upload costs money each month; the error says more than this one would.
             with anyio.move_on_after(_ABORT_SECONDS, shield=True), contextlib.suppress(FanfoldError):
                 await self._call(what, "abort_multipart_upload", **upload)
             raise
+
+    async def _exists(self, bucket: str, key: str) -> bool:
+        try:
+            await self.head(bucket, key)
+        except ObjectMissingError:
+            return False
+        return True
 
     async def _copy_parts(self, what: str, upload: Mapping[str, Any], size_bytes: int) -> Sequence[Mapping[str, Any]]:
         length = max(self._part_bytes, -(-size_bytes // limits.S3_PARTS))
@@ -167,7 +204,7 @@ class S3Store:
                 )
             except ObjectMissingError:
                 continue
-            except (ObjectChangedError, ServiceError) as error:
+            except FanfoldError as error:
                 faults[position] = error
         return faults
 
@@ -190,6 +227,56 @@ class S3Store:
             if key in faults and not isinstance(faults[key], ObjectMissingError)
         }
 
+    async def select(
+        self,
+        bucket: str,
+        key: str,
+        expression: str,
+        *,
+        kind: str,
+        compression: str | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what S3 Select's SQL gives for an object, as JSON Lines, event by event."""
+        name = f"s3://{bucket}/{key}"
+        try:
+            answer = await self._call(
+                name,
+                "select_object_content",
+                Bucket=bucket,
+                Key=key,
+                Expression=expression,
+                ExpressionType="SQL",
+                InputSerialization={**_SELECTED[kind], "CompressionType": (compression or "none").upper()},
+                OutputSerialization={"JSON": {"RecordDelimiter": "\n"}},
+            )
+        except ServiceError as error:
+            if error.code not in _NO_SELECT:
+                raise
+            raise ConfigurationError(
+                f"{name}: there is no S3 Select here ({error.code}): AWS has closed it to new customers; use S3Lines"
+            ) from error
+        ended = False
+        async with contextlib.aclosing(_events(name, answer["Payload"])) as events:
+            async for event in events:
+                if "Records" in event:
+                    yield event["Records"]["Payload"]
+                ended = ended or "End" in event
+        if not ended:  # what came may not be all
+            raise ServiceError(f"{name}: the answer of S3 Select broke off", code="NoEndEvent", transient=True)
+
     async def _call(self, what: str, operation: str, **arguments: Any) -> Any:
         with faults_of(what):
             return await getattr(self._client, operation)(**arguments)
+
+
+async def _events(name: str, stream: Any) -> AsyncGenerator[Mapping[str, Any], None]:
+    found = aiter(stream)
+    try:
+        while True:
+            with faults_of(name):
+                event = await anext(found, None)
+            if event is None:
+                return
+            yield event
+    finally:
+        stream.close()

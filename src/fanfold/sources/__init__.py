@@ -24,6 +24,7 @@ _HOMES = {
     "s3-json-array": ("fanfold.sources.s3_json_array", "S3JsonArray"),
     "s3-lines": ("fanfold.sources.s3_lines", "S3Lines"),
     "s3-objects": ("fanfold.sources.s3_objects", "S3Objects"),
+    "s3-select": ("fanfold.sources.s3_select", "S3Select"),
 }
 
 

@@ -1,0 +1,74 @@
+"""Items written to DynamoDB tables in batches."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from boto3.dynamodb.types import TypeSerializer
+
+from fanfold.aws.faults import faults_of
+from fanfold.protocols import Write
+
+__all__ = ["DynamoDBItems", "connect"]
+
+_CONFIG: Final[dict[str, Any]] = {
+    "connect_timeout": 5,
+    "read_timeout": 30,
+    "max_pool_connections": 64,
+    "retries": {"mode": "standard", "max_attempts": 2},  # the writer tries again itself, and knows the deadline
+}
+
+
+@asynccontextmanager
+async def connect(**client: Any) -> AsyncIterator[DynamoDBItems]:
+    """Open DynamoDB for ``fanfold.sinks.BatchWriter``, once in a sandbox: in a job's lifespan.
+
+    Args:
+        client: Credentials, region and endpoint for the SDK's client, where they are not the SDK's usual ones.
+
+    Raises:
+        ConfigurationError: If there is no region.
+    """
+    async with AsyncExitStack() as stack:
+        with faults_of("DynamoDB"):
+            dynamodb = await stack.enter_async_context(
+                get_session().create_client("dynamodb", config=AioConfig(**_CONFIG), **client)
+            )
+        yield DynamoDBItems(dynamodb)
+
+
+class DynamoDBItems:
+    """The tables of DynamoDB, over an aiobotocore client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._serialize = TypeSerializer().serialize
+
+    async def write_batch(self, table: str, writes: Sequence[Write]) -> Collection[int]:
+        """Write 1 to 25 items of different keys; return the positions of those DynamoDB left over."""
+        requests = [self._request(write) for write in writes]
+        with faults_of(f"table {table}"):
+            answer = await self._client.batch_write_item(RequestItems={table: requests})
+        unprocessed = answer.get("UnprocessedItems", {}).values()
+        left = [_key_of(request, writes[0].key) for requests in unprocessed for request in requests]
+        if not left:
+            return ()
+        found = {position for position, request in enumerate(requests) if _key_of(request, writes[0].key) in left}
+        return found if len(found) == len(left) else range(len(writes))  # not told apart: again is harmless
+
+    def _request(self, write: Write) -> dict[str, Any]:
+        if write.item is None:
+            return {"DeleteRequest": {"Key": self._typed(write.key)}}
+        return {"PutRequest": {"Item": self._typed(write.item)}}
+
+    def _typed(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._serialize(value) for name, value in item.items()}
+
+
+def _key_of(request: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    item = request["PutRequest"]["Item"] if "PutRequest" in request else request["DeleteRequest"]["Key"]
+    return {name: item[name] for name in names}

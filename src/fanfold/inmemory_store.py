@@ -1,0 +1,133 @@
+"""Objects and items in this process, under the same contracts as those on S3 and DynamoDB; see ``fanfold.inmemory``."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fanfold import limits
+from fanfold.errors import FanfoldError, ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
+from fanfold.protocols import Listed, ObjectInfo, Write
+
+__all__ = ["InMemoryItems", "InMemoryStore"]
+
+_PIECE_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    data: bytes
+    etag: str
+    written_at: float
+    copy_of: str | None = None
+
+
+class InMemoryStore:
+    """Objects in a dict. A bucket exists once it was named."""
+
+    def __init__(self, *buckets: str, clock: Callable[[], float] = time.time) -> None:
+        self._buckets: dict[str, dict[str, _Object]] = {bucket: {} for bucket in buckets}
+        self._clock = clock
+
+    def fill(self, bucket: str, objects: Mapping[str, bytes]) -> None:
+        """Make a bucket if there is none, and put objects into it; for setting a test up."""
+        known = self._buckets.setdefault(bucket, {})
+        known.update({key: _Object(bytes(data), _etag(data), self._clock()) for key, data in objects.items()})
+
+    async def head(self, bucket: str, key: str) -> ObjectInfo:
+        """Return what is known of an object."""
+        known = self._get(bucket, key)
+        return ObjectInfo(len(known.data), known.etag, known.copy_of)
+
+    async def read(
+        self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a range of bytes, in pieces."""
+        data = self._pinned(bucket, key, etag).data
+        end = len(data) if stop is None else min(stop, len(data))
+        for first in range(start, end, _PIECE_BYTES):
+            yield data[first : min(first + _PIECE_BYTES, end)]
+
+    async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """Write an object."""
+        objects = self._bucket(bucket)
+        if if_absent and key in objects:
+            raise ObjectExistsError(f"s3://{bucket}/{key} exists")
+        self.fill(bucket, {key: data})
+
+    async def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncGenerator[Listed, None]:
+        """Yield the objects whose keys begin with a prefix, in the order of their keys."""
+        objects = self._bucket(bucket)
+        for key in sorted(objects):  # code points are in the order of their UTF-8
+            if key.startswith(prefix) and key > start_after and (known := objects.get(key)):
+                yield Listed(key, len(known.data), known.etag, known.written_at)
+
+    async def copy(
+        self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str, if_absent: bool = False
+    ) -> None:
+        """Copy an object."""
+        original = self._pinned(bucket, key, etag)
+        if if_absent and to_key in self._bucket(to_bucket):
+            raise ObjectExistsError(f"s3://{to_bucket}/{to_key} exists")
+        self._bucket(to_bucket)[to_key] = replace(original, written_at=self._clock(), copy_of=etag)
+
+    async def delete_many(self, bucket: str, objects: Sequence[tuple[str, str | None]]) -> Mapping[int, FanfoldError]:
+        """Delete objects; return why, by position, for those not deleted."""
+        known = self._bucket(bucket)
+        faults: dict[int, FanfoldError] = {}
+        for position, (key, etag) in enumerate(objects):
+            try:
+                self._pinned(bucket, key, etag)
+            except ObjectMissingError:
+                continue
+            except ObjectChangedError as error:
+                faults[position] = error
+            else:
+                del known[key]
+        return faults
+
+    def _bucket(self, bucket: str) -> dict[str, _Object]:
+        try:
+            return self._buckets[bucket]
+        except KeyError as error:
+            raise ObjectMissingError(f"there is no bucket {bucket!r}") from error
+
+    def _get(self, bucket: str, key: str) -> _Object:
+        try:
+            return self._buckets[bucket][key]
+        except KeyError as error:
+            raise ObjectMissingError(f"there is no object s3://{bucket}/{key}") from error
+
+    def _pinned(self, bucket: str, key: str, etag: str | None) -> _Object:
+        known = self._get(bucket, key)
+        if etag not in {None, known.etag}:
+            raise ObjectChangedError(f"s3://{bucket}/{key}: is not the object that was pinned")
+        return known
+
+
+def _etag(data: bytes) -> str:
+    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+
+
+class InMemoryItems:
+    """Items of tables in dicts: ``tables`` holds the items of each table by the values of their key attributes."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
+        """By table, then by key."""
+
+    async def write_batch(self, table: str, writes: Sequence[Write]) -> Collection[int]:
+        """Write items, or delete them; a table exists once it is written to."""
+        keys = [tuple(write.key.values()) for write in writes]
+        if not 1 <= len(writes) <= limits.DYNAMODB_BATCH_ITEMS or len(set(keys)) < len(keys):
+            raise ServiceError("too many items, or one key twice", code="ValidationException", transient=False)
+        items = self.tables.setdefault(table, {})
+        for key, write in zip(keys, writes, strict=True):
+            if write.item is None:
+                items.pop(key, None)
+            else:
+                items[key] = write.item
+        return ()

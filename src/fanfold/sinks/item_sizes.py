@@ -1,0 +1,102 @@
+"""How large an item is: as DynamoDB stores it, and as it is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+__all__ = ["ItemSize", "size_of"]
+
+_TYPE_BYTES: Final = 10
+"""Most of what is sent beside a value: braces, the name of its type, a colon and a comma, as in ``{"NULL":true},``."""
+_NUMBER_DIGITS: Final = 38
+"""Digits of the longest number DynamoDB takes."""
+_LEAST_EXPONENT: Final = -128
+_MOST_EXPONENT: Final = 125
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSize:
+    """The size of a value."""
+
+    stored_bytes: int
+    """As DynamoDB counts it against 400 KB; for numbers nearly so, and never too little."""
+    sent_bytes: int
+    """As JSON on the wire; never too little."""
+
+    def __add__(self, other: ItemSize) -> ItemSize:
+        return ItemSize(self.stored_bytes + other.stored_bytes, self.sent_bytes + other.sent_bytes)
+
+
+def size_of(value: Any) -> ItemSize:
+    """Return the size of a value of an item, or of an item.
+
+    Raises:
+        TypeError: If DynamoDB has no such type, or no such number; it says what to use instead.
+    """
+    for kinds, measure in _MEASURES:
+        if isinstance(value, kinds):
+            return measure(value)
+    if isinstance(value, float):
+        raise TypeError(f"{value!r} is a float, which DynamoDB does not keep exactly: use decimal.Decimal")
+    raise TypeError(f"a value of type {type(value).__name__}, which DynamoDB has none for")
+
+
+def _of_constant(_: bool | None) -> ItemSize:
+    return ItemSize(1, _TYPE_BYTES + len("false"))
+
+
+def _of_text(value: str) -> ItemSize:
+    return ItemSize(len(value.encode()), _TYPE_BYTES + len(json.dumps(value)))
+
+
+def _of_bytes(value: bytes | bytearray) -> ItemSize:
+    return ItemSize(len(value), _TYPE_BYTES + 4 * (len(value) // 3 + 1))
+
+
+def _of_map(value: Mapping[Any, Any]) -> ItemSize:
+    return sum(map(_of_member, value.items()), ItemSize(3, _TYPE_BYTES + 2))
+
+
+def _of_list(value: list[Any] | tuple[Any, ...]) -> ItemSize:
+    inner = sum(map(size_of, value), ItemSize(3, _TYPE_BYTES + 2))
+    return ItemSize(inner.stored_bytes + len(value), inner.sent_bytes)
+
+
+def _of_number(value: int | Decimal) -> ItemSize:
+    number = Decimal(value)
+    if not number.is_finite():
+        raise TypeError(f"{value} is no number that DynamoDB knows")
+    digits = len(number.as_tuple().digits)
+    if digits > _NUMBER_DIGITS or not (number.is_zero() or _LEAST_EXPONENT <= number.adjusted() <= _MOST_EXPONENT):
+        raise TypeError(f"the number {number:.3E}, of {digits} digits: DynamoDB keeps 38 digits, from 1E-128 to 1E+126")
+    return ItemSize((digits + 1) // 2 + 2, _TYPE_BYTES + len(str(value)) + 2)
+
+
+def _of_member(member: tuple[Any, Any]) -> ItemSize:
+    name, value = member
+    if not isinstance(name, str):
+        raise TypeError(f"{name!r} as a name, which has to be a text")
+    return size_of(value) + ItemSize(len(name.encode()) + 1, len(json.dumps(name)) + 1)
+
+
+def _of_set(value: set[Any] | frozenset[Any]) -> ItemSize:
+    kinds = (str, bytes, int | Decimal)
+    alike = any(all(isinstance(each, kind) and not isinstance(each, bool) for each in value) for kind in kinds)
+    if not value or not alike:
+        raise TypeError("a set that is empty, or not of texts alone, numbers alone or bytes alone")
+    return sum(map(size_of, value), ItemSize(3, _TYPE_BYTES + 2))
+
+
+_MEASURES: Final[Sequence[tuple[tuple[type, ...], Callable[[Any], ItemSize]]]] = (
+    ((bool, type(None)), _of_constant),  # before int, which bool is one of
+    ((str,), _of_text),
+    ((int, Decimal), _of_number),
+    ((bytes, bytearray), _of_bytes),
+    ((Mapping,), _of_map),
+    ((list, tuple), _of_list),
+    ((set, frozenset), _of_set),
+)

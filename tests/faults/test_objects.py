@@ -1,0 +1,321 @@
+"""Objects copied, moved and deleted in bulk: repeated, interrupted and raced, nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from fanfold.deadline import Deadline
+from fanfold.errors import (
+    ConfigurationError,
+    FanfoldError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectMissingError,
+    ServiceError,
+)
+from fanfold.inmemory import InMemoryStore
+from fanfold.sinks import ObjectResult, copy_objects, delete_objects, move_objects
+from fanfold.testing import ManualClock
+from harness import Scripted, throttled
+
+KEYS = [f"in/{number}" for number in range(4)]
+
+
+def archived(key: str) -> str:
+    return f"archive/{key.removeprefix('in/')}"
+
+
+def filled(store: InMemoryStore | None = None) -> InMemoryStore:
+    store = store or InMemoryStore("bucket")
+    store.fill("bucket", {key: key.encode() for key in KEYS})
+    return store
+
+
+async def listed(store: InMemoryStore, prefix: str = "in/") -> list[dict[str, Any]]:
+    """Items as S3Objects gives them."""
+    return [
+        {"key": each.key, "size": each.size_bytes, "etag": each.etag} async for each in store.list("bucket", prefix)
+    ]
+
+
+async def contents(store: InMemoryStore) -> dict[str, bytes]:
+    return {
+        each.key: b"".join([piece async for piece in store.read("bucket", each.key)])
+        async for each in store.list("bucket")
+    }
+
+
+MOVED = {archived(key): key.encode() for key in KEYS}
+
+
+class Gate:
+    """Fails some calls of a store, before or after they had their effect."""
+
+    def __init__(self, number: int = -1, error: Exception | None = None) -> None:
+        self.number = number
+        self.error = error or throttled()
+        self.seen = 0
+
+    def __call__(self, operation: str) -> None:
+        self.seen += 1
+        if self.seen - 1 == self.number:
+            raise self.error
+
+
+async def calls_of_a_sound_move() -> int:
+    store, gate = filled(), Gate()
+    await move_objects(Scripted(store, gate), "bucket", await listed(store), to=archived)
+    return gate.seen
+
+
+async def test_objects_are_moved():
+    """Each object lies under its new key alone, and its result says where."""
+    store = filled()
+
+    async def objects() -> AsyncIterator[dict[str, Any]]:  # as a segment's items are given
+        for each in await listed(store):
+            yield each
+
+    results = await move_objects(store, "bucket", objects(), to=archived)
+    assert results == [ObjectResult(key, archived(key)) for key in KEYS]
+    assert all(result.done for result in results)
+    assert await contents(store) == MOVED
+
+
+async def test_objects_are_copied_to_another_bucket():
+    """Copies lie in the other bucket, and the originals where they were."""
+    store = filled(InMemoryStore("bucket", "other"))
+    results = await copy_objects(store, "bucket", await listed(store), to=lambda key: key, to_bucket="other")
+    assert [result.done for result in results] == [True] * 4
+    assert [each.key async for each in store.list("other")] == KEYS
+    assert await contents(store) == {key: key.encode() for key in KEYS}
+
+
+async def test_a_second_delivery_changes_nothing():
+    """The same objects moved again are all done, whatever became of the originals."""
+    store = filled()
+    objects = await listed(store)
+    for _ in range(3):
+        results = await move_objects(store, "bucket", objects, to=archived)
+        assert [result.error for result in results] == [None] * 4
+    assert await contents(store) == MOVED
+
+
+async def test_a_crash_at_any_call_and_a_second_delivery_lose_nothing():
+    """Wherever a move ends, no object is ever in neither place, and a second one ends it."""
+    for number in range(await calls_of_a_sound_move()):
+        store = filled()
+        objects = await listed(store)
+        with pytest.raises(RuntimeError):
+            await move_objects(Scripted(store, Gate(number, RuntimeError("killed"))), "bucket", objects, to=archived)
+        there = await contents(store)
+        assert {key.rpartition("/")[2] for key in there} == {"0", "1", "2", "3"}
+        results = await move_objects(store, "bucket", objects, to=archived)
+        assert [result.error for result in results] == [None] * 4
+        assert await contents(store) == MOVED
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        throttled(),
+        ServiceError("InternalError", code="InternalError", transient=True),
+        ServiceError("connection reset", code="ConnectionResetError", transient=True),
+        ServiceError("timed out", code="TimeoutError", transient=True),
+    ],
+    ids=lambda error: error.code,
+)
+async def test_a_fault_that_transient_is_tried_again(error):
+    """A fault at any call, before or after its effect, shows in no result."""
+    for number in range(await calls_of_a_sound_move()):
+        store = filled()
+        results = await move_objects(Scripted(store, Gate(number, error)), "bucket", await listed(store), to=archived)
+        assert [result.error for result in results] == [None] * 4
+        assert await contents(store) == MOVED
+
+
+async def test_a_fault_that_stays_is_the_result_of_its_key_alone():
+    """One object that may not be copied keeps its original, and the others are moved."""
+    store = filled()
+    denied = ConfigurationError("AWS refuses the permission")
+    results = await move_objects(
+        Scripted(store, Gate(0, denied)), "bucket", await listed(store), to=archived, concurrency=1
+    )
+    assert [result.error for result in results] == [denied, None, None, None]
+    assert not results[0].done
+    assert not results[0].transient
+    assert (await contents(store)).keys() == {"in/0", *list(MOVED)[1:]}
+
+
+async def test_an_object_replaced_before_it_is_copied_is_left_alone():
+    """What was listed is gone for good: that is said, and what lies there now is neither copied nor deleted."""
+    store = filled()
+    objects = await listed(store)
+    store.fill("bucket", {"in/1": b"new"})
+    results = await move_objects(store, "bucket", objects, to=archived)
+    assert [type(result.error) for result in results] == [type(None), ObjectChangedError, type(None), type(None)]
+    there = await contents(store)
+    assert there["in/1"] == b"new"
+    assert archived("in/1") not in there
+
+
+class ReplacedOnceCopied(InMemoryStore):
+    """A store in which an original is replaced as soon as it was copied."""
+
+    async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **conditions: Any) -> None:
+        await super().copy(bucket, key, to_bucket, to_key, **conditions)
+        if key == "in/1":
+            self.fill(bucket, {key: b"new"})
+
+
+async def test_an_object_replaced_after_it_was_copied_is_not_deleted():
+    """The copy is of what was listed; what came since stays, each time, and is told of."""
+    store = filled(ReplacedOnceCopied("bucket"))
+    objects = await listed(store)
+    for _ in range(2):
+        results = await move_objects(store, "bucket", objects, to=archived)
+        assert [type(result.error) for result in results] == [type(None), ObjectChangedError, type(None), type(None)]
+        assert await contents(store) == {**MOVED, "in/1": b"new"}
+
+
+async def test_two_originals_for_one_key_are_not_merged():
+    """The first copy stays, the other original stays, and its result says what is in the way."""
+    store = filled()
+    results = await move_objects(store, "bucket", await listed(store), to=lambda _: "archive/one", concurrency=1)
+    assert [type(result.error) for result in results] == [type(None)] + [ObjectExistsError] * 3
+    assert await contents(store) == {"archive/one": b"in/0", **{key: key.encode() for key in KEYS[1:]}}
+
+
+async def test_an_older_object_under_the_new_key_is_not_taken_for_the_copy():
+    """With the original gone and something else of the same size in place of the copy, the object is not done."""
+    store = filled()
+    objects = await listed(store)
+    await store.delete_many("bucket", [("in/1", None)])
+    store.fill("bucket", {archived("in/1"): b"IN/1"})
+    results = await move_objects(store, "bucket", objects, to=archived)
+    assert [type(result.error) for result in results] == [type(None), ObjectMissingError, type(None), type(None)]
+
+
+class OtherEtags(InMemoryStore):
+    """A store whose copies have ETags of their own, as multipart copies and those encrypted with a KMS key do."""
+
+    async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **conditions: Any) -> None:
+        await super().copy(bucket, key, to_bucket, to_key, **conditions)
+        copy = self._buckets[to_bucket][to_key]
+        self._buckets[to_bucket][to_key] = type(copy)(copy.data, '"another-2"', copy.written_at, copy.copy_of)
+
+
+async def test_a_copy_with_another_etag_is_known_for_what_it_is():
+    """A second delivery finds the copy although its ETag is not that of the original."""
+    store = filled(OtherEtags("bucket"))
+    objects = await listed(store)
+    for _ in range(2):
+        results = await move_objects(store, "bucket", objects, to=archived)
+        assert [result.error for result in results] == [None] * 4
+    assert await contents(store) == MOVED
+
+
+@pytest.mark.parametrize("act", [copy_objects, move_objects])
+async def test_an_object_is_never_copied_onto_itself(act):
+    """A copy under the original's own key is refused before anything happens: deleting the original would lose it."""
+    store = filled()
+    with pytest.raises(ConfigurationError, match="s3://bucket/in/0 would be copied onto itself"):
+        await act(store, "bucket", await listed(store), to=lambda key: key)
+    assert len(await contents(store)) == 4
+
+
+async def test_what_was_not_begun_in_time_may_be_done_later():
+    """Past the deadline nothing is begun, and each result says that doing it again may help."""
+    store = filled()
+    clock = ManualClock()
+    deadline = Deadline.after(10, margin=1, clock=clock)
+    clock.advance(9)
+    for results in (
+        await move_objects(store, "bucket", await listed(store), to=archived, deadline=deadline),
+        await delete_objects(store, "bucket", await listed(store), deadline=deadline),
+    ):
+        assert [(result.done, result.transient) for result in results] == [(False, True)] * 4
+    assert len(await contents(store)) == 4
+
+
+class Refusing(InMemoryStore):
+    """A store that answers for some keys of a deletion with a fault, some number of times."""
+
+    def __init__(self, times: int, error: FanfoldError) -> None:
+        super().__init__("bucket")
+        self.times = times
+        self.error = error
+        self.calls: list[int] = []
+
+    async def delete_many(self, bucket: str, objects: Sequence[tuple[str, str | None]]) -> Mapping[int, FanfoldError]:
+        self.calls.append(len(objects))
+        if self.times:
+            self.times -= 1
+            await super().delete_many(bucket, objects[1:])
+            return {0: self.error}
+        return await super().delete_many(bucket, objects)
+
+
+async def test_what_a_deletion_did_not_take_is_deleted_again():
+    """Of an answer that names faults that may pass, only those keys are sent again."""
+    store = filled(Refusing(2, throttled()))
+    results = await delete_objects(store, "bucket", await listed(store))
+    assert [result.done for result in results] == [True] * 4
+    assert store.calls == [4, 1, 1]
+    assert await contents(store) == {}
+
+
+async def test_a_deletion_that_is_refused_is_the_result_of_its_key():
+    """A fault that stays is named for its key, and not sent again."""
+    denied = ConfigurationError("AWS refuses the permission")
+    store = filled(Refusing(9, denied))
+    results = await delete_objects(store, "bucket", await listed(store))
+    assert results == [ObjectResult("in/0", error=denied), *(ObjectResult(key) for key in KEYS[1:])]
+    assert store.calls == [4]
+
+
+async def test_a_deletion_that_never_passes_is_given_up():
+    """When the deadline comes first, the last fault is the result."""
+    store = filled()
+    clock = ManualClock()
+    gate = Scripted(store, lambda operation: fail_deletions(operation, clock))
+    results = await delete_objects(gate, "bucket", await listed(store), deadline=Deadline.after(100, clock=clock))
+    assert [result.transient for result in results] == [True] * 4
+
+
+def fail_deletions(operation: str, clock: ManualClock) -> None:
+    clock.advance(90)
+    raise throttled()
+
+
+async def test_thousands_are_deleted_a_thousand_in_a_call():
+    """2,500 objects take three calls, those without an ETag too, and those that were replaced stay."""
+    store = Refusing(0, throttled())
+    store.fill("bucket", {f"{number:04d}": b"1" for number in range(2_500)})
+    objects = await listed(store, "")
+    store.fill("bucket", {"0007": b"new"})
+    results = await delete_objects(store, "bucket", [*objects[:-1], {"key": "2499", "etag": None}])
+    assert sorted(store.calls) == [500, 1_000, 1_000]
+    assert [result.key for result in results if not result.done] == ["0007"]
+    assert await contents(store) == {"0007": b"new"}
+
+
+@pytest.mark.parametrize("missing", ["key", "etag", "size"])
+async def test_an_object_is_named_with_all_that_it_takes(missing):
+    """An item without its key, its ETag or its size is refused by name."""
+    item = {"key": "in/0", "etag": '"0"', "size": 1}
+    del item[missing]
+    with pytest.raises(ConfigurationError, match=f"is named with its '{missing}'"):
+        await copy_objects(filled(), "bucket", [item], to=archived)
+
+
+async def test_nothing_to_do_is_nothing_done():
+    """No objects are no results, and no call."""
+    gate = Gate()
+    store = Scripted(filled(), gate)
+    assert await move_objects(store, "bucket", [], to=archived) == []
+    assert await delete_objects(store, "bucket", []) == []
+    assert gate.seen == 0
