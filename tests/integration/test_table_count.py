@@ -1,0 +1,88 @@
+"""System 1: a table counted by 16 segments through scatter, real workers and the fold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from deployment import Deployment
+
+from fanfold.account import account_of, watch
+from fanfold.aws.backend import connect
+from fanfold.local.stack import local_stack
+
+ITEMS, FIELDS, SEGMENTS = 100_000, 15, 16
+EXAMPLE = Path(__file__).parents[2] / "examples" / "table_count"
+
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    """The example, on an emulator of its own, and its table."""
+    with local_stack() as stack:
+        parameters = {"FunctionTimeout": "120", "HandlerModule": "app"}
+        deployed = Deployment(stack, "count", EXAMPLE, parameters)
+        anyio.run(fill, deployed)
+        yield deployed
+
+
+async def fill(deployed: Deployment) -> None:
+    from aiobotocore.session import get_session
+
+    async with get_session().create_client("dynamodb", **deployed.client_settings) as client:
+        await client.create_table(
+            TableName="articles",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "item_no", "AttributeType": "N"}],
+            KeySchema=[{"AttributeName": "item_no", "KeyType": "HASH"}],
+        )
+        places = anyio.CapacityLimiter(8)
+
+        async def write(first: int) -> None:
+            async with places:
+                entries = [{"PutRequest": {"Item": item(number)}} for number in range(first, first + 25)]
+                await client.batch_write_item(RequestItems={"articles": entries})
+
+        async with anyio.create_task_group() as writers:
+            for first in range(0, ITEMS, 25):
+                writers.start_soon(write, first)
+
+
+def item(number: int) -> dict[str, dict[str, str]]:
+    fields = {f"field_{n}": {"S": f"value {n} of item {number}"} for n in range(FIELDS - 1)}
+    return {"item_no": {"N": str(number)}, **fields}
+
+
+async def test_100000_items_of_15_fields_are_counted_exactly_by_16_segments(deployment: Deployment):
+    """And every segment holds within 10 % of the mean, as the account says; nothing is uneven."""
+    async with connect(deployment.variables, **deployment.client_settings) as backend:
+        assert deployment.scatter("count", table="articles", total=SEGMENTS)["segments"] == SEGMENTS
+        seen = [progress async for progress in watch(backend, "count", within_seconds=240)]
+        run = await backend.ledger.run("count")
+        assert run is not None
+        assert seen[-1].state == "SUCCEEDED"
+        assert json.loads(await backend.get_result(run.output)) == {"total_count": ITEMS}
+        spread = (await account_of(backend, run)).evenness
+        assert spread is not None
+        assert spread.items == ITEMS
+        mean = ITEMS / SEGMENTS
+        assert 0.9 * mean <= spread.least <= spread.most <= 1.1 * mean
+        assert spread.uneven == {}
+
+
+async def test_a_segment_that_takes_longer_than_its_function_is_continued_and_counts_exactly(deployment: Deployment):
+    """The life-extension form: 6 seconds of work in a function that has 4."""
+    parameters = {"FunctionTimeout": "4", "VisibilityTimeout": "4", "HandlerModule": "app"}
+    long = Deployment(deployment.stack, "long", Path(__file__).parent / "long_job", parameters)
+    async with connect(long.variables, **long.client_settings) as backend:
+        long.scatter("long", count=600)
+        _ = [progress async for progress in watch(backend, "long", within_seconds=240)]
+        run = await backend.ledger.run("long")
+        assert run is not None
+        output = json.loads(await backend.get_result(run.output))
+        assert output["total"] == sum(range(600))
+        assert output["parts"] == len([hop async for hop in backend.ledger.hops("long", 0)]) + 1 >= 3
