@@ -1,13 +1,13 @@
-"""How fast segment descriptors reach a queue, beside boto3.
+"""How fast segment descriptors reach a queue, beside boto3, and that a million of them need no memory.
 
 ::
 
     python benchmarks/scatter.py [--messages 10000] [--repeats 3] [--json FILE]
 
 So many segments are cut from a range and sent in batches of ten to a server that accepts everything, after 10 ms and
-at once: by fanfold's scatter step, which keeps its position in a ledger in this process; by boto3 in a loop; by it in
-16 threads that share a client. Each measurement is a process of its own, and so is the server; making the clients is
-not measured.
+at once: by fanfold's scatter step, which keeps its position in a ledger in this process; by boto3 in a loop; by boto3
+in 16 threads that share a client. Each measurement is a process of its own, and so is the server; making the clients
+is not measured. Below it, a scatter into a queue in this process that accepts and forgets: peak memory above the start.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import asyncio
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from machine import about_this_run, options_parser, positive, publish, run_child
+from machine import about_this_run, options_parser, peak_bytes, positive, publish, report, reset_peak, run_child
 from slow_service import CREDENTIALS, slow_service
 
 LATENCIES = (0.010, 0.0)
@@ -85,8 +86,32 @@ def boto3_seconds(address: str, messages: int, threads: int) -> tuple[float, flo
     return time.perf_counter() - start, time.process_time() - cpu
 
 
+class Forgetful:
+    """A queue that accepts everything and keeps nothing."""
+
+    async def send(self, messages: Sequence[Any]) -> Sequence[Any]:  # noqa: ARG002 - forgotten
+        """Accept."""
+        return []
+
+
+async def flat_scatter(segments: int) -> tuple[float, float | None]:
+    """Scatter into nothing; return seconds and the peak of memory above the start, MB."""
+    from fanfold import Deadline, Ranges, inmemory
+    from fanfold.scatter import scatter
+
+    backend = replace(inmemory.backend(), work_queue=Forgetful())  # type: ignore[arg-type] # only sent to
+    before, start = reset_peak(), time.perf_counter()
+    source = Ranges(segments, size=1)
+    await scatter("job", source, run_id="run", params={}, backend=backend, **_terms(Deadline.never()))
+    seconds, peak = time.perf_counter() - start, peak_bytes()
+    return seconds, None if before is None or peak is None else (peak - before) / 1e6
+
+
 def child_main(peer: str, address: str, messages: int) -> None:
     """Measure a peer and print the seconds as JSON."""
+    if peer == "flat":
+        print(json.dumps(asyncio.run(flat_scatter(messages))))
+        return
     if peer == "fanfold":
         seconds = asyncio.run(fanfold_seconds(address, messages))
     else:
@@ -122,6 +147,11 @@ def main() -> None:
             for peer, (wall, cpu) in zip(PEERS, medians, strict=True)
         ]
     publish(about, rows, options.json)
+    flat = []
+    for segments in (10_000, 1_000_000):
+        seconds, peak = run_child(str(Path(__file__).resolve()), "flat", "-", str(segments))
+        flat.append({"segments": segments, "seconds": seconds, "peak MB": peak})
+    print("\n" + "\n".join(report(about, flat, words=0).splitlines()[4:]))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from fanfold.consume import Consumer
 from fanfold.context import Context
 from fanfold.continuation import MOST_HOPS
 from fanfold.dead_letters import bury
+from fanfold.deadline import Deadline
 from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 from fanfold.fold import FoldFunction, check_and_fold
@@ -220,16 +221,32 @@ class Job:
 
         return self._consumer(fold_handler, dead_letters=False)
 
-    async def start(self, backend: Backend, params: Mapping[str, Any], run_id: str | None = None) -> Scattered:
+    async def start(
+        self,
+        backend: Backend,
+        params: Mapping[str, Any],
+        run_id: str | None = None,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> Scattered:
         """Start a run from this process: cut the source and enqueue the segments.
+
+        ``progress`` is called, again and again, with how many segments have been enqueued by then.
 
         Raises:
             SourceError: If there is nothing to cut.
             EnqueueError: If the queue did not take a segment.
         """
-        return await self._scatter(backend, params, run_id or uuid.uuid4().hex, deadline_of(None, None))
+        return await self._scatter(backend, params, run_id or uuid.uuid4().hex, Deadline.never(), progress)
 
-    async def _scatter(self, backend: Backend, params: Mapping[str, Any], run_id: str, deadline: Any) -> Scattered:
+    async def _scatter(
+        self,
+        backend: Backend,
+        params: Mapping[str, Any],
+        run_id: str,
+        deadline: Deadline,
+        progress: Callable[[int], None] | None = None,
+    ) -> Scattered:
         return await scatter(
             self.name,
             self.source_of(params),
@@ -239,6 +256,7 @@ class Job:
             watch_seconds=self._watch_seconds,
             deadline=deadline,
             per_message=self.segments_per_message,
+            progress=progress,
         )
 
     def source_of(self, params: Mapping[str, Any]) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ class Scattered:
     """Whether all are enqueued; if not, the time was over, and the fold function goes on."""
 
 
-async def scatter(
+async def scatter(  # noqa: PLR0913 - one option each, by keyword
     job: str,
     source: sources.Source,
     *,
@@ -51,6 +51,7 @@ async def scatter(
     watch_seconds: int,
     deadline: Deadline,
     per_message: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> Scattered:
     """Cut a source into segments and enqueue them; a second call with the same run id resumes the first.
 
@@ -62,6 +63,7 @@ async def scatter(
         backend: Queues, ledger and store.
         watch_seconds: Seconds between looks at the run in case a check is lost; from 1 to 900.
         per_message: Segments in a message, from 1.
+        progress: Called, again and again, with how many segments have been enqueued by then.
         deadline: When to stop; the fold function, or another scatter of the same run, goes on from there.
 
     Raises:
@@ -75,10 +77,17 @@ async def scatter(
         return Scattered(run.run, counter.total or 0)
     # Before the first segment: should this scatter die, somebody still looks.
     await send_check(backend, Check(run.run, watch=True), watch_seconds)
-    return await scatter_on(run, backend, deadline, per_message=per_message)
+    return await scatter_on(run, backend, deadline, per_message=per_message, progress=progress)
 
 
-async def scatter_on(run: Run, backend: Backend, deadline: Deadline, *, per_message: int = 1) -> Scattered:
+async def scatter_on(
+    run: Run,
+    backend: Backend,
+    deadline: Deadline,
+    *,
+    per_message: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Scattered:
     """Enqueue what is left of a run's segments; when the time is over, have the fold function go on.
 
     Raises:
@@ -100,6 +109,8 @@ async def scatter_on(run: Run, backend: Backend, deadline: Deadline, *, per_mess
     async def reached(accepted: int) -> None:
         nonlocal remembered
         position = segments_in(accepted)
+        if progress is not None:
+            progress(position)
         if position - remembered >= CHECKPOINT_SEGMENTS:
             remembered = position
             await backend.ledger.checkpoint(run.run, position)

@@ -82,7 +82,7 @@ def test_abandoned_threads_pile_up_until_the_sandbox_is_given_up(release: thread
 def test_abandoned_threads_that_end_are_forgotten(release: threading.Event):
     """The sandbox is as good as new."""
     handler = sits_in_a_thread(release)
-    assert invoke(handler, *[1] * 150) == [Failed] * 150
+    assert invoke(handler, *[1] * 110) == [Failed] * 110
     with pytest.raises(SystemExit):
         handler(make_event(0), make_context())
     release.set()

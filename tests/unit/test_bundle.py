@@ -131,8 +131,10 @@ async def test_a_message_none_of_whose_segments_ends_comes_back_and_then_names_t
 async def test_a_scatter_that_died_is_resumed_with_the_first_message_that_is_not_known_to_be_sent():
     """The position is counted in segments, whatever they travel in."""
     bench = Bench(make_job(10, set(), {}))
-    await bench.job.start(bench.backend, {"count": 25}, "run")
+    told: list[int] = []
+    await bench.job.start(bench.backend, {"count": 25}, "run", progress=told.append)
     assert (await bench.run()).position == 25
+    assert told[-1] == 25
 
 
 async def test_what_is_left_when_the_time_is_over_goes_on_alone_and_is_acknowledged_only_when_sent():

@@ -78,7 +78,7 @@ def _params(text: str) -> dict[str, Any]:
 async def _run(job: Job, params: dict[str, Any], run_id: str | None, within: float, seen: Watching) -> dict[str, Any]:
     async with job.open_backend() as backend:
         seen.step("scatter")
-        scattered = await job.start(backend, params, run_id)
+        scattered = await job.start(backend, params, run_id, progress=seen.enqueued)
         seen.step(f"run {scattered.run}: {scattered.segments} segments enqueued")
         async for progress in watch(backend, scattered.run, within_seconds=within):
             seen.run(progress)

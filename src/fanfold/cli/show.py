@@ -27,6 +27,10 @@ class Watching:
         """Say that a step begins."""
         self._progress.console.print(f"[dim]·[/dim] {name}")
 
+    def enqueued(self, segments: int) -> None:
+        """Show how many segments have been enqueued."""
+        self._progress.update(self._bar, visible=True, completed=segments, description="segments [dim]enqueued[/dim]")
+
     def run(self, seen: RunProgress) -> None:
         """Show how far a run is."""
         self._progress.update(
