@@ -43,7 +43,7 @@ DUPLICATED_SEGMENT: Final = 5
 """The segment that is sent twice."""
 
 # Short, for a sandbox that a busy machine starts slowly. Outside of a demo: visibility 6 x timeout.
-_PARAMETERS: Final = {"HandlerModule": "faulty_app", "FunctionTimeout": "15", "VisibilityTimeout": "15"}
+_PARAMETERS: Final = {"HandlerModule": "faulty_app", "FunctionTimeout": "15"}
 _CODE_BUCKET: Final = "fanfold-demo-code"
 _INPUT_KEY: Final = "input/flights-2013-01.csv"
 _WITHIN_SECONDS: Final = 120.0
