@@ -6,16 +6,19 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 
-from fanfold.local.deploy import deploy, project_folder
+from fanfold.local.deploy import deploy
 from fanfold.local.stack import REGION, LocalStack
+from fanfold.project import project_folder
 
 CODE_BUCKET = "code"
+PATIENCE_SECONDS = 60
 
 
 def client_settings(stack: LocalStack) -> dict[str, str]:
@@ -39,6 +42,14 @@ def variables_of(outputs: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def until(holds: Callable[[], bool]) -> None:
+    """Look until it holds; the emulator's mapping works in its own time."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.1)
+
+
 class Deployment:
     """The outputs of a deployed template, and what tests do with them."""
 
@@ -50,15 +61,20 @@ class Deployment:
         parameters: Mapping[str, str],
         *,
         visibility_timeout: int | None = None,
+        template: Path | None = None,
     ) -> None:
         self.stack = stack
         services = ("s3", "cloudformation", "lambda", "sqs")
         self.clients = {service: self.client(service) for service in services}
         with contextlib.suppress(self.clients["s3"].exceptions.BucketAlreadyOwnedByYou):
             self.clients["s3"].create_bucket(Bucket=CODE_BUCKET)
-        template = project_folder() / "template.yaml"
         self.outputs = deploy(
-            self.clients, template, name=name, parameters=parameters, code_bucket=CODE_BUCKET, code=code
+            self.clients,
+            template or project_folder() / "template.yaml",
+            name=name,
+            parameters=parameters,
+            code_bucket=CODE_BUCKET,
+            code=code,
         )
         if visibility_timeout is not None:  # shorter than the template allows: a test does not wait six timeouts
             for queue in ("QueueUrl", "DeadLetterQueueUrl", "FoldQueueUrl"):

@@ -50,6 +50,7 @@ def sam(*arguments: str, folder: Path = ROOT, **variables: str) -> str:
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {
         **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "AWS_DEFAULT_REGION": "us-east-1",
         "SAM_CLI_TELEMETRY": "0",
         "PIP": f"{sys.executable} -m pip",

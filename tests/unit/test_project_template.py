@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,17 @@ def test_what_holds_data_outlives_the_stack(name: str):
     """But for a stack that could not be made, which leaves nothing behind."""
     resource = RESOURCES[name]
     assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+
+
+def test_the_dashboard_is_json_and_names_what_is_there():
+    """CloudWatch takes no comments and no trailing commas, and says nothing of a metric that does not exist."""
+    body, names = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    used = set(re.findall(r"\$\{([^}]+)\}", body))
+    assert used - {"AWS::Region"} <= names.keys() | RESOURCES.keys()
+    assert names.keys() <= used
+    widgets = json.loads(re.sub(r"\$\{[^}]+\}", "name", body))["widgets"]
+    assert {widget["type"] for widget in widgets} == {"metric"}
+    assert all(widget["properties"]["metrics"] for widget in widgets)
 
 
 def test_the_makefile_builds_for_the_templates_defaults():

@@ -12,26 +12,13 @@ from typing import Any, Final
 
 import yaml
 
-from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.errors import FanfoldError
 
-__all__ = ["deploy", "package_folder", "project_folder"]
+__all__ = ["deploy", "package_folder"]
 
 _POLL_SECONDS = 0.1
 _DEPLOY_SECONDS: Final = 120.0
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
-
-
-def project_folder() -> Path:
-    """Return the folder that holds ``template.yaml`` and the examples: of the installed package, or of the checkout.
-
-    Raises:
-        ConfigurationError: If neither is there.
-    """
-    here = Path(__file__).resolve()
-    for folder in (here.parent / "project", *here.parents[1:4]):
-        if (folder / "template.yaml").is_file() and (folder / "examples" / "flights").is_dir():
-            return folder
-    raise ConfigurationError("template.yaml and examples/flights are missing: install fanfold again")
 
 
 def deploy(
