@@ -11,9 +11,11 @@ from pathlib import Path
 
 import boto3
 import pytest
-from deployment import CODE_BUCKET, client_settings, until
+from deployment import CODE_BUCKET, Deployment, client_settings, until
 from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, program
 
+from fanfold.account import watch
+from fanfold.aws.backend import connect
 from fanfold.local.deploy import deploy
 from fanfold.local.stack import LocalStack, local_stack
 
@@ -42,6 +44,13 @@ def test_a_new_project_passes_its_own_tests_and_replays_its_events(project: Path
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
     assert "0 lost" in done.stdout
+
+
+def test_fanfold_check_finds_nothing_in_a_new_project(project: Path):
+    """Nothing in its template loses or duplicates messages."""
+    pytest.importorskip("fanfold.check")
+    done = fanfold(project, "check", "template.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_linter_has_nothing_to_say_of_a_new_template(project: Path):
@@ -102,6 +111,22 @@ def test_a_new_consumer_is_deployed_and_works(stack: LocalStack, tmp_path: Path)
     template = tmp_path / "shop" / "template.yaml"
     outputs = deploy(clients, template, name="shop", parameters={}, code_bucket=f"{CODE_BUCKET}-init")
     Orders(stack, outputs).work_through()
+
+
+@pytest.mark.stack
+async def test_a_new_job_is_deployed_and_its_run_ends_with_the_sums(stack: LocalStack, tmp_path: Path):
+    """Over the input that comes with it."""
+    assert fanfold(tmp_path, "init", "tally", "--job").returncode == 0
+    folder = tmp_path / "tally"
+    deployed = Deployment(stack, "tally", folder / "src", {"FunctionTimeout": "15"}, template=folder / "template.yaml")
+    deployed.upload("input/orders.csv", (folder / "events" / "orders.csv").read_bytes())
+    assert deployed.scatter("first", key="input/orders.csv", chunk_bytes=20)["segments"] == 3
+    async with connect(deployed.variables, **deployed.client_settings) as backend:
+        async for _ in watch(backend, "first", within_seconds=120):
+            pass
+        output = (await backend.ledger.run("first")).output
+        assert json.loads(await backend.get_result(output)) == {"ada": 1349, "bob": 375, "eve": 4001}
+    assert deployed.objects("runs/first/0/output") == ["runs/first/0/output.json"]  # as its README says
 
 
 def commands(heading: str) -> list[str]:
