@@ -53,6 +53,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "AWS_DEFAULT_REGION": "us-east-1",
         "SAM_CLI_TELEMETRY": "0",
+        "__SAM_CLI_APP_DIR": str(ROOT / ".aws-sam" / "settings"),  # not in the user's home
         "PIP": f"{sys.executable} -m pip",
         **variables,
     }

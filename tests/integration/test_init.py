@@ -12,7 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 from deployment import CODE_BUCKET, Deployment, client_settings, until
-from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, program
+from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, environment, program
 
 from fanfold.account import watch
 from fanfold.aws.backend import connect
@@ -159,18 +159,17 @@ def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(tmp_path: Path):
     lines = commands("From nothing to a deployed consumer")
     assert [line.split()[0] for line in lines][-2:] == ["sam", "sam"]
     with local_stack() as stack:
-        environment = {
-            **os.environ,
+        variables = {
             **stack.environment,
             "PATH": f"{BIN}:{sam_bin}:{os.environ['PATH']}",
-            "SAM_CLI_TELEMETRY": "0",
-            "PIP": f"{sys.executable} -m pip",
             "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
             "ARCHITECTURE": OUR_ARCHITECTURE,
             "PYTHON_VERSION": OUR_VERSION,
         }
         script = ["bash", "-euxc", "\n".join(lines)]
-        done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own page
+        done = subprocess.run(  # noqa: S603 - our own page
+            script, cwd=tmp_path, env=environment(variables), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         described = boto3.client("cloudformation", **client_settings(stack)).describe_stacks(
             StackName="shop-orders-dev"

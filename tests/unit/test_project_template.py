@@ -55,6 +55,12 @@ def test_a_parameter_has_a_description_a_default_and_bounds(name: str):
         assert parameter["MinValue"] <= default <= parameter["MaxValue"]
 
 
+def test_every_parameter_is_explained_in_the_guide():
+    """With its default and its bounds."""
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    assert [name for name in PARAMETERS if f"`{name}`" not in page] == []
+
+
 def test_dead_letters_outlive_every_retention_of_their_source():
     """A message keeps the time it was first sent."""
     assert (
@@ -146,3 +152,45 @@ def test_a_replay_of_a_fifo_template_is_one_of_a_fifo_queue(tmp_path: Path):
     settings = settings_of(changed, "SegmentFunction")
     assert settings["fifo"] is True
     assert "window_seconds" not in settings
+
+
+@pytest.mark.parametrize(
+    ("fifo", "wanted"),
+    [
+        ("true", True),
+        ('"true"', True),
+        ("false", False),
+        ("!Ref Kind", True),
+        ("!If [Yes, true, !Ref AWS::NoValue]", True),
+        ("!If [No, true, !Ref AWS::NoValue]", False),
+        ("!If [Unknown, true, !Ref AWS::NoValue]", False),
+        ("!If [Odd, true, false]", False),
+    ],
+)
+def test_whether_a_queue_is_fifo_is_found_through_parameters_and_conditions(fifo: str, wanted: bool, tmp_path: Path):
+    """What cannot be known counts as a standard queue; a mapping without the key leaves a setting out."""
+    template = tmp_path / "template.yaml"
+    template.write_text(
+        f"""
+Parameters: {{Kind: {{Type: String, Default: "true"}}}}
+Mappings: {{Map: {{a: {{"true": 7}}}}}}
+Conditions:
+  Yes: !Equals [!Ref Kind, "true"]
+  No: !Not [!Equals [!Ref Kind, "true"]]
+  Odd: !And [!Condition Yes, !Condition No]
+Resources:
+  Queue:
+    Type: AWS::SQS::Queue
+    Properties:
+      FifoQueue: {fifo}
+      VisibilityTimeout: !FindInMap [Map, b, !Ref Kind]
+  Consume:
+    Type: AWS::Serverless::Function
+    Properties:
+      Timeout: !FindInMap [Map, a, !Ref Kind]
+      Events: {{E: {{Type: SQS, Properties: {{Queue: !GetAtt Queue.Arn}}}}}}
+"""
+    )
+    settings = settings_of(template, "Consume")
+    assert (settings["fifo"], settings["function_timeout"]) == (wanted, 7)
+    assert "visibility_timeout" not in settings

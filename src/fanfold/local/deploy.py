@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import time
@@ -73,10 +74,10 @@ def _packaged(s3: Any, template: Path, bucket: str, code: Path | None) -> dict[s
     for owner in (common, *_properties(body, "AWS::Serverless::Function")):
         if "CodeUri" in owner:
             folder = code or template.parent / owner["CodeUri"]
-            owner["CodeUri"] = _upload(s3, bucket, f"{folder.resolve().name}.zip", package_folder(folder))
+            owner["CodeUri"] = _upload(s3, bucket, package_folder(folder))
     for layer in _properties(body, "AWS::Serverless::LayerVersion"):
         # The emulator runs functions in this very environment: what a layer brings is there already.
-        layer["ContentUri"] = _upload(s3, bucket, "empty-layer.zip", _zip({"python/": b""}))
+        layer["ContentUri"] = _upload(s3, bucket, _zip({"python/": b""}))
     return body
 
 
@@ -84,7 +85,8 @@ def _properties(body: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     return [each.setdefault("Properties", {}) for each in body["Resources"].values() if each.get("Type") == kind]
 
 
-def _upload(s3: Any, bucket: str, key: str, data: bytes) -> dict[str, str]:
+def _upload(s3: Any, bucket: str, data: bytes) -> dict[str, str]:
+    key = f"{hashlib.sha256(data).hexdigest()}.zip"
     s3.put_object(Bucket=bucket, Key=key, Body=data)
     return {"Bucket": bucket, "Key": key}
 

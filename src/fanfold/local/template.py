@@ -41,7 +41,8 @@ def settings_of(template: Path, function: str) -> dict[str, Any]:
     queue = resources.get(_logical_id(event.get("Queue")), {}).get("Properties")
     if queue is not None:
         found["visibility_timeout"] = queue.get("VisibilityTimeout", _VISIBILITY_SECONDS)
-        found["fifo"] = _resolved(queue.get("FifoQueue", False), document) in (True, "true")
+        fifo = queue.get("FifoQueue", False)
+        found["fifo"] = str(_looked_up(fifo, document) if isinstance(fifo, Mapping) else fifo).lower() == "true"
         found["max_receive_count"] = (queue.get("RedrivePolicy") or {}).get("maxReceiveCount")
     resolved = {name: _resolved(value, document) for name, value in found.items()}
     return {name: value for name, value in resolved.items() if value is not None}
@@ -106,10 +107,9 @@ def _looked_up(value: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
         found: Any = document.get("Mappings") or {}
         for key in value["Fn::FindInMap"][:3]:
             text = str(_looked_up(key, document) if isinstance(key, Mapping) else key)
-            found = (
-                {str(name): each for name, each in found.items()}.get(text, {}) if isinstance(found, Mapping) else {}
-            )
-        return None if isinstance(found, Mapping) else found
+            names = {str(name): each for name, each in found.items()} if isinstance(found, Mapping) else {}
+            found = names.get(text)
+        return found
     if "Fn::If" in value:
         condition, then, otherwise = value["Fn::If"]
         holds = _holds((document.get("Conditions") or {}).get(condition), document)
