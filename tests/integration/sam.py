@@ -48,8 +48,9 @@ def sam(*arguments: str, folder: Path = ROOT, **variables: str) -> str:
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return this environment without what an outer ``make`` left for inner ones, and with what ``sam`` needs."""
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}},
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "AWS_DEFAULT_REGION": "us-east-1",
         "SAM_CLI_TELEMETRY": "0",
