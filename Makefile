@@ -16,7 +16,7 @@ help: ## Show this list.
 demo: $(VENV)/.demo ## Run the main job on real input, on an embedded local AWS, and check the answer.
 	$(BIN)/fanfold demo --output $(DEMO_FOLDER)
 
-test: $(VENV)/.dev ## Run all tests; the deciding modules must be covered to the last branch.
+test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the deciding modules must be covered to the last branch.
 	$(BIN)/python -m pytest -q --cov --cov-report=
 	$(BIN)/python -m coverage report --fail-under=100 --include="$(DECIDING)"
 
@@ -32,11 +32,11 @@ format: $(VENV)/.dev ## Put the code in order.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## Measure, beside the alternatives; takes a quarter of an hour.
-	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time json_array listing; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+bench: $(VENV)/.dev ## Measure, beside the alternatives; takes half an hour.
+	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time scatter segment_scaling big_csv json_array listing package_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what make made.
-	rm -rf $(VENV) $(DEMO_FOLDER) dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # The modules that decide, and the path to an acknowledgement.
 DECIDING = src/fanfold/backoff.py,src/fanfold/completion.py,src/fanfold/consume.py,src/fanfold/deadline.py,$\
@@ -62,3 +62,9 @@ $(VENV)/.dev: $(VENV)/.made requirements/dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.demo
+
+# The SAM CLI that the tests run, beside the environment it must not share.
+$(VENV)-sam/.made: $(VENV)/.made requirements/sam.txt
+	$(PYTHON) -m venv $(VENV)-sam
+	$(VENV)-sam/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/sam.txt
+	@touch $@

@@ -35,7 +35,8 @@ RANKS = {
     "local.function": 4, "local.page": 4, "local.template": 4, "local.poller": 6,
     "local.runtime_client": 5, "local.simulator": 7, "local.child": 8, "local.replay": 9,
     "local.stack": 8, "local.deploy": 8, "local.demo": 9,
-    "cli.load": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.replay": 10,
+    "project": 1, "init": 2,
+    "cli.load": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.init": 10, "cli.replay": 10,
     "cli.replay_show": 9, "cli.run": 10, "cli.run_plan": 9, "cli.worker": 10, "cli.app": 11, "cli": 12,
     "__main__": 13, "": 13,
 }  # fmt: skip
@@ -47,6 +48,8 @@ def modules() -> dict[str, Path]:
     found = {}
     for file in sorted(SOURCE.rglob("*.py")):
         parts = file.relative_to(SOURCE).with_suffix("").parts
+        if "templates" in parts:
+            continue  # of new projects
         found[".".join(part for part in parts if part != "__init__")] = file
     return found
 

@@ -256,6 +256,18 @@ async def test_a_message_that_sqs_cannot_take_is_named_and_the_others_are_accept
 
 
 @pytest.mark.stack
+async def test_on_a_fifo_queue_messages_without_a_group_wait_for_nothing_and_repeats_are_one(aws: LocalStack, session):
+    """Two bodies are received at once; the same body sent again is not there a second time."""
+    async with session.create_client("sqs", verify=False) as client:
+        name, attributes = f"queue-{uuid.uuid4().hex}.fifo", {"FifoQueue": "true"}
+        queue = SqsQueue(client, (await client.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"])
+        assert await queue.send([Message("a"), Message("b"), Message("a")]) == []
+        assert await queue.send([Message("b"), Message("c", group_id="g", deduplication_id="a")]) == []
+        assert [received.body for received in await drain(queue, 3)] == ["a", "b", "c"]
+        assert await queue.receive() == []
+
+
+@pytest.mark.stack
 @pytest.mark.parametrize("act", ["send", "receive", "delete"])
 async def test_a_queue_that_does_not_exist_is_named(aws: LocalStack, session, act):
     """Whatever is asked of a queue that is not there, the error says which one and what to check."""

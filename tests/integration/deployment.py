@@ -6,53 +6,92 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 
-from fanfold.local.deploy import deploy, project_folder
+from fanfold.local.deploy import deploy
 from fanfold.local.stack import REGION, LocalStack
+from fanfold.project import project_folder
 
 CODE_BUCKET = "code"
+PATIENCE_SECONDS = 60
+
+
+def client_settings(stack: LocalStack) -> dict[str, str]:
+    """Return what points a client of an AWS SDK to an emulated AWS."""
+    return {
+        "endpoint_url": stack.endpoint_url,
+        "region_name": REGION,
+        "aws_access_key_id": "test",
+        "aws_secret_access_key": "test",
+    }
+
+
+def variables_of(outputs: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a job's functions, from the outputs of its stack."""
+    return {
+        "FANFOLD_QUEUE_URL": outputs["QueueUrl"],
+        "FANFOLD_FOLD_QUEUE_URL": outputs["FoldQueueUrl"],
+        "FANFOLD_PARKING_QUEUE_URL": outputs["ParkingQueueUrl"],
+        "FANFOLD_LEDGER_TABLE": outputs["LedgerTable"],
+        "FANFOLD_RESULTS_BUCKET": outputs["ResultsBucket"],
+    }
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Look until it holds; the emulator's mapping works in its own time."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.1)
 
 
 class Deployment:
     """The outputs of a deployed template, and what tests do with them."""
 
-    def __init__(self, stack: LocalStack, name: str, code: Path, parameters: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        stack: LocalStack,
+        name: str,
+        code: Path,
+        parameters: Mapping[str, str],
+        *,
+        visibility_timeout: int | None = None,
+        template: Path | None = None,
+    ) -> None:
         self.stack = stack
         services = ("s3", "cloudformation", "lambda", "sqs")
         self.clients = {service: self.client(service) for service in services}
         with contextlib.suppress(self.clients["s3"].exceptions.BucketAlreadyOwnedByYou):
             self.clients["s3"].create_bucket(Bucket=CODE_BUCKET)
-        template = project_folder() / "template.yaml"
         self.outputs = deploy(
-            self.clients, template, name=name, parameters=parameters, code_bucket=CODE_BUCKET, code=code
+            self.clients,
+            template or project_folder() / "template.yaml",
+            name=name,
+            parameters=parameters,
+            code_bucket=CODE_BUCKET,
+            code=code,
         )
+        if visibility_timeout is not None:  # shorter than the template allows: a test does not wait six timeouts
+            for queue in ("QueueUrl", "DeadLetterQueueUrl", "FoldQueueUrl"):
+                self.clients["sqs"].set_queue_attributes(
+                    QueueUrl=self.outputs[queue], Attributes={"VisibilityTimeout": str(visibility_timeout)}
+                )
 
     def client(self, service: str) -> Any:
         return boto3.client(service, **self.client_settings)
 
     @property
     def client_settings(self) -> dict[str, str]:
-        return {
-            "endpoint_url": self.stack.endpoint_url,
-            "region_name": REGION,
-            "aws_access_key_id": "test",
-            "aws_secret_access_key": "test",
-        }
+        return client_settings(self.stack)
 
     @property
     def variables(self) -> dict[str, str]:
-        return {
-            "FANFOLD_QUEUE_URL": self.outputs["QueueUrl"],
-            "FANFOLD_FOLD_QUEUE_URL": self.outputs["FoldQueueUrl"],
-            "FANFOLD_PARKING_QUEUE_URL": self.outputs["ParkingQueueUrl"],
-            "FANFOLD_LEDGER_TABLE": self.outputs["LedgerTable"],
-            "FANFOLD_RESULTS_BUCKET": self.outputs["ResultsBucket"],
-        }
+        return variables_of(self.outputs)
 
     def upload(self, key: str, data: bytes) -> None:
         self.clients["s3"].put_object(Bucket=self.outputs["ResultsBucket"], Key=key, Body=data)

@@ -163,8 +163,7 @@ def deployment():
     """The flights job, deployed."""
     stack: LocalStack
     with local_stack() as stack:
-        parameters = {"FunctionTimeout": "6", "VisibilityTimeout": "6"}
-        yield Deployment(stack, "flights", FLIGHTS, parameters)
+        yield Deployment(stack, "flights", FLIGHTS, {"FunctionTimeout": "5"}, visibility_timeout=5)
 
 
 @pytest.mark.stack

@@ -24,8 +24,9 @@ TOGETHER = 4
 def deployment() -> Iterator[Deployment]:
     """The slow job, on an emulator of its own whose timeouts are short."""
     with local_stack() as stack:
-        parameters = {"FunctionTimeout": "4", "VisibilityTimeout": "4", "MaxReceiveCount": "50", "HandlerModule": "app"}
-        deployed = Deployment(stack, "kills", Path(__file__).parent / "slow_job", parameters)
+        parameters = {"FunctionTimeout": "5", "MaxReceiveCount": "50", "HandlerModule": "app"}
+        folder = Path(__file__).parent / "slow_job"
+        deployed = Deployment(stack, "kills", folder, parameters, visibility_timeout=5)
         deployed.upload("input/numbers.jsonl", NUMBERS)
         yield deployed
 

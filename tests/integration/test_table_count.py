@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 def deployment() -> Iterator[Deployment]:
     """The example, on an emulator of its own, and its table."""
     with local_stack() as stack:
-        parameters = {"FunctionTimeout": "120", "HandlerModule": "app"}
+        parameters = {"FunctionTimeout": "120", "HandlerModule": "app", "SourceTable": "articles"}
         deployed = Deployment(stack, "count", EXAMPLE, parameters)
         anyio.run(fill, deployed)
         yield deployed
@@ -75,9 +75,10 @@ async def test_100000_items_of_15_fields_are_counted_exactly_by_16_segments(depl
 
 
 async def test_a_segment_that_takes_longer_than_its_function_is_continued_and_counts_exactly(deployment: Deployment):
-    """The life-extension form: 6 seconds of work in a function that has 4."""
-    parameters = {"FunctionTimeout": "4", "VisibilityTimeout": "4", "HandlerModule": "app"}
-    long = Deployment(deployment.stack, "long", Path(__file__).parent / "long_job", parameters)
+    """The life-extension form: 6 seconds of work in a function that has 5."""
+    parameters = {"FunctionTimeout": "5", "HandlerModule": "app"}
+    folder = Path(__file__).parent / "long_job"
+    long = Deployment(deployment.stack, "long", folder, parameters, visibility_timeout=5)
     async with connect(long.variables, **long.client_settings) as backend:
         long.scatter("long", count=600)
         _ = [progress async for progress in watch(backend, "long", within_seconds=240)]
@@ -85,4 +86,4 @@ async def test_a_segment_that_takes_longer_than_its_function_is_continued_and_co
         assert run is not None
         output = json.loads(await backend.get_result(run.output))
         assert output["total"] == sum(range(600))
-        assert output["parts"] == len([hop async for hop in backend.ledger.hops("long", 0)]) + 1 >= 3
+        assert output["parts"] == len([hop async for hop in backend.ledger.hops("long", 0)]) + 1 >= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,16 +14,21 @@ __all__ = ["SqsQueue"]
 
 
 class SqsQueue:
-    """An SQS queue, by its URL, over an aiobotocore client."""
+    """An SQS queue, by its URL, over an aiobotocore client.
+
+    On a FIFO queue a message without a group is one of its own, so that nothing waits for it, and without a
+    deduplication id the same body sent again within five minutes is the same message.
+    """
 
     def __init__(self, client: Any, url: str) -> None:
         self.url = url
         """The queue's URL."""
         self._client = client
+        self._fifo = url.endswith(".fifo")
 
     async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
         """Send 1 to 10 messages; return those that were not accepted."""
-        entries = [_entry(message, position) for position, message in enumerate(messages)]
+        entries = [_entry(message, position, fifo=self._fifo) for position, message in enumerate(messages)]
         with faults_of(f"queue {self.url}"):
             answer = await self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
         return [
@@ -49,8 +55,12 @@ class SqsQueue:
             await self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
 
 
-def _entry(message: Message, position: int) -> dict[str, Any]:
+def _entry(message: Message, position: int, *, fifo: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"Id": str(position), "MessageBody": message.body}
+    if fifo:
+        digest = hashlib.sha256(message.body.encode()).hexdigest()
+        entry["MessageGroupId"] = message.group_id or digest
+        entry["MessageDeduplicationId"] = message.deduplication_id or digest
     if message.attributes:
         entry["MessageAttributes"] = {
             name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()

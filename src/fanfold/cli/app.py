@@ -13,6 +13,7 @@ import typer
 from fanfold import __version__
 from fanfold.cli.capture import capture
 from fanfold.cli.demo import demo
+from fanfold.cli.init import init
 from fanfold.cli.replay import replay_events
 from fanfold.cli.run import run as run_job
 from fanfold.cli.worker import worker
@@ -72,6 +73,7 @@ def _fail(line: str, code: int) -> NoReturn:
 
 
 app.command()(_told(demo))
+app.command("init")(_told(init))
 app.command("run")(_told(run_job))
 app.command("replay")(_told(replay_events))
 app.command("worker")(_told(worker))

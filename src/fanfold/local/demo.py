@@ -26,8 +26,9 @@ from fanfold.account import Account, Progress, account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.dead_letter import ATTRIBUTE
 from fanfold.errors import ConfigurationError, FanfoldError
-from fanfold.local.deploy import deploy, project_folder
+from fanfold.local.deploy import deploy
 from fanfold.local.stack import CREDENTIALS, REGION, LocalStack, local_stack
+from fanfold.project import project_folder
 from fanfold.protocols import Backend, Message
 from fanfold.run import Run
 from fanfold.segment import Segment
@@ -42,8 +43,8 @@ STRAY_BODY: Final = '{"note": "I am no segment; somebody sent me to the wrong qu
 DUPLICATED_SEGMENT: Final = 5
 """The segment that is sent twice."""
 
-# Short, for a sandbox that a busy machine starts slowly. Outside of a demo: visibility 6 x timeout.
-_PARAMETERS: Final = {"HandlerModule": "faulty_app", "FunctionTimeout": "15", "VisibilityTimeout": "15"}
+# Long enough for a sandbox that a busy machine starts slowly.
+_PARAMETERS: Final = {"HandlerModule": "faulty_app", "FunctionTimeout": "15"}
 _CODE_BUCKET: Final = "fanfold-demo-code"
 _INPUT_KEY: Final = "input/flights-2013-01.csv"
 _WITHIN_SECONDS: Final = 120.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import time
@@ -12,26 +13,13 @@ from typing import Any, Final
 
 import yaml
 
-from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.errors import FanfoldError
 
-__all__ = ["deploy", "package_folder", "project_folder"]
+__all__ = ["deploy", "package_folder"]
 
 _POLL_SECONDS = 0.1
 _DEPLOY_SECONDS: Final = 120.0
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
-
-
-def project_folder() -> Path:
-    """Return the folder that holds ``template.yaml`` and the examples: of the installed package, or of the checkout.
-
-    Raises:
-        ConfigurationError: If neither is there.
-    """
-    here = Path(__file__).resolve()
-    for folder in (here.parent / "project", *here.parents[1:4]):
-        if (folder / "template.yaml").is_file() and (folder / "examples" / "flights").is_dir():
-            return folder
-    raise ConfigurationError("template.yaml and examples/flights are missing: install fanfold again")
 
 
 def deploy(
@@ -76,21 +64,39 @@ def deploy(
 
 def package_folder(folder: Path) -> bytes:
     """Return the Python modules of a folder as a zip; the same bytes for the same files."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as package:
-        for file in sorted(folder.rglob("*.py")):
-            package.writestr(zipfile.ZipInfo(str(file.relative_to(folder)), _ZIP_TIME), file.read_bytes())
-    return archive.getvalue()
+    return _zip({str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.py"))})
 
 
 def _packaged(s3: Any, template: Path, bucket: str, code: Path | None) -> dict[str, Any]:
     with template.open() as text:
         body: dict[str, Any] = yaml.load(text, _IntrinsicLoader)  # noqa: S506 - a SafeLoader with CloudFormation's tags
-    folder = code or template.parent / body["Globals"]["Function"]["CodeUri"]
-    key = f"{folder.name}.zip"
-    s3.put_object(Bucket=bucket, Key=key, Body=package_folder(folder))
-    body["Globals"]["Function"]["CodeUri"] = {"Bucket": bucket, "Key": key}
+    common = body.get("Globals", {}).get("Function", {})
+    for owner in (common, *_properties(body, "AWS::Serverless::Function")):
+        if "CodeUri" in owner:
+            folder = code or template.parent / owner["CodeUri"]
+            owner["CodeUri"] = _upload(s3, bucket, package_folder(folder))
+    for layer in _properties(body, "AWS::Serverless::LayerVersion"):
+        # The emulator runs functions in this very environment: what a layer brings is there already.
+        layer["ContentUri"] = _upload(s3, bucket, _zip({"python/": b""}))
     return body
+
+
+def _properties(body: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [each.setdefault("Properties", {}) for each in body["Resources"].values() if each.get("Type") == kind]
+
+
+def _upload(s3: Any, bucket: str, data: bytes) -> dict[str, str]:
+    key = f"{hashlib.sha256(data).hexdigest()}.zip"
+    s3.put_object(Bucket=bucket, Key=key, Body=data)
+    return {"Bucket": bucket, "Key": key}
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as package:
+        for name, data in files.items():
+            package.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
+    return archive.getvalue()
 
 
 def _first_failure(cloudformation: Any, name: str) -> str:

@@ -56,12 +56,15 @@ class LocalStack:
 
 
 @contextmanager
-def local_stack(*, port: int | None = None, keep_log: Path | None = None) -> Iterator[LocalStack]:
+def local_stack(
+    *, port: int | None = None, keep_log: Path | None = None, enforce_policies: bool = False
+) -> Iterator[LocalStack]:
     """Start the emulator on the loopback, yield it when it answers, and stop it and all it started.
 
     Args:
         port: Where it listens; None for a free one.
         keep_log: Where to keep what it printed; None to drop it.
+        enforce_policies: Whether roles and the policies of resources count; else everything is allowed.
 
     Raises:
         MissingExtraError: If the emulator is not installed.
@@ -75,7 +78,7 @@ def local_stack(*, port: int | None = None, keep_log: Path | None = None) -> Ite
     folder = Path(tempfile.mkdtemp(prefix="fanfold-local-"))
     log = folder / "emulator.log"
     try:
-        process = _spawn(port, folder, log)
+        process = _spawn(port, folder, log, enforce_policies=enforce_policies)
         try:
             stack = LocalStack(f"http://{HOST}:{port}", process.pid, log)
             _await_answer(stack, process)
@@ -88,7 +91,7 @@ def local_stack(*, port: int | None = None, keep_log: Path | None = None) -> Ite
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _spawn(port: int, folder: Path, log: Path) -> subprocess.Popen[bytes]:
+def _spawn(port: int, folder: Path, log: Path, *, enforce_policies: bool) -> subprocess.Popen[bytes]:
     # Its function workers inherit this environment: it holds nothing of the user's but where programs are found.
     environment = {
         **{name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ},
@@ -103,6 +106,7 @@ def _spawn(port: int, folder: Path, log: Path) -> subprocess.Popen[bytes]:
         "TMPDIR": str(folder),
         "S3_DATA_DIR": str(folder / "s3"),
         "LOG_LEVEL": "INFO",
+        "AUTH": str(enforce_policies).lower(),
     }
     with log.open("wb") as output:
         return subprocess.Popen(

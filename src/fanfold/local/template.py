@@ -18,15 +18,14 @@ _MEMORY_MB = 128
 def settings_of(template: Path, function: str) -> dict[str, Any]:
     """Return the settings of a function, its SQS event and that event's queue, by the names of ``ReplayOptions``.
 
-    Parameters count with their defaults. What the template does not say has AWS's own default; what cannot be resolved
-    (a queue of another stack) is left out.
+    Parameters count with their defaults, and mappings and conditions as those choose. What the template does not say
+    has AWS's own default; what cannot be resolved (a queue of another stack) is left out.
 
     Raises:
         ConfigurationError: If the template cannot be read, or has no such function with an SQS event.
         MissingExtraError: If the SAM translator is not installed.
     """
     document = _read(template)
-    parameters = {name: each.get("Default") for name, each in (document.get("Parameters") or {}).items()}
     resources: Mapping[str, Any] = document.get("Resources") or {}
     common = (document.get("Globals") or {}).get("Function") or {}
     properties = {**common, **_function(resources, function, template)}
@@ -42,9 +41,10 @@ def settings_of(template: Path, function: str) -> dict[str, Any]:
     queue = resources.get(_logical_id(event.get("Queue")), {}).get("Properties")
     if queue is not None:
         found["visibility_timeout"] = queue.get("VisibilityTimeout", _VISIBILITY_SECONDS)
-        found["fifo"] = str(queue.get("FifoQueue", False)).lower() == "true"
+        fifo = queue.get("FifoQueue", False)
+        found["fifo"] = str(_looked_up(fifo, document) if isinstance(fifo, Mapping) else fifo).lower() == "true"
         found["max_receive_count"] = (queue.get("RedrivePolicy") or {}).get("maxReceiveCount")
-    resolved = {name: _resolved(value, parameters) for name, value in found.items()}
+    resolved = {name: _resolved(value, document) for name, value in found.items()}
     return {name: value for name, value in resolved.items() if value is not None}
 
 
@@ -90,9 +90,42 @@ def _logical_id(reference: object) -> str:
     return str(target[0] if isinstance(target, list) and target else target or "").partition(".")[0]
 
 
-def _resolved(value: Any, parameters: Mapping[str, Any]) -> Any:
+def _resolved(value: Any, document: Mapping[str, Any]) -> Any:
+    """Return what a value comes to with the parameters' defaults: a number where it is one, None if it is not known."""
     if isinstance(value, Mapping):
-        value = parameters.get(value.get("Ref", ""))
+        value = _looked_up(value, document)
     if isinstance(value, str):
         return float(value) if value.replace(".", "", 1).isdecimal() else None
     return value
+
+
+def _looked_up(value: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
+    """Return what ``Ref``, ``Fn::FindInMap`` and ``Fn::If`` stand for; None for anything else."""
+    if "Ref" in value:
+        return ((document.get("Parameters") or {}).get(value["Ref"]) or {}).get("Default")
+    if "Fn::FindInMap" in value:
+        found: Any = document.get("Mappings") or {}
+        for key in value["Fn::FindInMap"][:3]:
+            text = str(_looked_up(key, document) if isinstance(key, Mapping) else key)
+            names = {str(name): each for name, each in found.items()} if isinstance(found, Mapping) else {}
+            found = names.get(text)
+        return found
+    if "Fn::If" in value:
+        condition, then, otherwise = value["Fn::If"]
+        holds = _holds((document.get("Conditions") or {}).get(condition), document)
+        chosen = None if holds is None else then if holds else otherwise
+        return _looked_up(chosen, document) if isinstance(chosen, Mapping) else chosen
+    return None
+
+
+def _holds(condition: Any, document: Mapping[str, Any]) -> bool | None:
+    """Return whether a condition of the form ``Fn::Equals`` holds, or its opposite; None for any other."""
+    if not isinstance(condition, Mapping):
+        return None
+    if "Fn::Equals" in condition:
+        sides = [_looked_up(side, document) if isinstance(side, Mapping) else side for side in condition["Fn::Equals"]]
+        return None if None in sides else str(sides[0]) == str(sides[1])
+    if "Fn::Not" in condition:
+        holds = _holds(condition["Fn::Not"][0], document)
+        return None if holds is None else not holds
+    return None

@@ -1,0 +1,188 @@
+"""How large what is deployed is, and how long its import takes: by function of ``template.yaml``, and by extra.
+
+::
+
+    python benchmarks/package_size.py [--repeats 15] [--json FILE]
+
+Each package is installed by pip into a folder of its own, for this Python and this processor, as the makefiles that
+``sam build`` runs do it; fanfold itself is built from this checkout. Nothing else is in reach of what imports it. Times
+are from inside a new process, of the import alone, the fastest of the repeats, since what else the machine does only
+adds to them: with every module compiled into the package, and with none compiled, as Lambda finds a package that was
+built without its Python; it cannot keep what it compiles.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from machine import about_this_run, options_parser, positive, publish
+
+ROOT = Path(__file__).parents[1]
+FLIGHTS = ROOT / "examples" / "flights"
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+MACHINE = "aarch64" if os.uname().machine in {"aarch64", "arm64"} else "x86_64"
+EXTRAS = {
+    "fanfold": "import fanfold; fanfold.consumer",
+    "fanfold[pydantic]": "import fanfold, pydantic; fanfold.consumer",
+    "fanfold[powertools]": (
+        "import fanfold; fanfold.consumer; from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord"
+    ),
+    "fanfold[excel]": "import fanfold, xlsxwriter; fanfold.consumer",
+    "fanfold[aws]": "import fanfold, fanfold.aws.settler; fanfold.consumer",
+    "fanfold[parquet]": "import fanfold, pyarrow.parquet; fanfold.consumer",
+}
+"""What a function with each extra imports."""
+FUNCTIONS = {
+    "ScatterFunction": "import app; app.scatter_handler",
+    "SegmentFunction": "import app; app.segment_handler",
+    "DeadLetterFunction": "import app; app.dead_letter_handler",
+    "FoldFunction": "import app; app.fold_handler",
+}
+NAMED = ("fanfold", "anyio", "aiobotocore", "aws-lambda-powertools", "pydantic", "pyarrow", "xlsxwriter")
+TIMED = """
+import sys, time
+sys.path[:0] = sys.argv[2:]
+start = time.perf_counter()
+exec(sys.argv[1])
+print((time.perf_counter() - start) * 1000)
+"""
+
+
+def run(*command: object, cwd: Path | None = None) -> str:
+    """Run a command and return what it printed.
+
+    Raises:
+        SystemExit: If it fails.
+    """
+    words = [str(word) for word in command]
+    environment = {**os.environ, "AWS_LAMBDA_FUNCTION_NAME": "measured"}  # the SDK is loaded at import, as in Lambda
+    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    if done.returncode:
+        raise SystemExit(f"package_size.py: {words[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout
+
+
+def make(target: str, artifacts: Path) -> None:
+    """Run a target of the makefile in a copy of the example, as ``sam build`` does; nothing is compiled yet."""
+    architecture = "arm64" if MACHINE == "aarch64" else "x86_64"
+    variables = (f"ARTIFACTS_DIR={artifacts}", f"ARCHITECTURE={architecture}", f"PYTHON_VERSION={VERSION}")
+    artifacts.mkdir()
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copytree(FLIGHTS, scratch, dirs_exist_ok=True)
+        pip = f"PIP={sys.executable} -m pip"
+        run("make", "-f", FLIGHTS / "Makefile", *variables, pip, "COMPILE=", target, cwd=Path(scratch))
+
+
+def install(package: str, target: Path, wheels: Path) -> None:
+    """Install a package and what it needs for this Python and this processor."""
+    platforms = [f"--platform=manylinux{tag}_{MACHINE}" for tag in ("2014", "_2_17", "_2_28")]
+    chosen = ("--implementation=cp", f"--python-version={VERSION}", "--only-binary=:all:", *platforms)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-compile",
+        f"--find-links={wheels}",
+        *chosen,
+        f"--target={target}",
+        package,
+    )
+
+
+def sizes(*folders: Path) -> tuple[float, float]:
+    """Return the megabytes of folders, unpacked and as zips, which is what is uploaded."""
+    unpacked = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+    zipped = 0
+    for folder in folders:
+        with tempfile.NamedTemporaryFile(suffix=".zip") as archive:
+            with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as package:
+                for file in sorted(folder.rglob("*")):
+                    package.write(file, file.relative_to(folder))
+            zipped += Path(archive.name).stat().st_size
+    return unpacked / 1e6, zipped / 1e6
+
+
+def import_ms(program: str, folders: Sequence[Path], repeats: int) -> float:
+    """Return the fewest milliseconds that a program's imports take in a new process; it writes nothing."""
+    command = (sys.executable, "-I", "-S", "-B", "-c", TIMED, program, *folders)
+    run(*command)  # the files are in the system's cache from here on
+    return min(float(run(*command)) for _ in range(repeats))
+
+
+def compile_all(*folders: Path) -> None:
+    """Compile every module, as the makefiles do."""
+    for folder in folders:
+        run(sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", folder)
+
+
+def measured(name: str, program: str, uploaded: Sequence[Path], path: Sequence[Path], repeats: int) -> dict[str, Any]:
+    """Return one line of the table: what is uploaded, and what is on the path when it is imported."""
+    uncompiled = import_ms(program, path, repeats)
+    compile_all(*path)
+    unpacked, zipped = sizes(*uploaded)
+    return {
+        "package": name,
+        "zipped MB": zipped,
+        "unpacked MB": unpacked,
+        "import ms": import_ms(program, path, repeats),
+        "not compiled ms": uncompiled,
+    }
+
+
+def versions(folder: Path) -> dict[str, str]:
+    """Return the versions of what was installed into the packages, of the names in ``NAMED``."""
+    found = (file.name.removesuffix(".dist-info").split("-", 1) for file in folder.rglob("*.dist-info"))
+    known = {name.lower().replace("_", "-"): version for name, version in found}
+    return {name: known[name] for name in NAMED}
+
+
+def main() -> None:
+    """Build, measure and print the tables."""
+    parser = options_parser("Measure the size of what is deployed, and its import.")
+    parser.add_argument("--repeats", type=positive, default=15, help="processes for each time (%(default)s)")
+    options = parser.parse_args()
+    about = about_this_run()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", f"--wheel-dir={folder / 'wheels'}", ROOT)
+        rows = []
+        make("build-DependenciesLayer", folder / "layer")
+        layer = folder / "layer" / "python"
+        for function, program in FUNCTIONS.items():
+            make(f"build-{function}", folder / function)
+            path = (folder / function, layer)
+            rows.append(measured(f"{function}, beside the layer", program, path[:1], path, options.repeats))
+            for compiled in layer.rglob("__pycache__"):
+                for file in compiled.iterdir():
+                    file.unlink()
+        compile_all(layer)
+        unpacked, zipped = sizes(folder / "layer")
+        rows.append(
+            {
+                "package": "DependenciesLayer",
+                "zipped MB": zipped,
+                "unpacked MB": unpacked,
+                "import ms": None,
+                "not compiled ms": None,
+            }
+        )
+        for number, (package, program) in enumerate(EXTRAS.items()):
+            target = folder / f"extra-{number}"
+            install(package, target, folder / "wheels")
+            rows.append(measured(package, program, (target,), (target,), options.repeats))
+        about["packages"] = versions(folder)
+    publish(about, rows, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""A new project from nothing: a consumer, or a job, with template, tests, saved events and CI.
+
+The files lie beside this module under ``templates``: ``common``, and what a consumer or a job has besides. In them
+``my-project`` stands for the project's name and ``0.0.0`` for this release. The template of a job is the project's own
+``template.yaml``.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from fanfold.errors import ConfigurationError
+from fanfold.project import project_folder
+
+__all__ = ["check_project_name", "create", "project_files"]
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def check_project_name(name: str) -> str:
+    """Return a name that fits a folder, a stack and a tag.
+
+    Raises:
+        ConfigurationError: If it is not 1 to 40 small letters, digits and hyphens, the first a letter, the last none.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{name!r} is no name for a project, which names its folder and its stacks: use 1 to 40 small letters, "
+            "digits and hyphens, starting with a letter, such as shop-orders"
+        )
+    return name
+
+
+def project_files(name: str, *, job: bool, version: str) -> dict[str, str]:
+    """Return the files of a new project: their texts by path.
+
+    Args:
+        name: The project's name.
+        job: Whether it is a job; else it is a consumer.
+        version: The release of fanfold that it asks for, or a later compatible one.
+    """
+    texts = {**_texts("common"), **_texts("job" if job else "consumer")}
+    if job:
+        text = (project_folder() / "template.yaml").read_text(encoding="utf-8")
+        texts["template.yaml"] = _for_project(text)
+    return {
+        path.replace("dot_", "."): text.replace("my-project", name).replace("0.0.0", version)
+        for path, text in sorted(texts.items())
+    }
+
+
+def create(name: str, parent: Path, *, job: bool, version: str) -> Path:
+    """Write a new project into a new folder and return the folder; nothing that is there is touched.
+
+    Raises:
+        ConfigurationError: If the name is none, or the folder is there already or cannot be written.
+    """
+    folder = parent / check_project_name(name)
+    files = project_files(name, job=job, version=version)
+    try:
+        folder.mkdir()
+    except FileExistsError as error:
+        raise ConfigurationError(f"{folder} is there already: choose another name, or another folder") from error
+    except OSError as error:
+        raise ConfigurationError(f"{folder} cannot be made: {error.strerror}") from error
+    try:
+        _write(folder, files)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ConfigurationError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+    return folder
+
+
+def _texts(kind: str) -> dict[str, str]:
+    root = TEMPLATES / kind
+    return {
+        file.relative_to(root).as_posix(): file.read_text(encoding="utf-8")
+        for file in root.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+def _for_project(template: str) -> str:
+    """Return our own template for a project whose code lies in ``src`` and whose tags bear its name."""
+    return (
+        template.replace("examples/flights/", "src/")
+        .replace("Description: A fanfold job - ", "Description: my-project - ", 1)
+        .replace("project: fanfold", "project: my-project")
+        .replace("Key: project, Value: fanfold", "Key: project, Value: my-project")
+    )
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    for path, text in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")

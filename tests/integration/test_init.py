@@ -1,0 +1,185 @@
+"""``fanfold init``, and what the projects it makes can do at once; then the way the README shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+import pytest
+from deployment import CODE_BUCKET, Deployment, client_settings, until
+from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, environment, program
+
+from fanfold.account import watch
+from fanfold.aws.backend import connect
+from fanfold.local.deploy import deploy
+from fanfold.local.stack import LocalStack, local_stack
+
+BIN = Path(sys.executable).parent
+ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}]}
+
+
+def fanfold(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fanfold", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 - ourselves
+
+
+@pytest.fixture(params=["consumer", "job"])
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A new project of each kind."""
+    made = fanfold(tmp_path, "init", "shop", *(["--job"] if request.param == "job" else []))
+    assert made.returncode == 0, made.stderr
+    assert f"shop: a {request.param} in " in made.stdout
+    return tmp_path / "shop"
+
+
+def test_a_new_project_passes_its_own_tests_and_replays_its_events(project: Path):
+    """By its own Makefile, in this environment instead of one of its own."""
+    targets = [f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.made", "test", "replay"]
+    done = subprocess.run(  # noqa: S603 - make
+        ["make", *targets],  # noqa: S607
+        cwd=project,
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+    assert "0 lost" in done.stdout
+
+
+def test_fanfold_check_finds_nothing_in_a_new_project(project: Path):
+    """Nothing in its template loses or duplicates messages."""
+    pytest.importorskip("fanfold.check")
+    done = fanfold(project, "check", "template.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_linter_has_nothing_to_say_of_a_new_template(project: Path):
+    """Warnings count."""
+    lint = [BIN / "cfn-lint", "template.yaml"]
+    done = subprocess.run(lint, cwd=project, capture_output=True, text=True, check=False)  # noqa: S603 - installed
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_second_project_of_the_same_name_is_one_clear_line(tmp_path: Path):
+    """On stderr, with exit code 2; --json prints one document and nothing else."""
+    made = fanfold(tmp_path, "init", "shop", "--json")
+    assert made.returncode == 0
+    document = json.loads(made.stdout)
+    assert document["folder"] == "shop"
+    assert "src/app.py" in document["files"]
+    again = fanfold(tmp_path, "init", "shop", "--job")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert again.stderr == "fanfold: shop is there already: choose another name, or another folder\n"
+
+
+class Orders:
+    """The queues of a deployed consumer."""
+
+    def __init__(self, stack: LocalStack, outputs: dict[str, str]) -> None:
+        self.sqs = boto3.client("sqs", **client_settings(stack))
+        self.outputs = outputs
+
+    def send(self, *orders: object) -> None:
+        for order in orders:
+            self.sqs.send_message(QueueUrl=self.outputs["QueueUrl"], MessageBody=json.dumps(order))
+
+    def waiting(self, queue: str) -> int:
+        """Return how many messages lie in a queue, hidden ones included."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        told = self.sqs.get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=names)["Attributes"]
+        return sum(int(told[name]) for name in names)
+
+    def work_through(self) -> None:
+        """Send a sound order and one that cannot be priced; the one ends as done, the other as a dead letter."""
+        self.send(ORDER, {"order": "o-2", "lines": []})
+        until(lambda: self.waiting("QueueUrl") == 0 and self.waiting("DeadLetterQueueUrl") == 1)
+        received = self.sqs.receive_message(
+            QueueUrl=self.outputs["DeadLetterQueueUrl"], MessageAttributeNames=["All"], WaitTimeSeconds=5
+        )
+        (letter,) = received["Messages"]
+        assert json.loads(letter["Body"])["order"] == "o-2"
+        reason = json.loads(letter["MessageAttributes"]["fanfold"]["StringValue"])["reason"]
+        assert "an order without lines" in reason
+
+
+@pytest.mark.stack
+def test_a_new_consumer_is_deployed_and_works(stack: LocalStack, tmp_path: Path):
+    """A message goes through; one that cannot be priced lies in the dead-letter queue with its reason."""
+    assert fanfold(tmp_path, "init", "shop").returncode == 0
+    clients = {name: boto3.client(name, **client_settings(stack)) for name in ("s3", "cloudformation")}
+    clients["s3"].create_bucket(Bucket=f"{CODE_BUCKET}-init")
+    template = tmp_path / "shop" / "template.yaml"
+    outputs = deploy(clients, template, name="shop", parameters={}, code_bucket=f"{CODE_BUCKET}-init")
+    Orders(stack, outputs).work_through()
+
+
+@pytest.mark.stack
+async def test_a_new_job_is_deployed_and_its_run_ends_with_the_sums(stack: LocalStack, tmp_path: Path):
+    """Over the input that comes with it."""
+    assert fanfold(tmp_path, "init", "tally", "--job").returncode == 0
+    folder = tmp_path / "tally"
+    deployed = Deployment(stack, "tally", folder / "src", {"FunctionTimeout": "15"}, template=folder / "template.yaml")
+    deployed.upload("input/orders.csv", (folder / "events" / "orders.csv").read_bytes())
+    assert deployed.scatter("first", key="input/orders.csv", chunk_bytes=20)["segments"] == 3
+    async with connect(deployed.variables, **deployed.client_settings) as backend:
+        async for _ in watch(backend, "first", within_seconds=120):
+            pass
+        output = (await backend.ledger.run("first")).output
+        assert json.loads(await backend.get_result(output)) == {"ada": 1349, "bob": 375, "eve": 4001}
+    assert deployed.objects("runs/first/0/output") == ["runs/first/0/output.json"]  # as its README says
+
+
+def commands(heading: str) -> list[str]:
+    """Return the lines of the first shell block under a heading of the README."""
+    section = (ROOT / "README.md").read_text().partition(f"\n## {heading}\n")[2]
+    found = re.search(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return [line for line in found[1].splitlines() if not line.startswith(("pip ", "pipx "))]
+
+
+@pytest.mark.stack
+@pytest.mark.slow
+def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(tmp_path: Path):
+    """Its lines, one after another in one shell, but for the installation, which is that of these tests."""
+    sam_bin = program().parent
+    wheels = tmp_path / "wheels"
+    wheel = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(wheels),
+        str(ROOT),
+    ]
+    subprocess.run(wheel, check=True, capture_output=True)  # noqa: S603 - our own package
+    lines = commands("From nothing to a deployed consumer")
+    assert [line.split()[0] for line in lines][-2:] == ["sam", "sam"]
+    with local_stack() as stack:
+        variables = {
+            **stack.environment,
+            "PATH": f"{BIN}:{sam_bin}:{os.environ['PATH']}",
+            "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
+            "ARCHITECTURE": OUR_ARCHITECTURE,
+            "PYTHON_VERSION": OUR_VERSION,
+        }
+        script = ["bash", "-euxc", "\n".join(lines)]
+        done = subprocess.run(  # noqa: S603 - our own page
+            script, cwd=tmp_path, env=environment(variables), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        described = boto3.client("cloudformation", **client_settings(stack)).describe_stacks(
+            StackName="shop-orders-dev"
+        )
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0]["Outputs"]}
+        Orders(stack, outputs).work_through()

@@ -1,0 +1,115 @@
+"""What the roles and policies of the templates allow, on an emulated AWS that enforces them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from deployment import CODE_BUCKET, Deployment, client_settings, until
+
+from fanfold.account import account_of, watch
+from fanfold.aws.backend import connect
+from fanfold.init import create
+from fanfold.local.deploy import deploy
+from fanfold.local.stack import LocalStack, local_stack
+from fanfold.project import project_folder
+
+pytestmark = pytest.mark.stack
+
+FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
+ROWS = b"carrier,dep_time,dep_delay,arr_delay\n" + b"AA,5,2,4\n" * 20
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[LocalStack]:
+    """An emulated AWS on which a role may do what its policies allow, and no more."""
+    with local_stack(enforce_policies=True) as stack:
+        yield stack
+
+
+def over_http(template: Path, target: Path) -> Path:
+    """Write a template without what refuses plain HTTP, which the emulator speaks.
+
+    The emulator looks for an action of its own where AWS takes ``sqs:SendMessage`` for the batch call too, and likewise
+    with the other two: they are given as ``sqs:SendMessage*``.
+    """
+    text = template.read_text()
+    text = re.sub(r"^  \w+Policy:\n    Type: AWS::(?:SQS|S3)::(?:.+\n|\n(?=   ))+", "", text, flags=re.MULTILINE)
+    assert "aws:SecureTransport" not in text
+    text = re.sub(r'sqs:(SendMessage|DeleteMessage|ChangeMessageVisibility)(?=["\s])', r"sqs:\1*", text)
+    target.write_text(text)
+    return target
+
+
+def logged(stack: LocalStack, name: str) -> list[str]:
+    """Return what the functions of one deployment have logged."""
+    logs = boto3.client("logs", **client_settings(stack))
+    names = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    groups = [each for each in names if f"/{name}/" in each]
+    return [event["message"] for group in groups for event in logs.filter_log_events(logGroupName=group)["events"]]
+
+
+def denials(stack: LocalStack, name: str) -> list[str]:
+    """Return what they logged of permissions they do not have."""
+    messages = logged(stack, name)
+    assert messages
+    return [message for message in messages if re.search("not authorized|AccessDenied", message)]
+
+
+async def test_the_functions_of_a_job_may_do_all_they_do(strict: LocalStack, tmp_path: Path):
+    """Failures that are hidden, dead letters and the fold included; no log tells of a refusal."""
+    template = over_http(project_folder() / "template.yaml", tmp_path / "template.yaml")
+    parameters = {"FunctionTimeout": "15", "HandlerModule": "faulty_app"}
+    deployed = Deployment(strict, "allowed", FLIGHTS, parameters, template=template)
+    deployed.clients["sqs"].send_message(QueueUrl=deployed.outputs["QueueUrl"], MessageBody="stray")
+    deployed.upload("input/few.csv", ROWS + b'"AA,5,22\n')
+    assert deployed.scatter("run", key="input/few.csv", chunk_bytes=9)["segments"] == 21
+    async with connect(deployed.variables, **deployed.client_settings) as backend:
+        async for _ in watch(backend, "run", within_seconds=120):
+            pass
+        account = await account_of(backend, await backend.ledger.run("run"))
+        assert (account.done, list(account.failed), account.retries) == (20, [20], 3)
+        assert [message.body for message in await backend.parking_queue.receive(wait_seconds=20)] == ["stray"]
+    assert denials(strict, "allowed") == []
+
+
+def test_without_a_permission_the_run_says_which(strict: LocalStack, tmp_path: Path):
+    """So the emulator does enforce them: a scatter that may not write to the ledger."""
+    template = over_http(project_folder() / "template.yaml", tmp_path / "template.yaml")
+    template.write_text(template.read_text().replace('"dynamodb:PutItem", ', "", 1))
+    deployed = Deployment(strict, "denied", FLIGHTS, {}, template=template)
+    deployed.upload("input/few.csv", ROWS)
+    failed = deployed.scatter("run", key="input/few.csv", chunk_bytes=9)
+    assert "dynamodb:PutItem" in failed["errorMessage"]
+
+
+def test_plain_http_is_refused(strict: LocalStack):
+    """By every queue; the bucket has the same policy, which the emulator keeps and does not look at."""
+    deployed = Deployment(strict, "tls", FLIGHTS, {})
+    for queue in ("QueueUrl", "DeadLetterQueueUrl", "FoldQueueUrl", "ParkingQueueUrl"):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            deployed.clients["sqs"].send_message(QueueUrl=deployed.outputs[queue], MessageBody="in the clear")
+    told = deployed.clients["s3"].get_bucket_policy(Bucket=deployed.outputs["ResultsBucket"])
+    (statement,) = json.loads(told["Policy"])["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_the_function_of_a_new_consumer_may_do_all_it_does(strict: LocalStack, tmp_path: Path):
+    """One order is priced, one rejected into the dead-letter queue, one fails and is hidden for its back-off."""
+    folder = create("shop", tmp_path, job=False, version="0.1.0")
+    template = over_http(folder / "template.yaml", folder / "over-http.yaml")
+    clients = {name: boto3.client(name, **client_settings(strict)) for name in ("s3", "cloudformation", "sqs")}
+    clients["s3"].create_bucket(Bucket=f"{CODE_BUCKET}-consumer")
+    outputs = deploy(clients, template, name="shop", parameters={}, code_bucket=f"{CODE_BUCKET}-consumer")
+    huge = {"order": "o-3", "lines": [{"price": 1e308, "count": 10**400}]}
+    for order in (huge, {"order": "o-1", "lines": [{"price": 1, "count": 1}]}, {"order": "o-2", "lines": []}):
+        clients["sqs"].send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(order))
+    received = clients["sqs"].receive_message(QueueUrl=outputs["DeadLetterQueueUrl"], WaitTimeSeconds=20)
+    assert [json.loads(message["Body"])["order"] for message in received["Messages"]] == ["o-2"]
+    until(lambda: any("OverflowError" in message for message in logged(strict, "shop")))  # logged after its back-off
+    assert denials(strict, "shop") == []

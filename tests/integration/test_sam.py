@@ -1,0 +1,147 @@
+"""``template.yaml`` by the real SAM CLI: linted, built, deployed, at work, updated, deleted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from deployment import client_settings, variables_of
+from sam import ARCHITECTURES, ROOT, RUNTIMES, build, sam
+
+from fanfold.account import Account, account_of, watch
+from fanfold.aws.backend import connect
+from fanfold.local.stack import LocalStack, local_stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
+
+HEADER = b"carrier,dep_time,dep_delay,arr_delay\n"
+SOUND, POISON = b"AA,5,2,4\n", b'"AA,5,22\n'
+DEV = ("--config-file", str(ROOT / "samconfig.toml"), "--config-env", "dev")
+STACK = "fanfold-dev"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """What ``sam build`` makes for the Python and the processor the tests run on."""
+    return build(tmp_path_factory.mktemp("sam"))
+
+
+@pytest.fixture(scope="module")
+def own_stack() -> Iterator[LocalStack]:
+    """An emulated AWS that nothing else deploys to."""
+    with local_stack() as stack:
+        yield stack
+
+
+def test_the_linters_have_nothing_to_say():
+    """Neither SAM's nor cfn-lint itself, whose warnings count."""
+    assert "is a valid SAM Template" in sam("validate", "--lint")
+    lint = [Path(sys.executable).parent / "cfn-lint", "template.yaml"]
+    linted = subprocess.run(lint, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - installed
+    assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
+
+
+def test_what_is_built_is_complete(built: Path):
+    """Every handler is imported from the layer and the function's own folder, with no other package in reach."""
+    program = (
+        "import sys; sys.path[:0] = sys.argv[1:]; import app, faulty_app, fanfold.aws.backend, fanfold.aws.settler; "
+        "print(app.segment_handler, fanfold.__file__)"
+    )
+    for function in ("ScatterFunction", "SegmentFunction", "DeadLetterFunction", "FoldFunction"):
+        folders = [str(built / function), str(built / "DependenciesLayer" / "python")]
+        command = [sys.executable, "-I", "-S", "-c", program, *folders]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
+        assert done.returncode == 0, done.stderr
+        assert str(built) in done.stdout
+
+
+def test_what_is_built_is_compiled(built: Path):
+    """Lambda cannot keep what it compiles: every module has its compiled form, whatever the time in a zip says."""
+    for folder in (built / "SegmentFunction", built / "DependenciesLayer" / "python" / "fanfold"):
+        for module in folder.glob("*.py"):
+            compiled = (folder / "__pycache__" / f"{module.stem}.{sys.implementation.cache_tag}.pyc").read_bytes()
+            assert int.from_bytes(compiled[4:8], "little") == 0b01  # by a hash that is not checked
+
+
+@pytest.mark.parametrize("version", RUNTIMES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_python_and_processor_is_built_on_this_machine(version: str, architecture: str, tmp_path: Path):
+    """Without a container and without that Python: what is compiled is for the one that was asked for."""
+    layer = build(tmp_path, version, architecture) / "DependenciesLayer" / "python"
+    compiled = [file.name for file in layer.rglob("*.so")]
+    machine = {"arm64": "aarch64", "x86_64": "x86_64"}[architecture]
+    assert compiled
+    wanted = f"cpython-{version.replace('.', '')}-{machine}-linux-gnu.so"
+    assert [name for name in compiled if not name.endswith(wanted)] == []
+
+
+def deploy(stack: LocalStack, built: Path, **parameters: str) -> dict[str, str]:
+    """Deploy to the dev environment of ``samconfig.toml`` and return the outputs."""
+    overrides = [f"{name}={value}" for name, value in {"Stage": "dev", **parameters}.items()]
+    flags = ("--template-file", str(built / "template.yaml"), *DEV, "--parameter-overrides")
+    sam("deploy", *flags, *overrides, **stack.environment)
+    described = client(stack, "cloudformation").describe_stacks(StackName=STACK)
+    return {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0]["Outputs"]}
+
+
+def client(stack: LocalStack, service: str) -> Any:
+    return boto3.client(service, **client_settings(stack))
+
+
+async def run(stack: LocalStack, outputs: Mapping[str, str], name: str, rows: bytes, strays: int) -> Account:
+    """Run the deployed job over rows, one a segment, with messages that are no segments before them."""
+    client(stack, "s3").put_object(Bucket=outputs["ResultsBucket"], Key=f"input/{name}.csv", Body=HEADER + rows)
+    params = {"bucket": outputs["ResultsBucket"], "key": f"input/{name}.csv", "chunk_bytes": len(SOUND)}
+    for number in range(strays):
+        client(stack, "sqs").send_message(QueueUrl=outputs["QueueUrl"], MessageBody=f"stray {number}")
+    request = json.dumps({"run": name, "params": params}).encode()
+    answer = client(stack, "lambda").invoke(FunctionName=outputs["ScatterFunction"], Payload=request)
+    assert json.loads(answer["Payload"].read())["segments"] == len(rows) // len(SOUND)
+    async with connect(variables_of(outputs), **client_settings(stack)) as backend:
+        async for _ in watch(backend, name, within_seconds=180):
+            pass
+        return await account_of(backend, await backend.ledger.run(name))
+
+
+def waiting(stack: LocalStack, url: str) -> int:
+    """Return how many messages lie in a queue, hidden ones included."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    told = client(stack, "sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(int(told[name]) for name in names)
+
+
+def settings(stack: LocalStack, outputs: Mapping[str, str]) -> tuple[int, int, int]:
+    """Return the segment function's memory and timeout, and the work queue's visibility timeout."""
+    function = client(stack, "lambda").get_function_configuration(FunctionName=outputs["SegmentFunction"])
+    queue = client(stack, "sqs").get_queue_attributes(QueueUrl=outputs["QueueUrl"], AttributeNames=["All"])
+    return function["MemorySize"], function["Timeout"], int(queue["Attributes"]["VisibilityTimeout"])
+
+
+async def test_a_job_is_deployed_does_its_work_is_updated_and_deleted(own_stack: LocalStack, built: Path):
+    """Of 1,000 messages 990 are done; 5 segments that cannot be read and 5 strays are found with their reasons."""
+    outputs = deploy(own_stack, built, FunctionTimeout="15")
+    assert settings(own_stack, outputs) == (1769, 15, 90)
+    account = await run(own_stack, outputs, "first", (SOUND * 198 + POISON) * 5, strays=5)
+    assert (account.segments, account.done, account.missing) == (995, 990, 0)
+    assert sorted(account.failed) == [198, 397, 596, 795, 994]
+    assert all("quote" in reason for reason in account.failed.values())
+    assert [waiting(own_stack, outputs[queue]) for queue in ("QueueUrl", "DeadLetterQueueUrl")] == [0, 0]
+    assert waiting(own_stack, outputs["ParkingQueueUrl"]) == 5
+
+    assert deploy(own_stack, built, FunctionTimeout="30", MemorySize="512") == outputs
+    assert settings(own_stack, outputs) == (512, 30, 180)
+    again = await run(own_stack, outputs, "second", SOUND * 20, strays=0)
+    assert (again.segments, again.done) == (20, 20)
+
+    sam("delete", *DEV, "--no-prompts", "--region", "us-east-1", **own_stack.environment)
+    with pytest.raises(client(own_stack, "cloudformation").exceptions.ClientError, match="does not exist"):
+        client(own_stack, "cloudformation").describe_stacks(StackName=STACK)
+    assert client(own_stack, "lambda").list_functions()["Functions"] == []
+    kept = client(own_stack, "s3").list_objects_v2(Bucket=outputs["ResultsBucket"], Prefix="runs/first/")
+    assert kept["KeyCount"] > 0  # results outlive their stack

@@ -1,0 +1,78 @@
+"""What a new project consists of, and that nothing is ever overwritten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fanfold import Job, __version__
+from fanfold.errors import ConfigurationError
+from fanfold.init import check_project_name, create, project_files
+
+COMMON = {
+    ".github/workflows/ci.yml",
+    ".gitignore",
+    "Makefile",
+    "README.md",
+    "pyproject.toml",
+    "requirements-dev.txt",
+    "samconfig.toml",
+    "src/Makefile",
+    "src/app.py",
+    "src/requirements.txt",
+    "template.yaml",
+    "tests/test_app.py",
+}
+
+
+def test_a_consumer_and_a_job_have_what_they_need_and_nothing_else():
+    """Handler, template, tests, events, CI."""
+    consumer = project_files("shop", job=False, version="1.2.3")
+    assert set(consumer) == COMMON | {"events/orders.json", "events/poison.json"}
+    job = project_files("shop", job=True, version="1.2.3")
+    assert set(job) == COMMON | {"events/orders.csv", "events/segments.json", "tests/offline.py"}
+
+
+@pytest.mark.parametrize("job", [False, True])
+def test_every_place_bears_the_name_and_the_release(job: bool):
+    """And none that of the templates, or of this project."""
+    files = project_files("shop-orders", job=job, version="1.2.3")
+    assert files["src/requirements.txt"] == "fanfold[aws]~=1.2.3\n"
+    assert "fanfold[local]~=1.2.3" in files["requirements-dev.txt"]
+    assert 'stack_name = "shop-orders-dev"' in files["samconfig.toml"]
+    assert "Value: shop-orders }" in files["template.yaml"]
+    assert [path for path, text in files.items() if "my-project" in text or "examples/" in text] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Shop", "9shop", "-shop", "shop-", "shop_orders", "../shop", "a/b", "s" * 41, "ñ"]
+)
+def test_a_name_that_fits_no_stack_is_refused(name: str, tmp_path: Path):
+    """In one line that says what fits; nothing is made."""
+    with pytest.raises(ConfigurationError, match="is no name for a project"):
+        create(name, tmp_path, job=False, version=__version__)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a", "shop", "shop-orders-2", "s" * 40])
+def test_a_name_that_fits_is_a_jobs_name_too(name: str):
+    """A job of that name can be made."""
+    assert Job(check_project_name(name)).name == name
+
+
+def test_what_is_there_is_left_alone(tmp_path: Path):
+    """Be it a folder or a file."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "file").write_text("mine")
+    for name in ("shop", "file"):
+        with pytest.raises(ConfigurationError, match="is there already: choose another name"):
+            create(name, tmp_path, job=False, version=__version__)
+    assert list((tmp_path / "shop").iterdir()) == []
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
+    """One clear line."""
+    with pytest.raises(ConfigurationError, match="nowhere/shop cannot be made: No such file or directory"):
+        create("shop", tmp_path / "nowhere", job=True, version=__version__)
