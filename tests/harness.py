@@ -56,6 +56,30 @@ class RefusingQueue(InMemoryQueue):
         return [SendFailure(position, "refused", sender_fault=True) for position in range(len(messages))]
 
 
+class Notes:
+    """A notifier that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    async def publish(self, subject: str, body: str) -> None:
+        self.told.append((subject, body))
+
+
+class FailingNotifier(Notes):
+    """One that fails a few times first."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    async def publish(self, subject: str, body: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise throttled()
+        await super().publish(subject, body)
+
+
 def throttled() -> ServiceError:
     return ServiceError("slow down", code="ThrottlingException", transient=True)
 
@@ -63,9 +87,18 @@ def throttled() -> ServiceError:
 class Bench:
     """A job, a backend, and time that moves when nothing is left to do."""
 
-    def __init__(self, job: Job, *, gate: Hostile | None = None, max_receive_count: int = 3, **objects: bytes) -> None:
+    def __init__(
+        self,
+        job: Job,
+        *,
+        gate: Hostile | None = None,
+        max_receive_count: int = 3,
+        notifier: Notes | None = None,
+        **objects: bytes,
+    ) -> None:
         self.clock = ManualClock()
         plain = inmemory.backend(visibility_timeout=30, max_receive_count=max_receive_count, clock=self.clock)
+        plain = replace(plain, notifier=notifier)
         self.plain = plain
         self.store: InMemoryStore = plain.store
         self.store.fill("source", {name.replace("_", "."): data for name, data in objects.items()})

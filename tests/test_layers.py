@@ -18,16 +18,16 @@ RANKS = {
     "response": 3, "ordering": 3, "endings": 3,
     # doing
     "enqueue": 3, "runtime": 3, "inmemory_store": 3, "inmemory_tables": 3, "inmemory": 4, "sources": 3, "settle": 3,
-    "results": 3, "ended": 3, "binding": 4, "continuation": 4, "settings": 4,
+    "generations": 3, "run_end": 3, "results": 4, "ended": 3, "binding": 4, "continuation": 4, "settings": 4,
     "sources.compression": 1, "sources.rows": 1, "sources.manifest": 4, "sources.line_object": 4,
     "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_select": 4,
     "sources.s3_lines": 5, "sources.s3_objects": 5, "sources.s3_json_array": 5,
     "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 7,
     "sinks": 5, "sinks.objects": 4, "sinks.item_sizes": 1, "sinks.batch_writer": 4,
-    "consume": 6, "dead_letters": 6, "account": 8, "dry_run": 5,
+    "consume": 6, "dead_letters": 6, "account": 8, "redrive": 7, "dry_run": 5,
     # adapters: the only ones that import an SDK
     "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.tables": 4,
-    "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
+    "aws.ledger_items": 3, "aws.notifier": 4, "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
     # what ties all together
     "job": 8, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
     # on this machine: the mapping as decisions, and what runs on it
@@ -37,7 +37,8 @@ RANKS = {
     "local.stack": 8, "local.deploy": 8, "local.demo": 9,
     "project": 1, "init": 2,
     "cli.load": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.init": 10, "cli.replay": 10,
-    "cli.replay_show": 9, "cli.run": 10, "cli.run_plan": 9, "cli.worker": 10, "cli.app": 11, "cli": 12,
+    "cli.replay_show": 9, "cli.run": 10, "cli.run_plan": 9, "cli.status": 10, "cli.worker": 10,
+    "cli.app": 11, "cli": 12,
     "__main__": 13, "": 13,
 }  # fmt: skip
 

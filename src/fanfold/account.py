@@ -10,7 +10,7 @@ import anyio
 
 from fanfold.completion import Evenness
 from fanfold.errors import FanfoldError
-from fanfold.fold import tally_of
+from fanfold.generations import tally_of
 from fanfold.protocols import Backend
 from fanfold.run import Run
 
@@ -79,8 +79,9 @@ async def account_of(backend: Backend, run: Run) -> Account:
     counter = await backend.ledger.counter(run.run)
     total = run.position if counter.total is None else counter.total
     tally = await tally_of(run, total, backend)
-    async for hop in backend.ledger.hops(run.run, run.gen):
-        tally.add_items(hop.segment, hop.items)
+    for gen in range(run.gen + 1):
+        async for hop in backend.ledger.hops(run.run, gen):
+            tally.add_items(hop.segment, hop.items)
     return Account(
         segments=total,
         done=tally.done,

@@ -87,6 +87,14 @@ class Tally:
                 self._state[segment] = _FAILED
                 self._reasons[segment] = reason
 
+    def redo(self, segments: Iterable[int]) -> None:
+        """Let segments that failed count as missing again: a later generation does them once more."""
+        for segment in segments:
+            if segment in self._reasons:
+                del self._reasons[segment]
+                self._state[segment] = _MISSING
+                self._ends -= 1  # its next end is no duplicate
+
     def add_items(self, segment: int, items: int) -> None:
         """Count items of a segment; one outside the run counts for nothing."""
         if not 0 <= segment < self.total:

@@ -23,20 +23,21 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from fanfold.completion import Tally
 from fanfold.context import Context
 from fanfold.ended import JobState
 from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
+from fanfold.generations import markers_of, tally_of
 from fanfold.marks import Check, send_check
 from fanfold.outcome import Retry
 from fanfold.protocols import Backend
 from fanfold.record import Record
 from fanfold.results import Results, collect
 from fanfold.run import FAILED, SUCCEEDED, Counter, Run
+from fanfold.run_end import is_tolerated, tell_of_the_end
 from fanfold.scatter import scatter_on
 from fanfold.threads import Threads
 
-__all__ = ["FoldFunction", "check_and_fold", "tally_of"]
+__all__ = ["FoldFunction", "check_and_fold"]
 
 logger = logging.getLogger("fanfold")
 
@@ -59,6 +60,7 @@ async def check_and_fold(
     *,
     watch_seconds: int,
     per_message: int = 1,
+    tolerated: float = 0,
 ) -> str:
     """Handle one message of the fold queue; return the state the run is in afterwards.
 
@@ -75,7 +77,9 @@ async def check_and_fold(
         raise SegmentError(f"a check of run {check.run!r}, which is no run of job {job!r} in the ledger")
     if not run.ended and await _scatter_stands_still(check, run, backend):
         await scatter_on(run, backend, ctx.deadline, per_message=per_message)
-    state = run.state if run.ended else await _advance(run, function, ctx)
+    state = run.state if run.ended else await _advance(run, function, ctx, tolerated)
+    if state in {SUCCEEDED, FAILED}:
+        await tell_of_the_end(run.run, backend)
     if check.watch and state not in {SUCCEEDED, FAILED} and backend.now() < run.expires_at:
         # Last, and once: a check that fails comes back by itself.
         await send_check(backend, replace(check, position=run.position), watch_seconds)
@@ -86,10 +90,10 @@ async def _scatter_stands_still(check: Check, run: Run, backend: Backend) -> boo
     """Tell whether nobody goes on enqueueing the segments of a run: its scatter says so, or has got no further."""
     if not check.scatter and check.position != run.position:
         return False
-    return (await backend.ledger.counter(run.run)).total is None
+    return not run.enqueued or (run.gen == 0 and (await backend.ledger.counter(run.run)).total is None)
 
 
-async def _advance(run: Run, function: FoldFunction, ctx: Context[JobState]) -> str:
+async def _advance(run: Run, function: FoldFunction, ctx: Context[JobState], tolerated: float) -> str:
     backend = ctx.state.backend
     if not await _all_ended(run, backend):
         return run.state
@@ -100,7 +104,8 @@ async def _advance(run: Run, function: FoldFunction, ctx: Context[JobState]) -> 
         # Another invocation has it. Should that one die, this message may be its own: it comes back after the lease.
         raise Retry(f"run {run.run} is being folded by another invocation", after=lease)
     try:
-        return await _fold(run, function, backend, fence, last_try=ctx.receive_count >= FOLD_ATTEMPTS)
+        last_try = ctx.receive_count >= FOLD_ATTEMPTS
+        return await _fold(run, function, backend, fence, last_try=last_try, tolerated=tolerated)
     except BaseException:
         with contextlib.suppress(FanfoldError):  # the next try need not wait for the lease
             await backend.ledger.release(run.run, fence=fence)
@@ -121,24 +126,18 @@ async def _all_ended(run: Run, backend: Backend) -> bool:
     return False
 
 
-async def tally_of(run: Run, total: int, backend: Backend, pinned: Collection[str] | None = None) -> Tally:
-    """Count which segments of a run have ended, by its markers, or by those that are pinned."""
-    tally = Tally(total)
-    async for marker in backend.ledger.markers(run.run, run.gen):
-        if pinned is None or marker.marker in pinned:
-            tally.add(marker)
-    return tally
-
-
-async def _fold(run: Run, function: FoldFunction, backend: Backend, fence: int, *, last_try: bool) -> str:
+async def _fold(
+    run: Run, function: FoldFunction, backend: Backend, fence: int, *, last_try: bool, tolerated: float
+) -> str:
     counter: Counter = await backend.ledger.counter(run.run)
     pinned = await _pin_markers(run, backend)
     tally = await tally_of(run, counter.total or 0, backend, pinned)
     if tally.missing:
         raise FanfoldError(f"run {run.run}: {tally.missing} segments are missing in the pinned markers")
     if tally.failed:
-        state, output = FAILED, f"{run.prefix()}/failures.json"
-        await _commit(output, {"segments": tally.failed}, backend)
+        await _commit(run.failures_key(), {"segments": tally.failed}, backend)
+    if not is_tolerated(len(tally.failed), tally.total, tolerated):
+        state, output = FAILED, run.failures_key()
     else:
         state, output = await _folded(run, function, backend, pinned, total=tally.total, last_try=last_try)
     await backend.ledger.finish(
@@ -166,14 +165,14 @@ async def _folded(
         reason = f"{type(error).__qualname__}: {error}"
     else:
         return SUCCEEDED, output
-    failures = f"{run.prefix()}/failures.json"
-    await _commit(failures, {"fold": reason}, backend)
-    return FAILED, failures
+    failure = f"{run.prefix()}/fold-failure.json"
+    await _commit(failure, {"fold": reason}, backend)
+    return FAILED, failure
 
 
 async def _pin_markers(run: Run, backend: Backend) -> frozenset[str]:
     key = f"{run.prefix()}/markers.json"
-    names = [marker.marker async for marker in backend.ledger.markers(run.run, run.gen)]
+    names = [marker.marker async for marker in markers_of(run, backend)]
     try:
         await backend.put_result(key, json.dumps(names).encode(), if_absent=True)
     except ObjectExistsError:

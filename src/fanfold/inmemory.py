@@ -185,10 +185,26 @@ class InMemoryLedger:
         """Return a run as it stands now."""
         return self._runs.get(run_id)
 
-    async def checkpoint(self, run_id: str, position: int) -> None:
+    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
         """Remember how many segments have been enqueued."""
         run = self._known(run_id)
-        self._runs[run_id] = replace(run, position=max(run.position, position))
+        if run.gen == gen:
+            self._runs[run_id] = replace(run, position=max(run.position, position))
+
+    async def redrive(self, run_id: str, *, gen: int, redos: Sequence[str], redo: int) -> bool:
+        """Begin a generation."""
+        run = self._known(run_id)
+        if run.gen != gen - 1 or not run.ended:
+            return False
+        begun = replace(run, gen=gen, redos=tuple(redos), redo=redo, position=0, failed=0, notified=False)
+        self._runs[run_id] = replace(begun, state=RUNNING, ended_at=None, output=None)
+        return True
+
+    async def notified(self, run_id: str, *, gen: int) -> None:
+        """Remember that the end of a generation has been told of."""
+        run = self._known(run_id)
+        if run.gen == gen:
+            self._runs[run_id] = replace(run, notified=True)
 
     async def put_marker(self, run_id: str, marker: Marker) -> None:
         """Append a marker."""

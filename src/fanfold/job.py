@@ -67,6 +67,8 @@ class Job:
         backoff: How long a segment that failed stays hidden; None for the queue's visibility timeout.
         lifespan: Makes what the segment handlers share, as an async context manager; given as ``ctx.state``.
         watch_seconds: Seconds between looks at an unfinished run, in case a check was lost; from 1 to 900.
+        tolerated_failures: Segments that may fail for good before the run does: how many, as a whole number, or their
+            share of all, under 1, as a float. The fold then gets the results of the others.
         segments_per_message: Segments that share a message, from 1: for tiny ones, whose messages would cost more than
             their work. They are worked on one after another; one that fails goes on alone.
         continuation: Whether a segment that will not end in time stops, and goes on in another message: when no further
@@ -92,6 +94,7 @@ class Job:
         lifespan: Lifespan | None = None,
         watch_seconds: int = _DEFAULT_WATCH_SECONDS,
         segments_per_message: int = 1,
+        tolerated_failures: float = 0,
         continuation: bool = False,
         max_hops: int = MOST_HOPS,
         deadline_margin: float | None = None,
@@ -105,6 +108,7 @@ class Job:
             )
         if not isinstance(continuation, bool):
             raise ConfigurationError(f"continuation must be True or False, not {continuation!r}")
+        self._tolerated = _tolerance(tolerated_failures)
         self.segments_per_message = check_count(segments_per_message, "segments_per_message")
         """Segments that share a message."""
         self._max_hops = check_count(max_hops, "max_hops") if continuation else 0
@@ -217,6 +221,7 @@ class Job:
                 ctx,
                 watch_seconds=self._watch_seconds,
                 per_message=self.segments_per_message,
+                tolerated=self._tolerated,
             )
 
         return self._consumer(fold_handler, dead_letters=False)
@@ -315,6 +320,15 @@ class Job:
             else:
                 async with self._settings.lifespan() as user:
                     yield JobState(backend, user)
+
+
+def _tolerance(value: object) -> float:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not whole and not (isinstance(value, float) and 0 <= value < 1):
+        raise ConfigurationError(
+            f"tolerated_failures must be a whole number from 0, or a share from 0.0 and under 1, not {value!r}"
+        )
+    return value  # type: ignore[return-value] # a number
 
 
 def _no_leftovers(state: JobState) -> int:  # noqa: ARG001 - a scatter is awaited to its end

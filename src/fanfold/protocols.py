@@ -23,6 +23,7 @@ __all__ = [
     "Ledger",
     "Listed",
     "Message",
+    "Notifier",
     "ObjectInfo",
     "Page",
     "Queue",
@@ -143,8 +144,8 @@ class Ledger(Protocol):
         """Return a run as it stands now, None for one that does not exist."""
         ...
 
-    async def checkpoint(self, run_id: str, position: int) -> None:
-        """Remember that every segment below ``position`` has been enqueued; never goes back."""
+    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
+        """Remember how many segments of a generation have been enqueued; never goes back."""
         ...
 
     async def put_marker(self, run_id: str, marker: Marker) -> None:
@@ -165,6 +166,24 @@ class Ledger(Protocol):
 
     async def counter(self, run_id: str) -> Counter:
         """Return the counter as it stands now."""
+        ...
+
+    async def redrive(self, run_id: str, *, gen: int, redos: Sequence[str], redo: int) -> bool:
+        """Begin a generation: of a run that has ended, in the generation before; all in one write.
+
+        Args:
+            run_id: The run.
+            gen: The generation, from 1.
+            redos: Keys of the objects that list what is redriven, of all generations so far.
+            redo: How many segments this one does again.
+
+        Returns:
+            Whether it is begun; False if the run is in another generation, or has not ended.
+        """
+        ...
+
+    async def notified(self, run_id: str, *, gen: int) -> None:
+        """Remember that the end of a generation has been told of."""
         ...
 
     def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
@@ -200,6 +219,22 @@ class Ledger(Protocol):
         ...
 
 
+class Notifier(Protocol):
+    """Tells people of things."""
+
+    async def publish(self, subject: str, body: str) -> None:
+        """Tell of something.
+
+        Args:
+            subject: At most 100 characters of ASCII, on one line.
+            body: At most 256 KiB.
+
+        Raises:
+            FanfoldError: If that failed.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """The queues, the ledger and the store that the functions of a job work with."""
@@ -220,6 +255,8 @@ class Backend:
     """The bucket for results and outputs."""
     now: Callable[[], float] = time.time
     """What tells the time of leases and expiry: seconds since 1970."""
+    notifier: Notifier | None = None
+    """What tells of the end of a run; None for nothing."""
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     """What waits some seconds, before a request is tried again or to keep a pace."""
 

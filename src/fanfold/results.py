@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from fanfold.completion import results_from_json
 from fanfold.errors import LedgerError
+from fanfold.generations import markers_of
 from fanfold.protocols import Backend
 from fanfold.run import Marker, Run
 
 __all__ = ["Results", "collect"]
 
 _TABLES: Final = """
-    CREATE TABLE ends (segment INTEGER PRIMARY KEY, hops INTEGER, marker TEXT, result TEXT);
+    CREATE TABLE ends (segment INTEGER PRIMARY KEY, gen INTEGER, hops INTEGER, marker TEXT, result TEXT);
     CREATE TABLE hops (segment INTEGER, hop INTEGER, result TEXT, PRIMARY KEY (segment, hop)) WITHOUT ROWID;
 """
 _CHAINS: Final = """
@@ -63,7 +64,7 @@ async def collect(run: Run, pinned: Collection[str], total: int, backend: Backen
     """
     rows.executescript(_TABLES)
     continued = False
-    async for marker in backend.ledger.markers(run.run, run.gen):
+    async for marker in markers_of(run, backend):
         if marker.marker in pinned:
             continued = continued or bool(marker.hops)
             _insert(rows, marker, await _results_of(marker, backend), total)
@@ -81,10 +82,10 @@ async def _results_of(marker: Marker, backend: Backend) -> Mapping[int, str]:
 def _insert(rows: sqlite3.Connection, marker: Marker, results: Mapping[int, str], total: int) -> None:
     """Of several markers that hold a segment, the one whose name sorts first wins: the same in every try."""
     rows.executemany(
-        "INSERT INTO ends VALUES (?, ?, ?, ?) ON CONFLICT (segment) DO UPDATE "
-        "SET hops = excluded.hops, marker = excluded.marker, result = excluded.result WHERE excluded.marker < marker",
+        "INSERT INTO ends VALUES (?, ?, ?, ?, ?) ON CONFLICT (segment) DO UPDATE SET gen = excluded.gen, "
+        "hops = excluded.hops, marker = excluded.marker, result = excluded.result WHERE excluded.marker < marker",
         (
-            (segment, marker.hops.get(segment, 0), marker.marker, text)
+            (segment, marker.gen, marker.hops.get(segment, 0), marker.marker, text)
             for segment, text in results.items()
             if 0 <= segment < total
         ),
@@ -93,14 +94,15 @@ def _insert(rows: sqlite3.Connection, marker: Marker, results: Mapping[int, str]
 
 async def _insert_hops(rows: sqlite3.Connection, run: Run, backend: Backend) -> None:
     """Take the hops before the end that won: another delivery of the segment may have gone further by itself."""
-    async for hop in backend.ledger.hops(run.run, run.gen):
-        end = rows.execute("SELECT hops FROM ends WHERE segment = ?", (hop.segment,)).fetchone()
-        if end is None or hop.hop >= end[0]:
-            continue
-        result = hop.result
-        if result is None:
-            result = (await backend.get_result(str(hop.results_key))).decode()
-        rows.execute("INSERT OR REPLACE INTO hops VALUES (?, ?, ?)", (hop.segment, hop.hop, result))
+    for gen in range(run.gen + 1):
+        async for hop in backend.ledger.hops(run.run, gen):
+            end = rows.execute("SELECT hops FROM ends WHERE segment = ? AND gen = ?", (hop.segment, gen)).fetchone()
+            if end is None or hop.hop >= end[0]:
+                continue
+            result = hop.result
+            if result is None:
+                result = (await backend.get_result(str(hop.results_key))).decode()
+            rows.execute("INSERT OR REPLACE INTO hops VALUES (?, ?, ?)", (hop.segment, hop.hop, result))
     if broken := rows.execute(_BROKEN).fetchone():
         raise LedgerError(
             f"run {run.run}: segment {broken[0]} was continued, and not all of its hops are in the ledger"

@@ -91,6 +91,17 @@ class Run:
     """Key of the output, or of the list of failures, in the results bucket."""
     failed: int = 0
     """Segments that failed for good."""
+    redos: Sequence[str] = ()
+    """Keys of the objects that list what was redriven, for each generation after the first."""
+    redo: int = 0
+    """Segments that this generation does again; ``position`` counts those enqueued."""
+    notified: bool = False
+    """Whether its end has been told of."""
+
+    @property
+    def enqueued(self) -> bool:
+        """Whether all that a redrive does again has been enqueued; of a first generation its counter says so."""
+        return self.gen == 0 or self.position >= self.redo
 
     @property
     def ended(self) -> bool:
@@ -100,6 +111,10 @@ class Run:
     def prefix(self) -> str:
         """Return the prefix of its objects' keys in the results bucket."""
         return f"runs/{self.run}/{self.gen}"
+
+    def failures_key(self) -> str:
+        """Return the key of the list of its failures, if there are any."""
+        return f"{self.prefix()}/failures.json"
 
 
 @dataclass(frozen=True, slots=True)

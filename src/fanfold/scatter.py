@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from fanfold.bundle import bodies
 from fanfold.deadline import Deadline
 from fanfold.enqueue import enqueue
 from fanfold.errors import FanfoldError
+from fanfold.generations import redo_of
 from fanfold.marks import Check, send_check
 from fanfold.protocols import Backend, Message
 from fanfold.run import Run, check_name, source_prefix
@@ -88,7 +89,9 @@ async def scatter_on(
     per_message: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Scattered:
-    """Enqueue what is left of a run's segments; when the time is over, have the fold function go on.
+    """Enqueue what is left of a run's segments, or of those that are redriven.
+
+    When the time is over, have the fold function go on.
 
     Raises:
         EnqueueError: If the queue did not take a segment after every attempt.
@@ -96,10 +99,11 @@ async def scatter_on(
     """
     remembered, stopped = run.position, False
     drawn = run.position
+    redo = await redo_of(run, run.gen, backend) if run.gen else None
 
     def messages() -> Iterator[Message]:
         nonlocal drawn
-        for body, taken in bodies(_segments(run), per_message):
+        for body, taken in bodies(_segments(run, redo), per_message):
             drawn = run.position + taken
             yield Message(body)
 
@@ -113,7 +117,7 @@ async def scatter_on(
             progress(position)
         if position - remembered >= CHECKPOINT_SEGMENTS:
             remembered = position
-            await backend.ledger.checkpoint(run.run, position)
+            await backend.ledger.checkpoint(run.run, position, gen=run.gen)
 
     def over() -> bool:
         nonlocal stopped
@@ -121,12 +125,12 @@ async def scatter_on(
         return stopped
 
     position = segments_in(await enqueue(backend.work_queue, messages(), reached=reached, over=over))
-    await backend.ledger.checkpoint(run.run, position)
+    await backend.ledger.checkpoint(run.run, position, gen=run.gen)
     if stopped:
         await send_check(backend, Check(run.run, scatter=True))
         logger.info("run %s: %d segments enqueued; the fold function goes on", run.run, position)
         return Scattered(run.run, position, complete=False)
-    counter = await backend.ledger.seal(run.run, position)
+    counter = await (backend.ledger.counter(run.run) if run.gen else backend.ledger.seal(run.run, position))
     if counter.due:
         await send_check(backend, Check(run.run))
     logger.info("run %s: %d segments enqueued", run.run, position)
@@ -146,6 +150,11 @@ async def _pinned(job: str, source: sources.Source, run_id: str, params: Mapping
     return known
 
 
-def _segments(run: Run) -> Iterator[Segment]:
-    for number, part in enumerate(sources.cut(run.plan, run.position), run.position):
-        yield Segment(run.job, run.run, number, part, gen=run.gen)
+def _segments(run: Run, redo: Sequence[int] | None) -> Iterator[Segment]:
+    """Yield what is left to enqueue of a generation: of the first one all segments, of a later one those it redoes."""
+    if redo is None:
+        for number, part in enumerate(sources.cut(run.plan, run.position), run.position):
+            yield Segment(run.job, run.run, number, part, gen=run.gen)
+        return
+    for number in redo[run.position :]:
+        yield Segment(run.job, run.run, number, next(sources.cut(run.plan, number)), gen=run.gen)

@@ -449,3 +449,33 @@ async def test_where_a_segment_stopped_is_entered_once(ledger):
     assert sorted(found, key=lambda hop: (hop.segment, hop.hop)) == [first, *others[:2]]
     assert [hop async for hop in ledger.hops("run-1", 1)] == [others[2]]
     assert [hop async for hop in ledger.hops("run-2", 0)] == []
+
+
+async def test_a_generation_begins_once_and_only_when_the_one_before_has_ended(ledger):
+    """All of it in one write; what the end had left is gone, and late notes of the old generation change nothing."""
+    await ledger.open_run(RUN)
+    assert not await ledger.redrive("run-1", gen=1, redos=["a"], redo=2)
+    await ledger.checkpoint("run-1", 40)
+    fence = await ledger.claim("run-1", now=0, lease_seconds=60)
+    assert not await ledger.redrive("run-1", gen=1, redos=["a"], redo=2)
+    await ledger.finish("run-1", fence=fence, state=FAILED, output="out", ended_at=5.0, failed=2)
+    await ledger.notified("run-1", gen=0)
+    assert (await ledger.run("run-1")).notified
+    assert not await ledger.redrive("run-1", gen=2, redos=["a", "b"], redo=2)
+    assert await ledger.redrive("run-1", gen=1, redos=["a"], redo=2)
+    assert not await ledger.redrive("run-1", gen=1, redos=["b"], redo=1)
+    begun = await ledger.run("run-1")
+    assert begun == replace(RUN, gen=1, redos=("a",), redo=2, fence=begun.fence, lease_until=begun.lease_until)
+    await ledger.checkpoint("run-1", 7)
+    await ledger.notified("run-1", gen=0)
+    assert (await ledger.run("run-1")).position == 0
+    assert not (await ledger.run("run-1")).notified
+    await ledger.checkpoint("run-1", 1, gen=1)
+    assert (await ledger.run("run-1")).position == 1
+    assert not (await ledger.run("run-1")).enqueued
+
+
+async def test_a_run_that_is_not_there_cannot_be_redriven(ledger):
+    """It is named."""
+    with pytest.raises(LedgerError, match="run-9"):
+        await ledger.redrive("run-9", gen=1, redos=["a"], redo=2)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 from aiobotocore.config import AioConfig
@@ -12,6 +13,7 @@ from aiobotocore.session import get_session
 
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.aws.faults import faults_of
+from fanfold.aws.notifier import SnsNotifier
 from fanfold.aws.s3 import S3Store
 from fanfold.aws.sqs import SqsQueue
 from fanfold.aws.tables import DynamoDBTables, with_raw_items
@@ -70,8 +72,14 @@ async def connect(variables: Mapping[str, str], **client: Any) -> AsyncIterator[
             ledger=DynamoDBLedger(dynamodb, names["LEDGER_TABLE"]),
             store=S3Store(s3),
             tables=DynamoDBTables(dynamodb),
+            notifier=_notifier(variables, partial(session.create_client, "sns", config=config_of("sns"), **client)),
             results_bucket=names["RESULTS_BUCKET"],
         )
+
+
+def _notifier(variables: Mapping[str, str], open_client: Callable[[], Any]) -> SnsNotifier | None:
+    topic = variables.get("FANFOLD_NOTIFICATION_TOPIC_ARN")
+    return SnsNotifier(open_client, topic) if topic else None
 
 
 def _variable(variables: Mapping[str, str], name: str) -> str:

@@ -13,20 +13,28 @@
 from __future__ import annotations
 
 import json
-import time
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from fanfold.aws.faults import faults_of, is_conditional_check
-from fanfold.completion import decode_ids, encode_ids, results_from_json, results_to_json
+from fanfold.aws.ledger_items import (
+    counter_of,
+    expiry,
+    hop_item,
+    hop_of,
+    marker_item,
+    marker_of,
+    number,
+    run_item,
+    run_of,
+)
 from fanfold.errors import FenceLostError, LedgerError, ServiceError
-from fanfold.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
+from fanfold.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Counter, Hop, Marker, Run
 
 __all__ = ["DynamoDBLedger"]
 
 _PARTITIONS: Final = 16
-_EXPIRY_SECONDS: Final = 30 * 24 * 3600
 
 
 class DynamoDBLedger:
@@ -41,7 +49,7 @@ class DynamoDBLedger:
         try:
             await self._call(
                 "put_item",
-                Item=_state_key(run.run) | _run_item(run),
+                Item=_state_key(run.run) | run_item(run),
                 ConditionExpression="attribute_not_exists(pk)",
             )
         except ServiceError as error:
@@ -53,23 +61,65 @@ class DynamoDBLedger:
     async def run(self, run_id: str) -> Run | None:
         """Return a run as it stands now."""
         answer = await self._call("get_item", Key=_state_key(run_id), ConsistentRead=True)
-        return _run_of(answer["Item"]) if "Item" in answer else None
+        return run_of(answer["Item"]) if "Item" in answer else None
 
-    async def checkpoint(self, run_id: str, position: int) -> None:
+    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
         """Remember how many segments have been enqueued."""
         try:
             await self._call(
                 "update_item",
                 Key=_state_key(run_id),
                 UpdateExpression="SET #p = :p",
-                ConditionExpression="attribute_exists(pk) AND #p < :p",
+                ConditionExpression="attribute_exists(pk) AND #p < :p AND gen = :gen",
                 ExpressionAttributeNames={"#p": "position"},
-                ExpressionAttributeValues={":p": _number(position)},
+                ExpressionAttributeValues={":p": number(position), ":gen": number(gen)},
             )
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
             await self._known(run_id)
+
+    async def redrive(self, run_id: str, *, gen: int, redos: Sequence[str], redo: int) -> bool:
+        """Begin a generation."""
+        try:
+            await self._call(
+                "update_item",
+                Key=_state_key(run_id),
+                UpdateExpression="SET gen = :gen, #s = :running, #p = :zero, failed = :zero, redos = :redos, "
+                "redo = :redo REMOVE ended_at, #o, notified",
+                ConditionExpression="gen = :before AND #s IN (:succeeded, :failed)",
+                ExpressionAttributeNames={"#s": "state", "#p": "position", "#o": "output"},
+                ExpressionAttributeValues={
+                    ":gen": number(gen),
+                    ":before": number(gen - 1),
+                    ":running": {"S": RUNNING},
+                    ":succeeded": {"S": SUCCEEDED},
+                    ":failed": {"S": FAILED},
+                    ":zero": number(0),
+                    ":redos": {"S": json.dumps(list(redos))},
+                    ":redo": number(redo),
+                },
+            )
+        except ServiceError as error:
+            if not is_conditional_check(error):
+                raise
+            await self._known(run_id)
+            return False
+        return True
+
+    async def notified(self, run_id: str, *, gen: int) -> None:
+        """Remember that the end of a generation has been told of."""
+        try:
+            await self._call(
+                "update_item",
+                Key=_state_key(run_id),
+                UpdateExpression="SET notified = :yes",
+                ConditionExpression="gen = :gen",
+                ExpressionAttributeValues={":yes": {"BOOL": True}, ":gen": number(gen)},
+            )
+        except ServiceError as error:
+            if not is_conditional_check(error):
+                raise
 
     async def put_marker(self, run_id: str, marker: Marker) -> None:
         """Append a marker."""
@@ -77,12 +127,12 @@ class DynamoDBLedger:
             "pk": {"S": _partition(run_id, marker.marker)},
             "sk": {"S": f"MARK#{marker.gen}#{marker.marker}"},
         }
-        await self._call("put_item", Item=key | _marker_item(marker))
+        await self._call("put_item", Item=key | marker_item(marker))
 
     async def count(self, run_id: str, ended: int) -> Counter:
         """Add to the number of segments that ended."""
         return await self._update_counter(
-            run_id, "ADD n :k SET expires_at = :e", {":k": _number(ended), ":e": _number(_expiry())}
+            run_id, "ADD n :k SET expires_at = :e", {":k": number(ended), ":e": number(expiry())}
         )
 
     async def seal(self, run_id: str, total: int) -> Counter:
@@ -90,7 +140,7 @@ class DynamoDBLedger:
         return await self._update_counter(
             run_id,
             "SET #total = :t, #next = if_not_exists(#next, :t), expires_at = :e",
-            {":t": _number(total), ":e": _number(_expiry())},
+            {":t": number(total), ":e": number(expiry())},
             names=("total", "next"),
         )
 
@@ -100,7 +150,7 @@ class DynamoDBLedger:
             return await self._update_counter(
                 run_id,
                 "SET #next = :m",
-                {":m": _number(threshold)},
+                {":m": number(threshold)},
                 condition="attribute_not_exists(#next) OR #next < :m",
                 names=("next",),
             )
@@ -112,29 +162,29 @@ class DynamoDBLedger:
     async def counter(self, run_id: str) -> Counter:
         """Return the counter as it stands now."""
         answer = await self._call("get_item", Key=_count_key(run_id), ConsistentRead=True)
-        return _counter_of(answer.get("Item", {}))
+        return counter_of(answer.get("Item", {}))
 
     async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
         """Yield every marker of a generation, by consistent reads."""
         async for item in self._spread(run_id, f"MARK#{gen}#"):
-            yield _marker_of(item)
+            yield marker_of(item)
 
     async def put_hop(self, run_id: str, hop: Hop) -> Hop:
         """Enter where a segment stopped, unless that is known already."""
         name = f"{hop.segment}#{hop.hop}"
         key = {"pk": {"S": _partition(run_id, name)}, "sk": {"S": f"HOP#{hop.gen}#{name}"}}
         try:
-            await self._call("put_item", Item=key | _hop_item(hop), ConditionExpression="attribute_not_exists(pk)")
+            await self._call("put_item", Item=key | hop_item(hop), ConditionExpression="attribute_not_exists(pk)")
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
-            return _hop_of((await self._call("get_item", Key=key, ConsistentRead=True))["Item"])
+            return hop_of((await self._call("get_item", Key=key, ConsistentRead=True))["Item"])
         return hop
 
     async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
         """Yield every hop of a generation, by consistent reads."""
         async for item in self._spread(run_id, f"HOP#{gen}#"):
-            yield _hop_of(item)
+            yield hop_of(item)
 
     async def _spread(self, run_id: str, prefix: str) -> AsyncIterator[Mapping[str, Any]]:
         """Yield the items of a run, from all its partitions, whose sort key begins so."""
@@ -166,9 +216,9 @@ class DynamoDBLedger:
                 ExpressionAttributeValues={
                     ":folding": {"S": FOLDING},
                     ":running": {"S": RUNNING},
-                    ":now": _number(now),
-                    ":until": _number(now + lease_seconds),
-                    ":one": _number(1),
+                    ":now": number(now),
+                    ":until": number(now + lease_seconds),
+                    ":one": number(1),
                 },
                 ReturnValues="UPDATED_NEW",
             )
@@ -188,8 +238,8 @@ class DynamoDBLedger:
                 ConditionExpression="fence = :fence AND #s = :folding",
                 ExpressionAttributeNames={"#s": "state"},
                 ExpressionAttributeValues={
-                    ":over": _number(0),
-                    ":fence": _number(fence),
+                    ":over": number(0),
+                    ":fence": number(fence),
                     ":folding": {"S": FOLDING},
                 },
             )
@@ -209,9 +259,9 @@ class DynamoDBLedger:
                 ExpressionAttributeValues={
                     ":state": {"S": state},
                     ":output": {"S": output},
-                    ":at": _number(ended_at),
-                    ":failed": _number(failed),
-                    ":fence": _number(fence),
+                    ":at": number(ended_at),
+                    ":failed": number(failed),
+                    ":fence": number(fence),
                     ":folding": {"S": FOLDING},
                 },
             )
@@ -246,7 +296,7 @@ class DynamoDBLedger:
             ReturnValues="ALL_NEW",
             **optional,
         )
-        return _counter_of(answer["Attributes"])
+        return counter_of(answer["Attributes"])
 
     async def _call(self, operation: str, **arguments: Any) -> Any:
         with faults_of(f"table {self._table}"):
@@ -263,116 +313,3 @@ def _partition(run_id: str, name: str) -> str:
 
 def _count_key(run_id: str) -> dict[str, Any]:
     return {"pk": {"S": f"RUN#{run_id}"}, "sk": {"S": "COUNT"}}
-
-
-def _number(value: float) -> dict[str, str]:
-    return {"N": repr(value)}
-
-
-def _expiry() -> int:
-    return int(time.time()) + _EXPIRY_SECONDS
-
-
-def _run_item(run: Run) -> dict[str, Any]:
-    return {
-        "run": {"S": run.run},
-        "job": {"S": run.job},
-        "params": {"S": json.dumps(run.params)},
-        "plan": {"S": json.dumps(run.plan)},
-        "created_at": _number(run.created_at),
-        "expires_at": _number(run.expires_at),
-        "gen": _number(run.gen),
-        "state": {"S": run.state},
-        "position": _number(run.position),
-        "fence": _number(run.fence),
-        "lease_until": _number(run.lease_until),
-        "failed": _number(run.failed),
-    }
-
-
-def _run_of(item: Mapping[str, Any]) -> Run:
-    return Run(
-        run=item["run"]["S"],
-        job=item["job"]["S"],
-        params=json.loads(item["params"]["S"]),
-        plan=json.loads(item["plan"]["S"]),
-        created_at=float(item["created_at"]["N"]),
-        expires_at=int(item["expires_at"]["N"]),
-        gen=int(item["gen"]["N"]),
-        state=item["state"]["S"],
-        position=int(item["position"]["N"]),
-        fence=int(item["fence"]["N"]),
-        lease_until=float(item["lease_until"]["N"]),
-        ended_at=float(item["ended_at"]["N"]) if "ended_at" in item else None,
-        output=item["output"]["S"] if "output" in item else None,
-        failed=int(item["failed"]["N"]),
-    )
-
-
-def _counter_of(item: Mapping[str, Any]) -> Counter:
-    total, following = (int(item[name]["N"]) if name in item else None for name in ("total", "next"))
-    return Counter(int(item["n"]["N"]) if "n" in item else 0, total, following)
-
-
-def _marker_item(marker: Marker) -> dict[str, Any]:
-    item: dict[str, Any] = {"ids": {"S": encode_ids(marker.ids)}, "expires_at": _number(_expiry())}
-    if marker.results:
-        item["results"] = {"S": results_to_json(marker.results)}
-    if marker.results_key:
-        item["results_key"] = {"S": marker.results_key}
-    if marker.failed:
-        item["failed"] = {"S": json.dumps(dict(marker.failed))}
-    if marker.receive_counts:
-        item["receive_counts"] = {"S": json.dumps(dict(marker.receive_counts))}
-    if marker.hops:
-        item["hops"] = {"S": json.dumps(dict(marker.hops))}
-    if marker.items:
-        item["items"] = {"S": ",".join(map(str, marker.items))}
-    return item
-
-
-def _marker_of(item: Mapping[str, Any]) -> Marker:
-    _, gen, name = item["sk"]["S"].split("#", 2)
-    return Marker(
-        marker=name,
-        gen=int(gen),
-        ids=decode_ids(item["ids"]["S"]),
-        results=results_from_json(item["results"]["S"]) if "results" in item else {},
-        results_key=item["results_key"]["S"] if "results_key" in item else None,
-        failed=_by_segment(item, "failed"),
-        receive_counts=_by_segment(item, "receive_counts"),
-        hops=_by_segment(item, "hops"),
-        items=[int(count) for count in item["items"]["S"].split(",")] if "items" in item else (),
-    )
-
-
-def _hop_item(hop: Hop) -> dict[str, Any]:
-    item: dict[str, Any] = {
-        "rest": {"S": json.dumps(hop.rest)},
-        "items": _number(hop.items),
-        "expires_at": _number(_expiry()),
-    }
-    if hop.result is not None:
-        item["result"] = {"S": hop.result}
-    if hop.results_key is not None:
-        item["results_key"] = {"S": hop.results_key}
-    return item
-
-
-def _hop_of(item: Mapping[str, Any]) -> Hop:
-    _, gen, segment, number = item["sk"]["S"].split("#")
-    return Hop(
-        segment=int(segment),
-        hop=int(number),
-        gen=int(gen),
-        rest=json.loads(item["rest"]["S"]),
-        result=item["result"]["S"] if "result" in item else None,
-        results_key=item["results_key"]["S"] if "results_key" in item else None,
-        items=int(item["items"]["N"]),
-    )
-
-
-def _by_segment(item: Mapping[str, Any], name: str) -> dict[int, Any]:
-    if name not in item:
-        return {}
-    return {int(segment): value for segment, value in json.loads(item[name]["S"]).items()}

@@ -16,6 +16,7 @@ from fanfold.cli.demo import demo
 from fanfold.cli.init import init
 from fanfold.cli.replay import replay_events
 from fanfold.cli.run import run as run_job
+from fanfold.cli.status import redrive_run, results_of, status_of
 from fanfold.cli.worker import worker
 from fanfold.errors import ConfigurationError, FanfoldError
 
@@ -75,6 +76,9 @@ def _fail(line: str, code: int) -> NoReturn:
 app.command()(_told(demo))
 app.command("init")(_told(init))
 app.command("run")(_told(run_job))
+app.command("status")(_told(status_of))
+app.command("redrive")(_told(redrive_run))
+app.command("results")(_told(results_of))
 app.command("replay")(_told(replay_events))
 app.command("worker")(_told(worker))
 app.command("capture")(_told(capture))

@@ -1,0 +1,140 @@
+"""The items of a ledger's table: values of ours to DynamoDB's JSON and back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fanfold.completion import decode_ids, encode_ids, results_from_json, results_to_json
+from fanfold.run import Counter, Hop, Marker, Run
+
+__all__ = ["counter_of", "expiry", "hop_item", "hop_of", "marker_item", "marker_of", "number", "run_item", "run_of"]
+
+_EXPIRY_SECONDS: Final = 30 * 24 * 3600
+
+
+def number(value: float) -> dict[str, str]:
+    """Return a number."""
+    return {"N": repr(value)}
+
+
+def expiry() -> int:
+    """Return when what is written now may be forgotten."""
+    return int(time.time()) + _EXPIRY_SECONDS
+
+
+def run_item(run: Run) -> dict[str, Any]:
+    """Return the attributes of a run, without its key."""
+    return {
+        "run": {"S": run.run},
+        "job": {"S": run.job},
+        "params": {"S": json.dumps(run.params)},
+        "plan": {"S": json.dumps(run.plan)},
+        "created_at": number(run.created_at),
+        "expires_at": number(run.expires_at),
+        "gen": number(run.gen),
+        "state": {"S": run.state},
+        "position": number(run.position),
+        "fence": number(run.fence),
+        "lease_until": number(run.lease_until),
+        "failed": number(run.failed),
+    }
+
+
+def run_of(item: Mapping[str, Any]) -> Run:
+    """Return the run an item holds."""
+    return Run(
+        run=item["run"]["S"],
+        job=item["job"]["S"],
+        params=json.loads(item["params"]["S"]),
+        plan=json.loads(item["plan"]["S"]),
+        created_at=float(item["created_at"]["N"]),
+        expires_at=int(item["expires_at"]["N"]),
+        gen=int(item["gen"]["N"]),
+        state=item["state"]["S"],
+        position=int(item["position"]["N"]),
+        fence=int(item["fence"]["N"]),
+        lease_until=float(item["lease_until"]["N"]),
+        ended_at=float(item["ended_at"]["N"]) if "ended_at" in item else None,
+        output=item["output"]["S"] if "output" in item else None,
+        failed=int(item["failed"]["N"]),
+        redos=tuple(json.loads(item["redos"]["S"])) if "redos" in item else (),
+        redo=int(item["redo"]["N"]) if "redo" in item else 0,
+        notified=item["notified"]["BOOL"] if "notified" in item else False,
+    )
+
+
+def counter_of(item: Mapping[str, Any]) -> Counter:
+    """Return the counter an item holds; 0 for none."""
+    total, following = (int(item[name]["N"]) if name in item else None for name in ("total", "next"))
+    return Counter(int(item["n"]["N"]) if "n" in item else 0, total, following)
+
+
+def marker_item(marker: Marker) -> dict[str, Any]:
+    """Return the attributes of a marker, without its key."""
+    item: dict[str, Any] = {"ids": {"S": encode_ids(marker.ids)}, "expires_at": number(expiry())}
+    if marker.results:
+        item["results"] = {"S": results_to_json(marker.results)}
+    if marker.results_key:
+        item["results_key"] = {"S": marker.results_key}
+    if marker.failed:
+        item["failed"] = {"S": json.dumps(dict(marker.failed))}
+    if marker.receive_counts:
+        item["receive_counts"] = {"S": json.dumps(dict(marker.receive_counts))}
+    if marker.hops:
+        item["hops"] = {"S": json.dumps(dict(marker.hops))}
+    if marker.items:
+        item["items"] = {"S": ",".join(map(str, marker.items))}
+    return item
+
+
+def marker_of(item: Mapping[str, Any]) -> Marker:
+    """Return the marker an item holds."""
+    _, gen, name = item["sk"]["S"].split("#", 2)
+    return Marker(
+        marker=name,
+        gen=int(gen),
+        ids=decode_ids(item["ids"]["S"]),
+        results=results_from_json(item["results"]["S"]) if "results" in item else {},
+        results_key=item["results_key"]["S"] if "results_key" in item else None,
+        failed=_by_segment(item, "failed"),
+        receive_counts=_by_segment(item, "receive_counts"),
+        hops=_by_segment(item, "hops"),
+        items=[int(count) for count in item["items"]["S"].split(",")] if "items" in item else (),
+    )
+
+
+def hop_item(hop: Hop) -> dict[str, Any]:
+    """Return the attributes of a hop, without its key."""
+    item: dict[str, Any] = {
+        "rest": {"S": json.dumps(hop.rest)},
+        "items": number(hop.items),
+        "expires_at": number(expiry()),
+    }
+    if hop.result is not None:
+        item["result"] = {"S": hop.result}
+    if hop.results_key is not None:
+        item["results_key"] = {"S": hop.results_key}
+    return item
+
+
+def hop_of(item: Mapping[str, Any]) -> Hop:
+    """Return the hop an item holds."""
+    _, gen, segment, number = item["sk"]["S"].split("#")
+    return Hop(
+        segment=int(segment),
+        hop=int(number),
+        gen=int(gen),
+        rest=json.loads(item["rest"]["S"]),
+        result=item["result"]["S"] if "result" in item else None,
+        results_key=item["results_key"]["S"] if "results_key" in item else None,
+        items=int(item["items"]["N"]),
+    )
+
+
+def _by_segment(item: Mapping[str, Any], name: str) -> dict[int, Any]:
+    if name not in item:
+        return {}
+    return {int(segment): value for segment, value in json.loads(item[name]["S"]).items()}

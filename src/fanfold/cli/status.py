@@ -1,0 +1,190 @@
+"""``fanfold status``, ``fanfold redrive`` and ``fanfold results``: what became of a run, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import anyio
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fanfold.account import Account, account_of, watch
+from fanfold.cli.show import Watching, account_table, watching
+from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
+from fanfold.redrive import Failures, failures_of, redrive
+from fanfold.run import SUCCEEDED, Run
+
+__all__ = ["redrive_run", "results_of", "status_of"]
+
+_SHOWN = 20
+
+
+def status_of(
+    run: str = typer.Argument(metavar="RUN", help="Name of the run, as the scatter function returned it."),
+    follow: bool = typer.Option(False, "--watch", help="Wait until it has ended, with a progress bar."),
+    within: float = typer.Option(3600.0, min=1, help="With --watch: seconds to wait."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
+) -> None:
+    """Look at a run: its state, an account of every segment, what failed and why.
+
+    Queues, table and bucket are named by the FANFOLD_… variables, as in the functions' environment. Exit code 0 unless
+    the run has failed.
+    """
+    with watching() as seen:
+        found, account = anyio.run(_status, run, seen if follow else None, within)
+    if as_json:
+        print(json.dumps({**_about(found), "account": asdict(account)}))
+    else:
+        _show(found, account)
+    if found.ended and found.state != SUCCEEDED:
+        raise FanfoldError(
+            f"run {found.run} ended as {found.state}; fanfold redrive {found.run} does again what failed"
+        )
+
+
+async def _status(run_id: str, seen: Watching | None, within: float) -> tuple[Run, Account]:
+    async with _backend() as backend:
+        if seen is not None:
+            async for progress in watch(backend, run_id, within_seconds=within):
+                seen.run(progress)
+        run = (await failures_of(run_id, backend)).run
+        return run, await account_of(backend, run)
+
+
+def redrive_run(
+    run: str = typer.Argument(metavar="RUN", help="Name of the run."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show what failed and why, and do nothing."),
+    only: str | None = typer.Option(None, metavar="3,17", help="Only these segments, of those that failed."),
+    follow: bool = typer.Option(True, "--watch/--no-watch", help="Wait until it has ended, with a progress bar."),
+    within: float = typer.Option(3600.0, min=1, help="With --watch: seconds to wait."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
+) -> None:
+    """Do again what failed in a run that has ended; the reasons are shown first.
+
+    What was done stays done; the run gets one more output. A redrive that died is resumed by another one. A run whose
+    fold failed is folded again. Exit code 0 only if the run then succeeded, or with --dry-run.
+    """
+    chosen = _numbers(only)
+    failures = anyio.run(_failures, run)
+    if not as_json:
+        _show_failures(failures)
+    if dry_run:
+        if as_json:
+            print(json.dumps({**_about(failures.run), "would_redrive": failures.segments}))
+        return
+    with watching() as seen:
+        document = anyio.run(_redrive, run, chosen, seen if follow else None, within)
+    if as_json:
+        print(json.dumps(document))
+    if follow and document["state"] != SUCCEEDED:
+        raise FanfoldError(f"run {run} ended as {document['state']} again: fanfold status {run} says why")
+
+
+async def _failures(run_id: str) -> Failures:
+    async with _backend() as backend:
+        return await failures_of(run_id, backend)
+
+
+async def _redrive(run_id: str, only: set[int] | None, seen: Watching | None, within: float) -> dict[str, Any]:
+    async with _backend() as backend:
+        sent = await redrive(run_id, backend, only=only)
+        if seen is not None:
+            seen.step(f"run {run_id}: {sent.segments} segments enqueued again")
+            async for progress in watch(backend, run_id, within_seconds=within):
+                seen.run(progress)
+        run = (await failures_of(run_id, backend)).run
+        return {**_about(run), "redriven": sent.segments}
+
+
+def results_of(
+    run: str = typer.Argument(metavar="RUN", help="Name of the run."),
+    output: Path | None = typer.Option(None, "--output", "-o", help="File to write; standard output if not given."),
+    failures: bool = typer.Option(False, "--failures", help="The list of failures instead of the output."),
+) -> None:
+    """Export the output of a run that has ended, as the fold committed it.
+
+    Exit code 0 only if there is one.
+    """
+    data = anyio.run(_results, run, failures)
+    if output is None:
+        sys.stdout.buffer.write(data + b"\n")
+        return
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from error
+
+
+async def _results(run_id: str, failures: bool) -> bytes:
+    async with _backend() as backend:
+        run = (await failures_of(run_id, backend)).run
+        if run.output is None:
+            raise FanfoldError(f"run {run_id} is {run.state}: it has no output yet")
+        if failures:
+            if not run.failed:
+                raise FanfoldError(f"run {run_id} has no failures")
+            return bytes(await backend.get_result(run.failures_key()))
+        if run.state != SUCCEEDED:
+            raise FanfoldError(f"run {run_id} is {run.state}: it has no output; --failures exports what failed")
+        return bytes(await backend.get_result(run.output))
+
+
+def _backend() -> Any:
+    try:
+        from fanfold.aws.backend import from_environment
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("aws", "runs on AWS") from error
+    return from_environment()
+
+
+def _about(run: Run) -> dict[str, Any]:
+    return {
+        "run": run.run,
+        "job": run.job,
+        "state": run.state,
+        "generation": run.gen,
+        "params": dict(run.params),
+        "output": run.output,
+        "failed": run.failed,
+    }
+
+
+def _numbers(text: str | None) -> set[int] | None:
+    if text is None:
+        return None
+    try:
+        return {int(part) for part in text.split(",")}
+    except ValueError as error:
+        raise ConfigurationError(f"--only takes numbers of segments, such as 3,17, not {text!r}") from error
+
+
+def _show(run: Run, account: Account) -> None:
+    console = Console()
+    again = f", generation {run.gen}" if run.gen else ""
+    console.print(f"run [bold]{escape(run.run)}[/bold] of {escape(run.job)}: {run.state}{again}")
+    if run.output:
+        console.print(f"output: {escape(run.output)}", soft_wrap=True)
+    console.print(account_table(account))
+
+
+def _show_failures(failures: Failures) -> None:
+    console = Console(stderr=True)
+    console.print(_failures_table(failures.segments))
+    if (left := len(failures.segments) - _SHOWN) > 0:
+        console.print(f"and {left:,} more: fanfold results {failures.run.run} --failures")
+
+
+def _failures_table(segments: Mapping[int, str]) -> Table:
+    table = Table(title=f"failed for good: {len(segments):,}", title_justify="left")
+    table.add_column("segment", justify="right")
+    table.add_column("reason")
+    for segment, reason in list(segments.items())[:_SHOWN]:
+        table.add_row(str(segment), escape(reason))
+    return table

@@ -1,0 +1,45 @@
+"""The generations of a run: the first does all segments, each redrive one more, with those that had failed.
+
+What was done in any generation counts. A failure counts unless a later generation did the segment again: so a failure
+that is entered late, by a duplicate of an old message, changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Collection, Sequence
+
+from fanfold.completion import Tally, decode_ids, encode_ids
+from fanfold.protocols import Backend
+from fanfold.run import Marker, Run
+
+__all__ = ["markers_of", "put_redo", "redo_of", "tally_of"]
+
+
+async def put_redo(key: str, segments: Sequence[int], backend: Backend) -> None:
+    """Write down which segments a generation does again."""
+    await backend.put_result(key, json.dumps(encode_ids(segments)).encode())
+
+
+async def redo_of(run: Run, gen: int, backend: Backend) -> Sequence[int]:
+    """Return the segments that a generation, from 1, does again; ascending."""
+    return decode_ids(json.loads(await backend.get_result(run.redos[gen - 1])))
+
+
+async def markers_of(run: Run, backend: Backend) -> AsyncIterator[Marker]:
+    """Yield the markers of every generation."""
+    for gen in range(run.gen + 1):
+        async for marker in backend.ledger.markers(run.run, gen):
+            yield marker
+
+
+async def tally_of(run: Run, total: int, backend: Backend, pinned: Collection[str] | None = None) -> Tally:
+    """Count which segments of a run have ended, by its markers, or by those that are pinned."""
+    tally = Tally(total)
+    for gen in range(run.gen + 1):
+        if gen:
+            tally.redo(await redo_of(run, gen, backend))
+        async for marker in backend.ledger.markers(run.run, gen):
+            if pinned is None or marker.marker in pinned:
+                tally.add(marker)
+    return tally

@@ -1,0 +1,96 @@
+"""A run that ended with failures is done again where it failed: one more generation, and one more output.
+
+The segments to do again are written down first; one write begins the generation; then the messages are sent, as by a
+scatter. Done again, it resumes: what a redrive that died has not sent is sent by the next one, or by the fold function.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from fanfold.deadline import Deadline
+from fanfold.errors import FanfoldError
+from fanfold.generations import put_redo, tally_of
+from fanfold.marks import Check, send_check
+from fanfold.protocols import Backend
+from fanfold.run import FAILED, FOLDING, Run
+from fanfold.scatter import Scattered, scatter_on
+
+__all__ = ["Failures", "failures_of", "redrive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What a redrive would do again."""
+
+    run: Run
+    """The run as it stands."""
+    segments: Mapping[int, str]
+    """Reason by segment, for those that failed for good."""
+
+
+async def failures_of(run_id: str, backend: Backend) -> Failures:
+    """Return what failed for good in a run.
+
+    Raises:
+        FanfoldError: If there is no such run in the ledger.
+    """
+    run = await backend.ledger.run(run_id)
+    if run is None:
+        raise FanfoldError(f"run {run_id!r} is not in the ledger")
+    counter = await backend.ledger.counter(run_id)
+    tally = await tally_of(run, run.position if counter.total is None else counter.total, backend)
+    return Failures(run, tally.failed)
+
+
+async def redrive(
+    run_id: str, backend: Backend, *, only: Collection[int] | None = None, watch_seconds: int = 900
+) -> Scattered:
+    """Do again what failed in a run that has ended; what was done stays done. A run whose fold failed is folded again.
+
+    Args:
+        run_id: The run.
+        backend: Queues, ledger and store.
+        only: Segments to do again, of those that failed; None for all.
+        watch_seconds: Seconds between looks at the run in case a check is lost; from 1 to 900.
+
+    Returns:
+        The run, and how many segments were sent.
+
+    Raises:
+        FanfoldError: If there is no such run, it has not ended, nothing in it failed, or a segment of ``only`` did not.
+        EnqueueError: If the queue did not take a segment; a second call goes on from there.
+    """
+    failures = await failures_of(run_id, backend)
+    run = failures.run
+    if not run.ended and not run.enqueued:
+        return await scatter_on(run, backend, Deadline.never())  # begun by a redrive that died
+    segments = _chosen(run, failures.segments, only)
+    key = f"runs/{run.run}/{run.gen + 1}/redo-{uuid.uuid4().hex}.json"
+    await put_redo(key, segments, backend)
+    # Before the generation begins: should this process die, somebody looks.
+    await send_check(backend, Check(run.run, watch=True), watch_seconds)
+    counter = await backend.ledger.counter(run.run)
+    begun = await backend.ledger.redrive(run.run, gen=run.gen + 1, redos=[*run.redos, key], redo=len(segments))
+    if not begun:
+        raise FanfoldError(f"run {run.run} was redriven by somebody else just now: look at its status")
+    await backend.ledger.raise_next(run.run, counter.ended + len(segments))
+    again = await backend.ledger.run(run.run)
+    assert again is not None  # noqa: S101 - it was begun
+    return await scatter_on(again, backend, Deadline.never())
+
+
+def _chosen(run: Run, failed: Mapping[int, str], only: Collection[int] | None) -> list[int]:
+    if run.state == FOLDING:
+        raise FanfoldError(f"run {run.run} is being folded: redrive it when it has ended")
+    if not run.ended:
+        raise FanfoldError(f"run {run.run} is still running: redrive it when it has ended")
+    if not failed and run.state != FAILED:
+        raise FanfoldError(f"run {run.run} has succeeded, and nothing in it failed: there is nothing to redrive")
+    if only is None:
+        return sorted(failed)
+    if unknown := sorted(set(only) - failed.keys()):
+        raise FanfoldError(f"run {run.run}: segment {unknown[0]} did not fail, so there is nothing to do again")
+    return sorted(set(only))

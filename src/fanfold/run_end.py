@@ -1,0 +1,68 @@
+"""How a run ends: what failures it bears, and who is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Final
+
+from fanfold.errors import ObjectMissingError
+from fanfold.protocols import Backend
+from fanfold.run import Run
+
+__all__ = ["is_tolerated", "tell_of_the_end"]
+
+_MOST_TOLD: Final = 50
+"""Failures in a notification; the rest stands in the list that it names."""
+_SUBJECT_CHARACTERS: Final = 100
+
+
+def is_tolerated(failed: int, total: int, tolerated: float) -> bool:
+    """Tell whether a run succeeds with so many failed segments.
+
+    Args:
+        failed: Segments that failed for good.
+        total: Segments of the run.
+        tolerated: How many may, as a whole number; as a share of all, rounded down, as a float under 1.
+    """
+    return failed <= (math.floor(tolerated * total) if isinstance(tolerated, float) else tolerated)
+
+
+async def tell_of_the_end(run_id: str, backend: Backend) -> None:
+    """Tell of the end of a run, unless that was done; at least once, since it is told before it is noted.
+
+    Raises:
+        FanfoldError: If the notifier or the ledger fails; the message that led here comes back.
+    """
+    if (notifier := backend.notifier) is None:
+        return
+    run = await backend.ledger.run(run_id)
+    if run is None or not run.ended or run.notified:
+        return
+    subject = f"fanfold: {run.job} {run.state}".encode("ascii", "replace").decode()[:_SUBJECT_CHARACTERS]
+    await notifier.publish(subject, json.dumps(await _told(run, backend), ensure_ascii=False, indent=1))
+    await backend.ledger.notified(run_id, gen=run.gen)
+
+
+async def _told(run: Run, backend: Backend) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "run": run.run,
+        "job": run.job,
+        "generation": run.gen,
+        "state": run.state,
+        "output": f"s3://{backend.results_bucket}/{run.output}",
+        "failed": run.failed,
+    }
+    if run.failed:
+        listed = await _failures(run, backend)
+        told["failures"] = dict(list(listed.items())[:_MOST_TOLD])
+        told["all_failures"] = f"s3://{backend.results_bucket}/{run.failures_key()}"
+    return told
+
+
+async def _failures(run: Run, backend: Backend) -> dict[str, str]:
+    try:
+        listed: dict[str, str] = json.loads(await backend.get_result(run.failures_key())).get("segments", {})
+    except ObjectMissingError:
+        return {}
+    return listed

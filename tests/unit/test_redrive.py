@@ -1,0 +1,275 @@
+"""A run that failed in part is done again where it failed, and ends with one more output."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fanfold import Job, Ranges
+from fanfold.account import account_of
+from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError
+from fanfold.marks import Check, send_check
+from fanfold.protocols import Message
+from fanfold.redrive import failures_of, redrive
+from fanfold.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Marker
+from fanfold.run_end import is_tolerated
+from fanfold.segment import Segment
+from harness import Bench, FailingNotifier, Notes, RefusingQueue, Scripted, throttled
+
+
+class Broken:
+    """What fails, and how often each segment was tried."""
+
+    def __init__(self, *segments: int) -> None:
+        self.segments = set(segments)
+        self.fold_fails = False
+        self.tries: dict[int, int] = {}
+
+
+def make_job(broken: Broken, **settings: Any) -> Job:
+    job = Job("job", **settings)
+    job.source(lambda params: Ranges(20, size=2))
+
+    @job.segment
+    async def segment(rows, ctx) -> list[int]:
+        number = ctx.segment.segment
+        broken.tries[number] = broken.tries.get(number, 0) + 1
+        if number in broken.segments:
+            raise ValueError(f"{number} is broken")
+        return [row async for row in rows]
+
+    @job.fold
+    def fold(results) -> list[int]:
+        if broken.fold_fails:
+            raise ValueError("the fold is broken")
+        return [row for result in results for row in result]
+
+    return job
+
+
+async def ended(broken: Broken, **settings: Any) -> Bench:
+    bench = Bench(make_job(broken, **settings), max_receive_count=2)
+    await bench.job.start(bench.backend, {}, "run")
+    await bench.settle()
+    return bench
+
+
+async def test_only_what_failed_is_done_again_and_the_output_is_whole():
+    """Under the next generation; the list of failures of the first one stays where it was."""
+    broken = Broken(3, 7)
+    bench = await ended(broken)
+    assert (await bench.run()).state == FAILED
+    assert set((await failures_of("run", bench.backend)).segments) == {3, 7}
+    broken.segments.clear()
+    broken.tries.clear()
+    assert (await redrive("run", bench.backend)).segments == 2
+    assert (await bench.run()).state == RUNNING
+    await bench.settle()
+    assert await bench.output() == list(range(20))
+    assert broken.tries == {3: 1, 7: 1}
+    run = await bench.run()
+    assert (run.state, run.gen, run.output, run.failed) == (SUCCEEDED, 1, "runs/run/1/output.json", 0)
+    assert list(json.loads(await bench.plain.get_result("runs/run/0/failures.json"))["segments"]) == ["3", "7"]
+    account = await account_of(bench.plain, run)
+    assert (account.segments, account.done, account.failed, account.duplicates) == (10, 10, {}, 0)
+
+
+async def test_what_fails_again_can_be_redriven_again():
+    """As often as it takes; some of it, if only some is wanted."""
+    broken = Broken(1, 3, 7)
+    bench = await ended(broken)
+    await redrive("run", bench.backend, only={3, 7})
+    await bench.settle()
+    assert set((await failures_of("run", bench.backend)).segments) == {1, 3, 7}
+    broken.segments = {7}
+    await redrive("run", bench.backend, only=[3])
+    await bench.settle()
+    assert set((await failures_of("run", bench.backend)).segments) == {1, 7}
+    broken.segments.clear()
+    await redrive("run", bench.backend)
+    await bench.settle()
+    assert (await bench.run()).gen == 3
+    assert await bench.output() == list(range(20))
+
+
+async def test_late_news_of_an_old_generation_does_not_count_against_a_new_one():
+    """A duplicate of an old message is late; a failure that is entered late is of a generation that is over."""
+    broken = Broken(3)
+    bench = await ended(broken)
+    broken.segments.clear()
+    await redrive("run", bench.backend)
+    old = Segment("job", "run", 3, {"type": "ranges", "start": 6, "stop": 8, "yields": "numbers"}, gen=0)
+    await bench.plain.work_queue.dead_letter_queue.send([Message(old.to_body())])
+    await bench.ledger.put_marker("run", Marker("zzz", 0, failed={3: "late news"}))
+    await bench.settle()
+    assert await bench.output() == list(range(20))
+    assert broken.tries[3] == 3
+
+
+async def test_a_run_whose_fold_failed_is_folded_again():
+    """No segment is done again."""
+    broken = Broken()
+    broken.fold_fails = True
+    bench = await ended(broken)
+    assert (await bench.run()).state == FAILED
+    assert "the fold is broken" in (await bench.output())["fold"]
+    broken.fold_fails = False
+    assert (await redrive("run", bench.backend)).segments == 0
+    await bench.settle()
+    assert await bench.output() == list(range(20))
+    assert set(broken.tries.values()) == {1}
+
+
+async def test_a_redrive_that_died_is_resumed_by_the_next_one_or_by_a_look_at_the_run():
+    """At whichever call it died; nothing is left out."""
+    for number in range(30):
+        broken = Broken(3, 7, 9)
+        bench = await ended(broken)
+        broken.segments.clear()
+        calls = iter(range(1_000))
+
+        def gate(operation: str, calls=calls, number=number) -> None:
+            if next(calls) == number:
+                raise throttled()
+
+        ports = ("ledger", "work_queue", "fold_queue", "store")
+        hostile = replace(bench.plain, **{name: Scripted(getattr(bench.plain, name), gate) for name in ports})
+        with suppress(FanfoldError):
+            await redrive("run", hostile)
+        if number % 2 or (await bench.run()).gen == 0:
+            with suppress(FanfoldError):  # a user who tries again; "still running" if there is nothing to do
+                await redrive("run", bench.backend)
+        await bench.settle()
+        assert await bench.output() == list(range(20)), f"call {number}"
+
+
+async def test_a_queue_that_takes_nothing_leaves_a_redrive_to_be_resumed():
+    """The error is the queue's."""
+    broken = Broken(3)
+    bench = await ended(broken)
+    broken.segments.clear()
+    with pytest.raises(EnqueueError):
+        await redrive("run", replace(bench.plain, work_queue=RefusingQueue()))
+    assert (await redrive("run", bench.backend)).segments == 1
+    await bench.settle()
+    assert await bench.output() == list(range(20))
+
+
+async def test_what_cannot_be_redriven_is_one_clear_error():
+    """A run that runs, is folded, or has nothing to redo; a segment that did not fail; a run that is not there."""
+    broken = Broken(3)
+    bench = Bench(make_job(broken), max_receive_count=2)
+    await bench.job.start(bench.backend, {}, "run")
+    with pytest.raises(FanfoldError, match="run run is still running"):
+        await redrive("run", bench.backend)
+    await bench.settle()
+    with pytest.raises(FanfoldError, match="segment 4 did not fail"):
+        await redrive("run", bench.backend, only=[3, 4])
+    broken.segments.clear()
+    await redrive("run", bench.backend)
+    await bench.settle()
+    with pytest.raises(FanfoldError, match="there is nothing to redrive"):
+        await redrive("run", bench.backend)
+    with pytest.raises(FanfoldError, match="'none' is not in the ledger"):
+        await redrive("none", bench.backend)
+    await bench.job.start(bench.backend, {}, "other")
+    await bench.ledger.claim("other", now=0, lease_seconds=900)
+    assert (await bench.run("other")).state == FOLDING
+    with pytest.raises(FanfoldError, match="is being folded"):
+        await redrive("other", bench.backend)
+
+
+async def test_of_two_redrives_at_once_one_begins_the_generation():
+    """The other is told so, and sends nothing."""
+    broken = Broken(3)
+    bench = await ended(broken)
+
+    async def other() -> None:
+        await bench.ledger.redrive("run", gen=1, redos=["x"], redo=0)
+
+    class Beaten(Scripted):
+        def __getattr__(self, name: str) -> Any:
+            if name == "redrive":
+
+                async def beaten(*args: Any, **kwargs: Any) -> bool:
+                    await other()
+                    return await bench.ledger.redrive(*args, **kwargs)
+
+                return beaten
+            return super().__getattr__(name)
+
+    with pytest.raises(FanfoldError, match="redriven by somebody else"):
+        await redrive("run", replace(bench.plain, ledger=Beaten(bench.ledger, lambda _: None)))
+    assert len(bench.plain.work_queue) == 0
+
+
+@pytest.mark.parametrize(
+    ("failed", "total", "tolerated", "holds"),
+    [
+        (0, 10, 0, True),
+        (1, 10, 0, False),
+        (2, 10, 2, True),
+        (3, 10, 2, False),
+        (1, 10, 0.1, True),
+        (2, 10, 0.19, False),
+    ],
+)
+def test_failures_are_borne_by_count_or_by_share(failed, total, tolerated, holds):
+    """A share is rounded down."""
+    assert is_tolerated(failed, total, tolerated) is holds
+
+
+async def test_a_run_with_failures_it_bears_succeeds_without_them_and_lists_them():
+    """They can be redriven all the same."""
+    broken = Broken(3)
+    bench = await ended(broken, tolerated_failures=0.1)
+    run = await bench.run()
+    assert (run.state, run.failed) == (SUCCEEDED, 1)
+    assert await bench.output() == [n for n in range(20) if n // 2 != 3]
+    assert list(json.loads(await bench.plain.get_result(run.failures_key()))["segments"]) == ["3"]
+    broken.segments.clear()
+    await redrive("run", bench.backend)
+    await bench.settle()
+    assert await bench.output() == list(range(20))
+
+
+@pytest.mark.parametrize("tolerated", [-1, 1.0, 1.5, True, "2", -0.1])
+def test_an_impossible_tolerance_is_refused(tolerated):
+    """When the job is made."""
+    with pytest.raises(ConfigurationError, match="tolerated_failures"):
+        Job("job", tolerated_failures=tolerated)
+
+
+async def test_the_end_of_each_generation_is_told_of_once_with_what_failed():
+    """And with where the output lies."""
+    broken, notes = Broken(3), Notes()
+    bench = Bench(make_job(broken), max_receive_count=2, notifier=notes)
+    await bench.job.start(bench.backend, {}, "run")
+    await bench.settle()
+    broken.segments.clear()
+    await redrive("run", bench.backend)
+    await bench.settle()
+    await send_check(bench.backend, Check("run"))
+    await bench.settle()
+    (first, told), (second, whole) = notes.told
+    assert (first, second) == ("fanfold: job FAILED", "fanfold: job SUCCEEDED")
+    document = json.loads(told)
+    assert document["failed"] == 1
+    assert list(document["failures"]) == ["3"]
+    assert document["all_failures"] == "s3://results/runs/run/0/failures.json"
+    assert json.loads(whole)["output"] == "s3://results/runs/run/1/output.json"
+
+
+async def test_a_notifier_that_fails_is_tried_again_and_changes_nothing_of_the_end():
+    """At least once: the check comes back until it has told."""
+    notes = FailingNotifier(2)
+    bench = Bench(make_job(Broken()), notifier=notes, max_receive_count=9)
+    await bench.job.start(bench.backend, {}, "run")
+    await bench.settle()
+    assert len(notes.told) == 1
+    assert (await bench.run()).notified
+    assert await bench.output() == list(range(20))
