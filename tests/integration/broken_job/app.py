@@ -1,0 +1,31 @@
+"""A job of whose segments some fail until a file says that they are mended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fanfold import Job, Ranges, Reject
+
+job = Job("broken")
+
+
+@job.source
+def numbers(params):
+    return Ranges(20, size=2)
+
+
+@job.segment
+async def segment(rows, ctx):
+    params = ctx.run.params
+    if ctx.segment.segment in params["broken"] and not Path(params["mended"]).exists():  # noqa: ASYNC240 - a local file
+        raise Reject("it is broken")
+    return [number async for number in rows]
+
+
+@job.fold
+def fold(results):
+    return [number for result in results for number in result]
+
+
+scatter_handler, segment_handler = job.scatter_handler, job.segment_handler
+dead_letter_handler, fold_handler = job.dead_letter_handler, job.fold_handler

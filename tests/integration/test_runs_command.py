@@ -1,0 +1,124 @@
+"""``fanfold run``, ``status``, ``redrive`` and ``results`` on a deployed job, as a user has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from deployment import Deployment, until
+from test_cli import fanfold, only_line
+
+from fanfold.local.stack import REGION, local_stack
+
+BROKEN = Path(__file__).parent / "broken_job"
+
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    """The broken job, on an emulator of its own, with a topic that is told of ends, and a queue that listens."""
+    with local_stack() as stack:
+        credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        sns = boto3.client("sns", endpoint_url=stack.endpoint_url, region_name=REGION, **credentials)
+        topic = sns.create_topic(Name="ends")["TopicArn"]
+        parameters = {"HandlerModule": "app", "NotificationTopicArn": topic}
+        yield Deployment(stack, "broken", BROKEN, parameters, visibility_timeout=5)
+
+
+@pytest.fixture
+def variables(deployment: Deployment) -> dict[str, str]:
+    """What a user sets to reach the deployed job."""
+    return {**deployment.stack.environment, **deployment.variables, "COLUMNS": "120"}
+
+
+@pytest.fixture
+def heard(deployment: Deployment) -> list[str]:
+    """The queue that listens to the topic."""
+    sqs, sns = deployment.client("sqs"), deployment.client("sns")
+    url = sqs.create_queue(QueueName="heard")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=sns.list_topics()["Topics"][0]["TopicArn"], Protocol="sqs", Endpoint=arn)
+    return [url]
+
+
+def test_a_run_that_failed_in_part_is_looked_at_redriven_and_exported(deployment, variables, heard, tmp_path: Path):
+    """Each command says what the next one is."""
+    params = json.dumps({"broken": [3, 7], "mended": str(tmp_path / "mended")})
+    done = fanfold("run", "app:job", "--params", params, "--run", "r-1", folder=BROKEN, **variables)
+    assert done.returncode == 1
+    assert "ended as FAILED" in only_line(done.stderr)
+
+    done = fanfold("status", "r-1", "--json", **variables)
+    assert done.returncode == 1
+    assert "fanfold redrive r-1" in only_line(done.stderr)
+    told = json.loads(done.stdout)
+    assert (told["state"], told["failed"], told["generation"]) == ("FAILED", 2, 0)
+    assert set(told["account"]["failed"]) == {"3", "7"}
+    shown = fanfold("status", "r-1", "--watch", **variables)
+    assert "segment 3" in shown.stdout
+    assert "it is broken" in shown.stdout
+
+    done = fanfold("results", "r-1", **variables)
+    assert "--failures exports what failed" in only_line(done.stderr)
+    done = fanfold("results", "r-1", "--failures", **variables)
+    assert list(json.loads(done.stdout)["segments"]) == ["3", "7"]
+
+    done = fanfold("redrive", "r-1", "--dry-run", "--json", **variables)
+    assert done.returncode == 0
+    assert list(json.loads(done.stdout)["would_redrive"]) == ["3", "7"]
+
+    (tmp_path / "mended").touch()
+    done = fanfold("redrive", "r-1", "--only", "7", **variables)
+    assert done.returncode == 1
+    assert "it is broken" in done.stderr
+    assert "ended as FAILED again" in only_line(done.stderr)
+    done = fanfold("redrive", "r-1", "--json", **variables)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["state"], told["generation"], told["redriven"], told["failed"]) == ("SUCCEEDED", 2, 1, 0)
+
+    done = fanfold("results", "r-1", "--output", str(tmp_path / "out.json"), **variables)
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "out.json").read_text()) == list(range(20))
+    assert fanfold("status", "r-1", **variables).returncode == 0
+
+    sqs, ends = deployment.client("sqs"), []
+
+    def three() -> bool:
+        answer = sqs.receive_message(QueueUrl=heard[0], MaxNumberOfMessages=10)
+        ends.extend(json.loads(json.loads(message["Body"])["Message"]) for message in answer.get("Messages", []))
+        return len(ends) >= 3
+
+    until(three)
+    assert sorted((end["generation"], end["state"], end["failed"]) for end in ends) == [
+        (0, "FAILED", 2),
+        (1, "FAILED", 1),
+        (2, "SUCCEEDED", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("status", "none"), "run 'none' is not in the ledger"),
+        (("redrive", "none"), "run 'none' is not in the ledger"),
+        (("results", "none"), "run 'none' is not in the ledger"),
+        (("redrive", "none", "--only", "a"), "--only takes numbers of segments, such as 3,17, not 'a'"),
+    ],
+)
+def test_what_is_not_there_is_one_clear_line(arguments, told, variables):
+    """No traceback."""
+    done = fanfold(*arguments, **variables)
+    assert done.returncode in {1, 2}
+    assert told in only_line(done.stderr)
+
+
+def test_without_a_deployed_job_the_variable_is_named():
+    """The first that is missing."""
+    done = fanfold("status", "r-1")
+    assert done.returncode == 2
+    assert "FANFOLD_QUEUE_URL is not set" in only_line(done.stderr)

@@ -1,0 +1,167 @@
+"""Whatever happens to a run, in whatever order: it ends in the state a simple model says, with one output a generation.
+
+The model knows which segments are broken. Everything else is done to the run: deliveries in any order and twice, writes
+that fail before or after they had their effect, checks at any time, leases that run out, redrives that die.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import anyio
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from fanfold import Job, Ranges
+from fanfold.errors import FanfoldError
+from fanfold.marks import Check, send_check
+from fanfold.redrive import redrive
+from fanfold.run import FAILED, SUCCEEDED
+from harness import Bench, throttled
+
+
+class RunMachine(RuleBasedStateMachine):
+    """One run, and all that can befall it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken: set[int] = set()
+        self.total = 0
+        self.fails_in: int | None = None
+        self.outputs: dict[str, bytes] = {}
+
+    @initialize(total=st.integers(0, 9), broken=st.sets(st.integers(0, 8), max_size=3), dies_at=st.integers(0, 40))
+    def start(self, total: int, broken: set[int], dies_at: int) -> None:
+        self.total, self.broken = total, {number for number in broken if number < total}
+        job = Job("job", watch_seconds=60)
+        job.source(lambda params: Ranges(total, size=1))
+
+        @job.segment
+        async def segment(rows: Any, ctx: Any) -> int:
+            if ctx.segment.segment in self.broken:
+                raise ValueError("broken")
+            return [row async for row in rows][0]  # noqa: RUF015 - an async iterator
+
+        job.fold(list)
+        self.bench = Bench(job, gate=self._gate, max_receive_count=3)
+        self.fails_in = dies_at
+        self._scatter()
+
+    def _gate(self, operation: str) -> None:
+        if self.fails_in is not None:
+            if self.fails_in == 0:
+                self.fails_in = None
+                raise throttled()
+            self.fails_in -= 1
+
+    def _scatter(self) -> None:
+        async def start() -> None:
+            for _ in range(5):
+                with suppress(FanfoldError, BaseExceptionGroup):
+                    await self.bench.job.start(self.bench.backend, {}, "run")
+                    return
+
+        anyio.run(start)
+
+    def _pump(self, name: str, most: int) -> None:
+        work = self.bench.plain.work_queue
+        queue, handler = {
+            "work": (work, self.bench.job.segment_handler),
+            "dead": (work.dead_letter_queue, self.bench.job.dead_letter_handler),
+            "fold": (self.bench.plain.fold_queue, self.bench.job.fold_handler),
+        }[name]
+        anyio.run(self.bench.pump, queue, handler, most)
+
+    @rule(name=st.sampled_from(["work", "work", "dead", "fold"]), most=st.integers(1, 5))
+    def deliver(self, name: str, most: int) -> None:
+        self._pump(name, most)
+
+    @rule(name=st.sampled_from(["work", "dead", "fold"]), calls=st.integers(0, 12))
+    def deliver_with_a_fault(self, name: str, calls: int) -> None:
+        self.fails_in = calls
+        self._pump(name, 3)
+        self.fails_in = None
+
+    @rule(which=st.integers(0, 20))
+    def deliver_twice(self, which: int) -> None:
+        """A message of the work queue stands in it once more, as after a redelivery whose first delivery still runs."""
+        queue = self.bench.plain.work_queue
+        if messages := [each.message for each in queue._messages.values()]:
+            anyio.run(queue.send, [messages[which % len(messages)]])
+
+    @rule()
+    def check_too_early(self) -> None:
+        anyio.run(send_check, self.bench.plain, Check("run"))
+
+    @rule(seconds=st.sampled_from([1, 31, 1_000]))
+    def let_time_pass(self, seconds: int) -> None:
+        self.bench.clock.advance(seconds)
+
+    @rule()
+    def start_again(self) -> None:
+        """The same run, by the same request id, as Lambda tries an invocation again."""
+        self._scatter()
+
+    @precondition(lambda self: self.broken)
+    @rule(mend=st.integers(0, 20), calls=st.none() | st.integers(0, 9))
+    def mend_one_and_redrive(self, mend: int, calls: int | None) -> None:
+        run = self._run()
+        if run is None or not run.ended:
+            return
+        self.broken.discard(sorted(self.broken)[mend % len(self.broken)])
+        self.fails_in = calls
+        with suppress(FanfoldError, BaseExceptionGroup):
+            anyio.run(redrive, "run", self.bench.backend)
+        self.fails_in = None
+
+    def _run(self) -> Any:
+        return anyio.run(self.bench.ledger.run, "run")
+
+    @invariant()
+    def an_output_never_changes(self) -> None:
+        """One for each generation, once and for all."""
+        store = self.bench.plain.store if hasattr(self, "bench") else None
+        if store is None:
+            return
+        found = {
+            key: bytes(each.data)
+            for key, each in store._buckets["results"].items()
+            if key.endswith(("output.json", "failures.json"))
+        }
+        for key, data in self.outputs.items():
+            assert found[key] == data, key
+        self.outputs = found
+
+    def teardown(self) -> None:
+        """Left alone, every run ends, and as it should."""
+        if not hasattr(self, "bench"):
+            return
+        self.fails_in = None
+        if self._run() is None:
+            self._scatter()
+        anyio.run(self.bench.settle)
+        run = self._run()
+        assert run.ended, run
+        if run.state == SUCCEEDED:
+            output = json.loads(anyio.run(self.bench.plain.get_result, run.output))
+            assert output == list(range(self.total))
+            return
+        assert run.state == FAILED
+        failed = {int(n) for n in json.loads(anyio.run(self.bench.plain.get_result, run.output))["segments"]}
+        assert failed
+        assert failed >= self.broken  # one that was mended since has not been done again
+        for _ in range(3):  # mended, and redriven: then it is whole
+            self.broken.clear()
+            with suppress(FanfoldError):
+                anyio.run(redrive, "run", self.bench.plain)
+            anyio.run(self.bench.settle)
+        run = self._run()
+        assert run.state == SUCCEEDED
+        assert json.loads(anyio.run(self.bench.plain.get_result, run.output)) == list(range(self.total))
+
+
+RunMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestWhateverHappensToARun = RunMachine.TestCase
