@@ -39,7 +39,9 @@ clean: ## Remove what make made.
 	rm -rf $(VENV) $(DEMO_FOLDER) dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # The modules that decide, and the path to an acknowledgement.
-DECIDING = src/fanfold/backoff.py,src/fanfold/completion.py,src/fanfold/consume.py,src/fanfold/deadline.py,$\
+DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\
+	src/fanfold/bench/prices.py,src/fanfold/bench/search.py,src/fanfold/bench/sweep.py,$\
+	src/fanfold/backoff.py,src/fanfold/completion.py,src/fanfold/consume.py,src/fanfold/deadline.py,$\
 	src/fanfold/endings.py,src/fanfold/engine.py,src/fanfold/enqueue.py,src/fanfold/local/mapping.py,$\
 	src/fanfold/local/queue.py,src/fanfold/marks.py,src/fanfold/ordering.py,src/fanfold/outcome.py,src/fanfold/pace.py,$\
 	src/fanfold/record.py,src/fanfold/response.py,src/fanfold/segment.py,src/fanfold/segments.py,src/fanfold/settings.py,$\

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, ParamSpec
 import typer
 
 from fanfold import __version__
+from fanfold.cli.bench import bench
 from fanfold.cli.capture import capture
 from fanfold.cli.demo import demo
 from fanfold.cli.replay import replay_events
@@ -74,6 +75,7 @@ def _fail(line: str, code: int) -> NoReturn:
 app.command()(_told(demo))
 app.command("run")(_told(run_job))
 app.command("replay")(_told(replay_events))
+app.command("bench")(_told(bench))
 app.command("worker")(_told(worker))
 app.command("capture")(_told(capture))
 

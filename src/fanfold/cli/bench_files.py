@@ -1,0 +1,94 @@
+"""Where ``fanfold bench`` writes what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fanfold.bench.page import page
+from fanfold.bench.plot import draw
+from fanfold.bench.result import Result, write_result
+from fanfold.bench.sheet import csv_of
+from fanfold.errors import ConfigurationError
+
+__all__ = ["Files"]
+
+_UNASKED = Path("fanfold-bench.json")
+
+
+@dataclass(slots=True)
+class Files:
+    """The files that were asked for."""
+
+    csv: Path | None
+    png: Path | None
+    html: Path | None
+    folder: Path | None
+    _json: Path | None = field(init=False, default=None)
+
+    def check(self) -> None:
+        """Make the folder.
+
+        Raises:
+            ConfigurationError: If it cannot be made, or a file's folder does not exist.
+        """
+        if self.folder is not None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigurationError(f"--output {self.folder} cannot be made: {error.strerror}") from error
+            self._json = self.folder / "bench.json"
+        for file in (self.csv, self.png, self.html):
+            if file is not None and not file.absolute().parent.is_dir():
+                raise ConfigurationError(f"{file} cannot be written: there is no folder {file.parent}")
+        if self._wants_png:
+            import importlib.util
+
+            if importlib.util.find_spec("matplotlib") is None:
+                from fanfold.errors import MissingExtraError
+
+                raise MissingExtraError("bench", "drawing")
+
+    def keep(self, result: Result) -> None:
+        """Write what was measured so far, if there is a folder for it."""
+        if self._json is not None:
+            write_result(result, self._json)
+
+    def kept(self, result: Result) -> Path:
+        """Return the file that holds what was measured; it is written if none was asked for."""
+        if self._json is None:
+            write_result(result, _UNASKED)
+        return self._json or _UNASKED
+
+    def write(self, result: Result) -> list[Path]:
+        """Write all that was asked for, and return where.
+
+        Raises:
+            ConfigurationError: If a file cannot be written.
+            MissingExtraError: If a picture is asked for and matplotlib is not installed.
+        """
+        writers: tuple[tuple[Path | None, str, Callable[[Path], None]], ...] = (
+            (None, "bench.json", lambda file: write_result(result, file)),
+            (self.csv, "bench.csv", lambda file: _write(file, csv_of(result))),
+            (self.png, "bench.png", lambda file: draw(result, file)),
+            (self.html, "bench.html", lambda file: _write(file, page(result))),
+        )
+        written = []
+        for asked, name, write in writers:
+            for file in (asked, None if self.folder is None else self.folder / name):
+                if file is not None and (result.samples or name == "bench.json"):
+                    write(file)
+                    written.append(file)
+        return written
+
+    @property
+    def _wants_png(self) -> bool:
+        return self.png is not None or self.folder is not None
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
