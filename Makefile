@@ -32,8 +32,8 @@ format: $(VENV)/.dev ## Put the code in order.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## Measure, beside the alternatives; takes a quarter of an hour.
-	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+bench: $(VENV)/.dev ## Measure, beside the alternatives; takes twenty minutes.
+	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what make made.
 	rm -rf $(VENV) $(DEMO_FOLDER) dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
