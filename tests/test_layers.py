@@ -34,7 +34,7 @@ RANKS = {
     "bench": 3, "bench.quotas": 3, "bench.prices": 4, "bench.cells": 5, "bench.decide": 6, "bench.search": 7,
     "bench.estimate": 6, "bench.simulated": 8, "bench.batches": 5, "bench.groups": 4, "bench.measure": 6,
     "bench.made_up": 9, "bench.downstream": 4, "aws.report": 3, "aws.functions": 4, "bench.deployed": 6,
-    "bench.sweep": 8, "bench.result": 9, "bench.words": 10, "bench.compare": 10, "bench.sheet": 10, "bench.maps": 11,
+    "bench.accepting": 5, "bench.sweep": 8, "bench.result": 9, "bench.words": 10, "bench.compare": 10, "bench.sheet": 10, "bench.maps": 11,
     "bench.plot": 12, "bench.page": 12,
     "cli.bench_plan": 10, "cli.bench_files": 13, "cli.bench_show": 13, "cli.bench_estimate": 11, "cli.bench": 14,
     "cli.load": 8, "cli.sheet": 8, "cli.show": 8, "cli.capture": 10, "cli.demo": 10, "cli.replay": 10,

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from fanfold.bench.groups import find_groups
+from fanfold.bench.batches import batches_of, made_up_records
+from fanfold.bench.cells import Setting
+from fanfold.bench.groups import Groups, find_groups
+from fanfold.bench.measure import LocalMeasurer
 from fanfold.testing import make_event
 
 APP = """
@@ -39,6 +42,12 @@ APP = """
     @fanfold.consumer
     def asks(order: dict) -> None:
         urllib.request.urlopen(os.environ["FANFOLD_BENCH_URL"]).read()
+
+    @fanfold.consumer(backoff=fanfold.Backoff(base=7))
+    async def hands_back(order: dict) -> None:
+        if order["number"] % 2:
+            raise ValueError("later")
+        raise fanfold.Reject("never")
 
     def plain(event, context):
         assert os.environ["FANFOLD_CONCURRENCY"] and context.memory_limit_in_mb
@@ -108,6 +117,34 @@ def test_an_out_of_memory_cell_is_told_as_such(folder: Path):
     assert {"concurrency": 16, "killed_at_mb": 128, "fits_from_mb": 1024} in found["findings"]["frontier"]
 
 
+@pytest.mark.parametrize("when", ["imported", "warmed up"])
+def test_without_groups_memory_is_watched_and_the_cpu_is_not_limited(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, when: str
+):
+    """What outgrows its memory is killed all the same, also while it is imported."""
+    (folder / "fat.py").write_text(
+        "import time\nkept = bytearray(200_000_000)\ntime.sleep(60)\ndef handler(event, context): ..."
+    )
+    monkeypatch.chdir(folder)
+    batches = batches_of([made_up_records(16, 64)], None)
+    handler = "fat:handler" if when == "imported" else "app:holds"
+    measure = LocalMeasurer(handler, batches, Groups(None, None, 0), seconds=0.1)
+    found = measure(Setting(16, 128), 0)
+    assert found.end == "out of memory"
+    assert f"of 128 MB, while it was {when}" in found.reason
+    alive = LocalMeasurer("app:waits", batches, Groups(None, None, 0), seconds=0.1)(Setting(16, 128), 0)
+    assert (alive.end, alive.throttled_seconds) == ("measured", None)
+
+
+def test_a_handler_that_does_not_fit_while_it_is_imported_is_out_of_memory(folder: Path):
+    """By the kernel where it is permitted; nothing is said of a broken module."""
+    (folder / "fat.py").write_text("kept = bytearray(200_000_000)\ndef handler(event, context): ...")
+    found = measured(folder, "event.json", "--handler", "fat:handler", "--concurrency", "1", "--memory", "128,512",
+                     "--repeats", "1", "--seconds", "0.1")  # fmt: skip
+    assert [cell["end"] for cell in found["cells"]] == ["out of memory", "measured"]
+    assert "while it was imported" in found["cells"][0]["reason"]
+
+
 def test_less_memory_is_less_cpu(folder: Path):
     """A handler that computes is throttled at 128 MB, where the CPU can be limited."""
     if find_groups().cpu is None:
@@ -131,6 +168,12 @@ def test_records_that_come_back_are_counted_and_not_paid_for(folder: Path):
     """A quarter of them fails."""
     found = measured(folder, "event.json", "--handler", "app:fails", *QUICK)
     assert {cell["failed_share"] for cell in found["cells"]} == {0.25}
+
+
+def test_what_a_handler_asks_of_sqs_is_accepted_here(folder: Path):
+    """Rejected records count as done, as they do where a dead-letter queue accepts them; failed ones come back."""
+    found = measured(folder, "event.json", "--handler", "app:hands_back", *QUICK[:-2])
+    assert {cell["failed_share"] for cell in found["cells"]} == {0.5}
 
 
 def test_what_hangs_or_raises_is_not_measured(folder: Path):

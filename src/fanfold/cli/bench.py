@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
+from fanfold.bench.accepting import accepting_queues
 from fanfold.bench.cells import Sample, Setting
 from fanfold.bench.compare import compare
 from fanfold.bench.deployed import LIMITS, UNREPORTED, DeployedMeasurer
@@ -120,7 +121,7 @@ def bench(
         found = estimated(estimate, backlog, at)
         print(found.to_json() if as_json else "\n".join(found.lines()))
         return
-    files = Files(csv=csv, png=png, html=html, folder=output)
+    files = Files(csv=csv, png=png, html=html, folder=output, resumed=resume)
     asked = Asked(
         events=tuple(events or ()), handler=handler, concurrency=concurrency, memory=memory, repeats=repeats,
         seconds=seconds, timeout_seconds=timeout, within_seconds=within, architecture=arch, prices=prices,
@@ -230,15 +231,15 @@ def _swept(plan: Plan, files: Files, measure: Measure, so_far: Callable[[Sequenc
 
 @contextmanager
 def _environment(plan: Plan) -> Iterator[dict[str, str]]:
-    """Yield the handler's variables, with the service it calls running if there is to be one."""
+    """Yield the handler's variables, with the queues it may call, and the service, if there is to be one."""
     latency = plan.workload.downstream_latency_ms
-    if latency is None:
-        yield {}
-    elif plan.made_up:
-        yield {LATENCY_VARIABLE: str(latency / 1000)}
-    else:
-        with serving(latency) as url:
-            yield {URL_VARIABLE: url}
+    with ExitStack() as running:
+        found = running.enter_context(accepting_queues())
+        if latency is not None and plan.made_up:
+            found[LATENCY_VARIABLE] = str(latency / 1000)
+        elif latency is not None:
+            found[URL_VARIABLE] = running.enter_context(serving(latency))
+        yield found
 
 
 def _compare(first: Path, second: Path, *, as_json: bool) -> None:

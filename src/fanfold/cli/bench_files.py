@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from fanfold.bench.page import page
 from fanfold.bench.plot import draw
 from fanfold.bench.result import Result, write_result
 from fanfold.bench.sheet import csv_of
-from fanfold.errors import ConfigurationError
+from fanfold.errors import ConfigurationError, MissingExtraError
 
 __all__ = ["Files"]
 
@@ -25,6 +26,8 @@ class Files:
     png: Path | None
     html: Path | None
     folder: Path | None
+    resumed: Path | None = None
+    """A result that is gone on with: it grows, unless a folder is asked for."""
     _json: Path | None = field(init=False, default=None)
 
     def check(self) -> None:
@@ -33,6 +36,7 @@ class Files:
         Raises:
             ConfigurationError: If it cannot be made, or a file's folder does not exist.
         """
+        self._json = self.resumed
         if self.folder is not None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -42,13 +46,8 @@ class Files:
         for file in (self.csv, self.png, self.html):
             if file is not None and not file.absolute().parent.is_dir():
                 raise ConfigurationError(f"{file} cannot be written: there is no folder {file.parent}")
-        if self._wants_png:
-            import importlib.util
-
-            if importlib.util.find_spec("matplotlib") is None:
-                from fanfold.errors import MissingExtraError
-
-                raise MissingExtraError("bench", "drawing")
+        if (self.png is not None or self.folder is not None) and find_spec("matplotlib") is None:
+            raise MissingExtraError("bench", "drawing")
 
     def keep(self, result: Result) -> None:
         """Write what was measured so far, if there is a folder for it."""
@@ -69,7 +68,7 @@ class Files:
             MissingExtraError: If a picture is asked for and matplotlib is not installed.
         """
         writers: tuple[tuple[Path | None, str, Callable[[Path], None]], ...] = (
-            (None, "bench.json", lambda file: write_result(result, file)),
+            (self.resumed if self.folder is None else None, "bench.json", lambda file: write_result(result, file)),
             (self.csv, "bench.csv", lambda file: _write(file, csv_of(result))),
             (self.png, "bench.png", lambda file: draw(result, file)),
             (self.html, "bench.html", lambda file: _write(file, page(result))),
@@ -81,10 +80,6 @@ class Files:
                     write(file)
                     written.append(file)
         return written
-
-    @property
-    def _wants_png(self) -> bool:
-        return self.png is not None or self.folder is not None
 
 
 def _write(file: Path, text: str) -> None:
