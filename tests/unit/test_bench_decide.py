@@ -114,6 +114,14 @@ def test_a_straight_or_hollow_front_has_no_knee(speeds_and_costs: list[tuple[flo
     assert knee([cell(n, 128, speed=speed, cost=cost) for n, (speed, cost) in enumerate(speeds_and_costs, 1)]) is None
 
 
+def test_a_bend_within_the_noise_is_no_knee():
+    """No faster than the cheapest, or no cheaper than the fastest, is nothing to stop at."""
+    no_faster = [cell(1, 128, speed=100, cost=1), cell(2, 128, speed=101.5, cost=1.1), cell(3, 128, speed=102, cost=9)]
+    no_cheaper = [cell(1, 128, speed=10, cost=1), cell(2, 128, speed=99, cost=1.99), cell(3, 128, speed=100, cost=2)]
+    assert knee(no_faster) is None
+    assert knee(no_cheaper) is None
+
+
 def test_the_frontier_says_for_each_concurrency_what_was_too_little_and_what_enough():
     """The most that was too little, and the least above it that was enough."""
     rows = frontier([cell(10, 128), dead(100, 128), dead(100, 256), cell(100, 512), cell(100, 1024), dead(200, 512)])

@@ -150,7 +150,8 @@ def knee(cells: Iterable[Cell]) -> Cell | None:
     """Return the cell after which more speed costs over-proportionally; None if there is no such bend.
 
     It is the cell of the ``pareto`` front farthest above the line between its ends, both axes by their logarithm: the
-    units do not matter, only ratios do.
+    units do not matter, only ratios do. A bend within the noise of either end is none: it has to be faster than the
+    cheapest cell, and cheaper than the fastest.
     """
     front = pareto(cells)
     if len(front) < _A_CURVE:
@@ -161,7 +162,10 @@ def knee(cells: Iterable[Cell]) -> Cell | None:
         return None
     above = [(y - y0) / (y1 - y0) - (x - x0) / (x1 - x0) for x, y in points]
     place = max(range(len(front)), key=lambda position: (above[position], -position))
-    return front[place] if above[place] > 1e-9 else None  # noqa: PLR2004 - rounding
+    bend, cheap, fast = front[place], front[0], front[-1]
+    faster = not tied(bend.records_per_second, cheap.records_per_second, max(bend.tolerance, cheap.tolerance))
+    cheaper = not tied(bend.dollars_per_million, fast.dollars_per_million, max(bend.tolerance, fast.tolerance))
+    return bend if above[place] > 1e-9 and faster and cheaper else None  # noqa: PLR2004 - rounding
 
 
 def frontier(cells: Iterable[Cell]) -> list[Frontier]:

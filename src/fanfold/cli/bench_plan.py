@@ -225,7 +225,8 @@ def _notes(batches: Batches, grid: Grid, asked: Asked) -> list[str]:
         notes.append("Batches end early: an event holds at most 6 MB.")
     if grid.concurrencies[-1] > batches.records:
         notes.append(
-            f"A batch holds {batches.records:,} records: no more can be handled at once; --batch-size makes it larger."
+            f"No more than {batches.records:,} can be handled at once: that is what a batch holds; --batch-size makes it "
+            "larger."
         )
     cores = int(about_this_machine()["cores"] or 1)
     if not asked.deployed and grid.memories[-1] > cores * MB_PER_VCPU:
