@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fanfold.bench.compare import compare
-from fanfold.bench.result import read_result
+from fanfold.bench.result import read_result, write_result
 from fanfold.bench.words import conditions, sentences
+from fanfold.cli.bench_files import Files
 from machine import positive
 
 HERE = Path(__file__).parent
@@ -53,11 +54,14 @@ def main() -> None:
     """Sweep, and write the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", choices=sorted(SURFACES), help="sweep one handler; the summary is of all")
+    parser.add_argument("--draw", action="store_true", help="measure nothing; draw and tell what was measured again")
     parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="least time measured for a sample")
     given = parser.parse_args()
     for name, surface in SURFACES.items():
-        if given.only in {None, name}:
+        if given.draw:
+            draw_again(RESULTS / name)
+        elif given.only in {None, name}:
             for run in (1, 2):
                 sweep(name, surface, run, repeats=given.repeats, seconds=given.seconds)
     text = summary()
@@ -80,6 +84,14 @@ def sweep(name: str, surface: Surface, run: int, *, repeats: int, seconds: float
         for file in where.iterdir():
             file.unlink()
         where.rmdir()
+
+
+def draw_again(folder: Path) -> None:
+    """Write pictures, page and findings anew from the numbers."""
+    write_result(read_result(folder / "again.json"), folder / "again.json")
+    files = Files(csv=None, png=None, html=None, folder=folder)
+    files.check()
+    files.write(read_result(folder / "bench.json"))
 
 
 def summary() -> str:

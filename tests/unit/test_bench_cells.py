@@ -61,11 +61,13 @@ def test_the_tolerance_is_at_least_two_percent_where_it_waits_and_ten_where_it_c
 
 
 def test_repeats_far_apart_make_the_tolerance_larger():
-    """Half of their range."""
-    (found,) = cells_of(
-        [sample(1, 128, repeat=n, seconds=seconds) for n, seconds in enumerate((1.0, 2.0, 4.0))], PRICES
-    )
-    assert found.tolerance == pytest.approx((200 - 50) / 100 / 2)
+    """Twice their median distance from the median; one that is far off alone does not."""
+
+    def tolerance(*seconds: float) -> float:
+        return cells_of([sample(1, 128, repeat=n, seconds=each) for n, each in enumerate(seconds)], PRICES)[0].tolerance
+
+    assert tolerance(1.0, 2.0, 4.0) == pytest.approx(2 * 50 / 100)
+    assert tolerance(2.0, 2.0, 2.0, 2.0, 9.0) == 0.02
 
 
 def test_one_repeat_that_ran_out_of_memory_makes_the_cell_so():

@@ -132,8 +132,8 @@ class Cell:
     records_per_second: float
     """Records acknowledged in a second."""
     tolerance: float
-    """Relative difference from this cell under which another one is a tie: half of the range of the repeats, and at
-    least 2 % where the handler waits, 10 % where it computes."""
+    """Relative difference from this cell under which another one is a tie: twice the median distance of the repeats
+    from their median, and at least 2 % where the handler waits, 10 % where it computes."""
     dollars_per_million: float
     """What Lambda costs for a million acknowledged records: duration and requests, without SQS."""
     batch_seconds: Spread | None
@@ -179,7 +179,7 @@ def _cell(setting: Setting, samples: Sequence[Sample], prices: Prices) -> Cell:
         repeats=len(good),
         kills=sum(sample.end == OUT_OF_MEMORY for sample in bad),
         records_per_second=statistics.median(rates) if rates else 0.0,
-        tolerance=max(_half_range(rates), TIE_COMPUTING if any(map(_computes, good)) else TIE_WAITING),
+        tolerance=max(_noise(rates), TIE_COMPUTING if any(map(_computes, good)) else TIE_WAITING),
         dollars_per_million=statistics.median(_dollars(sample, prices) for sample in good) if good else 0.0,
         batch_seconds=Spread.of([each for sample in good for each in sample.batch_seconds]),
         record_seconds=Spread.over([each.record_seconds for each in good if each.record_seconds is not None]),
@@ -191,9 +191,10 @@ def _cell(setting: Setting, samples: Sequence[Sample], prices: Prices) -> Cell:
     )
 
 
-def _half_range(rates: Sequence[float]) -> float:
+def _noise(rates: Sequence[float]) -> float:
+    """Return how far repeats lie apart, relative; one that is far off, as when the machine was busy, does not count."""
     middle = statistics.median(rates) if rates else 0.0
-    return (max(rates) - min(rates)) / middle / 2 if middle else 0.0
+    return 2 * statistics.median(abs(rate - middle) for rate in rates) / middle if middle else 0.0
 
 
 def _computes(sample: Sample) -> bool:

@@ -225,8 +225,7 @@ def _notes(batches: Batches, grid: Grid, asked: Asked) -> list[str]:
         notes.append("Batches end early: an event holds at most 6 MB.")
     if grid.concurrencies[-1] > batches.records:
         notes.append(
-            f"No more than {batches.records:,} can be handled at once: that is what a batch holds; --batch-size makes it "
-            "larger."
+            f"No more than {batches.records:,} can be handled at once, which is what a batch holds: see --batch-size."
         )
     cores = int(about_this_machine()["cores"] or 1)
     if not asked.deployed and grid.memories[-1] > cores * MB_PER_VCPU:
