@@ -71,7 +71,7 @@ def _recommendation(choice: Choice | None, within: float | None, cells: Sequence
     time = f", of those that take at most {within:g} s a batch" if within is not None else ""
     return (
         f"Cheapest{time}: {best.setting}, {dollars(best.dollars_per_million)} for a million records at "
-        f"{best.records_per_second:,.0f} records/s{_ties(choice)}."
+        f"{best.records_per_second:,.0f} records/s{_ties(choice)}.{_quickest(choice)}"
     )
 
 
@@ -81,6 +81,14 @@ def _ties(choice: Choice) -> str:
     shown = ", ".join(str(cell.setting) for cell in choice.ties[:_MOST_TIES])
     more = f" and {len(choice.ties) - _MOST_TIES} more" if len(choice.ties) > _MOST_TIES else ""
     return f"; cannot tell it from {shown}{more}: the difference is within the noise"
+
+
+def _quickest(choice: Choice) -> str:
+    """Name the fastest of what costs the same."""
+    quickest = max((choice.best, *choice.ties), key=lambda cell: cell.records_per_second)
+    if quickest == choice.best:
+        return ""
+    return f" Of these the fastest is {quickest.setting}, {quickest.records_per_second:,.0f} records/s."
 
 
 def _saving(saving: Saving) -> str:
