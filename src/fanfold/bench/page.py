@@ -44,7 +44,8 @@ ul { margin: 4px 0; padding-left: 20px; }
 svg text { fill: var(--text); font: 13px system-ui, sans-serif; } svg text.dark { fill: #fff; }
 svg text.light { fill: #000; } svg .edge { stroke: var(--bg); stroke-width: 2; }
 svg .dead { fill: var(--card); } svg .hatch { stroke: var(--soft); stroke-width: 1.5; }
-svg .frame { fill: none; stroke: var(--mark); stroke-width: 3; } svg .fastest { stroke-dasharray: 3 4; }
+svg .frame { fill: none; stroke: var(--mark); stroke-width: 3; } svg .under { stroke: #fff; stroke-width: 5; }
+svg .fastest { stroke-dasharray: 3 4; }
 svg .frontier { stroke: var(--mark); stroke-width: 4; stroke-linecap: square; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: right; padding: 4px 8px; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -145,7 +146,8 @@ def _frames(result: Result, places: Mapping[Setting, tuple[int, int]]) -> Iterat
         if choice is not None:
             x, y = places[choice.best.setting]
             size = f'width="{_CELL_WIDTH - 2 * inset}" height="{_CELL_HEIGHT - 2 * inset}"'
-            yield f'<rect class="frame {name}" x="{x + inset}" y="{y + inset}" {size}/>'
+            where = f'x="{x + inset}" y="{y + inset}" {size}'
+            yield f'<rect class="frame under" {where}/><rect class="frame {name}" {where}/>'
 
 
 def _frontier(

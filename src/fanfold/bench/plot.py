@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ __all__ = ["draw"]
 _COLOURS: Final = "cividis"
 """Made for readers who see colours differently; light and dark follow the value in grey, too."""
 _LIGHT: Final = 0.55
+_LETTERS_AN_INCH: Final = 9
 
 
 def draw(result: Result, file: Path) -> None:
@@ -36,7 +38,8 @@ def draw(result: Result, file: Path) -> None:
     for axes, drawn in zip(figure.subplots(1, len(MAPS)), MAPS, strict=True):
         _map(axes, result, concurrencies, memories, drawn)
         axes.set_title(drawn.title, fontsize=11)
-    figure.suptitle(f"{result.workload.handler}\n{sentences(result)[0]}", fontsize=11, wrap=True)
+    told = textwrap.fill(sentences(result)[0], int(figure.get_size_inches()[0] * _LETTERS_AN_INCH))
+    figure.suptitle(f"{result.workload.handler}\n{told}", fontsize=11)
     try:
         figure.savefig(file, format="png", dpi=110)
     except OSError as error:
@@ -82,6 +85,7 @@ def _frames(axes: Any, result: Result, concurrencies: list[int], memories: list[
                 memories.index(best.memory_mb) - 0.5 + inset,
                 concurrencies.index(best.concurrency) - 0.5 + inset,
             )
+            axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="white", linewidth=4))
             axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="red", linewidth=2, linestyle=style))
 
 
