@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench_cells import PRICES, sample
-from fanfold.bench.cells import MEASURED, OUT_OF_MEMORY, TIMED_OUT, Setting, Spread, cells_of
+from fanfold.bench.cells import FAILED, OUT_OF_MEMORY, TIMED_OUT, Setting, Spread, cells_of
 
 
 def test_percentiles_are_by_nearest_rank():
@@ -48,7 +48,7 @@ def test_the_cost_is_the_bill_of_its_batches_shared_by_what_was_acknowledged():
 def test_a_cell_of_which_everything_came_back_is_not_measured():
     """Nothing acknowledged is no throughput, and no cost."""
     (found,) = cells_of([sample(10, 1024, failed=200)], PRICES)
-    assert found.end == MEASURED
+    assert (found.end, found.reason) == (FAILED, "every record came back")
     assert not found.measured
 
 

@@ -154,7 +154,7 @@ class Cell:
     @property
     def measured(self) -> bool:
         """Whether there is anything to compare."""
-        return self.end == MEASURED and self.records_per_second > 0
+        return self.end == MEASURED
 
 
 def cells_of(samples: Iterable[Sample], prices: Prices) -> list[Cell]:
@@ -172,10 +172,11 @@ def _cell(setting: Setting, samples: Sequence[Sample], prices: Prices) -> Cell:
     records, failed = sum(sample.records for sample in good), sum(sample.failed for sample in good)
     throttled = [sample.throttled_seconds for sample in good if sample.throttled_seconds is not None]
     seconds = sum(sample.seconds for sample in good)
+    nothing = not bad and failed == records
     return Cell(
         setting=setting,
-        end=bad[0].end if bad else MEASURED,
-        reason=bad[0].reason if bad else "",
+        end=bad[0].end if bad else FAILED if nothing else MEASURED,
+        reason=bad[0].reason if bad else "every record came back" if nothing else "",
         repeats=len(good),
         kills=sum(sample.end == OUT_OF_MEMORY for sample in bad),
         records_per_second=statistics.median(rates) if rates else 0.0,

@@ -139,7 +139,9 @@ def enough(cells: Iterable[Cell]) -> list[Setting]:
 def pareto(cells: Iterable[Cell]) -> list[Cell]:
     """Return the cells than which no other is both cheaper and faster, cheapest first."""
     found: list[Cell] = []
-    order = sorted(comparable(cells), key=lambda cell: (cell.dollars_per_million, -cell.records_per_second))
+    order = sorted(
+        comparable(cells), key=lambda cell: (cell.dollars_per_million, -cell.records_per_second, cell.setting)
+    )
     for cell in order:
         if not found or cell.records_per_second > found[-1].records_per_second:
             found.append(cell)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
-from typing import Any
+from typing import Any, TypeAlias
 
 from fanfold.bench.batches import Batches
 from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting, Spread
@@ -16,6 +16,8 @@ from fanfold.local.mapping import Errored, MappingSettings, judge
 
 __all__ = ["LocalMeasurer", "came_back"]
 
+_Measured: TypeAlias = tuple[Mapping[str, Any], Invoked]
+"""A batch, and what became of it."""
 _ENDS = {"killed": OUT_OF_MEMORY, "timeout": TIMED_OUT}
 _ANY_BATCH = MappingSettings()
 
@@ -77,37 +79,56 @@ class LocalMeasurer:
         for invoked in (first, warmed):
             if isinstance(invoked.invocation, Errored):
                 return _ended(setting, repeat, invoked.invocation, "while it was warmed up")
-        measured: list[tuple[Mapping[str, Any], Invoked]] = []
-        throttled_before, seconds = group.throttled_seconds(), 0.0
+        throttled_before = group.throttled_seconds()
+        measured = self._measured(function)
+        throttled = _between(throttled_before, group.throttled_seconds())
+        last = measured[-1][1].invocation
+        if isinstance(last, Errored):
+            return _ended(setting, repeat, last, f"in batch {len(measured) - 1}")
+        return _summed_up(setting, repeat, measured, throttled_seconds=throttled, cold_start_seconds=cold_start)
+
+    def _measured(self, function: LocalFunction) -> list[_Measured]:
+        """Give it batches for the time asked for, or to the first that does not return."""
+        measured: list[_Measured] = []
+        seconds = 0.0
         for event in cycle(self.batches.events):
             invoked = function.invoke(event)
-            if isinstance(invoked.invocation, Errored):
-                return _ended(setting, repeat, invoked.invocation, f"in batch {len(measured)}")
             measured.append((event, invoked))
             seconds += _seconds(invoked)
-            if seconds >= self.seconds:
+            if seconds >= self.seconds or isinstance(invoked.invocation, Errored):
                 break
-        throttled_after = group.throttled_seconds()
-        throttled = None
-        if throttled_before is not None and throttled_after is not None:
-            throttled = min(seconds, throttled_after - throttled_before)
-        durations = [each for _, invoked in measured for each in invoked.durations]
-        peaks = [each for _, invoked in measured if (each := invoked.measured["peak_memory_mb"]) is not None]
-        in_flight = [each for _, invoked in measured if (each := invoked.measured["most_in_flight"]) is not None]
-        return Sample(
-            setting,
-            repeat,
-            MEASURED,
-            records=sum(len(event["Records"]) for event, _ in measured),
-            failed=sum(came_back(invoked, event) for event, invoked in measured),
-            batch_seconds=tuple(_seconds(invoked) for _, invoked in measured),
-            record_seconds=Spread.of(durations),
-            peak_memory_mb=max(peaks, default=None),
-            throttled_seconds=throttled,
-            cpu_seconds=sum(invoked.cpu_seconds for _, invoked in measured),
-            cold_start_seconds=cold_start,
-            most_in_flight=max(in_flight, default=None),
-        )
+        return measured
+
+
+def _summed_up(
+    setting: Setting,
+    repeat: int,
+    measured: Sequence[_Measured],
+    *,
+    throttled_seconds: float | None,
+    cold_start_seconds: float,
+) -> Sample:
+    peaks = [each for _, invoked in measured if (each := invoked.measured["peak_memory_mb"]) is not None]
+    in_flight = [each for _, invoked in measured if (each := invoked.measured["most_in_flight"]) is not None]
+    batch_seconds = tuple(_seconds(invoked) for _, invoked in measured)
+    return Sample(
+        setting,
+        repeat,
+        MEASURED,
+        records=sum(len(event["Records"]) for event, _ in measured),
+        failed=sum(came_back(invoked, event) for event, invoked in measured),
+        batch_seconds=batch_seconds,
+        record_seconds=Spread.of([each for _, invoked in measured for each in invoked.durations]),
+        peak_memory_mb=max(peaks, default=None),
+        throttled_seconds=None if throttled_seconds is None else min(throttled_seconds, sum(batch_seconds)),
+        cpu_seconds=sum(invoked.cpu_seconds for _, invoked in measured),
+        cold_start_seconds=cold_start_seconds,
+        most_in_flight=max(in_flight, default=None),
+    )
+
+
+def _between(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
 
 
 def came_back(invoked: Invoked, event: Mapping[str, Any]) -> int:

@@ -29,9 +29,7 @@ _STYLE: Final = """
 :root { color-scheme: light dark; --bg: #fff; --text: #1b1f24; --soft: #5a6472; --line: #d5dae1; --card: #f5f7f9;
   --mark: #d1242f; }
 @media (prefers-color-scheme: dark) { :root { --bg: #14171c; --text: #e6e9ee; --soft: #a3adba; --line: #363d47;
-  --card: #1d2229; --mark: #ff7b72; } }
-@media print { :root { color-scheme: light; --bg: #fff; --text: #1b1f24; --soft: #5a6472; --line: #d5dae1;
-  --card: #f5f7f9; --mark: #d1242f; } section { break-inside: avoid; } }
+  --card: #1d2229; } }
 * { box-sizing: border-box; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 body { margin: 0 auto; padding: 24px; max-width: 1240px; background: var(--bg); color: var(--text);
   font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -51,6 +49,9 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: right; padding: 4px 8px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; white-space: normal; overflow-wrap: normal; }
 td.words, th.words { text-align: left; } tr.best td { font-weight: 700; background: var(--card); }
+@media print { :root { color-scheme: light; --bg: #fff; --text: #1b1f24; --soft: #5a6472; --line: #d5dae1;
+  --card: #f5f7f9; } section { break-inside: avoid; } body { padding: 0; }
+  .wide { overflow: visible; } table { font-size: 9px; } th, td { padding: 2px 3px; } }
 """.strip()
 
 

@@ -128,7 +128,10 @@ def bench(
         batch_size=batch_size, downstream_latency_ms=downstream_latency, payload_bytes=payload_size, template=template,
         function=function, present=present, search=search, seed=seed, resume=resume,
     )  # fmt: skip
-    plan = plan_of(asked, sys.stdin.buffer)
+    _sweep(plan_of(asked, sys.stdin.buffer), files, as_json=as_json)
+
+
+def _sweep(plan: Plan, files: Files, *, as_json: bool) -> None:
     files.check()
     interrupted = False
     try:
@@ -144,12 +147,11 @@ def bench(
         for file in written:
             console.print(f"written: {file}", markup=False, highlight=False)
     if interrupted:
-        kept = files.kept(result)
-        print(
-            f"fanfold: interrupted; {len(result.samples)} samples are kept, go on with --resume {kept}", file=sys.stderr
-        )
+        kept, samples = files.kept(result), len(result.samples)
+        print(f"fanfold: interrupted; {samples} samples are kept, go on with --resume {kept}", file=sys.stderr)
         raise typer.Exit(130)
     if result.findings.cheapest is None:
+        within = plan.grid.within_seconds
         raise FanfoldError("no cell could be measured" if within is None else f"no cell meets --within {within:g} s")
 
 
