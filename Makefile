@@ -40,7 +40,7 @@ clean: ## Remove what make made.
 
 # The modules that decide, and the path to an acknowledgement.
 DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\
-	src/fanfold/bench/prices.py,src/fanfold/bench/search.py,src/fanfold/bench/sweep.py,$\
+	src/fanfold/bench/compare.py,src/fanfold/bench/prices.py,src/fanfold/bench/search.py,src/fanfold/bench/sweep.py,$\
 	src/fanfold/backoff.py,src/fanfold/completion.py,src/fanfold/consume.py,src/fanfold/deadline.py,$\
 	src/fanfold/endings.py,src/fanfold/engine.py,src/fanfold/enqueue.py,src/fanfold/local/mapping.py,$\
 	src/fanfold/local/queue.py,src/fanfold/marks.py,src/fanfold/ordering.py,src/fanfold/outcome.py,src/fanfold/pace.py,$\

@@ -1,7 +1,11 @@
 """Concurrency against memory for three handlers, each swept twice, and whether both sweeps recommend the same.
 
-Writes to benchmarks/results/: for each handler a folder with the numbers, the plots and the page of the first sweep,
-the numbers of the second, and a summary of all.
+::
+
+    python benchmarks/surfaces.py [--only waits] [--repeats 5] [--seconds 2] [--draw]
+
+Takes half an hour. Writes to benchmarks/results/: for each handler a folder with the numbers, the plots and the page of
+the first sweep, the numbers of the second, and a summary of all.
 """
 
 from __future__ import annotations
@@ -12,9 +16,14 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from fanfold.bench.cells import Cell
 from fanfold.bench.compare import compare
-from fanfold.bench.result import read_result, write_result
+from fanfold.bench.decide import agreement, cheapest
+from fanfold.bench.estimate import Backlog
+from fanfold.bench.result import Result, read_result, write_result
+from fanfold.bench.search import next_settings
 from fanfold.bench.words import conditions, sentences
+from fanfold.cli.bench_estimate import estimated
 from fanfold.cli.bench_files import Files
 from machine import positive
 
@@ -59,11 +68,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="least time measured for a sample")
     given = parser.parse_args()
     for name, surface in SURFACES.items():
+        if given.only not in {None, name}:
+            continue
         if given.draw:
             draw_again(RESULTS / name)
-        elif given.only in {None, name}:
-            for run in (1, 2):
-                sweep(name, surface, run, repeats=given.repeats, seconds=given.seconds)
+            continue
+        for run in (1, 2):
+            sweep(name, surface, run, repeats=given.repeats, seconds=given.seconds)
     text = summary()
     (RESULTS / "surfaces.md").write_text(text, encoding="utf-8")
     print(text)
@@ -107,8 +118,24 @@ def summary() -> str:
         lines += [f"- {line}" for line in sentences(first)]
         lines += ["", "The same sweep again:", "", f"- {sentences(second)[0]}"]
         lines += [f"- {line}" for line in compare(first, second).lines]
+        lines += [f"- {line}" for line in (searched(first), *estimated_lines(folder / "bench.json"))]
         lines += ["", *(f"<sub>{line}</sub>" for line in conditions(first)), ""]
     return "\n".join(lines)
+
+
+def searched(result: Result) -> str:
+    """Return what ``--search`` would have found in the first sweep's numbers, and with how many of its cells."""
+    cells = {cell.setting: cell for cell in result.cells}
+    known: list[Cell] = []
+    while wanted := next_settings(result.grid.concurrencies, result.grid.memories, known):
+        known += [cells[setting] for setting in wanted]
+    verdict = agreement(cheapest(cells.values()), cheapest(known))
+    return f"`--search` on these numbers: {len(known)} of {len(cells)} cells; {verdict.kind}: {verdict.reason}."
+
+
+def estimated_lines(file: Path) -> list[str]:
+    """Return how wrong an estimate from the recommended cell is."""
+    return [line for line in estimated(file, Backlog(10**9), None).lines() if line.startswith("Against")]
 
 
 if __name__ == "__main__":
