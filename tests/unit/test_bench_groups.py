@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fanfold.bench.groups import Group, Groups, find_groups, open_group
+from fanfold.bench.groups import Group, Groups, _limit_memory, find_groups, open_group
 
 
 def mounts(*lines: tuple[str, Path, str, str]) -> str:
@@ -61,6 +61,14 @@ def test_version_2_is_told_by_its_own_files(tmp_path: Path):
     assert not group.out_of_memory()
     (tmp_path / "memory.events").write_text("low 0\noom 1\noom_kill 1\n")
     assert group.out_of_memory()
+
+
+def test_swap_is_no_memory_of_the_function(tmp_path: Path):
+    """Version 2 on a folder that looks like one: its memory is set, and its swap to none where there is a setting."""
+    (tmp_path / "memory.swap.max").write_text("max")
+    _limit_memory(tmp_path, 1024, 2)
+    assert (tmp_path / "memory.max").read_text() == "1024"
+    assert (tmp_path / "memory.swap.max").read_text() == "0"
 
 
 def test_a_real_group_is_made_and_removed():

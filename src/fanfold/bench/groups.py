@@ -149,13 +149,13 @@ def open_group(groups: Groups, memory_mb: int) -> Iterator[Group]:
 
 
 def _limit_memory(folder: Path, limit_bytes: int, version: int) -> None:
-    # Where there is swap, it is no memory of the function's.
-    names = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes") if version == 1 else ("memory.max",)
-    for name in names:
-        if (folder / name).exists():
-            (folder / name).write_text(str(limit_bytes), encoding="ascii")
-    if version != 1 and (folder / "memory.swap.max").exists():
-        (folder / "memory.swap.max").write_text("0", encoding="ascii")
+    name = "memory.limit_in_bytes" if version == 1 else "memory.max"
+    (folder / name).write_text(str(limit_bytes), encoding="ascii")
+    # Where there is swap, it is no memory of the function's; where there is none, there may be nothing to set.
+    swap = ("memory.memsw.limit_in_bytes", str(limit_bytes)) if version == 1 else ("memory.swap.max", "0")
+    if (folder / swap[0]).exists():
+        with contextlib.suppress(OSError):
+            (folder / swap[0]).write_text(swap[1], encoding="ascii")
 
 
 def _places(mounts: str, own: str) -> Mapping[str, Sequence[Path]]:
