@@ -221,7 +221,10 @@ def test_the_template_says_what_is_set_now(folder: Path):
     arguments = ["--handler", "app:waits", "--template", "template.yaml", "--function", "Consume", *QUICK]
     found = measured(folder, "event.json", *arguments)
     assert found["present"] == {"concurrency": 5, "memory_mb": 512}
-    assert any("is not among the cells" in note for note in found["notes"])
+    assert found["findings"]["saving"] is not None
+    unknown = measured(folder, "event.json", *[each if each != "app:waits" else "app:plain" for each in arguments])
+    assert unknown["present"] is None
+    assert any("--present says it" in note for note in unknown["notes"])
     (folder / "template.yaml").write_text(
         textwrap.dedent(template).replace(
             "MemorySize: 512,", "MemorySize: 512, Environment: {Variables: {FANFOLD_CONCURRENCY: '2'}},"

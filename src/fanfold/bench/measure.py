@@ -38,8 +38,6 @@ class LocalMeasurer:
     """What one batch may take."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables beside this process's own."""
-    own_concurrency: int | None = None
-    """The concurrency the handler was decorated with; known after the first sample."""
     is_consumer: bool | None = None
     """Whether the handler is a fanfold consumer; known after the first sample."""
 
@@ -72,7 +70,7 @@ class LocalMeasurer:
     def _sample(self, function: LocalFunction, group: Group, setting: Setting, repeat: int) -> Sample:
         began = time.monotonic()
         function.start()
-        self.is_consumer, self.own_concurrency = function.is_consumer, function.own_concurrency
+        self.is_consumer = function.is_consumer
         first = function.invoke(self.batches.first(1))
         cold_start = time.monotonic() - began
         warmed = function.invoke(self.batches.warm_up(setting.concurrency))

@@ -38,7 +38,9 @@ def conditions(result: Result) -> list[str]:
     work, machine, prices = result.workload, result.machine, result.prices
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
     repeats = max((cell.repeats for cell in result.cells), default=0)
-    measured = f"at least {work.seconds:g} s measured in each of up to {repeats} repeats of a cell, on {work.where}"
+    measured = (
+        f"at least {work.seconds:g} s measured in each repeat of a cell, up to {repeats} of them, on {work.where}"
+    )
     where = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; {machine['python']}, {packages}"
     priced = f"Prices: Lambda {prices.architecture} in {prices.region} as of {prices.as_of}"
     lines = [

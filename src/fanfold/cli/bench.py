@@ -21,7 +21,7 @@ from fanfold.bench.estimate import Backlog
 from fanfold.bench.groups import find_groups
 from fanfold.bench.made_up import LATENCY_VARIABLE
 from fanfold.bench.measure import LocalMeasurer
-from fanfold.bench.quotas import ACCOUNT_CONCURRENCY
+from fanfold.bench.quotas import ACCOUNT_CONCURRENCY, MAX_MEMORY_MB
 from fanfold.bench.result import Result, document_of, read_result
 from fanfold.bench.sweep import Measure, sweep
 from fanfold.cli.bench_estimate import estimated
@@ -29,7 +29,7 @@ from fanfold.cli.bench_files import Files
 from fanfold.cli.bench_plan import DEPLOYED, Asked, Plan, plan_of
 from fanfold.cli.bench_show import progress_bar, show, show_comparison
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
-from fanfold.local.function import HandlerError
+from fanfold.local.function import HandlerError, LocalFunction
 
 __all__ = ["bench"]
 
@@ -138,6 +138,8 @@ def _sweep(plan: Plan, files: Files, *, as_json: bool) -> None:
         result = _measured(plan, files)
     except _InterruptedError as stopped:
         result, interrupted = stopped.result, True
+        if not result.samples:
+            raise KeyboardInterrupt from None
     written = files.write(result)
     if as_json:
         print(json.dumps(document_of(result)))
@@ -167,24 +169,41 @@ def _measured(plan: Plan, files: Files) -> Result:
     Raises:
         _InterruptedError: After Ctrl-C, with what was measured until then.
     """
-    return _deployed(plan, files) if plan.workload.where == DEPLOYED else _here(plan, files)
+    if plan.workload.where == DEPLOYED:
+        return _deployed(plan, files)
+    try:
+        return _here(plan, files)
+    except HandlerError as error:
+        print(error.traceback, end="", file=sys.stderr)
+        raise ConfigurationError(str(error)) from error
 
 
 def _here(plan: Plan, files: Files) -> Result:
     groups = find_groups()
     with _environment(plan) as environment:
         work = plan.workload
+        plan = _with_own_concurrency(plan, environment)
         measurer = LocalMeasurer(work.handler, plan.batches, groups, work.seconds, work.timeout_seconds, environment)
 
         def so_far(samples: Sequence[Sample]) -> Result:
-            own = measurer.own_concurrency
-            return plan.result(samples, groups.words, own, consumer=measurer.is_consumer)
+            return plan.result(samples, groups.words, consumer=measurer.is_consumer)
 
-        try:
-            return _swept(plan, files, measurer, so_far)
-        except HandlerError as error:
-            print(error.traceback, end="", file=sys.stderr)
-            raise ConfigurationError(str(error)) from error
+        return _swept(plan, files, measurer, so_far)
+
+
+def _with_own_concurrency(plan: Plan, environment: dict[str, str]) -> Plan:
+    """Return the plan with the present setting, where its concurrency is what the handler was decorated with."""
+    if plan.present_memory_mb is None:
+        return plan
+    with LocalFunction(
+        plan.workload.handler,
+        timeout_seconds=plan.workload.timeout_seconds,
+        memory_mb=MAX_MEMORY_MB,
+        environment=environment,
+        quiet=True,
+    ) as function:
+        own = function.own_concurrency
+    return plan if own is None else plan.with_present(Setting(own, plan.present_memory_mb))
 
 
 def _deployed(plan: Plan, files: Files) -> Result:
@@ -210,7 +229,7 @@ def _deployed(plan: Plan, files: Files) -> Result:
         )
 
         def so_far(samples: Sequence[Sample]) -> Result:
-            return plan.result(samples, LIMITS, None, consumer=None, more=(UNREPORTED,) if measurer.unreported else ())
+            return plan.result(samples, LIMITS, consumer=None, more=(UNREPORTED,) if measurer.unreported else ())
 
         return _swept(plan, files, measurer, so_far)
 

@@ -86,25 +86,17 @@ class Plan:
         return replace(self, present=present, grid=replace(self.grid, also=(present,)))
 
     def result(
-        self,
-        samples: Sequence[Sample],
-        limits: str,
-        own_concurrency: int | None,
-        *,
-        consumer: bool | None,
-        more: Sequence[str] = (),
+        self, samples: Sequence[Sample], limits: str, *, consumer: bool | None, more: Sequence[str] = ()
     ) -> Result:
         """Return what was measured so far."""
-        present, notes = self.present, [*self.notes, *more]
-        if present is None and self.present_memory_mb is not None and own_concurrency is not None:
-            present = Setting(own_concurrency, self.present_memory_mb)
+        notes = [*self.notes, *more]
         if consumer is False:
             notes.append(
                 "The handler is no fanfold consumer: it finds the concurrency in FANFOLD_CONCURRENCY, and how long "
                 "single records took is not known."
             )
-        if present is not None and present not in {sample.setting for sample in samples}:
-            notes.append(f"The present setting, {present}, is not among the cells: give it with --present.")
+        if self.present is None and self.present_memory_mb is not None:
+            notes.append("How many handlers run at once now is not known: --present says it.")
         return Result(
             workload=self.workload,
             grid=self.grid,
@@ -112,7 +104,7 @@ class Plan:
             samples=tuple(samples),
             machine=about_this_machine(),
             limits=limits,
-            present=present,
+            present=self.present,
             consumer=consumer,
             notes=tuple(notes),
         )
