@@ -44,16 +44,23 @@ def client(aws: LocalStack) -> Any:
     return boto3.client("lambda", endpoint_url=aws.endpoint_url)
 
 
+FUNCTION = {
+    "FunctionName": "swept", "Runtime": "python3.12", "Role": "arn:aws:iam::000000000000:role/any",
+    "Handler": "app.handler", "MemorySize": 256, "Timeout": 10, "Environment": {"Variables": VARIABLES},
+}  # fmt: skip
+
+
+def package() -> bytes:
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("app.py", CODE)
+    return code.getvalue()
+
+
 @pytest.fixture
 def function(client: Any) -> Iterator[str]:
     """A deployed function with 256 MB and a concurrency of 7."""
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as package:
-        package.writestr("app.py", CODE)
-    client.create_function(
-        FunctionName="swept", Runtime="python3.12", Role="arn:aws:iam::000000000000:role/any", Handler="app.handler",
-        Code={"ZipFile": code.getvalue()}, MemorySize=256, Timeout=10, Environment={"Variables": VARIABLES},
-    )  # fmt: skip
+    client.create_function(**FUNCTION, Code={"ZipFile": package()})
     yield "swept"
     client.delete_function(FunctionName="swept")
 
@@ -130,6 +137,25 @@ def test_a_function_that_cannot_be_put_back_is_told_with_what_to_set(function: s
     words = "could not be put back: set its memory to 256 MB and FANFOLD_CONCURRENCY to 7"
     with pytest.raises(FanfoldError, match=words), deployed.put_back():
         deployed.name = "gone"
+
+
+def test_what_was_measured_is_kept_when_the_function_is_gone(function: str, client: Any, tmp_path: Path):
+    """One line says so, and how to go on."""
+    arguments = command(
+        tmp_path, "--concurrency", "1,2,3,4", "--memory", "128,512", "--seconds", "1", "--output", "out"
+    )
+    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ourselves
+    try:
+        while not (tmp_path / "out" / "bench.json").exists():
+            assert process.poll() is None
+        client.delete_function(FunctionName="swept")
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    client.create_function(**FUNCTION, Code={"ZipFile": package()})
+    assert process.returncode == 1
+    assert "samples are kept, go on with --resume out/bench.json" in told
+    assert "could not be put back: set its memory to 256 MB" in told
 
 
 def test_a_function_that_does_not_exist_is_one_line(aws: LocalStack, tmp_path: Path):

@@ -24,6 +24,7 @@ _POLL_SECONDS: Final = 0.2
 _UPDATE_SECONDS: Final = 120.0
 _NETWORK_SECONDS: Final = 10.0
 _IN_USE: Final = "ResourceConflictException"
+_THROTTLED: Final = "TooManyRequestsException"
 _ATTEMPTS: Final = 5
 
 
@@ -41,15 +42,17 @@ class DeployedFunction:
     """A function on Lambda.
 
     Args:
-        client: A boto3 client of Lambda that does not retry invocations; see ``lambda_client``.
+        client: A boto3 client of Lambda.
         name: Name or ARN of the function.
         variable: The variable that is swept.
+        invoker: Another one, to invoke with, that tries nothing twice; None for the same.
     """
 
-    def __init__(self, client: Any, name: str, variable: str) -> None:
+    def __init__(self, client: Any, name: str, variable: str, invoker: Any = None) -> None:
         self.name = name
         """Names it."""
         self._client = client
+        self._invoker = invoker or client
         self._variable = variable
 
     @classmethod
@@ -66,7 +69,7 @@ class DeployedFunction:
 
         settings = Config(read_timeout=timeout_seconds + _NETWORK_SECONDS, retries={"total_max_attempts": 1})
         with faults_of(f"function {name}"):
-            return cls(boto3.client("lambda", config=settings), name, variable)
+            return cls(boto3.client("lambda"), name, variable, boto3.client("lambda", config=settings))
 
     def setting(self) -> FunctionSetting:
         """Return how the function is set now."""
@@ -124,15 +127,25 @@ class DeployedFunction:
             ) from error
 
     def invoke(self, event: Mapping[str, Any]) -> Report:
-        """Invoke it and wait for its answer.
+        """Invoke it and wait for its answer; an invocation that is throttled has not run, and is tried again.
 
         Raises:
             ConfigurationError: If there is no such function, or it may not be invoked.
             ServiceError: If Lambda did not take the invocation.
         """
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._invoked(event)
+            except ServiceError as error:
+                if error.code != _THROTTLED or attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(_POLL_SECONDS * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _invoked(self, event: Mapping[str, Any]) -> Report:
         began = time.monotonic()
         with faults_of(f"function {self.name}"):
-            answer = self._client.invoke(FunctionName=self.name, Payload=json.dumps(event).encode(), LogType="Tail")
+            answer = self._invoker.invoke(FunctionName=self.name, Payload=json.dumps(event).encode(), LogType="Tail")
             payload = answer["Payload"].read().decode("utf-8", "replace")
         return report_of(payload, answer, time.monotonic() - began)
 

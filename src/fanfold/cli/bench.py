@@ -247,6 +247,11 @@ def _swept(plan: Plan, files: Files, measure: Measure, so_far: Callable[[Sequenc
             sweep(plan.grid, measure, plan.prices, samples, keep)
         except KeyboardInterrupt:
             raise _InterruptedError(so_far(samples)) from None
+        except FanfoldError:
+            if samples:
+                kept = files.kept(so_far(samples))
+                print(f"{len(samples)} samples are kept, go on with --resume {kept}", file=sys.stderr)
+            raise
     return so_far(samples)
 
 

@@ -55,10 +55,10 @@ class Files:
             write_result(result, self._json)
 
     def kept(self, result: Result) -> Path:
-        """Return the file that holds what was measured; it is written if none was asked for."""
-        if self._json is None:
-            write_result(result, _UNASKED)
-        return self._json or _UNASKED
+        """Write what was measured so far, and return where: a file of its own if none was asked for."""
+        file = self._json or _UNASKED
+        write_result(result, file)
+        return file
 
     def write(self, result: Result) -> list[Path]:
         """Write all that was asked for, and return where.
