@@ -18,7 +18,7 @@ TIMED_OUT: Final = "timed out"
 FAILED: Final = "failed"
 
 TIE_WAITING: Final = 0.02
-"""Relative difference under which cells that mostly wait are ties; measured between runs, see docs/bench.md."""
+"""Relative difference under which cells that mostly wait are ties, however well their repeats agree."""
 TIE_COMPUTING: Final = 0.10
 """The same for cells that mostly compute."""
 COMPUTING_SHARE: Final = 0.5
