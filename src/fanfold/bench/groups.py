@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -188,7 +189,7 @@ def _first(folders: Sequence[Path], name: str, value: str) -> Path | None:
 
 
 def _permits(folder: Path, name: str, value: str) -> bool:
-    """Tell whether a group can be made in a folder that takes a setting."""
+    """Tell whether a group can be made in a folder that takes a setting, and a process."""
     trial = folder / f"fanfold-{os.getpid()}-trial"
     try:
         trial.mkdir()
@@ -198,10 +199,10 @@ def _permits(folder: Path, name: str, value: str) -> bool:
         if not (trial / name).exists():
             return False
         (trial / name).write_text(value, encoding="ascii")
+        entering = ["/bin/sh", "-c", _ENTER, "sh", str(trial / "cgroup.procs"), "--", "true"]
+        return subprocess.run(entering, stderr=subprocess.DEVNULL, check=False).returncode == 0  # noqa: S603 - ours
     except OSError:
         return False
-    else:
-        return True
     finally:
         _remove(trial)
 
