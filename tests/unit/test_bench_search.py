@@ -13,6 +13,7 @@ def test_the_search_begins_with_four_cells_between_the_middle_and_the_corners():
     """A quarter and three quarters along each axis."""
     assert next_settings(*AXES, []) == [Setting(10, 256), Setting(10, 1024), Setting(100, 256), Setting(100, 1024)]
     assert next_settings((7,), (128,), []) == [Setting(7, 128)]
+    assert next_settings((1, 2, 3, 4), (128,), []) == [Setting(2, 128), Setting(3, 128)]
 
 
 def test_then_all_neighbours_of_the_best_are_measured():
@@ -21,6 +22,13 @@ def test_then_all_neighbours_of_the_best_are_measured():
     assert len(wanted) == 8
     assert Setting(200, 128) in wanted
     assert Setting(100, 256) not in wanted
+
+
+def test_the_search_ends_where_nothing_near_is_better_than_the_noise():
+    """One of several that cost the same has no neighbour left: the others need none measured either."""
+    flat = [cell(at_once, memory, cost=1.0 + at_once / 1e5) for at_once in (1, 10, 50) for memory in AXES[1]]
+    assert next_settings(*AXES, flat) == []
+    assert next_settings(*AXES, flat[:6]) != []
 
 
 def test_cells_that_cannot_fit_are_left_out():

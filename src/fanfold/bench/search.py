@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 
 from fanfold.bench.cells import OUT_OF_MEMORY, Cell, Setting
-from fanfold.bench.decide import comparable, meets
+from fanfold.bench.decide import cheapest, comparable, meets
 
 __all__ = ["next_settings"]
 
@@ -18,10 +18,10 @@ def next_settings(
 ) -> list[Setting]:
     """Return the settings to measure next; none when the search is over.
 
-    It begins with the corners' middle ground: every concurrency and memory a quarter and three quarters along its
-    axis. Then it measures all neighbours of the best cell, until none is better. A surface with one valley per axis
-    is searched right; one with several may have a better cell elsewhere. Settings that have at most the memory and at
-    least the concurrency of one that ran out of memory are left out.
+    It begins with the concurrencies and memories a quarter and three quarters along their axes. Then it measures all
+    neighbours of the best cell, until none is better, or one that costs the same within the noise has none left to
+    measure. A surface with one valley per axis is searched right; one with several may have a better cell elsewhere.
+    Settings that have at most the memory and at least the concurrency of one that ran out of memory are left out.
 
     Args:
         concurrencies: The axis, ascending.
@@ -35,13 +35,22 @@ def next_settings(
     killed = [cell.setting for cell in known.values() if cell.end == OUT_OF_MEMORY]
     works = {cell.setting for cell in comparable(known.values())}
     best = min(known.values(), key=lambda cell: _rank(cell, cell.setting in works, within_seconds))
-    wanted = _neighbours(best.setting, concurrencies, memories)
-    return [each for each in wanted if each not in known and not any(_hopeless(each, one) for one in killed)]
+    choice = cheapest(known.values(), within_seconds)
+    unmeasured = {
+        setting: [
+            each
+            for each in _neighbours(setting, concurrencies, memories)
+            if each not in known and not any(_hopeless(each, one) for one in killed)
+        ]
+        for setting in {best.setting, *(() if choice is None else choice.settings)}
+    }
+    return unmeasured[best.setting] if all(unmeasured.values()) else []
 
 
 def _start(axis: Sequence[int]) -> list[int]:
     last = len(axis) - 1
-    return sorted({axis[last // 4], axis[-(-last * 3 // 4)]})
+    quarter = (last + 2) // 4
+    return sorted({axis[quarter], axis[last - quarter]})
 
 
 def _neighbours(setting: Setting, concurrencies: Sequence[int], memories: Sequence[int]) -> list[Setting]:
