@@ -170,7 +170,9 @@ def test_a_shade_is_a_place_between_least_and_most():
     one, two, three = Setting(1, 128), Setting(2, 128), Setting(3, 128)
     assert shade({one: 1.0, two: 10.0, three: 100.0}, logarithmic=True)[two] == pytest.approx(0.5)
     assert shade({one: 1.0, two: 10.0, three: 100.0}, logarithmic=False)[two] == pytest.approx(1 / 11)
-    assert shade({one: 3.0}, logarithmic=True) == {one: 0.5}
+    assert shade({one: 36.0, two: 36.5}, logarithmic=False)[two] < 0.1
+    assert shade({one: 100.0, two: 103.0}, logarithmic=True)[two] < 0.1
+    assert shade({one: 0.0}, logarithmic=False) == {one: 0.0}
     assert shade({}, logarithmic=True) == {}
 
 

@@ -29,6 +29,8 @@ class Map:
     """Whether equal ratios are equal steps of colour."""
 
 
+_LEAST_RATIO: Final = 1.5
+
 MAPS: Final = (
     Map("speed", "Records per second", lambda cell: cell.records_per_second, lambda value: f"{value:,.0f}"),
     Map("cost", "Cost of a million records", lambda cell: cell.dollars_per_million, dollars),
@@ -38,7 +40,12 @@ MAPS: Final = (
 
 
 def shade(values: Mapping[Setting, float], *, logarithmic: bool) -> dict[Setting, float]:
-    """Return where each value stands between the least, 0, and the most, 1; all in the middle if they are the same."""
+    """Return where each value stands between the least, 0, and the most, 1.
+
+    Values that are all nearly the same get nearly the same colour: the scale goes from the least to one and a half times
+    that at least, or, where it is not logarithmic, over half of the most.
+    """
     placed = {key: math.log(max(value, 1e-12)) if logarithmic else value for key, value in values.items()}
     least, most = min(placed.values(), default=0.0), max(placed.values(), default=0.0)
-    return {key: (value - least) / (most - least) if most > least else 0.5 for key, value in placed.items()}
+    span = max(most - least, math.log(_LEAST_RATIO) if logarithmic else most / 2) or 1.0
+    return {key: (value - least) / span for key, value in placed.items()}

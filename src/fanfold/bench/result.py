@@ -141,7 +141,7 @@ def write_result(result: Result, file: Path) -> None:
     """
     try:
         part = file.with_name(file.name + ".part")
-        part.write_text(json.dumps(document_of(result), indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(document_of(result)) + "\n", encoding="utf-8")
         part.replace(file)
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
