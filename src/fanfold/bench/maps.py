@@ -42,8 +42,8 @@ MAPS: Final = (
 def shade(values: Mapping[Setting, float], *, logarithmic: bool) -> dict[Setting, float]:
     """Return where each value stands between the least, 0, and the most, 1.
 
-    Values that are all nearly the same get nearly the same colour: the scale goes from the least to one and a half times
-    that at least, or, where it is not logarithmic, over half of the most.
+    Values that are all nearly the same get nearly the same colour: the scale spans at least a ratio of one and a half,
+    or, where it is not logarithmic, half of the most.
     """
     placed = {key: math.log(max(value, 1e-12)) if logarithmic else value for key, value in values.items()}
     least, most = min(placed.values(), default=0.0), max(placed.values(), default=0.0)
