@@ -48,7 +48,8 @@ svg .frontier { stroke: var(--mark); stroke-width: 4; stroke-linecap: square; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: right; padding: 4px 8px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; white-space: normal; overflow-wrap: normal; }
-td.words, th.words { text-align: left; white-space: normal; overflow-wrap: normal; min-width: 9em; } tr.best td { font-weight: 700; background: var(--card); }
+td.words, th.words { text-align: left; white-space: normal; overflow-wrap: normal; min-width: 9em; }
+tr.best td { font-weight: 700; background: var(--card); }
 @media print { :root { color-scheme: light; --bg: #fff; --text: #1b1f24; --soft: #5a6472; --line: #d5dae1;
   --card: #f5f7f9; } section { break-inside: avoid; } body { padding: 0; }
   .wide { overflow: visible; } table { font-size: 9px; } th, td { padding: 2px 3px; } }
