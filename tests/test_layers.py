@@ -36,10 +36,17 @@ RANKS = {
     "local.runtime_client": 5, "local.simulator": 7, "local.child": 8, "local.replay": 9,
     "local.stack": 8, "local.deploy": 8, "local.demo": 9,
     "project": 1, "init": 2,
+    # concurrency against memory: values, decisions on them, measuring, showing
+    "bench": 3, "bench.quotas": 3, "bench.prices": 4, "bench.cells": 5, "bench.decide": 6, "bench.search": 7,
+    "bench.estimate": 6, "bench.simulated": 8, "bench.batches": 5, "bench.groups": 4, "bench.measure": 6,
+    "bench.made_up": 9, "bench.downstream": 4, "aws.report": 3, "aws.functions": 4, "bench.deployed": 6,
+    "bench.sweep": 8, "bench.result": 9, "bench.words": 10, "bench.compare": 10, "bench.sheet": 10, "bench.maps": 11,
+    "bench.accepting": 5, "bench.plot": 12, "bench.page": 12,
+    "cli.bench_plan": 10, "cli.bench_files": 13, "cli.bench_show": 13, "cli.bench_estimate": 11, "cli.bench": 14,
     "cli.load": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.init": 10, "cli.replay": 10,
     "cli.replay_show": 9, "cli.run": 10, "cli.run_plan": 9, "cli.status": 10, "cli.worker": 10,
-    "cli.app": 11, "cli": 12,
-    "__main__": 13, "": 13,
+    "cli.app": 15, "cli": 16,
+    "__main__": 17, "": 17,
 }  # fmt: skip
 
 SDKS = {"aiobotocore", "boto3", "botocore"}

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, ParamSpec
 import typer
 
 from fanfold import __version__
+from fanfold.cli.bench import bench
 from fanfold.cli.capture import capture
 from fanfold.cli.demo import demo
 from fanfold.cli.init import init
@@ -80,6 +81,7 @@ app.command("status")(_told(status_of))
 app.command("redrive")(_told(redrive_run))
 app.command("results")(_told(results_of))
 app.command("replay")(_told(replay_events))
+app.command("bench")(_told(bench))
 app.command("worker")(_told(worker))
 app.command("capture")(_told(capture))
 

@@ -1,6 +1,7 @@
-"""The process a replayed handler runs in: events in on stdin, answers out on a pipe of its own.
+"""The process a replayed or measured handler runs in: events in on stdin, answers out on a pipe of its own.
 
-Run as ``python -m fanfold.local.child MODULE:NAME FD``. What the handler prints goes where the parent lets it go.
+Run as ``python -m fanfold.local.child MODULE:NAME FD``, with ``durations`` behind it where who ran when is not asked
+for, only how long. What the handler prints goes where the parent lets it go.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 import time
 import traceback
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -66,9 +68,40 @@ class _Seen:
                 }
             )
 
-    @property
-    def most_in_flight(self) -> int:
-        return self._slots
+    def told(self) -> dict[str, Any]:
+        return {"outcomes": self.outcomes, "spans": self.spans, "most_in_flight": self._slots or None}
+
+
+class _Durations:
+    """Notes, for the batch under way, how long each call took, at little cost."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self._seconds = array("d")
+        self._running = self._most = 0
+
+    def around(self, call: Call) -> Call:
+        clock = time.perf_counter
+
+        async def timed(given: Record | Sequence[Record]) -> Any:
+            self._running += 1
+            self._most = max(self._most, self._running)
+            began = clock()
+            try:
+                return await call(given)
+            finally:
+                self._seconds.append(clock() - began)
+                self._running -= 1
+
+        return timed
+
+    def batch_ended(self, result: BatchResult) -> None:
+        """Nothing: how records ended is in the response."""
+
+    def told(self) -> dict[str, Any]:
+        return {"durations": [round(each, 7) for each in self._seconds], "most_in_flight": self._most or None}
 
 
 def _words(outcome: Any) -> str | None:
@@ -91,16 +124,19 @@ def main() -> None:
         except BaseException as error:  # noqa: BLE001 - whatever a module does when it is imported
             _say(replies, {"failed": _told(error)})
             return
-        seen = _Seen()
+        seen: _Seen | _Durations = _Durations() if "durations" in sys.argv[3:] else _Seen()
         consumer = _consumer_in(handler)
         if consumer is not None:
             consumer.add_observer(seen)
-        _say(replies, {"ready": round(time.perf_counter() - began, 6), "consumer": consumer is not None})
+        own = None if consumer is None else consumer.settings.concurrency
+        _say(replies, {"ready": round(time.perf_counter() - began, 6), "consumer": consumer is not None,
+                       "concurrency": own})  # fmt: skip
         for line in sys.stdin:
+            began = time.perf_counter()
             asked = json.loads(line)
+            decoded = round(time.perf_counter() - began, 6)
             seen.begin()
-            _say(replies, {**_invoked(handler, asked), "outcomes": seen.outcomes, "spans": seen.spans,
-                           "most_in_flight": seen.most_in_flight or None})  # fmt: skip
+            _say(replies, {**_invoked(handler, asked), "decode_seconds": decoded, **seen.told()})
 
 
 def _handler(name: str) -> Any:
@@ -123,7 +159,7 @@ def _consumer_in(handler: Any) -> Consumer[..., Any] | None:
 
 def _invoked(handler: Any, asked: dict[str, Any]) -> dict[str, Any]:
     context = FakeContext(asked["seconds"], asked["request_id"], memory_limit_in_mb=asked["memory_mb"])
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     answer: dict[str, Any] = {"response": None, "error": None}
     try:
         answer["response"] = json.dumps(handler(asked["event"], context))
@@ -131,6 +167,7 @@ def _invoked(handler: Any, asked: dict[str, Any]) -> dict[str, Any]:
         answer["error"] = f"{type(error).__name__}: {error}"
         sys.stderr.write(_told(error))
     answer["seconds"] = round(time.perf_counter() - began, 6)
+    answer["cpu_seconds"] = round(time.process_time() - busy, 6)
     answer["remaining_ms"] = context.get_remaining_time_in_millis()
     return answer
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Final
 
 from fanfold.local.queue import SimulatedQueue
@@ -53,6 +55,21 @@ class Endpoint:
     def queue_url(self, name: str) -> str:
         """Return the URL of a queue."""
         return f"{self.url}/{ACCOUNT}/{name}"
+
+    def environment(self, queue: str, dead_letter_queue: str) -> dict[str, str]:
+        """Return the variables that lead a handler's SQS calls here, and name it its queues."""
+        found = {
+            "AWS_ENDPOINT_URL_SQS": self.url,
+            "FANFOLD_DEAD_LETTER_QUEUE_URL": self.queue_url(dead_letter_queue),
+            "FANFOLD_QUEUE_URL": self.queue_url(queue),
+        }
+        if not {"AWS_REGION", "AWS_DEFAULT_REGION"} & os.environ.keys():
+            found["AWS_REGION"] = "eu-west-1"
+            found["AWS_DEFAULT_REGION"] = "eu-west-1"
+        configured = {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} & os.environ.keys()
+        if not configured and not (Path.home() / ".aws").exists():
+            found["AWS_ACCESS_KEY_ID"] = found["AWS_SECRET_ACCESS_KEY"] = "replay"  # noqa: S105 - the SDK asks for one
+        return found
 
     def answer(self, action: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Return the HTTP status and the answer to a call."""

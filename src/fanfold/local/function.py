@@ -1,7 +1,8 @@
 """A Lambda function on this machine: its handler in a process of its own, with its timeout and its memory.
 
 A handler that hangs is killed when its time is over, one that outgrows its memory when that is seen (every 10 ms, by
-resident memory), as Lambda does; the next invocation starts a fresh process.
+resident memory, or by the kernel where a confinement holds it), as Lambda does; the next invocation starts a fresh
+process.
 """
 
 from __future__ import annotations
@@ -14,15 +15,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from fanfold.errors import FanfoldError
 from fanfold.local.mapping import Errored, Invocation, Returned
 
-__all__ = ["HandlerError", "Invoked", "LocalFunction", "how_it_ended", "kill", "memory_of", "printed_to"]
+__all__ = [
+    "Confinement",
+    "HandlerError",
+    "Invoked",
+    "LocalFunction",
+    "how_it_ended",
+    "kill",
+    "memory_of",
+    "printed_to",
+]
 
 _LOOK_SECONDS = 0.01
 _STARTUP_SECONDS = 60.0
@@ -32,10 +42,33 @@ _MB = 1024 * 1024
 class HandlerError(FanfoldError):
     """The handler's module could not be imported: what went wrong there, as its own traceback."""
 
-    def __init__(self, message: str, traceback: str) -> None:
+    def __init__(self, message: str, traceback: str, ended: Errored | None = None) -> None:
         super().__init__(message)
         self.traceback = traceback
         """The user's traceback."""
+        self.ended = ended
+        """How the process ended before it was ready; None if the import raised."""
+
+
+class Confinement(Protocol):
+    """What holds the process of a function to its share of the machine."""
+
+    @property
+    def holds_memory(self) -> bool:
+        """Whether the kernel ends a process that outgrows its memory; else its resident memory is watched."""
+        ...
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """Return the command that enters the confinement and then becomes this one."""
+        ...
+
+    def loaded(self) -> None:
+        """Limit the CPU: the handler's module is imported, events follow."""
+        ...
+
+    def out_of_memory(self) -> bool:
+        """Tell whether the kernel has ended a process in it for its memory."""
+        ...
 
 
 class Invoked:
@@ -54,6 +87,12 @@ class Invoked:
             "spans": seen.get("spans", []),
         }
         """What was measured: different each time."""
+        self.durations: Sequence[float] = seen.get("durations", [])
+        """Seconds of each call of a consumer's handler, if they were asked for."""
+        self.cpu_seconds: float = seen.get("cpu_seconds", 0.0)
+        """CPU that the handler used."""
+        self.decode_seconds: float = seen.get("decode_seconds", 0.0)
+        """What decoding the event took, before the handler was called."""
 
 
 class LocalFunction:
@@ -64,13 +103,34 @@ class LocalFunction:
         timeout_seconds: Time of one invocation.
         memory_mb: Memory of the process, MB.
         environment: Variables beside this process's own.
+        confinement: What holds the process to its memory and CPU; None to watch its memory alone.
+        durations: Whether to note how long each record took instead of who ran when.
+        quiet: Whether to drop what it prints.
+        lazy: Whether the process is started by ``start`` or the first event, not when the block is entered.
     """
 
-    def __init__(self, handler: str, *, timeout_seconds: float, memory_mb: int, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        handler: str,
+        *,
+        timeout_seconds: float,
+        memory_mb: int,
+        environment: Mapping[str, str],
+        confinement: Confinement | None = None,
+        durations: bool = False,
+        quiet: bool = False,
+        lazy: bool = False,
+    ) -> None:
         self.handler = handler
         """Names it."""
         self.is_consumer = False
         """Whether it is a fanfold consumer; known once it has started."""
+        self.own_concurrency: int | None = None
+        """The concurrency a consumer was decorated with; known once it has started."""
+        self._confinement = confinement
+        self._durations = durations
+        self._quiet = quiet
+        self._lazy = lazy
         self._timeout = timeout_seconds
         self._memory_mb = memory_mb
         self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
@@ -80,7 +140,8 @@ class LocalFunction:
         self._invocations = 0
 
     def __enter__(self) -> Self:
-        self.start()
+        if not self._lazy:
+            self.start()
         return self
 
     def __exit__(
@@ -96,10 +157,15 @@ class LocalFunction:
         """
         read, write = os.pipe()
         command = [sys.executable, "-m", "fanfold.local.child", self.handler, str(write)]
+        if self._durations:
+            command.append("durations")
+        if self._confinement is not None:
+            command = self._confinement.command(command)
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             command,
             stdin=subprocess.PIPE,
-            stdout=printed_to(),
+            stdout=subprocess.DEVNULL if self._quiet else printed_to(),
+            stderr=subprocess.DEVNULL if self._quiet else None,
             env=self._environment,
             pass_fds=[write],
             start_new_session=True,
@@ -109,12 +175,14 @@ class LocalFunction:
         reply, why = self._reply(time.monotonic() + _STARTUP_SECONDS)
         if reply is None:
             self.close()
-            raise HandlerError(f"{self.handler} did not start: {why.reason}", "")
+            raise HandlerError(f"{self.handler} did not start: {why.reason}", "", why)
         if "failed" in reply:
             self.close()
             last = reply["failed"].strip().splitlines()[-1]
             raise HandlerError(f"importing {self.handler} failed: {last}", reply["failed"])
-        self.is_consumer = reply["consumer"]
+        self.is_consumer, self.own_concurrency = reply["consumer"], reply["concurrency"]
+        if self._confinement is not None:
+            self._confinement.loaded()
 
     def invoke(self, event: Mapping[str, Any]) -> Invoked:
         """Invoke the handler with an event, to its end or its limits."""
@@ -165,12 +233,23 @@ class LocalFunction:
             if readable:
                 piece = os.read(self._replies, _MB)
                 if not piece:
-                    return None, Errored("error", f"Runtime exited {how_it_ended(self._process)}")
+                    return None, self._exited(self._process)
                 pieces.append(piece)
-            elif (used := memory_of(self._process.pid, "VmRSS")) is not None and used > self._memory_mb:
+            elif (used := self._watched_mb(self._process.pid)) is not None and used > self._memory_mb:
                 return None, Errored("killed", f"out of memory: {used:.0f} MB of {self._memory_mb} MB")
         line, _, self._unread = b"".join(pieces).partition(b"\n")
         return json.loads(line), Errored("error", "")
+
+    def _watched_mb(self, pid: int) -> float | None:
+        """Return the resident memory, MB; None where the kernel watches it."""
+        held = self._confinement is not None and self._confinement.holds_memory
+        return None if held else memory_of(pid, "VmRSS")
+
+    def _exited(self, process: subprocess.Popen[bytes]) -> Errored:
+        how = how_it_ended(process)
+        if self._confinement is not None and self._confinement.out_of_memory():
+            return Errored("killed", f"out of memory: over {self._memory_mb} MB")
+        return Errored("error", f"Runtime exited {how}")
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

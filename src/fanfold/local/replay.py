@@ -7,12 +7,10 @@ everything is the same each time for the same seed and the same handler, but wha
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from fanfold import __version__
@@ -126,9 +124,7 @@ class _Run:
         """Deliver until nothing is left, or each batch once."""
         queues = {self._name: self._simulator.queue, self._dead_name: self._simulator.dead_letter_queue}
         with serving(queues) as endpoint:
-            environment = _environment(
-                endpoint.url, endpoint.queue_url(self._name), endpoint.queue_url(self._dead_name)
-            )
+            environment = endpoint.environment(self._name, self._dead_name)
             run = RuntimeClientFunction if self._options.runtime_client else LocalFunction
             function = run(
                 self._handler,
@@ -291,19 +287,3 @@ def explain(document: Mapping[str, Any], message_id: str) -> str:
 def _queue_name(record: Mapping[str, Any], *, fifo: bool) -> str:
     name = str(record.get("eventSourceARN") or "replayed").rsplit(":", 1)[-1].removesuffix(".fifo")
     return f"{name}.fifo" if fifo else name
-
-
-def _environment(endpoint: str, queue_url: str, dead_letter_queue_url: str) -> dict[str, str]:
-    """Return the variables that lead a handler's SQS calls to the simulated queues."""
-    found = {
-        "AWS_ENDPOINT_URL_SQS": endpoint,
-        "FANFOLD_DEAD_LETTER_QUEUE_URL": dead_letter_queue_url,
-        "FANFOLD_QUEUE_URL": queue_url,
-    }
-    if not {"AWS_REGION", "AWS_DEFAULT_REGION"} & os.environ.keys():
-        found["AWS_REGION"] = "eu-west-1"
-        found["AWS_DEFAULT_REGION"] = "eu-west-1"
-    configured = {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} & os.environ.keys()
-    if not configured and not (Path.home() / ".aws").exists():
-        found["AWS_ACCESS_KEY_ID"] = found["AWS_SECRET_ACCESS_KEY"] = "replay"  # noqa: S105 - the SDK asks for one
-    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from fanfold.errors import ConfigurationError, MissingExtraError
 
-__all__ = ["settings_of"]
+__all__ = ["present_of", "settings_of"]
 
 _VISIBILITY_SECONDS = 30
 _TIMEOUT_SECONDS = 3
@@ -46,6 +46,30 @@ def settings_of(template: Path, function: str) -> dict[str, Any]:
         found["max_receive_count"] = (queue.get("RedrivePolicy") or {}).get("maxReceiveCount")
     resolved = {name: _resolved(value, document) for name, value in found.items()}
     return {name: value for name, value in resolved.items() if value is not None}
+
+
+def present_of(template: Path, function: str) -> tuple[int | None, int]:
+    """Return the concurrency that a function's environment sets, None for its handler's own, and its memory, MB.
+
+    Raises:
+        ConfigurationError: If the template cannot be read, has no such function, or its memory cannot be resolved.
+        MissingExtraError: If the SAM translator is not installed.
+    """
+    document = _read(template)
+    parameters = {name: each.get("Default") for name, each in (document.get("Parameters") or {}).items()}
+    common = (document.get("Globals") or {}).get("Function") or {}
+    own = _function(document.get("Resources") or {}, function, template)
+    variables = {**_variables(common), **_variables(own)}
+    given = {**common, **own}.get("MemorySize", _MEMORY_MB)
+    memory_mb = _resolved(given, parameters)
+    if not isinstance(memory_mb, int | float):
+        raise ConfigurationError(f"template {template}: the MemorySize of {function} is not known here: {given}")
+    concurrency = _resolved(variables.get("FANFOLD_CONCURRENCY"), parameters)
+    return None if concurrency is None else int(concurrency), int(memory_mb)
+
+
+def _variables(properties: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (properties.get("Environment") or {}).get("Variables") or {}
 
 
 def _read(template: Path) -> Mapping[str, Any]:

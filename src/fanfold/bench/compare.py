@@ -1,0 +1,80 @@
+"""Two sweeps side by side: what got faster, dearer or larger, and whether both recommend the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fanfold.bench.cells import Cell, Setting
+from fanfold.bench.decide import agreement, tied
+from fanfold.bench.result import Result
+
+__all__ = ["Comparison", "Row", "compare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting in both sweeps; ratios are second / first."""
+
+    setting: Setting
+    """What was set."""
+    speed: float | None
+    """Of records per second; None if either was not measured."""
+    cost: float | None
+    """Of the cost per million records."""
+    memory: float | None
+    """Of peak memory."""
+    words: str
+    """``same``, ``faster``, ``slower``, or how either ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two sweeps side by side."""
+
+    rows: tuple[Row, ...]
+    """Settings that both measured."""
+    kind: str
+    """Whether they recommend the same: ``agree``, ``cannot tell`` or ``differ``."""
+    lines: tuple[str, ...]
+    """What there is to say, in sentences."""
+
+
+def compare(first: Result, second: Result) -> Comparison:
+    """Compare two sweeps; the time that a batch may take is the first one's, where it says one."""
+    before = {cell.setting: cell for cell in first.cells}
+    after = {cell.setting: cell for cell in second.cells}
+    rows = tuple(_row(setting, before[setting], after[setting]) for setting in sorted(before.keys() & after.keys()))
+    verdict = agreement(first.findings.cheapest, second.findings.cheapest)
+    lines = [f"Recommendation: {verdict.kind}: {verdict.reason}."]
+    differing = [
+        f"{words}: {one!r} and {other!r}"
+        for words, one, other in (
+            ("handlers", first.workload.handler, second.workload.handler),
+            ("records in a batch", first.workload.records, second.workload.records),
+            ("content", first.workload.digest, second.workload.digest),
+            ("limits", first.limits, second.limits),
+            ("processors", first.machine["cpu"], second.machine["cpu"]),
+            ("times allowed", first.grid.within_seconds, second.grid.within_seconds),
+        )
+        if one != other
+    ]
+    if differing:
+        lines.append(f"They were not measured alike: {'; '.join(differing)}.")
+    if len(rows) < len(before.keys() | after.keys()):
+        lines.append(f"{len(before.keys() ^ after.keys())} settings are in one of them only.")
+    return Comparison(rows, verdict.kind, tuple(lines))
+
+
+def _row(setting: Setting, before: Cell, after: Cell) -> Row:
+    if not (before.measured and after.measured):
+        return Row(setting, None, None, None, before.end if before.end == after.end else f"{before.end}, {after.end}")
+    speed = after.records_per_second / before.records_per_second
+    same = tied(before.records_per_second, after.records_per_second, max(before.tolerance, after.tolerance))
+    known = before.peak_memory_mb is not None and after.peak_memory_mb is not None
+    return Row(
+        setting,
+        speed,
+        after.dollars_per_million / before.dollars_per_million,
+        (after.peak_memory_mb or 0.0) / (before.peak_memory_mb or 1.0) if known else None,
+        "same" if same else "faster" if speed > 1 else "slower",
+    )

@@ -1,0 +1,97 @@
+"""Samples of a deployed function: each sets memory and concurrency, which gives it a new sandbox, and invokes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any, Final
+
+from fanfold.aws.report import Report
+from fanfold.bench.batches import Batches
+from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting
+from fanfold.local.mapping import MappingSettings, Returned, judge
+
+__all__ = ["LIMITS", "UNREPORTED", "DeployedMeasurer"]
+
+LIMITS: Final = "limits enforced by the service that runs the function"
+"""What stands for the limits in a result."""
+UNREPORTED: Final = (
+    "The service reports no durations: they were measured here, with the network in them, and are not Lambda's."
+)
+"""Said of a result if it is so."""
+_ANY_BATCH: Final = MappingSettings()
+
+
+@dataclass(slots=True)
+class DeployedMeasurer:
+    """Measures a deployed function."""
+
+    set: Callable[[Setting], None]
+    """Sets a function to a setting, given it, and waits until that is in force."""
+    invoke: Callable[[Mapping[str, Any]], Report]
+    """Invokes it with an event."""
+    batches: Batches
+    """What it is given."""
+    seconds: float = 2.0
+    """How long a sample is measured, at least: to the end of a batch."""
+    unreported: bool = field(init=False, default=False)
+    """Whether any duration had to be measured here."""
+
+    def __call__(self, setting: Setting, repeat: int) -> Sample:
+        """Return a sample of a setting."""
+        self.set(setting)
+        first = self._invoked(self.batches.first(1))
+        warmed = self._invoked(self.batches.warm_up(setting.concurrency))
+        for report in (first, warmed):
+            if report.error is not None:
+                return _ended(setting, repeat, report)
+        cold = first.waited_seconds if first.init_seconds is None else first.init_seconds + first.seconds
+        durations: list[float] = []
+        records = failed = 0
+        peak = warmed.peak_memory_mb
+        for event in cycle(self.batches.events):
+            report = self._invoked(event)
+            if report.error is not None:
+                return _ended(setting, repeat, report)
+            durations.append(round(report.seconds, 6))
+            records += len(event["Records"])
+            failed += _came_back(report.payload, event)
+            peak = report.peak_memory_mb if peak is None else max(peak, report.peak_memory_mb or 0.0)
+            if sum(durations) >= self.seconds:
+                break
+        return Sample(
+            setting,
+            repeat,
+            MEASURED,
+            records=records,
+            failed=failed,
+            batch_seconds=tuple(durations),
+            peak_memory_mb=peak,
+            cold_start_seconds=cold,
+        )
+
+    def _invoked(self, event: Mapping[str, Any]) -> Report:
+        report = self.invoke(event)
+        self.unreported = self.unreported or not report.reported
+        return report
+
+
+def _came_back(payload: str, event: Mapping[str, Any]) -> int:
+    ids = {record["messageId"] for record in event["Records"]}
+    return len(judge(Returned(payload), ids, _ANY_BATCH).failed)
+
+
+def _ended(setting: Setting, repeat: int, report: Report) -> Sample:
+    end = OUT_OF_MEMORY if report.out_of_memory else TIMED_OUT if report.timed_out else FAILED
+    return Sample(setting, repeat, end, _reason(report.error or ""))
+
+
+def _reason(error: str) -> str:
+    """Return what a function failed with, in words."""
+    try:
+        told = json.JSONDecoder().raw_decode(error)[0]
+        return f"{told['errorType']}: {told['errorMessage']}"
+    except (ValueError, KeyError, TypeError):
+        return error[:200]

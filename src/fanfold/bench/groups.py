@@ -1,0 +1,228 @@
+"""Control groups: the kernel holds a process to a memory and to a share of the CPU, as Lambda does.
+
+Version 1 and version 2 are found by what is mounted. What is not permitted is not done, and ``Groups.words`` says so.
+Where a group cannot hold the memory, resident memory is watched instead (``local.function``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fanfold.bench.quotas import cpus_of
+
+__all__ = ["Groups", "find_groups", "open_group"]
+
+PERIOD_MICROSECONDS: Final = 100_000
+"""The kernel's default period: a share of the CPU is a share of each such period. Lambda's own is not documented."""
+DESCRIPTORS: Final = 1024
+"""File descriptors of a process on Lambda (Lambda quotas)."""
+_MB: Final = 1024 * 1024
+_REMOVE_SECONDS: Final = 2.0
+_NO_LIMIT: Final = "-1"
+_numbers = itertools.count()
+
+_ENTER: Final = (
+    'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; '
+    f'ulimit -Sn {DESCRIPTORS} 2>/dev/null; exec "$@"'
+)
+"""A shell that enters groups, given their files, and then becomes the command behind ``--``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Where groups can be made here."""
+
+    memory: Path | None
+    """Folder that holds a group's memory limit; None where that is not permitted."""
+    cpu: Path | None
+    """Folder that holds a group's CPU quota; None where that is not permitted. Version 2: the same as ``memory``."""
+    version: int
+    """1 or 2; 0 where there are none."""
+
+    @property
+    def words(self) -> str:
+        """How limits are enforced, for a reader of the numbers."""
+        memory = f"memory by cgroup v{self.version}" if self.memory else "memory by a watch on resident memory"
+        cpu = f"CPU by cgroup v{self.version}" if self.cpu else "CPU not limited"
+        return f"{memory}, {cpu}"
+
+
+class Group:
+    """The confinement of one process; see ``local.function.Confinement``."""
+
+    def __init__(self, memory: Path | None, cpu: Path | None, memory_mb: int, version: int) -> None:
+        self._memory, self._cpu, self._version = memory, cpu, version
+        self._cpus = min(cpus_of(memory_mb), float(os.cpu_count() or 1))
+        self._kills = self._kill_count()
+
+    @property
+    def holds_memory(self) -> bool:
+        """Whether the kernel ends a process that outgrows its memory."""
+        return self._memory is not None
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """Return the command that enters the group and then becomes this one."""
+        folders = {folder for folder in (self._memory, self._cpu) if folder is not None}
+        files = [str(folder / "cgroup.procs") for folder in sorted(folders)]
+        return ["/bin/sh", "-c", _ENTER, "sh", *files, "--", *command]
+
+    def loaded(self) -> None:
+        """Limit the CPU. Lambda, too, gives a function more of it while its module is imported."""
+        if self._cpu is None:
+            return
+        quota = max(1_000, int(self._cpus * PERIOD_MICROSECONDS))
+        if self._version == 1:
+            (self._cpu / "cpu.cfs_period_us").write_text(str(PERIOD_MICROSECONDS), encoding="ascii")
+            (self._cpu / "cpu.cfs_quota_us").write_text(str(quota), encoding="ascii")
+        else:
+            (self._cpu / "cpu.max").write_text(f"{quota} {PERIOD_MICROSECONDS}", encoding="ascii")
+
+    def out_of_memory(self) -> bool:
+        """Tell whether the kernel has ended a process in it for its memory."""
+        return self._kill_count() > self._kills
+
+    def throttled_seconds(self) -> float | None:
+        """Return how long its processes have waited for their share of the CPU; None where that is not known."""
+        if self._cpu is None:
+            return None
+        stat = _figures(self._cpu / "cpu.stat")
+        return stat.get("throttled_time", 0) / 1e9 if self._version == 1 else stat.get("throttled_usec", 0) / 1e6
+
+    def _kill_count(self) -> int:
+        if self._memory is None:
+            return 0
+        name = "memory.oom_control" if self._version == 1 else "memory.events"
+        return _figures(self._memory / name).get("oom_kill", 0)
+
+
+def find_groups(mounts: str | None = None, own: str | None = None) -> Groups:
+    """Find out, by trying, where groups with a memory limit and a CPU quota can be made.
+
+    Args:
+        mounts: The text of ``/proc/self/mountinfo``; None to read it.
+        own: The text of ``/proc/self/cgroup``; None to read it.
+    """
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8") if mounts is None else mounts
+        own = Path("/proc/self/cgroup").read_text(encoding="utf-8") if own is None else own
+    except OSError:
+        return Groups(None, None, 0)
+    places = _places(mounts, own)
+    memory = _first(places.get("memory", []), "memory.limit_in_bytes", str(512 * _MB))
+    cpu = _first(places.get("cpu", []), "cpu.cfs_quota_us", _NO_LIMIT)
+    if memory or cpu:
+        return Groups(memory, cpu, 1)
+    memory = _first(places.get("", []), "memory.max", str(512 * _MB))
+    cpu = _first([memory] if memory else places.get("", []), "cpu.max", "max")
+    return Groups(memory, cpu, 2 if memory or cpu else 0)
+
+
+@contextmanager
+def open_group(groups: Groups, memory_mb: int) -> Iterator[Group]:
+    """Make a group, yield it, and remove it. The CPU is limited when ``loaded`` is called.
+
+    Args:
+        groups: Where groups can be made.
+        memory_mb: Memory of the function, MB; its CPU follows from it.
+    """
+    name = f"fanfold-{os.getpid()}-{next(_numbers)}"
+    memory, cpu = (folder / name if folder else None for folder in (groups.memory, groups.cpu))
+    made: list[Path] = []
+    try:
+        for folder in dict.fromkeys(folder for folder in (memory, cpu) if folder is not None):
+            folder.mkdir()
+            made.append(folder)
+        if memory is not None:
+            _limit_memory(memory, memory_mb * _MB, groups.version)
+        yield Group(memory, cpu, memory_mb, groups.version)
+    finally:
+        for folder in made:
+            _remove(folder)
+
+
+def _limit_memory(folder: Path, limit_bytes: int, version: int) -> None:
+    name = "memory.limit_in_bytes" if version == 1 else "memory.max"
+    (folder / name).write_text(str(limit_bytes), encoding="ascii")
+    # Where there is swap, it is no memory of the function's; where there is none, there may be nothing to set.
+    swap = ("memory.memsw.limit_in_bytes", str(limit_bytes)) if version == 1 else ("memory.swap.max", "0")
+    if (folder / swap[0]).exists():
+        with contextlib.suppress(OSError):
+            (folder / swap[0]).write_text(swap[1], encoding="ascii")
+
+
+def _places(mounts: str, own: str) -> Mapping[str, Sequence[Path]]:
+    """Return the folders in which this process may make groups, most fitting first, by controller; "" is version 2."""
+    groups = [line.split(":", 2) for line in own.splitlines()]
+    paths = {name: path for _, names, path in groups for name in names.split(",")}
+    found: dict[str, list[Path]] = {}
+    for line in mounts.splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.split()[:3] if len(rest.split()) >= 3 else ("", "", "")  # noqa: PLR2004 - proc(5)
+        root, point = fields.split()[3:5]
+        if kind == "cgroup2" and "" in paths:
+            here = _below(Path(point), root, paths[""])
+            # Version 2 allows no processes beside groups: a group beside our own will do, if not one in it.
+            found[""] = [here, here.parent] if here != Path(point) else [here]
+        elif kind == "cgroup":
+            for name in {"memory", "cpu"} & set(options.split(",")) & paths.keys():
+                found[name] = [_below(Path(point), root, paths[name]), Path(point)]
+    return found
+
+
+def _below(point: Path, root: str, path: str) -> Path:
+    """Return a group's folder: its path is told from the hierarchy's root, of which a part may be mounted."""
+    part = path[len(root) :] if root != "/" and path.startswith(root) else path
+    return point / part.lstrip("/") if (point / part.lstrip("/")).is_dir() else point
+
+
+def _first(folders: Sequence[Path], name: str, value: str) -> Path | None:
+    return next((folder for folder in folders if _permits(folder, name, value)), None)
+
+
+def _permits(folder: Path, name: str, value: str) -> bool:
+    """Tell whether a group can be made in a folder that takes a setting, and a process."""
+    trial = folder / f"fanfold-{os.getpid()}-trial"
+    try:
+        trial.mkdir()
+    except OSError:
+        return False
+    try:
+        if not (trial / name).exists():
+            return False
+        (trial / name).write_text(value, encoding="ascii")
+        entering = ["/bin/sh", "-c", _ENTER, "sh", str(trial / "cgroup.procs"), "--", "true"]
+        return subprocess.run(entering, stderr=subprocess.DEVNULL, check=False).returncode == 0  # noqa: S603 - ours
+    except OSError:
+        return False
+    finally:
+        _remove(trial)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a group; its last process may be about to end."""
+    until = time.monotonic() + _REMOVE_SECONDS
+    while folder.exists():
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+            return
+        if time.monotonic() > until:
+            return
+        time.sleep(0.01)
+
+
+def _figures(file: Path) -> dict[str, int]:
+    """Return the figures of a file of ``name number`` lines; none where it cannot be read."""
+    try:
+        lines = [line.split() for line in file.read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return {}
+    return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdecimal()}  # noqa: PLR2004

@@ -1,0 +1,153 @@
+"""One sample: a process under the limits of its setting, started, warmed up, and given batches until it is enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any, TypeAlias
+
+from fanfold.bench.batches import Batches
+from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting, Spread
+from fanfold.bench.groups import Group, Groups, open_group
+from fanfold.local.function import HandlerError, Invoked, LocalFunction
+from fanfold.local.mapping import Errored, MappingSettings, judge
+
+__all__ = ["LocalMeasurer", "came_back"]
+
+_Measured: TypeAlias = tuple[Mapping[str, Any], Invoked]
+"""A batch, and what became of it."""
+_ENDS = {"killed": OUT_OF_MEMORY, "timeout": TIMED_OUT}
+_ANY_BATCH = MappingSettings()
+
+
+@dataclass(slots=True)
+class LocalMeasurer:
+    """Measures a handler on this machine, each sample in a process of its own."""
+
+    handler: str
+    """``MODULE:NAME``, found from the current folder."""
+    batches: Batches
+    """What it is given."""
+    groups: Groups
+    """What holds it to its limits."""
+    seconds: float = 2.0
+    """How long a sample is measured, at least: to the end of a batch."""
+    timeout_seconds: float = 60.0
+    """What one batch may take."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables beside this process's own."""
+    is_consumer: bool | None = None
+    """Whether the handler is a fanfold consumer; known after the first sample."""
+
+    def __call__(self, setting: Setting, repeat: int) -> Sample:
+        """Return a sample of a setting.
+
+        Raises:
+            HandlerError: If the handler's module cannot be imported, for another reason than its limits.
+        """
+        with (
+            open_group(self.groups, setting.memory_mb) as group,
+            LocalFunction(
+                self.handler,
+                timeout_seconds=self.timeout_seconds,
+                memory_mb=setting.memory_mb,
+                environment={**self.environment, **_lambda_variables(setting)},
+                confinement=group,
+                durations=True,
+                quiet=True,
+                lazy=True,
+            ) as function,
+        ):
+            try:
+                return self._sample(function, group, setting, repeat)
+            except HandlerError as error:
+                if error.ended is None or error.ended.kind not in _ENDS:
+                    raise
+                return _ended(setting, repeat, error.ended, "while it was imported")
+
+    def _sample(self, function: LocalFunction, group: Group, setting: Setting, repeat: int) -> Sample:
+        began = time.monotonic()
+        function.start()
+        self.is_consumer = function.is_consumer
+        first = function.invoke(self.batches.first(1))
+        cold_start = time.monotonic() - began
+        warmed = function.invoke(self.batches.warm_up(setting.concurrency))
+        for invoked in (first, warmed):
+            if isinstance(invoked.invocation, Errored):
+                return _ended(setting, repeat, invoked.invocation, "while it was warmed up")
+        throttled_before = group.throttled_seconds()
+        measured = self._measured(function)
+        throttled = _between(throttled_before, group.throttled_seconds())
+        last = measured[-1][1].invocation
+        if isinstance(last, Errored):
+            return _ended(setting, repeat, last, f"in batch {len(measured) - 1}")
+        return _summed_up(setting, repeat, measured, throttled_seconds=throttled, cold_start_seconds=cold_start)
+
+    def _measured(self, function: LocalFunction) -> list[_Measured]:
+        """Give it batches for the time asked for, or to the first that does not return."""
+        measured: list[_Measured] = []
+        seconds = 0.0
+        for event in cycle(self.batches.events):
+            invoked = function.invoke(event)
+            measured.append((event, invoked))
+            seconds += _seconds(invoked)
+            if seconds >= self.seconds or isinstance(invoked.invocation, Errored):
+                break
+        return measured
+
+
+def _summed_up(
+    setting: Setting,
+    repeat: int,
+    measured: Sequence[_Measured],
+    *,
+    throttled_seconds: float | None,
+    cold_start_seconds: float,
+) -> Sample:
+    peaks = [each for _, invoked in measured if (each := invoked.measured["peak_memory_mb"]) is not None]
+    in_flight = [each for _, invoked in measured if (each := invoked.measured["most_in_flight"]) is not None]
+    batch_seconds = tuple(_seconds(invoked) for _, invoked in measured)
+    return Sample(
+        setting,
+        repeat,
+        MEASURED,
+        records=sum(len(event["Records"]) for event, _ in measured),
+        failed=sum(came_back(invoked, event) for event, invoked in measured),
+        batch_seconds=batch_seconds,
+        record_seconds=Spread.of([each for _, invoked in measured for each in invoked.durations]),
+        peak_memory_mb=max(peaks, default=None),
+        throttled_seconds=None if throttled_seconds is None else min(throttled_seconds, sum(batch_seconds)),
+        cpu_seconds=sum(invoked.cpu_seconds for _, invoked in measured),
+        cold_start_seconds=cold_start_seconds,
+        most_in_flight=max(in_flight, default=None),
+    )
+
+
+def _between(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
+
+
+def came_back(invoked: Invoked, event: Mapping[str, Any]) -> int:
+    """Return how many records of a batch its answer leaves in the queue."""
+    ids = {record["messageId"] for record in event["Records"]}
+    return len(judge(invoked.invocation, ids, _ANY_BATCH).failed)
+
+
+def _seconds(invoked: Invoked) -> float:
+    return round(invoked.decode_seconds + float(invoked.measured["seconds"]), 6)
+
+
+def _ended(setting: Setting, repeat: int, how: Errored, when: str) -> Sample:
+    end = _ENDS.get(how.kind, FAILED)
+    return Sample(setting, repeat, end, f"{how.reason.removeprefix(f'{end}: ')}, {when}")
+
+
+def _lambda_variables(setting: Setting) -> dict[str, str]:
+    """Return the variables by which a function on Lambda knows its setting."""
+    return {
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(setting.memory_mb),
+        "AWS_LAMBDA_FUNCTION_NAME": "measured",
+        "FANFOLD_CONCURRENCY": str(setting.concurrency),
+    }

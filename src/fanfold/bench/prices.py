@@ -1,0 +1,70 @@
+"""Prices: data with a region and a date, and what an invocation costs by them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from fanfold.bench.quotas import BILLED_STEP_SECONDS
+from fanfold.errors import ConfigurationError
+
+__all__ = ["ARCHITECTURES", "Prices", "prices_of"]
+
+ARCHITECTURES: Final = ("x86", "arm")
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What Lambda and SQS cost in a region, US dollars."""
+
+    region: str
+    """Where."""
+    as_of: str
+    """When they were looked up, year and month."""
+    architecture: str
+    """``x86`` or ``arm``. What runs here runs on this machine's processor all the same."""
+    gb_second: float
+    """Of a GB for a second."""
+    requests_million: float
+    """Of a million invocations."""
+    sqs_million: float
+    """Of a million requests to a standard queue."""
+
+    def invocation(self, seconds: float, memory_mb: float) -> float:
+        """Return what one invocation costs: its duration in steps of 1 ms, and the request."""
+        steps = math.ceil(round(seconds / BILLED_STEP_SECONDS, 6))
+        billed = steps * BILLED_STEP_SECONDS * memory_mb / 1024 * self.gb_second
+        return billed + self.requests_million / 1_000_000
+
+
+def prices_of(architecture: str, file: Path | None = None) -> Prices:
+    """Return the prices of an architecture.
+
+    Args:
+        architecture: ``x86`` or ``arm``.
+        file: Your own prices, in the form of ``fanfold/bench/prices.json``; None for that file itself.
+
+    Raises:
+        ConfigurationError: If the file cannot be read or is not of that form.
+    """
+    try:
+        text = (file or files("fanfold.bench") / "prices.json").read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--prices {file} cannot be read: {error.strerror}") from error
+    try:
+        given: Mapping[str, Any] = json.loads(text)
+        return Prices(
+            region=str(given["region"]),
+            as_of=str(given["as_of"]),
+            architecture=architecture,
+            gb_second=float(given[architecture]["gb_second"]),
+            requests_million=float(given[architecture]["requests_million"]),
+            sqs_million=float(given["sqs"]["standard_million"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"{file}: these are no prices, {type(error).__name__}: {error}") from error

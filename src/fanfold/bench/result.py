@@ -1,0 +1,208 @@
+"""The result of a sweep: written to a file while it runs, read again to go on, to compare, to estimate."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from fanfold import __version__
+from fanfold.bench.cells import Cell, Sample, Setting, Spread, cells_of
+from fanfold.bench.decide import Choice, Findings, findings
+from fanfold.bench.prices import Prices
+from fanfold.bench.sweep import Grid
+from fanfold.errors import ConfigurationError
+
+__all__ = ["Result", "Workload", "about_this_machine", "document_of", "read_result", "write_result"]
+
+FORM: Final = 1
+"""Version of the document."""
+_PACKAGES: Final = ("anyio", "aiohttp", "aiobotocore", "boto3", "aws-lambda-powertools")
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What was run: sweeps can be gone on with if it is the same."""
+
+    handler: str
+    """``MODULE:NAME``, or the name of a deployed function."""
+    where: str
+    """``this machine`` or ``a deployed function``."""
+    records: int
+    """Records in a batch."""
+    batches: int
+    """Different batches."""
+    digest: str
+    """Names the batches' content."""
+    seconds: float
+    """Least time measured for a sample."""
+    timeout_seconds: float
+    """What a batch may take."""
+    downstream_latency_ms: float | None = None
+    """How long the service takes that was started for the handler, or a made-up handler waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was measured, and under which conditions."""
+
+    workload: Workload
+    """What was run."""
+    grid: Grid
+    """What was to be measured."""
+    prices: Prices
+    """What it costs by."""
+    samples: tuple[Sample, ...]
+    """What was measured."""
+    machine: Mapping[str, Any]
+    """Where, with what and when."""
+    limits: str
+    """How limits were enforced, in words."""
+    present: Setting | None = None
+    """How the function is set now."""
+    consumer: bool | None = None
+    """Whether the handler is a fanfold consumer; None if that is not known."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the numbers should know."""
+
+    @property
+    def cells(self) -> list[Cell]:
+        """What the samples come to."""
+        return cells_of(self.samples, self.prices)
+
+    @property
+    def findings(self) -> Findings:
+        """What follows from them."""
+        return findings(self.cells, within_seconds=self.grid.within_seconds, present=self.present)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every setting of the grid has a sample, unless only some were looked for."""
+        return self.grid.search or {sample.setting for sample in self.samples} >= set(self.grid.settings)
+
+
+def about_this_machine() -> dict[str, Any]:
+    """Return what a reader needs to know of the machine and the versions, and nothing that names its owner."""
+    packages = {"fanfold": __version__}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": packages,
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+    }
+
+
+def document_of(result: Result) -> dict[str, Any]:
+    """Return a result, and what follows from it, as one JSON document."""
+    found = result.findings
+    return {
+        "fanfold_bench": FORM,
+        "workload": asdict(result.workload),
+        "grid": asdict(result.grid),
+        "prices": asdict(result.prices),
+        "machine": dict(result.machine),
+        "limits": result.limits,
+        "present": None if result.present is None else asdict(result.present),
+        "consumer": result.consumer,
+        "notes": list(result.notes),
+        "complete": result.complete,
+        "findings": {
+            "cheapest": _choice(found.cheapest),
+            "fastest": _choice(found.fastest),
+            "knee": None if found.knee is None else asdict(found.knee.setting),
+            "pareto": [asdict(cell.setting) for cell in found.pareto],
+            "enough": [asdict(setting) for setting in found.enough],
+            "frontier": [asdict(row) for row in found.frontier],
+            "saving": None if found.saving is None else {"share": found.saving.share, "certain": found.saving.certain},
+        },
+        "cells": [asdict(cell) for cell in result.cells],
+        "samples": [asdict(sample) for sample in result.samples],
+    }
+
+
+def write_result(result: Result, file: Path) -> None:
+    """Write a result; an older one is replaced only by a whole new one.
+
+    Raises:
+        ConfigurationError: If the file cannot be written.
+    """
+    try:
+        part = file.with_name(file.name + ".part")
+        part.write_text(json.dumps(document_of(result)) + "\n", encoding="utf-8")
+        part.replace(file)
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def read_result(file: Path) -> Result:
+    """Read a result.
+
+    Raises:
+        ConfigurationError: If the file cannot be read, or is no result of this version's form.
+    """
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{file} is not JSON: {error}") from error
+    if not isinstance(given, dict) or given.get("fanfold_bench") != FORM:
+        raise ConfigurationError(f"{file} is no result of fanfold bench, or one of another version")
+    try:
+        grid = given["grid"]
+        return Result(
+            workload=Workload(**given["workload"]),
+            grid=Grid(**{**grid, "concurrencies": tuple(grid["concurrencies"]), "memories": tuple(grid["memories"]),
+                         "also": tuple(Setting(**each) for each in grid["also"])}),
+            prices=Prices(**given["prices"]),
+            samples=tuple(_sample(each) for each in given["samples"]),
+            machine=given["machine"],
+            limits=given["limits"],
+            present=None if given["present"] is None else Setting(**given["present"]),
+            consumer=given["consumer"],
+            notes=tuple(given["notes"]),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{file} is no whole result: {type(error).__name__}: {error}") from error
+
+
+def _sample(given: Mapping[str, Any]) -> Sample:
+    spread = given["record_seconds"]
+    return Sample(**{
+        **given,
+        "setting": Setting(**given["setting"]),
+        "batch_seconds": tuple(given["batch_seconds"]),
+        "record_seconds": None if spread is None else Spread(**spread),
+    })  # fmt: skip
+
+
+def _choice(choice: Choice | None) -> dict[str, Any] | None:
+    if choice is None:
+        return None
+    return {**asdict(choice.best.setting), "clear": choice.clear, "ties": _settings(choice.ties)}
+
+
+def _settings(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    return [asdict(cell.setting) for cell in cells]
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())

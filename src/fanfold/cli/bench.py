@@ -1,0 +1,276 @@
+"""``fanfold bench``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from fanfold.bench.accepting import accepting_queues
+from fanfold.bench.cells import Sample, Setting
+from fanfold.bench.compare import compare
+from fanfold.bench.deployed import LIMITS, UNREPORTED, DeployedMeasurer
+from fanfold.bench.downstream import URL_VARIABLE, serving
+from fanfold.bench.estimate import Backlog
+from fanfold.bench.groups import find_groups
+from fanfold.bench.made_up import LATENCY_VARIABLE
+from fanfold.bench.measure import LocalMeasurer
+from fanfold.bench.quotas import ACCOUNT_CONCURRENCY, MAX_MEMORY_MB
+from fanfold.bench.result import Result, document_of, read_result
+from fanfold.bench.sweep import Measure, sweep
+from fanfold.cli.bench_estimate import estimated
+from fanfold.cli.bench_files import Files
+from fanfold.cli.bench_plan import DEPLOYED, Asked, Plan, plan_of
+from fanfold.cli.bench_show import progress_bar, show, show_comparison
+from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
+from fanfold.local.function import HandlerError, LocalFunction
+
+__all__ = ["bench"]
+
+_CONCURRENCIES = "1,10,50,100,200"
+_MEMORIES = "128,256,512,1024,1769,3008"
+
+
+def bench(
+    events: list[str] = typer.Argument(
+        None,
+        metavar="[EVENT…]",
+        help="Saved events, as 'fanfold replay' takes them; each is a batch. None for records that are made up.",
+    ),
+    handler: str | None = typer.Option(
+        None,
+        metavar="MODULE:NAME",
+        help="Any Lambda handler; found in the current folder. None for one that waits --downstream-latency.",
+    ),
+    concurrency: str = typer.Option(_CONCURRENCIES, metavar="N,N,…", help="Handlers at once, by FANFOLD_CONCURRENCY."),
+    memory: str = typer.Option(_MEMORIES, metavar="MB,MB,…", help="Memory; CPU follows, 1,769 MB are one vCPU."),
+    repeats: int = typer.Option(5, min=1, max=100, help="Samples of each cell; 9 for handlers that compute."),
+    seconds: float = typer.Option(2.0, min=0.1, max=600, help="Least time measured for a sample."),
+    timeout: float = typer.Option(60.0, min=1, max=900, help="What a batch may take, seconds."),
+    within: float | None = typer.Option(None, min=0.001, help="Recommend only what takes so many seconds a batch."),
+    arch: str = typer.Option("x86", help="x86 or arm: whose prices; what runs here is this machine."),
+    prices: Path | None = typer.Option(None, help="Your own prices, in the form of fanfold/bench/prices.json."),
+    batch_size: int | None = typer.Option(
+        None, min=1, max=10_000, help="Records in a batch. (default: the events as they are; 1,000 made up)"
+    ),
+    downstream_latency: float | None = typer.Option(
+        None,
+        min=0,
+        metavar="MS",
+        help="Start a service that answers after so many ms, at FANFOLD_BENCH_URL; what a made-up handler waits.",
+    ),
+    payload_size: int = typer.Option(
+        640, min=32, max=1_000_000, metavar="BYTES", help="Bytes of a made-up record's body."
+    ),
+    template: Path | None = typer.Option(None, help="Take the present setting from this SAM template …"),
+    function: str | None = typer.Option(
+        None, help="… and this function in it. Without --template: sweep this deployed function, by the Lambda API."
+    ),
+    present: str | None = typer.Option(None, metavar="CONCURRENCY:MEMORY", help="How the function is set now."),
+    search: bool = typer.Option(False, "--search", help="Look for the cheapest cell in a fraction of the cells."),
+    seed: int = typer.Option(0, help="Of the order in which cells are measured."),
+    resume: Path | None = typer.Option(None, metavar="FILE", help="Go on with this result, JSON, of the same sweep."),
+    compare_files: tuple[Path, Path] | None = typer.Option(
+        None, "--compare", metavar="FILE FILE", help="Compare two results instead of measuring."
+    ),
+    estimate: Path | None = typer.Option(
+        None, metavar="FILE", help="Estimate what --records take by this result, instead of measuring."
+    ),
+    records: float = typer.Option(1e6, min=1, max=1e12, help="Records to estimate for, such as 1e9."),
+    at: str | None = typer.Option(
+        None, metavar="CONCURRENCY:MEMORY", help="Cell to estimate by. (default: the one the result recommends)"
+    ),
+    maximum_concurrency: int | None = typer.Option(
+        None, min=2, max=1_000, help="The mapping's MaximumConcurrency, for an estimate."
+    ),
+    account_concurrency: int = typer.Option(
+        ACCOUNT_CONCURRENCY, min=1, help="Invocations at once that the account has left, for an estimate."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
+    csv: Path | None = typer.Option(None, help="Write the cells there."),
+    png: Path | None = typer.Option(None, help="Draw throughput, cost and memory there."),
+    html: Path | None = typer.Option(None, help="Write one self-contained page there."),
+    output: Path | None = typer.Option(
+        None, metavar="FOLDER", help="Write all of these there; the JSON grows while it measures."
+    ),
+) -> None:
+    """Measure a handler at every concurrency and memory, and say which pair is cheapest, fastest, or too small.
+
+    Each sample runs in a process of its own under the cell's memory and the CPU that Lambda gives with it, by control
+    groups where those are permitted; what could not be limited is said. Differences within the noise are ties. Ctrl-C
+    keeps what is done; --resume goes on with it.
+
+    Exit code 1 when no cell could be measured, or none meets --within.
+    """
+    if compare_files is not None:
+        _compare(*compare_files, as_json=as_json)
+        return
+    if estimate is not None:
+        backlog = Backlog(
+            round(records),
+            payload_size,
+            maximum_concurrency=maximum_concurrency,
+            account_concurrency=account_concurrency,
+        )
+        found = estimated(estimate, backlog, at)
+        print(found.to_json() if as_json else "\n".join(found.lines()))
+        return
+    files = Files(csv=csv, png=png, html=html, folder=output, resumed=resume)
+    asked = Asked(
+        events=tuple(events or ()), handler=handler, concurrency=concurrency, memory=memory, repeats=repeats,
+        seconds=seconds, timeout_seconds=timeout, within_seconds=within, architecture=arch, prices=prices,
+        batch_size=batch_size, downstream_latency_ms=downstream_latency, payload_bytes=payload_size, template=template,
+        function=function, present=present, search=search, seed=seed, resume=resume,
+    )  # fmt: skip
+    _sweep(plan_of(asked, sys.stdin.buffer), files, as_json=as_json)
+
+
+def _sweep(plan: Plan, files: Files, *, as_json: bool) -> None:
+    files.check()
+    interrupted = False
+    try:
+        result = _measured(plan, files)
+    except _InterruptedError as stopped:
+        result, interrupted = stopped.result, True
+        if not result.samples:
+            raise KeyboardInterrupt from None
+    written = files.write(result)
+    if as_json:
+        print(json.dumps(document_of(result)))
+    else:
+        console = Console()
+        show(result, console)
+        for file in written:
+            console.print(f"written: {file}", markup=False, highlight=False)
+    if interrupted:
+        kept, samples = files.kept(result), len(result.samples)
+        print(f"fanfold: interrupted; {samples} samples are kept, go on with --resume {kept}", file=sys.stderr)
+        raise typer.Exit(130)
+    if result.findings.cheapest is None:
+        within = plan.grid.within_seconds
+        raise FanfoldError("no cell could be measured" if within is None else f"no cell meets --within {within:g} s")
+
+
+class _InterruptedError(Exception):
+    def __init__(self, result: Result) -> None:
+        super().__init__()
+        self.result = result
+
+
+def _measured(plan: Plan, files: Files) -> Result:
+    """Measure what the plan asks for, and keep it as it comes.
+
+    Raises:
+        _InterruptedError: After Ctrl-C, with what was measured until then.
+    """
+    if plan.workload.where == DEPLOYED:
+        return _deployed(plan, files)
+    try:
+        return _here(plan, files)
+    except HandlerError as error:
+        print(error.traceback, end="", file=sys.stderr)
+        raise ConfigurationError(str(error)) from error
+
+
+def _here(plan: Plan, files: Files) -> Result:
+    groups = find_groups()
+    with _environment(plan) as environment:
+        work = plan.workload
+        plan = _with_own_concurrency(plan, environment)
+        measurer = LocalMeasurer(work.handler, plan.batches, groups, work.seconds, work.timeout_seconds, environment)
+
+        def so_far(samples: Sequence[Sample]) -> Result:
+            return plan.result(samples, groups.words, consumer=measurer.is_consumer)
+
+        return _swept(plan, files, measurer, so_far)
+
+
+def _with_own_concurrency(plan: Plan, environment: dict[str, str]) -> Plan:
+    """Return the plan with the present setting, where its concurrency is what the handler was decorated with."""
+    if plan.present_memory_mb is None:
+        return plan
+    with LocalFunction(
+        plan.workload.handler,
+        timeout_seconds=plan.workload.timeout_seconds,
+        memory_mb=MAX_MEMORY_MB,
+        environment=environment,
+        quiet=True,
+    ) as function:
+        own = function.own_concurrency
+    return plan if own is None else plan.with_present(Setting(own, plan.present_memory_mb))
+
+
+def _deployed(plan: Plan, files: Files) -> Result:
+    """Sweep a deployed function; its memory and concurrency are put back in the end, whatever happens."""
+    try:
+        from fanfold.aws.functions import DeployedFunction, FunctionSetting
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("aws", "--function") from error
+    function = DeployedFunction.connect(plan.workload.handler, "FANFOLD_CONCURRENCY", plan.workload.timeout_seconds)
+    with function.put_back() as before:
+        if before.value is not None and before.value.isdecimal():
+            plan = plan.with_present(Setting(int(before.value), before.memory_mb))
+        words = "not set" if before.value is None else before.value
+        print(
+            f"function {function.name}: {before.memory_mb} MB, FANFOLD_CONCURRENCY {words}; put back in the end",
+            file=sys.stderr,
+        )
+        measurer = DeployedMeasurer(
+            lambda setting: function.set(FunctionSetting(setting.memory_mb, str(setting.concurrency))),
+            function.invoke,
+            plan.batches,
+            plan.workload.seconds,
+        )
+
+        def so_far(samples: Sequence[Sample]) -> Result:
+            return plan.result(samples, LIMITS, consumer=None, more=(UNREPORTED,) if measurer.unreported else ())
+
+        return _swept(plan, files, measurer, so_far)
+
+
+def _swept(plan: Plan, files: Files, measure: Measure, so_far: Callable[[Sequence[Sample]], Result]) -> Result:
+    samples = list(plan.samples)
+    with progress_bar() as tell:
+
+        def keep(done: int, planned: int, setting: Setting) -> None:
+            if done:
+                files.keep(so_far(samples))
+            tell(done, planned, setting)
+
+        try:
+            sweep(plan.grid, measure, plan.prices, samples, keep)
+        except KeyboardInterrupt:
+            raise _InterruptedError(so_far(samples)) from None
+        except FanfoldError:
+            if samples:
+                kept = files.kept(so_far(samples))
+                print(f"{len(samples)} samples are kept, go on with --resume {kept}", file=sys.stderr)
+            raise
+    return so_far(samples)
+
+
+@contextmanager
+def _environment(plan: Plan) -> Iterator[dict[str, str]]:
+    """Yield the handler's variables, with the queues it may call, and the service, if there is to be one."""
+    latency = plan.workload.downstream_latency_ms
+    with ExitStack() as running:
+        found = running.enter_context(accepting_queues())
+        if latency is not None and plan.made_up:
+            found[LATENCY_VARIABLE] = str(latency / 1000)
+        elif latency is not None:
+            found[URL_VARIABLE] = running.enter_context(serving(latency))
+        yield found
+
+
+def _compare(first: Path, second: Path, *, as_json: bool) -> None:
+    comparison = compare(read_result(first), read_result(second))
+    if as_json:
+        print(json.dumps(asdict(comparison)))
+    else:
+        show_comparison(comparison, Console())

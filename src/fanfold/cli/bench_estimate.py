@@ -1,0 +1,133 @@
+"""``fanfold bench --estimate``: from a result to a backlog of any size, with how wrong that may be."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fanfold.bench.cells import Cell, Setting
+from fanfold.bench.estimate import Backlog, Estimate, Quota, Rates, estimate, held_out_errors, quotas_of, rates_of
+from fanfold.bench.result import Result, read_result
+from fanfold.bench.simulated import Trial, against_the_simulator
+from fanfold.bench.words import dollars
+from fanfold.errors import ConfigurationError
+
+__all__ = ["Estimated", "estimated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """An estimate, what it rests on, and how wrong it was where that could be seen."""
+
+    handler: str
+    """What was measured."""
+    setting: Setting
+    """At which setting."""
+    backlog: Backlog
+    """What is to be worked off."""
+    rates: Rates
+    """What a batch takes."""
+    quotas: tuple[Quota, ...]
+    """What limits invocations at once, tightest first."""
+    estimate: Estimate
+    """What it takes."""
+    trial: Trial
+    """Against the simulator."""
+    held_out: tuple[float, ...]
+    """Against what ran: relative error of each repeat, predicted from the others."""
+    where: str
+    """Where it ran."""
+
+    def to_json(self) -> str:
+        """Return all of it as one JSON document."""
+        document: dict[str, Any] = asdict(self)
+        document["trial"]["error"] = self.trial.error
+        return json.dumps(document)
+
+    def lines(self) -> list[str]:
+        """Return all of it in sentences."""
+        found, backlog, trial = self.estimate, self.backlog, self.trial
+        tightest = ", ".join(f"{quota.name} {quota.batches:,}" for quota in self.quotas)
+        whole = dollars(found.lambda_dollars + found.sqs_dollars)
+        parts = f"Lambda {dollars(found.lambda_dollars)}, SQS {dollars(found.sqs_dollars)}"
+        rests = f"documented scaling rules and quotas and from batches measured on {self.where}"
+        how = f"simulated; {trial.batches} batches, {trial.concurrency} at once from the start"
+        lines = [
+            f"{backlog.records:,} records with {self.handler} at {self.setting}, {self.rates.records:,} a batch:",
+            f"  {duration(found.seconds)} in {found.batches:,} invocations, at most {found.concurrency:,} at once",
+            f"  {whole}: {parts} for bodies of {backlog.record_bytes:,} bytes",
+            f"  binds first: {found.binds} (at once: {tightest})",
+            f"An estimate, from {rests}; not measured on Lambda at this size.",
+            f"Against the simulator ({how}): {trial.error:+.1%}.",
+        ]
+        if self.held_out:
+            worst = max(self.held_out, key=abs)
+            middle = statistics.median(map(abs, self.held_out))
+            how = f"Against what ran on {self.where} (each repeat predicted from the others)"
+            lines.append(f"{how}: {middle:.1%} in the median, {worst:+.1%} at worst.")
+        else:
+            lines.append("Against what ran: not known, it takes two repeats.")
+        return lines
+
+
+def estimated(file: Path, backlog: Backlog, at: str | None) -> Estimated:
+    """Return the estimate for a backlog.
+
+    Args:
+        file: A result of ``fanfold bench``.
+        backlog: What is to be worked off.
+        at: ``CONCURRENCY:MEMORY`` of a cell in it; None for the one it recommends.
+
+    Raises:
+        ConfigurationError: If the file cannot be read, or such a cell was not measured.
+    """
+    result = read_result(file)
+    cell = _cell(result, at, file)
+    rates = rates_of(cell, result.samples, result.workload.records)
+    durations = _durations(result, cell)
+    return Estimated(
+        handler=result.workload.handler,
+        setting=cell.setting,
+        backlog=backlog,
+        rates=rates,
+        quotas=tuple(quotas_of(backlog, rates.records)),
+        estimate=estimate(rates, backlog, result.prices),
+        trial=against_the_simulator(rates, durations, backlog, result.prices),
+        held_out=tuple(held_out_errors(cell, result.samples)),
+        where=result.workload.where,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the unit that suits it."""
+    for size, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.1f} seconds"
+
+
+def _durations(result: Result, cell: Cell) -> Sequence[float]:
+    own = [sample for sample in result.samples if sample.setting == cell.setting]
+    return [seconds for sample in own for seconds in sample.batch_seconds]
+
+
+def _cell(result: Result, at: str | None, file: Path) -> Cell:
+    if at is None:
+        if result.findings.cheapest is None:
+            raise ConfigurationError(f"{file} recommends no cell: say which with --at CONCURRENCY:MEMORY")
+        return result.findings.cheapest.best
+    words = at.split(":")
+    if len(words) != 2 or not all(word.isdecimal() for word in words):  # noqa: PLR2004 - a pair
+        raise ConfigurationError(f"--at is CONCURRENCY:MEMORY, such as 50:1769, not {at!r}")
+    setting = Setting(int(words[0]), int(words[1]))
+    found = next((cell for cell in result.cells if cell.setting == setting and cell.measured), None)
+    if found is None:
+        have = ", ".join(
+            f"{each.setting.concurrency}:{each.setting.memory_mb}" for each in result.cells if each.measured
+        )
+        raise ConfigurationError(f"{file} has no measurement at {at}; it has {have or 'none'}")
+    return found

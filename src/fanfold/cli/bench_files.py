@@ -1,0 +1,89 @@
+"""Where ``fanfold bench`` writes what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from fanfold.bench.page import page
+from fanfold.bench.plot import draw
+from fanfold.bench.result import Result, write_result
+from fanfold.bench.sheet import csv_of
+from fanfold.errors import ConfigurationError, MissingExtraError
+
+__all__ = ["Files"]
+
+_UNASKED = Path("fanfold-bench.json")
+
+
+@dataclass(slots=True)
+class Files:
+    """The files that were asked for."""
+
+    csv: Path | None
+    png: Path | None
+    html: Path | None
+    folder: Path | None
+    resumed: Path | None = None
+    """A result that is gone on with: it grows, unless a folder is asked for."""
+    _json: Path | None = field(init=False, default=None)
+
+    def check(self) -> None:
+        """Make the folder.
+
+        Raises:
+            ConfigurationError: If it cannot be made, or a file's folder does not exist.
+        """
+        self._json = self.resumed
+        if self.folder is not None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigurationError(f"--output {self.folder} cannot be made: {error.strerror}") from error
+            self._json = self.folder / "bench.json"
+        for file in (self.csv, self.png, self.html):
+            if file is not None and not file.absolute().parent.is_dir():
+                raise ConfigurationError(f"{file} cannot be written: there is no folder {file.parent}")
+        if (self.png is not None or self.folder is not None) and find_spec("matplotlib") is None:
+            raise MissingExtraError("bench", "drawing")
+
+    def keep(self, result: Result) -> None:
+        """Write what was measured so far, if there is a folder for it."""
+        if self._json is not None:
+            write_result(result, self._json)
+
+    def kept(self, result: Result) -> Path:
+        """Write what was measured so far, and return where: a file of its own if none was asked for."""
+        file = self._json or _UNASKED
+        write_result(result, file)
+        return file
+
+    def write(self, result: Result) -> list[Path]:
+        """Write all that was asked for, and return where.
+
+        Raises:
+            ConfigurationError: If a file cannot be written.
+            MissingExtraError: If a picture is asked for and matplotlib is not installed.
+        """
+        writers: tuple[tuple[Path | None, str, Callable[[Path], None]], ...] = (
+            (self.resumed if self.folder is None else None, "bench.json", lambda file: write_result(result, file)),
+            (self.csv, "bench.csv", lambda file: _write(file, csv_of(result))),
+            (self.png, "bench.png", lambda file: draw(result, file)),
+            (self.html, "bench.html", lambda file: _write(file, page(result))),
+        )
+        written = []
+        for asked, name, write in writers:
+            for file in (asked, None if self.folder is None else self.folder / name):
+                if file is not None and (result.samples or name == "bench.json"):
+                    write(file)
+                    written.append(file)
+        return written
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error

@@ -1,0 +1,96 @@
+"""What Lambda reports of an invocation, and the sample made of it. The reports are in the form Lambda's guide gives."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fanfold.aws.report import Report, report_of
+from fanfold.bench.batches import batches_of, made_up_records
+from fanfold.bench.cells import Setting
+from fanfold.bench.deployed import DeployedMeasurer
+
+LINE = (
+    "REPORT RequestId: 8f507cfc-0000\tDuration: {ms} ms\tBilled Duration: 13 ms\tMemory Size: 512 MB\t"
+    "Max Memory Used: {peak} MB\t{init}\n{more}"
+)
+
+
+def reported(
+    payload: object, ms: float = 500.0, *, peak: int = 80, init: str = "", more: str = "", error: str | None = None
+) -> Report:
+    log = f"START RequestId: x\n{LINE.format(ms=ms, peak=peak, init=init, more=more)}"
+    answer = {"LogResult": base64.b64encode(log.encode()).decode(), **({"FunctionError": error} if error else {})}
+    return report_of(json.dumps(payload), answer, 9.0)
+
+
+def test_a_report_is_read():
+    """Duration, most memory, and the start of a cold sandbox."""
+    found = reported(None, 12.5, peak=77, init="Init Duration: 250.00 ms")
+    assert (found.seconds, found.peak_memory_mb, found.init_seconds, found.reported) == (0.0125, 77.0, 0.25, True)
+    assert found.error is None
+
+
+def test_without_a_report_the_clock_here_counts():
+    """And that is known."""
+    found = report_of("null", {"LogResult": ""}, 0.3)
+    assert (found.seconds, found.peak_memory_mb, found.init_seconds, found.reported) == (0.3, None, None, False)
+
+
+def test_memory_and_time_that_are_over_are_told_apart():
+    """By Lambda's own words."""
+    killed = {
+        "errorType": "Runtime.ExitError",
+        "errorMessage": "RequestId: x Error: Runtime exited with error: signal: killed",
+    }
+    late = {"errorType": "Sandbox.Timedout", "errorMessage": "RequestId: x Error: Task timed out after 3.00 seconds"}
+    assert reported(killed, error="Unhandled").out_of_memory
+    assert reported({}, error="Unhandled", more="Status: error\tError Type: Runtime.OutOfMemory").out_of_memory
+    assert reported(late, error="Unhandled").timed_out
+    assert not reported(late, error="Unhandled").out_of_memory
+    assert not reported(killed).out_of_memory
+
+
+def measurer(*answers: Report) -> tuple[DeployedMeasurer, list[Setting]]:
+    queue, settings = list(answers), list[Setting]()
+
+    def invoke(event: Mapping[str, Any]) -> Report:
+        return queue.pop(0) if len(queue) > 1 else queue[0]
+
+    batches = batches_of([made_up_records(150, 64)], None)
+    return DeployedMeasurer(settings.append, invoke, batches, seconds=1.0), settings
+
+
+def test_a_sample_is_what_lambda_reports():
+    """Set once, one record cold, a warm-up, then batches for the time asked for."""
+    failed = {"batchItemFailures": [{"itemIdentifier": "message-3"}]}
+    cold = reported(None, 100.0, init="Init Duration: 250.00 ms")
+    measure, settings = measurer(cold, reported(None), reported(failed, 600.0, peak=90), reported(None, 500.0))
+    found = measure(Setting(10, 512), 2)
+    assert settings == [Setting(10, 512)]
+    assert (found.records, found.failed, found.batch_seconds) == (300, 1, (0.6, 0.5))
+    assert (found.repeat, found.peak_memory_mb, found.cold_start_seconds) == (2, 90.0, 0.35)
+    assert not measure.unreported
+
+
+def test_a_setting_that_runs_out_of_memory_ends_its_sample():
+    """While it is warmed up, or later."""
+    killed = reported({"errorType": "Runtime.OutOfMemory", "errorMessage": "killed"}, error="Unhandled")
+    for answers in ((killed,), (reported(None), reported(None), killed)):
+        measure, _ = measurer(*answers)
+        found = measure(Setting(10, 512), 0)
+        assert (found.end, found.reason) == ("out of memory", "Runtime.OutOfMemory: killed")
+
+
+def test_time_that_is_over_and_errors_are_told():
+    """Without JSON the answer itself is the reason."""
+    late = reported(
+        {"errorMessage": "Task timed out after 3.00 seconds", "errorType": "Sandbox.Timedout"}, error="Unhandled"
+    )
+    odd = Report("oops", "oops", 1.0, reported=False, peak_memory_mb=None, init_seconds=None, waited_seconds=1.0)
+    assert measurer(late)[0](Setting(1, 128), 0).end == "timed out"
+    measure, _ = measurer(odd)
+    assert (measure(Setting(1, 128), 0).end, measure(Setting(1, 128), 0).reason) == ("failed", "oops")
+    assert measure.unreported
