@@ -30,7 +30,13 @@ RANKS = {
     "local.function": 4, "local.page": 4, "local.template": 4, "local.poller": 6,
     "local.runtime_client": 5, "local.simulator": 7, "local.child": 8, "local.replay": 9,
     "local.stack": 8, "local.deploy": 8, "local.demo": 9,
+    # a template's settings: values, what they are worked out from, the rules over them
+    "check": 1, "check.values": 1, "check.intrinsics": 2, "check.permissions": 2, "check.reading": 2, "check.sam": 2,
+    "check.words": 2, "check.on_mappings": 3, "check.on_queues": 3, "check.on_functions": 3, "check.properties": 3,
+    "check.roles": 4, "check.rules": 4, "check.model": 5, "check.pages": 5, "check.run": 6, "check.cfnlint": 7,
+    "check.report": 7,
     "cli.load": 8, "cli.sheet": 8, "cli.show": 8, "cli.capture": 10, "cli.demo": 10, "cli.replay": 10,
+    "cli.check": 10, "cli.check_show": 9,
     "cli.replay_show": 9, "cli.run": 10, "cli.worker": 10, "cli.app": 11, "cli": 12,
     "__main__": 13, "": 13,
 }  # fmt: skip

@@ -12,6 +12,7 @@ import typer
 
 from fanfold import __version__
 from fanfold.cli.capture import capture
+from fanfold.cli.check import check
 from fanfold.cli.demo import demo
 from fanfold.cli.replay import replay_events
 from fanfold.cli.run import run as run_job
@@ -76,6 +77,7 @@ app.command("run")(_told(run_job))
 app.command("replay")(_told(replay_events))
 app.command("worker")(_told(worker))
 app.command("capture")(_told(capture))
+app.command("check")(_told(check))
 
 
 def run() -> None:
