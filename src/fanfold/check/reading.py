@@ -70,7 +70,7 @@ def read_template(file: Path) -> Template:
         raise ConfigurationError(f"{file} cannot be read as a template: {error!r}") from error
     if matches:
         first = matches[0]
-        raise ConfigurationError(f"{file}:{first.linenumber} is neither YAML nor JSON: {first.message}")
+        raise ConfigurationError(f"{file}:{first.linenumber} cannot be read as YAML or JSON: {first.message}")
     if not isinstance(decoded, dict) or not isinstance(decoded.get("Resources"), dict):
         raise ConfigurationError(f"{file} has no Resources: is it a SAM or CloudFormation template?")
     try:
@@ -106,13 +106,15 @@ def template_of(source: Any) -> Template:
 
 
 def _look_at(file: Path) -> None:
-    """Raise if there is nothing to read: cfn-lint's decoder would say so at length, or wait for a terminal."""
+    """Raise if there is no text to read: cfn-lint's decoder would say so at length, or wait for a terminal."""
     if file.is_dir():
         raise ConfigurationError(f"{file} is a directory, not a template")
     try:
-        with file.open("rb") as stream:
-            start = stream.read(1)
+        content = file.read_bytes()
+        content.decode()
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
-    if not start:
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file} is no UTF-8 text") from error
+    if not content:
         raise ConfigurationError(f"{file} is empty")

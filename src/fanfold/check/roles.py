@@ -54,16 +54,6 @@ class Roles:
             grants += self._grants(document, attached, doubts)
         return Permissions(tuple(grants), tuple(doubts))
 
-    def allows_accounts(self, document: Any) -> bool:
-        """Return whether a queue's policy allows something to anyone but AWS's services."""
-        statements = mapping_of(document).get("Statement")
-        for each in statements if isinstance(statements, list) else [statements]:
-            principal = mapping_of(each).get("Principal")
-            services = isinstance(principal, Mapping) and set(principal) <= {"Service"}
-            if mapping_of(each).get("Effect") == "Allow" and not services:
-                return True
-        return isinstance(document, str)
-
     def _own(self, name: str) -> tuple[list[Grant], list[str]]:
         properties = mapping_of(self._resources[name].get("Properties"))
         grants: list[Grant] = []
