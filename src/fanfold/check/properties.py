@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -70,9 +71,12 @@ class Properties:
         if why := self.scope.why(found.value):
             return replace(found, value=None, unknown=why)
         try:
-            return replace(found, value=float(found.value))
+            number = float(found.value)
         except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
             return replace(found, value=None, unknown="it is no number")
+        return replace(found, value=number)
 
     def flag(self, name: str, *, default: bool) -> Setting[bool]:
         """Return a property that is true or false."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fanfold.check.model import model_of
 from fanfold.check.properties import mapping_of
@@ -31,7 +30,7 @@ class Report:
     """What rules found that the caller or the template itself says to ignore."""
     not_known: tuple[NotKnown, ...]
     """What could not be looked at, and why."""
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, str]
     """Parameters that counted with their defaults."""
     mappings: int
     """How many mappings of SQS queues there are."""
@@ -68,7 +67,7 @@ def check_template(file: Path, *, parameters: Mapping[str, str] | None = None, i
         findings=tuple(kept),
         ignored=tuple(each for each in findings if each not in kept),
         not_known=tuple(not_known),
-        defaults=dict(scope.defaults_used),
+        defaults={name: str(value) for name, value in scope.defaults_used.items()},
         mappings=len(model.mappings),
     )
 
