@@ -129,6 +129,11 @@ def test_what_cannot_be_known_says_why(value: Any, why: str):
     assert worked.why(worked.resolve(value)) == why
 
 
+def test_no_value_is_told_by_its_name():
+    """As templates write it."""
+    assert repr(REMOVED) == "AWS::NoValue"
+
+
 def test_two_unknown_values_are_the_same_only_if_they_are_said_the_same():
     """Two items of an unknown list are not one queue."""
     worked = scope()

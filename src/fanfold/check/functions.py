@@ -79,7 +79,7 @@ class Functions:
             timeout=properties.number("Timeout", _TIMEOUT_SECONDS),
             memory=properties.number("MemorySize", _MEMORY_MB),
             reserved=properties.number("ReservedConcurrentExecutions"),
-            recursive_loop=properties.text("RecursiveLoop", "Terminate"),
+            recursive_loop=properties.word("RecursiveLoop", "Terminate"),
             concurrency=variables.number("FANFOLD_CONCURRENCY"),
             uses_fanfold=bool(ours),
             queues={variable: self._queues.key_met(url) for variable, url in urls.items() if url.value},

@@ -60,6 +60,12 @@ class Properties:
             return replace(found, value=None, unknown="it is no text")
         return replace(found, value=_plain_text(found.value))
 
+    def word(self, name: str, default: str) -> Setting[str]:
+        """Return a property that is one of a few words: of no use unless all of it is known."""
+        found = self.text(name, default)
+        why = self.scope.why(found.value)
+        return replace(found, value=None, unknown=why) if why else found
+
     def number(self, name: str, default: float | None = None) -> Setting[float]:
         """Return a property that is a number."""
         return self.as_number(self.value(name), default)

@@ -53,8 +53,20 @@ _RECURSION = Page(
     "Use Lambda recursive loop detection to prevent infinite loops", f"{_LAMBDA}/invocation-recursion.html"
 )
 _FILTERING = Page("Using event filtering with an Amazon SQS event source", f"{_LAMBDA}/with-sqs-filtering.html")
+_MAPPING = Page(
+    "CreateEventSourceMapping", "https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html"
+)
+_BATCHING = Page(
+    "How Lambda processes records from stream and queue-based event sources",
+    f"{_LAMBDA}/invocation-eventsourcemapping.html",
+)
+_RETENTION = Page(
+    "Setting-up dead-letter queue retention in Amazon SQS", f"{_SQS}/setting-up-dead-letter-queue-retention.html"
+)
+_CONSOLE = Page(
+    "Configure a dead-letter queue using the Amazon SQS console", f"{_SQS}/sqs-configure-dead-letter-queue.html"
+)
 _DEAD_LETTERS = Page("Using dead-letter queues in Amazon SQS", f"{_SQS}/sqs-dead-letter-queues.html")
-_VISIBILITY = Page("Amazon SQS visibility timeout", f"{_SQS}/sqs-visibility-timeout.html")
 _ACTIONS = Page(
     "Amazon SQS API permissions: Actions and resource reference", f"{_SQS}/sqs-api-permissions-reference.html"
 )
@@ -113,7 +125,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "A batch of more than 10 without a window",
         "Lambda refuses a batch size over 10 unless the mapping waits at least one second for a batch to fill.",
         "Set MaximumBatchingWindowInSeconds to 1 to 300, or BatchSize to 10 or less.",
-        _PARAMETERS,
+        _MAPPING,
         "BatchSize: 1000\nMaximumBatchingWindowInSeconds: 5",
         on_mappings.batch_without_window,
     ),
@@ -156,7 +168,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "A dead letter of a standard queue keeps the time it was first sent: of its retention, what it spent in the "
         "source queue is gone already. It may be deleted before anybody has seen it.",
         "Set the dead-letter queue's MessageRetentionPeriod above the source's; 14 days is the longest.",
-        _DEAD_LETTERS,
+        _RETENTION,
         "MessageRetentionPeriod: 1209600 # 14 days; the source keeps the default 4",
         on_queues.dead_letters_expire,
     ),
@@ -166,7 +178,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "Dead-letter queue of another type",
         "SQS refuses a FIFO queue whose dead-letter queue is a standard one, and the other way round.",
         "Make both FIFO, or neither.",
-        _DEAD_LETTERS,
+        _CONSOLE,
         "DeadLetters:\n  Type: AWS::SQS::Queue\n  Properties:\n    FifoQueue: true # as the source",
         on_queues.dead_letter_type_differs,
     ),
@@ -262,7 +274,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "Lambda hands at most 6 MB to a function: a batch of the largest messages that the queue takes ends before the "
         "batch size is reached. Nothing is lost. The rule speaks only when both sizes are stated in the template.",
         "Lower BatchSize or MaximumMessageSize; ignore it if most messages are small.",
-        _PARAMETERS,
+        _BATCHING,
         "BatchSize: 100\n# in the queue:\nMaximumMessageSize: 62000",
         on_mappings.largest_batch_too_large,
     ),
