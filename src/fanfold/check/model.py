@@ -103,7 +103,9 @@ def _remarks(resources: Resources) -> Iterator[NotKnown]:
     for macro in template.macros:
         why = f"the macro {macro} may change it at deployment"
         yield NotKnown("what the template becomes", why, template.place(("Transform",)))
-    for name in resources.of(*_NESTED):
+    for name in resources.of():
+        if resources.kind(name) not in _NESTED and not resources.kind(name).endswith("::MODULE"):
+            continue
         yield NotKnown(f"what {name} holds", "it is a stack of its own: check its template too", resources.place(name))
     for name, fault in resources.plain.faults.items():
         if "SQS" in texts_in(template.resources.get(name, {"Type": "SQS"})):

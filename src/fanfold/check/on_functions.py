@@ -40,7 +40,7 @@ def little_memory(model: Model) -> Iterator[Hit | NotKnown]:
 
 
 def cannot_hide(model: Model) -> Iterator[Hit | NotKnown]:
-    """A function of fanfold's must not change how long a message stays hidden."""
+    """A function of fanfold's is not allowed to change how long a message stays hidden."""
     action = "sqs:ChangeMessageVisibility"
     for function, queue in _consumers(model):
         allowed, why = may(function.permissions, action, queue)
@@ -55,7 +55,7 @@ def cannot_hide(model: Model) -> Iterator[Hit | NotKnown]:
 
 
 def cannot_send_dead_letters(model: Model) -> Iterator[Hit | NotKnown]:
-    """A function is told of a dead-letter queue that it must not send to."""
+    """A function is told of a dead-letter queue that it is not allowed to send to."""
     action = "sqs:SendMessage"
     for function, queue in _consumers(model):
         target = function.queues.get(DEAD_LETTER_QUEUE)

@@ -114,10 +114,10 @@ class Queues:
 
     def _with_open_policies(self) -> Iterator[str]:
         """Yield the queues whose policy allows something to anyone but AWS's services."""
-        for name in self._resources.of("AWS::SQS::QueuePolicy"):
+        for name in self._resources.of("AWS::SQS::QueuePolicy", "AWS::SQS::QueueInlinePolicy"):
             properties = self._resources.properties(name)
             if _allows_accounts(properties.value("PolicyDocument").value):
-                for text in texts_in(properties.value("Queues").value):
+                for text in texts_in([properties.value("Queues").value, properties.value("Queue").value]):
                     yield self.key_of(text)
 
 

@@ -97,6 +97,8 @@ def template_of(source: Any) -> Template:
     transforms = content.get("Transform") or []
     names = transforms if isinstance(transforms, list) else [transforms]
     macros = [str(each.get("Name", each)) if isinstance(each, Mapping) else str(each) for each in names]
+    if isinstance(resources, Mapping) and "Fn::Transform" in resources:
+        macros.append("in Resources (Fn::Transform)")
     return Template(
         name=str(source.filename or "template"),
         source=source,

@@ -230,7 +230,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "FF015",
         Severity.INFO,
-        "The function must not change visibility",
+        "The function is not allowed to change visibility",
         "A backoff and Retry(after=…) change how long a failed message stays hidden, with sqs:ChangeMessageVisibility "
         "on the queue. Without that permission the message comes back after the queue's own visibility timeout. "
         "Neither AWSLambdaSQSQueueExecutionRole nor what SAM adds for an SQS event includes it. Whether the code has a "
@@ -244,7 +244,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "FF016",
         Severity.WARNING,
-        "The function must not send to its dead-letter queue",
+        "The function is not allowed to send to its dead-letter queue",
         "FANFOLD_DEAD_LETTER_QUEUE_URL tells fanfold where to put what a handler rejects, with the reason. Without "
         "sqs:SendMessage there, a rejected message is a failure: it is delivered again and again until the queue gives "
         "up, and its reason is lost.",

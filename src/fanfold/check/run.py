@@ -73,7 +73,7 @@ def check_template(file: Path, *, parameters: Mapping[str, str] | None = None, i
 
 
 def check_model(model: Model) -> tuple[list[Finding], list[NotKnown]]:
-    """Return what the rules find, by line, and what they could not look at."""
+    """Return what the rules find and what they could not look at, both by line."""
     findings: dict[Finding, None] = {}
     remarks = {(each.subject, each.why): each for each in model.remarks}
     for rule in RULES:
@@ -85,7 +85,8 @@ def check_model(model: Model) -> tuple[list[Finding], list[NotKnown]]:
                 key = each.subject, each.why
                 known = remarks.setdefault(key, each)
                 remarks[key] = replace(known, rules=tuple(sorted({*known.rules, rule.id})))
-    return sorted(findings, key=lambda each: (each.place.line, each.rule)), list(remarks.values())
+    by_line = sorted(findings, key=lambda each: (each.place.line, each.rule))
+    return by_line, sorted(remarks.values(), key=lambda each: each.place.line)
 
 
 def ignored_in(template: Template, resource: str) -> set[str]:

@@ -32,7 +32,7 @@ class Form(StrEnum):
 
 def check(
     templates: list[Path] = typer.Argument(
-        None, metavar="TEMPLATE…", help="SAM or CloudFormation templates, YAML or JSON; what 'cdk synth' writes too."
+        None, metavar="TEMPLATE", help="SAM or CloudFormation templates, YAML or JSON; what 'cdk synth' writes too."
     ),
     parameter: list[str] = typer.Option(
         [], "--parameter", "-p", metavar="NAME=VALUE", help="Check with this value of a parameter. (default: its own)"

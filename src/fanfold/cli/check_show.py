@@ -12,7 +12,7 @@ from rich.text import Text
 from fanfold.check.report import counts
 from fanfold.check.rules import BY_ID, RULES
 from fanfold.check.run import Report
-from fanfold.check.values import Finding, NotKnown
+from fanfold.check.values import Finding
 
 __all__ = ["show", "show_rules"]
 
@@ -25,10 +25,7 @@ def show(reports: Sequence[Report], console: Console) -> None:
         for finding in report.findings:
             _show_finding(report, finding, console)
         if report.not_known:
-            console.print("not known, so not looked at", style="bold")
-            for note in report.not_known:
-                _show_note(report, note, console)
-            console.print()
+            _show_not_known(report, console)
         _show_end(report, console)
     if len(reports) > 1:
         console.print(_sum(counts(reports), f"{len(reports)} templates"), markup=False, highlight=False)
@@ -62,15 +59,21 @@ def _show_finding(report: Report, finding: Finding, console: Console) -> None:
     console.print()
 
 
-def _show_note(report: Report, note: NotKnown, console: Console) -> None:
-    left = f" ({', '.join(note.rules)})" if note.rules else ""
-    text = Text.assemble((f"{report.template}:{note.place.line}", "dim"), f"  {note.subject}: {note.why}{left}")
-    console.print(Padding(text, (0, 0, 0, 2)))
+def _show_not_known(report: Report, console: Console) -> None:
+    console.print(Text(f"{report.template}: not known, so not looked at", "bold"), soft_wrap=True)
+    notes = Table.grid(padding=(0, 1))
+    notes.add_column(style="dim", justify="right", no_wrap=True)
+    notes.add_column(overflow="fold")
+    for note in report.not_known:
+        left = f" ({', '.join(note.rules)})" if note.rules else ""
+        notes.add_row(f"line {note.place.line}", Text(f"{note.subject}: {note.why}{left}"))
+    console.print(Padding(notes, (0, 0, 1, 2)))
 
 
 def _show_end(report: Report, console: Console) -> None:
     mappings = f"{report.mappings} SQS mapping{'s' if report.mappings != 1 else ''}"
-    console.print(_sum(counts([report]), f"{report.template}: {mappings}"), markup=False, highlight=False)
+    line = _sum(counts([report]), f"{report.template}: {mappings}")
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
     if report.defaults:
         names = ", ".join(f"{name}={value}" for name, value in sorted(report.defaults.items()))
         text = f"with the defaults {names}; --parameter NAME=VALUE checks with others"
