@@ -191,6 +191,26 @@ def test_a_dead_letter_queue_of_another_stack_is_one(check: Any):
     assert left(report) == set()
 
 
+def test_a_queue_of_the_same_name_in_an_account_that_is_written_out_is_another_one(check: Any):
+    """It may be this one, which nobody can know; so it may get dead letters, and is judged as neither."""
+    named = {"QueueName": "jobs", "VisibilityTimeout": 1}
+    other = "arn:aws:sqs:eu-west-1:123456789012:jobs"
+    report = check(template(queue=named, event={"Queue": other}))
+    assert rules(report) == []
+    assert left(report) == {"FF003", "FF004", "FF007", "FF008"}
+    redrive = {"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:123456789012:dead", "maxReceiveCount": 5}
+    report = check(
+        template(
+            queue={"RedrivePolicy": redrive},
+            dead={"QueueName": "dead", "VisibilityTimeout": 60, "MessageRetentionPeriod": 60},
+            event={"Queue": {"Fn::GetAtt": ["Dead", "Arn"]}},
+        )
+    )
+    assert rules(report) == []
+    ours = {"Fn::Sub": "arn:aws:sqs:${AWS::Region}:${AWS::AccountId}:jobs"}
+    assert rules(check(template(queue=named, event={"Queue": ours}))) == ["FF003"]
+
+
 def test_a_mapping_that_may_not_be_enabled_is_no_second_reader(check: Any):
     """It is said that this is not known."""
     second = {

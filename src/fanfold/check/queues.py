@@ -41,12 +41,19 @@ class Queues:
             self.by_key[name] = replace(queue, receives_dead_letters=name in dead, open_policy=name in opened)
 
     def key_of(self, text: str) -> str:
-        """Return the key of the queue that an ARN, URL or name of the template means; the text itself if it is none."""
+        """Return the key of the queue that an ARN, URL or name of the template means; the text itself if it is none.
+
+        A name in another account, or in one that is written out and may be another, means no queue of the template.
+        """
         found = _REFERENCE.fullmatch(text)
         if found and found[1] in self.by_key and found[2] in {None, ".Arn", ".QueueUrl"}:
             return found[1]
         name = _ending(text)
-        return next((key for key, queue in self.by_key.items() if name in queue.names), text)
+        ours = name == text or "${AWS::AccountId}" in text or name.endswith(".QueueName}")
+        return self._named(name, text) if ours else text
+
+    def _named(self, name: str, otherwise: str) -> str:
+        return next((key for key, queue in self.by_key.items() if name in queue.names), otherwise)
 
     def key_met(self, asked: Setting[str]) -> str:
         """Return the key of the queue that a setting means, and add the queue if it is outside."""
@@ -107,8 +114,10 @@ class Queues:
                     continue
                 for text in texts_in(resolved):
                     yield self.key_of(text)
+                    yield self._named(_ending(text), text)  # whatever the account: it may be ours
         for name, queue in self.by_key.items():
             yield queue.dead_letter_queue.value or ""
+            yield self._named(_ending(queue.dead_letter_queue.value or ""), "")
             if "RedriveAllowPolicy" in self._resources.properties(name).content:
                 yield name
 
