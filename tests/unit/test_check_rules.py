@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fanfold.check.run import Report, check_template
+from fanfold.errors import ConfigurationError
 
 REPORT = ["ReportBatchItemFailures"]
 QUEUE: dict[str, Any] = {
@@ -277,6 +278,16 @@ def test_what_sam_cannot_translate_is_said(check: Any):
     assert note.why.startswith("SAM cannot translate it")
     assert report.mappings == 0
     assert note.place.line > 1
+
+
+def test_a_role_of_the_users_own_that_is_called_as_sam_would_call_it_is_the_users(check: Any):
+    """Its place is where it is written."""
+    role = {"Type": "AWS::IAM::Role", "Condition": "Nobody", "Properties": {"AssumeRolePolicyDocument": {}}}
+    content = template(function={"Role": {"Fn::GetAtt": ["DoRole", "Arn"]}}, DoRole=role)
+    with pytest.raises(ConfigurationError, match=r":(\d+) DoRole: there is no condition Nobody") as raised:
+        check(content)
+    line = int(str(raised.value).split(":")[1].split()[0])
+    assert yaml.safe_dump(content).splitlines()[line - 1].strip() == "Condition: Nobody"
 
 
 def test_a_finding_on_a_global_setting_points_to_the_globals(check: Any):

@@ -61,7 +61,7 @@ def translate(resources: Mapping[str, Mapping[str, Any]], conditions: Mapping[st
         made_id: path
         for name, function in functions.items()
         for made_id, path in _origins(name, function).items()
-        if made_id in found
+        if made_id in found and made_id not in resources
     }
     added = {name: each for name, each in found.items() if name not in resources}
     changed = {name: _joined(resources[name], found[name]) for name in functions if name in found}
