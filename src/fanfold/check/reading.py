@@ -7,7 +7,8 @@ columns. Its errors stop here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -60,29 +61,36 @@ def read_template(file: Path) -> Template:
         from cfnlint.template import Template as Source
     except ModuleNotFoundError as error:
         raise MissingExtraError("check", "fanfold check") from error
-    logging.getLogger("cfnlint").setLevel(logging.CRITICAL)  # it logs what it returns
     _look_at(file)
-    try:
+    with _errors_of(file):
         decoded, matches = decode(str(file))
-    except RecursionError as error:
-        raise ConfigurationError(f"{file} is nested too deeply") from error
-    except Exception as error:
-        raise ConfigurationError(f"{file} cannot be read as a template: {error!r}") from error
     if matches:
         first = matches[0]
         raise ConfigurationError(f"{file}:{first.linenumber} cannot be read as YAML or JSON: {first.message}")
     if not isinstance(decoded, dict) or not isinstance(decoded.get("Resources"), dict):
         raise ConfigurationError(f"{file} has no Resources: is it a SAM or CloudFormation template?")
-    try:
+    with _errors_of(file):
         source = Source(str(file), decoded)
-        wrong = source.transform()
+        matches = source.transform()
+    if matches:
+        raise ConfigurationError(f"{file}:{matches[0].linenumber} cannot be transformed: {matches[0].message}")
+    return template_of(source)
+
+
+@contextmanager
+def _errors_of(file: Path) -> Iterator[None]:
+    """Turn cfn-lint's errors, of whatever kind, into one line, and keep it from logging what it returns."""
+    log = logging.getLogger("cfnlint")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
     except RecursionError as error:
         raise ConfigurationError(f"{file} is nested too deeply") from error
     except Exception as error:
-        raise ConfigurationError(f"{file} cannot be transformed: {error!r}") from error
-    if wrong:
-        raise ConfigurationError(f"{file}:{wrong[0].linenumber} cannot be transformed: {wrong[0].message}")
-    return template_of(source)
+        raise ConfigurationError(f"{file} cannot be read as a template: {error!r}") from error
+    finally:
+        log.setLevel(level)
 
 
 def template_of(source: Any) -> Template:

@@ -221,8 +221,8 @@ RULES: Final[tuple[Rule, ...]] = (
         "FANFOLD_CONCURRENCY handlers run in one sandbox. When it runs out of memory Lambda kills it, and the whole "
         "batch comes back; fanfold's memory guard starts no more records before that, so fewer run than are asked for.",
         f"Raise MemorySize to {on_functions.BASE_MB} MB and {on_functions.HANDLER_MB:g} MB for each handler, or lower "
-        "FANFOLD_CONCURRENCY. That is what a handler with a TLS connection of its own was measured to need; one that "
-        "only waits needs 2 KB, and what a handler keeps itself comes on top.",
+        "FANFOLD_CONCURRENCY. That is what a handler with a TLS connection of its own was measured to need "
+        "(benchmarks/handler_memory.py); one that only waits needs 2 KB, and what a handler keeps comes on top.",
         _MEMORY,
         "MemorySize: 512\nEnvironment:\n  Variables:\n    FANFOLD_CONCURRENCY: 200",
         on_functions.little_memory,
