@@ -134,6 +134,7 @@ def test_what_fanfold_is_told_may_be_open(check: Any):
         ({"queue": {"VisibilityTimeout": 9}, "event": {"MaximumBatchingWindowInSeconds": OPEN}}, ["FF003"]),
         ({"event": {"BatchSize": 11}}, ["FF005"]),
         ({"event": {"BatchSize": 11, "MaximumBatchingWindowInSeconds": 0}}, ["FF005"]),
+        ({"event": {"BatchSize": 11, "MaximumBatchingWindowInSeconds": 1}, "queue": {"VisibilityTimeout": 61}}, []),
         ({"queue": {"RedrivePolicy": {}}}, ["FF007"]),
         ({"queue": {"RedrivePolicy": {"Ref": "AWS::NoValue"}}}, ["FF007"]),
         ({"dead": {"MessageRetentionPeriod": 345600}}, ["FF009"]),
@@ -165,6 +166,18 @@ def test_what_fanfold_is_told_may_be_open(check: Any):
 def test_the_edges_of_the_rules(check: Any, changes: Any, found: list[str]):
     """On one side nothing, on the other a finding."""
     assert rules(check(template(**changes))) == found
+
+
+def test_what_is_said_names_the_value_and_whether_it_is_the_default(check: Any):
+    """In CloudFormation's words, numbers with their unit."""
+    report = check(template(event={"BatchSize": 1000, "FunctionResponseTypes": ["Other"]}))
+    assert {each.rule: (each.found, each.wanted) for each in report.findings} == {
+        "FF001": (
+            "FunctionResponseTypes Other: an answer that names failed messages is ignored and all are deleted",
+            "[ReportBatchItemFailures]",
+        ),
+        "FF005": ("BatchSize 1,000 with MaximumBatchingWindowInSeconds 0 s (the default)", "a window of 1 to 300 s"),
+    }
 
 
 def test_a_fifo_queue_of_another_stack_is_told_by_its_arn(check: Any):

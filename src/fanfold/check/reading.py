@@ -69,6 +69,8 @@ def read_template(file: Path) -> Template:
         raise ConfigurationError(f"{file}:{first.linenumber} cannot be read as YAML or JSON: {first.message}")
     if not isinstance(decoded, dict) or not isinstance(decoded.get("Resources"), dict):
         raise ConfigurationError(f"{file} has no Resources: is it a SAM or CloudFormation template?")
+    for section in [name for name, content in decoded.items() if content is None]:
+        del decoded[section]  # such as "Parameters:" with nothing below, which CloudFormation takes
     with _errors_of(file):
         source = Source(str(file), decoded)
         matches = source.transform()
