@@ -135,6 +135,7 @@ def test_what_fanfold_is_told_may_be_open(check: Any):
         ({"event": {"BatchSize": 11}}, ["FF005"]),
         ({"event": {"BatchSize": 11, "MaximumBatchingWindowInSeconds": 0}}, ["FF005"]),
         ({"event": {"BatchSize": 11, "MaximumBatchingWindowInSeconds": 1}, "queue": {"VisibilityTimeout": 61}}, []),
+        ({"queue": {"RedrivePolicy": QUEUE["RedrivePolicy"] | {"maxReceiveCount": 4}}}, ["FF008"]),
         ({"queue": {"RedrivePolicy": {}}}, ["FF007"]),
         ({"queue": {"RedrivePolicy": {"Ref": "AWS::NoValue"}}}, ["FF007"]),
         ({"dead": {"MessageRetentionPeriod": 345600}}, ["FF009"]),
@@ -178,6 +179,9 @@ def test_what_is_said_names_the_value_and_whether_it_is_the_default(check: Any):
         ),
         "FF005": ("BatchSize 1,000 with MaximumBatchingWindowInSeconds 0 s (the default)", "a window of 1 to 300 s"),
     }
+    (finding,) = check(template(event={"BatchSize": 1000, "MaximumBatchingWindowInSeconds": 7})).findings
+    assert finding.found == "VisibilityTimeout 60 s; Timeout 10 s of Do, MaximumBatchingWindowInSeconds 7 s"
+    assert finding.wanted == "at least 67 s (6 x 10 s + 7 s window)"
 
 
 def test_a_fifo_queue_of_another_stack_is_told_by_its_arn(check: Any):

@@ -31,30 +31,27 @@ def visibility_below_timeout(model: Model) -> Iterator[Hit | NotKnown]:
             yield from unknown
         elif (queue.visibility.value or 0) < (timeout.value or 0):
             found = f"{said(queue.visibility, 's')}, below the {said(timeout, 's')} of {mapping.function_name}"
-            yield Hit(
-                queue.key, queue.visibility.place, found, f"at least {_advised(timeout.value, mapping.window.value)}"
-            )
+            yield Hit(queue.key, queue.visibility.place, found, _advice(timeout.value or 0, mapping.window.value or 0))
 
 
 def visibility_below_advice(model: Model) -> Iterator[Hit | NotKnown]:
     """Too little time for Lambda to try again when it throttles."""
     for mapping in model.mappings:
-        queue, timeout, window = model.queues[mapping.queue], timeout_of(model, mapping), mapping.window
-        if unknown := not_known(queue.visibility, timeout, window):
+        visibility, timeout, window = model.queues[mapping.queue].visibility, timeout_of(model, mapping), mapping.window
+        if unknown := not_known(visibility, timeout, window):
             yield from unknown
-            continue
-        visible, least = queue.visibility.value or 0, timeout.value or 0
-        if least <= visible < TIMEOUTS * least + (window.value or 0):
-            found = (
-                f"{said(queue.visibility, 's')}; {said(timeout, 's')} of {mapping.function_name}, {said(window, 's')}"
-            )
-            yield Hit(queue.key, queue.visibility.place, found, f"at least {_advised(timeout.value, window.value)}")
+        elif (timeout.value or 0) <= (visibility.value or 0) < _advised(timeout.value or 0, window.value or 0):
+            found = f"{said(visibility, 's')}; {said(timeout, 's')} of {mapping.function_name}, {said(window, 's')}"
+            yield Hit(mapping.queue, visibility.place, found, _advice(timeout.value or 0, window.value or 0))
 
 
-def _advised(timeout: float | None, window: float | None) -> str:
-    seconds = TIMEOUTS * (timeout or 0) + (window or 0)
+def _advised(timeout: float, window: float) -> float:
+    return TIMEOUTS * timeout + window
+
+
+def _advice(timeout: float, window: float) -> str:
     wait = f" + {amount(window)} s window" if window else ""
-    return f"{amount(seconds)} s ({TIMEOUTS} x {amount(timeout or 0)} s{wait})"
+    return f"at least {amount(_advised(timeout, window))} s ({TIMEOUTS} x {amount(timeout)} s{wait})"
 
 
 def no_dead_letter_queue(model: Model) -> Iterator[Hit | NotKnown]:
