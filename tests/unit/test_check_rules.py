@@ -19,6 +19,9 @@ QUEUE: dict[str, Any] = {
 FUNCTION: dict[str, Any] = {"Runtime": "python3.13", "Handler": "app.handler", "CodeUri": "src", "Timeout": 10}
 EVENT: dict[str, Any] = {"Queue": {"Fn::GetAtt": ["Jobs", "Arn"]}, "FunctionResponseTypes": REPORT}
 OPEN = {"Ref": "Open"}
+FIFO_DEAD = {"FifoQueue": True, "MessageRetentionPeriod": 345600}
+NAME = {"QueueName": {"Fn::GetAtt": ["Jobs", "QueueName"]}}
+SENDS = {"SQSSendMessagePolicy": NAME}
 
 
 def template(
@@ -44,6 +47,15 @@ def template(
     }
 
 
+def environment(**variables: Any) -> dict[str, Any]:
+    return {"Environment": {"Variables": variables}}
+
+
+def told(**variables: Any) -> dict[str, Any]:
+    """Return a function's properties: variables, and what it takes to use them."""
+    return environment(**variables) | {"Policies": [{"SQSPollerPolicy": NAME}]}
+
+
 @pytest.fixture
 def check(tmp_path: Path) -> Any:
     def checked(content: dict[str, Any]) -> Report:
@@ -61,10 +73,6 @@ def rules(report: Report) -> list[str]:
 def left(report: Report) -> set[str]:
     """Return the rules that something was not known for."""
     return {rule for note in report.not_known for rule in note.rules}
-
-
-def environment(**variables: Any) -> dict[str, Any]:
-    return {"Environment": {"Variables": variables}}
 
 
 def test_the_template_of_these_tests_passes(check: Any):
@@ -115,12 +123,11 @@ def test_a_setting_that_is_not_known_is_said_and_is_no_finding(check: Any, chang
 
 def test_what_fanfold_is_told_may_be_open(check: Any):
     """The concurrency, a queue's URL, what a role allows, whether a recursion is allowed."""
-    told = environment(FANFOLD_CONCURRENCY=OPEN, FANFOLD_DEAD_LETTER_QUEUE_URL=OPEN)
-    report = check(template(function=told | {"Policies": [OPEN]}))
+    variables = environment(FANFOLD_CONCURRENCY=OPEN, FANFOLD_DEAD_LETTER_QUEUE_URL=OPEN)
+    report = check(template(function=variables | {"Policies": [OPEN]}))
     assert rules(report) == []
     assert left(report) == {"FF014", "FF015", "FF016"}
-    sends = {"SQSSendMessagePolicy": {"QueueName": {"Fn::GetAtt": ["Jobs", "QueueName"]}}}
-    report = check(template(function={"Policies": [sends], "RecursiveLoop": OPEN}))
+    report = check(template(function={"Policies": [SENDS], "RecursiveLoop": OPEN}))
     assert rules(report) == []
     assert left(report) == {"FF019"}
 
@@ -142,6 +149,26 @@ def test_what_fanfold_is_told_may_be_open(check: Any):
         ({"dead": {"MessageRetentionPeriod": 345601}}, []),
         ({"dead": {"FifoQueue": True, "QueueName": "dead.fifo"}}, ["FF010"]),
         ({"dead": {"QueueName": "dead.fifo"}}, ["FF010"]),
+        ({"queue": {"FifoQueue": True}, "dead": FIFO_DEAD, "event": {"BatchSize": 10}}, []),
+        ({"queue": {"FifoQueue": True}, "dead": FIFO_DEAD, "event": {"BatchSize": 11}}, ["FF006"]),
+        ({"event": {"ScalingConfig": {"MaximumConcurrency": 2}}}, []),
+        ({"event": {"ScalingConfig": {"MaximumConcurrency": 5}}, "function": {"ReservedConcurrentExecutions": 5}}, []),
+        (
+            {"event": {"ScalingConfig": {"MaximumConcurrency": 6}}, "function": {"ReservedConcurrentExecutions": 5}},
+            ["FF012"],
+        ),
+        ({"function": told(FANFOLD_CONCURRENCY=200) | {"MemorySize": 128}}, []),
+        ({"function": told(FANFOLD_CONCURRENCY=201) | {"MemorySize": 128}}, ["FF014"]),
+        ({"function": told(FANFOLD_QUEUE_URL="")}, []),
+        ({"function": told(FANFOLD_DEAD_LETTER_QUEUE_URL="")}, []),
+        ({"function": told(FANFOLD_DEAD_LETTER_QUEUE_URL={"Ref": "Dead"})}, ["FF016"]),
+        ({"function": {"Policies": [SENDS], "RecursiveLoop": "Allow"}}, []),
+        ({"function": {"Policies": [SENDS], "RecursiveLoop": "Terminate"}}, ["FF019"]),
+        ({"function": {"Policies": [SENDS], "FunctionUrlConfig": {"AuthType": "AWS_IAM"}}}, []),
+        (
+            {"function": told(FANFOLD_QUEUE_URL=""), "event": {"BatchSize": 1, "FunctionResponseTypes": []}},
+            ["FF001"],
+        ),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1}}}, ["FF011"]),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1001}}}, ["FF011"]),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1000}}}, []),
@@ -182,6 +209,20 @@ def test_what_is_said_names_the_value_and_whether_it_is_the_default(check: Any):
     (finding,) = check(template(event={"BatchSize": 1000, "MaximumBatchingWindowInSeconds": 7})).findings
     assert finding.found == "VisibilityTimeout 60 s; Timeout 10 s of Do, MaximumBatchingWindowInSeconds 7 s"
     assert finding.wanted == "at least 67 s (6 x 10 s + 7 s window)"
+
+
+def test_what_is_said_of_permissions_and_of_long_retention(check: Any):
+    """Who may not do what, and what to lower when nothing can be raised."""
+    report = check(template(function=environment(FANFOLD_DEAD_LETTER_QUEUE_URL={"Ref": "Dead"})))
+    found = {each.rule: each.found for each in report.findings}
+    assert found["FF015"].startswith("Do is not allowed sqs:ChangeMessageVisibility on Jobs: a backoff")
+    assert found["FF016"] == "Do is told FANFOLD_DEAD_LETTER_QUEUE_URL Dead, and is not allowed sqs:SendMessage there"
+    (finding,) = check(template(queue={"MessageRetentionPeriod": 1209600})).findings
+    assert finding.wanted == "below 14 days in Jobs, 14 days here"
+    (finding,) = check(
+        template(queue={"MessageRetentionPeriod": 1209599}, dead={"MessageRetentionPeriod": 60})
+    ).findings
+    assert finding.wanted == "more than the source's, such as 1,209,600 s (14 days)"
 
 
 def test_a_fifo_queue_of_another_stack_is_told_by_its_arn(check: Any):
