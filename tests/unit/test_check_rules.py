@@ -94,6 +94,8 @@ def test_the_template_of_these_tests_passes(check: Any):
         ({"queue": {"RedrivePolicy": "no JSON"}}, {"FF007", "FF008"}),
         ({"dead": {"MessageRetentionPeriod": OPEN}}, {"FF009"}),
         ({"dead": {"FifoQueue": "perhaps"}}, {"FF010"}),
+        ({"function": {"MemorySize": OPEN}}, set()),
+        ({"event": {"Enabled": OPEN}}, set()),
         ({"function": {"Timeout": OPEN}}, {"FF003", "FF004"}),
         ({"function": {"Timeout": ["a", "list"]}}, {"FF003", "FF004"}),
         ({"function": {"Timeout": "Infinity"}}, {"FF003", "FF004"}),

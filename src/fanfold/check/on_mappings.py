@@ -134,18 +134,14 @@ def two_mappings(model: Model) -> Iterator[Hit | NotKnown]:
     """Two mappings that read one queue."""
     for key in dict.fromkeys(mapping.queue for mapping in model.mappings):
         readers = [mapping for mapping in model.mappings if mapping.queue == key and mapping.enabled.value is not False]
-        if len(readers) < 2:  # noqa: PLR2004 - two readers are one too many
-            continue
         sure = [mapping for mapping in readers if mapping.enabled.known and mapping.exists.known]
-        if len(sure) < 2:  # noqa: PLR2004
-            for mapping in readers:
+        if len(sure) < 2:  # noqa: PLR2004 - two readers are one too many
+            for mapping in readers if len(readers) > 1 else ():
                 yield from not_known(mapping.enabled, mapping.exists)
             continue
         names = " and ".join(mapping.key for mapping in sure)
-        lost = any(mapping.filtered.value for mapping in sure)
-        effect = (
-            "what one filters out is deleted for the other too" if lost else "each message reaches only one of them"
-        )
+        filtered = any(mapping.filtered.value for mapping in sure)
+        effect = "what one filters out is deleted" if filtered else "each message reaches only one of them"
         yield Hit(
             sure[1].key,
             sure[1].place,
