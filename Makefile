@@ -33,7 +33,7 @@ format: $(VENV)/.dev ## Put the code in order.
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour.
-	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter segment_scaling big_csv json_array listing package_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter segment_scaling big_csv json_array listing handler_memory package_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what make made.
 	rm -rf $(VENV) $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -41,6 +41,9 @@ clean: ## Remove what make made.
 # The modules that decide, and the path to an acknowledgement.
 DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\
 	src/fanfold/bench/compare.py,src/fanfold/bench/prices.py,src/fanfold/bench/search.py,src/fanfold/bench/sweep.py,$\
+	src/fanfold/check/intrinsics.py,src/fanfold/check/on_functions.py,src/fanfold/check/on_mappings.py,$\
+	src/fanfold/check/on_queues.py,src/fanfold/check/permissions.py,src/fanfold/check/roles.py,$\
+	src/fanfold/check/rules.py,src/fanfold/check/words.py,$\
 	src/fanfold/backoff.py,src/fanfold/completion.py,src/fanfold/consume.py,src/fanfold/deadline.py,$\
 	src/fanfold/endings.py,src/fanfold/engine.py,src/fanfold/enqueue.py,src/fanfold/local/mapping.py,$\
 	src/fanfold/local/queue.py,src/fanfold/marks.py,src/fanfold/ordering.py,src/fanfold/outcome.py,src/fanfold/pace.py,$\

@@ -43,6 +43,12 @@ RANKS = {
     "bench.sweep": 8, "bench.result": 9, "bench.words": 10, "bench.compare": 10, "bench.sheet": 10, "bench.maps": 11,
     "bench.accepting": 5, "bench.plot": 12, "bench.page": 12,
     "cli.bench_plan": 10, "cli.bench_files": 13, "cli.bench_show": 13, "cli.bench_estimate": 11, "cli.bench": 14,
+    # a template's settings: values, what they are worked out from, the rules over them
+    "check": 0, "check.values": 0, "check.intrinsics": 1, "check.permissions": 1, "check.reading": 1, "check.sam": 1,
+    "check.words": 1, "check.on_mappings": 2, "check.on_queues": 2, "check.on_functions": 2, "check.properties": 2,
+    "check.roles": 3, "check.rules": 3, "check.resources": 3, "check.queues": 4, "check.pages": 4, "check.functions": 5,
+    "check.model": 6, "check.run": 7, "check.cfnlint": 8, "check.report": 8,
+    "cli.check": 10, "cli.check_show": 9,
     "cli.load": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.init": 10, "cli.replay": 10,
     "cli.replay_show": 9, "cli.run": 10, "cli.run_plan": 9, "cli.status": 10, "cli.worker": 10,
     "cli.app": 15, "cli": 16,

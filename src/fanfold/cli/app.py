@@ -13,6 +13,7 @@ import typer
 from fanfold import __version__
 from fanfold.cli.bench import bench
 from fanfold.cli.capture import capture
+from fanfold.cli.check import check
 from fanfold.cli.demo import demo
 from fanfold.cli.init import init
 from fanfold.cli.replay import replay_events
@@ -84,6 +85,7 @@ app.command("replay")(_told(replay_events))
 app.command("bench")(_told(bench))
 app.command("worker")(_told(worker))
 app.command("capture")(_told(capture))
+app.command("check")(_told(check))
 
 
 def run() -> None:

@@ -1,0 +1,48 @@
+"""The page of a rule, for ``--explain`` and for the documentation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fanfold.check.rules import RULES, Rule
+
+__all__ = ["index", "page"]
+
+_LEVELS: Final = {
+    "error": "messages are lost, or worked on twice without need, or AWS refuses the setting",
+    "warning": "it goes well until there is load, a fault or a throttle",
+    "info": "worth knowing; right in some systems",
+}
+
+
+def page(rule: Rule) -> str:
+    """Return the page of a rule, as Markdown."""
+    return f"""# {rule.id}: {rule.title}
+
+**{rule.severity.value}**: {_LEVELS[rule.severity.value]}
+
+{rule.reason}
+
+## Mend
+
+{rule.mend}
+
+```yaml
+{rule.example}
+```
+
+## From
+
+AWS's documentation: [{rule.page.title}]({rule.page.url})
+
+To leave it out: `fanfold check --ignore {rule.id}`; for one resource only, say in the template
+`Metadata: {{fanfold: {{ignore: [{rule.id}]}}}}`.
+"""
+
+
+def index() -> str:
+    """Return the table of all rules, as Markdown."""
+    rows = [f"| [{rule.id}]({rule.id}.md) | {rule.severity.value} | {rule.title} |" for rule in RULES]
+    head = ["# The rules of `fanfold check`", "", "| rule | severity | what is wrong |", "|---|---|---|"]
+    levels = [f"- **{name}**: {meaning}" for name, meaning in _LEVELS.items()]
+    return "\n".join([*head, *rows, "", *levels, ""])

@@ -1,0 +1,160 @@
+"""The queues of a template, and those outside it that it speaks of."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from fanfold.check.intrinsics import IntrinsicError
+from fanfold.check.properties import Properties, mapping_of
+from fanfold.check.resources import Resources, texts_in
+from fanfold.check.values import Queue, Setting
+
+__all__ = ["Queues"]
+
+_SQS: Final = "AWS::SQS::Queue"
+_REFERENCE: Final = re.compile(r"\$\{([^}]+?)(\.[^}]+)?\}")
+_DEAD_LETTERS: Final = ("deadLetterTargetArn", "DeadLetterConfig", "DeadLetterQueue", "OnFailure")
+
+# What AWS takes when a template says nothing: CloudFormation's reference of AWS::SQS::Queue.
+_VISIBILITY_SECONDS: Final = 30
+_RETENTION_SECONDS: Final = 345_600
+_MESSAGE_BYTES: Final = 1_048_576
+
+
+class Queues:
+    """The queues; those outside are added as they are met."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self.by_key = {name: self._queue(name) for name in resources.of(_SQS)}
+        for name, queue in self.by_key.items():
+            if queue.dead_letter_queue.value:
+                key = self.key_of(queue.dead_letter_queue.value)
+                self.by_key[name] = replace(queue, dead_letter_queue=replace(queue.dead_letter_queue, value=key))
+        dead = set(self._dead_letter_queues())
+        opened = set(self._with_open_policies())
+        for name, queue in self.by_key.items():
+            self.by_key[name] = replace(queue, receives_dead_letters=name in dead, open_policy=name in opened)
+
+    def key_of(self, text: str) -> str:
+        """Return the key of the queue that an ARN, URL or name of the template means; the text itself if it is none.
+
+        A name in another account, or in one that is written out and may be another, means no queue of the template.
+        """
+        found = _REFERENCE.fullmatch(text)
+        if found and found[1] in self.by_key and found[2] in {None, ".Arn", ".QueueUrl"}:
+            return found[1]
+        name = _ending(text)
+        ours = name == text or "${AWS::AccountId}" in text or name.endswith(".QueueName}")
+        return self._named(name, text) if ours else text
+
+    def _named(self, name: str, otherwise: str) -> str:
+        return next((key for key, queue in self.by_key.items() if name in queue.names), otherwise)
+
+    def key_met(self, asked: Setting[str]) -> str:
+        """Return the key of the queue that a setting means, and add the queue if it is outside."""
+        key = self.key_of(asked.value or "")
+        if key not in self.by_key:
+            self.by_key[key] = self._outside(key, asked)
+        return key
+
+    def _queue(self, name: str) -> Queue:
+        properties = self._resources.properties(name)
+        called = properties.text("QueueName")
+        fifo = properties.flag("FifoQueue", default=False)
+        if fifo.known and not fifo.value and (called.value or "").endswith(".fifo"):
+            fifo = replace(fifo, value=True)
+        target, receives = self._redrive(properties)
+        return Queue(
+            key=name,
+            place=self._resources.place(name),
+            fifo=fifo,
+            visibility=properties.number("VisibilityTimeout", _VISIBILITY_SECONDS),
+            retention=properties.number("MessageRetentionPeriod", _RETENTION_SECONDS),
+            message_bytes=properties.number("MaximumMessageSize", _MESSAGE_BYTES),
+            dead_letter_queue=target,
+            receives=receives,
+            names=(f"${{{name}.QueueName}}", called.value or f"${{AWS::StackName}}-{name}-…"),
+        )
+
+    def _redrive(self, properties: Properties) -> tuple[Setting[str], Setting[float]]:
+        whole = properties.value("RedrivePolicy")
+        if isinstance(whole.value, str) and not whole.value.startswith("${"):
+            policy = replace(properties, path=(*properties.path, "RedrivePolicy"))  # JSON: no line of its own inside
+            try:
+                policy = replace(policy, content=mapping_of(json.loads(whole.value)))
+            except (ValueError, RecursionError):
+                policy = replace(policy, unknown=properties.scope.why(whole.value) or "it is no JSON")
+        else:
+            policy = properties.inside("RedrivePolicy")
+        return policy.text("deadLetterTargetArn"), policy.number("maxReceiveCount")
+
+    def _outside(self, key: str, asked: Setting[str]) -> Queue:
+        """Return a queue that is not in the template: of it only the kind may be known, by the end of its name."""
+        ending = _ending(key)
+        unknown = self._resources.scope.why(ending) or f"{ending} is not in this template"
+        subject = f"the queue of {asked.subject.partition(' of ')[2]}"
+        nothing: Setting[Any] = replace(asked, value=None, unknown=unknown, subject=subject)
+        kind: Setting[bool] = nothing
+        if ending.endswith(".fifo") or not ending.endswith("}"):
+            kind = Setting("FifoQueue", ending.endswith(".fifo"), asked.place)
+        return Queue(key, asked.place, kind, nothing, nothing, nothing, nothing, nothing, names=(ending,), outside=True)
+
+    def _dead_letter_queues(self) -> Iterator[str]:
+        """Yield the queues that anything in the template sends dead letters to."""
+        for name in self._resources.of():
+            for target in _targets(self._resources.plain.resources[name].get("Properties")):
+                try:
+                    resolved = self._resources.scope.resolve(target)
+                except IntrinsicError:
+                    continue
+                for text in texts_in(resolved):
+                    yield self.key_of(text)
+                    yield self._named(_ending(text), text)  # whatever the account: it may be ours
+        for name, queue in self.by_key.items():
+            yield queue.dead_letter_queue.value or ""
+            yield self._named(_ending(queue.dead_letter_queue.value or ""), "")
+            if "RedriveAllowPolicy" in self._resources.properties(name).content:
+                yield name
+
+    def _with_open_policies(self) -> Iterator[str]:
+        """Yield the queues whose policy allows something to anyone but AWS's services."""
+        for name in self._resources.of("AWS::SQS::QueuePolicy", "AWS::SQS::QueueInlinePolicy"):
+            properties = self._resources.properties(name)
+            if _allows_accounts(properties.value("PolicyDocument").value):
+                for text in texts_in([properties.value("Queues").value, properties.value("Queue").value]):
+                    yield self.key_of(text)
+
+
+def _allows_accounts(document: Any) -> bool:
+    if isinstance(document, str):
+        return True
+    statements = mapping_of(document).get("Statement")
+    for each in statements if isinstance(statements, list) else [statements]:
+        principal = mapping_of(each).get("Principal")
+        services = isinstance(principal, Mapping) and set(principal) <= {"Service"}
+        if mapping_of(each).get("Effect") == "Allow" and not services:
+            return True
+    return False
+
+
+def _ending(text: str) -> str:
+    """Return what is behind the last colon or slash of an ARN or URL, those inside ``${…}`` aside."""
+    return re.split(r"[:/](?![^{]*\})", text)[-1]
+
+
+def _targets(value: Any) -> Iterator[Any]:
+    """Yield what stands under a key that names where dead letters go."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            if key in _DEAD_LETTERS:
+                yield each
+            else:
+                yield from _targets(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _targets(each)

@@ -1,0 +1,136 @@
+"""What was found, as one JSON document or as SARIF 2.1.0."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import Any, Final
+from urllib.parse import quote
+
+from fanfold.check.rules import BY_ID, RULES, Rule
+from fanfold.check.run import Report
+from fanfold.check.values import Finding, NotKnown, Place, Severity
+
+__all__ = ["as_json", "as_sarif", "counts"]
+
+_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
+_LEVELS: Final = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
+
+
+def counts(reports: Iterable[Report]) -> dict[str, int]:
+    """Return how many findings there are, by severity, how many were ignored, and how much is not known."""
+    every = list(reports)
+    found = Counter(finding.severity for report in every for finding in report.findings)
+    return {
+        **{severity.value: found[severity] for severity in Severity},
+        "ignored": sum(len(report.ignored) for report in every),
+        "not_known": sum(len(report.not_known) for report in every),
+    }
+
+
+def as_json(reports: Sequence[Report]) -> dict[str, Any]:
+    """Return the reports as one document."""
+    return {
+        "templates": [
+            {
+                "template": report.template,
+                "mappings": report.mappings,
+                "findings": [_finding(each) for each in report.findings],
+                "ignored": [_finding(each) for each in report.ignored],
+                "not_known": [
+                    {"what": each.subject, "why": each.why, "line": each.place.line, "rules": list(each.rules)}
+                    for each in report.not_known
+                ],
+                "defaults": dict(report.defaults),
+            }
+            for report in reports
+        ],
+        "summary": counts(reports),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    rule = BY_ID[finding.rule]
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity.value,
+        "title": rule.title,
+        "resource": finding.resource,
+        "logical_id": finding.owner,
+        "line": finding.place.line,
+        "column": finding.place.column,
+        "path": list(finding.place.path),
+        "found": finding.found,
+        "wanted": finding.wanted,
+        "mend": rule.mend,
+        "page": {"title": rule.page.title, "url": rule.page.url},
+    }
+
+
+def as_sarif(reports: Sequence[Report], version: str) -> dict[str, Any]:
+    """Return the reports as SARIF 2.1.0, which code-scanning services read.
+
+    What is ignored is a suppressed result; what is not known is a notification.
+
+    Args:
+        reports: One for each template.
+        version: fanfold's own.
+    """
+    driver = {"name": "fanfold check", "version": version, "rules": [_rule(rule) for rule in RULES]}
+    results = [
+        _result(report, finding, suppressed=finding in report.ignored)
+        for report in reports
+        for finding in (*report.findings, *report.ignored)
+    ]
+    notes = [_note(report, each) for report in reports for each in report.not_known]
+    invocation: dict[str, Any] = {"executionSuccessful": True, "toolExecutionNotifications": notes}
+    run = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "invocations": [invocation],
+        "results": results,
+    }
+    return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "shortDescription": {"text": rule.title},
+        "fullDescription": {"text": rule.reason},
+        "help": {"text": f"{rule.reason}\n\n{rule.mend}\n\n{rule.page.title}: {rule.page.url}"},
+        "helpUri": rule.page.url,
+        "defaultConfiguration": {"level": _LEVELS[rule.severity]},
+    }
+
+
+def _result(report: Report, finding: Finding, *, suppressed: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "ruleId": finding.rule,
+        "ruleIndex": list(BY_ID).index(finding.rule),
+        "level": _LEVELS[finding.severity],
+        "message": {"text": f"{finding.resource}: {finding.found}. Should be: {finding.wanted}."},
+        "locations": [_location(report, finding.place, finding.resource)],
+    }
+    if suppressed:
+        result["suppressions"] = [{"kind": "inSource"}]
+    return result
+
+
+def _note(report: Report, note: NotKnown) -> dict[str, Any]:
+    left = f" Not looked at: {', '.join(note.rules)}." if note.rules else ""
+    text = f"{note.subject} is not known: {note.why}.{left}"
+    return {"level": "note", "message": {"text": text}, "locations": [_location(report, note.place)]}
+
+
+def _location(report: Report, place: Place, resource: str = "") -> dict[str, Any]:
+    file = PurePath(report.template)
+    uri = file.as_uri() if file.is_absolute() else quote(file.as_posix())
+    region = {"startLine": place.line, "startColumn": place.column}
+    if (place.end_line, place.end_column) > (place.line, place.column):
+        region.update(endLine=place.end_line, endColumn=place.end_column)
+    location: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}
+    if resource:
+        location["logicalLocations"] = [{"name": resource, "kind": "resource"}]
+    return location

@@ -1,0 +1,231 @@
+"""CloudFormation's functions, as far as a template tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fanfold.check.intrinsics import REMOVED, IntrinsicError, Scope, is_function
+
+MAPPINGS = {
+    "Sizes": {"dev": {"Most": 5, "Least": 1}, "prod": {"Most": 50}},
+    "Same": {"eu-west-1": {"Memory": 512}, "us-east-1": {"Memory": 512}},
+    "Odd": "no table",
+}
+CONDITIONS = {
+    "Yes": {"Fn::Equals": ["a", "a"]},
+    "No": {"Fn::Equals": ["a", "b"]},
+    "Open": {"Fn::Equals": [{"Ref": "Stage"}, "prod"]},
+    "OpenToo": {"Condition": "Open"},
+    "Known": {"Condition": "Yes"},
+    "Either": {"Fn::Or": [{"Condition": "Open"}, {"Condition": "Yes"}]},
+    "Neither": {"Fn::Or": [{"Condition": "No"}, {"Condition": "No"}]},
+    "Maybe": {"Fn::Or": [{"Condition": "Open"}, {"Condition": "No"}]},
+    "Both": {"Fn::And": [{"Condition": "Open"}, {"Condition": "No"}]},
+    "NotOpen": {"Fn::Not": [{"Condition": "Open"}]},
+    "NotYes": {"Fn::Not": [{"Condition": "Yes"}]},
+    "Loop": {"Fn::Not": [{"Condition": "Loop"}]},
+    "List": ["Yes"],
+    "Odd": {"Fn::Xor": ["Yes"]},
+    "Empty": {"Fn::And": []},
+}
+PARAMETERS = {
+    "Stage": {"Type": "String"},
+    "Name": {"Type": "String", "Default": "jobs"},
+    "Seconds": {"Type": "Number", "Default": 30},
+    "Names": {"Type": "CommaDelimitedList", "Default": "a, b"},
+    "Numbers": {"Type": "List<Number>"},
+    "Stored": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/path"},
+    "Odd": "no object",
+}
+
+
+def scope(**given: str) -> Scope:
+    return Scope(
+        parameters=PARAMETERS, given=given, mappings=MAPPINGS, conditions=CONDITIONS, resources={"Jobs", "Table"}
+    )
+
+
+def get_att(name: Any) -> dict[str, Any]:
+    return {"Fn::GetAtt": name}
+
+
+@pytest.mark.parametrize(
+    ("value", "resolved"),
+    [
+        (5, 5),
+        ({"a": [1, {"Ref": "AWS::NoValue"}], "b": {"Ref": "AWS::NoValue"}}, {"a": [1]}),
+        ({"Ref": "Name"}, "jobs"),
+        ({"Ref": "Seconds"}, 30),
+        ({"Ref": "Names"}, ["a", "b"]),
+        ({"Ref": "Jobs"}, "${Jobs}"),
+        ({"Ref": "AWS::Region"}, "${AWS::Region}"),
+        ({"Ref": "Stage"}, "${Stage}"),
+        ({"Ref": "Odd"}, "${Odd}"),
+        ({"Ref": "Nobody"}, "${Nobody}"),
+        (get_att("Jobs.Arn"), "${Jobs.Arn}"),
+        (get_att(["Jobs", "Arn"]), "${Jobs.Arn}"),
+        (get_att(["Jobs", {"Ref": "Name"}]), "${Jobs.jobs}"),
+        ({"Fn::Sub": "a-${Name}-${Jobs.Arn}-${!Not}-${Stage}"}, "a-jobs-${Jobs.Arn}-${Not}-${Stage}"),
+        ({"Fn::Sub": ["${A}${Seconds}", {"A": {"Ref": "Name"}}]}, "jobs30"),
+        ({"Fn::Sub": ["${A}", {"A": {"Ref": "AWS::NoValue"}}]}, ""),
+        ({"Fn::Sub": ["${A}", {"A": True}]}, "true"),
+        ({"Fn::Join": ["-", ["a", {"Ref": "Name"}, 1, False]]}, "a-jobs-1-false"),
+        ({"Fn::Join": ["-", {"Ref": "Names"}]}, "a-b"),
+        ({"Fn::Select": [1, ["a", "b"]]}, "b"),
+        ({"Fn::Select": ["0", {"Fn::Split": [",", "x,y"]}]}, "x"),
+        ({"Fn::FindInMap": ["Sizes", "prod", "Most"]}, 50),
+        ({"Fn::FindInMap": ["Same", {"Ref": "AWS::Region"}, "Memory"]}, 512),
+        ({"Fn::FindInMap": ["Sizes", "test", "Most", {"DefaultValue": 7}]}, 7),
+        ({"Fn::If": ["Yes", 1, 2]}, 1),
+        ({"Fn::If": ["No", 1, {"Ref": "AWS::NoValue"}]}, REMOVED),
+        ({"Fn::If": ["Open", 60, 60]}, 60),
+        ({"Fn::If": ["Open", {"Ref": "AWS::NoValue"}, {"Ref": "AWS::NoValue"}]}, REMOVED),
+        ({"Fn::ToJsonString": {"a": {"Ref": "Seconds"}}}, '{"a": 30}'),
+        ({"Fn::Length": {"Ref": "Names"}}, 2),
+    ],
+)
+def test_what_can_be_worked_out_is(value: Any, resolved: Any):
+    """Known parts become values; what is known at deployment only stays in the text by its name."""
+    assert scope().resolve(value) == resolved
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("plain", ""),
+        (5, ""),
+        ([1, {"a": "b"}], ""),
+        ({"Ref": "Stage"}, "parameter Stage has no default"),
+        ({"Ref": "Stored"}, "parameter Stored is read from the Parameter Store at deployment"),
+        ({"Ref": "AWS::Region"}, "AWS::Region is known at deployment only"),
+        ({"Ref": "Jobs"}, "what Jobs is called is known at deployment only"),
+        ({"Ref": "Nobody"}, "Nobody is no parameter and no resource of this template"),
+        (get_att("Jobs.Arn"), "Jobs.Arn is known at deployment only"),
+        (get_att("Nobody.Arn"), "Nobody is no resource of this template"),
+        ({"Fn::ImportValue": {"Fn::Sub": "${Name}-arn"}}, "it is exported by another stack (jobs-arn)"),
+        ({"Fn::Base64": "x"}, "Fn::Base64 is worked out at deployment only"),
+        ({"a": [{"Ref": "Stage"}]}, "parameter Stage has no default"),
+        ("{{resolve:ssm:/a}}", "it is read from a store at deployment ({{resolve:…}})"),
+        ("${Loose}", "${Loose} is known at deployment only"),
+        ({"Fn::Join": [",", {"Ref": "Numbers"}]}, "parameter Numbers has no default"),
+        ({"Fn::Select": [0, {"Ref": "Numbers"}]}, "parameter Numbers has no default"),
+        ({"Fn::Select": [{"Ref": "Stage"}, ["a"]]}, "parameter Stage has no default"),
+        ({"Fn::Split": [",", {"Ref": "Stage"}]}, "parameter Stage has no default"),
+        ({"Fn::Length": {"Ref": "Numbers"}}, "parameter Numbers has no default"),
+        ({"Fn::Length": "text"}, "it is no list"),
+        ({"Fn::FindInMap": ["Sizes", {"Ref": "Stage"}, "Most"]}, "parameter Stage has no default"),
+        ({"Fn::FindInMap": ["Odd", {"Ref": "Stage"}, "Most"]}, "parameter Stage has no default"),
+        ({"Fn::FindInMap": ["Sizes", "prod", {"Ref": "Stage"}]}, "parameter Stage has no default"),
+        ({"Fn::If": ["Open", 1, 2]}, "condition Open is open: parameter Stage has no default"),
+        ({"Fn::If": ["OpenToo", 1, 2]}, "condition Open is open: parameter Stage has no default"),
+        ({"Fn::If": ["Maybe", 1, 2]}, "condition Open is open: parameter Stage has no default"),
+    ],
+)
+def test_what_cannot_be_known_says_why(value: Any, why: str):
+    """The reason names the first thing that is not known."""
+    worked = scope()
+    assert worked.why(worked.resolve(value)) == why
+
+
+def test_no_value_is_told_by_its_name():
+    """As templates write it."""
+    assert repr(REMOVED) == "AWS::NoValue"
+
+
+def test_two_unknown_values_are_the_same_only_if_they_are_said_the_same():
+    """Two items of an unknown list are not one queue."""
+    worked = scope()
+    first, again, second = (worked.resolve({"Fn::Select": [i, {"Ref": "Numbers"}]}) for i in (0, 0, 1))
+    assert first == again != second
+
+
+@pytest.mark.parametrize(
+    ("name", "truth"),
+    [
+        ("Yes", True),
+        ("No", False),
+        ("Known", True),
+        ("Open", None),
+        ("OpenToo", None),
+        ("Either", True),
+        ("Neither", False),
+        ("Maybe", None),
+        ("Both", False),
+        ("NotOpen", None),
+        ("NotYes", False),
+    ],
+)
+def test_a_condition_holds_or_not_or_is_open(name: str, truth: bool | None):
+    """What is open decides nothing that is decided without it."""
+    assert scope().condition(name) is truth
+
+
+def test_a_given_value_comes_before_the_default():
+    """And is no default that was used."""
+    worked = scope(Stage="prod", Name="other", Names="x,y", Numbers="1,2")
+    assert worked.condition("Open") is True
+    assert worked.resolve({"Ref": "Name"}) == "other"
+    assert worked.resolve({"Ref": "Numbers"}) == ["1", "2"]
+    assert worked.resolve({"Ref": "Seconds"}) == 30
+    assert worked.defaults_used == {"Seconds": 30}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"Ref": 5},
+        get_att("Jobs"),
+        get_att([1, 2]),
+        get_att(["a", "b", "c"]),
+        {"Fn::Sub": 5},
+        {"Fn::Sub": ["a", "b"]},
+        {"Fn::Sub": ["a"]},
+        {"Fn::Join": "a"},
+        {"Fn::Join": [",", "a"]},
+        {"Fn::Select": [0, "a"]},
+        {"Fn::Select": ["x", ["a"]]},
+        {"Fn::Select": [3, ["a"]]},
+        {"Fn::Split": ["", "a"]},
+        {"Fn::Split": [",", 5]},
+        {"Fn::FindInMap": ["Sizes", "prod"]},
+        {"Fn::FindInMap": ["Sizes", "prod", "Least"]},
+        {"Fn::FindInMap": ["Odd", "prod", "Least", {}]},
+        {"Fn::If": ["Yes", 1]},
+        {"Fn::If": [5, 1, 2]},
+        {"Fn::If": ["Nobody", 1, 2]},
+        {"Fn::If": ["Loop", 1, 2]},
+        {"Fn::If": ["List", 1, 2]},
+        {"Fn::If": ["Odd", 1, 2]},
+        {"Fn::If": ["Empty", 1, 2]},
+    ],
+)
+def test_a_malformed_function_is_an_error(value: Any):
+    """It would not be deployed."""
+    with pytest.raises(IntrinsicError):
+        scope().resolve(value)
+
+
+def test_what_is_nested_too_deeply_is_an_error():
+    """No template ends in a recursion error of ours."""
+    value: Any = "a"
+    for _ in range(100):
+        value = {"Fn::Join": ["", [value]]}
+    with pytest.raises(IntrinsicError, match="too deeply"):
+        scope().resolve(value)
+
+
+def test_a_long_value_is_cut_in_a_message():
+    """A line stays a line."""
+    with pytest.raises(IntrinsicError, match=r"…$"):
+        scope().resolve({"Ref": ["x" * 200]})
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [({"Ref": "a"}, True), ({"Fn::Sub": "a"}, True), ({"a": 1}, False), ({1: 1}, False), ({}, False), ("Ref", False)],
+)
+def test_a_function_is_an_object_with_one_name_of_a_function(value: Any, answer: bool):
+    """Anything else is data."""
+    assert is_function(value) is answer
