@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fanfold.completion import decode_ids, encode_ids, results_from_json, results_to_json
@@ -76,7 +76,7 @@ def marker_item(marker: Marker) -> dict[str, Any]:
     """Return the attributes of a marker, without its key."""
     item: dict[str, Any] = {"ids": {"S": encode_ids(marker.ids)}, "expires_at": number(expiry())}
     if marker.results:
-        item["results"] = {"S": results_to_json(marker.results)}
+        item["results"] = {"S": _results_text(marker)}
     if marker.results_key:
         item["results_key"] = {"S": marker.results_key}
     if marker.failed:
@@ -97,13 +97,29 @@ def marker_of(item: Mapping[str, Any]) -> Marker:
         marker=name,
         gen=int(gen),
         ids=decode_ids(item["ids"]["S"]),
-        results=results_from_json(item["results"]["S"]) if "results" in item else {},
+        results=_results_in(item, decode_ids(item["ids"]["S"])),
         results_key=item["results_key"]["S"] if "results_key" in item else None,
         failed=_by_segment(item, "failed"),
         receive_counts=_by_segment(item, "receive_counts"),
         hops=_by_segment(item, "hops"),
         items=[int(count) for count in item["items"]["S"].split(",")] if "items" in item else (),
     )
+
+
+def _results_text(marker: Marker) -> str:
+    """Return results as a list in the order of the ids: their numbers need not stand there twice."""
+    if list(marker.results) != list(marker.ids):
+        return results_to_json(marker.results)
+    return f"[{','.join(marker.results.values())}]"
+
+
+def _results_in(item: Mapping[str, Any], ids: Sequence[int]) -> dict[int, str]:
+    if "results" not in item:
+        return {}
+    text = item["results"]["S"]
+    if not text.startswith("["):
+        return results_from_json(text)
+    return {each: json.dumps(value, separators=(",", ":")) for each, value in zip(ids, json.loads(text), strict=True)}
 
 
 def hop_item(hop: Hop) -> dict[str, Any]:

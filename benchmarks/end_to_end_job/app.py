@@ -1,0 +1,36 @@
+"""The job that ``end_to_end.py`` deploys: segments that say when they ended, a fold that says when it began."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from fanfold import Context, Job, Ranges
+
+job = Job("end-to-end", concurrency=16)
+
+
+@job.source
+def numbers(params: dict[str, Any]) -> Ranges:
+    """Cut as many segments as the run asks for."""
+    return Ranges(params["segments"], size=1)
+
+
+@job.segment
+async def ended(rows: AsyncIterator[int], ctx: Context[Any]) -> float:  # noqa: ARG001 - the signature of a segment handler
+    """Return when it ended; seconds since 1970."""
+    async for _ in rows:
+        pass
+    return time.time()
+
+
+@job.fold
+def began(results: Iterable[float]) -> dict[str, float]:
+    """Return when the last segment ended, and when the fold began."""
+    now = time.time()
+    return {"last_segment": max(results), "fold": now}
+
+
+scatter_handler, segment_handler = job.scatter_handler, job.segment_handler
+dead_letter_handler, fold_handler = job.dead_letter_handler, job.fold_handler

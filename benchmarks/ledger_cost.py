@@ -1,0 +1,137 @@
+"""What it costs to know that every segment has ended: DynamoDB write units for a thousand segments.
+
+::
+
+    python benchmarks/ledger_cost.py [--segments 10000] [--json FILE]
+
+Segments end in random order, in batches of 1, 10, 100 and 1,000, each with a small result; they are entered as a job's
+functions enter them. The units are those that the emulated DynamoDB reports for each write, and those computed from the
+sizes of the items by DynamoDB's rule (each KiB begun is one). Beside it, computed: a set of ids that grows with each
+segment (DynamoDB writes the whole item again), an item and a counter in one transaction for each, and a transition of
+Step Functions for each segment, as write units of the same price.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from machine import about_this_run, options_parser, positive, publish
+
+BATCHES = (1, 10, 100, 1_000)
+UNIT_DOLLARS = 0.625e-6
+"""A write unit on demand (AWS price list, us-east-1, November 2026)."""
+TRANSITION_DOLLARS = 25e-6
+"""A transition of a standard workflow (AWS price list, us-east-1, November 2026)."""
+SET_BYTES = 100
+"""Of an item before the first id; an id of a number set takes about 5 bytes (DynamoDB developer guide, item sizes)."""
+
+
+class Metered:
+    """A client that adds up what its writes consume, as reported and as computed from what is sent."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.reported = 0.0
+        self.computed = 0
+
+    def __getattr__(self, name: str) -> Any:
+        operation = getattr(self._client, name)
+        if name not in {"put_item", "update_item"}:
+            return operation
+
+        async def metered(**arguments: Any) -> Any:
+            answer = await operation(**arguments, ReturnConsumedCapacity="TOTAL")
+            self.reported += answer["ConsumedCapacity"]["CapacityUnits"]
+            self.computed += math.ceil(_bytes(arguments.get("Item", {})) / 1_024) if "Item" in arguments else 1
+            return answer
+
+        return metered
+
+
+def _bytes(item: Mapping[str, Mapping[str, str]]) -> int:
+    return sum(len(name.encode()) + len(next(iter(value.values())).encode()) for name, value in item.items())
+
+
+async def measure(address: str, segments: int, batch: int) -> tuple[float, float]:
+    """Enter all segments; return reported and computed units for a thousand."""
+    from aiobotocore.session import get_session
+
+    from fanfold import Deadline, Record, Segment, inmemory
+    from fanfold.aws.dynamodb import DynamoDBLedger
+    from fanfold.aws.tables import with_raw_items
+    from fanfold.context import BatchContext
+    from fanfold.ended import Ended, JobState
+    from fanfold.marks import commit_ended
+    from fanfold.testing import make_record
+    from slow_service import CREDENTIALS
+
+    session = with_raw_items(get_session())
+    async with session.create_client("dynamodb", endpoint_url=address, **CREDENTIALS) as client:
+        table = f"ledger-{batch}"
+        await client.create_table(
+            TableName=table,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
+        metered = Metered(client)
+        backend = replace(inmemory.backend(), ledger=DynamoDBLedger(metered, table))
+        order = random.Random(0).sample(range(segments), segments)  # noqa: S311 - an order
+        record = Record(make_record("x"))
+        for first in range(0, segments, batch):
+            context: Any = BatchContext(None, Deadline.never(), JobState(backend))
+            ended = [
+                Ended(Segment("job", "run", n, {"type": "x"}), 1, "6293", items=6293)
+                for n in order[first : first + batch]
+            ]
+            accepted = await commit_ended([(record, each) for each in ended], context)
+            if len(accepted) != len(ended):
+                raise SystemExit("ledger_cost.py: not every segment was entered")
+        return 1_000 * metered.reported / segments, 1_000 * metered.computed / segments
+
+
+def main() -> None:
+    """Run the benchmark and print the table."""
+    parser = options_parser("Measure what the ledger costs.")
+    parser.add_argument("--segments", type=positive, default=10_000, help="segments of the run (%(default)s)")
+    options = parser.parse_args()
+    from fanfold.local.stack import local_stack
+
+    about = about_this_run("ministack")
+    grown = sum(math.ceil((SET_BYTES + 5 * n) / 1_024) for n in range(1, options.segments + 1)) / options.segments
+    rows: list[dict[str, Any]] = []
+    with local_stack() as stack:
+        for batch in BATCHES:
+            reported, computed = asyncio.run(measure(stack.endpoint_url, options.segments, batch))
+            rows.append(
+                {
+                    "how": f"fanfold, batches of {batch:,}",
+                    "write units for 1,000 segments": computed,
+                    "as the emulator reports": reported,
+                    "$ for a million segments": computed * UNIT_DOLLARS * 1e3,
+                }
+            )
+    others = {
+        "a set of ids": 1_000 * grown,
+        "a transaction for each segment": 4_000.0,  # an item and a counter, each at twice the price
+        "Step Functions, a transition each": 1_000 * TRANSITION_DOLLARS / UNIT_DOLLARS,
+    }
+    rows += [
+        {
+            "how": how,
+            "write units for 1,000 segments": units,
+            "as the emulator reports": None,
+            "$ for a million segments": units * UNIT_DOLLARS * 1e3,
+        }
+        for how, units in others.items()
+    ]
+    publish(about, rows, options.json)
+
+
+if __name__ == "__main__":
+    main()
