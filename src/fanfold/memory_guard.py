@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import os
+import time
+from collections.abc import Callable
 from typing import Final
 
-__all__ = ["MemoryGuard", "resident_bytes"]
+__all__ = ["GIVE_BACK_SECONDS", "MemoryGuard", "give_back", "resident_bytes"]
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+GIVE_BACK_SECONDS: Final = 0.02
+"""Least time between two requests to give memory back."""
 
 
 def resident_bytes() -> int | None:
@@ -22,17 +28,68 @@ def resident_bytes() -> int | None:
         return None
 
 
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Return glibc's malloc_trim, which gives free memory back to the system; None for another C library."""
+    import ctypes  # here: a cold start need not pay for it
+
+    try:
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return None
+    return trim
+
+
+def give_back() -> None:
+    """Have the allocator give memory that was freed back to the system, where it can be asked to.
+
+    Without it what handlers have freed stays resident, and a guard would let one record through at a time.
+    """
+    if trim := _malloc_trim():
+        trim(0)
+
+
 class MemoryGuard:
     """Says when no further record should start.
 
     Lambda kills a sandbox that overruns its memory, and with it the whole batch: a part is always better.
+
+    Args:
+        limit_bytes: What may be resident before nothing further starts.
+        resident: Tells what is resident now; None where that is not known.
+        give_back: Has freed memory given back.
+        clock: What tells the time; monotonic, in seconds.
     """
 
-    def __init__(self, limit_bytes: float) -> None:
+    def __init__(
+        self,
+        limit_bytes: float,
+        *,
+        resident: Callable[[], int | None] = resident_bytes,
+        give_back: Callable[[], None] = give_back,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.limit_bytes = limit_bytes
         """What may be resident before nothing further starts."""
+        self._resident = resident
+        self._give_back = give_back
+        self._clock = clock
+        self._next_give_back = -math.inf
 
     def full(self) -> bool:
-        """Tell whether more is resident than the limit; never where the system does not tell."""
-        resident = resident_bytes()
+        """Tell whether more is resident than the limit, also once what was freed is given back to the system.
+
+        Never where the system does not tell.
+        """
+        if not self._over():
+            return False
+        if (now := self._clock()) < self._next_give_back:
+            return True
+        self._give_back()
+        # It takes a while, on the event loop: a twentieth of the time at most.
+        self._next_give_back = now + max(GIVE_BACK_SECONDS, 20 * (self._clock() - now))
+        return self._over()
+
+    def _over(self) -> bool:
+        resident = self._resident()
         return resident is not None and resident > self.limit_bytes

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,8 @@ from fanfold.consume import Consumer
 from fanfold.errors import ServiceError
 from fanfold.local.simulator import Simulator
 from fanfold.outcome import BatchResult
-from fanfold.protocols import Message, Queue, Received, SendFailure
+from fanfold.protocols import Message, Queue, Received, SendFailure, Settler
+from fanfold.record import Record
 
 __all__ = [
     "FakeContext",
@@ -105,14 +106,30 @@ class Faulty:
 def deliver(handler: Consumer[..., Any], *bodies: Any, seconds: float = 30.0) -> BatchResult:
     """Deliver a batch to a consumer as Lambda would, and return how each record ended.
 
-    Runs on the consumer's own event loop with its own lifespan, which are ended afterwards.
+    Runs on an event loop with a lifespan of its own, which are ended afterwards. No queue is asked for anything: delays
+    and dead letters are taken as accepted, unless the consumer has a settler of its own.
 
     Args:
         handler: The consumer.
         bodies: One for each record; a text as it is, anything else as JSON.
         seconds: Time the invocation has.
     """
+    tested = handler.with_settings(settler=handler.settings.settler or _accepting)
     try:
-        return handler.invoke(make_event(*bodies), make_context(seconds))
+        return tested.invoke(make_event(*bodies), make_context(seconds))
     finally:
-        handler.close()
+        tested.close()
+
+
+class _Accepting:
+    """Hands nothing back to any queue."""
+
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:  # noqa: ARG002 - accepted
+        return ()
+
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:  # noqa: ARG002 - accepted
+        return {}
+
+
+async def _accepting() -> Settler:
+    return _Accepting()

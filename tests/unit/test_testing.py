@@ -102,3 +102,20 @@ def test_delivering_ends_what_it_started():
     handler = fanfold.consumer(lambda body: body * 2)
     assert deliver(handler, 2).outcomes == [fanfold.Done(4)]
     assert deliver(handler, 3).outcomes == [fanfold.Done(6)]
+
+
+def test_a_delivery_asks_no_queue_for_anything(monkeypatch):
+    """Though credentials and a dead-letter queue are set: a test of a handler never reaches AWS."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("FANFOLD_DEAD_LETTER_QUEUE_URL", "http://127.0.0.1:1/dead")
+
+    @fanfold.consumer(backoff=fanfold.Backoff())
+    async def handler(number) -> None:
+        raise fanfold.Reject("no") if number else ValueError("later")
+
+    result = deliver(handler, 0, 1)
+    assert [type(outcome).__name__ for outcome in result.outcomes] == ["Failed", "Rejected"]
+    assert result.response == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
