@@ -6,7 +6,6 @@ import json
 import math
 from typing import Any, Final
 
-from fanfold.errors import ObjectMissingError
 from fanfold.protocols import Backend
 from fanfold.run import Run
 
@@ -54,15 +53,7 @@ async def _told(run: Run, backend: Backend) -> dict[str, Any]:
         "failed": run.failed,
     }
     if run.failed:
-        listed = await _failures(run, backend)
+        listed = json.loads(await backend.get_result(run.failures_key()))["segments"]
         told["failures"] = dict(list(listed.items())[:_MOST_TOLD])
         told["all_failures"] = f"s3://{backend.results_bucket}/{run.failures_key()}"
     return told
-
-
-async def _failures(run: Run, backend: Backend) -> dict[str, str]:
-    try:
-        listed: dict[str, str] = json.loads(await backend.get_result(run.failures_key())).get("segments", {})
-    except ObjectMissingError:
-        return {}
-    return listed

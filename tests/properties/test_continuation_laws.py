@@ -221,7 +221,9 @@ async def test_a_segment_that_cannot_be_sent_on_is_not_acknowledged(queue):
     def fails(_: str) -> None:
         raise throttled()
 
-    bad = replace(backend, **({"work_queue": queue} if queue else {"ledger": Scripted(backend.ledger, fails)}))
+    bad = replace(
+        backend, **({"work_queue": queue} if queue is not None else {"ledger": Scripted(backend.ledger, fails)})
+    )
     assert await continue_later([(3, ended)], bad) == {3}
     other = replace(ended, segment=replace(ended.segment, segment=1))
     assert await continue_later([(3, ended), (5, other)], backend) == set()

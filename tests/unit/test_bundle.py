@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanfold import Job, Ranges, Segment, inmemory
+from fanfold import Context, Job, Ranges, Segment, inmemory
 from fanfold.account import account_of
 from fanfold.bundle import bodies, segments_of
 from fanfold.context import BatchContext
@@ -18,7 +19,8 @@ from fanfold.ended import Ended, JobState, Together
 from fanfold.errors import ConfigurationError, SegmentError
 from fanfold.marks import commit_ended
 from fanfold.record import Record
-from fanfold.testing import make_record
+from fanfold.segments import LATE, work_on
+from fanfold.testing import ManualClock, make_record
 from harness import Bench, RefusingQueue
 
 SEGMENTS = [Segment("job", "run", n, {"type": "items", "values": [n]}, gen=2) for n in range(25)]
@@ -144,8 +146,6 @@ async def test_what_is_left_when_the_time_is_over_goes_on_alone_and_is_acknowled
     done = [(Record(make_record("x")), Together([Ended(SEGMENTS[1], 1, "1")], [SEGMENTS[2], SEGMENTS[3]]))]
     assert await commit_ended(done, batch) == {0}
     assert [each.body for each in await backend.work_queue.receive()] == [s.to_body() for s in SEGMENTS[2:4]]
-    from dataclasses import replace
-
     refusing = BatchContext(None, Deadline.never(), JobState(replace(backend, work_queue=RefusingQueue())))
     assert await commit_ended([*done, (Record(make_record("y")), "late")], refusing) == {1}
 
@@ -154,3 +154,34 @@ def test_no_segment_in_a_message_is_refused():
     """When the job is made."""
     with pytest.raises(ConfigurationError, match="segments_per_message"):
         Job("job", segments_per_message=0)
+
+
+async def test_segments_whose_turn_comes_after_the_time_is_over_go_on_without_having_run():
+    """What has ended is kept."""
+    clock = ManualClock()
+    backend = inmemory.backend()
+    job = make_job(10, set(), {})
+    await job.start(backend, {"count": 4}, "run")
+    (message,) = await backend.work_queue.receive()
+
+    async def slow(rows: Any, ctx: Any) -> int:
+        clock.advance(6)
+        return [row async for row in rows][0]  # noqa: RUF015 - an async iterator
+
+    batch: Any = BatchContext(None, Deadline(clock() + 15, 5, clock), JobState(backend))
+    record = Record(make_record(message.body))
+    value = await work_on("bundled", slow, record, Context(record, batch))
+    assert isinstance(value, Together)
+    assert [each.segment.segment for each in value.ended] == [0, 1]
+    assert [segment.segment for segment in value.left] == [2, 3]
+
+
+async def test_a_bundle_of_a_run_that_is_over_is_late():
+    """All of it."""
+    bench = Bench(make_job(5, set(), {}))
+    await bench.job.start(bench.backend, {"count": 5}, "run")
+    (message,) = await bench.plain.work_queue.receive()
+    await bench.ledger.claim("run", now=0, lease_seconds=900)
+    batch: Any = BatchContext(None, Deadline.never(), JobState(bench.plain))
+    record = Record(make_record(message.body))
+    assert await work_on("bundled", lambda rows, ctx: None, record, Context(record, batch)) == LATE

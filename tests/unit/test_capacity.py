@@ -11,7 +11,7 @@ import pytest
 
 import fanfold
 from fanfold.capacity import RESERVED, clamped
-from fanfold.testing import deliver
+from fanfold.testing import make_context, make_event
 
 
 @pytest.fixture
@@ -99,6 +99,7 @@ def test_a_consumer_is_clamped_with_one_warning(caplog: pytest.LogCaptureFixture
     async def handler(number) -> None: ...
 
     for _ in range(2):
-        assert deliver(handler, 1).response == {"batchItemFailures": []}
+        assert handler(make_event(1), make_context()) == {"batchItemFailures": []}
+    handler.close()
     assert caplog.text.count("concurrency 500 does not fit") == 1
     assert handler.concurrency == 500

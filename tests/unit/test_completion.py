@@ -101,6 +101,8 @@ def test_the_items_of_segments_are_counted_once_and_the_uneven_ones_are_named():
         Marker("d", 0, ids=[25]),
     )
     tally.add_items(0, 5)
+    tally.add_items(30, 1)  # outside the run
+    tally.add_items(-1, 1)
     spread = tally.evenness()
     assert spread is not None
     assert (spread.items, spread.least, spread.mean, spread.most) == (1_095, 0, 54.75, 1_000)
@@ -119,3 +121,12 @@ def test_the_ten_largest_of_many_uneven_segments_are_named():
     spread = tally.evenness()
     assert spread is not None
     assert list(spread.uneven.values()) == list(range(111, 101, -1))
+
+
+def test_what_failed_counts_as_missing_again_once_it_is_to_be_redone():
+    """What was done stays done, and a failure of the generation before changes nothing any more."""
+    tally = tally_of(4, Marker("a", 0, ids=[0], failed={1: "no", 2: "no"}))
+    tally.redo([0, 1, 3])
+    assert (tally.done, tally.failed, tally.missing, tally.duplicates) == (1, {2: "no"}, 2, 0)
+    tally.add(Marker("b", 1, ids=[1]))
+    assert (tally.done, tally.failed, tally.missing, tally.duplicates) == (2, {2: "no"}, 1, 0)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from fanfold import Deadline, Job, S3Lines, S3Objects, Segment
+from fanfold import Deadline, Job, Ranges, S3Lines, S3Objects, Segment
 from fanfold.account import account_of, watch
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
 from fanfold.marks import Check, send_check
@@ -436,6 +436,32 @@ async def test_a_scatter_whose_time_is_over_goes_on_in_the_fold_function():
     assert (await bench.ledger.counter("run")).total == 580
     assert await bench.output() == list(range(100)) * 20
     assert (await account_of(bench.plain, await bench.run())).duplicates == 0
+
+
+async def test_a_long_scatter_notes_how_far_it_is_every_thousand_segments():
+    """Not with every call: a scatter that dies sends little again, and costs little before."""
+    positions: list[int] = []
+
+    def gate(operation: str) -> None:
+        if operation == "after checkpoint":
+            positions.append(bench.ledger._runs["run"].position)
+
+    job = Job("numbers")
+    job.source(lambda params: Ranges(2_500, size=1))
+    bench = Bench(job, gate=gate)
+    await bench.job.start(bench.backend, {}, "run")
+    assert positions == [1_000, 2_000, 2_500]
+
+
+async def test_markers_that_do_not_hold_all_are_never_folded():
+    """Were some lost after a check had seen them, the fold fails instead of leaving segments out."""
+    bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
+    pins = "runs/run/0/markers.json"
+    await bench.plain.put_result(pins, b"[]")
+    while await bench.pump(bench.plain.work_queue, bench.job.segment_handler):
+        pass
+    await bench.pump(bench.plain.fold_queue, bench.job.fold_handler)
+    assert not (await bench.run()).ended
 
 
 async def test_a_scatter_that_died_is_gone_on_with_by_the_second_look_that_finds_it_where_the_first_did():
