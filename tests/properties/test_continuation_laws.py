@@ -239,6 +239,17 @@ async def test_a_chain_whose_hops_are_not_all_there_is_refused():
         await results_of(backend, 1)
 
 
+async def test_a_marker_that_is_not_pinned_counts_for_nothing():
+    """It came after the fold had begun: a fold that is done again sees the same results."""
+    backend = backend_with()
+    await scatter("job", Ranges(1, size=1), run_id="run", params={}, backend=backend, **SCATTER)
+    await backend.ledger.put_marker("run", Marker("m", 0, ids=[0], results={0: "1"}))
+    await backend.ledger.put_marker("run", Marker("a", 0, ids=[0], results={0: "2"}))
+    run = await backend.ledger.run("run")
+    with closing(sqlite3.connect("")) as rows:
+        assert list(await collect(run, {"m"}, 1, backend, rows)) == [1]
+
+
 async def test_a_job_goes_on_through_its_own_handlers():
     """With the invocation's own deadline: by a margin as long as the invocation, every segment stops after an item."""
     job = Job("numbers", continuation=True, max_hops=3, deadline_margin=450)

@@ -14,6 +14,7 @@ from fanfold.account import account_of, watch
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
 from fanfold.marks import Check, send_check
 from fanfold.protocols import Message
+from fanfold.run import Marker
 from fanfold.scatter import scatter
 from fanfold.testing import ManualClock, make_context
 from harness import Bench, RefusingQueue, throttled
@@ -451,6 +452,36 @@ async def test_a_long_scatter_notes_how_far_it_is_every_thousand_segments():
     bench = Bench(job, gate=gate)
     await bench.job.start(bench.backend, {}, "run")
     assert positions == [1_000, 2_000, 2_500]
+
+
+async def test_a_segment_that_ends_while_a_check_looks_is_looked_at_again_at_once():
+    """Its own count may have come before the check said when to look: nobody else would."""
+    looked = 0
+
+    def gate(operation: str) -> None:
+        nonlocal looked
+        if operation == "before raise_next" and not looked:
+            looked += 1
+            bench.ledger._markers["run"]["late"] = Marker("late", 0, ids=[1], results={1: "[1]"})
+            counter = bench.ledger._counters["run"]
+            bench.ledger._counters["run"] = replace(counter, ended=counter.ended + 1)
+
+    job = Job("sum")
+    job.source(lambda params: Ranges(2, size=1))
+
+    @job.segment
+    async def add(rows, ctx):
+        return [number async for number in rows]
+
+    job.fold(list)
+    bench = Bench(job, gate=gate)
+    await bench.job.start(bench.backend, {}, "run")
+    await bench.pump(bench.plain.work_queue, bench.job.segment_handler, most=1)
+    await send_check(bench.plain, Check("run"))
+    while await bench.pump(bench.plain.fold_queue, bench.job.fold_handler):
+        pass
+    assert looked
+    assert await bench.output() == [[0], [1]]
 
 
 async def test_markers_that_do_not_hold_all_are_never_folded():
