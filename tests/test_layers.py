@@ -34,7 +34,7 @@ RANKS = {
     "local": 3, "local.mapping": 3, "local.queue": 3, "local.timeline": 3, "local.endpoint": 4, "local.events": 4,
     "local.function": 4, "local.page": 4, "local.template": 4, "local.poller": 6,
     "local.runtime_client": 5, "local.simulator": 7, "local.child": 8, "local.replay": 9,
-    "local.stack": 8, "local.deploy": 8, "local.demo": 9,
+    "local.stack": 8, "local.deploy": 8, "local.job": 9, "local.demo": 9,
     "project": 1, "init": 2,
     # concurrency against memory: values, decisions on them, measuring, showing
     "bench": 3, "bench.quotas": 3, "bench.prices": 4, "bench.cells": 5, "bench.decide": 6, "bench.search": 7,
@@ -50,7 +50,7 @@ RANKS = {
     "check.model": 6, "check.run": 7, "check.cfnlint": 8, "check.report": 8,
     "cli.check": 10, "cli.check_show": 9,
     "cli.load": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.init": 10, "cli.replay": 10,
-    "cli.replay_show": 9, "cli.run": 10, "cli.run_plan": 9, "cli.status": 10, "cli.worker": 10,
+    "cli.replay_show": 9, "cli.run": 10, "cli.run_plan": 9, "cli.local": 10, "cli.status": 10, "cli.worker": 10,
     "cli.app": 15, "cli": 16,
     "__main__": 17, "": 17,
 }  # fmt: skip

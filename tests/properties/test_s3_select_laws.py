@@ -287,3 +287,9 @@ def test_impossible_settings_are_refused_when_they_are_made(arguments, told):
     """A setting that cannot work is a configuration error that names it, before anything is read."""
     with pytest.raises(ConfigurationError, match=re.escape(told)):
         S3Select(**{"bucket": "bucket", "key": "a.csv", "column": "item_no", "segments": 4, **arguments})
+
+
+async def test_a_segment_of_it_has_no_place_to_go_on_from():
+    """So it is never stopped in time; asked all the same, it says so."""
+    with pytest.raises(SourceError, match="S3 Select cannot go on after 3"):
+        S3Select.rest({"bucket": "b", "key": "k"}, 3)

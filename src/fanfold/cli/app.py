@@ -16,6 +16,7 @@ from fanfold.cli.capture import capture
 from fanfold.cli.check import check
 from fanfold.cli.demo import demo
 from fanfold.cli.init import init
+from fanfold.cli.local import local
 from fanfold.cli.replay import replay_events
 from fanfold.cli.run import run as run_job
 from fanfold.cli.status import redrive_run, results_of, status_of
@@ -77,6 +78,7 @@ def _fail(line: str, code: int) -> NoReturn:
 
 app.command()(_told(demo))
 app.command("init")(_told(init))
+app.command("local")(_told(local))
 app.command("run")(_told(run_job))
 app.command("status")(_told(status_of))
 app.command("redrive")(_told(redrive_run))

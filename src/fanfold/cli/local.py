@@ -1,0 +1,54 @@
+"""``fanfold local``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+
+from fanfold.errors import FanfoldError
+from fanfold.local.job import deploy_job
+from fanfold.local.stack import local_stack
+
+__all__ = ["local"]
+
+
+def local(
+    command: list[str] | None = typer.Argument(
+        None, metavar="[-- COMMAND…]", help="Run this with the environment set, and stop when it ends."
+    ),
+    port: int | None = typer.Option(None, help="Where it listens.", show_default="a free port"),
+    job: Path | None = typer.Option(
+        None, help="Folder with a job's code: deploys it by fanfold's own template.", exists=True, file_okay=False
+    ),
+    module: str = typer.Option("app", help="With --job: the module that holds the four handlers."),
+    log: Path | None = typer.Option(None, help="Keep its log in this file.", dir_okay=False),
+) -> None:
+    """Run the embedded local AWS: SQS, Lambda, DynamoDB, S3, CloudFormation and more, on this machine.
+
+    Prints the variables that point an AWS SDK to it, for a shell to evaluate, and runs until Ctrl-C; or runs a command
+    with them set. It forgets everything when it ends. Exit code: the command's.
+    """
+    with local_stack(port=port, keep_log=log) as stack:
+        variables = stack.environment
+        if job is not None:
+            variables |= deploy_job(stack, job, module)
+        if command:
+            raise typer.Exit(_run(command, variables))
+        for name, value in variables.items():
+            print(f"export {name}={shlex.quote(value)}", flush=True)
+        print("# Ctrl-C stops it; nothing is kept", file=sys.stderr, flush=True)
+        signal.pause()
+
+
+def _run(command: list[str], variables: Mapping[str, str]) -> int:
+    try:
+        return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode  # noqa: S603 - the user's own
+    except OSError as error:
+        raise FanfoldError(f"{command[0]} cannot be run: {error.strerror}") from error

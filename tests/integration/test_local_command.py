@@ -1,0 +1,61 @@
+"""``fanfold local``, as a user has it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_cli import FLIGHTS, fanfold, only_line
+
+pytestmark = pytest.mark.stack
+LONG = Path(__file__).parent / "long_job"
+
+
+def test_a_command_runs_with_the_local_aws_in_its_environment():
+    """And its exit code is ours; what it deployed is a whole job."""
+    script = (
+        "import os, boto3; print(boto3.client('sqs').get_queue_attributes(QueueUrl=os.environ['FANFOLD_QUEUE_URL']))"
+    )
+    done = fanfold("local", "--job", str(FLIGHTS), "--", sys.executable, "-c", script + "; raise SystemExit(7)")
+    assert "ResponseMetadata" in done.stdout, done.stderr
+    assert done.returncode == 7
+
+
+def test_a_job_is_run_on_it_in_one_line():
+    """The shortest way from a folder with a job to its output."""
+    command = (sys.executable, "-m", "fanfold", "run", "app:job", "--params", '{"count": 3}', "--json")
+    done = fanfold("local", "--job", ".", "--", *command, folder=LONG)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["output"] == {"parts": 1, "total": 3}
+
+
+def test_without_a_command_it_runs_until_it_is_told_to_stop():
+    """What it prints is for a shell."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "fanfold", "local"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(5)]
+        assert all(line.startswith("export AWS_") for line in lines)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "nothing is left running" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--", "no-such-program"), "no-such-program cannot be run"),
+        (("--job", str(LONG), "--module", "none"), "there is no none.py"),
+    ],
+)
+def test_what_cannot_be_run_is_one_clear_line(arguments, told):
+    """Nothing is left running."""
+    done = fanfold("local", *arguments)
+    assert done.returncode in {1, 2}
+    assert told in only_line(done.stderr)
