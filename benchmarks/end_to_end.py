@@ -32,10 +32,9 @@ async def measure(
     """Start the runs; return seconds of each, and of its wait for the fold."""
     from fanfold.account import watch
     from fanfold.aws.backend import connect
+    from fanfold.local.deploy import variables_of
 
-    names = {"QUEUE_URL": "QueueUrl", "FOLD_QUEUE_URL": "FoldQueueUrl", "PARKING_QUEUE_URL": "ParkingQueueUrl"}
-    names |= {"LEDGER_TABLE": "LedgerTable", "RESULTS_BUCKET": "ResultsBucket"}
-    variables = {f"FANFOLD_{name}": outputs[output] for name, output in names.items()}
+    variables = variables_of(outputs)
     functions, seen = boto3.client("lambda", **client), []
     async with connect(variables, **client) as backend:
         for number in range(runs + 1):
@@ -57,13 +56,12 @@ def main() -> None:
     parser.add_argument("--runs", type=positive, default=9, help="runs that are counted (%(default)s)")
     options = parser.parse_args()
     from fanfold.local.deploy import deploy
-    from fanfold.local.stack import REGION, local_stack
+    from fanfold.local.stack import local_stack
     from fanfold.project import project_folder
-    from slow_service import CREDENTIALS
 
     about = about_this_run("ministack")
     with local_stack() as stack:
-        client = {"endpoint_url": stack.endpoint_url, **CREDENTIALS, "region_name": REGION}
+        client = stack.client_settings
         clients = {name: boto3.client(name, **client) for name in ("s3", "cloudformation")}
         clients["s3"].create_bucket(Bucket=CODE_BUCKET)
         outputs = deploy(

@@ -13,33 +13,12 @@ from typing import Any
 
 import boto3
 
-from fanfold.local.deploy import deploy
-from fanfold.local.stack import REGION, LocalStack
+from fanfold.local.deploy import deploy, variables_of
+from fanfold.local.stack import LocalStack
 from fanfold.project import project_folder
 
 CODE_BUCKET = "code"
 PATIENCE_SECONDS = 60
-
-
-def client_settings(stack: LocalStack) -> dict[str, str]:
-    """Return what points a client of an AWS SDK to an emulated AWS."""
-    return {
-        "endpoint_url": stack.endpoint_url,
-        "region_name": REGION,
-        "aws_access_key_id": "test",
-        "aws_secret_access_key": "test",
-    }
-
-
-def variables_of(outputs: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a job's functions, from the outputs of its stack."""
-    return {
-        "FANFOLD_QUEUE_URL": outputs["QueueUrl"],
-        "FANFOLD_FOLD_QUEUE_URL": outputs["FoldQueueUrl"],
-        "FANFOLD_PARKING_QUEUE_URL": outputs["ParkingQueueUrl"],
-        "FANFOLD_LEDGER_TABLE": outputs["LedgerTable"],
-        "FANFOLD_RESULTS_BUCKET": outputs["ResultsBucket"],
-    }
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -87,7 +66,7 @@ class Deployment:
 
     @property
     def client_settings(self) -> dict[str, str]:
-        return client_settings(self.stack)
+        return self.stack.client_settings
 
     @property
     def variables(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from deployment import CODE_BUCKET, Deployment, client_settings, until
+from deployment import CODE_BUCKET, Deployment, until
 from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, environment, program
 
 from fanfold.account import watch
@@ -83,7 +83,7 @@ class Orders:
     """The queues of a deployed consumer."""
 
     def __init__(self, stack: LocalStack, outputs: dict[str, str]) -> None:
-        self.sqs = boto3.client("sqs", **client_settings(stack))
+        self.sqs = boto3.client("sqs", **stack.client_settings)
         self.outputs = outputs
 
     def send(self, *orders: object) -> None:
@@ -113,7 +113,7 @@ class Orders:
 def test_a_new_consumer_is_deployed_and_works(stack: LocalStack, tmp_path: Path):
     """A message goes through; one that cannot be priced lies in the dead-letter queue with its reason."""
     assert fanfold(tmp_path, "init", "shop").returncode == 0
-    clients = {name: boto3.client(name, **client_settings(stack)) for name in ("s3", "cloudformation")}
+    clients = {name: boto3.client(name, **stack.client_settings) for name in ("s3", "cloudformation")}
     clients["s3"].create_bucket(Bucket=f"{CODE_BUCKET}-init")
     template = tmp_path / "shop" / "template.yaml"
     outputs = deploy(clients, template, name="shop", parameters={}, code_bucket=f"{CODE_BUCKET}-init")
@@ -178,8 +178,6 @@ def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(tmp_path: Path):
             script, cwd=tmp_path, env=environment(variables), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        described = boto3.client("cloudformation", **client_settings(stack)).describe_stacks(
-            StackName="shop-orders-dev"
-        )
+        described = boto3.client("cloudformation", **stack.client_settings).describe_stacks(StackName="shop-orders-dev")
         outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0]["Outputs"]}
         Orders(stack, outputs).work_through()

@@ -10,7 +10,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from deployment import CODE_BUCKET, Deployment, client_settings, until
+from deployment import CODE_BUCKET, Deployment, until
 
 from fanfold.account import account_of, watch
 from fanfold.aws.backend import connect
@@ -48,7 +48,7 @@ def over_http(template: Path, target: Path) -> Path:
 
 def logged(stack: LocalStack, name: str) -> list[str]:
     """Return what the functions of one deployment have logged."""
-    logs = boto3.client("logs", **client_settings(stack))
+    logs = boto3.client("logs", **stack.client_settings)
     names = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
     groups = [each for each in names if f"/{name}/" in each]
     return [event["message"] for group in groups for event in logs.filter_log_events(logGroupName=group)["events"]]
@@ -103,7 +103,7 @@ def test_the_function_of_a_new_consumer_may_do_all_it_does(strict: LocalStack, t
     """One order is priced, one rejected into the dead-letter queue, one fails and is hidden for its back-off."""
     folder = create("shop", tmp_path, job=False, version="0.1.0")
     template = over_http(folder / "template.yaml", folder / "over-http.yaml")
-    clients = {name: boto3.client(name, **client_settings(strict)) for name in ("s3", "cloudformation", "sqs")}
+    clients = {name: boto3.client(name, **strict.client_settings) for name in ("s3", "cloudformation", "sqs")}
     clients["s3"].create_bucket(Bucket=f"{CODE_BUCKET}-consumer")
     outputs = deploy(clients, template, name="shop", parameters={}, code_bucket=f"{CODE_BUCKET}-consumer")
     huge = {"order": "o-3", "lines": [{"price": 1e308, "count": 10**400}]}

@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
-from deployment import client_settings, variables_of
+from deployment import variables_of
 from sam import ARCHITECTURES, ROOT, RUNTIMES, build, sam
 
 from fanfold.account import Account, account_of, watch
@@ -91,7 +91,7 @@ def deploy(stack: LocalStack, built: Path, **parameters: str) -> dict[str, str]:
 
 
 def client(stack: LocalStack, service: str) -> Any:
-    return boto3.client(service, **client_settings(stack))
+    return boto3.client(service, **stack.client_settings)
 
 
 async def run(stack: LocalStack, outputs: Mapping[str, str], name: str, rows: bytes, strays: int) -> Account:
@@ -103,7 +103,7 @@ async def run(stack: LocalStack, outputs: Mapping[str, str], name: str, rows: by
     request = json.dumps({"run": name, "params": params}).encode()
     answer = client(stack, "lambda").invoke(FunctionName=outputs["ScatterFunction"], Payload=request)
     assert json.loads(answer["Payload"].read())["segments"] == len(rows) // len(SOUND)
-    async with connect(variables_of(outputs), **client_settings(stack)) as backend:
+    async with connect(variables_of(outputs), **stack.client_settings) as backend:
         async for _ in watch(backend, name, within_seconds=180):
             pass
         return await account_of(backend, await backend.ledger.run(name))

@@ -26,8 +26,8 @@ from fanfold.account import Account, Progress, account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.dead_letter import ATTRIBUTE
 from fanfold.errors import ConfigurationError, FanfoldError
-from fanfold.local.deploy import deploy
-from fanfold.local.stack import CREDENTIALS, REGION, LocalStack, local_stack
+from fanfold.local.deploy import deploy, variables_of
+from fanfold.local.stack import LocalStack, local_stack
 from fanfold.project import project_folder
 from fanfold.protocols import Backend, Message
 from fanfold.run import Run
@@ -168,7 +168,7 @@ async def _on_stack(
         outputs = deploy(clients, template, name="demo", parameters=_PARAMETERS, code_bucket=_CODE_BUCKET)
     with steps.step("upload the flights"):
         clients["s3"].put_object(Bucket=outputs["ResultsBucket"], Key=_INPUT_KEY, Body=data)
-    async with connect(_variables(outputs), **_client_settings(stack)) as backend:
+    async with connect(variables_of(outputs), **stack.client_settings) as backend:
         with steps.step("scatter"):
             params = {
                 "bucket": outputs["ResultsBucket"],
@@ -198,28 +198,9 @@ async def _report(
     return DemoReport(run_id, run.state, answer, expected, account, parked, steps.seconds)
 
 
-def _client_settings(stack: LocalStack) -> dict[str, str]:
-    return {
-        "endpoint_url": stack.endpoint_url,
-        "region_name": REGION,
-        "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-    }
-
-
 def _clients(stack: LocalStack) -> dict[str, Any]:
     session = boto3.session.Session()
-    return {name: session.client(name, **_client_settings(stack)) for name in ("s3", "cloudformation", "lambda")}
-
-
-def _variables(outputs: Mapping[str, str]) -> dict[str, str]:
-    return {
-        "FANFOLD_QUEUE_URL": outputs["QueueUrl"],
-        "FANFOLD_FOLD_QUEUE_URL": outputs["FoldQueueUrl"],
-        "FANFOLD_PARKING_QUEUE_URL": outputs["ParkingQueueUrl"],
-        "FANFOLD_LEDGER_TABLE": outputs["LedgerTable"],
-        "FANFOLD_RESULTS_BUCKET": outputs["ResultsBucket"],
-    }
+    return {name: session.client(name, **stack.client_settings) for name in ("s3", "cloudformation", "lambda")}
 
 
 def _scatter(client: Any, function: str, params: Mapping[str, Any]) -> str:

@@ -8,21 +8,13 @@ from typing import Final
 import boto3
 
 from fanfold.errors import ConfigurationError
-from fanfold.local.deploy import deploy
-from fanfold.local.stack import REGION, LocalStack
+from fanfold.local.deploy import deploy, variables_of
+from fanfold.local.stack import LocalStack
 from fanfold.project import project_folder
 
 __all__ = ["deploy_job"]
 
 _CODE_BUCKET: Final = "fanfold-code"
-_VARIABLES: Final = {
-    "FANFOLD_QUEUE_URL": "QueueUrl",
-    "FANFOLD_DEAD_LETTER_QUEUE_URL": "DeadLetterQueueUrl",
-    "FANFOLD_FOLD_QUEUE_URL": "FoldQueueUrl",
-    "FANFOLD_PARKING_QUEUE_URL": "ParkingQueueUrl",
-    "FANFOLD_LEDGER_TABLE": "LedgerTable",
-    "FANFOLD_RESULTS_BUCKET": "ResultsBucket",
-}
 
 
 def deploy_job(stack: LocalStack, folder: Path, module: str) -> dict[str, str]:
@@ -34,13 +26,7 @@ def deploy_job(stack: LocalStack, folder: Path, module: str) -> dict[str, str]:
     """
     if not (folder / f"{module}.py").is_file():
         raise ConfigurationError(f"--job {folder}: there is no {module}.py; name the module with --module")
-    settings = {
-        "endpoint_url": stack.endpoint_url,
-        "region_name": REGION,
-        "aws_access_key_id": stack.environment["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": stack.environment["AWS_SECRET_ACCESS_KEY"],
-    }
-    clients = {name: boto3.client(name, **settings) for name in ("s3", "cloudformation")}
+    clients = {name: boto3.client(name, **stack.client_settings) for name in ("s3", "cloudformation")}
     clients["s3"].create_bucket(Bucket=_CODE_BUCKET)
     outputs = deploy(
         clients,
@@ -50,4 +36,4 @@ def deploy_job(stack: LocalStack, folder: Path, module: str) -> dict[str, str]:
         code_bucket=_CODE_BUCKET,
         code=folder,
     )
-    return {name: outputs[output] for name, output in _VARIABLES.items()}
+    return variables_of(outputs)

@@ -45,6 +45,16 @@ class LocalStack:
     """What it printed; gone with it."""
 
     @property
+    def client_settings(self) -> dict[str, str]:
+        """What points a client of an AWS SDK to it."""
+        return {
+            "endpoint_url": self.endpoint_url,
+            "region_name": REGION,
+            "aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        }
+
+    @property
     def environment(self) -> dict[str, str]:
         """The variables that point an AWS SDK to it."""
         return {
