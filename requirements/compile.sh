@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 options="--python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --no-strip-extras --upgrade -q"
 # shellcheck disable=SC2086 # the options are words
-uv pip compile $options pyproject.toml --extra bench --extra local --extra powertools --group dev -o requirements/dev.txt
+uv pip compile $options pyproject.toml --extra bench --extra local --extra parquet --extra powertools --group dev -o requirements/dev.txt
 # shellcheck disable=SC2086
 uv pip compile $options pyproject.toml --extra local --group build -c requirements/dev.txt -o requirements/demo.txt
 # Everything it needs stands in this file, installed with --no-deps: pip does not see that a pin of boto3[crt] is one of boto3.

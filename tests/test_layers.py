@@ -22,6 +22,7 @@ RANKS = {
     "sources.compression": 1, "sources.rows": 1, "sources.manifest": 4, "sources.line_object": 4,
     "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_select": 4,
     "sources.s3_lines": 5, "sources.s3_objects": 5, "sources.s3_json_array": 5,
+    "output_file": 1, "sums": 1, "row_files": 2, "outputs": 5, "folds": 4, "kept": 5, "inline": 10,
     "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 7,
     "sinks": 5, "sinks.objects": 4, "sinks.item_sizes": 1, "sinks.batch_writer": 4,
     "consume": 6, "dead_letters": 6, "account": 8, "redrive": 7, "dry_run": 5,
@@ -29,7 +30,7 @@ RANKS = {
     "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.tables": 4,
     "aws.ledger_items": 3, "aws.notifier": 4, "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
     # what ties all together
-    "job": 8, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
+    "job": 9, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
     # on this machine: the mapping as decisions, and what runs on it
     "local": 3, "local.mapping": 3, "local.queue": 3, "local.timeline": 3, "local.endpoint": 4, "local.events": 4,
     "local.function": 4, "local.page": 4, "local.template": 4, "local.poller": 6,
@@ -50,7 +51,8 @@ RANKS = {
     "check.model": 6, "check.run": 7, "check.cfnlint": 8, "check.report": 8,
     "cli.check": 10, "cli.check_show": 9,
     "cli.load": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.init": 10, "cli.replay": 10,
-    "cli.replay_show": 9, "cli.run": 10, "cli.run_plan": 9, "cli.local": 10, "cli.status": 10, "cli.worker": 10,
+    "cli.replay_show": 9, "cli.run": 12, "cli.run_plan": 10, "cli.run_inline": 11, "cli.local": 10, "cli.status": 10,
+    "cli.worker": 10,
     "cli.app": 15, "cli": 16,
     "__main__": 17, "": 17,
 }  # fmt: skip

@@ -13,15 +13,14 @@ do the same at the same time:
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import logging
 import math
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from fanfold.context import Context
 from fanfold.ended import JobState
@@ -29,15 +28,15 @@ from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
 from fanfold.generations import markers_of, tally_of
 from fanfold.marks import Check, send_check
 from fanfold.outcome import Retry
+from fanfold.outputs import FoldFunction, apply, commit
 from fanfold.protocols import Backend
 from fanfold.record import Record
-from fanfold.results import Results, collect
+from fanfold.results import collect
 from fanfold.run import FAILED, SUCCEEDED, Counter, Run
 from fanfold.run_end import is_tolerated, tell_of_the_end
 from fanfold.scatter import scatter_on
-from fanfold.threads import Threads
 
-__all__ = ["FoldFunction", "check_and_fold"]
+__all__ = ["check_and_fold"]
 
 logger = logging.getLogger("fanfold")
 
@@ -47,9 +46,6 @@ LONGEST_INVOCATION_SECONDS: Final = 900.0
 """Lambda's longest timeout (Lambda quotas)."""
 FOLD_ATTEMPTS: Final = 3
 """Deliveries of a check after which a fold that raises fails the run; fewer than the fold queue's receive limit."""
-
-FoldFunction: TypeAlias = Callable[[Results], Any]
-"""A user's fold: all results of a run in, one JSON value out; plain or async."""
 
 
 async def check_and_fold(
@@ -135,7 +131,7 @@ async def _fold(
     if tally.missing:
         raise FanfoldError(f"run {run.run}: {tally.missing} segments are missing in the pinned markers")
     if tally.failed:
-        await _commit(run.failures_key(), {"segments": tally.failed}, backend)
+        await commit(run.failures_key(), {"segments": tally.failed}, backend)
     if not is_tolerated(len(tally.failed), tally.total, tolerated):
         state, output = FAILED, run.failures_key()
     else:
@@ -153,7 +149,7 @@ async def _folded(
     """Commit the output; a fold that raises in its last try fails the run, which else would never end."""
     output = f"{run.prefix()}/output.json"
     try:
-        await _commit(output, await _apply(run, function, backend, pinned, total), backend)
+        await commit(output, await _apply(run, function, backend, pinned, total), backend)
     except FanfoldError as error:
         if not error.permanent:
             raise
@@ -166,7 +162,7 @@ async def _folded(
     else:
         return SUCCEEDED, output
     failure = f"{run.prefix()}/fold-failure.json"
-    await _commit(failure, {"fold": reason}, backend)
+    await commit(failure, {"fold": reason}, backend)
     return FAILED, failure
 
 
@@ -180,25 +176,8 @@ async def _pin_markers(run: Run, backend: Backend) -> frozenset[str]:
     return frozenset(names)
 
 
-async def _commit(key: str, value: Any, backend: Backend) -> None:
-    try:
-        data = json.dumps(value, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        raise SegmentError(f"the fold returned what is no JSON value: {error}") from error
-    try:
-        await backend.put_result(key, data, if_absent=True)
-    except ObjectExistsError:
-        logger.info("%s was committed by an earlier try, and stays", key)
-
-
 async def _apply(run: Run, function: FoldFunction, backend: Backend, pinned: Collection[str], total: int) -> Any:
     # An empty name makes a database on disk that sqlite removes by itself; it sorts more than memory holds.
     with closing(sqlite3.connect("", check_same_thread=False)) as rows:
         results = await collect(run, pinned, total, backend, rows)
-        if inspect.iscoroutinefunction(function):
-            return await function(results)
-        threads = Threads()
-        try:
-            return await threads.run(function, results)
-        finally:
-            threads.close()
+        return await apply(function, results)

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from fanfold import limits
@@ -57,6 +58,18 @@ class InMemoryStore:
         if if_absent and key in objects:
             raise ObjectExistsError(f"s3://{bucket}/{key} exists")
         self.fill(bucket, {key: data})
+
+    async def put_file(
+        self,
+        bucket: str,
+        key: str,
+        file: Path,
+        *,
+        content_type: str = "",  # noqa: ARG002 - kept by S3 alone
+        if_absent: bool = False,
+    ) -> None:
+        """Write a file as an object."""
+        await self.put(bucket, key, file.read_bytes(), if_absent=if_absent)  # noqa: ASYNC240 - memory is what it is for
 
     async def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncGenerator[Listed, None]:
         """Yield the objects whose keys begin with a prefix, in the order of their keys."""

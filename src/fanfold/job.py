@@ -22,8 +22,9 @@ from fanfold.dead_letters import bury
 from fanfold.deadline import Deadline
 from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
-from fanfold.fold import FoldFunction, check_and_fold
+from fanfold.fold import check_and_fold
 from fanfold.marks import commit_ended
+from fanfold.outputs import FoldFunction
 from fanfold.protocols import Backend
 from fanfold.record import Record
 from fanfold.run import check_name
@@ -49,12 +50,12 @@ _DEFAULT_WATCH_SECONDS: Final = limits.SQS_MAX_DELAY_SECONDS
 
 
 @asynccontextmanager
-async def _aws() -> AsyncIterator[Backend]:
+async def _aws(*, sources_only: bool = False) -> AsyncIterator[Backend]:
     try:
         from fanfold.aws.backend import from_environment
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "a job on AWS") from error
-    async with from_environment() as backend:
+    async with from_environment(sources_only=sources_only) as backend:
         yield backend
 
 
@@ -150,7 +151,7 @@ class Job:
     ) -> Job:
         """Return the same job on another backend, or with another segment handler, as tests and demos want it."""
         job = copy.copy(self)
-        for handler in ("scatter_handler", "segment_handler", "dead_letter_handler", "fold_handler"):
+        for handler in [name for name in job.__dict__ if name.endswith("_handler")]:
             job.__dict__.pop(handler, None)  # made anew at first use
         settings = self._settings.changed({"settler": settler or self._settings.settler})
         job.__dict__ |= {"_functions": dict(self._functions), "_settings": settings}
@@ -159,8 +160,27 @@ class Job:
             job.segment(segment)
         return job
 
-    def open_backend(self) -> AbstractAsyncContextManager[Backend]:
-        """Open the queues, the ledger and the store this job works with."""
+    @property
+    def settings(self) -> Settings:
+        """How its handlers work."""
+        return self._settings
+
+    def part(self, name: str) -> Callable[..., Any]:
+        """Return its ``source``, ``segment`` or ``fold`` function.
+
+        Raises:
+            ConfigurationError: If it has none.
+        """
+        return self._function(name)
+
+    def open_backend(self, *, sources_only: bool = False) -> AbstractAsyncContextManager[Backend]:
+        """Open the queues, the ledger and the store this job works with.
+
+        ``sources_only`` is for what reads sources alone: on AWS no ``FANFOLD_…`` variable is needed then, and what
+        would be at work there are names of nothing.
+        """
+        if sources_only and self._open_backend is _aws:
+            return _aws(sources_only=True)
         return self._open_backend()
 
     @functools.cached_property

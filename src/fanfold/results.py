@@ -13,11 +13,12 @@ from fanfold.generations import markers_of
 from fanfold.protocols import Backend
 from fanfold.run import Marker, Run
 
-__all__ = ["Results", "collect"]
+__all__ = ["Results", "collect", "make_tables"]
 
 _TABLES: Final = """
-    CREATE TABLE ends (segment INTEGER PRIMARY KEY, gen INTEGER, hops INTEGER, marker TEXT, result TEXT);
-    CREATE TABLE hops (segment INTEGER, hop INTEGER, result TEXT, PRIMARY KEY (segment, hop)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS ends (segment INTEGER PRIMARY KEY, gen INTEGER, hops INTEGER, marker TEXT, result TEXT);
+    CREATE TABLE IF NOT EXISTS hops (segment INTEGER, hop INTEGER, result TEXT, PRIMARY KEY (segment, hop))
+        WITHOUT ROWID;
 """
 _CHAINS: Final = """
     SELECT segment, hops AS hop, result FROM ends
@@ -49,6 +50,11 @@ class Results:
         return int(self._rows.execute(f"SELECT count(*) FROM ({_CHAINS})").fetchone()[0])  # noqa: S608 - ours
 
 
+def make_tables(rows: sqlite3.Connection) -> None:
+    """Make the tables that ``Results`` reads, where they are not there: ``ends`` and, for its parts, ``hops``."""
+    rows.executescript(_TABLES)
+
+
 async def collect(run: Run, pinned: Collection[str], total: int, backend: Backend, rows: sqlite3.Connection) -> Results:
     """Return the results of a run.
 
@@ -62,7 +68,7 @@ async def collect(run: Run, pinned: Collection[str], total: int, backend: Backen
     Raises:
         LedgerError: If a segment was continued and the results of its hops are not there.
     """
-    rows.executescript(_TABLES)
+    make_tables(rows)
     continued = False
     async for marker in markers_of(run, backend):
         if marker.marker in pinned:

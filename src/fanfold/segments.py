@@ -21,7 +21,7 @@ from fanfold.run import RUNNING, Run
 from fanfold.segment import Segment
 from fanfold.value import put
 
-__all__ = ["LATE", "SegmentContext", "SegmentFunction", "live_run", "work_on"]
+__all__ = ["LATE", "SegmentContext", "SegmentFunction", "live_run", "work_on", "work_on_one"]
 
 logger = logging.getLogger("fanfold")
 
@@ -85,7 +85,7 @@ async def work_on(
     if run is None:
         return LATE
     if len(segments) == 1:
-        return await _work_on(segments[0], run, function, record, ctx, max_hops)
+        return await work_on_one(segments[0], run, function, record, ctx, max_hops)
     ended: list[Ended] = []
     left: list[Segment] = []
     errors: list[Exception] = []
@@ -95,7 +95,7 @@ async def work_on(
             left.append(segment)
             continue
         try:
-            ended.append(await _work_on(segment, run, function, record, ctx, max_hops))
+            ended.append(await work_on_one(segment, run, function, record, ctx, max_hops))
         except Exception as error:
             logger.warning("run %s, segment %d failed, and is sent on alone", run.run, segment.segment, exc_info=error)
             errors.append(error)
@@ -105,9 +105,10 @@ async def work_on(
     return Together(ended, left)
 
 
-async def _work_on(
+async def work_on_one(
     segment: Segment, run: Run, function: SegmentFunction, record: Record, ctx: Context[JobState], max_hops: int
 ) -> Ended:
+    """Run a segment handler over the items of one segment; as ``work_on``, without a look at its run."""
     rows = Rows(segment.source, ctx.state.backend, _is_over(ctx.deadline) if segment.hop < max_hops else None)
     async with aclosing(rows.read()) as items:
         value = await function(items, SegmentContext(record, ctx.batch, segment, run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from fanfold.errors import FanfoldError
@@ -77,6 +78,18 @@ class Store(Protocol):
         Raises:
             ObjectExistsError: If ``if_absent`` and there already is one; it is left as it was.
             ObjectMissingError: If there is no such bucket.
+        """
+        ...
+
+    async def put_file(
+        self, bucket: str, key: str, file: Path, *, content_type: str = "", if_absent: bool = False
+    ) -> None:
+        """Write a file as an object of any size, in flat memory.
+
+        Raises:
+            ObjectExistsError: If ``if_absent`` and there already is one; it is left as it was.
+            ObjectMissingError: If there is no such bucket.
+            OSError: If the file cannot be read.
         """
         ...
 

@@ -79,7 +79,8 @@ async def bucket(request, session) -> AsyncIterator[Bucket]:
     request.getfixturevalue("aws")
     async with session.create_client("s3", verify=False) as client:
         await client.create_bucket(Bucket=name)
-        yield Bucket(S3Store(client, page_keys=3, copy_bytes=6_000_000, part_bytes=5_242_880), name)
+        sizes = {"copy_bytes": 6_000_000, "part_bytes": 5_242_880, "upload_bytes": 5_242_880}
+        yield Bucket(S3Store(client, page_keys=3, **sizes), name)
 
 
 async def test_an_object_is_read_as_it_was_put(bucket):
@@ -238,6 +239,39 @@ async def test_of_many_first_writes_one_wins(bucket):
         for number in range(10):
             tasks.start_soon(put, f"number {number}".encode())
     assert written == [await bucket.get("key")]
+
+
+@pytest.mark.parametrize("size", [0, 4, 5_242_880, 11_600_004])
+async def test_a_file_becomes_an_object(bucket, tmp_path, size):
+    """Of any size, also where it goes part by part; it replaces what its key held."""
+    data = b"".join(number.to_bytes(4, "big") for number in range(size // 4))
+    (tmp_path / "file").write_bytes(data)
+    await bucket.put("key", b"old")
+    await bucket.store.put_file(bucket.name, "key", tmp_path / "file", content_type="text/csv")
+    assert await bucket.get("key") == data
+    assert await bucket.keys() == ["key"]
+
+
+@pytest.mark.parametrize("size", [4, 6_000_001])
+async def test_a_file_that_must_be_the_first_replaces_nothing(bucket, tmp_path, size):
+    """Where something lies already it is refused and leaves it; elsewhere it is written."""
+    (tmp_path / "file").write_bytes(b"1" * size)
+    await bucket.put("taken", b"other")
+    with pytest.raises(ObjectExistsError):
+        await bucket.store.put_file(bucket.name, "taken", tmp_path / "file", if_absent=True)
+    await bucket.store.put_file(bucket.name, "free", tmp_path / "file", if_absent=True)
+    assert await bucket.get("taken") == b"other"
+    assert await bucket.get("free") == b"1" * size
+
+
+@pytest.mark.parametrize("size", [4, 6_000_001])
+async def test_a_file_goes_to_no_bucket_that_is_not_there(bucket, tmp_path, size):
+    """It is told as that, and so is a file that is not there."""
+    (tmp_path / "file").write_bytes(b"1" * size)
+    with pytest.raises(ObjectMissingError):
+        await bucket.store.put_file("no-such-bucket", "key", tmp_path / "file")
+    with pytest.raises(FileNotFoundError):
+        await bucket.store.put_file(bucket.name, "key", tmp_path / "none")
 
 
 async def test_an_object_that_is_not_there_has_no_head(bucket):

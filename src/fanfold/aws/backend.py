@@ -28,6 +28,7 @@ _CONFIG: Final[dict[str, Any]] = {
     "max_pool_connections": 64,
     "retries": {"mode": "standard", "max_attempts": 5},
 }
+_NAMES: Final = ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
 
 
 def config_of(service: str) -> AioConfig:
@@ -38,9 +39,13 @@ def config_of(service: str) -> AioConfig:
     return AioConfig(**_CONFIG, parameter_validation=service != "sqs")
 
 
-def from_environment() -> AbstractAsyncContextManager[Backend]:
-    """Open a backend on AWS, as the ``FANFOLD_…`` variables of the environment name it; see ``connect``."""
-    return connect(os.environ)
+def from_environment(*, sources_only: bool = False) -> AbstractAsyncContextManager[Backend]:
+    """Open a backend on AWS, as the ``FANFOLD_…`` variables of the environment name it; see ``connect``.
+
+    With ``sources_only`` none of them is needed: what is missing is a name of nothing.
+    """
+    stand_ins = {f"FANFOLD_{name}": "not-needed" for name in _NAMES} if sources_only else {}
+    return connect({**stand_ins, **os.environ})
 
 
 @asynccontextmanager
@@ -54,10 +59,7 @@ async def connect(variables: Mapping[str, str], **client: Any) -> AsyncIterator[
     Raises:
         ConfigurationError: If a variable is missing, or there is no region.
     """
-    names = {
-        name: _variable(variables, f"FANFOLD_{name}")
-        for name in ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
-    }
+    names = {name: _variable(variables, f"FANFOLD_{name}") for name in _NAMES}
     session = with_raw_items(get_session())
     async with AsyncExitStack() as stack:
         with faults_of("AWS"):

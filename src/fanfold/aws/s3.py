@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -38,6 +40,7 @@ _CARRIED: Final = (
 )
 """What a copy has to be given anew when its metadata is."""
 _PARTS_AT_ONCE: Final = 8
+_UPLOADS_AT_ONCE: Final = 4
 _ABORT_SECONDS: Final = 5
 _SELECTED: Final[Mapping[str, Mapping[str, Any]]] = {
     "csv": {"CSV": {"FileHeaderInfo": "USE", "AllowQuotedRecordDelimiter": True}},
@@ -57,6 +60,7 @@ class S3Store:
         page_keys: Keys asked for in one call of a listing, from 1 to 1,000.
         copy_bytes: Largest object that is copied in one call; at most 5 GB, which is S3's own limit.
         part_bytes: Size of the parts that a larger one is copied in, from 5 MiB to 5 GB; more if it takes over 10,000.
+        upload_bytes: Largest file that is written in one call, and size of the parts of a larger one; from 5 MiB.
     """
 
     def __init__(
@@ -66,11 +70,13 @@ class S3Store:
         page_keys: int = limits.S3_PAGE_KEYS,
         copy_bytes: int = limits.S3_COPY_BYTES,
         part_bytes: int = 1_073_741_824,
+        upload_bytes: int = 16_777_216,
     ) -> None:
         self._client = client
         self._page_keys = page_keys
         self._copy_bytes = copy_bytes
         self._part_bytes = part_bytes
+        self._upload_bytes = upload_bytes
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """Return what is known of an object."""
@@ -111,6 +117,23 @@ class S3Store:
                 await self._client.put_object(Bucket=bucket, Key=key, Body=data, **condition)
         except ObjectChangedError as error:
             raise ObjectExistsError(f"s3://{bucket}/{key} exists") from error
+
+    async def put_file(
+        self, bucket: str, key: str, file: Path, *, content_type: str = "", if_absent: bool = False
+    ) -> None:
+        """Write a file as an object: in one call up to 16 MiB, else part by part, four at once."""
+        what, target = f"s3://{bucket}/{key}", {"Bucket": bucket, "Key": key}
+        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        given = {**target, **({"ContentType": content_type} if content_type else {})}
+        size = (await anyio.Path(file).stat()).st_size
+        try:
+            if size <= self._upload_bytes:
+                body = await anyio.Path(file).read_bytes()
+                await self._call(what, "put_object", **given, **condition, Body=body)
+            else:
+                await self._upload(what, given, condition, functools.partial(self._send_parts, file, size))
+        except ObjectChangedError as error:
+            raise ObjectExistsError(f"{what} exists") from error
 
     async def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncGenerator[Listed, None]:
         """Yield the objects whose keys begin with a prefix, in the order of their keys, page by page."""
@@ -156,10 +179,21 @@ class S3Store:
             given["MetadataDirective"] = "REPLACE"
             await self._call(what, "copy_object", **target, **source, **given, **condition)
             return
-        started = await self._call(what, "create_multipart_upload", **target, **given)
-        upload = {**target, "UploadId": started["UploadId"]}
+        copy_parts = functools.partial(self._copy_parts, source, head["ContentLength"])
+        await self._upload(what, {**target, **given}, condition, copy_parts)
+
+    async def _upload(
+        self,
+        what: str,
+        given: Mapping[str, Any],
+        condition: Mapping[str, str],
+        send_parts: Callable[[str, Mapping[str, Any]], Awaitable[Sequence[Mapping[str, Any]]]],
+    ) -> None:
+        """Write an object part by part; nothing of it is left if that fails."""
+        started = await self._call(what, "create_multipart_upload", **given)
+        upload = {"Bucket": given["Bucket"], "Key": given["Key"], "UploadId": started["UploadId"]}
         try:
-            parts = {"Parts": await self._copy_parts(what, {**upload, **source}, head["ContentLength"])}
+            parts = {"Parts": await send_parts(what, upload)}
             await self._call(what, "complete_multipart_upload", **upload, **condition, MultipartUpload=parts)
         except BaseException:
             # What is left of an upload costs money each month; the error says more than this one would.
@@ -174,14 +208,35 @@ class S3Store:
             return False
         return True
 
-    async def _copy_parts(self, what: str, upload: Mapping[str, Any], size_bytes: int) -> Sequence[Mapping[str, Any]]:
+    async def _send_parts(
+        self, file: Path, size_bytes: int, what: str, upload: Mapping[str, Any]
+    ) -> Sequence[Mapping[str, Any]]:
+        length = max(self._upload_bytes, -(-size_bytes // limits.S3_PARTS))
+        etags: dict[int, str] = {}
+
+        async def send_part(numbered: tuple[int, int]) -> None:
+            number, start = numbered
+            async with await anyio.open_file(file, "rb") as data:
+                await data.seek(start)
+                body = await data.read(length)
+            part = await self._call(what, "upload_part", **upload, PartNumber=number, Body=body)
+            etags[number] = part["ETag"]
+
+        await each(send_part, enumerate(range(0, size_bytes, length), 1), concurrency=_UPLOADS_AT_ONCE)
+        return [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
+
+    async def _copy_parts(
+        self, source: Mapping[str, Any], size_bytes: int, what: str, upload: Mapping[str, Any]
+    ) -> Sequence[Mapping[str, Any]]:
         length = max(self._part_bytes, -(-size_bytes // limits.S3_PARTS))
         etags: dict[int, str] = {}
 
         async def copy_part(numbered: tuple[int, int]) -> None:
             number, start = numbered
             place = f"bytes={start}-{min(start + length, size_bytes) - 1}"
-            part = await self._call(what, "upload_part_copy", **upload, PartNumber=number, CopySourceRange=place)
+            part = await self._call(
+                what, "upload_part_copy", **upload, **source, PartNumber=number, CopySourceRange=place
+            )
             etags[number] = part["CopyPartResult"]["ETag"]
 
         await each(copy_part, enumerate(range(0, size_bytes, length), 1), concurrency=_PARTS_AT_ONCE)

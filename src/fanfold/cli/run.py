@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from fanfold.account import account_of, watch
 from fanfold.cli.load import load
+from fanfold.cli.run_inline import inline as run_inline
 from fanfold.cli.run_plan import plan
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError
@@ -23,7 +25,7 @@ __all__ = ["run"]
 
 def run(
     job: str = typer.Argument(metavar="MODULE:JOB", help="The job, such as app:job; found in the current folder."),
-    params: str = typer.Option("{}", help="Parameters of the run, a JSON object."),
+    params: str | None = typer.Option(None, help="Parameters of the run, a JSON object.", show_default="{}"),
     run_id: str | None = typer.Option(None, "--run", help="Name of the run; the same name resumes the same run."),
     within: float = typer.Option(3600.0, min=1, help="Seconds to wait for the run to end."),
     dry_run: bool = typer.Option(
@@ -31,6 +33,18 @@ def run(
     ),
     read_first: bool = typer.Option(
         False, "--read-first", help="With --dry-run: read the first segment, and say how long that takes."
+    ),
+    inline: bool = typer.Option(
+        False, "--inline", help="Run all of it in this process: no queue, no table, no deployed function."
+    ),
+    only: str | None = typer.Option(
+        None, help="With --inline: these segments alone, such as 3,17,20-25; also those that are done.", metavar="LIST"
+    ),
+    concurrency: int | None = typer.Option(
+        None, min=1, help="With --inline: segments worked on at once.", show_default="the job's"
+    ),
+    output: Path = typer.Option(
+        Path("fanfold-runs"), help="With --inline: keeps what is done, and the output, by run.", file_okay=False
     ),
     timeout: float = typer.Option(
         900.0, min=1, help="Timeout of the segment function, seconds: the most that --read-first takes."
@@ -44,12 +58,27 @@ def run(
     by FANFOLD_QUEUE_URL, FANFOLD_FOLD_QUEUE_URL, FANFOLD_PARKING_QUEUE_URL, FANFOLD_LEDGER_TABLE and
     FANFOLD_RESULTS_BUCKET, as in the functions' environment.
 
-    With --dry-run nothing is written or sent, and only the source is read: none of these variables is needed.
+    With --inline the segments are worked on and folded in this process. One that fails is named, the others carry on;
+    what is done is kept in a folder, and the same command with --run NAME does only what is missing.
+
+    With --dry-run nothing is written or sent, and only the source is read. Neither of the two needs these variables.
 
     Exit code 0 only if the run succeeded.
     """
     loaded = load(job, Job)
-    given = _params(params)
+    given = _params(params or "{}")
+    _check(inline=inline, dry_run=dry_run, only=only, concurrency=concurrency)
+    if inline:
+        run_inline(
+            loaded,
+            None if params is None else given,
+            run_id=run_id,
+            only=only,
+            concurrency=concurrency,
+            folder=output,
+            as_json=as_json,
+        )
+        return
     if dry_run:
         plan(loaded, given, as_json=as_json, batch_size=batch_size, read_within=timeout if read_first else None)
         return
@@ -63,6 +92,13 @@ def run(
         console.print(account_table(document["account"]))
     if document["state"] != SUCCEEDED:
         raise FanfoldError(f"run {document['run']} ended as {document['state']}: {json.dumps(document['output'])}")
+
+
+def _check(*, inline: bool, dry_run: bool, only: str | None, concurrency: int | None) -> None:
+    if inline and dry_run:
+        raise ConfigurationError("--inline and --dry-run are two ways to do without a deployment: choose one")
+    if not inline and (only is not None or concurrency is not None):
+        raise ConfigurationError("--only and --concurrency are for a run in this process: add --inline")
 
 
 def _params(text: str) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 import anyio
 from rich.console import Console
@@ -16,8 +15,6 @@ from fanfold.dry_run import Rehearsal, Sample, dry_backend, read_first, rehearse
 from fanfold.job import Job
 
 __all__ = ["plan"]
-
-_NOT_NEEDED: Final = ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
 
 
 def plan(job: Job, params: dict[str, Any], *, as_json: bool, batch_size: int, read_within: float | None) -> None:
@@ -30,8 +27,6 @@ def plan(job: Job, params: dict[str, Any], *, as_json: bool, batch_size: int, re
         batch_size: Batch size of the segment function.
         read_within: Seconds that reading the first segment may take; None not to read it.
     """
-    for name in _NOT_NEEDED:
-        os.environ.setdefault(f"FANFOLD_{name}", "none-in-a-dry-run")
     rehearsal, sample = anyio.run(_plan, job, params, batch_size, read_within)
     warnings = [*rehearsal.warnings, *_of_sample(sample, read_within)]
     if as_json:
@@ -51,7 +46,7 @@ def plan(job: Job, params: dict[str, Any], *, as_json: bool, batch_size: int, re
 async def _plan(
     job: Job, params: dict[str, Any], batch_size: int, read_within: float | None
 ) -> tuple[Rehearsal, Sample | None]:
-    async with job.open_backend() as opened:
+    async with job.open_backend(sources_only=True) as opened:
         backend = dry_backend(opened)
         source, terms = job.source_of(params), {"batch_size": batch_size, "per_message": job.segments_per_message}
         rehearsal = await rehearse(job.name, source, backend, **terms)

@@ -31,6 +31,10 @@ class Watching:
         """Show how many segments have been enqueued."""
         self._progress.update(self._bar, visible=True, completed=segments, description="segments [dim]enqueued[/dim]")
 
+    def inline(self, ended: int, total: int) -> None:
+        """Show how many segments have ended in this process."""
+        self._progress.update(self._bar, visible=True, completed=ended, total=total)
+
     def run(self, seen: RunProgress) -> None:
         """Show how far a run is."""
         self._progress.update(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import anyio
 import typer
@@ -18,6 +19,8 @@ from rich.table import Table
 from fanfold.account import Account, account_of, watch
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
+from fanfold.outputs import file_in
+from fanfold.protocols import Backend
 from fanfold.redrive import Failures, failures_of, redrive
 from fanfold.run import SUCCEEDED, Run
 
@@ -108,32 +111,48 @@ def results_of(
     output: Path | None = typer.Option(None, "--output", "-o", help="File to write; standard output if not given."),
     failures: bool = typer.Option(False, "--failures", help="The list of failures instead of the output."),
 ) -> None:
-    """Export the output of a run that has ended, as the fold committed it.
+    """Export the output of a run that has ended, as the fold committed it; of a fold that made a file, the file.
 
     Exit code 0 only if there is one.
     """
-    data = anyio.run(_results, run, failures)
+    anyio.run(_export, run, failures, output)
+
+
+async def _export(run_id: str, failures: bool, output: Path | None) -> None:
+    async with _backend() as backend:
+        data = await _results(run_id, failures, backend)
+        file = None if failures else file_in(json.loads(data), run_id)
+        with _target(output) as target:
+            if file is None:
+                target.write(data if output else data + b"\n")
+                return
+            async for piece in backend.store.read(backend.results_bucket, file):
+                target.write(piece)
+
+
+@contextmanager
+def _target(output: Path | None) -> Iterator[BinaryIO]:
     if output is None:
-        sys.stdout.buffer.write(data + b"\n")
+        yield sys.stdout.buffer
         return
     try:
-        output.write_bytes(data)
+        with output.open("wb") as target:
+            yield target
     except OSError as error:
         raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from error
 
 
-async def _results(run_id: str, failures: bool) -> bytes:
-    async with _backend() as backend:
-        run = (await failures_of(run_id, backend)).run
-        if run.output is None:
-            raise FanfoldError(f"run {run_id} is {run.state}: it has no output yet")
-        if failures:
-            if not run.failed:
-                raise FanfoldError(f"run {run_id} has no failures")
-            return bytes(await backend.get_result(run.failures_key()))
-        if run.state != SUCCEEDED:
-            raise FanfoldError(f"run {run_id} is {run.state}: it has no output; --failures exports what failed")
-        return bytes(await backend.get_result(run.output))
+async def _results(run_id: str, failures: bool, backend: Backend) -> bytes:
+    run = (await failures_of(run_id, backend)).run
+    if run.output is None:
+        raise FanfoldError(f"run {run_id} is {run.state}: it has no output yet")
+    if failures:
+        if not run.failed:
+            raise FanfoldError(f"run {run_id} has no failures")
+        return bytes(await backend.get_result(run.failures_key()))
+    if run.state != SUCCEEDED:
+        raise FanfoldError(f"run {run_id} is {run.state}: it has no output; --failures exports what failed")
+    return bytes(await backend.get_result(run.output))
 
 
 def _backend() -> Any:

@@ -1,0 +1,174 @@
+"""A million results folded in segment order, in one process: what each ready fold takes of memory and of the processor.
+
+::
+
+    python benchmarks/folds.py [--segments 10000 1000000] [--json FILE]
+
+Each fold at each number of segments is a process of its own, in which the fold function handles one check: it counts
+the markers, pins them, sorts the results on disk, folds them and commits the output. The markers, of 100 segments from
+everywhere in the run, are made while they are read, and a file that is committed is looked at and dropped, so that
+neither weighs on the measurement. The peak is that of all resident memory of the process, interpreter and libraries
+included; the output is checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fanfold import Job, Ranges, folds, inmemory
+from fanfold.inmemory import InMemoryLedger, InMemoryStore
+from fanfold.marks import Check
+from fanfold.protocols import Backend
+from fanfold.run import Marker, Run
+from fanfold.testing import make_event
+from machine import about_this_run, options_parser, peak_bytes, positive, publish, run_child, set_up_child
+
+MARKER_SEGMENTS = 100
+LIMIT_MB = 256
+FOLDS: dict[str, Callable[[], folds.Fold]] = {
+    "total": folds.total,
+    "groups": folds.groups,
+    "to_json_lines": folds.to_json_lines,
+    "to_csv": folds.to_csv,
+    "to_excel": folds.to_excel,
+    "to_parquet": folds.to_parquet,
+}
+
+
+def result_of(fold: str, segment: int) -> Any:
+    """Return the result of a segment: a number, numbers by key, or one row."""
+    if fold == "total":
+        return segment
+    if fold == "groups":
+        return {f"group {segment % 100}": {"segments": 1, "sum": segment}}
+    return [{"number": segment, "name": f"member {segment:09d}", "points": segment % 100 + 0.5, "date": "2026-11-25"}]
+
+
+def scattered(segments: int) -> int:
+    """Return a stride that visits every segment once, far from the one before."""
+    stride = int(segments * 0.618) | 1
+    while math.gcd(stride, segments) != 1:
+        stride += 2
+    return stride
+
+
+class Made(InMemoryLedger):
+    """A ledger whose markers are made while they are read."""
+
+    def __init__(self, fold: str, segments: int) -> None:
+        super().__init__()
+        self.fold = fold
+        self.segments = segments
+
+    async def markers(self, run_id: str, gen: int) -> AsyncGenerator[Marker, None]:  # noqa: ARG002 - of the one run
+        """Yield the markers."""
+        stride = scattered(self.segments)
+        for first in range(0, self.segments, MARKER_SEGMENTS):
+            places = range(first, min(first + MARKER_SEGMENTS, self.segments))
+            ids = sorted(place * stride % self.segments for place in places)
+            results = {segment: json.dumps(result_of(self.fold, segment)) for segment in ids}
+            yield Marker(f"{first:032x}", gen, ids=ids, results=results, items=[1] * len(ids))
+
+
+class Looking(InMemoryStore):
+    """A store that counts the bytes of a file and drops it."""
+
+    committed = 0
+
+    async def put_file(self, bucket: str, key: str, file: Path, **_options: Any) -> None:
+        """Count."""
+        self.committed = file.stat().st_size  # noqa: ASYNC240 - nothing else runs
+        await self.put(bucket, key, b"")
+
+
+async def fold_all(fold: str, segments: int) -> dict[str, Any]:
+    """Fold a run whose segments have all ended; return what was committed."""
+    store = Looking("results")
+    ledger = Made(fold, segments)
+    backend: Backend = replace(inmemory.backend(), store=store, ledger=ledger, results_bucket="results")
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Backend, None]:
+        yield backend
+
+    job = Job("folds", backend=opened, settler=inmemory.InMemorySettler(inmemory.InMemoryQueue()))
+    job.source(lambda _: Ranges(segments, size=1))
+    job.fold(FOLDS[fold]())
+    plan = await Ranges(segments, size=1).pin(backend, "")
+    await ledger.open_run(Run("run", "folds", {}, plan, created_at=0, expires_at=2**40))
+    await ledger.checkpoint("run", segments)
+    await ledger.seal("run", segments)
+    await ledger.count("run", segments)
+    response = await job.fold_handler.handle_batch(make_event(Check("run").to_message().body))
+    run = await ledger.run("run")
+    assert response == {"batchItemFailures": []}  # noqa: S101 - a benchmark of what is wrong is of no use
+    assert run is not None  # noqa: S101 - as above
+    assert run.state == "SUCCEEDED"  # noqa: S101 - as above
+    output = json.loads(await backend.get_result(str(run.output)))
+    return {"output": output, "bytes": store.committed}
+
+
+def check(fold: str, segments: int, output: Any) -> None:
+    """Raise if the output is not what it has to be."""
+    whole = segments * (segments - 1) // 2
+    if fold == "total":
+        right = output == whole
+    elif fold == "groups":
+        right = sum(group["sum"] for group in output.values()) == whole
+    else:
+        right = output["rows"] == segments
+    if not right:
+        raise SystemExit(f"folds.py: the output of {fold} is wrong: {str(output)[:200]}")
+
+
+def child_main(fold: str, segments: int) -> None:
+    """Fold once and print what it took as JSON."""
+    set_up_child()
+    began = time.process_time()
+    made = asyncio.run(fold_all(fold, segments))
+    seconds = time.process_time() - began
+    check(fold, segments, made["output"])
+    sys.stdout.write(json.dumps({"bytes": made["bytes"], "seconds": seconds, "peak": peak_bytes()}))
+
+
+def main() -> None:
+    """Run the benchmark and print the table."""
+    parser = options_parser("Measure what folding many results takes.")
+    parser.add_argument(
+        "--segments", type=positive, nargs="+", default=[10_000, 1_000_000], help="results of a run (%(default)s)"
+    )
+    parser.add_argument("--folds", nargs="+", choices=FOLDS, default=list(FOLDS), help="which folds (all)")
+    options = parser.parse_args()
+    if options.child:
+        fold, segments = options.child
+        child_main(fold, int(segments))
+        return
+    rows = []
+    for fold in options.folds:
+        for segments in options.segments:
+            took = run_child(__file__, fold, str(segments))
+            peak = None if took["peak"] is None else took["peak"] / 1e6
+            rows.append(
+                {
+                    "fold": fold,
+                    "results": segments,
+                    "file MB": took["bytes"] / 1e6,
+                    "results per CPU second": round(segments / took["seconds"]),
+                    "peak MB": peak,
+                    f"under {LIMIT_MB} MB": None if peak is None else peak < LIMIT_MB,
+                }
+            )
+    publish(about_this_run(), rows, options.json)
+
+
+if __name__ == "__main__":
+    main()

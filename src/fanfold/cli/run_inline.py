@@ -1,0 +1,118 @@
+"""``fanfold run --inline``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fanfold.cli.show import watching
+from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.inline import InlineRun, run_inline
+from fanfold.job import Job
+
+__all__ = ["inline", "segments_of"]
+
+_MOST_NAMED = 5
+
+
+def inline(
+    job: Job,
+    params: Mapping[str, Any] | None,
+    *,
+    run_id: str | None,
+    only: str | None,
+    concurrency: int | None,
+    folder: Path,
+    as_json: bool,
+) -> None:
+    """Run a job in this process and print what became of it.
+
+    Args:
+        job: The job.
+        params: Parameters of the run; None for those it was begun with.
+        run_id: Name of the run; None for a new one.
+        only: The segments to work on, as ``segments_of`` reads them; None for all that are not done.
+        concurrency: Segments at once; None for the job's.
+        folder: Where results and output are kept.
+        as_json: Whether as one JSON document.
+
+    Raises:
+        ConfigurationError: If an option is wrong.
+        FanfoldError: If not everything succeeded.
+    """
+    with watching() as seen:
+        ended = anyio.run(
+            partial(
+                run_inline,
+                job,
+                params,
+                run=run_id,
+                only=None if only is None else segments_of(only),
+                concurrency=concurrency,
+                folder=folder,
+                progress=seen.inline,
+            )
+        )
+    if as_json:
+        print(json.dumps({**asdict(replace(ended, failed=dict(ended.failed))), "succeeded": ended.succeeded}))
+    else:
+        _show(ended)
+    if not ended.succeeded:
+        raise FanfoldError(_what_is_left(ended, folder))
+
+
+def segments_of(text: str) -> list[int]:
+    """Return the segments that a list such as ``3,17,20-25`` names.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise ConfigurationError(f"--only {text!r} is no list of segments such as 3,17,20-25")
+        found += range(int(first), int(last if dash else first) + 1)
+    return found
+
+
+def _show(ended: InlineRun) -> None:
+    console = Console()
+    if ended.succeeded:
+        console.print_json(json.dumps(ended.output))
+    table = Table(title=f"run {ended.run}", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name in ("segments", "done", "worked_on", "missing"):
+        table.add_row(name.replace("_", " "), f"{getattr(ended, name):,}")
+    if (spread := ended.evenness) is not None:
+        table.add_row("items", f"{spread.items:,}")
+        table.add_row("  in a segment", f"{spread.least:,} to {spread.most:,}, {spread.mean:,.0f} in the mean")
+    table.add_row("seconds", f"{ended.seconds:,.1f}")
+    table.add_row("failed", f"{len(ended.failed):,}")
+    for segment, reason in ended.failed.items():
+        table.add_row(f"  segment {segment}", escape(reason))
+    console.print(table)
+
+
+def _what_is_left(ended: InlineRun, folder: Path) -> str:
+    again = f"--inline --run {ended.run} --output {folder}"
+    if not ended.failed:
+        return f"run {ended.run}: {ended.missing} of {ended.segments} segments are still to be done: {again}"
+    named = [f"segment {segment} ({reason})" for segment, reason in list(ended.failed.items())[:_MOST_NAMED]]
+    more = len(ended.failed) - len(named)
+    numbers = ",".join(map(str, list(ended.failed)[:_MOST_NAMED])) if not more else ""
+    return (
+        f"run {ended.run}: {len(ended.failed)} of {ended.segments} segments failed: {'; '.join(named)}"
+        f"{f' and {more} more' if more else ''}. What is done is kept; do the rest again with {again}"
+        f"{f' or alone with --only {numbers}' if numbers else ''}"
+    )

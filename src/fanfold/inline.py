@@ -1,0 +1,251 @@
+"""A whole run in this process: no queue, no ledger, no deployed function.
+
+The source is pinned and cut as scatter does it, the segment handler works on the segments, several at once, and the
+results are folded. A segment that fails is named with its reason, the others carry on; what is done is kept, so that a
+second run of the same name does only what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fanfold import sources
+from fanfold.completion import Evenness, Tally
+from fanfold.context import BatchContext, Context
+from fanfold.deadline import Deadline
+from fanfold.ended import JobState
+from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.failures import FailureLog
+from fanfold.job import Job
+from fanfold.kept import KEPT_BUCKET, Kept, kept_in
+from fanfold.output_file import File
+from fanfold.outputs import apply, to_json
+from fanfold.pool import each
+from fanfold.protocols import Backend
+from fanfold.record import Record
+from fanfold.run import Marker, Run, check_name, source_prefix
+from fanfold.segment import Segment
+from fanfold.segments import work_on_one
+from fanfold.settings import check_count
+
+__all__ = ["InlineRun", "run_inline"]
+
+logger = logging.getLogger("fanfold")
+
+KEPT_FILE = "results.sqlite"
+OUTPUT_FILE = "output.json"
+_REASON_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class InlineRun:
+    """What became of a run in this process."""
+
+    run: str
+    """Its name."""
+    segments: int
+    """Its segments."""
+    done: int
+    """Segments that are done, earlier ones of this name included."""
+    worked_on: int
+    """Segments that this call worked on."""
+    failed: Mapping[int, str]
+    """Reason by segment, for those that failed."""
+    missing: int
+    """Segments that are neither done nor failed: they were not asked for."""
+    output: Any
+    """What the fold returned, if all segments are done: a JSON value, or a ``File``; with a folder, for a file,
+    ``{"file": path, "bytes": …, "rows": …}``."""
+    evenness: Evenness | None
+    """How evenly the items lie in the segments that are done; None if there are none."""
+    seconds: float
+    """How long it took."""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every segment is done, and folded."""
+        return self.done == self.segments
+
+
+async def run_inline(
+    job: Job,
+    params: Mapping[str, Any] | None = None,
+    *,
+    run: str | None = None,
+    only: Collection[int] | None = None,
+    concurrency: int | None = None,
+    folder: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> InlineRun:
+    """Run a job in this process, on the caller's event loop.
+
+    Args:
+        job: The job. Its sources are read from where its backend says, on AWS without any ``FANFOLD_…`` variable.
+        params: Parameters of the run; None for those of the run of that name, or for none.
+        run: Name of the run; None for a new one.
+        only: Numbers of the segments to work on, done before or not; None for all that are not done.
+        concurrency: Segments worked on at once, from 1; None for the job's.
+        folder: Where a folder of the run's name keeps what is done and, in the end, the output. None to keep nothing.
+        progress: Called, again and again, with how many segments have ended, and how many there are to work on.
+
+    Raises:
+        ConfigurationError: If the job lacks a function, the run of this name is another one, or nothing can be kept.
+        SourceError: If there is nothing to cut.
+        FanfoldError: If the lifespan or the fold fails; what is done is kept.
+    """
+    began = time.monotonic()
+    function, fold = job.part("segment"), job.part("fold")
+    abreast = check_count(job.segment_handler.concurrency if concurrency is None else concurrency, "concurrency")
+    name = check_name(run or uuid.uuid4().hex, "run")
+    home = None if folder is None else folder / name
+    with kept_in(None if home is None else home / KEPT_FILE) as kept:
+        async with _opened(job, kept) as state:
+            begun = await _begun(job, params, name, kept, state.backend)
+            total = sum(1 for _ in sources.cut(begun.plan))
+            wanted = _wanted(total, only, kept)
+            failures = FailureLog()
+            ended = 0
+
+            async def work(segment: Segment) -> None:
+                nonlocal ended
+                await _work(segment, begun, function, state, kept, failures)
+                ended += 1
+                if progress is not None:
+                    progress(ended, len(wanted))
+
+            if progress is not None:
+                progress(0, len(wanted))
+            await each(work, _segments(begun, wanted), concurrency=abreast)
+            failures.write(logger)
+        items, failed = kept.items(), kept.failures()
+        output = await _folded(fold, kept, home) if len(items) == total else None
+        return InlineRun(
+            run=name,
+            segments=total,
+            done=len(items),
+            worked_on=len(wanted),
+            failed=failed,
+            missing=total - len(items) - len(failed),
+            output=output,
+            evenness=_evenness(total, items),
+            seconds=time.monotonic() - began,
+        )
+
+
+@asynccontextmanager
+async def _opened(job: Job, kept: Kept) -> AsyncIterator[JobState]:
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(job.open_backend(sources_only=True))
+        backend = replace(opened, store=kept.over(opened.store), results_bucket=KEPT_BUCKET)
+        user = None
+        if job.settings.lifespan is not None:
+            try:
+                user = await stack.enter_async_context(job.settings.lifespan())
+            except FanfoldError:
+                raise
+            except Exception as error:
+                raise FanfoldError(f"job {job.name}: its lifespan failed: {_told(error)}") from error
+        yield JobState(backend, user)
+
+
+async def _begun(job: Job, params: Mapping[str, Any] | None, name: str, kept: Kept, backend: Backend) -> Run:
+    """Return the run as it was planned when its first segment was cut; plan it, if this is the first time."""
+    known = kept.run()
+    if known is None:
+        given = dict(params or {})
+        plan = await job.source_of(given).pin(backend, source_prefix(name))
+        kept.begin(Run(name, job.name, given, plan, created_at=backend.now(), expires_at=0))
+        known = kept.run()
+        assert known is not None  # noqa: S101 - just written
+    if known.job != job.name:
+        raise ConfigurationError(f"run {name} is one of job {known.job!r}: give this run another name")
+    if params is not None and dict(params) != known.params:
+        raise ConfigurationError(
+            f"run {name} was begun with params {json.dumps(known.params)}: give the same, none, or another name"
+        )
+    return known
+
+
+def _wanted(total: int, only: Collection[int] | None, kept: Kept) -> Collection[int]:
+    if only is None:
+        return [segment for segment in range(total) if not kept.is_done(segment)]
+    if wrong := [segment for segment in sorted(only) if not 0 <= segment < total]:
+        raise ConfigurationError(f"there is no segment {wrong[0]}: the run has {total}, from 0 to {total - 1}")
+    return set(only)
+
+
+def _segments(run: Run, wanted: Collection[int]) -> Iterator[Segment]:
+    chosen = frozenset(wanted)
+    for number, part in enumerate(sources.cut(run.plan)):
+        if number in chosen:
+            yield Segment(run.job, run.run, number, part)
+
+
+async def _work(
+    segment: Segment,
+    run: Run,
+    function: Callable[..., Any],
+    state: JobState,
+    kept: Kept,
+    failures: FailureLog,
+) -> None:
+    """Work on a segment and keep how it ended; whatever its handler does, the others carry on."""
+    record = Record({"messageId": f"of segment {segment.segment}", "body": segment.to_body()})
+    context = Context(record, BatchContext(None, Deadline.never(), state))
+    try:
+        ended = await work_on_one(segment, run, function, record, context, 0)
+    except (Exception, asyncio.CancelledError) as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        kept.failed(segment.segment, _told(error))
+        failures.add(record, error)
+    else:
+        kept.done(segment.segment, ended.result, ended.items or 0)
+
+
+async def _folded(fold: Callable[..., Any], kept: Kept, home: Path | None) -> Any:
+    try:
+        value = await apply(fold, kept.results())
+    except FanfoldError:
+        raise
+    except Exception as error:
+        logger.exception("the fold failed")
+        raise FanfoldError(f"the fold failed: {_told(error)}") from error
+    if isinstance(value, File):
+        if home is None:
+            return value
+        value = _placed(value, home)
+    data = to_json(value)
+    if home is not None:
+        (home / OUTPUT_FILE).write_bytes(data)
+    return json.loads(data)
+
+
+def _placed(file: File, home: Path) -> dict[str, Any]:
+    target = home / file.name
+    with file.on_disk() as path:
+        shutil.copyfile(path, target)
+    told = {"file": str(target), "bytes": target.stat().st_size}
+    return told if file.rows is None else {**told, "rows": file.rows}
+
+
+def _evenness(total: int, items: Mapping[int, int]) -> Evenness | None:
+    tally = Tally(total)
+    tally.add(Marker("", 0, ids=list(items), items=list(items.values())))
+    return tally.evenness()
+
+
+def _told(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return text[:_REASON_CHARACTERS]

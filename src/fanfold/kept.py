@@ -1,0 +1,147 @@
+"""What a run in this process has done so far, in one small file: its plan, its results, its failures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final, cast
+
+from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError
+from fanfold.protocols import ObjectInfo, Store
+from fanfold.results import Results, make_tables
+from fanfold.run import Run
+
+__all__ = ["KEPT_BUCKET", "Kept", "kept_in"]
+
+KEPT_BUCKET: Final = "_kept"
+"""Stands for the results bucket: no bucket can be named so."""
+_PIECE_BYTES: Final = 1_048_576
+_TABLES: Final = """
+    CREATE TABLE IF NOT EXISTS run (document TEXT);
+    CREATE TABLE IF NOT EXISTS items (segment INTEGER PRIMARY KEY, items INTEGER);
+    CREATE TABLE IF NOT EXISTS failures (segment INTEGER PRIMARY KEY, reason TEXT);
+    CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, etag TEXT, data BLOB);
+"""
+
+
+class Kept:
+    """What has been done of one run. Every method is done, on disk, when it returns."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def run(self) -> Run | None:
+        """Return the run as it was planned; None before."""
+        row = self._database.execute("SELECT document FROM run").fetchone()
+        return None if row is None else Run(**json.loads(row[0]))
+
+    def begin(self, run: Run) -> None:
+        """Keep a plan."""
+        told = {name: getattr(run, name) for name in ("run", "job", "params", "plan", "created_at", "expires_at")}
+        self._database.execute("INSERT INTO run VALUES (?)", (json.dumps(told),))
+
+    def done(self, segment: int, result: str, items: int) -> None:
+        """Keep the result of a segment, JSON text, in place of what was kept of it."""
+        self._database.execute("BEGIN")
+        self._database.execute("INSERT OR REPLACE INTO ends VALUES (?, 0, 0, '', ?)", (segment, result))
+        self._database.execute("INSERT OR REPLACE INTO items VALUES (?, ?)", (segment, items))
+        self._database.execute("DELETE FROM failures WHERE segment = ?", (segment,))
+        self._database.execute("COMMIT")
+
+    def failed(self, segment: int, reason: str) -> None:
+        """Keep why a segment failed; a result it had before is gone."""
+        self._database.execute("BEGIN")
+        self._database.execute("DELETE FROM ends WHERE segment = ?", (segment,))
+        self._database.execute("DELETE FROM items WHERE segment = ?", (segment,))
+        self._database.execute("INSERT OR REPLACE INTO failures VALUES (?, ?)", (segment, reason))
+        self._database.execute("COMMIT")
+
+    def is_done(self, segment: int) -> bool:
+        """Return whether there is a result of a segment."""
+        return self._database.execute("SELECT 1 FROM ends WHERE segment = ?", (segment,)).fetchone() is not None
+
+    def items(self) -> Mapping[int, int]:
+        """Return how many items each segment had that is done."""
+        return dict(self._database.execute("SELECT segment, items FROM items ORDER BY segment"))
+
+    def failures(self) -> dict[int, str]:
+        """Return the reason by segment, for those that failed and are not done; ascending."""
+        return dict(self._database.execute("SELECT segment, reason FROM failures ORDER BY segment"))
+
+    def results(self) -> Results:
+        """Return the results, in segment order."""
+        return Results(self._database)
+
+    def over(self, store: Store) -> Store:
+        """Return a store that keeps here what is written to the results bucket, and is the other one for all else."""
+        return cast("Store", _Overlay(store, self._database))
+
+
+@contextmanager
+def kept_in(file: Path | None) -> Iterator[Kept]:
+    """Open what is kept of a run, for this process alone.
+
+    Args:
+        file: Where; made if it is not there. None for a file that is gone at the end.
+
+    Raises:
+        ConfigurationError: If it cannot be opened, is no such file, or another process has it open.
+    """
+    try:
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file or "", check_same_thread=False, isolation_level=None, timeout=0)) as database:
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute("PRAGMA synchronous = OFF")  # outlasts this process, if not this machine
+            database.executescript(f"BEGIN EXCLUSIVE; {_TABLES} COMMIT")
+            make_tables(database)
+            yield Kept(database)
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise ConfigurationError(f"{file}: another process works on this run") from error
+        raise ConfigurationError(f"{file} cannot be written: {error}") from error
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise ConfigurationError(f"{file} cannot be used to keep results: {error}") from error
+
+
+class _Overlay:
+    def __init__(self, below: Store, database: sqlite3.Connection) -> None:
+        self._below = below
+        self._database = database
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._below, name)
+
+    async def head(self, bucket: str, key: str) -> ObjectInfo:
+        if bucket != KEPT_BUCKET:
+            return await self._below.head(bucket, key)
+        row = self._database.execute("SELECT length(data), etag FROM objects WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise ObjectMissingError(f"there is no object {key} in what is kept of this run")
+        return ObjectInfo(*row)
+
+    async def read(
+        self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        if bucket != KEPT_BUCKET:
+            async for piece in self._below.read(bucket, key, start=start, stop=stop, etag=etag):
+                yield piece
+            return
+        known = await self.head(bucket, key)
+        if etag not in {None, known.etag}:
+            raise ObjectChangedError(f"{key}: is not the object that was pinned")
+        end = known.size_bytes if stop is None else min(stop, known.size_bytes)
+        for first in range(start, end, _PIECE_BYTES):
+            wanted = (first + 1, min(_PIECE_BYTES, end - first), key)
+            yield self._database.execute("SELECT substr(data, ?, ?) FROM objects WHERE key = ?", wanted).fetchone()[0]
+
+    async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        if bucket != KEPT_BUCKET:
+            await self._below.put(bucket, key, data, if_absent=if_absent)
+            return
+        etag = f'"{hashlib.sha256(data).hexdigest()}"'
+        self._database.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", (key, etag, data))

@@ -1,0 +1,18 @@
+"""The same job with a fold that makes a file."""
+
+from app import job as plain_job
+
+from fanfold import folds
+
+job = plain_job.with_changes()
+job.fold(folds.to_csv("numbers.csv", columns=["n"]))
+
+
+@job.segment
+async def work(rows, ctx):
+    """Return a row for each number."""
+    return [{"n": row} async for row in rows]
+
+
+scatter_handler, segment_handler = job.scatter_handler, job.segment_handler
+dead_letter_handler, fold_handler = job.dead_letter_handler, job.fold_handler

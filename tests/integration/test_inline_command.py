@@ -1,0 +1,125 @@
+"""``fanfold run --inline``, as a user has it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_cli import FLIGHTS, fanfold, only_line
+from test_dry_run_command import bucket  # noqa: F401 - a fixture
+
+from fanfold.local.demo import expected_answer
+
+APP = """
+import asyncio, os
+from fanfold import Job, Ranges
+
+job = Job("sum", concurrency=2)
+
+@job.source
+def numbers(params):
+    return Ranges(params.get("count", 40), size=10)
+
+@job.segment
+async def add(rows, ctx):
+    if str(ctx.segment.segment) in os.environ.get("BAD", ""):
+        raise ValueError("not [this] one")
+    if os.environ.get("HANG") and ctx.segment.segment == 3:
+        print("hanging", flush=True)
+        await asyncio.sleep(3600)
+    return sum([number async for number in rows])
+
+job.fold(sum)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+def inline(folder: Path, *arguments: str, **environment: str):
+    variables = {"AWS_DEFAULT_REGION": "eu-west-1", "COLUMNS": "120", **environment}
+    return fanfold("run", "app:job", "--inline", "--run", "r", *arguments, folder=folder, **variables)
+
+
+def test_a_failed_segment_is_named_and_then_done_alone(folder: Path):
+    """Until all are done the command fails; then it prints the output, and has kept it."""
+    failed = inline(folder, BAD="13")
+    assert failed.returncode == 1
+    assert failed.stderr.rstrip().endswith(
+        "fanfold: run r: 2 of 4 segments failed: segment 1 (ValueError: not [this] one); segment 3 (ValueError: not "
+        "[this] one). What is done is kept; do the rest again with --inline --run r --output fanfold-runs or alone "
+        "with --only 1,3"
+    )
+    assert "not [this] one" in failed.stdout
+    one = inline(folder, "--only", "1", "--json", BAD="3")
+    assert one.returncode == 1
+    assert {name: json.loads(one.stdout)[name] for name in ("done", "worked_on", "output", "succeeded")} == {
+        "done": 3,
+        "worked_on": 1,
+        "output": None,
+        "succeeded": False,
+    }
+    rest = inline(folder)
+    assert rest.returncode == 0, rest.stderr
+    assert rest.stdout.splitlines()[0] == "780"
+    assert json.loads((folder / "fanfold-runs" / "r" / "output.json").read_text()) == 780
+
+
+def test_wrong_options_are_one_clear_line(folder: Path):
+    """Each names the mend."""
+    told = {
+        ("--inline", "--dry-run"): "--inline and --dry-run are two ways",
+        ("--only", "3"): "--only and --concurrency are for a run in this process: add --inline",
+        ("--inline", "--only", "3-1"): "--only '3-1' is no list of segments such as 3,17,20-25",
+        ("--inline", "--only", "4"): "there is no segment 4: the run has 4, from 0 to 3",
+        ("--inline", "--params", "[]"): "--params must be a JSON object",
+    }
+    for arguments, line in told.items():
+        done = fanfold("run", "app:job", *arguments, folder=folder, AWS_DEFAULT_REGION="eu-west-1")
+        assert done.returncode == 2
+        assert line in done.stderr
+
+
+def test_an_interrupted_run_goes_on_where_it_was(folder: Path):
+    """Ctrl-C ends it with one line; what was done is not done again."""
+    command = [sys.executable, "-m", "fanfold", "run", "app:job", "--inline", "--run", "r"]
+    environment = {**os.environ, "HANG": "1", "AWS_DEFAULT_REGION": "eu-west-1"}
+    with subprocess.Popen(  # noqa: S603 - our own command
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "hanging\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.rstrip().endswith("fanfold: interrupted; nothing is left running")
+    done = inline(folder, "--json")
+    assert (done.returncode, json.loads(done.stdout)["output"]) == (0, 780)
+    assert json.loads(done.stdout)["worked_on"] < 4
+
+
+@pytest.mark.stack
+def test_the_flights_are_counted_in_this_process(bucket: str, tmp_path: Path):  # noqa: F811 - the fixture
+    """From the bucket alone: no variable of fanfold's, no queue, no table; the answer of the one plain pass."""
+    params = json.dumps({"bucket": bucket, "key": "flights.csv"})
+    arguments = ("run", "app:job", "--inline", "--params", params, "--json", "--output", str(tmp_path))
+    done = fanfold(*arguments, folder=FLIGHTS)
+    assert done.returncode == 0, done.stderr
+    data = gzip.decompress((FLIGHTS / "flights-2013-01.csv.gz").read_bytes())
+    assert json.loads(done.stdout)["output"] == expected_answer(data)
+
+
+def test_a_source_that_is_not_there_is_one_clear_line(folder: Path):
+    """As in a run: here the source function itself fails."""
+    done = inline(folder, "--params", '{"count": "many"}')
+    assert done.returncode == 2
+    assert only_line(done.stderr.strip().splitlines()[-1]).startswith("fanfold: ")

@@ -1,0 +1,160 @@
+"""Ready folds: what they make of results, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from pyarrow import parquet
+
+from fanfold import folds, row_files
+from fanfold.errors import ConfigurationError, SegmentError
+
+ROWS = [
+    {"name": "山田, 太郎", "points": 72.5},
+    {"name": 'a "quoted"\nline', "points": 75},
+    {"name": None, "points": 57},
+]
+RESULTS = [ROWS[:1], [], ROWS[1:]]
+BY_KEY = {"a": {"m": 1, "n": 2}, "b": {"n": 5}}
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files lie; what a test leaves there is seen."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def content(fold, results: Any = RESULTS) -> bytes:
+    with fold(results).on_disk() as path:
+        return path.read_bytes()
+
+
+def sheets(data: bytes) -> dict[str, list[tuple[Any, ...]]]:
+    book = openpyxl.load_workbook(io.BytesIO(data), read_only=True)
+    return {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in book}
+
+
+@pytest.mark.parametrize(
+    ("fold", "results", "output"),
+    [
+        (folds.total(), [], 0),
+        (folds.total(), [1, 2.5, 3], 6.5),
+        (folds.total(), [0.1] * 10, 1.0),
+        (folds.total(), [{"count": 6293}, {"count": 6203}], {"count": 12496}),
+        (folds.total(decimals=True), ["0.10", "0.20"], "0.30"),
+        (folds.count(), [[1, 2], [], {"a": 1}, 7], 4),
+        (folds.groups(), [], {}),
+        (
+            folds.groups(),
+            [{"b": {"n": 1}}, {"a": {"n": 2, "m": 1}}, {"b": {"n": 4}}],
+            {"a": {"m": 1, "n": 2}, "b": {"n": 5}},
+        ),
+        (folds.groups(), [{"z": 2**60}, {"z": 1}], {"z": 2**60 + 1}),
+    ],
+)
+def test_numbers_are_added_up(fold, results, output):
+    """Numbers, rows, or numbers by key of any depth."""
+    assert fold(results) == output
+    assert json.dumps(fold(iter(results))) == json.dumps(output)
+
+
+@pytest.mark.parametrize(
+    ("fold", "results", "reason"),
+    [
+        (folds.total(), [1, None], "result 1 is no number"),
+        (folds.total(), [1, {"a": 1}], "result 1 is an object, where others are numbers"),
+        (folds.total(), [{"a": {"b": 1}}, {"a": 1}], "result 1, 'a', is 1, where others are objects"),
+        (folds.groups(), [{}, 3], "result 1 is no object"),
+        (folds.to_csv(), [[1, 2]], "row 0 has no names"),
+        (folds.to_csv(columns=["a"]), [[[1, 2]]], "row 0 has 2 values for 1 columns"),
+        (folds.to_csv(), [{"a": 1}, "text"], 'row 1 is neither an object nor a list: "text"'),
+        (folds.to_csv(), [{"a": 1}, {"b": 1}], "row 1 has a value of 'b', which the first row"),
+        (folds.to_excel(), [{"a": "x" * 32_768}], "row 0 has a text of 32,768 characters"),
+        (folds.to_excel(), [{str(n): n for n in range(16_385)}], "16,385 columns: an Excel sheet has 16,384"),
+        (folds.to_parquet(), [[1]], "row 0 is no object with names and values: 1"),
+        (folds.to_parquet(), [{"a": "x"}, {"a": 1}], "the rows do not fit into Parquet"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named_and_leaves_nothing_behind(fold, results, reason, temporary):
+    """It will not fit in another try either."""
+    with pytest.raises(SegmentError, match=reason) as caught:
+        fold(results)
+    assert caught.value.permanent
+    assert list(temporary.iterdir()) == []
+
+
+def test_rows_as_csv():
+    """In segment order, quoted where it must be, nothing for None; what is no single value as JSON."""
+    file = folds.to_csv("members.csv")(RESULTS)
+    assert (file.name, file.rows, file.content_type) == ("members.csv", 3, "text/csv; charset=utf-8")
+    with file.on_disk() as path:
+        rows = list(csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")))
+    assert rows == [{"name": row["name"] or "", "points": str(row["points"])} for row in ROWS]
+    assert content(folds.to_csv(columns=["b", "a"]), [{"a": [1], "b": True, "c": 0}, [[2, 3]]]) == (
+        b"b,a\r\ntrue,[1]\r\n2,3\r\n"
+    )
+    assert content(folds.to_csv(columns=["a"]), []) == b"a\r\n"
+    assert content(folds.to_csv(), []) == b""
+
+
+def test_rows_as_json_lines():
+    """Any values, one a line."""
+    lines = content(folds.to_json_lines(), [*RESULTS, 7]).decode().splitlines()
+    assert [json.loads(line) for line in lines] == [*ROWS, 7]
+
+
+def test_rows_as_an_excel_sheet():
+    """Texts stay texts, numbers numbers; what Excel would round is a text."""
+    odd = {"text": "=1+1", "url": "https://a.example", "long": 2**60, "list": [1], "not": float("nan"), "yes": True}
+    assert sheets(content(folds.to_excel(sheet="members"), [odd, {"text": None, "yes": False}]))["members"] == [
+        ("text", "url", "long", "list", "not", "yes"),
+        ("=1+1", "https://a.example", str(2**60), "[1]", "nan", True),
+        (None, None, None, None, None, False),
+    ]
+    assert sheets(content(folds.to_excel(columns=["a"]), []))["rows"] == [("a",)]
+    with pytest.raises(ConfigurationError, match=r"sheet 'a/b'"):
+        folds.to_excel(sheet="a/b")([{"a": 1}])
+
+
+def test_more_rows_than_a_sheet_holds_go_on_in_another_or_are_refused(monkeypatch):
+    """Each sheet has the header; at the limit itself there is one."""
+    monkeypatch.setattr(row_files, "EXCEL_ROWS", 3)
+    rows = [{"n": n} for n in range(5)]
+    assert sheets(content(folds.to_excel(), rows)) == {
+        "rows": [("n",), (0,), (1,)],
+        "rows 2": [("n",), (2,), (3,)],
+        "rows 3": [("n",), (4,)],
+    }
+    assert list(sheets(content(folds.to_excel(split=False), rows[:2]))) == ["rows"]
+    with pytest.raises(SegmentError, match="over 2 rows: an Excel sheet has no more"):
+        folds.to_excel(split=False)(rows)
+
+
+def test_rows_as_parquet(tmp_path, monkeypatch):
+    """With the types that all values of a column have in common, wherever in the rows they show."""
+    monkeypatch.setattr(row_files, "PARQUET_GROUP_ROWS", 2)
+    rows = [{"a": 1, "b": None}, {"a": 2}, {"a": 2.5, "c": [1]}, {"b": "x"}, {"a": None}]
+    (tmp_path / "some").write_bytes(content(folds.to_parquet(), rows))
+    table = parquet.read_table(tmp_path / "some")
+    assert [str(field.type) for field in table.schema] == ["double", "string", "list<element: int64>"]
+    assert table.to_pylist() == [{name: row.get(name) for name in "abc"} for row in rows]
+    (tmp_path / "few").write_bytes(content(folds.to_parquet(columns=["b", "none"]), rows))
+    assert parquet.read_table(tmp_path / "few").to_pylist()[3] == {"b": "x", "none": None}
+    (tmp_path / "empty").write_bytes(content(folds.to_parquet(columns=["a"]), []))
+    assert parquet.read_table(tmp_path / "empty").num_rows == 0
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a/b", ".a", "output.json", "markers.json", "x" * 129])
+def test_a_name_that_is_none_is_refused_when_the_job_is_made(name):
+    """Not when its run is folded."""
+    for fold in (folds.to_csv, folds.to_json_lines, folds.to_excel, folds.to_parquet):
+        with pytest.raises(ConfigurationError, match="an output file cannot be named"):
+            fold(name)

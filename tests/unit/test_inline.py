@@ -1,0 +1,287 @@
+"""A whole run in this process: no queue, no ledger; what failed is named, and can be done again alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from fanfold import Job, Ranges, S3Objects, inmemory
+from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, SourceError
+from fanfold.inline import run_inline
+from fanfold.kept import KEPT_BUCKET, kept_in
+from fanfold.output_file import File
+from harness import Scripted
+
+
+class Trial:
+    """A job over 25 numbers in ten-packs, whose segments fail when told to; no queue or ledger may be asked."""
+
+    def __init__(self, *, source=None, segment=None, fold=sum, **settings) -> None:
+        self.bad: set[int] = set()
+        self.calls: list[int] = []
+        self.backend = inmemory.backend()
+
+        def gate(operation: str) -> None:
+            raise AssertionError(f"a run in this process called {operation}")
+
+        for port in ("work_queue", "fold_queue", "parking_queue", "ledger"):
+            object.__setattr__(self.backend, port, Scripted(getattr(self.backend, port), gate))
+
+        @asynccontextmanager
+        async def opened():
+            yield self.backend
+
+        self.job = Job("sum", backend=opened, **settings)
+        self.job.source(source or (lambda params: Ranges(params.get("count", 25), size=10)))
+        self.job.fold(fold)
+
+        @self.job.segment
+        async def add(rows, ctx):
+            self.calls.append(ctx.segment.segment)
+            if segment is not None:
+                return await segment(rows, ctx)
+            if ctx.segment.segment in self.bad:
+                raise ValueError("not this one")
+            return sum([number async for number in rows])
+
+
+async def test_all_segments_are_done_and_folded():
+    """The same functions as deployed ones, and nothing of AWS but the source."""
+    trial = Trial()
+    seen: list[tuple[int, int]] = []
+    ended = await run_inline(trial.job, {"count": 25}, progress=lambda *told: seen.append(told))
+    assert (ended.output, ended.segments, ended.done, ended.missing) == (300, 3, 3, 0)
+    assert ended.succeeded
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert (ended.evenness.items, ended.evenness.least, ended.evenness.most) == (25, 5, 10)
+
+
+async def test_a_run_of_no_segments_is_the_fold_of_nothing():
+    """As a deployed one is."""
+    ended = await run_inline(Trial().job, {"count": 0})
+    assert (ended.output, ended.segments, ended.succeeded, ended.evenness) == (0, 0, True, None)
+
+
+async def test_a_segment_that_fails_is_named_and_the_others_carry_on():
+    """Whatever it raises; there is no output then."""
+
+    async def fail(rows, ctx):
+        if ctx.segment.segment == 1:
+            raise asyncio.CancelledError
+        if ctx.segment.segment == 2:
+            return {1, 2}
+        return 1
+
+    ended = await run_inline(Trial(segment=fail).job)
+    assert not ended.succeeded
+    assert (ended.done, ended.output) == (1, None)
+    assert ended.failed[1] == "CancelledError"
+    assert "no JSON value" in ended.failed[2]
+
+
+async def test_a_second_run_of_the_name_does_only_what_is_missing(tmp_path: Path):
+    """With the plan of the first: what the source would say now does not count."""
+    trial = Trial()
+    trial.bad = {1}
+    first = await run_inline(trial.job, {"count": 25}, run="r", folder=tmp_path)
+    assert first.failed == {1: "ValueError: not this one"}
+    trial.bad, trial.calls = set(), []
+    second = await run_inline(trial.job, run="r", folder=tmp_path)
+    assert (trial.calls, second.output, second.worked_on, second.done) == ([1], 300, 1, 3)
+    assert json.loads((tmp_path / "r" / "output.json").read_bytes()) == 300
+    third = await run_inline(trial.job, run="r", folder=tmp_path)
+    assert (trial.calls, third.output, third.worked_on) == ([1], 300, 0)
+
+
+async def test_one_segment_alone_is_done_again(tmp_path: Path):
+    """Also one that is done; one that then fails has no result any more, and others stay as they were."""
+    trial = Trial()
+    only = await run_inline(trial.job, run="r", folder=tmp_path, only=[2])
+    assert (only.done, only.missing, only.output) == (1, 2, None)
+    await run_inline(trial.job, run="r", folder=tmp_path)
+    trial.bad, trial.calls = {2}, []
+    again = await run_inline(trial.job, run="r", folder=tmp_path, only=[2])
+    assert (trial.calls, list(again.failed), again.done, again.output) == ([2], [2], 2, None)
+    with pytest.raises(ConfigurationError, match="there is no segment 3: the run has 3, from 0 to 2"):
+        await run_inline(trial.job, run="r", folder=tmp_path, only=[0, 3])
+
+
+async def test_what_a_listing_gave_is_kept_with_the_run(tmp_path: Path):
+    """It is written to the run's file, not to a bucket, and read from there in the second run."""
+    trial = Trial(
+        source=lambda params: S3Objects("source", keys_per_segment=2),
+        segment=lambda rows, ctx: keys(rows, ctx),  # noqa: PLW0108 - it is made below
+        fold=lambda results: [key for result in results for key in result],
+    )
+    store = trial.backend.store
+    store.fill("source", {f"{number}": b"" for number in range(5)})
+
+    async def keys(rows, ctx):
+        if ctx.segment.segment in trial.bad:
+            raise ValueError("not this one")
+        await ctx.store.put("source", "written-by-a-handler", b"")
+        return [row["key"] async for row in rows]
+
+    trial.bad = {1}
+    await run_inline(trial.job, run="r", folder=tmp_path)
+    store.fill("source", {"later": b""})
+    trial.bad = set()
+    ended = await run_inline(trial.job, run="r", folder=tmp_path)
+    assert ended.output == ["0", "1", "2", "3", "4"]
+    assert {listed.key async for listed in store.list("source")} >= {"later", "written-by-a-handler"}
+    assert [listed async for listed in store.list(trial.backend.results_bucket)] == []
+
+
+async def test_never_more_segments_at_once_than_asked_for():
+    """By the call, else by the job."""
+    running, most = 0, 0
+
+    async def count(rows, ctx):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return 0
+
+    trial = Trial(source=lambda params: Ranges(40, size=1), segment=count, concurrency=5)
+    await run_inline(trial.job)
+    assert most == 5
+    most = 0
+    await run_inline(trial.job, concurrency=2)
+    assert most == 2
+    with pytest.raises(ConfigurationError, match="concurrency"):
+        await run_inline(trial.job, concurrency=0)
+
+
+async def test_handlers_share_what_the_lifespan_made():
+    """And it is ended with the run; one that fails is one clear error."""
+    steps: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan():
+        steps.append("begun")
+        yield "shared"
+        steps.append("ended")
+
+    async def state(rows, ctx):
+        return ctx.state
+
+    trial = Trial(segment=state, fold=list, lifespan=lifespan)
+    assert (await run_inline(trial.job)).output == ["shared"] * 3
+    assert steps == ["begun", "ended"]
+
+    @asynccontextmanager
+    async def broken():
+        raise RuntimeError("no database")
+        yield
+
+    with pytest.raises(FanfoldError, match="job sum: its lifespan failed: RuntimeError: no database"):
+        await run_inline(Trial(lifespan=broken).job)
+
+
+async def test_a_fold_that_fails_costs_no_segment(tmp_path: Path):
+    """When it is mended, the same run is folded without working on anything."""
+
+    def broken(results):
+        raise ZeroDivisionError("oh")
+
+    trial = Trial(fold=broken)
+    with pytest.raises(FanfoldError, match="the fold failed: ZeroDivisionError: oh"):
+        await run_inline(trial.job, run="r", folder=tmp_path)
+    trial.job.fold(sum)
+    ended = await run_inline(trial.job, run="r", folder=tmp_path)
+    assert (ended.output, ended.worked_on) == (300, 0)
+
+
+async def test_a_file_of_the_fold_lies_beside_what_is_kept(tmp_path: Path):
+    """Without a folder it is the caller's."""
+    trial = Trial(fold=lambda results: File(b"abc", "a.txt", rows=1))
+    ended = await run_inline(trial.job, run="r", folder=tmp_path)
+    assert ended.output == {"file": str(tmp_path / "r" / "a.txt"), "bytes": 3, "rows": 1}
+    assert (tmp_path / "r" / "a.txt").read_bytes() == b"abc"
+    assert (await run_inline(trial.job)).output == File(b"abc", "a.txt", rows=1)
+
+
+async def test_a_run_is_not_taken_for_another_one(tmp_path: Path):
+    """Other parameters, another job, a file that is none, a process that has it: one clear line each."""
+    trial = Trial()
+    await run_inline(trial.job, {"count": 5}, run="r", folder=tmp_path)
+    with pytest.raises(ConfigurationError, match=r'begun with params \{"count": 5\}: give the same, none, or'):
+        await run_inline(trial.job, {"count": 6}, run="r", folder=tmp_path)
+    trial.job.name = "other"
+    with pytest.raises(ConfigurationError, match="run r is one of job 'sum'"):
+        await run_inline(trial.job, run="r", folder=tmp_path)
+    with kept_in(tmp_path / "r" / "results.sqlite"), pytest.raises(ConfigurationError, match="another process works"):
+        await run_inline(trial.job, run="r", folder=tmp_path)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "results.sqlite").write_bytes(b"something else, and long enough to be looked at" * 100)
+    with pytest.raises(ConfigurationError, match="cannot be used to keep results"):
+        await run_inline(trial.job, run="x", folder=tmp_path)
+    with pytest.raises(ConfigurationError, match=r"run '\.\./x'"):
+        await run_inline(trial.job, run="../x", folder=tmp_path)
+
+
+async def test_what_cannot_be_cut_is_the_error_it_is_in_a_run(tmp_path: Path):
+    """And nothing is kept that would stand in the way of the next try."""
+    trial = Trial(source=lambda params: Ranges(params["count"], size=10))
+    with pytest.raises(ConfigurationError, match="the source function failed"):
+        await run_inline(trial.job, run="r", folder=tmp_path)
+    assert (await run_inline(trial.job, {"count": 3}, run="r", folder=tmp_path)).output == 3
+    missing = Trial(source=lambda params: S3Objects("no-such-bucket"))
+    with pytest.raises((SourceError, FanfoldError), match="no-such-bucket"):
+        await run_inline(missing.job)
+
+
+async def test_what_is_kept_outlasts_an_interruption(tmp_path: Path):
+    """A run that is cancelled amid its segments has those that ended before."""
+
+    async def stop_at_two(rows, ctx):
+        if ctx.segment.segment == 2:
+            task.cancel()
+            await asyncio.sleep(3600)
+        return 7
+
+    trial = Trial(segment=stop_at_two, concurrency=1)
+    task = asyncio.ensure_future(run_inline(trial.job, run="r", folder=tmp_path))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    database = sqlite3.connect(tmp_path / "r" / "results.sqlite")
+    assert database.execute("SELECT segment, result FROM ends").fetchall() == [(0, "7"), (1, "7")]
+    database.close()
+
+
+async def test_a_place_where_nothing_can_be_kept_is_one_clear_error(tmp_path: Path):
+    """Before anything is worked on."""
+    (tmp_path / "file").write_bytes(b"")
+    trial = Trial()
+    with pytest.raises(ConfigurationError, match="cannot be used to keep results"):
+        await run_inline(trial.job, run="r", folder=tmp_path / "file")
+    (tmp_path / "r" / "results.sqlite").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        await run_inline(trial.job, run="r", folder=tmp_path)
+    assert trial.calls == []
+
+
+async def test_what_a_source_writes_down_is_read_as_from_a_bucket():
+    """Whole or in part, and only if it is what was pinned; all else goes to the store itself."""
+    below = inmemory.InMemoryStore("b")
+    below.fill("b", {"key": b"below"})
+    with kept_in(None) as kept:
+        store = kept.over(below)
+        await store.put(KEPT_BUCKET, "key", b"0123456789")
+        info = await store.head(KEPT_BUCKET, "key")
+        assert info.size_bytes == 10
+        assert [piece async for piece in store.read(KEPT_BUCKET, "key", start=3, stop=5, etag=info.etag)] == [b"34"]
+        assert [piece async for piece in store.read(KEPT_BUCKET, "key", start=8)] == [b"89"]
+        with pytest.raises(ObjectChangedError):
+            _ = [piece async for piece in store.read(KEPT_BUCKET, "key", etag='"other"')]
+        with pytest.raises(ObjectMissingError):
+            await store.head(KEPT_BUCKET, "other")
+        assert (await store.head("b", "key")).size_bytes == 5
+        assert [piece async for piece in store.read("b", "key")] == [b"below"]

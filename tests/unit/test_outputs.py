@@ -1,0 +1,155 @@
+"""What a fold returns becomes one output: a JSON value, a file, or rows that it yields."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from fanfold import Job, S3Lines, folds
+from fanfold.folds import File
+from fanfold.outputs import file_in
+from harness import Bench, throttled
+
+NUMBERS = b"".join(b"%d\n" % number for number in range(60))
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files lie; what a test leaves there is seen."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def make_job(fold) -> Job:
+    job = Job("rows")
+    job.source(lambda params: S3Lines("source", "numbers.jsonl", chunk_bytes=30))
+
+    @job.segment
+    async def segment(rows, ctx):
+        return [{"n": number} async for number in rows]
+
+    job.fold(fold)
+    return job
+
+
+async def folded(fold, gate=None) -> Bench:
+    bench = Bench(make_job(fold), gate=gate, numbers_jsonl=NUMBERS)
+    await bench.job.start(bench.plain, {}, "run")
+    await bench.settle()
+    return bench
+
+
+LINES = b"".join(b'{"n":%d}\n' % number for number in range(60))
+
+
+def generator(results):
+    for result in results:
+        yield from result
+
+
+async def async_generator(results):
+    async for result in results:
+        for row in result:
+            yield row
+
+
+@pytest.mark.parametrize(
+    ("fold", "name", "data"),
+    [
+        (folds.to_json_lines("rows.jsonl"), "rows.jsonl", LINES),
+        (generator, "output.jsonl", LINES),
+        (async_generator, "output.jsonl", LINES),
+        (folds.to_csv("rows.csv"), "rows.csv", b"n\r\n" + b"".join(b"%d\r\n" % number for number in range(60))),
+    ],
+)
+async def test_rows_are_committed_as_a_file_that_the_output_names(fold, name, data, temporary):
+    """Beside the output; nothing of it is left on this machine."""
+    bench = await folded(fold)
+    assert (await bench.run()).state == "SUCCEEDED"
+    assert await bench.output() == {"file": f"runs/run/0/{name}", "bytes": len(data), "rows": 60}
+    assert await bench.plain.get_result(f"runs/run/0/{name}") == data
+    assert list(temporary.iterdir()) == []
+
+
+async def test_an_async_fold_returns_a_value_as_a_plain_one_does():
+    """It runs on the event loop."""
+
+    async def fold(results):
+        return len([result async for result in results])
+
+    assert await (await folded(fold)).output() == 6
+
+
+@pytest.mark.parametrize(
+    ("output", "key"),
+    [
+        ({"file": "runs/r/0/a.csv", "bytes": 1, "rows": 1}, "runs/r/0/a.csv"),
+        ({"file": "runs/r/1/a.csv", "bytes": 1}, "runs/r/1/a.csv"),
+        ({"file": "runs/other/0/a.csv", "bytes": 1}, None),
+        ({"file": 7, "bytes": 1}, None),
+        ({"file": "runs/r/0/a.csv"}, None),
+        ({"file": "runs/r/0/a.csv", "bytes": 1, "more": 1}, None),
+        ("runs/r/0/a.csv", None),
+    ],
+)
+def test_an_output_that_is_a_file_is_told_from_a_value(output, key):
+    """A value that looks a little like one is a value."""
+    assert file_in(output, "r") == key
+
+
+async def test_a_file_of_the_users_own_stays_where_it_is(tmp_path):
+    """Unless it is said to be temporary; without rows nothing is said of them."""
+    mine = tmp_path / "mine.bin"
+    mine.write_bytes(b"12345")
+    bench = await folded(lambda results: File(mine, "data.bin"))
+    assert await bench.output() == {"file": "runs/run/0/data.bin", "bytes": 5}
+    assert mine.exists()
+    bench = await folded(lambda results: File(str(mine), "data.bin", temporary=True))
+    assert await bench.output() == {"file": "runs/run/0/data.bin", "bytes": 5}
+    assert not mine.exists()
+
+
+@pytest.mark.parametrize(
+    ("fold", "reason"),
+    [
+        (lambda results: {1, 2}, "the fold returned what is no JSON value"),
+        (lambda results: ({1} for _ in results), "row 0 is no JSON value"),
+        (lambda results: File("/no/such/file", "a"), "the fold returned a file that cannot be read: /no/such/file"),
+        (folds.total(), "result 0 is no number"),
+    ],
+)
+async def test_what_cannot_be_an_output_fails_the_run_at_once(fold, reason, temporary):
+    """It would be the same in every try."""
+    bench = await folded(fold)
+    assert (await bench.run()).state == "FAILED"
+    assert reason in (await bench.output())["fold"]
+    assert list(temporary.iterdir()) == []
+
+
+async def test_a_file_is_committed_once_whatever_fails():
+    """A crash at any call of the fold, before or after its effect: one file, and one output that is true of it."""
+    tries = 0
+
+    def fold(results):
+        nonlocal tries
+        tries += 1
+        return File(b"x" * tries, "data.bin", rows=tries)  # no two tries write the same
+
+    seen: list[str] = []
+    await folded(fold, seen.append)
+    for number in range(len(seen)):
+        calls = 0
+
+        def fail_at(operation: str, number: int = number) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == number + 1:
+                raise throttled()
+
+        tries = 0
+        bench = await folded(fold, fail_at)
+        assert (await bench.run()).state == "SUCCEEDED"
+        told = await bench.output()
+        assert len(await bench.plain.get_result(told["file"])) == told["bytes"]
