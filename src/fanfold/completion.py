@@ -95,6 +95,10 @@ class Tally:
                 self._state[segment] = _MISSING
                 self._ends -= 1  # its next end is no duplicate
 
+    def unfinished(self) -> list[int]:
+        """Return the segments that are neither done nor failed; ascending."""
+        return [segment for segment in range(self.total) if self._state[segment] == _MISSING]
+
     def add_items(self, segment: int, items: int) -> None:
         """Count items of a segment; one outside the run counts for nothing."""
         if not 0 <= segment < self.total:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
-from fanfold import limits
+from fanfold import limits, statemachine
 from fanfold.backoff import Backoff
 from fanfold.consume import Consumer
 from fanfold.context import Context
@@ -246,6 +246,33 @@ class Job:
 
         return self._consumer(fold_handler, dead_letters=False)
 
+    @functools.cached_property
+    def plan_handler(self) -> statemachine.Handler:
+        """The Lambda handler of a state machine's first step; see ``fanfold.statemachine``."""
+        self._source_function()
+        self._preload()
+        return statemachine.plan_handler(self.name, self.source_of, Runtime(self._lifespan, _no_leftovers))
+
+    @functools.cached_property
+    def task_handler(self) -> statemachine.Handler:
+        """The Lambda handler of each item of a state machine's map: one segment, or several.
+
+        Raises:
+            ConfigurationError: If the job continues segments: on Step Functions each has to end in time.
+        """
+        if self._max_hops:
+            raise ConfigurationError(
+                f"job {self.name}: continuation=True goes on by a queue, and not on Step Functions"
+            )
+        work = statemachine.task_function(self.name, self._function("segment"))
+        return statemachine.task_handler(self._without_queue(work))
+
+    @functools.cached_property
+    def collect_handler(self) -> statemachine.Handler:
+        """The Lambda handler of a state machine's last step: the account of the run, and its fold."""
+        collect = statemachine.collect_function(self.name, self._function("fold"), tolerated=self._tolerated)
+        return statemachine.collect_handler(self._without_queue(collect))
+
     async def start(
         self,
         backend: Backend,
@@ -325,6 +352,10 @@ class Job:
         if not dead_letters:
             changes["dead_letter_queue_url"] = ""  # what these reject is left to the queue's own redrive policy
         return Consumer(function, self._settings.changed(changes))
+
+    def _without_queue(self, function: Callable[..., Any]) -> Consumer[..., Any]:
+        """Return a consumer whose records come from no queue: nothing can be hidden, forwarded or sent back there."""
+        return self._consumer(function, dead_letters=False).with_settings(backoff=None, settler=statemachine.no_queue)
 
     def _preload(self) -> None:
         """Import the SDK while Lambda initialises the sandbox: with full CPU, and not at the first batch's expense."""

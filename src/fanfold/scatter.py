@@ -18,7 +18,7 @@ from fanfold.protocols import Backend, Message
 from fanfold.run import Run, check_name, source_prefix
 from fanfold.segment import Segment
 
-__all__ = ["Scattered", "scatter", "scatter_on"]
+__all__ = ["Scattered", "pin_run", "scatter", "scatter_on", "segments_left"]
 
 logger = logging.getLogger("fanfold")
 
@@ -72,7 +72,7 @@ async def scatter(  # noqa: PLR0913 - one option each, by keyword
         EnqueueError: If the queue did not take a segment after every attempt.
         FanfoldError: If the run is one of another job, or a service fails; a second try goes on from there.
     """
-    run = await _pinned(job, source, check_name(run_id, "run"), params, backend)
+    run = await pin_run(job, source, check_name(run_id, "run"), params, backend)
     if run.ended:
         counter = await backend.ledger.counter(run.run)
         return Scattered(run.run, counter.total or 0)
@@ -103,7 +103,7 @@ async def scatter_on(
 
     def messages() -> Iterator[Message]:
         nonlocal drawn
-        for body, taken in bodies(_segments(run, redo), per_message):
+        for body, taken in bodies(segments_left(run, redo), per_message):
             drawn = run.position + taken
             yield Message(body)
 
@@ -137,7 +137,13 @@ async def scatter_on(
     return Scattered(run.run, position)
 
 
-async def _pinned(job: str, source: sources.Source, run_id: str, params: Mapping[str, Any], backend: Backend) -> Run:
+async def pin_run(job: str, source: sources.Source, run_id: str, params: Mapping[str, Any], backend: Backend) -> Run:
+    """Return the run of this name; one that is new is planned, and created with its plan.
+
+    Raises:
+        SourceError: If there is nothing to cut.
+        FanfoldError: If it is one of another job, or a service fails.
+    """
     known = await backend.ledger.run(run_id)
     if known is None:
         now = backend.now()
@@ -150,7 +156,7 @@ async def _pinned(job: str, source: sources.Source, run_id: str, params: Mapping
     return known
 
 
-def _segments(run: Run, redo: Sequence[int] | None) -> Iterator[Segment]:
+def segments_left(run: Run, redo: Sequence[int] | None = None) -> Iterator[Segment]:
     """Yield what is left to enqueue of a generation: of the first one all segments, of a later one those it redoes."""
     if redo is None:
         for number, part in enumerate(sources.cut(run.plan, run.position), run.position):

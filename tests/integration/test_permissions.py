@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def over_http(template: Path, target: Path) -> Path:
     assert "aws:SecureTransport" not in text
     text = re.sub(r'sqs:(SendMessage|DeleteMessage|ChangeMessageVisibility)(?=["\s])', r"sqs:\1*", text)
     target.write_text(text)
+    if (machines := template.parent / "statemachine").is_dir():
+        shutil.copytree(machines, target.parent / machines.name)
     return target
 
 

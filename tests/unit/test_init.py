@@ -31,7 +31,8 @@ def test_a_consumer_and_a_job_have_what_they_need_and_nothing_else():
     consumer = project_files("shop", job=False, version="1.2.3")
     assert set(consumer) == COMMON | {"events/orders.json", "events/poison.json"}
     job = project_files("shop", job=True, version="1.2.3")
-    assert set(job) == COMMON | {"events/orders.csv", "events/segments.json", "tests/offline.py"}
+    machines = {"statemachine/distributed.asl.json", "statemachine/inline.asl.json"}
+    assert set(job) == COMMON | machines | {"events/orders.csv", "events/segments.json", "tests/offline.py"}
 
 
 @pytest.mark.parametrize("job", [False, True])

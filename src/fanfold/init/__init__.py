@@ -2,7 +2,7 @@
 
 The files lie beside this module under ``templates``: ``common``, and what a consumer or a job has besides. In them
 ``my-project`` stands for the project's name and ``0.0.0`` for this release. The template of a job is the project's own
-``template.yaml``.
+``template.yaml``, with its state machines.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ def project_files(name: str, *, job: bool, version: str) -> dict[str, str]:
     """
     texts = {**_texts("common"), **_texts("job" if job else "consumer")}
     if job:
-        text = (project_folder() / "template.yaml").read_text(encoding="utf-8")
-        texts["template.yaml"] = _for_project(text)
+        folder = project_folder()
+        texts["template.yaml"] = _for_project((folder / "template.yaml").read_text(encoding="utf-8"))
+        for file in (folder / "statemachine").iterdir():
+            texts[f"statemachine/{file.name}"] = file.read_text(encoding="utf-8")
     return {
         path.replace("dot_", "."): text.replace("my-project", name).replace("0.0.0", version)
         for path, text in sorted(texts.items())

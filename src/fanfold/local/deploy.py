@@ -61,7 +61,7 @@ def deploy(
     cloudformation = clients["cloudformation"]
     cloudformation.create_stack(
         StackName=name,
-        TemplateBody=json.dumps(body),
+        TemplateURL=_stored(clients["s3"], code_bucket, json.dumps(body).encode()),  # over 51,200 bytes it has to be
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
@@ -88,6 +88,9 @@ def _packaged(s3: Any, template: Path, bucket: str, code: Path | None) -> dict[s
         if "CodeUri" in owner:
             folder = code or template.parent / owner["CodeUri"]
             owner["CodeUri"] = _upload(s3, bucket, package_folder(folder))
+    for machine in _properties(body, "AWS::Serverless::StateMachine"):
+        if isinstance(uri := machine.pop("DefinitionUri", None), str):
+            machine["Definition"] = json.loads((template.parent / uri).read_text(encoding="utf-8"))
     for layer in _properties(body, "AWS::Serverless::LayerVersion"):
         # The emulator runs functions in this very environment: what a layer brings is there already.
         layer["ContentUri"] = _upload(s3, bucket, _zip({"python/": b""}))
@@ -102,6 +105,12 @@ def _upload(s3: Any, bucket: str, data: bytes) -> dict[str, str]:
     key = f"{hashlib.sha256(data).hexdigest()}.zip"
     s3.put_object(Bucket=bucket, Key=key, Body=data)
     return {"Bucket": bucket, "Key": key}
+
+
+def _stored(s3: Any, bucket: str, template: bytes) -> str:
+    key = f"{hashlib.sha256(template).hexdigest()}.template"
+    s3.put_object(Bucket=bucket, Key=key, Body=template)
+    return f"{s3.meta.endpoint_url}/{bucket}/{key}"
 
 
 def _zip(files: Mapping[str, bytes]) -> bytes:

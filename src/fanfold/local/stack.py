@@ -67,7 +67,11 @@ class LocalStack:
 
 @contextmanager
 def local_stack(
-    *, port: int | None = None, keep_log: Path | None = None, enforce_policies: bool = False
+    *,
+    port: int | None = None,
+    keep_log: Path | None = None,
+    enforce_policies: bool = False,
+    wait_share: float = 1.0,
 ) -> Iterator[LocalStack]:
     """Start the emulator on the loopback, yield it when it answers, and stop it and all it started.
 
@@ -75,6 +79,7 @@ def local_stack(
         port: Where it listens; None for a free one.
         keep_log: Where to keep what it printed; None to drop it.
         enforce_policies: Whether roles and the policies of resources count; else everything is allowed.
+        wait_share: Share of the time that state machines wait, as they say between two tries.
 
     Raises:
         MissingExtraError: If the emulator is not installed.
@@ -88,7 +93,7 @@ def local_stack(
     folder = Path(tempfile.mkdtemp(prefix="fanfold-local-"))
     log = folder / "emulator.log"
     try:
-        process = _spawn(port, folder, log, enforce_policies=enforce_policies)
+        process = _spawn(port, folder, log, enforce_policies=enforce_policies, wait_share=wait_share)
         try:
             stack = LocalStack(f"http://{HOST}:{port}", process.pid, log)
             _await_answer(stack, process)
@@ -101,7 +106,7 @@ def local_stack(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _spawn(port: int, folder: Path, log: Path, *, enforce_policies: bool) -> subprocess.Popen[bytes]:
+def _spawn(port: int, folder: Path, log: Path, *, enforce_policies: bool, wait_share: float) -> subprocess.Popen[bytes]:
     # Its function workers inherit this environment: it holds nothing of the user's but where programs are found.
     environment = {
         **{name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ},
@@ -117,6 +122,7 @@ def _spawn(port: int, folder: Path, log: Path, *, enforce_policies: bool) -> sub
         "S3_DATA_DIR": str(folder / "s3"),
         "LOG_LEVEL": "INFO",
         "AUTH": str(enforce_policies).lower(),
+        "SFN_WAIT_SCALE": str(wait_share),
     }
     with log.open("wb") as output:
         return subprocess.Popen(

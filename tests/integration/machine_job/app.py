@@ -43,3 +43,4 @@ def total(results):
 
 scatter_handler, segment_handler = job.scatter_handler, job.segment_handler
 dead_letter_handler, fold_handler = job.dead_letter_handler, job.fold_handler
+plan_handler, task_handler, collect_handler = job.plan_handler, job.task_handler, job.collect_handler

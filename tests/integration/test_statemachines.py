@@ -1,0 +1,123 @@
+"""The same job on Step Functions: both definitions, deployed by the template with the roles it gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from deployment import Deployment, until
+from test_permissions import denials, over_http
+
+from fanfold.account import account_of
+from fanfold.aws.backend import connect
+from fanfold.local.stack import LocalStack, local_stack
+from fanfold.project import project_folder
+
+pytestmark = pytest.mark.stack
+
+JOB = Path(__file__).parent / "machine_job"
+PAYLOAD_BYTES = 262_144
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[LocalStack]:
+    """An emulated AWS on which the functions may do what their roles allow, and no more."""
+    with local_stack(enforce_policies=True, wait_share=0.01) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module", params=["inline", "distributed"])
+def machine(request, strict: LocalStack, tmp_path_factory) -> Machine:
+    folder = tmp_path_factory.mktemp(request.param)
+    template = over_http(project_folder() / "template.yaml", folder / "template.yaml")
+    return Machine(strict, request.param, template)
+
+
+class Machine:
+    """A deployed state machine."""
+
+    def __init__(self, stack: LocalStack, kind: str, template: Path) -> None:
+        self.kind = kind
+        credentials = stack.client_settings
+        sns, self.sqs = boto3.client("sns", **credentials), boto3.client("sqs", **credentials)
+        topic = sns.create_topic(Name=f"told-{kind}")["TopicArn"]
+        self.told = self.sqs.create_queue(QueueName=f"told-{kind}")["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=self.told, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        self.sqs.set_queue_attributes(QueueUrl=self.told, Attributes={"Policy": policy})
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+        self.stack = stack
+        parameters = {"StateMachine": kind, "FunctionTimeout": "30", "NotificationTopicArn": topic}
+        self.deployed = Deployment(stack, f"machine-{kind}", JOB, parameters, template=template)
+        self.states = self.deployed.client("stepfunctions")
+
+    def run(self, name: str, **params: Any) -> str:
+        """Run it to its end and return the status."""
+        arn = self.states.start_execution(
+            stateMachineArn=self.deployed.outputs["StateMachine"], name=name, input=json.dumps({"params": params})
+        )["executionArn"]
+        until(lambda: self.states.describe_execution(executionArn=arn)["status"] != "RUNNING")
+        return self.states.describe_execution(executionArn=arn)["status"]
+
+    def messages(self) -> list[str]:
+        """Return what people have been told since the last look."""
+        received = self.sqs.receive_message(QueueUrl=self.told, MaxNumberOfMessages=10, WaitTimeSeconds=5)["Messages"]
+        for message in received:
+            self.sqs.delete_message(QueueUrl=self.told, ReceiptHandle=message["ReceiptHandle"])
+        return [message["Body"] for message in received]
+
+
+async def test_a_run_ends_with_one_output_and_an_exact_account(machine: Machine):
+    """One segment fails at its first try, one always: the run bears one; the ledger has it all, with the reason."""
+    assert machine.run("borne", count=8, flaky=[3], bad=[5]) == "SUCCEEDED"
+    async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
+        run = await backend.ledger.run("borne")
+        assert (run.state, json.loads(await backend.get_result(run.output))) == ("SUCCEEDED", sum(range(8)) - 5)
+        account = await account_of(backend, run)
+        assert (account.segments, account.done, account.failed) == (8, 7, {5: "ValueError: this one never ends"})
+    (told,) = machine.messages()
+    assert json.loads(told)["failures"] == {"5": "ValueError: this one never ends"}
+    assert denials(machine.stack, f"machine-{machine.kind}") == []
+
+
+async def test_a_run_that_fails_has_the_list_of_what_failed(machine: Machine):
+    """More segments than it bears: the execution fails too."""
+    assert machine.run("failed", count=3, bad=[0, 2]) == "FAILED"
+    (told,) = machine.messages()
+    assert json.loads(told)["state"] == "FAILED"
+    async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
+        run = await backend.ledger.run("failed")
+        assert run.state == "FAILED"
+        assert list(json.loads(await backend.get_result(run.output))["segments"]) == ["0", "2"]
+
+
+async def test_a_plan_larger_than_a_state_goes_by_s3(machine: Machine):
+    """The distributed machine runs it; the inline one says what to do."""
+    rows = [f"n,{'x' * 10_000}\n", *(f"{number},{'y' * 990}\n" for number in range(30))]
+    machine.deployed.upload("input/large.csv", "".join(rows).encode())
+    status = machine.run("large", bucket=machine.deployed.outputs["ResultsBucket"], key="input/large.csv")
+    if machine.kind == "inline":
+        assert status == "FAILED"
+        (told,) = machine.messages()
+        assert "use the distributed state machine" in told
+        return
+    assert status == "SUCCEEDED"
+    async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
+        info = await backend.store.head(backend.results_bucket, "runs/large/0/source/items.json")
+        assert info.size_bytes > PAYLOAD_BYTES
+        run = await backend.ledger.run("large")
+        assert json.loads(await backend.get_result(run.output)) == sum(range(30))
+
+
+def test_without_the_parameter_there_is_no_state_machine(strict: LocalStack):
+    """Nor any function or role of one."""
+    deployed = Deployment(strict, "no-machine", JOB, {})
+    assert "StateMachine" not in deployed.outputs
+    resources = deployed.clients["cloudformation"].list_stack_resources(StackName="no-machine")
+    names = {each["LogicalResourceId"] for each in resources["StackResourceSummaries"]}
+    assert not names & {"PlanFunction", "TaskRole", "InlineStateMachine", "DistributedStateMachine"}

@@ -1,0 +1,198 @@
+"""The handlers that a state machine calls, without one: plan, a task for each segment, collect."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from fanfold import Job, Ranges, Reject, inmemory
+from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
+from fanfold.protocols import Backend
+from fanfold.run import Run
+from fanfold.statemachine import NEVER_TOLD, PAYLOAD_BYTES
+from fanfold.testing import make_context
+
+CONTEXT = make_context(900)
+
+
+class Machine:
+    """A job and the backend its handlers share."""
+
+    def __init__(self, *, fold=sum, **settings: Any) -> None:
+        self.errors: dict[int, Exception] = {}
+        self.backend: Backend = inmemory.backend()
+
+        @asynccontextmanager
+        async def opened():
+            yield self.backend
+
+        job = self.job = Job("sum", backend=opened, **settings)
+        job.source(lambda params: Ranges(params.get("count", 25), size=10))
+        job.fold(fold)
+
+        @job.segment
+        async def add(rows, ctx):
+            if ctx.segment.segment in self.errors:
+                raise self.errors[ctx.segment.segment]
+            return sum([number async for number in rows])
+
+    def plan(self, items: str = "payload", **params: Any) -> dict[str, Any]:
+        return self.job.plan_handler({"run": "r", "input": {"params": params}, "items": items}, CONTEXT)
+
+    def task(self, event: Any) -> dict[str, Any]:
+        return self.job.task_handler(event, CONTEXT)
+
+    def collect(self, **more: Any) -> dict[str, Any]:
+        return self.job.collect_handler({"run": "r", **more}, CONTEXT)
+
+    def of_results(self, key: str) -> Any:
+        return json.loads(anyio.run(self.backend.get_result, key))
+
+    def run(self) -> Run:
+        found = anyio.run(self.backend.ledger.run, "r")
+        assert found is not None
+        return found
+
+
+def test_a_run_from_its_plan_to_its_output():
+    """A bare item, and several as the batcher hands them over."""
+    machine = Machine()
+    planned = machine.plan()
+    assert (planned["run"], planned["segments"]) == ("r", 3)
+    assert machine.task(planned["items"][0]) == {"segments": 1}
+    assert machine.task({"Items": planned["items"][1:], "BatchInput": {}}) == {"segments": 2}
+    assert machine.collect() == {"run": "r", "state": "SUCCEEDED", "output": "runs/r/0/output.json", "failed": 0}
+    assert machine.of_results("runs/r/0/output.json") == 300
+
+
+def test_a_plan_in_s3_has_the_same_items():
+    """As one JSON array, of any size; none is an empty one."""
+    machine = Machine()
+    planned = machine.plan("s3")
+    assert planned == {"run": "r", "segments": 3, "bucket": "results", "key": "runs/r/0/source/items.json"}
+    assert machine.of_results(planned["key"]) == machine.plan()["items"]
+    empty = Machine()
+    assert empty.of_results(empty.plan("s3", count=0)["key"]) == []
+    assert empty.collect()["state"] == "SUCCEEDED"
+    assert empty.of_results("runs/r/0/output.json") == 0
+
+
+def test_a_plan_is_pinned_when_it_is_asked_for_first():
+    """Asked again, in another try, it is the same, whatever the source says now."""
+    machine = Machine()
+    first = machine.plan(count=25)
+    machine.task(first["items"][0])
+    machine.job.source(lambda params: Ranges(7, size=1))
+    assert machine.plan(count=25) == first
+
+
+def test_a_plan_too_large_for_a_state_says_what_to_do():
+    """The quota is of the whole state, in bytes."""
+    with pytest.raises(ConfigurationError, match="use the distributed state machine, or larger segments"):
+        Machine().plan(count=10 * PAYLOAD_BYTES // 100)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [None, {}, {"run": "r", "items": "both"}, {"run": "r", "items": "s3", "input": 3}, {"items": "s3"}],
+)
+def test_a_plan_that_is_asked_for_wrongly_is_one_clear_error(event):
+    """Nothing is planned then."""
+    with pytest.raises(ConfigurationError, match="a plan is asked for with"):
+        Machine().job.plan_handler(event, CONTEXT)
+
+
+def test_parameters_and_names_are_checked():
+    """As where a run is started by its queue."""
+    plan = Machine().job.plan_handler
+    with pytest.raises(ConfigurationError, match="with the parameters of the run"):
+        plan({"run": "r", "items": "s3", "input": {"params": []}}, CONTEXT)
+    with pytest.raises(ConfigurationError, match=r"run '\.\./r'"):
+        plan({"run": "../r", "items": "s3"}, CONTEXT)
+    with pytest.raises(EventError, match="a run is collected with"):
+        Machine().job.collect_handler({"name": "r"}, CONTEXT)
+
+
+def test_a_task_that_fails_raises_and_has_said_why():
+    """What ended with it stays done; a try that succeeds later counts more than the failure."""
+    machine = Machine()
+    machine.errors = {1: ConnectionError("not now")}
+    items = machine.plan()["items"]
+    with pytest.raises(FanfoldError, match="segment 1: ConnectionError: not now") as caught:
+        machine.task({"Items": items})
+    assert type(caught.value) is FanfoldError
+    machine.errors = {}
+    machine.task(items[1])
+    assert machine.collect()["state"] == "SUCCEEDED"
+    assert machine.of_results("runs/r/0/output.json") == 300
+
+
+def test_what_will_never_succeed_is_told_by_the_name_of_the_error():
+    """So that the state machine does not try it again: a rejection, or an item that is no segment."""
+    machine = Machine()
+    machine.errors = {0: Reject("no such thing")}
+    with pytest.raises(SegmentError, match="segment 0: no such thing"):
+        machine.task(machine.plan()["items"][0])
+    with pytest.raises(SegmentError, match="not a fanfold segment"):
+        machine.task({"order": 1})
+
+
+@pytest.mark.parametrize(("tolerated", "state"), [(0, "FAILED"), (2, "SUCCEEDED")])
+def test_collecting_accounts_for_every_segment(tolerated, state):
+    """One told why it failed, one never told anything; how many a run bears is said by the job."""
+    machine = Machine(tolerated_failures=tolerated)
+    machine.errors = {1: Reject("no such thing")}
+    items = machine.plan()["items"]
+    machine.task(items[0])
+    with pytest.raises(SegmentError):
+        machine.task(items[1])
+    collected = machine.collect()
+    assert (collected["state"], collected["failed"]) == (state, 2)
+    assert machine.of_results("runs/r/0/failures.json") == {"segments": {"1": "no such thing", "2": NEVER_TOLD}}
+    assert machine.collect() == collected
+    if state == "SUCCEEDED":
+        assert machine.of_results(collected["output"]) == sum(range(10))
+
+
+def test_a_task_after_its_run_was_collected_changes_nothing():
+    """It is late: acknowledged, and entered nowhere."""
+    machine = Machine()
+    items = machine.plan()["items"]
+    for item in items:
+        machine.task(item)
+    collected = machine.collect()
+    machine.errors = {0: ValueError("oh")}
+    assert machine.task(items[0]) == {"segments": 1}
+    assert machine.collect() == collected
+
+
+def test_a_fold_that_raises_fails_the_run_in_its_third_try():
+    """Before that the error goes to the state machine, which tries again."""
+
+    def broken(results):
+        raise ZeroDivisionError("oh")
+
+    machine = Machine(fold=broken)
+    for item in machine.plan()["items"]:
+        machine.task(item)
+    with pytest.raises(FanfoldError, match="ZeroDivisionError: oh"):
+        machine.collect(tries=0)
+    collected = machine.collect(tries=2)
+    assert collected["state"] == "FAILED"
+    assert machine.of_results(collected["output"]) == {"fold": "ZeroDivisionError: oh"}
+
+
+def test_a_run_of_another_job_or_of_none_is_not_collected():
+    """Nor tried again."""
+    with pytest.raises(SegmentError, match="run 'r' is no run of job 'sum'"):
+        Machine().collect()
+
+
+def test_a_job_that_continues_segments_is_not_for_state_machines():
+    """They would go on by a queue that is not there."""
+    with pytest.raises(ConfigurationError, match="continuation=True goes on by a queue"):
+        _ = Machine(continuation=True).job.task_handler
