@@ -24,7 +24,7 @@ RANKS = {
     "sources.s3_lines": 5, "sources.s3_objects": 5, "sources.s3_json_array": 5,
     "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 7,
     "sinks": 5, "sinks.objects": 4, "sinks.item_sizes": 1, "sinks.batch_writer": 4,
-    "consume": 6, "dead_letters": 6, "account": 8, "dry_run": 5,
+    "consume": 6, "in_time": 6, "powertools": 7, "dead_letters": 6, "account": 8, "dry_run": 5,
     # adapters: the only ones that import an SDK
     "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.tables": 4,
     "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
