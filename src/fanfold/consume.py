@@ -26,6 +26,7 @@ from fanfold.runtime import Lifespan, Runtime, deadline_of
 from fanfold.sandbox import Sandbox, open_sandbox
 from fanfold.settings import CommitStage, Settings, check_count
 from fanfold.settle import OpenSettler, Settling
+from fanfold.tracing import go_by_context, kept_apart
 
 __all__ = ["Consumer", "Observer", "Session", "consumer"]
 
@@ -104,6 +105,7 @@ class Consumer(Generic[P, T]):
 
     def invoke(self, event: Event, context: Any) -> BatchResult:
         """Handle a batch as calling the consumer does, and return how each record ended."""
+        go_by_context()
         deadline = deadline_of(context, self.settings.deadline_margin)
         records = records_from_event(event)
         started: list[Batch] = []
@@ -195,7 +197,7 @@ class Consumer(Generic[P, T]):
             chunk_size=settings.chunk_size,
             on_threads=self._on_threads,
         )
-        call = self._bind(batch, sandbox.threads)
+        call = kept_apart(self._bind(batch, sandbox.threads))
         for observer in self._observers:
             call = observer.around(call)
         return Batch(records, call, terms)

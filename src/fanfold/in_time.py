@@ -21,6 +21,7 @@ from fanfold.runtime import Runtime, deadline_of
 from fanfold.sandbox import Sandbox, open_sandbox
 from fanfold.settings import Settings
 from fanfold.settle import Settling
+from fanfold.tracing import go_by_context, kept_apart
 
 try:
     from aws_lambda_powertools.utilities.batch import (
@@ -127,16 +128,17 @@ class InTime(BasePartialBatchProcessor):
         started: list[Batch] = []
 
         async def work(sandbox: Sandbox) -> None:
-            run_one = prepare(sandbox)
+            run_one = kept_apart(prepare(sandbox))
 
             async def call(item: _Item) -> Exception | None:
-                return answer.note(item.position, await run_one(item.raw))  # type: ignore[arg-type] # it is a dict
+                return answer.note(item.position, await run_one(item.raw))
 
             batch = Batch(items, call, self._terms(deadline, sandbox, on_threads=on_threads))
             sandbox.begin(batch)
             started.append(batch)
             await batch.run()
 
+        go_by_context()
         token = _ANSWER.set(answer)
         try:
             _RUNTIME.run(work, deadline)
