@@ -41,8 +41,8 @@ clean: ## Remove what make made.
 # The modules that decide, and the path to an acknowledgement.
 DECIDING = src/fanfold/backoff.py,src/fanfold/completion.py,src/fanfold/consume.py,src/fanfold/deadline.py,$\
 	src/fanfold/endings.py,src/fanfold/engine.py,src/fanfold/enqueue.py,src/fanfold/local/mapping.py,$\
-	src/fanfold/local/queue.py,src/fanfold/marks.py,src/fanfold/ordering.py,src/fanfold/outcome.py,src/fanfold/pace.py,$\
-	src/fanfold/record.py,src/fanfold/response.py,src/fanfold/segment.py,src/fanfold/segments.py,src/fanfold/settings.py,$\
+	src/fanfold/local/queue.py,src/fanfold/marks.py,src/fanfold/nested.py,src/fanfold/ordering.py,src/fanfold/outcome.py,src/fanfold/pace.py,$\
+	src/fanfold/pointers.py,src/fanfold/record.py,src/fanfold/response.py,src/fanfold/segment.py,src/fanfold/segments.py,src/fanfold/settings.py,$\
 	src/fanfold/settle.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
 	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
 	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\

@@ -13,12 +13,8 @@ from typing import Any
 import pytest
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.utilities.idempotency import BasePersistenceLayer, IdempotencyConfig, idempotent_function
-from aws_lambda_powertools.utilities.idempotency.exceptions import (
-    IdempotencyItemAlreadyExistsError,
-    IdempotencyItemNotFoundError,
-)
-from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import DataRecord
+from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent_function
+from aws_xray_sdk import global_sdk_config
 from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.async_context import AsyncContext
 from aws_xray_sdk.core.lambda_launcher import LambdaContext
@@ -27,6 +23,7 @@ import fanfold
 from fanfold.errors import ConfigurationError
 from fanfold.powertools import AsyncBatchProcessor, EventType, async_process_partial_response
 from fanfold.testing import make_context, make_event
+from powertools_store import InProcess
 
 FACADE = "53995c3f42cd8ad8"
 
@@ -53,42 +50,19 @@ def xray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emitter]:
     """The X-Ray SDK as in Lambda, with nothing sent."""
     monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
     monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root=1-5759e988-bd862e3fe1be46a994272793;Parent={FACADE};Sampled=1")
+    Tracer._reset_config()
+    global_sdk_config.set_sdk_enabled(True)  # a tracer outside Lambda has turned it off for all
     emitter = Emitter()
     monkeypatch.setattr(xray_recorder, "_emitter", emitter)
     monkeypatch.setattr(xray_recorder, "_context", LambdaContext())
     yield emitter
     assert not emitter.sent
+    Tracer._reset_config()
 
 
 @pytest.fixture
 def tracer(xray: Emitter) -> Tracer:
     return Tracer(service="orders", auto_patch=False)
-
-
-class InProcess(BasePersistenceLayer):
-    """Powertools' idempotency records, in this process."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: dict[str, DataRecord] = {}
-        self.lock = threading.Lock()
-
-    def _get_record(self, idempotency_key):
-        if idempotency_key not in self.records:
-            raise IdempotencyItemNotFoundError
-        return self.records[idempotency_key]
-
-    def _put_record(self, data_record):
-        with self.lock:
-            if data_record.idempotency_key in self.records:
-                raise IdempotencyItemAlreadyExistsError(old_data_record=self.records[data_record.idempotency_key])
-            self.records[data_record.idempotency_key] = data_record
-
-    def _update_record(self, data_record):
-        self.records[data_record.idempotency_key] = data_record
-
-    def _delete_record(self, data_record):
-        self.records.pop(data_record.idempotency_key, None)
 
 
 def ids(response: Any) -> list[str]:
@@ -105,7 +79,7 @@ def logged(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_inject_lambda_context_stacks_over_a_consumer():
     """Lines of the handler carry the request's id, on the event loop too, cold and warm."""
     stream = io.StringIO()
-    logger = Logger(service="orders", stream=stream)
+    logger = Logger(service="alone", stream=stream)
 
     @logger.inject_lambda_context
     @fanfold.consumer
@@ -198,7 +172,9 @@ def test_a_context_of_the_sdk_that_goes_by_tasks_is_left_as_it_is(
     tracer: Tracer, xray: Emitter, monkeypatch: pytest.MonkeyPatch
 ):
     """Who has chosen ``AsyncContext`` keeps it."""
-    context = AsyncContext(use_task_factory=False)
+    loop = asyncio.new_event_loop()
+    context = AsyncContext(use_task_factory=False, loop=loop)
+    loop.close()
     monkeypatch.setattr(xray_recorder, "_context", context)
     local = context._local
     handler = fanfold.consumer(lambda number: None)
