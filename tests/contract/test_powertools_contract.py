@@ -210,6 +210,21 @@ def test_stream_records_of_dynamodb_are_told_by_their_sequence_numbers(kind: Kin
     assert ids(response) == ["d-1", "d-2"]
 
 
+def test_records_of_kafka_are_told_by_partition_and_offset(kind: Kind):
+    """The event holds them by topic and partition."""
+
+    def work(record: Any) -> None:
+        if record.offset == 1:
+            raise ValueError
+
+    records = [{"topic": "t", "partition": 0, "offset": offset, "key": None, "value": "eA=="} for offset in range(3)]
+    event = {"eventSource": "aws:kafka", "records": {"t-0": records}}
+    processor = kind.processor(event_type=EventType.Kafka)
+    assert ids(kind.respond(event, kind.handler(work), processor, make_context())) == [
+        {"partition": "t-0", "offset": 1}
+    ]
+
+
 class Order(BaseModel):
     number: int
 

@@ -287,7 +287,14 @@ def test_the_plain_processor_starts_nothing_more_when_the_time_is_over(monkeypat
     assert [error[0] for error in processor.exceptions] == [NotStartedError]
 
 
-@pytest.mark.parametrize("context", [LambdaContext(), None, object()])
+class TellsNoTime:
+    """A context as users' tests make one up."""
+
+    def get_remaining_time_in_millis(self) -> str:
+        return "a while"
+
+
+@pytest.mark.parametrize("context", [LambdaContext(), None, object(), TellsNoTime()])
 def test_a_made_up_context_without_a_time_is_no_deadline(context: Any):
     """Users' tests call handlers with Powertools' own context, whose time left is 0."""
 
@@ -329,6 +336,33 @@ def test_the_response_is_in_batch_order_each_id_once():
     event["Records"].append(dict(event["Records"][2]))
     response = async_process_partial_response(event, handle, processor, make_context())
     assert ids(response) == ["message-0", "message-1", "message-2"]
+
+
+def test_an_id_that_is_not_of_the_batch_is_reported_too():
+    """A subclass may name records its own way: Lambda delivers all again, where a guess would lose a message."""
+
+    class Renaming(BatchProcessor):
+        def _collect_sqs_failures(self):
+            return [{"itemIdentifier": f"other-{record.messageId}"} for record in self.fail_messages]
+
+    def handle(record):
+        if record.body == "1":
+            raise ValueError
+
+    processor = Renaming(EventType.SQS, model=SqsRecordModel)
+    assert ids(process_partial_response(make_event(0, 1), handle, processor)) == ["other-message-1"]
+
+
+def test_all_processors_of_a_sandbox_share_one_event_loop():
+    """A processor made in each invocation leaves no thread behind."""
+
+    async def handle(record):
+        loops.add(asyncio.get_running_loop())
+
+    loops: set[Any] = set()
+    for _ in range(5):
+        async_process_partial_response(make_event(1), handle, AsyncBatchProcessor(EventType.SQS), make_context())
+    assert len(loops) == 1
 
 
 def test_an_async_fifo_handler_stops_at_the_first_failure():
