@@ -41,6 +41,8 @@ logger = logging.getLogger("fanfold")
 Entry: TypeAlias = tuple[Any, ...]
 """What Powertools' ``success_handler`` and ``failure_handler`` return: ("success" or "fail", result, record)."""
 RunOne: TypeAlias = Callable[[dict[str, Any]], Awaitable[Any]]
+_NOTHING: Final = object()
+"""Stands where the hooks have said nothing of a record yet."""
 _FAILED: Final = RuntimeError("the record failed; Powertools' failure_handler has been told why")
 
 _RUNTIME: Final = Runtime(functools.partial(open_sandbox, Settings(), str), Sandbox.leftovers)
@@ -53,14 +55,13 @@ class _Answer:
     def __init__(self, records: int) -> None:
         self.lock = threading.RLock()
         self.given = False
-        self.entries: list[Entry | None] = [None] * records
+        self.entries: list[Any] = [_NOTHING] * records
 
-    def note(self, position: int, entry: Any) -> Exception | None:
-        """Keep how a record ended; return an error if it failed, so that the records behind it do not start."""
+    def note(self, position: int, entry: Any) -> None:
+        """Keep what the hooks said of a record; a subclass's own may say None."""
         with self.lock:
             if not self.given:
                 self.entries[position] = entry
-        return _FAILED if _says_failed(entry) else None
 
     def close(self) -> None:
         with self.lock:
@@ -131,7 +132,10 @@ class InTime(BasePartialBatchProcessor):
             run_one = kept_apart(prepare(sandbox))
 
             async def call(item: _Item) -> Exception | None:
-                return answer.note(item.position, await run_one(item.raw))
+                entry = await run_one(item.raw)
+                answer.note(item.position, entry)
+                # An error makes the records behind it in its lane not start.
+                return _FAILED if _says_failed(entry) or self._stops_lane(item.raw) else None
 
             batch = Batch(items, call, self._terms(deadline, sandbox, on_threads=on_threads))
             sandbox.begin(batch)
@@ -160,7 +164,7 @@ class InTime(BasePartialBatchProcessor):
             on_threads=on_threads,
         )
 
-    def _entries(self, batch: Batch, entries: Sequence[Entry | None]) -> list[Entry]:
+    def _entries(self, batch: Batch, entries: Sequence[Any]) -> list[Entry]:
         if batch.interrupt is not None:
             raise batch.interrupt
         if batch.abandoned:
@@ -168,14 +172,15 @@ class InTime(BasePartialBatchProcessor):
         ended = zip(self.records, batch.outcomes(), entries, strict=True)
         return [self._entry(raw, outcome, entry) for raw, outcome, entry in ended]
 
-    def _entry(self, raw: dict[str, Any], outcome: Outcome, entry: Entry | None) -> Entry:
+    def _entry(self, raw: Any, outcome: Outcome, entry: Any) -> Entry:
         """Return how a record ended; what is not known to have succeeded is a failure."""
-        if entry is None:
+        if entry is _NOTHING:
             return self._fail(raw, _error_of(outcome))
-        if acknowledges(outcome) or _says_failed(entry):
-            return entry
+        told = isinstance(outcome, Failed) and outcome.error is _FAILED
+        if acknowledges(outcome) or told or _says_failed(entry):
+            return entry  # type: ignore[no-any-return] # whatever the hooks return
         # Its handler returned although it was cancelled, or although a record before it in its group had failed.
-        self.success_messages[:] = [each for each in self.success_messages if each is not entry[-1]]
+        self.success_messages[:] = [each for each in self.success_messages if each is not raw]
         return self._fail(raw, _error_of(outcome))
 
     def _fail(self, raw: dict[str, Any], error: BaseException) -> Entry:
@@ -185,6 +190,9 @@ class InTime(BasePartialBatchProcessor):
 
     def _lane(self, raw: Mapping[str, Any], position: int) -> str | None:  # noqa: ARG002 - for FIFO
         return None
+
+    def _stops_lane(self, raw: Mapping[str, Any]) -> bool:  # noqa: ARG002 - for FIFO
+        return False
 
     def _get_messages_to_report(self) -> list[Any]:
         """Powertools' failures, in batch order, each once."""

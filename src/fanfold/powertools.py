@@ -203,6 +203,10 @@ class SqsFifoPartialProcessor(BatchProcessor, theirs.SqsFifoPartialProcessor):
             return ""  # the whole batch
         return _group_of(raw) or f"alone-{position}"
 
+    def _stops_lane(self, raw: Mapping[str, Any]) -> bool:
+        # By what failure_handler was told, not by what a subclass's own may return.
+        return _group_of(raw) in self._failed_group_ids if self._skip_group_on_error else bool(self.fail_messages)
+
     def _fail(self, raw: dict[str, Any], error: BaseException) -> Entry:
         self._current_group_id = group = _group_of(raw)
         data = self._to_batch_type(raw, event_type=self.event_type)

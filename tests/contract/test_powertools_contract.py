@@ -343,6 +343,23 @@ def test_a_subclass_may_run_a_record_its_own_way(kind: Kind):
     assert seen == ["message-0", "message-1"]
 
 
+def test_hooks_of_a_subclass_may_return_nothing(kind: Kind):
+    """What counts is what they hand on to Powertools' own."""
+
+    class Silent(kind.processor):  # type: ignore[misc,name-defined]
+        def success_handler(self, record, result):
+            super().success_handler(record, result)
+
+        def failure_handler(self, record, exception):
+            super().failure_handler(record, exception)
+
+    processor = Silent(event_type=EventType.SQS)
+    assert ids(kind.respond(make_event("a", "b"), kind.handler(fails_on("b")), processor, make_context())) == [
+        "message-1"
+    ]
+    assert (len(processor.success_messages), len(processor.exceptions)) == (1, 1)
+
+
 def test_a_subclass_may_hide_a_failure(kind: Kind):
     """What ``failure_handler`` does not hand on is not reported: that is the subclass's own decision."""
 

@@ -399,6 +399,26 @@ def test_async_fifo_groups_run_at_once_and_a_failure_stops_its_own():
     assert [error[0] for error in processor.exceptions] == [ValueError, SQSFifoMessageGroupCircuitBreakerError]
 
 
+@pytest.mark.parametrize("skip", [False, True])
+def test_an_async_fifo_lane_stops_although_a_hook_returns_nothing(skip: bool):
+    """What failed is told by what the hook hands on."""
+    done = []
+
+    class Silent(SqsFifoPartialProcessor):
+        def failure_handler(self, record, exception):
+            super().failure_handler(record, exception)
+
+    async def handle(record):
+        if record.body == "b":
+            raise ValueError
+        done.append(record.body)
+
+    event = fifo_event(("g", "a"), ("g", "b"), ("g", "c"))
+    processor = Silent(skip_group_on_error=skip)
+    assert ids(async_process_partial_response(event, handle, processor, make_context())) == ["message-1", "message-2"]
+    assert (done, len(processor.exceptions)) == (["a"], 2)
+
+
 def test_plain_fifo_groups_run_at_once_on_threads():
     """With a bound above one."""
     both = threading.Barrier(2, timeout=10)
