@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from fanfold.errors import DecodeError, ObjectMissingError
@@ -94,7 +94,8 @@ def resolving(call: _Call, store: Callable[[], Awaitable[Store]], *, chunked: bo
 
 async def _fetched(record: Record, pointer: Pointer, store: Store) -> Record:
     try:
-        data = b"".join([piece async for piece in store.read(pointer.bucket, pointer.key)])
+        async with aclosing(store.read(pointer.bucket, pointer.key)) as pieces:
+            data = b"".join([piece async for piece in pieces])
     except ObjectMissingError as error:
         raise Reject(f"the payload {pointer.url} does not exist") from error
     try:
