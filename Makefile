@@ -50,9 +50,10 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/sources/rows.py,src/fanfold/sources/s3_json_array.py,src/fanfold/sources/s3_lines.py,$\
 	src/fanfold/sources/s3_objects.py,src/fanfold/consume.py,src/fanfold/deadline.py,$\
 	src/fanfold/endings.py,src/fanfold/engine.py,src/fanfold/enqueue.py,src/fanfold/local/mapping.py,$\
-	src/fanfold/local/queue.py,src/fanfold/marks.py,src/fanfold/memory_guard.py,src/fanfold/ordering.py,src/fanfold/outcome.py,src/fanfold/pace.py,$\
+	src/fanfold/local/queue.py,src/fanfold/marks.py,src/fanfold/memory_guard.py,src/fanfold/nested.py,$\
+	src/fanfold/ordering.py,src/fanfold/outcome.py,src/fanfold/outputs.py,src/fanfold/pace.py,src/fanfold/pointers.py,$\
 	src/fanfold/record.py,src/fanfold/response.py,src/fanfold/segment.py,src/fanfold/segments.py,src/fanfold/settings.py,$\
-	src/fanfold/outputs.py,src/fanfold/settle.py,src/fanfold/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
+	src/fanfold/settle.py,src/fanfold/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
 	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
 	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\
 	src/fanfold/value.py

@@ -16,7 +16,9 @@ RANKS = {
     "again": 1, "pool": 1, "sources.json_rows": 1, "stacks": 1,
     "outcome": 2, "completion": 2, "context": 2, "failures": 2, "protocols": 2, "decode": 2, "dead_letter": 2,
     "response": 3, "ordering": 3, "endings": 3,
+    "nested": 1, "pointers": 3,
     # doing
+    "payloads": 5, "tracing": 5, "in_time": 6, "powertools": 7,
     "enqueue": 3, "runtime": 3, "inmemory_store": 3, "inmemory_tables": 3, "inmemory": 4, "sources": 3, "settle": 3,
     "generations": 3, "run_end": 3, "results": 4, "ended": 3, "binding": 4, "continuation": 4, "settings": 4,
     "sources.compression": 1, "sources.rows": 1, "sources.manifest": 4, "sources.line_object": 4,

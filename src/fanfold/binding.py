@@ -24,6 +24,8 @@ Bind: TypeAlias = Callable[[BatchContext[Any], Threads], Call]
 """Makes the call for the records of one batch."""
 
 _MOST_PARAMETERS = 2
+_DEAF = {"aws_lambda_powertools.utilities.idempotency.idempotency": "Powertools' idempotent_function"}
+"""Modules of decorators that take the coroutine for the result of an ``async def``, and what they are called."""
 
 
 def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind:
@@ -35,11 +37,13 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
 
     Raises:
         ConfigurationError: If the function cannot be called so: it takes no body, more than a body and a context, a
-            body of a type nothing is known of, or it is a generator, which would never run.
+            body of a type nothing is known of, it is a generator, which would never run, or an ``async def`` under a
+            decorator that cannot work over one.
     """
     name = getattr(function, "__qualname__", repr(function))
     if _is_generator(function):
         raise ConfigurationError(f"{name} is a generator: a handler is called, not iterated; return instead of yield")
+    _refuse_deaf(function, name)
     body, context = _parameters(function, name)
     decode = decoder(body.annotation, name, chunked=chunk_size is not None)
     is_async = is_coroutine_function(function)
@@ -63,6 +67,26 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
         function = function.func
     called = getattr(type(function), "__call__", None)  # noqa: B004 - the class's method, not callability
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def _refuse_deaf(function: Callable[..., Any], name: str) -> None:
+    """Refuse a decorator that keeps, under an ``async def``, the coroutine instead of what it returns.
+
+    Plain decorators that hand the coroutine on are fine. What ``functools.wraps`` writes over is how a decorator
+    looks, not where its code was defined.
+
+    Raises:
+        ConfigurationError: If there is one, anywhere in the chain of what is wrapped.
+    """
+    layer: Any = function
+    while (inner := getattr(layer, "__wrapped__", None)) is not None:
+        known = _DEAF.get(getattr(layer, "__globals__", {}).get("__name__", ""))
+        if known is not None and is_coroutine_function(inner):
+            raise ConfigurationError(
+                f"{name}: {known} cannot wrap an async def: it would store the coroutine, not what it returns; "
+                "make the handler a plain def, which runs on a thread under the same bound"
+            )
+        layer = inner
 
 
 def _giver(

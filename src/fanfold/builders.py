@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote_plus
 
 __all__ = [
     "QUEUE_ARN",
@@ -15,10 +16,12 @@ __all__ = [
     "ManualClock",
     "make_context",
     "make_event",
+    "make_eventbridge_record",
     "make_extended_record",
     "make_fair_record",
     "make_fifo_record",
     "make_record",
+    "make_s3_record",
     "make_sns_record",
 ]
 
@@ -177,6 +180,52 @@ def make_sns_record(
         "UnsubscribeURL": "https://sns.eu-west-1.amazonaws.com/example",
     }
     return make_record(notification, message_id=message_id)
+
+
+def make_s3_record(
+    bucket: str, key: str, *, size_bytes: int = 1, event: str = "ObjectCreated:Put", message_id: str = "message-0"
+) -> dict[str, Any]:
+    """Return one record that a notification of S3 has put in the queue; the key as it is, quoted here as S3 does."""
+    notification = {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": "eu-west-1",
+        "eventTime": "2026-01-01T00:00:00.000Z",
+        "eventName": event,
+        "userIdentity": {"principalId": "EXAMPLE"},
+        "requestParameters": {"sourceIPAddress": "192.0.2.1"},
+        "responseElements": {"x-amz-request-id": "EXAMPLE", "x-amz-id-2": "EXAMPLE"},
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "configurationId": "example",
+            "bucket": {"name": bucket, "ownerIdentity": {"principalId": "EXAMPLE"}, "arn": f"arn:aws:s3:::{bucket}"},
+            "object": {
+                "key": quote_plus(key),
+                "size": size_bytes,
+                "eTag": "example",
+                "sequencer": "0055AED6DCD90281E5",
+            },
+        },
+    }
+    return make_record({"Records": [notification]}, message_id=message_id)
+
+
+def make_eventbridge_record(
+    detail: Any, *, detail_type: str = "Order placed", source: str = "shop.orders", message_id: str = "message-0"
+) -> dict[str, Any]:
+    """Return one record that a rule of EventBridge has put in the queue."""
+    event = {
+        "version": "0",
+        "id": f"eventbridge-{message_id}",
+        "detail-type": detail_type,
+        "source": source,
+        "account": "123456789012",
+        "time": "2026-01-01T00:00:00Z",
+        "region": "eu-west-1",
+        "resources": [],
+        "detail": detail,
+    }
+    return make_record(event, message_id=message_id)
 
 
 def make_event(*bodies: Any, records: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:

@@ -20,12 +20,14 @@ from fanfold.errors import TotalFailureError
 from fanfold.memory_guard import MemoryGuard
 from fanfold.outcome import DONE, BatchResponse, BatchResult, NotStarted, Outcome, acknowledges
 from fanfold.pace import Pace
+from fanfold.pointers import OpenStore, resolving
 from fanfold.record import Event, Record, records_from_event
 from fanfold.response import partial_response
 from fanfold.runtime import Lifespan, Runtime, deadline_of
 from fanfold.sandbox import Sandbox, open_sandbox
 from fanfold.settings import CommitStage, Settings, check_count
 from fanfold.settle import OpenSettler, Settling
+from fanfold.tracing import go_by_context, kept_apart
 
 __all__ = ["Consumer", "Observer", "Session", "consumer"]
 
@@ -104,6 +106,7 @@ class Consumer(Generic[P, T]):
 
     def invoke(self, event: Event, context: Any) -> BatchResult:
         """Handle a batch as calling the consumer does, and return how each record ended."""
+        go_by_context()
         deadline = deadline_of(context, self.settings.deadline_margin)
         records = records_from_event(event)
         started: list[Batch] = []
@@ -196,6 +199,9 @@ class Consumer(Generic[P, T]):
             on_threads=self._on_threads,
         )
         call = self._bind(batch, sandbox.threads)
+        if settings.large_payloads:
+            call = resolving(call, sandbox.payloads, chunked=settings.chunk_size is not None)
+        call = kept_apart(call)
         for observer in self._observers:
             call = observer.around(call)
         return Batch(records, call, terms)
@@ -305,6 +311,7 @@ def consumer(
     memory_share: float | None = ...,
     deadline_margin: float | None = ...,
     lifespan: Lifespan | None = ...,
+    large_payloads: bool | OpenStore = ...,
     commit: CommitStage | None = ...,
     settler: OpenSettler | None = ...,
 ) -> Callable[[Callable[P, T]], Consumer[P, T]]: ...
@@ -312,9 +319,9 @@ def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
     """Make a Lambda handler for SQS batches out of a function that handles one message.
 
     The function takes the body, decoded by its annotation (none, ``dict``, ``list``, ``Any``: JSON; ``str``: the text
-    as it is; ``Record``: the record itself; Powertools' ``SQSRecord``: that; any other type: validated with pydantic),
-    and, if it has a second parameter, the ``Context``. ``async def`` functions run as tasks on one event loop, plain
-    functions on worker threads, under the same bound.
+    as it is; ``Record``: the record itself; Powertools' ``SQSRecord``: that, another of its data classes: the event in
+    the body; any other type: validated with pydantic), and, if it has a second parameter, the ``Context``.
+    ``async def`` functions run as tasks on one event loop, plain functions on worker threads, under the same bound.
 
     Used bare, ``@consumer``, or with settings, ``@consumer(concurrency=100)``; see ``Settings`` for what they mean.
 

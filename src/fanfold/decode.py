@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias, get_args, get_origin
 
 from fanfold.errors import ConfigurationError, DecodeError, MissingExtraError
+from fanfold.nested import is_data_class, unwrapper
 from fanfold.record import Record
 
 __all__ = ["Decode", "decoder"]
@@ -27,8 +28,8 @@ def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
     """Return what decodes bodies for a parameter.
 
     No annotation, ``dict``, ``list`` and ``Any``: JSON. ``str``: the text as it is. ``Record``: the record itself.
-    Powertools' ``SQSRecord``: that. Any other type: validated with pydantic. For a handler of lists, the type is that
-    of the list's items.
+    Powertools' ``SQSRecord``: that. Another of Powertools' data classes, such as ``S3Event``: the event in the body.
+    Any other type: validated with pydantic. For a handler of lists, the type is that of the list's items.
 
     Args:
         annotation: The parameter's annotation; ``inspect.Parameter.empty`` for none.
@@ -51,6 +52,9 @@ def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
         raise ConfigurationError(f"{name}: the body's annotation {annotation!r} cannot be resolved at run time")
     if _is_powertools_record(annotation):
         return lambda record: annotation(dict(record.raw))
+    if is_data_class(annotation):
+        unwrap = unwrapper(annotation)
+        return lambda record: unwrap(_decode_json(record))
     return _validator(annotation, name)
 
 

@@ -12,6 +12,7 @@ FanfoldError
 │   └── ItemError           an item that no table takes: too large, without its key, or with a value of no type it knows
 ├── CommitError             a handler returned, but what had to be durable before the acknowledgement is not
 ├── TotalFailureError       nothing of a batch was acknowledged, and the settings ask for an error then
+├── NotStartedError         there was no time to call the handler, or something before it had failed
 ├── AbandonedError          a handler was still running when the answer had to be given
 ├── LedgerError             the ledger refused a write or holds something unreadable
 │   └── FenceLostError      another invocation has taken over this fold
@@ -41,6 +42,7 @@ __all__ = [
     "ItemError",
     "LedgerError",
     "MissingExtraError",
+    "NotStartedError",
     "ObjectChangedError",
     "ObjectExistsError",
     "ObjectMissingError",
@@ -126,6 +128,10 @@ class CommitError(FanfoldError):
 
 class TotalFailureError(FanfoldError):
     """Nothing of a batch was acknowledged, and the settings ask for an error then: Lambda polls more slowly."""
+
+
+class NotStartedError(FanfoldError):
+    """The handler was not called: there was no time left, or something that had to come before it had failed."""
 
 
 class AbandonedError(FanfoldError):

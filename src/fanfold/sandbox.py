@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fanfold.errors import MissingExtraError
 from fanfold.settings import Settings
@@ -14,8 +14,11 @@ from fanfold.threads import Threads
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.protocols import Settler
+    from fanfold.storage import Store
 
 __all__ = ["Leftover", "Sandbox", "open_sandbox"]
+
+T = TypeVar("T")
 
 
 class Leftover(Protocol):
@@ -30,13 +33,17 @@ class Leftover(Protocol):
 class Sandbox:
     """What the batches of one sandbox share."""
 
-    def __init__(self, state: Any, threads: Threads, settler: OpenSettler) -> None:
+    def __init__(
+        self, state: Any, threads: Threads, settler: OpenSettler, payloads: Callable[[], Awaitable[Store]]
+    ) -> None:
         self.state = state
         """What the lifespan yielded; None without one."""
         self.threads = threads
         """Worker threads for plain handlers."""
         self.settler = settler
         """Gives the settler, opened at the first call."""
+        self.payloads = payloads
+        """Gives the store of large payloads, opened at the first call."""
         self._batches: list[Leftover] = []
 
     def begin(self, batch: Leftover) -> None:
@@ -57,25 +64,27 @@ async def open_sandbox(settings: Settings, dead_letter_queue_url: Callable[[], s
     threads = Threads()
     async with AsyncExitStack() as stack:
         stack.callback(threads.close)
-        settler = settings.settler or _OnDemand(stack, dead_letter_queue_url)
+        settler = settings.settler or _OnDemand(stack, lambda: _on_sqs(dead_letter_queue_url()))
+        large = settings.large_payloads
+        payloads = _OnDemand(stack, _on_s3 if isinstance(large, bool) else large)
         state = None if settings.lifespan is None else await stack.enter_async_context(settings.lifespan())
-        yield Sandbox(state, threads, settler)
+        yield Sandbox(state, threads, settler, payloads)
 
 
-class _OnDemand:
-    """Opens the settler on SQS at the first call: a client costs time that most batches need not spend."""
+class _OnDemand(Generic[T]):
+    """Opens something at the first call: a client costs time that most batches need not spend."""
 
-    def __init__(self, stack: AsyncExitStack, dead_letter_queue_url: Callable[[], str]) -> None:
+    def __init__(self, stack: AsyncExitStack, opening: Callable[[], AbstractAsyncContextManager[T]]) -> None:
         self._stack = stack
-        self._dead_letter_queue_url = dead_letter_queue_url
+        self._opening = opening
         self._lock = asyncio.Lock()
-        self._settler: Settler | None = None
+        self._opened: list[T] = []
 
-    async def __call__(self) -> Settler:
+    async def __call__(self) -> T:
         async with self._lock:
-            if self._settler is None:
-                self._settler = await self._stack.enter_async_context(_on_sqs(self._dead_letter_queue_url()))
-        return self._settler
+            if not self._opened:
+                self._opened.append(await self._stack.enter_async_context(self._opening()))
+        return self._opened[0]
 
 
 def _on_sqs(dead_letter_queue_url: str) -> AbstractAsyncContextManager[Settler]:
@@ -84,3 +93,11 @@ def _on_sqs(dead_letter_queue_url: str) -> AbstractAsyncContextManager[Settler]:
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "delays and dead letters") from error
     return open_settler(dead_letter_queue_url)
+
+
+def _on_s3() -> AbstractAsyncContextManager[Store]:
+    try:
+        from fanfold.aws.s3 import open_s3
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("aws", "large payloads") from error
+    return open_s3()

@@ -11,6 +11,7 @@ from fanfold.backoff import Backoff
 from fanfold.context import BatchContext
 from fanfold.endings import RejectOn
 from fanfold.errors import ConfigurationError
+from fanfold.pointers import OpenStore
 from fanfold.record import Record
 from fanfold.runtime import Lifespan
 from fanfold.settle import OpenSettler
@@ -58,6 +59,9 @@ class Settings:
     lifespan: Lifespan | None = None
     """Makes what the handlers share, as an async context manager: entered at the first invocation, kept for the
     sandbox's life, given as ``ctx.state``."""
+    large_payloads: bool | OpenStore = False
+    """Whether bodies that point to S3, as the extended client libraries send them, are fetched before they are decoded:
+    True for S3, or what opens another store."""
     commit: CommitStage | None = None
     """What has to be durable before an acknowledgement; None for nothing."""
     settler: OpenSettler | None = None
@@ -84,6 +88,10 @@ class Settings:
         if not (self.reject_on is None or callable(self.reject_on) or _are_errors(self.reject_on)):
             raise ConfigurationError(
                 f"reject_on must be an exception type, a tuple of them or a predicate, not {self.reject_on!r}"
+            )
+        if not (isinstance(self.large_payloads, bool) or callable(self.large_payloads)):
+            raise ConfigurationError(
+                f"large_payloads must be True, False or what opens a store, not {self.large_payloads!r}"
             )
         for name in ("lifespan", "commit", "settler"):
             value = getattr(self, name)

@@ -20,10 +20,12 @@ from fanfold.builders import (
     ManualClock,
     make_context,
     make_event,
+    make_eventbridge_record,
     make_extended_record,
     make_fair_record,
     make_fifo_record,
     make_record,
+    make_s3_record,
     make_sns_record,
 )
 from fanfold.consume import Consumer
@@ -44,10 +46,12 @@ __all__ = [
     "deliver",
     "make_context",
     "make_event",
+    "make_eventbridge_record",
     "make_extended_record",
     "make_fair_record",
     "make_fifo_record",
     "make_record",
+    "make_s3_record",
     "make_sns_record",
 ]
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
 
 from fanfold import limits
 from fanfold.aws.faults import fault_of, faults_of
@@ -24,7 +26,7 @@ from fanfold.errors import (
 from fanfold.pool import each
 from fanfold.protocols import Listed, ObjectInfo
 
-__all__ = ["S3Store"]
+__all__ = ["S3Store", "open_s3"]
 
 _PIECE_BYTES: Final = 262_144
 _COPY_OF: Final = "fanfold-copy-of"
@@ -50,6 +52,25 @@ _SELECTED: Final[Mapping[str, Mapping[str, Any]]] = {
 _NO_SELECT: Final = frozenset({"MethodNotAllowed", "NotImplemented"})
 _NOT_IN_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters a key may have and the body of a DeleteObjects may not."""
+
+
+_CONFIG: Final[Mapping[str, Any]] = {"connect_timeout": 3, "read_timeout": 30, "max_pool_connections": 50}
+
+
+@contextlib.asynccontextmanager
+async def open_s3() -> AsyncGenerator[S3Store, None]:
+    """Yield a store on a client of its own; credentials, region and endpoint are the SDK's usual ones.
+
+    Raises:
+        ConfigurationError: If there is no region.
+    """
+    with faults_of("S3"):
+        context = get_session().create_client("s3", config=AioConfig(**_CONFIG))
+        client = await context.__aenter__()
+    try:
+        yield S3Store(client)
+    finally:
+        await context.__aexit__(None, None, None)
 
 
 class S3Store:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fanfold.aws.faults import faults_of
+from fanfold.pointers import SIZE_ATTRIBUTES
 from fanfold.protocols import Message, Received, SendFailure
 
 __all__ = ["SqsQueue"]
@@ -63,7 +64,8 @@ def _entry(message: Message, position: int, *, fifo: bool) -> dict[str, Any]:
         entry["MessageDeduplicationId"] = message.deduplication_id or digest
     if message.attributes:
         entry["MessageAttributes"] = {
-            name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()
+            name: {"DataType": "Number" if name in SIZE_ATTRIBUTES else "String", "StringValue": value}
+            for name, value in message.attributes.items()
         }
     if message.delay_seconds:
         entry["DelaySeconds"] = message.delay_seconds

@@ -1,0 +1,82 @@
+"""Large payloads over the emulated S3 and SQS: sent, received, and gone."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import boto3
+import pytest
+from aiobotocore.session import get_session
+
+import fanfold
+from fanfold import Done, Rejected
+from fanfold.aws.inbox import record_of
+from fanfold.aws.sqs import SqsQueue
+from fanfold.local.stack import LocalStack
+from fanfold.payloads import open_store, send
+from fanfold.testing import deliver, make_context, make_event, make_extended_record
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def bucket(aws: LocalStack) -> str:
+    name = f"payloads-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return name
+
+
+async def sent_and_received(bucket: str, *bodies: str) -> list[dict[str, Any]]:
+    """Send texts to a queue of their own, and return them as the records of a Lambda event."""
+    sqs = boto3.client("sqs")
+    url = sqs.create_queue(QueueName=f"payloads-{uuid.uuid4().hex}")["QueueUrl"]
+    async with open_store() as store, get_session().create_client("sqs") as client:
+        assert await send(SqsQueue(client, url), bodies, store=store, bucket=bucket) == len(bodies)
+    records: list[dict[str, Any]] = []
+    while len(records) < len(bodies):
+        answer = sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=2, MessageAttributeNames=["All"]
+        )
+        records += [
+            record_of(message, "arn:aws:sqs:eu-west-1:000000000000:q", "eu-west-1") for message in answer["Messages"]
+        ]
+    return sorted(records, key=lambda record: len(record["body"]))
+
+
+async def test_a_text_larger_than_sqs_takes_comes_back_as_it_was(bucket: str):
+    """The message points to S3, with the attribute the extended client libraries look for."""
+    large = '"' + "x" * 2_000_000 + '"'
+    small, pointing = await sent_and_received(bucket, "1", large)
+    assert small["messageAttributes"] == {}
+    assert pointing["messageAttributes"]["ExtendedPayloadSize"]["dataType"] == "Number"
+    assert pointing["messageAttributes"]["ExtendedPayloadSize"]["stringValue"] == "2000002"
+
+    @fanfold.consumer(large_payloads=True)
+    async def handler(value) -> int:
+        return len(str(value))
+
+    result = handler.invoke(make_event(records=[small, pointing]), make_context())
+    handler.close()
+    assert result.outcomes == [Done(1), Done(2_000_000)]
+
+
+def test_a_payload_that_is_gone_is_rejected(bucket: str):
+    """With its name, for whoever looks at the dead letter."""
+
+    @fanfold.consumer(large_payloads=True)
+    async def handler(value) -> None: ...
+
+    records = [make_extended_record(bucket, "gone", size_bytes=1)]
+    result = handler.invoke(make_event(records=records), make_context())
+    handler.close()
+    assert result.outcomes == [Rejected(f"the payload s3://{bucket}/gone does not exist")]
+
+
+def test_small_bodies_open_no_client():
+    """The setting costs nothing until a body points to S3."""
+
+    @fanfold.consumer(large_payloads=True)
+    async def handler(value) -> None: ...
+
+    assert deliver(handler, 1, 2).outcomes == [Done(), Done()]  # with no region and no credentials

@@ -1,0 +1,258 @@
+"""Powertools' logger, metrics, tracer and idempotency, stacked over and under a consumer."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import io
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent_function
+from aws_xray_sdk import global_sdk_config
+from aws_xray_sdk.core import xray_recorder
+from aws_xray_sdk.core.async_context import AsyncContext
+from aws_xray_sdk.core.lambda_launcher import LambdaContext
+
+import fanfold
+from fanfold.errors import ConfigurationError
+from fanfold.powertools import AsyncBatchProcessor, EventType, async_process_partial_response
+from fanfold.testing import make_context, make_event
+from powertools_store import InProcess
+
+FACADE = "53995c3f42cd8ad8"
+
+
+class Emitter:
+    """Takes what the X-Ray SDK would send to its daemon."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send_entity(self, entity: Any) -> None:
+        self.sent.append(entity)
+
+    def take(self) -> list[tuple[str, str]]:
+        """Return (name, name of the parent) of each subsegment since the last call, sorted."""
+        names = {entity.id: entity.name for entity in self.sent} | {FACADE: "facade"}
+        taken = sorted((entity.name, names[entity.parent_id]) for entity in self.sent)
+        self.sent.clear()
+        return taken
+
+
+@pytest.fixture
+def xray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emitter]:
+    """The X-Ray SDK as in Lambda, with nothing sent."""
+    monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root=1-5759e988-bd862e3fe1be46a994272793;Parent={FACADE};Sampled=1")
+    Tracer._reset_config()
+    global_sdk_config.set_sdk_enabled(True)  # a tracer outside Lambda has turned it off for all
+    emitter = Emitter()
+    monkeypatch.setattr(xray_recorder, "_emitter", emitter)
+    monkeypatch.setattr(xray_recorder, "_context", LambdaContext())
+    yield emitter
+    assert not emitter.sent
+    Tracer._reset_config()
+
+
+@pytest.fixture
+def tracer(xray: Emitter) -> Tracer:
+    return Tracer(service="orders", auto_patch=False)
+
+
+def ids(response: Any) -> list[str]:
+    return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+
+
+def logged(stream: io.StringIO) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    stream.seek(0)
+    stream.truncate()
+    return lines
+
+
+def test_inject_lambda_context_stacks_over_a_consumer():
+    """Lines of the handler carry the request's id, on the event loop too, cold and warm."""
+    stream = io.StringIO()
+    logger = Logger(service="alone", stream=stream)
+
+    @logger.inject_lambda_context
+    @fanfold.consumer
+    async def handler(number: int) -> None:
+        logger.info("order %d", number)
+
+    for request in ("first", "second"):
+        assert ids(handler(make_event(1, 2), make_context(aws_request_id=request))) == []
+        lines = logged(stream)
+        assert sorted(line["message"] for line in lines) == ["order 1", "order 2"]
+        assert {line["function_request_id"] for line in lines} == {request}
+
+
+def test_log_metrics_stacks_over_a_consumer(capsys: pytest.CaptureFixture[str]):
+    """What handlers add is flushed once for each invocation."""
+    metrics = Metrics(namespace="shop", service="orders")
+
+    @metrics.log_metrics
+    @fanfold.consumer
+    def handler(number: int) -> None:
+        metrics.add_metric(name="Orders", unit=MetricUnit.Count, value=number)
+
+    for _ in range(2):
+        assert ids(handler(make_event(1, 2), make_context())) == []
+        assert sorted(json.loads(capsys.readouterr().out)["Orders"]) == [1.0, 2.0]
+
+
+def test_capture_lambda_handler_stacks_over_a_consumer(tracer: Tracer, xray: Emitter):
+    """One subsegment for each invocation, named after the handler."""
+
+    @tracer.capture_lambda_handler
+    @fanfold.consumer
+    async def handler(number: int) -> None:
+        await asyncio.sleep(0)
+
+    for _ in range(2):
+        assert ids(handler(make_event(1, 2), make_context())) == []
+        assert xray.take() == [("## handler", "facade")]
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+def test_eight_concurrent_records_have_subsegments_under_the_right_parent(kind: str, tracer: Tracer, xray: Emitter):
+    """On one event loop the SDK's stack would be shared: subsegments end one another, and records fail for it."""
+    met_async, met = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
+
+    async def step() -> None:
+        await asyncio.sleep(0)
+
+    async def work(number: int) -> None:
+        await met_async.wait()
+        await tracer.capture_method(step)()
+        for _ in range(number):
+            await asyncio.sleep(0)  # they end in another order than they began
+
+    def work_plainly(number: int) -> None:
+        met.wait()
+
+    def traced(function) -> str:
+        """Return the name Powertools gives a function's subsegment, without what X-Ray does not take."""
+        return f"## {function.__module__}.{function.__qualname__}".replace("<", "").replace(">", "")
+
+    function = tracer.capture_method(work if kind == "async" else work_plainly)
+    handler = tracer.capture_lambda_handler(fanfold.consumer(concurrency=8)(function))
+    for _ in range(2):
+        assert ids(handler(make_event(*range(8)), make_context())) == []
+        own = traced(function)
+        records = [(own, f"## {function.__name__}")] * 8
+        steps = [(traced(step), own)] * 8 if kind == "async" else []
+        assert xray.take() == sorted([(f"## {function.__name__}", "facade"), *records, *steps])
+
+
+def test_the_drop_in_keeps_subsegments_apart_too(tracer: Tracer, xray: Emitter):
+    """The same stack as before the migration."""
+    met = asyncio.Barrier(8)
+
+    @tracer.capture_method
+    async def record_handler(record) -> None:
+        await met.wait()
+
+    @tracer.capture_lambda_handler
+    def handler(event, context):
+        return async_process_partial_response(event, record_handler, AsyncBatchProcessor(EventType.SQS), context)
+
+    for _ in range(2):
+        assert ids(handler(make_event(*range(8)), make_context())) == []
+        assert {parent for _, parent in xray.take()} == {"## handler", "facade"}
+
+
+def test_a_context_of_the_sdk_that_goes_by_tasks_is_left_as_it_is(
+    tracer: Tracer, xray: Emitter, monkeypatch: pytest.MonkeyPatch
+):
+    """Who has chosen ``AsyncContext`` keeps it."""
+    loop = asyncio.new_event_loop()
+    context = AsyncContext(use_task_factory=False, loop=loop)
+    loop.close()
+    monkeypatch.setattr(xray_recorder, "_context", context)
+    local = context._local
+    handler = fanfold.consumer(lambda number: None)
+    assert ids(handler(make_event(1), make_context())) == []
+    assert context._local is local
+
+
+def test_idempotent_function_works_under_a_consumer_of_a_plain_handler():
+    """The body is passed by keyword, which is where it looks; a repeat is answered from the record."""
+    ran, config = [], IdempotencyConfig(event_key_jmespath="id")
+
+    @fanfold.consumer
+    @idempotent_function(data_keyword_argument="order", config=config, persistence_store=InProcess())
+    def handler(order: dict) -> str:
+        ran.append(order["id"])
+        return f"shipped {order['id']}"
+
+    event = make_event({"id": 1}, {"id": 2})
+    for _ in range(2):
+        config.register_lambda_context(make_context())
+        result = handler.invoke(event, make_context())
+        assert result.outcomes == [fanfold.Done("shipped 1"), fanfold.Done("shipped 2")]
+    assert sorted(ran) == [1, 2]
+
+
+def test_idempotent_function_over_an_async_handler_is_refused_at_decoration(tracer: Tracer):
+    """It would store the coroutine; the error says what to do, however deep it is in the stack."""
+    idempotent = idempotent_function(data_keyword_argument="order", persistence_store=InProcess())
+
+    async def handler(order: dict) -> None: ...
+
+    for decorated in (idempotent(handler), tracer.capture_method(idempotent(handler))):
+        with pytest.raises(ConfigurationError, match=r"idempotent_function cannot wrap an async def.*plain def"):
+            fanfold.consumer(decorated)
+
+
+def test_a_plain_decorator_that_hands_the_coroutine_on_is_welcome():
+    """Only those that keep it are refused."""
+    seen = []
+
+    def noting(function):
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    @fanfold.consumer
+    @noting
+    async def handler(number: int) -> None:
+        seen.append(number)
+
+    assert ids(handler(make_event(1), make_context())) == []
+    assert seen == [1]
+
+
+def test_all_of_them_stack_together(tracer: Tracer, xray: Emitter, capsys: pytest.CaptureFixture[str]):
+    """Cold and warm; a failure in the middle of it all fails its record alone."""
+    stream = io.StringIO()
+    logger, metrics = Logger(service="together", stream=stream), Metrics(namespace="shop", service="orders")
+    config = IdempotencyConfig()
+
+    @logger.inject_lambda_context(correlation_id_path="Records[0].messageId")
+    @metrics.log_metrics(capture_cold_start_metric=False)
+    @tracer.capture_lambda_handler
+    @fanfold.consumer(concurrency=4)
+    @tracer.capture_method
+    @idempotent_function(data_keyword_argument="order", config=config, persistence_store=InProcess())
+    def handler(order: dict) -> None:
+        logger.info("order")
+        if order["id"] == 2:
+            raise ValueError(order)
+        metrics.add_metric(name="Orders", unit=MetricUnit.Count, value=1)
+
+    for invocation in range(2):
+        event = make_event({"id": 1, "i": invocation}, {"id": 2, "i": invocation}, {"id": 3, "i": invocation})
+        config.register_lambda_context(make_context())
+        assert ids(handler(event, make_context())) == ["message-1"]
+        assert {line["correlation_id"] for line in logged(stream) if line["message"] == "order"} == {"message-0"}
+        assert json.loads(capsys.readouterr().out)["Orders"] == [1.0, 1.0]
+        assert len(xray.take()) == 4

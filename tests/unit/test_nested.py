@@ -1,0 +1,146 @@
+"""Events in bodies, as Powertools' data classes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.data_classes import (
+    EventBridgeEvent,
+    S3Event,
+    S3EventBridgeNotificationEvent,
+    SNSEvent,
+)
+from aws_lambda_powertools.utilities.data_classes.cloud_watch_alarm_event import CloudWatchAlarmEvent
+from aws_lambda_powertools.utilities.data_classes.sns_event import SNSMessage
+
+import fanfold
+from fanfold import Done, Rejected
+from fanfold.testing import (
+    make_context,
+    make_event,
+    make_eventbridge_record,
+    make_record,
+    make_s3_record,
+    make_sns_record,
+)
+
+
+class Placed(EventBridgeEvent):
+    """A user's own."""
+
+
+def outcomes(handler: Any, *records: Any) -> Any:
+    try:
+        return handler.invoke(make_event(records=records), make_context()).outcomes
+    finally:
+        handler.close()
+
+
+def test_a_notification_of_s3_is_handed_over_as_s3_event():
+    """Its keys are unquoted by the data class's own property."""
+
+    @fanfold.consumer
+    async def handler(event: S3Event) -> str:
+        return f"{event.bucket_name}/{event.object_key}"
+
+    assert outcomes(handler, make_s3_record("photos", "a b+c.jpg")) == [Done("photos/a b+c.jpg")]
+
+
+def test_what_sns_has_wrapped_around_another_services_event_is_taken_off():
+    """S3 to SNS to SQS, EventBridge to SNS to SQS: the same handler as without SNS between."""
+
+    @fanfold.consumer
+    async def s3(event: S3Event) -> str:
+        return event.object_key
+
+    @fanfold.consumer
+    async def bridge(event: EventBridgeEvent) -> dict:
+        return event.detail
+
+    assert outcomes(s3, make_sns_record(make_s3_record("photos", "a.jpg")["body"])) == [Done("a.jpg")]
+    assert outcomes(bridge, make_sns_record(make_eventbridge_record({"id": 1})["body"])) == [Done({"id": 1})]
+
+
+def test_the_test_event_of_s3_is_an_event_without_records():
+    """S3 sends one when notifications are set up; it is no poison message."""
+    seen = []
+
+    @fanfold.consumer
+    async def handler(event: S3Event) -> None:
+        seen.extend(event.records)
+
+    test = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "photos"}
+    assert outcomes(handler, make_record(test)) == [Done()]
+    assert seen == []
+
+
+def test_a_notification_of_sns_is_handed_over_as_event_or_as_message():
+    """Whichever the handler asks for; the keys SNS writes otherwise to queues are found too."""
+
+    @fanfold.consumer
+    async def event(event: SNSEvent) -> tuple:
+        sns = event.record.sns
+        return event.sns_message, sns.topic_arn.rpartition(":")[2], sns.signing_cert_url, sns.unsubscribe_url
+
+    @fanfold.consumer
+    async def message(message: SNSMessage) -> dict:
+        return json.loads(message.message)
+
+    record = make_sns_record({"id": 1})
+    body = json.loads(record["body"])
+    assert outcomes(event, record) == [Done(('{"id": 1}', "orders", body["SigningCertURL"], body["UnsubscribeURL"]))]
+    assert outcomes(message, record) == [Done({"id": 1})]
+
+
+def test_an_event_of_eventbridge_is_handed_over_as_its_data_class():
+    """A subclass, S3's or the user's own, works as well."""
+
+    @fanfold.consumer
+    async def handler(event: Placed) -> tuple:
+        return type(event), event.detail_type, event.detail
+
+    @fanfold.consumer
+    async def s3(event: S3EventBridgeNotificationEvent) -> str:
+        return event.detail.object.key
+
+    assert outcomes(handler, make_eventbridge_record({"id": 1})) == [Done((Placed, "Order placed", {"id": 1}))]
+    assert outcomes(s3, make_eventbridge_record({"object": {"key": "a.jpg"}})) == [Done("a.jpg")]
+
+
+def test_any_other_data_class_is_made_from_the_body():
+    """Powertools has many more; none of them validates."""
+
+    @fanfold.consumer(chunk_size=2)
+    async def handler(events: list[CloudWatchAlarmEvent]) -> list:
+        return [event.source for event in events]
+
+    assert outcomes(handler, make_record({"source": "aws.cloudwatch"})) == [Done("aws.cloudwatch")]
+
+
+@pytest.mark.parametrize("annotation", [S3Event, SNSEvent, SNSMessage, EventBridgeEvent, CloudWatchAlarmEvent])
+@pytest.mark.parametrize("body", ["no JSON", "[1]", "null", '{"Type": "Notification", "TopicArn": "t"}'])
+def test_a_body_that_holds_no_such_event_is_rejected(annotation: Any, body: str):
+    """It never will hold one, so it is no failure to try again; the reason says what is missing."""
+
+    async def handler(event) -> None: ...
+
+    handler.__annotations__["event"] = annotation
+    (outcome,) = outcomes(fanfold.consumer(handler), make_record(body))
+    if annotation in {SNSEvent, SNSMessage} and "TopicArn" in body:
+        assert outcome == Done()  # a notification without a message; the data class validates nothing
+    else:
+        assert isinstance(outcome, Rejected)
+        assert outcome.reason.startswith(("the body is", "the message of the SNS notification is not JSON"))
+
+
+def test_an_event_of_another_kind_is_rejected():
+    """An order is no notification of S3."""
+
+    @fanfold.consumer
+    async def handler(event: S3Event) -> None: ...
+
+    assert outcomes(handler, make_record({"id": 1})) == [
+        Rejected("the body is no S3 notification: it has no 'Records'")
+    ]

@@ -1,0 +1,199 @@
+"""Bodies that point to S3: fetched before they are decoded, and sent."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import fanfold
+from fanfold import Done, Failed, Record, Rejected
+from fanfold.errors import ConfigurationError, DecodeError, ServiceError
+from fanfold.inmemory import InMemoryQueue, InMemoryStore
+from fanfold.limits import SQS_MESSAGE_BYTES
+from fanfold.payloads import Pointer, offload, pointer_of, send
+from fanfold.testing import make_context, make_event, make_extended_record, make_record
+
+
+def opening(store: Any) -> Any:
+    @asynccontextmanager
+    async def open_store():
+        yield store
+
+    return open_store
+
+
+def filled(**objects: bytes) -> InMemoryStore:
+    store = InMemoryStore()
+    store.fill("bucket", objects)
+    return store
+
+
+def outcomes(handler: Any, *records: Any) -> Any:
+    try:
+        return handler.invoke(make_event(records=records), make_context()).outcomes
+    finally:
+        handler.close()
+
+
+def extended(key: str, *, legacy: bool = False, message_id: str = "message-0") -> dict[str, Any]:
+    return make_extended_record("bucket", key, size_bytes=1, legacy=legacy, message_id=message_id)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "name", ["software.amazon.payloadoffloading.PayloadS3Pointer", "com.amazon.sqs.javamessaging.MessageS3Pointer"]
+)
+def test_a_body_that_points_to_s3_is_fetched_before_it_is_decoded(legacy: bool, name: str):
+    """In the form of today's and of older libraries; small bodies beside it are as they are."""
+
+    @fanfold.consumer(large_payloads=opening(filled(key=b'{"id": 1}')))
+    async def handler(order: dict) -> int:
+        return order["id"]
+
+    large = extended("key", legacy=legacy)
+    large["body"] = json.dumps([name, json.loads(large["body"])[1]])
+    assert outcomes(handler, large, make_record({"id": 2}, message_id="message-1")) == [Done(1), Done(2)]
+
+
+def test_the_record_of_the_context_holds_the_payload_too():
+    """Handlers of ``Record`` see what handlers of bodies see."""
+
+    @fanfold.consumer(large_payloads=opening(filled(key=b"text")))
+    def handler(record: Record, ctx: fanfold.Context) -> tuple:
+        return record.body, ctx.record.body, record.message_id
+
+    assert outcomes(handler, extended("key")) == [Done(("text", "text", "message-0"))]
+
+
+def test_without_the_setting_the_body_is_the_pointer():
+    """Nothing is fetched that was not asked for."""
+
+    @fanfold.consumer
+    async def handler(pointer: list) -> str:
+        return pointer[1]["s3Key"]
+
+    assert outcomes(handler, extended("key")) == [Done("key")]
+
+
+def test_a_missing_payload_is_a_permanent_error():
+    """No further delivery brings it back; the reason names it."""
+
+    @fanfold.consumer(large_payloads=opening(filled()))
+    async def handler(order: dict) -> None: ...
+
+    assert outcomes(handler, extended("gone")) == [Rejected("the payload s3://bucket/gone does not exist")]
+
+
+def test_a_throttled_payload_comes_back():
+    """The service's word for it is the record's error."""
+
+    class Throttling(InMemoryStore):
+        async def read(self, bucket, key, **where):
+            raise ServiceError("slow down", code="SlowDown", transient=True)
+            yield b""
+
+    @fanfold.consumer(large_payloads=opening(Throttling()))
+    async def handler(order: dict) -> None: ...
+
+    (outcome,) = outcomes(handler, extended("key"))
+    assert isinstance(outcome, Failed)
+    assert str(outcome.error) == "slow down"
+
+
+def test_handlers_of_lists_are_given_payloads_and_one_that_is_missing_fails_alone():
+    """The others of its call are handled."""
+
+    @fanfold.consumer(chunk_size=10, large_payloads=opening(filled(key=b"1")))
+    async def handler(numbers: list[int]) -> list:
+        return [number * 10 for number in numbers]
+
+    records = [extended("key"), extended("gone", message_id="message-1"), make_record(3, message_id="message-2")]
+    reject = Rejected("the payload s3://bucket/gone does not exist")
+    assert outcomes(handler, *records) == [Done(10), reject, Done(30)]
+    assert outcomes(handler, extended("gone")) == [reject]
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"no JSON"])
+def test_a_payload_that_cannot_be_decoded_is_rejected(data: bytes):
+    """As a body would be."""
+
+    @fanfold.consumer(large_payloads=opening(filled(key=data)))
+    async def handler(order: dict) -> None: ...
+
+    assert isinstance(outcomes(handler, extended("key"))[0], Rejected)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "no JSON",
+        "[]",
+        "[1, 2, 3]",
+        '["x", {"s3BucketName": "b", "s3Key": "k"}]',
+        '["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": "", "s3Key": 7}]',
+        "{}",
+        "7",
+        "[" * 100_000,
+    ],
+)
+def test_a_body_that_says_it_points_and_does_not_is_rejected(body: str):
+    """The attribute promises a pointer."""
+    record = extended("key")
+    record["body"] = body
+    with pytest.raises(DecodeError, match="its body does not say where"):
+        pointer_of(Record(record))
+
+
+def test_a_body_that_looks_like_a_pointer_without_the_attribute_is_a_body():
+    """Only the sender's library sets the attribute."""
+    assert pointer_of(Record(make_record(json.loads(extended("key")["body"])))) is None
+    assert pointer_of(Record(extended("key"))) == Pointer("bucket", "key")
+
+
+@pytest.mark.parametrize("setting", [None, 1, "s3"])
+def test_an_impossible_setting_is_refused(setting: Any):
+    """With a word of what it should be."""
+    with pytest.raises(ConfigurationError, match="large_payloads must be True, False or what opens a store"):
+        fanfold.consumer(large_payloads=setting)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+async def test_what_is_offloaded_is_what_is_received(legacy: bool):
+    """Through the pointer and back, in either form."""
+    store, text = filled(), "ä" * 200_000
+    message = await offload(
+        text, store=store, bucket="bucket", prefix="orders/", attributes={"kind": "x"}, legacy=legacy
+    )
+    name = "SQSLargePayloadSize" if legacy else "ExtendedPayloadSize"
+    assert message.attributes == {"kind": "x", name: "400000"}
+    assert message.size_bytes < 400
+    sent = {key: {"stringValue": value, "dataType": "String"} for key, value in message.attributes.items()}
+    record = make_record(message.body, message_attributes=sent)
+    pointer = pointer_of(Record(record))
+    assert pointer is not None
+    assert pointer.key.startswith("orders/")
+    assert (await store.head("bucket", pointer.key)).size_bytes == 400_000
+
+
+async def test_a_small_text_is_sent_as_it_is():
+    """Up to the threshold, which counts attributes too."""
+    store = filled()
+    assert (await offload("x" * 10, store=store, bucket="bucket", over_bytes=10)).body == "x" * 10
+    assert "s3Key" in (await offload("x" * 11, store=store, bucket="bucket", over_bytes=10)).body
+
+
+async def test_a_bucket_that_does_not_exist_is_a_configuration_error():
+    """It is the sender's to mend."""
+    with pytest.raises(ConfigurationError, match="the bucket nowhere for large payloads does not exist"):
+        await offload("x", store=InMemoryStore("bucket"), bucket="nowhere", over_bytes=0)
+
+
+async def test_texts_of_any_size_are_sent():
+    """In order, the large ones as pointers."""
+    queue, store = InMemoryQueue(), filled()
+    texts = [*(str(number) for number in range(150)), "x" * (SQS_MESSAGE_BYTES + 1)]
+    assert await send(queue, iter(texts), store=store, bucket="bucket") == 151
+    assert len([item async for item in store.list("bucket")]) == 1
