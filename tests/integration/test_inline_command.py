@@ -123,3 +123,25 @@ def test_a_source_that_is_not_there_is_one_clear_line(folder: Path):
     done = inline(folder, "--params", '{"count": "many"}')
     assert done.returncode == 2
     assert only_line(done.stderr.strip().splitlines()[-1]).startswith("fanfold: ")
+
+
+def test_a_job_that_reads_nothing_on_aws_needs_neither_region_nor_credentials(tmp_path: Path):
+    """One that does says what is missing, in one line."""
+    (tmp_path / "app.py").write_text(
+        "from fanfold import Job, Ranges, S3Lines, folds\n"
+        "job = Job('squares')\n"
+        "@job.source\n"
+        "def numbers(params):\n"
+        "    return S3Lines('b', 'k.csv') if params.get('s3') else Ranges(25, size=10)\n"
+        "@job.segment\n"
+        "async def square(rows, ctx):\n"
+        "    return sum([r * r async for r in rows])\n"
+        "job.fold(folds.total())\n",
+        encoding="utf-8",
+    )
+    done = fanfold("run", "app:job", "--inline", "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["output"] == sum(n * n for n in range(25))
+    done = fanfold("run", "app:job", "--inline", "--params", '{"s3": true}', folder=tmp_path)
+    assert done.returncode == 2
+    assert "no AWS region is set" in only_line(done.stderr)

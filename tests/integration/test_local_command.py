@@ -52,6 +52,7 @@ def test_without_a_command_it_runs_until_it_is_told_to_stop():
     [
         (("--", "no-such-program"), "no-such-program cannot be run"),
         (("--job", str(LONG), "--module", "none"), "there is no none.py"),
+        (("--job", str(Path(__file__).parent), "--module", "worker_trial"), "cannot import name 'scatter_handler'"),
     ],
 )
 def test_what_cannot_be_run_is_one_clear_line(arguments, told):

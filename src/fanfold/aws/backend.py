@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -39,13 +39,33 @@ def config_of(service: str) -> AioConfig:
     return AioConfig(**_CONFIG, parameter_validation=service != "sqs")
 
 
-def from_environment(*, sources_only: bool = False) -> AbstractAsyncContextManager[Backend]:
+@asynccontextmanager
+async def from_environment(*, sources_only: bool = False) -> AsyncIterator[Backend]:
     """Open a backend on AWS, as the ``FANFOLD_…`` variables of the environment name it; see ``connect``.
 
-    With ``sources_only`` none of them is needed: what is missing is a name of nothing.
+    With ``sources_only`` none of them is needed: what is missing is a name of nothing; nor is a region, until something
+    on AWS is asked for.
     """
     stand_ins = {f"FANFOLD_{name}": "not-needed" for name in _NAMES} if sources_only else {}
-    return connect({**stand_ins, **os.environ})
+    async with AsyncExitStack() as stack:
+        try:
+            backend = await stack.enter_async_context(connect({**stand_ins, **os.environ}))
+        except ConfigurationError as error:
+            if not sources_only:
+                raise
+            nowhere: Any = _Unreachable(error)
+            backend = Backend(nowhere, nowhere, nowhere, nowhere, nowhere, nowhere, "not-needed")
+        yield backend
+
+
+class _Unreachable:
+    """What would be on AWS, had it been said how to get there: says so when it is asked for something."""
+
+    def __init__(self, error: ConfigurationError) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._error
 
 
 @asynccontextmanager
