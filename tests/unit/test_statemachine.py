@@ -16,8 +16,6 @@ from fanfold.run import Run
 from fanfold.statemachine import NEVER_TOLD, PAYLOAD_BYTES
 from fanfold.testing import make_context
 
-CONTEXT = make_context(900)
-
 
 class Machine:
     """A job and the backend its handlers share."""
@@ -41,13 +39,13 @@ class Machine:
             return sum([number async for number in rows])
 
     def plan(self, items: str = "payload", **params: Any) -> dict[str, Any]:
-        return self.job.plan_handler({"run": "r", "input": {"params": params}, "items": items}, CONTEXT)
+        return self.job.plan_handler({"run": "r", "input": {"params": params}, "items": items}, make_context(900))
 
     def task(self, event: Any) -> dict[str, Any]:
-        return self.job.task_handler(event, CONTEXT)
+        return self.job.task_handler(event, make_context(900))
 
     def collect(self, **more: Any) -> dict[str, Any]:
-        return self.job.collect_handler({"run": "r", **more}, CONTEXT)
+        return self.job.collect_handler({"run": "r", **more}, make_context(900))
 
     def of_results(self, key: str) -> Any:
         return json.loads(anyio.run(self.backend.get_result, key))
@@ -103,18 +101,18 @@ def test_a_plan_too_large_for_a_state_says_what_to_do():
 def test_a_plan_that_is_asked_for_wrongly_is_one_clear_error(event):
     """Nothing is planned then."""
     with pytest.raises(ConfigurationError, match="a plan is asked for with"):
-        Machine().job.plan_handler(event, CONTEXT)
+        Machine().job.plan_handler(event, make_context(900))
 
 
 def test_parameters_and_names_are_checked():
     """As where a run is started by its queue."""
     plan = Machine().job.plan_handler
     with pytest.raises(ConfigurationError, match="with the parameters of the run"):
-        plan({"run": "r", "items": "s3", "input": {"params": []}}, CONTEXT)
+        plan({"run": "r", "items": "s3", "input": {"params": []}}, make_context(900))
     with pytest.raises(ConfigurationError, match=r"run '\.\./r'"):
-        plan({"run": "../r", "items": "s3"}, CONTEXT)
+        plan({"run": "../r", "items": "s3"}, make_context(900))
     with pytest.raises(EventError, match="a run is collected with"):
-        Machine().job.collect_handler({"name": "r"}, CONTEXT)
+        Machine().job.collect_handler({"name": "r"}, make_context(900))
 
 
 def test_a_task_that_fails_raises_and_has_said_why():
