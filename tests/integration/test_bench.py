@@ -31,8 +31,8 @@ APP = """
 
     @fanfold.consumer
     async def holds(order: dict) -> None:
-        held = bytearray(20_000_000)
-        await asyncio.sleep(0.005)
+        held = bytearray(50_000_000)  # two of them are too much for 128 MB, for longer than between two looks
+        await asyncio.sleep(0.03)
 
     @fanfold.consumer
     async def fails(order: dict) -> None:
