@@ -31,8 +31,13 @@ APP = """
 
     @fanfold.consumer
     async def holds(order: dict) -> None:
-        held = bytearray(50_000_000)  # two of them are too much for 128 MB, for longer than between two looks
-        await asyncio.sleep(0.03)
+        held = bytearray(20_000_000)
+        await asyncio.sleep(0.005)
+
+    @fanfold.consumer
+    async def grows(order: dict) -> None:
+        held = bytearray(200_000_000)  # one is too much for 128 MB, and stays for longer than between two looks
+        await asyncio.sleep(0.5)
 
     @fanfold.consumer
     async def fails(order: dict) -> None:
@@ -127,7 +132,7 @@ def test_without_groups_memory_is_watched_and_the_cpu_is_not_limited(
     )
     monkeypatch.chdir(folder)
     batches = batches_of([made_up_records(16, 64)], None)
-    handler = "fat:handler" if when == "imported" else "app:holds"
+    handler = "fat:handler" if when == "imported" else "app:grows"
     measure = LocalMeasurer(handler, batches, Groups(None, None, 0), seconds=0.1)
     found = measure(Setting(16, 128), 0)
     assert found.end == "out of memory"
