@@ -24,7 +24,7 @@ def resident_bytes() -> int | None:
     try:
         with open("/proc/self/statm", "rb", buffering=0) as statm:  # noqa: PTH123 - many times a second
             return int(statm.read(128).split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError, ValueError):
+    except (OSError, IndexError, ValueError):  # pragma: no cover - where there is no /proc
         return None
 
 
@@ -35,7 +35,7 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):
+    except (OSError, AttributeError):  # pragma: no cover - where the C library is another one
         return None
     return trim
 
@@ -45,7 +45,7 @@ def give_back() -> None:
 
     Without it what handlers have freed stays resident, and a guard would let one record through at a time.
     """
-    if trim := _malloc_trim():
+    if trim := _malloc_trim():  # pragma: no branch - where the C library is another one
         trim(0)
 
 
