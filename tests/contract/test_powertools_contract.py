@@ -301,7 +301,7 @@ def test_hooks_of_a_subclass_are_called(kind: Kind):
     """Those users override to count and to log: around the batch, and when a record succeeds or fails."""
     calls: list[Any] = []
 
-    class Watching(kind.processor):  # type: ignore[misc,name-defined]
+    class Watching(kind.processor):
         def _prepare(self):
             calls.append("prepare")
             super()._prepare()
@@ -329,7 +329,7 @@ def test_a_subclass_may_run_a_record_its_own_way(kind: Kind):
     """``_process_record`` and ``_async_process_record`` are the places."""
     seen: list[str] = []
 
-    class Around(kind.processor):  # type: ignore[misc,name-defined]
+    class Around(kind.processor):
         def _process_record(self, record):
             seen.append(record["messageId"])
             return super()._process_record(record)
@@ -346,7 +346,7 @@ def test_a_subclass_may_run_a_record_its_own_way(kind: Kind):
 def test_hooks_of_a_subclass_may_return_nothing(kind: Kind):
     """What counts is what they hand on to Powertools' own."""
 
-    class Silent(kind.processor):  # type: ignore[misc,name-defined]
+    class Silent(kind.processor):
         def success_handler(self, record, result):
             super().success_handler(record, result)
 
@@ -363,7 +363,7 @@ def test_hooks_of_a_subclass_may_return_nothing(kind: Kind):
 def test_a_subclass_may_hide_a_failure(kind: Kind):
     """What ``failure_handler`` does not hand on is not reported: that is the subclass's own decision."""
 
-    class Forgiving(kind.processor):  # type: ignore[misc,name-defined]
+    class Forgiving(kind.processor):
         def failure_handler(self, record, exception):
             return self.success_handler(record, "forgiven")
 
@@ -374,7 +374,7 @@ def test_a_subclass_may_hide_a_failure(kind: Kind):
 def test_a_hook_that_raises_brings_the_batch_back(kind: Kind):
     """As users have it who want to stop at the first failure."""
 
-    class Strict(kind.processor):  # type: ignore[misc,name-defined]
+    class Strict(kind.processor):
         def failure_handler(self, record, exception):
             raise LookupError("stop")
 
