@@ -33,7 +33,7 @@ format: $(VENV)/.dev ## Put the code in order.
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour.
-	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end idempotency ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what make made.
 	rm -rf $(VENV) $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -56,7 +56,7 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/settle.py,src/fanfold/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
 	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
 	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\
-	src/fanfold/value.py
+	src/fanfold/entries.py,src/fanfold/idempotency.py,src/fanfold/once.py,src/fanfold/value.py
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later was found; say  make PYTHON=/path/to/python" >&2; exit 2; }

@@ -14,7 +14,7 @@ from fanfold.errors import ConfigurationError
 from fanfold.record import Record
 from fanfold.threads import Threads
 
-__all__ = ["Bind", "Call", "bind"]
+__all__ = ["Bind", "Call", "bind", "decoding"]
 
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 """Starts the handler. Given a record: its value; one that cannot be decoded raises DecodeError before it starts. Given
@@ -59,6 +59,16 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
         return lambda record: give(decode(record), record)
 
     return bound
+
+
+def decoding(function: Callable[..., Any], *, chunked: bool) -> Decode:
+    """Return what makes of a record the body a handler takes; of a handler of lists, one of its items.
+
+    Raises:
+        ConfigurationError: As ``bind`` does.
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    return decoder(_parameters(function, name)[0].annotation, name, chunked=chunked)
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:

@@ -8,19 +8,20 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from fanfold.backoff import Backoff
-from fanfold.binding import Bind, Call, bind, is_coroutine_function
+from fanfold.binding import Bind, Call, bind, decoding, is_coroutine_function
 from fanfold.capacity import clamped
 from fanfold.context import BatchContext
+from fanfold.deadline import Deadline
 from fanfold.endings import RejectOn, rejects
-from fanfold.engine import Batch, Terms
+from fanfold.engine import Batch, Commit, Terms
 from fanfold.errors import TotalFailureError
 from fanfold.memory_guard import MemoryGuard
 from fanfold.outcome import DONE, BatchResponse, BatchResult, NotStarted, Outcome, acknowledges
 from fanfold.pace import Pace
-from fanfold.pointers import OpenStore, resolving
+from fanfold.pointers import OpenStore, Resolve, resolver, resolving
 from fanfold.record import Event, Record, records_from_event
 from fanfold.response import partial_response
 from fanfold.runtime import Lifespan, Runtime, deadline_of
@@ -28,6 +29,10 @@ from fanfold.sandbox import Sandbox, open_sandbox
 from fanfold.settings import CommitStage, Settings, check_count
 from fanfold.settle import OpenSettler, Settling
 from fanfold.tracing import go_by_context, kept_apart
+
+if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold.idempotency import Idempotency
+    from fanfold.once import Once
 
 __all__ = ["Consumer", "Observer", "Session", "consumer"]
 
@@ -182,7 +187,17 @@ class Consumer(Generic[P, T]):
         return self.dead_letter_queue_url
 
     def _batch(self, records: Sequence[Record], batch: BatchContext[Any], sandbox: Sandbox) -> Batch:
-        settings, commit = self.settings, self.settings.commit
+        settings, commit = self.settings, self._commit_of(batch)
+        call = self._bind(batch, sandbox.threads)
+        resolve = resolver(sandbox.payloads) if settings.large_payloads else None
+        if settings.idempotency is not None:
+            call = once = self._once(records, call, batch.deadline, sandbox, resolve)
+            commit = once.commit
+        elif resolve is not None:
+            call = resolving(call, resolve, chunked=settings.chunk_size is not None)
+        call = kept_apart(call)
+        for observer in self._observers:
+            call = observer.around(call)
         terms = Terms(
             concurrency=self._fitting(self.concurrency),
             deadline=batch.deadline,
@@ -192,19 +207,37 @@ class Consumer(Generic[P, T]):
                 now=batch.deadline.clock(),
             ),
             settling=Settling(sandbox.settler, backoff=settings.backoff, dead_letters=bool(self.dead_letter_queue_url)),
-            commit=None if commit is None else lambda done: commit(done, batch),
+            commit=commit,
             reject_on=rejects(settings.reject_on),
             timeout=settings.timeout,
             chunk_size=settings.chunk_size,
             on_threads=self._on_threads,
         )
-        call = self._bind(batch, sandbox.threads)
-        if settings.large_payloads:
-            call = resolving(call, sandbox.payloads, chunked=settings.chunk_size is not None)
-        call = kept_apart(call)
-        for observer in self._observers:
-            call = observer.around(call)
         return Batch(records, call, terms)
+
+    def _commit_of(self, batch: BatchContext[Any]) -> Commit | None:
+        commit = self.settings.commit
+        return None if commit is None else lambda done: commit(done, batch)
+
+    def _once(
+        self, records: Sequence[Record], call: Call, deadline: Deadline, sandbox: Sandbox, resolve: Resolve | None
+    ) -> Once:
+        from fanfold.once import Once  # a cold start pays for what it uses
+
+        settings, idempotency = self.settings, self.settings.idempotency
+        assert idempotency is not None  # noqa: S101 - asked for by a consumer that has it
+        decode = decoding(self.function, chunked=settings.chunk_size is not None)
+        return Once(
+            records,
+            call,
+            idempotency=idempotency,
+            key_of=lambda record: idempotency.key_for(decode(record), self.function),
+            resolve=resolve,
+            entries=sandbox.entries,
+            deadline=deadline,
+            chunked=settings.chunk_size is not None,
+            on_threads=self._on_threads,
+        )
 
     def _fitting(self, concurrency: int) -> int:
         """Return the concurrency that fits this process: looked up, and warned about, once for each."""
@@ -312,6 +345,7 @@ def consumer(
     deadline_margin: float | None = ...,
     lifespan: Lifespan | None = ...,
     large_payloads: bool | OpenStore = ...,
+    idempotency: Idempotency | None = ...,
     commit: CommitStage | None = ...,
     settler: OpenSettler | None = ...,
 ) -> Callable[[Callable[P, T]], Consumer[P, T]]: ...

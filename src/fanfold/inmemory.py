@@ -21,6 +21,7 @@ from fanfold.errors import (
     LedgerError,
     ServiceError,
 )
+from fanfold.inmemory_entries import InMemoryEntries
 from fanfold.inmemory_store import InMemoryItems, InMemoryStore
 from fanfold.inmemory_tables import InMemoryTables
 from fanfold.protocols import Backend, Message, Received, SendFailure
@@ -28,6 +29,7 @@ from fanfold.record import Record
 from fanfold.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
 
 __all__ = [
+    "InMemoryEntries",
     "InMemoryItems",
     "InMemoryLedger",
     "InMemoryQueue",

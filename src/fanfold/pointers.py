@@ -14,7 +14,7 @@ from fanfold.record import Record
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.storage import Store
 
-__all__ = ["POINTERS", "SIZE_ATTRIBUTES", "OpenStore", "Pointer", "pointer_of", "resolving"]
+__all__ = ["POINTERS", "SIZE_ATTRIBUTES", "OpenStore", "Pointer", "Resolve", "pointer_of", "resolver", "resolving"]
 
 OpenStore: TypeAlias = Callable[[], "AbstractAsyncContextManager[Store]"]
 """Makes the store that payloads are read from: entered at the first one, kept for the sandbox's life."""
@@ -28,6 +28,8 @@ POINTERS: Final = (
 """Names that stand first in such a body: of today's libraries, and of older ones."""
 
 _Call: TypeAlias = Callable[[Any], Awaitable[Any]]
+Resolve: TypeAlias = Callable[[Record], Awaitable[Record]]
+"""Gives a record its payload in place of a pointer."""
 
 
 class Pointer(NamedTuple):
@@ -62,8 +64,8 @@ def pointer_of(record: Record) -> Pointer | None:
     raise DecodeError("the message says that its payload lies in S3, but its body does not say where")
 
 
-def resolving(call: _Call, store: Callable[[], Awaitable[Store]], *, chunked: bool) -> _Call:
-    """Return a call that is given records with their payloads in place of pointers.
+def resolver(store: Callable[[], Awaitable[Store]]) -> Resolve:
+    """Return what gives a record its payload in place of a pointer.
 
     A payload that is missing is a permanent error, ``Reject``; one that cannot be read now, a throttle, is raised as it
     is and its message comes back.
@@ -72,6 +74,12 @@ def resolving(call: _Call, store: Callable[[], Awaitable[Store]], *, chunked: bo
     async def resolve(record: Record) -> Record:
         pointer = pointer_of(record)
         return record if pointer is None else await _fetched(record, pointer, await store())
+
+    return resolve
+
+
+def resolving(call: _Call, resolve: Resolve, *, chunked: bool) -> _Call:
+    """Return a call that is given records with their payloads in place of pointers, and raises what resolving does."""
 
     async def one(record: Record) -> Any:
         return await call(await resolve(record))

@@ -15,10 +15,22 @@ import anyio
 
 from fanfold.record import Record
 from fanfold.run import Counter, Hop, Marker, Run
-from fanfold.storage import ItemStore, Listed, ObjectInfo, Page, SelectStore, Store, TableInfo, Tables, Write
+from fanfold.storage import (
+    EntryStore,
+    ItemStore,
+    Listed,
+    ObjectInfo,
+    Page,
+    SelectStore,
+    Store,
+    TableInfo,
+    Tables,
+    Write,
+)
 
 __all__ = [
     "Backend",
+    "EntryStore",
     "ItemStore",
     "Ledger",
     "Listed",

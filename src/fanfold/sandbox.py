@@ -14,7 +14,7 @@ from fanfold.threads import Threads
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.protocols import Settler
-    from fanfold.storage import Store
+    from fanfold.storage import EntryStore, Store
 
 __all__ = ["Leftover", "Sandbox", "open_sandbox"]
 
@@ -34,7 +34,12 @@ class Sandbox:
     """What the batches of one sandbox share."""
 
     def __init__(
-        self, state: Any, threads: Threads, settler: OpenSettler, payloads: Callable[[], Awaitable[Store]]
+        self,
+        state: Any,
+        threads: Threads,
+        settler: OpenSettler,
+        payloads: Callable[[], Awaitable[Store]],
+        entries: Callable[[], Awaitable[EntryStore]],
     ) -> None:
         self.state = state
         """What the lifespan yielded; None without one."""
@@ -44,6 +49,8 @@ class Sandbox:
         """Gives the settler, opened at the first call."""
         self.payloads = payloads
         """Gives the store of large payloads, opened at the first call."""
+        self.entries = entries
+        """Gives the entries of idempotency, opened at the first call."""
         self._batches: list[Leftover] = []
 
     def begin(self, batch: Leftover) -> None:
@@ -67,8 +74,9 @@ async def open_sandbox(settings: Settings, dead_letter_queue_url: Callable[[], s
         settler = settings.settler or _OnDemand(stack, lambda: _on_sqs(dead_letter_queue_url()))
         large = settings.large_payloads
         payloads = _OnDemand(stack, _on_s3 if isinstance(large, bool) else large)
+        entries = _OnDemand(stack, lambda: _entries(settings))
         state = None if settings.lifespan is None else await stack.enter_async_context(settings.lifespan())
-        yield Sandbox(state, threads, settler, payloads)
+        yield Sandbox(state, threads, settler, payloads, entries)
 
 
 class _OnDemand(Generic[T]):
@@ -101,3 +109,16 @@ def _on_s3() -> AbstractAsyncContextManager[Store]:
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "large payloads") from error
     return open_s3()
+
+
+def _entries(settings: Settings) -> AbstractAsyncContextManager[EntryStore]:
+    idempotency = settings.idempotency
+    assert idempotency is not None  # noqa: S101 - asked for by records of a consumer that has it
+    if idempotency.open_entries is not None:
+        return idempotency.open_entries()
+    table = idempotency.table
+    try:
+        from fanfold.aws.entries import open_entries
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("aws", "idempotency") from error
+    return open_entries(table, idempotency.layout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanfold.backoff import Backoff
 from fanfold.context import BatchContext
@@ -15,6 +15,9 @@ from fanfold.pointers import OpenStore
 from fanfold.record import Record
 from fanfold.runtime import Lifespan
 from fanfold.settle import OpenSettler
+
+if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold.idempotency import Idempotency
 
 __all__ = ["CommitStage", "Settings", "check_count"]
 
@@ -62,6 +65,8 @@ class Settings:
     large_payloads: bool | OpenStore = False
     """Whether bodies that point to S3, as the extended client libraries send them, are fetched before they are decoded:
     True for S3, or what opens another store."""
+    idempotency: Idempotency | None = None
+    """What keeps the handler from doing again what was done, ``fanfold.idempotency.Idempotency``; None for nothing."""
     commit: CommitStage | None = None
     """What has to be durable before an acknowledgement; None for nothing."""
     settler: OpenSettler | None = None
@@ -75,28 +80,37 @@ class Settings:
         _check_number(self.deadline_margin, "deadline_margin", "0 seconds or more", least=0)
         _check_number(self.starts_per_second, "starts_per_second", "a number over 0", over=0)
         _check_number(self.memory_share, "memory_share", "a share over 0 and up to 1", over=0, most=1)
-        if not (self.backoff is None or isinstance(self.backoff, Backoff)):
-            raise ConfigurationError(f"backoff must be a fanfold.Backoff or None, not {self.backoff!r}")
-        if not (self.dead_letter_queue_url is None or isinstance(self.dead_letter_queue_url, str)):
-            raise ConfigurationError(f"dead_letter_queue_url must be a URL or None, not {self.dead_letter_queue_url!r}")
-        if not isinstance(self.raise_on_total_failure, bool):
-            raise ConfigurationError(
-                f"raise_on_total_failure must be True or False, not {self.raise_on_total_failure!r}"
-            )
+        self._check_kinds()
         if inspect.iscoroutinefunction(self.reject_on):
             raise ConfigurationError("reject_on must be a plain function: what an async one returns is always true")
-        if not (self.reject_on is None or callable(self.reject_on) or _are_errors(self.reject_on)):
-            raise ConfigurationError(
-                f"reject_on must be an exception type, a tuple of them or a predicate, not {self.reject_on!r}"
-            )
-        if not (isinstance(self.large_payloads, bool) or callable(self.large_payloads)):
-            raise ConfigurationError(
-                f"large_payloads must be True, False or what opens a store, not {self.large_payloads!r}"
-            )
-        for name in ("lifespan", "commit", "settler"):
-            value = getattr(self, name)
-            if value is not None and not callable(value):
-                raise ConfigurationError(f"{name} must be callable, not {value!r}")
+        if self.idempotency is not None and self.commit is not None:
+            raise ConfigurationError("a consumer has either idempotency or a commit of its own: each acknowledges")
+
+    def _check_kinds(self) -> None:
+        url, errors, payloads, once = self.dead_letter_queue_url, self.reject_on, self.large_payloads, self.idempotency
+        for name, fits, wanted in [
+            ("backoff", self.backoff is None or isinstance(self.backoff, Backoff), "a fanfold.Backoff or None"),
+            ("dead_letter_queue_url", url is None or isinstance(url, str), "a URL or None"),
+            ("raise_on_total_failure", isinstance(self.raise_on_total_failure, bool), "True or False"),
+            (
+                "reject_on",
+                errors is None or callable(errors) or _are_errors(errors),
+                "an exception type, a tuple of them or a predicate",
+            ),
+            (
+                "large_payloads",
+                isinstance(payloads, bool) or callable(payloads),
+                "True, False or what opens a store",
+            ),
+            (
+                "idempotency",
+                once is None or callable(getattr(once, "key_for", None)),
+                "a fanfold.idempotency.Idempotency or None",
+            ),
+            *((name, _is_callable_or_none(getattr(self, name)), "callable") for name in _CALLABLES),
+        ]:
+            if not fits:
+                raise ConfigurationError(f"{name} must be {wanted}, not {getattr(self, name)!r}")
 
     def changed(self, changes: dict[str, Any]) -> Settings:
         """Return these settings with some changed.
@@ -108,6 +122,13 @@ class Settings:
         if unknown := sorted(changes.keys() - set(known)):
             raise ConfigurationError(f"unknown setting {', '.join(unknown)}; a consumer knows {', '.join(known)}")
         return dataclasses.replace(self, **changes)
+
+
+_CALLABLES = ("lifespan", "commit", "settler")
+
+
+def _is_callable_or_none(value: object) -> bool:
+    return value is None or callable(value)
 
 
 def check_count(value: object, name: str) -> int:

@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ from fanfold.builders import (
 )
 from fanfold.consume import Consumer
 from fanfold.errors import ServiceError
+from fanfold.inmemory_entries import InMemoryEntries
 from fanfold.local.simulator import Simulator
 from fanfold.outcome import BatchResult
 from fanfold.protocols import Message, Queue, Received, SendFailure, Settler
@@ -111,14 +113,19 @@ def deliver(handler: Consumer[..., Any], *bodies: Any, seconds: float = 30.0) ->
     """Deliver a batch to a consumer as Lambda would, and return how each record ended.
 
     Runs on an event loop with a lifespan of its own, which are ended afterwards. No queue is asked for anything: delays
-    and dead letters are taken as accepted, unless the consumer has a settler of its own.
+    and dead letters are taken as accepted, unless the consumer has a settler of its own; nor is a table: idempotency
+    remembers in this process, and for this delivery, unless it has been given a store of its own.
 
     Args:
         handler: The consumer.
         bodies: One for each record; a text as it is, anything else as JSON.
         seconds: Time the invocation has.
     """
-    tested = handler.with_settings(settler=handler.settings.settler or _accepting)
+    idempotency = handler.settings.idempotency
+    tested = handler.with_settings(
+        settler=handler.settings.settler or _accepting,
+        idempotency=None if idempotency is None else idempotency.with_entries(_remembering),
+    )
     try:
         return tested.invoke(make_event(*bodies), make_context(seconds))
     finally:
@@ -137,3 +144,8 @@ class _Accepting:
 
 async def _accepting() -> Settler:
     return _Accepting()
+
+
+@asynccontextmanager
+async def _remembering() -> AsyncIterator[InMemoryEntries]:
+    yield InMemoryEntries()

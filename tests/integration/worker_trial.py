@@ -51,9 +51,11 @@ def wait_for(holds: Callable[[], Any], seconds: float = 150.0) -> None:
 
 
 @contextmanager
-def worker(folder: Path, url: str, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process in a folder of its own; killed at the end if it still runs."""
-    (folder / "app.py").write_text(textwrap.dedent(APP), encoding="utf-8")
+def worker(
+    folder: Path, url: str, *arguments: str, app: str = APP, **variables: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process in a folder; killed at the end if it still runs."""
+    (folder / "app.py").write_text(textwrap.dedent(app), encoding="utf-8")
     command = [sys.executable, "-m", "fanfold", "worker", "--queue-url", url, "--handler", "app:handler", *arguments]
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, cwd=folder, stderr=log, env={**os.environ, **variables})  # noqa: S603 - ourselves

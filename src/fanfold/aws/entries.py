@@ -1,0 +1,154 @@
+"""Entries of idempotency in a DynamoDB table that has the layout of Powertools' idempotency."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+
+from fanfold.aws.faults import faults_of, is_conditional_check
+from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, Layout
+from fanfold.errors import ServiceError
+
+__all__ = ["DynamoDBEntries", "open_entries"]
+
+_CONFIG: Final[dict[str, Any]] = {
+    "connect_timeout": 5,
+    "read_timeout": 10,
+    "max_pool_connections": 64,
+    "retries": {"mode": "standard", "max_attempts": 3},
+}
+
+
+@asynccontextmanager
+async def open_entries(table: str, layout: Layout) -> AsyncIterator[DynamoDBEntries]:
+    """Open a table on a client of its own; credentials, region and endpoint are the SDK's usual ones.
+
+    Raises:
+        ConfigurationError: If there is no region.
+    """
+    with faults_of("DynamoDB"):
+        context = get_session().create_client("dynamodb", config=AioConfig(**_CONFIG))
+        client = await context.__aenter__()
+    try:
+        yield DynamoDBEntries(client, table, layout)
+    finally:
+        await context.__aexit__(None, None, None)
+
+
+class DynamoDBEntries:
+    """Entries in a DynamoDB table, over an aiobotocore client."""
+
+    def __init__(self, client: Any, table: str, layout: Layout | None = None) -> None:
+        self._client = client
+        self._table = table
+        self._layout = layout or Layout()
+        self._names = {
+            "#id": self._layout.key_attr,
+            "#expiry": self._layout.expiry_attr,
+            "#lease": self._layout.in_progress_expiry_attr,
+            "#status": self._layout.status_attr,
+        }
+
+    async def read(self, keys: Sequence[str]) -> Sequence[Entry]:
+        """Return what is known of 1 to 100 different keys."""
+        wanted = {"Keys": [self._key(key) for key in keys]}
+        with faults_of(f"table {self._table}"):
+            answer = await self._client.batch_get_item(RequestItems={self._table: wanted})
+        return [self._entry(item) for item in answer["Responses"].get(self._table, [])]
+
+    async def claim(self, entry: Entry, now: float) -> Entry | None:
+        """Write an entry unless there is one that is done or held."""
+        try:
+            with faults_of(f"table {self._table}"):
+                await self._client.put_item(
+                    TableName=self._table,
+                    Item=self._item(entry),
+                    # Powertools' own condition, so that either waits for the other
+                    ConditionExpression=(
+                        "attribute_not_exists(#id) OR #expiry < :now OR "
+                        "(#status = :inprogress AND attribute_exists(#lease) AND #lease < :now_in_millis)"
+                    ),
+                    ExpressionAttributeNames=self._names,
+                    ExpressionAttributeValues={
+                        ":now": {"N": str(int(now))},
+                        ":now_in_millis": {"N": str(int(now * 1000))},
+                        ":inprogress": {"S": IN_PROGRESS},
+                    },
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+        except ServiceError as error:
+            if not is_conditional_check(error):
+                raise
+            known = self._entry(error.__cause__.response["Item"])  # type: ignore[union-attr] # a ClientError
+            return None if known.owner == entry.owner else known  # a claim whose answer was lost, made again
+        return None
+
+    async def complete(self, entries: Sequence[Entry]) -> Collection[int]:
+        """Write 1 to 25 entries of different keys, whatever stands there; return the positions of those not written."""
+        items = [self._item(entry) for entry in entries]
+        with faults_of(f"table {self._table}"):
+            answer = await self._client.batch_write_item(
+                RequestItems={self._table: [{"PutRequest": {"Item": item}} for item in items]}
+            )
+        left = [request["PutRequest"]["Item"] for request in answer.get("UnprocessedItems", {}).get(self._table, [])]
+        keys = [self._entry(item).key for item in left]
+        return [position for position, entry in enumerate(entries) if entry.key in keys]
+
+    async def release(self, key: str, owner: str) -> None:
+        """Delete an entry, if it is in progress and still this owner's."""
+        try:
+            with faults_of(f"table {self._table}"):
+                await self._client.delete_item(
+                    TableName=self._table,
+                    Key=self._key(key),
+                    ConditionExpression="#owner = :owner AND #status = :inprogress",
+                    ExpressionAttributeNames={
+                        "#owner": self._layout.owner_attr,
+                        "#status": self._layout.status_attr,
+                    },
+                    ExpressionAttributeValues={":owner": {"S": owner}, ":inprogress": {"S": IN_PROGRESS}},
+                )
+        except ServiceError as error:
+            if not is_conditional_check(error):
+                raise
+
+    def _key(self, key: str) -> dict[str, Any]:
+        layout = self._layout
+        if layout.sort_key_attr is None:
+            return {layout.key_attr: {"S": key}}
+        partition = layout.static_pk_value
+        if partition is None:
+            partition = f"idempotency#{os.environ.get('AWS_LAMBDA_FUNCTION_NAME', '')}"
+        return {layout.key_attr: {"S": partition}, layout.sort_key_attr: {"S": key}}
+
+    def _item(self, entry: Entry) -> dict[str, Any]:
+        layout = self._layout
+        item = {
+            **self._key(entry.key),
+            layout.expiry_attr: {"N": str(entry.expires_at)},
+            layout.status_attr: {"S": entry.status},
+        }
+        if entry.lease_ends_at is not None:
+            item[layout.in_progress_expiry_attr] = {"N": str(int(entry.lease_ends_at * 1000))}
+        if entry.owner is not None:
+            item[layout.owner_attr] = {"S": entry.owner}
+        if entry.status == COMPLETED:
+            item[layout.data_attr] = {"S": "null" if entry.result is None else entry.result}
+        return item
+
+    def _entry(self, item: Mapping[str, Any]) -> Entry:
+        layout = self._layout
+        lease = item.get(layout.in_progress_expiry_attr, {}).get("N")
+        return Entry(
+            key=item[layout.sort_key_attr or layout.key_attr]["S"],
+            status=item.get(layout.status_attr, {}).get("S", ""),
+            expires_at=int(float(item.get(layout.expiry_attr, {}).get("N", 0))),
+            lease_ends_at=None if lease is None else float(lease) / 1000,
+            owner=item.get(layout.owner_attr, {}).get("S"),
+            result=item.get(layout.data_attr, {}).get("S"),
+        )

@@ -1,0 +1,303 @@
+"""The idempotency of one batch: what is done is found out, what runs is claimed, what succeeded is written down.
+
+Records are looked up a hundred at a time before they start; a look may miss what was written just now, so each of the
+others is claimed under a condition, which decides. What succeeded is written in batches while other handlers run, and
+no worker waits for it: the batch's commit does, so that nothing is acknowledged whose entry is not known to be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from fanfold.again import again
+from fanfold.binding import Call
+from fanfold.deadline import Deadline
+from fanfold.endings import outcome_of, rejects
+from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, result_text
+from fanfold.errors import FanfoldError, LedgerError, ServiceError
+from fanfold.idempotency import Idempotency
+from fanfold.outcome import Done, Retry
+from fanfold.pool import each
+from fanfold.record import Record
+from fanfold.storage import EntryStore
+
+__all__ = ["Once"]
+
+logger = logging.getLogger("fanfold")
+
+_READ_TOGETHER: Final = 100
+"""Keys in one BatchGetItem."""
+_WRITTEN_TOGETHER: Final = 25
+"""Items in one BatchWriteItem."""
+_WRITES_AT_ONCE: Final = 4
+_CLAIMS_AT_ONCE: Final = 16
+_LEASE_SECONDS: Final = 900.0
+"""Lease where an invocation has no end: the longest a Lambda runs."""
+
+_never = rejects(None)
+
+
+class Once:
+    """Keeps the handlers of one batch from doing again what was done."""
+
+    def __init__(  # noqa: PLR0913 - one value for each, by keyword
+        self,
+        records: Sequence[Record],
+        call: Call,
+        *,
+        idempotency: Idempotency,
+        key_of: Callable[[Record], str],
+        resolve: Callable[[Record], Awaitable[Record]] | None,
+        entries: Callable[[], Awaitable[EntryStore]],
+        deadline: Deadline,
+        chunked: bool,
+        on_threads: bool,
+    ) -> None:
+        self._call = call
+        self._terms = idempotency
+        self._key_of = key_of
+        self._resolve = resolve
+        self._entries = entries
+        self._deadline = deadline
+        self._chunked = chunked
+        self._on_threads = on_threads
+        self._groups = [records[start : start + _READ_TOGETHER] for start in range(0, len(records), _READ_TOGETHER)]
+        self._group_of = {id(record): number for number, group in enumerate(self._groups) for record in group}
+        self._reads: dict[int, asyncio.Task[None]] = {}
+        self._keys: dict[int, str] = {}
+        """By the identity of a record, which the batch keeps alive."""
+        self._working: dict[str, asyncio.Future[None]] = {}
+        """What ends when a key's handler has ended, for other records of the same key."""
+        self._done: dict[str, Any] = {}
+        """What the handlers of keys that are done returned."""
+        self._written = _Writer(entries, Deadline(deadline.ends_at, deadline.margin / 4, deadline.clock))
+
+    async def __call__(self, records: Any) -> Any:
+        """Do what the call does with a record, or with a list of them, for those that are not done yet."""
+        if self._chunked:
+            return await self._several(records)
+        (value,) = await self._several([records])
+        if isinstance(value, BaseException):
+            raise value
+        return value
+
+    async def commit(self, done: Sequence[tuple[Record, Any]]) -> Collection[int]:
+        """Wait until it is written that these are done; return the positions of those of which it is."""
+        keys = [self._keys.get(id(record), "") for record, _ in done]
+        written = await self._written.wait(keys)
+        return [position for position, key in enumerate(keys) if key in written]
+
+    async def _several(self, records: Sequence[Record]) -> list[Any]:
+        """Return a value for each record: what its handler returned, now or once before, or an error."""
+        identified = [await self._identify(record) for record in records]
+        firsts: dict[str, Record] = {}
+        for key, record in identified:
+            if isinstance(key, str):
+                firsts.setdefault(key, record)
+        while busy := {self._working[key] for key in firsts if key in self._working}:
+            await asyncio.wait(busy)
+        mine = {key: record for key, record in firsts.items() if key not in self._done}
+        ended = asyncio.get_running_loop().create_future()
+        self._working.update(dict.fromkeys(mine, ended))
+        try:
+            values = await self._work(mine, records)
+        finally:
+            for key in mine:
+                del self._working[key]
+            ended.set_result(None)
+        return [
+            key if isinstance(key, Exception) else values[key] if key in values else self._done[key]
+            for key, _ in identified
+        ]
+
+    async def _identify(self, record: Record) -> tuple[str | Exception, Record]:
+        """Return a record's key, or why it has none, and the record with its payload in it."""
+        try:
+            whole = record if self._resolve is None else await self._resolve(record)
+            return self._keep_key(record, whole), whole
+        except Exception as error:  # noqa: BLE001 - of this record alone
+            return error, record
+
+    async def _work(self, mine: Mapping[str, Record], records: Iterable[Record]) -> dict[str, Any]:
+        """Return what the handlers of some keys returned, or why they did not run, but for what was done before."""
+        if not mine:
+            return {}
+        await self._look_up(records)
+        owners = {key: uuid.uuid4().hex for key in mine if key not in self._done}
+        held = await self._claim(owners)
+        free = {key: owner for key, owner in owners.items() if key not in held and key not in self._done}
+        return {**held, **await self._run(free, mine)} if free else held
+
+    async def _look_up(self, records: Iterable[Record]) -> None:
+        """Find out which of the records that came together with these are done."""
+        for group in {self._group_of[id(record)] for record in records}:
+            if group not in self._reads:
+                self._reads[group] = asyncio.ensure_future(self._read(self._groups[group]))
+            await asyncio.wait({self._reads[group]})
+
+    async def _read(self, records: Sequence[Record]) -> None:
+        keys = sorted({key for record in records if (key := self._known_key(record)) is not None})
+        if len(keys) <= 1:
+            return  # a claim finds out as much
+        try:
+            entries = await (await self._entries()).read(keys)
+        except Exception:
+            logger.warning("%d keys could not be looked up; each is claimed without", len(keys), exc_info=True)
+            return
+        now = self._terms.clock()
+        for entry in entries:
+            if entry.is_done(now):
+                self._was_done(entry)
+
+    def _known_key(self, record: Record) -> str | None:
+        """Return a record's key; None if it has none, or its payload has to be fetched first."""
+        try:
+            return self._keep_key(record, record) if self._resolve is None else None
+        except Exception:  # noqa: BLE001 - is raised again when the record starts
+            return None
+
+    def _keep_key(self, record: Record, whole: Record) -> str:
+        if id(record) not in self._keys:
+            self._keys[id(record)] = self._key_of(whole)
+        return self._keys[id(record)]
+
+    def _was_done(self, entry: Entry) -> None:
+        if entry.key not in self._done:
+            self._done[entry.key] = entry.value()
+            self._written.found(entry.key)
+
+    async def _claim(self, owners: Mapping[str, str]) -> dict[str, Exception]:
+        """Claim keys; return why, for those that may not be worked on now."""
+        held: dict[str, Exception] = {}
+
+        async def claim(key: str) -> None:
+            try:
+                await self._claim_one(key, owners[key])
+            except Exception as error:  # noqa: BLE001 - of this key alone
+                held[key] = error
+
+        if len(owners) == 1:
+            await claim(*owners)
+        else:
+            await each(claim, owners, concurrency=_CLAIMS_AT_ONCE)
+        return held
+
+    async def _claim_one(self, key: str, owner: str) -> None:
+        store, now = await self._entries(), self._terms.clock()
+        lease = self._terms.lease_seconds
+        if lease is None:
+            lease = _LEASE_SECONDS if math.isinf(self._deadline.ends_at) else self._deadline.remaining()
+        entry = Entry(key, IN_PROGRESS, self._expires_at(now), now + lease, owner)
+        known = await again(lambda: store.claim(entry, now), deadline=self._deadline)
+        if known is None:
+            return
+        if known.is_done(now):
+            self._was_done(known)
+            return
+        if not known.is_held(now):
+            raise LedgerError(f"idempotency key {key}: its status {known.status!r} is none that is known")
+        left = None if known.lease_ends_at is None else max(1.0, known.lease_ends_at - now)
+        raise Retry(f"another invocation holds the idempotency key {key}", after=left)
+
+    async def _run(self, free: Mapping[str, str], mine: Mapping[str, Record]) -> dict[str, Any]:
+        """Run the handlers of claimed keys; write down those that succeeded, and drop the claims of the others."""
+        try:
+            given = [mine[key] for key in free]
+            returned = await self._call(given) if self._chunked else [await self._call(given[0])]
+        except GeneratorExit:
+            raise  # the loop is closed under an abandoned worker
+        except BaseException as error:  # noqa: BLE001 - raised again, by the engine's own rules
+            returned = [error] * len(free)
+        # What was cancelled failed, even if its handler then returned; on a thread, it still runs.
+        task = asyncio.current_task()
+        cancelled = task is not None and task.cancelling() > 0
+        values = dict(zip(free, returned, strict=True))
+        for key, value in values.items():
+            outcome = outcome_of(value, _never)
+            if isinstance(outcome, Done) and not cancelled:
+                self._done[key] = value
+                self._written.add(
+                    Entry(key, COMPLETED, self._expires_at(self._terms.clock()), result=result_text(outcome.value))
+                )
+            elif not (cancelled and self._on_threads):
+                await self._release(key, free[key])
+        return values
+
+    async def _release(self, key: str, owner: str) -> None:
+        try:
+            await (await self._entries()).release(key, owner)
+        except FanfoldError:
+            logger.warning("the claim of %s could not be dropped; it holds until its lease is over", key, exc_info=True)
+
+    def _expires_at(self, now: float) -> int:
+        return math.ceil(now + self._terms.expires_after_seconds)
+
+
+class _Writer:
+    """Writes down what is done, many at a time when they come fast, while other handlers run."""
+
+    def __init__(self, entries: Callable[[], Awaitable[EntryStore]], deadline: Deadline) -> None:
+        """Write to a store; what fails is tried again until the deadline stops it, which is when the answer is due."""
+        self._entries = entries
+        self._deadline = deadline
+        self._waiting: list[Entry] = []
+        self._writes: set[asyncio.Task[None]] = set()
+        self._written: dict[str, asyncio.Future[bool]] = {}
+
+    def found(self, key: str) -> None:
+        """Take note that a key's entry is there."""
+        self._written[key] = asyncio.get_running_loop().create_future()
+        self._written[key].set_result(True)
+
+    def add(self, entry: Entry) -> None:
+        """Have an entry written."""
+        self._written[entry.key] = asyncio.get_running_loop().create_future()
+        self._waiting.append(entry)
+        self._begin()
+
+    async def wait(self, keys: Iterable[str]) -> set[str]:
+        """Return those of some keys whose entries are written, when it is known of all."""
+        asked = {key: self._written[key] for key in keys if key in self._written}
+        if open_ones := {future for future in asked.values() if not future.done()}:
+            await asyncio.wait(open_ones)
+        return {key for key, future in asked.items() if future.result()}
+
+    def _begin(self) -> None:
+        """Write at once if nothing is being written; else when a whole batch is there, or what is written is."""
+        while self._waiting and (
+            not self._writes or (len(self._waiting) >= _WRITTEN_TOGETHER and len(self._writes) < _WRITES_AT_ONCE)
+        ):
+            entries, self._waiting = self._waiting[:_WRITTEN_TOGETHER], self._waiting[_WRITTEN_TOGETHER:]
+            write = asyncio.ensure_future(self._write(entries))
+            self._writes.add(write)
+            write.add_done_callback(self._ended)
+
+    def _ended(self, write: asyncio.Task[None]) -> None:
+        self._writes.discard(write)
+        self._begin()
+
+    async def _write(self, entries: Sequence[Entry]) -> None:
+        left = list(entries)
+
+        async def offer() -> None:
+            store = await self._entries()
+            refused = set(await store.complete(left))
+            for position, entry in enumerate(left):
+                if position not in refused:
+                    self._written[entry.key].set_result(True)
+            left[:] = [left[position] for position in sorted(refused)]
+            if left:
+                raise ServiceError("the table left them over", code="UnprocessedItems", transient=True)
+
+        try:
+            await again(offer, deadline=self._deadline)
+        except FanfoldError:
+            logger.warning("%d records are done, but it could not be written down", len(left), exc_info=True)
+        finally:
+            for entry in left:
+                self._written[entry.key].set_result(False)

@@ -1,0 +1,190 @@
+"""Idempotency on the emulated AWS: shared among processes, and with Powertools."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import uuid
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from aws_lambda_powertools.utilities.idempotency import (
+    DynamoDBPersistenceLayer,
+    IdempotencyConfig,
+    idempotent_function,
+)
+from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyAlreadyInProgressError
+from worker_trial import in_queue, send, wait_for, worker
+
+import fanfold
+from fanfold import Done, Failed, Retrying
+from fanfold.idempotency import Idempotency, Layout
+from fanfold.local.stack import LocalStack
+from fanfold.testing import make_context, make_event
+
+pytestmark = pytest.mark.stack
+
+ORDERS = int(os.environ.get("IDEMPOTENCY_ORDERS", "300"))
+APP = """
+    import asyncio, os
+    import fanfold
+    from fanfold.idempotency import Idempotency
+
+    once = Idempotency(lambda order: order["number"], lease_seconds=5)
+
+    @fanfold.consumer(concurrency=20, idempotency=once)
+    async def handler(order: dict) -> None:
+        await asyncio.sleep(0.02)
+        with open("effects", "a") as effects:
+            effects.write(f"{order['number']} {os.getpid()}\\n")
+"""
+
+
+@pytest.fixture
+def table(aws: LocalStack) -> str:
+    """A table as Powertools' documentation has it."""
+    name = f"idempotency-{uuid.uuid4().hex}"
+    client = boto3.client("dynamodb")
+    client.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+    )
+    client.close()
+    return name
+
+
+@pytest.fixture
+def queue(aws: LocalStack) -> Any:
+    client = boto3.client("sqs")
+    url = client.create_queue(QueueName=f"orders-{uuid.uuid4().hex}", Attributes={"VisibilityTimeout": "6"})["QueueUrl"]
+    bodies = [json.dumps({"number": number}) for number in range(ORDERS)] * 2
+    random.Random(2013).shuffle(bodies)
+    send(client, url, bodies)
+    yield client, url
+    client.close()
+
+
+def effects(folder: Path) -> dict[int, list[int]]:
+    """Which processes did what, by order."""
+    done: dict[int, list[int]] = defaultdict(list)
+    file = folder / "effects"
+    for line in file.read_text().splitlines() if file.is_file() else ():
+        number, process = line.split()
+        done[int(number)].append(int(process))
+    return done
+
+
+@pytest.mark.slow
+def test_what_is_sent_twice_to_four_processes_is_done_once(queue, table, tmp_path):
+    """In random order, over one table; ``IDEMPOTENCY_ORDERS`` in the environment says how many orders."""
+    sqs, url = queue
+    with ExitStack() as workers:
+        for _ in range(4):
+            workers.enter_context(worker(tmp_path, url, app=APP, FANFOLD_IDEMPOTENCY_TABLE=table))
+        wait_for(lambda: in_queue(sqs, url) == 0)
+    done = effects(tmp_path)
+    assert set(done) == set(range(ORDERS))
+    assert {len(processes) for processes in done.values()} == {1}
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_held_is_done_by_another(queue, table, tmp_path):
+    """When its leases are over. Done again is at most what it had done a moment before and could not write down."""
+    sqs, url = queue
+    with ExitStack() as workers:
+        processes = [
+            workers.enter_context(worker(tmp_path, url, app=APP, FANFOLD_IDEMPOTENCY_TABLE=table)) for _ in range(4)
+        ]
+        first = processes[0]
+        wait_for(lambda: sum(first.pid in each for each in effects(tmp_path).values()) > ORDERS / 10)
+        first.send_signal(signal.SIGKILL)
+        wait_for(lambda: in_queue(sqs, url) == 0)
+    done = effects(tmp_path)
+    assert set(done) == set(range(ORDERS))
+    again = [each for each in done.values() if len(each) > 1]
+    assert all(each[0] == first.pid and len(each) == 2 for each in again)
+    assert len(again) <= 40
+
+
+def counted(idempotency: Idempotency) -> Any:
+    calls: list[int] = []
+
+    @fanfold.consumer(idempotency=idempotency)
+    async def handler(order: dict) -> dict[str, int]:
+        calls.append(order["id"])
+        return {"charged": order["id"]}
+
+    handler.calls = calls
+    return handler
+
+
+def run(handler: Any, *ids: int) -> Any:
+    try:
+        return handler.invoke(make_event(*({"id": each} for each in ids)), make_context()).outcomes
+    finally:
+        handler.close()
+
+
+@pytest.mark.parametrize("sort_key", [False, True])
+def test_a_table_is_shared_with_powertools(table, monkeypatch, sort_key):
+    """What either has done, the other does not do again; what either holds, the other waits for."""
+    layout: dict[str, Any] = {}
+    if sort_key:
+        table, layout = _with_sort_key(), {"key_attr": "pk", "sort_key_attr": "sk"}
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "orders")
+    store = DynamoDBPersistenceLayer(table_name=table, **layout)
+    config = IdempotencyConfig(event_key_jmespath="id")
+    calls: list[int] = []
+
+    @idempotent_function(data_keyword_argument="order", config=config, persistence_store=store, key_prefix="shared")
+    def theirs(order: dict) -> dict[str, int]:
+        calls.append(order["id"])
+        if order["id"] == 3:
+            held = counted(ours.settings.idempotency)
+            (outcome,) = run(held, 3)
+            assert isinstance(outcome, Retrying)
+            assert not held.calls
+        return {"charged": order["id"]}
+
+    terms = Idempotency(lambda order: order["id"], table=table, prefix="shared", layout=Layout(**layout))
+    ours = counted(terms)
+    config.register_lambda_context(make_context(20))
+    theirs(order={"id": 1})
+    assert run(ours, 1, 2) == [Done({"charged": 1}), Done({"charged": 2})]
+    assert ours.calls == [2]
+    assert theirs(order={"id": 2}) == {"charged": 2}
+    theirs(order={"id": 3})
+    assert calls == [1, 3]
+
+    @fanfold.consumer(idempotency=terms)
+    def while_held(order: dict) -> None:
+        theirs(order=order)
+
+    (failed,) = run(while_held, 4)
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, IdempotencyAlreadyInProgressError)
+    store.client.close()
+
+
+def _with_sort_key() -> str:
+    name = f"idempotency-{uuid.uuid4().hex}"
+    client = boto3.client("dynamodb")
+    client.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "sk", "AttributeType": "S"},
+        ],
+    )
+    client.close()
+    return name
