@@ -58,7 +58,7 @@ def fanfold_consumer(table: str, requests: Requests, records: int) -> Callable[[
     @fanfold.consumer(
         concurrency=records, idempotency=Idempotency(lambda order: order["id"], open_entries=open_entries)
     )
-    async def handler(order: dict) -> None: ...
+    async def handler(order: dict[str, str]) -> None: ...
 
     return handler
 
@@ -102,8 +102,8 @@ def _idempotent(table: str, requests: Requests) -> tuple[Any, Any]:
     store.client.meta.events.register("before-call.dynamodb", requests.count)
     config = IdempotencyConfig(event_key_jmespath="id")
 
-    @idempotent_function(data_keyword_argument="order", config=config, persistence_store=store)
-    def once(order: dict) -> None: ...
+    @idempotent_function(data_keyword_argument="order", config=config, persistence_store=store)  # type: ignore[untyped-decorator] # Powertools' own
+    def once(order: dict[str, str]) -> None: ...
 
     return once, config
 
@@ -128,7 +128,8 @@ def measure(make: Callable[..., Callable[[Any, Any], Any]], records: int, repeat
     """Deliver fresh batches, each twice; return requests a record and the median of the seconds."""
     from fanfold.testing import make_context, make_event
 
-    requests, seconds = Requests(), {"first": [], "again": []}
+    requests = Requests()
+    seconds: dict[str, list[float]] = {"first": [], "again": []}
     totals: dict[str, Counter[str]] = {"first": Counter(), "again": Counter()}
     handler = make(new_table(), requests, records)
     for _ in range(repeats):

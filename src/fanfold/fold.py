@@ -4,7 +4,7 @@ It also goes on with a scatter whose time was over, or that died. Every step may
 do the same at the same time:
 
 1. *look*: the counter, then the markers; with segments missing, say when to look again;
-2. *claim* the run, with a lease and a fence;
+2. *claim* this generation of the run, with a lease and a fence;
 3. *pin* which markers count, so that a fold that is done again sees the same results;
 4. *fold* them in segment order;
 5. *commit*: write the output if there is none under this run and generation, then the end state, under the fence.
@@ -95,7 +95,8 @@ async def _advance(run: Run, function: FoldFunction, ctx: Context[JobState], tol
         return run.state
     left = ctx.deadline.remaining()
     lease = (LONGEST_INVOCATION_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
-    fence = await backend.ledger.claim(run.run, now=backend.now(), lease_seconds=lease)
+    # Of this generation: who looked before a redrive must not fold, nor end, what is only being done again.
+    fence = await backend.ledger.claim(run.run, gen=run.gen, now=backend.now(), lease_seconds=lease)
     if fence is None:
         # Another invocation has it. Should that one die, this message may be its own: it comes back after the lease.
         raise Retry(f"run {run.run} is being folded by another invocation", after=lease)

@@ -249,10 +249,14 @@ class InMemoryLedger:
             if hop.gen == gen:
                 yield hop
 
-    async def claim(self, run_id: str, *, now: float, lease_seconds: float) -> int | None:
-        """Take the fold over."""
+    async def claim(self, run_id: str, *, gen: int = 0, now: float, lease_seconds: float) -> int | None:
+        """Take the fold of a generation over."""
         run = self._runs.get(run_id)
-        if run is None or (run.state != RUNNING and not (run.state == FOLDING and run.lease_until <= now)):
+        if (
+            run is None
+            or run.gen != gen
+            or (run.state != RUNNING and not (run.state == FOLDING and run.lease_until <= now))
+        ):
             return None
         self._runs[run_id] = replace(run, state=FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
         return run.fence + 1

@@ -210,11 +210,11 @@ class Ledger(Protocol):
         """Yield every hop of a generation, in no order."""
         ...
 
-    async def claim(self, run_id: str, *, now: float, lease_seconds: float) -> int | None:
-        """Take the fold over: from RUNNING, or from FOLDING when its lease is over.
+    async def claim(self, run_id: str, *, gen: int = 0, now: float, lease_seconds: float) -> int | None:
+        """Take the fold of a generation over: from RUNNING, or from FOLDING when its lease is over.
 
         Returns:
-            The fence; None if there is nothing to take over, or no such run.
+            The fence; None if there is nothing to take over, no such run, or it is in another generation.
         """
         ...
 

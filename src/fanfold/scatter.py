@@ -124,7 +124,9 @@ async def scatter_on(
         stopped = stopped or deadline.clock() >= deadline.stops_at
         return stopped
 
-    position = segments_in(await enqueue(backend.work_queue, messages(), reached=reached, over=over))
+    position = segments_in(
+        await enqueue(backend.work_queue, messages(), reached=reached, over=over, sleep=backend.sleep)
+    )
     await backend.ledger.checkpoint(run.run, position, gen=run.gen)
     if stopped:
         await send_check(backend, Check(run.run, scatter=True))

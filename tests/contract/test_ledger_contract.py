@@ -360,6 +360,17 @@ async def test_a_run_that_has_ended_is_not_claimed(ledger):
     assert (await ledger.run("run-1")).state == SUCCEEDED
 
 
+async def test_a_generation_that_is_over_is_not_claimed(ledger):
+    """Who looked at a run before it was redriven cannot take the fold of the generation that began since."""
+    await ledger.open_run(RUN)
+    fence = await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
+    await ledger.finish("run-1", fence=fence, state=FAILED, output="runs/f", ended_at=1030.0, failed=1)
+    assert await ledger.redrive("run-1", gen=1, redos=["runs/redo"], redo=1)
+    assert await ledger.claim("run-1", now=9000.0, lease_seconds=60.0) is None
+    assert (await ledger.run("run-1")).state == RUNNING
+    assert await ledger.claim("run-1", gen=1, now=9000.0, lease_seconds=60.0) == 2
+
+
 async def test_a_run_that_is_not_in_the_ledger_is_not_claimed(ledger):
     """A claim of an unknown run gets no fence and makes no run."""
     assert await ledger.claim("run-1", now=1000.0, lease_seconds=60.0) is None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -85,16 +83,3 @@ class Deployment:
             FunctionName=self.outputs["ScatterFunction"], Payload=json.dumps(request).encode()
         )
         return json.loads(answer["Payload"].read())
-
-    def kill_workers(self, function: str) -> int:
-        """Kill every process that runs a function, with SIGKILL; return how many there were."""
-        killed = 0
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdecimal():
-                continue
-            with contextlib.suppress(OSError):
-                command = (folder / "cmdline").read_bytes().decode(errors="replace")
-                if f"ministack-lambda-{function}-" in command:
-                    os.kill(int(folder.name), signal.SIGKILL)
-                    killed += 1
-        return killed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -108,6 +109,51 @@ async def test_late_news_of_an_old_generation_does_not_count_against_a_new_one()
     await bench.settle()
     assert await bench.output() == list(range(20))
     assert broken.tries[3] == 3
+
+
+class Overtaken:
+    """A ledger whose first claim takes so long that something else happens before it."""
+
+    def __init__(self, ledger: Any, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self._ledger = ledger
+        self._meanwhile: Callable[[], Awaitable[None]] | None = meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def claim(self, *args: Any, **kwargs: Any) -> Any:
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return await self._ledger.claim(*args, **kwargs)
+
+
+async def test_a_fold_that_looked_before_a_redrive_does_not_end_the_new_generation():
+    """All segments had ended when it looked; when it claims the run, another has ended it, and it was redriven."""
+    broken = Broken(3, 7)
+    bench = Bench(make_job(broken), max_receive_count=2)
+    await bench.job.start(bench.backend, {}, "run")
+    work, fold = bench.plain.work_queue, bench.plain.fold_queue
+    while len(work) or len(work.dead_letter_queue):
+        await bench.pump(work, bench.job.segment_handler)
+        await bench.pump(work.dead_letter_queue, bench.job.dead_letter_handler)
+        bench.clock.advance(31)
+
+    async def ended_and_redriven() -> None:
+        bench.backend = bench.plain
+        await send_check(bench.plain, Check("run"))
+        await bench.pump(fold, bench.job.fold_handler)
+        assert (await bench.run()).state == FAILED
+        broken.segments.clear()
+        await redrive("run", bench.plain)
+
+    bench.backend = replace(bench.plain, ledger=Overtaken(bench.ledger, ended_and_redriven))
+    await bench.pump(fold, bench.job.fold_handler)
+    run = await bench.run()
+    assert (run.state, run.gen) == (RUNNING, 1)
+    await bench.settle()
+    assert (await bench.run()).state == SUCCEEDED
+    assert await bench.output() == list(range(20))
 
 
 async def test_a_run_whose_fold_failed_is_folded_again():

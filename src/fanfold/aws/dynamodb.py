@@ -204,18 +204,19 @@ class DynamoDBLedger:
                     break
                 start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
-    async def claim(self, run_id: str, *, now: float, lease_seconds: float) -> int | None:
-        """Take the fold over."""
+    async def claim(self, run_id: str, *, gen: int = 0, now: float, lease_seconds: float) -> int | None:
+        """Take the fold of a generation over."""
         try:
             answer = await self._call(
                 "update_item",
                 Key=_state_key(run_id),
                 UpdateExpression="SET #s = :folding, lease_until = :until ADD fence :one",
-                ConditionExpression="#s = :running OR (#s = :folding AND lease_until <= :now)",
+                ConditionExpression="gen = :gen AND (#s = :running OR (#s = :folding AND lease_until <= :now))",
                 ExpressionAttributeNames={"#s": "state"},
                 ExpressionAttributeValues={
                     ":folding": {"S": FOLDING},
                     ":running": {"S": RUNNING},
+                    ":gen": number(gen),
                     ":now": number(now),
                     ":until": number(now + lease_seconds),
                     ":one": number(1),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fanfold import Job, S3Lines
 
-job = Job("slow", concurrency=4)
+job = Job("slow", concurrency=4, watch_seconds=15)  # a check that is lost is made good soon
 
 
 @job.source
-def numbers(params):
+def numbers(params: dict[str, Any]) -> S3Lines:
+    """Cut the object that the run is started with."""
     return S3Lines(params["bucket"], params["key"], chunk_bytes=params["chunk_bytes"])
 
 
 @job.segment
-async def add(rows, ctx):
+async def add(rows: Any, ctx: Any) -> int:  # noqa: ARG001 - a handler's second parameter
+    """Add numbers up, slowly."""
     total = 0
     async for number in rows:
         total += number
@@ -24,7 +27,8 @@ async def add(rows, ctx):
 
 
 @job.fold
-def total(results):
+def total(results: Any) -> int:
+    """Add the sums up."""
     return sum(results)
 
 

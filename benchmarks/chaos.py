@@ -1,0 +1,137 @@
+"""Whole runs while much goes wrong at once: how many commit one exact answer, and a counter by hand beside them.
+
+::
+
+    python benchmarks/chaos.py [--trials 500] [--json FILE]
+    python benchmarks/chaos.py --stack --trials 50 [--json FILE]
+
+Simulated, in this process: each trial is a job of 5 to 40 segments, up to three of them broken, in a cloud of its own
+(``benchmarks/trials``): scattered, worked on, dead letters buried, folded, mended, redriven. Beside it the same work
+with an atomic counter (``trials/naive.py``), under the same shares of the same faults. With ``--stack``, on the local
+AWS: each run's workers are killed with SIGKILL, and half of its segments sent twice.
+
+The exit code is 1 if a run of fanfold did not end with one exact answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import Any
+
+from machine import about_this_run, options_parser, positive, report
+from trials.cloud import simulated
+from trials.faults import MANY, NOTHING, SOME, Troubles
+from trials.job import Ended, fanfold_trial
+from trials.naive import EARLY, NEVER, RIGHT, TWICE, WRONG, naive_trial
+
+AMOUNTS = {"nothing": NOTHING, "one in a hundred": SOME, "a lot": MANY}
+SIMULATED, ON_THE_STACK = 500, 50
+Rows = list[dict[str, Any]]
+
+
+def ours(troubles: Troubles, seed: int) -> Ended:
+    """Run a trial with fanfold."""
+    logging.disable()
+    return simulated(partial(fanfold_trial, seed=seed), seed, troubles)
+
+
+def by_hand(troubles: Troubles, seed: int) -> str:
+    """Run the same trial with a counter; return how it came out."""
+    return simulated(partial(naive_trial, seed=seed), seed, troubles)
+
+
+def simulate(trials: int) -> tuple[Rows, Rows, list[str]]:
+    """Return how the trials came out, what was injected into fanfold's, and what was not as promised."""
+    answers: Rows = []
+    faults: Rows = []
+    problems: list[str] = []
+    for name, troubles in AMOUNTS.items():
+        with ProcessPoolExecutor() as processes:
+            ended = list(processes.map(partial(ours, troubles), range(trials), chunksize=10))
+            came = Counter(processes.map(partial(by_hand, troubles), range(trials), chunksize=10))
+        found = [f"{name}, seed {seed}: {each.problems}" for seed, each in enumerate(ended) if each.problems]
+        problems += found
+        # What did not come out right of fanfold's is named below the tables.
+        how = {RIGHT: trials - len(found), EARLY: None, TWICE: None, NEVER: None, WRONG: None}
+        answers += [
+            {"what goes wrong": name, "peer": "fanfold", "trials": trials, **how},
+            {
+                "what goes wrong": name,
+                "peer": "a counter by hand",
+                "trials": trials,
+                **{kind: came[kind] for kind in how},
+            },
+        ]
+        injected = sum((each.injected for each in ended), Counter[str]())
+        faults += [{"fault": kind, "what goes wrong": name, "injected": count} for kind, count in injected.items()]
+        about_runs = {
+            "generations, in all": sum(each.generations for each in ended),
+            "segments that ended twice": sum(each.duplicates for each in ended),
+            "runs that waited for parked checks": sum(each.rescues > 0 for each in ended),
+        }
+        faults += [
+            {"fault": f"({kind})", "what goes wrong": name, "injected": count} for kind, count in about_runs.items()
+        ]
+    return answers, _pivoted(faults), problems
+
+
+def _pivoted(faults: Rows) -> Rows:
+    kinds = sorted({each["fault"] for each in faults})
+    counts = {(each["fault"], each["what goes wrong"]): each["injected"] for each in faults}
+    return [{"fault": kind, **{name: counts.get((kind, name), 0) for name in AMOUNTS}} for kind in kinds]
+
+
+def kill(trials: int) -> tuple[Rows, Rows, list[str]]:
+    """Return how the runs on the local AWS came out, and what was not as promised."""
+    from trials.kills import TOGETHER, deployed, kill_trials
+
+    with deployed() as job:
+        hits = asyncio.run(kill_trials(job, trials, seed=2013))
+    problems = [f"{hit.run}: {hit.problems}" for hit in hits if hit.problems]
+    row = {
+        "peer": "fanfold",
+        "what goes wrong": "SIGKILL, segments sent twice",
+        "trials": trials,
+        RIGHT: trials - len(problems),
+        "workers killed": sum(hit.killed for hit in hits[::TOGETHER]),
+        "segments sent twice": sum(hit.duplicates for hit in hits),
+    }
+    return [row], [], problems
+
+
+def show(about: dict[str, Any], answers: Rows, faults: Rows, problems: Sequence[str]) -> None:
+    """Print the tables, and what was not as promised."""
+    print(report(about, answers, words=2))
+    if faults:
+        print("\n" + "\n".join(report(about, faults).splitlines()[4:]))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+
+
+def main() -> None:
+    """Run the trials and print the tables."""
+    parser = options_parser("Count exact answers while much goes wrong at once.")
+    parser.add_argument("--stack", action="store_true", help="on the local AWS, with workers that are killed")
+    parser.add_argument("--trials", type=positive, help=f"runs ({SIMULATED}; with --stack {ON_THE_STACK})")
+    options = parser.parse_args()
+    logging.disable()
+    if options.stack:
+        about, (answers, faults, problems) = about_this_run("ministack"), kill(options.trials or ON_THE_STACK)
+    else:
+        about, (answers, faults, problems) = about_this_run(), simulate(options.trials or SIMULATED)
+    show(about, answers, faults, problems)
+    if options.json:
+        document = {**about, "results": answers, "faults": faults, "problems": problems}
+        options.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()
