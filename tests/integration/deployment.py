@@ -86,6 +86,16 @@ class Deployment:
         )
         return json.loads(answer["Payload"].read())
 
+    def execute(self, run: str, **params: Any) -> str:
+        """Run it by its state machine, to the end of the execution; return how that ended."""
+        states = self.client("stepfunctions")
+        request = {"params": {"bucket": self.outputs["ResultsBucket"], **params}}
+        arn = states.start_execution(stateMachineArn=self.outputs["StateMachine"], name=run, input=json.dumps(request))[
+            "executionArn"
+        ]
+        until(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING")
+        return states.describe_execution(executionArn=arn)["status"]
+
     def kill_workers(self, function: str) -> int:
         """Kill every process that runs a function, with SIGKILL; return how many there were."""
         killed = 0
