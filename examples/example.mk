@@ -4,6 +4,7 @@ EXAMPLE := $(notdir $(CURDIR))
 BIN ?= $(ROOT)/.venv/bin
 BUILD ?= $(ROOT)/build/$(EXAMPLE)
 STAGE ?= dev
+STACK ?= $(subst _,-,$(EXAMPLE))-$(STAGE)
 
 .DEFAULT_GOAL := help
 .PHONY: help template build deploy
@@ -22,8 +23,8 @@ build: template ## Build it for AWS: needs the SAM CLI, and no container.
 	cd $(BUILD) && sam build --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
 
 deploy: build ## Deploy it to your AWS account.
-	cd $(BUILD) && sam deploy --config-file $(ROOT)/samconfig.toml --config-env $(STAGE) --stack-name $(subst _,-,$(EXAMPLE)) \
-		--s3-prefix $(EXAMPLE) --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
+	cd $(BUILD) && sam deploy --config-file $(ROOT)/samconfig.toml --config-env $(STAGE) --stack-name $(STACK) \
+		--s3-prefix $(STACK) --parameter-overrides Stage=$(STAGE) $(PARAMETERS)
 
 $(BIN)/fanfold:
 	$(MAKE) -C $(ROOT) .venv/.demo

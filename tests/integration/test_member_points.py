@@ -75,7 +75,7 @@ def test_make_ends_with_the_sheet_of_all_members_in_order(road: str, count: int,
     assert [f"| {' | '.join(map(str, row))} |" for row in rows[1:4]] == readme
 
 
-def test_the_first_three_members_get_what_the_article_says():
+def test_the_first_three_members_get_their_bonus():
     """Rank 4 with 58 points: 72.5; ranks 2 with 75 and 57: as many."""
     bonus = module("app").bonus
     assert [bonus(member) for member in json.loads(made("3"))] == [72.5, 75, 57]

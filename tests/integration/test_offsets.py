@@ -24,14 +24,14 @@ def deployment(stack: LocalStack, tmp_path_factory) -> Deployment:
     """The example, by the template that its Makefile makes for AWS."""
     build = tmp_path_factory.mktemp("offsets")
     subprocess.run(["make", "-C", str(EXAMPLE), "template", f"BUILD={build}"], check=True)  # noqa: S603, S607 - ours
-    parameters = {"StateMachine": "inline", "FunctionTimeout": "30"}
+    parameters = {"StateMachine": "inline", "FunctionTimeout": "120"}  # eleven workers start at once
     return Deployment(stack, "offsets", EXAMPLE, parameters, template=build / "template.yaml")
 
 
 async def jobs_of(deployment: Deployment, run_id: str) -> list[str]:
     """Wait for the end of a run and return the lines of its output, one a job."""
     async with connect(deployment.variables, **deployment.client_settings) as backend:
-        seen = [progress async for progress in watch(backend, run_id, within_seconds=60)]
+        seen = [progress async for progress in watch(backend, run_id, within_seconds=240)]
         assert seen[-1].state == "SUCCEEDED"
         run = await backend.ledger.run(run_id)
         output = json.loads(await backend.get_result(run.output))

@@ -75,7 +75,9 @@ def test_an_example_is_built_by_its_makefile(tmp_path: Path):
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     assert done.returncode == 0, done.stderr
     for function in ("FoldFunction", "CollectFunction"):
-        run_built(tmp_path / ".aws-sam" / "build", function, "import app, xlsxwriter; print(app.collect_handler)")
+        run_built(
+            tmp_path / ".aws-sam" / "build", function, "import app, members, xlsxwriter; print(app.collect_handler)"
+        )
 
 
 def test_what_is_built_is_compiled(built: Path):
