@@ -53,6 +53,11 @@ def test_without_a_command_it_runs_until_it_is_told_to_stop():
         (("--", "no-such-program"), "no-such-program cannot be run"),
         (("--job", str(LONG), "--module", "none"), "there is no none.py"),
         (("--job", str(Path(__file__).parent), "--module", "worker_trial"), "cannot import name 'scatter_handler'"),
+        (("--parameter", "Stage=dev"), "name its folder with --job"),
+        (("--job", str(LONG), "--parameter", "Stage"), "write NAME=VALUE"),
+        (("--job", str(LONG), "--parameter", "Stge=dev"), "no parameter 'Stge'; it has Stage"),
+        (("--job", str(LONG), "--parameter", "BatchSize=100"), "A BatchSize over 10 needs a BatchingWindow"),
+        (("--job", str(LONG), "--parameter", "StateMachine=inline"), "cannot import name 'plan_handler'"),
     ],
 )
 def test_what_cannot_be_run_is_one_clear_line(arguments, told):

@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 from deployment import variables_of
-from sam import ARCHITECTURES, ROOT, RUNTIMES, build, sam
+from sam import ARCHITECTURES, OUR_ARCHITECTURE, OUR_VERSION, ROOT, RUNTIMES, build, environment, program, sam
 
 from fanfold.account import Account, account_of, watch
 from fanfold.aws.backend import connect
@@ -49,16 +49,35 @@ def test_the_linters_have_nothing_to_say():
 
 def test_what_is_built_is_complete(built: Path):
     """Every handler is imported from the layer and the function's own folder, with no other package in reach."""
-    program = (
-        "import sys; sys.path[:0] = sys.argv[1:]; import app, faulty_app, fanfold.aws.backend, fanfold.aws.settler; "
-        "print(app.segment_handler, fanfold.__file__)"
-    )
+    program = "import app, faulty_app, fanfold.aws.backend, fanfold.aws.settler; print(app.segment_handler)"
     for function in ("ScatterFunction", "SegmentFunction", "DeadLetterFunction", "FoldFunction"):
-        folders = [str(built / function), str(built / "DependenciesLayer" / "python")]
-        command = [sys.executable, "-I", "-S", "-c", program, *folders]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
-        assert done.returncode == 0, done.stderr
-        assert str(built) in done.stdout
+        run_built(built, function, program)
+
+
+def run_built(built: Path, function: str, program: str) -> None:
+    """Run a program on what was built for a function, and nothing else."""
+    folders = [str(built / function), str(built / "DependenciesLayer" / "python")]
+    ours = f"import sys; sys.path[:0] = sys.argv[1:]; {program}; import fanfold; print(fanfold.__file__)"
+    command = [sys.executable, "-I", "-S", "-c", ours, *folders]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
+    assert done.returncode == 0, done.stderr
+    assert str(built) in done.stdout
+
+
+def test_an_example_is_built_by_its_makefile(tmp_path: Path):
+    """From the project's template, with the example's own code and requirements."""
+    chosen = {"PYTHON_VERSION": OUR_VERSION, "ARCHITECTURE": OUR_ARCHITECTURE}
+    variables = environment(chosen)
+    variables["PATH"] += f":{program().parent}"
+    parameters = f"StateMachine=inline Runtime=python{OUR_VERSION} Architecture={OUR_ARCHITECTURE}"
+    settings = [f"BUILD={tmp_path}", f"PARAMETERS={parameters}"]
+    command = ["make", "-C", str(ROOT / "examples" / "member_points"), "build", *settings]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    assert done.returncode == 0, done.stderr
+    for function in ("FoldFunction", "CollectFunction"):
+        run_built(
+            tmp_path / ".aws-sam" / "build", function, "import app, members, xlsxwriter; print(app.collect_handler)"
+        )
 
 
 def test_what_is_built_is_compiled(built: Path):

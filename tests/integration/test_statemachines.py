@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from deployment import Deployment, until
+from deployment import Deployment
 from test_permissions import denials, over_http
 
 from fanfold.account import account_of
@@ -54,15 +54,10 @@ class Machine:
         self.stack = stack
         parameters = {"StateMachine": kind, "FunctionTimeout": "30", "NotificationTopicArn": topic}
         self.deployed = Deployment(stack, f"machine-{kind}", JOB, parameters, template=template)
-        self.states = self.deployed.client("stepfunctions")
 
     def run(self, name: str, **params: Any) -> str:
         """Run it to its end and return the status."""
-        arn = self.states.start_execution(
-            stateMachineArn=self.deployed.outputs["StateMachine"], name=name, input=json.dumps({"params": params})
-        )["executionArn"]
-        until(lambda: self.states.describe_execution(executionArn=arn)["status"] != "RUNNING")
-        return self.states.describe_execution(executionArn=arn)["status"]
+        return self.deployed.execute(name, **params)
 
     def messages(self) -> list[str]:
         """Return what people have been told since the last look."""
@@ -100,7 +95,7 @@ async def test_a_plan_larger_than_a_state_goes_by_s3(machine: Machine):
     """The distributed machine runs it; the inline one says what to do."""
     rows = [f"n,{'x' * 10_000}\n", *(f"{number},{'y' * 990}\n" for number in range(30))]
     machine.deployed.upload("input/large.csv", "".join(rows).encode())
-    status = machine.run("large", bucket=machine.deployed.outputs["ResultsBucket"], key="input/large.csv")
+    status = machine.run("large", key="input/large.csv")
     if machine.kind == "inline":
         assert status == "FAILED"
         (told,) = machine.messages()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from fanfold.errors import FanfoldError
+from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.local.job import deploy_job
 from fanfold.local.stack import local_stack
 
@@ -28,6 +28,9 @@ def local(
         None, help="Folder with a job's code: deploys it by fanfold's own template.", exists=True, file_okay=False
     ),
     module: str = typer.Option("app", help="With --job: the module that holds the four handlers."),
+    parameters: list[str] | None = typer.Option(
+        None, "--parameter", metavar="NAME=VALUE", help="With --job: a parameter of the template; may be repeated."
+    ),
     log: Path | None = typer.Option(None, help="Keep its log in this file.", dir_okay=False),
 ) -> None:
     """Run the embedded local AWS: SQS, Lambda, DynamoDB, S3, CloudFormation and more, on this machine.
@@ -35,16 +38,29 @@ def local(
     Prints the variables that point an AWS SDK to it, for a shell to evaluate, and runs until Ctrl-C; or runs a command
     with them set. It forgets everything when it ends. Exit code: the command's.
     """
+    given = _parameters(parameters or [], job)
     with local_stack(port=port, keep_log=log) as stack:
         variables = stack.environment
         if job is not None:
-            variables |= deploy_job(stack, job, module)
+            variables |= deploy_job(stack, job, module, given)
         if command:
             raise typer.Exit(_run(command, variables))
         for name, value in variables.items():
             print(f"export {name}={shlex.quote(value)}", flush=True)
         print("# Ctrl-C stops it; nothing is kept", file=sys.stderr, flush=True)
         signal.pause()
+
+
+def _parameters(texts: list[str], job: Path | None) -> dict[str, str]:
+    if texts and job is None:
+        raise ConfigurationError("--parameter is for what is deployed: name its folder with --job")
+    pairs = dict[str, str]()
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigurationError(f"--parameter {text}: write NAME=VALUE, as in StateMachine=inline")
+        pairs[name] = value
+    return pairs
 
 
 def _run(command: list[str], variables: Mapping[str, str]) -> int:

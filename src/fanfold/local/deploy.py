@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from botocore.exceptions import ClientError
 
-from fanfold.errors import FanfoldError
+from fanfold.errors import ConfigurationError, FanfoldError
 
 __all__ = ["deploy", "package_folder", "variables_of"]
 
@@ -55,16 +56,23 @@ def deploy(
         code: Folder of the functions' code; None for the template's ``CodeUri``, which is relative to it.
 
     Raises:
+        ConfigurationError: If CloudFormation refuses it, for a parameter's value say.
         FanfoldError: If the stack could not be created; names the first resource that failed.
     """
     body = _packaged(clients["s3"], template, code_bucket, code)
+    _check_parameters(body.get("Parameters", {}), parameters)
     cloudformation = clients["cloudformation"]
-    cloudformation.create_stack(
-        StackName=name,
-        TemplateURL=_stored(clients["s3"], code_bucket, json.dumps(body).encode()),  # over 51,200 bytes it has to be
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
-        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-    )
+    try:
+        cloudformation.create_stack(
+            StackName=name,
+            TemplateURL=_stored(
+                clients["s3"], code_bucket, json.dumps(body).encode()
+            ),  # over 51,200 bytes it has to be
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        )
+    except ClientError as error:
+        raise ConfigurationError(f"stack {name}: {error.response['Error']['Message']}") from error
     until = time.monotonic() + _DEPLOY_SECONDS
     while (stack := cloudformation.describe_stacks(StackName=name)["Stacks"][0])["StackStatus"].endswith(
         "_IN_PROGRESS"
@@ -76,8 +84,20 @@ def deploy(
 
 
 def package_folder(folder: Path) -> bytes:
-    """Return the Python modules of a folder as a zip; the same bytes for the same files."""
-    return _zip({str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.py"))})
+    """Return the Python modules of a folder as a zip; the same bytes for the same files.
+
+    Hidden folders are left out: an environment, or what was built.
+    """
+    names = (file.relative_to(folder) for file in sorted(folder.rglob("*.py")))
+    wanted = (name for name in names if not any(part.startswith(".") for part in name.parts))
+    return _zip({str(name): (folder / name).read_bytes() for name in wanted})
+
+
+def _check_parameters(known: Mapping[str, Any], given: Mapping[str, str]) -> None:
+    """Refuse names that are none, as AWS does: the local CloudFormation takes them."""
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(f"the template has no parameter {name!r}; it has {', '.join(known)}")
 
 
 def _packaged(s3: Any, template: Path, bucket: str, code: Path | None) -> dict[str, Any]:
