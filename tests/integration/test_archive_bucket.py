@@ -20,7 +20,7 @@ from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack, local_stack
 from fanfold.project import project_folder
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "archive_bucket"
 DAY, ARCHIVE = "2026-11-24", "S3/2026/11/24"
