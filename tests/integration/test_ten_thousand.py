@@ -12,8 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from deployment import until
 
+from fanfold.local.deploy import deploy
+from fanfold.local.stack import LocalStack
 from fanfold.local.template import settings_of
 
 pytestmark = pytest.mark.slow
@@ -105,6 +109,33 @@ def test_orders_all_at_once_run_out_of_descriptors(orders: Path):
         seen = seen_by(url)
     assert 900 < seen["most_connections"] < DESCRIPTORS
     assert document["summary"]["left"] > 3_000 - DESCRIPTORS
+
+
+@pytest.mark.stack
+def test_the_template_deploys_and_its_function_puts_orders_into_the_shop(stack: LocalStack):
+    """On the emulated AWS, whose mapping knows batches of ten: what is refused lies in the dead-letter queue."""
+    s3, cloudformation, sqs = (boto3.client(name, **stack.client_settings) for name in ("s3", "cloudformation", "sqs"))
+    s3.create_bucket(Bucket="code-of-ten-thousand")
+    with shop() as url:
+        outputs = deploy(
+            {"s3": s3, "cloudformation": cloudformation},
+            EXAMPLE / "template.yaml",
+            name="ten-thousand",
+            parameters={"ShopUrl": url},
+            code_bucket="code-of-ten-thousand",
+        )
+        numbers = [*range(1, 20), REFUSES]
+        for number in numbers:
+            sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps({"order": number}))
+        until(lambda: len(seen_by(url)["taken"]) == 19)
+        answer = sqs.receive_message(
+            QueueUrl=outputs["DeadLetterQueueUrl"], WaitTimeSeconds=20, MessageAttributeNames=["All"]
+        )
+    cloudformation.delete_stack(StackName="ten-thousand")
+    (message,) = answer["Messages"]
+    assert json.loads(message["Body"]) == {"order": REFUSES}
+    (reason,) = message["MessageAttributes"].values()
+    assert json.loads(reason["StringValue"])["reason"] == f"order {REFUSES}: no such article"
 
 
 def test_the_template_has_the_settings_that_matter():
