@@ -115,7 +115,9 @@ class Bench:
                 parking_queue=Scripted(plain.parking_queue, gate),
             )
         )
-        self.job = job.with_changes(backend=self._open, settler=inmemory.InMemorySettler(plain.work_queue))
+        self.job = job.with_changes(
+            backend=self._open, settler=inmemory.InMemorySettler(plain.work_queue, plain.work_queue.dead_letter_queue)
+        )
         self.folds = 0
 
     @asynccontextmanager
@@ -141,7 +143,14 @@ class Bench:
         if not received:
             return 0
         records = [
-            make_record(each.body, message_id=each.message_id, receive_count=each.receive_count)
+            make_record(
+                each.body,
+                message_id=each.message_id,
+                receive_count=each.receive_count,
+                message_attributes={
+                    name: {"stringValue": text, "dataType": "String"} for name, text in each.attributes.items()
+                },
+            )
             | {"receiptHandle": each.receipt_handle}
             for each in received
         ]

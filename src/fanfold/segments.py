@@ -14,7 +14,8 @@ from fanfold.context import BatchContext, Context
 from fanfold.continuation import Rows
 from fanfold.deadline import Deadline
 from fanfold.ended import Ended, JobState, Together
-from fanfold.errors import SegmentError
+from fanfold.errors import FanfoldError, SegmentError
+from fanfold.outcome import Reject
 from fanfold.protocols import Store
 from fanfold.record import Record
 from fanfold.run import RUNNING, Run
@@ -78,7 +79,8 @@ async def work_on(
     Raises:
         SegmentError: If the message is no segment of a live run of this job, its data is not what was pinned, or the
             result is no JSON value: permanent.
-        Exception: Whatever the handler raises; of several segments, for the first, if none ends.
+        Exception: Whatever the handler raises; of several segments, for the first, if none ends and a further delivery
+            may mend them all.
     """
     segments = segments_of(record.body)
     run = await live_run(job, segments[0], ctx.batch)
@@ -100,9 +102,13 @@ async def work_on(
             logger.warning("run %s, segment %d failed, and is sent on alone", run.run, segment.segment, exc_info=error)
             errors.append(error)
             left.append(segment)
-    if not ended:
+    if not ended and not any(map(_is_permanent, errors)):
         raise errors[0]
-    return Together(ended, left)
+    return Together(ended, left)  # one that fails for good does so alone: with its own reason, and nothing beside it
+
+
+def _is_permanent(error: Exception) -> bool:
+    return isinstance(error, Reject) or (isinstance(error, FanfoldError) and error.permanent)
 
 
 async def work_on_one(

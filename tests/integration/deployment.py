@@ -27,6 +27,28 @@ def until(holds: Callable[[], bool], *, within_seconds: float = PATIENCE_SECONDS
         time.sleep(0.1)
 
 
+class Topic:
+    """An SNS topic, and a queue that is subscribed to it."""
+
+    def __init__(self, stack: LocalStack, name: str) -> None:
+        sns, self._sqs = (boto3.client(service, **stack.client_settings) for service in ("sns", "sqs"))
+        self.arn: str = sns.create_topic(Name=name)["TopicArn"]
+        self._url = self._sqs.create_queue(QueueName=name)["QueueUrl"]
+        told = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])
+        arn = told["Attributes"]["QueueArn"]
+        allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        self._sqs.set_queue_attributes(QueueUrl=self._url, Attributes={"Policy": policy})
+        sns.subscribe(TopicArn=self.arn, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+
+    def messages(self) -> list[str]:
+        """Return what people have been told since the last look."""
+        answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
+        for message in answer.get("Messages", []):
+            self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+        return [message["Body"] for message in answer.get("Messages", [])]
+
+
 class Deployment:
     """The outputs of a deployed template, and what tests do with them."""
 

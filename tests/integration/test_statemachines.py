@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
-from deployment import Deployment
+from deployment import Deployment, Topic
 from test_permissions import denials, over_http
 
 from fanfold.account import account_of
@@ -42,29 +40,12 @@ class Machine:
 
     def __init__(self, stack: LocalStack, kind: str, template: Path) -> None:
         self.kind = kind
-        credentials = stack.client_settings
-        sns, self.sqs = boto3.client("sns", **credentials), boto3.client("sqs", **credentials)
-        topic = sns.create_topic(Name=f"told-{kind}")["TopicArn"]
-        self.told = self.sqs.create_queue(QueueName=f"told-{kind}")["QueueUrl"]
-        arn = self.sqs.get_queue_attributes(QueueUrl=self.told, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-        self.sqs.set_queue_attributes(QueueUrl=self.told, Attributes={"Policy": policy})
-        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
         self.stack = stack
-        parameters = {"StateMachine": kind, "FunctionTimeout": "30", "NotificationTopicArn": topic}
+        topic = Topic(stack, f"told-{kind}")
+        self.messages = topic.messages
+        parameters = {"StateMachine": kind, "FunctionTimeout": "30", "NotificationTopicArn": topic.arn}
         self.deployed = Deployment(stack, f"machine-{kind}", JOB, parameters, template=template)
-
-    def run(self, name: str, **params: Any) -> str:
-        """Run it to its end and return the status."""
-        return self.deployed.execute(name, **params)
-
-    def messages(self) -> list[str]:
-        """Return what people have been told since the last look."""
-        received = self.sqs.receive_message(QueueUrl=self.told, MaxNumberOfMessages=10, WaitTimeSeconds=5)["Messages"]
-        for message in received:
-            self.sqs.delete_message(QueueUrl=self.told, ReceiptHandle=message["ReceiptHandle"])
-        return [message["Body"] for message in received]
+        self.run = self.deployed.execute
 
 
 async def test_a_run_ends_with_one_output_and_an_exact_account(machine: Machine):

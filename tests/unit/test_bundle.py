@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanfold import Context, Job, Ranges, Segment, inmemory
+from fanfold import Context, Job, Ranges, Reject, Segment, inmemory
 from fanfold.account import account_of
 from fanfold.bundle import bodies, segments_of
 from fanfold.context import BatchContext
@@ -128,6 +128,31 @@ async def test_a_message_none_of_whose_segments_ends_comes_back_and_then_names_t
     assert {attempts[number] for number in range(5, 10)} == {3}
     kept = json.loads(await bench.plain.get_result("runs/run/0/failed/6.json"))
     assert Segment.from_body(kept["body"]).segment == 6
+
+
+@pytest.mark.parametrize("error", [Reject("no such number"), SegmentError("no such number")])
+async def test_a_segment_that_is_rejected_takes_no_other_with_it(error, monkeypatch):
+    """Not where all of its message failed, either: the others have their own deliveries, and their own reasons."""
+    monkeypatch.setenv("FANFOLD_DEAD_LETTER_QUEUE_URL", "in this process")
+    attempts: dict[int, int] = {}
+    job = make_job(3, set(), attempts)
+
+    @job.segment
+    async def segment(rows: Any, ctx: Any) -> int:
+        number = ctx.segment.segment
+        attempts[number] = attempts.get(number, 0) + 1
+        if number == 0:
+            raise error
+        if attempts[number] == 1:
+            raise ConnectionError("not now")
+        return [row async for row in rows][0]  # noqa: RUF015 - an async iterator
+
+    bench = Bench(job, max_receive_count=3)
+    await bench.job.start(bench.backend, {"count": 3}, "run")
+    await bench.settle()
+    assert list((await bench.output())["segments"]) == ["0"]
+    assert "no such number" in (await bench.output())["segments"]["0"]
+    assert attempts == {0: 2, 1: 2, 2: 2}
 
 
 async def test_a_scatter_that_died_is_resumed_with_the_first_message_that_is_not_known_to_be_sent():

@@ -1,0 +1,223 @@
+"""A thousand objects archived: by the example's handlers ten at a time, and by one Lambda that lists and loops.
+
+::
+
+    python benchmarks/archive_bucket.py [--objects 1000] [--latency-ms 50] [--repeats 3] [--json FILE]
+
+The bucket is the emulated S3's, behind a proxy that holds each answer back for a fixed time, as a network and a
+service do. Each peer is a process of its own, whose start counts, with objects of its own; it ends with every object
+moved, or the benchmark fails.
+
+- *boto3, one after another*: one Lambda lists the bucket, and copies and deletes one object after another.
+- *boto3, 10 threads*: the same loop's work in ten threads.
+- *fanfold, 10 at once*: ``examples/archive_bucket``, with its listing, its plan and its report; queue and ledger are in
+  this process, and answer at once. It looks before it copies, and says in the copy what it is a copy of, so that a
+  second delivery changes nothing: six requests an object, where the loop has two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
+
+DAY, TARGET = "2026-11-24", "S3/2026/11/24"
+PREFIX = "incoming/"
+AT_ONCE = 10
+EXAMPLE = Path(__file__).parents[1] / "examples" / "archive_bucket" / "app.py"
+CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+LOOP, THREADS, FANFOLD = "boto3, one after another", "boto3, 10 threads", "fanfold, 10 at once"
+
+
+# --- A road to the service that takes its time.
+
+
+async def carry_slowly(port: int, latency: float) -> None:
+    """Serve on a free port what is served on another, each answer so many seconds later; print the port."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_service, to_service = await asyncio.open_connection("127.0.0.1", port)
+        loop = asyncio.get_running_loop()
+
+        async def back() -> None:
+            while data := await from_service.read(65_536):
+                loop.call_later(latency, writer.write, data)
+            loop.call_later(latency, writer.close)
+
+        backwards = loop.create_task(back())
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                to_service.write(data)
+        to_service.close()
+        await backwards
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+@contextmanager
+def slow_road(port: int, latency: float) -> Iterator[str]:
+    """Run one in a process of its own, and yield its address."""
+    command = [sys.executable, __file__, "--child", "road", str(port), str(latency)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ourselves
+        assert process.stdout is not None  # noqa: S101 - a pipe
+        try:
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        finally:
+            process.terminate()
+
+
+# --- The peers.
+
+
+def client_of(address: str) -> Any:
+    """Return boto3's client of S3."""
+    import boto3
+
+    return boto3.client("s3", endpoint_url=address, **CREDENTIALS)
+
+
+def by_boto3(address: str, bucket: str, threads: int) -> None:
+    """List the bucket, and move what is of the day."""
+    s3 = client_of(address)
+
+    def move(key: str) -> None:
+        name = key.rpartition("/")[2]
+        if DAY in name:
+            s3.copy_object(Bucket=bucket, Key=f"{TARGET}/{name}", CopySource={"Bucket": bucket, "Key": key})
+            s3.delete_object(Bucket=bucket, Key=key)
+
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
+    keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
+    if threads == 1:
+        for key in keys:
+            move(key)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(move, keys))
+
+
+async def by_fanfold(address: str, bucket: str) -> None:
+    """Start a run of the example, deliver its messages ten at a time as one sandbox gets them, and fold."""
+    from aiobotocore.session import get_session
+
+    from fanfold import inmemory
+    from fanfold.aws.backend import config_of
+    from fanfold.aws.s3 import S3Store
+    from fanfold.testing import make_context, make_event, make_record
+
+    spec = importlib.util.spec_from_file_location("app", EXAMPLE)
+    assert spec is not None  # noqa: S101 - a file
+    assert spec.loader is not None  # noqa: S101 - a file
+    app = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(app)
+    async with get_session().create_client("s3", endpoint_url=address, config=config_of("s3"), **CREDENTIALS) as s3:
+        queue = inmemory.InMemoryQueue()
+        backend = replace(inmemory.backend(), work_queue=queue, store=S3Store(s3), results_bucket=bucket)
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Any]:
+            yield backend
+
+        job = app.job.with_changes(backend=opened, settler=inmemory.InMemorySettler(queue))
+        await job.start(backend, {"bucket": bucket, "prefix": PREFIX, "day": DAY}, "run")
+        for each_queue, handler in ((queue, job.segment_handler), (backend.fold_queue, job.fold_handler)):
+            while received := await each_queue.receive(most=10):
+                records = [make_record(each.body, message_id=each.message_id) for each in received]
+                answer = await handler.handle_batch(make_event(records=records), make_context(900.0))
+                if answer["batchItemFailures"]:
+                    raise SystemExit(f"archive_bucket.py: {len(answer['batchItemFailures'])} messages came back")
+                await each_queue.delete([each.receipt_handle for each in received])
+        run = await backend.ledger.run("run")
+        if run is None or run.state != "SUCCEEDED":
+            raise SystemExit("archive_bucket.py: the run did not succeed")
+
+
+def child_main(peer: str, address: str, bucket: str) -> None:
+    """Archive a bucket and print how long it took, as JSON."""
+    set_up_child()
+    start = time.perf_counter()
+    if peer == FANFOLD:
+        asyncio.run(by_fanfold(address, bucket))
+    else:
+        by_boto3(address, bucket, 1 if peer == LOOP else AT_ONCE)
+    sys.stdout.write(json.dumps({"seconds": time.perf_counter() - start}))
+
+
+# --- The run.
+
+
+def filled(address: str, bucket: str, objects: int) -> None:
+    """Make a bucket of objects of the day."""
+    s3 = client_of(address)
+    s3.create_bucket(Bucket=bucket)
+    with ThreadPoolExecutor(8) as pool:
+        keys = [f"{PREFIX}{DAY}-{number:05d}.log" for number in range(objects)]
+        list(pool.map(lambda key: s3.put_object(Bucket=bucket, Key=key, Body=key.encode()), keys))
+
+
+def check_moved(address: str, bucket: str, objects: int) -> None:
+    """Fail unless every object is in its new place, and none in the old one."""
+    pages = client_of(address).get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
+    moved, left = (sum(key.startswith(prefix) for key in keys) for prefix in (f"{TARGET}/", PREFIX))
+    if (moved, left) != (objects, 0):
+        raise SystemExit(f"archive_bucket.py: {moved} of {objects} objects were moved, {left} are left")
+
+
+def main() -> None:
+    """Run the benchmark and print the table."""
+    parser = options_parser("Archive a bucket, ten objects at a time and one after another.")
+    parser.add_argument("--objects", type=positive, default=1_000, help="objects in the bucket (%(default)s)")
+    parser.add_argument("--latency-ms", type=positive, default=50, help="milliseconds to an answer (%(default)s)")
+    parser.add_argument("--repeats", type=positive, default=3, help="how often each peer runs (%(default)s)")
+    options = parser.parse_args()
+    if options.child:
+        what, *arguments = options.child
+        if what == "road":
+            asyncio.run(carry_slowly(int(arguments[0]), float(arguments[1])))
+        else:
+            child_main(what, *arguments)
+        return
+    from fanfold.local.stack import local_stack
+
+    about = about_this_run("aiobotocore", "boto3", "ministack")
+    seconds: dict[str, list[float]] = {LOOP: [], THREADS: [], FANFOLD: []}
+    with local_stack() as stack:
+        port = int(stack.endpoint_url.rpartition(":")[2])
+        with slow_road(port, options.latency_ms / 1000) as address:
+            for repeat in range(options.repeats):
+                for number, peer in enumerate(seconds):
+                    bucket = f"bucket-{repeat}-{number}"
+                    filled(stack.endpoint_url, bucket, options.objects)
+                    seconds[peer].append(run_child(__file__, peer, address, bucket)["seconds"])
+                    check_moved(stack.endpoint_url, bucket, options.objects)
+    rows = [
+        {
+            "peer": peer,
+            "objects": options.objects,
+            "ms to an answer": options.latency_ms,
+            "seconds": median(took),
+            "min-max": f"{min(took):.1f}-{max(took):.1f}",
+            "times as fast as the loop": median(seconds[LOOP]) / median(took),
+        }
+        for peer, took in seconds.items()
+    ]
+    publish(about, rows, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Orders put into a shop by HTTP: ten thousand in one batch, a hundred at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+import fanfold
+
+
+@asynccontextmanager
+async def shop() -> AsyncIterator[aiohttp.ClientSession]:
+    """One session for the life of a sandbox: connections are kept from one order, and one batch, to the next.
+
+    It has no limit of its own, where aiohttp's default is 100: how many requests run at once is the consumer's to say,
+    so that ``fanfold bench`` can try more.
+    """
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(os.environ["SHOP_URL"], connector=connector) as session:
+        yield session
+
+
+@fanfold.consumer(
+    concurrency=100,  # under the sandbox's 1,024 descriptors; FANFOLD_CONCURRENCY overrides it
+    timeout=5,  # seconds for one order
+    backoff=fanfold.Backoff(base=10, cap=900),
+    lifespan=shop,
+)
+async def handler(order: dict[str, Any], ctx: fanfold.Context[aiohttp.ClientSession]) -> None:
+    """Put one order, under its number, so that doing it again does no harm."""
+    async with ctx.state.put(f"/orders/{order['order']}", json=order) as response:
+        if response.status == 422:  # noqa: PLR2004 - the shop will never take it
+            raise fanfold.Reject(f"order {order['order']}: {await response.text()}")
+        response.raise_for_status()

@@ -1,0 +1,171 @@
+"""System 3, ``examples/archive_bucket``: nothing is lost, and the day stays what it was when the run began."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanfold.context import BatchContext
+from fanfold.deadline import Deadline
+from fanfold.ended import JobState
+from fanfold.errors import ConfigurationError
+from fanfold.outcome import Reject
+from fanfold.record import Record
+from fanfold.segments import SegmentContext
+from fanfold.testing import make_record
+from harness import Bench, Hostile, Notes
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "archive_bucket" / "app.py"
+DAY = "2026-11-24"
+MIDNIGHT = datetime(2026, 11, 26, tzinfo=UTC).timestamp()
+KEYS = [f"incoming/{shop}/{DAY}-{n}.log" for shop, n in (("a", 0), ("a", 1), ("b", 2))]
+OTHER = "incoming/readme.txt"
+ARCHIVED = {f"S3/2026/11/24/{key.rpartition('/')[2]}": key.encode() for key in KEYS}
+
+
+def example() -> Any:
+    spec = importlib.util.spec_from_file_location("archive_bucket", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+APP = example()
+
+
+def bench_of(*more: str, gate: Hostile | None = None) -> Bench:
+    """The example at a minute before midnight, with yesterday's objects, one other, and what is given."""
+    bench = Bench(APP.job, gate=gate, max_receive_count=5, notifier=Notes())
+    bench.clock.advance(MIDNIGHT - 60)
+    bench.store.fill("source", {key: key.encode() for key in (*KEYS, OTHER, *more)})
+    return bench
+
+
+async def contents(bench: Bench) -> dict[str, bytes]:
+    """What lies in the bucket."""
+    keys = [each.key async for each in bench.store.list("source", "")]
+    return {key: b"".join([piece async for piece in bench.store.read("source", key)]) for key in keys}
+
+
+async def report(bench: Bench) -> list[str]:
+    """The rows of the run's report."""
+    output = await bench.output()
+    return (await bench.plain.get_result(output["file"])).decode().splitlines()[1:]
+
+
+@pytest.fixture(autouse=True)
+def dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue to reject to."""
+    monkeypatch.setenv("FANFOLD_DEAD_LETTER_QUEUE_URL", "in this process")
+
+
+class Dies:
+    """Ends the handler at one call, before or after it had its effect."""
+
+    def __init__(self, number: int | None = None) -> None:
+        self.number = number
+        self.seen: list[str] = []
+
+    def __call__(self, operation: str) -> None:
+        self.seen.append(operation)
+        if self.number is not None and len(self.seen) - 1 == self.number:
+            raise RuntimeError("killed")
+
+
+async def calls_of_a_delivery() -> tuple[int, list[str]]:
+    """The calls of the first delivery of a sound run, and how many there were before."""
+    gate = Dies()
+    bench = bench_of(gate=gate)
+    await bench.job.start(bench.backend, {"bucket": "source"}, "run")
+    begin = len(gate.seen)
+    await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
+    return begin, gate.seen[begin:]
+
+
+async def test_a_crash_at_any_call_loses_nothing_and_the_next_delivery_ends_it():
+    """Between the copy and the deletion, too: every object is in one place at least, and in the end in one."""
+    begin, calls = await calls_of_a_delivery()
+    assert {"before copy", "after copy", "before delete_many", "after delete_many"} <= set(calls)
+    for number, call in enumerate(calls, begin):
+        bench = bench_of(gate=Dies(number))
+        await bench.job.start(bench.backend, {"bucket": "source"}, "run")
+        await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
+        assert {data for data in (await contents(bench)).values() if data != OTHER.encode()} == set(ARCHIVED.values())
+        await bench.settle()
+        assert await contents(bench) == ARCHIVED | {OTHER: OTHER.encode()}, call
+        assert len(await report(bench)) == 4
+
+
+async def test_a_delivery_after_midnight_and_a_second_one_do_the_same():
+    """Yesterday is the day before the run began, whenever its messages are worked on."""
+    bench = bench_of("incoming/2026-11-25-new.log")
+    await bench.job.start(bench.backend, {"bucket": "source"}, "run")
+    (message,) = await bench.plain.work_queue.receive()
+    bench.clock.advance(3600)
+    assert bench.clock() > MIDNIGHT
+    await bench.settle()
+    left = {key: key.encode() for key in (OTHER, "incoming/2026-11-25-new.log")}
+    assert await contents(bench) == ARCHIVED | left
+    event = {"Records": [make_record(message.body)]}
+    assert (await bench.job.segment_handler.handle_batch(event, None))["batchItemFailures"] == []
+    assert await contents(bench) == ARCHIVED | left
+
+
+async def test_keys_that_are_left_are_named_in_the_notification_of_a_run_that_bears_them():
+    """Two originals for one place: one is archived, the other stays, and nothing is overwritten."""
+    more = [f"incoming/c/{DAY}-{n}.log" for n in range(10, 17)]
+    bench = bench_of(*more, f"incoming/d/{DAY}-16.log")
+    await bench.job.start(bench.backend, {"bucket": "source", "day": DAY}, "run")
+    await bench.settle()
+    ((subject, body),) = bench.backend.notifier.told
+    assert subject == "fanfold: archive SUCCEEDED"
+    (reason,) = json.loads(body)["failures"].values()
+    left, _, why = reason.partition(": ")
+    assert left in {f"incoming/{shop}/{DAY}-16.log" for shop in "cd"}
+    assert why == f"s3://source/S3/2026/11/24/{DAY}-16.log exists"
+    assert (await contents(bench))[left] == left.encode()
+    rows = await report(bench)
+    assert len(rows) == 11
+    assert f"{OTHER},no target," in rows
+    assert f"{KEYS[0]},archived,S3/2026/11/24/{DAY}-0.log" in rows
+
+
+async def test_a_run_that_leaves_more_than_its_share_fails_and_says_so():
+    """One of five is over a tenth."""
+    bench = bench_of(f"incoming/c/{DAY}-0.log")
+    await bench.job.start(bench.backend, {"bucket": "source"}, "run")
+    await bench.settle()
+    ((subject, body),) = bench.backend.notifier.told
+    assert subject == "fanfold: archive FAILED"
+    assert f"{DAY}-0.log exists" in body
+
+
+@pytest.mark.parametrize(("delivery", "error"), [(1, APP.KeyLeftError), (5, Reject)])
+async def test_a_key_that_may_be_moved_later_is_tried_again_and_named_in_the_end(delivery, error):
+    """The last delivery hands its reason to the dead-letter queue, which the queue's own redrive would not."""
+    bench = bench_of()
+    await bench.job.start(bench.backend, {"bucket": "source"}, "run")
+    over = Deadline(bench.clock(), 0, bench.clock)
+    record = Record(make_record("", receive_count=delivery))
+    segment: Any = None
+    ctx = SegmentContext(record, BatchContext(None, over, JobState(bench.plain)), segment, await bench.run())
+
+    async def objects():
+        async for each in bench.store.list("source", KEYS[0]):
+            yield {"key": each.key, "size": each.size_bytes, "etag": each.etag}
+
+    with pytest.raises(error, match=KEYS[0]):
+        await APP.archive(objects(), ctx)
+
+
+def test_a_day_that_is_none_fails_the_start_and_is_named():
+    """Before anything is listed."""
+    with pytest.raises(ConfigurationError, match="yesterday"):
+        APP.job.source_of({"bucket": "source", "day": "yesterday"})

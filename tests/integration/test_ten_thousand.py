@@ -1,0 +1,158 @@
+"""System 4: ten thousand records in one batch, a real request for each, under a sandbox's 1,024 descriptors."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from deployment import until
+
+from fanfold.local.deploy import deploy
+from fanfold.local.stack import LocalStack
+from fanfold.local.template import settings_of
+
+pytestmark = pytest.mark.slow
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ten_thousand"
+ORDERS, FAILS, HANGS, REFUSES = 10_000, 97, 3_001, 1_999
+DESCRIPTORS = 1_024
+BIN = Path(sys.executable).parent
+DEPLOYED = ("--template", "template.yaml", "--function", "ConsumeFunction")
+
+
+@contextmanager
+def shop() -> Iterator[str]:
+    """A real HTTP server, with as many descriptors as it may have; some orders fail, hang or are refused."""
+    trouble = ("--fails", str(FAILS), "--hangs", str(HANGS), "--refuses", str(REFUSES))
+    command = [sys.executable, "shop.py", "--port", "0", *trouble]
+    with subprocess.Popen(command, cwd=EXAMPLE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - the example's own
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def seen_by(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{url}/seen") as answer:  # noqa: S310 - our own server
+        return json.load(answer)
+
+
+def replay(handler: str, url: str, orders: Path, *options: str) -> dict[str, Any]:
+    """Replay the orders under the template's settings, in processes that may have 1,024 descriptors."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+
+    command = [BIN / "fanfold", "replay", orders, "--handler", handler, *DEPLOYED, "--json", *options]
+    done = subprocess.run(  # noqa: S603 - installed
+        command,
+        cwd=EXAMPLE,
+        env={"SHOP_URL": url, "PATH": str(BIN)},
+        preexec_fn=limited,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory) -> Path:
+    """As the README makes them."""
+    file = tmp_path_factory.mktemp("orders") / "orders.json"
+    bodies = [{"order": n, "customer": n % 500, "articles": [n % 97]} for n in range(1, ORDERS + 1)]
+    file.write_text(json.dumps(bodies))
+    return file
+
+
+def test_each_of_ten_thousand_orders_arrives_a_hundred_at_once_and_what_failed_is_named(orders: Path):
+    """One batch holds them all; exactly those that failed or hung come back, and arrive by another delivery."""
+    refused = set(range(REFUSES, ORDERS + 1, REFUSES))
+    failed = {*range(FAILS, ORDERS + 1, FAILS), *range(HANGS, ORDERS + 1, HANGS)} - refused
+    with shop() as url:
+        document = replay("app:handler", url, orders, "--expect", f"dead-lettered={len(refused)}")
+        seen = seen_by(url)
+    assert seen["taken"] == sorted(set(range(1, ORDERS + 1)) - refused)
+    assert seen["taken_twice"] == []
+    assert seen["requests"] == ORDERS + len(failed)
+    assert seen["most_connections"] == 100
+    first = document["deliveries"][0]
+    assert len(first["messages"]) == ORDERS
+    numbers = {message["id"]: message["number"] + 1 for message in document["messages"]}
+    reported = [each["itemIdentifier"] for each in json.loads(first["response"])["batchItemFailures"]]
+    assert [numbers[each] for each in reported] == sorted(failed)
+    assert {letter["number"] + 1: letter["reason"] for letter in document["dead_letters"]} == {
+        number: f"order {number}: no such article" for number in refused
+    }
+    summary = document["summary"]
+    assert (summary["deleted"], summary["left"], summary["lost"]) == (ORDERS - len(refused), 0, 0)
+    assert document["measured"]["peak_memory_mb"] < document["settings"]["memory_mb"]
+
+
+def test_orders_all_at_once_run_out_of_descriptors(orders: Path):
+    """What ``asyncio.gather`` makes of the first 3,000: of all that find no descriptor none arrives."""
+    few = orders.with_name("few.json")
+    few.write_text(json.dumps(json.loads(orders.read_text())[:3_000]))
+    with shop() as url:
+        document = replay("naive:handler", url, few, "--once")
+        seen = seen_by(url)
+    assert 900 < seen["most_connections"] < DESCRIPTORS
+    assert document["summary"]["left"] > 3_000 - DESCRIPTORS
+
+
+@pytest.mark.stack
+def test_the_template_deploys_and_its_function_puts_orders_into_the_shop(stack: LocalStack):
+    """On the emulated AWS, whose mapping knows batches of ten: what is refused lies in the dead-letter queue."""
+    s3, cloudformation, sqs = (boto3.client(name, **stack.client_settings) for name in ("s3", "cloudformation", "sqs"))
+    s3.create_bucket(Bucket="code-of-ten-thousand")
+    with shop() as url:
+        outputs = deploy(
+            {"s3": s3, "cloudformation": cloudformation},
+            EXAMPLE / "template.yaml",
+            name="ten-thousand",
+            parameters={"ShopUrl": url},
+            code_bucket="code-of-ten-thousand",
+        )
+        numbers = [*range(1, 20), REFUSES]
+        for number in numbers:
+            sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps({"order": number}))
+        until(lambda: len(seen_by(url)["taken"]) == 19)
+        answer = sqs.receive_message(
+            QueueUrl=outputs["DeadLetterQueueUrl"], WaitTimeSeconds=20, MessageAttributeNames=["All"]
+        )
+    cloudformation.delete_stack(StackName="ten-thousand")
+    (message,) = answer["Messages"]
+    assert json.loads(message["Body"]) == {"order": REFUSES}
+    (reason,) = message["MessageAttributes"].values()
+    assert json.loads(reason["StringValue"])["reason"] == f"order {REFUSES}: no such article"
+
+
+def test_the_template_has_the_settings_that_matter():
+    """The window, a visibility of six timeouts and the window, and the answer is read."""
+    settings = settings_of(EXAMPLE / "template.yaml", "ConsumeFunction")
+    assert settings["batch_size"] == ORDERS
+    assert settings["window_seconds"] >= 1
+    assert settings["visibility_timeout"] == 6 * settings["function_timeout"] + settings["window_seconds"]
+    assert settings["report_batch_item_failures"]
+
+
+@pytest.mark.parametrize("command", [("cfn-lint",), ("fanfold", "check", "--json")], ids=lambda command: command[0])
+def test_the_linters_have_nothing_to_say_of_the_template(command: tuple[str, ...]):
+    """Neither CloudFormation's nor ours."""
+    name, *options = command
+    done = subprocess.run(  # noqa: S603 - installed
+        [BIN / name, *options, EXAMPLE / "template.yaml"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert name == "fanfold" or done.stdout == ""
