@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanfold.backoff import Backoff
 from fanfold.context import BatchContext
@@ -16,7 +16,10 @@ from fanfold.record import Record
 from fanfold.runtime import Lifespan
 from fanfold.settle import OpenSettler
 
-__all__ = ["CommitStage", "Settings", "check_count"]
+if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold.observing import Observer
+
+__all__ = ["CommitStage", "Settings", "check_count", "check_observer"]
 
 CommitStage: TypeAlias = Callable[[Sequence[tuple[Record, Any]], BatchContext[Any]], Awaitable[Collection[int]]]
 """Makes durable what handlers returned, before the messages are acknowledged: given (record, value) pairs and what
@@ -66,6 +69,8 @@ class Settings:
     """What has to be durable before an acknowledgement; None for nothing."""
     settler: OpenSettler | None = None
     """What hands back failed messages; None for SQS. For tests, and for queues that are not SQS."""
+    observers: Sequence[Observer] = ()
+    """Who is told of each batch, for logs, metrics and traces; see ``fanfold.observing``."""
 
     def __post_init__(self) -> None:
         check_count(self.concurrency, "concurrency")
@@ -97,6 +102,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise ConfigurationError(f"{name} must be callable, not {value!r}")
+        _check_observers(self.observers)
 
     def changed(self, changes: dict[str, Any]) -> Settings:
         """Return these settings with some changed.
@@ -119,6 +125,24 @@ def check_count(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(f"{name} must be a whole number from 1, not {value!r}")
     return value
+
+
+def check_observer(value: Observer) -> Observer:
+    """Return an observer.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+    if isinstance(value, type) or not callable(getattr(value, "batch_started", None)):
+        raise ConfigurationError(f"an observer is an object with a batch_started method, not {value!r}")
+    return value
+
+
+def _check_observers(value: object) -> None:
+    if not isinstance(value, list | tuple):
+        raise ConfigurationError(f"observers must be a list of observers, not {value!r}")
+    for observer in value:
+        check_observer(observer)
 
 
 def _check_number(
