@@ -14,50 +14,21 @@ import pytest
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent_function
-from aws_xray_sdk import global_sdk_config
 from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.async_context import AsyncContext
-from aws_xray_sdk.core.lambda_launcher import LambdaContext
 
 import fanfold
 from fanfold.errors import ConfigurationError
 from fanfold.powertools import AsyncBatchProcessor, EventType, async_process_partial_response
 from fanfold.testing import make_context, make_event
 from powertools_store import InProcess
-
-FACADE = "53995c3f42cd8ad8"
-
-
-class Emitter:
-    """Takes what the X-Ray SDK would send to its daemon."""
-
-    def __init__(self) -> None:
-        self.sent: list[Any] = []
-
-    def send_entity(self, entity: Any) -> None:
-        self.sent.append(entity)
-
-    def take(self) -> list[tuple[str, str]]:
-        """Return (name, name of the parent) of each subsegment since the last call, sorted."""
-        names = {entity.id: entity.name for entity in self.sent} | {FACADE: "facade"}
-        taken = sorted((entity.name, names[entity.parent_id]) for entity in self.sent)
-        self.sent.clear()
-        return taken
+from xray import Emitter, xray_as_in_lambda
 
 
 @pytest.fixture
 def xray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emitter]:
-    """The X-Ray SDK as in Lambda, with nothing sent."""
-    monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
-    monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root=1-5759e988-bd862e3fe1be46a994272793;Parent={FACADE};Sampled=1")
-    Tracer._reset_config()
-    global_sdk_config.set_sdk_enabled(True)  # a tracer outside Lambda has turned it off for all
-    emitter = Emitter()
-    monkeypatch.setattr(xray_recorder, "_emitter", emitter)
-    monkeypatch.setattr(xray_recorder, "_context", LambdaContext())
-    yield emitter
-    assert not emitter.sent
-    Tracer._reset_config()
+    with xray_as_in_lambda(monkeypatch) as emitter:
+        yield emitter
 
 
 @pytest.fixture
