@@ -77,6 +77,7 @@ def test_declaring_a_consumer_starts_nothing():
         ("ministack", "local", "from fanfold.local.stack import local_stack\nwith local_stack(): pass"),
         ("xlsxwriter", "excel", WRITE_SHEET),
         ("aws_lambda_powertools", "powertools", "import fanfold.powertools"),
+        ("opentelemetry", "otel", "import fanfold.otel"),
         (
             "aws_lambda_powertools",
             "powertools",
