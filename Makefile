@@ -33,7 +33,7 @@ format: $(VENV)/.dev ## Put the code in order.
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour.
-	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in overhead observers memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what make made.
 	rm -rf $(VENV) $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -11,7 +11,6 @@ For other libraries than ``logging``: ``record_keys()`` returns what names the r
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 from collections.abc import Sequence
@@ -53,17 +52,18 @@ class RecordLogging:
 
 
 def _call_started(records: Sequence[Record]) -> CallEnded:
-    ids = [record.message_id for record in records]
-    token = RECORD_KEYS.set(
-        {**RECORD_KEYS.get(), **({"message_id": ids[0]} if len(ids) == 1 else {"message_ids": ids})}
-    )
+    if len(records) == 1:
+        token = RECORD_KEYS.set({"message_id": records[0].message_id})
+    else:
+        token = RECORD_KEYS.set({"message_ids": [record.message_id for record in records]})
     return functools.partial(_call_ended, token)
 
 
 def _call_ended(token: Token[Any], _outcomes: Sequence[Outcome]) -> None:
-    # An abandoned handler runs on, and its lines go on to carry its keys: its context is not the one this is told in.
-    with contextlib.suppress(ValueError):
+    try:  # noqa: SIM105 - the short way costs each record more
         RECORD_KEYS.reset(token)
+    except ValueError:
+        pass  # not the handler's context: it was abandoned, and its lines go on to carry its keys
 
 
 def _add_keys(line: logging.LogRecord) -> bool:

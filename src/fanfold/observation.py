@@ -12,7 +12,7 @@ from fanfold.endings import outcome_of
 from fanfold.errors import AbandonedError
 from fanfold.memory_guard import peak_resident_bytes
 from fanfold.observing import BatchEnded, CallEnded, Observer, Watch
-from fanfold.outcome import DONE, BatchResult, Failed
+from fanfold.outcome import DONE, BatchResult, Failed, Outcome
 from fanfold.record import Record
 
 __all__ = ["Observation"]
@@ -97,7 +97,13 @@ class Observation:
 
     def _start(self, given: Record | Sequence[Record]) -> object:
         records = [given] if isinstance(given, Record) else given
-        endings = [ended for tell in self._on_start if (ended := self._told(tell, records)) is not None]
+        endings: list[CallEnded] = []
+        for tell in self._on_start:
+            try:  # as in _told, which costs as much again
+                if (ended := tell(records)) is not None:
+                    endings.append(ended)
+            except BaseException as error:  # noqa: BLE001
+                self._failed(error)
         key = object()
         self._open[key] = (len(records), endings)
         return key
@@ -114,22 +120,32 @@ class Observation:
         if (opened := self._open.pop(key, None)) is None:
             return
         records, endings = opened
-        values = value if one_each and isinstance(value, list) else [value] * records
-        outcomes = [DONE if each is None else outcome_of(each, self._reject_on) for each in values]
+        if value is None:
+            outcomes: Sequence[Outcome] = [DONE] * records
+        else:
+            values = value if one_each and isinstance(value, list) else [value] * records
+            outcomes = [DONE if each is None else outcome_of(each, self._reject_on) for each in values]
         for tell in reversed(endings):  # what was begun last ends first
-            self._told(tell, outcomes)
+            try:
+                tell(outcomes)
+            except BaseException as error:  # noqa: BLE001
+                self._failed(error)
 
     def _told(self, tell: Callable[..., Any], *what: object) -> Any:
-        """Call what an observer has; None if it raises, which is logged, the first time with its traceback."""
+        """Call what an observer has; None if it raises."""
         try:
             return tell(*what)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # whatever it is, no record may end otherwise for it
-            self._faults += 1
-            if self._faults == 1:
-                logger.exception("an observer failed; the batch is not disturbed by it")
+        except BaseException as error:  # noqa: BLE001 - whatever it is, no record may end otherwise for it
+            self._failed(error)
             return None
+
+    def _failed(self, error: BaseException) -> None:
+        """Log what an observer raised, the first time with its traceback."""
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        self._faults += 1
+        if self._faults == 1:
+            logger.error("an observer failed; the batch is not disturbed by it", exc_info=error)
 
 
 def _watch(observer: Observer, records: Sequence[Record], batch: BatchContext[Any]) -> Watch | None:

@@ -10,7 +10,7 @@ import math
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanfold
@@ -333,6 +333,7 @@ def test_an_observer_of_another_ends_first_what_began_last():
     assert order == ["first began", "second began", "second ended", "first ended"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([1, 2]), max_size=20), st.integers(1, 5))
 def test_watching_changes_no_outcome(numbers, concurrency):
     """Of any batch, under any bound, with a failing observer beside a sound one."""
