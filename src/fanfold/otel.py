@@ -73,6 +73,8 @@ class BatchSpans:
         span = self._tracer.start_span(
             name, kind=SpanKind.CONSUMER, attributes={**shared, "messaging.batch.message_count": len(records)}
         )
+        if not span.get_span_context().is_valid:
+            return None  # there is no SDK, nor a trace to hand on
         parent = trace.set_span_in_context(span)
 
         def call_started(several: Sequence[Record]) -> CallEnded:

@@ -238,3 +238,4 @@ def test_without_an_sdk_nothing_is_recorded_and_nothing_breaks():
     """The API alone is what the extra brings."""
     result = deliver(fanfold.consumer(observers=[BatchSpans()])(choose), "a", "fail")
     assert result.response == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
+    assert BatchSpans().batch_started(result.records, None) is None
