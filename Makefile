@@ -33,7 +33,7 @@ format: $(VENV)/.dev ## Put the code in order.
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour.
-	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end idempotency ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size chaos archive_bucket; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end idempotency ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size chaos archive_bucket observers; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what make made.
 	rm -rf $(VENV) $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -51,6 +51,7 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/sources/s3_objects.py,src/fanfold/consume.py,src/fanfold/deadline.py,$\
 	src/fanfold/endings.py,src/fanfold/engine.py,src/fanfold/enqueue.py,src/fanfold/local/mapping.py,$\
 	src/fanfold/local/queue.py,src/fanfold/marks.py,src/fanfold/memory_guard.py,src/fanfold/nested.py,$\
+	src/fanfold/observation.py,$\
 	src/fanfold/ordering.py,src/fanfold/outcome.py,src/fanfold/outputs.py,src/fanfold/pace.py,src/fanfold/pointers.py,$\
 	src/fanfold/record.py,src/fanfold/response.py,src/fanfold/segment.py,src/fanfold/segments.py,src/fanfold/settings.py,$\
 	src/fanfold/settle.py,src/fanfold/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\

@@ -77,6 +77,12 @@ def test_declaring_a_consumer_starts_nothing():
         ("ministack", "local", "from fanfold.local.stack import local_stack\nwith local_stack(): pass"),
         ("xlsxwriter", "excel", WRITE_SHEET),
         ("aws_lambda_powertools", "powertools", "import fanfold.powertools"),
+        ("opentelemetry", "otel", "import fanfold.otel"),
+        (
+            "aws_lambda_powertools",
+            "powertools",
+            "from fanfold.powertools_observers import BatchMetrics; BatchMetrics(1)",
+        ),
     ],
 )
 def test_a_missing_extra_fails_at_use_and_names_the_install_command(module: str, extra: str, statement: str):

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from fanfold.backoff import Backoff
 from fanfold.binding import Bind, Call, bind, decoding, is_coroutine_function
@@ -26,15 +26,17 @@ from fanfold.record import Event, Record, records_from_event
 from fanfold.response import partial_response
 from fanfold.runtime import Lifespan, Runtime, deadline_of
 from fanfold.sandbox import Sandbox, open_sandbox
-from fanfold.settings import CommitStage, Settings, check_count
+from fanfold.settings import CommitStage, Settings, check_count, check_observer
 from fanfold.settle import OpenSettler, Settling
 from fanfold.tracing import go_by_context, kept_apart
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.idempotency import Idempotency
+    from fanfold.observation import Observation
+    from fanfold.observing import Observer
     from fanfold.once import Once
 
-__all__ = ["Consumer", "Observer", "Session", "consumer"]
+__all__ = ["Consumer", "Session", "consumer"]
 
 logger = logging.getLogger("fanfold")
 
@@ -45,18 +47,6 @@ CONCURRENCY_VARIABLE = "FANFOLD_CONCURRENCY"
 DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 RECEIVES_VARIABLE = "FANFOLD_MAX_RECEIVE_COUNT"
 _MB = 1024 * 1024
-
-
-class Observer(Protocol):
-    """Sees what a consumer does with a batch."""
-
-    def around(self, call: Call) -> Call:
-        """Return a call that does what this one does, and notes when records start and end; see ``binding.Call``."""
-        ...
-
-    def batch_ended(self, result: BatchResult) -> None:
-        """Take note of how every record of a batch ended; what it raises is logged and ignored."""
-        ...
 
 
 class Consumer(Generic[P, T]):
@@ -75,7 +65,7 @@ class Consumer(Generic[P, T]):
         self._runtime = Runtime(functools.partial(open_sandbox, settings, self._dead_letter_queue), Sandbox.leftovers)
         self._on_threads = not is_coroutine_function(function)
         self._fits: dict[int, int] = {}
-        self._observers: list[Observer] = []
+        self._added_observers: list[Observer] = []
         functools.update_wrapper(self, function)
         self.__signature__ = inspect.Signature(
             [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("event", "context")]
@@ -166,12 +156,16 @@ class Consumer(Generic[P, T]):
             ConfigurationError: If a setting is unknown or its value impossible.
         """
         changed = Consumer(self.function, self.settings.changed(changes))
-        changed._observers = list(self._observers)
+        changed._added_observers = list(self._added_observers)
         return changed
 
     def add_observer(self, observer: Observer) -> None:
-        """Let an observer see every batch from now on."""
-        self._observers.append(observer)
+        """Have an observer told of every batch from now on, as those in the settings are.
+
+        Raises:
+            ConfigurationError: If it is none.
+        """
+        self._added_observers.append(check_observer(observer))
 
     def close(self) -> None:
         """End the lifespan and the event loop; the next invocation starts new ones."""
@@ -195,9 +189,6 @@ class Consumer(Generic[P, T]):
             commit = once.commit
         elif resolve is not None:
             call = resolving(call, resolve, chunked=settings.chunk_size is not None)
-        call = kept_apart(call)
-        for observer in self._observers:
-            call = observer.around(call)
         terms = Terms(
             concurrency=self._fitting(self.concurrency),
             deadline=batch.deadline,
@@ -213,7 +204,14 @@ class Consumer(Generic[P, T]):
             chunk_size=settings.chunk_size,
             on_threads=self._on_threads,
         )
-        return Batch(records, call, terms)
+        if not (observers := [*settings.observers, *self._added_observers]):
+            return Batch(records, kept_apart(call), terms)
+        from fanfold.observation import Observation
+
+        observation = Observation(observers, records, batch, terms.reject_on)
+        observed = _ObservedBatch(records, kept_apart(observation.around(call)), terms)
+        observed.observation = observation
+        return observed
 
     def _commit_of(self, batch: BatchContext[Any]) -> Commit | None:
         commit = self.settings.commit
@@ -251,15 +249,18 @@ class Consumer(Generic[P, T]):
         outcomes = batch.outcomes()
         acknowledged = sum(outcome is DONE or acknowledges(outcome) for outcome in outcomes)
         _log(batch, outcomes, acknowledged)
+        result = BatchResult(batch.records, outcomes, partial_response(batch.records, outcomes))
+        if isinstance(batch, _ObservedBatch):
+            batch.observation.end(result)
         if self.settings.raise_on_total_failure and outcomes and not acknowledged:
             raise TotalFailureError(f"none of the {len(outcomes)} records of the batch succeeded")
-        result = BatchResult(batch.records, outcomes, partial_response(batch.records, outcomes))
-        for observer in self._observers:
-            try:
-                observer.batch_ended(result)
-            except Exception:
-                logger.exception("an observer failed; the batch is not disturbed by it")
         return result
+
+
+class _ObservedBatch(Batch):
+    """A batch that observers are told of."""
+
+    observation: Observation
 
 
 class Session:
@@ -348,6 +349,7 @@ def consumer(
     idempotency: Idempotency | None = ...,
     commit: CommitStage | None = ...,
     settler: OpenSettler | None = ...,
+    observers: Sequence[Observer] = ...,
 ) -> Callable[[Callable[P, T]], Consumer[P, T]]: ...
 def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
     """Make a Lambda handler for SQS batches out of a function that handles one message.

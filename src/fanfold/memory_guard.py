@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["GIVE_BACK_SECONDS", "MemoryGuard", "give_back", "resident_bytes"]
+__all__ = ["GIVE_BACK_SECONDS", "MemoryGuard", "give_back", "peak_resident_bytes", "resident_bytes"]
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 GIVE_BACK_SECONDS: Final = 0.02
@@ -25,6 +25,18 @@ def resident_bytes() -> int | None:
         with open("/proc/self/statm", "rb", buffering=0) as statm:  # noqa: PTH123 - many times a second
             return int(statm.read(128).split()[1]) * _PAGE_BYTES
     except (OSError, IndexError, ValueError):  # pragma: no cover - where there is no /proc
+        return None
+
+
+def peak_resident_bytes() -> int | None:
+    """Return the most memory this process has had resident so far; None where the system does not tell.
+
+    Source: ``VmHWM`` in ``/proc/self/status``, in KiB (proc(5)).
+    """
+    try:
+        with open("/proc/self/status", "rb") as status:  # noqa: PTH123 - as above
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith(b"VmHWM:"))
+    except (OSError, StopIteration):  # pragma: no cover - where there is no /proc
         return None
 
 

@@ -19,6 +19,8 @@ What differs:
   invocation's thread cannot be interrupted: after it, no further one starts.
 - Whatever a handler raises fails its record alone, ``CancelledError`` and ``SystemExit`` too.
 - The response names records in batch order, each once.
+
+Observers of a ``fanfold.consumer`` that write with Powertools: ``BatchMetrics``, ``RecordLogging``, ``RecordTracing``.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from fanfold.binding import is_coroutine_function
 from fanfold.deadline import Deadline
 from fanfold.errors import ConfigurationError, MissingExtraError, NotStartedError
 from fanfold.in_time import Entry, InTime, RunOne, deadline_given
+from fanfold.logs import RecordLogging
+from fanfold.powertools_observers import BatchMetrics, RecordTracing
 from fanfold.sandbox import Sandbox
 from fanfold.settings import check_count
 from fanfold.threads import Threads
@@ -59,11 +63,14 @@ __all__ = [
     "AsyncBatchProcessor",
     "BasePartialBatchProcessor",
     "BasePartialProcessor",
+    "BatchMetrics",
     "BatchProcessor",
     "BatchTypeModels",
     "EventType",
     "ExceptionInfo",
     "FailureResponse",
+    "RecordLogging",
+    "RecordTracing",
     "SqsFifoPartialProcessor",
     "SuccessResponse",
     "async_batch_processor",

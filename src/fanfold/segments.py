@@ -18,6 +18,7 @@ from fanfold.errors import FanfoldError, SegmentError
 from fanfold.outcome import Reject
 from fanfold.protocols import Store
 from fanfold.record import Record
+from fanfold.record_keys import named
 from fanfold.run import RUNNING, Run
 from fanfold.segment import Segment
 from fanfold.value import put
@@ -116,8 +117,9 @@ async def work_on_one(
 ) -> Ended:
     """Run a segment handler over the items of one segment; as ``work_on``, without a look at its run."""
     rows = Rows(segment.source, ctx.state.backend, _is_over(ctx.deadline) if segment.hop < max_hops else None)
-    async with aclosing(rows.read()) as items:
-        value = await function(items, SegmentContext(record, ctx.batch, segment, run))
+    with named(run=run.run, segment=segment.segment):
+        async with aclosing(rows.read()) as items:
+            value = await function(items, SegmentContext(record, ctx.batch, segment, run))
     try:
         result = json.dumps(value, separators=(",", ":"))
     except (TypeError, ValueError) as error:

@@ -18,8 +18,9 @@ from fanfold.settle import OpenSettler
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.idempotency import Idempotency
+    from fanfold.observing import Observer
 
-__all__ = ["CommitStage", "Settings", "check_count"]
+__all__ = ["CommitStage", "Settings", "check_count", "check_observer"]
 
 CommitStage: TypeAlias = Callable[[Sequence[tuple[Record, Any]], BatchContext[Any]], Awaitable[Collection[int]]]
 """Makes durable what handlers returned, before the messages are acknowledged: given (record, value) pairs and what
@@ -71,6 +72,8 @@ class Settings:
     """What has to be durable before an acknowledgement; None for nothing."""
     settler: OpenSettler | None = None
     """What hands back failed messages; None for SQS. For tests, and for queues that are not SQS."""
+    observers: Sequence[Observer] = ()
+    """Who is told of each batch, for logs, metrics and traces; see ``fanfold.observing``."""
 
     def __post_init__(self) -> None:
         check_count(self.concurrency, "concurrency")
@@ -85,6 +88,7 @@ class Settings:
             raise ConfigurationError("reject_on must be a plain function: what an async one returns is always true")
         if self.idempotency is not None and self.commit is not None:
             raise ConfigurationError("a consumer has either idempotency or a commit of its own: each acknowledges")
+        _check_observers(self.observers)
 
     def _check_kinds(self) -> None:
         url, errors, payloads, once = self.dead_letter_queue_url, self.reject_on, self.large_payloads, self.idempotency
@@ -140,6 +144,24 @@ def check_count(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(f"{name} must be a whole number from 1, not {value!r}")
     return value
+
+
+def check_observer(value: Observer) -> Observer:
+    """Return an observer.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+    if isinstance(value, type) or not callable(getattr(value, "batch_started", None)):
+        raise ConfigurationError(f"an observer is an object with a batch_started method, not {value!r}")
+    return value
+
+
+def _check_observers(value: object) -> None:
+    if not isinstance(value, list | tuple):
+        raise ConfigurationError(f"observers must be a list of observers, not {value!r}")
+    for observer in value:
+        check_observer(observer)
 
 
 def _check_number(

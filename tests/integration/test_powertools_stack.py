@@ -14,50 +14,28 @@ import pytest
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent_function
-from aws_xray_sdk import global_sdk_config
 from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.async_context import AsyncContext
-from aws_xray_sdk.core.lambda_launcher import LambdaContext
 
 import fanfold
 from fanfold.errors import ConfigurationError
-from fanfold.powertools import AsyncBatchProcessor, EventType, async_process_partial_response
+from fanfold.powertools import (
+    AsyncBatchProcessor,
+    BatchMetrics,
+    EventType,
+    RecordLogging,
+    RecordTracing,
+    async_process_partial_response,
+)
 from fanfold.testing import make_context, make_event
 from powertools_store import InProcess
-
-FACADE = "53995c3f42cd8ad8"
-
-
-class Emitter:
-    """Takes what the X-Ray SDK would send to its daemon."""
-
-    def __init__(self) -> None:
-        self.sent: list[Any] = []
-
-    def send_entity(self, entity: Any) -> None:
-        self.sent.append(entity)
-
-    def take(self) -> list[tuple[str, str]]:
-        """Return (name, name of the parent) of each subsegment since the last call, sorted."""
-        names = {entity.id: entity.name for entity in self.sent} | {FACADE: "facade"}
-        taken = sorted((entity.name, names[entity.parent_id]) for entity in self.sent)
-        self.sent.clear()
-        return taken
+from xray import Emitter, xray_as_in_lambda
 
 
 @pytest.fixture
 def xray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emitter]:
-    """The X-Ray SDK as in Lambda, with nothing sent."""
-    monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
-    monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root=1-5759e988-bd862e3fe1be46a994272793;Parent={FACADE};Sampled=1")
-    Tracer._reset_config()
-    global_sdk_config.set_sdk_enabled(True)  # a tracer outside Lambda has turned it off for all
-    emitter = Emitter()
-    monkeypatch.setattr(xray_recorder, "_emitter", emitter)
-    monkeypatch.setattr(xray_recorder, "_context", LambdaContext())
-    yield emitter
-    assert not emitter.sent
-    Tracer._reset_config()
+    with xray_as_in_lambda(monkeypatch) as emitter:
+        yield emitter
 
 
 @pytest.fixture
@@ -256,3 +234,36 @@ def test_all_of_them_stack_together(tracer: Tracer, xray: Emitter, capsys: pytes
         assert {line["correlation_id"] for line in logged(stream) if line["message"] == "order"} == {"message-0"}
         assert json.loads(capsys.readouterr().out)["Orders"] == [1.0, 1.0]
         assert len(xray.take()) == 4
+
+
+def test_observers_stack_under_the_decorators(tracer: Tracer, xray: Emitter, capsys: pytest.CaptureFixture[str]):
+    """Logger, metrics and tracer around the consumer, their observers in it: cold and warm, eight records at once."""
+    stream, met = io.StringIO(), asyncio.Barrier(8)
+    logger, metrics = Logger(service="observed", stream=stream), Metrics(namespace="shop", service="orders")
+
+    @logger.inject_lambda_context
+    @metrics.log_metrics
+    @tracer.capture_lambda_handler
+    @fanfold.consumer(concurrency=8, observers=[RecordLogging(logger), BatchMetrics(metrics), RecordTracing(tracer)])
+    @tracer.capture_method
+    async def handler(number: int) -> None:
+        await met.wait()
+        logger.info("order %d", number)
+        metrics.add_metric(name="Orders", unit=MetricUnit.Count, value=1)
+        if number == 2:
+            raise ValueError(number)
+
+    for _ in range(2):
+        assert ids(handler(make_event(*range(8)), make_context(aws_request_id="request"))) == ["message-2"]
+        lines = [line for line in logged(stream) if line["message"].startswith("order")]
+        assert {(line["message"], line["message_id"]) for line in lines} == {
+            (f"order {number}", f"message-{number}") for number in range(8)
+        }
+        assert {line["function_request_id"] for line in lines} == {"request"}
+        batch, own = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert (batch["RecordsDone"], batch["RecordsFailed"], batch["PeakInFlight"]) == ([7.0], [1.0], [8.0])
+        assert own["Orders"] == [1.0] * 8
+        taken = xray.take()
+        assert taken.count(("## record", "## handler")) == 8
+        assert len([parent for _, parent in taken if parent == "## record"]) == 8
+        assert len(taken) == 17

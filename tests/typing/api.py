@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, assert_type
 
 import fanfold
 from fanfold import BatchResult, Consumer, Context, Record
+from fanfold.context import BatchContext
+from fanfold.logs import RecordLogging
+from fanfold.observing import BatchEnded, Watch
 from fanfold.outcome import BatchResponse
 from fanfold.testing import deliver, make_context
 
@@ -32,6 +35,21 @@ async def with_state(text: str, ctx: Context[float]) -> float:
     assert_type(ctx.state, float)
     return ctx.state + len(text)
 
+
+class Counting:
+    def batch_started(self, records: Sequence[Record], batch: BatchContext[Any]) -> Watch | None:
+        return Watch(batch_ended=self.batch_ended)
+
+    def batch_ended(self, ended: BatchEnded) -> None:
+        assert_type(ended.seconds, float)
+
+
+@fanfold.consumer(observers=[Counting(), RecordLogging()])
+async def observed(text: str) -> None: ...
+
+
+observed.add_observer(Counting())
+observed.add_observer(object())  # type: ignore[arg-type] # no observer
 
 assert_type(bare({}, make_context()), BatchResponse)
 assert_type(deliver(plain, 1), BatchResult)

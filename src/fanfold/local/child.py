@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from fanfold.binding import Call
 from fanfold.builders import FakeContext
 from fanfold.consume import Consumer
-from fanfold.outcome import BatchResult, Failed, Rejected, Retrying
+from fanfold.observing import BatchEnded, CallEnded, Watch
+from fanfold.outcome import Failed, Rejected, Retrying
 from fanfold.record import Record
 
 __all__ = ["main"]
@@ -39,26 +39,23 @@ class _Seen:
         self.spans: list[dict[str, Any]] = []
         self.outcomes: dict[str, tuple[str, str | None]] = {}
 
-    def around(self, call: Call) -> Call:
-        async def timed(given: Record | Sequence[Record]) -> Any:
-            slot = self._free.pop() if self._free else self._slots
-            self._slots = max(self._slots, slot + 1)
-            began = time.perf_counter()
-            try:
-                return await call(given)
-            finally:
-                self._note(given, slot, began)
+    def batch_started(self, _records: Sequence[Record], _batch: object) -> Watch:
+        return Watch(self._call_started, self._batch_ended)
 
-        return timed
+    def _call_started(self, records: Sequence[Record]) -> CallEnded:
+        slot = self._free.pop() if self._free else self._slots
+        self._slots = max(self._slots, slot + 1)
+        began = time.perf_counter()
+        return lambda _: self._note(records, slot, began)
 
-    def batch_ended(self, result: BatchResult) -> None:
-        for record, outcome in zip(result.records, result.outcomes, strict=True):
+    def _batch_ended(self, ended: BatchEnded) -> None:
+        for record, outcome in zip(ended.records, ended.outcomes, strict=True):
             self.outcomes[record.receipt_handle] = (type(outcome).__name__, _words(outcome))
 
-    def _note(self, given: Record | Sequence[Record], slot: int, began: float) -> None:
+    def _note(self, records: Sequence[Record], slot: int, began: float) -> None:
         now = time.perf_counter()
         self._free.append(slot)
-        for record in [given] if isinstance(given, Record) else given:
+        for record in records:
             self.spans.append(
                 {
                     "handle": record.receipt_handle,
@@ -80,25 +77,17 @@ class _Durations:
 
     def begin(self) -> None:
         self._seconds = array("d")
-        self._running = self._most = 0
+        self._most = 0
 
-    def around(self, call: Call) -> Call:
-        clock = time.perf_counter
+    def batch_started(self, _records: Sequence[Record], _batch: object) -> Watch:
+        return Watch(self._call_started, self._batch_ended)
 
-        async def timed(given: Record | Sequence[Record]) -> Any:
-            self._running += 1
-            self._most = max(self._most, self._running)
-            began = clock()
-            try:
-                return await call(given)
-            finally:
-                self._seconds.append(clock() - began)
-                self._running -= 1
+    def _call_started(self, _records: Sequence[Record]) -> CallEnded:
+        began = time.perf_counter()
+        return lambda _: self._seconds.append(time.perf_counter() - began)
 
-        return timed
-
-    def batch_ended(self, result: BatchResult) -> None:
-        """Nothing: how records ended is in the response."""
+    def _batch_ended(self, ended: BatchEnded) -> None:
+        self._most = ended.peak_in_flight
 
     def told(self) -> dict[str, Any]:
         return {"durations": [round(each, 7) for each in self._seconds], "most_in_flight": self._most or None}

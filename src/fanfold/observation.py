@@ -1,0 +1,155 @@
+"""What the observers of one batch are told: each in its turn, once, and none of them able to change an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias
+
+from fanfold.context import BatchContext
+from fanfold.endings import outcome_of
+from fanfold.errors import AbandonedError
+from fanfold.memory_guard import peak_resident_bytes
+from fanfold.observing import BatchEnded, CallEnded, Observer, Watch
+from fanfold.outcome import DONE, BatchResult, Failed, Outcome
+from fanfold.record import Record
+
+__all__ = ["Observation"]
+
+logger = logging.getLogger("fanfold")
+
+_Call: TypeAlias = Callable[[Any], Awaitable[Any]]
+_Open: TypeAlias = tuple[int, list[CallEnded]]
+"""How many records a call has, and who is told of its end."""
+
+_ABANDONED: Final = Failed(AbandonedError("the handler was still running when the answer had to be given"))
+
+
+class Observation:
+    """Tells the observers of one batch what happens in it; made when it starts.
+
+    Args:
+        observers: Whom to tell.
+        records: The batch.
+        batch: What its records share.
+        reject_on: Which errors are permanent.
+    """
+
+    def __init__(
+        self,
+        observers: Sequence[Observer],
+        records: Sequence[Record],
+        batch: BatchContext[Any],
+        reject_on: Callable[[BaseException], bool],
+    ) -> None:
+        self._deadline = batch.deadline
+        self._reject_on = reject_on
+        self._faults = 0
+        self._in_flight = 0
+        self._peak = 0
+        self._open: dict[object, _Open] = {}
+        """Calls that have not ended. What takes one out tells of its end: so that is told once, whoever comes first."""
+        self._began = self._deadline.clock()
+        watches = [watch for each in observers if (watch := self._told(_watch, each, records, batch)) is not None]
+        self._on_start = [watch.call_started for watch in watches if watch.call_started is not None]
+        self._on_end = [watch.batch_ended for watch in watches if watch.batch_ended is not None]
+
+    def around(self, call: _Call) -> _Call:
+        """Return a call that does the same and is told of."""
+
+        async def observed(given: Any) -> Any:
+            self._in_flight += 1
+            self._peak = max(self._peak, self._in_flight)
+            key = self._start(given) if self._on_start else None
+            try:
+                value = await call(given)
+            except BaseException as error:
+                self._end_call(key, given, error)
+                raise
+            finally:
+                self._in_flight -= 1
+            self._end_call(key, given, value)
+            return value
+
+        return observed
+
+    def end(self, result: BatchResult) -> None:
+        """Tell how the batch ended, and before that of the calls that the answer does not wait for.
+
+        May be called from another thread than the event loop's.
+        """
+        for key in list(self._open):
+            self._close(key, _ABANDONED)
+        ended = BatchEnded(
+            result.records,
+            result.outcomes,
+            result.response,
+            seconds=self._deadline.clock() - self._began,
+            seconds_left=self._deadline.remaining(),
+            peak_in_flight=self._peak,
+            peak_memory_bytes=peak_resident_bytes(),
+        )
+        for tell in self._on_end:
+            self._told(tell, ended)
+        if self._faults > 1:
+            logger.error("observers failed %d times in this batch; the first is logged above", self._faults)
+
+    def _start(self, given: Record | Sequence[Record]) -> object:
+        records = [given] if isinstance(given, Record) else given
+        endings: list[CallEnded] = []
+        for tell in self._on_start:
+            try:  # as in _told, which costs as much again
+                if (ended := tell(records)) is not None:
+                    endings.append(ended)
+            except BaseException as error:  # noqa: BLE001
+                self._failed(error)
+        key = object()
+        self._open[key] = (len(records), endings)
+        return key
+
+    def _end_call(self, key: object | None, given: Record | Sequence[Record], value: object) -> None:
+        if key is None:
+            return
+        task = asyncio.current_task()
+        if task is not None and task.cancelling() and not isinstance(value, BaseException):
+            value = asyncio.CancelledError("the handler's task was cancelled")  # what it returned does not count
+        self._close(key, value, one_each=not isinstance(given, Record))
+
+    def _close(self, key: object, value: object, *, one_each: bool = False) -> None:
+        if (opened := self._open.pop(key, None)) is None:
+            return
+        records, endings = opened
+        if value is None:
+            outcomes: Sequence[Outcome] = [DONE] * records
+        else:
+            values = value if one_each and isinstance(value, list) else [value] * records
+            outcomes = [DONE if each is None else outcome_of(each, self._reject_on) for each in values]
+        for tell in reversed(endings):  # what was begun last ends first
+            try:
+                tell(outcomes)
+            except BaseException as error:  # noqa: BLE001
+                self._failed(error)
+
+    def _told(self, tell: Callable[..., Any], *what: object) -> Any:
+        """Call what an observer has; None if it raises."""
+        try:
+            return tell(*what)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, no record may end otherwise for it
+            self._failed(error)
+            return None
+
+    def _failed(self, error: BaseException) -> None:
+        """Log what an observer raised, the first time with its traceback."""
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        self._faults += 1
+        if self._faults == 1:
+            logger.error("an observer failed; the batch is not disturbed by it", exc_info=error)
+
+
+def _watch(observer: Observer, records: Sequence[Record], batch: BatchContext[Any]) -> Watch | None:
+    watch = observer.batch_started(records, batch)
+    if not (watch is None or isinstance(watch, Watch)):
+        raise TypeError(f"batch_started of {observer!r} returned {watch!r}, not a fanfold.observing.Watch or None")
+    return watch

@@ -1,0 +1,204 @@
+"""Log lines say which record they are about."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+from aws_lambda_powertools import Logger
+from awslambdaric.lambda_runtime_log_utils import JsonFormatter
+
+import fanfold
+from fanfold import Items, Job
+from fanfold.errors import ConfigurationError
+from fanfold.logs import RecordLogging, record_keys
+from fanfold.testing import deliver, make_context, make_event
+from harness import Bench
+
+
+class Written:
+    """What a log handler has written, as JSON documents."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+        self.handler = logging.StreamHandler(self.stream)
+        self.handler.setFormatter(JsonFormatter())
+
+    def take(self) -> list[dict]:
+        lines = [json.loads(line) for line in self.stream.getvalue().splitlines() if line]
+        self.stream.seek(0)
+        self.stream.truncate()
+        return lines
+
+
+@pytest.fixture
+def written() -> Iterator[Written]:
+    """Lines of the logger "shop", as Lambda's own formatter writes them."""
+    written, logger = Written(), logging.getLogger("shop")
+    logger.addHandler(written.handler)
+    logger.setLevel("INFO")
+    yield written
+    logger.removeHandler(written.handler)
+
+
+def powertools(service: str) -> tuple[Logger, Written]:
+    written = Written()
+    return Logger(service=service, stream=written.stream), written
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+def test_eight_concurrent_records_write_lines_with_their_own_ids(kind: str):
+    """By Powertools' logger, on one event loop and on threads; lines around them, and the next batch, carry none."""
+    logger, written = powertools(f"shop-{kind}")
+    met_async, met = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
+
+    async def work(number: int) -> None:
+        logger.info("began %d", number)
+        await met_async.wait()
+        for _ in range(number):
+            await asyncio.sleep(0)  # they end in another order than they began
+        logger.info("ended %d", number)
+
+    def work_plainly(number: int) -> None:
+        logger.info("began %d", number)
+        met.wait()
+        logger.info("ended %d", number)
+
+    function = work if kind == "async" else work_plainly
+    handler = fanfold.consumer(concurrency=8, observers=[RecordLogging(logger)])(function)
+    for _ in range(2):
+        logger.info("before")
+        assert handler(make_event(*range(8)), make_context()) == {"batchItemFailures": []}
+        logger.info("after")
+        before, *lines, after = written.take()
+        assert "message_id" not in before | after
+        assert len(lines) == 16
+        assert all(line["message_id"] == f"message-{line['message'].split()[1]}" for line in lines)
+
+
+def test_a_record_that_failed_leaves_nothing_to_the_next_one(written: Written):
+    """One after another, in the same worker."""
+    log = logging.getLogger("shop.orders")
+
+    @fanfold.consumer(concurrency=1, observers=[RecordLogging(logging.getLogger("shop"))])
+    async def handler(number: int) -> None:
+        log.info("order")
+        raise ValueError(number)
+
+    deliver(handler, 1, 2, 3)
+    assert [line["message_id"] for line in written.take()] == ["message-0", "message-1", "message-2"]
+    assert record_keys() == {}
+
+
+def test_lines_of_lambdas_own_json_format_carry_the_id(written: Written):
+    """They are written by the root logger's handler, which is the one taken when none is named."""
+    root = logging.getLogger()
+    root.addHandler(written.handler)
+    try:
+        observer = RecordLogging()
+    finally:
+        root.removeHandler(written.handler)
+
+    @fanfold.consumer(observers=[observer])
+    async def handler(number: int) -> None:
+        logging.getLogger("shop").info("order")
+        assert record_keys() == {"message_id": "message-0"}
+
+    deliver(handler, 1)
+    assert [line["message_id"] for line in written.take()] == ["message-0"]
+
+
+def test_a_key_that_a_line_brings_itself_is_left_as_it_is(written: Written):
+    """And is no mistake of the handler's."""
+
+    @fanfold.consumer(observers=[RecordLogging(written.handler)])
+    async def handler(number: int) -> None:
+        logging.getLogger("shop").info("order", extra={"message_id": "my own"})
+
+    assert deliver(handler, 1).response == {"batchItemFailures": []}
+    assert [line["message_id"] for line in written.take()] == ["my own"]
+
+
+def test_a_text_format_names_the_key(written: Written):
+    """With a default for lines that are about no record."""
+    written.handler.setFormatter(logging.Formatter("%(message_id)s %(message)s", defaults={"message_id": "-"}))
+
+    @fanfold.consumer(observers=[RecordLogging(written.handler)])
+    def handler(number: int) -> None:
+        logging.getLogger("shop").info("order")
+
+    deliver(handler, 1)
+    logging.getLogger("shop").info("done")
+    assert written.stream.getvalue().splitlines() == ["message-0 order", "- done"]
+
+
+def test_a_handler_of_lists_has_the_ids_of_all_its_records(written: Written):
+    """Which of them a line is about it cannot tell."""
+
+    @fanfold.consumer(chunk_size=2, observers=[RecordLogging(written.handler)])
+    async def handler(numbers: list[int]) -> None:
+        logging.getLogger("shop").info("orders")
+
+    deliver(handler, 1, 2)
+    assert [line["message_ids"] for line in written.take()] == [["message-0", "message-1"]]
+
+
+def test_an_abandoned_handler_goes_on_to_write_lines_with_its_id(written: Written):
+    """After the answer, too: who looks for what it still did finds it."""
+    release, ended = asyncio.Event(), threading.Event()
+
+    @fanfold.consumer(observers=[RecordLogging(written.handler)])
+    async def handler(number: int) -> None:
+        if number == 2:
+            release.set()
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        logging.getLogger("shop").info("order %d", number)
+        if number == 1:
+            ended.set()
+
+    handler(make_event(1), make_context(seconds=0.2))
+    handler(make_event(2), make_context())
+    assert ended.wait(10)
+    handler.close()
+    assert [line["message_id"] for line in written.take()] == ["message-0"] * 2
+    assert record_keys() == {}
+
+
+@pytest.mark.parametrize("per_message", [1, 3])
+async def test_lines_of_a_segment_handler_carry_run_and_segment(per_message: int, written: Written):
+    """Each its own, also where several segments share a message."""
+    job = Job("names", concurrency=4, segments_per_message=per_message)
+    job.source(lambda params: Items(range(6)))
+    job.fold(len)
+
+    @job.segment
+    async def work(rows, ctx):
+        async for row in rows:
+            await asyncio.sleep(0)
+            logging.getLogger("shop").info("row %d", row)
+
+    bench = Bench(job)
+    bench.job.segment_handler.add_observer(RecordLogging(written.handler))
+    await bench.job.start(bench.backend, {}, "run-7")
+    await bench.settle()
+    lines = written.take()
+    assert sorted(line["message"] for line in lines) == [f"row {number}" for number in range(6)]
+    assert all(line["run"] == "run-7" and line["message"] == f"row {line['segment']}" for line in lines)
+    assert len({line["message_id"] for line in lines}) == 6 // per_message
+
+
+@pytest.mark.parametrize("wrong", ["shop", logging.getLogger("nobody's.logger")])
+def test_what_writes_no_lines_is_refused_at_once(wrong, monkeypatch: pytest.MonkeyPatch):
+    """No logger, or one without a handler yet."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with pytest.raises(ConfigurationError, match="RecordLogging"):
+        RecordLogging(wrong)

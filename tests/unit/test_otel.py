@@ -1,0 +1,241 @@
+"""OpenTelemetry spans by the messaging conventions, as the SDK records them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
+
+import fanfold
+from fanfold.otel import BatchSpans
+from fanfold.testing import deliver, make_context, make_event, make_fifo_record, make_record
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+XRAY = "Root=1-0af76519-16cd43dd8448eb211c80319c;Parent=53995c3f42cd8ad8;Sampled=1"
+
+
+class Recorded:
+    """The SDK, with what it would export kept."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.tracer = self.provider.get_tracer("test")
+
+    def take(self) -> tuple[ReadableSpan, list[ReadableSpan]]:
+        """Return the one batch's span and those of its records, by message."""
+        spans = self.exporter.get_finished_spans()
+        self.exporter.clear()
+        (batch,) = [span for span in spans if "fanfold.batch.failure_count" in span.attributes]
+        records = [span for span in spans if "messaging.message.id" in span.attributes]
+        return batch, sorted(records, key=lambda span: span.attributes["messaging.message.id"])
+
+
+@pytest.fixture
+def recorded() -> Recorded:
+    return Recorded()
+
+
+async def choose(word: str) -> None:
+    match word:
+        case "fail":
+            raise LookupError("no such order")
+        case "retry":
+            raise fanfold.Retry("later", after=1)
+        case "reject":
+            raise fanfold.Reject("no such customer")
+
+
+def test_a_batch_is_a_consumer_span_with_one_for_each_record_below(recorded: Recorded):
+    """With the attributes that the conventions name."""
+    with recorded.tracer.start_as_current_span("invocation") as invocation:
+        deliver(fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose), "a", "b")
+    batch, records = taken_below(recorded, invocation)
+    shared = {
+        "messaging.system": "aws_sqs",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "orders",
+    }
+    assert (batch.name, batch.kind) == ("process orders", SpanKind.CONSUMER)
+    assert batch.attributes == {**shared, "messaging.batch.message_count": 2, "fanfold.batch.failure_count": 0}
+    for number, record in enumerate(records):
+        assert (record.name, record.kind) == ("process orders", SpanKind.CONSUMER)
+        assert record.parent.span_id == batch.context.span_id
+        assert record.attributes == {
+            **shared, "messaging.message.id": f"message-{number}", "fanfold.outcome": "Done",
+        }  # fmt: skip
+        assert record.status.status_code is StatusCode.UNSET
+        assert record.links == ()
+
+
+def taken_below(recorded: Recorded, parent: trace.Span) -> tuple[ReadableSpan, list[ReadableSpan]]:
+    batch, records = recorded.take()
+    assert batch.parent.span_id == parent.get_span_context().span_id
+    return batch, records
+
+
+def test_a_record_that_is_not_done_is_an_error_and_says_why(recorded: Recorded):
+    """A failure with its exception; what was asked for, in the words of the handler."""
+    handler = fanfold.consumer(observers=[BatchSpans(recorded.provider)], dead_letter_queue_url="")(choose)
+    deliver(handler, "done", "fail", "retry", "reject")
+    batch, records = recorded.take()
+    assert [(each.status.description, each.attributes.get("error.type")) for each in records] == [
+        (None, None), ("LookupError", "LookupError"), ("later", "Retrying"), ("no such customer", "Rejected"),
+    ]  # fmt: skip
+    assert [len(each.events) for each in records] == [0, 1, 0, 0]
+    assert records[1].events[0].attributes["exception.message"] == "no such order"
+    assert batch.attributes["fanfold.batch.failure_count"] == 3
+    assert batch.status.status_code is StatusCode.UNSET
+
+
+def test_a_batch_of_which_nothing_was_acknowledged_is_an_error(recorded: Recorded):
+    """The span that alarms are made from."""
+    deliver(fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose), "fail", "fail")
+    assert recorded.take()[0].status.description == "nothing was acknowledged"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "header", "linked"),
+    [
+        ({}, "", []),
+        ({"traceparent": TRACEPARENT}, "", ["b7ad6b7169203331"]),
+        ({}, XRAY, ["53995c3f42cd8ad8"]),
+        ({}, "Parent=53995c3f42cd8ad8;Sampled=1;Root=1-0af76519-16cd43dd8448eb211c80319c", ["53995c3f42cd8ad8"]),
+        ({"traceparent": TRACEPARENT}, XRAY, ["b7ad6b7169203331", "53995c3f42cd8ad8"]),
+        ({"traceparent": TRACEPARENT}, XRAY.replace("53995c3f42cd8ad8", "b7ad6b7169203331"), ["b7ad6b7169203331"]),
+        ({"traceparent": "nonsense"}, "Root=1-0;Parent=x", []),
+        ({"other": "attribute"}, "Root=1-0af76519-16cd43dd8448eb211c80319c;Sampled=0", []),
+    ],
+)
+def test_a_record_is_linked_to_the_trace_its_message_was_sent_in(attributes, header, linked, recorded: Recorded):
+    """By OpenTelemetry's message attribute and by X-Ray's header, each once; what is neither is no link."""
+    record = make_record(
+        "a",
+        attributes={"AWSTraceHeader": header} if header else {},
+        message_attributes={name: {"stringValue": text, "dataType": "String"} for name, text in attributes.items()},
+    )
+    handler = fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose)
+    assert handler(make_event(records=[record]), make_context()) == {"batchItemFailures": []}
+    _, (span,) = recorded.take()
+    assert [format_span_id(link.context.span_id) for link in span.links] == linked
+    assert all(format_trace_id(link.context.trace_id) == "0af7651916cd43dd8448eb211c80319c" for link in span.links)
+    assert all(link.context.trace_flags.sampled for link in span.links)
+
+
+def test_binary_message_attributes_are_no_trace_context(recorded: Recorded):
+    """They have no text."""
+    record = make_record("a", message_attributes={"traceparent": {"binaryValue": "AAAA", "dataType": "Binary"}})
+    fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose)(make_event(records=[record]), make_context())
+    assert recorded.take()[1][0].links == ()
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+def test_spans_of_eight_concurrent_handlers_stand_under_their_own_records(kind: str, recorded: Recorded):
+    """On one event loop and on threads; nothing is current any more for the next batch."""
+    met_async, met = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
+
+    async def work(number: int) -> None:
+        with recorded.tracer.start_as_current_span(f"work {number}"):
+            await met_async.wait()
+            for _ in range(number):
+                await asyncio.sleep(0)
+
+    def work_plainly(number: int) -> None:
+        with recorded.tracer.start_as_current_span(f"work {number}"):
+            met.wait()
+
+    handler = fanfold.consumer(concurrency=8, observers=[BatchSpans(recorded.provider)])(
+        work if kind == "async" else work_plainly
+    )
+    for _ in range(2):
+        handler(make_event(*range(8)), make_context())
+        spans = {span.context.span_id: span for span in recorded.exporter.get_finished_spans()}
+        own = [
+            (span.name, spans[span.parent.span_id].attributes["messaging.message.id"])
+            for span in spans.values()
+            if span.name.startswith("work")
+        ]
+        assert sorted(own) == [(f"work {number}", f"message-{number}") for number in range(8)]
+        batch, records = recorded.take()
+        assert batch.parent is None
+        assert {record.parent.span_id for record in records} == {batch.context.span_id}
+
+
+def test_in_a_fifo_group_what_was_not_called_has_no_span(recorded: Recorded):
+    """The batch counts it all the same."""
+    words = ("done", "fail", "done")
+    event = make_event(records=[make_fifo_record(word, message_id=f"m-{n}") for n, word in enumerate(words)])
+    fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose)(event, make_context())
+    batch, records = recorded.take()
+    assert [record.attributes["messaging.message.id"] for record in records] == ["m-0", "m-1"]
+    assert (batch.attributes["messaging.batch.message_count"], batch.attributes["fanfold.batch.failure_count"]) == (
+        3,
+        2,
+    )
+
+
+def test_an_abandoned_record_ends_with_the_answer_and_once(recorded: Recorded, caplog):
+    """Its handler goes on in its own context; its end later is not complained about."""
+    release, ended, current = asyncio.Event(), threading.Event(), []
+
+    @fanfold.consumer(observers=[BatchSpans(recorded.provider)])
+    async def stuck(number: int) -> None:
+        if number == 2:
+            release.set()
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        current.append(trace.get_current_span().get_span_context().span_id)
+        if number == 1:
+            ended.set()
+
+    stuck(make_event(1), make_context(seconds=0.2))
+    _, (span,) = recorded.take()
+    assert (span.attributes["error.type"], span.status.status_code) == ("AbandonedError", StatusCode.ERROR)
+    with caplog.at_level(logging.WARNING, "opentelemetry"):
+        stuck(make_event(2), make_context())
+        assert ended.wait(10)
+        stuck.close()
+    _, (other,) = recorded.take()
+    assert set(current) == {span.context.span_id, other.context.span_id}
+    assert not [line for line in caplog.records if line.name.startswith("opentelemetry")]
+
+
+def test_a_call_of_several_records_is_one_span_linked_to_all_of_their_traces(recorded: Recorded):
+    """An error if any of them is not done."""
+
+    @fanfold.consumer(chunk_size=2, observers=[BatchSpans(recorded.provider)])
+    async def several(numbers: list[int]) -> list:
+        return [None, ValueError("second")]
+
+    headers = (XRAY, XRAY.replace("53995c3f42cd8ad8", "1111111111111111"))
+    records = [make_record(n, message_id=f"m-{n}", attributes={"AWSTraceHeader": headers[n]}) for n in (0, 1)]
+    several(make_event(records=records), make_context())
+    call, _ = recorded.exporter.get_finished_spans()
+    assert call.attributes["messaging.batch.message_count"] == 2
+    assert call.attributes["error.type"] == "ValueError"
+    assert len(call.links) == 2
+
+
+def test_a_batch_of_nothing_has_no_span(recorded: Recorded):
+    """There is nothing to say of it."""
+    fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose)(make_event(), make_context())
+    assert recorded.exporter.get_finished_spans() == ()
+
+
+def test_without_an_sdk_nothing_is_recorded_and_nothing_breaks():
+    """The API alone is what the extra brings."""
+    result = deliver(fanfold.consumer(observers=[BatchSpans()])(choose), "a", "fail")
+    assert result.response == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
+    assert BatchSpans().batch_started(result.records, None) is None
