@@ -8,7 +8,7 @@ DEMO_FOLDER ?= fanfold-demo
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help demo test lint types format bench clean
+.PHONY: help demo test lint types format docs bench clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,11 +32,16 @@ format: $(VENV)/.dev ## Put the code in order.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)-docs/.made ## Build the documentation into site/; a link that leads nowhere is an error.
+	PYTHONPATH=src $(VENV)-docs/bin/python docs/stage.py build/pages
+	$(VENV)-docs/bin/zensical build --strict --clean
+	$(VENV)-docs/bin/python docs/look.py site
+
 bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour.
-	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end idempotency ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size chaos archive_bucket observers; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end idempotency ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size chaos archive_bucket observers long_row; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what make made.
-	rm -rf $(VENV) $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build site .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # The modules that decide, and the path to an acknowledgement.
 DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\
@@ -78,4 +83,10 @@ $(VENV)/.dev: $(VENV)/.made requirements/dev.txt pyproject.toml
 $(VENV)-sam/.made: $(VENV)/.made requirements/sam.txt
 	$(PYTHON) -m venv $(VENV)-sam
 	$(VENV)-sam/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/sam.txt
+	@touch $@
+
+# What builds the documentation: fanfold itself is read from src/.
+$(VENV)-docs/.made: $(VENV)/.made requirements/docs.txt
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
 	@touch $@

@@ -7,6 +7,8 @@ options="--python-version 3.11 --universal --generate-hashes --no-emit-index-url
 uv pip compile $options pyproject.toml --extra bench --extra local --extra parquet --extra powertools --group dev -o requirements/dev.txt
 # shellcheck disable=SC2086
 uv pip compile $options pyproject.toml --extra local --group build -c requirements/dev.txt -o requirements/demo.txt
+# shellcheck disable=SC2086
+uv pip compile $options pyproject.toml --extra cli --group docs -c requirements/dev.txt -o requirements/docs.txt
 # Everything it needs stands in this file, installed with --no-deps: pip does not see that a pin of boto3[crt] is one of boto3.
 # shellcheck disable=SC2086
 uv pip compile $options --group pyproject.toml:sam -o requirements/sam.txt

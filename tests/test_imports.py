@@ -62,6 +62,12 @@ def test_declaring_a_job_loads_no_sdk():
     assert not loaded_after(statement) & (set(HEAVY) - {"asyncio"})
 
 
+def test_the_command_line_needs_its_own_extra_alone():
+    """``fanfold[cli]`` and ``fanfold[bench]`` bring no SDK; what a command needs besides, it asks for."""
+    not_brought = {"aiobotocore", "boto3", "botocore", "yaml", "samtranslator", "cfnlint", "matplotlib", "xlsxwriter"}
+    assert not loaded_after("import fanfold.cli.app") & not_brought
+
+
 def test_declaring_a_consumer_starts_nothing():
     """No loop, no thread and no connection before the first invocation: snapshots and forks stay safe."""
     program = (

@@ -67,7 +67,7 @@ class Job:
         concurrency: Segments worked on at once in one sandbox, from 1; ``FANFOLD_CONCURRENCY`` overrides it.
         backoff: How long a segment that failed stays hidden; None for the queue's visibility timeout.
         lifespan: Makes what the segment handlers share, as an async context manager; given as ``ctx.state``.
-        watch_seconds: Seconds between looks at an unfinished run, in case a check was lost; from 1 to 900.
+        watch_seconds: Seconds between looks at an unfinished run, in case a check was lost; from 1 to 900, the default.
         tolerated_failures: Segments that may fail for good before the run does: how many, as a whole number, or their
             share of all, under 1, as a float. The fold then gets the results of the others.
         segments_per_message: Segments that share a message, from 1: for tiny ones, whose messages would cost more than
@@ -75,8 +75,9 @@ class Job:
         continuation: Whether a segment that will not end in time stops, and goes on in another message: when no further
             record starts, its items end early, what its handler then returns is kept, and another message reads on from
             there. The fold gets one result for each part. A handler has to bear that its items are not all at once.
-        max_hops: How often a segment may go on so, from 1; then it has to end in time. Lambda stops a function that was
-            reached through its own queue about 16 times, unless its ``RecursiveLoop`` is ``Allow``.
+        max_hops: How often a segment may go on so, from 1; 12 by default. Then it has to end in time. Lambda
+            stops a function that was reached through its own queue about 16 times, unless its ``RecursiveLoop`` is
+            ``Allow``.
         deadline_margin: Seconds before the end of an invocation in which no further segment starts; half of it is for
             what then still runs to end. None for 5 % of the time given, at least 1 second.
         backend: Opens queues, ledger and store; None for AWS, as the environment names them.

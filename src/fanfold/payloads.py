@@ -53,7 +53,7 @@ async def offload(
         store: Where large ones go.
         bucket: The bucket there.
         prefix: What their keys begin with; the rest is made up and never used twice.
-        over_bytes: Size of body and attributes over which a message is large, from 0.
+        over_bytes: Size of body and attributes over which a message is large, from 0; 262,144 by default.
         attributes: Text attributes sent with it; one less than ten, since a pointer needs one.
         legacy: Whether the pointer has the names of older libraries.
 

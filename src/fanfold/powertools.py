@@ -90,7 +90,7 @@ class AsyncBatchProcessor(InTime, theirs.AsyncBatchProcessor):
 
     Args:
         args: As Powertools' own: ``event_type``, ``model``, ``raise_on_entire_batch_failure``, ``logger``.
-        concurrency: Handlers that run at once, from 1.
+        concurrency: Handlers that run at once, from 1; 10 by default.
         kwargs: As ``args``.
 
     Raises:

@@ -13,7 +13,6 @@ from pathlib import Path
 import typer
 
 from fanfold.errors import ConfigurationError, FanfoldError
-from fanfold.local.job import deploy_job
 from fanfold.local.stack import local_stack
 
 __all__ = ["local"]
@@ -42,6 +41,8 @@ def local(
     with local_stack(port=port, keep_log=log) as stack:
         variables = stack.environment
         if job is not None:
+            from fanfold.local.job import deploy_job
+
             variables |= deploy_job(stack, job, module, given)
         if command:
             raise typer.Exit(_run(command, variables))

@@ -80,7 +80,7 @@ async def copy_objects(
         objects: Dicts with ``key``, ``etag`` and ``size``, such as the items of ``S3Objects``; plain or async.
         to: Gives the key of a copy, from the key of its original.
         to_bucket: Bucket of the copies; None for the same.
-        concurrency: Copies in flight at once, from 1.
+        concurrency: Copies in flight at once, from 1; 16 by default.
         deadline: When no further copy starts; None for never.
 
     Returns:
