@@ -1,26 +1,26 @@
 """Every error fanfold raises.
 
-FanfoldError
-├── ConfigurationError      a setting, an environment variable, a name or a permission the user has to mend
-│   └── MissingExtraError   an optional dependency is not installed
-├── EventError              what Lambda was called with is not a batch of SQS records
-├── DecodeError             a body is not what the handler takes; the same body never will be
-├── SegmentError            a segment cannot be worked on, now or later
-│   └── SourceError         the data a segment or a run points to is missing, empty, changed or malformed
-├── EnqueueError            messages the queue did not accept; they are in ``rejected``
-├── WriteError              items a table did not accept; they are in ``rejected``
-│   └── ItemError           an item that no table takes: too large, without its key, or with a value of no type it knows
-├── CommitError             a handler returned, but what had to be durable before the acknowledgement is not
-├── TotalFailureError       nothing of a batch was acknowledged, and the settings ask for an error then
-├── NotStartedError         there was no time to call the handler, or something before it had failed
-├── AbandonedError          a handler was still running when the answer had to be given
-├── LedgerError             the ledger refused a write or holds something unreadable
-│   └── FenceLostError      another invocation has taken over this fold
-├── StoreError              an object could not be read or written
-│   ├── ObjectMissingError
-│   ├── ObjectChangedError  the object is not the one that was pinned
-│   └── ObjectExistsError   a write that must be the first one was not
-└── ServiceError            a service failed; ``code`` is its own word, ``transient`` says whether to try again
+    FanfoldError
+    ├── ConfigurationError      a setting, an environment variable, a name or a permission the user has to mend
+    │   └── MissingExtraError   an optional dependency is not installed
+    ├── EventError              what Lambda was called with is not a batch of SQS records
+    ├── DecodeError             a body is not what the handler takes; the same body never will be
+    ├── SegmentError            a segment cannot be worked on, now or later
+    │   └── SourceError         the data a segment or a run points to is missing, empty, changed or malformed
+    ├── EnqueueError            messages the queue did not accept; they are in ``rejected``
+    ├── WriteError              items a table did not accept; they are in ``rejected``
+    │   └── ItemError           an item that no table takes: too large, without its key, or of no known type
+    ├── CommitError             a handler returned, but what had to be durable before the acknowledgement is not
+    ├── TotalFailureError       nothing of a batch was acknowledged, and the settings ask for an error then
+    ├── NotStartedError         there was no time to call the handler, or something before it had failed
+    ├── AbandonedError          a handler was still running when the answer had to be given
+    ├── LedgerError             the ledger refused a write or holds something unreadable
+    │   └── FenceLostError      another invocation has taken over this fold
+    ├── StoreError              an object could not be read or written
+    │   ├── ObjectMissingError
+    │   ├── ObjectChangedError  the object is not the one that was pinned
+    │   └── ObjectExistsError   a write that must be the first one was not
+    └── ServiceError            a service failed; ``code`` is its own word, ``transient`` says whether to try again
 
 A handler that fails raises none of these: how a record ended is an outcome (``fanfold.outcome``), not an error.
 """

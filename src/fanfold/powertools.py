@@ -1,7 +1,5 @@
 """Drop-ins for the batch processors of Powertools for AWS Lambda: change the import, keep the rest.
 
-::
-
     from fanfold.powertools import AsyncBatchProcessor, EventType, async_process_partial_response
 
 The classes are Powertools' own with one thing replaced: how records are run. Constructors, context manager, decorators,

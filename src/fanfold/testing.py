@@ -79,9 +79,9 @@ class Partial:
 class Faulty:
     """A queue whose calls to ``send`` go as a script says, one step each; after the script all go through.
 
-    ::
-
         queue = Faulty(InMemoryQueue(), [Throttled(), Partial(3), Ok()])
+
+    Receiving and deleting go to the queue as they are.
     """
 
     def __init__(self, queue: Queue, script: Iterable[Ok | Throttled | Partial]) -> None:

@@ -72,8 +72,6 @@ class Delivery:
 class Simulator:
     """Delivers what is in a queue to a function as Lambda's event source mapping would.
 
-    ::
-
         with Simulator(handler, max_receive_count=3, visibility_timeout=60) as simulator:
             simulator.send({"order": 1}, {"order": 2})
             simulator.run()
