@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,8 +10,6 @@ from fanfold import Backoff, Job, Reject, S3Objects, folds
 from fanfold.run import Run
 from fanfold.segments import SegmentContext
 from fanfold.sinks import move_objects
-
-LAST_DELIVERY = int(os.environ.get("FANFOLD_MAX_RECEIVE_COUNT", "5"))
 
 job = Job(
     "archive",
@@ -56,9 +53,9 @@ async def archive(objects: AsyncIterator[dict[str, Any]], ctx: SegmentContext) -
     (moved,) = await move_objects(ctx.store, ctx.run.params["bucket"], [found], to=lambda _: to, deadline=ctx.deadline)
     if moved.done:
         return {"key": key, "result": "archived", "to": to}
-    if moved.transient and ctx.receive_count < LAST_DELIVERY:
-        raise KeyLeftError(f"{key}: {moved.error}")
-    raise Reject(f"{key}: {moved.error}")  # a dead letter with this reason, which the notification names
+    if moved.transient:
+        raise KeyLeftError(f"{key}: {moved.error}")  # at the last delivery, the reason that the notification names
+    raise Reject(f"{key}: {moved.error}")
 
 
 job.fold(folds.to_csv("archived.csv", columns=["key", "result", "to"]))

@@ -14,6 +14,7 @@ from fanfold.backoff import Backoff
 from fanfold.binding import Bind, Call, bind, decoding, is_coroutine_function
 from fanfold.capacity import clamped
 from fanfold.context import BatchContext
+from fanfold.dead_letter import most_receives
 from fanfold.deadline import Deadline
 from fanfold.endings import RejectOn, rejects
 from fanfold.engine import Batch, Commit, Terms
@@ -45,7 +46,6 @@ T = TypeVar("T")
 
 CONCURRENCY_VARIABLE = "FANFOLD_CONCURRENCY"
 DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
-RECEIVES_VARIABLE = "FANFOLD_MAX_RECEIVE_COUNT"
 _MB = 1024 * 1024
 
 
@@ -304,8 +304,8 @@ def _log(batch: Batch, outcomes: Sequence[Outcome], acknowledged: int) -> None:
         logger.warning("%d handlers were still running when the answer was given", batch.abandoned)
     if batch.held_for_memory:
         logger.warning("memory was full: starts waited for it %d times in this batch", batch.held_for_memory)
-    if acknowledged < records and (most := os.environ.get(RECEIVES_VARIABLE, "")).isdecimal():
-        _warn_of_untried(batch.records, outcomes, int(most))
+    if acknowledged < records and (most := most_receives()) is not None:
+        _warn_of_untried(batch.records, outcomes, most)
 
 
 def _warn_of_untried(records: Sequence[Record], outcomes: Sequence[Outcome], most: int) -> None:

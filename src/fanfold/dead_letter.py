@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
 from fanfold.record import Record
 
-__all__ = ["ATTRIBUTE", "original_id_in", "reason_attribute", "reason_in"]
+__all__ = [
+    "ATTRIBUTE",
+    "PUT_BACK_ATTRIBUTE",
+    "RECEIVES_VARIABLE",
+    "most_receives",
+    "original_id_in",
+    "reason_attribute",
+    "reason_in",
+]
 
 ATTRIBUTE: Final = "fanfold"
 """Name of the attribute."""
+PUT_BACK_ATTRIBUTE: Final = "fanfold-put-back"
+"""Name of the attribute of a message that was dead-lettered without a word, and sent once more."""
+RECEIVES_VARIABLE: Final = "FANFOLD_MAX_RECEIVE_COUNT"
 REASON_CHARACTERS: Final = 2_000
 """Longest reason kept."""
+
+
+def most_receives() -> int | None:
+    """Return how often the queue delivers a message before it dead-letters it; None where the function is not told."""
+    text = os.environ.get(RECEIVES_VARIABLE, "")
+    return int(text) if text.isdecimal() else None
 
 
 def reason_attribute(record: Record, reason: str, attributes: Mapping[str, Any] | None = None) -> str:

@@ -1,12 +1,18 @@
-"""The dead-letter function: a dead segment becomes a failed one of its run; what is no segment is parked."""
+"""The dead-letter function: a dead segment becomes a failed one of its run; what is no segment is parked.
+
+A segment that fails at its last delivery goes to the dead-letter queue with its reason (``segments.work_on``). One that
+comes without was moved by the queue itself: that delivery ended without a word, or never started it. It is sent once
+more.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 
 from fanfold.bundle import segments_of
 from fanfold.context import Context
-from fanfold.dead_letter import ATTRIBUTE, reason_attribute, reason_in
+from fanfold.dead_letter import ATTRIBUTE, PUT_BACK_ATTRIBUTE, most_receives, reason_attribute, reason_in
 from fanfold.ended import Ended, JobState, Together
 from fanfold.errors import FanfoldError, SegmentError
 from fanfold.protocols import Message
@@ -15,12 +21,16 @@ from fanfold.segments import live_run
 
 __all__ = ["bury"]
 
+logger = logging.getLogger("fanfold")
+
+UNTOLD = "moved here by the queue's redrive policy: too many deliveries without success"
+
 
 async def bury(job: str, record: Record, ctx: Context[JobState]) -> Together | str:
     """Find the place of a dead letter.
 
-    Segments of a live run are entered as failed, with the reason, and kept under the run. Anything else
-    goes to the parking queue with the reason; nothing is dropped.
+    Segments of a live run are entered as failed, with the reason, and kept under the run; those that came without a
+    word are first sent once more. Anything else goes to the parking queue with the reason; nothing is dropped.
 
     Returns:
         What to enter in the ledger, or what was done instead.
@@ -33,11 +43,26 @@ async def bury(job: str, record: Record, ctx: Context[JobState]) -> Together | s
         return "parked"
     if run is None:
         return "late"
-    reason = reason_in(record) or "moved here by the queue's redrive policy: too many deliveries without success"
+    reason = reason_in(record)
+    if reason is None and most_receives() is not None and PUT_BACK_ATTRIBUTE not in record.message_attributes:
+        await _put_back(record, ctx.state)
+        logger.warning(
+            "run %s, segment %d was dead-lettered without a word: sent once more", run.run, segments[0].segment
+        )
+        return "put back"
+    reason = reason or UNTOLD
     for segment in segments:
         kept = {"segment": segment.segment, "reason": reason, "body": segment.to_body()}
         await ctx.state.backend.put_result(f"{run.prefix()}/failed/{segment.segment}.json", json.dumps(kept).encode())
     return Together([Ended(segment, ctx.receive_count, failure=reason) for segment in segments])
+
+
+async def _put_back(record: Record, state: JobState) -> None:
+    # Not the body's digest: a FIFO queue would take it for the message it has just seen.
+    again = Message(record.body, {PUT_BACK_ATTRIBUTE: "1"}, deduplication_id=f"{record.message_id}-back")
+    refused = await state.backend.work_queue.send([again])
+    if refused:
+        raise FanfoldError(f"the work queue did not take message {record.message_id} back: {refused[0].reason}")
 
 
 async def _park(record: Record, reason: str, state: JobState) -> None:

@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 from fanfold.bundle import segments_of
 from fanfold.context import BatchContext, Context
 from fanfold.continuation import Rows
+from fanfold.dead_letter import most_receives
 from fanfold.deadline import Deadline
 from fanfold.ended import Ended, JobState, Together
 from fanfold.errors import FanfoldError, SegmentError
-from fanfold.outcome import Reject
+from fanfold.outcome import Reject, Retry
 from fanfold.protocols import Store
 from fanfold.record import Record
 from fanfold.record_keys import named
@@ -82,13 +83,21 @@ async def work_on(
             result is no JSON value: permanent.
         Exception: Whatever the handler raises; of several segments, for the first, if none ends and a further delivery
             may mend them all.
+        Reject: With its words, for what a segment raises at the last delivery of its message: the dead letter then
+            tells why.
     """
     segments = segments_of(record.body)
     run = await live_run(job, segments[0], ctx.batch)
     if run is None:
         return LATE
+    is_last = (most := most_receives()) is not None and ctx.receive_count >= most
     if len(segments) == 1:
-        return await work_on_one(segments[0], run, function, record, ctx, max_hops)
+        try:
+            return await work_on_one(segments[0], run, function, record, ctx, max_hops)
+        except Exception as error:
+            if not is_last or isinstance(error, Retry) or _is_permanent(error):
+                raise
+            raise Reject(f"{type(error).__qualname__}: {error}") from error
     ended: list[Ended] = []
     left: list[Segment] = []
     errors: list[Exception] = []
@@ -103,7 +112,7 @@ async def work_on(
             logger.warning("run %s, segment %d failed, and is sent on alone", run.run, segment.segment, exc_info=error)
             errors.append(error)
             left.append(segment)
-    if not ended and not any(map(_is_permanent, errors)):
+    if not ended and not is_last and not any(map(_is_permanent, errors)):
         raise errors[0]
     return Together(ended, left)  # one that fails for good does so alone: with its own reason, and nothing beside it
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from fanfold import Deadline, Job, Ranges, S3Lines, S3Objects, Segment
+from fanfold import Deadline, Job, Ranges, Retry, S3Lines, S3Objects, Segment
 from fanfold.account import account_of, watch
+from fanfold.dead_letters import UNTOLD
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
 from fanfold.marks import Check, send_check
 from fanfold.protocols import Message
@@ -580,3 +581,96 @@ def test_in_lambda_the_sdk_is_imported_while_the_sandbox_initialises(monkeypatch
     assert repr(job) == "<fanfold.Job sum>"
     assert job.segment_handler.__name__ == "segment_handler"
     assert job.dead_letter_handler is job.dead_letter_handler
+
+
+@pytest.fixture
+def told(monkeypatch) -> None:
+    """The functions know how often the work queue delivers a message, as the template has it."""
+    monkeypatch.setenv("FANFOLD_MAX_RECEIVE_COUNT", "3")
+    monkeypatch.setenv("FANFOLD_DEAD_LETTER_QUEUE_URL", "dead")
+
+
+async def test_a_segment_that_fails_to_its_last_delivery_tells_why(told):
+    """Its handler's own words are in the failures of the run."""
+
+    async def segment(rows, ctx):
+        raise ValueError(f"delivery {ctx.receive_count}")
+
+    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
+    await bench.settle()
+    assert (await bench.run()).state == "FAILED"
+    assert await bench.output() == {"segments": {"0": "ValueError: delivery 3"}}
+
+
+async def test_a_segment_that_was_never_started_is_sent_once_more(told):
+    """A dead letter without a word tells that its last delivery had none: it ends as if nothing had been."""
+    bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
+    work, dead = bench.plain.work_queue, bench.plain.work_queue.dead_letter_queue
+    unheard = [queued.message for queued in work._messages.values()][:2]
+    work._messages.clear()
+    await dead.send(unheard)
+    await bench.pump(dead, bench.job.dead_letter_handler)
+    assert len(dead) == 0
+    assert [queued.message.body for queued in work._messages.values()] == [message.body for message in unheard]
+
+
+async def test_what_was_sent_once_more_and_comes_back_without_a_word_has_failed(told):
+    """It is not sent round for ever."""
+
+    async def segment(rows, ctx):
+        raise asyncio.CancelledError  # as if its time had been over each time
+
+    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
+    await bench.settle()
+    assert await bench.output() == {"segments": {"0": UNTOLD}}
+
+
+async def test_a_function_that_is_not_told_the_receive_limit_sends_nothing_back():
+    """It cannot know whether a reason would have been there."""
+
+    async def segment(rows, ctx):
+        raise ValueError
+
+    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
+    await bench.settle()
+    assert await bench.output() == {"segments": {"0": UNTOLD}}
+
+
+async def test_a_segment_that_cannot_be_sent_back_stays_a_dead_letter(told):
+    """Until the work queue takes it."""
+    bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS), chunk_bytes=1000)
+    dead = bench.plain.work_queue.dead_letter_queue
+    (queued,) = bench.plain.work_queue._messages.values()
+    bench.backend = replace(bench.plain, work_queue=RefusingQueue())
+    await dead.send([queued.message])
+    await bench.pump(dead, bench.job.dead_letter_handler)
+    assert len(dead) == 1
+
+
+async def test_a_segment_that_asks_for_another_delivery_at_its_last_is_sent_once_more(told):
+    """It did not fail."""
+    deliveries: list[int] = []
+
+    async def segment(rows, ctx):
+        deliveries.append(ctx.receive_count)
+        if len(deliveries) < 5:
+            raise Retry(after=1)
+        return [number async for number in rows]
+
+    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
+    await bench.settle()
+    assert deliveries == [1, 2, 3, 1, 2]
+    assert await bench.output() == list(range(100))
+
+
+async def test_a_message_of_several_that_all_fail_at_its_last_delivery_is_taken_apart(told):
+    """Each has deliveries of its own, and its own reason."""
+
+    async def segment(rows, ctx):
+        raise ValueError(f"segment {ctx.segment.segment}")
+
+    bench = await started(
+        Bench(make_job(segment=segment, segments_per_message=2), numbers_jsonl=NUMBERS), chunk_bytes=150
+    )
+    await bench.settle()
+    assert await bench.output() == {"segments": {"0": "ValueError: segment 0", "1": "ValueError: segment 1"}}
