@@ -28,7 +28,7 @@ RANKS = {
     "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_select": 4,
     "sources.s3_lines": 5, "sources.s3_objects": 5, "sources.s3_json_array": 5,
     "output_file": 1, "sums": 1, "row_files": 2, "outputs": 5, "folds": 4, "kept": 5, "inline": 10,
-    "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 7,
+    "reduction": 6, "run_request": 2, "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 7,
     "sinks": 5, "sinks.objects": 4, "sinks.item_sizes": 1, "sinks.batch_writer": 4,
     "consume": 6, "dead_letters": 6, "statemachine": 8, "account": 8, "redrive": 7, "dry_run": 5,
     # adapters: the only ones that import an SDK

@@ -4,10 +4,11 @@ It also goes on with a scatter whose time was over, or that died. Every step may
 do the same at the same time:
 
 1. *look*: the counter, then the markers; with segments missing, say when to look again;
-2. *claim* this generation of the run, with a lease and a fence;
-3. *pin* which markers count, so that a fold that is done again sees the same results;
-4. *fold* them in segment order;
-5. *commit*: write the output if there is none under this run and generation, then the end state, under the fence.
+2. *combine* them, where the job has a combine function and there are many; see ``fanfold.reduction``;
+3. *claim* this generation of the run, with a lease and a fence;
+4. *pin* which markers count, so that a fold that is done again sees the same results;
+5. *fold* them in segment order;
+6. *commit*: write the output if there is none under this run and generation, then the end state, under the fence.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import math
 import sqlite3
 from collections.abc import Collection
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
+from fanfold.completion import Tally
 from fanfold.context import Context
 from fanfold.ended import JobState
 from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
@@ -31,12 +34,13 @@ from fanfold.outcome import Retry
 from fanfold.outputs import FoldFunction, apply, commit
 from fanfold.protocols import Backend
 from fanfold.record import Record
+from fanfold.reduction import Reduction, advance, combine, is_complete, left_of, tree_of
 from fanfold.results import collect
 from fanfold.run import FAILED, SUCCEEDED, Counter, Run
 from fanfold.run_end import is_tolerated, tell_of_the_end
 from fanfold.scatter import scatter_on
 
-__all__ = ["check_and_fold"]
+__all__ = ["Folding", "check_and_fold"]
 
 logger = logging.getLogger("fanfold")
 
@@ -48,15 +52,28 @@ FOLD_ATTEMPTS: Final = 3
 """Deliveries of a check after which a fold that raises fails the run; fewer than the fold queue's receive limit."""
 
 
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """How a job folds."""
+
+    function: FoldFunction
+    """The user's fold."""
+    tolerated: float = 0
+    """Segments that may have failed: how many, or their share of all; see ``run_end.is_tolerated``."""
+    reduction: Reduction | None = None
+    """How results are combined before; None for not at all."""
+    alone: bool = False
+    """Whether the invocation does all of it, and sends no messages: there is no fold queue on Step Functions."""
+
+
 async def check_and_fold(
     job: str,
-    function: FoldFunction,
+    folding: Folding,
     record: Record,
     ctx: Context[JobState],
     *,
     watch_seconds: int,
     per_message: int = 1,
-    tolerated: float = 0,
 ) -> str:
     """Handle one message of the fold queue; return the state the run is in afterwards.
 
@@ -64,7 +81,7 @@ async def check_and_fold(
         Retry: If another invocation has claimed the fold.
         SegmentError: If the message is no check, or of an unknown run: permanent.
         FanfoldError: If a service fails; the message comes back, and every step can be done again.
-        Exception: Whatever the user's fold raises.
+        Exception: Whatever the user's functions raise.
     """
     check = Check.from_body(record.body)
     backend = ctx.state.backend
@@ -73,7 +90,7 @@ async def check_and_fold(
         raise SegmentError(f"a check of run {check.run!r}, which is no run of job {job!r} in the ledger")
     if not run.ended and await _scatter_stands_still(check, run, backend):
         await scatter_on(run, backend, ctx.deadline, per_message=per_message)
-    state = run.state if run.ended else await _advance(run, function, ctx, tolerated)
+    state = run.state if run.ended else await _advance(run, check, folding, ctx)
     if state in {SUCCEEDED, FAILED}:
         await tell_of_the_end(run.run, backend)
     if check.watch and state not in {SUCCEEDED, FAILED} and backend.now() < run.expires_at:
@@ -89,10 +106,18 @@ async def _scatter_stands_still(check: Check, run: Run, backend: Backend) -> boo
     return not run.enqueued or (run.gen == 0 and (await backend.ledger.counter(run.run)).total is None)
 
 
-async def _advance(run: Run, function: FoldFunction, ctx: Context[JobState], tolerated: float) -> str:
+async def _advance(run: Run, check: Check, folding: Folding, ctx: Context[JobState]) -> str:
     backend = ctx.state.backend
-    if not await _all_ended(run, backend):
-        return run.state
+    last_try = ctx.receive_count >= FOLD_ATTEMPTS
+    broken: str | None = None
+    try:
+        again = check.watch or (check.combine is None and ctx.receive_count > 1)
+        if not await _is_combined(run, check, folding, backend, again=again):
+            return run.state
+    except Exception as error:
+        broken = _why_it_fails(error, run, last_try=last_try)
+        if broken is None:
+            raise
     left = ctx.deadline.remaining()
     lease = (LONGEST_INVOCATION_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
     # Of this generation: who looked before a redrive must not fold, nor end, what is only being done again.
@@ -101,31 +126,57 @@ async def _advance(run: Run, function: FoldFunction, ctx: Context[JobState], tol
         # Another invocation has it. Should that one die, this message may be its own: it comes back after the lease.
         raise Retry(f"run {run.run} is being folded by another invocation", after=lease)
     try:
-        last_try = ctx.receive_count >= FOLD_ATTEMPTS
-        return await _fold(run, function, backend, fence, last_try=last_try, tolerated=tolerated)
+        return await _fold(run, folding, backend, fence, last_try=last_try, broken=broken)
     except BaseException:
         with contextlib.suppress(FanfoldError):  # the next try need not wait for the lease
             await backend.ledger.release(run.run, fence=fence)
         raise
 
 
-async def _all_ended(run: Run, backend: Backend) -> bool:
+async def _is_combined(run: Run, check: Check, folding: Folding, backend: Backend, *, again: bool) -> bool:
+    """Have combined what is next; return whether all segments have ended and all is combined that has to be."""
+    reduction = folding.reduction
+    if reduction is not None and check.combine is not None:
+        tree = await tree_of(run, backend)
+        if tree is None or not tree.has(*check.combine):  # of a generation before
+            return False
+        await combine(run, tree, check.combine, reduction, backend)
+        if not await is_complete(run, tree, check.combine[0], backend):
+            return False
+    tally = await _all_ended(run, backend)
+    if tally is None:
+        return False
+    if reduction is None or not _is_reduced(tally, folding):
+        return True
+    pinned = partial(_pin_markers, run, backend)
+    return await advance(run, reduction, pinned, tally.total, backend, check=check, again=again, here=folding.alone)
+
+
+def _is_reduced(tally: Tally, folding: Folding) -> bool:
+    """Tell whether the results are combined before the fold: there are many, and they will be folded."""
+    reduction = folding.reduction
+    return (
+        reduction is not None
+        and tally.total > reduction.fan_in
+        and is_tolerated(len(tally.failed), tally.total, folding.tolerated)
+    )
+
+
+async def _all_ended(run: Run, backend: Backend) -> Tally | None:
     counter = await backend.ledger.counter(run.run)
     while counter.total is not None:
         tally = await tally_of(run, counter.total, backend)
         if not tally.missing:
-            return True
+            return tally
         threshold = counter.ended + tally.missing
         counter = await backend.ledger.raise_next(run.run, threshold)
         if not counter.due:
             logger.info("run %s: %d of %d segments have not ended", run.run, tally.missing, tally.total)
-            return False
-    return False
+            return None
+    return None
 
 
-async def _fold(
-    run: Run, function: FoldFunction, backend: Backend, fence: int, *, last_try: bool, tolerated: float
-) -> str:
+async def _fold(run: Run, folding: Folding, backend: Backend, fence: int, *, last_try: bool, broken: str | None) -> str:
     counter: Counter = await backend.ledger.counter(run.run)
     pinned = await _pin_markers(run, backend)
     tally = await tally_of(run, counter.total or 0, backend, pinned)
@@ -133,10 +184,12 @@ async def _fold(
         raise FanfoldError(f"run {run.run}: {tally.missing} segments are missing in the pinned markers")
     if tally.failed:
         await commit(run.failures_key(), {"segments": tally.failed}, backend)
-    if not is_tolerated(len(tally.failed), tally.total, tolerated):
+    if not is_tolerated(len(tally.failed), tally.total, folding.tolerated):
         state, output = FAILED, run.failures_key()
+    elif broken is not None:
+        state, output = await _failed(run, broken, backend)
     else:
-        state, output = await _folded(run, function, backend, pinned, total=tally.total, last_try=last_try)
+        state, output = await _folded(run, folding, backend, pinned, tally, last_try=last_try)
     await backend.ledger.finish(
         run.run, fence=fence, state=state, output=output, ended_at=backend.now(), failed=len(tally.failed)
     )
@@ -145,23 +198,31 @@ async def _fold(
 
 
 async def _folded(
-    run: Run, function: FoldFunction, backend: Backend, pinned: Collection[str], *, total: int, last_try: bool
+    run: Run, folding: Folding, backend: Backend, pinned: Collection[str], tally: Tally, *, last_try: bool
 ) -> tuple[str, str]:
     """Commit the output; a fold that raises in its last try fails the run, which else would never end."""
     output = f"{run.prefix()}/output.json"
     try:
-        await commit(output, await _apply(run, function, backend, pinned, total), backend)
-    except FanfoldError as error:
-        if not error.permanent:
-            raise
-        reason = str(error)
+        await commit(output, await _apply(run, folding, backend, pinned, tally), backend)
     except Exception as error:
-        if not last_try:
+        reason = _why_it_fails(error, run, last_try=last_try)
+        if reason is None:
             raise
-        logger.exception("run %s: the fold failed %d times", run.run, FOLD_ATTEMPTS)
-        reason = f"{type(error).__qualname__}: {error}"
-    else:
-        return SUCCEEDED, output
+        return await _failed(run, reason, backend)
+    return SUCCEEDED, output
+
+
+def _why_it_fails(error: Exception, run: Run, *, last_try: bool) -> str | None:
+    """Return why a run fails for what a user's function, or a service, raised; None if there is another try."""
+    if isinstance(error, FanfoldError):
+        return str(error) if error.permanent else None
+    if not last_try:
+        return None
+    logger.error("run %s: its fold failed %d times", run.run, FOLD_ATTEMPTS, exc_info=error)
+    return f"{type(error).__qualname__}: {error}"
+
+
+async def _failed(run: Run, reason: str, backend: Backend) -> tuple[str, str]:
     failure = f"{run.prefix()}/fold-failure.json"
     await commit(failure, {"fold": reason}, backend)
     return FAILED, failure
@@ -177,8 +238,12 @@ async def _pin_markers(run: Run, backend: Backend) -> frozenset[str]:
     return frozenset(names)
 
 
-async def _apply(run: Run, function: FoldFunction, backend: Backend, pinned: Collection[str], total: int) -> Any:
+async def _apply(run: Run, folding: Folding, backend: Backend, pinned: Collection[str], tally: Tally) -> Any:
     # An empty name makes a database on disk that sqlite removes by itself; it sorts more than memory holds.
     with closing(sqlite3.connect("", check_same_thread=False)) as rows:
-        results = await collect(run, pinned, total, backend, rows)
-        return await apply(function, results)
+        tree = await tree_of(run, backend) if _is_reduced(tally, folding) else None
+        if tree is not None and tree.levels:
+            results = await left_of(run, tree, backend, rows)
+        else:
+            results = await collect(run, pinned, tally.total, backend, rows)
+        return await apply(folding.function, results)

@@ -22,12 +22,14 @@ from fanfold.dead_letters import bury
 from fanfold.deadline import Deadline
 from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
-from fanfold.fold import check_and_fold
+from fanfold.fold import Folding, check_and_fold
 from fanfold.marks import commit_ended
-from fanfold.outputs import FoldFunction
 from fanfold.protocols import Backend
 from fanfold.record import Record
+from fanfold.reduction import Reduction
 from fanfold.run import check_name
+from fanfold.run_end import check_tolerance
+from fanfold.run_request import request_of
 from fanfold.runtime import Lifespan, Runtime, deadline_of
 from fanfold.scatter import Scattered, scatter
 from fanfold.segments import SegmentFunction, work_on
@@ -72,6 +74,7 @@ class Job:
             share of all, under 1, as a float. The fold then gets the results of the others.
         segments_per_message: Segments that share a message, from 1: for tiny ones, whose messages would cost more than
             their work. They are worked on one after another; one that fails goes on alone.
+        fan_in: Most results in one call of the ``combine`` function, if there is one; from 2.
         continuation: Whether a segment that will not end in time stops, and goes on in another message: when no further
             record starts, its items end early, what its handler then returns is kept, and another message reads on from
             there. The fold gets one result for each part. A handler has to bear that its items are not all at once.
@@ -97,6 +100,7 @@ class Job:
         watch_seconds: int = _DEFAULT_WATCH_SECONDS,
         segments_per_message: int = 1,
         tolerated_failures: float = 0,
+        fan_in: int = 1_000,
         continuation: bool = False,
         max_hops: int = MOST_HOPS,
         deadline_margin: float | None = None,
@@ -110,9 +114,12 @@ class Job:
             )
         if not isinstance(continuation, bool):
             raise ConfigurationError(f"continuation must be True or False, not {continuation!r}")
-        self._tolerated = _tolerance(tolerated_failures)
+        self._tolerated = check_tolerance(tolerated_failures)
         self.segments_per_message = check_count(segments_per_message, "segments_per_message")
         """Segments that share a message."""
+        if check_count(fan_in, "fan_in") == 1:
+            raise ConfigurationError("fan_in must be a whole number from 2: one result alone is never combined")
+        self._fan_in = fan_in
         self._max_hops = check_count(max_hops, "max_hops") if continuation else 0
         self._settings = Settings(
             concurrency=concurrency,
@@ -142,6 +149,15 @@ class Job:
         Plain functions run on a worker thread. It may run again after a crash; its output counts once.
         """
         return self._part("fold", function, is_async=None)
+
+    def combine(self, function: F) -> F:
+        """Name what combines results before the fold, ``fan_in`` at most in a call: for runs whose fold takes too long.
+
+        Given some results in order, or what it returned for some, it returns one JSON value of the same kind: the fold
+        gets what is left in place of the results. Groups are combined by several invocations of the fold function, so
+        a run of at most ``fan_in`` segments is folded without. It may run again after a crash.
+        """
+        return self._part("combine", function, is_async=None)
 
     def with_changes(
         self,
@@ -199,7 +215,7 @@ class Job:
         runtime = Runtime(self._lifespan, _no_leftovers)
 
         def scatter_handler(event: Any, context: Any) -> dict[str, Any]:
-            params, run_id = _request(event, context)
+            params, run_id = request_of(event, context)
             deadline = deadline_of(context, None)
 
             async def work(state: JobState) -> Scattered:
@@ -232,17 +248,11 @@ class Job:
     @functools.cached_property
     def fold_handler(self) -> Consumer[..., Any]:
         """The Lambda handler of the fold queue."""
-        function: FoldFunction = self._function("fold")
+        folding, per_message = self._folding(), self.segments_per_message
 
         async def fold_handler(record: Record, ctx: Context[JobState]) -> Any:
             return await check_and_fold(
-                self.name,
-                function,
-                record,
-                ctx,
-                watch_seconds=self._watch_seconds,
-                per_message=self.segments_per_message,
-                tolerated=self._tolerated,
+                self.name, folding, record, ctx, watch_seconds=self._watch_seconds, per_message=per_message
             )
 
         return self._consumer(fold_handler, dead_letters=False)
@@ -271,7 +281,7 @@ class Job:
     @functools.cached_property
     def collect_handler(self) -> statemachine.Handler:
         """The Lambda handler of a state machine's last step: the account of the run, and its fold."""
-        collect = statemachine.collect_function(self.name, self._function("fold"), tolerated=self._tolerated)
+        collect = statemachine.collect_function(self.name, self._folding())
         return statemachine.collect_handler(self._without_queue(collect))
 
     async def start(
@@ -344,6 +354,11 @@ class Job:
             raise ConfigurationError(f"job {self.name} has no {name} function: decorate one with @job.{name}")
         return self._functions[name]
 
+    def _folding(self) -> Folding:
+        combine = self._functions.get("combine")
+        reduction = None if combine is None else Reduction(combine, self._fan_in)
+        return Folding(self._function("fold"), self._tolerated, reduction)
+
     def _source_function(self) -> SourceFunction:
         return self._function("source")
 
@@ -374,25 +389,5 @@ class Job:
                     yield JobState(backend, user)
 
 
-def _tolerance(value: object) -> float:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if not whole and not (isinstance(value, float) and 0 <= value < 1):
-        raise ConfigurationError(
-            f"tolerated_failures must be a whole number from 0, or a share from 0.0 and under 1, not {value!r}"
-        )
-    return value  # type: ignore[return-value] # a number
-
-
 def _no_leftovers(state: JobState) -> int:  # noqa: ARG001 - a scatter is awaited to its end
     return 0
-
-
-def _request(event: Any, context: Any) -> tuple[dict[str, Any], str]:
-    """Return the parameters and the run id that whoever starts a run gave."""
-    given = {} if event is None else event
-    if not isinstance(given, Mapping) or not isinstance(given.get("params", {}), Mapping):
-        raise ConfigurationError('a run is started with {"params": {…}, "run": "…"}, both optional')
-    if unknown := sorted(set(given) - {"params", "run"}):
-        raise ConfigurationError(f'a run is started with "params" and "run"; {unknown[0]!r} is not known')
-    run_id = given.get("run") or getattr(context, "aws_request_id", None) or uuid.uuid4().hex
-    return dict(given.get("params", {})), check_name(run_id, "run")

@@ -42,14 +42,18 @@ class Check:
     """How many segments had been enqueued at the last look; None before the first."""
     scatter: bool = False
     """Whether to go on enqueueing segments first: the scatter function's time was over."""
+    combine: tuple[int, int] | None = None
+    """The level and the group of results to combine first; see ``fanfold.reduction``."""
 
     def to_message(self, delay_seconds: int = 0) -> Message:
         """Return the message."""
-        document = {"v": 1, "check": self.run, "watch": self.watch}
+        document: dict[str, Any] = {"v": 1, "check": self.run, "watch": self.watch}
         if self.position is not None:
             document["position"] = self.position
         if self.scatter:
             document["scatter"] = True
+        if self.combine is not None:
+            document["combine"] = list(self.combine)
         return Message(json.dumps(document, separators=(",", ":")), delay_seconds=delay_seconds)
 
     @classmethod
@@ -61,15 +65,22 @@ class Check:
         """
         try:
             document = json.loads(body)
-            position = document.get("position")
+            position, combine = document.get("position"), document.get("combine")
             return cls(
                 str(document["check"]),
                 watch=bool(document.get("watch")),
                 position=None if position is None else int(position),
                 scatter=bool(document.get("scatter")),
+                combine=None if combine is None else _place(*combine),
             )
         except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
             raise SegmentError(f"not a check of a run: {body[:80]!r}") from error
+
+
+def _place(level: int, group: int) -> tuple[int, int]:
+    if not (isinstance(level, int) and isinstance(group, int) and level >= 0 and group >= 0):
+        raise ValueError("no place in a tree")
+    return level, group
 
 
 async def commit_ended(done: Sequence[tuple[Record, Any]], batch: BatchContext[JobState]) -> set[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from fanfold.completion import results_from_json
@@ -13,7 +13,7 @@ from fanfold.generations import markers_of
 from fanfold.protocols import Backend
 from fanfold.run import Marker, Run
 
-__all__ = ["Results", "collect", "make_tables"]
+__all__ = ["Results", "collect", "make_tables", "put_results"]
 
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS ends (segment INTEGER PRIMARY KEY, gen INTEGER, hops INTEGER, marker TEXT, result TEXT);
@@ -39,8 +39,12 @@ class Results:
         self._rows = rows
 
     def __iter__(self) -> Iterator[Any]:
+        return map(json.loads, self.texts())
+
+    def texts(self) -> Iterator[str]:
+        """Yield them as the JSON they were kept in."""
         for (text,) in self._rows.execute(f"SELECT result FROM ({_CHAINS}) ORDER BY segment, hop"):  # noqa: S608 - ours
-            yield json.loads(text)
+            yield text
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         for result in self:
@@ -53,6 +57,11 @@ class Results:
 def make_tables(rows: sqlite3.Connection) -> None:
     """Make the tables that ``Results`` reads, where they are not there: ``ends`` and, for its parts, ``hops``."""
     rows.executescript(_TABLES)
+
+
+def put_results(rows: sqlite3.Connection, results: Iterable[tuple[int, str]]) -> None:
+    """Enter results, each with its place among the others."""
+    rows.executemany("INSERT INTO ends VALUES (?, 0, 0, '', ?)", results)
 
 
 async def collect(run: Run, pinned: Collection[str], total: int, backend: Backend, rows: sqlite3.Connection) -> Results:

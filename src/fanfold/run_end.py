@@ -6,10 +6,11 @@ import json
 import math
 from typing import Any, Final
 
+from fanfold.errors import ConfigurationError
 from fanfold.protocols import Backend
 from fanfold.run import Run
 
-__all__ = ["is_tolerated", "tell_of_the_end"]
+__all__ = ["check_tolerance", "is_tolerated", "tell_of_the_end"]
 
 _MOST_TOLD: Final = 50
 """Failures in a notification; the rest stands in the list that it names."""
@@ -57,3 +58,17 @@ async def _told(run: Run, backend: Backend) -> dict[str, Any]:
         told["failures"] = dict(list(listed.items())[:_MOST_TOLD])
         told["all_failures"] = f"s3://{backend.results_bucket}/{run.failures_key()}"
     return told
+
+
+def check_tolerance(value: object) -> float:
+    """Return how many segments may fail, a whole number, or their share of all, a float.
+
+    Raises:
+        ConfigurationError: If it is neither.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not whole and not (isinstance(value, float) and 0 <= value < 1):
+        raise ConfigurationError(
+            f"tolerated_failures must be a whole number from 0, or a share from 0.0 and under 1, not {value!r}"
+        )
+    return value  # type: ignore[return-value] # a number

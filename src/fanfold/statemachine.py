@@ -11,6 +11,7 @@ import json
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -19,12 +20,11 @@ from fanfold.consume import Consumer
 from fanfold.context import Context
 from fanfold.ended import Ended, JobState
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
-from fanfold.fold import check_and_fold
+from fanfold.fold import Folding, check_and_fold
 from fanfold.generations import tally_of
 from fanfold.marks import MARKER_SEGMENTS, Check, commit_ended
 from fanfold.outcome import Done, Failed, NotStarted, Outcome, Reject, Rejected, Retrying
 from fanfold.output_file import temporary_file
-from fanfold.outputs import FoldFunction
 from fanfold.protocols import Backend
 from fanfold.record import Record
 from fanfold.run import Marker, Run, check_name
@@ -171,7 +171,7 @@ def task_handler(consumer: Consumer[..., Any]) -> Handler:
     return task_handler
 
 
-def collect_function(job: str, function: FoldFunction, *, tolerated: float) -> Callable[..., Awaitable[Any]]:
+def collect_function(job: str, folding: Folding) -> Callable[..., Awaitable[Any]]:
     """Return what closes a run and folds it: a segment of which nothing is known then has failed."""
 
     async def collect(record: Record, ctx: Context[JobState]) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def collect_function(job: str, function: FoldFunction, *, tolerated: float) -> C
         if run is None or run.job != job:
             raise SegmentError(f"run {run_id!r} is no run of job {job!r} in the ledger")
         await _close(run, backend)
-        await check_and_fold(job, function, record, ctx, watch_seconds=0, tolerated=tolerated)
+        await check_and_fold(job, replace(folding, alone=True), record, ctx, watch_seconds=0)
         run = await backend.ledger.run(run_id)
         if run is None or not run.ended:
             raise FanfoldError(f"run {run_id} has not ended")

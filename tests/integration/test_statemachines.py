@@ -10,7 +10,7 @@ import pytest
 from deployment import Deployment, Topic
 from test_permissions import denials, over_http
 
-from fanfold.account import account_of
+from fanfold.account import account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack, local_stack
 from fanfold.project import project_folder
@@ -58,6 +58,27 @@ async def test_a_run_ends_with_one_output_and_an_exact_account(machine: Machine)
         assert (account.segments, account.done, account.failed) == (8, 7, {5: "ValueError: this one never ends"})
     (told,) = machine.messages()
     assert json.loads(told)["failures"] == {"5": "ValueError: this one never ends"}
+    assert denials(machine.stack, f"machine-{machine.kind}") == []
+
+
+async def test_its_results_were_combined_three_at_a_time(machine: Machine):
+    """By the step that collects them; and by the fold function's invocations, in a run over the queues."""
+    assert machine.run("tree", count=10) == "SUCCEEDED"
+    assert machine.deployed.scatter("queued-tree", count=10)["segments"] == 10
+    async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
+        seen = [progress.state async for progress in watch(backend, "queued-tree", within_seconds=120)]
+        assert seen[-1] == "SUCCEEDED"
+        for name in ("tree", "queued-tree"):
+            run = await backend.ledger.run(name)
+            assert json.loads(await backend.get_result(run.output)) == sum(range(10))
+            groups = machine.deployed.objects(f"runs/{name}/0/combine/")
+            assert [group.rpartition("combine/")[2] for group in groups if group.endswith(".json")] == [
+                *(f"0/{number:08}.json" for number in range(4)),
+                *(f"1/{number:08}.json" for number in range(2)),
+                "tree.json",
+            ]
+    machine.messages()
+    machine.messages()
     assert denials(machine.stack, f"machine-{machine.kind}") == []
 
 

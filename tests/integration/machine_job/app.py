@@ -1,9 +1,9 @@
-"""A job for the tests of state machines: plans that are large, segments that fail once or always."""
+"""A job for the tests of state machines: plans that are large, segments that fail once or always, a tree of results."""
 
 from fanfold import Job, Ranges, S3Lines
 from fanfold.errors import ObjectExistsError
 
-job = Job("machine", tolerated_failures=1)
+job = Job("machine", tolerated_failures=1, fan_in=3)
 
 
 @job.source
@@ -33,6 +33,12 @@ async def first_try(ctx):
     except ObjectExistsError:
         return False
     return True
+
+
+@job.combine
+def added(results):
+    """Return three results, or fewer, as one."""
+    return [sum(sum(result) for result in results)]
 
 
 @job.fold

@@ -1,0 +1,257 @@
+"""Tree reduction: a run whose results are combined by several invocations ends as if one fold had seen them all."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fanfold import Job, Ranges
+from fanfold.errors import ConfigurationError, SegmentError
+from fanfold.marks import Check
+from fanfold.redrive import redrive
+from fanfold.reduction import Tree, levels
+from fanfold.testing import make_context
+from harness import Bench, throttled
+
+
+def joining(segments: int, fan_in: int, *, combine: Any = None, fold: Any = None, **terms: Any) -> Job:
+    """Return a job of so many segments whose results are lists, joined in order."""
+    job = Job("join", fan_in=fan_in, **terms)
+
+    @job.source
+    def numbers(params: dict) -> Ranges:
+        return Ranges(segments, size=1)
+
+    @job.segment
+    async def one(rows, ctx) -> list[int]:
+        if ctx.segment.segment in ctx.run.params.get("fail", []):
+            raise ValueError("no")
+        return [number async for number in rows]
+
+    def joined(results) -> list[int]:
+        job.calls.append(len(results))
+        return [number for result in results for number in result]
+
+    job.calls = []
+    job.combine(combine or joined)
+    job.fold(fold or joined)
+    return job
+
+
+async def run(bench: Bench, **params: Any) -> Any:
+    await bench.job.start(bench.backend, params, "run")
+    await bench.settle(rounds=5_000)
+    return await bench.output()
+
+
+@pytest.mark.parametrize(
+    ("results", "fan_in", "groups"),
+    [
+        (0, 2, []),
+        (10, 10, []),
+        (11, 10, [2]),
+        (100, 10, [10]),
+        (101, 10, [11, 2]),
+        (9, 2, [5, 3, 2]),
+        (10**6, 1000, [1000]),
+    ],
+)
+def test_levels_are_combined_until_a_fold_can_take_what_is_left(results: int, fan_in: int, groups: list[int]):
+    """Each group has at most so many, and each level as few groups as that allows."""
+    assert levels(results, fan_in) == groups
+    assert Tree(results, fan_in).levels == groups
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 40), st.integers(2, 7))
+async def test_the_fold_gets_all_results_in_order(segments: int, fan_in: int):
+    """Combined as often as need be, each result once; no call gets more than it is to."""
+    bench = Bench(job := joining(segments, fan_in))
+    assert await run(bench) == list(range(segments))
+    assert all(size <= fan_in for size in job.calls)
+    assert len(job.calls) == sum(levels(segments, fan_in)) + 1
+
+
+async def test_a_run_that_one_fold_can_take_is_not_combined():
+    """Nothing is written down for it."""
+    bench = Bench(job := joining(10, 10))
+    assert await run(bench) == list(range(10))
+    assert job.calls == [10]
+    assert not [key for key in bench.store._buckets["results"] if "/combine/" in key]
+
+
+async def test_results_of_segments_that_failed_are_left_out():
+    """Where the run bears it; where it does not, nothing is combined."""
+    bench = Bench(joining(20, 4, tolerated_failures=0.2))
+    assert await run(bench, fail=[3, 4]) == [number for number in range(20) if number not in {3, 4}]
+    strict = Bench(job := joining(20, 4))
+    assert set((await run(strict, fail=[3]))["segments"]) == {"3"}
+    assert job.calls == []
+
+
+async def test_so_many_failures_that_one_fold_can_take_the_rest():
+    """It is folded without being combined."""
+    bench = Bench(job := joining(6, 5, tolerated_failures=2))
+    assert await run(bench, fail=[0, 1]) == [2, 3, 4, 5]
+    assert job.calls == [4]
+
+
+async def test_a_redrive_combines_anew():
+    """The first output stays; the second has what was missing."""
+    mended: list[bool] = []
+    job = joining(9, 2, tolerated_failures=1)
+
+    @job.segment
+    async def one(rows, ctx) -> list[int]:
+        if ctx.segment.segment == 4 and not mended:
+            raise ValueError("no")
+        return [number async for number in rows]
+
+    bench = Bench(job)
+    assert await run(bench) == [0, 1, 2, 3, 5, 6, 7, 8]
+    mended.append(True)
+    await redrive("run", bench.backend)
+    await bench.settle()
+    assert await bench.output() == list(range(9))
+
+
+async def test_a_failure_at_any_call_leaves_the_same_output():
+    """Of the store or of a queue, before or after it took effect: the message comes back, and goes on."""
+    operations: Counter[str] = Counter()
+
+    def counting(operation: str) -> None:
+        operations[operation] += 1
+
+    await run(Bench(joining(7, 2), gate=counting))
+    for operation, times in sorted(operations.items()):
+        for number in {1, (times + 1) // 2, times}:
+            await _fails_once(operation, number)
+
+
+async def _fails_once(operation: str, number: int) -> None:
+    seen = 0
+
+    def gate(called: str) -> None:
+        nonlocal seen
+        seen += called == operation
+        if called == operation and seen == number:
+            raise throttled()
+
+    bench = Bench(joining(7, 2), gate=gate, max_receive_count=5)
+    for _ in range(3):
+        try:
+            await bench.job.start(bench.backend, {}, "run")
+            break
+        except Exception:  # noqa: BLE001, S112 - a scatter that fails is started again
+            continue
+    await bench.settle()
+    assert await bench.output() == list(range(7)), (operation, number)
+
+
+async def test_messages_of_groups_that_are_lost_are_sent_again():
+    """By the next check that watches the run."""
+    bench = Bench(joining(9, 3))
+    await bench.job.start(bench.backend, {}, "run")
+    fold = bench.plain.fold_queue
+    for _ in range(200):
+        await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
+        await bench.pump(fold, bench.job.fold_handler)
+        lost = [handle for handle, queued in fold._messages.items() if '"combine"' in queued.message.body]
+        for handle in lost:
+            del fold._messages[handle]
+        if lost:
+            break
+    assert lost
+    await bench.settle()
+    assert await bench.output() == list(range(9))
+
+
+async def test_a_combine_function_that_raises_each_time_fails_the_run():
+    """As a fold does: with its words, and after a few tries."""
+
+    def combine(results):
+        raise ValueError("no such currency")
+
+    bench = Bench(joining(9, 3, combine=combine), max_receive_count=5)
+    assert await run(bench) == {"fold": "ValueError: no such currency"}
+    assert (await bench.run()).state == "FAILED"
+
+
+async def test_a_combine_function_that_raises_once_is_tried_again():
+    """Its run ends as if it had not."""
+    raised: list[int] = []
+
+    def combine(results):
+        if not raised:
+            raised.append(1)
+            raise ValueError("busy")
+        return [number for result in results for number in result]
+
+    assert await run(Bench(joining(9, 3, combine=combine))) == list(range(9))
+
+
+@pytest.mark.parametrize("combine", [lambda results: {1, 2}, lambda results: iter(()), None])
+async def test_a_combine_function_that_returns_no_value_fails_the_run(combine):
+    """No JSON, or rows: permanent."""
+
+    def rows(results):
+        yield 1
+
+    bench = Bench(joining(9, 3, combine=combine or rows))
+    told = await run(bench)
+    assert "JSON value" in told["fold"]
+
+
+async def test_a_message_of_a_group_that_is_not_there_changes_nothing():
+    """Be it of a generation before."""
+    bench = Bench(joining(9, 3))
+    await bench.job.start(bench.backend, {}, "run")
+    for place in ((0, 3), (1, 0)):
+        await bench.plain.fold_queue.send([Check("run", combine=place).to_message()])
+    await bench.settle()
+    for place in ((0, 3), (1, 0)):
+        await bench.plain.fold_queue.send([Check("run", combine=place).to_message()])
+    await bench.settle()
+    assert (await bench.run()).state == "SUCCEEDED"
+    assert await bench.output() == list(range(9))
+
+
+async def test_on_step_functions_one_invocation_combines_all():
+    """There is no fold queue; what an earlier try combined stays."""
+    job = joining(9, 3)
+    bench = Bench(job)
+    await bench.job.start(bench.backend, {}, "run")
+    while await bench.pump(bench.plain.work_queue, bench.job.segment_handler):
+        pass
+    bench.plain.fold_queue._messages.clear()
+    collected = bench.job.collect_handler({"run": "run"}, make_context(60))
+    assert collected["state"] == "SUCCEEDED"
+    assert await bench.output() == list(range(9))
+    assert job.calls == [3, 3, 3, 3]
+
+
+def test_a_fan_in_of_one_is_refused():
+    """It would never come to an end."""
+    with pytest.raises(ConfigurationError, match="fan_in"):
+        Job("job", fan_in=1)
+    with pytest.raises(ConfigurationError, match="fan_in"):
+        Job("job", fan_in=0)
+
+
+def test_a_check_that_combines_is_read_back_as_it_was_written():
+    """Its level and its group."""
+    check = Check("run", combine=(2, 17))
+    assert Check.from_body(check.to_message().body) == check
+    assert json.loads(check.to_message().body)["combine"] == [2, 17]
+
+
+@pytest.mark.parametrize("place", ["[-1, 0]", "[0, -1]", "[0]", '["0", 0]', "[0, 0.5]", "{}"])
+def test_a_check_that_combines_nothing_there_is_refused(place: str):
+    """Its place is two whole numbers."""
+    with pytest.raises(SegmentError, match="not a check"):
+        Check.from_body(f'{{"check": "run", "combine": {place}}}')
