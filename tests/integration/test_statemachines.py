@@ -14,6 +14,7 @@ from fanfold.account import account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack, local_stack
 from fanfold.project import project_folder
+from fanfold.redrive import redrive
 
 pytestmark = pytest.mark.stack
 
@@ -91,6 +92,21 @@ async def test_a_run_that_fails_has_the_list_of_what_failed(machine: Machine):
         run = await backend.ledger.run("failed")
         assert run.state == "FAILED"
         assert list(json.loads(await backend.get_result(run.output))["segments"]) == ["0", "2"]
+
+
+async def test_what_failed_in_it_is_done_again_over_the_queues(machine: Machine):
+    """By ``fanfold redrive``, as of any run: those segments and no others, and a second output."""
+    assert machine.run("redriven", count=5, bad=[1, 3], mended=True) == "FAILED"
+    async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
+        assert (await redrive("redriven", backend)).segments == 2
+        seen = [progress.state async for progress in watch(backend, "redriven", within_seconds=120)]
+        assert seen[-1] == "SUCCEEDED"
+        run = await backend.ledger.run("redriven")
+        assert json.loads(await backend.get_result(run.output)) == sum(range(5))
+        account = await account_of(backend, run)
+        assert (account.segments, account.done, account.failed) == (5, 5, {})
+    machine.messages()
+    machine.messages()
 
 
 async def test_a_plan_larger_than_a_state_goes_by_s3(machine: Machine):
