@@ -30,7 +30,7 @@ from fanfold.testing import make_context, make_event
 
 pytestmark = pytest.mark.stack
 
-ORDERS = int(os.environ.get("IDEMPOTENCY_ORDERS", "300"))
+ORDERS = int(os.environ.get("IDEMPOTENCY_ORDERS", "1000"))
 APP = """
     import asyncio, os
     import fanfold

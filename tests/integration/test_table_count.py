@@ -26,16 +26,16 @@ def deployment() -> Iterator[Deployment]:
     with local_stack() as stack:
         parameters = {"FunctionTimeout": "120", "HandlerModule": "app", "SourceTable": "articles"}
         deployed = Deployment(stack, "count", EXAMPLE, parameters)
-        anyio.run(fill, deployed)
+        anyio.run(fill_with, deployed, "articles", ITEMS)
         yield deployed
 
 
-async def fill(deployed: Deployment) -> None:
+async def fill_with(deployed: Deployment, table: str, items: int) -> None:
     from aiobotocore.session import get_session
 
     async with get_session().create_client("dynamodb", **deployed.client_settings) as client:
         await client.create_table(
-            TableName="articles",
+            TableName=table,
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": "item_no", "AttributeType": "N"}],
             KeySchema=[{"AttributeName": "item_no", "KeyType": "HASH"}],
@@ -45,10 +45,10 @@ async def fill(deployed: Deployment) -> None:
         async def write(first: int) -> None:
             async with places:
                 entries = [{"PutRequest": {"Item": item(number)}} for number in range(first, first + 25)]
-                await client.batch_write_item(RequestItems={"articles": entries})
+                await client.batch_write_item(RequestItems={table: entries})
 
         async with anyio.create_task_group() as writers:
-            for first in range(0, ITEMS, 25):
+            for first in range(0, items, 25):
                 writers.start_soon(write, first)
 
 
@@ -72,6 +72,31 @@ async def test_100000_items_of_15_fields_are_counted_exactly_by_16_segments(depl
         mean = ITEMS / SEGMENTS
         assert 0.9 * mean <= spread.least <= spread.most <= 1.1 * mean
         assert spread.uneven == {}
+
+
+async def test_a_table_is_written_back_item_by_item(deployment: Deployment):
+    """Each gets a field more, over the same key; nothing else of it changes."""
+    await fill_with(deployment, "members", 2_000)
+    parameters = {"HandlerModule": "write_back", "SourceTable": "members", "SourceTableAccess": "write"}
+    deployed = Deployment(deployment.stack, "back", EXAMPLE, parameters)
+    async with connect(deployed.variables, **deployed.client_settings) as backend:
+        deployed.scatter("back", table="members", key=["item_no"], total=4)
+        _ = [progress async for progress in watch(backend, "back", within_seconds=240)]
+        run = await backend.ledger.run("back")
+        assert run is not None
+        assert json.loads(await backend.get_result(run.output)) == {"total_written": 2_000}
+        wanted = {"table": "members", "segments": 1, "segment": 0}
+        found, start = [], None
+        while True:
+            page = await backend.tables.scan(wanted, start)
+            found += page.items
+            if (start := page.next) is None:
+                break
+        assert {int(each["item_no"]) for each in found} == set(range(2_000))
+        for each in found:
+            given = {name: value["S"] for name, value in item(int(each["item_no"])).items() if "S" in value}
+            length = len(str(each["item_no"])) + sum(map(len, given.values()))
+            assert each == {**given, "item_no": each["item_no"], "length": length}
 
 
 async def test_a_segment_that_takes_longer_than_its_function_is_continued_and_counts_exactly(deployment: Deployment):
