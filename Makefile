@@ -25,8 +25,9 @@ lint: $(VENV)/.dev ## Check style, and the template.
 	$(BIN)/ruff format --check .
 	$(BIN)/cfn-lint template.yaml
 
-types: $(VENV)/.dev ## Check types.
+types: $(VENV)/.dev ## Check types, and that every public name says its type.
 	$(BIN)/mypy
+	$(BIN)/python tests/typing/completeness.py
 
 format: $(VENV)/.dev ## Put the code in order.
 	$(BIN)/ruff check --fix .

@@ -102,7 +102,7 @@ class Job:
         backend: OpenBackend | None = None,
         settler: OpenSettler | None = None,
     ) -> None:
-        self.name = check_name(name, "job")
+        self.name: str = check_name(name, "job")
         if not isinstance(watch_seconds, int) or not 1 <= watch_seconds <= limits.SQS_MAX_DELAY_SECONDS:
             raise ConfigurationError(
                 f"watch_seconds must be from 1 to {limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
@@ -110,7 +110,7 @@ class Job:
         if not isinstance(continuation, bool):
             raise ConfigurationError(f"continuation must be True or False, not {continuation!r}")
         self._tolerated = _tolerance(tolerated_failures)
-        self.segments_per_message = check_count(segments_per_message, "segments_per_message")
+        self.segments_per_message: int = check_count(segments_per_message, "segments_per_message")
         """Segments that share a message."""
         self._max_hops = check_count(max_hops, "max_hops") if continuation else 0
         self._settings = Settings(

@@ -30,7 +30,7 @@ class Queues:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self.by_key = {name: self._queue(name) for name in resources.of(_SQS)}
+        self.by_key: dict[str, Queue] = {name: self._queue(name) for name in resources.of(_SQS)}
         for name, queue in self.by_key.items():
             if queue.dead_letter_queue.value:
                 key = self.key_of(queue.dead_letter_queue.value)
