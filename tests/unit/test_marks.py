@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from fanfold import Record, Segment, inmemory
 from fanfold.context import BatchContext
 from fanfold.deadline import Deadline
 from fanfold.ended import Ended, JobState
-from fanfold.errors import ServiceError
+from fanfold.errors import SegmentError, ServiceError
 from fanfold.inmemory import InMemoryLedger
-from fanfold.marks import commit_ended
+from fanfold.marks import Check, commit_ended
 from fanfold.run import Counter, Marker
 from fanfold.testing import make_record
 
@@ -80,3 +82,28 @@ async def test_a_long_reason_is_cut():
     (marker,) = await markers_of(ledger, "a")
     assert marker.failed == {0: "x" * 300}
     assert marker.ids == []
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        Check("run"),
+        Check("run", watch=True),
+        Check("run", position=0),
+        Check("run", watch=True, position=17),
+        Check("run", scatter=True),
+    ],
+)
+def test_a_check_is_read_as_it_was_sent(check: Check):
+    """Whatever it asks for."""
+    message = check.to_message(5)
+    assert Check.from_body(message.body) == check
+    assert message.delay_seconds == 5
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", "null", '{"check":"run","position":"x"}', "[" * 100_000, "x" * 200])
+def test_what_is_no_check_is_shown(body: str):
+    """By its first 80 characters."""
+    with pytest.raises(SegmentError) as raised:
+        Check.from_body(body)
+    assert str(raised.value) == f"not a check of a run: {body[:80]!r}"
