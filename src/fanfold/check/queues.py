@@ -102,7 +102,7 @@ class Queues:
         kind: Setting[bool] = nothing
         if ending.endswith(".fifo") or not ending.endswith("}"):
             kind = Setting("FifoQueue", ending.endswith(".fifo"), asked.place)
-        return Queue(key, asked.place, kind, nothing, nothing, nothing, nothing, nothing, names=(ending,), outside=True)
+        return Queue(key, asked.place, kind, nothing, nothing, nothing, nothing, nothing, names=(ending,))
 
     def _dead_letter_queues(self) -> Iterator[str]:
         """Yield the queues that anything in the template sends dead letters to."""
