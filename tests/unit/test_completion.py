@@ -136,6 +136,11 @@ def test_the_ten_largest_of_many_uneven_segments_are_named():
     assert list(spread.uneven.values()) == list(range(111, 101, -1))
 
 
+def test_what_neither_ended_nor_failed_is_unfinished():
+    """In order."""
+    assert tally_of(5, Marker("a", 0, ids=[3], failed={1: "no"})).unfinished() == [0, 2, 4]
+
+
 def test_five_times_the_mean_is_not_uneven_yet():
     """What holds more is."""
     spread = tally_of(10, Marker("a", 0, ids=list(range(10)), items=[9, *[1] * 9])).evenness()

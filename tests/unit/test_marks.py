@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from fanfold import Record, Segment, inmemory
+from fanfold.completion import results_from_json
 from fanfold.context import BatchContext
 from fanfold.deadline import Deadline
-from fanfold.ended import Ended, JobState
+from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState
 from fanfold.errors import SegmentError, ServiceError
 from fanfold.inmemory import InMemoryLedger
 from fanfold.marks import Check, commit_ended
@@ -107,3 +108,37 @@ def test_what_is_no_check_is_shown(body: str):
     with pytest.raises(SegmentError) as raised:
         Check.from_body(body)
     assert str(raised.value) == f"not a check of a run: {body[:80]!r}"
+
+
+def test_a_check_is_short():
+    """What it does not ask for is not in it, but for ``watch``, which every release reads."""
+    assert Check("run").to_message().body == '{"v":1,"check":"run","watch":false}'
+
+
+@pytest.mark.parametrize(("longest", "inline"), [(INLINE_RESULTS_BYTES - 2, True), (INLINE_RESULTS_BYTES - 1, False)])
+async def test_results_stand_in_the_marker_as_long_as_they_are_short(longest: int, inline: bool):
+    """Together: else all of them stand in one object, and the marker says which."""
+    ledger = InMemoryLedger()
+    batch = batch_with(ledger)
+    results = {0: f'"{"x" * (longest - 2)}"', 1: "22"}
+    assert await commit_ended([ended("a", number, result=each) for number, each in results.items()], batch) == {0, 1}
+    (marker,) = await markers_of(ledger, "a")
+    assert (marker.results == results, marker.results_key is None) == (inline, inline)
+    if marker.results_key is not None:
+        assert marker.results == {}
+        assert results_from_json(await batch.state.backend.get_result(marker.results_key)) == results
+
+
+async def test_a_marker_tells_of_deliveries_beyond_the_first_and_of_items_if_all_were_counted():
+    """What every segment has is not written down for each."""
+    ledger = InMemoryLedger()
+    segments = [Segment("job", "a", number, {"type": "s3-lines"}) for number in range(3)]
+    done = [(Record(make_record()), Ended(segment, 1 + segment.segment, items=7)) for segment in segments]
+    await commit_ended(done, batch_with(ledger))
+    (marker,) = await markers_of(ledger, "a")
+    assert (marker.ids, marker.receive_counts, list(marker.items)) == ([0, 1, 2], {1: 2, 2: 3}, [7, 7, 7])
+    done[1] = (done[1][0], Ended(segments[1], 1))
+    uncounted = InMemoryLedger()
+    await commit_ended(done, batch_with(uncounted))
+    (marker,) = await markers_of(uncounted, "a")
+    assert list(marker.items) == []
