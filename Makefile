@@ -3,12 +3,14 @@
 VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_FOLDER ?= fanfold-demo
+# Processes that share the tests: on two cores a third one has what the others' waits leave.
+WORKERS ?= 3
 
 # The first interpreter that is new enough; override with  make PYTHON=python3.12 …
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help demo test lint types format bench clean
+.PHONY: help demo test bare wheel mutants lint types format bench clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,8 +19,21 @@ demo: $(VENV)/.demo ## Run the main job on real input, on an embedded local AWS,
 	$(BIN)/fanfold demo --output $(DEMO_FOLDER)
 
 test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the deciding modules must be covered to the last branch.
-	$(BIN)/python -m pytest -q --cov --cov-report=
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
 	$(BIN)/python -m coverage report --fail-under=100 --include="$(DECIDING)"
+
+bare: $(VENV)/.dev ## Run what needs no extra against the built wheel alone.
+	BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh bare $(BIN)/python
+
+wheel: $(VENV)/.dev ## Run the tests against the wheel on each Python, with and without extras; needs uv, takes an hour.
+	for version in 3.11 3.12 3.13; do for kind in bare full; do \
+		BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh $$kind "$$(uv python find $$version)" || exit 1; done; done
+	for kind in lowest-bare lowest; do \
+		BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh $$kind "$$(uv python find 3.11)" || exit 1; done
+
+mutants: $(VENV)/.dev ## Break the path to an acknowledgement, line by line; what no test notices is listed. Takes half an hour.
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 lint: $(VENV)/.dev ## Check style, and the template.
 	$(BIN)/ruff check .
@@ -37,7 +52,7 @@ bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour
 	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what make made.
-	rm -rf $(VENV) $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build .coverage .hypothesis mutants .mypy_cache .pytest_cache .ruff_cache
 
 # The modules that decide, and the path to an acknowledgement.
 DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\
