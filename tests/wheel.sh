@@ -78,7 +78,7 @@ lowest-bare)
 	;;
 lowest)
 	lowest "$WITH_FLOORS"
-	install "$WHEEL" -r "$WORK/lowest.txt" --group bare openpyxl aiohttp
+	install "$WHEEL" -r "$WORK/lowest.txt" --group bare openpyxl
 	CHOSEN=("${NEEDS_THE_EMULATOR[@]}")
 	;;
 *)
