@@ -5,6 +5,8 @@ BIN = $(VENV)/bin
 DEMO_FOLDER ?= fanfold-demo
 # Processes that share the tests: on two cores a third one has what the others' waits leave.
 WORKERS ?= 3
+# What the wheel is tested on, the oldest first; paths, where these names are not found.
+PYTHONS ?= python3.11 python3.12 python3.13
 
 # The first interpreter that is new enough; override with  make PYTHON=python3.12 …
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -26,10 +28,10 @@ bare: $(VENV)/.dev ## Run what needs no extra against the built wheel alone.
 	BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh bare $(BIN)/python
 
 wheel: $(VENV)/.dev ## Run the tests against the wheel on each Python, with and without extras; needs uv, takes an hour.
-	for version in 3.11 3.12 3.13; do for kind in bare full; do \
-		BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh $$kind "$$(uv python find $$version)" || exit 1; done; done
+	for python in $(PYTHONS); do for kind in bare full; do \
+		BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh $$kind $$python || exit 1; done; done
 	for kind in lowest-bare lowest; do \
-		BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh $$kind "$$(uv python find 3.11)" || exit 1; done
+		BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh $$kind $(firstword $(PYTHONS)) || exit 1; done
 
 mutants: $(VENV)/.dev ## Break the path to an acknowledgement, line by line; what no test notices is listed. Takes half an hour.
 	$(BIN)/mutmut run

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Run the tests against the built wheel, with src/ out of reach, in an environment that is thrown away.
 #
-#   tests/wheel.sh KIND PYTHON
+#   tests/wheel.sh KIND PYTHON [OPTION OF PYTEST…]
 #
 # KIND says what is installed beside the wheel:
 #   bare         no extra
@@ -12,6 +12,7 @@
 set -euo pipefail
 KIND=$1 PYTHON=$(command -v "$2")
 [[ $PYTHON = /* ]] || PYTHON=$PWD/$PYTHON
+shift 2
 WORKERS=${WORKERS:-2}
 cd "$(dirname "$0")/.."
 WORK=$(mktemp -d)
@@ -96,4 +97,4 @@ case $found in
 *) echo "wheel.sh: the tests would run against $found, not against the wheel" >&2 && exit 1 ;;
 esac
 echo "$KIND, $("$BIN/python" --version): $(basename "$WHEEL")"
-"$BIN/python" -m pytest -q -n "$WORKERS" --dist loadfile -p no:cacheprovider "${NEEDS_SOURCE[@]}" "${CHOSEN[@]}" tests
+"$BIN/python" -m pytest -q -n "$WORKERS" --dist loadfile -p no:cacheprovider "${NEEDS_SOURCE[@]}" "${CHOSEN[@]}" "$@" tests

@@ -10,11 +10,11 @@ from fanfold import Record, Segment, inmemory
 from fanfold.completion import results_from_json
 from fanfold.context import BatchContext
 from fanfold.deadline import Deadline
-from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState
+from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState, Together
 from fanfold.errors import SegmentError, ServiceError
 from fanfold.inmemory import InMemoryLedger
 from fanfold.marks import Check, commit_ended
-from fanfold.run import Counter, Marker
+from fanfold.run import Counter, Hop, Marker
 from fanfold.testing import make_record
 
 
@@ -51,6 +51,23 @@ async def test_a_run_whose_writes_fail_keeps_its_messages_and_no_others():
     batch = batch_with(LedgerWithoutRun("b"))
     done = [ended("a", 0), ended("b", 0), ended("a", 1), ended("b", 1)]
     assert await commit_ended(done, batch) == {0, 2}
+
+
+class LedgerWithoutHops(InMemoryLedger):
+    """Takes no hop."""
+
+    async def put_hop(self, run_id: str, hop: Hop) -> Hop:
+        """Refuse it."""
+        raise ServiceError("slow down", code="ThrottlingException", transient=True)
+
+
+async def test_a_segment_that_could_not_be_continued_comes_back_whatever_became_of_others():
+    """One that was left in a message of several is sent on, and that message is done with."""
+    batch = batch_with(LedgerWithoutHops())
+    left = Segment("job", "a", 1, {"type": "s3-lines"})
+    done = [ended("a", 0, rest={"type": "s3-lines"}), (Record(make_record()), Together([], [left])), ended("a", 2)]
+    assert await commit_ended(done, batch) == {1, 2}
+    assert [each.body for each in await batch.state.backend.work_queue.receive()] == [left.to_body()]
 
 
 async def test_what_is_not_for_the_ledger_is_accepted_as_it_is():
