@@ -69,7 +69,8 @@ bare)
 	CHOSEN=("${NEEDS_EXTRAS[@]}")
 	;;
 full)
-	install "fanfold[all] @ file://$WHEEL" --group tests -c <(grep -o '^[A-Za-z0-9._-]*==[^ ;]*' requirements/dev.txt)
+	sed -n 's/^\([a-z0-9._-]*\)\(\[.*\]\)\?\(==.*[^ ]\) *\\$/\1\3/p' requirements/dev.txt >"$WORK/pins.txt"
+	install "fanfold[all] @ file://$WHEEL" --group tests -c "$WORK/pins.txt"
 	CHOSEN=()
 	;;
 lowest-bare)
