@@ -78,12 +78,13 @@ async def test_what_is_not_for_the_ledger_is_accepted_as_it_is():
     assert [marker.ids for marker in await markers_of(ledger, "a")] == [[3]]
 
 
-async def test_a_segment_that_ended_twice_in_a_batch_stands_in_two_markers():
+async def test_a_segment_that_ended_three_times_in_a_batch_stands_in_three_markers():
     """So that the account counts each delivery, and the union each segment once."""
     ledger = InMemoryLedger()
-    assert await commit_ended([ended("a", 3), ended("a", 4), ended("a", 3)], batch_with(ledger)) == {0, 1, 2}
-    assert sorted(marker.ids for marker in await markers_of(ledger, "a")) == [[3], [3, 4]]
-    assert await ledger.counter("a") == Counter(3)
+    done = [ended("a", 3), ended("a", 4), ended("a", 3), ended("a", 3)]
+    assert await commit_ended(done, batch_with(ledger)) == {0, 1, 2, 3}
+    assert sorted(marker.ids for marker in await markers_of(ledger, "a")) == [[3], [3], [3, 4]]
+    assert await ledger.counter("a") == Counter(4)
 
 
 async def test_a_very_large_batch_is_entered_in_several_markers():
@@ -129,7 +130,8 @@ def test_what_is_no_check_is_shown(body: str):
 
 def test_a_check_is_short():
     """What it does not ask for is not in it, but for ``watch``, which every release reads."""
-    assert Check("run").to_message().body == '{"v":1,"check":"run","watch":false}'
+    message = Check("run").to_message()
+    assert (message.body, message.delay_seconds) == ('{"v":1,"check":"run","watch":false}', 0)
 
 
 @pytest.mark.parametrize(("longest", "inline"), [(INLINE_RESULTS_BYTES - 2, True), (INLINE_RESULTS_BYTES - 1, False)])
