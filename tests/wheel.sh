@@ -5,7 +5,7 @@
 #
 # KIND says what is installed beside the wheel:
 #   bare         no extra
-#   full         all extras, and what the tests of `make test` need
+#   full         all extras, and what the tests of `make test` need; asks for the types of the public names, too
 #   lowest-bare  no extra, and the lowest versions that pyproject.toml allows
 #   lowest       the extras that have a floor of their own, at the lowest versions that pyproject.toml allows
 # All but bare need uv on the path.
@@ -70,7 +70,7 @@ bare)
 	;;
 full)
 	sed -n 's/^\([a-z0-9._-]*\)\(\[.*\]\)\?\(==.*[^ ]\) *\\$/\1\3/p' requirements/dev.txt >"$WORK/pins.txt"
-	install "fanfold[all] @ file://$WHEEL" --group tests -c "$WORK/pins.txt"
+	install "fanfold[all] @ file://$WHEEL" --group tests --group typing -c "$WORK/pins.txt"
 	CHOSEN=()
 	;;
 lowest-bare)
@@ -98,4 +98,5 @@ case $found in
 *) echo "wheel.sh: the tests would run against $found, not against the wheel" >&2 && exit 1 ;;
 esac
 echo "$KIND, $("$BIN/python" --version): $(basename "$WHEEL")"
+[[ $KIND != full ]] || "$BIN/python" tests/typing/completeness.py
 "$BIN/python" -m pytest -q -n "$WORKERS" --dist loadfile -p no:cacheprovider "${NEEDS_SOURCE[@]}" "${CHOSEN[@]}" "$@" tests
