@@ -47,7 +47,10 @@ NEEDS_EXTRAS=(
 	--deselect=tests/unit/test_simulator.py::test_the_jitter_of_a_back_off_is_the_same_for_the_same_seed
 	--deselect=tests/unit/test_simulator.py::test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it
 )
-NEEDS_SOURCE=(--ignore=tests/test_layers.py --ignore=tests/integration/test_sam.py --ignore=tests/integration/test_init.py)
+NEEDS_SOURCE=(
+	--ignore=tests/test_layers.py --ignore=tests/integration/test_sam.py --ignore=tests/integration/test_init.py
+	--deselect=tests/test_examples.py::test_every_file_the_readme_names_is_there
+)
 NEEDS_THE_EMULATOR=(
 	-m "not stack" --ignore=tests/integration --ignore=tests/contract/test_powertools_contract.py
 	--ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
@@ -90,7 +93,7 @@ lowest)
 esac
 
 mkdir "$WORK/tree"
-cp -r docs examples tests statemachine template.yaml samconfig.toml pyproject.toml README.md CHANGELOG.md "$WORK/tree"
+cp -r benchmarks docs examples tests statemachine template.yaml samconfig.toml pyproject.toml README.md CHANGELOG.md "$WORK/tree"
 cd "$WORK/tree"
 found=$("$BIN/python" -c "import fanfold; print(fanfold.__file__)")
 case $found in

@@ -15,8 +15,8 @@ from fanfold.errors import AbandonedError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import deliver, make_context, make_event
 
-SECONDS = 0.6
-"""What an invocation has: its margin is half of it, so an answer is due 56 ms before the end."""
+SECONDS = 1.6
+"""What an invocation has: its margin is half of it, so an answer is due 150 ms before the end."""
 
 
 def kinds(result) -> list[type]:

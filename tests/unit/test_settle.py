@@ -355,6 +355,17 @@ async def test_rejects_are_forwarded_before_delays_are_set():
     assert batch.buried == {1}
 
 
+async def test_what_is_added_after_a_stop_is_not_settled():
+    """The batch is answered: a message whose handler ends later must not be hurried back."""
+    settler = NotingSettler()
+    batch = settling(settler)
+    batch.stop()
+    batch.add(0, record("late"), Retrying(0))
+    batch.add(1, record("later"), Rejected("r"))
+    await batch.finish(10)
+    assert (settler.hidden, settler.buried, batch.buried) == ([], [], set())
+
+
 async def test_nothing_to_settle_takes_no_time():
     """A batch of successes waits for nothing."""
     await settling(MissingSettler()).finish(0)
