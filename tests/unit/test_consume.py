@@ -469,6 +469,23 @@ async def test_a_batch_handled_on_the_callers_loop_ends_by_its_context():
     assert (ids(response), called) == (["message-0", "message-1"], [])
 
 
+@pytest.mark.parametrize(
+    ("settings", "margin"), [({}, 3), ({"deadline_margin": 20}, 20), ({"deadline_margin": 50}, 30)]
+)
+async def test_the_margin_of_the_deadline_is_the_settings(settings: dict, margin: float):
+    """On either road; by itself it is a twentieth of the time there is, and it is never more than half of that."""
+    margins = []
+
+    @fanfold.consumer(**settings)
+    async def handler(body, ctx: Context) -> None:
+        margins.append(ctx.deadline.margin)
+
+    handler(make_event(1), make_context(60))
+    await handler.process(make_event(1), make_context(60))
+    handler.close()
+    assert margins == pytest.approx([margin, margin], rel=0.01)
+
+
 def test_a_consumer_is_shown_by_its_function():
     """By what it has for a name."""
 

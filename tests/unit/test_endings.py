@@ -51,6 +51,7 @@ def test_retry_is_another_delivery():
     assert isinstance(busy, Retrying)
     assert busy.reason == "busy"
     assert Retrying(30).reason == ""
+    assert outcome_of(Retry("busy: try later"), nothing) == Retrying(None, "busy: try later")
     assert outcome_of(Retry(), nothing) == Retrying(None, "the handler asked for another delivery")
 
 
