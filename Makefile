@@ -3,12 +3,16 @@
 VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_FOLDER ?= fanfold-demo
+# Processes that share the tests: on two cores a third one has what the others' waits leave.
+WORKERS ?= 3
+# What the wheel is tested on, the oldest first; paths, where these names are not found.
+PYTHONS ?= python3.11 python3.12 python3.13
 
 # The first interpreter that is new enough; override with  make PYTHON=python3.12 …
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help demo test lint types format docs bench clean
+.PHONY: help demo test bare wheel mutants lint types format docs bench clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,16 +21,30 @@ demo: $(VENV)/.demo ## Run the main job on real input, on an embedded local AWS,
 	$(BIN)/fanfold demo --output $(DEMO_FOLDER)
 
 test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the deciding modules must be covered to the last branch.
-	$(BIN)/python -m pytest -q --cov --cov-report=
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
 	$(BIN)/python -m coverage report --fail-under=100 --include="$(DECIDING)"
+
+bare: $(VENV)/.dev ## Run what needs no extra against the built wheel alone.
+	BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh bare $(BIN)/python
+
+wheel: $(VENV)/.dev ## Run the tests against the wheel on each Python, with and without extras; needs uv, takes an hour.
+	for python in $(PYTHONS); do for kind in bare full; do \
+		BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh $$kind $$python || exit 1; done; done
+	for kind in lowest-bare lowest; do \
+		BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh $$kind $(firstword $(PYTHONS)) || exit 1; done
+
+mutants: $(VENV)/.dev ## Break the path to an acknowledgement, line by line; what no test notices is listed. Takes half an hour.
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 lint: $(VENV)/.dev ## Check style, and the template.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/cfn-lint template.yaml
 
-types: $(VENV)/.dev ## Check types.
+types: $(VENV)/.dev ## Check types, and that every public name says its type.
 	$(BIN)/mypy
+	$(BIN)/python tests/typing/completeness.py
 
 format: $(VENV)/.dev ## Put the code in order.
 	$(BIN)/ruff check --fix .
@@ -41,7 +59,7 @@ bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour
 	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end idempotency ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size chaos archive_bucket observers long_row; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what make made.
-	rm -rf $(VENV) $(VENV)-docs $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build site .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build site .coverage .hypothesis mutants .mypy_cache .pytest_cache .ruff_cache
 
 # The modules that decide, and the path to an acknowledgement.
 DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\

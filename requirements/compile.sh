@@ -12,3 +12,6 @@ uv pip compile $options pyproject.toml --extra cli --group docs -c requirements/
 # Everything it needs stands in this file, installed with --no-deps: pip does not see that a pin of boto3[crt] is one of boto3.
 # shellcheck disable=SC2086
 uv pip compile $options --group pyproject.toml:sam -o requirements/sam.txt
+# What the tests need that need no extra; for an environment with nothing else in it.
+# shellcheck disable=SC2086
+uv pip compile $options pyproject.toml --group bare -c requirements/dev.txt -o requirements/bare.txt

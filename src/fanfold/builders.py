@@ -33,7 +33,7 @@ class ManualClock:
     """A clock that stands still until it is moved: call it for the time, in seconds."""
 
     def __init__(self, now: float = 0.0) -> None:
-        self.now = now
+        self.now: float = now
         """The time it shows."""
 
     def __call__(self) -> float:

@@ -63,7 +63,7 @@ class Capture:
         self._count = itertools.count()
         functools.update_wrapper(self, handler)
         parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("event", "context")]
-        self.__signature__ = inspect.Signature(parameters)
+        self.__signature__: inspect.Signature = inspect.Signature(parameters)
 
     def __call__(self, event: Any, context: Any) -> Any:
         """Save the event, then let the handler handle it."""

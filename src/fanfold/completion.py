@@ -48,9 +48,9 @@ class Tally:
     def __init__(self, total: int) -> None:
         self.total = total
         """Segments of the run."""
-        self.done = 0
+        self.done: int = 0
         """Segments that are done."""
-        self.deliveries = 0
+        self.deliveries: int = 0
         """Deliveries of segments that ended, as their messages' receive counts say."""
         self._ends = 0
         self._state = bytearray(total)

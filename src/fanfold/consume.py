@@ -67,7 +67,7 @@ class Consumer(Generic[P, T]):
         self._fits: dict[int, int] = {}
         self._added_observers: list[Observer] = []
         functools.update_wrapper(self, function)
-        self.__signature__ = inspect.Signature(
+        self.__signature__: inspect.Signature = inspect.Signature(
             [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("event", "context")]
         )
 

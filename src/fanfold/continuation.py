@@ -43,7 +43,7 @@ class Rows:
     """
 
     def __init__(self, part: Mapping[str, Any], backend: Backend, over: Callable[[], bool] | None = None) -> None:
-        self.given = 0
+        self.given: int = 0
         """Items the handler was given."""
         self.rest: Mapping[str, Any] | None = None
         """What is left to read; None unless the items ended early."""

@@ -71,7 +71,7 @@ class Terms:
         """What becomes of what failed."""
         self.commit = commit
         """What has to be durable before an acknowledgement; None for nothing."""
-        self.reject_on = reject_on or rejects(None)
+        self.reject_on: Callable[[BaseException], bool] = reject_on or rejects(None)
         """Which errors are permanent; None for none but those that say so themselves."""
         self.timeout = timeout
         """Seconds one call of the handler may take; None for as long as there is time."""
@@ -86,7 +86,7 @@ class Batch:
 
     def __init__(self, records: Sequence[Record], call: Call, terms: Terms) -> None:
         self.records = records
-        self.failures = FailureLog()
+        self.failures: FailureLog = FailureLog()
         self.interrupt: KeyboardInterrupt | None = None
         """What a handler raised to end the process; for the caller to raise."""
         self._call = call

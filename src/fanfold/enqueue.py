@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import anyio
 
 from fanfold import limits
+from fanfold.again import ATTEMPTS, Sleep, pause
 from fanfold.errors import EnqueueError, FanfoldError, ServiceError
 from fanfold.protocols import Message, Queue
 
@@ -16,12 +16,7 @@ __all__ = ["batches", "enqueue"]
 
 CONCURRENCY: Final = 16
 """Calls in flight at once."""
-ATTEMPTS: Final = 8
-"""How often a message is offered before it counts as rejected."""
-_BASE_SECONDS = 0.1
-_CAP_SECONDS = 5.0
 
-Sleep = Callable[[float], Awaitable[None]]
 Reached = Callable[[int], Awaitable[None]]
 
 
@@ -58,8 +53,8 @@ async def enqueue(
 ) -> int:
     """Send messages, drawn lazily, and return how many of the first ones have been accepted without a gap.
 
-    Entries that the queue did not accept are sent again, with growing, jittered delays, up to 8 times in all, unless
-    the fault is the sender's. A message may be sent twice: a call that failed may have been accepted.
+    Entries that the queue did not accept are sent again, after a ``pause``, up to 8 times in all, unless the fault is
+    the sender's. A message may be sent twice: a call that failed may have been accepted.
 
     Args:
         queue: Where to.
@@ -154,7 +149,7 @@ async def _send_all(queue: Queue, batch: Sequence[Message], first: int, sleep: S
     reasons: dict[int, str] = {}
     for attempt in range(ATTEMPTS):
         if attempt:
-            await sleep(random.uniform(0, min(_CAP_SECONDS, _BASE_SECONDS * 2**attempt)))  # noqa: S311 - jitter
+            await pause(attempt, sleep=sleep)
         try:
             refused = await queue.send([message for _, message in waiting])
         except ServiceError as error:

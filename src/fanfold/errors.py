@@ -99,7 +99,7 @@ class EnqueueError(FanfoldError):
     """Messages the queue did not accept, after every retry."""
 
     def __init__(self, message: str, *, rejected: Sequence[tuple[int, str]]) -> None:
-        self.rejected = tuple(rejected)
+        self.rejected: tuple[tuple[int, str], ...] = tuple(rejected)
         """(position in what was sent, the service's reason) for each message not accepted."""
         super().__init__(message)
 
@@ -108,7 +108,7 @@ class WriteError(FanfoldError):
     """Items a table did not accept, after every attempt the time allowed."""
 
     def __init__(self, message: str, *, rejected: Sequence[Any]) -> None:
-        self.rejected = tuple(rejected)
+        self.rejected: tuple[Any, ...] = tuple(rejected)
         """The writes that were not accepted, as ``fanfold.protocols.Write``; a later flush tries them again."""
         super().__init__(message)
 

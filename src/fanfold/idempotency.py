@@ -83,14 +83,14 @@ class Idempotency:
             _check_seconds(lease_seconds, "lease_seconds")
         if hash_function not in hashlib.algorithms_available or hash_function.startswith("shake"):
             raise ConfigurationError(f"hash_function must be one of hashlib's of a fixed length, not {hash_function!r}")
-        self.key = key
+        self.key: Callable[[Any], Any] = key
         self.expires_after_seconds = expires_after_seconds
         self.lease_seconds = lease_seconds
         self.prefix = prefix
         self.hash_function = hash_function
-        self.layout = layout or Layout()
+        self.layout: Layout = layout or Layout()
         self.open_entries = open_entries
-        self.clock = clock
+        self.clock: Callable[[], float] = clock
         self._table = table
 
     @property

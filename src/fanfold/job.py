@@ -107,7 +107,7 @@ class Job:
         backend: OpenBackend | None = None,
         settler: OpenSettler | None = None,
     ) -> None:
-        self.name = check_name(name, "job")
+        self.name: str = check_name(name, "job")
         if not isinstance(watch_seconds, int) or not 1 <= watch_seconds <= limits.SQS_MAX_DELAY_SECONDS:
             raise ConfigurationError(
                 f"watch_seconds must be from 1 to {limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
@@ -115,7 +115,7 @@ class Job:
         if not isinstance(continuation, bool):
             raise ConfigurationError(f"continuation must be True or False, not {continuation!r}")
         self._tolerated = check_tolerance(tolerated_failures)
-        self.segments_per_message = check_count(segments_per_message, "segments_per_message")
+        self.segments_per_message: int = check_count(segments_per_message, "segments_per_message")
         """Segments that share a message."""
         if check_count(fan_in, "fan_in") == 1:
             raise ConfigurationError("fan_in must be a whole number from 2: one result alone is never combined")

@@ -52,7 +52,7 @@ class Reject(Exception):  # noqa: N818 - an instruction to the consumer, not an 
     """Raised by a handler: this message will never succeed."""
 
     def __init__(self, reason: str) -> None:
-        self.reason = str(reason)
+        self.reason: str = str(reason)
         """Why, in words a person who looks at the dead letter understands."""
         super().__init__(reason)
 

@@ -23,9 +23,9 @@ class Pace:
         self._guard = guard
         self._next_start = now
         self._next_look = now
-        self.free_until = -math.inf if starts_per_second is not None or guard is not None else math.inf
+        self.free_until: float = -math.inf if starts_per_second is not None or guard is not None else math.inf
         """Until then starts need not ask."""
-        self.held_for_memory = 0
+        self.held_for_memory: int = 0
         """How often a start waited for memory."""
 
     def wait(self, now: float, running: int) -> float:

@@ -96,7 +96,7 @@ class AsyncBatchProcessor(InTime, theirs.AsyncBatchProcessor):
     """
 
     def __init__(self, *args: Any, concurrency: int = DEFAULT_CONCURRENCY, **kwargs: Any) -> None:
-        self.concurrency = check_count(concurrency, "concurrency")
+        self.concurrency: int = check_count(concurrency, "concurrency")
         super().__init__(*args, **kwargs)
 
     def async_process(self) -> list[Entry]:
@@ -117,7 +117,7 @@ class BatchProcessor(InTime, theirs.BatchProcessor):
     """
 
     def __init__(self, *args: Any, concurrency: int = 1, **kwargs: Any) -> None:
-        self.concurrency = check_count(concurrency, "concurrency")
+        self.concurrency: int = check_count(concurrency, "concurrency")
         super().__init__(*args, **kwargs)
 
     def process(self) -> list[Entry]:

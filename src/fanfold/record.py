@@ -25,7 +25,7 @@ class Record:
     __slots__ = ("body", "message_id", "raw")
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
-        self.raw = raw
+        self.raw: Mapping[str, Any] = raw
         """The message as it stands in the event."""
         self.message_id: str = raw["messageId"]
         """Names this delivery's message; a redriven message gets a new one."""

@@ -27,7 +27,7 @@ class Threads:
     """
 
     def __init__(self) -> None:
-        self.abandoned = 0
+        self.abandoned: int = 0
         """Calls that were cancelled and whose functions are still running."""
         self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
 

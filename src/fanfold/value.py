@@ -6,11 +6,12 @@ new sandbox pays. These methods are written once, for all of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, dataclass_transform
 
 __all__ = ["Value", "put"]
 
-put = object.__setattr__
+put: Callable[[object, str, Any], None] = object.__setattr__
 """Sets an attribute of a value in its ``__init__``, the only place where that is right."""
 
 

@@ -100,9 +100,9 @@ class Worker:
     ) -> None:
         if queue.visibility_timeout < 1:
             raise ConfigurationError("the queue's visibility timeout is 0 s: no message can be held; raise it")
-        self.summary = Summary()
+        self.summary: Summary = Summary()
         """What it has done so far."""
-        self.leftovers = 0
+        self.leftovers: int = 0
         """After ``run``: handlers that did not end though they were cancelled."""
         self._queue = queue
         self._holding = Holding(queue)

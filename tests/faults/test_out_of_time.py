@@ -15,8 +15,8 @@ from fanfold.errors import AbandonedError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import deliver, make_context, make_event
 
-SECONDS = 0.6
-"""What an invocation has: its margin is half of it, so an answer is due 56 ms before the end."""
+SECONDS = 1.6
+"""What an invocation has: its margin is half of it, so an answer is due 150 ms before the end."""
 
 
 def kinds(result) -> list[type]:
@@ -70,7 +70,20 @@ def test_no_further_record_starts_when_the_margin_begins():
     async def handler(number) -> None:
         await asyncio.Event().wait()
 
-    assert kinds(deliver(handler, 1, 2, 3, seconds=SECONDS)) == [Failed, NotStarted, NotStarted]
+    result = deliver(handler, 1, 2, 3, seconds=SECONDS)
+    assert kinds(result) == [Failed, NotStarted, NotStarted]
+    assert result.outcomes[2].reason == "the invocation's time was over"
+
+
+def test_a_record_cut_off_by_the_end_did_not_take_too_long():
+    """Its error is that the time was over, although a timeout is set, too."""
+
+    @fanfold.consumer(timeout=60)
+    async def handler(number) -> None:
+        await asyncio.Event().wait()
+
+    [outcome] = deliver(handler, 1, seconds=SECONDS).outcomes
+    assert repr(outcome.error) == 'CancelledError("cancelled: the invocation\'s time was over")'
 
 
 def test_a_hundred_handlers_that_swallow_their_cancellation_are_abandoned(caplog: pytest.LogCaptureFixture):

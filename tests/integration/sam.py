@@ -14,7 +14,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RUNTIMES = ("3.11", "3.12", "3.13")
-ARCHITECTURES = ("x86_64", "arm64")
 
 OUR_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 OUR_ARCHITECTURE = "arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64"

@@ -111,4 +111,5 @@ async def test_a_segment_that_takes_longer_than_its_function_is_continued_and_co
         assert run is not None
         output = json.loads(await backend.get_result(run.output))
         assert output["total"] == sum(range(600))
-        assert output["parts"] == len([hop async for hop in backend.ledger.hops("long", 0)]) + 1 >= 2
+        # A second delivery of a message may end where the first had stopped: then that hop is not of the chain.
+        assert 2 <= output["parts"] <= len([hop async for hop in backend.ledger.hops("long", 0)]) + 1

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold import inmemory
-from fanfold.enqueue import ATTEMPTS, batches, enqueue
+from fanfold.again import ATTEMPTS
+from fanfold.enqueue import batches, enqueue
 from fanfold.errors import EnqueueError, ServiceError
 from fanfold.protocols import Message, Queue, SendFailure
 

@@ -57,7 +57,7 @@ def documents(draw: st.DrawFn) -> tuple[bytes, str, list[Any]]:
 
 
 @given(found=documents(), cuts=st.lists(st.integers(0, 2**32), max_size=8), window=st.integers(0, 60))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 async def test_every_element_is_found_once_and_in_order(found, cuts, window):
     """Whatever stands around the array, and wherever the document is cut, its elements are those of the whole."""
     data, pointer, rows = found
@@ -97,7 +97,7 @@ async def test_a_row_is_one_line(rows, indent):
     cuts=st.lists(st.integers(0, 2**32), max_size=4),
     window=st.integers(0, 60),
 )
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=300)
 async def test_what_is_no_json_is_refused_and_nothing_else(rows, where, removed, put, cuts, window):
     """A document that was damaged anywhere is read as the standard library reads it, or both refuse it."""
     good = json.dumps(rows, ensure_ascii=False).encode()

@@ -94,7 +94,7 @@ def make_job(per_message: int, failing: set[int], attempts: dict[int, int]) -> J
     return job
 
 
-@pytest.mark.parametrize("per_message", [1, 3, 10, 100])
+@pytest.mark.parametrize("per_message", [1, 2, 3, 10, 100])
 async def test_the_results_of_all_segments_are_folded_in_order(per_message):
     """However many share a message."""
     attempts: dict[int, int] = {}
@@ -210,3 +210,55 @@ async def test_a_bundle_of_a_run_that_is_over_is_late():
     batch: Any = BatchContext(None, Deadline.never(), JobState(bench.plain))
     record = Record(make_record(message.body))
     assert await work_on("bundled", lambda rows, ctx: None, record, Context(record, batch)) == LATE
+
+
+async def bundled(count: int) -> tuple[Record, Context[Any]]:
+    """The one message of a run whose segments share it, and its context."""
+    backend = inmemory.backend()
+    await make_job(10, set(), {}).start(backend, {"count": count}, "run")
+    (message,) = await backend.work_queue.receive()
+    batch: Any = BatchContext(None, Deadline.never(), JobState(backend))
+    record = Record(make_record(message.body))
+    return record, Context(record, batch)
+
+
+async def test_each_segment_of_a_message_is_given_its_own_context():
+    """With the message it came in, and its run."""
+    record, ctx = await bundled(3)
+    seen = []
+
+    async def function(rows: Any, ctx: Any) -> dict:
+        seen.append((ctx.segment.segment, ctx.run.run, ctx.record))
+        return {"rows": [row async for row in rows], "of": 3}
+
+    value = await work_on("bundled", function, record, ctx)
+    assert seen == [(0, "run", record), (1, "run", record), (2, "run", record)]
+    assert isinstance(value, Together)
+    assert [each.result for each in value.ended] == [f'{{"rows":[{number}],"of":3}}' for number in range(3)]
+
+
+async def test_a_message_none_of_whose_segments_ends_fails_with_the_first_ones_error(caplog: pytest.LogCaptureFixture):
+    """The log has them all."""
+    record, ctx = await bundled(3)
+
+    async def function(rows: Any, ctx: Any) -> None:
+        raise ValueError(f"poison {ctx.segment.segment}")
+
+    with pytest.raises(ValueError, match="poison 0"):
+        await work_on("bundled", function, record, ctx)
+    assert [line.getMessage() for line in caplog.records] == [
+        f"run run, segment {number} failed, and is sent on alone" for number in range(3)
+    ]
+
+
+async def test_unless_it_is_said_segments_do_not_go_on_elsewhere():
+    """A segment whose time is over is worked on to its end."""
+    record, ctx = await bundled(1)
+    over: Any = BatchContext(None, Deadline(0, 0, lambda: 1.0), ctx.state)
+
+    async def function(rows: Any, ctx: Any) -> int:
+        return len([row async for row in rows])
+
+    ended = await work_on("bundled", function, record, Context(record, over))
+    assert isinstance(ended, Ended)
+    assert (ended.result, ended.rest) == ("1", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanfold.completion import Tally, decode_ids, encode_ids
+from fanfold.completion import Tally, decode_ids, encode_ids, results_from_json, results_to_json
 from fanfold.errors import LedgerError
 from fanfold.run import Marker
 
@@ -42,6 +42,19 @@ def test_the_error_shows_the_beginning_of_a_long_list():
     with pytest.raises(LedgerError) as raised:
         decode_ids("x" * 1_000)
     assert str(raised.value).endswith(f"segments: {'x' * 80!r}")
+
+
+def test_a_step_has_eighteen_digits_at_most():
+    """More than any run has segments; what is longer nobody wrote."""
+    assert decode_ids("9" * 18) == [10**18 - 1]
+    with pytest.raises(LedgerError):
+        decode_ids("9" * 19)
+
+
+def test_results_are_read_as_the_text_they_were():
+    """Without a space, so that a result is the same wherever it was kept."""
+    results = {0: '{"a":[1,2]}', 3: '"text"'}
+    assert results_from_json(results_to_json(results)) == results
 
 
 def test_nothing_has_ended_at_first():
@@ -121,6 +134,18 @@ def test_the_ten_largest_of_many_uneven_segments_are_named():
     spread = tally.evenness()
     assert spread is not None
     assert list(spread.uneven.values()) == list(range(111, 101, -1))
+
+
+def test_what_neither_ended_nor_failed_is_unfinished():
+    """In order."""
+    assert tally_of(5, Marker("a", 0, ids=[3], failed={1: "no"})).unfinished() == [0, 2, 4]
+
+
+def test_five_times_the_mean_is_not_uneven_yet():
+    """What holds more is."""
+    spread = tally_of(10, Marker("a", 0, ids=list(range(10)), items=[9, *[1] * 9])).evenness()
+    assert spread is not None
+    assert (spread.most, 5 * spread.mean, spread.uneven) == (9, 9, {})
 
 
 def test_what_failed_counts_as_missing_again_once_it_is_to_be_redone():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import json
 import threading
@@ -459,6 +460,45 @@ def test_only_the_first_failure_of_a_kind_keeps_its_traceback():
     first, second = deliver(handler, 1, 2).outcomes
     assert first.error.__traceback__ is not None
     assert second.error.__traceback__ is None
+
+
+async def test_a_batch_handled_on_the_callers_loop_ends_by_its_context():
+    """The margin begins at once: nothing is started, and all comes back."""
+    called = []
+    response = await fanfold.consumer(called.append).handle_batch(make_event(1, 2), make_context(0))
+    assert (ids(response), called) == (["message-0", "message-1"], [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "margin"), [({}, 3), ({"deadline_margin": 20}, 20), ({"deadline_margin": 50}, 30)]
+)
+async def test_the_margin_of_the_deadline_is_the_settings(settings: dict, margin: float):
+    """On either road; by itself it is a twentieth of the time there is, and it is never more than half of that."""
+    margins = []
+
+    @fanfold.consumer(**settings)
+    async def handler(body, ctx: Context) -> None:
+        margins.append(ctx.deadline.margin)
+
+    handler(make_event(1), make_context(60))
+    await handler.process(make_event(1), make_context(60))
+    handler.close()
+    assert margins == pytest.approx([margin, margin], rel=0.01)
+
+
+def test_a_consumer_is_shown_by_its_function():
+    """By what it has for a name."""
+
+    def handle(kind: str, number) -> None: ...
+
+    assert "handle concurrency=3>" in repr(fanfold.consumer(concurrency=3)(handle))
+    nameless = functools.partial(handle, "orders")
+    assert repr(fanfold.consumer(nameless)) == f"<fanfold.Consumer {nameless} concurrency=10>"
+
+
+def test_a_reject_says_its_reason():
+    """To whoever catches it on its way."""
+    assert str(Reject("no such customer")) == "no such customer"
 
 
 def test_an_invocation_without_time_makes_the_whole_batch_come_back():

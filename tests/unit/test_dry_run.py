@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fanfold import Items, Ranges, S3JsonArray, S3Lines, S3Objects, inmemory
+from fanfold import Items, Ranges, S3JsonArray, S3Lines, S3Objects, dry_run, inmemory
 from fanfold.dry_run import dry_backend, read_first, rehearse
 from fanfold.errors import EnqueueError, SourceError
 from fanfold.protocols import Backend
@@ -97,12 +97,16 @@ async def test_what_should_be_looked_at_first_is_said():
     assert told.warnings == ["the largest segment has 2,000 bytes, 21 times the mean: the run takes as long as it does"]
 
 
-async def test_a_run_of_very_many_segments_is_warned_of():
-    """And cut to its last segment, in flat memory."""
+@pytest.mark.parametrize(("segments", "many"), [(20_000, False), (20_001, True)])
+async def test_a_run_of_very_many_segments_is_warned_of(segments, many, monkeypatch):
+    """And cut to its last segment."""
+    assert dry_run.MANY_SEGMENTS == 1_000_000
+    monkeypatch.setattr(dry_run, "MANY_SEGMENTS", 20_000)
     backend, _ = backend_with()
-    told = await rehearse("job", Ranges(1_000_001, size=1), backend)
-    assert told.segments == 1_000_001
-    assert "1,000,001 segments are many" in told.warnings[0]
+    told = await rehearse("job", Ranges(segments, size=1), backend)
+    assert told.segments == segments
+    assert [warning for warning in told.warnings if "segments are many" in warning] == told.warnings[: int(many)]
+    assert bool(told.warnings) == many
 
 
 async def test_a_segment_no_message_can_hold_is_named():

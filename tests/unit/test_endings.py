@@ -46,7 +46,12 @@ def test_an_error_is_a_failure(error: BaseException):
 
 def test_retry_is_another_delivery():
     """After the time it names, or the queue's."""
-    assert outcome_of(Retry("busy", after=30), nothing) == Retrying(30, "busy")
+    busy = outcome_of(Retry("busy", after=30), nothing)
+    assert busy == Retrying(30, "busy")
+    assert isinstance(busy, Retrying)
+    assert busy.reason == "busy"
+    assert Retrying(30).reason == ""
+    assert outcome_of(Retry("busy: try later"), nothing) == Retrying(None, "busy: try later")
     assert outcome_of(Retry(), nothing) == Retrying(None, "the handler asked for another delivery")
 
 

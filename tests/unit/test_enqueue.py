@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from fanfold.enqueue import ATTEMPTS, batches, enqueue
+from fanfold.again import ATTEMPTS
+from fanfold.enqueue import batches, enqueue
 from fanfold.errors import ConfigurationError, EnqueueError, ServiceError
 from fanfold.inmemory import InMemoryQueue
 from fanfold.protocols import Message, Queue, SendFailure

@@ -65,7 +65,6 @@ def test_an_item_is_never_larger_on_the_wire_than_was_said(value):
         ({"a", "b"}, 5),
         (frozenset({1}), 6),
     ],
-    ids=repr,
 )
 def test_an_item_is_as_large_as_the_developer_guide_counts(value, stored):
     """Texts by their UTF-8, numbers by two digits a byte, and what holds others by three bytes and one for each."""
@@ -88,7 +87,6 @@ def test_an_item_is_as_large_as_the_developer_guide_counts(value, stored):
         ({True, 2}, "not of texts alone"),
         ({1: "a"}, "1 as a name, which has to be a text"),
     ],
-    ids=repr,
 )
 def test_what_no_table_takes_is_refused(value, told):
     """A value that DynamoDB has no type for is named, wherever in the item it is."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from fanfold import Record, Segment, inmemory
+from fanfold.completion import results_from_json
 from fanfold.context import BatchContext
 from fanfold.deadline import Deadline
-from fanfold.ended import Ended, JobState
-from fanfold.errors import ServiceError
+from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState, Together
+from fanfold.errors import SegmentError, ServiceError
 from fanfold.inmemory import InMemoryLedger
-from fanfold.marks import commit_ended
-from fanfold.run import Counter, Marker
+from fanfold.marks import Check, commit_ended
+from fanfold.run import Counter, Hop, Marker
 from fanfold.testing import make_record
 
 
@@ -50,6 +53,23 @@ async def test_a_run_whose_writes_fail_keeps_its_messages_and_no_others():
     assert await commit_ended(done, batch) == {0, 2}
 
 
+class LedgerWithoutHops(InMemoryLedger):
+    """Takes no hop."""
+
+    async def put_hop(self, run_id: str, hop: Hop) -> Hop:
+        """Refuse it."""
+        raise ServiceError("slow down", code="ThrottlingException", transient=True)
+
+
+async def test_a_segment_that_could_not_be_continued_comes_back_whatever_became_of_others():
+    """One that was left in a message of several is sent on, and that message is done with."""
+    batch = batch_with(LedgerWithoutHops())
+    left = Segment("job", "a", 1, {"type": "s3-lines"})
+    done = [ended("a", 0, rest={"type": "s3-lines"}), (Record(make_record()), Together([], [left])), ended("a", 2)]
+    assert await commit_ended(done, batch) == {1, 2}
+    assert [each.body for each in await batch.state.backend.work_queue.receive()] == [left.to_body()]
+
+
 async def test_what_is_not_for_the_ledger_is_accepted_as_it_is():
     """Late segments, and what was parked."""
     ledger = InMemoryLedger()
@@ -58,12 +78,13 @@ async def test_what_is_not_for_the_ledger_is_accepted_as_it_is():
     assert [marker.ids for marker in await markers_of(ledger, "a")] == [[3]]
 
 
-async def test_a_segment_that_ended_twice_in_a_batch_stands_in_two_markers():
+async def test_a_segment_that_ended_three_times_in_a_batch_stands_in_three_markers():
     """So that the account counts each delivery, and the union each segment once."""
     ledger = InMemoryLedger()
-    assert await commit_ended([ended("a", 3), ended("a", 4), ended("a", 3)], batch_with(ledger)) == {0, 1, 2}
-    assert sorted(marker.ids for marker in await markers_of(ledger, "a")) == [[3], [3, 4]]
-    assert await ledger.counter("a") == Counter(3)
+    done = [ended("a", 3), ended("a", 4), ended("a", 3), ended("a", 3)]
+    assert await commit_ended(done, batch_with(ledger)) == {0, 1, 2, 3}
+    assert sorted(marker.ids for marker in await markers_of(ledger, "a")) == [[3], [3], [3, 4]]
+    assert await ledger.counter("a") == Counter(4)
 
 
 async def test_a_very_large_batch_is_entered_in_several_markers():
@@ -80,3 +101,63 @@ async def test_a_long_reason_is_cut():
     (marker,) = await markers_of(ledger, "a")
     assert marker.failed == {0: "x" * 300}
     assert marker.ids == []
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        Check("run"),
+        Check("run", watch=True),
+        Check("run", position=0),
+        Check("run", watch=True, position=17),
+        Check("run", scatter=True),
+    ],
+)
+def test_a_check_is_read_as_it_was_sent(check: Check):
+    """Whatever it asks for."""
+    message = check.to_message(5)
+    assert Check.from_body(message.body) == check
+    assert message.delay_seconds == 5
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", "null", '{"check":"run","position":"x"}', "[" * 100_000, "x" * 200])
+def test_what_is_no_check_is_shown(body: str):
+    """By its first 80 characters."""
+    with pytest.raises(SegmentError) as raised:
+        Check.from_body(body)
+    assert str(raised.value) == f"not a check of a run: {body[:80]!r}"
+
+
+def test_a_check_is_short():
+    """What it does not ask for is not in it, but for ``watch``, which every release reads."""
+    message = Check("run").to_message()
+    assert (message.body, message.delay_seconds) == ('{"v":1,"check":"run","watch":false}', 0)
+
+
+@pytest.mark.parametrize(("longest", "inline"), [(INLINE_RESULTS_BYTES - 2, True), (INLINE_RESULTS_BYTES - 1, False)])
+async def test_results_stand_in_the_marker_as_long_as_they_are_short(longest: int, inline: bool):
+    """Together: else all of them stand in one object, and the marker says which."""
+    ledger = InMemoryLedger()
+    batch = batch_with(ledger)
+    results = {0: f'"{"x" * (longest - 2)}"', 1: "22"}
+    assert await commit_ended([ended("a", number, result=each) for number, each in results.items()], batch) == {0, 1}
+    (marker,) = await markers_of(ledger, "a")
+    assert (marker.results == results, marker.results_key is None) == (inline, inline)
+    if marker.results_key is not None:
+        assert marker.results == {}
+        assert results_from_json(await batch.state.backend.get_result(marker.results_key)) == results
+
+
+async def test_a_marker_tells_of_deliveries_beyond_the_first_and_of_items_if_all_were_counted():
+    """What every segment has is not written down for each."""
+    ledger = InMemoryLedger()
+    segments = [Segment("job", "a", number, {"type": "s3-lines"}) for number in range(3)]
+    done = [(Record(make_record()), Ended(segment, 1 + segment.segment, items=7)) for segment in segments]
+    await commit_ended(done, batch_with(ledger))
+    (marker,) = await markers_of(ledger, "a")
+    assert (marker.ids, marker.receive_counts, list(marker.items)) == ([0, 1, 2], {1: 2, 2: 3}, [7, 7, 7])
+    done[1] = (done[1][0], Ended(segments[1], 1))
+    uncounted = InMemoryLedger()
+    await commit_ended(done, batch_with(uncounted))
+    (marker,) = await markers_of(uncounted, "a")
+    assert list(marker.items) == []

@@ -135,7 +135,7 @@ def test_the_settler_is_kept_from_one_batch_to_the_next():
 
 def test_leftovers_are_counted_over_all_batches_and_each_once():
     """A plain handler that was just abandoned shows on the loop and on its thread."""
-    sandbox = Sandbox(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads)
+    sandbox = Sandbox(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
     for rest in (Rest(2), Rest(0), Rest(3)):
         sandbox.begin(rest)
     sandbox.threads.abandoned = 4
@@ -146,7 +146,7 @@ def test_leftovers_are_counted_over_all_batches_and_each_once():
 
 def test_batches_of_which_nothing_is_left_are_forgotten():
     """They would be kept for the life of the sandbox otherwise."""
-    sandbox = Sandbox(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads)
+    sandbox = Sandbox(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
     rests = [Rest(1) for _ in range(3)]
     for rest in rests:
         sandbox.begin(rest)

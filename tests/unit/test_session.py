@@ -50,6 +50,30 @@ async def test_told_to_stop_what_runs_is_cancelled_once_and_what_has_not_started
     assert session.leftovers == 0
 
 
+async def test_a_rollback_after_a_stop_is_not_cancelled_again_by_a_timeout():
+    """The timeout comes while the handler rolls back, and leaves it alone."""
+    running, rolled_back = asyncio.Event(), asyncio.Event()
+
+    @fanfold.consumer(timeout=1)
+    async def handler(number) -> None:
+        over = asyncio.get_running_loop().time() + 1.1
+        try:
+            running.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(over - asyncio.get_running_loop().time())
+            rolled_back.set()
+
+    async with handler.session() as session:
+        batch = asyncio.ensure_future(session(make_event(1)))
+        await running.wait()
+        session.stop(grace_seconds=60)
+        result = await batch
+    assert rolled_back.is_set()
+    assert isinstance(result.outcomes[0], Failed)
+    assert isinstance(result.outcomes[0].error, asyncio.CancelledError)
+
+
 async def test_a_handler_that_swallows_its_cancellation_is_left_behind_and_counted():
     """After the grace it is waited for no longer."""
     running, let_go = asyncio.Event(), asyncio.Event()

@@ -94,7 +94,6 @@ def test_an_impossible_value_is_refused_by_a_line_that_names_its_setting(name: s
         {"lifespan": lifespan},
         {"settler": InMemorySettler(InMemoryQueue())},
     ],
-    ids=str,
 )
 def test_a_possible_value_is_taken_as_it_is(settings: dict):
     """The limits themselves are possible."""

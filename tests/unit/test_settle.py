@@ -234,6 +234,40 @@ async def test_what_the_dead_letter_queue_refuses_is_not_buried(caplog: pytest.L
     assert "the dead-letter queue refused message m1: AccessDenied" in caplog.text
 
 
+async def test_what_the_dead_letter_queue_refuses_is_backed_off():
+    """As any other record that comes back, by its own receive count."""
+    settler = RefusingSettler("m1")
+    batch = settling(settler, backoff=STEADY)
+    for number in range(3):
+        batch.add(number, record(f"m{number}", receive_count=2), Rejected("r"))
+    await batch.finish(10)
+    assert settler.hidden[0] == [("m1", 20)]
+
+
+@pytest.mark.parametrize(("more", "calls"), [(0, [2]), (1, [1, 1])])
+async def test_a_call_has_one_mebibyte_of_rejects_at_most(more: int, calls: list[int]):
+    """Bodies by their UTF-8, reasons by the four bytes that a character may take, and 1 KiB for what is around them."""
+    settler = NotingSettler()
+    batch = settling(settler)
+    body = "日" * ((1_048_576 // 2 - 1_024 - 4 * 5) // 3) + "x" * ((1_048_576 // 2 - 1_024 - 4 * 5) % 3)
+    for number in range(2):
+        batch.add(number, Record(make_record(body + "x" * more, message_id=f"m{number}")), Rejected("never"))
+    await batch.finish(10)
+    assert [len(call) for call in settler.buried] == calls
+
+
+async def test_attributes_count_in_a_call_of_rejects():
+    """They go along: two thirds of a mebibyte of them leave no room for a second message."""
+    settler = NotingSettler()
+    batch = settling(settler)
+    attribute = {"stringValue": "x" * 175_000, "dataType": "String"}
+    for number in range(2):
+        raw = {**make_record("body", message_id=f"m{number}"), "messageAttributes": {"name": attribute}}
+        batch.add(number, Record(raw), Rejected("r"))
+    await batch.finish(10)
+    assert [len(call) for call in settler.buried] == [1, 1]
+
+
 async def test_a_delay_that_is_refused_is_halved_until_it_is_taken():
     """How much of the twelve hours is left only a try tells; what was taken is not sent again."""
     settler = NearTwelveHoursSettler(left=1_000)
@@ -319,6 +353,17 @@ async def test_rejects_are_forwarded_before_delays_are_set():
     await batch.finish(0.01)
     await asyncio.sleep(0)
     assert batch.buried == {1}
+
+
+async def test_what_is_added_after_a_stop_is_not_settled():
+    """The batch is answered: a message whose handler ends later must not be hurried back."""
+    settler = NotingSettler()
+    batch = settling(settler)
+    batch.stop()
+    batch.add(0, record("late"), Retrying(0))
+    batch.add(1, record("later"), Rejected("r"))
+    await batch.finish(10)
+    assert (settler.hidden, settler.buried, batch.buried) == ([], [], set())
 
 
 async def test_nothing_to_settle_takes_no_time():

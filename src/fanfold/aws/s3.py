@@ -122,7 +122,8 @@ class S3Store:
             if error.code == "InvalidRange":
                 return  # nothing lies there
             raise
-        async with answer["Body"] as body:
+        body = answer["Body"]  # what entering it gives has been another thing in earlier releases
+        async with body:
             while True:
                 with faults_of(f"s3://{bucket}/{key}"):
                     piece = await body.read(_PIECE_BYTES)

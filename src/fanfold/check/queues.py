@@ -30,7 +30,7 @@ class Queues:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self.by_key = {name: self._queue(name) for name in resources.of(_SQS)}
+        self.by_key: dict[str, Queue] = {name: self._queue(name) for name in resources.of(_SQS)}
         for name, queue in self.by_key.items():
             if queue.dead_letter_queue.value:
                 key = self.key_of(queue.dead_letter_queue.value)
@@ -102,7 +102,7 @@ class Queues:
         kind: Setting[bool] = nothing
         if ending.endswith(".fifo") or not ending.endswith("}"):
             kind = Setting("FifoQueue", ending.endswith(".fifo"), asked.place)
-        return Queue(key, asked.place, kind, nothing, nothing, nothing, nothing, nothing, names=(ending,), outside=True)
+        return Queue(key, asked.place, kind, nothing, nothing, nothing, nothing, nothing, names=(ending,))
 
     def _dead_letter_queues(self) -> Iterator[str]:
         """Yield the queues that anything in the template sends dead letters to."""

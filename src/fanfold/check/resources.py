@@ -27,7 +27,9 @@ class Resources:
         self.template = template
         self.scope = scope
         self.plain = plain
-        self.exists = {name: self._existence(name, each) for name, each in plain.resources.items()}
+        self.exists: dict[str, Setting[bool]] = {
+            name: self._existence(name, each) for name, each in plain.resources.items()
+        }
         """Whether each is deployed."""
 
     def of(self, *kinds: str) -> Iterator[str]:

@@ -100,8 +100,6 @@ class Queue:
     """Whether something in the template sends dead letters to it."""
     open_policy: bool = False
     """Whether a queue policy allows something to principals that are no AWS service."""
-    outside: bool = False
-    """Whether it is not in this template."""
 
 
 @dataclass(frozen=True, slots=True)

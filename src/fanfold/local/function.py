@@ -79,7 +79,7 @@ class Invoked:
         """How it ended."""
         self.outcomes: Mapping[str, tuple[str, str | None]] = seen.get("outcomes", {})
         """Outcome and words by receipt handle; empty for a handler that is no fanfold consumer."""
-        self.measured = {
+        self.measured: dict[str, Any] = {
             "seconds": seen.get("seconds", round(seconds, 6)),
             "peak_memory_mb": peak_mb,
             "remaining_ms": seen.get("remaining_ms"),
@@ -123,7 +123,7 @@ class LocalFunction:
     ) -> None:
         self.handler = handler
         """Names it."""
-        self.is_consumer = False
+        self.is_consumer: bool = False
         """Whether it is a fanfold consumer; known once it has started."""
         self.own_concurrency: int | None = None
         """The concurrency a consumer was decorated with; known once it has started."""
@@ -180,7 +180,8 @@ class LocalFunction:
             self.close()
             last = reply["failed"].strip().splitlines()[-1]
             raise HandlerError(f"importing {self.handler} failed: {last}", reply["failed"])
-        self.is_consumer, self.own_concurrency = reply["consumer"], reply["concurrency"]
+        self.is_consumer = reply["consumer"]
+        self.own_concurrency = reply["concurrency"]
         if self._confinement is not None:
             self._confinement.loaded()
 

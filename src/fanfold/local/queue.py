@@ -87,7 +87,7 @@ class SimulatedQueue:
         """How it behaves."""
         self.dead_letters = dead_letters
         """Where messages go after too many receives; None for no redrive policy."""
-        self.hidden_until = 0.0
+        self.hidden_until: float = 0.0
         """No message that is hidden again is visible before: when the invocation that hides it ends."""
         self._clock = clock
         self._chance = chance

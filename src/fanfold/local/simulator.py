@@ -119,7 +119,7 @@ class Simulator:
         seed: int = 0,
         invoke: Invoke | None = None,
     ) -> None:
-        self.mapping = MappingSettings(batch_size, window_seconds, fifo, report_batch_item_failures)
+        self.mapping: MappingSettings = MappingSettings(batch_size, window_seconds, fifo, report_batch_item_failures)
         """How batches are formed."""
         _check(
             maximum_concurrency=maximum_concurrency,
@@ -130,15 +130,15 @@ class Simulator:
             function_timeout=function_timeout,
             invocation_seconds=invocation_seconds,
         )
-        self.clock = ManualClock()
+        self.clock: ManualClock = ManualClock()
         """The simulated time, seconds from 0."""
-        self.chance = random.Random(seed)  # noqa: S311 - to be the same every time
+        self.chance: random.Random = random.Random(seed)  # noqa: S311 - to be the same every time
         queue = QueueSettings(visibility_timeout, max_receive_count, fifo, duplicates, reordered)
-        self.dead_letter_queue = SimulatedQueue(
+        self.dead_letter_queue: SimulatedQueue = SimulatedQueue(
             replace(queue, max_receive_count=None, duplicates=0.0, reordered=False), self.clock, self.chance
         )
         """What was received too often, or sent there by the handler."""
-        self.queue = SimulatedQueue(queue, self.clock, self.chance, dead_letters=self.dead_letter_queue)
+        self.queue: SimulatedQueue = SimulatedQueue(queue, self.clock, self.chance, dead_letters=self.dead_letter_queue)
         """What is to be delivered."""
         self.deliveries: list[Delivery] = []
         """Every batch, in the order in which they were delivered."""

@@ -66,7 +66,7 @@ class BatchWriter:
             raise ConfigurationError(f"BatchWriter: key must be a list of one or two names, not {key!r}")
         if type(concurrency) is not int or concurrency < 1:
             raise ConfigurationError(f"BatchWriter: concurrency must be a whole number from 1, not {concurrency!r}")
-        self.written = 0
+        self.written: int = 0
         """Writes that were accepted; of several to one key that waited together, one."""
         self._items = items
         self._table = table

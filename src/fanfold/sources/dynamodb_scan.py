@@ -78,7 +78,10 @@ class DynamoDBScan:
             raise ConfigurationError(
                 "DynamoDBScan: names and values stand for something in a filter, and there is none"
             )
-        self.table, self.index, self.segments, self.segment_bytes = table, index, segments, segment_bytes
+        self.table: str = table
+        self.index: str | None = index
+        self.segments: int | None = segments
+        self.segment_bytes: int = segment_bytes
         self._values = dict(values or {})
         self._request = {
             "filter": filter,

@@ -34,8 +34,8 @@ class Items:
             raise ConfigurationError(f"Items: size must be a whole number from 1, not {size!r}")
         if isinstance(values, str | bytes | Mapping):
             raise ConfigurationError(f"Items: values must be several, such as a list, not one {type(values).__name__}")
-        self.size = size
-        self.values = [_checked(value, position) for position, value in enumerate(values)]
+        self.size: int = size
+        self.values: list[Any] = [_checked(value, position) for position, value in enumerate(values)]
         taken = len(json.dumps(self.values, ensure_ascii=False).encode())
         if taken > MOST_BYTES:
             raise ConfigurationError(

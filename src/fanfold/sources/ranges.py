@@ -49,7 +49,11 @@ class Ranges:
                 raise ConfigurationError(f"Ranges: {name} must be a whole number from 1, not {wanted!r}")
         if yields not in _YIELDS:
             raise ConfigurationError(f"Ranges: yields must be 'numbers' or 'bounds', not {yields!r}")
-        self.start, self.stop, self.size, self.parts, self.yields = start, stop, size, parts, yields
+        self.start: int = start
+        self.stop: int = stop
+        self.size: int | None = size
+        self.parts: int | None = parts
+        self.yields: str = yields
 
     async def pin(self, backend: Backend, prefix: str = "") -> Mapping[str, Any]:  # noqa: ARG002 - there is nothing live to look at
         """Return the plan: the numbers themselves."""

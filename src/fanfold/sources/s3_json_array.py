@@ -56,9 +56,11 @@ class S3JsonArray:
             tokens_of(pointer)
         except ValueError as error:
             raise ConfigurationError(f"S3JsonArray: {error}") from error
-        self.bucket, self.key, self.pointer = bucket, key, pointer
-        self.rows_per_segment = rows_per_segment
-        self.decimals = bool(decimals)
+        self.bucket: str = bucket
+        self.key: str = key
+        self.pointer: str = pointer
+        self.rows_per_segment: int = rows_per_segment
+        self.decimals: bool = bool(decimals)
 
     async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
         """Read the object and write its rows down; return the plan.

@@ -70,8 +70,11 @@ class S3Lines:
             raise ConfigurationError(f"S3Lines: chunk_bytes must be a whole number from 1, not {chunk_bytes!r}")
         if format is not None and format not in FORMATS.values():
             raise ConfigurationError(f"S3Lines: format must be 'csv', 'jsonl' or 'text', not {format!r}")
-        self.bucket, self.key, self.prefix, self.suffix = bucket, key, prefix, suffix
-        self.chunk_bytes = chunk_bytes
+        self.bucket: str = bucket
+        self.key: str | None = key
+        self.prefix: str | None = prefix
+        self.suffix: str = suffix
+        self.chunk_bytes: int = chunk_bytes
         self.format = format
         if key is not None:
             self.format = self._format_of(key)

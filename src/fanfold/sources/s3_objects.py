@@ -69,17 +69,20 @@ class S3Objects:
                 raise ConfigurationError(f"S3Objects: {name} must be a text, not {text!r}")
         if not isinstance(pattern, str | re.Pattern | None):
             raise ConfigurationError(f"S3Objects: pattern must be a text or a compiled expression, not {pattern!r}")
-        self.bucket, self.prefix, self.suffix, self.pattern = bucket, prefix, suffix, pattern
-        self.min_bytes = _size("min_bytes", min_bytes, least=0)
-        self.max_bytes = _size("max_bytes", max_bytes, least=self.min_bytes or 0)
-        self.modified_after = _moment("modified_after", modified_after)
-        self.modified_before = _moment("modified_before", modified_before)
+        self.bucket: str = bucket
+        self.prefix: str = prefix
+        self.suffix: str = suffix
+        self.pattern: str | re.Pattern[str] | None = pattern
+        self.min_bytes: int | None = _size("min_bytes", min_bytes, least=0)
+        self.max_bytes: int | None = _size("max_bytes", max_bytes, least=self.min_bytes or 0)
+        self.modified_after: datetime | None = _moment("modified_after", modified_after)
+        self.modified_before: datetime | None = _moment("modified_before", modified_before)
         if type(keys_per_segment) is not int or not 1 <= keys_per_segment <= MOST_KEYS:
             raise ConfigurationError(
                 f"S3Objects: keys_per_segment must be a whole number from 1 to {MOST_KEYS:,}, not {keys_per_segment!r}"
             )
-        self.keys_per_segment = keys_per_segment
-        self.bytes_per_segment = _size("bytes_per_segment", bytes_per_segment, least=1)
+        self.keys_per_segment: int = keys_per_segment
+        self.bytes_per_segment: int | None = _size("bytes_per_segment", bytes_per_segment, least=1)
 
     async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
         """List the bucket, and write down what meets the conditions; return the plan.

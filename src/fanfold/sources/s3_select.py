@@ -63,11 +63,15 @@ class S3Select:
             raise ConfigurationError(f"S3Select: segments must be a whole number from 1, not {segments!r}")
         if where is not None and (not isinstance(where, str) or not where.strip()):
             raise ConfigurationError(f"S3Select: where must be a condition, not {where!r}")
-        self.bucket, self.key, self.column, self.segments, self.where = bucket, key, column, segments, where
-        self.compression = next(
+        self.bucket: str = bucket
+        self.key: str = key
+        self.column: str = column
+        self.segments: int = segments
+        self.where: str | None = where
+        self.compression: str | None = next(
             (known for ending, known in _COMPRESSIONS.items() if key.lower().endswith(ending)), None
         )
-        self.format = format or _format_of(key)
+        self.format: str = format or _format_of(key)
         if self.format not in _FORMATS.values():
             raise ConfigurationError(f"S3Select: format must be 'csv', 'jsonl' or 'parquet', not {self.format!r}")
 

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Run the tests against the built wheel, with src/ out of reach, in an environment that is thrown away.
+#
+#   tests/wheel.sh KIND PYTHON [OPTION OF PYTEST…]
+#
+# KIND says what is installed beside the wheel:
+#   bare         no extra
+#   full         all extras, and what the tests of `make test` need; asks for the types of the public names, too
+#   lowest-bare  no extra, and the lowest versions that pyproject.toml allows
+#   lowest       the extras that have a floor of their own, at the lowest versions that pyproject.toml allows
+# All but bare need uv on the path.
+set -euo pipefail
+KIND=$1 PYTHON=$(command -v "$2")
+[[ $PYTHON = /* ]] || PYTHON=$PWD/$PYTHON
+shift 2
+WORKERS=${WORKERS:-2}
+cd "$(dirname "$0")/.."
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
+
+# Without the emulator, which pins botocore: it goes with one version of the SDK alone.
+WITH_FLOORS="--extra aws --extra bench --extra check --extra excel --extra parquet --extra powertools --extra pydantic --extra zstd"
+
+# What needs extras, and what looks at src/ or builds from it.
+NEEDS_EXTRAS=(
+	--ignore=tests/contract --ignore=tests/integration
+	--ignore=tests/properties/test_check_laws.py --ignore=tests/properties/test_many_objects_laws.py
+	--ignore=tests/properties/test_s3_select_laws.py --ignore=tests/unit/test_check_command.py
+	--ignore=tests/unit/test_check_corpus.py --ignore=tests/unit/test_check_rules.py
+	--ignore=tests/unit/test_decode.py --ignore=tests/unit/test_endpoint.py --ignore=tests/unit/test_faults.py
+	--ignore=tests/unit/test_folds.py --ignore=tests/unit/test_functions.py --ignore=tests/unit/test_item_sizes.py
+	--ignore=tests/unit/test_nested.py --ignore=tests/unit/test_observers.py --ignore=tests/unit/test_powertools.py
+	--ignore=tests/unit/test_project_template.py --ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
+	--ignore=tests/test_documentation.py --ignore=tests/test_observe_page.py --ignore=tests/unit/test_idempotency.py
+	--ignore=tests/unit/test_local_deploy.py --ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py
+	--ignore=tests/unit/test_powertools_observers.py
+	--deselect=tests/test_imports.py::test_the_command_line_needs_its_own_extra_alone
+	--deselect=tests/test_public_api.py::test_all_lists_what_a_module_offers
+	--deselect=tests/test_public_api.py::test_what_a_module_offers_is_documented
+	--deselect=tests/unit/test_bench_report.py::test_the_picture_is_drawn
+	--deselect=tests/unit/test_binding.py::test_what_can_be_no_handler_is_refused_at_decoration
+	--deselect=tests/unit/test_capture.py::test_a_batch_is_saved_and_handled_as_without_capture
+	--deselect=tests/unit/test_consumer_settings.py::test_a_handler_of_lists_gets_as_many_bodies_as_it_asks_for
+	--deselect=tests/unit/test_payloads.py::test_handlers_of_lists_are_given_payloads_and_one_that_is_missing_fails_alone
+	--deselect=tests/unit/test_sandbox.py::test_a_settler
+	--deselect=tests/unit/test_simulator.py::test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once
+	--deselect=tests/unit/test_simulator.py::test_a_consumer
+	--deselect=tests/unit/test_simulator.py::test_a_message_that_asks_for_a_retry_does_not_come_back_before_its_own
+	--deselect=tests/unit/test_simulator.py::test_back_off_grows_with_each_delivery
+	--deselect=tests/unit/test_simulator.py::test_the_consumer_itself_keeps_its_settings
+	--deselect=tests/unit/test_simulator.py::test_the_jitter_of_a_back_off_is_the_same_for_the_same_seed
+	--deselect=tests/unit/test_simulator.py::test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it
+)
+NEEDS_SOURCE=(
+	--ignore=tests/test_layers.py --ignore=tests/test_documentation.py --ignore=tests/integration/test_sam.py --ignore=tests/integration/test_init.py
+	--deselect=tests/test_examples.py::test_every_file_the_readme_names_is_there
+)
+NEEDS_THE_EMULATOR=(
+	-m "not stack" --ignore=tests/integration --ignore=tests/contract/test_powertools_contract.py
+	--ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
+)
+
+"${BUILDER:-$PYTHON}" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$WORK" .
+WHEEL=$(echo "$WORK"/fanfold-*.whl)
+"$PYTHON" -m venv "$WORK/venv"
+BIN=$WORK/venv/bin
+
+install() { uv pip install --quiet --python "$BIN/python" "$@"; }
+lowest() { # shellcheck disable=SC2086 # the extras are words
+	uv pip compile --quiet --python "$BIN/python" --resolution lowest-direct --no-emit-index-url --no-header ${1:-} pyproject.toml -o "$WORK/lowest.txt"
+}
+case $KIND in
+bare)
+	"$BIN/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements/bare.txt
+	"$BIN/pip" install --quiet --disable-pip-version-check --no-deps "$WHEEL"
+	CHOSEN=("${NEEDS_EXTRAS[@]}")
+	;;
+full)
+	sed -n 's/^\([a-z0-9._-]*\)\(\[.*\]\)\?\(==.*[^ ]\) *\\$/\1\3/p' requirements/dev.txt >"$WORK/pins.txt"
+	install "fanfold[all] @ file://$WHEEL" --group tests --group typing -c "$WORK/pins.txt"
+	CHOSEN=()
+	;;
+lowest-bare)
+	lowest
+	install "$WHEEL" -r "$WORK/lowest.txt" --group bare
+	CHOSEN=("${NEEDS_EXTRAS[@]}")
+	;;
+lowest)
+	lowest "$WITH_FLOORS"
+	install "$WHEEL" -r "$WORK/lowest.txt" --group bare openpyxl
+	CHOSEN=("${NEEDS_THE_EMULATOR[@]}")
+	;;
+*)
+	echo "wheel.sh: $KIND is none of bare, full, lowest-bare and lowest" >&2
+	exit 2
+	;;
+esac
+
+mkdir "$WORK/tree"
+cp -r benchmarks docs examples tests statemachine template.yaml samconfig.toml pyproject.toml README.md CHANGELOG.md "$WORK/tree"
+cd "$WORK/tree"
+found=$("$BIN/python" -c "import fanfold; print(fanfold.__file__)")
+case $found in
+"$WORK/venv"/*) ;;
+*) echo "wheel.sh: the tests would run against $found, not against the wheel" >&2 && exit 1 ;;
+esac
+echo "$KIND, $("$BIN/python" --version): $(basename "$WHEEL")"
+[[ $KIND != full ]] || "$BIN/python" tests/typing/completeness.py
+"$BIN/python" -m pytest -q -n "$WORKERS" --dist loadfile -p no:cacheprovider "${NEEDS_SOURCE[@]}" "${CHOSEN[@]}" "$@" tests
