@@ -21,7 +21,8 @@ from dataclasses import replace
 from typing import Any
 
 from machine import about_this_run, options_parser, positive, publish, run_child
-from slow_service import CREDENTIALS, FIELDS, slow_service
+from slow_service import CREDENTIALS, slow_service
+from systems.table_count import fill
 
 SEGMENTS = (1, 2, 4, 8, 16)
 PAGE_ITEMS = 250
@@ -51,27 +52,6 @@ async def count(address: str, segments: int) -> tuple[float, list[int]]:
         return time.perf_counter() - start, list(counts)
 
 
-async def fill(address: str, items: int) -> None:
-    """Make the table on the emulated DynamoDB."""
-    from aiobotocore.session import get_session
-
-    async with get_session().create_client("dynamodb", endpoint_url=address, **CREDENTIALS) as client:
-        await client.create_table(
-            TableName=TABLE,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "item_no", "AttributeType": "N"}],
-            KeySchema=[{"AttributeName": "item_no", "KeyType": "HASH"}],
-        )
-        for first in range(0, items, 25):
-            entries = [{"PutRequest": {"Item": _item(n)}} for n in range(first, min(first + 25, items))]
-            await client.batch_write_item(RequestItems={TABLE: entries})
-
-
-def _item(number: int) -> dict[str, Any]:
-    texts = {f"field_{n}": {"S": f"value {n} of item {number}"} for n in range(FIELDS - 1)}
-    return {"item_no": {"N": str(number)}, **texts}
-
-
 @contextmanager
 def table(items: int, latency: float, *, on_stack: bool) -> Iterator[str]:
     """Have a table; yield the address of its service."""
@@ -82,7 +62,7 @@ def table(items: int, latency: float, *, on_stack: bool) -> Iterator[str]:
     from fanfold.local.stack import local_stack
 
     with local_stack() as running:
-        asyncio.run(fill(running.endpoint_url, items))
+        asyncio.run(fill({"endpoint_url": running.endpoint_url, **CREDENTIALS}, TABLE, items))
         yield running.endpoint_url
 
 

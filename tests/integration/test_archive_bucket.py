@@ -7,24 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import pytest
-from deployment import Deployment, Topic, until
 from test_permissions import denials, over_http
 
 from fanfold.account import watch
 from fanfold.aws.backend import connect
-from fanfold.local.stack import LocalStack, local_stack
+from fanfold.local.stack import local_stack
 from fanfold.project import project_folder
+from systems.archive_bucket import ARCHIVE, DAY, SOURCE, Archive
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "archive_bucket"
-DAY, ARCHIVE = "2026-11-24", "S3/2026/11/24"
-SOURCE = "shop-logs"
 
 
 @pytest.fixture(scope="module")
@@ -34,73 +27,19 @@ def archive(tmp_path_factory) -> Iterator[Archive]:
         yield Archive(stack, over_http(project_folder() / "template.yaml", tmp_path_factory.mktemp("a") / "t.yaml"))
 
 
-class Archive:
-    """The deployed example, its bucket, and what it tells people."""
-
-    def __init__(self, stack: LocalStack, template: Path) -> None:
-        self.topic, self.heard = Topic(stack, "archived"), list[str]()
-        parameters = {
-            "FunctionTimeout": "60",
-            "MaximumConcurrency": "5",
-            "NotificationTopicArn": self.topic.arn,
-            "SourceBucket": SOURCE,
-            "SourceBucketAccess": "move",
-            "StateMachine": "distributed",
-        }
-        self.deployed = Deployment(stack, "archive", EXAMPLE, parameters, template=template)
-        self.s3 = self.deployed.clients["s3"]
-        self.s3.create_bucket(Bucket=SOURCE)
-
-    def upload(self, *keys: str) -> None:
-        """Put objects that hold their own keys."""
-        with ThreadPoolExecutor(8) as threads:
-            list(threads.map(lambda key: self.s3.put_object(Bucket=SOURCE, Key=key, Body=key.encode()), keys))
-
-    def keys(self, prefix: str) -> list[str]:
-        """What lies there."""
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=SOURCE, Prefix=prefix)
-        return [each["Key"] for page in pages for each in page.get("Contents", [])]
-
-    def text(self, key: str) -> str:
-        """An object of the bucket."""
-        return self.s3.get_object(Bucket=SOURCE, Key=key)["Body"].read().decode()
-
-    async def report(self, run_id: str) -> list[str]:
-        """The rows of a run's report."""
-        async with connect(self.deployed.variables, **self.deployed.client_settings) as backend:
-            run = await backend.ledger.run(run_id)
-            output = json.loads(await backend.get_result(run.output))
-            return (await backend.get_result(output["file"])).decode().splitlines()
-
-    def told(self, run_id: str) -> dict[str, Any]:
-        """What people were told of a run; more than once, perhaps, but the same."""
-
-        def heard() -> list[dict[str, Any]]:
-            self.heard += self.topic.messages()
-            return [told for told in map(json.loads, self.heard) if told["run"] == run_id]
-
-        until(lambda: bool(heard()))
-        first, *others = heard()
-        assert all(other == first for other in others)
-        return first
-
-
 async def test_of_two_hundred_objects_yesterdays_are_archived_and_what_is_left_is_named(archive: Archive):
     """By SQS: 190 of the day are moved, nine are no target, one whose place is taken stays and is told of."""
     of_day = [f"incoming/{DAY}-{n:04d}.log" for n in range(190)]
     others = [f"incoming/2026-11-{n:02d}.log" for n in range(10, 19)]
     taken = f"incoming/twice/{DAY}-taken.log"
     archive.upload(*of_day, *others, taken)
-    archive.s3.put_object(Bucket=SOURCE, Key=f"{ARCHIVE}/{DAY}-taken.log", Body=b"another object")
+    archive.take(f"{DAY}-taken.log")
     started = archive.deployed.scatter("by-sqs", bucket=SOURCE, prefix="incoming/", day=DAY)
     assert started["segments"] == 200
-    async with connect(archive.deployed.variables, **archive.deployed.client_settings) as backend:
-        seen = [progress async for progress in watch(backend, "by-sqs", within_seconds=60)]
-    assert seen[-1].state == "SUCCEEDED"
+    rows = await archive.report("by-sqs")
     assert archive.keys("incoming/") == sorted([*others, taken])
     assert archive.keys("S3/") == [*(f"{ARCHIVE}/{DAY}-{n:04d}.log" for n in range(190)), f"{ARCHIVE}/{DAY}-taken.log"]
     assert archive.text(f"{ARCHIVE}/{DAY}-0170.log") == f"incoming/{DAY}-0170.log"
-    rows = await archive.report("by-sqs")
     assert rows[0] == "key,result,to"
     assert sum(",archived,S3/" in row for row in rows) == 190
     assert [row.partition(",")[0] for row in rows if ",no target," in row] == others
@@ -113,7 +52,7 @@ async def test_a_distributed_map_does_the_same(archive: Archive):
     """The same ledger, report and notification; up to a tenth of the keys may be left."""
     taken = f"map/{DAY}-m-taken.log"
     archive.upload(*(f"map/{DAY}-m{n:02d}.log" for n in range(8)), "map/readme.txt", taken)
-    archive.s3.put_object(Bucket=SOURCE, Key=f"{ARCHIVE}/{DAY}-m-taken.log", Body=b"another object")
+    archive.take(f"{DAY}-m-taken.log")
     assert archive.deployed.execute("by-map", bucket=SOURCE, prefix="map/", day=DAY) == "SUCCEEDED"
     assert archive.keys("map/") == [taken, "map/readme.txt"]
     assert archive.keys(f"{ARCHIVE}/{DAY}-m0") == [f"{ARCHIVE}/{DAY}-m{n:02d}.log" for n in range(8)]
@@ -133,7 +72,7 @@ async def test_a_run_that_fails_as_a_whole_tells_people_too(archive: Archive):
     keys = [f"bad/{DAY}-bad-{n}.log" for n in range(3)]
     archive.upload(*keys)
     for key in keys[:2]:
-        archive.s3.put_object(Bucket=SOURCE, Key=f"{ARCHIVE}/{key.removeprefix('bad/')}", Body=b"another object")
+        archive.take(key.removeprefix("bad/"))
     archive.deployed.scatter("bad", bucket=SOURCE, prefix="bad/", day=DAY)
     async with connect(archive.deployed.variables, **archive.deployed.client_settings) as backend:
         assert [progress.state async for progress in watch(backend, "bad", within_seconds=60)][-1] == "FAILED"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from deployment import Deployment
 
+from deployment import Deployment
 from fanfold.local.demo import expected_answer
 from fanfold.local.stack import LocalStack, local_stack
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import boto3
 import pytest
-from deployment import CODE_BUCKET, Deployment, until
 from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, environment, program
 
+from deployment import CODE_BUCKET, Deployment, until
 from fanfold.account import watch
 from fanfold.aws.backend import connect
 from fanfold.local.deploy import deploy

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import openpyxl
 import pytest
 
 from fanfold import inmemory
 from fanfold.inline import run_inline
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "member_points"
-COLUMNS = ("会員番号", "名前", "会員ランク", "ポイント", "タイムスタンプ")
+from systems.member_points import EXAMPLE, expected, made, make, members_of, rows_of
 
 
 def module(name: str) -> ModuleType:
@@ -30,47 +24,15 @@ def module(name: str) -> ModuleType:
     return loaded
 
 
-def made(*arguments: str) -> bytes:
-    """Return what the generator prints."""
-    command = [sys.executable, str(EXAMPLE / "members.py"), *arguments]
-    return subprocess.run(command, check=True, capture_output=True).stdout  # noqa: S603 - ours
-
-
-def sheet(file: Path) -> list[tuple[Any, ...]]:
-    book = openpyxl.load_workbook(file)
-    assert book.sheetnames == ["会員"]
-    return list(book.active.iter_rows(values_only=True))
-
-
-def expected(members: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """Return the rows of the sheet, by decimals, and by none of the example's code."""
-    rows = []
-    for member in members:
-        factor = Decimal("1.25") if member["会員ランク"] in (4, 5) else 1
-        rows.append((*(member[column] for column in COLUMNS), Decimal(member["ポイント"]) * factor))
-    return [(*COLUMNS, "ボーナスポイント"), *rows]
-
-
 @pytest.mark.stack
 @pytest.mark.slow
 @pytest.mark.parametrize(("road", "count"), [("queue", 1_000), ("machine", 40)])
 def test_make_ends_with_the_sheet_of_all_members_in_order(road: str, count: int, tmp_path: Path):
     """A local AWS, the deployment, the members, the run, the sheet; a failure on the way would fail make."""
     file = tmp_path / "members.xlsx"
-    settings = [f"MEMBERS={count}", f"SHEET={file}", f"BIN={Path(sys.executable).parent}"]
-    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # of the make that runs the tests
-    environment = {name: value for name, value in os.environ.items() if name not in outer}
-    done = subprocess.run(  # noqa: S603 - ours
-        ["make", "-C", str(EXAMPLE), road, *settings],  # noqa: S607 - as a user has it
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    rows = sheet(file)
-    assert rows == expected(json.loads(made(str(count))))
+    make(road, count, file)
+    rows = rows_of(file)
+    assert rows == expected(members_of(count))
     readme = [line for line in (EXAMPLE / "README.md").read_text().splitlines() if line.startswith("| 0")]
     assert [f"| {' | '.join(map(str, row))} |" for row in rows[1:4]] == readme
 
@@ -78,7 +40,7 @@ def test_make_ends_with_the_sheet_of_all_members_in_order(road: str, count: int,
 def test_the_first_three_members_get_their_bonus():
     """Rank 4 with 58 points: 72.5; ranks 2 with 75 and 57: as many."""
     bonus = module("app").bonus
-    assert [bonus(member) for member in json.loads(made("3"))] == [72.5, 75, 57]
+    assert [bonus(member) for member in members_of(3)] == [72.5, 75, 57]
 
 
 def test_the_bonus_is_exact():
@@ -116,7 +78,7 @@ async def run_here(members: list[dict[str, Any]], folder: Path):
 @pytest.mark.parametrize("wrong", [{"会員ランク": 6}, {"会員ランク": True}, {"ポイント": 57.5}, {"ポイント": None}])
 async def test_a_row_that_is_no_member_fails_the_run_and_is_named(wrong: dict[str, Any], tmp_path: Path):
     """Its chunk alone: the others are done."""
-    members = json.loads(made("30"))
+    members = members_of(30)
     members[17] |= wrong
     ended = await run_here(members, tmp_path)
     assert (ended.done, list(ended.failed)) == (2, [1])
@@ -126,4 +88,4 @@ async def test_a_row_that_is_no_member_fails_the_run_and_is_named(wrong: dict[st
 async def test_no_members_are_a_sheet_with_its_header(tmp_path: Path):
     """And no failure."""
     ended = await run_here([], tmp_path)
-    assert sheet(Path(ended.output["file"])) == expected([])
+    assert rows_of(Path(ended.output["file"])) == expected([])

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
-from deployment import Deployment
 
-from fanfold.account import account_of, watch
+from deployment import Deployment
+from fanfold.account import account_of
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "offsets"
+from systems.offsets import CASES, EXAMPLE, deployed, expected
 
 pytestmark = pytest.mark.stack
 
@@ -22,47 +19,30 @@ pytestmark = pytest.mark.stack
 @pytest.fixture(scope="module")
 def deployment(stack: LocalStack, tmp_path_factory) -> Deployment:
     """The example, by the template that its Makefile makes for AWS."""
-    build = tmp_path_factory.mktemp("offsets")
-    subprocess.run(["make", "-C", str(EXAMPLE), "template", f"BUILD={build}"], check=True)  # noqa: S603, S607 - ours
-    parameters = {"StateMachine": "inline", "FunctionTimeout": "120"}  # eleven workers start at once
-    return Deployment(stack, "offsets", EXAMPLE, parameters, template=build / "template.yaml")
+    return deployed(stack, tmp_path_factory.mktemp("offsets"))
 
 
 async def jobs_of(deployment: Deployment, run_id: str) -> list[str]:
     """Wait for the end of a run and return the lines of its output, one a job."""
+    output = await deployment.output(run_id)
+    lines = await deployment.lines(output)
     async with connect(deployment.variables, **deployment.client_settings) as backend:
-        seen = [progress async for progress in watch(backend, run_id, within_seconds=240)]
-        assert seen[-1].state == "SUCCEEDED"
-        run = await backend.ledger.run(run_id)
-        output = json.loads(await backend.get_result(run.output))
-        lines = (await backend.get_result(output["file"])).decode().splitlines()
-        account = await account_of(backend, run)
-        assert output["rows"] == account.segments == account.done == len(lines)
-        return lines
-
-
-CASES = {
-    "at-most": ({"records": 105, "at_most": 10}, [10] * 10 + [5]),
-    "multiple": ({"records": 100, "at_most": 10}, [10] * 10),
-    "evenly": ({"records": 105, "jobs": 4}, [27, 26, 26, 26]),
-    "none": ({"records": 0, "at_most": 10}, []),
-}
+        account = await account_of(backend, await backend.ledger.run(run_id))
+    assert output["rows"] == account.segments == account.done == len(lines)
+    return lines
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("road", ["queue", "machine"])
 async def test_every_record_is_in_exactly_one_job(deployment: Deployment, road: str, case: str):
     """Job by job in order: 105 records are eleven jobs of ten at most, the last of five, or four of 26 or 27."""
-    params, counts = CASES[case]
+    params, _ = CASES[case]
     run = f"{road}-{case}"
     if road == "queue":
         deployment.scatter(run, **params)
     else:
         assert deployment.execute(run, **params) == "SUCCEEDED"
-    jobs = [json.loads(line) for line in await jobs_of(deployment, run)]
-    assert [job["count"] for job in jobs] == counts
-    assert [job["offset"] for job in jobs] == [sum(counts[:number]) for number in range(len(counts))]
-    assert [number for job in jobs for number in job["processed"]] == list(range(params["records"]))
+    assert [json.loads(line) for line in await jobs_of(deployment, run)] == expected(case)
 
 
 def test_the_map_of_its_state_machine_has_no_bound(deployment: Deployment):

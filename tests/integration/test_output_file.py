@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from deployment import Deployment
 from test_cli import fanfold
 
+from deployment import Deployment
 from fanfold.account import watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack

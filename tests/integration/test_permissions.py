@@ -11,8 +11,8 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from deployment import CODE_BUCKET, Deployment, until
 
+from deployment import CODE_BUCKET, Deployment, until
 from fanfold.account import account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.init import create

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import boto3
 import pytest
-from deployment import Deployment, until
 from test_cli import fanfold, only_line
 
+from deployment import Deployment, until
 from fanfold.local.stack import REGION, local_stack
 
 BROKEN = Path(__file__).parent / "broken_job"

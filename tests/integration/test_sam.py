@@ -11,9 +11,9 @@ from typing import Any
 
 import boto3
 import pytest
-from deployment import variables_of
 from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, build, environment, program, sam
 
+from deployment import variables_of
 from fanfold.account import Account, account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack, local_stack

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deployment import Deployment, Topic
 from test_permissions import denials, over_http
 
+from deployment import Deployment, Topic
 from fanfold.account import account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack, local_stack

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import anyio
 import pytest
-from deployment import Deployment
 
+from deployment import Deployment
 from fanfold.account import account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import local_stack
+from systems.table_count import EXAMPLE, PARAMETERS, SEGMENTS, fill, item
 
-ITEMS, FIELDS, SEGMENTS = 100_000, 15, 16
-EXAMPLE = Path(__file__).parents[2] / "examples" / "table_count"
+ITEMS = 100_000
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
@@ -24,37 +24,9 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 def deployment() -> Iterator[Deployment]:
     """The example, on an emulator of its own, and its table."""
     with local_stack() as stack:
-        parameters = {"FunctionTimeout": "120", "HandlerModule": "app", "SourceTable": "articles"}
-        deployed = Deployment(stack, "count", EXAMPLE, parameters)
-        anyio.run(fill_with, deployed, "articles", ITEMS)
+        deployed = Deployment(stack, "count", EXAMPLE, {**PARAMETERS, "SourceTable": "articles"})
+        anyio.run(fill, stack.client_settings, "articles", ITEMS)
         yield deployed
-
-
-async def fill_with(deployed: Deployment, table: str, items: int) -> None:
-    from aiobotocore.session import get_session
-
-    async with get_session().create_client("dynamodb", **deployed.client_settings) as client:
-        await client.create_table(
-            TableName=table,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "item_no", "AttributeType": "N"}],
-            KeySchema=[{"AttributeName": "item_no", "KeyType": "HASH"}],
-        )
-        places = anyio.CapacityLimiter(8)
-
-        async def write(first: int) -> None:
-            async with places:
-                entries = [{"PutRequest": {"Item": item(number)}} for number in range(first, first + 25)]
-                await client.batch_write_item(RequestItems={table: entries})
-
-        async with anyio.create_task_group() as writers:
-            for first in range(0, items, 25):
-                writers.start_soon(write, first)
-
-
-def item(number: int) -> dict[str, dict[str, str]]:
-    fields = {f"field_{n}": {"S": f"value {n} of item {number}"} for n in range(FIELDS - 1)}
-    return {"item_no": {"N": str(number)}, **fields}
 
 
 async def test_100000_items_of_15_fields_are_counted_exactly_by_16_segments(deployment: Deployment):
@@ -76,7 +48,7 @@ async def test_100000_items_of_15_fields_are_counted_exactly_by_16_segments(depl
 
 async def test_a_table_is_written_back_item_by_item(deployment: Deployment):
     """Each gets a field more, over the same key; nothing else of it changes."""
-    await fill_with(deployment, "members", 2_000)
+    await fill(deployment.client_settings, "members", 2_000)
     parameters = {"HandlerModule": "write_back", "SourceTable": "members", "SourceTableAccess": "write"}
     deployed = Deployment(deployment.stack, "back", EXAMPLE, parameters)
     async with connect(deployed.variables, **deployed.client_settings) as backend:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deployment import Deployment, variables_of
 
+from deployment import Deployment, variables_of
 from fanfold.account import watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack, local_stack

@@ -3,95 +3,44 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
-from deployment import until
 
+from deployment import until
 from fanfold.local.deploy import deploy
 from fanfold.local.stack import LocalStack
 from fanfold.local.template import settings_of
+from systems.ten_thousand import BIN, DESCRIPTORS, EXAMPLE, Trouble, replay, reported, seen_by, shop
 
 pytestmark = pytest.mark.slow
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "ten_thousand"
-ORDERS, FAILS, HANGS, REFUSES = 10_000, 97, 3_001, 1_999
-DESCRIPTORS = 1_024
-BIN = Path(sys.executable).parent
-DEPLOYED = ("--template", "template.yaml", "--function", "ConsumeFunction")
-
-
-@contextmanager
-def shop() -> Iterator[str]:
-    """A real HTTP server, with as many descriptors as it may have; some orders fail, hang or are refused."""
-    trouble = ("--fails", str(FAILS), "--hangs", str(HANGS), "--refuses", str(REFUSES))
-    command = [sys.executable, "shop.py", "--port", "0", *trouble]
-    with subprocess.Popen(command, cwd=EXAMPLE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - the example's own
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
-
-
-def seen_by(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{url}/seen") as answer:  # noqa: S310 - our own server
-        return json.load(answer)
-
-
-def replay(handler: str, url: str, orders: Path, *options: str) -> dict[str, Any]:
-    """Replay the orders under the template's settings, in processes that may have 1,024 descriptors."""
-
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
-
-    command = [BIN / "fanfold", "replay", orders, "--handler", handler, *DEPLOYED, "--json", *options]
-    done = subprocess.run(  # noqa: S603 - installed
-        command,
-        cwd=EXAMPLE,
-        env={"SHOP_URL": url, "PATH": str(BIN)},
-        preexec_fn=limited,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2_000:]
-    return json.loads(done.stdout)
+TROUBLE = Trouble()
+ORDERS = TROUBLE.orders
 
 
 @pytest.fixture(scope="module")
 def orders(tmp_path_factory) -> Path:
     """As the README makes them."""
     file = tmp_path_factory.mktemp("orders") / "orders.json"
-    bodies = [{"order": n, "customer": n % 500, "articles": [n % 97]} for n in range(1, ORDERS + 1)]
-    file.write_text(json.dumps(bodies))
+    TROUBLE.write(file)
     return file
 
 
 def test_each_of_ten_thousand_orders_arrives_a_hundred_at_once_and_what_failed_is_named(orders: Path):
     """One batch holds them all; exactly those that failed or hung come back, and arrive by another delivery."""
-    refused = set(range(REFUSES, ORDERS + 1, REFUSES))
-    failed = {*range(FAILS, ORDERS + 1, FAILS), *range(HANGS, ORDERS + 1, HANGS)} - refused
-    with shop() as url:
+    refused, failed = TROUBLE.refused, TROUBLE.failed
+    with shop(TROUBLE) as url:
         document = replay("app:handler", url, orders, "--expect", f"dead-lettered={len(refused)}")
         seen = seen_by(url)
-    assert seen["taken"] == sorted(set(range(1, ORDERS + 1)) - refused)
+    assert seen["taken"] == sorted(set(range(1, ORDERS + 1)) - set(refused))
     assert seen["taken_twice"] == []
     assert seen["requests"] == ORDERS + len(failed)
     assert seen["most_connections"] == 100
-    first = document["deliveries"][0]
-    assert len(first["messages"]) == ORDERS
-    numbers = {message["id"]: message["number"] + 1 for message in document["messages"]}
-    reported = [each["itemIdentifier"] for each in json.loads(first["response"])["batchItemFailures"]]
-    assert [numbers[each] for each in reported] == sorted(failed)
+    assert len(document["deliveries"][0]["messages"]) == ORDERS
+    assert reported(document) == failed
     assert {letter["number"] + 1: letter["reason"] for letter in document["dead_letters"]} == {
         number: f"order {number}: no such article" for number in refused
     }
@@ -104,7 +53,7 @@ def test_orders_all_at_once_run_out_of_descriptors(orders: Path):
     """What ``asyncio.gather`` makes of the first 3,000: of all that find no descriptor none arrives."""
     few = orders.with_name("few.json")
     few.write_text(json.dumps(json.loads(orders.read_text())[:3_000]))
-    with shop() as url:
+    with shop(TROUBLE) as url:
         document = replay("naive:handler", url, few, "--once")
         seen = seen_by(url)
     assert 900 < seen["most_connections"] < DESCRIPTORS
@@ -116,7 +65,7 @@ def test_the_template_deploys_and_its_function_puts_orders_into_the_shop(stack: 
     """On the emulated AWS, whose mapping knows batches of ten: what is refused lies in the dead-letter queue."""
     s3, cloudformation, sqs = (boto3.client(name, **stack.client_settings) for name in ("s3", "cloudformation", "sqs"))
     s3.create_bucket(Bucket="code-of-ten-thousand")
-    with shop() as url:
+    with shop(TROUBLE) as url:
         outputs = deploy(
             {"s3": s3, "cloudformation": cloudformation},
             EXAMPLE / "template.yaml",
@@ -124,7 +73,7 @@ def test_the_template_deploys_and_its_function_puts_orders_into_the_shop(stack: 
             parameters={"ShopUrl": url},
             code_bucket="code-of-ten-thousand",
         )
-        numbers = [*range(1, 20), REFUSES]
+        numbers = [*range(1, 20), TROUBLE.refuses]
         for number in numbers:
             sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps({"order": number}))
         until(lambda: len(seen_by(url)["taken"]) == 19)
@@ -133,9 +82,9 @@ def test_the_template_deploys_and_its_function_puts_orders_into_the_shop(stack: 
         )
     cloudformation.delete_stack(StackName="ten-thousand")
     (message,) = answer["Messages"]
-    assert json.loads(message["Body"]) == {"order": REFUSES}
+    assert json.loads(message["Body"]) == {"order": TROUBLE.refuses}
     (reason,) = message["MessageAttributes"].values()
-    assert json.loads(reason["StringValue"])["reason"] == f"order {REFUSES}: no such article"
+    assert json.loads(reason["StringValue"])["reason"] == f"order {TROUBLE.refuses}: no such article"
 
 
 def test_the_template_has_the_settings_that_matter():

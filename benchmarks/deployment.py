@@ -1,4 +1,4 @@
-"""A job deployed to the emulated AWS from the project's template, for tests."""
+"""A job deployed to the emulated AWS from the project's template, for benchmarks and for tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Any
 
 import boto3
 
+from fanfold.account import watch
+from fanfold.aws.backend import connect
+from fanfold.errors import FanfoldError
 from fanfold.local.deploy import deploy, variables_of
 from fanfold.local.stack import LocalStack
 from fanfold.project import project_folder
@@ -23,7 +26,8 @@ def until(holds: Callable[[], bool], *, within_seconds: float = PATIENCE_SECONDS
     """Look until it holds; the emulator's mapping works in its own time."""
     end = time.monotonic() + within_seconds
     while not holds():
-        assert time.monotonic() < end, "it did not come about in time"
+        if time.monotonic() > end:
+            raise TimeoutError("it did not come about in time")
         time.sleep(0.1)
 
 
@@ -82,29 +86,36 @@ class Deployment:
                 )
 
     def client(self, service: str) -> Any:
+        """Return boto3's client of a service."""
         return boto3.client(service, **self.client_settings)
 
     @property
     def client_settings(self) -> dict[str, str]:
+        """What points a client to the emulator."""
         return self.stack.client_settings
 
     @property
     def variables(self) -> dict[str, str]:
+        """The variables that name its queues, table and bucket."""
         return variables_of(self.outputs)
 
     def upload(self, key: str, data: bytes) -> None:
+        """Put an object into its results bucket."""
         self.clients["s3"].put_object(Bucket=self.outputs["ResultsBucket"], Key=key, Body=data)
 
     def objects(self, prefix: str) -> list[str]:
+        """Return the keys in its results bucket."""
         answer = self.clients["s3"].list_objects_v2(Bucket=self.outputs["ResultsBucket"], Prefix=prefix)
         return [entry["Key"] for entry in answer.get("Contents", [])]
 
     def scatter(self, run: str, **params: Any) -> dict[str, Any]:
+        """Start a run by SQS; return what the scatter function answers."""
         request = {"run": run, "params": {"bucket": self.outputs["ResultsBucket"], **params}}
         answer = self.clients["lambda"].invoke(
             FunctionName=self.outputs["ScatterFunction"], Payload=json.dumps(request).encode()
         )
-        return json.loads(answer["Payload"].read())
+        answered: dict[str, Any] = json.loads(answer["Payload"].read())
+        return answered
 
     def execute(self, run: str, **params: Any) -> str:
         """Run it by its state machine, to the end of the execution; return how that ended."""
@@ -114,4 +125,22 @@ class Deployment:
             "executionArn"
         ]
         until(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING", within_seconds=240)
-        return states.describe_execution(executionArn=arn)["status"]
+        return str(states.describe_execution(executionArn=arn)["status"])
+
+    async def output(self, run_id: str, *, within_seconds: float = 240) -> Any:
+        """Wait for the end of a run, which has to succeed; return its output.
+
+        Raises:
+            FanfoldError: If it has another end, or none in time.
+        """
+        async with connect(self.variables, **self.client_settings) as backend:
+            seen = [progress async for progress in watch(backend, run_id, within_seconds=within_seconds)]
+            if (state := seen[-1].state) != "SUCCEEDED":
+                raise FanfoldError(f"the run {run_id} is {state}")
+            run = await backend.ledger.run(run_id)
+            return json.loads(await backend.get_result(str(run and run.output)))
+
+    async def lines(self, output: dict[str, Any]) -> list[str]:
+        """Return the lines of the file that an output names."""
+        async with connect(self.variables, **self.client_settings) as backend:
+            return (await backend.get_result(output["file"])).decode().splitlines()
