@@ -56,7 +56,7 @@ docs: $(VENV)-docs/.made ## Build the documentation into site/; a link that lead
 	$(VENV)-docs/bin/python docs/look.py site
 
 bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour.
-	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end idempotency ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size chaos archive_bucket observers long_row; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end idempotency ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size chaos archive_bucket observers long_row five_systems; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 clean: ## Remove what make made.
 	rm -rf $(VENV) $(VENV)-docs $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build site .coverage .hypothesis mutants .mypy_cache .pytest_cache .ruff_cache

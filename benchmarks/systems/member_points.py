@@ -11,8 +11,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-import openpyxl
-
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "member_points"
 COLUMNS: Final = ("会員番号", "名前", "会員ランク", "ポイント", "タイムスタンプ")
 SHEET: Final = "会員"
@@ -57,6 +55,8 @@ def rows_of(file: Path) -> list[tuple[Any, ...]]:
     Raises:
         ValueError: If it is not the only one of its book.
     """
+    import openpyxl
+
     book = openpyxl.load_workbook(file)
     if book.sheetnames != [SHEET]:
         raise ValueError(f"the book has the sheets {book.sheetnames}, not {SHEET} alone")
