@@ -95,7 +95,7 @@ async def test_of_two_hundred_objects_yesterdays_are_archived_and_what_is_left_i
     started = archive.deployed.scatter("by-sqs", bucket=SOURCE, prefix="incoming/", day=DAY)
     assert started["segments"] == 200
     async with connect(archive.deployed.variables, **archive.deployed.client_settings) as backend:
-        seen = [progress async for progress in watch(backend, "by-sqs", within_seconds=60)]
+        seen = [progress async for progress in watch(backend, "by-sqs", within_seconds=240)]
     assert seen[-1].state == "SUCCEEDED"
     assert archive.keys("incoming/") == sorted([*others, taken])
     assert archive.keys("S3/") == [*(f"{ARCHIVE}/{DAY}-{n:04d}.log" for n in range(190)), f"{ARCHIVE}/{DAY}-taken.log"]
@@ -136,7 +136,7 @@ async def test_a_run_that_fails_as_a_whole_tells_people_too(archive: Archive):
         archive.s3.put_object(Bucket=SOURCE, Key=f"{ARCHIVE}/{key.removeprefix('bad/')}", Body=b"another object")
     archive.deployed.scatter("bad", bucket=SOURCE, prefix="bad/", day=DAY)
     async with connect(archive.deployed.variables, **archive.deployed.client_settings) as backend:
-        assert [progress.state async for progress in watch(backend, "bad", within_seconds=60)][-1] == "FAILED"
+        assert [progress.state async for progress in watch(backend, "bad", within_seconds=240)][-1] == "FAILED"
     told = archive.told("bad")
     assert (told["state"], told["failed"]) == ("FAILED", 2)
     assert sorted(why.partition(": ")[0] for why in told["failures"].values()) == keys[:2] == archive.keys("bad/")
