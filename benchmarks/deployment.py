@@ -19,7 +19,7 @@ from fanfold.local.stack import LocalStack
 from fanfold.project import project_folder
 
 CODE_BUCKET = "code"
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 def until(holds: Callable[[], bool], *, within_seconds: float = PATIENCE_SECONDS) -> None:

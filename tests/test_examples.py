@@ -140,6 +140,7 @@ def test_the_first_code_stands_in_the_first_30_lines():
     assert lines.index("```python") < 30
 
 
+@pytest.mark.usefixtures("parsing")
 def test_each_test_opens_with_one_sentence_that_says_what_holds():
     """As the others do."""
     without = [

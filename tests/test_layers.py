@@ -62,6 +62,8 @@ RANKS = {
     "__main__": 17, "": 17,
 }  # fmt: skip
 
+pytestmark = pytest.mark.usefixtures("parsing")
+
 SDKS = {"aiobotocore", "boto3", "botocore"}
 
 

@@ -19,6 +19,7 @@ What no such table can do: a handler whose sandbox dies between its side effect 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import time
 from collections.abc import Callable
@@ -76,8 +77,8 @@ class Idempotency:
         open_entries: OpenEntries | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if not callable(key):
-            raise ConfigurationError(f"key must be a function of the body, not {key!r}")
+        if not callable(key) or inspect.iscoroutinefunction(key):
+            raise ConfigurationError(f"key must be a plain function of the body, not {key!r}")
         _check_seconds(expires_after_seconds, "expires_after_seconds")
         if lease_seconds is not None:
             _check_seconds(lease_seconds, "lease_seconds")

@@ -100,7 +100,8 @@ async def combine(run: Run, tree: Tree, place: tuple[int, int], reduction: Reduc
     with _results(texts) as results:
         value = await apply(reduction.function, results)
     if isinstance(value, File):
-        raise SegmentError("the combine function returns one JSON value, not a file or rows")
+        with value.on_disk():  # deletes one of ours
+            raise SegmentError("the combine function returns one JSON value, not a file or rows")
     await _put(key, to_json(value), backend)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from fanfold.entries import Entry
 from fanfold.errors import FanfoldError
+
+if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold.entries import Entry
 
 __all__ = [
     "EntryStore",

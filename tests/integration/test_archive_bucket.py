@@ -75,7 +75,7 @@ async def test_a_run_that_fails_as_a_whole_tells_people_too(archive: Archive):
         archive.take(key.removeprefix("bad/"))
     archive.deployed.scatter("bad", bucket=SOURCE, prefix="bad/", day=DAY)
     async with connect(archive.deployed.variables, **archive.deployed.client_settings) as backend:
-        assert [progress.state async for progress in watch(backend, "bad", within_seconds=60)][-1] == "FAILED"
+        assert [progress.state async for progress in watch(backend, "bad", within_seconds=240)][-1] == "FAILED"
     told = archive.told("bad")
     assert (told["state"], told["failed"]) == ("FAILED", 2)
     assert sorted(why.partition(": ")[0] for why in told["failures"].values()) == keys[:2] == archive.keys("bad/")

@@ -508,7 +508,8 @@ def test_the_handlers_name_is_the_keys_prefix(monkeypatch):
 @pytest.mark.parametrize(
     ("terms", "words"),
     [
-        ({"key": "id"}, "key must be a function"),
+        ({"key": "id"}, "key must be a plain function"),
+        ({"key": handler_of_nothing}, "key must be a plain function"),
         ({"expires_after_seconds": 0}, "expires_after_seconds must be"),
         ({"lease_seconds": True}, "lease_seconds must be"),
         ({"hash_function": "md6"}, "hash_function must be"),

@@ -14,5 +14,11 @@ async def work(rows, ctx):
     return [{"n": row} async for row in rows]
 
 
+@job.combine
+def joined(results):
+    """Return the rows of some results as one result."""
+    return [row for result in results for row in result]
+
+
 scatter_handler, segment_handler = job.scatter_handler, job.segment_handler
 dead_letter_handler, fold_handler = job.dead_letter_handler, job.fold_handler

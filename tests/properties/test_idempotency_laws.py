@@ -1,0 +1,183 @@
+"""Laws of idempotency: whatever fails, what is acknowledged is written down as done, and nothing done is done again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fanfold
+from fanfold.entries import COMPLETED, IN_PROGRESS, Entry
+from fanfold.errors import ServiceError
+from fanfold.idempotency import Idempotency
+from fanfold.inmemory import InMemoryEntries
+from fanfold.testing import make_event, make_record
+
+NOW = 1_800_000_000.0
+OK, FAILS, NO_KEY, CANCELS = "ok", "fails", "no key", "cancels"
+
+
+class Unreliable(InMemoryEntries):
+    """Entries whose calls fail as scripted: before they take effect, or after."""
+
+    def __init__(self, script: list[str]) -> None:
+        super().__init__()
+        self.script = script
+        self.failed: Counter[str] = Counter()
+
+    async def _step(self, name: str, call: Any) -> Any:
+        await asyncio.sleep(0)
+        step = self.script.pop(0) if self.script else OK
+        if step == "before":
+            self.failed[name] += 1
+            raise ServiceError("refused", code="ValidationException", transient=False)
+        answer = await call
+        await asyncio.sleep(0)
+        if step == "after":
+            self.failed[name] += 1
+            raise ServiceError("lost", code="ValidationException", transient=False)
+        return answer
+
+    async def read(self, keys):
+        call = super().read(keys)
+        try:
+            return await self._step("read", call)
+        finally:
+            call.close()
+
+    async def claim(self, entry, now):
+        call = super().claim(entry, now)
+        try:
+            return await self._step("claim", call)
+        finally:
+            call.close()
+
+    async def complete(self, entries):
+        call = super().complete(entries)
+        try:
+            return await self._step("complete", call)
+        finally:
+            call.close()
+
+    async def release(self, key, owner):
+        call = super().release(key, owner)
+        try:
+            await self._step("release", call)
+        finally:
+            call.close()
+
+
+class Handler:
+    """Does what each order says, and notes what ran at once."""
+
+    def __init__(self) -> None:
+        self.succeeded: Counter[int] = Counter()
+        self.running: Counter[int] = Counter()
+        self.most_at_once = 0
+        self.started: set[int] = set()
+
+    async def handle(self, order: dict[str, Any]) -> int:
+        key = order["key"]
+        self.started.add(key)
+        self.running[key] += 1
+        self.most_at_once = max(self.most_at_once, self.running[key])
+        try:
+            await asyncio.sleep(0)
+            if order["do"] == FAILS:
+                raise ValueError("no")
+            if order["do"] == CANCELS:
+                raise asyncio.CancelledError
+            self.succeeded[key] += 1
+            return int(key)
+        finally:
+            self.running[key] -= 1
+
+    async def handle_all(self, orders: list[dict[str, Any]]) -> list[Any]:
+        return await asyncio.gather(*(self.handle(order) for order in orders), return_exceptions=True)
+
+
+records = st.lists(
+    st.tuples(st.integers(0, 4), st.sampled_from([OK, OK, OK, FAILS, NO_KEY, CANCELS])), min_size=1, max_size=14
+)
+scripts = st.lists(st.sampled_from([OK, OK, OK, "before", "after"]), max_size=20)
+
+
+@settings(max_examples=200)
+@given(
+    records,
+    scripts,
+    st.sets(st.integers(0, 4), max_size=2),
+    st.sets(st.integers(0, 4), max_size=2),
+    st.integers(1, 6),
+    st.none() | st.integers(1, 4),
+)
+async def test_what_is_acknowledged_is_written_down_and_nothing_done_is_done_again(
+    given_records, script, done, held, concurrency, chunk_size
+):
+    """With keys that come twice, failures, lost answers, lists, and keys that others have done or hold."""
+    store, handler = Unreliable(script), Handler()
+
+    @asynccontextmanager
+    async def open_entries():
+        yield store
+
+    once = Idempotency(
+        lambda order: None if order["do"] == NO_KEY else order["key"],
+        prefix="law",
+        open_entries=open_entries,
+        clock=lambda: NOW,
+    )
+    names = {key: once.key_for({"key": key, "do": OK}, handler.handle) for key in range(5)}
+    for key in held - done:
+        store.entries[names[key]] = Entry(names[key], IN_PROGRESS, int(NOW) + 60, NOW + 30, "another")
+    for key in done:
+        store.entries[names[key]] = Entry(names[key], COMPLETED, int(NOW) + 60, result=str(key))
+
+    if chunk_size is None:
+
+        @fanfold.consumer(concurrency=concurrency, idempotency=once, dead_letter_queue_url="")
+        async def consumer(order: dict[str, Any]) -> int:
+            return await handler.handle(order)
+    else:
+
+        @fanfold.consumer(concurrency=concurrency, idempotency=once, dead_letter_queue_url="", chunk_size=chunk_size)
+        async def consumer(orders: list[dict[str, Any]]) -> list[Any]:
+            return await handler.handle_all(orders)
+
+    raw = [
+        make_record({"key": key, "do": do}, message_id=f"m-{number}") for number, (key, do) in enumerate(given_records)
+    ]
+    result = await consumer.with_settings(settler=accepting).process(make_event(records=raw))
+    reported = {failure["itemIdentifier"] for failure in result.response["batchItemFailures"]}
+    for number, (key, do) in enumerate(given_records):
+        if f"m-{number}" in reported:
+            continue
+        assert do != NO_KEY
+        assert store.entries[names[key]].status == COMPLETED
+        assert key in done or handler.succeeded[key]
+    assert not handler.started & done
+    assert not handler.started & (held - done)
+    assert handler.most_at_once <= 1 or chunk_size is not None
+    assert all(times == 1 for times in handler.succeeded.values())
+    left = {entry.key for entry in store.entries.values() if entry.status == IN_PROGRESS and entry.owner != "another"}
+    assert not left or store.failed & Counter({"claim": 99, "complete": 99, "release": 99})
+    for key in held - done:
+        assert store.entries[names[key]].owner == "another"
+
+
+class Accepting:
+    """A settler for which every hand-back goes well."""
+
+    async def hide(self, changes):
+        return ()
+
+    async def bury(self, rejects):
+        return {}
+
+
+async def accepting() -> Accepting:
+    return Accepting()
