@@ -1,4 +1,4 @@
-"""The figures of the five systems that fanfold was asked for with: what each article has, and what comes here.
+"""The figures of five systems that articles describe: what each article has, and what comes here.
 
 ::
 
