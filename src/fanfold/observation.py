@@ -43,6 +43,7 @@ class Observation:
         batch: BatchContext[Any],
         reject_on: Callable[[BaseException], bool],
     ) -> None:
+        records = tuple(records)  # what observers do to it changes nothing
         self._deadline = batch.deadline
         self._reject_on = reject_on
         self._faults = 0
@@ -64,6 +65,8 @@ class Observation:
             key = self._start(given) if self._on_start else None
             try:
                 value = await call(given)
+            except GeneratorExit:
+                raise  # the loop is closed under a call that was abandoned, and whose end was told
             except BaseException as error:
                 self._end_call(key, given, error)
                 raise
@@ -82,9 +85,9 @@ class Observation:
         for key in list(self._open):
             self._close(key, _ABANDONED)
         ended = BatchEnded(
-            result.records,
-            result.outcomes,
-            result.response,
+            tuple(result.records),
+            tuple(result.outcomes),
+            {"batchItemFailures": [{**failure} for failure in result.response["batchItemFailures"]]},
             seconds=self._deadline.clock() - self._began,
             seconds_left=self._deadline.remaining(),
             peak_in_flight=self._peak,
@@ -96,7 +99,7 @@ class Observation:
             logger.error("observers failed %d times in this batch; the first is logged above", self._faults)
 
     def _start(self, given: Record | Sequence[Record]) -> object:
-        records = [given] if isinstance(given, Record) else given
+        records = (given,) if isinstance(given, Record) else tuple(given)
         endings: list[CallEnded] = []
         for tell in self._on_start:
             try:  # as in _told, which costs as much again

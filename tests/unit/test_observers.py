@@ -378,3 +378,52 @@ async def test_a_session_keeps_one_lifespan_for_several_batches():
         assert entered == ["in"]
     assert [type(result.outcomes[0]) for result in results] == [Done, Failed]
     assert entered == ["in", "out"]
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2])
+def test_what_an_observer_does_to_what_it_is_given_changes_nothing(chunk_size, caplog):
+    """No record is lost for it, none is acknowledged."""
+
+    class Taking:
+        def batch_started(self, records, batch):
+            with contextlib.suppress(AttributeError):
+                records.pop()
+            return Watch(self.call_started, self.batch_ended)
+
+        def call_started(self, records):
+            records.pop()
+
+        def batch_ended(self, ended):
+            ended.response["batchItemFailures"][0]["itemIdentifier"] = "another"
+            ended.response["batchItemFailures"].clear()
+            ended.outcomes.clear()
+
+    @fanfold.consumer(observers=[Taking()], chunk_size=chunk_size)
+    async def handler(body: list) -> None:
+        raise ValueError("no")
+
+    result = deliver(handler, 1, 2, 3)
+    assert [type(outcome) for outcome in result.outcomes] == [Failed] * 3
+    assert [failure["itemIdentifier"] for failure in result.response["batchItemFailures"]] == [
+        "message-0",
+        "message-1",
+        "message-2",
+    ]
+
+
+def test_a_call_under_which_the_loop_is_closed_asks_no_loop():
+    """Its end was told when the answer was given."""
+    (record,) = records_from_event(make_event(1))
+    seen = Seen()
+    batch = BatchContext(None, Deadline.never(), None)
+
+    async def call(given):
+        await asyncio.Event().wait()
+
+    running = Observation([seen], [record], batch, rejects(None)).around(call)(record)
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        loop.call_soon(lambda: (running.send(None), loop.stop()))
+        loop.run_forever()
+    running.close()
+    assert seen.started == ["message-0"]
