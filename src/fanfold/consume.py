@@ -63,6 +63,8 @@ class Consumer(Generic[P, T]):
         """How this consumer works."""
         self._bind: Bind = bind(function, chunk_size=settings.chunk_size)
         self._runtime = Runtime(functools.partial(open_sandbox, settings, self._dead_letter_queue), Sandbox.leftovers)
+        if settings.idempotency is not None:
+            settings.idempotency.prefix_for(function)
         self._on_threads = not is_coroutine_function(function)
         self._fits: dict[int, int] = {}
         self._added_observers: list[Observer] = []
@@ -215,7 +217,7 @@ class Consumer(Generic[P, T]):
 
     def _commit_of(self, batch: BatchContext[Any]) -> Commit | None:
         commit = self.settings.commit
-        return None if commit is None else lambda done: commit(done, batch)
+        return None if commit is None else lambda done, _: commit(done, batch)
 
     def _once(
         self, records: Sequence[Record], call: Call, deadline: Deadline, sandbox: Sandbox, resolve: Resolve | None

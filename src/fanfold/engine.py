@@ -34,8 +34,9 @@ __all__ = ["Batch", "Commit", "Terms"]
 
 logger = logging.getLogger("fanfold")
 
-Commit: TypeAlias = Callable[[Sequence[tuple[Record, Any]]], Awaitable[Collection[int]]]
-"""Makes durable what handlers returned. Given (record, value) pairs, returns the positions of those it made durable."""
+Commit: TypeAlias = Callable[[Sequence[tuple[Record, Any]], float], Awaitable[Collection[int]]]
+"""Makes durable what handlers returned. Given (record, value) pairs, and the moment at which it will be cancelled,
+returns the positions of those it made durable."""
 
 _ABANDONED = Failed(AbandonedError("the handler was still running when the answer had to be given"))
 _BEHIND = "an earlier record of its message group is not done"
@@ -349,7 +350,7 @@ class Batch:
         if not done:
             return
         commit = asyncio.ensure_future(
-            self._terms.commit([(self.records[position], value) for position, value in done])
+            self._terms.commit([(self.records[position], value) for position, value in done], moment)
         )
         try:
             await asyncio.wait({commit}, timeout=self._deadline.until(moment))

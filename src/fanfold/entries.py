@@ -122,7 +122,7 @@ def result_text(value: Any) -> str | None:
     """Return what a handler returned as JSON; None for what is no JSON, or too large to be kept."""
     try:
         text = json.dumps(value, sort_keys=True)
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - whatever a value of the handler's raises: it is done all the same
         return None
     return text if len(text) <= MOST_RESULT_BYTES else None  # ASCII: as many bytes as characters
 

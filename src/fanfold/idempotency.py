@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import os
 import time
 from collections.abc import Callable
@@ -131,13 +132,23 @@ class Idempotency:
         value = self.key(body)
         if is_missing(value):
             raise Reject("the message has no idempotency key")
-        prefix = self.prefix
-        if prefix is None:
-            module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
-            prefix = f"{os.environ.get('AWS_LAMBDA_FUNCTION_NAME', 'test-func')}.{module}.{name}"
-        return key_of(prefix, value, self.hash_function)
+        return key_of(self.prefix_for(function), value, self.hash_function)
+
+    def prefix_for(self, function: Callable[..., Any]) -> str:
+        """Return what the keys of a handler's entries begin with.
+
+        Raises:
+            ConfigurationError: If there is no prefix, and the handler has no name to make one of.
+        """
+        if self.prefix is not None:
+            return self.prefix
+        name = getattr(function, "__qualname__", None)
+        if name is None:  # any two partials, or objects of a class, would take each other's work for done
+            raise ConfigurationError(f"idempotency needs a prefix: Idempotency(…, prefix=…): {function!r} has no name")
+        module = getattr(function, "__module__", "")
+        return f"{os.environ.get('AWS_LAMBDA_FUNCTION_NAME', 'test-func')}.{module}.{name}"
 
 
 def _check_seconds(value: object, name: str) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
         raise ConfigurationError(f"{name} must be a number of seconds over 0, not {value!r}")

@@ -8,6 +8,7 @@ no worker waits for it: the batch's commit does, so that nothing is acknowledged
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import uuid
@@ -19,9 +20,9 @@ from fanfold.binding import Call
 from fanfold.deadline import Deadline
 from fanfold.endings import outcome_of, rejects
 from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, result_text
-from fanfold.errors import FanfoldError, LedgerError, ServiceError
+from fanfold.errors import LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
-from fanfold.outcome import Done, Retry
+from fanfold.outcome import Done, NotStarted, Retry
 from fanfold.pool import each
 from fanfold.record import Record
 from fanfold.storage import EntryStore
@@ -36,10 +37,13 @@ _WRITTEN_TOGETHER: Final = 25
 """Items in one BatchWriteItem."""
 _WRITES_AT_ONCE: Final = 4
 _CLAIMS_AT_ONCE: Final = 16
+_WAITED_SHARE: Final = 0.9
+"""Of the time a commit has: one write that hangs must not cost all the others their acknowledgement."""
 _LEASE_SECONDS: Final = 900.0
 """Lease where an invocation has no end: the longest a Lambda runs."""
 
 _never = rejects(None)
+_LATE: Final = NotStarted("the invocation's time was over")
 
 
 class Once:
@@ -72,7 +76,7 @@ class Once:
         self._keys: dict[int, str] = {}
         """By the identity of a record, which the batch keeps alive."""
         self._working: dict[str, asyncio.Future[None]] = {}
-        """What ends when a key's handler has ended, for other records of the same key."""
+        """What ends when the last record of a key has ended that is here: the next waits for it, and only the next."""
         self._done: dict[str, Any] = {}
         """What the handlers of keys that are done returned."""
         self._written = _Writer(entries, Deadline(deadline.ends_at, deadline.margin / 4, deadline.clock))
@@ -86,10 +90,11 @@ class Once:
             raise value
         return value
 
-    async def commit(self, done: Sequence[tuple[Record, Any]]) -> Collection[int]:
-        """Wait until it is written that these are done; return the positions of those of which it is."""
+    async def commit(self, done: Sequence[tuple[Record, Any]], moment: float) -> Collection[int]:
+        """Wait until it is written that these are done, or a moment is near; return the positions of those it is of."""
         keys = [self._keys.get(id(record), "") for record, _ in done]
-        written = await self._written.wait(keys)
+        left = self._deadline.until(moment)
+        written = await self._written.wait(keys, left and left * _WAITED_SHARE)
         return [position for position, key in enumerate(keys) if key in written]
 
     async def _several(self, records: Sequence[Record]) -> list[Any]:
@@ -99,21 +104,34 @@ class Once:
         for key, record in identified:
             if isinstance(key, str):
                 firsts.setdefault(key, record)
-        while busy := {self._working[key] for key in firsts if key in self._working}:
-            await asyncio.wait(busy)
-        mine = {key: record for key, record in firsts.items() if key not in self._done}
+        before = {self._working[key] for key in firsts if key in self._working}
         ended = asyncio.get_running_loop().create_future()
-        self._working.update(dict.fromkeys(mine, ended))
+        self._working.update(dict.fromkeys(firsts, ended))
         try:
+            if before:
+                await asyncio.wait(before)
+            mine = {key: record for key, record in firsts.items() if key not in self._done}
             values = await self._work(mine, records)
         finally:
-            for key in mine:
-                del self._working[key]
-            ended.set_result(None)
+            self._end(firsts, ended, before)
         return [
             key if isinstance(key, Exception) else values[key] if key in values else self._done[key]
             for key, _ in identified
         ]
+
+    def _end(self, keys: Iterable[str], ended: asyncio.Future[None], before: Iterable[asyncio.Future[None]]) -> None:
+        """Let those go on who wait for some keys: when what was before them has ended, too, if nobody waited for it."""
+
+        def end(_: object = None) -> None:
+            for key in keys:
+                if self._working[key] is ended:
+                    del self._working[key]
+            ended.set_result(None)
+
+        if open_ones := [future for future in before if not future.done()]:
+            asyncio.gather(*open_ones).add_done_callback(end)
+        else:
+            end()
 
     async def _identify(self, record: Record) -> tuple[str | Exception, Record]:
         """Return a record's key, or why it has none, and the record with its payload in it."""
@@ -129,9 +147,17 @@ class Once:
             return {}
         await self._look_up(records)
         owners = {key: uuid.uuid4().hex for key in mine if key not in self._done}
+        if self._is_late():  # after another record of the key, or a slow look
+            return dict.fromkeys(owners, _LATE)
         held = await self._claim(owners)
         free = {key: owner for key, owner in owners.items() if key not in held and key not in self._done}
+        if self._is_late():
+            await self._drop(free)
+            return {**held, **dict.fromkeys(free, _LATE)}
         return {**held, **await self._run(free, mine)} if free else held
+
+    def _is_late(self) -> bool:
+        return self._deadline.clock() >= self._deadline.stops_at
 
     async def _look_up(self, records: Iterable[Record]) -> None:
         """Find out which of the records that came together with these are done."""
@@ -158,7 +184,7 @@ class Once:
         """Return a record's key; None if it has none, or its payload has to be fetched first."""
         try:
             return self._keep_key(record, record) if self._resolve is None else None
-        except Exception:  # noqa: BLE001 - is raised again when the record starts
+        except BaseException:  # noqa: BLE001 - is raised again when the record starts; here it would end the loop
             return None
 
     def _keep_key(self, record: Record, whole: Record) -> str:
@@ -181,10 +207,13 @@ class Once:
             except Exception as error:  # noqa: BLE001 - of this key alone
                 held[key] = error
 
-        if len(owners) == 1:
-            await claim(*owners)
-        else:
-            await each(claim, owners, concurrency=_CLAIMS_AT_ONCE)
+        try:
+            await _each(claim, owners)
+        except asyncio.CancelledError:
+            await self._drop(owners)  # which of them were made is not known
+            raise
+        unknown = [key for key, error in held.items() if isinstance(error, ServiceError) and error.transient]
+        await self._drop({key: owners[key] for key in unknown})
         return held
 
     async def _claim_one(self, key: str, owner: str) -> None:
@@ -192,14 +221,18 @@ class Once:
         lease = self._terms.lease_seconds
         if lease is None:
             lease = _LEASE_SECONDS if math.isinf(self._deadline.ends_at) else self._deadline.remaining()
-        entry = Entry(key, IN_PROGRESS, self._expires_at(now), now + lease, owner)
+        # What expires counts no more: not before the lease is over.
+        expires_at = max(self._expires_at(now), math.ceil(now + lease))
+        entry = Entry(key, IN_PROGRESS, expires_at, now + lease, owner)
         known = await again(lambda: store.claim(entry, now), deadline=self._deadline)
         if known is None:
+            if self._terms.clock() > now + lease:
+                raise LedgerError(f"idempotency key {key}: to claim it took longer than its lease")
             return
         if known.is_done(now):
             self._was_done(known)
             return
-        if not known.is_held(now):
+        if known.status != IN_PROGRESS:
             raise LedgerError(f"idempotency key {key}: its status {known.status!r} is none that is known")
         left = None if known.lease_ends_at is None else max(1.0, known.lease_ends_at - now)
         raise Retry(f"another invocation holds the idempotency key {key}", after=left)
@@ -217,6 +250,7 @@ class Once:
         task = asyncio.current_task()
         cancelled = task is not None and task.cancelling() > 0
         values = dict(zip(free, returned, strict=True))
+        failed: dict[str, str] = {}
         for key, value in values.items():
             outcome = outcome_of(value, _never)
             if isinstance(outcome, Done) and not cancelled:
@@ -225,17 +259,34 @@ class Once:
                     Entry(key, COMPLETED, self._expires_at(self._terms.clock()), result=result_text(outcome.value))
                 )
             elif not (cancelled and self._on_threads):
-                await self._release(key, free[key])
+                failed[key] = free[key]
+        await self._drop(failed)
         return values
+
+    async def _drop(self, claims: Mapping[str, str]) -> None:
+        """Drop claims, also if the worker is cancelled meanwhile: it has no more to do, and the engine sees it."""
+        if not claims:
+            return
+        dropping = asyncio.ensure_future(_each(lambda key: self._release(key, claims[key]), claims))
+        while not dropping.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({dropping})
 
     async def _release(self, key: str, owner: str) -> None:
         try:
             await (await self._entries()).release(key, owner)
-        except FanfoldError:
+        except Exception:
             logger.warning("the claim of %s could not be dropped; it holds until its lease is over", key, exc_info=True)
 
     def _expires_at(self, now: float) -> int:
         return math.ceil(now + self._terms.expires_after_seconds)
+
+
+async def _each(function: Callable[[str], Awaitable[None]], keys: Collection[str]) -> None:
+    if len(keys) == 1:
+        await function(*keys)  # as nearly always: without workers
+    else:
+        await each(function, keys, concurrency=_CLAIMS_AT_ONCE)
 
 
 class _Writer:
@@ -260,12 +311,15 @@ class _Writer:
         self._waiting.append(entry)
         self._begin()
 
-    async def wait(self, keys: Iterable[str]) -> set[str]:
-        """Return those of some keys whose entries are written, when it is known of all."""
+    async def wait(self, keys: Iterable[str], within_seconds: float | None) -> set[str]:
+        """Return those of some keys whose entries are written, when it is known of all there are or the time is over.
+
+        Of all: what is done behind a failure in a FIFO group is written, too, and nobody asks for it.
+        """
+        if open_ones := [future for future in self._written.values() if not future.done()]:
+            await asyncio.wait(open_ones, timeout=within_seconds)
         asked = {key: self._written[key] for key in keys if key in self._written}
-        if open_ones := {future for future in asked.values() if not future.done()}:
-            await asyncio.wait(open_ones)
-        return {key for key, future in asked.items() if future.result()}
+        return {key for key, future in asked.items() if future.done() and future.result()}
 
     def _begin(self) -> None:
         """Write at once if nothing is being written; else when a whole batch is there, or what is written is."""
@@ -279,6 +333,10 @@ class _Writer:
 
     def _ended(self, write: asyncio.Task[None]) -> None:
         self._writes.discard(write)
+        if write.cancelled():  # the loop is about to be closed: what waits will not be written
+            entries, self._waiting = self._waiting, []
+            for entry in entries:
+                self._written[entry.key].set_result(False)
         self._begin()
 
     async def _write(self, entries: Sequence[Entry]) -> None:
@@ -296,7 +354,7 @@ class _Writer:
 
         try:
             await again(offer, deadline=self._deadline)
-        except FanfoldError:
+        except Exception:
             logger.warning("%d records are done, but it could not be written down", len(left), exc_info=True)
         finally:
             for entry in left:
