@@ -299,6 +299,8 @@ class _Writer:
         self._waiting: list[Entry] = []
         self._writes: set[asyncio.Task[None]] = set()
         self._written: dict[str, asyncio.Future[bool]] = {}
+        self._least = _WRITTEN_TOGETHER
+        """How many have to wait before they are written beside others."""
 
     def found(self, key: str) -> None:
         """Take note that a key's entry is there."""
@@ -316,15 +318,17 @@ class _Writer:
 
         Of all: what is done behind a failure in a FIFO group is written, too, and nobody asks for it.
         """
+        self._least = 1  # little more comes: nothing is left to wait for a write that may hang
+        self._begin()
         if open_ones := [future for future in self._written.values() if not future.done()]:
             await asyncio.wait(open_ones, timeout=within_seconds)
         asked = {key: self._written[key] for key in keys if key in self._written}
         return {key for key, future in asked.items() if future.done() and future.result()}
 
     def _begin(self) -> None:
-        """Write at once if nothing is being written; else when a whole batch is there, or what is written is."""
+        """Write at once if nothing is being written; else when enough are there, or what is written is."""
         while self._waiting and (
-            not self._writes or (len(self._waiting) >= _WRITTEN_TOGETHER and len(self._writes) < _WRITES_AT_ONCE)
+            not self._writes or (len(self._waiting) >= self._least and len(self._writes) < _WRITES_AT_ONCE)
         ):
             entries, self._waiting = self._waiting[:_WRITTEN_TOGETHER], self._waiting[_WRITTEN_TOGETHER:]
             write = asyncio.ensure_future(self._write(entries))
