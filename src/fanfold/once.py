@@ -37,6 +37,8 @@ _WRITTEN_TOGETHER: Final = 25
 """Items in one BatchWriteItem."""
 _WRITES_AT_ONCE: Final = 4
 _CLAIMS_AT_ONCE: Final = 16
+_LOOKED_SHARE: Final = 0.25
+"""Of the time to start in: a look that hangs must not cost its records their start, which do without."""
 _WAITED_SHARE: Final = 0.9
 """Of the time a commit has: one write that hangs must not cost all the others their acknowledgement."""
 _LEASE_SECONDS: Final = 900.0
@@ -164,14 +166,17 @@ class Once:
         for group in {self._group_of[id(record)] for record in records}:
             if group not in self._reads:
                 self._reads[group] = asyncio.ensure_future(self._read(self._groups[group]))
-            await asyncio.wait({self._reads[group]})
+            if not self._reads[group].done():
+                await asyncio.wait({self._reads[group]})
 
     async def _read(self, records: Sequence[Record]) -> None:
         keys = sorted({key for record in records if (key := self._known_key(record)) is not None})
         if len(keys) <= 1:
             return  # a claim finds out as much
+        left = self._deadline.until(self._deadline.stops_at)
         try:
-            entries = await (await self._entries()).read(keys)
+            store = await self._entries()
+            entries = await asyncio.wait_for(store.read(keys), left and left * _LOOKED_SHARE)
         except Exception:
             logger.warning("%d keys could not be looked up; each is claimed without", len(keys), exc_info=True)
             return

@@ -427,3 +427,17 @@ def test_an_object_that_is_called_asynchronously_is_no_key(key: Any):
     """What it returns would be no key of any body."""
     with pytest.raises(ConfigurationError, match="key must be a plain function"):
         Idempotency(key, table="t")
+
+
+def test_a_look_that_hangs_leaves_it_to_the_claims(caplog):
+    """It is given up while there is time to start."""
+
+    class Hanging(InMemoryEntries):
+        async def read(self, keys):
+            await asyncio.Event().wait()
+
+    @fanfold.consumer(idempotency=once(Hanging()))
+    async def handler(order: dict) -> None: ...
+
+    assert [type(outcome) for outcome in run(handler, 1, 2, seconds=2)] == [Done, Done]
+    assert "could not be looked up" in caplog.text
