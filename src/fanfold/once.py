@@ -149,6 +149,8 @@ class Once:
             return {}
         await self._look_up(records)
         owners = {key: uuid.uuid4().hex for key in mine if key not in self._done}
+        if not owners:  # to claim none would cost each record of a batch that was done before as much as ten
+            return {}
         if self._is_late():  # after another record of the key, or a slow look
             return dict.fromkeys(owners, _LATE)
         held = await self._claim(owners)
