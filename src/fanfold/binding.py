@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 from fanfold.context import BatchContext, Context
+from fanfold.coroutines import is_coroutine_function
 from fanfold.decode import Decode, decoder
 from fanfold.endings import each_of
 from fanfold.errors import ConfigurationError
@@ -69,14 +70,6 @@ def decoding(function: Callable[..., Any], *, chunked: bool) -> Decode:
     """
     name = getattr(function, "__qualname__", repr(function))
     return decoder(_parameters(function, name)[0].annotation, name, chunked=chunked)
-
-
-def is_coroutine_function(function: Callable[..., Any]) -> bool:
-    """Tell whether calling this makes a coroutine: an ``async def`` function, a partial or an object around one."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    called = getattr(type(function), "__call__", None)  # noqa: B004 - the class's method, not callability
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 def _refuse_deaf(function: Callable[..., Any], name: str) -> None:

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from fanfold.backoff import Backoff
-from fanfold.binding import Bind, Call, bind, decoding, is_coroutine_function
+from fanfold.binding import Bind, Call, bind, decoding
 from fanfold.capacity import clamped
 from fanfold.context import BatchContext
+from fanfold.coroutines import is_coroutine_function
 from fanfold.dead_letter import most_receives
 from fanfold.deadline import Deadline
 from fanfold.endings import RejectOn, rejects

@@ -56,7 +56,7 @@ class Entry:
         """Return what the handler returned, as far as it was kept; None otherwise."""
         try:
             return None if self.result is None else json.loads(self.result)
-        except ValueError:  # written by something else: that it is done is what counts
+        except (ValueError, RecursionError):  # written by something else: that it is done is what counts
             return None
 
 
@@ -115,7 +115,7 @@ def is_missing(value: Any) -> bool:
         return all(each is None for each in value.values())
     if isinstance(value, list | tuple):
         return all(each is None for each in value)
-    return not isinstance(value, bool | int | float) and not value
+    return not isinstance(value, bool | int | float | decimal.Decimal) and not value
 
 
 def result_text(value: Any) -> str | None:

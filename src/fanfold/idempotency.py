@@ -19,7 +19,6 @@ What no such table can do: a handler whose sandbox dies between its side effect 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import math
 import os
 import time
@@ -27,6 +26,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fanfold.coroutines import is_coroutine_function
 from fanfold.entries import Layout, is_missing, key_of
 from fanfold.errors import ConfigurationError
 from fanfold.outcome import Reject
@@ -78,7 +78,7 @@ class Idempotency:
         open_entries: OpenEntries | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if not callable(key) or inspect.iscoroutinefunction(key):
+        if not callable(key) or is_coroutine_function(key):
             raise ConfigurationError(f"key must be a plain function of the body, not {key!r}")
         _check_seconds(expires_after_seconds, "expires_after_seconds")
         if lease_seconds is not None:
@@ -143,7 +143,8 @@ class Idempotency:
         if self.prefix is not None:
             return self.prefix
         name = getattr(function, "__qualname__", None)
-        if name is None:  # any two partials, or objects of a class, would take each other's work for done
+        # Any two partials, objects of a class or lambdas would take each other's work for done.
+        if name is None or name.endswith("<lambda>"):
             raise ConfigurationError(f"idempotency needs a prefix: Idempotency(…, prefix=…): {function!r} has no name")
         module = getattr(function, "__module__", "")
         return f"{os.environ.get('AWS_LAMBDA_FUNCTION_NAME', 'test-func')}.{module}.{name}"

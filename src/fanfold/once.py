@@ -37,6 +37,8 @@ _WRITTEN_TOGETHER: Final = 25
 """Items in one BatchWriteItem."""
 _WRITES_AT_ONCE: Final = 4
 _CLAIMS_AT_ONCE: Final = 16
+_LOOKED_SHARE: Final = 0.25
+"""Of the time to start in: a look that hangs must not cost its records their start, which do without."""
 _WAITED_SHARE: Final = 0.9
 """Of the time a commit has: one write that hangs must not cost all the others their acknowledgement."""
 _LEASE_SECONDS: Final = 900.0
@@ -147,6 +149,8 @@ class Once:
             return {}
         await self._look_up(records)
         owners = {key: uuid.uuid4().hex for key in mine if key not in self._done}
+        if not owners:  # to claim none would cost each record of a batch that was done before as much as ten
+            return {}
         if self._is_late():  # after another record of the key, or a slow look
             return dict.fromkeys(owners, _LATE)
         held = await self._claim(owners)
@@ -164,14 +168,17 @@ class Once:
         for group in {self._group_of[id(record)] for record in records}:
             if group not in self._reads:
                 self._reads[group] = asyncio.ensure_future(self._read(self._groups[group]))
-            await asyncio.wait({self._reads[group]})
+            if not self._reads[group].done():
+                await asyncio.wait({self._reads[group]})
 
     async def _read(self, records: Sequence[Record]) -> None:
         keys = sorted({key for record in records if (key := self._known_key(record)) is not None})
         if len(keys) <= 1:
             return  # a claim finds out as much
+        left = self._deadline.until(self._deadline.stops_at)
         try:
-            entries = await (await self._entries()).read(keys)
+            store = await self._entries()
+            entries = await asyncio.wait_for(store.read(keys), left and left * _LOOKED_SHARE)
         except Exception:
             logger.warning("%d keys could not be looked up; each is claimed without", len(keys), exc_info=True)
             return
@@ -299,6 +306,8 @@ class _Writer:
         self._waiting: list[Entry] = []
         self._writes: set[asyncio.Task[None]] = set()
         self._written: dict[str, asyncio.Future[bool]] = {}
+        self._least = _WRITTEN_TOGETHER
+        """How many have to wait before they are written beside others."""
 
     def found(self, key: str) -> None:
         """Take note that a key's entry is there."""
@@ -316,15 +325,17 @@ class _Writer:
 
         Of all: what is done behind a failure in a FIFO group is written, too, and nobody asks for it.
         """
+        self._least = 1  # little more comes: nothing is left to wait for a write that may hang
+        self._begin()
         if open_ones := [future for future in self._written.values() if not future.done()]:
             await asyncio.wait(open_ones, timeout=within_seconds)
         asked = {key: self._written[key] for key in keys if key in self._written}
         return {key for key, future in asked.items() if future.done() and future.result()}
 
     def _begin(self) -> None:
-        """Write at once if nothing is being written; else when a whole batch is there, or what is written is."""
+        """Write at once if nothing is being written; else when enough are there, or what is written is."""
         while self._waiting and (
-            not self._writes or (len(self._waiting) >= _WRITTEN_TOGETHER and len(self._writes) < _WRITES_AT_ONCE)
+            not self._writes or (len(self._waiting) >= self._least and len(self._writes) < _WRITES_AT_ONCE)
         ):
             entries, self._waiting = self._waiting[:_WRITTEN_TOGETHER], self._waiting[_WRITTEN_TOGETHER:]
             write = asyncio.ensure_future(self._write(entries))

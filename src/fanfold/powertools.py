@@ -29,7 +29,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from fanfold.binding import is_coroutine_function
+from fanfold.coroutines import is_coroutine_function
 from fanfold.deadline import Deadline
 from fanfold.errors import ConfigurationError, MissingExtraError, NotStartedError
 from fanfold.in_time import Entry, InTime, RunOne, deadline_given

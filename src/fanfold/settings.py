@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanfold.backoff import Backoff
 from fanfold.context import BatchContext
+from fanfold.coroutines import is_coroutine_function
 from fanfold.endings import RejectOn
 from fanfold.errors import ConfigurationError
 from fanfold.pointers import OpenStore
@@ -84,7 +84,7 @@ class Settings:
         _check_number(self.starts_per_second, "starts_per_second", "a number over 0", over=0)
         _check_number(self.memory_share, "memory_share", "a share over 0 and up to 1", over=0, most=1)
         self._check_kinds()
-        if inspect.iscoroutinefunction(self.reject_on):
+        if callable(self.reject_on) and is_coroutine_function(self.reject_on):
             raise ConfigurationError("reject_on must be a plain function: what an async one returns is always true")
         if self.idempotency is not None and self.commit is not None:
             raise ConfigurationError("a consumer has either idempotency or a commit of its own: each acknowledges")

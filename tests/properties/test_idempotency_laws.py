@@ -7,10 +7,12 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanfold
+import fanfold.again
 from fanfold.entries import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
@@ -181,3 +183,84 @@ class Accepting:
 
 async def accepting() -> Accepting:
     return Accepting()
+
+
+class LeavesOver(Unreliable):
+    """Entries that, as scripted, write only some of what they are given; the rest may be offered again."""
+
+    def __init__(self, script: list[str], left_over: list[set[int]]) -> None:
+        super().__init__(script)
+        self.left_over = left_over
+
+    async def complete(self, entries):
+        refused = {each for each in (self.left_over.pop(0) if self.left_over else ()) if each < len(entries)}
+        await super().complete([entry for position, entry in enumerate(entries) if position not in refused])
+        return refused
+
+
+async def at_once(attempt: int, **_: Any) -> bool:
+    """Let the next attempt follow without waiting, up to the last."""
+    await asyncio.sleep(0)
+    return True
+
+
+LEASE, REMEMBERED = 60, 100
+rounds = st.lists(
+    st.tuples(
+        st.sampled_from([0, 10, LEASE + 1, REMEMBERED + 1, -10, -100_000]),  # how the clock jumps before it
+        st.lists(
+            st.lists(st.tuples(st.integers(0, 3), st.sampled_from([OK, OK, FAILS])), min_size=1, max_size=6),
+            min_size=1,
+            max_size=3,
+        ),
+    ),
+    min_size=1,
+    max_size=3,
+)
+left_over = st.lists(st.sets(st.integers(0, 3)), max_size=9)
+
+
+@settings(max_examples=150, deadline=None)
+@given(rounds, scripts, left_over, st.integers(1, 4))
+async def test_batches_that_run_beside_each_other_never_do_a_key_twice_at_once(given_rounds, script, left, concurrency):
+    """In one sandbox, round after round, whichever way the clock jumps between, though entries are left unwritten."""
+    store, handler, clock = LeavesOver(script, left), Handler(), [NOW]
+
+    @asynccontextmanager
+    async def open_entries():
+        yield store
+
+    once = Idempotency(
+        lambda order: order["key"],
+        prefix="law",
+        lease_seconds=LEASE,
+        expires_after_seconds=REMEMBERED,
+        open_entries=open_entries,
+        clock=lambda: clock[0],
+    )
+    names = {key: once.key_for({"key": key}, handler.handle) for key in range(4)}
+
+    @fanfold.consumer(concurrency=concurrency, idempotency=once, dead_letter_queue_url="", settler=accepting)
+    async def consumer(order: dict[str, Any]) -> int:
+        return await handler.handle(order)
+
+    def is_done(key: int) -> bool:
+        return names[key] in store.entries and store.entries[names[key]].is_done(clock[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fanfold.again, "pause", at_once)
+        async with consumer.session() as process:
+            for jump, batches in given_rounds:
+                clock[0] += jump
+                done = {key for key in names if is_done(key)}
+                handler.started.clear()
+                events = [make_event(*({"key": key, "do": do} for key, do in batch)) for batch in batches]
+                results = await asyncio.gather(*map(process, events))
+                assert not handler.started & done
+                assert handler.most_at_once <= 1
+                for batch, result in zip(batches, results, strict=True):
+                    for (key, _), outcome in zip(batch, result.outcomes, strict=True):
+                        if isinstance(outcome, fanfold.Done):
+                            assert is_done(key)
+                            assert handler.succeeded[key]
+                assert all(entry.status == COMPLETED for entry in store.entries.values()) or store.failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import functools
 import gc
 import json
@@ -17,7 +18,7 @@ import pytest
 import fanfold
 from fanfold import Done, Failed, NotStarted, Record
 from fanfold.deadline import Deadline
-from fanfold.entries import COMPLETED, IN_PROGRESS
+from fanfold.entries import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
@@ -191,6 +192,21 @@ def test_one_write_that_hangs_costs_only_its_own_records_their_acknowledgement()
     assert isinstance(outcomes[0], Failed)
 
 
+def test_what_waits_behind_a_write_that_hangs_is_written_before_the_answer():
+    """Though it is less than a write holds: else all that succeeded would be done again."""
+    entries = Slow()
+    terms = once(entries)
+    entries.stuck = frozenset({terms.key_for({"id": 0}, once)})
+
+    @fanfold.consumer(idempotency=terms, concurrency=1)
+    async def handler(order: dict) -> None:
+        await asyncio.sleep(0)  # the write of the first is on its way before the second is done
+
+    outcomes = run(handler, *range(10), seconds=1)
+    assert isinstance(outcomes[0], Failed)
+    assert all(isinstance(outcome, Done) for outcome in outcomes[1:])
+
+
 def test_writes_that_wait_when_the_consumer_is_closed_are_not_begun(caplog):
     """Nothing is left pending on a closed loop."""
 
@@ -350,6 +366,8 @@ def test_a_handler_without_a_name_needs_a_prefix():
     with pytest.raises(ConfigurationError, match="prefix"):
         fanfold.consumer(idempotency=once(InMemoryEntries(), prefix=None))(functools.partial(ship, how="air"))
     fanfold.consumer(idempotency=once(InMemoryEntries(), prefix="air"))(functools.partial(ship, how="air"))
+    with pytest.raises(ConfigurationError, match="prefix"):
+        fanfold.consumer(idempotency=once(InMemoryEntries(), prefix=None))(lambda order: None)
 
 
 @pytest.mark.parametrize("name", ["expires_after_seconds", "lease_seconds"])
@@ -371,3 +389,55 @@ def test_a_result_that_breaks_when_it_is_written_out_is_not_kept():
         return Breaking(a=1)
 
     assert [type(outcome) for outcome in run(handler, 1)] == [Done]
+
+
+def test_a_result_nested_too_deep_to_be_read_is_done(caplog):
+    """Whatever wrote it; the others that were looked up with it are done, too."""
+    entries, started = InMemoryEntries(), []
+    terms = once(entries)
+    deep = "[" * 100_000 + "]" * 100_000
+    for each in (1, 2):
+        key = terms.key_for({"id": each}, once)
+        entries.entries[key] = Entry(key, COMPLETED, math.ceil(terms.clock()) + 60, result=deep)
+
+    @fanfold.consumer(idempotency=terms)
+    async def handler(order: dict) -> None:
+        started.append(order["id"])
+
+    assert [type(outcome) for outcome in run(handler, 1, 2, 3)] == [Done, Done, Done]
+    assert started == [3]
+    assert "never retrieved" not in caplog.text
+
+
+def test_a_decimal_zero_is_a_key():
+    """As any other zero is: only nothing is rejected."""
+    terms = Idempotency(lambda body: body, prefix="p")
+    assert terms.key_for(decimal.Decimal(0), once) == terms.key_for("0", once)
+
+
+class AsyncKey:
+    """What inspect takes for no coroutine function."""
+
+    async def __call__(self, order: dict) -> Any:
+        return order["id"]
+
+
+@pytest.mark.parametrize("key", [AsyncKey(), functools.partial(AsyncKey())])
+def test_an_object_that_is_called_asynchronously_is_no_key(key: Any):
+    """What it returns would be no key of any body."""
+    with pytest.raises(ConfigurationError, match="key must be a plain function"):
+        Idempotency(key, table="t")
+
+
+def test_a_look_that_hangs_leaves_it_to_the_claims(caplog):
+    """It is given up while there is time to start."""
+
+    class Hanging(InMemoryEntries):
+        async def read(self, keys):
+            await asyncio.Event().wait()
+
+    @fanfold.consumer(idempotency=once(Hanging()))
+    async def handler(order: dict) -> None: ...
+
+    assert [type(outcome) for outcome in run(handler, 1, 2, seconds=2)] == [Done, Done]
+    assert "could not be looked up" in caplog.text

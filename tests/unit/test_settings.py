@@ -140,5 +140,10 @@ def test_an_async_predicate_is_refused():
     async def permanent(error: BaseException) -> bool:
         return False
 
-    with pytest.raises(ConfigurationError, match="reject_on must be a plain function"):
-        fanfold.consumer(reject_on=permanent)
+    class Permanent:
+        async def __call__(self, error: BaseException) -> bool:
+            return False
+
+    for each in (permanent, Permanent()):
+        with pytest.raises(ConfigurationError, match="reject_on must be a plain function"):
+            fanfold.consumer(reject_on=each)
