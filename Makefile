@@ -80,7 +80,7 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/settle.py,src/fanfold/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
 	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
 	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\
-	src/fanfold/reduction.py,src/fanfold/run_request.py,src/fanfold/entries.py,src/fanfold/idempotency.py,src/fanfold/once.py,src/fanfold/value.py
+	src/fanfold/reduction.py,src/fanfold/run_request.py,src/fanfold/coroutines.py,src/fanfold/entries.py,src/fanfold/idempotency.py,src/fanfold/once.py,src/fanfold/value.py
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later was found; say  make PYTHON=/path/to/python" >&2; exit 2; }
