@@ -97,11 +97,14 @@ def trial(sqs: Any, url: str, folder: Path, chance: random.Random, orders: int) 
             process.send_signal(signal.SIGTERM)
             time.sleep(chance.random() * 0.1)
             process.kill()
-    with worker(folder, url) as process:
+    with worker(folder, url, "--health-file", "health.json") as process:
         try:
+            # Not before it runs: the one before may have emptied the queue, and a signal amid the imports is fatal.
+            wait_for((folder / "health.json").is_file)
             wait_for(lambda: in_queue(sqs, url) == 0)
         except AssertionError as error:
             raise AssertionError(f"{in_queue(sqs, url)} are left; {(folder / 'log').read_text()[-5000:]}") from error
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=150)  # how it ends then is another test's promise
+        if process.wait(timeout=150):
+            raise AssertionError((folder / "log").read_text()[-5000:])
     return effects(folder)
