@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -46,6 +48,27 @@ class Scripted:
             return answer
 
         return gated if inspect.iscoroutinefunction(operation) else operation
+
+
+async def swallow_until(release: asyncio.Event) -> None:
+    """Wait as a handler does that does not mind being cancelled."""
+    while not release.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await release.wait()
+
+
+class Accepting:
+    """A settler for which every hand-back goes well."""
+
+    async def hide(self, changes: Sequence[Any]) -> Collection[int]:
+        return ()
+
+    async def bury(self, rejects: Sequence[Any]) -> Mapping[int, str]:
+        return {}
+
+
+async def accepting() -> Accepting:
+    return Accepting()
 
 
 class RefusingQueue(InMemoryQueue):

@@ -33,7 +33,7 @@ RANKS = {
     "consume": 6, "dead_letters": 6, "statemachine": 8, "account": 8, "redrive": 7, "dry_run": 5,
     # adapters: the only ones that import an SDK
     "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.tables": 4,
-    "aws.ledger_items": 3, "aws.notifier": 4, "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
+    "aws.clients": 3.5, "aws.ledger_items": 3, "aws.notifier": 4, "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
     # what ties all together
     "job": 9, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
     # on this machine: the mapping as decisions, and what runs on it

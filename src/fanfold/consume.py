@@ -66,6 +66,7 @@ class Consumer(Generic[P, T]):
         self._runtime = Runtime(functools.partial(open_sandbox, settings, self._dead_letter_queue), Sandbox.leftovers)
         if settings.idempotency is not None:
             settings.idempotency.prefix_for(function)
+            self._decode = decoding(function, chunked=settings.chunk_size is not None)
         self._on_threads = not is_coroutine_function(function)
         self._fits: dict[int, int] = {}
         self._added_observers: list[Observer] = []
@@ -227,12 +228,11 @@ class Consumer(Generic[P, T]):
 
         settings, idempotency = self.settings, self.settings.idempotency
         assert idempotency is not None  # noqa: S101 - asked for by a consumer that has it
-        decode = decoding(self.function, chunked=settings.chunk_size is not None)
         return Once(
             records,
             call,
             idempotency=idempotency,
-            key_of=lambda record: idempotency.key_for(decode(record), self.function),
+            key_of=lambda record: idempotency.key_for(self._decode(record), self.function),
             resolve=resolve,
             entries=sandbox.entries,
             deadline=deadline,

@@ -18,6 +18,7 @@ What no such table can do: a handler whose sandbox dies between its side effect 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import os
@@ -109,17 +110,9 @@ class Idempotency:
 
     def with_entries(self, open_entries: OpenEntries) -> Idempotency:
         """Return the same with another store of entries, unless this one has been given one already."""
-        return Idempotency(
-            self.key,
-            table=self._table,
-            expires_after_seconds=self.expires_after_seconds,
-            lease_seconds=self.lease_seconds,
-            prefix=self.prefix,
-            hash_function=self.hash_function,
-            layout=self.layout,
-            open_entries=self.open_entries or open_entries,
-            clock=self.clock,
-        )
+        same = copy.copy(self)
+        same.open_entries = self.open_entries or open_entries
+        return same
 
     def key_for(self, body: Any, function: Callable[..., Any]) -> str:
         """Return the key of a body's entry.

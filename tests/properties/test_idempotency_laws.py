@@ -18,6 +18,7 @@ from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import make_event, make_record
+from harness import accepting
 
 NOW = 1_800_000_000.0
 OK, FAILS, NO_KEY, CANCELS = "ok", "fails", "no key", "cancels"
@@ -31,13 +32,13 @@ class Unreliable(InMemoryEntries):
         self.script = script
         self.failed: Counter[str] = Counter()
 
-    async def _step(self, name: str, call: Any) -> Any:
+    async def _step(self, name: str, method: Any, *args: Any) -> Any:
         await asyncio.sleep(0)
         step = self.script.pop(0) if self.script else OK
         if step == "before":
             self.failed[name] += 1
             raise ServiceError("refused", code="ValidationException", transient=False)
-        answer = await call
+        answer = await method(*args)
         await asyncio.sleep(0)
         if step == "after":
             self.failed[name] += 1
@@ -45,32 +46,16 @@ class Unreliable(InMemoryEntries):
         return answer
 
     async def read(self, keys):
-        call = super().read(keys)
-        try:
-            return await self._step("read", call)
-        finally:
-            call.close()
+        return await self._step("read", super().read, keys)
 
     async def claim(self, entry, now):
-        call = super().claim(entry, now)
-        try:
-            return await self._step("claim", call)
-        finally:
-            call.close()
+        return await self._step("claim", super().claim, entry, now)
 
     async def complete(self, entries):
-        call = super().complete(entries)
-        try:
-            return await self._step("complete", call)
-        finally:
-            call.close()
+        return await self._step("complete", super().complete, entries)
 
     async def release(self, key, owner):
-        call = super().release(key, owner)
-        try:
-            await self._step("release", call)
-        finally:
-            call.close()
+        await self._step("release", super().release, key, owner)
 
 
 class Handler:
@@ -169,20 +154,6 @@ async def test_what_is_acknowledged_is_written_down_and_nothing_done_is_done_aga
     assert not left or store.failed & Counter({"claim": 99, "complete": 99, "release": 99})
     for key in held - done:
         assert store.entries[names[key]].owner == "another"
-
-
-class Accepting:
-    """A settler for which every hand-back goes well."""
-
-    async def hide(self, changes):
-        return ()
-
-    async def bury(self, rejects):
-        return {}
-
-
-async def accepting() -> Accepting:
-    return Accepting()
 
 
 class LeavesOver(Unreliable):

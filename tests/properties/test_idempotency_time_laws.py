@@ -22,6 +22,7 @@ from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import make_context, make_event, make_fifo_record, make_record
+from harness import accepting
 
 NOW = 1_800_000_000
 TIMEOUT_SECONDS = 0.01
@@ -59,7 +60,7 @@ batches = st.lists(
     max_size=12,
 )
 shapes = st.builds(Shape, st.none() | st.integers(1, 4), st.integers(1, 5), st.booleans())
-plain_shapes = st.builds(Shape, st.none(), st.integers(1, 5), st.booleans(), st.just(True))  # noqa: FBT003
+plain_shapes = st.builds(Shape, st.none(), st.integers(1, 5), st.booleans(), st.just(True))  # noqa: FBT003 - a value to draw
 already = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(["done", "expired", "held", "left"]), max_size=2)
 steps = st.lists(st.sampled_from(["", "", "", "slow", "throttled", "lost", "refused", "bug"]), max_size=6)
 scripts = st.fixed_dictionaries(dict.fromkeys(CALLS, steps))
@@ -162,20 +163,6 @@ class Handlers:
             return fanfold.Failed(ValueError("no"))
         self.returned[order["key"]] += 1
         return None
-
-
-class Accepting:
-    """A settler for which every hand-back goes well."""
-
-    async def hide(self, changes):
-        return ()
-
-    async def bury(self, rejects):
-        return {}
-
-
-async def accepting() -> Accepting:
-    return Accepting()
 
 
 async def at_once(attempt: int, **_: Any) -> bool:

@@ -18,7 +18,7 @@ from fanfold import Items, Job
 from fanfold.errors import ConfigurationError
 from fanfold.logs import RecordLogging, record_keys
 from fanfold.testing import deliver, make_context, make_event
-from harness import Bench
+from harness import Bench, swallow_until
 
 
 class Written:
@@ -156,11 +156,7 @@ def test_an_abandoned_handler_goes_on_to_write_lines_with_its_id(written: Writte
     async def handler(number: int) -> None:
         if number == 2:
             release.set()
-        while not release.is_set():
-            try:
-                await release.wait()
-            except asyncio.CancelledError:
-                continue
+        await swallow_until(release)
         logging.getLogger("shop").info("order %d", number)
         if number == 1:
             ended.set()

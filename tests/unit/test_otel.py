@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_tra
 import fanfold
 from fanfold.otel import BatchSpans
 from fanfold.testing import deliver, make_context, make_event, make_fifo_record, make_record
+from harness import swallow_until
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 XRAY = "Root=1-0af76519-16cd43dd8448eb211c80319c;Parent=53995c3f42cd8ad8;Sampled=1"
@@ -191,11 +192,7 @@ def test_an_abandoned_record_ends_with_the_answer_and_once(recorded: Recorded, c
     async def stuck(number: int) -> None:
         if number == 2:
             release.set()
-        while not release.is_set():
-            try:
-                await release.wait()
-            except asyncio.CancelledError:
-                continue
+        await swallow_until(release)
         current.append(trace.get_current_span().get_span_context().span_id)
         if number == 1:
             ended.set()

@@ -17,6 +17,7 @@ import fanfold
 from fanfold.errors import ConfigurationError, TotalFailureError
 from fanfold.powertools import BatchMetrics, RecordTracing
 from fanfold.testing import deliver, make_context, make_event, make_fifo_record, make_record
+from harness import swallow_until
 from xray import Emitter, xray_as_in_lambda
 
 SENT_BY = "Root=1-67891233-abcdef012345678912345678;Parent=1122334455667788;Sampled=1"
@@ -252,11 +253,7 @@ def test_an_abandoned_record_is_closed_as_a_fault_and_the_trace_is_whole(tracer:
     async def stuck(number: int) -> None:
         if number == 2:
             release.set()
-        while not release.is_set():
-            try:
-                await release.wait()
-            except asyncio.CancelledError:
-                continue
+        await swallow_until(release)
         if number == 1:
             ended.set()
 

@@ -7,6 +7,7 @@ import asyncio
 import fanfold
 from fanfold.outcome import DONE, Failed, NotStarted
 from fanfold.testing import make_event
+from harness import swallow_until
 
 
 async def test_batches_are_handled_at_once_within_one_lifespan():
@@ -81,11 +82,7 @@ async def test_a_handler_that_swallows_its_cancellation_is_left_behind_and_count
     @fanfold.consumer
     async def handler(number) -> None:
         running.set()
-        while not let_go.is_set():
-            try:
-                await let_go.wait()
-            except asyncio.CancelledError:
-                continue
+        await swallow_until(let_go)
 
     async with handler.session() as session:
         batch = asyncio.ensure_future(session(make_event(1)))

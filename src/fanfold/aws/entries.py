@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
-
+from fanfold.aws.clients import client_of
 from fanfold.aws.faults import faults_of, is_conditional_check
 from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, Layout
 from fanfold.errors import ServiceError
@@ -31,13 +29,8 @@ async def open_entries(table: str, layout: Layout) -> AsyncIterator[DynamoDBEntr
     Raises:
         ConfigurationError: If there is no region.
     """
-    with faults_of("DynamoDB"):
-        context = get_session().create_client("dynamodb", config=AioConfig(**_CONFIG))
-        client = await context.__aenter__()
-    try:
+    async with client_of("dynamodb", "DynamoDB", _CONFIG) as client:
         yield DynamoDBEntries(client, table, layout)
-    finally:
-        await context.__aexit__(None, None, None)
 
 
 class DynamoDBEntries:

@@ -9,9 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
-
+from fanfold.aws.clients import client_of
 from fanfold.aws.faults import faults_of
 from fanfold.errors import ConfigurationError
 
@@ -50,13 +48,8 @@ async def open_client(region: str | None = None) -> AsyncIterator[Any]:
     Raises:
         ConfigurationError: If there is no region.
     """
-    with faults_of("SQS"):
-        context = get_session().create_client("sqs", region_name=region, config=AioConfig(**_CONFIG))
-        client = await context.__aenter__()
-    try:
+    async with client_of("sqs", "SQS", _CONFIG, region_name=region) as client:
         yield client
-    finally:
-        await context.__aexit__(None, None, None)
 
 
 async def open_inbox(client: Any, url: str) -> Inbox:

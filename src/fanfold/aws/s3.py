@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 
 from fanfold import limits
+from fanfold.aws.clients import client_of
 from fanfold.aws.faults import fault_of, faults_of
 from fanfold.errors import (
     ConfigurationError,
@@ -64,13 +63,8 @@ async def open_s3() -> AsyncGenerator[S3Store, None]:
     Raises:
         ConfigurationError: If there is no region.
     """
-    with faults_of("S3"):
-        context = get_session().create_client("s3", config=AioConfig(**_CONFIG))
-        client = await context.__aenter__()
-    try:
+    async with client_of("s3", "S3", _CONFIG) as client:
         yield S3Store(client)
-    finally:
-        await context.__aexit__(None, None, None)
 
 
 class S3Store:

@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
-
+from fanfold.aws.clients import client_of
 from fanfold.aws.faults import faults_of
 from fanfold.dead_letter import ATTRIBUTE, reason_attribute
 from fanfold.errors import ConfigurationError
@@ -33,13 +31,8 @@ async def open_settler(dead_letter_queue_url: str, **client: Any) -> AsyncIterat
     Raises:
         ConfigurationError: If there is no region.
     """
-    with faults_of("SQS"):
-        context = get_session().create_client("sqs", config=AioConfig(**_CONFIG), **client)
-        sqs = await context.__aenter__()
-    try:
+    async with client_of("sqs", "SQS", _CONFIG, **client) as sqs:
         yield SqsSettler(sqs, dead_letter_queue_url)
-    finally:
-        await context.__aexit__(None, None, None)
 
 
 class SqsSettler:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 from boto3.dynamodb.types import TypeSerializer
 
+from fanfold.aws.clients import client_of
 from fanfold.aws.faults import faults_of
 from fanfold.protocols import Write
 
@@ -33,11 +32,7 @@ async def connect(**client: Any) -> AsyncIterator[DynamoDBItems]:
     Raises:
         ConfigurationError: If there is no region.
     """
-    async with AsyncExitStack() as stack:
-        with faults_of("DynamoDB"):
-            dynamodb = await stack.enter_async_context(
-                get_session().create_client("dynamodb", config=AioConfig(**_CONFIG), **client)
-            )
+    async with client_of("dynamodb", "DynamoDB", _CONFIG, **client) as dynamodb:
         yield DynamoDBItems(dynamodb)
 
 
