@@ -22,6 +22,7 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from idempotency_table import new_table
 from machine import about_this_run, options_parser, positive, publish
 
 
@@ -106,22 +107,6 @@ def _idempotent(table: str, requests: Requests) -> tuple[Any, Any]:
     def once(order: dict[str, str]) -> None: ...
 
     return once, config
-
-
-def new_table() -> str:
-    """Make a table in Powertools' layout, and return its name."""
-    import boto3
-
-    name = f"idempotency-{uuid.uuid4().hex}"
-    client = boto3.client("dynamodb")
-    client.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-    )
-    client.close()
-    return name
 
 
 def measure(make: Callable[..., Callable[[Any, Any], Any]], records: int, repeats: int) -> dict[str, Any]:

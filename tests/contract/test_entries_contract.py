@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from aiobotocore.session import get_session
@@ -14,6 +13,7 @@ from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, Layout
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryEntries
 from fanfold.storage import EntryStore
+from idempotency_table import new_table
 
 AWS = pytest.param("aws", marks=pytest.mark.stack)
 SORTED = pytest.param("aws with a sort key", marks=pytest.mark.stack)
@@ -22,25 +22,7 @@ WORKING = Entry("key", IN_PROGRESS, expires_at=int(NOW) + 60, lease_ends_at=NOW 
 DONE = Entry("key", COMPLETED, expires_at=int(NOW) + 60, result='{"a": "日本"}')
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table made for one test."""
-
-    name: str
-    layout: Layout
-
-
-async def made(client, *, sort_key: bool) -> Table:
-    layout = Layout(key_attr="pk", sort_key_attr="sk", static_pk_value="all") if sort_key else Layout()
-    keys = [("pk", "HASH"), ("sk", "RANGE")] if sort_key else [("id", "HASH")]
-    name = f"idempotency-{uuid.uuid4().hex}"
-    await client.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in keys],
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key, _ in keys],
-    )
-    return Table(name, layout)
+BY_SORT_KEY = Layout(key_attr="pk", sort_key_attr="sk", static_pk_value="all")
 
 
 @pytest.fixture(params=["in-process", AWS, SORTED])
@@ -50,8 +32,8 @@ async def store(request) -> AsyncIterator[EntryStore]:
         return
     request.getfixturevalue("aws")
     async with get_session().create_client("dynamodb") as client:
-        table = await made(client, sort_key=request.param != "aws")
-        yield DynamoDBEntries(client, table.name, table.layout)
+        layout = Layout() if request.param == "aws" else BY_SORT_KEY
+        yield DynamoDBEntries(client, new_table(layout.sort_key_attr), layout)
 
 
 async def test_a_key_that_nobody_holds_is_claimed_and_is_held_from_then_on(store):
@@ -142,8 +124,8 @@ async def test_the_partition_of_a_table_with_a_sort_key_is_the_functions(aws, mo
     """Unless another is named."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "orders")
     async with get_session().create_client("dynamodb") as client:
-        table = await made(client, sort_key=True)
-        store = DynamoDBEntries(client, table.name, replace(table.layout, static_pk_value=None))
+        table = new_table("sk")
+        store = DynamoDBEntries(client, table, replace(BY_SORT_KEY, static_pk_value=None))
         await store.complete([DONE])
-        (item,) = (await client.scan(TableName=table.name))["Items"]
+        (item,) = (await client.scan(TableName=table))["Items"]
         assert (item["pk"]["S"], item["sk"]["S"]) == ("idempotency#orders", "key")

@@ -27,6 +27,7 @@ from fanfold import Done, Failed, Retrying
 from fanfold.idempotency import Idempotency, Layout
 from fanfold.local.stack import LocalStack
 from fanfold.testing import make_context, make_event
+from idempotency_table import new_table
 
 pytestmark = pytest.mark.stack
 
@@ -49,16 +50,7 @@ APP = """
 @pytest.fixture
 def table(aws: LocalStack) -> str:
     """A table as Powertools' documentation has it."""
-    name = f"idempotency-{uuid.uuid4().hex}"
-    client = boto3.client("dynamodb")
-    client.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-    )
-    client.close()
-    return name
+    return new_table()
 
 
 @pytest.fixture
@@ -138,7 +130,7 @@ def test_a_table_is_shared_with_powertools(table, monkeypatch, sort_key):
     """What either has done, the other does not do again; what either holds, the other waits for."""
     layout: dict[str, Any] = {}
     if sort_key:
-        table, layout = _with_sort_key(), {"key_attr": "pk", "sort_key_attr": "sk"}
+        table, layout = new_table("sk"), {"key_attr": "pk", "sort_key_attr": "sk"}
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "orders")
     store = DynamoDBPersistenceLayer(table_name=table, **layout)
     config = IdempotencyConfig(event_key_jmespath="id")
@@ -172,19 +164,3 @@ def test_a_table_is_shared_with_powertools(table, monkeypatch, sort_key):
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, IdempotencyAlreadyInProgressError)
     store.client.close()
-
-
-def _with_sort_key() -> str:
-    name = f"idempotency-{uuid.uuid4().hex}"
-    client = boto3.client("dynamodb")
-    client.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        AttributeDefinitions=[
-            {"AttributeName": "pk", "AttributeType": "S"},
-            {"AttributeName": "sk", "AttributeType": "S"},
-        ],
-    )
-    client.close()
-    return name

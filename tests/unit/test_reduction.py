@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fanfold import Job, Ranges
 from fanfold.errors import ConfigurationError, SegmentError
+from fanfold.inline import run_inline
 from fanfold.marks import Check
 from fanfold.redrive import redrive
 from fanfold.reduction import Tree, levels
@@ -233,6 +234,13 @@ async def test_on_step_functions_one_invocation_combines_all():
     assert collected["state"] == "SUCCEEDED"
     assert await bench.output() == list(range(9))
     assert job.calls == [3, 3, 3, 3]
+
+
+async def test_a_run_in_one_process_is_folded_without():
+    """One fold sees all results there."""
+    bench = Bench(job := joining(9, 2))
+    assert (await run_inline(bench.job)).output == list(range(9))
+    assert job.calls == [9]
 
 
 def test_a_fan_in_of_one_is_refused():
