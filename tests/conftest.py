@@ -18,8 +18,9 @@ settings.load_profile("untimed")
 
 
 def pytest_sessionstart() -> None:
-    """What tests start can be interrupted, also where a shell runs them in the background and ignores Ctrl-C."""
+    """What tests start can be interrupted, also where a shell runs them in the background, or ``nohup`` does."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
