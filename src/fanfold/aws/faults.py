@@ -23,7 +23,13 @@ __all__ = ["fault_of", "faults_of", "is_conditional_check"]
 
 _MISSING_OBJECT: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
 _MISSING_THING: Final = frozenset(
-    {"ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
+    {
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "InvalidArn",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+        "StateMachineDoesNotExist",
+    }
 )
 _DENIED: Final = frozenset(
     {
