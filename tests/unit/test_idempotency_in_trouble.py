@@ -101,6 +101,19 @@ def statuses(entries: InMemoryEntries) -> Counter[str]:
     return Counter(entry.status for entry in entries.entries.values())
 
 
+@pytest.mark.parametrize(("now", "holds"), [(99, True), (100.0, True), (100.9, True), (101.0, False)])
+def test_an_entry_counts_through_the_second_it_expires_in(now: float, *, holds: bool):
+    """As Powertools has it, whose table it may be."""
+    assert Entry("k", COMPLETED, 100).is_done(now) is holds
+    assert Entry("k", IN_PROGRESS, 100).is_held(now) is holds
+
+
+@pytest.mark.parametrize(("now", "holds"), [(50.0, True), (50.2501, True), (50.251, False)])
+def test_a_lease_counts_through_the_millisecond_it_ends_in(now: float, *, holds: bool):
+    """Another may take over only after that."""
+    assert Entry("k", IN_PROGRESS, 100, lease_ends_at=50.25).is_held(now) is holds
+
+
 @pytest.mark.parametrize("chunk_size", [None, 10])
 def test_a_claim_that_is_cut_off_is_dropped(chunk_size: int | None):
     """It may have been made; its handler has not run."""

@@ -600,6 +600,9 @@ async def test_a_segment_that_fails_to_its_last_delivery_tells_why(told):
     await bench.settle()
     assert (await bench.run()).state == "FAILED"
     assert await bench.output() == {"segments": {"0": "ValueError: delivery 3"}}
+    kept = json.loads(await bench.plain.get_result("runs/run/0/failed/0.json"))
+    assert (kept["segment"], kept["reason"]) == (0, "ValueError: delivery 3")
+    assert Segment.from_body(kept["body"]).segment == 0
 
 
 async def test_a_segment_that_was_never_started_is_sent_once_more(told):
@@ -609,9 +612,13 @@ async def test_a_segment_that_was_never_started_is_sent_once_more(told):
     unheard = [queued.message for queued in work._messages.values()][:2]
     work._messages.clear()
     await dead.send(unheard)
+    names = list(dead._messages)
     await bench.pump(dead, bench.job.dead_letter_handler)
     assert len(dead) == 0
-    assert [queued.message.body for queued in work._messages.values()] == [message.body for message in unheard]
+    back = [queued.message for queued in work._messages.values()]
+    assert [message.body for message in back] == [message.body for message in unheard]
+    # A FIFO queue has just seen these bodies: only under names of their own are they messages to it.
+    assert [message.deduplication_id for message in back] == [f"{name}-back" for name in names]
 
 
 async def test_what_was_sent_once_more_and_comes_back_without_a_word_has_failed(told):
