@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,15 +36,18 @@ def over_http(template: Path, target: Path) -> Path:
     """Write a template without what refuses plain HTTP, which the emulator speaks.
 
     The emulator looks for an action of its own where AWS takes ``sqs:SendMessage`` for the batch call too, and likewise
-    with the other two: they are given as ``sqs:SendMessage*``.
+    with the other two: they are given as ``sqs:SendMessage*``. State machines beside it are copied, with fewer items at
+    once: each of these is a process here, and its start costs more than its work.
     """
     text = template.read_text()
     text = re.sub(r"^  \w+Policy:\n    Type: AWS::(?:SQS|S3)::(?:.+\n|\n(?=   ))+", "", text, flags=re.MULTILINE)
     assert "aws:SecureTransport" not in text
     text = re.sub(r'sqs:(SendMessage|DeleteMessage|ChangeMessageVisibility)(?=["\s])', r"sqs:\1*", text)
     target.write_text(text)
-    if (machines := template.parent / "statemachine").is_dir():
-        shutil.copytree(machines, target.parent / machines.name)
+    for machine in (template.parent / "statemachine").glob("*.asl.json"):
+        copy = target.parent / "statemachine" / machine.name
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(re.sub(r'"MaxConcurrency": [1-9]\d*', '"MaxConcurrency": 3', machine.read_text()))
     return target
 
 
