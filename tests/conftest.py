@@ -36,7 +36,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def parsing() -> Iterator[None]:
     """No garbage is collected while Python parses: what that calls may spoil the parse (CPython 3.11)."""
-    gc.collect()
     gc.disable()
     yield
     gc.enable()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -69,7 +71,8 @@ pytestmark = pytest.mark.usefixtures("parsing")
 SDKS = {"aiobotocore", "boto3", "botocore"}
 
 
-def modules() -> dict[str, Path]:
+@functools.cache
+def modules() -> Mapping[str, Path]:
     found = {}
     for file in sorted(SOURCE.rglob("*.py")):
         parts = file.relative_to(SOURCE).with_suffix("").parts
@@ -79,7 +82,8 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports_of(file: Path) -> set[str]:
+@functools.cache
+def imports_of(file: Path) -> Collection[str]:
     """Return every module a file imports, at its top or inside a function."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):

@@ -42,7 +42,7 @@ APP = """
 
     def fat(event, context):
         kept = bytearray(300_000_000)
-        time.sleep(5)
+        time.sleep(60)
 
     def leaves(event, context):
         sys.exit(3)
@@ -157,17 +157,17 @@ def test_a_handler_that_forgets_its_failures_deletes_everything(folder):
 
 
 @pytest.mark.parametrize(
-    ("handler", "kind", "words"),
+    ("handler", "timeout", "kind", "words"),
     [
-        ("sleepy", "timeout", "timed out"),
-        ("fat", "killed", "out of memory"),
-        ("leaves", "error", "exited"),
-        ("raises", "error", "RuntimeError: no database"),
+        ("sleepy", "1", "timeout", "timed out"),
+        ("fat", "60", "killed", "out of memory"),
+        ("leaves", "60", "error", "exited"),
+        ("raises", "60", "error", "RuntimeError: no database"),
     ],
 )
-def test_a_function_that_does_not_answer_gets_its_whole_batch_back(folder, handler, kind, words):
+def test_a_function_that_does_not_answer_gets_its_whole_batch_back(folder, handler, timeout, kind, words):
     """Timeouts, kills and errors are shown as Lambda shows them, and every message comes back."""
-    limits = ("--timeout", "1", "--memory", "200", "--once")
+    limits = ("--timeout", timeout, "--memory", "200", "--once")
     told = document(folder, "event.json", "--handler", f"app:{handler}", *limits)
     (delivery,) = told["deliveries"]
     assert delivery["error"]["kind"] == kind
