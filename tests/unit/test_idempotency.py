@@ -172,8 +172,9 @@ def test_a_single_record_is_claimed_without_a_look():
     """The claim finds out as much."""
     entries = Faulty()
     handler = counting(by_id(entries))
-    run(handler, *bodies(1))
-    run(handler, *bodies(1))
+    (first,), (second,) = run(handler, *bodies(1)), run(handler, *bodies(1))
+    assert isinstance(first, Done)
+    assert isinstance(second, Done)
     assert entries.calls == {"claim": 2, "complete": 1}
     assert handler.done == {1: 1}
 

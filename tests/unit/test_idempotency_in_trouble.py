@@ -226,7 +226,8 @@ def test_one_write_that_hangs_costs_only_its_own_records_their_acknowledgement()
     assert isinstance(outcomes[0], Failed)
 
 
-def test_what_waits_behind_a_write_that_hangs_is_written_before_the_answer():
+@pytest.mark.parametrize("records", [2, 10])
+def test_what_waits_behind_a_write_that_hangs_is_written_before_the_answer(records: int):
     """Though it is less than a write holds: else all that succeeded would be done again."""
     entries = Slow()
     terms = once(entries)
@@ -236,7 +237,7 @@ def test_what_waits_behind_a_write_that_hangs_is_written_before_the_answer():
     async def handler(order: dict) -> None:
         await asyncio.sleep(0)  # the write of the first is on its way before the second is done
 
-    outcomes = run(handler, *range(10), seconds=1)
+    outcomes = run(handler, *range(records), seconds=1)
     assert isinstance(outcomes[0], Failed)
     assert all(isinstance(outcome, Done) for outcome in outcomes[1:])
 
@@ -249,6 +250,28 @@ def test_writes_that_wait_when_the_consumer_is_closed_are_not_begun(caplog):
 
     assert {type(outcome) for outcome in run(handler, *range(300), seconds=0.5)} == {Failed}
     assert "pending" not in caplog.text
+    assert "Exception in callback" not in caplog.text
+
+
+async def test_nothing_is_offered_again_once_the_answer_is_due():
+    """What the table left over then is not acknowledged."""
+    clock, offers, before = ManualClock(), [], asyncio.all_tasks()
+
+    class Refusing(InMemoryEntries):
+        async def complete(self, entries):
+            offers.append(len(entries))
+            clock.advance(9.5)
+            return range(len(entries))
+
+    async def call(record: Record) -> None: ...
+
+    (record,) = records_of(1)
+    does = once_of([record], call, Refusing(), clock)
+    await does(record)
+    assert list(await does.commit([(record, None)], clock() + 10)) == []
+    await turns()
+    assert asyncio.all_tasks() == before
+    assert offers == [1]
 
 
 def test_what_is_done_behind_a_failure_in_a_fifo_group_is_written_down_before_the_answer():
