@@ -68,7 +68,7 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/check/on_queues.py,src/fanfold/check/permissions.py,src/fanfold/check/roles.py,$\
 	src/fanfold/check/rules.py,src/fanfold/check/words.py,$\
 	src/fanfold/backoff.py,src/fanfold/bundle.py,src/fanfold/completion.py,src/fanfold/continuation.py,$\
-	src/fanfold/dead_letters.py,src/fanfold/fold.py,src/fanfold/generations.py,src/fanfold/redrive.py,src/fanfold/results.py,$\
+	src/fanfold/dead_letters.py,src/fanfold/fold.py,src/fanfold/generations.py,src/fanfold/parts.py,src/fanfold/redrive.py,src/fanfold/results.py,$\
 	src/fanfold/run_end.py,src/fanfold/scatter.py,src/fanfold/sources/dynamodb_scan.py,src/fanfold/sources/line_object.py,$\
 	src/fanfold/sources/rows.py,src/fanfold/sources/s3_json_array.py,src/fanfold/sources/s3_lines.py,$\
 	src/fanfold/sources/s3_objects.py,src/fanfold/consume.py,src/fanfold/deadline.py,$\

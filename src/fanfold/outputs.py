@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from fanfold.coroutines import is_coroutine_function
 from fanfold.errors import ObjectExistsError, SegmentError
 from fanfold.output_file import File
 from fanfold.protocols import Backend
@@ -40,7 +41,7 @@ async def apply(function: FoldFunction, results: Results) -> Any:
             async for row in function(results):
                 lines.write(row)
             return lines.file()
-    if inspect.iscoroutinefunction(function):
+    if is_coroutine_function(function):
         return await function(results)
     threads = Threads()
     try:
