@@ -160,7 +160,7 @@ async def test_only_keys_with_the_suffix_are_read():
 
 async def test_a_bucket_that_is_not_there_is_named():
     """Before a segment is cut."""
-    with pytest.raises(SourceError, match="there is no bucket 'nowhere'"):
+    with pytest.raises(SourceError, match="s3://nowhere does not exist: check the bucket"):
         await S3Lines("nowhere", prefix="in/").pin(inmemory.backend(), "plans")
 
 

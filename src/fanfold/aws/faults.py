@@ -27,6 +27,7 @@ _MISSING_THING: Final = frozenset(
 )
 _DENIED: Final = frozenset(
     {
+        "403",  # the answer to a HEAD has no words
         "AccessDenied",
         "AccessDeniedException",
         "ExpiredToken",
@@ -37,11 +38,12 @@ _DENIED: Final = frozenset(
         "UnrecognizedClientException",
     }
 )
-_THROTTLED: Final = frozenset(
+_PASSING: Final = frozenset(
     {
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
+        "RequestTimeout",
         "SlowDown",
         "ThrottledException",
         "Throttling",
@@ -49,6 +51,7 @@ _THROTTLED: Final = frozenset(
         "TooManyRequestsException",
     }
 )
+"""Codes of status 400 that stand for no fault of the call: another attempt may succeed."""
 _SERVER_FAULT: Final = 500
 _FAULTS_OF_THE_SERVER: Final = frozenset({"InternalError", "InternalServerError", "ServiceUnavailable"})
 """Codes of status 500 and above, for where one entry of an answer has a code and no status."""
@@ -97,5 +100,5 @@ def fault_of(code: str, words: str, what: str, *, status: int = 0) -> FanfoldErr
         return ConfigurationError(f"{what}: does not exist; check the name and the region ({words})")
     if code in _DENIED:
         return ConfigurationError(f"{what}: AWS refuses the credentials or the permission: {words}")
-    passing = code in _THROTTLED or code in _FAULTS_OF_THE_SERVER or status >= _SERVER_FAULT
+    passing = code in _PASSING or code in _FAULTS_OF_THE_SERVER or status >= _SERVER_FAULT
     return ServiceError(f"{what}: {code}: {words}", code=code, transient=passing)
