@@ -62,8 +62,8 @@ def _drained(function: FoldFunction, results: Results) -> Any:
         return lines.file()
 
 
-def to_json(value: Any) -> bytes:
-    """Return an output as it is committed.
+def to_json(value: Any, of: str = "fold") -> bytes:
+    """Return what a fold, or another function, returned, as it is committed.
 
     Raises:
         SegmentError: If it is no JSON value.
@@ -71,7 +71,7 @@ def to_json(value: Any) -> bytes:
     try:
         return json.dumps(value, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
-        raise SegmentError(f"the fold returned what is no JSON value: {error}") from error
+        raise SegmentError(f"the {of} returned what is no JSON value: {error}") from error
 
 
 async def commit(key: str, value: Any, backend: Backend) -> None:
