@@ -194,7 +194,7 @@ async def _close(run: Run, backend: Backend) -> None:
         return
     counter = await backend.ledger.counter(run.run)
     total = run.position if counter.total is None else counter.total
-    missing = (await tally_of(run, total, backend)).unfinished()
+    missing = (await tally_of(run, total, backend)).missing_segments()
     for first in range(0, len(missing), MARKER_SEGMENTS):
         failed = dict.fromkeys(missing[first : first + MARKER_SEGMENTS], NEVER_TOLD)
         await backend.ledger.put_marker(run.run, Marker(uuid.uuid4().hex, run.gen, failed=failed))
