@@ -11,10 +11,14 @@ from botocore.eventstream import ParserError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigParseError,
+    InvalidRegionError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
     PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
 )
 
 from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, ServiceError
@@ -23,13 +27,21 @@ __all__ = ["fault_of", "faults_of", "is_conditional_check"]
 
 _MISSING_OBJECT: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
 _MISSING_THING: Final = frozenset(
-    {"ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
+    {
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "InvalidAddress",
+        "NotFound",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+    }
 )
+"""Of tables, queues, topics and functions."""
 _DENIED: Final = frozenset(
     {
         "403",  # the answer to a HEAD has no words
         "AccessDenied",
         "AccessDeniedException",
+        "AuthorizationError",
         "ExpiredToken",
         "ExpiredTokenException",
         "InvalidAccessKeyId",
@@ -70,9 +82,16 @@ def faults_of(what: str) -> Iterator[None]:
         ) from error
     except NoRegionError as error:
         raise ConfigurationError(f"{what}: no AWS region is set: set AWS_REGION") from error
+    except (ConfigParseError, InvalidRegionError, ProfileNotFound, SSOError) as error:
+        raise ConfigurationError(f"{what}: {error}") from error
     except BotoCoreError as error:
         passing = not isinstance(error, ParamValidationError)  # which was not sent, and never will be
-        raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=passing) from error
+        words = " ".join(str(error).split())  # those of parameters stand on a line each
+        raise ServiceError(f"{what}: {words}", code=type(error).__name__, transient=passing) from error
+    except ValueError as error:
+        if not str(error).startswith("Invalid endpoint"):
+            raise
+        raise ConfigurationError(f"{what}: {error}: an endpoint is a URL, such as http://127.0.0.1:4566") from error
     except (OSError, TimeoutError, aiohttp.ClientError, ParserError) as error:
         raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
 
