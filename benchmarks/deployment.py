@@ -13,8 +13,9 @@ import boto3
 
 from fanfold.account import watch
 from fanfold.aws.backend import connect
+from fanfold.aws.outputs import variables_of
 from fanfold.errors import FanfoldError
-from fanfold.local.deploy import deploy, variables_of
+from fanfold.local.deploy import deploy
 from fanfold.local.stack import LocalStack
 from fanfold.project import project_folder
 

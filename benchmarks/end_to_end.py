@@ -32,7 +32,7 @@ async def measure(
     """Start the runs; return seconds of each, and of its wait for the fold."""
     from fanfold.account import watch
     from fanfold.aws.backend import connect
-    from fanfold.local.deploy import variables_of
+    from fanfold.aws.outputs import variables_of
 
     variables = variables_of(outputs)
     functions, seen = boto3.client("lambda", **client), []

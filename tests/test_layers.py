@@ -33,7 +33,8 @@ RANKS = {
     "consume": 6, "dead_letters": 6, "statemachine": 8, "account": 8, "redrive": 7, "dry_run": 5,
     # adapters: the only ones that import an SDK
     "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.tables": 4,
-    "aws.clients": 3.5, "aws.ledger_items": 3, "aws.notifier": 4, "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
+    "aws.clients": 3.5, "aws.executions": 4, "aws.outputs": 4, "aws.ledger_items": 3, "aws.notifier": 4,
+    "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
     # what ties all together
     "job": 9, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
     # on this machine: the mapping as decisions, and what runs on it
@@ -56,7 +57,8 @@ RANKS = {
     "check.model": 6, "check.run": 7, "check.cfnlint": 8, "check.report": 8,
     "cli.check": 10, "cli.check_show": 9,
     "cli.load": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.init": 10, "cli.replay": 10,
-    "cli.replay_show": 9, "cli.run": 12, "cli.run_plan": 10, "cli.run_inline": 11, "cli.local": 10, "cli.status": 10,
+    "cli.replay_show": 9, "cli.run": 12, "cli.run_machine": 10, "cli.run_plan": 10, "cli.run_inline": 11,
+    "cli.env": 10, "cli.local": 10, "cli.status": 10,
     "cli.worker": 10,
     "cli.app": 15, "cli": 16,
     "__main__": 17, "": 17,

@@ -21,9 +21,10 @@ import boto3
 
 from fanfold.account import account_of, watch
 from fanfold.aws.backend import connect
+from fanfold.aws.outputs import variables_of
 from fanfold.enqueue import enqueue
 from fanfold.errors import FanfoldError
-from fanfold.local.deploy import deploy, variables_of
+from fanfold.local.deploy import deploy
 from fanfold.local.stack import local_stack
 from fanfold.marks import Check, send_check
 from fanfold.project import project_folder

@@ -206,7 +206,6 @@ class Consumer(Generic[P, T]):
             reject_on=rejects(settings.reject_on),
             timeout=settings.timeout,
             chunk_size=settings.chunk_size,
-            on_threads=self._on_threads,
         )
         if not (observers := [*settings.observers, *self._added_observers]):
             return Batch(records, kept_apart(call), terms)
@@ -237,7 +236,6 @@ class Consumer(Generic[P, T]):
             entries=sandbox.entries,
             deadline=deadline,
             chunked=settings.chunk_size is not None,
-            on_threads=self._on_threads,
         )
 
     def _fitting(self, concurrency: int) -> int:

@@ -29,6 +29,7 @@ from fanfold.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejected
 from fanfold.pace import Pace
 from fanfold.record import Record
 from fanfold.settle import Settling
+from fanfold.threads import StillRunningError
 
 __all__ = ["Batch", "Commit", "Terms"]
 
@@ -49,7 +50,7 @@ _GRACE_SECONDS = 1.0
 class Terms:
     """How a batch is worked on. Not to be changed."""
 
-    def __init__(  # noqa: PLR0913 - one value for each term, by keyword
+    def __init__(
         self,
         *,
         concurrency: int,
@@ -60,7 +61,6 @@ class Terms:
         commit: Commit | None = None,
         timeout: float | None = None,
         chunk_size: int | None = None,
-        on_threads: bool = False,
     ) -> None:
         self.concurrency = concurrency
         """Handlers that run at once, from 1."""
@@ -78,8 +78,6 @@ class Terms:
         """Seconds one call of the handler may take; None for as long as there is time."""
         self.chunk_size = chunk_size
         """Most records in one call; None for one, given alone."""
-        self.on_threads = on_threads
-        """Whether handlers run on threads: one that takes too long keeps its thread, and with it its place."""
 
 
 class Batch:
@@ -105,7 +103,7 @@ class Batch:
         self._idle = asyncio.Event()
         self._turn = asyncio.Lock()
         self._lost: set[asyncio.Task[None]] = set()
-        """Workers whose threads are still with a record that took too long."""
+        """Workers whose threads are still with a record that took too long: it keeps its thread, and so its place."""
         self._yield_at = math.inf
         """When a worker has to let the loop turn; put off whenever it turns."""
         self._cancelled = False
@@ -145,7 +143,8 @@ class Batch:
         finally:
             ticker.cancel()
             self._terms.settling.stop()
-            self._cancel()
+            if self._workers:
+                self._cancel()
             self._closed = True
 
     def stop(self, grace_seconds: float) -> None:
@@ -182,7 +181,7 @@ class Batch:
     def _why_not_started(self) -> str:
         if self._deadline.clock() >= self._deadline.stops_at:
             return "the invocation's time was over"
-        return "the batch was stopped" if self._cancelled else "no worker was left to start it"
+        return "the batch was stopped" if self._cancelled else "every place was kept by a thread that took too long"
 
     def _start_worker(self, context: contextvars.Context) -> None:
         worker = asyncio.get_running_loop().create_task(self._work(), context=context)
@@ -231,6 +230,8 @@ class Batch:
                     if timer is not None:
                         timer.stop()
                 if task.cancelling():
+                    if isinstance(value, StillRunningError):
+                        self._lost.add(task)
                     value = await self._why_cancelled(task, timer)
                 if value is None and not chunked:
                     outcomes[unit[0]] = DONE
@@ -309,8 +310,6 @@ class Batch:
             task.uncancel()
         if timer is not None and timer.fired:
             error: BaseException = TimeoutError(f"the handler took longer than {self._terms.timeout} s")
-            if self._terms.on_threads:
-                self._lost.add(task)
         elif self._cancelled:
             return asyncio.CancelledError("cancelled: the invocation's time was over")
         else:

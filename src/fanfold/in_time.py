@@ -161,7 +161,6 @@ class InTime(BasePartialBatchProcessor):
             deadline=deadline,
             pace=Pace(starts_per_second=None, guard=None, now=deadline.clock()),
             settling=Settling(sandbox.settler, backoff=None, dead_letters=False),
-            on_threads=on_threads,
         )
 
     def _entries(self, batch: Batch, entries: Sequence[Any]) -> list[Entry]:

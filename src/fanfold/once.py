@@ -26,6 +26,7 @@ from fanfold.outcome import Done, NotStarted, Retry
 from fanfold.pool import each
 from fanfold.record import Record
 from fanfold.storage import EntryStore
+from fanfold.threads import StillRunningError
 
 __all__ = ["Once"]
 
@@ -51,7 +52,7 @@ _LATE: Final = NotStarted("the invocation's time was over")
 class Once:
     """Keeps the handlers of one batch from doing again what was done."""
 
-    def __init__(  # noqa: PLR0913 - one value for each, by keyword
+    def __init__(
         self,
         records: Sequence[Record],
         call: Call,
@@ -62,7 +63,6 @@ class Once:
         entries: Callable[[], Awaitable[EntryStore]],
         deadline: Deadline,
         chunked: bool,
-        on_threads: bool,
     ) -> None:
         self._call = call
         self._terms = idempotency
@@ -71,7 +71,6 @@ class Once:
         self._entries = entries
         self._deadline = deadline
         self._chunked = chunked
-        self._on_threads = on_threads
         self._groups = [records[start : start + _READ_TOGETHER] for start in range(0, len(records), _READ_TOGETHER)]
         self._group_of = {id(record): number for number, group in enumerate(self._groups) for record in group}
         self._reads: dict[int, asyncio.Task[None]] = {}
@@ -249,11 +248,11 @@ class Once:
         try:
             given = [mine[key] for key in free]
             returned = await self._call(given) if self._chunked else [await self._call(given[0])]
-        except GeneratorExit:
-            raise  # the loop is closed under an abandoned worker
+        except (GeneratorExit, StillRunningError):
+            raise  # the loop is closed under an abandoned worker; or its thread still runs, and its claims hold
         except BaseException as error:  # noqa: BLE001 - raised again, by the engine's own rules
             returned = [error] * len(free)
-        # What was cancelled failed, even if its handler then returned; on a thread, it still runs.
+        # What was cancelled failed, even if its handler then returned.
         task = asyncio.current_task()
         cancelled = task is not None and task.cancelling() > 0
         values = dict(zip(free, returned, strict=True))
@@ -265,7 +264,7 @@ class Once:
                 self._written.add(
                     Entry(key, COMPLETED, self._expires_at(self._terms.clock()), result=result_text(outcome.value))
                 )
-            elif not (cancelled and self._on_threads):
+            else:
                 failed[key] = free[key]
         await self._drop(failed)
         return values

@@ -14,9 +14,13 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-__all__ = ["Threads"]
+__all__ = ["StillRunningError", "Threads"]
 
 T = TypeVar("T")
+
+
+class StillRunningError(asyncio.CancelledError):
+    """The caller was cancelled; the function it called still runs on its thread."""
 
 
 class Threads:
@@ -35,6 +39,9 @@ class Threads:
         """Call a function on a worker thread, in the caller's context variables, and return what it returns.
 
         On cancellation the caller goes on at once and the thread is left to end by itself.
+
+        Raises:
+            StillRunningError: If the caller is cancelled and the function has not ended.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -57,9 +64,10 @@ class Threads:
         try:
             return await future
         except asyncio.CancelledError:
-            if future.cancelled():
-                self.abandoned += 1
-            raise
+            if not future.cancelled():
+                raise
+            self.abandoned += 1
+            raise StillRunningError from None
 
     def close(self) -> None:
         """Let idle threads end; busy ones end after their call."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,31 @@ def test_what_is_not_there_is_one_clear_line(arguments, told, variables):
     done = fanfold(*arguments, **variables)
     assert done.returncode in {1, 2}
     assert told in only_line(done.stderr)
+
+
+def test_the_variables_of_a_deployed_job_are_printed_for_a_shell(deployment: Deployment):
+    """Those that the other commands need, and no state machine where there is none."""
+    variables = deployment.stack.environment
+    printed = fanfold("env", "broken", **variables)
+    assert printed.returncode == 0, printed.stderr
+    shell = f"{printed.stdout}\nenv -0"
+    seen = subprocess.run(["bash", "-euc", shell], env={}, capture_output=True, text=True, check=True).stdout  # noqa: S603, S607
+    exported = dict(each.split("=", 1) for each in seen.split("\0") if each.startswith("FANFOLD_"))
+    assert exported == deployment.variables == json.loads(fanfold("env", "broken", "--json", **variables).stdout)
+    assert "FANFOLD_STATE_MACHINE_ARN" not in exported
+
+
+def test_a_stack_that_is_none_or_no_jobs_is_one_clear_line(deployment: Deployment, tmp_path: Path):
+    """The name is in it."""
+    done = fanfold("env", "no-such-stack", **deployment.stack.environment)
+    assert done.returncode == 2
+    assert "no-such-stack" in only_line(done.stderr)
+    assert "check the name, the account and the region" in done.stderr
+    topic = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+    deployment.client("cloudformation").create_stack(StackName="other", TemplateBody=json.dumps(topic))
+    done = fanfold("env", "other", **deployment.stack.environment)
+    assert done.returncode == 2
+    assert "the stack has no output QueueUrl" in only_line(done.stderr)
 
 
 def test_without_a_deployed_job_the_variable_is_named():

@@ -13,9 +13,9 @@ import boto3
 import pytest
 from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, build, environment, program, sam
 
-from deployment import variables_of
 from fanfold.account import Account, account_of, watch
 from fanfold.aws.backend import connect
+from fanfold.aws.outputs import variables_of
 from fanfold.local.stack import LocalStack, local_stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from test_cli import fanfold, only_line
 from test_permissions import denials, over_http
 
 from deployment import Deployment, Topic
@@ -125,6 +128,73 @@ async def test_a_plan_larger_than_a_state_goes_by_s3(machine: Machine):
         assert info.size_bytes > PAYLOAD_BYTES
         run = await backend.ledger.run("large")
         assert json.loads(await backend.get_result(run.output)) == sum(range(30))
+
+
+def by_command(machine: Machine, *arguments: str, **params: Any) -> subprocess.CompletedProcess[str]:
+    """Run ``fanfold run --state-machine``, as a user does, where the machine is deployed."""
+    variables = {**machine.stack.environment, **machine.deployed.variables}
+    flags = ("--state-machine", "--params", json.dumps(params), *arguments)
+    return fanfold("run", "app:job", *flags, folder=JOB, **variables)
+
+
+def test_a_command_starts_an_execution_and_watches_the_run_to_its_end(machine: Machine):
+    """It prints what a run over the queues prints; the name cannot be used again."""
+    done = by_command(machine, "--run", "by-command", "--json", count=6)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["run"], told["state"], told["output"]) == ("by-command", "SUCCEEDED", sum(range(6)))
+    assert (told["account"]["segments"], told["account"]["done"]) == (6, 6)
+    again = only_line(by_command(machine, "--run", "by-command", count=7).stderr)
+    assert "has had an execution called by-command: choose another name" in again
+    machine.messages()
+
+
+def test_a_command_says_how_its_run_or_its_execution_failed(machine: Machine):
+    """A run that bears no more has its failures; an execution that planned nothing has its own words."""
+    failed = by_command(machine, "--run", "command-failed", count=3, bad=[0, 2])
+    assert failed.returncode == 1
+    assert "run command-failed ended as FAILED" in only_line(failed.stderr)
+    unplanned = by_command(machine, "--run", "unplanned", bucket="no-such-bucket", key="none.csv")
+    assert unplanned.returncode == 1
+    assert "the execution unplanned ended as FAILED, the run has not: " in only_line(unplanned.stderr)
+    late = by_command(machine, "--within", "1", count=60)
+    assert "has not ended in 1 s; it goes on by itself" in only_line(late.stderr)
+    machine.messages()
+
+
+@pytest.mark.parametrize(
+    ("arn", "arguments", "said"),
+    [
+        ("", [], "FANFOLD_STATE_MACHINE_ARN is not set: deploy with StateMachine=inline or distributed"),
+        (
+            "arn:aws:states:us-east-1:000000000000:stateMachine:none",
+            [],
+            "does not exist; check the name and the region",
+        ),
+        ("arn", ["--run", "x" * 81], "an execution's name has at most 80 characters"),
+        ("arn", ["--run", "not/a/name"], "starting with a letter or digit"),
+        ("arn", ["--inline"], "leave out --inline and --dry-run"),
+        ("arn", ["--dry-run"], "leave out --inline and --dry-run"),
+    ],
+)
+def test_what_cannot_be_started_is_said_in_one_line(strict: LocalStack, arn: str, arguments: list[str], said: str):
+    """Nothing has run."""
+    names = ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
+    variables = {f"FANFOLD_{name}": "none" for name in names} | {"FANFOLD_STATE_MACHINE_ARN": arn}
+    flags = ("run", "app:job", "--state-machine", "--params", '{"count": 3}', *arguments)
+    done = fanfold(*flags, folder=JOB, **strict.environment, **variables)
+    assert done.returncode == 2
+    assert said in only_line(done.stderr)
+
+
+def test_a_job_that_continues_segments_cannot_run_on_a_state_machine(strict: LocalStack):
+    """It says so before anything is started."""
+    names = ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
+    variables = {f"FANFOLD_{name}": "none" for name in names} | {"FANFOLD_STATE_MACHINE_ARN": "arn"}
+    done = fanfold(
+        "run", "app:job", "--state-machine", folder=JOB.parent / "long_job", **strict.environment, **variables
+    )
+    assert "continuation=True goes on by a queue, and not on Step Functions" in only_line(done.stderr)
 
 
 def test_without_the_parameter_there_is_no_state_machine(strict: LocalStack):

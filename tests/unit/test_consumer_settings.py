@@ -362,6 +362,30 @@ async def test_a_plain_handler_that_takes_too_long_fails_alone():
     assert isinstance(result.outcomes[0].error, TimeoutError)
 
 
+async def test_once_every_thread_took_too_long_the_rest_is_not_started():
+    """No more threads are started than may run at once; the reason says so."""
+    release = threading.Event()
+
+    @fanfold.consumer(concurrency=1, timeout=0.05)
+    def handler(number) -> None:
+        release.wait()
+
+    result = await handler.process(make_event(0, 1))
+    release.set()
+    assert kinds(result) == [Failed, NotStarted]
+    assert result.outcomes[1] == NotStarted("every place was kept by a thread that took too long")
+
+
+async def test_a_plain_handler_that_took_too_long_on_the_event_loop_leaves_its_place():
+    """What it returned was still to be awaited: no thread is with it any more."""
+
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    handler = fanfold.consumer(concurrency=1, timeout=0.05)(lambda number: wait() if number == 0 else None)
+    assert kinds(await handler.process(make_event(0, 1))) == [Failed, Done]
+
+
 def test_a_batch_of_which_nothing_succeeded_may_end_in_an_error():
     """Lambda then polls the queue more slowly."""
     handler = fanfold.consumer(raise_on_total_failure=True)(lambda number: 1 / number)

@@ -380,12 +380,13 @@ def test_a_handler_that_is_cancelled_and_returns_all_the_same_is_not_done():
     assert not entries.entries
 
 
-def test_the_claim_of_a_plain_handler_that_is_still_running_is_kept():
+@pytest.mark.parametrize("chunk_size", [None, 10])
+def test_the_claim_of_a_plain_handler_that_is_still_running_is_kept(chunk_size: int | None):
     """Until its lease is over: nobody may run beside it."""
     entries, go = InMemoryEntries(), threading.Event()
 
-    @fanfold.consumer(idempotency=by_id(entries), timeout=0.02)
-    def handler(order: dict) -> None:
+    @fanfold.consumer(idempotency=by_id(entries), timeout=0.02, chunk_size=chunk_size)
+    def handler(body: Any) -> None:
         go.wait(5)
 
     (failed,) = run(handler, *bodies(1))
@@ -666,7 +667,6 @@ async def test_a_loop_that_is_closed_under_a_handler_asks_the_table_for_nothing(
         entries=opened,
         deadline=Deadline.never(),
         chunked=False,
-        on_threads=False,
     )
     with pytest.raises(GeneratorExit):
         await once(records[0])

@@ -23,6 +23,7 @@ from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.once import Once
+from fanfold.outcome import DONE
 from fanfold.testing import ManualClock, make_context, make_event, make_fifo_record
 
 SLOW = 0.2
@@ -88,7 +89,6 @@ def once_of(records: Sequence[Record], call: Any, entries: InMemoryEntries, cloc
         entries=opened,
         deadline=Deadline.after(10, margin=4, clock=clock),
         chunked=False,
-        on_threads=False,
     )
 
 
@@ -113,6 +113,27 @@ def test_a_claim_that_is_cut_off_is_dropped(chunk_size: int | None):
     assert {type(outcome) for outcome in run(handler, 1, 2)} == {Failed}
     assert not started
     assert not entries.entries
+
+
+def test_a_plain_handler_whose_claim_takes_too_long_leaves_its_place():
+    """No thread is with it yet: the next record starts."""
+
+    class Stuck(InMemoryEntries):
+        async def claim(self, entry, now):
+            if not self.claims:
+                self.claims.append(entry)
+                await asyncio.Event().wait()
+            return await super().claim(entry, now)
+
+    entries, started = Stuck(), []
+    entries.claims = []
+    handler = fanfold.consumer(concurrency=1, timeout=0.1, idempotency=once(entries))(
+        lambda order: started.append(order["id"])
+    )
+    failed, *others = run(handler, 1, 2, 3)
+    assert isinstance(failed.error, TimeoutError)
+    assert others == [DONE, DONE]
+    assert started == [2, 3]
 
 
 def test_a_claim_whose_answers_are_lost_is_dropped():

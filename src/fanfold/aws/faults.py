@@ -30,12 +30,14 @@ _MISSING_THING: Final = frozenset(
     {
         "AWS.SimpleQueueService.NonExistentQueue",
         "InvalidAddress",
+        "InvalidArn",
         "NotFound",
         "QueueDoesNotExist",
         "ResourceNotFoundException",
+        "StateMachineDoesNotExist",
     }
 )
-"""Of tables, queues, topics and functions."""
+"""Of tables, queues, topics, functions and state machines."""
 _DENIED: Final = frozenset(
     {
         "403",  # the answer to a HEAD has no words

@@ -15,6 +15,7 @@ from fanfold.cli.bench import bench
 from fanfold.cli.capture import capture
 from fanfold.cli.check import check
 from fanfold.cli.demo import demo
+from fanfold.cli.env import env
 from fanfold.cli.init import init
 from fanfold.cli.local import local
 from fanfold.cli.replay import replay_events
@@ -80,6 +81,7 @@ app.command()(_told(demo))
 app.command("init")(_told(init))
 app.command("local")(_told(local))
 app.command("run")(_told(run_job))
+app.command("env")(_told(env))
 app.command("status")(_told(status_of))
 app.command("redrive")(_told(redrive_run))
 app.command("results")(_told(results_of))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import typer
@@ -18,7 +19,8 @@ from fanfold.cli.run_plan import plan
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.job import Job
-from fanfold.run import SUCCEEDED
+from fanfold.protocols import Backend
+from fanfold.run import SUCCEEDED, Run
 
 __all__ = ["run"]
 
@@ -28,6 +30,9 @@ def run(
     params: str | None = typer.Option(None, help="Parameters of the run, a JSON object.", show_default="{}"),
     run_id: str | None = typer.Option(None, "--run", help="Name of the run; the same name resumes the same run."),
     within: float = typer.Option(3600.0, min=1, help="Seconds to wait for the run to end."),
+    state_machine: bool = typer.Option(
+        False, "--state-machine", help="By the state machine that FANFOLD_STATE_MACHINE_ARN names, instead of by SQS."
+    ),
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Plan it: segments, messages, requests, cost, warnings. Nothing is written or sent."
     ),
@@ -58,6 +63,8 @@ def run(
     by FANFOLD_QUEUE_URL, FANFOLD_FOLD_QUEUE_URL, FANFOLD_PARKING_QUEUE_URL, FANFOLD_LEDGER_TABLE and
     FANFOLD_RESULTS_BUCKET, as in the functions' environment.
 
+    With --state-machine an execution plans it, works on the segments and folds them; it has the name of the run.
+
     With --inline the segments are worked on and folded in this process. One that fails is named, the others carry on;
     what is done is kept in a folder, and the same command with --run NAME does only what is missing.
 
@@ -67,7 +74,7 @@ def run(
     """
     loaded = load(job, Job)
     given = _params(params or "{}")
-    _check(inline=inline, dry_run=dry_run, only=only, concurrency=concurrency)
+    _check(inline=inline, dry_run=dry_run, state_machine=state_machine, only=only, concurrency=concurrency)
     if inline:
         run_inline(
             loaded,
@@ -83,7 +90,8 @@ def run(
         plan(loaded, given, as_json=as_json, batch_size=batch_size, read_within=timeout if read_first else None)
         return
     with watching() as seen:
-        document = anyio.run(_run, loaded, given, run_id, within, seen)
+        start = _by_machine if state_machine else _by_queue
+        document = anyio.run(_run, loaded, start, given, run_id, within, seen)
     if as_json:
         print(json.dumps({**document, "account": asdict(document["account"])}))
     else:
@@ -94,9 +102,11 @@ def run(
         raise FanfoldError(f"run {document['run']} ended as {document['state']}: {json.dumps(document['output'])}")
 
 
-def _check(*, inline: bool, dry_run: bool, only: str | None, concurrency: int | None) -> None:
+def _check(*, inline: bool, dry_run: bool, state_machine: bool, only: str | None, concurrency: int | None) -> None:
     if inline and dry_run:
         raise ConfigurationError("--inline and --dry-run are two ways to do without a deployment: choose one")
+    if state_machine and (inline or dry_run):
+        raise ConfigurationError("--state-machine starts what is deployed: leave out --inline and --dry-run")
     if not inline and (only is not None or concurrency is not None):
         raise ConfigurationError("--only and --concurrency are for a run in this process: add --inline")
 
@@ -111,19 +121,41 @@ def _params(text: str) -> dict[str, Any]:
     return value
 
 
-async def _run(job: Job, params: dict[str, Any], run_id: str | None, within: float, seen: Watching) -> dict[str, Any]:
+_Start: TypeAlias = Callable[[Job, Backend, dict[str, Any], str | None, float, Watching], Awaitable[Run]]
+
+
+async def _run(
+    job: Job, start: _Start, params: dict[str, Any], run_id: str | None, within: float, seen: Watching
+) -> dict[str, Any]:
     async with job.open_backend() as backend:
-        seen.step("scatter")
-        scattered = await job.start(backend, params, run_id, progress=seen.enqueued)
-        seen.step(f"run {scattered.run}: {scattered.segments} segments enqueued")
-        async for progress in watch(backend, scattered.run, within_seconds=within):
-            seen.run(progress)
-        ended = await backend.ledger.run(scattered.run)
-        if ended is None or ended.output is None:
-            raise FanfoldError(f"run {scattered.run} has no output")
+        ended = await start(job, backend, params, run_id, within, seen)
+        if ended.output is None:
+            raise FanfoldError(f"run {ended.run} has no output")
         return {
             "run": ended.run,
             "state": ended.state,
             "output": json.loads(await backend.get_result(ended.output)),
             "account": await account_of(backend, ended),
         }
+
+
+async def _by_queue(
+    job: Job, backend: Backend, params: dict[str, Any], run_id: str | None, within: float, seen: Watching
+) -> Run:
+    seen.step("scatter")
+    scattered = await job.start(backend, params, run_id, progress=seen.enqueued)
+    seen.step(f"run {scattered.run}: {scattered.segments} segments enqueued")
+    async for progress in watch(backend, scattered.run, within_seconds=within):
+        seen.run(progress)
+    ended = await backend.ledger.run(scattered.run)
+    if ended is None:
+        raise FanfoldError(f"run {scattered.run} is not in the ledger any more")
+    return ended
+
+
+async def _by_machine(
+    job: Job, backend: Backend, params: dict[str, Any], run_id: str | None, within: float, seen: Watching
+) -> Run:
+    from fanfold.cli.run_machine import run_on_machine  # needs the SDK, which a run in this process does not
+
+    return await run_on_machine(job, backend, params, run_id, within, seen)

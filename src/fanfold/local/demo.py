@@ -24,9 +24,10 @@ import boto3
 
 from fanfold.account import Account, Progress, account_of, watch
 from fanfold.aws.backend import connect
+from fanfold.aws.outputs import variables_of
 from fanfold.dead_letter import ATTRIBUTE
 from fanfold.errors import ConfigurationError, FanfoldError
-from fanfold.local.deploy import deploy, variables_of
+from fanfold.local.deploy import deploy
 from fanfold.local.stack import LocalStack, local_stack
 from fanfold.project import project_folder
 from fanfold.protocols import Backend, Message

@@ -16,24 +16,11 @@ from botocore.exceptions import ClientError
 
 from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["deploy", "package_folder", "variables_of"]
+__all__ = ["deploy", "package_folder"]
 
-_VARIABLES: Final = {
-    "FANFOLD_QUEUE_URL": "QueueUrl",
-    "FANFOLD_DEAD_LETTER_QUEUE_URL": "DeadLetterQueueUrl",
-    "FANFOLD_FOLD_QUEUE_URL": "FoldQueueUrl",
-    "FANFOLD_PARKING_QUEUE_URL": "ParkingQueueUrl",
-    "FANFOLD_LEDGER_TABLE": "LedgerTable",
-    "FANFOLD_RESULTS_BUCKET": "ResultsBucket",
-}
 _POLL_SECONDS = 0.1
 _DEPLOY_SECONDS: Final = 120.0
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
-
-
-def variables_of(outputs: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that name a deployed job's queues, table and bucket, from the outputs of its stack."""
-    return {name: outputs[output] for name, output in _VARIABLES.items()}
 
 
 def deploy(

@@ -10,8 +10,9 @@ from typing import Final
 
 import boto3
 
+from fanfold.aws.outputs import variables_of
 from fanfold.errors import ConfigurationError
-from fanfold.local.deploy import deploy, variables_of
+from fanfold.local.deploy import deploy
 from fanfold.local.stack import LocalStack
 from fanfold.project import project_folder
 
@@ -40,9 +41,7 @@ def _check_handlers(folder: Path, module: str, *, with_machine: bool) -> None:
 def deploy_job(
     stack: LocalStack, folder: Path, module: str, parameters: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Deploy a job by fanfold's own template; return the variables that name its queues, its table and its bucket.
-
-    With a state machine ``FANFOLD_STATE_MACHINE_ARN`` names it.
+    """Deploy a job by fanfold's own template; return the variables that name it.
 
     Args:
         stack: The local AWS.
@@ -68,5 +67,4 @@ def deploy_job(
         code_bucket=_CODE_BUCKET,
         code=folder,
     )
-    machine = {"FANFOLD_STATE_MACHINE_ARN": outputs["StateMachine"]} if "StateMachine" in outputs else {}
-    return variables_of(outputs) | machine
+    return variables_of(outputs)
