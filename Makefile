@@ -75,6 +75,7 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/endings.py,src/fanfold/engine.py,src/fanfold/enqueue.py,src/fanfold/local/mapping.py,$\
 	src/fanfold/local/queue.py,src/fanfold/marks.py,src/fanfold/memory_guard.py,src/fanfold/nested.py,$\
 	src/fanfold/observation.py,$\
+	src/fanfold/parts.py,$\
 	src/fanfold/ordering.py,src/fanfold/outcome.py,src/fanfold/outputs.py,src/fanfold/pace.py,src/fanfold/pointers.py,$\
 	src/fanfold/record.py,src/fanfold/response.py,src/fanfold/segment.py,src/fanfold/segments.py,src/fanfold/settings.py,$\
 	src/fanfold/settle.py,src/fanfold/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\

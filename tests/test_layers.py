@@ -19,9 +19,9 @@ RANKS = {
     "outcome": 2, "completion": 2, "context": 2, "failures": 2, "protocols": 2, "decode": 2, "dead_letter": 2,
     "response": 3, "ordering": 3, "endings": 3,
     "nested": 1, "pointers": 3,
-    "coroutines": 0, "entries": 0.5, "idempotency": 3, "inmemory_entries": 3, "aws.entries": 4, "once": 5,
+    "coroutines": 0, "parts": 1, "entries": 0.5, "idempotency": 3, "inmemory_entries": 3, "aws.entries": 4, "once": 5,
     # what is told of it
-    "record_keys": 0, "observing": 3, "observation": 4, "logs": 4, "powertools_observers": 4, "otel": 4,
+    "record_keys": 0, "observing": 3, "observation": 5, "logs": 4, "powertools_observers": 4, "otel": 4,
     # doing
     "payloads": 5, "tracing": 5, "in_time": 6, "powertools": 7,
     "enqueue": 3, "runtime": 3, "inmemory_store": 3, "inmemory_tables": 3, "inmemory": 4, "sources": 3, "settle": 3,

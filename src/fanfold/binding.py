@@ -152,8 +152,33 @@ def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parame
             f"{name}{signature} cannot be a handler: it takes the body and, if it wants it, a context; "
             "for example  async def handler(order: dict, ctx: fanfold.Context) -> None"
         )
-    optional = given[1] if len(given) == _MOST_PARAMETERS and given[1].default is inspect.Parameter.empty else None
-    return given[0], optional
+    context = given[1] if len(given) == _MOST_PARAMETERS and given[1].default is inspect.Parameter.empty else None
+    return _resolved(given[0], function), context
+
+
+def _resolved(body: inspect.Parameter, function: Callable[..., Any]) -> inspect.Parameter:
+    """Return the body with its annotation as a type: where one is left as text, another one's may be the reason."""
+    if not isinstance(body.annotation, str):
+        return body
+
+    def alone() -> None: ...
+
+    alone.__annotations__ = {"body": body.annotation}
+    try:
+        annotations = inspect.get_annotations(alone, globals=_globals_of(function), eval_str=True)
+    except (NameError, AttributeError):
+        return body  # the decoder knows some by name, and refuses the others
+    return body.replace(annotation=annotations["body"])
+
+
+def _globals_of(function: Any) -> dict[str, Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    names: dict[str, Any] = getattr(function, "__globals__", None) or getattr(
+        type(function).__call__, "__globals__", {}
+    )
+    return names
 
 
 def _is_generator(function: Callable[..., Any]) -> bool:

@@ -24,6 +24,7 @@ _MOST_NAMED: Final = 10
 _UNKNOWN: Final = -1
 _MISSING, _FAILED, _DONE = 0, 1, 2
 _ID_DIGITS = 18
+"""Most digits of a difference between ids; what has more is none of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,8 @@ class Tally:
                 self._state[segment] = _MISSING
                 self._ends -= 1  # its next end is no duplicate
 
-    def unfinished(self) -> list[int]:
-        """Return the segments that are neither done nor failed; ascending."""
+    def missing_segments(self) -> list[int]:
+        """Return the numbers of the segments that are neither done nor failed; ascending."""
         return [segment for segment in range(self.total) if self._state[segment] == _MISSING]
 
     def add_items(self, segment: int, items: int) -> None:

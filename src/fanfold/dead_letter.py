@@ -24,6 +24,7 @@ ATTRIBUTE: Final = "fanfold"
 PUT_BACK_ATTRIBUTE: Final = "fanfold-put-back"
 """Name of the attribute of a message that was dead-lettered without a word, and sent once more."""
 RECEIVES_VARIABLE: Final = "FANFOLD_MAX_RECEIVE_COUNT"
+"""Names the environment variable with the receive limit of the queue's redrive policy."""
 REASON_CHARACTERS: Final = 2_000
 """Longest reason kept."""
 

@@ -17,7 +17,7 @@ from fanfold.ended import Ended, JobState, Together
 from fanfold.errors import FanfoldError, SegmentError
 from fanfold.protocols import Message
 from fanfold.record import Record
-from fanfold.segments import live_run
+from fanfold.segments import LATE, live_run
 
 __all__ = ["bury"]
 
@@ -42,7 +42,7 @@ async def bury(job: str, record: Record, ctx: Context[JobState]) -> Together | s
         await _park(record, str(error), ctx.state)
         return "parked"
     if run is None:
-        return "late"
+        return LATE
     reason = reason_in(record)
     if reason is None and most_receives() is not None and PUT_BACK_ATTRIBUTE not in record.message_attributes:
         await _put_back(record, ctx.state)

@@ -18,6 +18,7 @@ Decode: TypeAlias = Callable[[Record], Any]
 """Makes the value from a record; raises DecodeError for a body that cannot be decoded."""
 
 _JSON: tuple[Any, ...] = (Any, object, dict, list)
+_PLAIN: tuple[Any, ...] = (Any, str, int, float, bool)
 _JSON_NAMES = {"Any", "dict", "list", "object"}
 _MOST_FAULTS = 5
 
@@ -49,7 +50,7 @@ def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
     if _is_json(annotation):
         return _decode_json
     if isinstance(annotation, str):
-        raise ConfigurationError(f"{name}: the body's annotation {annotation!r} cannot be resolved at run time")
+        raise _unresolved(annotation, name)
     if _is_powertools_record(annotation):
         return lambda record: annotation(dict(record.raw))
     if is_data_class(annotation):
@@ -61,9 +62,15 @@ def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
 def _item_type(annotation: Any, name: str) -> Any:
     if annotation is list or _is_empty(annotation) or annotation is Any:
         return Any
+    if isinstance(annotation, str):
+        raise _unresolved(annotation, name)
     if get_origin(annotation) is list:
         return get_args(annotation)[0]
     raise ConfigurationError(f"{name}: with chunk_size the body is annotated list[…], not {annotation!r}")
+
+
+def _unresolved(annotation: str, name: str) -> ConfigurationError:
+    return ConfigurationError(f"{name}: the body's annotation {annotation!r} cannot be resolved at run time")
 
 
 def _is_json(annotation: Any) -> bool:
@@ -74,7 +81,7 @@ def _is_json(annotation: Any) -> bool:
 
 def _of_any(annotation: Any) -> bool:
     """Tell whether a generic dict or list says nothing of its values that is worth a validation."""
-    return get_origin(annotation) in {dict, list} and set(get_args(annotation)) <= {Any, str, int, float, bool}
+    return get_origin(annotation) in {dict, list} and all(arg in _PLAIN for arg in get_args(annotation))
 
 
 def _is_empty(annotation: Any) -> bool:

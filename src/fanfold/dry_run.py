@@ -15,6 +15,7 @@ import anyio
 
 from fanfold import limits, sources
 from fanfold.bundle import bodies
+from fanfold.completion import UNEVEN
 from fanfold.errors import EnqueueError
 from fanfold.inmemory import InMemoryStore
 from fanfold.protocols import Backend, ObjectInfo, Store
@@ -30,8 +31,6 @@ WRITE_UNIT_DOLLARS: Final = 0.625 / 1_000_000
 MARKER_WRITE_UNITS: Final = 3
 """Of a batch: a marker of up to 2 KiB and the counter."""
 MANY_SEGMENTS: Final = 1_000_000
-SKEWED: Final = 5
-"""How many times the mean the largest segment may hold before it is warned of."""
 _SHOWN: Final = 3
 _READS: Final = frozenset({"list", "select"})
 _RUN: Final = "dry-run"
@@ -164,7 +163,7 @@ def _warnings(plan: Mapping[str, Any], segments: int, largest_message: int) -> I
     if compressed := plan.get("compressed", int("compression" in plan)):
         yield f"compressed objects: {compressed:,}; each is one segment, whatever its size"
     largest, size = plan.get("largest_bytes"), plan.get("bytes")
-    if largest and size and segments and largest > SKEWED * size / segments:
+    if largest and size and segments and largest > UNEVEN * size / segments:
         times = largest * segments / size
         yield f"the largest segment has {largest:,} bytes, {times:.0f} times the mean: the run takes as long as it does"
 

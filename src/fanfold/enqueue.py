@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 
@@ -17,7 +17,8 @@ __all__ = ["batches", "enqueue"]
 CONCURRENCY: Final = 16
 """Calls in flight at once."""
 
-Reached = Callable[[int], Awaitable[None]]
+Reached: TypeAlias = Callable[[int], Awaitable[None]]
+"""Told how many of the first messages have been accepted."""
 
 
 def batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
@@ -96,7 +97,7 @@ class _Sending:
     def __init__(
         self,
         queue: Queue,
-        window: Iterator[list[Message]],
+        drawn: Iterator[list[Message]],
         reached: Reached | None,
         over: Callable[[], bool] | None,
         sleep: Sleep,
@@ -108,7 +109,7 @@ class _Sending:
         self.error: FanfoldError | None = None
         """What ended it; the first of several."""
         self._queue = queue
-        self._window = window
+        self._batches = drawn
         self._reached = reached
         self._over = over
         self._sleep = sleep
@@ -131,7 +132,7 @@ class _Sending:
     def _draw(self) -> list[Message] | None:
         if self.failures or self.error or (self._over is not None and self._over()):
             return None
-        return next(self._window, None)
+        return next(self._batches, None)
 
     def _advance(self, first: int, after: int) -> bool:
         """Take note of an accepted batch; tell whether what has been accepted without a gap is more now."""

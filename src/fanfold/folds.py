@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from fanfold.errors import SegmentError
+from fanfold.errors import ConfigurationError, SegmentError
 from fanfold.output_file import File, temporary_file
 from fanfold.row_files import JsonLines, drop, write_csv, write_excel, write_parquet
 from fanfold.sums import Sum
@@ -86,7 +86,8 @@ def to_csv(name: str = "output.csv", *, columns: Sequence[str] | None = None) ->
         columns: Names of the columns; other values of a row are left out. None for those of the first row: then a row
             with another one is an error.
     """
-    return _to_file(name, "text/csv; charset=utf-8", lambda path, results: write_csv(path, _rows(results), columns))
+    names = _names(columns)
+    return _to_file(name, "text/csv; charset=utf-8", lambda path, results: write_csv(path, _rows(results), names))
 
 
 def to_excel(
@@ -102,10 +103,11 @@ def to_excel(
         sheet: Name of the sheet.
         split: Whether more than 1,048,575 rows go on in a second sheet; else they are an error.
     """
+    names = _names(columns)
     return _to_file(
         name,
         _EXCEL_TYPE,
-        lambda path, results: write_excel(path, _rows(results), columns, sheet=sheet, split=split),
+        lambda path, results: write_excel(path, _rows(results), names, sheet=sheet, split=split),
     )
 
 
@@ -118,10 +120,11 @@ def to_parquet(name: str = "output.parquet", *, columns: Sequence[str] | None = 
         name: Name of the file.
         columns: Names of the columns; None for every one that a row has.
     """
+    names = _names(columns)
     return _to_file(
         name,
         "application/vnd.apache.parquet",
-        lambda path, results: write_parquet(path, lambda: _rows(results), columns),
+        lambda path, results: write_parquet(path, lambda: _rows(results), names),
     )
 
 
@@ -141,6 +144,14 @@ def _to_file(name: str, content_type: str, write: Callable[[Path, Iterable[Any]]
 
 def _checked(name: str) -> None:
     File(b"", name)  # a wrong name is told when the job is made, not when it is folded
+
+
+def _names(columns: Sequence[str] | None) -> Sequence[str] | None:
+    if columns is None:
+        return None
+    if isinstance(columns, str) or not all(isinstance(name, str) for name in columns):
+        raise ConfigurationError(f"columns must be a list of names, such as ['id', 'name'], or None, not {columns!r}")
+    return list(columns)
 
 
 def _rows(results: Iterable[Any]) -> Iterator[Any]:

@@ -80,12 +80,21 @@ class Idempotency:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not callable(key) or is_coroutine_function(key):
-            raise ConfigurationError(f"key must be a plain function of the body, not {key!r}")
+            raise ConfigurationError(f"Idempotency: key must be a plain function of the body, not {key!r}")
+        for name, text in (("table", table), ("prefix", prefix)):
+            if not isinstance(text, str | None):
+                raise ConfigurationError(f"Idempotency: {name} must be a text or None, not {text!r}")
+        if not isinstance(layout, Layout | None):
+            raise ConfigurationError(
+                f"Idempotency: layout must be a fanfold.idempotency.Layout or None, not {layout!r}"
+            )
         _check_seconds(expires_after_seconds, "expires_after_seconds")
         if lease_seconds is not None:
             _check_seconds(lease_seconds, "lease_seconds")
         if hash_function not in hashlib.algorithms_available or hash_function.startswith("shake"):
-            raise ConfigurationError(f"hash_function must be one of hashlib's of a fixed length, not {hash_function!r}")
+            raise ConfigurationError(
+                f"Idempotency: hash_function must be one of hashlib's of a fixed length, not {hash_function!r}"
+            )
         self.key: Callable[[Any], Any] = key
         self.expires_after_seconds = expires_after_seconds
         self.lease_seconds = lease_seconds
@@ -145,4 +154,4 @@ class Idempotency:
 
 def _check_seconds(value: object, name: str) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
-        raise ConfigurationError(f"{name} must be a number of seconds over 0, not {value!r}")
+        raise ConfigurationError(f"Idempotency: {name} must be a number of seconds over 0, not {value!r}")

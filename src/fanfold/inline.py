@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import shutil
 import time
 import uuid
@@ -84,7 +85,7 @@ async def run_inline(
     run: str | None = None,
     only: Collection[int] | None = None,
     concurrency: int | None = None,
-    folder: Path | None = None,
+    folder: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> InlineRun:
     """Run a job in this process, on the caller's event loop.
@@ -104,10 +105,12 @@ async def run_inline(
         FanfoldError: If the lifespan or the fold fails; what is done is kept.
     """
     began = time.monotonic()
+    if not isinstance(params, Mapping | None):
+        raise ConfigurationError(f"params must be a dict, such as {{'bucket': …}}, or None, not {params!r}")
     function, fold = job.part("segment"), job.part("fold")
     abreast = check_count(job.segment_handler.concurrency if concurrency is None else concurrency, "concurrency")
     name = check_name(run or uuid.uuid4().hex, "run")
-    home = None if folder is None else folder / name
+    home = None if folder is None else Path(folder) / name
     with kept_in(None if home is None else home / KEPT_FILE) as kept:
         async with _opened(job, kept) as state:
             begun = await _begun(job, params, name, kept, state.backend)
@@ -179,8 +182,9 @@ async def _begun(job: Job, params: Mapping[str, Any] | None, name: str, kept: Ke
 def _wanted(total: int, only: Collection[int] | None, kept: Kept) -> Collection[int]:
     if only is None:
         return [segment for segment in range(total) if not kept.is_done(segment)]
-    if wrong := [segment for segment in sorted(only) if not 0 <= segment < total]:
-        raise ConfigurationError(f"there is no segment {wrong[0]}: the run has {total}, from 0 to {total - 1}")
+    if wrong := [segment for segment in only if type(segment) is not int or not 0 <= segment < total]:
+        where = f", from 0 to {total - 1}" if total else ""
+        raise ConfigurationError(f"there is no segment {wrong[0]!r}: the run has {total}{where}")
     return set(only)
 
 

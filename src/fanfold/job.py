@@ -6,7 +6,6 @@ import contextlib
 import copy
 import functools
 import importlib
-import inspect
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,6 +23,7 @@ from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 from fanfold.fold import Folding, check_and_fold
 from fanfold.marks import commit_ended
+from fanfold.parts import check_part
 from fanfold.protocols import Backend
 from fanfold.record import Record
 from fanfold.reduction import Reduction
@@ -33,7 +33,7 @@ from fanfold.run_request import request_of
 from fanfold.runtime import Lifespan, Runtime, deadline_of
 from fanfold.scatter import Scattered, scatter
 from fanfold.segments import SegmentFunction, work_on
-from fanfold.settings import Settings, check_count
+from fanfold.settings import Settings, check_count, check_opener
 from fanfold.settle import OpenSettler
 from fanfold.sources import Source
 
@@ -41,8 +41,6 @@ __all__ = ["Job", "OpenBackend"]
 
 OpenBackend: TypeAlias = Callable[[], AbstractAsyncContextManager[Backend]]
 """Opens the backend of a job: entered once in a sandbox."""
-SourceFunction: TypeAlias = Callable[[dict[str, Any]], Source]
-"""A user's source: the parameters of a run in, what to cut out."""
 ScatterHandler: TypeAlias = Callable[[Any, Any], dict[str, Any]]
 """The Lambda handler that starts a run."""
 
@@ -108,7 +106,7 @@ class Job:
         settler: OpenSettler | None = None,
     ) -> None:
         self.name: str = check_name(name, "job")
-        if not isinstance(watch_seconds, int) or not 1 <= watch_seconds <= limits.SQS_MAX_DELAY_SECONDS:
+        if check_count(watch_seconds, "watch_seconds") > limits.SQS_MAX_DELAY_SECONDS:
             raise ConfigurationError(
                 f"watch_seconds must be from 1 to {limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
             )
@@ -129,7 +127,7 @@ class Job:
             deadline_margin=deadline_margin,
         )
         self._watch_seconds = watch_seconds
-        self._open_backend: OpenBackend = backend or _aws
+        self._open_backend: OpenBackend = check_opener(backend or _aws, "backend")
         self._functions: dict[str, Callable[..., Any]] = {}
 
     def __repr__(self) -> str:
@@ -137,18 +135,18 @@ class Job:
 
     def source(self, function: F) -> F:
         """Name the function that says what to cut: the run's parameters in, a source out. For use as a decorator."""
-        return self._part("source", function, is_async=False)
+        return self._set_part("source", function)
 
     def segment(self, function: F) -> F:
         """Name the handler of a segment: ``async def``, its items and a context in, one JSON value out."""
-        return self._part("segment", function, is_async=True)
+        return self._set_part("segment", function)
 
     def fold(self, function: F) -> F:
         """Name the fold: the results of all segments in segment order in, one JSON value out.
 
         Plain functions run on a worker thread. It may run again after a crash; its output counts once.
         """
-        return self._part("fold", function, is_async=None)
+        return self._set_part("fold", function)
 
     def combine(self, function: F) -> F:
         """Name what combines results before the fold, ``fan_in`` at most in a call: for runs whose fold takes too long.
@@ -157,7 +155,7 @@ class Job:
         gets what is left in place of the results. Groups are combined by several invocations of the fold function, so
         a run of at most ``fan_in`` segments is folded without. It may run again after a crash.
         """
-        return self._part("combine", function, is_async=None)
+        return self._set_part("combine", function)
 
     def with_changes(
         self,
@@ -172,7 +170,7 @@ class Job:
             job.__dict__.pop(handler, None)  # made anew at first use
         settings = self._settings.changed({"settler": settler or self._settings.settler})
         job.__dict__ |= {"_functions": dict(self._functions), "_settings": settings}
-        job.__dict__ |= {"_open_backend": backend or self._open_backend}
+        job.__dict__ |= {"_open_backend": check_opener(backend or self._open_backend, "backend")}
         if segment is not None:
             job.segment(segment)
         return job
@@ -183,12 +181,14 @@ class Job:
         return self._settings
 
     def part(self, name: str) -> Callable[..., Any]:
-        """Return its ``source``, ``segment`` or ``fold`` function.
+        """Return its ``source``, ``segment``, ``fold`` or ``combine`` function.
 
         Raises:
             ConfigurationError: If it has none.
         """
-        return self._function(name)
+        if name not in self._functions:
+            raise ConfigurationError(f"job {self.name} has no {name} function: decorate one with @job.{name}")
+        return self._functions[name]
 
     def open_backend(self, *, sources_only: bool = False) -> AbstractAsyncContextManager[Backend]:
         """Open the queues, the ledger and the store this job works with.
@@ -210,7 +210,7 @@ class Job:
         Returns ``{"run": …, "segments": …, "complete": …}``; when the time is over before all segments are enqueued,
         ``complete`` is False and the fold function goes on.
         """
-        self._source_function()
+        self.part("source")
         self._preload()
         runtime = Runtime(self._lifespan, _no_leftovers)
 
@@ -229,7 +229,7 @@ class Job:
     @functools.cached_property
     def segment_handler(self) -> Consumer[..., Any]:
         """The Lambda handler of the work queue."""
-        function: SegmentFunction = self._function("segment")
+        function: SegmentFunction = self.part("segment")
 
         async def segment_handler(record: Record, ctx: Context[JobState]) -> Any:
             return await work_on(self.name, function, record, ctx, max_hops=self._max_hops)
@@ -260,7 +260,7 @@ class Job:
     @functools.cached_property
     def plan_handler(self) -> statemachine.Handler:
         """The Lambda handler of a state machine's first step; see ``fanfold.statemachine``."""
-        self._source_function()
+        self.part("source")
         self._preload()
         return statemachine.plan_handler(self.name, self.source_of, Runtime(self._lifespan, _no_leftovers))
 
@@ -275,7 +275,7 @@ class Job:
             raise ConfigurationError(
                 f"job {self.name}: continuation=True goes on by a queue, and not on Step Functions"
             )
-        work = statemachine.task_function(self.name, self._function("segment"))
+        work = statemachine.task_function(self.name, self.part("segment"))
         return statemachine.task_handler(self._without_queue(work))
 
     @functools.cached_property
@@ -329,38 +329,25 @@ class Job:
             ConfigurationError: If the source function fails, or returns no source.
         """
         try:
-            source = self._source_function()(dict(params))
+            source: Source = self.part("source")(dict(params))
         except FanfoldError:
             raise
         except Exception as error:
             raise ConfigurationError(
                 f"job {self.name}: the source function failed for params {dict(params)}: {error!r}"
             ) from error
-        if not hasattr(source, "pin"):
+        if isinstance(source, type) or not hasattr(source, "pin"):
             raise ConfigurationError(f"job {self.name}: the source function returned {source!r}, which is no source")
         return source
 
-    def _part(self, name: str, function: F, *, is_async: bool | None) -> F:
-        if not callable(function):
-            raise ConfigurationError(f"job {self.name}: @job.{name} decorates a function, not {function!r}")
-        if is_async is not None and inspect.iscoroutinefunction(function) is not is_async:
-            kind = "an async def" if is_async else "a plain def"
-            raise ConfigurationError(f"job {self.name}: the {name} function must be {kind} function")
-        self._functions[name] = function
+    def _set_part(self, name: str, function: F) -> F:
+        self._functions[name] = check_part(self.name, name, function)
         return function
-
-    def _function(self, name: str) -> Callable[..., Any]:
-        if name not in self._functions:
-            raise ConfigurationError(f"job {self.name} has no {name} function: decorate one with @job.{name}")
-        return self._functions[name]
 
     def _folding(self) -> Folding:
         combine = self._functions.get("combine")
         reduction = None if combine is None else Reduction(combine, self._fan_in)
-        return Folding(self._function("fold"), self._tolerated, reduction)
-
-    def _source_function(self) -> SourceFunction:
-        return self._function("source")
+        return Folding(self.part("fold"), self._tolerated, reduction)
 
     def _consumer(self, function: Callable[..., Any], *, dead_letters: bool) -> Consumer[..., Any]:
         self._preload()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
+from fanfold.binding import Call
 from fanfold.context import BatchContext
 from fanfold.endings import outcome_of
 from fanfold.errors import AbandonedError
@@ -19,7 +20,6 @@ __all__ = ["Observation"]
 
 logger = logging.getLogger("fanfold")
 
-_Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 _Open: TypeAlias = tuple[int, list[CallEnded]]
 """How many records a call has, and who is told of its end."""
 
@@ -56,7 +56,7 @@ class Observation:
         self._on_start = [watch.call_started for watch in watches if watch.call_started is not None]
         self._on_end = [watch.batch_ended for watch in watches if watch.batch_ended is not None]
 
-    def around(self, call: _Call) -> _Call:
+    def around(self, call: Call) -> Call:
         """Return a call that does the same and is told of."""
 
         async def observed(given: Any) -> Any:

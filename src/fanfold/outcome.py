@@ -38,14 +38,24 @@ __all__ = [
 
 
 class Retry(Exception):  # noqa: N818 - an instruction to the consumer, not an error
-    """Raised by a handler: deliver this message again."""
+    """Raised by a handler: deliver this message again.
+
+    Raises:
+        ValueError: If the time is none, or stands where the reason does.
+    """
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
-        if after is not None and not after >= 0:  # says no to what is no number, too
-            raise ValueError(f"after must be 0 seconds or more, not {after}")
+        _check_time(reason, after)
         self.after = after
         """Seconds until the next delivery; None for the queue's visibility timeout."""
         super().__init__(reason or "the handler asked for another delivery")
+
+
+def _check_time(reason: object, after: Any) -> None:
+    if isinstance(reason, int | float):
+        raise ValueError(f"Retry({reason}) names no time: write Retry(after={reason})")  # noqa: TRY004 - as for any time
+    if after is not None and (isinstance(after, str) or not after >= 0):  # says no to what is no number, too
+        raise ValueError(f"after must be 0 seconds or more, not {after!r}")
 
 
 class Reject(Exception):  # noqa: N818 - an instruction to the consumer, not an error

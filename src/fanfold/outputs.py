@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from fanfold.coroutines import is_coroutine_function
 from fanfold.errors import ObjectExistsError, SegmentError
 from fanfold.output_file import File
 from fanfold.protocols import Backend
@@ -40,7 +41,7 @@ async def apply(function: FoldFunction, results: Results) -> Any:
             async for row in function(results):
                 lines.write(row)
             return lines.file()
-    if inspect.iscoroutinefunction(function):
+    if is_coroutine_function(function):
         return await function(results)
     threads = Threads()
     try:
@@ -61,8 +62,8 @@ def _drained(function: FoldFunction, results: Results) -> Any:
         return lines.file()
 
 
-def to_json(value: Any) -> bytes:
-    """Return an output as it is committed.
+def to_json(value: Any, of: str = "fold") -> bytes:
+    """Return what a fold, or another function, returned, as it is committed.
 
     Raises:
         SegmentError: If it is no JSON value.
@@ -70,7 +71,7 @@ def to_json(value: Any) -> bytes:
     try:
         return json.dumps(value, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
-        raise SegmentError(f"the fold returned what is no JSON value: {error}") from error
+        raise SegmentError(f"the {of} returned what is no JSON value: {error}") from error
 
 
 async def commit(key: str, value: Any, backend: Backend) -> None:

@@ -14,6 +14,7 @@ Event: TypeAlias = Mapping[str, Any]
 
 
 _COUNT_DIGITS = 18
+"""Most digits of a receive count; what has more is none."""
 
 
 class Record:

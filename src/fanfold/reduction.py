@@ -102,7 +102,7 @@ async def combine(run: Run, tree: Tree, place: tuple[int, int], reduction: Reduc
     if isinstance(value, File):
         with value.on_disk():  # deletes one of ours
             raise SegmentError("the combine function returns one JSON value, not a file or rows")
-    await _put(key, to_json(value), backend)
+    await _put(key, to_json(value, of="combine function"), backend)
 
 
 async def is_complete(run: Run, tree: Tree, level: int, backend: Backend) -> bool:

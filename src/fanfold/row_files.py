@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 from fanfold.errors import ConfigurationError, MissingExtraError, SegmentError
 from fanfold.output_file import File, temporary_file
 
-__all__ = ["EXCEL_ROWS", "JsonLines", "write_csv", "write_excel", "write_parquet"]
+__all__ = ["EXCEL_ROWS", "JsonLines", "drop", "write_csv", "write_excel", "write_parquet"]
 
 EXCEL_ROWS: Final = 1_048_576
 """Rows of a sheet, its header included (Excel specifications and limits)."""

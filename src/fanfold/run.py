@@ -10,6 +10,7 @@ from typing import Any, Final
 from fanfold.errors import ConfigurationError
 
 __all__ = [
+    "EXPIRY_SECONDS",
     "FAILED",
     "FOLDING",
     "RUNNING",
@@ -29,7 +30,12 @@ FOLDING: Final = "FOLDING"
 SUCCEEDED: Final = "SUCCEEDED"
 """The output is committed."""
 FAILED: Final = "FAILED"
-"""A segment failed for good; the list of failures is committed in place of an output."""
+"""More segments failed for good than are tolerated, or the fold failed; which, or why, is committed in place of an
+output."""
+
+EXPIRY_SECONDS: Final = 30 * 24 * 3600
+"""How long the ledger remembers a run: longer than a message can live in the work queue and then in the dead-letter
+queue, 14 days each (SQS quotas)."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -88,7 +94,8 @@ class Run:
     ended_at: float | None = None
     """When it ended; seconds since 1970."""
     output: str | None = None
-    """Key of the output, or of the list of failures, in the results bucket."""
+    """Key of the output in the results bucket, or of what is there in its place: the list of failures, or why the fold
+    failed."""
     failed: int = 0
     """Segments that failed for good."""
     redos: Sequence[str] = ()

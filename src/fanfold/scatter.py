@@ -15,16 +15,12 @@ from fanfold.errors import FanfoldError
 from fanfold.generations import redo_of
 from fanfold.marks import Check, send_check
 from fanfold.protocols import Backend, Message
-from fanfold.run import Run, check_name, source_prefix
+from fanfold.run import EXPIRY_SECONDS, Run, check_name, source_prefix
 from fanfold.segment import Segment
 
 __all__ = ["Scattered", "pin_run", "scatter", "scatter_on", "segments_left"]
 
 logger = logging.getLogger("fanfold")
-
-EXPIRY_SECONDS: Final = 30 * 24 * 3600
-"""How long the ledger remembers a run: longer than a message can live in the work queue and then in the dead-letter
-queue, 14 days each (SQS quotas)."""
 
 CHECKPOINT_SEGMENTS: Final = 1_000
 """Segments between two notes of how far a scatter is: what one that died sends again at most, and a few batches."""

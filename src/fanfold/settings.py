@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from fanfold.backoff import Backoff
 from fanfold.context import BatchContext
@@ -20,7 +21,9 @@ if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.idempotency import Idempotency
     from fanfold.observing import Observer
 
-__all__ = ["CommitStage", "Settings", "check_count", "check_observer"]
+__all__ = ["CommitStage", "Settings", "check_count", "check_observer", "check_opener"]
+
+Opener = TypeVar("Opener")
 
 CommitStage: TypeAlias = Callable[[Sequence[tuple[Record, Any]], BatchContext[Any]], Awaitable[Collection[int]]]
 """Makes durable what handlers returned, before the messages are acknowledged: given (record, value) pairs and what
@@ -84,6 +87,8 @@ class Settings:
         _check_number(self.starts_per_second, "starts_per_second", "a number over 0", over=0)
         _check_number(self.memory_share, "memory_share", "a share over 0 and up to 1", over=0, most=1)
         self._check_kinds()
+        if self.lifespan is not None:
+            check_opener(self.lifespan, "lifespan")
         if callable(self.reject_on) and is_coroutine_function(self.reject_on):
             raise ConfigurationError("reject_on must be a plain function: what an async one returns is always true")
         if self.idempotency is not None and self.commit is not None:
@@ -98,7 +103,7 @@ class Settings:
             ("raise_on_total_failure", isinstance(self.raise_on_total_failure, bool), "True or False"),
             (
                 "reject_on",
-                errors is None or callable(errors) or _are_errors(errors),
+                errors is None or _are_errors(errors) or (callable(errors) and not isinstance(errors, type)),
                 "an exception type, a tuple of them or a predicate",
             ),
             (
@@ -108,7 +113,7 @@ class Settings:
             ),
             (
                 "idempotency",
-                once is None or callable(getattr(once, "key_for", None)),
+                once is None or (callable(getattr(once, "key_for", None)) and not isinstance(once, type)),
                 "a fanfold.idempotency.Idempotency or None",
             ),
             *((name, _is_callable_or_none(getattr(self, name)), "callable") for name in _CALLABLES),
@@ -128,7 +133,7 @@ class Settings:
         return dataclasses.replace(self, **changes)
 
 
-_CALLABLES = ("lifespan", "commit", "settler")
+_CALLABLES = ("commit", "settler")
 
 
 def _is_callable_or_none(value: object) -> bool:
@@ -144,6 +149,28 @@ def check_count(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(f"{name} must be a whole number from 1, not {value!r}")
     return value
+
+
+def check_opener(value: Opener, name: str) -> Opener:
+    """Return what makes an async context manager when it is called, as far as that can be told without calling it.
+
+    Raises:
+        ConfigurationError: If it does not; the error names it.
+    """
+    if not callable(value) or _makes_another(value) or (hasattr(value, "__aenter__") and not isinstance(value, type)):
+        raise ConfigurationError(
+            f"{name} must be a function under @contextlib.asynccontextmanager, not called yet, or None, not {value!r}"
+        )
+    return value
+
+
+def _makes_another(function: Callable[..., Any]) -> bool:
+    """Tell whether a function makes a coroutine or a generator, or is under ``contextmanager``, which is not async."""
+    return (
+        is_coroutine_function(function)
+        or inspect.isasyncgenfunction(function)
+        or inspect.isgeneratorfunction(inspect.unwrap(function))
+    )
 
 
 def check_observer(value: Observer) -> Observer:
@@ -187,6 +214,5 @@ def _check_number(
 
 
 def _are_errors(value: object) -> bool:
-    return isinstance(value, tuple) and all(
-        isinstance(each, type) and issubclass(each, BaseException) for each in value
-    )
+    several = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(each, type) and issubclass(each, BaseException) for each in several)

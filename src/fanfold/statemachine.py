@@ -194,7 +194,7 @@ async def _close(run: Run, backend: Backend) -> None:
         return
     counter = await backend.ledger.counter(run.run)
     total = run.position if counter.total is None else counter.total
-    missing = (await tally_of(run, total, backend)).unfinished()
+    missing = (await tally_of(run, total, backend)).missing_segments()
     for first in range(0, len(missing), MARKER_SEGMENTS):
         failed = dict.fromkeys(missing[first : first + MARKER_SEGMENTS], NEVER_TOLD)
         await backend.ledger.put_marker(run.run, Marker(uuid.uuid4().hex, run.gen, failed=failed))
@@ -212,8 +212,11 @@ def collect_handler(consumer: Consumer[..., Any]) -> Handler:
     def collect_handler(event: Any, context: Any) -> dict[str, Any]:
         if not isinstance(event, Mapping) or not isinstance(event.get("run"), str):
             raise EventError('a run is collected with {"run": …}')
+        tries = event.get("tries") or 0
+        if not isinstance(tries, int) or tries < 0:
+            raise EventError(f'"tries" of a run that is collected counts from 0, and is not {tries!r}')
         body = Check(check_name(event["run"], "run")).to_message().body
-        (outcome,) = consumer.invoke(_event([body], receives=int(event.get("tries") or 0) + 1), context).outcomes
+        (outcome,) = consumer.invoke(_event([body], receives=tries + 1), context).outcomes
         if not isinstance(outcome, Done):
             raise _told([outcome], [])
         collected: dict[str, Any] = outcome.value

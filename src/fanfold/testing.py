@@ -30,7 +30,7 @@ from fanfold.builders import (
     make_sns_record,
 )
 from fanfold.consume import Consumer
-from fanfold.errors import ServiceError
+from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory_entries import InMemoryEntries
 from fanfold.local.simulator import Simulator
 from fanfold.outcome import BatchResult
@@ -120,7 +120,12 @@ def deliver(handler: Consumer[..., Any], *bodies: Any, seconds: float = 30.0) ->
         handler: The consumer.
         bodies: One for each record; a text as it is, anything else as JSON.
         seconds: Time the invocation has.
+
+    Raises:
+        ConfigurationError: If it is no consumer.
     """
+    if not isinstance(handler, Consumer):
+        raise ConfigurationError(f"deliver takes what @fanfold.consumer has made of a handler, not {handler!r}")
     idempotency = handler.settings.idempotency
     tested = handler.with_settings(
         settler=handler.settings.settler or _accepting,

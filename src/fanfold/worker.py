@@ -30,7 +30,7 @@ from fanfold.outcome import acknowledges
 from fanfold.pace import Pace
 from fanfold.protocols import Settler
 
-__all__ = ["Source", "Summary", "Worker"]
+__all__ = ["Summary", "Worker", "WorkerQueue"]
 
 logger = logging.getLogger("fanfold.worker")
 
@@ -50,7 +50,7 @@ MOST_PENDING: Final = 1_000
 """Deletions that may wait before no more messages are received."""
 
 
-class Source(Port, Protocol):
+class WorkerQueue(Port, Protocol):
     """The queue a worker works on; see ``aws.inbox.Inbox``."""
 
     @property
@@ -92,7 +92,7 @@ class Worker:
     def __init__(
         self,
         consumer: Consumer[..., Any],
-        queue: Source,
+        queue: WorkerQueue,
         settler: Settler,
         *,
         drain_seconds: float = 30.0,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import fanfold
 import fanfold.again
+from fanfold.again import ATTEMPTS
 from fanfold.entries import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
@@ -188,7 +189,7 @@ rounds = st.lists(
     min_size=1,
     max_size=3,
 )
-left_over = st.lists(st.sets(st.integers(0, 3)), max_size=9)
+left_over = st.lists(st.sets(st.integers(0, 3)), max_size=ATTEMPTS - 1)  # so that no write is left over each time
 
 
 @settings(max_examples=150, deadline=None)

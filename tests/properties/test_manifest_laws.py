@@ -369,6 +369,7 @@ def test_impossible_conditions_are_refused_when_they_are_made(arguments, told):
         ({"key": 7}, "key must be a name"),
         ({"pointer": "rows"}, "a JSON pointer is empty or begins with '/', as in '/data/rows', unlike 'rows'"),
         ({"pointer": None}, "pointer must be a text, not None"),
+        ({"decimals": "no"}, "decimals must be True or False, not 'no'"),
         ({"rows_per_segment": 0}, "rows_per_segment must be a whole number from 1, not 0"),
         ({"rows_per_segment": 2.0}, "rows_per_segment must be a whole number from 1, not 2.0"),
     ],

@@ -388,6 +388,7 @@ async def test_an_object_deleted_during_a_run_is_refused():
         ({"key": None}, "say either key, for one object, or prefix, for several"),
         ({"prefix": "in/"}, "say either key, for one object, or prefix, for several"),
         ({"suffix": ".csv"}, "suffix goes with prefix"),
+        ({"suffix": None}, "suffix must be a text, not None"),
         ({"key": None, "prefix": 3}, "prefix must be a text"),
         ({"format": "xml"}, "format must be 'csv', 'jsonl' or 'text', not 'xml'"),
     ],

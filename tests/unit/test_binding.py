@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import fanfold
-from fanfold import Context, Record
+from fanfold import Context, Done, Record, Rejected
 from fanfold.errors import ConfigurationError
 from fanfold.testing import deliver
 
@@ -52,6 +52,23 @@ class Callable:
 def test_a_function_of_a_body_and_perhaps_a_context_is_a_handler(function):
     """However it takes them."""
     assert deliver(fanfold.consumer(function), [1]).response == {"batchItemFailures": []}
+
+
+async def of_numbers(body: set[int], ctx: OnlyForTypeCheckers): ...  # noqa: F821
+async def of_lists(bodies: list[set[int]], ctx: OnlyForTypeCheckers): ...  # noqa: F821
+
+
+class OfNumbers:
+    async def __call__(self, body: set[int], ctx: OnlyForTypeCheckers): ...  # noqa: F821
+
+
+@pytest.mark.parametrize("function", [of_numbers, functools.partial(of_numbers), OfNumbers(), of_lists])
+def test_a_body_is_decoded_also_where_only_type_checkers_see_the_type_of_the_context(function):
+    """Its own annotation can be resolved, and that is all that is asked for."""
+    handler = fanfold.consumer(chunk_size=5 if function is of_lists else None)(function)
+    good, wrong = deliver(handler, [1], ["x"]).outcomes
+    assert good == Done()
+    assert isinstance(wrong, Rejected)
 
 
 def test_the_body_is_passed_by_keyword():

@@ -138,7 +138,7 @@ def test_the_ten_largest_of_many_uneven_segments_are_named():
 
 def test_what_neither_ended_nor_failed_is_unfinished():
     """In order."""
-    assert tally_of(5, Marker("a", 0, ids=[3], failed={1: "no"})).unfinished() == [0, 2, 4]
+    assert tally_of(5, Marker("a", 0, ids=[3], failed={1: "no"})).missing_segments() == [0, 2, 4]
 
 
 def test_five_times_the_mean_is_not_uneven_yet():

@@ -152,6 +152,12 @@ def test_a_handler_of_lists_that_takes_no_list_is_refused(annotation):
         decoder(annotation, "handler", chunked=True)
 
 
+def test_what_stands_beside_a_type_need_not_have_a_hash():
+    """Metadata may be anything; it is pydantic's to understand."""
+    with pytest.raises(DecodeError, match="the body is no "):
+        decoded(list[Annotated[int, []]], '["x"]')
+
+
 @pytest.mark.parametrize("annotation", [Opaque, Point | Opaque, dict[str, Opaque]])
 def test_a_type_nothing_is_known_of_is_refused(annotation):
     """At decoration, not at the first message."""
@@ -163,6 +169,8 @@ def test_a_name_that_cannot_be_resolved_is_refused():
     """What only type checkers see says nothing at run time."""
     with pytest.raises(ConfigurationError, match="annotation 'Invoice' cannot be resolved"):
         decoder("Invoice", "handler", chunked=False)
+    with pytest.raises(ConfigurationError, match=r"annotation 'list\[Invoice\]' cannot be resolved"):
+        decoder("list[Invoice]", "handler", chunked=True)
 
 
 @pytest.mark.parametrize("body", ["", "{", "nonsense", "[" * 100_000, "1" * 5_000, "\x00"])

@@ -55,6 +55,13 @@ def test_retry_is_another_delivery():
     assert outcome_of(Retry(), nothing) == Retrying(None, "the handler asked for another delivery")
 
 
+@pytest.mark.parametrize("make", [lambda: Retry(30), lambda: Retry(0.5), lambda: Retry(after="30")])  # type: ignore[arg-type]
+def test_a_time_that_would_be_taken_for_a_reason_or_is_a_text_is_refused(make):
+    """A delay that is silently none would have the message come back at once."""
+    with pytest.raises(ValueError, match="after"):
+        make()
+
+
 def test_reject_is_a_rejection_with_its_reason():
     """In the handler's words."""
     assert outcome_of(Reject("no such customer"), nothing) == Rejected("no such customer")

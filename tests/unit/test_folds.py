@@ -111,6 +111,14 @@ def test_rows_as_json_lines():
     assert [json.loads(line) for line in lines] == [*ROWS, 7]
 
 
+@pytest.mark.parametrize("make", [folds.to_csv, folds.to_excel, folds.to_parquet])
+@pytest.mark.parametrize("columns", ["name", [1, 2]])
+def test_columns_that_are_no_list_of_names_are_refused_when_the_job_is_made(make, columns):
+    """One text would be a column for each of its letters."""
+    with pytest.raises(ConfigurationError, match=r"^columns must be a list of names, .* not "):
+        make(columns=columns)
+
+
 def test_rows_as_an_excel_sheet():
     """Texts stay texts, numbers numbers; what Excel would round is a text."""
     odd = {"text": "=1+1", "url": "https://a.example", "long": 2**60, "list": [1], "not": float("nan"), "yes": True}

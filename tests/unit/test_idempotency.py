@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import enum
 import json
+import re
 import threading
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -516,11 +517,14 @@ def test_the_handlers_name_is_the_keys_prefix(monkeypatch):
         ({"lease_seconds": True}, "lease_seconds must be"),
         ({"hash_function": "md6"}, "hash_function must be"),
         ({"hash_function": "shake_128"}, "hash_function must be"),
+        ({"table": 5}, "table must be a text or None, not 5"),
+        ({"prefix": b"p"}, "prefix must be a text or None, not b'p'"),
+        ({"layout": {"key_attr": "pk"}}, "layout must be a fanfold.idempotency.Layout or None, not {'key_attr': 'pk'}"),
     ],
 )
 def test_impossible_terms_are_refused(terms: dict[str, Any], words: str):
     """By name."""
-    with pytest.raises(ConfigurationError, match=words):
+    with pytest.raises(ConfigurationError, match=f"^Idempotency: {re.escape(words)}"):
         Idempotency(**{"key": lambda body: body, **terms})
 
 

@@ -111,6 +111,29 @@ async def test_one_segment_alone_is_done_again(tmp_path: Path):
         await run_inline(trial.job, run="r", folder=tmp_path, only=[0, 3])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"params": ["bucket"]}, r"^params must be a dict, .*not \['bucket'\]"),
+        ({"only": "1"}, "^there is no segment '1': the run has 3, from 0 to 2$"),
+        ({"only": [True]}, "^there is no segment True: "),
+        ({"params": {"count": 0}, "only": [0]}, "^there is no segment 0: the run has 0$"),
+    ],
+)
+async def test_what_cannot_be_asked_for_is_one_clear_error(wrong, complaint):
+    """No segment is worked on."""
+    trial = Trial()
+    with pytest.raises(ConfigurationError, match=complaint):
+        await run_inline(trial.job, **wrong)
+    assert trial.calls == []
+
+
+async def test_a_folder_may_be_a_text(tmp_path: Path):
+    """As a path is."""
+    await run_inline(Trial().job, run="r", folder=str(tmp_path))
+    assert (tmp_path / "r" / "output.json").is_file()
+
+
 async def test_what_a_listing_gave_is_kept_with_the_run(tmp_path: Path):
     """It is written to the run's file, not to a bucket, and read from there in the second run."""
     trial = Trial(

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from fanfold import Deadline, Job, Ranges, Retry, S3Lines, S3Objects, Segment
+from fanfold import Deadline, Items, Job, Ranges, Retry, S3Lines, S3Objects, Segment, inmemory
 from fanfold.account import account_of, watch
 from fanfold.dead_letters import UNTOLD
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
@@ -549,6 +549,9 @@ def test_a_job_without_a_part_says_which():
         lambda: Job("job", watch_seconds=0),
         lambda: Job("job", watch_seconds=901),
         lambda: Job("job").source(5),
+        lambda: Job("job", watch_seconds=True),
+        lambda: Job("job", backend=inmemory.backend()),
+        lambda: Job("job").with_changes(backend=inmemory.backend()),
         lambda: Job("job").segment(lambda rows, ctx: 1),
     ],
 )
@@ -561,6 +564,7 @@ def test_impossible_jobs_are_refused(make):
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [
+        (lambda params: Items, "which is no source"),
         (lambda params: params["bucket"], r"failed for params \{'key': 1\}: KeyError\('bucket'\)"),
         (lambda params: [1, 2], r"returned \[1, 2\], which is no source"),
     ],

@@ -205,6 +205,7 @@ async def test_a_combine_function_that_returns_no_value_fails_the_run(combine):
 
     bench = Bench(joining(9, 3, combine=combine or rows))
     told = await run(bench)
+    assert "the combine function return" in told["fold"]
     assert "JSON value" in told["fold"]
 
 

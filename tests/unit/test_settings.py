@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
 import fanfold
 from fanfold import Backoff
 from fanfold.errors import ConfigurationError
+from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.settings import Settings
 
@@ -17,6 +18,18 @@ NAN, INFINITY = float("nan"), float("inf")
 
 @asynccontextmanager
 async def lifespan():
+    yield
+
+
+async def unopened():
+    yield
+
+
+async def opened_by_hand():
+    return lifespan()
+
+
+def plain():
     yield
 
 
@@ -54,7 +67,13 @@ async def lifespan():
         ("reject_on", [ValueError]),
         ("reject_on", (ValueError, 5)),
         ("reject_on", (ValueError, int)),
+        ("reject_on", int),
         ("lifespan", 5),
+        ("lifespan", unopened),
+        ("lifespan", opened_by_hand),
+        ("lifespan", contextmanager(plain)),
+        ("lifespan", lifespan()),
+        ("idempotency", Idempotency),
         ("commit", "commit"),
         ("settler", 5),
         ("dead_letter_queue_url", 5),

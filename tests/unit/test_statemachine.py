@@ -113,6 +113,8 @@ def test_parameters_and_names_are_checked():
         plan({"run": "../r", "items": "s3"}, make_context(900))
     with pytest.raises(EventError, match="a run is collected with"):
         Machine().job.collect_handler({"name": "r"}, make_context(900))
+    with pytest.raises(EventError, match="\"tries\" of a run that is collected counts from 0, and is not 'two'"):
+        Machine().job.collect_handler({"run": "r", "tries": "two"}, make_context(900))
 
 
 def test_a_task_that_fails_raises_and_has_said_why():

@@ -8,6 +8,7 @@ import pytest
 
 import fanfold
 from fanfold.enqueue import enqueue
+from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryQueue
 from fanfold.ordering import is_fifo
 from fanfold.protocols import Message
@@ -41,6 +42,14 @@ def test_an_event_is_made_of_bodies_and_of_records():
         ("message-1", "text"),
         ("mine", "null"),
     ]
+
+
+def test_only_a_consumer_is_delivered_to():
+    """What was not decorated is named, and what to do."""
+    with pytest.raises(
+        ConfigurationError, match=r"deliver takes what @fanfold\.consumer has made of a handler, not <f"
+    ):
+        deliver(test_only_a_consumer_is_delivered_to, {})  # type: ignore[arg-type]
 
 
 def test_a_fifo_record_has_its_group_and_comes_from_a_fifo_queue():

@@ -11,10 +11,14 @@ from botocore.eventstream import ParserError
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigParseError,
+    InvalidRegionError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
     PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
 )
 
 from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, ServiceError
@@ -25,16 +29,21 @@ _MISSING_OBJECT: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
 _MISSING_THING: Final = frozenset(
     {
         "AWS.SimpleQueueService.NonExistentQueue",
+        "InvalidAddress",
         "InvalidArn",
+        "NotFound",
         "QueueDoesNotExist",
         "ResourceNotFoundException",
         "StateMachineDoesNotExist",
     }
 )
+"""Of tables, queues, topics, functions and state machines."""
 _DENIED: Final = frozenset(
     {
+        "403",  # the answer to a HEAD has no words
         "AccessDenied",
         "AccessDeniedException",
+        "AuthorizationError",
         "ExpiredToken",
         "ExpiredTokenException",
         "InvalidAccessKeyId",
@@ -43,11 +52,12 @@ _DENIED: Final = frozenset(
         "UnrecognizedClientException",
     }
 )
-_THROTTLED: Final = frozenset(
+_PASSING: Final = frozenset(
     {
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
+        "RequestTimeout",
         "SlowDown",
         "ThrottledException",
         "Throttling",
@@ -55,6 +65,7 @@ _THROTTLED: Final = frozenset(
         "TooManyRequestsException",
     }
 )
+"""Codes of status 400 that stand for no fault of the call: another attempt may succeed."""
 _SERVER_FAULT: Final = 500
 _FAULTS_OF_THE_SERVER: Final = frozenset({"InternalError", "InternalServerError", "ServiceUnavailable"})
 """Codes of status 500 and above, for where one entry of an answer has a code and no status."""
@@ -73,9 +84,16 @@ def faults_of(what: str) -> Iterator[None]:
         ) from error
     except NoRegionError as error:
         raise ConfigurationError(f"{what}: no AWS region is set: set AWS_REGION") from error
+    except (ConfigParseError, InvalidRegionError, ProfileNotFound, SSOError) as error:
+        raise ConfigurationError(f"{what}: {error}") from error
     except BotoCoreError as error:
         passing = not isinstance(error, ParamValidationError)  # which was not sent, and never will be
-        raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=passing) from error
+        words = " ".join(str(error).split())  # those of parameters stand on a line each
+        raise ServiceError(f"{what}: {words}", code=type(error).__name__, transient=passing) from error
+    except ValueError as error:
+        if not str(error).startswith("Invalid endpoint"):
+            raise
+        raise ConfigurationError(f"{what}: {error}: an endpoint is a URL, such as http://127.0.0.1:4566") from error
     except (OSError, TimeoutError, aiohttp.ClientError, ParserError) as error:
         raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
 
@@ -103,5 +121,5 @@ def fault_of(code: str, words: str, what: str, *, status: int = 0) -> FanfoldErr
         return ConfigurationError(f"{what}: does not exist; check the name and the region ({words})")
     if code in _DENIED:
         return ConfigurationError(f"{what}: AWS refuses the credentials or the permission: {words}")
-    passing = code in _THROTTLED or code in _FAULTS_OF_THE_SERVER or status >= _SERVER_FAULT
+    passing = code in _PASSING or code in _FAULTS_OF_THE_SERVER or status >= _SERVER_FAULT
     return ServiceError(f"{what}: {code}: {words}", code=code, transient=passing)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from fanfold.completion import decode_ids, encode_ids, results_from_json, results_to_json
-from fanfold.run import Counter, Hop, Marker, Run
+from fanfold.run import EXPIRY_SECONDS, Counter, Hop, Marker, Run
 
 __all__ = ["counter_of", "expiry", "hop_item", "hop_of", "marker_item", "marker_of", "number", "run_item", "run_of"]
-
-_EXPIRY_SECONDS: Final = 30 * 24 * 3600
 
 
 def number(value: float) -> dict[str, str]:
@@ -21,8 +19,8 @@ def number(value: float) -> dict[str, str]:
 
 
 def expiry() -> int:
-    """Return when what is written now may be forgotten."""
-    return int(time.time()) + _EXPIRY_SECONDS
+    """Return when what is written now may be forgotten; seconds since 1970."""
+    return int(time.time()) + EXPIRY_SECONDS
 
 
 def run_item(run: Run) -> dict[str, Any]:

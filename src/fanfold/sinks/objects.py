@@ -107,6 +107,8 @@ async def move_objects(
 
     An original that was replaced since it was listed is not deleted: its result has an ``ObjectChangedError``, and the
     copy is of the one that was listed.
+
+    Arguments, results and errors are those of ``copy_objects``; ``deadline`` is also when no further deletion starts.
     """
     wanted = [_Copy.of(each, bucket, to_bucket or bucket, to) for each in await _drawn(objects)]
     copies = await _copied(store, wanted, concurrency, deadline)

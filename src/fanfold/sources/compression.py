@@ -48,7 +48,7 @@ class _Gzip:
 
     @property
     def unused_data(self) -> bytes:
-        return self._inner.unused_data.lstrip(b"\0")  # some writers pad
+        return self._inner.unused_data
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
@@ -86,15 +86,16 @@ async def expanded(pieces: AsyncIterator[bytes], compression: str) -> AsyncGener
         MissingExtraError: If what reads Zstandard is not installed.
     """
     make, faults = _maker(compression)
+    padding = b"\0" if compression == "gzip" else b""  # what some writers leave after a member
     expander: _Expander | None = make()
     try:
         async for piece in pieces:
-            data = piece
+            data = piece if expander else piece.lstrip(padding)
             while data:
                 expander = expander or make()
                 for part in _expand(expander, data):
                     yield part
-                data = expander.unused_data
+                data = expander.unused_data.lstrip(padding)
                 if expander.eof:
                     expander = None  # another member may follow
     except faults as error:

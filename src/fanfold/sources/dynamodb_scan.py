@@ -74,10 +74,9 @@ class DynamoDBScan:
             raise ConfigurationError(f"DynamoDBScan: read_units_per_second must be over 0, not {rate!r}")
         if isinstance(attributes, str) or not all(isinstance(each, str) and each for each in attributes or ()):
             raise ConfigurationError(f"DynamoDBScan: attributes must be a list of names, not {attributes!r}")
-        if filter is None and (names or values):
-            raise ConfigurationError(
-                "DynamoDBScan: names and values stand for something in a filter, and there is none"
-            )
+        if not isinstance(consistent, bool):
+            raise ConfigurationError(f"DynamoDBScan: consistent must be True or False, not {consistent!r}")
+        _check_filter(filter, names, values)
         self.table: str = table
         self.index: str | None = index
         self.segments: int | None = segments
@@ -138,6 +137,14 @@ class DynamoDBScan:
     def rest(part: Mapping[str, Any], mark: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the same segment from after an item on."""
         return {**part, "start": {key: _typed(mark[key]) for key in part["keys"]}}
+
+
+def _check_filter(filter: str | None, names: object, values: object) -> None:  # noqa: A002 - DynamoDB's term
+    for name, given in (("names", names), ("values", values)):
+        if not isinstance(given, Mapping | None):
+            raise ConfigurationError(f"DynamoDBScan: {name} must be a dict or None, not {given!r}")
+    if filter is None and (names or values):
+        raise ConfigurationError("DynamoDBScan: names and values stand for something in a filter, and there is none")
 
 
 def _without(item: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:

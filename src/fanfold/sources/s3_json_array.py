@@ -52,6 +52,8 @@ class S3JsonArray:
             )
         if not isinstance(pointer, str):
             raise ConfigurationError(f"S3JsonArray: pointer must be a text, not {pointer!r}")
+        if not isinstance(decimals, bool):
+            raise ConfigurationError(f"S3JsonArray: decimals must be True or False, not {decimals!r}")
         try:
             tokens_of(pointer)
         except ValueError as error:
@@ -60,7 +62,7 @@ class S3JsonArray:
         self.key: str = key
         self.pointer: str = pointer
         self.rows_per_segment: int = rows_per_segment
-        self.decimals: bool = bool(decimals)
+        self.decimals: bool = decimals
 
     async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
         """Read the object and write its rows down; return the plan.

@@ -61,8 +61,8 @@ class S3Lines:
             raise ConfigurationError("S3Lines: say either key, for one object, or prefix, for several")
         if key is not None and (not isinstance(key, str) or not key):
             raise ConfigurationError(f"S3Lines: key must be a name, not {key!r}")
-        for name, text in (("prefix", prefix), ("suffix", suffix)):
-            if not isinstance(text, str | None):
+        for name, text in (("prefix", "" if prefix is None else prefix), ("suffix", suffix)):
+            if not isinstance(text, str):
                 raise ConfigurationError(f"S3Lines: {name} must be a text, not {text!r}")
         if suffix and key is not None:
             raise ConfigurationError("S3Lines: suffix goes with prefix; with key there is one object")
@@ -146,7 +146,7 @@ class S3Lines:
                         told["largest_bytes"] = max(told["largest_bytes"], part["stop"] - part["start"])
                         yield [json.dumps(part, separators=(",", ":")).encode()]
         except ObjectMissingError as error:
-            raise SourceError(f"there is no bucket {self.bucket!r}") from error
+            raise SourceError(f"s3://{self.bucket} does not exist: check the bucket") from error
 
 
 def _without_lines(pinned: Mapping[str, Any]) -> str:

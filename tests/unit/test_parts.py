@@ -1,0 +1,81 @@
+"""The functions of a job, checked when they are decorated."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+
+from fanfold import Items, Job, inmemory
+from fanfold.errors import ConfigurationError
+from fanfold.inline import run_inline
+
+
+@asynccontextmanager
+async def in_this_process():
+    yield inmemory.backend()
+
+
+async def only_one(rows, ctx) -> int:
+    (row,) = [row async for row in rows]
+    return row
+
+
+async def rows_alone(rows): ...
+async def yields(rows, ctx):
+    yield 1
+
+
+async def no_source(params): ...
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "complaint"),
+    [
+        ("segment", rows_alone, r"called with \(rows, ctx\), which rows_alone\(rows\) does not take"),
+        ("segment", yields, "is a generator: return one value instead of yield"),
+        ("source", lambda: Items([]), r"called with \(params\)"),
+        ("source", no_source, "must be a plain def"),
+        ("fold", lambda: 1, r"called with \(results\)"),
+        ("combine", lambda one, other: 1, r"called with \(results\)"),
+    ],
+)
+def test_a_part_that_could_not_be_called_is_refused_when_it_is_decorated(name: str, function, complaint: str):
+    """And not by each segment of a run that is under way."""
+    with pytest.raises(ConfigurationError, match=f"^job parts: the {name} function .*{complaint}"):
+        getattr(Job("parts"), name)(function)
+
+
+def test_a_part_may_be_any_callable_that_takes_what_it_is_given():
+    """An object, a partial, one with defaults, a built-in that does not tell what it takes."""
+
+    class Count:
+        async def __call__(self, rows, ctx) -> int:
+            return len([row async for row in rows])
+
+    async def with_default(kind, rows, ctx, retries=3): ...
+
+    job = Job("parts")
+    for name, function in [
+        ("segment", Count()),
+        ("segment", partial(with_default, "a")),
+        ("fold", list),
+        ("fold", max),
+    ]:
+        assert getattr(job, name)(function) is function
+        assert job.part(name) is function
+
+
+async def test_a_fold_that_is_an_object_with_an_async_call_is_awaited():
+    """As an async def function is."""
+
+    class Added:
+        async def __call__(self, results) -> int:
+            return sum([result async for result in results])
+
+    job = Job("parts", backend=in_this_process)
+    job.source(lambda params: Items([1, 2, 3, 4]))
+    job.segment(only_one)
+    job.fold(Added())
+    assert (await run_inline(job)).output == 10
