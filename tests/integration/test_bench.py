@@ -306,6 +306,7 @@ def test_a_result_is_enough_for_an_estimate(folder: Path):
         (["event.json", "--handler", "app:waits", "--concurrency", "1,x"], "--concurrency holds whole numbers"),
         (["event.json", "--handler", "app:waits", "--arch", "riscv"], "--arch is x86 or arm"),
         (["event.json", "--handler", "app:waits", "--present", "7"], "--present is CONCURRENCY:MEMORY"),
+        (["event.json", "--handler", "app:waits", "--present", "1,2:512"], "--present is CONCURRENCY:MEMORY"),
         (["event.json", "--handler", "app:waits", "--template", "t.yaml"], "--template needs --function"),
         (["event.json", "--handler", "app:waits", "--function", "F"], "do not go together"),
         (["event.json", "--handler", "app:waits", "--resume", "none.json"], "none.json cannot be read"),
