@@ -301,7 +301,7 @@ def test_a_result_is_enough_for_an_estimate(folder: Path):
     [
         (["event.json"], "give --handler MODULE:NAME"),
         (["event.json", "--handler", "app"], "is not of the form MODULE:NAME"),
-        (["event.json", "--handler", "app:nothing"], "importing app:nothing failed"),
+        (["event.json", "--handler", "app:nothing"], "module app has no 'nothing'"),
         (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory holds whole numbers from 128 to 10,240"),
         (["event.json", "--handler", "app:waits", "--concurrency", "1,x"], "--concurrency holds whole numbers"),
         (["event.json", "--handler", "app:waits", "--arch", "riscv"], "--arch is x86 or arm"),

@@ -122,6 +122,8 @@ def _commands() -> str:
         (["run", "app:count"], "app:count is a function, not a fanfold.Job"),
         (["run", "broken:job"], "importing broken failed: ZeroDivisionError: division by zero (broken.py, line 1)"),
         (["run", "wants:job"], "importing wants failed: ModuleNotFoundError: No module named 'wanted'"),
+        (["run", "leaves:job"], "importing leaves failed: SystemExit: 0 (leaves.py, line 1)"),
+        (["run", "odd:job"], "importing odd failed: SyntaxError: invalid syntax (odd.py, line 1)"),
         (["run", "app:job", "--params", "{"], "--params is not JSON"),
         (["run", "app:job", "--params", "[]"], "--params must be a JSON object, not []"),
         (["run", "app:job", "--params", '{"buckit": 1}'], "the environment variable FANFOLD_QUEUE_URL is not set"),
@@ -132,6 +134,8 @@ def test_a_users_mistake_is_one_clear_line(arguments: list[str], complaint: str,
     (tmp_path / "app.py").write_text((FLIGHTS / "app.py").read_text())
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "wants.py").write_text("import wanted\n")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)\n")
+    (tmp_path / "odd.py").write_text("1 +\n")
     done = fanfold(*arguments, folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert complaint in only_line(done.stderr)

@@ -12,12 +12,12 @@ import typer
 from rich.console import Console
 
 from fanfold.account import account_of, watch
-from fanfold.cli.load import load
 from fanfold.cli.run_inline import inline as run_inline
 from fanfold.cli.run_plan import plan
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.job import Job
+from fanfold.load import load
 from fanfold.run import SUCCEEDED
 
 __all__ = ["run"]
