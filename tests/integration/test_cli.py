@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pytest
+import typer
 
 from deployment import Deployment
+from fanfold.cli.app import app
 from fanfold.local.demo import expected_answer
 from fanfold.local.stack import LocalStack, local_stack
 
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined] # a group
 
 
 def fanfold(*arguments: str, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -227,3 +233,13 @@ def test_help_teaches():
     assert "fanfold demo" in done.stdout
     assert "Exit code 0 only if" in fanfold("demo", "--help").stdout
     assert fanfold("--version").stdout.startswith("fanfold 0.")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_commands_help_ends_with_an_example_that_it_takes(name: str):
+    """Its options are there, and its paragraphs fill a terminal of any width."""
+    command = COMMANDS[name]
+    words = shlex.split((command.epilog or "").removeprefix("Example:"))
+    assert words[:2] == ["fanfold", name]
+    assert command.make_context(name, words[2:]).params
+    assert not re.search(r"[^\n]\n[^\n]", command.help or "")

@@ -21,7 +21,7 @@ __all__ = ["local"]
 
 def local(
     command: list[str] | None = typer.Argument(
-        None, metavar="[-- COMMAND…]", help="Run this with the environment set, and stop when it ends."
+        None, metavar="COMMAND", help="Behind --: run this with the environment set, and stop when it ends."
     ),
     port: int | None = typer.Option(None, help="Where it listens.", show_default="a free port"),
     job: Path | None = typer.Option(

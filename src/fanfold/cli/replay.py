@@ -27,7 +27,7 @@ _BATCH = 10
 
 def replay_events(
     events: list[str] = typer.Argument(
-        metavar="EVENT…",
+        metavar="EVENT",
         help="Saved events: files, folders, or - for standard input. Lambda events, the output of 'aws sqs "
         "receive-message' or 'sam local generate-event', a JSON array or JSON Lines of bodies.",
     ),
