@@ -104,7 +104,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path):
     rest = process.stderr.read()
     process.stderr.close()
     assert process.wait(60) == 130
-    assert "interrupted; nothing is left running" in rest
+    assert "interrupted; nothing is left running on this machine" in rest
     assert not [folder for folder in tmp_path.iterdir() if folder.name.startswith("fanfold-local-")]
     assert str(tmp_path) not in _commands()
 
@@ -132,6 +132,8 @@ def _commands() -> str:
         (["run", "odd:job"], "importing odd failed: SyntaxError: invalid syntax (odd.py, line 1)"),
         (["run", "app:job", "--params", "{"], "--params is not JSON"),
         (["run", "app:job", "--params", "[]"], "--params must be a JSON object, not []"),
+        (["run", "app:job", "--read-first"], "this would be a run: add --dry-run"),
+        (["demo", "--output", "app.py/sheets"], "--output app.py/sheets cannot be made: Not a directory"),
         (["run", "app:job", "--params", '{"buckit": 1}'], "the environment variable FANFOLD_QUEUE_URL is not set"),
     ],
 )
@@ -224,6 +226,15 @@ def test_a_run_with_bad_rows_fails_with_the_segment_and_keeps_the_account(deploy
     assert done.returncode == 1, done.stderr
     assert "ended as FAILED" in only_line(done.stderr)
     assert len(json.loads(done.stdout)["account"]["failed"]) == 1
+
+
+def test_a_full_disk_is_one_clear_line():
+    """No traceback, whatever was to be printed."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        command = [sys.executable, "-m", "fanfold", "check", "--rules"]
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
+    assert done.returncode == 1
+    assert "there is no space left" in only_line(done.stderr)
 
 
 def test_help_teaches():

@@ -102,7 +102,7 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.rstrip().endswith("fanfold: interrupted; nothing is left running")
+    assert errors.rstrip().endswith("fanfold: interrupted; nothing is left running on this machine")
     done = inline(folder, "--json")
     assert (done.returncode, json.loads(done.stdout)["output"]) == (0, 780)
     assert json.loads(done.stdout)["worked_on"] < 4

@@ -292,6 +292,8 @@ def test_a_page_is_written_when_asked_for(folder):
         (("event.json", "--handler", "app:handler", "--batch-size", "50", "--window", "0"), 2, "batching window"),
         (("event.json", "--handler", "app:handler", "--expect", "much"), 2, "END=COUNT"),
         (("event.json", "--handler", "app:handler", "--template", "t.yaml"), 2, "go together"),
+        (("event.json", "--handler", "app:handler", "--html", "none/x.html"), 2, "there is no folder none"),
+        (("event.json", "--handler", "app:handler", "--html", "."), 2, "it is a folder"),
     ],
 )
 def test_bad_input_gets_one_clear_line(folder, arguments, code, words):
@@ -303,6 +305,8 @@ def test_bad_input_gets_one_clear_line(folder, arguments, code, words):
     assert done.stderr.splitlines()[-1].startswith("fanfold: ")
     assert words in done.stderr.splitlines()[-1]
     assert "fanfold/local" not in done.stderr
+    assert not done.stdout
+    assert done.stderr.strip() == done.stderr.removesuffix("\n"), "no empty line where no bar is shown"
 
 
 def test_an_import_error_shows_the_users_traceback(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import signal
 import sys
@@ -65,8 +66,12 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
             _fail(str(error), USAGE)
         except FanfoldError as error:
             _fail(str(error), FAILURE)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            _fail("there is no space left to write to", FAILURE)
         except KeyboardInterrupt:
-            _fail("interrupted; nothing is left running", INTERRUPTED)
+            _fail("interrupted; nothing is left running on this machine", INTERRUPTED)
 
     return told
 

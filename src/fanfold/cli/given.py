@@ -1,13 +1,14 @@
-"""What a user writes as the value of an option: pairs, segments, a setting."""
+"""What a user writes as the value of an option: pairs, segments, a setting, where to write."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from fanfold.bench.cells import Setting
 from fanfold.errors import ConfigurationError
 
-__all__ = ["parameters_of", "segments_of", "setting_of"]
+__all__ = ["check_writable", "make_folder", "parameters_of", "segments_of", "setting_of"]
 
 _MOST_SEGMENTS = 1_000_000
 
@@ -55,3 +56,27 @@ def setting_of(text: str, option: str) -> Setting:
     if len(words) != 2 or not all(word.isdecimal() for word in words):  # noqa: PLR2004 - a pair
         raise ConfigurationError(f"{option} is CONCURRENCY:MEMORY, such as 10:512, not {text!r}")
     return Setting(int(words[0]), int(words[1]))
+
+
+def check_writable(file: Path) -> None:
+    """Tell, before any work is done, that a file could not be written.
+
+    Raises:
+        ConfigurationError: If it is a folder, or the folder it belongs in does not exist.
+    """
+    if file.is_dir():
+        raise ConfigurationError(f"{file} cannot be written: it is a folder")
+    if not file.absolute().parent.is_dir():
+        raise ConfigurationError(f"{file} cannot be written: there is no folder {file.parent}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder that ``--output`` names, if it is not there.
+
+    Raises:
+        ConfigurationError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"--output {folder} cannot be made: {error.strerror}") from error

@@ -67,7 +67,7 @@ def run(
     """
     loaded = load(job, Job)
     given = _params(params or "{}")
-    _check(inline=inline, dry_run=dry_run, only=only, concurrency=concurrency)
+    _check(inline=inline, dry_run=dry_run, read_first=read_first, only=only, concurrency=concurrency)
     if inline:
         run_inline(
             loaded,
@@ -94,9 +94,11 @@ def run(
         raise FanfoldError(f"run {document['run']} ended as {document['state']}: {json.dumps(document['output'])}")
 
 
-def _check(*, inline: bool, dry_run: bool, only: str | None, concurrency: int | None) -> None:
+def _check(*, inline: bool, dry_run: bool, read_first: bool, only: str | None, concurrency: int | None) -> None:
     if inline and dry_run:
         raise ConfigurationError("--inline and --dry-run are two ways to do without a deployment: choose one")
+    if read_first and not dry_run:
+        raise ConfigurationError("--read-first is for a plan, and this would be a run: add --dry-run")
     if not inline and (only is not None or concurrency is not None):
         raise ConfigurationError("--only and --concurrency are for a run in this process: add --inline")
 
