@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_LEAST_SEGMENTS = 16
+_LEAST_SEGMENTS = 16  # the faults that are injected need some
 
 
 def demo(
