@@ -38,7 +38,7 @@ RANKS = {
     "aws.clients": 3.5, "aws.executions": 4, "aws.outputs": 4, "aws.ledger_items": 3, "aws.notifier": 4,
     "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
     # what ties all together
-    "job": 9, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
+    "load": 1, "job": 9, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
     # on this machine: the mapping as decisions, and what runs on it
     "local": 3, "local.mapping": 3, "local.queue": 3, "local.timeline": 3, "local.endpoint": 4, "local.events": 4,
     "local.function": 4, "local.page": 4, "local.template": 4, "local.poller": 6,
@@ -58,9 +58,9 @@ RANKS = {
     "check.roles": 3, "check.rules": 3, "check.resources": 3, "check.queues": 4, "check.pages": 4, "check.functions": 5,
     "check.model": 6, "check.run": 7, "check.cfnlint": 8, "check.report": 8,
     "cli.check": 10, "cli.check_show": 9,
-    "cli.load": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.init": 10, "cli.replay": 10,
-    "cli.replay_show": 9, "cli.run": 12, "cli.run_machine": 10, "cli.run_plan": 10, "cli.run_inline": 11,
-    "cli.env": 10, "cli.local": 10, "cli.status": 10,
+    "cli.given": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.env": 10, "cli.init": 10,
+    "cli.replay": 10, "cli.replay_show": 9, "cli.run": 12, "cli.run_machine": 10, "cli.run_plan": 10,
+    "cli.run_inline": 11, "cli.local": 10, "cli.status": 10,
     "cli.worker": 10,
     "cli.app": 15, "cli": 16,
     "__main__": 17, "": 17,

@@ -301,15 +301,17 @@ def test_a_result_is_enough_for_an_estimate(folder: Path):
     [
         (["event.json"], "give --handler MODULE:NAME"),
         (["event.json", "--handler", "app"], "is not of the form MODULE:NAME"),
-        (["event.json", "--handler", "app:nothing"], "importing app:nothing failed"),
+        (["event.json", "--handler", "app:nothing"], "module app has no 'nothing'"),
         (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory holds whole numbers from 128 to 10,240"),
         (["event.json", "--handler", "app:waits", "--concurrency", "1,x"], "--concurrency holds whole numbers"),
         (["event.json", "--handler", "app:waits", "--arch", "riscv"], "--arch is x86 or arm"),
         (["event.json", "--handler", "app:waits", "--present", "7"], "--present is CONCURRENCY:MEMORY"),
+        (["event.json", "--handler", "app:waits", "--present", "1,2:512"], "--present is CONCURRENCY:MEMORY"),
         (["event.json", "--handler", "app:waits", "--template", "t.yaml"], "--template needs --function"),
         (["event.json", "--handler", "app:waits", "--function", "F"], "do not go together"),
         (["event.json", "--handler", "app:waits", "--resume", "none.json"], "none.json cannot be read"),
         (["event.json", "--handler", "app:waits", "--png", "none/x.png"], "there is no folder none"),
+        (["event.json", "--handler", "app:waits", "--csv", "."], "it is a folder"),
         (["none.json", "--handler", "app:waits"], "there is no file none.json"),
     ],
 )

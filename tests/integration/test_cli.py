@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pytest
+import typer
 
 from deployment import Deployment
+from fanfold.cli.app import app
 from fanfold.local.demo import expected_answer
 from fanfold.local.stack import LocalStack, local_stack
 
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined] # a group
 
 
 def fanfold(*arguments: str, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -98,7 +104,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path):
     rest = process.stderr.read()
     process.stderr.close()
     assert process.wait(60) == 130
-    assert "interrupted; nothing is left running" in rest
+    assert "interrupted; nothing is left running on this machine" in rest
     assert not [folder for folder in tmp_path.iterdir() if folder.name.startswith("fanfold-local-")]
     assert str(tmp_path) not in _commands()
 
@@ -122,8 +128,12 @@ def _commands() -> str:
         (["run", "app:count"], "app:count is a function, not a fanfold.Job"),
         (["run", "broken:job"], "importing broken failed: ZeroDivisionError: division by zero (broken.py, line 1)"),
         (["run", "wants:job"], "importing wants failed: ModuleNotFoundError: No module named 'wanted'"),
+        (["run", "leaves:job"], "importing leaves failed: SystemExit: 0 (leaves.py, line 1)"),
+        (["run", "odd:job"], "importing odd failed: SyntaxError: invalid syntax (odd.py, line 1)"),
         (["run", "app:job", "--params", "{"], "--params is not JSON"),
         (["run", "app:job", "--params", "[]"], "--params must be a JSON object, not []"),
+        (["run", "app:job", "--read-first"], "this would be a run: add --dry-run"),
+        (["demo", "--output", "app.py/sheets"], "--output app.py/sheets cannot be made: Not a directory"),
         (["run", "app:job", "--params", '{"buckit": 1}'], "the environment variable FANFOLD_QUEUE_URL is not set"),
     ],
 )
@@ -132,6 +142,8 @@ def test_a_users_mistake_is_one_clear_line(arguments: list[str], complaint: str,
     (tmp_path / "app.py").write_text((FLIGHTS / "app.py").read_text())
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "wants.py").write_text("import wanted\n")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)\n")
+    (tmp_path / "odd.py").write_text("1 +\n")
     done = fanfold(*arguments, folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert complaint in only_line(done.stderr)
@@ -216,6 +228,15 @@ def test_a_run_with_bad_rows_fails_with_the_segment_and_keeps_the_account(deploy
     assert len(json.loads(done.stdout)["account"]["failed"]) == 1
 
 
+def test_a_full_disk_is_one_clear_line():
+    """No traceback, whatever was to be printed."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        command = [sys.executable, "-m", "fanfold", "check", "--rules"]
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
+    assert done.returncode == 1
+    assert "there is no space left" in only_line(done.stderr)
+
+
 def test_help_teaches():
     """Every command says what it does and what its exit code means."""
     done = fanfold("--help")
@@ -223,3 +244,13 @@ def test_help_teaches():
     assert "fanfold demo" in done.stdout
     assert "Exit code 0 only if" in fanfold("demo", "--help").stdout
     assert fanfold("--version").stdout.startswith("fanfold 0.")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_commands_help_ends_with_an_example_that_it_takes(name: str):
+    """Its options are there, and its paragraphs fill a terminal of any width."""
+    command = COMMANDS[name]
+    words = shlex.split((command.epilog or "").removeprefix("Example:"))
+    assert words[:2] == ["fanfold", name]
+    assert command.make_context(name, words[2:]).params
+    assert not re.search(r"[^\n]\n[^\n]", command.help or "")

@@ -80,6 +80,7 @@ def test_wrong_options_are_one_clear_line(folder: Path):
         ("--inline", "--dry-run"): "--inline and --dry-run are two ways",
         ("--only", "3"): "--only and --concurrency are for a run in this process: add --inline",
         ("--inline", "--only", "3-1"): "--only '3-1' is no list of segments such as 3,17,20-25",
+        ("--inline", "--only", "0-99999999999"): "names more than 1,000,000 segments",
         ("--inline", "--only", "4"): "there is no segment 4: the run has 4, from 0 to 3",
         ("--inline", "--params", "[]"): "--params must be a JSON object",
     }
@@ -101,7 +102,7 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.rstrip().endswith("fanfold: interrupted; nothing is left running")
+    assert errors.rstrip().endswith("fanfold: interrupted; nothing is left running on this machine")
     done = inline(folder, "--json")
     assert (done.returncode, json.loads(done.stdout)["output"]) == (0, 780)
     assert json.loads(done.stdout)["worked_on"] < 4

@@ -282,15 +282,18 @@ def test_a_page_is_written_when_asked_for(folder):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("event.json", "--handler", "app:nobody"), 2, "importing app:nobody failed: AttributeError"),
+        (("event.json", "--handler", "app:nobody"), 2, "module app has no 'nobody'"),
         (("event.json", "--handler", "app:notHandler"), 2, "no Lambda handler"),
-        (("event.json", "--handler", "nowhere:handler"), 2, "No module named 'nowhere'"),
+        (("event.json", "--handler", "nowhere:handler"), 2, "there is no module 'nowhere' here"),
+        (("event.json", "--handler", "app"), 2, "'app' is not of the form MODULE:NAME, such as app:handler"),
         (("missing.json", "--handler", "app:handler"), 2, "missing.json"),
         (("bad.json", "--handler", "app:handler"), 1, "bad.json"),
         (("empty.json", "--handler", "app:handler"), 1, "empty.json"),
         (("event.json", "--handler", "app:handler", "--batch-size", "50", "--window", "0"), 2, "batching window"),
         (("event.json", "--handler", "app:handler", "--expect", "much"), 2, "END=COUNT"),
         (("event.json", "--handler", "app:handler", "--template", "t.yaml"), 2, "go together"),
+        (("event.json", "--handler", "app:handler", "--html", "none/x.html"), 2, "there is no folder none"),
+        (("event.json", "--handler", "app:handler", "--html", "."), 2, "it is a folder"),
     ],
 )
 def test_bad_input_gets_one_clear_line(folder, arguments, code, words):
@@ -302,6 +305,8 @@ def test_bad_input_gets_one_clear_line(folder, arguments, code, words):
     assert done.stderr.splitlines()[-1].startswith("fanfold: ")
     assert words in done.stderr.splitlines()[-1]
     assert "fanfold/local" not in done.stderr
+    assert not done.stdout
+    assert done.stderr.strip() == done.stderr.removesuffix("\n"), "no empty line where no bar is shown"
 
 
 def test_an_import_error_shows_the_users_traceback(folder):

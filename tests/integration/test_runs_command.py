@@ -108,7 +108,7 @@ def test_a_run_that_failed_in_part_is_looked_at_redriven_and_exported(deployment
         (("status", "none"), "run 'none' is not in the ledger"),
         (("redrive", "none"), "run 'none' is not in the ledger"),
         (("results", "none"), "run 'none' is not in the ledger"),
-        (("redrive", "none", "--only", "a"), "--only takes numbers of segments, such as 3,17, not 'a'"),
+        (("redrive", "none", "--only", "a"), "--only 'a' is no list of segments such as 3,17,20-25"),
     ],
 )
 def test_what_is_not_there_is_one_clear_line(arguments, told, variables):

@@ -23,7 +23,7 @@ def test_saved_events_are_batches_as_they_are():
     """Each event is one."""
     batches = batches_of([saved(1, 2), saved(3)], None)
     assert [len(event["Records"]) for event in batches.events] == [2, 1]
-    assert (batches.records, batches.cut, batches.fifo) == (2, False, False)
+    assert (batches.records, batches.cut) == (2, False)
 
 
 def test_a_larger_batch_begins_the_records_again_with_new_ids():
@@ -55,7 +55,7 @@ def test_a_fifo_batch_holds_at_most_ten_records():
     event = SavedEvent("fifo", [make_fifo_record(n, message_id=f"m{n}") for n in range(12)])
     with pytest.raises(ConfigurationError, match="at most 10 records"):
         batches_of([event], None)
-    assert batches_of([event], 10).fifo
+    assert batches_of([event], 10).records == 10
 
 
 def test_made_up_records_have_the_size_asked_for_and_differ():
@@ -99,6 +99,16 @@ def test_prices_of_another_form_are_refused(tmp_path: Path, text: str):
     """With the file's name."""
     file = tmp_path / "prices.json"
     file.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"prices\.json: these are no prices"):
+        prices_of("x86", file)
+
+
+@pytest.mark.parametrize("price", ["0", "-1", "NaN", "Infinity", '"free"'])
+def test_a_price_is_above_zero(tmp_path: Path, price: str):
+    """Costs are compared as ratios: nothing could be said of such a one."""
+    file = tmp_path / "prices.json"
+    lambda_ = f'{{"gb_second": {price}, "requests_million": 0.2}}'
+    file.write_text(f'{{"region": "x", "as_of": "y", "x86": {lambda_}, "sqs": {{"standard_million": 0.4}}}}')
     with pytest.raises(ConfigurationError, match=r"prices\.json: these are no prices"):
         prices_of("x86", file)
 

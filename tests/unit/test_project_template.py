@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from fanfold.local.template import settings_of
+from fanfold.errors import ConfigurationError
+from fanfold.local.template import present_of, settings_of
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
@@ -195,3 +196,40 @@ Resources:
     settings = settings_of(template, "Consume")
     assert (settings["fifo"], settings["function_timeout"]) == (wanted, 7)
     assert "visibility_timeout" not in settings
+
+
+def test_a_sweep_takes_what_is_set_now_from_the_template(tmp_path: Path):
+    """Parameters, mappings and conditions count in it as in a replay."""
+    assert present_of(ROOT / "template.yaml", "SegmentFunction") == (None, PARAMETERS["MemorySize"]["Default"])
+    template = tmp_path / "template.yaml"
+    template.write_text(
+        """
+Parameters: {Size: {Type: Number, Default: 512}}
+Mappings: {Map: {a: {"512": 7}}}
+Resources:
+  Consume:
+    Type: AWS::Serverless::Function
+    Properties:
+      MemorySize: !Ref Size
+      Environment: {Variables: {FANFOLD_CONCURRENCY: !FindInMap [Map, a, !Ref Size]}}
+"""
+    )
+    assert present_of(template, "Consume") == (7, 512)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Resources: [a]",
+        "Resources: {Consume: 5}",
+        "Resources: {Consume: {Type: 'AWS::Serverless::Function'}}\nGlobals: 5",
+        "Resources: {Consume: {Type: 'AWS::Serverless::Function', Properties: [1]}}",
+    ],
+)
+@pytest.mark.parametrize("read", [settings_of, present_of])
+def test_a_template_of_another_shape_is_told_in_one_line(text: str, read: Any, tmp_path: Path):
+    """Not by a traceback."""
+    template = tmp_path / "template.yaml"
+    template.write_text(text)
+    with pytest.raises(ConfigurationError, match="is malformed"):
+        read(template, "Consume")

@@ -36,11 +36,6 @@ class Batches:
         return max(len(event["Records"]) for event in self.events)
 
     @property
-    def fifo(self) -> bool:
-        """Whether they come from a FIFO queue."""
-        return str(self.events[0]["Records"][0].get("eventSourceARN", "")).endswith(".fifo")
-
-    @property
     def digest(self) -> str:
         """Names the content: the same for the same batches."""
         return hashlib.sha256(json.dumps(self.events, sort_keys=True).encode()).hexdigest()[:16]

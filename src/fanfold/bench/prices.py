@@ -62,9 +62,16 @@ def prices_of(architecture: str, file: Path | None = None) -> Prices:
             region=str(given["region"]),
             as_of=str(given["as_of"]),
             architecture=architecture,
-            gb_second=float(given[architecture]["gb_second"]),
-            requests_million=float(given[architecture]["requests_million"]),
-            sqs_million=float(given["sqs"]["standard_million"]),
+            gb_second=_price(given[architecture]["gb_second"]),
+            requests_million=_price(given[architecture]["requests_million"]),
+            sqs_million=_price(given["sqs"]["standard_million"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{file}: these are no prices, {type(error).__name__}: {error}") from error
+
+
+def _price(given: Any) -> float:
+    price = float(given)
+    if not 0 < price < math.inf:  # costs are compared as ratios
+        raise ValueError(f"{given} is no price above 0")
+    return price

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import signal
 import sys
@@ -66,8 +67,12 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
             _fail(str(error), USAGE)
         except FanfoldError as error:
             _fail(str(error), FAILURE)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            _fail("there is no space left to write to", FAILURE)
         except KeyboardInterrupt:
-            _fail("interrupted; nothing is left running", INTERRUPTED)
+            _fail("interrupted; nothing is left running on this machine", INTERRUPTED)
 
     return told
 
@@ -77,19 +82,31 @@ def _fail(line: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-app.command()(_told(demo))
-app.command("init")(_told(init))
-app.command("local")(_told(local))
-app.command("run")(_told(run_job))
-app.command("env")(_told(env))
-app.command("status")(_told(status_of))
-app.command("redrive")(_told(redrive_run))
-app.command("results")(_told(results_of))
-app.command("replay")(_told(replay_events))
-app.command("bench")(_told(bench))
-app.command("worker")(_told(worker))
-app.command("capture")(_told(capture))
-app.command("check")(_told(check))
+_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("demo", demo, "fanfold demo"),
+    ("init", init, "fanfold init shop-orders"),
+    ("local", local, "fanfold local --job . -- fanfold run app:job"),
+    ("run", run_job, "fanfold run app:job --params '{\"count\": 3}' --dry-run"),
+    ("env", env, "fanfold env fanfold-dev"),
+    ("status", status_of, "fanfold status r-1 --watch"),
+    ("redrive", redrive_run, "fanfold redrive r-1 --dry-run"),
+    ("results", results_of, "fanfold results r-1 --output total.json"),
+    ("replay", replay_events, "fanfold replay events/ --handler app:handler"),
+    ("bench", bench, "fanfold bench events/ --handler app:handler --output bench"),
+    ("worker", worker, 'fanfold worker --queue-url "$QUEUE_URL" --handler app:handler'),
+    ("capture", capture, 'fanfold capture --queue-url "$DEAD_LETTERS_URL"'),
+    ("check", check, "fanfold check template.yaml"),
+)
+"""Name, what it does, and an example that its help ends with."""
+
+
+def _prose(text: str | None) -> str:
+    """Return a docstring with each paragraph on one line, for a terminal of any width."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (text or "").split("\n\n"))
+
+
+for _name, _command, _example in _COMMANDS:
+    app.command(_name, help=_prose(_command.__doc__), epilog=f"Example:  {_example}")(_told(_command))
 
 
 def run() -> None:

@@ -40,7 +40,7 @@ _MEMORIES = "128,256,512,1024,1769,3008"
 def bench(
     events: list[str] = typer.Argument(
         None,
-        metavar="[EVENT…]",
+        metavar="EVENT",
         help="Saved events, as 'fanfold replay' takes them; each is a batch. None for records that are made up.",
     ),
     handler: str | None = typer.Option(
@@ -49,13 +49,18 @@ def bench(
         help="Any Lambda handler; found in the current folder. None for one that waits --downstream-latency.",
     ),
     concurrency: str = typer.Option(_CONCURRENCIES, metavar="N,N,…", help="Handlers at once, by FANFOLD_CONCURRENCY."),
-    memory: str = typer.Option(_MEMORIES, metavar="MB,MB,…", help="Memory; CPU follows, 1,769 MB are one vCPU."),
+    memory: str = typer.Option(
+        _MEMORIES,
+        metavar="MB,MB,…",
+        help="Memory; CPU follows, 1,769 MB are one vCPU.",
+        show_default=_MEMORIES.replace(",", ", "),
+    ),
     repeats: int = typer.Option(5, min=1, max=100, help="Samples of each cell; 9 for handlers that compute."),
     seconds: float = typer.Option(2.0, min=0.1, max=600, help="Least time measured for a sample."),
     timeout: float = typer.Option(60.0, min=1, max=900, help="What a batch may take, seconds."),
     within: float | None = typer.Option(None, min=0.001, help="Recommend only what takes so many seconds a batch."),
     arch: str = typer.Option("x86", help="x86 or arm: whose prices; what runs here is this machine."),
-    prices: Path | None = typer.Option(None, help="Your own prices, in the form of fanfold/bench/prices.json."),
+    prices: Path | None = typer.Option(None, help="Your own prices, in the form of prices.json in fanfold/bench."),
     batch_size: int | None = typer.Option(
         None, min=1, max=10_000, help="Records in a batch. (default: the events as they are; 1,000 made up)"
     ),

@@ -14,6 +14,7 @@ from fanfold.bench.estimate import Backlog, Estimate, Quota, Rates, estimate, he
 from fanfold.bench.result import Result, read_result
 from fanfold.bench.simulated import Trial, against_the_simulator
 from fanfold.bench.words import dollars
+from fanfold.cli.given import setting_of
 from fanfold.errors import ConfigurationError
 
 __all__ = ["Estimated", "estimated"]
@@ -120,10 +121,7 @@ def _cell(result: Result, at: str | None, file: Path) -> Cell:
         if result.findings.cheapest is None:
             raise ConfigurationError(f"{file} recommends no cell: say which with --at CONCURRENCY:MEMORY")
         return result.findings.cheapest.best
-    words = at.split(":")
-    if len(words) != 2 or not all(word.isdecimal() for word in words):  # noqa: PLR2004 - a pair
-        raise ConfigurationError(f"--at is CONCURRENCY:MEMORY, such as 50:1769, not {at!r}")
-    setting = Setting(int(words[0]), int(words[1]))
+    setting = setting_of(at, "--at")
     found = next((cell for cell in result.cells if cell.setting == setting and cell.measured), None)
     if found is None:
         have = ", ".join(

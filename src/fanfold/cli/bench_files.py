@@ -11,6 +11,7 @@ from fanfold.bench.page import page
 from fanfold.bench.plot import draw
 from fanfold.bench.result import Result, write_result
 from fanfold.bench.sheet import csv_of
+from fanfold.cli.given import check_writable, make_folder
 from fanfold.errors import ConfigurationError, MissingExtraError
 
 __all__ = ["Files"]
@@ -34,18 +35,15 @@ class Files:
         """Make the folder.
 
         Raises:
-            ConfigurationError: If it cannot be made, or a file's folder does not exist.
+            ConfigurationError: If it cannot be made, or a file cannot be written.
         """
         self._json = self.resumed
         if self.folder is not None:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ConfigurationError(f"--output {self.folder} cannot be made: {error.strerror}") from error
+            make_folder(self.folder)
             self._json = self.folder / "bench.json"
         for file in (self.csv, self.png, self.html):
-            if file is not None and not file.absolute().parent.is_dir():
-                raise ConfigurationError(f"{file} cannot be written: there is no folder {file.parent}")
+            if file is not None:
+                check_writable(file)
         if (self.png is not None or self.folder is not None) and find_spec("matplotlib") is None:
             raise MissingExtraError("bench", "drawing")
 

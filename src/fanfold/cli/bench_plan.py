@@ -13,6 +13,7 @@ from fanfold.bench.prices import ARCHITECTURES, Prices, prices_of
 from fanfold.bench.quotas import MAX_MEMORY_MB, MB_PER_VCPU, MIN_MEMORY_MB
 from fanfold.bench.result import Result, Workload, about_this_machine, read_result
 from fanfold.bench.sweep import Grid
+from fanfold.cli.given import setting_of
 from fanfold.errors import ConfigurationError
 from fanfold.local.events import read_events
 from fanfold.local.template import present_of
@@ -187,12 +188,10 @@ def _axis(text: str, name: str, least: int, most: int) -> tuple[int, ...]:
 def _present(asked: Asked) -> tuple[Setting | None, int | None]:
     """Return the present setting, or its memory alone where its concurrency is the handler's own."""
     if asked.present is not None:
-        concurrency, colon, memory = asked.present.partition(":")
-        if not colon:
-            raise ConfigurationError(f"--present is CONCURRENCY:MEMORY, such as 10:512, not {asked.present!r}")
-        (first,) = _axis(concurrency, "--present", 1, _MOST_CONCURRENCY)
-        (second,) = _axis(memory, "--present", MIN_MEMORY_MB, MAX_MEMORY_MB)
-        return Setting(first, second), None
+        setting = setting_of(asked.present, "--present")
+        _axis(str(setting.concurrency), "--present", 1, _MOST_CONCURRENCY)
+        _axis(str(setting.memory_mb), "--present", MIN_MEMORY_MB, MAX_MEMORY_MB)
+        return setting, None
     if asked.template is not None and asked.function is not None:
         at_once, memory_mb = present_of(asked.template, asked.function)
         return (None, memory_mb) if at_once is None else (Setting(at_once, memory_mb), None)

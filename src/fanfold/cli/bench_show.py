@@ -37,7 +37,8 @@ def progress_bar() -> Iterator[Told]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("measuring", total=None)
 
         def tell(done: int, planned: int, setting: Setting) -> None:

@@ -25,7 +25,9 @@ _HELD_SECONDS = 120
 
 def capture(
     queue_url: str = typer.Option(..., help="The queue to read, such as a dead-letter queue."),
-    out: Path = typer.Option(Path("events"), help="Folder for the events, ten messages in each file."),
+    output: Path = typer.Option(
+        Path("events"), "--output", "--out", help="Folder for the events, ten messages in each file."
+    ),
     most: int = typer.Option(100, min=1, max=10_000, help="Messages to save at most."),
     redact: list[str] = typer.Option(
         [], metavar="NAME", help="A field of JSON bodies that is not saved: customer.email"
@@ -37,11 +39,11 @@ def capture(
     While it reads, the messages are hidden from others; at the end they are visible again. Each read counts as a
     receive: in a queue with a redrive policy of its own, a message may be moved by it.
     """
-    saved = anyio.run(_capture, queue_url, out, most, tuple(redact), region)
+    saved = anyio.run(_capture, queue_url, output, most, tuple(redact), region)
     console = Console(stderr=True)
     if saved:
-        console.print(f"{saved} messages saved in {out}; replay them with:", markup=False)
-        console.print(f"  fanfold replay {out} --handler MODULE:NAME", markup=False)
+        console.print(f"{saved} messages saved in {output}; replay them with:", markup=False)
+        console.print(f"  fanfold replay {output} --handler MODULE:NAME", markup=False)
     else:
         console.print("there is no message in the queue to be saved", markup=False)
 
@@ -74,7 +76,7 @@ async def _save(inbox: Inbox, out: Path, most: int, redact: tuple[str, ...], hel
         try:
             save_event({"Records": new}, out / f"{stamp}-{number:04d}.json", redact=redact)
         except OSError as error:
-            raise ConfigurationError(f"--out {out} cannot be written: {error.strerror}") from error
+            raise ConfigurationError(f"--output {out} cannot be written: {error.strerror}") from error
         number += 1
     return len(held)
 

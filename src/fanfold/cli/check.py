@@ -17,6 +17,7 @@ from fanfold.check.rules import BY_ID, RULES
 from fanfold.check.run import Report, check_template
 from fanfold.check.values import Severity
 from fanfold.cli.check_show import show, show_rules
+from fanfold.cli.given import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
 
 __all__ = ["check"]
@@ -65,7 +66,7 @@ def check(
         raise ConfigurationError("which template? Say  fanfold check template.yaml")
     chosen = _form(form, as_json_too=json_form, as_sarif_too=sarif_form)
     ignored = {_rule(each) for each in ignore}
-    reports = _reports(templates, _parameters(parameter), ignored)
+    reports = _reports(templates, parameters_of(parameter), ignored)
     if chosen is Form.JSON:
         print(json.dumps(as_json(reports), default=str))
     elif chosen is Form.SARIF:
@@ -100,13 +101,3 @@ def _rule(name: str) -> str:
     if name.upper() not in BY_ID:
         raise ConfigurationError(f"there is no rule {name}; there are {RULES[0].id} to {RULES[-1].id}")
     return name.upper()
-
-
-def _parameters(texts: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ConfigurationError(f"--parameter {text!r} is not of the form NAME=VALUE")
-        found[name] = value
-    return found

@@ -12,6 +12,7 @@ import anyio
 import typer
 from rich.console import Console
 
+from fanfold.cli.given import make_folder
 from fanfold.cli.sheet import write_sheet
 from fanfold.cli.show import account_table, table_of, watching
 from fanfold.errors import FanfoldError, MissingExtraError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_LEAST_SEGMENTS = 16
+_LEAST_SEGMENTS = 16  # the faults that are injected need some
 
 
 def demo(
@@ -44,6 +45,7 @@ def demo(
             raise MissingExtraError("local", "the demo")
     from fanfold.local.demo import run_demo
 
+    make_folder(output)
     with watching() as seen:
         report = anyio.run(
             partial(run_demo, segments=segments, port=port, tell=seen.step, progress=seen.run, keep_log=log)
@@ -63,7 +65,8 @@ def _show(report: DemoReport, sheet: Path) -> None:
     console.print(table_of(report.answer, "carrier", "flights of January 2013 by carrier, delays in minutes"))
     console.print(account_table(report.account))
     for message in report.parked:
-        console.print(f"dead letter, parked: {message['body']}\n  reason: {message['reason']}", highlight=False)
+        words = f"dead letter, parked: {message['body']}\n  reason: {message['reason']}"
+        console.print(words, markup=False, highlight=False)
     took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
     console.print(f"times: {took}", highlight=False)
     console.print(f"sheet: {sheet}", highlight=False)

@@ -21,7 +21,7 @@ _NEXT = """
 
 
 def init(
-    name: str = typer.Argument(help="Name of the project: its new folder, and its stacks."),
+    name: str = typer.Argument(metavar="NAME", help="Name of the project: its new folder, and its stacks."),
     job: bool = typer.Option(False, "--job", help="Make a job: scatter, work, fold. Without it: a consumer."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of text."),
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from fanfold.cli.given import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.local.stack import local_stack
 
@@ -20,7 +21,7 @@ __all__ = ["local"]
 
 def local(
     command: list[str] | None = typer.Argument(
-        None, metavar="[-- COMMAND…]", help="Run this with the environment set, and stop when it ends."
+        None, metavar="COMMAND", help="Behind --: run this with the environment set, and stop when it ends."
     ),
     port: int | None = typer.Option(None, help="Where it listens.", show_default="a free port"),
     job: Path | None = typer.Option(
@@ -37,7 +38,9 @@ def local(
     Prints the variables that point an AWS SDK to it, for a shell to evaluate, and runs until Ctrl-C; or runs a command
     with them set. It forgets everything when it ends. Exit code: the command's.
     """
-    given = _parameters(parameters or [], job)
+    if parameters and job is None:
+        raise ConfigurationError("--parameter is for what is deployed: name its folder with --job")
+    given = parameters_of(parameters or [])
     with local_stack(port=port, keep_log=log) as stack:
         variables = stack.environment
         if job is not None:
@@ -50,18 +53,6 @@ def local(
             print(f"export {name}={shlex.quote(value)}", flush=True)
         print("# Ctrl-C stops it; nothing is kept", file=sys.stderr, flush=True)
         signal.pause()
-
-
-def _parameters(texts: list[str], job: Path | None) -> dict[str, str]:
-    if texts and job is None:
-        raise ConfigurationError("--parameter is for what is deployed: name its folder with --job")
-    pairs = dict[str, str]()
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator:
-            raise ConfigurationError(f"--parameter {text}: write NAME=VALUE, as in StateMachine=inline")
-        pairs[name] = value
-    return pairs
 
 
 def _run(command: list[str], variables: Mapping[str, str]) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from fanfold.cli.given import check_writable
 from fanfold.cli.replay_show import progress_bar, show
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.local.events import SavedEvent, read_events
@@ -27,7 +28,7 @@ _BATCH = 10
 
 def replay_events(
     events: list[str] = typer.Argument(
-        metavar="EVENT…",
+        metavar="EVENT",
         help="Saved events: files, folders, or - for standard input. Lambda events, the output of 'aws sqs "
         "receive-message' or 'sam local generate-event', a JSON array or JSON Lines of bodies.",
     ),
@@ -99,6 +100,8 @@ def replay_events(
         "fifo": fifo,
     }
     wanted = _expected(expect)
+    if html is not None:
+        check_writable(html)
     flags = {"duplicates": duplicates, "seed": seed, "until_empty": until_empty, "runtime_client": runtime_client}
     options = _options(given, _from_template(template, function), saved, flags)
     sent = _repeated(saved, repeat)

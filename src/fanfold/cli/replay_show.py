@@ -25,7 +25,8 @@ _STYLES = {"deleted": "green", "dead-lettered": "yellow", "lost": "bold red", "i
 def progress_bar(messages: int) -> Iterator[Callable[[int, int, int], None]]:
     """Show on stderr how many messages have ended; yields what a replay tells its progress."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("messages ended", total=messages)
 
         def tell(deliveries: int, left: int, dead: int) -> None:

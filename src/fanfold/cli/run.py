@@ -13,12 +13,12 @@ import typer
 from rich.console import Console
 
 from fanfold.account import account_of, watch
-from fanfold.cli.load import load
 from fanfold.cli.run_inline import inline as run_inline
 from fanfold.cli.run_plan import plan
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.job import Job
+from fanfold.load import load
 from fanfold.protocols import Backend
 from fanfold.run import SUCCEEDED, Run
 
@@ -74,7 +74,14 @@ def run(
     """
     loaded = load(job, Job)
     given = _params(params or "{}")
-    _check(inline=inline, dry_run=dry_run, state_machine=state_machine, only=only, concurrency=concurrency)
+    _check(
+        inline=inline,
+        dry_run=dry_run,
+        state_machine=state_machine,
+        read_first=read_first,
+        only=only,
+        concurrency=concurrency,
+    )
     if inline:
         run_inline(
             loaded,
@@ -102,11 +109,15 @@ def run(
         raise FanfoldError(f"run {document['run']} ended as {document['state']}: {json.dumps(document['output'])}")
 
 
-def _check(*, inline: bool, dry_run: bool, state_machine: bool, only: str | None, concurrency: int | None) -> None:
+def _check(
+    *, inline: bool, dry_run: bool, state_machine: bool, read_first: bool, only: str | None, concurrency: int | None
+) -> None:
     if inline and dry_run:
         raise ConfigurationError("--inline and --dry-run are two ways to do without a deployment: choose one")
     if state_machine and (inline or dry_run):
         raise ConfigurationError("--state-machine starts what is deployed: leave out --inline and --dry-run")
+    if read_first and not dry_run:
+        raise ConfigurationError("--read-first is for a plan, and this would be a run: add --dry-run")
     if not inline and (only is not None or concurrency is not None):
         raise ConfigurationError("--only and --concurrency are for a run in this process: add --inline")
 

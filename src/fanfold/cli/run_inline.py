@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanfold.cli.given import segments_of
 from fanfold.cli.show import watching
-from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.errors import FanfoldError
 from fanfold.inline import InlineRun, run_inline
 from fanfold.job import Job
 
-__all__ = ["inline", "segments_of"]
+__all__ = ["inline"]
 
 _MOST_NAMED = 5
 
@@ -68,21 +69,6 @@ def inline(
         _show(ended)
     if not ended.succeeded:
         raise FanfoldError(_what_is_left(ended, folder))
-
-
-def segments_of(text: str) -> list[int]:
-    """Return the segments that a list such as ``3,17,20-25`` names.
-
-    Raises:
-        ConfigurationError: If it is none.
-    """
-    found: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise ConfigurationError(f"--only {text!r} is no list of segments such as 3,17,20-25")
-        found += range(int(first), int(last if dash else first) + 1)
-    return found
 
 
 def _show(ended: InlineRun) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -55,7 +56,7 @@ def watching() -> Iterator[Watching]:
 
 
 def table_of(rows: Mapping[str, Mapping[str, Any]], key: str, title: str) -> Table:
-    """Return a table with a row for each key; numbers on the right, shares and means with two decimals."""
+    """Return a table with a row for each key; numbers on the right, fractions with three decimals."""
     table = Table(title=title, title_justify="left")
     columns = list(next(iter(rows.values()), {}))
     table.add_column(key)
@@ -87,5 +88,5 @@ def account_table(account: Account) -> Table:
             table.add_row(f"  [yellow]uneven:[/yellow] segment {segment}", f"{items:,}, over five times the mean")
     table.add_row("failed for good", f"{len(account.failed):,}")
     for segment, reason in account.failed.items():
-        table.add_row(f"  segment {segment}", reason)
+        table.add_row(f"  segment {segment}", escape(reason))
     return table

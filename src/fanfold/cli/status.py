@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fanfold.account import Account, account_of, watch
+from fanfold.cli.given import segments_of
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 from fanfold.outputs import file_in
@@ -64,7 +65,9 @@ async def _status(run_id: str, seen: Watching | None, within: float) -> tuple[Ru
 def redrive_run(
     run: str = typer.Argument(metavar="RUN", help="Name of the run."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show what failed and why, and do nothing."),
-    only: str | None = typer.Option(None, metavar="3,17", help="Only these segments, of those that failed."),
+    only: str | None = typer.Option(
+        None, metavar="LIST", help="Only these segments, of those that failed, such as 3,17,20-25."
+    ),
     follow: bool = typer.Option(True, "--watch/--no-watch", help="Wait until it has ended, with a progress bar."),
     within: float = typer.Option(3600.0, min=1, help="With --watch: seconds to wait."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
@@ -74,7 +77,7 @@ def redrive_run(
     What was done stays done; the run gets one more output. A redrive that died is resumed by another one. A run whose
     fold failed is folded again. Exit code 0 only if the run then succeeded, or with --dry-run.
     """
-    chosen = _numbers(only)
+    chosen = None if only is None else segments_of(only)
     failures = anyio.run(_failures, run)
     if not as_json:
         _show_failures(failures)
@@ -173,15 +176,6 @@ def _about(run: Run) -> dict[str, Any]:
         "output": run.output,
         "failed": run.failed,
     }
-
-
-def _numbers(text: str | None) -> set[int] | None:
-    if text is None:
-        return None
-    try:
-        return {int(part) for part in text.split(",")}
-    except ValueError as error:
-        raise ConfigurationError(f"--only takes numbers of segments, such as 3,17, not {text!r}") from error
 
 
 def _show(run: Run, account: Account) -> None:

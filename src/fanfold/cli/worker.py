@@ -13,9 +13,9 @@ from typing import Any
 import anyio
 import typer
 
-from fanfold.cli.load import load
 from fanfold.consume import Consumer
 from fanfold.errors import MissingExtraError
+from fanfold.load import load
 from fanfold.worker import Summary, Worker
 
 __all__ = ["worker"]

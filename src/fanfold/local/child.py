@@ -6,7 +6,6 @@ for, only how long. What the handler prints goes where the parent lets it go.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -14,11 +13,12 @@ import time
 import traceback
 from array import array
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
+from fanfold import load
 from fanfold.builders import FakeContext
 from fanfold.consume import Consumer
+from fanfold.errors import ConfigurationError
 from fanfold.observing import BatchEnded, CallEnded, Watch
 from fanfold.outcome import Failed, Rejected, Retrying
 from fanfold.record import Record
@@ -109,9 +109,10 @@ def main() -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as replies:
         began = time.perf_counter()
         try:
-            handler = _handler(name)
-        except BaseException as error:  # noqa: BLE001 - whatever a module does when it is imported
-            _say(replies, {"failed": _told(error)})
+            handler = load.load_handler(name)
+        except ConfigurationError as error:
+            raised = error.__cause__
+            _say(replies, {"failed": str(error), "traceback": "" if raised is None else _told(raised)})
             return
         seen: _Seen | _Durations = _Durations() if "durations" in sys.argv[3:] else _Seen()
         consumer = _consumer_in(handler)
@@ -126,15 +127,6 @@ def main() -> None:
             decoded = round(time.perf_counter() - began, 6)
             seen.begin()
             _say(replies, {**_invoked(handler, asked), "decode_seconds": decoded, **seen.told()})
-
-
-def _handler(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    handler = getattr(importlib.import_module(module), attribute)
-    if not callable(handler):
-        raise TypeError(f"{name} is a {type(handler).__name__}, which is no Lambda handler")
-    return handler
 
 
 def _consumer_in(handler: Any) -> Consumer[..., Any] | None:
@@ -170,7 +162,7 @@ def _told(error: BaseException) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename == __file__ or "importlib" in filename
+    return filename in {__file__, load.__file__} or "importlib" in filename
 
 
 def _say(replies: TextIO, value: dict[str, Any]) -> None:

@@ -35,10 +35,8 @@ from fanfold.run import Run
 from fanfold.segment import Segment
 from fanfold.sources import cut
 
-__all__ = ["LEAST_SEGMENTS", "DemoReport", "expected_answer", "run_demo"]
+__all__ = ["DemoReport", "expected_answer", "run_demo"]
 
-LEAST_SEGMENTS: Final = 16
-"""Fewest segments the demo cuts: its faults need some."""
 STRAY_BODY: Final = '{"note": "I am no segment; somebody sent me to the wrong queue"}'
 """The one message on the work queue that is no segment."""
 DUPLICATED_SEGMENT: Final = 5

@@ -40,12 +40,12 @@ _MB = 1024 * 1024
 
 
 class HandlerError(FanfoldError):
-    """The handler's module could not be imported: what went wrong there, as its own traceback."""
+    """There is no such handler: what is wrong, and what importing its module raised, as its own traceback."""
 
     def __init__(self, message: str, traceback: str, ended: Errored | None = None) -> None:
         super().__init__(message)
         self.traceback = traceback
-        """The user's traceback."""
+        """The user's traceback; empty if nothing was raised."""
         self.ended = ended
         """How the process ended before it was ready; None if the import raised."""
 
@@ -178,8 +178,7 @@ class LocalFunction:
             raise HandlerError(f"{self.handler} did not start: {why.reason}", "", why)
         if "failed" in reply:
             self.close()
-            last = reply["failed"].strip().splitlines()[-1]
-            raise HandlerError(f"importing {self.handler} failed: {last}", reply["failed"])
+            raise HandlerError(reply["failed"], reply["traceback"])
         self.is_consumer = reply["consumer"]
         self.own_concurrency = reply["concurrency"]
         if self._confinement is not None:

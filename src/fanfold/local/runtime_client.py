@@ -25,7 +25,6 @@ from fanfold.local.mapping import Errored, Returned
 
 __all__ = ["RuntimeClientFunction"]
 
-_VERSION = "/2018-06-01/runtime"
 _ARN = "arn:aws:lambda:eu-west-1:123456789012:function:replayed"
 _LOOK_SECONDS = 0.01
 

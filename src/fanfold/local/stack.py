@@ -31,6 +31,7 @@ CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "tes
 _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
+_MOST_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,15 @@ def local_stack(
 
     Raises:
         MissingExtraError: If the emulator is not installed.
-        ConfigurationError: If the port is in use.
+        ConfigurationError: If the port is none or in use, or the log cannot be written.
         FanfoldError: If it does not come up.
     """
     for module in ("ministack", "samtranslator"):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("local", "the local AWS")
     port = _free_port() if port is None else _checked_port(port)
+    if keep_log is not None:
+        _check_writable(keep_log)
     folder = Path(tempfile.mkdtemp(prefix="fanfold-local-"))
     log = folder / "emulator.log"
     try:
@@ -169,13 +172,20 @@ def _free_port() -> int:
         return port
 
 
+def _check_writable(log: Path) -> None:
+    try:
+        log.touch()
+    except OSError as error:
+        raise ConfigurationError(f"--log {log} cannot be written: {error.strerror}") from error
+
+
 def _checked_port(port: int) -> int:
+    if not 1 <= port <= _MOST_PORT:
+        raise ConfigurationError(f"port {port}: a port is a number from 1 to {_MOST_PORT}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise ConfigurationError(f"port {port} is in use: give another --port, or none for a free one") from error
-        except OverflowError as error:
-            raise ConfigurationError(f"port {port}: a port is a number from 1 to 65535") from error
     return port

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ __all__ = ["present_of", "settings_of"]
 _VISIBILITY_SECONDS = 30
 _TIMEOUT_SECONDS = 3
 _MEMORY_MB = 128
+
+
+@contextmanager
+def _told(template: Path) -> Iterator[None]:
+    """Turn what a part of another shape than expected raises into one line."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"template {template} is malformed: {error}") from error
 
 
 def settings_of(template: Path, function: str) -> dict[str, Any]:
@@ -26,6 +36,11 @@ def settings_of(template: Path, function: str) -> dict[str, Any]:
         MissingExtraError: If the SAM translator is not installed.
     """
     document = _read(template)
+    with _told(template):
+        return _settings_in(document, function, template)
+
+
+def _settings_in(document: Mapping[str, Any], function: str, template: Path) -> dict[str, Any]:
     resources: Mapping[str, Any] = document.get("Resources") or {}
     common = (document.get("Globals") or {}).get("Function") or {}
     properties = {**common, **_function(resources, function, template)}
@@ -56,15 +71,19 @@ def present_of(template: Path, function: str) -> tuple[int | None, int]:
         MissingExtraError: If the SAM translator is not installed.
     """
     document = _read(template)
-    parameters = {name: each.get("Default") for name, each in (document.get("Parameters") or {}).items()}
+    with _told(template):
+        return _present_in(document, function, template)
+
+
+def _present_in(document: Mapping[str, Any], function: str, template: Path) -> tuple[int | None, int]:
     common = (document.get("Globals") or {}).get("Function") or {}
     own = _function(document.get("Resources") or {}, function, template)
     variables = {**_variables(common), **_variables(own)}
     given = {**common, **own}.get("MemorySize", _MEMORY_MB)
-    memory_mb = _resolved(given, parameters)
+    memory_mb = _resolved(given, document)
     if not isinstance(memory_mb, int | float):
         raise ConfigurationError(f"template {template}: the MemorySize of {function} is not known here: {given}")
-    concurrency = _resolved(variables.get("FANFOLD_CONCURRENCY"), parameters)
+    concurrency = _resolved(variables.get("FANFOLD_CONCURRENCY"), document)
     return None if concurrency is None else int(concurrency), int(memory_mb)
 
 
