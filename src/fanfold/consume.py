@@ -76,7 +76,9 @@ class Consumer(Generic[P, T]):
         )
 
     def __repr__(self) -> str:
-        return f"<fanfold.Consumer {getattr(self, '__qualname__', self.function)} concurrency={self.concurrency}>"
+        return (
+            f"<fanfold.Consumer {getattr(self, '__qualname__', self.function)} concurrency={self.settings.concurrency}>"
+        )
 
     @property
     def concurrency(self) -> int:
@@ -357,7 +359,8 @@ def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
 
     The function takes the body, decoded by its annotation (none, ``dict``, ``list``, ``Any``: JSON; ``str``: the text
     as it is; ``Record``: the record itself; Powertools' ``SQSRecord``: that, another of its data classes: the event in
-    the body; any other type: validated with pydantic), and, if it has a second parameter, the ``Context``.
+    the body; any other type: validated with pydantic), and the ``Context`` if it has a second parameter, one without a
+    default.
     ``async def`` functions run as tasks on one event loop, plain functions on worker threads, under the same bound.
 
     Used bare, ``@consumer``, or with settings, ``@consumer(concurrency=100)``; see ``Settings`` for what they mean.
@@ -365,7 +368,7 @@ def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
     Raises:
         ConfigurationError: If the function cannot be a handler, or a setting is unknown or impossible.
     """
-    if function is not None:
-        return Consumer(function, Settings())
     chosen = Settings().changed(settings)
+    if function is not None:
+        return Consumer(function, chosen)
     return lambda decorated: Consumer(decorated, chosen)

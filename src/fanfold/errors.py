@@ -137,6 +137,9 @@ class NotStartedError(FanfoldError):
 class AbandonedError(FanfoldError):
     """A handler was still running when the answer had to be given; it may still have side effects."""
 
+    def __init__(self, message: str = "the handler was still running when the answer had to be given") -> None:
+        super().__init__(message)
+
 
 class LedgerError(FanfoldError):
     """The ledger refused a write or holds something unreadable."""

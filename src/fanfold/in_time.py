@@ -227,7 +227,7 @@ def _error_of(outcome: Outcome) -> BaseException:
         return NotStartedError(outcome.reason)
     if isinstance(outcome, Failed) and outcome.error is not _FAILED:
         return outcome.error
-    return AbandonedError("the handler was still running when the answer had to be given")
+    return AbandonedError()
 
 
 def _says_failed(entry: Any) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -91,21 +91,32 @@ def kept_in(file: Path | None) -> Iterator[Kept]:
     Raises:
         ConfigurationError: If it cannot be opened, is no such file, or another process has it open.
     """
+    with closing(_opened(file)) as database:
+        try:
+            yield Kept(database)
+        except sqlite3.Error as error:
+            raise ConfigurationError(f"{file or 'what is kept of the run'} cannot be written: {error}") from error
+
+
+def _opened(file: Path | None) -> sqlite3.Connection:
     try:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(file or "", check_same_thread=False, isolation_level=None, timeout=0)) as database:
+        database = sqlite3.connect(file or "", check_same_thread=False, isolation_level=None, timeout=0)
+        with ExitStack() as stack:
+            stack.callback(database.close)
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
             database.execute("PRAGMA synchronous = OFF")  # outlasts this process, if not this machine
             database.executescript(f"BEGIN EXCLUSIVE; {_TABLES} COMMIT")
             make_tables(database)
-            yield Kept(database)
+            stack.pop_all()
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise ConfigurationError(f"{file}: another process works on this run") from error
         raise ConfigurationError(f"{file} cannot be written: {error}") from error
     except (sqlite3.DatabaseError, OSError) as error:
         raise ConfigurationError(f"{file} cannot be used to keep results: {error}") from error
+    return database
 
 
 class _Overlay:

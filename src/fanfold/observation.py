@@ -23,7 +23,7 @@ logger = logging.getLogger("fanfold")
 _Open: TypeAlias = tuple[int, list[CallEnded]]
 """How many records a call has, and who is told of its end."""
 
-_ABANDONED: Final = Failed(AbandonedError("the handler was still running when the answer had to be given"))
+_ABANDONED: Final = Failed(AbandonedError())
 
 
 class Observation:

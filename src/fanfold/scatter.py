@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ async def pin_run(job: str, source: sources.Source, run_id: str, params: Mapping
 
     Raises:
         SourceError: If there is nothing to cut.
-        FanfoldError: If it is one of another job, or a service fails.
+        FanfoldError: If it is one of another job, or was begun with other parameters, or a service fails.
     """
     known = await backend.ledger.run(run_id)
     if known is None:
@@ -151,7 +152,13 @@ async def pin_run(job: str, source: sources.Source, run_id: str, params: Mapping
         )
     if known.job != job:
         raise FanfoldError(f"run {run_id} is one of job {known.job!r}: give this run another name")
+    if (begun := _text(known.params)) != _text(params):
+        raise FanfoldError(f"run {run_id} was begun with params {begun}: give the same, or another name")
     return known
+
+
+def _text(params: Mapping[str, Any]) -> str:
+    return json.dumps(dict(params), sort_keys=True)
 
 
 def segments_left(run: Run, redo: Sequence[int] | None = None) -> Iterator[Segment]:

@@ -85,7 +85,12 @@ def test_a_run_that_failed_in_part_is_looked_at_redriven_and_exported(deployment
     done = fanfold("results", "r-1", "--output", str(tmp_path / "out.json"), **variables)
     assert done.returncode == 0
     assert json.loads((tmp_path / "out.json").read_text()) == list(range(20))
-    assert fanfold("status", "r-1", **variables).returncode == 0
+    looked = fanfold("status", "r-1", **variables)
+    assert (looked.returncode, looked.stderr) == (0, "")
+    done = fanfold("run", "app:job", "--run", "r-1", "--params", '{"broken": []}', folder=BROKEN, **variables)
+    assert "run r-1 was begun with params " in only_line(done.stderr)
+    done = fanfold("run", "app:job", "--run", "r-1", "--json", folder=BROKEN, **variables)
+    assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "SUCCEEDED")
 
     sqs, ends = deployment.client("sqs"), []
 

@@ -146,6 +146,10 @@ def test_a_fifo_queue_is_worked_on_in_the_order_of_its_groups(sqs, tmp_path):
         (("--queue-url", "{url}-not", "--handler", "app:handler"), "does not exist"),
         (("--queue-url", "{url}", "--handler", "app:nothing"), "has no 'nothing'"),
         (("--queue-url", "{url}", "--handler", "json:dumps"), "is a function, not a fanfold.Consumer"),
+        (
+            ("--queue-url", "{url}", "--handler", "app:handler", "--health-file", "no/health.json"),
+            "there is no folder no",
+        ),
     ],
 )
 def test_a_worker_that_cannot_start_says_why_in_one_line(sqs, tmp_path, arguments, words):

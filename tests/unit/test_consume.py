@@ -407,6 +407,13 @@ def test_a_commit_that_fails_acknowledges_nothing(error: BaseException):
     assert ids(deliver(handler, 1, 2).response) == ["message-0", "message-1"]
 
 
+def test_a_commit_that_is_not_async_acknowledges_nothing(caplog):
+    """The batch is answered, and the log says what is wrong."""
+    handler = fanfold.consumer(commit=lambda done, batch: {0, 1})(lambda body: None)
+    assert ids(deliver(handler, 1, 2).response) == ["message-0", "message-1"]
+    assert "can't be used in 'await' expression" in caplog.text
+
+
 def test_a_commit_that_hangs_acknowledges_nothing_and_does_not_keep_the_answer():
     """It is cancelled when the answer is due."""
     cancelled = []
@@ -494,6 +501,16 @@ def test_a_consumer_is_shown_by_its_function():
     assert "handle concurrency=3>" in repr(fanfold.consumer(concurrency=3)(handle))
     nameless = functools.partial(handle, "orders")
     assert repr(fanfold.consumer(nameless)) == f"<fanfold.Consumer {nameless} concurrency=10>"
+
+
+def test_settings_count_however_the_decorator_is_called(monkeypatch):
+    """With the function beside them, too; and a consumer is shown though the environment's number is none."""
+    handler = fanfold.consumer(lambda body: None, concurrency=3)
+    assert handler.concurrency == 3
+    with pytest.raises(ConfigurationError, match="concurency"):
+        fanfold.consumer(lambda body: None, concurency=3)
+    monkeypatch.setenv("FANFOLD_CONCURRENCY", "many")
+    assert "concurrency=3>" in repr(handler)
 
 
 def test_a_reject_says_its_reason():

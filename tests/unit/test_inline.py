@@ -291,6 +291,27 @@ async def test_a_place_where_nothing_can_be_kept_is_one_clear_error(tmp_path: Pa
     assert trial.calls == []
 
 
+async def test_what_a_job_itself_opens_and_cannot_close_is_its_own_error(tmp_path: Path):
+    """Also when it closes: it is not taken for one of what is kept."""
+
+    @asynccontextmanager
+    async def lifespan():
+        yield
+        raise OSError("the database is down")
+
+    with pytest.raises(OSError, match="the database is down"):
+        await run_inline(Trial(lifespan=lifespan).job, run="r", folder=tmp_path)
+
+
+def test_a_disk_that_is_full_is_one_clear_error(tmp_path: Path):
+    """Whatever was being kept."""
+    with (
+        pytest.raises(ConfigurationError, match="cannot be written: database or disk is full"),
+        kept_in(tmp_path / "f"),
+    ):
+        raise sqlite3.OperationalError("database or disk is full")
+
+
 async def test_what_a_source_writes_down_is_read_as_from_a_bucket():
     """Whole or in part, and only if it is what was pinned; all else goes to the store itself."""
     below = inmemory.InMemoryStore("b")

@@ -290,6 +290,18 @@ async def test_starting_the_same_run_twice_is_one_run():
     assert len(bench.plain.work_queue) == 0
 
 
+async def test_a_run_that_was_begun_with_other_parameters_is_refused():
+    """What is asked for now would not be done, and the end of the other would be told for it."""
+    bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS), chunk_bytes=50, days=(1, 2))
+    await started(bench, chunk_bytes=50, days=(1, 2))
+    with pytest.raises(
+        FanfoldError, match=r'with params {"chunk_bytes": 50, "days": \[1, 2\]}: give the same, or another name'
+    ):
+        await bench.job.start(bench.backend, {"chunk_bytes": 60}, "run")
+    await bench.settle()
+    assert await bench.output() == list(range(100))
+
+
 async def test_a_run_of_another_job_is_refused():
     """Two jobs never share a run."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
@@ -407,7 +419,8 @@ def test_the_scatter_handler_starts_a_run_named_by_the_request():
         == {"run": "request-1", "segments": 6} | COMPLETE
     )
     assert bench.job.scatter_handler({"run": "mine"}, context) == {"run": "mine", "segments": 29} | COMPLETE
-    assert bench.job.scatter_handler(None, context) == {"run": "request-1", "segments": 6} | COMPLETE
+    other = make_context(30, aws_request_id="request-2")
+    assert bench.job.scatter_handler(None, other) == {"run": "request-2", "segments": 29} | COMPLETE
 
 
 async def test_a_scatter_whose_time_is_over_goes_on_in_the_fold_function():

@@ -28,7 +28,11 @@ __all__ = ["run"]
 def run(
     job: str = typer.Argument(metavar="MODULE:JOB", help="The job, such as app:job; found in the current folder."),
     params: str | None = typer.Option(None, help="Parameters of the run, a JSON object.", show_default="{}"),
-    run_id: str | None = typer.Option(None, "--run", help="Name of the run; the same name resumes the same run."),
+    run_id: str | None = typer.Option(
+        None,
+        "--run",
+        help="Name of the run; the same name resumes the same run, with the parameters it was begun with.",
+    ),
     within: float = typer.Option(3600.0, min=1, help="Seconds to wait for the run to end."),
     state_machine: bool = typer.Option(
         False, "--state-machine", help="By the state machine that FANFOLD_STATE_MACHINE_ARN names, instead of by SQS."
@@ -73,7 +77,7 @@ def run(
     Exit code 0 only if the run succeeded.
     """
     loaded = load(job, Job)
-    given = _params(params or "{}")
+    given = None if params is None else _params(params)
     _check(
         inline=inline,
         dry_run=dry_run,
@@ -85,7 +89,7 @@ def run(
     if inline:
         run_inline(
             loaded,
-            None if params is None else given,
+            given,
             run_id=run_id,
             only=only,
             concurrency=concurrency,
@@ -94,7 +98,7 @@ def run(
         )
         return
     if dry_run:
-        plan(loaded, given, as_json=as_json, batch_size=batch_size, read_within=timeout if read_first else None)
+        plan(loaded, given or {}, as_json=as_json, batch_size=batch_size, read_within=timeout if read_first else None)
         return
     with watching() as seen:
         start = _by_machine if state_machine else _by_queue
@@ -132,11 +136,11 @@ def _params(text: str) -> dict[str, Any]:
     return value
 
 
-_Start: TypeAlias = Callable[[Job, Backend, dict[str, Any], str | None, float, Watching], Awaitable[Run]]
+_Start: TypeAlias = Callable[[Job, Backend, dict[str, Any] | None, str | None, float, Watching], Awaitable[Run]]
 
 
 async def _run(
-    job: Job, start: _Start, params: dict[str, Any], run_id: str | None, within: float, seen: Watching
+    job: Job, start: _Start, params: dict[str, Any] | None, run_id: str | None, within: float, seen: Watching
 ) -> dict[str, Any]:
     async with job.open_backend() as backend:
         ended = await start(job, backend, params, run_id, within, seen)
@@ -151,9 +155,12 @@ async def _run(
 
 
 async def _by_queue(
-    job: Job, backend: Backend, params: dict[str, Any], run_id: str | None, within: float, seen: Watching
+    job: Job, backend: Backend, params: dict[str, Any] | None, run_id: str | None, within: float, seen: Watching
 ) -> Run:
     seen.step("scatter")
+    if params is None:
+        known = None if run_id is None else await backend.ledger.run(run_id)
+        params = {} if known is None else dict(known.params)
     scattered = await job.start(backend, params, run_id, progress=seen.enqueued)
     seen.step(f"run {scattered.run}: {scattered.segments} segments enqueued")
     async for progress in watch(backend, scattered.run, within_seconds=within):
@@ -165,8 +172,8 @@ async def _by_queue(
 
 
 async def _by_machine(
-    job: Job, backend: Backend, params: dict[str, Any], run_id: str | None, within: float, seen: Watching
+    job: Job, backend: Backend, params: dict[str, Any] | None, run_id: str | None, within: float, seen: Watching
 ) -> Run:
     from fanfold.cli.run_machine import run_on_machine  # needs the SDK, which a run in this process does not
 
-    return await run_on_machine(job, backend, params, run_id, within, seen)
+    return await run_on_machine(job, backend, params or {}, run_id, within, seen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,8 +41,8 @@ def status_of(
     Queues, table and bucket are named by the FANFOLD_… variables, as in the functions' environment. Exit code 0 unless
     the run has failed.
     """
-    with watching() as seen:
-        found, account = anyio.run(_status, run, seen if follow else None, within)
+    with watching() if follow else nullcontext() as seen:
+        found, account = anyio.run(_status, run, seen, within)
     if as_json:
         print(json.dumps({**_about(found), "account": asdict(account)}))
     else:

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import typer
 
+from fanfold.cli.given import check_writable
 from fanfold.consume import Consumer
 from fanfold.errors import MissingExtraError
 from fanfold.load import load
@@ -40,6 +41,8 @@ def worker(
     stderr. SIGTERM or Ctrl-C: nothing more is received, what runs may end; a second one cancels it. Exit code 1 if
     a handler did not end even then, or if handlers that hang on their threads hold every place.
     """
+    if health_file is not None:
+        check_writable(health_file)
     loaded: Consumer[..., Any] = load(handler, Consumer)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("fanfold.worker").setLevel(logging.INFO)  # and not a line for each message
