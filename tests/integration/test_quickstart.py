@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 
 def test_the_quickstart_does_what_it_says(tmp_path: Path):
-    """Each command ends well, and the job's output is the one on the page, in this process and on the local AWS."""
+    """Each command ends well; the replay's account, and the job's output, here and on the local AWS, are the page's."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FANFOLD_"))}
     environment |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     environment["HOME"] = str(tmp_path / "home")
@@ -43,6 +43,8 @@ def test_the_quickstart_does_what_it_says(tmp_path: Path):
                 assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
                 outputs.append(done.stdout)
     assert "2 passed" in outputs[0]
+    (account,) = re.findall(r"`(3 messages: [^`]+)`", PAGE)
+    assert account in " ".join(outputs[1].split())
     (answer,) = re.findall(r"one output, `(\d+)`", PAGE)
     assert [output.split()[0] for output in outputs[-2:]] == [answer, answer]
 

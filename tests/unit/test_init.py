@@ -40,7 +40,7 @@ def test_every_place_bears_the_name_and_the_release(job: bool):
     """And none that of the templates, or of this project."""
     files = project_files("shop-orders", job=job, version="1.2.3")
     assert files["src/requirements.txt"] == "fanfold[aws]~=1.2.3\n"
-    assert "fanfold[local]~=1.2.3" in files["requirements-dev.txt"]
+    assert "fanfold[check,local]~=1.2.3" in files["requirements-dev.txt"]  # what its Makefile's commands need
     assert 'stack_name = "shop-orders-dev"' in files["samconfig.toml"]
     assert "Value: shop-orders }" in files["template.yaml"]
     assert [path for path, text in files.items() if "my-project" in text or "examples/" in text] == []

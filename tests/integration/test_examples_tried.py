@@ -1,0 +1,58 @@
+"""What the examples' READMEs say under "Try it", typed into the shell that their first command opens."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
+
+
+def tried(example: str, folder: Path) -> str:
+    """Type the commands in a copy of the example; return what they print."""
+    shutil.copytree(EXAMPLES / example, folder)
+    section = (folder / "README.md").read_text().partition("\n## Try it\n")[2].partition("\n## ")[0]
+    opening, *typed = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FANFOLD_"))}
+    variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(  # noqa: S603 - our own page
+        ["/bin/bash", "-c", opening.replace(" -- bash", " -- bash -eu")],
+        input="\n".join(typed),
+        cwd=folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_flights_are_counted_by_sqs_and_by_step_functions(tmp_path: Path):
+    """Both runs end with the same carriers."""
+    printed = tried("flights", tmp_path / "flights")
+    assert printed.count('"mean_dep_delay": 16.882510013351133') == 2
+
+
+def test_a_table_is_counted(tmp_path: Path):
+    """A thousand items in sixteen segments, as evenly as the README shows."""
+    printed = tried("table_count", tmp_path / "table_count")
+    assert '"total_count": 1000' in printed
+    assert "46 to 74, 62 in the mean" in printed
+
+
+def test_a_bucket_is_archived(tmp_path: Path):
+    """The report is the README's: nineteen archived, one no target, none for the key whose place is taken."""
+    printed = tried("archive_bucket", tmp_path / "archive_bucket")
+    rows = printed.partition("key,result,to\n")[2].splitlines()
+    assert (len(rows), sum(",archived,S3/" in row for row in rows)) == (20, 19)
+    assert rows[-1] == "incoming/readme.txt,no target,"
+    assert "incoming/2026-11-24-07.log" not in "".join(rows)
