@@ -130,7 +130,7 @@ async def rows(stack: LocalStack, by_sqs: int, by_map: int) -> list[Row]:
             day = Day(road.replace(" ", "-").lower(), objects)
             found += await archived(archive, day, road, start)
             found += await delivered_again(archive, day, road, start)
-    return [*found, *times_committed()]
+    return [*found, tried_again(archive), *times_committed()]
 
 
 async def archived(archive: Archive, day: Day, road: str, start: Callable[..., object]) -> list[Row]:
@@ -172,6 +172,14 @@ async def delivered_again(archive: Archive, day: Day, road: str, start: Callable
         lost = day.objects - sum(threads.map(archive.holds, places.values(), places))
     figure = f"{road}: again, {len(back)} originals back: left, copied again, lost"
     return [row(3, figure, [0, 0, 0], [left, copied_again, lost], EMULATED)]
+
+
+def tried_again(archive: Archive) -> Row:
+    """Say how errors of Lambda itself are tried again, by the deployed state machine."""
+    work = archive.deployed.states()["Work on segments"]["ItemProcessor"]["States"]["Work on some"]
+    (retry,) = [each for each in work["Retry"] if "Lambda.ServiceException" in each["ErrorEquals"]]
+    got = [retry["IntervalSeconds"], retry["BackoffRate"], retry["MaxAttempts"]]
+    return row(3, "Distributed Map: Lambda's errors: seconds, factor, attempts", [2, 2, 6], got, EMULATED)
 
 
 def times_committed() -> list[Row]:

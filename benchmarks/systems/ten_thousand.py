@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fanfold.local.template import settings_of
 from systems.rows import PROVEN, Row, row
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "ten_thousand"
@@ -105,7 +106,7 @@ def rows(folder: Path, orders: int) -> list[Row]:
     """Put orders into a shop, one batch of them, a hundred at once, and all at once beside it."""
     trouble = Trouble(orders, hangs=3 * orders // 10 + 1, refuses=orders // 5 - 1)
     trouble.write(file := folder / "orders.json")
-    return [*in_trouble(trouble, file), *without_a_bound(orders, file)]
+    return [*in_trouble(trouble, file), *without_a_bound(orders, file), *settings()]
 
 
 def in_trouble(trouble: Trouble, file: Path) -> list[Row]:
@@ -140,4 +141,16 @@ def without_a_bound(orders: int, file: Path) -> list[Row]:
     return [
         row(4, f"all {orders:,} at once: fail", f"at least {least:,}", naive, PROVEN, holds=naive >= least),
         row(4, f"the same, {AT_ONCE} at once: fail", 0, bounded, PROVEN),
+    ]
+
+
+def settings() -> list[Row]:
+    """Say what the template sets, under which the orders are replayed."""
+    had = settings_of(EXAMPLE / "template.yaml", "ConsumeFunction")
+    window, visible, read = had["window_seconds"], had["visibility_timeout"], had["report_batch_item_failures"]
+    least = 6 * had["function_timeout"] + window
+    return [
+        row(4, "template: window of the batch, s", "at least 1", window, PROVEN, holds=window >= 1),
+        row(4, "template: visibility, s: six timeouts and the window", least, visible, PROVEN, holds=visible >= least),
+        row(4, "template: ReportBatchItemFailures", "on", "on" if read else "off", PROVEN),
     ]

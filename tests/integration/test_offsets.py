@@ -11,7 +11,7 @@ from deployment import Deployment
 from fanfold.account import account_of
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack
-from systems.offsets import CASES, EXAMPLE, bound_of_map, deployed, expected
+from systems.offsets import CASES, EXAMPLE, deployed, expected
 
 pytestmark = pytest.mark.stack
 
@@ -47,7 +47,7 @@ async def test_every_record_is_in_exactly_one_job(deployment: Deployment, road: 
 
 def test_the_map_of_its_state_machine_has_no_bound(deployment: Deployment):
     """As the Makefile says."""
-    assert bound_of_map(deployment) == 0
+    assert deployment.states()["Work on segments"]["MaxConcurrency"] == 0
 
 
 async def test_the_readme_shows_what_a_run_gives(deployment: Deployment):
