@@ -12,7 +12,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help demo test bare wheel mutants lint types format docs bench clean
+.PHONY: help demo test bare wheel mutants lint types format docs bench systems clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ docs: $(VENV)-docs/.made ## Build the documentation into site/; a link that lead
 
 bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour.
 	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end idempotency ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size chaos archive_bucket observers long_row five_systems; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+systems: $(VENV)/.dev ## Run the systems of five articles; every figure there beside what comes here. Takes six minutes.
+	$(BIN)/python benchmarks/five_systems.py
 
 clean: ## Remove what make made.
 	rm -rf $(VENV) $(VENV)-docs $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build site .coverage .hypothesis mutants .mypy_cache .pytest_cache .ruff_cache

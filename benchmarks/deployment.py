@@ -128,6 +128,13 @@ class Deployment:
         until(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING", within_seconds=240)
         return str(states.describe_execution(executionArn=arn)["status"])
 
+    def states(self) -> dict[str, Any]:
+        """Return the states of its state machine, as they are deployed."""
+        machine = self.outputs["StateMachine"]
+        described = self.client("stepfunctions").describe_state_machine(stateMachineArn=machine)
+        states: dict[str, Any] = json.loads(described["definition"])["States"]
+        return states
+
     async def output(self, run_id: str, *, within_seconds: float = 240) -> Any:
         """Wait for the end of a run, which has to succeed; return its output.
 

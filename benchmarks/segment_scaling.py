@@ -22,7 +22,7 @@ from typing import Any
 
 from machine import about_this_run, options_parser, positive, publish, run_child
 from slow_service import CREDENTIALS, slow_service
-from systems.table_count import fill
+from systems.articles import fill
 
 SEGMENTS = (1, 2, 4, 8, 16)
 PAGE_ITEMS = 250

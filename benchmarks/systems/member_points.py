@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,9 +12,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from deployment import Deployment
+from fanfold.account import account_of
+from fanfold.aws.backend import connect
+from fanfold.local.stack import LocalStack
+from systems.rows import EMULATED, Row, row
+
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "member_points"
 COLUMNS: Final = ("会員番号", "名前", "会員ランク", "ポイント", "タイムスタンプ")
 SHEET: Final = "会員"
+SAMPLE: Final = [72.5, 75, 57]
+"""What comes of the three members that the article shows."""
+ROWS: Final = 10
+"""Of a chunk."""
 _WITHIN_SECONDS = 180
 
 
@@ -27,7 +38,7 @@ def make(target: str, members: int, file: Path, variables: Mapping[str, str] | N
     """Run the example by its Makefile, which writes the sheet into a file.
 
     Args:
-        target: ``queue`` or ``machine``, which start a local AWS of their own; ``on-queue`` for one that is there.
+        target: ``queue`` or ``machine``, which start a local AWS of their own; ``on-…`` for one that is there.
         members: How many.
         file: Where the sheet is written.
         variables: What names the local AWS that is there, and the job on it.
@@ -35,7 +46,7 @@ def make(target: str, members: int, file: Path, variables: Mapping[str, str] | N
     Raises:
         RuntimeError: If something fails on the way.
     """
-    settings = [f"MEMBERS={members}", f"SHEET={file}", f"BIN={Path(sys.executable).parent}"]
+    settings = [f"MEMBERS={members}", f"SHEET={file}", f"RUN={target}", f"BIN={Path(sys.executable).parent}"]
     outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # of the make that runs this
     done = subprocess.run(  # noqa: S603 - ours
         ["make", "-C", str(EXAMPLE), target, *settings],  # noqa: S607 - as a user has it
@@ -76,3 +87,28 @@ def members_of(count: int) -> list[dict[str, Any]]:
     """Return so many members, as the generator makes them."""
     members: list[dict[str, Any]] = json.loads(made(str(count)))
     return members
+
+
+async def rows(stack: LocalStack, folder: Path, count: int, *, by_each_road: bool) -> list[Row]:
+    """Make a sheet of so many members by SQS, and by Step Functions."""
+    parameters = {"HandlerModule": "app", "StateMachine": "inline"}
+    job = Deployment(stack, "members", EXAMPLE, parameters)
+    roads = {"SQS": "on-queue", "Step Functions": "on-machine"} if by_each_road else {"SQS": "on-queue"}
+    return [each for road, target in roads.items() for each in await in_a_sheet(job, road, target, folder, count)]
+
+
+async def in_a_sheet(job: Deployment, road: str, target: str, folder: Path, count: int) -> list[Row]:
+    """Run the example by its Makefile, by one road."""
+    file, machine = folder / f"{target}.xlsx", {"FANFOLD_STATE_MACHINE_ARN": job.outputs["StateMachine"]}
+    await asyncio.to_thread(make, target, count, file, {**job.stack.environment, **job.variables, **machine})
+    async with connect(job.variables, **job.client_settings) as backend:
+        run = await backend.ledger.run(target)
+        segments = (await account_of(backend, run)).segments if run else 0
+    came, wanted = rows_of(file), expected(members_of(count))
+    sample = [each[-1] for each in came[1 : len(SAMPLE) + 1]]
+    right = sum(one == other for one, other in zip(came[1:], wanted[1:], strict=False))
+    return [
+        row(5, f"{road}: bonus of the three sample members", SAMPLE, sample, EMULATED),
+        row(5, f"{road}: segments, of {ROWS} rows each", count // ROWS, segments, EMULATED),
+        row(5, f"{road}: members in one sheet, in order", count, right, EMULATED, holds=came == wanted),
+    ]

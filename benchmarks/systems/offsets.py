@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from deployment import Deployment
 from fanfold.local.stack import LocalStack
+from systems.rows import EMULATED, Row, row
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "offsets"
 CASES: Final[dict[str, tuple[dict[str, int], list[int]]]] = {
@@ -34,3 +37,35 @@ def expected(case: str) -> list[dict[str, Any]]:
         {"offset": offset, "count": count, "processed": list(range(offset, offset + count))}
         for offset, count in zip(offsets, counts, strict=True)
     ]
+
+
+async def rows(stack: LocalStack, folder: Path, *, by_each_road: bool) -> list[Row]:
+    """Count records out, so many at most to a job or to so many jobs, by SQS and by a Map without a bound."""
+    job = deployed(stack, folder)
+    roads = {"SQS": job.scatter, "Map": job.execute} if by_each_road else {"SQS": job.scatter}
+    return [
+        *[await counted_out(job, road, start, case) for road, start in roads.items() for case in CASES],
+        row(2, "Map: MaxConcurrency, as deployed", 0, job.states()["Work on segments"]["MaxConcurrency"], EMULATED),
+    ]
+
+
+async def counted_out(job: Deployment, road: str, start: Callable[..., object], case: str) -> Row:
+    """Run one case by one road."""
+    (params, counts), run = CASES[case], f"{road}-{case}"
+    start(run, **params)
+    jobs = [json.loads(line) for line in await job.lines(await job.output(run))]
+    figure, wanted = f"{road}: {asked_in_words(**params)}", jobs_in_words(counts)
+    came = jobs_in_words([each["count"] for each in jobs])
+    return row(2, figure, wanted, came, EMULATED, holds=jobs == expected(case))
+
+
+def asked_in_words(*, records: int, at_most: int = 0, jobs: int = 0) -> str:
+    """Say what a run was started with."""
+    return f"{records} records, " + (f"at most {at_most} a job" if at_most else f"over {jobs} jobs")
+
+
+def jobs_in_words(counts: list[int]) -> str:
+    """Say how many jobs there are, and of how many records."""
+    if len(set(counts)) > 1 and len(counts) <= 4:  # noqa: PLR2004 - a few are all shown
+        return f"{len(counts)} jobs: {'/'.join(map(str, counts))}"
+    return f"{len(counts)} jobs, first {counts[0]}, last {counts[-1]}" if counts else "none"

@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fanfold.local.template import settings_of
+from systems.rows import PROVEN, Row, row
+
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "ten_thousand"
 DESCRIPTORS: Final = 1_024
 """Of a sandbox."""
+AT_ONCE: Final = 100
 BIN: Final = Path(sys.executable).parent
 
 
@@ -96,3 +100,57 @@ def reported(document: dict[str, Any]) -> list[int]:
     numbers = {message["id"]: message["number"] + 1 for message in document["messages"]}
     failures = json.loads(document["deliveries"][0]["response"])["batchItemFailures"]
     return [numbers[each["itemIdentifier"]] for each in failures]
+
+
+def rows(folder: Path, orders: int) -> list[Row]:
+    """Put orders into a shop, one batch of them, a hundred at once, and all at once beside it."""
+    trouble = Trouble(orders, hangs=3 * orders // 10 + 1, refuses=orders // 5 - 1)
+    trouble.write(file := folder / "orders.json")
+    return [*in_trouble(trouble, file), *without_a_bound(orders, file), *settings()]
+
+
+def in_trouble(trouble: Trouble, file: Path) -> list[Row]:
+    """Put them a hundred at once, under a sandbox's descriptors, into a shop that makes trouble."""
+    orders = trouble.orders
+    with shop(trouble) as url:
+        expect = f"dead-lettered={len(trouble.refused)}"
+        document = replay("app:handler", url, file, "--expect", expect, "--batch-size", str(orders))
+        seen = seen_by(url)
+    most, summary = seen["most_connections"], document["summary"]
+    batch, named = len(document["deliveries"][0]["messages"]), reported(document)
+    arrive = sorted(set(range(1, orders + 1)) - set(trouble.refused))
+    under = f"connections at once, under {DESCRIPTORS:,} descriptors"
+    return [
+        row(4, "records in the first batch", orders, batch, PROVEN),
+        row(4, under, f"at most {AT_ONCE}", most, PROVEN, holds=most <= AT_ONCE),
+        row(4, "failures named, no other", len(trouble.failed), len(named), PROVEN, holds=named == trouble.failed),
+        row(4, "orders that arrive", len(arrive), len(seen["taken"]), PROVEN, holds=seen["taken"] == arrive),
+        row(4, "records lost, or left", 0, summary["lost"] + summary["left"], PROVEN),
+    ]
+
+
+def without_a_bound(orders: int, file: Path) -> list[Row]:
+    """Put them into a shop without trouble: by a gather of all, and a hundred at once."""
+    failed = {}
+    for handler in ("naive:handler", "app:handler"):
+        with shop(Trouble(orders, fails=0, hangs=0, refuses=0)) as url:
+            document = replay(handler, url, file, "--once", "--batch-size", str(orders))
+        failed[handler] = document["summary"]["left"]
+    least = orders - DESCRIPTORS
+    naive, bounded = failed.values()
+    return [
+        row(4, f"all {orders:,} at once: fail", f"at least {least:,}", naive, PROVEN, holds=naive >= least),
+        row(4, f"the same, {AT_ONCE} at once: fail", 0, bounded, PROVEN),
+    ]
+
+
+def settings() -> list[Row]:
+    """Say what the template sets, under which the orders are replayed."""
+    had = settings_of(EXAMPLE / "template.yaml", "ConsumeFunction")
+    window, visible, read = had["window_seconds"], had["visibility_timeout"], had["report_batch_item_failures"]
+    least = 6 * had["function_timeout"] + window
+    return [
+        row(4, "template: window of the batch, s", "at least 1", window, PROVEN, holds=window >= 1),
+        row(4, "template: visibility, s: six timeouts and the window", least, visible, PROVEN, holds=visible >= least),
+        row(4, "template: ReportBatchItemFailures", "on", "on" if read else "off", PROVEN),
+    ]

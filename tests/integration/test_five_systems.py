@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-import five_systems
 from machine import report
+from systems import archive_bucket, rows, table_count
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = json.loads((ROOT / "benchmarks/results/five_systems.json").read_text())
@@ -16,15 +18,15 @@ COMMITTED = json.loads((ROOT / "benchmarks/results/five_systems.json").read_text
 
 def test_a_figure_holds_if_what_came_is_what_was_expected():
     """Or if what was looked at beside it is right; else it says no."""
-    assert five_systems.row(2, "jobs", 11, 11, "emulated")["holds"] == "yes"
-    assert five_systems.row(2, "jobs", 11, 10, "emulated")["holds"] == "NO"
-    assert five_systems.row(4, "failures", 107, 107, "emulated", holds=False)["holds"] == "NO"
+    assert rows.row(2, "jobs", 11, 11, "emulated")["holds"] == "yes"
+    assert rows.row(2, "jobs", 11, 10, "emulated")["holds"] == "NO"
+    assert rows.row(4, "failures", 107, 107, "emulated", holds=False)["holds"] == "NO"
 
 
 def test_a_result_that_was_not_committed_is_left_out_and_that_is_said(tmp_path: Path, monkeypatch, capsys):
     """No figure is made up."""
-    monkeypatch.setattr(five_systems, "ROOT", tmp_path)
-    assert five_systems.scaling_committed() == []
+    monkeypatch.setattr(rows, "RESULTS", tmp_path)
+    assert table_count.scaling_committed() == []
     assert "segment_scaling.json is not there: its rows are left out" in capsys.readouterr().err
 
 
@@ -44,8 +46,20 @@ def test_the_page_shows_what_was_committed():
     assert COMMITTED["date"] in page
 
 
-def test_the_rows_of_the_scan_are_those_of_the_committed_result():
+@pytest.mark.parametrize("measured", [table_count.scaling_committed, archive_bucket.times_committed])
+def test_the_rows_of_another_script_are_those_of_its_committed_result(measured):
     """Measured again, the table is made again."""
-    rows = five_systems.scaling_committed()
-    assert rows
-    assert [row for row in COMMITTED["results"] if row in rows] == rows
+    found = measured()
+    assert found
+    assert [row for row in COMMITTED["results"] if row in found] == found
+
+
+@pytest.mark.stack
+@pytest.mark.slow
+def test_the_quick_table_holds(tmp_path: Path):
+    """By the script, as it is run."""
+    file = tmp_path / "quick.json"
+    command = [sys.executable, ROOT / "benchmarks/five_systems.py", "--quick", "--json", file]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert {row["system"] for row in json.loads(file.read_text())["results"]} == {"1", "2", "3", "4", "5"}

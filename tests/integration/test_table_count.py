@@ -13,7 +13,7 @@ from deployment import Deployment
 from fanfold.account import account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import local_stack
-from systems.table_count import EXAMPLE, PARAMETERS, SEGMENTS, fill, item
+from systems.articles import EXAMPLE, PARAMETERS, SEGMENTS, fill, item
 
 ITEMS = 100_000
 
