@@ -1,0 +1,154 @@
+"""A run that is combined, by several invocations at once of which any may die between two calls, ends in one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fanfold import Job, Ranges
+from fanfold.marks import Check, send_check
+from harness import Bench, throttled
+
+HEALED = 300
+"""Rounds after which nothing goes wrong any more."""
+
+
+class Restless:
+    """A backend port that gives way to others around each call, and fails before or after some of them."""
+
+    def __init__(self, port: Any, dice: random.Random, fault: float) -> None:
+        self._port = port
+        self._dice = dice
+        self.fault = fault
+
+    def __getattr__(self, name: str) -> Any:
+        operation = getattr(self._port, name)
+        if inspect.isasyncgenfunction(operation):
+
+            async def yielding(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+                await self._turn()
+                async for each in operation(*args, **kwargs):
+                    yield each
+
+            return yielding
+
+        async def called(*args: Any, **kwargs: Any) -> Any:
+            await self._turn()
+            answer = await operation(*args, **kwargs)
+            await self._turn()
+            return answer
+
+        return called if inspect.iscoroutinefunction(operation) else operation
+
+    async def _turn(self) -> None:
+        for _ in range(self._dice.choice([0, 0, 1, 3])):
+            await asyncio.sleep(0)
+        if self._dice.random() < self.fault:
+            raise throttled()
+
+
+def joining(segments: int, fan_in: int, per_message: int) -> Job:
+    """Return a job whose segments are two numbers each, and whose output is all of them in order."""
+    job = Job("join", fan_in=fan_in, segments_per_message=per_message, watch_seconds=60)
+
+    @job.source
+    def numbers(params: dict) -> Ranges:
+        return Ranges(2 * segments, size=2)
+
+    @job.segment
+    async def one(rows, ctx) -> list[int]:
+        return [number async for number in rows]
+
+    async def joined(results) -> list[int]:
+        await asyncio.sleep(0)
+        return [number for result in results for number in result]
+
+    job.combine(joined)
+    job.fold(joined)
+    return job
+
+
+class Trial:
+    """One run, and those that work on it."""
+
+    def __init__(self, job: Job, dice: random.Random) -> None:
+        self.dice = dice
+        self.bench = Bench(job, max_receive_count=10_000)  # what a queue gives up is not the question here
+        plain, fault = self.bench.plain, dice.choice([0, 0.01, 0.05])
+        names = ("ledger", "store", "work_queue", "fold_queue")
+        self.ports = {name: Restless(getattr(plain, name), dice, fault) for name in names}
+        self.bench.backend = replace(plain, **self.ports)
+        self.pairs = [
+            (plain.work_queue, self.bench.job.segment_handler),
+            (plain.fold_queue, self.bench.job.fold_handler),
+            (plain.fold_queue, self.bench.job.fold_handler),
+        ]
+        self.outputs: dict[str, bytes] = {}
+
+    async def start(self) -> None:
+        for _ in range(100):
+            with suppress(Exception):
+                await self.bench.job.start(self.bench.backend, {}, "run")
+                return
+        raise AssertionError("not started")
+
+    async def end(self) -> None:
+        """Let several invocations at a time work, until nothing is left to do and the run has ended."""
+        for number in range(3_000):
+            if number == HEALED:
+                for port in self.ports.values():
+                    port.fault = 0
+            several = [self.dice.choice(self.pairs) for _ in range(self.dice.randint(1, 5))]
+            worked = sum(await asyncio.gather(*(self._invoke(*pair, dies=number < HEALED) for pair in several)))
+            if (await self.bench.run()).output:
+                self._see((await self.bench.run()).output, await self.bench.output())
+            if not worked and await self._is_over():
+                return
+        raise AssertionError("not ended")
+
+    async def _invoke(self, queue: Any, handler: Any, *, dies: bool) -> int:
+        invocation = asyncio.ensure_future(self.bench.pump(queue, handler, self.dice.choice([1, 2, 10])))
+        if dies and self.dice.random() < 0.1:
+            for _ in range(self.dice.randint(1, 60)):
+                await asyncio.sleep(0)
+            invocation.cancel()
+        with suppress(asyncio.CancelledError):
+            return await invocation
+        return 1
+
+    def _see(self, key: str | None, output: Any) -> None:
+        text = json.dumps(output).encode()
+        assert self.outputs.setdefault(str(key), text) == text, "the output has changed"
+
+    async def _is_over(self) -> bool:
+        seconds = min(queue.seconds_until_visible() for queue, _ in self.pairs)
+        if seconds != float("inf"):
+            self.bench.clock.advance(seconds)
+        elif (await self.bench.run()).ended:
+            return True
+        else:  # the scatter that died before it asked to be watched was not the last
+            await send_check(self.bench.plain, Check("run", watch=True))
+        return False
+
+
+@given(st.integers(0, 2**32), st.integers(0, 12), st.integers(2, 4), st.sampled_from([1, 3]))
+@settings(deadline=None, max_examples=60)
+async def test_a_run_combined_by_invocations_that_die_ends_in_one_answer(
+    seed: int, segments: int, fan_in: int, per_message: int
+):
+    """All results, in order, each once; what was once committed never changes."""
+    trial = Trial(joining(segments, fan_in, per_message), random.Random(seed))
+    await trial.start()
+    await trial.end()
+    assert (await trial.bench.run()).state == "SUCCEEDED"
+    assert await trial.bench.output() == list(range(2 * segments))
+    assert len(trial.outputs) == 1
