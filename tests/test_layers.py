@@ -18,7 +18,7 @@ RANKS = {
     "again": 1, "pool": 1, "sources.json_rows": 1, "stacks": 1,
     "outcome": 2, "completion": 2, "context": 2, "failures": 2, "protocols": 2, "decode": 2, "dead_letter": 2,
     "response": 3, "ordering": 3, "endings": 3,
-    "nested": 1, "pointers": 3,
+    "nested": 1, "pointers": 3.5,
     "coroutines": 0, "parts": 1, "entries": 0.5, "idempotency": 3, "inmemory_entries": 3, "aws.entries": 4, "once": 5,
     # what is told of it
     "record_keys": 0, "observing": 3, "observation": 5, "logs": 4, "powertools_observers": 4, "otel": 4,

@@ -12,6 +12,7 @@ from fanfold.coroutines import is_coroutine_function
 from fanfold.decode import Decode, decoder
 from fanfold.endings import each_of
 from fanfold.errors import ConfigurationError
+from fanfold.ordering import leave_behind
 from fanfold.record import Record
 from fanfold.threads import Threads
 
@@ -124,6 +125,7 @@ async def _call_with_list(
             bodies[position] = decode(record)
         except Exception as error:  # noqa: BLE001 - of this record alone, be it no JSON or a validator that breaks
             values[position] = error
+    leave_behind(records, bodies, values)
     if bodies:
         returned = each_of(await give(list(bodies.values()), records[0]), len(bodies))
         for position, value in zip(bodies, returned, strict=True):

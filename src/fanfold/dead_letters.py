@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 
 from fanfold.bundle import segments_of
 from fanfold.context import Context
 from fanfold.dead_letter import ATTRIBUTE, PUT_BACK_ATTRIBUTE, most_receives, reason_attribute, reason_in
 from fanfold.ended import Ended, JobState, Together
+from fanfold.enqueue import enqueue
 from fanfold.errors import FanfoldError, SegmentError
 from fanfold.protocols import Message
 from fanfold.record import Record
+from fanfold.segment import Segment
 from fanfold.segments import LATE, live_run
 
 __all__ = ["bury"]
@@ -45,7 +48,7 @@ async def bury(job: str, record: Record, ctx: Context[JobState]) -> Together | s
         return LATE
     reason = reason_in(record)
     if reason is None and most_receives() is not None and PUT_BACK_ATTRIBUTE not in record.message_attributes:
-        await _put_back(record, ctx.state)
+        await _put_back(segments, record, ctx.state)
         logger.warning(
             "run %s, segment %d was dead-lettered without a word: sent once more", run.run, segments[0].segment
         )
@@ -57,12 +60,14 @@ async def bury(job: str, record: Record, ctx: Context[JobState]) -> Together | s
     return Together([Ended(segment, ctx.receive_count, failure=reason) for segment in segments])
 
 
-async def _put_back(record: Record, state: JobState) -> None:
-    # Not the body's digest: a FIFO queue would take it for the message it has just seen.
-    again = Message(record.body, {PUT_BACK_ATTRIBUTE: "1"}, deduplication_id=f"{record.message_id}-back")
-    refused = await state.backend.work_queue.send([again])
-    if refused:
-        raise FanfoldError(f"the work queue did not take message {record.message_id} back: {refused[0].reason}")
+async def _put_back(segments: Sequence[Segment], record: Record, state: JobState) -> None:
+    # Each alone: one that kills its process must not take along those that shared its message. And under names of
+    # their own, not by the body's digest: a FIFO queue would take it for the message it has just seen.
+    again = (
+        Message(each.to_body(), {PUT_BACK_ATTRIBUTE: "1"}, deduplication_id=f"{record.message_id}-{each.segment}-back")
+        for each in segments
+    )
+    await enqueue(state.backend.work_queue, again, sleep=state.backend.sleep)
 
 
 async def _park(record: Record, reason: str, state: JobState) -> None:

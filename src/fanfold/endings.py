@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
+from concurrent.futures import Future
+from typing import Any, Final, TypeAlias
 
 from fanfold.errors import FanfoldError
 from fanfold.outcome import OUTCOMES, Done, Failed, Outcome, Reject, Rejected, Retry, Retrying
 
-__all__ = ["RejectOn", "each_of", "outcome_of", "rejects"]
+__all__ = ["RejectOn", "doubtful", "each_of", "outcome_of", "rejects"]
 
 RejectOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Which errors are permanent: a type, several, or a predicate."""
+
+_UNFINISHED: Final = (Awaitable, AsyncIterator, Generator, Future)
+_PLAIN: Final = frozenset({bool, int, float, str, bytes, dict})
 
 
 def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Outcome:
     """Return how a record ended whose handler returned or raised this value.
 
     An outcome is itself. ``Retry`` and ``Reject`` say it themselves; a body that cannot be decoded, and what
-    ``reject_on`` names, are rejected; any other error, returned or raised, is a failure. Anything else is what the
-    handler did. A predicate that itself raises decides nothing.
+    ``reject_on`` names, are rejected; any other error, returned or raised, is a failure, and so is what leaves it open
+    whether anything was done (``doubtful``). Anything else is what the handler did. A predicate that itself raises
+    decides nothing.
     """
     if isinstance(value, OUTCOMES):
         return value
     if not isinstance(value, BaseException):
-        return Done(value)
+        doubt = None if type(value) in _PLAIN else doubtful(value)
+        return Done(value) if doubt is None else Failed(doubt)
     if isinstance(value, Retry):
         return Retrying(value.after, _text(value).partition(": ")[2])
     if isinstance(value, Reject):
@@ -32,6 +38,25 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
     if (isinstance(value, FanfoldError) and value.permanent) or _rejected(value, reject_on):
         return Rejected(_text(value))
     return Failed(value)
+
+
+def doubtful(value: Any) -> BaseException | None:
+    """Return why a returned value does not say that its handler has succeeded; None if nothing speaks against it.
+
+    What has still to run has done nothing: a coroutine, a task or another awaitable, a generator, a future. Errors in a
+    list are those of ``asyncio.gather(…, return_exceptions=True)`` that nobody has looked at. And a class of errors was
+    meant to be raised.
+    """
+    name = type(value).__qualname__
+    if isinstance(value, _UNFINISHED):
+        if isinstance(value, Coroutine | Generator):
+            value.close()  # without a warning of its own
+        return TypeError(f"the handler returned a {name}, which nobody has awaited: is an await missing?")
+    if isinstance(value, list | tuple) and (errors := [each for each in value if isinstance(each, BaseException)]):
+        return BaseExceptionGroup(f"the handler returned {len(errors)} errors among {len(value)} values", errors)
+    if isinstance(value, type) and issubclass(value, BaseException):
+        return TypeError(f"the handler returned the class {value.__qualname__}: raise it")
+    return None
 
 
 def each_of(value: object, records: int) -> Sequence[object]:
@@ -44,6 +69,8 @@ def each_of(value: object, records: int) -> Sequence[object]:
         return [None] * records
     if isinstance(value, list | tuple) and len(value) == records:
         return value
+    if (doubt := doubtful(value)) is not None:
+        return [doubt] * records
     given = f"{len(value)} values" if isinstance(value, list | tuple) else type(value).__qualname__
     return [TypeError(f"the handler of {records} records returned {given}, not None or one value for each")] * records
 

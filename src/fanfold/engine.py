@@ -24,7 +24,7 @@ from fanfold.deadline import Deadline
 from fanfold.endings import outcome_of, rejects
 from fanfold.errors import AbandonedError, CommitError
 from fanfold.failures import FailureLog
-from fanfold.ordering import Lane, Unit, in_order, is_fifo, lanes
+from fanfold.ordering import BEHIND, Lane, Unit, in_order, is_fifo, lanes
 from fanfold.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejected
 from fanfold.pace import Pace
 from fanfold.record import Record
@@ -40,7 +40,6 @@ Commit: TypeAlias = Callable[[Sequence[tuple[Record, Any]], float], Awaitable[Co
 returns the positions of those it made durable."""
 
 _ABANDONED = Failed(AbandonedError())
-_BEHIND = "an earlier record of its message group is not done"
 _TURN_SECONDS = 0.02
 """How long workers whose handlers never wait keep the event loop to themselves; at most twice as long."""
 _GRACE_SECONDS = 1.0
@@ -102,6 +101,8 @@ class Batch:
         self._context = contextvars.copy_context()
         self._idle = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._spoiled: set[asyncio.Task[None]] = set()
+        """Workers that a handler had cancelled, and may go on to: by a cancel scope it has not left, say."""
         self._lost: set[asyncio.Task[None]] = set()
         """Workers whose threads are still with a record that took too long: it keeps its thread, and so its place."""
         self._yield_at = math.inf
@@ -190,10 +191,10 @@ class Batch:
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
-        if not worker.cancelled() and (error := worker.exception()):
+        error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
+        if error is not None and not (self._cancelled or self._closed):
             logger.error("a worker of the batch failed; its record is reported as not done", exc_info=error)
-            if not (self._cancelled or self._closed):
-                self._start_worker(self._context.copy())  # the others carry on
+            self._start_worker(self._context.copy())  # the others carry on
         if not self._workers:
             self._idle.set()
 
@@ -240,8 +241,8 @@ class Batch:
                     break
             if self._lost and task in self._lost:
                 return
-            if _differ(contextvars.copy_context(), untouched):
-                # The handler left context variables behind: the next record gets a worker without them.
+            if (self._spoiled and task in self._spoiled) or _differ(contextvars.copy_context(), untouched):
+                # The handler left context variables behind, or is cancelled: the next record gets a worker without.
                 self._start_worker(untouched.copy())
                 return
 
@@ -255,7 +256,7 @@ class Batch:
                 outcome = self._outcomes[position] = DONE if each is None else self._outcome_of(position, each)
                 goes_on = not self._fifo or isinstance(outcome, Done | Rejected)
             else:
-                self._outcomes[position] = NotStarted(_BEHIND)
+                self._outcomes[position] = BEHIND
         return not self._fifo or await self._goes_on(unit)
 
     async def _tick(self) -> None:
@@ -300,7 +301,7 @@ class Batch:
         """Leave what follows in a FIFO lane to be delivered again, no sooner than what has to come before it."""
         delay = next((self._delays[position] for position in unit if position in self._delays), None)
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
-            self._outcomes[position] = NotStarted(_BEHIND)
+            self._outcomes[position] = BEHIND
             if delay is not None:
                 self._terms.settling.hide(self.records[position], delay)
 
@@ -314,6 +315,7 @@ class Batch:
             return asyncio.CancelledError("cancelled: the invocation's time was over")
         else:
             error = asyncio.CancelledError("the handler's task was cancelled")
+            self._spoiled.add(task)
         # What is still pending of the cancellation must not hit the next record.
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import traceback
 from collections import Counter
@@ -40,7 +41,8 @@ class FailureLog:
 
     def write(self, logger: logging.Logger) -> None:
         """Log each kind once: how many, the first message ids, one traceback."""
-        for kind, count in self._counts.most_common(_MOST_KINDS):
+        counts = Counter(dict(self._counts))  # as it is now: a handler that was given up may go on to fail
+        for kind, count in counts.most_common(_MOST_KINDS):
             logger.error(
                 "%d x %s, first in message %s\n%s",
                 count,
@@ -48,13 +50,13 @@ class FailureLog:
                 ", ".join(self._examples[kind]),
                 self._tracebacks.get(kind, "").rstrip(),
             )
-        if len(self._counts) > _MOST_KINDS:
-            logger.error("%d more kinds of failure", len(self._counts) - _MOST_KINDS)
+        if len(counts) > _MOST_KINDS:
+            logger.error("%d more kinds of failure", len(counts) - _MOST_KINDS)
 
 
 def _drop_tracebacks(error: BaseException) -> None:
     if error.__cause__ is None and error.__context__ is None and not isinstance(error, BaseExceptionGroup):
-        error.__traceback__ = None
+        _drop_traceback(error)
         return
     seen: set[int] = set()
     stack: list[BaseException | None] = [error]
@@ -63,7 +65,12 @@ def _drop_tracebacks(error: BaseException) -> None:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        one.__traceback__ = None
+        _drop_traceback(one)
         stack += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
             stack += one.exceptions
+
+
+def _drop_traceback(error: BaseException) -> None:
+    with contextlib.suppress(Exception):  # of an error that lets nothing be set, such as a frozen dataclass
+        error.__traceback__ = None

@@ -17,9 +17,7 @@ import contextlib
 import json
 import logging
 import math
-import sqlite3
 from collections.abc import Collection
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -35,7 +33,7 @@ from fanfold.outputs import FoldFunction, apply, commit
 from fanfold.protocols import Backend
 from fanfold.record import Record
 from fanfold.reduction import Reduction, advance, combine, is_complete, left_of, tree_of
-from fanfold.results import collect
+from fanfold.results import collect, opened
 from fanfold.run import FAILED, SUCCEEDED, Counter, Run
 from fanfold.run_end import is_tolerated, tell_of_the_end
 from fanfold.scatter import scatter_on
@@ -118,6 +116,8 @@ async def _advance(run: Run, check: Check, folding: Folding, ctx: Context[JobSta
         broken = _why_it_fails(error, run, last_try=last_try)
         if broken is None:
             raise
+        if await _all_ended(run, backend) is None:  # nor may it be folded if that cannot be found out
+            return run.state
     left = ctx.deadline.remaining()
     lease = (LONGEST_INVOCATION_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
     # Of this generation: who looked before a redrive must not fold, nor end, what is only being done again.
@@ -239,8 +239,7 @@ async def _pin_markers(run: Run, backend: Backend) -> frozenset[str]:
 
 
 async def _apply(run: Run, folding: Folding, backend: Backend, pinned: Collection[str], tally: Tally) -> Any:
-    # An empty name makes a database on disk that sqlite removes by itself; it sorts more than memory holds.
-    with closing(sqlite3.connect("", check_same_thread=False)) as rows:
+    with opened() as rows:
         tree = await tree_of(run, backend) if _is_reduced(tally, folding) else None
         if tree is not None and tree.levels:
             results = await left_of(run, tree, backend, rows)

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from fanfold.capacity import clamped
 from fanfold.deadline import Deadline
+from fanfold.endings import doubtful
 from fanfold.engine import Batch, Terms
 from fanfold.errors import AbandonedError, MissingExtraError, NotStartedError
 from fanfold.outcome import Failed, NotStarted, Outcome, acknowledges
@@ -22,6 +23,7 @@ from fanfold.sandbox import Sandbox, open_sandbox
 from fanfold.settings import Settings
 from fanfold.settle import Settling
 from fanfold.tracing import go_by_context, kept_apart
+from fanfold.value import put
 
 try:
     from aws_lambda_powertools.utilities.batch import (
@@ -76,13 +78,16 @@ class _Item(Record):
 
     __slots__ = ("lane", "position")
 
+    lane: str | None
+    """Records of one lane run one after another, up to the first that fails; None for a lane of its own."""
+    position: int
+
     def __init__(self, raw: Mapping[str, Any], position: int, lane: str | None) -> None:
-        self.raw = raw
-        self.message_id = str(position)
-        self.body = ""
-        self.position = position
-        self.lane = lane
-        """Records of one lane run one after another, up to the first that fails; None for a lane of its own."""
+        put(self, "raw", raw)
+        put(self, "message_id", str(position))
+        put(self, "body", "")
+        put(self, "position", position)
+        put(self, "lane", lane)
 
     @property
     def attributes(self) -> Mapping[str, str]:
@@ -106,7 +111,14 @@ class InTime(BasePartialBatchProcessor):
         return super().__call__(records, handler, lambda_context)
 
     def success_handler(self, record: Any, result: Any) -> SuccessResponse:
-        """As Powertools' own, unless the batch is already answered."""
+        """As Powertools' own, unless the batch is already answered.
+
+        Raises:
+            BaseException: If the result does not say that the handler has succeeded, such as a coroutine that nobody
+                has awaited; Powertools reports the record failed then.
+        """
+        if (doubt := doubtful(result)) is not None:
+            raise doubt
         if (answer := _ANSWER.get()) is None:
             return super().success_handler(record, result)
         with answer.lock:

@@ -6,13 +6,13 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError
 from fanfold.protocols import ObjectInfo, Store
-from fanfold.results import Results, make_tables
+from fanfold.results import Results, closing, make_tables
 from fanfold.run import Run
 
 __all__ = ["KEPT_BUCKET", "Kept", "kept_in"]

@@ -13,6 +13,7 @@ import logging
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from itertools import dropwhile
 from typing import Any, Final
 
 from fanfold.again import again
@@ -22,6 +23,7 @@ from fanfold.endings import outcome_of, rejects
 from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, result_text
 from fanfold.errors import LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
+from fanfold.ordering import BEHIND, is_fifo, leave_behind
 from fanfold.outcome import Done, NotStarted, Retry
 from fanfold.pool import each
 from fanfold.record import Record
@@ -71,6 +73,7 @@ class Once:
         self._entries = entries
         self._deadline = deadline
         self._chunked = chunked
+        self._in_order = is_fifo(records)
         self._groups = [records[start : start + _READ_TOGETHER] for start in range(0, len(records), _READ_TOGETHER)]
         self._group_of = {id(record): number for number, group in enumerate(self._groups) for record in group}
         self._reads: dict[int, asyncio.Task[None]] = {}
@@ -101,10 +104,12 @@ class Once:
     async def _several(self, records: Sequence[Record]) -> list[Any]:
         """Return a value for each record: what its handler returned, now or once before, or an error."""
         identified = [await self._identify(record) for record in records]
+        values: list[Any] = [None if isinstance(key, str) else key for key, _ in identified]
+        keys = {position: key for position, (key, _) in enumerate(identified) if isinstance(key, str)}
+        leave_behind(records, keys, values)
         firsts: dict[str, Record] = {}
-        for key, record in identified:
-            if isinstance(key, str):
-                firsts.setdefault(key, record)
+        for position, key in keys.items():
+            firsts.setdefault(key, identified[position][1])
         before = {self._working[key] for key in firsts if key in self._working}
         ended = asyncio.get_running_loop().create_future()
         self._working.update(dict.fromkeys(firsts, ended))
@@ -112,13 +117,12 @@ class Once:
             if before:
                 await asyncio.wait(before)
             mine = {key: record for key, record in firsts.items() if key not in self._done}
-            values = await self._work(mine, records)
+            worked = await self._work(mine, records)
         finally:
             self._end(firsts, ended, before)
-        return [
-            key if isinstance(key, Exception) else values[key] if key in values else self._done[key]
-            for key, _ in identified
-        ]
+        for position, key in keys.items():
+            values[position] = worked[key] if key in worked else self._done[key]
+        return values
 
     def _end(self, keys: Iterable[str], ended: asyncio.Future[None], before: Iterable[asyncio.Future[None]]) -> None:
         """Let those go on who wait for some keys: when what was before them has ended, too, if nobody waited for it."""
@@ -157,6 +161,10 @@ class Once:
         if self._is_late():
             await self._drop(free)
             return {**held, **dict.fromkeys(free, _LATE)}
+        if held and self._in_order:
+            behind = {key: free.pop(key) for key in dropwhile(lambda key: key not in held, owners) if key in free}
+            await self._drop(behind)
+            held |= dict.fromkeys(behind, BEHIND)
         return {**held, **await self._run(free, mine)} if free else held
 
     def _is_late(self) -> bool:
@@ -203,9 +211,9 @@ class Once:
             self._done[entry.key] = entry.value()
             self._written.found(entry.key)
 
-    async def _claim(self, owners: Mapping[str, str]) -> dict[str, Exception]:
+    async def _claim(self, owners: Mapping[str, str]) -> dict[str, Any]:
         """Claim keys; return why, for those that may not be worked on now."""
-        held: dict[str, Exception] = {}
+        held: dict[str, Any] = {}
 
         async def claim(key: str) -> None:
             try:

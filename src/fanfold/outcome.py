@@ -1,12 +1,13 @@
 """How a record ended, and what a handler raises to choose.
 
-| the handler …                          | outcome              | what the queue does                     |
-|----------------------------------------|----------------------|-----------------------------------------|
-| returns                                | ``Done(value)``      | deletes the message                     |
-| raises, is cancelled, takes too long   | ``Failed(error)``    | delivers it again, after the back-off   |
-| raises ``Retry``                       | ``Retrying(after)``  | delivers it again, after that time      |
+| the handler …                           | outcome              | what the queue does                     |
+|-----------------------------------------|----------------------|-----------------------------------------|
+| returns                                 | ``Done(value)``      | deletes the message                     |
+| raises, is cancelled, takes too long,   | ``Failed(error)``    | delivers it again, after the back-off   |
+| or returns what nobody has awaited      |                      |                                         |
+| raises ``Retry``                        | ``Retrying(after)``  | delivers it again, after that time      |
 | raises ``Reject``, or cannot be decoded | ``Rejected(reason)`` | deletes it once the dead-letter queue has it |
-| never started                          | ``NotStarted(reason)`` | delivers it again                     |
+| never started                           | ``NotStarted(reason)`` | delivers it again                     |
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class Rejected(Value):
     """Whether the dead-letter queue has accepted it: then, and only then, the message is deleted here."""
 
     def __init__(self, reason: str, forwarded: bool = False) -> None:  # noqa: FBT002 - as a dataclass takes it
-        put(self, "reason", reason)
+        put(self, "reason", str(reason))  # a caught error is a reason, too
         put(self, "forwarded", forwarded)
 
 

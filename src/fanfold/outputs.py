@@ -69,7 +69,7 @@ def to_json(value: Any, of: str = "fold") -> bytes:
         SegmentError: If it is no JSON value.
     """
     try:
-        return json.dumps(value, ensure_ascii=False).encode()
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise SegmentError(f"the {of} returned what is no JSON value: {error}") from error
 

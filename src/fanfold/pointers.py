@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from fanfold.errors import DecodeError, ObjectMissingError
+from fanfold.ordering import leave_behind
 from fanfold.outcome import Reject
 from fanfold.record import Record
 
@@ -92,6 +93,7 @@ def resolving(call: _Call, resolve: Resolve, *, chunked: bool) -> _Call:
                 found[position] = await resolve(record)
             except Exception as error:  # noqa: BLE001 - of this record alone
                 values[position] = error
+        leave_behind(records, found, values)
         returned = await call(list(found.values())) if found else []
         for position, value in zip(found, returned, strict=True):
             values[position] = value

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from fanfold.errors import EventError
+from fanfold.value import put
 
 __all__ = ["Event", "Record", "records_from_event"]
 
@@ -25,13 +26,23 @@ class Record:
 
     __slots__ = ("body", "message_id", "raw")
 
+    raw: Mapping[str, Any]
+    """The message as it stands in the event."""
+    message_id: str
+    """Names this delivery's message; a redriven message gets a new one."""
+    body: str
+    """The text that was sent."""
+
     def __init__(self, raw: Mapping[str, Any]) -> None:
-        self.raw: Mapping[str, Any] = raw
-        """The message as it stands in the event."""
-        self.message_id: str = raw["messageId"]
-        """Names this delivery's message; a redriven message gets a new one."""
-        self.body: str = raw["body"]
-        """The text that was sent."""
+        put(self, "raw", raw)
+        put(self, "message_id", raw["messageId"])
+        put(self, "body", raw["body"])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Record is not to be changed: {name!r} cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Record is not to be changed: {name!r} cannot be deleted")
 
     def __repr__(self) -> str:
         return f"Record(message_id={self.message_id!r}, receive_count={self.receive_count})"

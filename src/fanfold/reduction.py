@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -23,7 +23,7 @@ from fanfold.output_file import File
 from fanfold.outputs import FoldFunction, apply, to_json
 from fanfold.pool import each
 from fanfold.protocols import Backend
-from fanfold.results import Results, collect, make_tables, put_results
+from fanfold.results import Results, collect, make_tables, opened, put_results
 from fanfold.run import Run
 
 __all__ = ["Reduction", "Tree", "advance", "combine", "is_complete", "left_of", "levels", "tree_of"]
@@ -96,7 +96,7 @@ async def combine(run: Run, tree: Tree, place: tuple[int, int], reduction: Reduc
         last = min(first + tree.fan_in, tree.levels[level - 1])
         texts = await _combined(run, level - 1, range(first, last), backend)
     else:
-        texts = (await backend.get_result(_input(run, group))).decode().split("\n")
+        texts = (await backend.get_result(_input(run, tree.fan_in, group))).decode().split("\n")
     with _results(texts) as results:
         value = await apply(reduction.function, results)
     if isinstance(value, File):
@@ -153,7 +153,7 @@ async def advance(
 
 @contextmanager
 def _results(texts: Iterable[str]) -> Iterator[Results]:
-    with closing(sqlite3.connect("", check_same_thread=False)) as rows:
+    with opened() as rows:
         make_tables(rows)
         put_results(rows, enumerate(texts))
         yield Results(rows)
@@ -175,7 +175,7 @@ async def left_of(run: Run, tree: Tree, backend: Backend, rows: sqlite3.Connecti
 
 
 async def _arrange(run: Run, pinned: Collection[str], total: int, fan_in: int, backend: Backend) -> Tree:
-    with closing(sqlite3.connect("")) as rows:
+    with opened() as rows:
         results = await collect(run, pinned, total, backend, rows)
         tree = Tree(len(results), fan_in)
         if tree.levels:
@@ -183,7 +183,7 @@ async def _arrange(run: Run, pinned: Collection[str], total: int, fan_in: int, b
 
             async def put(group: int) -> None:
                 # Drawn here, one group after another: what waits to be written is all that is held in memory.
-                await _put(_input(run, group), "\n".join(islice(texts, fan_in)).encode(), backend)
+                await _put(_input(run, fan_in, group), "\n".join(islice(texts, fan_in)).encode(), backend)
 
             await each(put, range(tree.levels[0]), concurrency=_WRITTEN_TOGETHER)
     await _put(f"{_prefix(run)}/tree.json", json.dumps({"results": tree.results, "fan_in": fan_in}).encode(), backend)
@@ -220,8 +220,9 @@ def _prefix(run: Run) -> str:
     return f"{run.prefix()}/combine"
 
 
-def _input(run: Run, group: int) -> str:
-    return f"{_prefix(run)}/results/{group:08}.jsonl"
+def _input(run: Run, fan_in: int, group: int) -> str:
+    # By the fan-in, too: who died in between may have cut the groups by another one, of an older deployment.
+    return f"{_prefix(run)}/results/{fan_in}/{group:08}.jsonl"
 
 
 def _key(run: Run, level: int, group: int) -> str:

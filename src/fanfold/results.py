@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from fanfold.completion import results_from_json
@@ -12,8 +13,9 @@ from fanfold.errors import LedgerError
 from fanfold.generations import markers_of
 from fanfold.protocols import Backend
 from fanfold.run import Marker, Run
+from fanfold.threads import StillRunningError
 
-__all__ = ["Results", "collect", "make_tables", "put_results"]
+__all__ = ["Results", "closing", "collect", "make_tables", "opened", "put_results"]
 
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS ends (segment INTEGER PRIMARY KEY, gen INTEGER, hops INTEGER, marker TEXT, result TEXT);
@@ -27,6 +29,29 @@ _CHAINS: Final = """
 _BROKEN: Final = """
     SELECT segment FROM ends WHERE hops > (SELECT count(*) FROM hops WHERE hops.segment = ends.segment) LIMIT 1
 """
+
+
+@contextmanager
+def closing(rows: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Close a database at the end; one that a thread reads that was given up is left to be dropped by that.
+
+    To close it under a query would end the process.
+    """
+    try:
+        yield rows
+    except StillRunningError:
+        raise
+    except BaseException:
+        rows.close()
+        raise
+    rows.close()
+
+
+@contextmanager
+def opened() -> Iterator[sqlite3.Connection]:
+    """Yield an empty database on disk, which sqlite removes by itself; it sorts more than memory holds."""
+    with closing(sqlite3.connect("", check_same_thread=False)) as rows:
+        yield rows
 
 
 class Results:

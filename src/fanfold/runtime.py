@@ -9,12 +9,13 @@ interrupted from inside the process.)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -43,6 +44,7 @@ _GLANCE_SECONDS = 0.005
 """How long the loop gets to show that it turns when the answer is due."""
 _CLOSE_SECONDS = 5.0
 """How long a lifespan may take to end when the runtime is closed."""
+_ENDED: Final = "the event loop was ended, or the batch cancelled, by a handler"
 
 
 def deadline_of(lambda_context: Any, margin: float | None) -> Deadline:
@@ -121,6 +123,10 @@ class _LoopThread(Generic[S]):
         """What the lifespan yielded, or why it could not start."""
         self._pid = os.getpid()
         self._suspect = False
+        self._over = False
+        """Whether the loop has been ended, by a handler perhaps: what is begun on it now would be cut off."""
+        self._waited: set[Future[Any]] = set()
+        """Outcomes that are not known yet."""
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
         self._thread = threading.Thread(target=self._turn, args=(lifespan,), name="fanfold-loop", daemon=True)
@@ -132,7 +138,7 @@ class _LoopThread(Generic[S]):
 
     def usable(self) -> bool:
         """Tell whether the loop turns: alive, its lifespan not failed, not blocked since last time."""
-        if not self.alive():
+        if self._over or not self.alive():
             return False
         if self.state.done() and self.state.exception() is not None:
             return False
@@ -143,6 +149,8 @@ class _LoopThread(Generic[S]):
     def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[Future[T], Callable[[], None]]:
         """Start work on the loop in the caller's context variables; return its outcome and a way to cancel it."""
         outcome: Future[T] = Future()
+        self._waited.add(outcome)
+        outcome.add_done_callback(self._waited.discard)
         context = contextvars.copy_context()
         tasks: list[asyncio.Task[T]] = []
 
@@ -158,9 +166,9 @@ class _LoopThread(Generic[S]):
         def cancel() -> None:
             # Work that has not begun never will; work that has is cancelled as soon as the loop turns.
             if not outcome.cancel() and not outcome.done():
-                self._loop.call_soon_threadsafe(cancel_task)
+                self._soon(cancel_task)
 
-        self._loop.call_soon_threadsafe(start)
+        self._soon(start)
         return outcome, cancel
 
     def wait(self, future: Future[T], deadline: Deadline, complaint: str) -> T:
@@ -188,12 +196,16 @@ class _LoopThread(Generic[S]):
     def _ping(self) -> threading.Event:
         """Return an event that is set when the loop has turned."""
         turned = threading.Event()
-        self._loop.call_soon_threadsafe(turned.set)
+        self._soon(turned.set)
         return turned
+
+    def _soon(self, call: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(call)
 
     def close(self) -> None:
         if self.alive():
-            self._loop.call_soon_threadsafe(self._ending.set)
+            self._soon(self._ending.set)
             self._thread.join(_CLOSE_SECONDS)
 
     def _turn(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
@@ -206,7 +218,11 @@ class _LoopThread(Generic[S]):
             else:
                 logger.exception("the event loop or its lifespan ended with an error")
         finally:
+            self._over = True
             _finish(self._loop)
+            for outcome in list(self._waited):
+                with contextlib.suppress(InvalidStateError):  # it has just been cancelled
+                    outcome.set_exception(TimeoutError(_ENDED))
 
     async def _live(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
         # One task enters and leaves the lifespan, as cancel scopes and task groups in it require.
@@ -222,7 +238,7 @@ def _least(one: float, other: float | None) -> float:
 def _carry_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
     if task.cancelled():
         # Whatever the caller awaited ends so: it answers from what is known by then.
-        outcome.set_exception(TimeoutError("the event loop was ended, or the batch cancelled, by a handler"))
+        outcome.set_exception(TimeoutError(_ENDED))
     elif error := task.exception():
         outcome.set_exception(error)
     else:
@@ -235,6 +251,8 @@ def _finish(loop: asyncio.AbstractEventLoop) -> None:
     for task in tasks:
         task.cancel()
     if tasks:
-        loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
-    loop.run_until_complete(loop.shutdown_asyncgens())
+        with contextlib.suppress(BaseException):  # what ends the loop once more
+            loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+    with contextlib.suppress(BaseException):
+        loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()

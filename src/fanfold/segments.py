@@ -130,7 +130,7 @@ async def work_on_one(
         async with aclosing(rows.read()) as items:
             value = await function(items, SegmentContext(record, ctx.batch, segment, run))
     try:
-        result = json.dumps(value, separators=(",", ":"))
+        result = json.dumps(value, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise SegmentError(f"the segment handler returned what is no JSON value: {error}") from error
     return Ended(segment, ctx.receive_count, result, items=rows.given, rest=rows.rest)

@@ -200,3 +200,54 @@ def test_no_stacks_are_dumped_when_the_answer_is_in_time(capfd: pytest.CaptureFi
         assert handler(make_event(1), make_context(5)) == {"batchItemFailures": []}
     handler.close()
     assert "Timeout" not in capfd.readouterr().err
+
+
+ENDS_THE_LOOP = """
+    import asyncio, sys, time
+    import fanfold
+    from fanfold.testing import make_context, make_event
+
+    how, seconds = sys.argv[1], float(sys.argv[2])
+
+    async def exits(after: float) -> None:
+        try:
+            await asyncio.sleep(after)
+        finally:
+            sys.exit(1)
+
+    @fanfold.consumer
+    async def handler(number: int) -> None:
+        if number == 0 and how == "cancel":
+            for task in asyncio.all_tasks():
+                task.cancel()
+        elif number == 0:
+            for after in (0, 60) if how == "twice" else (0,):
+                asyncio.create_task(exits(after))
+        try:
+            await asyncio.sleep(0 if number else 60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.05)  # a rollback
+
+    def reported(*numbers: int) -> list[str]:
+        response = handler(make_event(*numbers), make_context(seconds) if seconds else None)
+        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+
+    for _ in range(2):
+        assert "message-0" in reported(0, 1)
+        assert reported(1, 2, 3) == []
+    print("answered")
+"""
+
+
+@pytest.mark.parametrize("how", ["cancel", "exit", "twice"])
+@pytest.mark.parametrize("seconds", ["600", "0"])
+def test_a_handler_that_ends_the_event_loop_costs_its_own_batch_and_no_other(how: str, seconds: str):
+    """It is answered at once, not when its time is over, if it has any; the next batch finds a fresh loop."""
+    child = subprocess.run(  # noqa: S603 - this very interpreter
+        [sys.executable, "-c", textwrap.dedent(ENDS_THE_LOOP), how, seconds],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert child.stdout == "answered\n", child.stderr

@@ -56,7 +56,7 @@ class Restless:
             raise throttled()
 
 
-def joining(segments: int, fan_in: int, per_message: int) -> Job:
+def joining(segments: int, fan_in: int, per_message: int, *, on_threads: bool) -> Job:
     """Return a job whose segments are two numbers each, and whose output is all of them in order."""
     job = Job("join", fan_in=fan_in, segments_per_message=per_message, watch_seconds=60)
 
@@ -68,12 +68,15 @@ def joining(segments: int, fan_in: int, per_message: int) -> Job:
     async def one(rows, ctx) -> list[int]:
         return [number async for number in rows]
 
-    async def joined(results) -> list[int]:
-        await asyncio.sleep(0)
+    def joined(results) -> list[int]:
         return [number for result in results for number in result]
 
-    job.combine(joined)
-    job.fold(joined)
+    async def joined_here(results) -> list[int]:
+        await asyncio.sleep(0)
+        return joined(results)
+
+    job.combine(joined if on_threads else joined_here)
+    job.fold(joined if on_threads else joined_here)
     return job
 
 
@@ -140,13 +143,13 @@ class Trial:
         return False
 
 
-@given(st.integers(0, 2**32), st.integers(0, 12), st.integers(2, 4), st.sampled_from([1, 3]))
+@given(st.integers(0, 2**32), st.integers(0, 12), st.integers(2, 4), st.sampled_from([1, 3]), st.booleans())
 @settings(deadline=None, max_examples=60)
 async def test_a_run_combined_by_invocations_that_die_ends_in_one_answer(
-    seed: int, segments: int, fan_in: int, per_message: int
+    seed: int, segments: int, fan_in: int, per_message: int, on_threads: bool
 ):
     """All results, in order, each once; what was once committed never changes."""
-    trial = Trial(joining(segments, fan_in, per_message), random.Random(seed))
+    trial = Trial(joining(segments, fan_in, per_message, on_threads=on_threads), random.Random(seed))
     await trial.start()
     await trial.end()
     assert (await trial.bench.run()).state == "SUCCEEDED"

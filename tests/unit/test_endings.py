@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 
 import pytest
 
@@ -22,10 +23,52 @@ class WordlessError(Exception):
         raise RuntimeError("no words")
 
 
-@pytest.mark.parametrize("value", [None, 0, "", False, [], {"a": 1}, ValueError, Reject])
+@pytest.mark.parametrize("value", [None, 0, "", False, [], ["ValueError"], (1, None), {"a": 1}, int, object()])
 def test_whatever_is_returned_is_done(value):
-    """Also a class of errors: it is no error."""
+    """What it is, is the handler's."""
     assert outcome_of(value, nothing) == Done(value)
+
+
+async def ship() -> None:
+    raise AssertionError("nobody awaits it")
+
+
+async def pages():
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (ship, "a coroutine, which nobody has awaited: is an await missing?"),
+        (pages, "a async_generator, which nobody has awaited"),
+        (lambda: (each for each in "ab"), "a generator, which nobody has awaited"),
+        (concurrent.futures.Future, "a Future, which nobody has awaited"),
+        (lambda: ValueError, "the class ValueError: raise it"),
+        (lambda: Reject, "the class Reject: raise it"),
+        (lambda: [1, OSError("down"), ValueError()], "2 errors among 3 values"),
+        (lambda: (None, asyncio.CancelledError()), "1 errors among 2 values"),
+    ],
+)
+def test_what_leaves_open_whether_anything_was_done_is_a_failure(make, words: str):
+    """An await that was forgotten, errors that ``gather`` gave back and nobody looked at, a class to be raised."""
+    outcome = outcome_of(make(), nothing)
+    assert isinstance(outcome, Failed)
+    assert words in str(outcome.error)
+
+
+async def test_a_task_that_is_returned_is_a_failure():
+    """It may end in any way."""
+    task = asyncio.ensure_future(asyncio.sleep(0))
+    assert isinstance(outcome_of(task, nothing), Failed)
+    await task
+
+
+def test_what_a_handler_of_lists_has_not_awaited_fails_all_its_records():
+    """With the words that say so."""
+    first, second = each_of(ship(), 2)
+    assert "is an await missing?" in str(first)
+    assert first is second
 
 
 @pytest.mark.parametrize(

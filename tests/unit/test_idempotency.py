@@ -680,3 +680,41 @@ def test_a_key_that_is_looked_up_twice_is_done_once():
     run(handler, *bodies(*range(5)))
     assert run(handler, *bodies(*range(150), 0)) == [*(Done(each) for each in range(150)), Done(0)]
     assert handler.done == dict.fromkeys(range(150), 1)
+
+
+def test_a_forgotten_await_is_not_written_down_as_done():
+    """Else no delivery would mend it."""
+    entries = InMemoryEntries()
+
+    async def ship(order: dict) -> None:
+        raise AssertionError("nobody awaits it")
+
+    @fanfold.consumer(idempotency=by_id(entries))
+    async def handler(order: dict) -> Any:
+        return ship(order)
+
+    (failed,) = run(handler, *bodies(1))
+    assert "is an await missing?" in str(failed.error)
+    assert not entries.entries
+
+
+def test_in_a_list_of_a_fifo_group_nothing_starts_behind_what_is_held_or_has_no_key():
+    """Its claim is dropped; what is before it is done."""
+    entries = InMemoryEntries()
+    terms = by_id(entries)
+    held = terms.key_for({"id": 2}, handler_of_nothing)
+    entries.entries[held] = Entry(held, IN_PROGRESS, int(NOW) + 60, None, "other")
+    given = []
+
+    @fanfold.consumer(idempotency=terms, chunk_size=10)
+    async def handler(orders: list[dict]) -> None:
+        given.extend(orders)
+
+    def outcomes(*numbers: int | None) -> list[Any]:
+        records = [make_fifo_record({"id": each}, group="g", message_id=f"m-{at}") for at, each in enumerate(numbers)]
+        return [type(outcome) for outcome in run(handler, *records)]
+
+    assert outcomes(1, 2, 3) == [Done, Retrying, NotStarted]
+    assert statuses(entries) == {COMPLETED: 1, IN_PROGRESS: 1}
+    assert outcomes(4, None, 5) == [Done, Rejected, NotStarted]
+    assert given == [{"id": 1}, {"id": 4}]

@@ -635,7 +635,58 @@ async def test_a_segment_that_was_never_started_is_sent_once_more(told):
     back = [queued.message for queued in work._messages.values()]
     assert [message.body for message in back] == [message.body for message in unheard]
     # A FIFO queue has just seen these bodies: only under names of their own are they messages to it.
-    assert [message.deduplication_id for message in back] == [f"{name}-back" for name in names]
+    assert [message.deduplication_id for message in back] == [f"{name}-{at}-back" for at, name in enumerate(names)]
+
+
+async def test_segments_that_shared_a_message_are_sent_back_alone(told):
+    """One that kills its process each time fails by itself, and no other."""
+
+    async def segment(rows, ctx):
+        if ctx.segment.segment == 1:
+            raise SystemExit(1)
+        return [number async for number in rows]
+
+    job = make_job(segment=segment, segments_per_message=3, tolerated_failures=1)
+    bench = await started(Bench(job, numbers_jsonl=NUMBERS), chunk_bytes=100)
+    await bench.settle()
+    assert (await bench.run()).state == "SUCCEEDED"
+    assert await account_of(bench.backend, await bench.run()) is not None
+    assert set(range(34)) < set(await bench.output()) < set(range(100))
+
+
+async def test_a_look_that_fails_for_a_reason_of_its_own_does_not_fold_what_has_not_ended():
+    """However often it is delivered: else the segments that still run would come too late."""
+    broken = True
+
+    def gate(operation: str) -> None:
+        if broken and operation == "before markers":
+            raise RuntimeError("the session is closed")
+
+    bench = await started(Bench(make_job(), gate=gate, max_receive_count=5, numbers_jsonl=NUMBERS))
+    await bench.pump(bench.plain.work_queue, bench.job.segment_handler, most=1)
+    await send_check(bench.plain, Check("run"))
+    for _ in range(4):
+        await bench.pump(bench.plain.fold_queue, bench.job.fold_handler)
+        assert (await bench.run()).state == "RUNNING"
+        bench.clock.advance(31)
+    broken = False
+    await bench.settle()
+    assert await bench.output() == list(range(100))
+
+
+@pytest.mark.parametrize("value", [float("nan"), {"mean": float("inf")}])
+async def test_a_number_that_json_does_not_have_fails_its_segment_or_fold(told, value):
+    """A reader of the output could not parse it."""
+
+    async def segment(rows, ctx):
+        return value
+
+    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
+    await bench.settle()
+    assert "the segment handler returned what is no JSON value" in (await bench.output())["segments"]["0"]
+    bench = await started(Bench(make_job(fold=lambda results: value), numbers_jsonl=NUMBERS))
+    await bench.settle()
+    assert "no JSON value" in (await bench.output())["fold"]
 
 
 async def test_what_was_sent_once_more_and_comes_back_without_a_word_has_failed(told):

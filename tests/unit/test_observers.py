@@ -221,7 +221,7 @@ def test_a_list_that_a_handler_returns_is_the_value_of_its_record():
         def call_started(self, records):
             return told.extend
 
-    handler_of_one = fanfold.consumer(observers=[Values()])(lambda number: [ValueError()])
+    handler_of_one = fanfold.consumer(observers=[Values()])(lambda number: [None, 2])
     result = deliver(handler_of_one, 1)
     assert told == list(result.outcomes)
     assert isinstance(told[0], Done)

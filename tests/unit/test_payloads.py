@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import fanfold
-from fanfold import Done, Failed, Record, Rejected
+from fanfold import Done, Failed, NotStarted, Record, Rejected
 from fanfold.errors import ConfigurationError, DecodeError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemoryStore
 from fanfold.limits import SQS_MESSAGE_BYTES
 from fanfold.payloads import Pointer, offload, pointer_of, send
-from fanfold.testing import make_context, make_event, make_extended_record, make_record
+from fanfold.testing import make_context, make_event, make_extended_record, make_fifo_record, make_record
 
 
 def opening(store: Any) -> Any:
@@ -114,6 +114,25 @@ def test_handlers_of_lists_are_given_payloads_and_one_that_is_missing_fails_alon
     reject = Rejected("the payload s3://bucket/gone does not exist")
     assert outcomes(handler, *records) == [Done(10), reject, Done(30)]
     assert outcomes(handler, extended("gone")) == [reject]
+
+
+def test_in_a_list_of_a_fifo_group_nothing_starts_behind_a_payload_that_is_missing():
+    """It comes back, and is worked on after that."""
+    given = []
+
+    @fanfold.consumer(chunk_size=10, large_payloads=opening(filled(key=b"1")))
+    async def handler(numbers: list[int]) -> None:
+        given.extend(numbers)
+
+    records = []
+    for number, key in enumerate(["key", "gone", "key"]):
+        large = extended(key)
+        pointing = {name: large[name] for name in ("body", "messageAttributes")}
+        records.append(make_fifo_record(group="g", message_id=f"message-{number}") | pointing)
+    done, rejected, behind = outcomes(handler, *records)
+    assert (done, given) == (Done(), [1])
+    assert isinstance(rejected, Rejected)
+    assert isinstance(behind, NotStarted)
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"no JSON"])

@@ -447,3 +447,23 @@ def test_poison_records_fail_alone_on_fifo_queues(skip: bool, failed: list[int])
     processor = SqsFifoPartialProcessor(model=StepRecord, skip_group_on_error=skip)
     response = process_partial_response(event, lambda record: None, processor)
     assert ids(response) == [f"message-{at + 1}" for at in failed]
+
+
+@pytest.mark.parametrize("make", [AsyncBatchProcessor, BatchProcessor])
+def test_a_forgotten_await_is_reported(make: Any):
+    """And so are errors that gather gave back."""
+
+    async def ship() -> None:
+        raise AssertionError("nobody awaits it")
+
+    def handle(record):
+        return [OSError("down")] if record.body == "0" else ship()
+
+    async def handle_async(record):
+        return handle(record)
+
+    processor = make(EventType.SQS, raise_on_entire_batch_failure=False)
+    is_async = make is AsyncBatchProcessor
+    process = async_process_partial_response if is_async else process_partial_response
+    response = process(make_event(0, 1, 2), handle_async if is_async else handle, processor, make_context())
+    assert ids(response) == ["message-0", "message-1", "message-2"]

@@ -100,3 +100,13 @@ def test_one_malformed_record_refuses_the_whole_batch(raw, told):
 def test_an_event_error_is_not_permanent():
     """A batch that was refused comes back: the fault may be one of the deployment, not of the messages."""
     assert EventError.permanent is False
+
+
+@pytest.mark.parametrize("name", ["message_id", "body", "raw"])
+def test_a_record_cannot_be_changed(name: str):
+    """What is answered, and what the next who sees it gets, is what Lambda delivered."""
+    (record,) = records_from_event(make_event(1))
+    with pytest.raises(AttributeError, match="is not to be changed"):
+        setattr(record, name, "other")
+    with pytest.raises(AttributeError, match="is not to be changed"):
+        delattr(record, name)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold import Job, Ranges
-from fanfold.errors import ConfigurationError, SegmentError
+from fanfold.errors import ConfigurationError, SegmentError, ServiceError
 from fanfold.inline import run_inline
 from fanfold.marks import Check
 from fanfold.redrive import redrive
@@ -350,6 +350,29 @@ async def test_what_was_written_down_first_is_combined():
     assert await ended.advance(pinned=overtaken) is False
     assert await tree_of(ended.run, ended.bench.plain) == Tree(5, 2)
     assert ended.sent() == [(0, 0), (0, 1), (0, 2)]
+
+
+async def test_a_fan_in_that_is_changed_amid_a_run_loses_no_result():
+    """Who died while it wrote the groups down had cut them by another one."""
+    ended = await Ended(12, 2).begin()
+    writes = 0
+
+    async def dies(bucket: str, key: str, data: bytes, **terms: Any) -> None:
+        nonlocal writes
+        writes += 1
+        if writes > 2:
+            raise throttled()
+        await put(bucket, key, data, **terms)
+
+    store = ended.bench.plain.store
+    put, store.put = store.put, dies
+    with pytest.raises(ServiceError):
+        await ended.advance()
+    store.put = put
+    ended.reduction = Reduction(ended.reduction.function, 4)
+    assert await ended.advance(here=True) is True
+    words = [word for group in range(3) for word in await ended.value(0, group)]
+    assert words == [f"word {number}" for number in range(12)]
 
 
 @pytest.mark.parametrize(

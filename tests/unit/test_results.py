@@ -1,0 +1,64 @@
+"""The database that the results of a run are read from."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+
+import pytest
+
+from fanfold.outputs import apply
+from fanfold.results import Results, make_tables, opened, put_results
+from fanfold.threads import StillRunningError
+
+
+def closed(rows: sqlite3.Connection) -> bool:
+    try:
+        rows.execute("SELECT 1")
+    except sqlite3.ProgrammingError:
+        return True
+    return False
+
+
+def test_the_database_is_closed_at_the_end_however_that_is():
+    """Also by an error, or when the work is cancelled."""
+    with opened() as rows:
+        pass
+    assert closed(rows)
+    for error in (ValueError, asyncio.CancelledError):
+        with pytest.raises(error), opened() as rows:
+            raise error
+        assert closed(rows)
+
+
+async def test_a_thread_that_was_given_up_goes_on_to_read_it():
+    """To close the database under its query would end the process."""
+    begun, go, read = threading.Event(), threading.Event(), []
+
+    def fold(results):
+        for result in results:
+            read.append(result)
+            begun.set()
+            go.wait()
+        ended.set()
+
+    ended = threading.Event()
+    kept: list[sqlite3.Connection] = []
+
+    async def work() -> None:
+        with opened() as rows:
+            kept.append(rows)
+            make_tables(rows)
+            put_results(rows, enumerate(map(str, range(1_000))))
+            await apply(fold, Results(rows))
+
+    task = asyncio.ensure_future(work())
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(StillRunningError):
+        await task
+    go.set()
+    await asyncio.to_thread(ended.wait)
+    assert read == list(range(1_000))
+    kept[0].close()
