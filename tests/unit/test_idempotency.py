@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import fanfold
 from fanfold import Done, Failed, NotStarted, Record, Reject, Rejected, Retrying
 from fanfold.deadline import Deadline
-from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, Layout, is_missing, key_of
+from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, Layout, is_missing, key_of, result_text
 from fanfold.errors import CommitError, ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries, InMemoryStore
@@ -718,3 +718,15 @@ def test_in_a_list_of_a_fifo_group_nothing_starts_behind_what_is_held_or_has_no_
     assert statuses(entries) == {COMPLETED: 1, IN_PROGRESS: 1}
     assert outcomes(4, None, 5) == [Done, Rejected, NotStarted]
     assert given == [{"id": 1}, {"id": 4}]
+
+
+def test_terms_are_as_they_are_given():
+    """Parts of a second, and a table's own names."""
+    terms = Idempotency(str, table="t", lease_seconds=0.5, layout=Layout(key_attr="pk"))
+    assert (terms.lease_seconds, terms.layout.key_attr) == (0.5, "pk")
+    assert Idempotency(str, table="t").layout == Layout()
+
+
+def test_a_result_is_kept_with_its_names_in_order():
+    """As Powertools writes it."""
+    assert result_text({"b": 1, "a": 2}) == '{"a": 2, "b": 1}'

@@ -1,0 +1,61 @@
+"""The worker threads of plain handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from fanfold.threads import StillRunningError, Threads
+
+
+async def test_a_thread_is_kept_for_the_next_call():
+    """One after another needs no second one; all of them are daemons, with a name to be found by."""
+    threads, seen = Threads(), []
+    for _ in range(3):
+        await threads.run(lambda: seen.append(threading.current_thread()))
+    assert len(set(seen)) == 1
+    assert seen[0].daemon
+    assert seen[0].name == "fanfold-worker"
+    threads.close()
+
+
+async def test_calls_at_once_have_a_thread_each():
+    """As many as there are, and no more."""
+    threads, barrier = Threads(), threading.Barrier(3)
+    assert sorted(await asyncio.gather(*(threads.run(barrier.wait) for _ in range(3)))) == [0, 1, 2]
+    threads.close()
+
+
+async def test_a_call_that_was_given_up_is_counted_until_it_ends():
+    """Then its thread is there for the next one."""
+    threads, go, seen = Threads(), threading.Event(), []
+
+    def wait() -> None:
+        seen.append(threading.current_thread())
+        go.wait()
+
+    calls = [asyncio.ensure_future(threads.run(wait)) for _ in range(2)]
+    await asyncio.sleep(0)
+    for call in calls:
+        call.cancel()
+        with pytest.raises(StillRunningError):
+            await call
+    assert threads.abandoned == 2
+    go.set()
+    while threads.abandoned:
+        await threads.run(lambda: None)
+    assert threads.abandoned == 0
+    await threads.run(lambda: seen.append(threading.current_thread()))
+    threads.close()
+
+
+async def test_what_a_function_raises_is_raised():
+    """Also what no future can hold."""
+    threads = Threads()
+    with pytest.raises(KeyError, match="id"):
+        await threads.run({}.__getitem__, "id")
+    with pytest.raises(RuntimeError, match=r"^the handler raised StopIteration$"):
+        await threads.run(next, iter(()))
+    threads.close()
