@@ -71,6 +71,9 @@ def test_a_run_that_failed_in_part_is_looked_at_redriven_and_exported(deployment
     done = fanfold("redrive", "r-1", "--dry-run", "--json", **variables)
     assert done.returncode == 0
     assert list(json.loads(done.stdout)["would_redrive"]) == ["3", "7"]
+    done = fanfold("redrive", "r-1", "--dry-run", **variables)
+    assert done.stdout == "would be done again: 2 segments; nothing was sent\n"
+    assert "it is broken" in done.stderr
 
     (tmp_path / "mended").touch()
     done = fanfold("redrive", "r-1", "--only", "7", **variables)

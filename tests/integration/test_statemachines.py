@@ -157,7 +157,7 @@ def test_a_command_says_how_its_run_or_its_execution_failed(machine: Machine):
     unplanned = by_command(machine, "--run", "unplanned", bucket="no-such-bucket", key="none.csv")
     assert unplanned.returncode == 1
     assert "the execution unplanned ended as FAILED, the run has not: " in only_line(unplanned.stderr)
-    late = by_command(machine, "--within", "1", count=60)
+    late = by_command(machine, "--within", "1", count=20)
     assert "has not ended in 1 s; it goes on by itself" in only_line(late.stderr)
     machine.messages()
 

@@ -107,5 +107,8 @@ def _notifier(variables: Mapping[str, str], open_client: Callable[[], Any]) -> S
 def _variable(variables: Mapping[str, str], name: str) -> str:
     value = variables.get(name)
     if not value:
-        raise ConfigurationError(f"the environment variable {name} is not set: a job's functions need it")
+        raise ConfigurationError(
+            f"the environment variable {name} is not set: a job's functions and the commands that look at one need it; "
+            "fanfold env STACK prints it, fanfold local --job FOLDER -- COMMAND sets it"
+        )
     return value

@@ -79,11 +79,13 @@ def redrive_run(
     """
     chosen = None if only is None else segments_of(only)
     failures = anyio.run(_failures, run)
-    if not as_json:
+    if not as_json and failures.segments:
         _show_failures(failures)
     if dry_run:
         if as_json:
             print(json.dumps({**_about(failures.run), "would_redrive": failures.segments}))
+        else:
+            print(f"would be done again: {_segments(len(failures.segments))}; nothing was sent")
         return
     with watching() as seen:
         document = anyio.run(_redrive, run, chosen, seen if follow else None, within)
@@ -102,7 +104,7 @@ async def _redrive(run_id: str, only: set[int] | None, seen: Watching | None, wi
     async with _backend() as backend:
         sent = await redrive(run_id, backend, only=only)
         if seen is not None:
-            seen.step(f"run {run_id}: {sent.segments} segments enqueued again")
+            seen.step(f"run {run_id}: {_segments(sent.segments)} enqueued again")
             async for progress in watch(backend, run_id, within_seconds=within):
                 seen.run(progress)
         run = (await failures_of(run_id, backend)).run
@@ -185,6 +187,10 @@ def _show(run: Run, account: Account) -> None:
     if run.output:
         console.print(f"output: {escape(run.output)}", soft_wrap=True)
     console.print(account_table(account))
+
+
+def _segments(count: int) -> str:
+    return f"{count:,} segment{'' if count == 1 else 's'}"
 
 
 def _show_failures(failures: Failures) -> None:

@@ -35,7 +35,9 @@ def _check_handlers(folder: Path, module: str, *, with_machine: bool) -> None:
     tried = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - the user's own
     if tried.returncode:
         reason = (tried.stderr.strip().splitlines() or ["it ended"])[-1]
-        raise ConfigurationError(f"--job {folder}: {module}.py has to define {names}: {reason}")
+        raise ConfigurationError(
+            f"--job {folder}: {module}.py has to define {names}, or name another module with --module: {reason}"
+        )
 
 
 def deploy_job(
