@@ -183,6 +183,26 @@ async def test_a_combine_function_that_raises_each_time_fails_the_run():
     assert (await bench.run()).state == "FAILED"
 
 
+async def test_a_group_that_cannot_be_looked_at_ends_no_run_whose_segments_have_not_ended():
+    """However often its message is delivered: it may be one of a generation before."""
+    broken = True
+
+    def gate(operation: str) -> None:
+        if broken and operation == "before list":
+            raise RuntimeError("the session is closed")
+
+    bench = Bench(joining(9, 3), gate=gate, max_receive_count=5)
+    await bench.job.start(bench.backend, {}, "run")
+    await bench.plain.fold_queue.send([Check("run", combine=(0, 0)).to_message()])
+    for _ in range(4):
+        await bench.pump(bench.plain.fold_queue, bench.job.fold_handler)
+        assert (await bench.run()).state == "RUNNING"
+        bench.clock.advance(31)
+    broken = False
+    await bench.settle()
+    assert await bench.output() == list(range(9))
+
+
 async def test_a_combine_function_that_raises_once_is_tried_again():
     """Its run ends as if it had not."""
     raised: list[int] = []
