@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError
 from fanfold.protocols import ObjectInfo, Store
-from fanfold.results import Results, closing, make_tables
+from fanfold.results import Results, Rows, closing, make_tables
 from fanfold.run import Run
 
 __all__ = ["KEPT_BUCKET", "Kept", "kept_in"]
@@ -102,7 +102,8 @@ def _opened(file: Path | None) -> sqlite3.Connection:
     try:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(file or "", check_same_thread=False, isolation_level=None, timeout=0)
+        terms: dict[str, Any] = {"check_same_thread": False, "isolation_level": None, "timeout": 0}
+        database = sqlite3.connect(file or "", factory=Rows, **terms)
         with ExitStack() as stack:
             stack.callback(database.close)
             database.execute("PRAGMA locking_mode = EXCLUSIVE")

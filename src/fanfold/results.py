@@ -15,7 +15,7 @@ from fanfold.protocols import Backend
 from fanfold.run import Marker, Run
 from fanfold.threads import StillRunningError
 
-__all__ = ["Results", "closing", "collect", "make_tables", "opened", "put_results"]
+__all__ = ["Results", "Rows", "closing", "collect", "make_tables", "opened", "put_results"]
 
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS ends (segment INTEGER PRIMARY KEY, gen INTEGER, hops INTEGER, marker TEXT, result TEXT);
@@ -29,6 +29,13 @@ _CHAINS: Final = """
 _BROKEN: Final = """
     SELECT segment FROM ends WHERE hops > (SELECT count(*) FROM hops WHERE hops.segment = ends.segment) LIMIT 1
 """
+
+
+class Rows(sqlite3.Connection):
+    """A database that is closed, at the latest, when nobody reads it any more."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 @contextmanager
@@ -50,7 +57,7 @@ def closing(rows: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def opened() -> Iterator[sqlite3.Connection]:
     """Yield an empty database on disk, which sqlite removes by itself; it sorts more than memory holds."""
-    with closing(sqlite3.connect("", check_same_thread=False)) as rows:
+    with closing(sqlite3.connect("", check_same_thread=False, factory=Rows)) as rows:
         yield rows
 
 

@@ -216,7 +216,7 @@ ENDS_THE_LOOP = """
             sys.exit(1)
 
     @fanfold.consumer
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         if number == 0 and how == "cancel":
             for task in asyncio.all_tasks():
                 task.cancel()

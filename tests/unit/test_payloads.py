@@ -121,7 +121,7 @@ def test_in_a_list_of_a_fifo_group_nothing_starts_behind_a_payload_that_is_missi
     given = []
 
     @fanfold.consumer(chunk_size=10, large_payloads=opening(filled(key=b"1")))
-    async def handler(numbers: list[int]) -> None:
+    async def handler(numbers: list) -> None:
         given.extend(numbers)
 
     records = []
