@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from fanfold.completion import results_from_json
@@ -35,7 +35,8 @@ class Rows(sqlite3.Connection):
     """A database that is closed, at the latest, when nobody reads it any more."""
 
     def __del__(self) -> None:
-        self.close()
+        with suppress(sqlite3.ProgrammingError):  # of one that could not be opened
+            self.close()
 
 
 @contextmanager
