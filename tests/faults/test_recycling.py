@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import fanfold
-from fanfold import Consumer, Failed
+from fanfold import Consumer, Done, Failed
 from fanfold.runtime import MOST_LEFTOVERS, MOST_LOOPS
 from fanfold.testing import make_context, make_event
 
@@ -202,6 +202,21 @@ def test_no_stacks_are_dumped_when_the_answer_is_in_time(capfd: pytest.CaptureFi
     assert "Timeout" not in capfd.readouterr().err
 
 
+def test_a_loop_that_a_handler_has_stopped_is_not_used_again():
+    """The batch is answered at once, and the next one has a loop of its own."""
+
+    @fanfold.consumer
+    async def handler(number) -> None:
+        if number == 0:
+            asyncio.get_running_loop().stop()
+            await asyncio.Event().wait()
+
+    for _ in range(2):
+        assert invoke(handler, 0, seconds=600) == [Failed]
+        assert invoke(handler, 1, 2, seconds=600) == [Done, Done]
+    handler.close()
+
+
 ENDS_THE_LOOP = """
     import asyncio, sys, time
     import fanfold
@@ -251,3 +266,32 @@ def test_a_handler_that_ends_the_event_loop_costs_its_own_batch_and_no_other(how
         check=False,
     )
     assert child.stdout == "answered\n", child.stderr
+
+
+FORKS = """
+    import os, warnings
+    import fanfold
+    from fanfold.testing import make_context, make_event
+
+    warnings.simplefilter("ignore")  # of threads beside a fork: they are what this is about
+
+    @fanfold.consumer
+    async def handler(number) -> None: ...
+
+    def failures() -> int:
+        return len(handler(make_event(1, 2), make_context(20))["batchItemFailures"])
+
+    assert failures() == 0
+    child = os.fork()
+    if not child:
+        os._exit(failures())
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), failures())
+"""
+
+
+def test_a_process_that_was_forked_has_a_loop_of_its_own():
+    """That of its parent does not turn in it."""
+    child = subprocess.run(  # noqa: S603 - this very interpreter
+        [sys.executable, "-c", textwrap.dedent(FORKS)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert child.stdout == "0 0\n", child.stderr
