@@ -15,7 +15,8 @@ What differs:
 - Given a Lambda context, all of them answer before the time is over. What did not start, or did not end, is reported
   failed with ``errors.NotStartedError``, ``errors.AbandonedError`` or ``CancelledError``. A plain handler on the
   invocation's thread cannot be interrupted: after it, no further one starts.
-- Whatever a handler raises fails its record alone, ``CancelledError`` and ``SystemExit`` too.
+- Whatever a handler raises fails its record alone, ``CancelledError`` and ``SystemExit`` too. So does what it returns
+  that has still to run, such as a coroutine that nobody has awaited, or a list with errors in it.
 - The response names records in batch order, each once.
 
 Observers of a ``fanfold.consumer`` that write with Powertools: ``BatchMetrics``, ``RecordLogging``, ``RecordTracing``.
