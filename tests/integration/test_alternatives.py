@@ -186,6 +186,28 @@ def test_an_async_handler_is_lost_by_powertools_batch_processor_and_run_by_fanfo
     assert sorted(ours) == ["a", "b"]
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_forgotten_await_is_success_to_powertools_and_a_failure_to_fanfold(powertools):
+    """There the messages are gone although nothing was shipped; here they come back, and the log says why."""
+    processor = powertools.AsyncBatchProcessor(powertools.EventType.SQS)
+    shipped = []
+
+    async def ship(order: str) -> None:
+        shipped.append(order)
+
+    async def record_handler(record):
+        return ship(record.body)
+
+    @fanfold.consumer
+    async def handler(order: str):
+        return ship(order)
+
+    assert ids(powertools.async_process_partial_response(make_event("a", "b"), record_handler, processor)) == []
+    assert ids(deliver(handler, "a", "b").response) == ["message-0", "message-1"]
+    assert shipped == []
+
+
 def test_a_plain_handler_is_reported_failed_by_powertools_async_processor_and_done_by_fanfold(powertools):
     """There its side effects happen again and again; here it runs on a thread, once."""
     processor = powertools.AsyncBatchProcessor(powertools.EventType.SQS, raise_on_entire_batch_failure=False)
