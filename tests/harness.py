@@ -187,6 +187,15 @@ class Bench:
             await queue.delete(done)
         return len(received)
 
+    async def looks(self, times: int) -> set[str]:
+        """Deliver checks, some times, each when it is visible again; return the states that the run has had by then."""
+        states = set()
+        for _ in range(times):
+            await self.pump(self.plain.fold_queue, self.job.fold_handler)
+            states.add((await self.run()).state)
+            self.clock.advance(31)
+        return states
+
     async def settle(self, *, most: int = 10, rounds: int = 500) -> None:
         """Pump every queue until all are empty, moving the clock to the next visible message."""
         work, fold = self.plain.work_queue, self.plain.fold_queue

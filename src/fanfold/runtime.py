@@ -168,7 +168,10 @@ class _LoopThread(Generic[S]):
             if not outcome.cancel() and not outcome.done():
                 self._soon(cancel_task)
 
-        self._soon(start)
+        try:
+            self._loop.call_soon_threadsafe(start)
+        except RuntimeError:  # it has just been closed
+            _leave(outcome)
         return outcome, cancel
 
     def wait(self, future: Future[T], deadline: Deadline, complaint: str) -> T:
@@ -221,8 +224,7 @@ class _LoopThread(Generic[S]):
             self._over = True
             _finish(self._loop)
             for outcome in list(self._waited):
-                with contextlib.suppress(InvalidStateError):  # it has just been cancelled
-                    outcome.set_exception(TimeoutError(_ENDED))
+                _leave(outcome)
 
     async def _live(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
         # One task enters and leaves the lifespan, as cancel scopes and task groups in it require.
@@ -233,6 +235,12 @@ class _LoopThread(Generic[S]):
 
 def _least(one: float, other: float | None) -> float:
     return one if other is None else min(one, other)
+
+
+def _leave(outcome: Future[Any]) -> None:
+    """End an outcome that nothing will come of any more."""
+    with contextlib.suppress(InvalidStateError):  # it is known, or has just been cancelled
+        outcome.set_exception(TimeoutError(_ENDED))
 
 
 def _carry_over(task: asyncio.Task[T], outcome: Future[T]) -> None:

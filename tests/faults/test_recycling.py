@@ -217,6 +217,16 @@ def test_a_loop_that_a_handler_has_stopped_is_not_used_again():
     handler.close()
 
 
+def test_work_for_a_loop_that_has_just_ended_is_ended_too():
+    """And not waited for: without a deadline that would be for ever."""
+    handler = fanfold.consumer(lambda number: None)
+    invoke(handler, 1)
+    loop = handler._runtime._loop
+    handler.close()
+    outcome, _ = loop.submit(lambda: asyncio.sleep(0))
+    assert isinstance(outcome.exception(timeout=60), TimeoutError)
+
+
 ENDS_THE_LOOP = """
     import asyncio, sys, time
     import fanfold

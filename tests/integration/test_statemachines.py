@@ -23,6 +23,8 @@ pytestmark = pytest.mark.stack
 
 JOB = Path(__file__).parent / "machine_job"
 PAYLOAD_BYTES = 262_144
+PLACES = ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
+NOWHERE = {f"FANFOLD_{place}": "none" for place in PLACES}
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +181,7 @@ def test_a_command_says_how_its_run_or_its_execution_failed(machine: Machine):
 )
 def test_what_cannot_be_started_is_said_in_one_line(strict: LocalStack, arn: str, arguments: list[str], said: str):
     """Nothing has run."""
-    names = ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
-    variables = {f"FANFOLD_{name}": "none" for name in names} | {"FANFOLD_STATE_MACHINE_ARN": arn}
+    variables = NOWHERE | {"FANFOLD_STATE_MACHINE_ARN": arn}
     flags = ("run", "app:job", "--state-machine", "--params", '{"count": 3}', *arguments)
     done = fanfold(*flags, folder=JOB, **strict.environment, **variables)
     assert done.returncode == 2
@@ -189,8 +190,7 @@ def test_what_cannot_be_started_is_said_in_one_line(strict: LocalStack, arn: str
 
 def test_a_job_that_continues_segments_cannot_run_on_a_state_machine(strict: LocalStack):
     """It says so before anything is started."""
-    names = ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
-    variables = {f"FANFOLD_{name}": "none" for name in names} | {"FANFOLD_STATE_MACHINE_ARN": "arn"}
+    variables = NOWHERE | {"FANFOLD_STATE_MACHINE_ARN": "arn"}
     done = fanfold(
         "run", "app:job", "--state-machine", folder=JOB.parent / "long_job", **strict.environment, **variables
     )

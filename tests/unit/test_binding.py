@@ -54,12 +54,12 @@ def test_a_function_of_a_body_and_perhaps_a_context_is_a_handler(function):
     assert deliver(fanfold.consumer(function), [1]).response == {"batchItemFailures": []}
 
 
-async def of_numbers(body: set[int], ctx: OnlyForTypeCheckers): ...  # noqa: F821
-async def of_lists(bodies: list[set[int]], ctx: OnlyForTypeCheckers): ...  # noqa: F821
+async def of_numbers(body: set[int], ctx: OnlyForTypeCheckers): ...  # noqa: F821 - as where only type checkers import it
+async def of_lists(bodies: list[set[int]], ctx: OnlyForTypeCheckers): ...  # noqa: F821 - as where only type checkers import it
 
 
 class OfNumbers:
-    async def __call__(self, body: set[int], ctx: OnlyForTypeCheckers): ...  # noqa: F821
+    async def __call__(self, body: set[int], ctx: OnlyForTypeCheckers): ...  # noqa: F821 - as where only type checkers import it
 
 
 @pytest.mark.parametrize("function", [of_numbers, functools.partial(of_numbers), OfNumbers(), of_lists])

@@ -248,7 +248,8 @@ def test_writes_that_wait_when_the_consumer_is_closed_are_not_begun(caplog):
     @fanfold.consumer(idempotency=once(Slow("complete")), concurrency=100)
     async def handler(order: dict) -> None: ...
 
-    assert {type(outcome) for outcome in run(handler, *range(300), seconds=0.5)} <= {Failed, NotStarted}
+    outcomes = {type(outcome) for outcome in run(handler, *range(300), seconds=0.5)}
+    assert {Failed} <= outcomes <= {Failed, NotStarted}  # on a busy machine some have no time to start
     assert "pending" not in caplog.text
     assert "Exception in callback" not in caplog.text
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
 from fanfold.aws.faults import faults_of
 
-__all__ = ["client_of"]
+__all__ = ["FEW_CALLS", "client_of"]
+
+FEW_CALLS: Final[Mapping[str, Any]] = {
+    "connect_timeout": 5,
+    "read_timeout": 30,
+    "retries": {"mode": "standard", "max_attempts": 5},
+}
+"""Configuration of a client that makes a call now and then, one after another."""
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fanfold.aws.clients import client_of
+from fanfold.aws.clients import FEW_CALLS, client_of
 from fanfold.aws.faults import faults_of
 from fanfold.errors import ConfigurationError, ServiceError
 
@@ -17,11 +17,6 @@ __all__ = ["Execution", "StateMachine", "open_state_machine"]
 NAME_CHARACTERS: Final = 80
 """Most in the name of an execution (Step Functions, StartExecution)."""
 _RUNNING: Final = frozenset({"RUNNING", "PENDING_REDRIVE"})
-_CONFIG: Final[dict[str, Any]] = {
-    "connect_timeout": 5,
-    "read_timeout": 30,
-    "retries": {"mode": "standard", "max_attempts": 5},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +81,11 @@ class StateMachine:
 
 
 @asynccontextmanager
-async def open_state_machine(arn: str, **client: Any) -> AsyncIterator[StateMachine]:
-    """Yield the state machine that an ARN names; ``client`` is where it is, if not at the SDK's usual place.
+async def open_state_machine(arn: str) -> AsyncIterator[StateMachine]:
+    """Yield the state machine that an ARN names.
 
     Raises:
         ConfigurationError: If there is no region.
     """
-    async with client_of("stepfunctions", "Step Functions", _CONFIG, **client) as opened:
+    async with client_of("stepfunctions", "Step Functions", FEW_CALLS) as opened:
         yield StateMachine(opened, arn)

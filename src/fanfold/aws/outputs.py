@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from fanfold.aws.clients import client_of
+from fanfold.aws.clients import FEW_CALLS, client_of
 from fanfold.aws.faults import faults_of
 from fanfold.errors import ConfigurationError, ServiceError
 
@@ -20,11 +20,6 @@ _VARIABLES: Final = {
     "FANFOLD_RESULTS_BUCKET": "ResultsBucket",
 }
 _MACHINE: Final = {"FANFOLD_STATE_MACHINE_ARN": "StateMachine"}
-_CONFIG: Final[dict[str, Any]] = {
-    "connect_timeout": 5,
-    "read_timeout": 30,
-    "retries": {"mode": "standard", "max_attempts": 5},
-}
 
 
 def variables_of(outputs: Mapping[str, str]) -> dict[str, str]:
@@ -38,12 +33,8 @@ def variables_of(outputs: Mapping[str, str]) -> dict[str, str]:
     return {name: outputs[output] for name, output in (_VARIABLES | _MACHINE).items() if output in outputs}
 
 
-async def outputs_of(stack: str, **client: Any) -> dict[str, str]:
-    """Return the outputs of a stack of CloudFormation.
-
-    Args:
-        stack: Its name or ARN.
-        client: Credentials, region and endpoint, where they are not the SDK's usual ones.
+async def outputs_of(stack: str) -> dict[str, str]:
+    """Return the outputs of a stack of CloudFormation, by its name or ARN.
 
     Raises:
         ConfigurationError: If there is no such stack, or no region, or AWS refuses the credentials.
@@ -51,7 +42,7 @@ async def outputs_of(stack: str, **client: Any) -> dict[str, str]:
     """
     what = f"stack {stack}"
     try:
-        async with client_of("cloudformation", what, _CONFIG, **client) as cloudformation:
+        async with client_of("cloudformation", what, FEW_CALLS) as cloudformation:
             with faults_of(what):
                 told = await cloudformation.describe_stacks(StackName=stack)
     except ServiceError as error:
