@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Any
 
 import fanfold
-from fanfold.record import records_from_event
-from fanfold.response import partial_response
+from fanfold._base.record import records_from_event
+from fanfold._base.response import partial_response
 from fanfold.testing import make_context, make_event
 from machine import about_this_run, options_parser, positive, publish
 

@@ -62,9 +62,9 @@ async def measure(address: str, segments: int, batch: int) -> tuple[float, float
     from aiobotocore.session import get_session
 
     from fanfold import Deadline, Record, Segment, inmemory
+    from fanfold._base.context import BatchContext
     from fanfold.aws.dynamodb import DynamoDBLedger
     from fanfold.aws.tables import with_raw_items
-    from fanfold.context import BatchContext
     from fanfold.ended import Ended, JobState
     from fanfold.marks import commit_ended
     from fanfold.testing import make_record

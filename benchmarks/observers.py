@@ -27,8 +27,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import fanfold
+from fanfold._base.record import Record
 from fanfold.observing import CallEnded, Observer, Watch
-from fanfold.record import Record
 from fanfold.testing import make_context, make_event
 from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
 

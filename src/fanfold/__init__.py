@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fanfold import errors as errors
-    from fanfold.backoff import Backoff as Backoff
+    from fanfold._base.backoff import Backoff as Backoff
+    from fanfold._base.context import Context as Context
+    from fanfold._base.deadline import Deadline as Deadline
+    from fanfold._base.outcome import BatchResult as BatchResult
+    from fanfold._base.outcome import Done as Done
+    from fanfold._base.outcome import Failed as Failed
+    from fanfold._base.outcome import NotStarted as NotStarted
+    from fanfold._base.outcome import Reject as Reject
+    from fanfold._base.outcome import Rejected as Rejected
+    from fanfold._base.outcome import Retry as Retry
+    from fanfold._base.outcome import Retrying as Retrying
+    from fanfold._base.record import Record as Record
     from fanfold.consume import Consumer as Consumer
     from fanfold.consume import consumer as consumer
-    from fanfold.context import Context as Context
-    from fanfold.deadline import Deadline as Deadline
     from fanfold.job import Job as Job
-    from fanfold.outcome import BatchResult as BatchResult
-    from fanfold.outcome import Done as Done
-    from fanfold.outcome import Failed as Failed
-    from fanfold.outcome import NotStarted as NotStarted
-    from fanfold.outcome import Reject as Reject
-    from fanfold.outcome import Rejected as Rejected
-    from fanfold.outcome import Retry as Retry
-    from fanfold.outcome import Retrying as Retrying
-    from fanfold.record import Record as Record
     from fanfold.segment import Segment as Segment
     from fanfold.sources.dynamodb_scan import DynamoDBScan as DynamoDBScan
     from fanfold.sources.items import Items as Items
@@ -66,23 +66,23 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Backoff": "backoff",
-    "BatchResult": "outcome",
+    "Backoff": "_base.backoff",
+    "BatchResult": "_base.outcome",
     "Consumer": "consume",
-    "Context": "context",
-    "Deadline": "deadline",
-    "Done": "outcome",
+    "Context": "_base.context",
+    "Deadline": "_base.deadline",
+    "Done": "_base.outcome",
     "DynamoDBScan": "sources.dynamodb_scan",
-    "Failed": "outcome",
+    "Failed": "_base.outcome",
     "Items": "sources.items",
     "Job": "job",
-    "NotStarted": "outcome",
+    "NotStarted": "_base.outcome",
     "Ranges": "sources.ranges",
-    "Record": "record",
-    "Reject": "outcome",
-    "Rejected": "outcome",
-    "Retry": "outcome",
-    "Retrying": "outcome",
+    "Record": "_base.record",
+    "Reject": "_base.outcome",
+    "Rejected": "_base.outcome",
+    "Retry": "_base.outcome",
+    "Retrying": "_base.outcome",
     "S3JsonArray": "sources.s3_json_array",
     "S3Lines": "sources.s3_lines",
     "S3Objects": "sources.s3_objects",

@@ -7,14 +7,14 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
-from fanfold.context import BatchContext, Context
-from fanfold.coroutines import is_coroutine_function
+from fanfold._base.callables import is_coroutine_function
+from fanfold._base.context import BatchContext, Context
+from fanfold._base.ordering import leave_behind
+from fanfold._base.record import Record
+from fanfold._base.threads import Threads
 from fanfold.decode import Decode, decoder
 from fanfold.endings import each_of
 from fanfold.errors import ConfigurationError
-from fanfold.ordering import leave_behind
-from fanfold.record import Record
-from fanfold.threads import Threads
 
 __all__ = ["Bind", "Call", "bind", "decoding"]
 

@@ -10,22 +10,22 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from fanfold.backoff import Backoff
+from fanfold._base.backoff import Backoff
+from fanfold._base.callables import is_coroutine_function
+from fanfold._base.context import BatchContext
+from fanfold._base.dead_letter import most_receives
+from fanfold._base.deadline import Deadline
+from fanfold._base.outcome import DONE, BatchResponse, BatchResult, NotStarted, Outcome, acknowledges
+from fanfold._base.record import Event, Record, records_from_event
+from fanfold._base.response import partial_response
 from fanfold.binding import Bind, Call, bind, decoding
 from fanfold.capacity import clamped
-from fanfold.context import BatchContext
-from fanfold.coroutines import is_coroutine_function
-from fanfold.dead_letter import most_receives
-from fanfold.deadline import Deadline
 from fanfold.endings import RejectOn, rejects
 from fanfold.engine import Batch, Commit, Terms
 from fanfold.errors import TotalFailureError
 from fanfold.memory_guard import MemoryGuard
-from fanfold.outcome import DONE, BatchResponse, BatchResult, NotStarted, Outcome, acknowledges
 from fanfold.pace import Pace
 from fanfold.pointers import OpenStore, Resolve, resolver, resolving
-from fanfold.record import Event, Record, records_from_event
-from fanfold.response import partial_response
 from fanfold.runtime import Lifespan, Runtime, deadline_of
 from fanfold.sandbox import Sandbox, open_sandbox
 from fanfold.settings import CommitStage, Settings, check_count, check_observer

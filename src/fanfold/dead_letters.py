@@ -11,14 +11,14 @@ import json
 import logging
 from collections.abc import Sequence
 
+from fanfold._base.context import Context
+from fanfold._base.dead_letter import ATTRIBUTE, PUT_BACK_ATTRIBUTE, most_receives, reason_attribute, reason_in
+from fanfold._base.record import Record
 from fanfold.bundle import segments_of
-from fanfold.context import Context
-from fanfold.dead_letter import ATTRIBUTE, PUT_BACK_ATTRIBUTE, most_receives, reason_attribute, reason_in
 from fanfold.ended import Ended, JobState, Together
 from fanfold.enqueue import enqueue
 from fanfold.errors import FanfoldError, SegmentError
 from fanfold.protocols import Message
-from fanfold.record import Record
 from fanfold.segment import Segment
 from fanfold.segments import LATE, live_run
 

@@ -13,7 +13,8 @@ from typing import Any, Final, cast
 
 import anyio
 
-from fanfold import limits, sources
+from fanfold import sources
+from fanfold._base import aws_limits
 from fanfold.bundle import bodies
 from fanfold.completion import UNEVEN
 from fanfold.errors import EnqueueError
@@ -102,8 +103,8 @@ async def rehearse(
     count = messages = total = largest = 0
     for body, taken in bodies(_segments(job, plan), per_message):
         size = len(body.encode())
-        if size > limits.SQS_MESSAGE_BYTES:
-            reason = f"{size} bytes, where SQS takes {limits.SQS_MESSAGE_BYTES}"
+        if size > aws_limits.SQS_MESSAGE_BYTES:
+            reason = f"{size} bytes, where SQS takes {aws_limits.SQS_MESSAGE_BYTES}"
             raise EnqueueError(f"segment {count} is too large for a message: {reason}", rejected=[(count, reason)])
         count, messages, total, largest = taken, messages + 1, total + size, max(largest, size)
     first = [json.loads(segment.to_body()) for segment in islice(_segments(job, plan), _SHOWN)]
@@ -144,8 +145,8 @@ def _data_bytes(plan: Mapping[str, Any]) -> int | None:
 
 
 def _estimate(messages: int, message_bytes: int, batch_size: int) -> Estimate:
-    tens = math.ceil(messages / limits.SQS_BATCH_ENTRIES)
-    payload = max(tens, math.ceil(message_bytes / limits.SQS_BILLED_BYTES))
+    tens = math.ceil(messages / aws_limits.SQS_BATCH_ENTRIES)
+    payload = max(tens, math.ceil(message_bytes / aws_limits.SQS_BILLED_BYTES))
     requests = 2 * payload + tens  # sent and received by payload, deleted in tens
     units = MARKER_WRITE_UNITS * math.ceil(messages / batch_size)
     return Estimate(requests, units, requests * SQS_DOLLARS + units * WRITE_UNIT_DOLLARS)
@@ -158,8 +159,8 @@ def _warnings(plan: Mapping[str, Any], segments: int, largest_message: int) -> I
         yield "there is one segment: nothing runs at once"
     if segments > MANY_SEGMENTS:
         yield f"{segments:,} segments are many: larger ones cost less, at {MARKER_WRITE_UNITS} write units a batch"
-    if largest_message > limits.SQS_BILLED_BYTES:
-        yield f"a message has {largest_message:,} bytes: SQS bills each {limits.SQS_BILLED_BYTES:,} as one request"
+    if largest_message > aws_limits.SQS_BILLED_BYTES:
+        yield f"a message has {largest_message:,} bytes: SQS bills each {aws_limits.SQS_BILLED_BYTES:,} as one request"
     if compressed := plan.get("compressed", int("compression" in plan)):
         yield f"compressed objects: {compressed:,}; each is one segment, whatever its size"
     largest, size = plan.get("largest_bytes"), plan.get("bytes")

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from concurrent.futures import Future
 from typing import Any, Final, TypeAlias
 
+from fanfold._base.outcome import OUTCOMES, Done, Failed, Outcome, Reject, Rejected, Retry, Retrying
 from fanfold.errors import FanfoldError
-from fanfold.outcome import OUTCOMES, Done, Failed, Outcome, Reject, Rejected, Retry, Retrying
 
 __all__ = ["RejectOn", "doubtful", "each_of", "outcome_of", "rejects"]
 

@@ -19,17 +19,17 @@ import math
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any, TypeAlias
 
+from fanfold._base.deadline import Deadline
+from fanfold._base.ordering import BEHIND, Lane, Unit, in_order, is_fifo, lanes
+from fanfold._base.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejected
+from fanfold._base.record import Record
+from fanfold._base.threads import StillRunningError
 from fanfold.binding import Call
-from fanfold.deadline import Deadline
 from fanfold.endings import outcome_of, rejects
 from fanfold.errors import AbandonedError, CommitError
 from fanfold.failures import FailureLog
-from fanfold.ordering import BEHIND, Lane, Unit, in_order, is_fifo, lanes
-from fanfold.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejected
 from fanfold.pace import Pace
-from fanfold.record import Record
 from fanfold.settle import Settling
-from fanfold.threads import StillRunningError
 
 __all__ = ["Batch", "Commit", "Terms"]
 

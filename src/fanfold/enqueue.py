@@ -7,8 +7,8 @@ from typing import Final, TypeAlias
 
 import anyio
 
-from fanfold import limits
-from fanfold.again import ATTEMPTS, Sleep, pause
+from fanfold._base import aws_limits
+from fanfold._base.retry import ATTEMPTS, Sleep, pause
 from fanfold.errors import EnqueueError, FanfoldError, ServiceError
 from fanfold.protocols import Message, Queue
 
@@ -31,10 +31,10 @@ def batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
     batch_bytes = 0
     for position, message in enumerate(messages):
         size = message.size_bytes
-        if size > limits.SQS_MESSAGE_BYTES:
-            reason = f"{size} bytes, where SQS takes {limits.SQS_MESSAGE_BYTES}"
+        if size > aws_limits.SQS_MESSAGE_BYTES:
+            reason = f"{size} bytes, where SQS takes {aws_limits.SQS_MESSAGE_BYTES}"
             raise EnqueueError(f"message {position} is too large: {reason}", rejected=[(position, reason)])
-        if len(batch) == limits.SQS_BATCH_ENTRIES or batch_bytes + size > limits.SQS_BATCH_BYTES:
+        if len(batch) == aws_limits.SQS_BATCH_ENTRIES or batch_bytes + size > aws_limits.SQS_BATCH_BYTES:
             yield batch
             batch, batch_bytes = [], 0
         batch.append(message)

@@ -7,7 +7,7 @@ import logging
 import traceback
 from collections import Counter
 
-from fanfold.record import Record
+from fanfold._base.record import Record
 
 __all__ = ["FailureLog"]
 

@@ -15,11 +15,11 @@ from typing import Any, Final, Protocol, TypeVar
 
 import anyio
 
-from fanfold import limits
-from fanfold.backoff import retry_delay
+from fanfold._base import aws_limits
+from fanfold._base.backoff import retry_delay
+from fanfold._base.record import Record
 from fanfold.errors import FanfoldError, ServiceError
 from fanfold.protocols import Settler
-from fanfold.record import Record
 
 __all__ = ["Acknowledging", "Holding", "HoldingSettler", "Port", "Refused"]
 
@@ -171,7 +171,7 @@ class Holding:
             beat.set()
 
     def _seconds(self, hold: _Hold, now: float) -> int:
-        left = limits.SQS_MAX_VISIBILITY_SECONDS - LAST_SECONDS - (now - hold.since)
+        left = aws_limits.SQS_MAX_VISIBILITY_SECONDS - LAST_SECONDS - (now - hold.since)
         return min(self._queue.visibility_timeout, math.floor(left))
 
     def _put_off(self, holds: Sequence[_Hold], seconds: float) -> None:
@@ -249,13 +249,13 @@ class Acknowledging:
                     await self._changed.wait()
                 await self._linger()
                 await places.acquire()
-                ten = [self._waiting.popleft() for _ in range(min(len(self._waiting), limits.SQS_BATCH_ENTRIES))]
+                ten = [self._waiting.popleft() for _ in range(min(len(self._waiting), aws_limits.SQS_BATCH_ENTRIES))]
                 self._deleting += len(ten)
                 calls.start_soon(self._delete, ten, places)
 
     async def _linger(self) -> None:
         with anyio.move_on_after(LINGER_SECONDS):
-            while len(self._waiting) < limits.SQS_BATCH_ENTRIES:
+            while len(self._waiting) < aws_limits.SQS_BATCH_ENTRIES:
                 await self._changed.wait()
 
     async def _delete(self, handles: Sequence[str], places: anyio.Semaphore) -> None:
@@ -290,5 +290,5 @@ class Acknowledging:
 
 
 def _tens(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for first in range(0, len(items), limits.SQS_BATCH_ENTRIES):
-        yield items[first : first + limits.SQS_BATCH_ENTRIES]
+    for first in range(0, len(items), aws_limits.SQS_BATCH_ENTRIES):
+        yield items[first : first + aws_limits.SQS_BATCH_ENTRIES]

@@ -27,10 +27,10 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fanfold.coroutines import is_coroutine_function
+from fanfold._base.callables import is_coroutine_function
+from fanfold._base.outcome import Reject
 from fanfold.entries import Layout, is_missing, key_of
 from fanfold.errors import ConfigurationError
-from fanfold.outcome import Reject
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.storage import EntryStore

@@ -10,20 +10,20 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from fanfold._base.deadline import Deadline
+from fanfold._base.frozen import put
+from fanfold._base.outcome import Failed, NotStarted, Outcome, acknowledges
+from fanfold._base.record import Record
 from fanfold.capacity import clamped
-from fanfold.deadline import Deadline
 from fanfold.endings import doubtful
 from fanfold.engine import Batch, Terms
 from fanfold.errors import AbandonedError, MissingExtraError, NotStartedError
-from fanfold.outcome import Failed, NotStarted, Outcome, acknowledges
 from fanfold.pace import Pace
-from fanfold.record import Record
 from fanfold.runtime import Runtime, deadline_of
 from fanfold.sandbox import Sandbox, open_sandbox
 from fanfold.settings import Settings
 from fanfold.settle import Settling
 from fanfold.tracing import go_by_context, kept_apart
-from fanfold.value import put
 
 try:
     from aws_lambda_powertools.utilities.batch import (

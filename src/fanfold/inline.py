@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from fanfold import sources
+from fanfold._base.concurrency import each
+from fanfold._base.context import BatchContext, Context
+from fanfold._base.deadline import Deadline
+from fanfold._base.record import Record
 from fanfold.completion import Evenness, Tally
-from fanfold.context import BatchContext, Context
-from fanfold.deadline import Deadline
 from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.failures import FailureLog
@@ -31,9 +33,7 @@ from fanfold.job import Job
 from fanfold.kept import KEPT_BUCKET, Kept, kept_in
 from fanfold.output_file import File
 from fanfold.outputs import apply, to_json
-from fanfold.pool import each
 from fanfold.protocols import Backend
-from fanfold.record import Record
 from fanfold.run import Marker, Run, check_name, source_prefix
 from fanfold.segment import Segment
 from fanfold.segments import work_on_one

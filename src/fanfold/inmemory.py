@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from fanfold import limits
-from fanfold.dead_letter import ATTRIBUTE, reason_attribute
+from fanfold._base import aws_limits
+from fanfold._base.dead_letter import ATTRIBUTE, reason_attribute
+from fanfold._base.record import Record
 from fanfold.errors import (
     FenceLostError,
     LedgerError,
@@ -25,7 +26,6 @@ from fanfold.inmemory_entries import InMemoryEntries
 from fanfold.inmemory_store import InMemoryItems, InMemoryStore
 from fanfold.inmemory_tables import InMemoryTables
 from fanfold.protocols import Backend, Message, Received, SendFailure
-from fanfold.record import Record
 from fanfold.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
 
 __all__ = [
@@ -77,9 +77,9 @@ class InMemoryQueue:
 
     async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
         """Send 1 to 10 messages of at most 1 MiB in total; none is ever refused one by one."""
-        if not 1 <= len(messages) <= limits.SQS_BATCH_ENTRIES:
+        if not 1 <= len(messages) <= aws_limits.SQS_BATCH_ENTRIES:
             raise ServiceError(f"a batch of {len(messages)} messages", code="InvalidBatch", transient=False)
-        if sum(message.size_bytes for message in messages) > limits.SQS_BATCH_BYTES:
+        if sum(message.size_bytes for message in messages) > aws_limits.SQS_BATCH_BYTES:
             raise ServiceError("a batch over 1 MiB", code="BatchRequestTooLong", transient=False)
         for message in messages:
             queued = _Queued(message, str(uuid.uuid4()), self._clock() + message.delay_seconds)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fanfold import limits
+from fanfold._base import aws_limits
 from fanfold.errors import FanfoldError, ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
 from fanfold.protocols import Listed, ObjectInfo, Write
 
@@ -135,7 +135,7 @@ class InMemoryItems:
     async def write_batch(self, table: str, writes: Sequence[Write]) -> Collection[int]:
         """Write items, or delete them; a table exists once it is written to."""
         keys = [tuple(write.key.values()) for write in writes]
-        if not 1 <= len(writes) <= limits.DYNAMODB_BATCH_ITEMS or len(set(keys)) < len(keys):
+        if not 1 <= len(writes) <= aws_limits.DYNAMODB_BATCH_ITEMS or len(set(keys)) < len(keys):
             raise ServiceError("too many items, or one key twice", code="ValidationException", transient=False)
         items = self.tables.setdefault(table, {})
         for key, write in zip(keys, writes, strict=True):

@@ -12,20 +12,21 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
-from fanfold import limits, statemachine
-from fanfold.backoff import Backoff
+from fanfold import statemachine
+from fanfold._base import aws_limits
+from fanfold._base.backoff import Backoff
+from fanfold._base.context import Context
+from fanfold._base.deadline import Deadline
+from fanfold._base.record import Record
 from fanfold.consume import Consumer
-from fanfold.context import Context
 from fanfold.continuation import MOST_HOPS
 from fanfold.dead_letters import bury
-from fanfold.deadline import Deadline
 from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 from fanfold.fold import Folding, check_and_fold
 from fanfold.marks import commit_ended
 from fanfold.parts import check_part
 from fanfold.protocols import Backend
-from fanfold.record import Record
 from fanfold.reduction import Reduction
 from fanfold.run import check_name
 from fanfold.run_end import check_tolerance
@@ -46,7 +47,7 @@ ScatterHandler: TypeAlias = Callable[[Any, Any], dict[str, Any]]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_DEFAULT_WATCH_SECONDS: Final = limits.SQS_MAX_DELAY_SECONDS
+_DEFAULT_WATCH_SECONDS: Final = aws_limits.SQS_MAX_DELAY_SECONDS
 
 
 @asynccontextmanager
@@ -106,9 +107,9 @@ class Job:
         settler: OpenSettler | None = None,
     ) -> None:
         self.name: str = check_name(name, "job")
-        if check_count(watch_seconds, "watch_seconds") > limits.SQS_MAX_DELAY_SECONDS:
+        if check_count(watch_seconds, "watch_seconds") > aws_limits.SQS_MAX_DELAY_SECONDS:
             raise ConfigurationError(
-                f"watch_seconds must be from 1 to {limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
+                f"watch_seconds must be from 1 to {aws_limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
             )
         if not isinstance(continuation, bool):
             raise ConfigurationError(f"continuation must be True or False, not {continuation!r}")

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from contextvars import Token
 from typing import Any
 
+from fanfold._base.log_context import RECORD_KEYS, record_keys
+from fanfold._base.outcome import Outcome
+from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError
 from fanfold.observing import CallEnded, Watch
-from fanfold.outcome import Outcome
-from fanfold.record import Record
-from fanfold.record_keys import RECORD_KEYS, record_keys
 
 __all__ = ["RecordLogging", "record_keys"]
 

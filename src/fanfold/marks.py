@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fanfold._base.context import BatchContext
+from fanfold._base.record import Record
 from fanfold.completion import results_to_json
-from fanfold.context import BatchContext
 from fanfold.continuation import continue_later
 from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState, Together
 from fanfold.enqueue import enqueue
 from fanfold.errors import FanfoldError, SegmentError
 from fanfold.protocols import Backend, Message
-from fanfold.record import Record
 from fanfold.run import Marker
 from fanfold.segment import Segment
 

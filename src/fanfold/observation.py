@@ -7,14 +7,14 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
+from fanfold._base.context import BatchContext
+from fanfold._base.outcome import DONE, BatchResult, Failed, Outcome
+from fanfold._base.record import Record
 from fanfold.binding import Call
-from fanfold.context import BatchContext
 from fanfold.endings import outcome_of
 from fanfold.errors import AbandonedError
 from fanfold.memory_guard import peak_resident_bytes
 from fanfold.observing import BatchEnded, CallEnded, Observer, Watch
-from fanfold.outcome import DONE, BatchResult, Failed, Outcome
-from fanfold.record import Record
 
 __all__ = ["Observation"]
 

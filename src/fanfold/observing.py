@@ -25,10 +25,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from fanfold.context import BatchContext
-from fanfold.outcome import BatchResponse, BatchResult, Outcome
-from fanfold.record import Record
-from fanfold.value import Value, put
+from fanfold._base.context import BatchContext
+from fanfold._base.frozen import Value, put
+from fanfold._base.outcome import BatchResponse, BatchResult, Outcome
+from fanfold._base.record import Record
 
 __all__ = ["BatchEnded", "CallEnded", "CallStarted", "Observer", "Watch"]
 

@@ -16,19 +16,19 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from itertools import dropwhile
 from typing import Any, Final
 
-from fanfold.again import again
+from fanfold._base.concurrency import each
+from fanfold._base.deadline import Deadline
+from fanfold._base.ordering import BEHIND, is_fifo, leave_behind
+from fanfold._base.outcome import Done, NotStarted, Retry
+from fanfold._base.record import Record
+from fanfold._base.retry import again
+from fanfold._base.threads import StillRunningError
 from fanfold.binding import Call
-from fanfold.deadline import Deadline
 from fanfold.endings import outcome_of, rejects
 from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, result_text
 from fanfold.errors import LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
-from fanfold.ordering import BEHIND, is_fifo, leave_behind
-from fanfold.outcome import Done, NotStarted, Retry
-from fanfold.pool import each
-from fanfold.record import Record
 from fanfold.storage import EntryStore
-from fanfold.threads import StillRunningError
 
 __all__ = ["Once"]
 

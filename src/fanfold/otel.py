@@ -18,10 +18,10 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from fanfold._base.outcome import Done, Failed, Outcome
+from fanfold._base.record import Record
 from fanfold.errors import MissingExtraError
 from fanfold.observing import BatchEnded, CallEnded, Watch
-from fanfold.outcome import Done, Failed, Outcome
-from fanfold.record import Record
 
 try:
     from opentelemetry import context as contexts

@@ -8,12 +8,12 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from fanfold.coroutines import is_coroutine_function
+from fanfold._base.callables import is_coroutine_function
+from fanfold._base.threads import Threads
 from fanfold.errors import ObjectExistsError, SegmentError
 from fanfold.output_file import File
 from fanfold.protocols import Backend
 from fanfold.results import Results
-from fanfold.threads import Threads
 
 __all__ = ["FoldFunction", "apply", "commit", "file_in", "to_json"]
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from fanfold.coroutines import is_coroutine_function
+from fanfold._base.callables import is_coroutine_function
 from fanfold.errors import ConfigurationError
 
 __all__ = ["check_part"]

@@ -20,10 +20,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
+from fanfold._base.concurrency import each
 from fanfold.enqueue import enqueue
 from fanfold.errors import ConfigurationError, MissingExtraError, ObjectMissingError
 from fanfold.pointers import POINTERS, SIZE_ATTRIBUTES, OpenStore, Pointer, pointer_of
-from fanfold.pool import each
 from fanfold.protocols import Message, Queue
 from fanfold.storage import Store
 

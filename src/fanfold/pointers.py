@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from fanfold._base.ordering import leave_behind
+from fanfold._base.outcome import Reject
+from fanfold._base.record import Record
 from fanfold.errors import DecodeError, ObjectMissingError
-from fanfold.ordering import leave_behind
-from fanfold.outcome import Reject
-from fanfold.record import Record
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.storage import Store

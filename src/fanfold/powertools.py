@@ -30,15 +30,15 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from fanfold.coroutines import is_coroutine_function
-from fanfold.deadline import Deadline
+from fanfold._base.callables import is_coroutine_function
+from fanfold._base.deadline import Deadline
+from fanfold._base.threads import Threads
 from fanfold.errors import ConfigurationError, MissingExtraError, NotStartedError
 from fanfold.in_time import Entry, InTime, RunOne, deadline_given
 from fanfold.logs import RecordLogging
 from fanfold.powertools_observers import BatchMetrics, RecordTracing
 from fanfold.sandbox import Sandbox
 from fanfold.settings import check_count
-from fanfold.threads import Threads
 
 try:
     from aws_lambda_powertools.utilities import batch as theirs

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from fanfold._base.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejected, Retrying
+from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError, MissingExtraError
 from fanfold.observing import BatchEnded, CallEnded, Watch
-from fanfold.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejected, Retrying
-from fanfold.record import Record
 
 __all__ = ["BatchMetrics", "RecordTracing"]
 

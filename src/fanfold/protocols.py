@@ -13,7 +13,7 @@ from typing import Protocol
 
 import anyio
 
-from fanfold.record import Record
+from fanfold._base.record import Record
 from fanfold.run import Counter, Hop, Marker, Run
 from fanfold.storage import (
     EntryStore,

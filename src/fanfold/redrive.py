@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from fanfold.deadline import Deadline
+from fanfold._base.deadline import Deadline
 from fanfold.errors import FanfoldError
 from fanfold.generations import put_redo, tally_of
 from fanfold.marks import Check, send_check

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from fanfold._base.concurrency import each
 from fanfold.enqueue import enqueue
 from fanfold.errors import ObjectExistsError, SegmentError
 from fanfold.marks import Check
 from fanfold.output_file import File
 from fanfold.outputs import FoldFunction, apply, to_json
-from fanfold.pool import each
 from fanfold.protocols import Backend
 from fanfold.results import Results, collect, make_tables, opened, put_results
 from fanfold.run import Run

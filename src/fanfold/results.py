@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mappi
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+from fanfold._base.threads import StillRunningError
 from fanfold.completion import results_from_json
 from fanfold.errors import LedgerError
 from fanfold.generations import markers_of
 from fanfold.protocols import Backend
 from fanfold.run import Marker, Run
-from fanfold.threads import StillRunningError
 
 __all__ = ["Results", "Rows", "closing", "collect", "make_tables", "opened", "put_results"]
 

@@ -19,7 +19,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from fanfold.deadline import Deadline
+from fanfold._base.deadline import Deadline
 from fanfold.stacks import dump_before, where_is
 
 __all__ = ["Lifespan", "Runtime", "deadline_of"]

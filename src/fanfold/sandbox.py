@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from fanfold._base.threads import Threads
 from fanfold.errors import MissingExtraError
 from fanfold.settings import Settings
 from fanfold.settle import OpenSettler
-from fanfold.threads import Threads
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.protocols import Settler

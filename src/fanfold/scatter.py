@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fanfold import sources
+from fanfold._base.deadline import Deadline
 from fanfold.bundle import bodies
-from fanfold.deadline import Deadline
 from fanfold.enqueue import enqueue
 from fanfold.errors import FanfoldError
 from fanfold.generations import redo_of

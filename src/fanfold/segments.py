@@ -9,20 +9,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
+from fanfold._base.context import BatchContext, Context
+from fanfold._base.dead_letter import most_receives
+from fanfold._base.deadline import Deadline
+from fanfold._base.frozen import put
+from fanfold._base.log_context import named
+from fanfold._base.outcome import Reject, Retry
+from fanfold._base.record import Record
 from fanfold.bundle import segments_of
-from fanfold.context import BatchContext, Context
 from fanfold.continuation import Rows
-from fanfold.dead_letter import most_receives
-from fanfold.deadline import Deadline
 from fanfold.ended import Ended, JobState, Together
 from fanfold.errors import FanfoldError, SegmentError
-from fanfold.outcome import Reject, Retry
 from fanfold.protocols import Store
-from fanfold.record import Record
-from fanfold.record_keys import named
 from fanfold.run import RUNNING, Run
 from fanfold.segment import Segment
-from fanfold.value import put
 
 __all__ = ["LATE", "SegmentContext", "SegmentFunction", "live_run", "work_on", "work_on_one"]
 

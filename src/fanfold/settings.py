@@ -7,13 +7,13 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from fanfold.backoff import Backoff
-from fanfold.context import BatchContext
-from fanfold.coroutines import is_coroutine_function
+from fanfold._base.backoff import Backoff
+from fanfold._base.callables import is_coroutine_function
+from fanfold._base.context import BatchContext
+from fanfold._base.record import Record
 from fanfold.endings import RejectOn
 from fanfold.errors import ConfigurationError
 from fanfold.pointers import OpenStore
-from fanfold.record import Record
 from fanfold.runtime import Lifespan
 from fanfold.settle import OpenSettler
 

@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from fanfold import limits
-from fanfold.backoff import Backoff
+from fanfold._base import aws_limits
+from fanfold._base.backoff import Backoff
+from fanfold._base.outcome import Failed, Outcome, Rejected, Retrying
+from fanfold._base.record import Record
 from fanfold.errors import FanfoldError
-from fanfold.outcome import Failed, Outcome, Rejected, Retrying
-from fanfold.record import Record
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.protocols import Settler
@@ -45,7 +45,7 @@ def delay_of(outcome: Outcome, receive_count: int, backoff: Backoff | None) -> i
         return None
     if math.isnan(seconds):
         return None
-    return math.ceil(min(max(seconds, 0), limits.SQS_MAX_VISIBILITY_SECONDS))
+    return math.ceil(min(max(seconds, 0), aws_limits.SQS_MAX_VISIBILITY_SECONDS))
 
 
 class Settling:
@@ -147,9 +147,9 @@ def _take(queue: deque[T], size_of: Callable[[T], int]) -> list[T]:
     """Take from a queue what fits into one call: ten, and 1 MiB in total."""
     taken: list[T] = []
     taken_bytes = 0
-    while queue and len(taken) < limits.SQS_BATCH_ENTRIES:
+    while queue and len(taken) < aws_limits.SQS_BATCH_ENTRIES:
         taken_bytes += size_of(queue[0])
-        if taken and taken_bytes > limits.SQS_BATCH_BYTES:
+        if taken and taken_bytes > aws_limits.SQS_BATCH_BYTES:
             break
         taken.append(queue.popleft())
     return taken

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fanfold.deadline import Deadline
+from fanfold._base.deadline import Deadline
 
 __all__ = ["dump_before", "where_is"]
 

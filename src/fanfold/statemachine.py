@@ -16,17 +16,17 @@ from typing import Any, Final, TypeAlias
 
 import anyio
 
+from fanfold._base.context import Context
+from fanfold._base.outcome import Done, Failed, NotStarted, Outcome, Reject, Rejected, Retrying
+from fanfold._base.record import Record
 from fanfold.consume import Consumer
-from fanfold.context import Context
 from fanfold.ended import Ended, JobState
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
 from fanfold.fold import Folding, check_and_fold
 from fanfold.generations import tally_of
 from fanfold.marks import MARKER_SEGMENTS, Check, commit_ended
-from fanfold.outcome import Done, Failed, NotStarted, Outcome, Reject, Rejected, Retrying
 from fanfold.output_file import temporary_file
 from fanfold.protocols import Backend
-from fanfold.record import Record
 from fanfold.run import Marker, Run, check_name
 from fanfold.runtime import Runtime, deadline_of
 from fanfold.scatter import pin_run, segments_left

@@ -16,7 +16,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fanfold.builders import (
+from fanfold._base.outcome import BatchResult
+from fanfold._base.record import Record
+from fanfold._base.sample_events import (
     FakeContext,
     ManualClock,
     make_context,
@@ -33,9 +35,7 @@ from fanfold.consume import Consumer
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory_entries import InMemoryEntries
 from fanfold.local.simulator import Simulator
-from fanfold.outcome import BatchResult
 from fanfold.protocols import Message, Queue, Received, SendFailure, Settler
-from fanfold.record import Record
 
 __all__ = [
     "FakeContext",

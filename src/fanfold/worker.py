@@ -21,12 +21,12 @@ from typing import Any, Final, Protocol
 
 import anyio
 
-from fanfold import limits
-from fanfold.backoff import retry_delay
+from fanfold._base import aws_limits
+from fanfold._base.backoff import retry_delay
+from fanfold._base.outcome import acknowledges
 from fanfold.consume import Consumer, Session
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.holding import Acknowledging, Holding, HoldingSettler, Port
-from fanfold.outcome import acknowledges
 from fanfold.pace import Pace
 from fanfold.protocols import Settler
 
@@ -117,7 +117,7 @@ class Worker:
         # One message at a time, so that a slow one keeps no other one waiting for its end; what belongs together, as
         # the messages of a FIFO group and the lists of a handler of lists do, goes as it was received.
         self._together = queue.fifo or consumer.settings.chunk_size is not None
-        tens = limits.SQS_BATCH_ENTRIES
+        tens = aws_limits.SQS_BATCH_ENTRIES
         self._places = max(1, consumer.concurrency // tens) if self._together else consumer.concurrency
         held = HoldingSettler(settler, self._holding)
 
@@ -188,7 +188,7 @@ class Worker:
             lost = math.ceil(session.leftovers / self._abreast)
             free = self._places - len(self._tasks) - lost
             if free > 0:
-                self._most = limits.SQS_BATCH_ENTRIES if self._together else min(free, limits.SQS_BATCH_ENTRIES)
+                self._most = aws_limits.SQS_BATCH_ENTRIES if self._together else min(free, aws_limits.SQS_BATCH_ENTRIES)
                 return True
             if lost >= self._places:
                 raise FanfoldError(f"{lost} handlers hang on their threads after their timeout, and no place is left")

@@ -13,9 +13,9 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
 from fanfold import Record
+from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold.aws.settler import SqsSettler, open_settler
 from fanfold.aws.sqs import SqsQueue
-from fanfold.dead_letter import ATTRIBUTE
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.local.stack import LocalStack

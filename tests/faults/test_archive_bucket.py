@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from fanfold.context import BatchContext
-from fanfold.deadline import Deadline
+from fanfold._base.context import BatchContext
+from fanfold._base.deadline import Deadline
+from fanfold._base.record import Record
 from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError
-from fanfold.record import Record
 from fanfold.segments import SegmentContext
 from fanfold.testing import make_record
 from harness import Bench, Hostile, Notes

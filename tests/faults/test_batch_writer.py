@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanfold.deadline import Deadline
+from fanfold._base.deadline import Deadline
 from fanfold.errors import ConfigurationError, ItemError, ServiceError, WriteError
 from fanfold.inmemory import InMemoryItems
 from fanfold.protocols import Write

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fanfold import Context, Deadline, DynamoDBScan, Record, inmemory
-from fanfold.context import BatchContext
+from fanfold._base.context import BatchContext
 from fanfold.continuation import MOST_HOPS
 from fanfold.ended import JobState
 from fanfold.errors import FanfoldError, ServiceError

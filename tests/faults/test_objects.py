@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fanfold.deadline import Deadline
+from fanfold._base.deadline import Deadline
 from fanfold.errors import (
     ConfigurationError,
     FanfoldError,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold import inmemory
-from fanfold.again import ATTEMPTS
+from fanfold._base.retry import ATTEMPTS
 from fanfold.enqueue import batches, enqueue
 from fanfold.errors import EnqueueError, ServiceError
 from fanfold.protocols import Message, Queue, SendFailure

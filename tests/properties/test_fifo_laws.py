@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import fanfold
 from fanfold import Backoff, Done, Record, Reject, Rejected, Retry
-from fanfold.outcome import OUTCOMES, acknowledges
+from fanfold._base.outcome import OUTCOMES, acknowledges
 from fanfold.testing import make_context, make_event, make_fifo_record
 
 ENDINGS = ["return", "return", "return", "raise", "retry", "reject", "reject", "cancel", "exit", "self-cancel"]

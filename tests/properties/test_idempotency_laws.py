@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanfold
-import fanfold.again
-from fanfold.again import ATTEMPTS
+import fanfold._base.retry
+from fanfold._base.retry import ATTEMPTS
 from fanfold.entries import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
@@ -220,7 +220,7 @@ async def test_batches_that_run_beside_each_other_never_do_a_key_twice_at_once(g
         return names[key] in store.entries and store.entries[names[key]].is_done(clock[0])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fanfold.again, "pause", at_once)
+        patch.setattr(fanfold._base.retry, "pause", at_once)
         async with consumer.session() as process:
             for jump, batches in given_rounds:
                 clock[0] += jump

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fanfold
-import fanfold.again
+import fanfold._base.retry
 from fanfold import Done
 from fanfold.entries import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ServiceError
@@ -213,7 +213,7 @@ class Trial:
         self.cut_off = any(case.ending == "swallow" for case in batch) and not shape.plain
         self.complaints: list[Any] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fanfold.again, "pause", at_once)
+            patch.setattr(fanfold._base.retry, "pause", at_once)
             asyncio.run(self.run())
 
     @asynccontextmanager

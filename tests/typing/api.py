@@ -8,10 +8,10 @@ from typing import Any, assert_type
 
 import fanfold
 from fanfold import BatchResult, Consumer, Context, Record
-from fanfold.context import BatchContext
+from fanfold._base.context import BatchContext
+from fanfold._base.outcome import BatchResponse
 from fanfold.logs import RecordLogging
 from fanfold.observing import BatchEnded, Watch
-from fanfold.outcome import BatchResponse
 from fanfold.testing import deliver, make_context
 
 

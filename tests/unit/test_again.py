@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fanfold.again import again, pause
-from fanfold.deadline import Deadline
+from fanfold._base.concurrency import each
+from fanfold._base.deadline import Deadline
+from fanfold._base.retry import again, pause
 from fanfold.errors import ConfigurationError, ServiceError
-from fanfold.pool import each
 from fanfold.testing import ManualClock
 
 

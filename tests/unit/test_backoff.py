@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fanfold import Backoff
-from fanfold.backoff import retry_delay
+from fanfold._base.backoff import retry_delay
 from fanfold.errors import ConfigurationError
 
 

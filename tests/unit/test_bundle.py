@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanfold import Context, Job, Ranges, Reject, Segment, inmemory
+from fanfold._base.context import BatchContext
+from fanfold._base.deadline import Deadline
+from fanfold._base.record import Record
 from fanfold.account import account_of
 from fanfold.bundle import bodies, segments_of
-from fanfold.context import BatchContext
-from fanfold.deadline import Deadline
 from fanfold.ended import Ended, JobState, Together
 from fanfold.errors import ConfigurationError, SegmentError
 from fanfold.marks import commit_ended
-from fanfold.record import Record
 from fanfold.segments import LATE, work_on
 from fanfold.testing import ManualClock, make_record
 from harness import Bench, RefusingQueue

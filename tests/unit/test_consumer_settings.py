@@ -27,7 +27,7 @@ from fanfold import (
     Retry,
     Retrying,
 )
-from fanfold.dead_letter import ATTRIBUTE
+from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold.errors import TotalFailureError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.protocols import Message

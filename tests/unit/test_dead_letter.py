@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fanfold import Record
-from fanfold.dead_letter import ATTRIBUTE, REASON_CHARACTERS, reason_attribute, reason_in
+from fanfold._base.dead_letter import ATTRIBUTE, REASON_CHARACTERS, reason_attribute, reason_in
 from fanfold.testing import make_record
 
 

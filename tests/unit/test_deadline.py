@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from fanfold.deadline import Deadline
+from fanfold._base.deadline import Deadline
 from fanfold.testing import ManualClock
 
 

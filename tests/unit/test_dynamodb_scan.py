@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fanfold import DynamoDBScan, inmemory, sources
-from fanfold.again import ATTEMPTS
+from fanfold._base.retry import ATTEMPTS
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryTables
 from fanfold.protocols import Backend

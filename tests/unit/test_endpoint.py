@@ -8,7 +8,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from fanfold.builders import make_record
+from fanfold._base.sample_events import make_record
 from fanfold.local.endpoint import Endpoint, serving
 from fanfold.local.queue import QueueSettings, SimulatedQueue
 from fanfold.testing import ManualClock

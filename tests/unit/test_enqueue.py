@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from fanfold.again import ATTEMPTS
+from fanfold._base.retry import ATTEMPTS
 from fanfold.enqueue import batches, enqueue
 from fanfold.errors import ConfigurationError, EnqueueError, ServiceError
 from fanfold.inmemory import InMemoryQueue

@@ -17,13 +17,13 @@ import pytest
 
 import fanfold
 from fanfold import Done, Failed, NotStarted, Record
-from fanfold.deadline import Deadline
+from fanfold._base.deadline import Deadline
+from fanfold._base.outcome import DONE
 from fanfold.entries import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.once import Once
-from fanfold.outcome import DONE
 from fanfold.testing import ManualClock, make_context, make_event, make_fifo_record
 
 SLOW = 0.2

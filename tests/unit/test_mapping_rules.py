@@ -19,10 +19,10 @@ import pytest
 
 import fanfold
 from fanfold import Backoff, Deadline, Record, Reject, Retry
+from fanfold._base.outcome import NotStarted
+from fanfold._base.record import records_from_event
 from fanfold.engine import Batch, Terms
-from fanfold.outcome import NotStarted
 from fanfold.pace import Pace
-from fanfold.record import records_from_event
 from fanfold.settle import Settling
 from fanfold.testing import ManualClock, make_context, make_event, make_record
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from fanfold import Record, Segment, inmemory
+from fanfold._base.context import BatchContext
+from fanfold._base.deadline import Deadline
 from fanfold.completion import results_from_json
-from fanfold.context import BatchContext
-from fanfold.deadline import Deadline
 from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState, Together
 from fanfold.errors import SegmentError, ServiceError
 from fanfold.inmemory import InMemoryLedger

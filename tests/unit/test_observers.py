@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 import fanfold
 from fanfold import Done, Failed, NotStarted, Rejected, Retrying
-from fanfold.context import BatchContext
-from fanfold.deadline import Deadline
+from fanfold._base.context import BatchContext
+from fanfold._base.deadline import Deadline
+from fanfold._base.outcome import BatchResult
+from fanfold._base.record import records_from_event
 from fanfold.endings import rejects
 from fanfold.errors import AbandonedError, ConfigurationError, TotalFailureError
 from fanfold.observation import Observation
 from fanfold.observing import Observer, Watch
-from fanfold.outcome import BatchResult
-from fanfold.record import records_from_event
 from fanfold.testing import ManualClock, deliver, make_context, make_event, make_fifo_record
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fanfold import Done, Failed, NotStarted, Record, Rejected, Retrying
-from fanfold.ordering import BEHIND, group_of, in_order, is_fifo, lanes, leave_behind
+from fanfold._base.ordering import BEHIND, group_of, in_order, is_fifo, lanes, leave_behind
 from fanfold.testing import make_record
 
 FIFO_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders.fifo"

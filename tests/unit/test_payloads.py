@@ -10,9 +10,9 @@ import pytest
 
 import fanfold
 from fanfold import Done, Failed, NotStarted, Record, Rejected
+from fanfold._base.aws_limits import SQS_MESSAGE_BYTES
 from fanfold.errors import ConfigurationError, DecodeError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemoryStore
-from fanfold.limits import SQS_MESSAGE_BYTES
 from fanfold.payloads import Pointer, offload, pointer_of, send
 from fanfold.testing import make_context, make_event, make_extended_record, make_fifo_record, make_record
 

@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Json
 
 from fanfold import in_time
-from fanfold.deadline import Deadline
+from fanfold._base.deadline import Deadline
 from fanfold.errors import AbandonedError, ConfigurationError, NotStartedError
 from fanfold.powertools import (
     AsyncBatchProcessor,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fanfold._base.record import Record, records_from_event
 from fanfold.errors import EventError
-from fanfold.record import Record, records_from_event
 from fanfold.testing import make_event, make_record
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fanfold.outcome import Done, Failed, NotStarted, Rejected, Retrying
-from fanfold.record import Record
-from fanfold.response import partial_response
+from fanfold._base.outcome import Done, Failed, NotStarted, Rejected, Retrying
+from fanfold._base.record import Record
+from fanfold._base.response import partial_response
 from fanfold.testing import make_record
 
 

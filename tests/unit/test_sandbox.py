@@ -12,12 +12,12 @@ import pytest
 
 import fanfold
 from fanfold import Retry
+from fanfold._base.threads import Threads
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.sandbox import Sandbox, open_sandbox
 from fanfold.settings import Settings
 from fanfold.testing import make_context, make_event
-from fanfold.threads import Threads
 
 
 async def no_payloads() -> Any:

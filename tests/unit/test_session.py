@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import fanfold
-from fanfold.outcome import DONE, Failed, NotStarted
+from fanfold._base.outcome import DONE, Failed, NotStarted
 from fanfold.testing import make_event
 from harness import swallow_until
 

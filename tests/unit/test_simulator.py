@@ -16,7 +16,7 @@ import pytest
 
 import fanfold
 from fanfold import Backoff, Record, Reject, Retry
-from fanfold.dead_letter import reason_in
+from fanfold._base.dead_letter import reason_in
 from fanfold.errors import ConfigurationError
 from fanfold.local.mapping import Errored, Returned
 from fanfold.local.queue import QueueSettings, SimulatedQueue

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fanfold.deadline import Deadline
+from fanfold._base.deadline import Deadline
 from fanfold.stacks import dump_before, where_is
 from fanfold.testing import ManualClock
 

@@ -7,12 +7,12 @@ import json
 import pytest
 
 import fanfold
+from fanfold._base.ordering import is_fifo
+from fanfold._base.record import records_from_event
 from fanfold.enqueue import enqueue
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryQueue
-from fanfold.ordering import is_fifo
 from fanfold.protocols import Message
-from fanfold.record import records_from_event
 from fanfold.testing import (
     Faulty,
     ManualClock,

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from fanfold.threads import StillRunningError, Threads
+from fanfold._base.threads import StillRunningError, Threads
 
 
 async def test_a_thread_is_kept_for_the_next_call():

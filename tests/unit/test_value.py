@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 import fanfold
-from fanfold.value import Value, put
+from fanfold._base.frozen import Value, put
 
 
 class Point(Value):

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import anyio
 
-from fanfold import limits
+from fanfold._base import aws_limits
+from fanfold._base.concurrency import each
 from fanfold.aws.clients import client_of
 from fanfold.aws.faults import fault_of, faults_of
 from fanfold.errors import (
@@ -22,7 +23,6 @@ from fanfold.errors import (
     ObjectMissingError,
     ServiceError,
 )
-from fanfold.pool import each
 from fanfold.protocols import Listed, ObjectInfo
 
 __all__ = ["S3Store", "open_s3"]
@@ -82,8 +82,8 @@ class S3Store:
         self,
         client: Any,
         *,
-        page_keys: int = limits.S3_PAGE_KEYS,
-        copy_bytes: int = limits.S3_COPY_BYTES,
+        page_keys: int = aws_limits.S3_PAGE_KEYS,
+        copy_bytes: int = aws_limits.S3_COPY_BYTES,
         part_bytes: int = 1_073_741_824,
         upload_bytes: int = 16_777_216,
     ) -> None:
@@ -227,7 +227,7 @@ class S3Store:
     async def _send_parts(
         self, file: Path, size_bytes: int, what: str, upload: Mapping[str, Any]
     ) -> Sequence[Mapping[str, Any]]:
-        length = max(self._upload_bytes, -(-size_bytes // limits.S3_PARTS))
+        length = max(self._upload_bytes, -(-size_bytes // aws_limits.S3_PARTS))
         etags: dict[int, str] = {}
 
         async def send_part(numbered: tuple[int, int]) -> None:
@@ -244,7 +244,7 @@ class S3Store:
     async def _copy_parts(
         self, source: Mapping[str, Any], size_bytes: int, what: str, upload: Mapping[str, Any]
     ) -> Sequence[Mapping[str, Any]]:
-        length = max(self._part_bytes, -(-size_bytes // limits.S3_PARTS))
+        length = max(self._part_bytes, -(-size_bytes // aws_limits.S3_PARTS))
         etags: dict[int, str] = {}
 
         async def copy_part(numbered: tuple[int, int]) -> None:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from fanfold._base.dead_letter import ATTRIBUTE, reason_attribute
+from fanfold._base.ordering import group_of
+from fanfold._base.record import Record
 from fanfold.aws.clients import client_of
 from fanfold.aws.faults import faults_of
-from fanfold.dead_letter import ATTRIBUTE, reason_attribute
 from fanfold.errors import ConfigurationError
-from fanfold.ordering import group_of
-from fanfold.record import Record
 
 __all__ = ["SqsSettler", "open_settler"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import count, cycle, islice
 from typing import Any, Final
 
-from fanfold.builders import make_record
+from fanfold._base.sample_events import make_record
 from fanfold.local.events import SavedEvent
 from fanfold.local.mapping import MappingSettings, fitting, record_bytes
 

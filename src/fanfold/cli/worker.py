@@ -13,10 +13,10 @@ from typing import Any
 import anyio
 import typer
 
+from fanfold._base.import_string import load
 from fanfold.cli.given import check_writable
 from fanfold.consume import Consumer
 from fanfold.errors import MissingExtraError
-from fanfold.load import load
 from fanfold.worker import Summary, Worker
 
 __all__ = ["worker"]

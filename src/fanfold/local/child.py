@@ -15,13 +15,13 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from fanfold import load
-from fanfold.builders import FakeContext
+from fanfold._base import import_string
+from fanfold._base.outcome import Failed, Rejected, Retrying
+from fanfold._base.record import Record
+from fanfold._base.sample_events import FakeContext
 from fanfold.consume import Consumer
 from fanfold.errors import ConfigurationError
 from fanfold.observing import BatchEnded, CallEnded, Watch
-from fanfold.outcome import Failed, Rejected, Retrying
-from fanfold.record import Record
 
 __all__ = ["main"]
 
@@ -109,7 +109,7 @@ def main() -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as replies:
         began = time.perf_counter()
         try:
-            handler = load.load_handler(name)
+            handler = import_string.load_handler(name)
         except ConfigurationError as error:
             raised = error.__cause__
             _say(replies, {"failed": str(error), "traceback": "" if raised is None else _told(raised)})
@@ -162,7 +162,7 @@ def _told(error: BaseException) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename in {__file__, load.__file__} or "importlib" in filename
+    return filename in {__file__, import_string.__file__} or "importlib" in filename
 
 
 def _say(replies: TextIO, value: dict[str, Any]) -> None:

@@ -22,10 +22,10 @@ from typing import Any, Final
 
 import boto3
 
+from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold.account import Account, Progress, account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
-from fanfold.dead_letter import ATTRIBUTE
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.local.deploy import deploy
 from fanfold.local.stack import LocalStack, local_stack

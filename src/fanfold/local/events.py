@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from fanfold.builders import QUEUE_ARN, make_record
+from fanfold._base.sample_events import QUEUE_ARN, make_record
 from fanfold.errors import ConfigurationError, EventError
 
 __all__ = ["SavedEvent", "read_events"]

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import anyio
 import anyio.to_thread
 
-from fanfold import limits
+from fanfold._base import aws_limits
 from fanfold.aws.inbox import Inbox, open_inbox, record_of
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.local.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
@@ -133,7 +133,9 @@ class _Delivering:
         """Return the next batch; empty if no message came in time."""
         gathered, self._left_over = self._left_over, []
         if not gathered:
-            gathered = list(await self._receive(min(self._settings.batch_size, limits.SQS_BATCH_ENTRIES), wait_seconds))
+            gathered = list(
+                await self._receive(min(self._settings.batch_size, aws_limits.SQS_BATCH_ENTRIES), wait_seconds)
+            )
         sizes = [record_bytes(record) for record in gathered]
         closes_at = time.monotonic() + self._settings.window_seconds
         while gathered and fitting(sizes, self._settings) == len(gathered) < self._settings.batch_size:
@@ -163,8 +165,8 @@ class _Delivering:
             answers.extend(await self._receive(most, min(wait_seconds, _POLL_SECONDS)))
 
         async with anyio.create_task_group() as calls:
-            for first in range(0, min(wanted, _PARALLEL * limits.SQS_BATCH_ENTRIES), limits.SQS_BATCH_ENTRIES):
-                calls.start_soon(receive, min(limits.SQS_BATCH_ENTRIES, wanted - first))
+            for first in range(0, min(wanted, _PARALLEL * aws_limits.SQS_BATCH_ENTRIES), aws_limits.SQS_BATCH_ENTRIES):
+                calls.start_soon(receive, min(aws_limits.SQS_BATCH_ENTRIES, wanted - first))
         return answers
 
     async def _receive(self, most: int, wait_seconds: float) -> Sequence[dict[str, Any]]:
@@ -179,7 +181,7 @@ class _Delivering:
             verdict = judge(invocation, {record["messageId"] for record in batch}, self._settings)
             logger.debug("batch of %d: %s (%s)", len(batch), verdict.kind, verdict.reason)
             done = [record["receiptHandle"] for record in batch if record["messageId"] not in verdict.failed]
-            tens = limits.SQS_BATCH_ENTRIES
+            tens = aws_limits.SQS_BATCH_ENTRIES
             at_once = anyio.Semaphore(_PARALLEL)
             async with anyio.create_task_group() as calls:
                 for first in range(0, len(done), tens):

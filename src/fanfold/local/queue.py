@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanfold import limits
-from fanfold.dead_letter import ATTRIBUTE, reason_attribute
-from fanfold.record import Record
+from fanfold._base import aws_limits
+from fanfold._base.dead_letter import ATTRIBUTE, reason_attribute
+from fanfold._base.record import Record
 
 __all__ = ["QueueSettings", "SimulatedMessage", "SimulatedQueue", "SimulatedSettler"]
 
@@ -146,7 +146,7 @@ class SimulatedQueue:
         if message is None or message.handle != handle or message.visible_at <= self._clock():
             return False
         until = max(self._clock() + seconds, self.hidden_until)
-        if until > message.received_at + limits.SQS_MAX_VISIBILITY_SECONDS:
+        if until > message.received_at + aws_limits.SQS_MAX_VISIBILITY_SECONDS:
             return False
         self._show(message, until)
         message.history.append(f"hidden for {seconds:g} s by the handler")

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from fanfold import __version__
-from fanfold.dead_letter import original_id_in, reason_in
+from fanfold._base.dead_letter import original_id_in, reason_in
+from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError
 from fanfold.local.endpoint import serving
 from fanfold.local.events import SavedEvent
@@ -23,7 +24,6 @@ from fanfold.local.mapping import Invocation, Returned
 from fanfold.local.queue import SimulatedMessage
 from fanfold.local.runtime_client import RuntimeClientFunction
 from fanfold.local.simulator import Delivery, Simulator
-from fanfold.record import Record
 
 __all__ = ["ReplayOptions", "explain", "replay"]
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from fanfold import limits
-from fanfold.builders import ManualClock, make_context, make_fifo_record, make_record
+from fanfold._base import aws_limits
+from fanfold._base.record import Record
+from fanfold._base.sample_events import ManualClock, make_context, make_fifo_record, make_record
 from fanfold.consume import Consumer
 from fanfold.errors import ConfigurationError
 from fanfold.local.mapping import (
@@ -34,7 +35,6 @@ from fanfold.local.mapping import (
     record_bytes,
 )
 from fanfold.local.queue import QueueSettings, SimulatedMessage, SimulatedQueue, SimulatedSettler
-from fanfold.record import Record
 
 __all__ = ["Delivery", "Invoke", "Simulator", "invoke_here"]
 
@@ -44,7 +44,7 @@ Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
 DEAD_LETTERS_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/simulated-dead-letters"
 """What a consumer is told is its dead-letter queue."""
 _RECEIVE = 10
-_12_HOURS = limits.SQS_MAX_VISIBILITY_SECONDS
+_12_HOURS = aws_limits.SQS_MAX_VISIBILITY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

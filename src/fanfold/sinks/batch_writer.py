@@ -11,11 +11,11 @@ from typing import Any, Final, Self
 
 import anyio
 
-from fanfold import limits
-from fanfold.again import ATTEMPTS, Sleep, pause
-from fanfold.deadline import Deadline
+from fanfold._base import aws_limits
+from fanfold._base.concurrency import each
+from fanfold._base.deadline import Deadline
+from fanfold._base.retry import ATTEMPTS, Sleep, pause
 from fanfold.errors import ConfigurationError, ItemError, ServiceError, WriteError
-from fanfold.pool import each
 from fanfold.protocols import ItemStore, Write
 from fanfold.sinks.item_sizes import size_of
 
@@ -170,14 +170,14 @@ class BatchWriter:
             size = size_of(key if item is None else item)
         except (TypeError, ValueError, RecursionError) as error:
             raise ItemError(f"table {self._table}: item {key!r} holds {error}") from error
-        if size.stored_bytes > limits.DYNAMODB_ITEM_BYTES:
+        if size.stored_bytes > aws_limits.DYNAMODB_ITEM_BYTES:
             raise ItemError(
                 f"table {self._table}: item {key!r} has {size.stored_bytes:,} bytes, where DynamoDB takes "
-                f"{limits.DYNAMODB_ITEM_BYTES:,}"
+                f"{aws_limits.DYNAMODB_ITEM_BYTES:,}"
             )
         self._waiting.pop(place, None)  # so that it waits behind what is older
         self._waiting[place] = _Waiting(Write(key, item), place, size.sent_bytes)
-        if len(self._waiting) >= self._concurrency * limits.DYNAMODB_BATCH_ITEMS:
+        if len(self._waiting) >= self._concurrency * aws_limits.DYNAMODB_BATCH_ITEMS:
             await self.flush()
 
     def _key_of(self, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _batches(waiting: Iterable[_Waiting]) -> Iterator[list[_Waiting]]:
     batch_bytes = 0
     for one in waiting:
         size = one.sent_bytes + _REQUEST_BYTES
-        if len(batch) == limits.DYNAMODB_BATCH_ITEMS or batch_bytes + size > limits.DYNAMODB_BATCH_BYTES:
+        if len(batch) == aws_limits.DYNAMODB_BATCH_ITEMS or batch_bytes + size > aws_limits.DYNAMODB_BATCH_BYTES:
             yield batch
             batch, batch_bytes = [], 0
         batch.append(one)

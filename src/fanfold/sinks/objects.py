@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from fanfold import limits
-from fanfold.again import ATTEMPTS, again, pause
-from fanfold.deadline import Deadline
+from fanfold._base import aws_limits
+from fanfold._base.concurrency import each
+from fanfold._base.deadline import Deadline
+from fanfold._base.retry import ATTEMPTS, again, pause
 from fanfold.errors import (
     ConfigurationError,
     FanfoldError,
@@ -23,7 +24,6 @@ from fanfold.errors import (
     ObjectMissingError,
     ServiceError,
 )
-from fanfold.pool import each
 from fanfold.protocols import Store
 
 __all__ = ["ObjectResult", "copy_objects", "delete_objects", "move_objects"]
@@ -205,7 +205,7 @@ async def _deleted(
     errors: list[FanfoldError | None] = [None] * len(named)
 
     async def delete(begin: int) -> None:
-        waiting = list(range(begin, min(begin + limits.S3_DELETE_KEYS, len(named))))
+        waiting = list(range(begin, min(begin + aws_limits.S3_DELETE_KEYS, len(named))))
         attempts = 0
         while waiting and attempts < ATTEMPTS and (attempts == 0 or await pause(attempts, deadline=deadline)):
             attempts += 1
@@ -214,7 +214,7 @@ async def _deleted(
                 errors[position] = found.get(place)
             waiting = [waiting[place] for place, error in found.items() if _is_transient(error)]
 
-    await each(delete, range(0, len(named), limits.S3_DELETE_KEYS), concurrency=DELETIONS_AT_ONCE)
+    await each(delete, range(0, len(named), aws_limits.S3_DELETE_KEYS), concurrency=DELETIONS_AT_ONCE)
     return errors
 
 

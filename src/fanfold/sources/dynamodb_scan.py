@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequenc
 from functools import partial
 from typing import Any, Final
 
-from fanfold.again import again
+from fanfold._base.retry import again
 from fanfold.errors import ConfigurationError
 from fanfold.protocols import Backend
 

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import accumulate
 from typing import Any, Final
 
-from fanfold.again import again
+from fanfold._base.retry import again
 from fanfold.errors import ObjectMissingError, SourceError
 from fanfold.protocols import Backend
 from fanfold.sources.lines import lines_of_range

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from fanfold.again import ATTEMPTS, again, pause
+from fanfold._base.retry import ATTEMPTS, again, pause
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, ServiceError, SourceError
 from fanfold.protocols import Backend, Store
 from fanfold.sources import manifest

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from fanfold.again import ATTEMPTS, pause
+from fanfold._base.retry import ATTEMPTS, pause
 from fanfold.errors import ConfigurationError, ObjectMissingError, ServiceError, SourceError
 from fanfold.protocols import Backend, Listed, Store
 from fanfold.sources import manifest

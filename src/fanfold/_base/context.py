@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from fanfold.deadline import Deadline
-from fanfold.record import Record
-from fanfold.value import Value, put
+from fanfold._base.deadline import Deadline
+from fanfold._base.frozen import Value, put
+from fanfold._base.record import Record
 
 __all__ = ["BatchContext", "Context"]
 

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import anyio
 
-from fanfold.deadline import Deadline
+from fanfold._base.deadline import Deadline
 from fanfold.errors import ServiceError
 
 __all__ = ["ATTEMPTS", "Sleep", "again", "pause"]

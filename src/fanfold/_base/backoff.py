@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fanfold import limits
+from fanfold._base import aws_limits
+from fanfold._base.frozen import Value, put
 from fanfold.errors import ConfigurationError
-from fanfold.value import Value, put
 
 __all__ = ["Backoff", "retry_delay"]
 
@@ -39,7 +39,7 @@ class Backoff(Value):
         put(self, "factor", factor)
         put(self, "cap", cap)
         put(self, "jitter", jitter)
-        most = limits.SQS_MAX_VISIBILITY_SECONDS
+        most = aws_limits.SQS_MAX_VISIBILITY_SECONDS
         checks = {
             "base": _is_number(self.base) and 0 < self.base <= most,
             "factor": _is_number(self.factor) and self.factor >= 1,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fanfold.outcome import DONE, BatchResponse, Outcome, acknowledges
-from fanfold.record import Record
+from fanfold._base.outcome import DONE, BatchResponse, Outcome, acknowledges
+from fanfold._base.record import Record
 
 __all__ = ["partial_response"]
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fanfold.record import Record
+from fanfold._base.record import Record
 
 __all__ = [
     "ATTRIBUTE",

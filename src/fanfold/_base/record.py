@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from fanfold._base.frozen import put
 from fanfold.errors import EventError
-from fanfold.value import put
 
 __all__ = ["Event", "Record", "records_from_event"]
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from fanfold.outcome import NotStarted, Outcome, acknowledges
-from fanfold.record import Record
+from fanfold._base.outcome import NotStarted, Outcome, acknowledges
+from fanfold._base.record import Record
 
 __all__ = ["BEHIND", "Lane", "Unit", "group_of", "in_order", "is_fifo", "lanes", "leave_behind"]
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
-from fanfold.value import Value, put
+from fanfold._base.frozen import Value, put
 
 if TYPE_CHECKING:
-    from fanfold.record import Record
+    from fanfold._base.record import Record
 
 __all__ = [
     "DONE",

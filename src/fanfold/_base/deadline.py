@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 
-from fanfold.value import Value, put
+from fanfold._base.frozen import Value, put
 
 __all__ = ["Deadline"]
 
