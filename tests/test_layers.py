@@ -13,20 +13,20 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "fanfold"
 
 RANKS = {
-    "_base": -2,
+    "_base": -2, "_ports": -2,
     # values, and what decides on them alone
     "_base.frozen": -1, "_base.sample_events": 0, "errors": 0, "_base.aws_limits": 0, "_base.deadline": 0, "_base.threads": 0, "memory_guard": 0, "capacity": 0,
-    "_base.record": 1, "run": 1, "storage": 1, "segment": 1, "bundle": 2, "sources.lines": 1, "_base.backoff": 1, "pace": 1,
+    "_base.record": 1, "_ports.run": 1, "_ports.stores": 1, "segment": 1, "bundle": 2, "sources.lines": 1, "_base.backoff": 1, "pace": 1,
     "_base.retry": 1, "_base.concurrency": 1, "sources.json_rows": 1, "stacks": 1,
-    "_base.outcome": 2, "completion": 2, "_base.context": 2, "failures": 2, "protocols": 2, "decode": 2, "_base.dead_letter": 2,
+    "_base.outcome": 2, "completion": 2, "_base.context": 2, "failures": 2, "_ports.backend": 2, "decode": 2, "_base.dead_letter": 2,
     "_base.response": 3, "_base.ordering": 3, "endings": 3,
-    "nested": 1, "pointers": 3.5,
-    "_base.callables": 0, "parts": 1, "entries": 0.5, "idempotency": 3, "inmemory_entries": 3, "aws.entries": 4, "once": 5,
+    "nested": 1, "_ports.payload_pointers": 3.5,
+    "_base.callables": 0, "parts": 1, "_ports.idempotency": 0.5, "idempotency": 3, "inmemory_entries": 3, "aws.entries": 4, "once": 5,
     # what is told of it
     "_base.log_context": 0, "observing": 3, "observation": 5, "logs": 4, "powertools_observers": 4, "otel": 4,
     # doing
     "payloads": 5, "tracing": 5, "in_time": 6, "powertools": 7,
-    "enqueue": 3, "runtime": 3, "inmemory_store": 3, "inmemory_tables": 3, "inmemory": 4, "sources": 3, "settle": 3,
+    "_ports.enqueue": 3, "runtime": 3, "inmemory_store": 3, "inmemory_tables": 3, "inmemory": 4, "sources": 3, "settle": 3,
     "generations": 3, "run_end": 3, "results": 4, "ended": 3, "binding": 4, "continuation": 4, "settings": 4,
     "sources.compression": 1, "sources.rows": 1, "sources.manifest": 4, "sources.line_object": 4,
     "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_select": 4,

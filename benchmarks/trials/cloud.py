@@ -24,9 +24,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 import anyio
 
 from fanfold import inmemory
+from fanfold._ports.backend import Backend, Message, SendFailure, Settler
 from fanfold.local.mapping import Errored, Invocation, MappingSettings, Returned, judge
 from fanfold.local.queue import QueueSettings, SimulatedMessage, SimulatedQueue, SimulatedSettler
-from fanfold.protocols import Backend, Message, SendFailure, Settler
 from fanfold.testing import ManualClock, make_record
 from trials.faults import HERE, MOST_SKEW_SECONDS, Around, Chance, Sandbox, Troubles, new_sandbox, troubled
 

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import anyio
 
+from fanfold._ports.backend import Message, SendFailure
 from fanfold.errors import ServiceError
-from fanfold.protocols import Message, SendFailure
 
 MOST_SKEW_SECONDS: Final = 3_600.0
 """How far a sandbox's clock is off at most, either way."""

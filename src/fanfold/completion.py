@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fanfold._ports.run import Marker
 from fanfold.errors import LedgerError
-from fanfold.run import Marker
 
 __all__ = ["Evenness", "Tally", "decode_ids", "encode_ids", "results_from_json", "results_to_json"]
 

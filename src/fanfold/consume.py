@@ -18,6 +18,7 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import DONE, BatchResponse, BatchResult, NotStarted, Outcome, acknowledges
 from fanfold._base.record import Event, Record, records_from_event
 from fanfold._base.response import partial_response
+from fanfold._ports.payload_pointers import OpenStore, Resolve, resolver, resolving
 from fanfold.binding import Bind, Call, bind, decoding
 from fanfold.capacity import clamped
 from fanfold.endings import RejectOn, rejects
@@ -25,7 +26,6 @@ from fanfold.engine import Batch, Commit, Terms
 from fanfold.errors import TotalFailureError
 from fanfold.memory_guard import MemoryGuard
 from fanfold.pace import Pace
-from fanfold.pointers import OpenStore, Resolve, resolver, resolving
 from fanfold.runtime import Lifespan, Runtime, deadline_of
 from fanfold.sandbox import Sandbox, open_sandbox
 from fanfold.settings import CommitStage, Settings, check_count, check_observer

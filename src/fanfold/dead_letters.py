@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from fanfold._base.context import Context
 from fanfold._base.dead_letter import ATTRIBUTE, PUT_BACK_ATTRIBUTE, most_receives, reason_attribute, reason_in
 from fanfold._base.record import Record
+from fanfold._ports.backend import Message
+from fanfold._ports.enqueue import enqueue
 from fanfold.bundle import segments_of
 from fanfold.ended import Ended, JobState, Together
-from fanfold.enqueue import enqueue
 from fanfold.errors import FanfoldError, SegmentError
-from fanfold.protocols import Message
 from fanfold.segment import Segment
 from fanfold.segments import LATE, live_run
 

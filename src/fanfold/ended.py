@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fanfold.protocols import Backend
+from fanfold._ports.backend import Backend
 from fanfold.segment import Segment
 
 __all__ = ["INLINE_RESULTS_BYTES", "Ended", "JobState", "Together"]

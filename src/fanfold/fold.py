@@ -25,16 +25,16 @@ from typing import Any, Final
 from fanfold._base.context import Context
 from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
+from fanfold._ports.backend import Backend
+from fanfold._ports.run import FAILED, SUCCEEDED, Counter, Run
 from fanfold.completion import Tally
 from fanfold.ended import JobState
 from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
 from fanfold.generations import markers_of, tally_of
 from fanfold.marks import Check, send_check
 from fanfold.outputs import FoldFunction, apply, commit
-from fanfold.protocols import Backend
 from fanfold.reduction import Reduction, advance, combine, is_complete, left_of, tree_of
 from fanfold.results import collect, opened
-from fanfold.run import FAILED, SUCCEEDED, Counter, Run
 from fanfold.run_end import is_tolerated, tell_of_the_end
 from fanfold.scatter import scatter_on
 

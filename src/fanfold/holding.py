@@ -18,8 +18,8 @@ import anyio
 from fanfold._base import aws_limits
 from fanfold._base.backoff import retry_delay
 from fanfold._base.record import Record
+from fanfold._ports.backend import Settler
 from fanfold.errors import FanfoldError, ServiceError
-from fanfold.protocols import Settler
 
 __all__ = ["Acknowledging", "Holding", "HoldingSettler", "Port", "Refused"]
 

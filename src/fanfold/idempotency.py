@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.outcome import Reject
-from fanfold.entries import Layout, is_missing, key_of
+from fanfold._ports.idempotency import Layout, is_missing, key_of
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
-    from fanfold.storage import EntryStore
+    from fanfold._ports.stores import EntryStore
 
 __all__ = ["Idempotency", "Layout", "OpenEntries"]
 

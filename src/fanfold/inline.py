@@ -25,6 +25,8 @@ from fanfold._base.concurrency import each
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
+from fanfold._ports.backend import Backend
+from fanfold._ports.run import Marker, Run, check_name, source_prefix
 from fanfold.completion import Evenness, Tally
 from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError, FanfoldError
@@ -33,8 +35,6 @@ from fanfold.job import Job
 from fanfold.kept import KEPT_BUCKET, Kept, kept_in
 from fanfold.output_file import File
 from fanfold.outputs import apply, to_json
-from fanfold.protocols import Backend
-from fanfold.run import Marker, Run, check_name, source_prefix
 from fanfold.segment import Segment
 from fanfold.segments import work_on_one
 from fanfold.settings import check_count

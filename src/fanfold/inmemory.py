@@ -17,6 +17,8 @@ import anyio
 from fanfold._base import aws_limits
 from fanfold._base.dead_letter import ATTRIBUTE, reason_attribute
 from fanfold._base.record import Record
+from fanfold._ports.backend import Backend, Message, Received, SendFailure
+from fanfold._ports.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
 from fanfold.errors import (
     FenceLostError,
     LedgerError,
@@ -25,8 +27,6 @@ from fanfold.errors import (
 from fanfold.inmemory_entries import InMemoryEntries
 from fanfold.inmemory_store import InMemoryItems, InMemoryStore
 from fanfold.inmemory_tables import InMemoryTables
-from fanfold.protocols import Backend, Message, Received, SendFailure
-from fanfold.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
 
 __all__ = [
     "InMemoryEntries",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from fanfold.entries import IN_PROGRESS, Entry
+from fanfold._ports.idempotency import IN_PROGRESS, Entry
 
 __all__ = ["InMemoryEntries"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fanfold._base import aws_limits
+from fanfold._ports.backend import Listed, ObjectInfo, Write
 from fanfold.errors import FanfoldError, ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
-from fanfold.protocols import Listed, ObjectInfo, Write
 
 __all__ = ["InMemoryItems", "InMemoryStore"]
 

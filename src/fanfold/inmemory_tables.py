@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from fanfold._ports.backend import Page, TableInfo
 from fanfold.errors import ConfigurationError
-from fanfold.protocols import Page, TableInfo
 
 __all__ = ["InMemoryTables"]
 

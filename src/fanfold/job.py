@@ -18,6 +18,8 @@ from fanfold._base.backoff import Backoff
 from fanfold._base.context import Context
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
+from fanfold._ports.backend import Backend
+from fanfold._ports.run import check_name
 from fanfold.consume import Consumer
 from fanfold.continuation import MOST_HOPS
 from fanfold.dead_letters import bury
@@ -26,9 +28,7 @@ from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 from fanfold.fold import Folding, check_and_fold
 from fanfold.marks import commit_ended
 from fanfold.parts import check_part
-from fanfold.protocols import Backend
 from fanfold.reduction import Reduction
-from fanfold.run import check_name
 from fanfold.run_end import check_tolerance
 from fanfold.run_request import request_of
 from fanfold.runtime import Lifespan, Runtime, deadline_of

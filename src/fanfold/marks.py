@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
+from fanfold._ports.backend import Backend, Message
+from fanfold._ports.enqueue import enqueue
+from fanfold._ports.run import Marker
 from fanfold.completion import results_to_json
 from fanfold.continuation import continue_later
 from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState, Together
-from fanfold.enqueue import enqueue
 from fanfold.errors import FanfoldError, SegmentError
-from fanfold.protocols import Backend, Message
-from fanfold.run import Marker
 from fanfold.segment import Segment
 
 __all__ = ["Check", "commit_ended", "send_check"]

@@ -23,12 +23,12 @@ from fanfold._base.outcome import Done, NotStarted, Retry
 from fanfold._base.record import Record
 from fanfold._base.retry import again
 from fanfold._base.threads import StillRunningError
+from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, result_text
+from fanfold._ports.stores import EntryStore
 from fanfold.binding import Call
 from fanfold.endings import outcome_of, rejects
-from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, result_text
 from fanfold.errors import LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
-from fanfold.storage import EntryStore
 
 __all__ = ["Once"]
 

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.threads import Threads
+from fanfold._ports.backend import Backend
 from fanfold.errors import ObjectExistsError, SegmentError
 from fanfold.output_file import File
-from fanfold.protocols import Backend
 from fanfold.results import Results
 
 __all__ = ["FoldFunction", "apply", "commit", "file_in", "to_json"]

@@ -11,11 +11,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fanfold._base.deadline import Deadline
+from fanfold._ports.backend import Backend
+from fanfold._ports.run import FAILED, FOLDING, Run
 from fanfold.errors import FanfoldError
 from fanfold.generations import put_redo, tally_of
 from fanfold.marks import Check, send_check
-from fanfold.protocols import Backend
-from fanfold.run import FAILED, FOLDING, Run
 from fanfold.scatter import Scattered, scatter_on
 
 __all__ = ["Failures", "failures_of", "redrive"]

@@ -6,9 +6,9 @@ import json
 import math
 from typing import Any, Final
 
+from fanfold._ports.backend import Backend
+from fanfold._ports.run import Run
 from fanfold.errors import ConfigurationError
-from fanfold.protocols import Backend
-from fanfold.run import Run
 
 __all__ = ["check_tolerance", "is_tolerated", "tell_of_the_end"]
 

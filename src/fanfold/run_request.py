@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from fanfold._ports.run import check_name
 from fanfold.errors import ConfigurationError
-from fanfold.run import check_name
 
 __all__ = ["request_of"]
 

@@ -13,8 +13,8 @@ from fanfold.settings import Settings
 from fanfold.settle import OpenSettler
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
-    from fanfold.protocols import Settler
-    from fanfold.storage import EntryStore, Store
+    from fanfold._ports.backend import Settler
+    from fanfold._ports.stores import EntryStore, Store
 
 __all__ = ["Leftover", "Sandbox", "open_sandbox"]
 

@@ -11,9 +11,9 @@ from fanfold._base.backoff import Backoff
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
+from fanfold._ports.payload_pointers import OpenStore
 from fanfold.endings import RejectOn
 from fanfold.errors import ConfigurationError
-from fanfold.pointers import OpenStore
 from fanfold.runtime import Lifespan
 from fanfold.settle import OpenSettler
 

@@ -31,11 +31,11 @@ from fanfold._base.sample_events import (
     make_s3_record,
     make_sns_record,
 )
+from fanfold._ports.backend import Message, Queue, Received, SendFailure, Settler
 from fanfold.consume import Consumer
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory_entries import InMemoryEntries
 from fanfold.local.simulator import Simulator
-from fanfold.protocols import Message, Queue, Received, SendFailure, Settler
 
 __all__ = [
     "FakeContext",

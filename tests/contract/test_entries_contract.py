@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from aiobotocore.session import get_session
 
+from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, Layout
+from fanfold._ports.stores import EntryStore
 from fanfold.aws.entries import DynamoDBEntries
-from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, Layout
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryEntries
-from fanfold.storage import EntryStore
 from idempotency_table import new_table
 
 AWS = pytest.param("aws", marks=pytest.mark.stack)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from aiobotocore.session import get_session
 
+from fanfold._ports.backend import Page, Tables
 from fanfold.aws.tables import DynamoDBTables, with_raw_items
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryTables
-from fanfold.protocols import Page, Tables
 from fanfold.sources.dynamodb_scan import DynamoDBScan
 
 ITEMS = [{"pk": f"member-{n % 7}", "n": Decimal(n), "name": "佐藤", "raw": bytes([n, 255])} for n in range(60)]

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold._base.deadline import Deadline
+from fanfold._ports.backend import Write
 from fanfold.errors import ConfigurationError, ItemError, ServiceError, WriteError
 from fanfold.inmemory import InMemoryItems
-from fanfold.protocols import Write
 from fanfold.sinks import BatchWriter
 from fanfold.testing import ManualClock
 

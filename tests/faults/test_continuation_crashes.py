@@ -12,12 +12,12 @@ import pytest
 
 from fanfold import Context, Deadline, DynamoDBScan, Record, inmemory
 from fanfold._base.context import BatchContext
+from fanfold._ports.backend import Backend
 from fanfold.continuation import MOST_HOPS
 from fanfold.ended import JobState
 from fanfold.errors import FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryTables
 from fanfold.marks import commit_ended
-from fanfold.protocols import Backend
 from fanfold.results import collect
 from fanfold.scatter import scatter
 from fanfold.segments import work_on

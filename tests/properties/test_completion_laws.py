@@ -8,9 +8,9 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fanfold._ports.run import Marker
 from fanfold.completion import Tally, decode_ids, encode_ids, results_from_json, results_to_json
 from fanfold.errors import LedgerError
-from fanfold.run import Marker
 from strategies import json_values
 
 TOTALS = st.integers(0, 12)

@@ -30,14 +30,14 @@ from fanfold import (
 )
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
+from fanfold._ports.backend import Backend
+from fanfold._ports.run import Hop, Marker
 from fanfold.continuation import MOST_HOPS, Rows, continue_later
 from fanfold.ended import Ended, JobState
 from fanfold.errors import ConfigurationError, LedgerError
 from fanfold.inmemory import InMemoryTables
 from fanfold.marks import commit_ended
-from fanfold.protocols import Backend
 from fanfold.results import collect
-from fanfold.run import Hop, Marker
 from fanfold.scatter import scatter
 from fanfold.segments import work_on
 from fanfold.testing import ManualClock, make_record

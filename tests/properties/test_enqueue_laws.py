@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from fanfold import inmemory
 from fanfold._base.retry import ATTEMPTS
-from fanfold.enqueue import batches, enqueue
+from fanfold._ports.backend import Message, Queue, SendFailure
+from fanfold._ports.enqueue import batches, enqueue
 from fanfold.errors import EnqueueError, ServiceError
-from fanfold.protocols import Message, Queue, SendFailure
 
 MEBIBYTE = 1_048_576
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import fanfold
 import fanfold._base.retry
 from fanfold import Done
-from fanfold.entries import COMPLETED, IN_PROGRESS, Entry
+from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries

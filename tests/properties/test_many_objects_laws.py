@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold import S3Lines, inmemory, sources
+from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError, MissingExtraError, SourceError
-from fanfold.protocols import Backend
 from fanfold.sources.compression import expanded
 from strategies import csv_objects, jsonl_objects, text_objects
 

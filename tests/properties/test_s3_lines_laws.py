@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold import inmemory
+from fanfold._ports.backend import Backend, ObjectInfo
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
-from fanfold.protocols import Backend, ObjectInfo
 from fanfold.sources import read_each
 from fanfold.sources.s3_lines import S3Lines
 from strategies import WORDS, csv_fields, csv_lines, csv_objects, giant_csv_objects, jsonl_objects, text_objects

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fanfold._ports.run import Marker
 from fanfold.completion import Tally, decode_ids, encode_ids, results_from_json, results_to_json
 from fanfold.errors import LedgerError
-from fanfold.run import Marker
 
 
 def tally_of(total: int, *markers: Marker) -> Tally:

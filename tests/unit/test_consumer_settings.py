@@ -28,9 +28,9 @@ from fanfold import (
     Retrying,
 )
 from fanfold._base.dead_letter import ATTRIBUTE
+from fanfold._ports.backend import Message
 from fanfold.errors import TotalFailureError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
-from fanfold.protocols import Message
 from fanfold.testing import (
     ManualClock,
     deliver,

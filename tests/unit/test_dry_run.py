@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from fanfold import Items, Ranges, S3JsonArray, S3Lines, S3Objects, dry_run, inmemory
+from fanfold._ports.backend import Backend
 from fanfold.dry_run import dry_backend, read_first, rehearse
 from fanfold.errors import EnqueueError, SourceError
-from fanfold.protocols import Backend
 from fanfold.segment import Segment
 from harness import Scripted
 

@@ -10,9 +10,9 @@ import pytest
 
 from fanfold import DynamoDBScan, inmemory, sources
 from fanfold._base.retry import ATTEMPTS
+from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryTables
-from fanfold.protocols import Backend
 from fanfold.testing import ManualClock
 from harness import Scripted, throttled
 

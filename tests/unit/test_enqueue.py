@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from fanfold._base.retry import ATTEMPTS
-from fanfold.enqueue import batches, enqueue
+from fanfold._ports.backend import Message, Queue, SendFailure
+from fanfold._ports.enqueue import batches, enqueue
 from fanfold.errors import ConfigurationError, EnqueueError, ServiceError
 from fanfold.inmemory import InMemoryQueue
-from fanfold.protocols import Message, Queue, SendFailure
 
 MEBIBYTE = 1_048_576
 

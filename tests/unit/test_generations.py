@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from fanfold import inmemory
+from fanfold._ports.run import Marker, Run
 from fanfold.generations import markers_of
 from fanfold.inmemory import InMemoryLedger
-from fanfold.run import Marker, Run
 
 
 class NotingLedger(InMemoryLedger):

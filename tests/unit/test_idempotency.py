@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import fanfold
 from fanfold import Done, Failed, NotStarted, Record, Reject, Rejected, Retrying
 from fanfold._base.deadline import Deadline
-from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, Layout, is_missing, key_of, result_text
+from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, Layout, is_missing, key_of, result_text
 from fanfold.errors import CommitError, ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries, InMemoryStore

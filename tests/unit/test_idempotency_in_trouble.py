@@ -19,7 +19,7 @@ import fanfold
 from fanfold import Done, Failed, NotStarted, Record
 from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import DONE
-from fanfold.entries import COMPLETED, IN_PROGRESS, Entry
+from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries

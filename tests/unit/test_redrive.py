@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from fanfold import Job, Ranges
+from fanfold._ports.backend import Message
+from fanfold._ports.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Marker
 from fanfold.account import account_of
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError
 from fanfold.marks import Check, send_check
-from fanfold.protocols import Message
 from fanfold.redrive import failures_of, redrive
-from fanfold.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Marker
 from fanfold.run_end import is_tolerated
 from fanfold.segment import Segment
 from harness import Bench, FailingNotifier, Notes, RefusingQueue, Scripted, throttled

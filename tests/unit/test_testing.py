@@ -9,10 +9,10 @@ import pytest
 import fanfold
 from fanfold._base.ordering import is_fifo
 from fanfold._base.record import records_from_event
-from fanfold.enqueue import enqueue
+from fanfold._ports.backend import Message
+from fanfold._ports.enqueue import enqueue
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryQueue
-from fanfold.protocols import Message
 from fanfold.testing import (
     Faulty,
     ManualClock,

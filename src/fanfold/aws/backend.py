@@ -11,6 +11,7 @@ from typing import Any, Final
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
+from fanfold._ports.backend import Backend
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.aws.faults import faults_of
 from fanfold.aws.notifier import SnsNotifier
@@ -18,7 +19,6 @@ from fanfold.aws.s3 import S3Store
 from fanfold.aws.sqs import SqsQueue
 from fanfold.aws.tables import DynamoDBTables, with_raw_items
 from fanfold.errors import ConfigurationError
-from fanfold.protocols import Backend
 
 __all__ = ["config_of", "connect", "from_environment"]
 

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
+from fanfold._ports.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Counter, Hop, Marker, Run
 from fanfold.aws.faults import faults_of, is_conditional_check
 from fanfold.aws.ledger_items import (
     counter_of,
@@ -30,7 +31,6 @@ from fanfold.aws.ledger_items import (
     run_of,
 )
 from fanfold.errors import FenceLostError, LedgerError, ServiceError
-from fanfold.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Counter, Hop, Marker, Run
 
 __all__ = ["DynamoDBLedger"]
 

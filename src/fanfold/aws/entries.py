@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, Layout
 from fanfold.aws.clients import client_of
 from fanfold.aws.faults import faults_of, is_conditional_check
-from fanfold.entries import COMPLETED, IN_PROGRESS, Entry, Layout
 from fanfold.errors import ServiceError
 
 __all__ = ["DynamoDBEntries", "open_entries"]

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fanfold._ports.backend import Message, Received, SendFailure
+from fanfold._ports.payload_pointers import SIZE_ATTRIBUTES
 from fanfold.aws.faults import faults_of
-from fanfold.pointers import SIZE_ATTRIBUTES
-from fanfold.protocols import Message, Received, SendFailure
 
 __all__ = ["SqsQueue"]
 

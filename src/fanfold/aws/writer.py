@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from boto3.dynamodb.types import TypeSerializer
 
+from fanfold._ports.backend import Write
 from fanfold.aws.clients import client_of
 from fanfold.aws.faults import faults_of
-from fanfold.protocols import Write
 
 __all__ = ["DynamoDBItems", "connect"]
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import anyio
 
+from fanfold._ports.backend import Backend
+from fanfold._ports.run import Run, check_name
 from fanfold.account import POLL_SECONDS, Progress
 from fanfold.aws.executions import Execution, StateMachine, open_state_machine
 from fanfold.cli.show import Watching
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.job import Job
-from fanfold.protocols import Backend
-from fanfold.run import Run, check_name
 
 __all__ = ["run_on_machine"]
 

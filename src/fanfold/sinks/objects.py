@@ -16,6 +16,7 @@ from fanfold._base import aws_limits
 from fanfold._base.concurrency import each
 from fanfold._base.deadline import Deadline
 from fanfold._base.retry import ATTEMPTS, again, pause
+from fanfold._ports.backend import Store
 from fanfold.errors import (
     ConfigurationError,
     FanfoldError,
@@ -24,7 +25,6 @@ from fanfold.errors import (
     ObjectMissingError,
     ServiceError,
 )
-from fanfold.protocols import Store
 
 __all__ = ["ObjectResult", "copy_objects", "delete_objects", "move_objects"]
 

@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol, cast
 
+from fanfold._ports.backend import Backend
 from fanfold.errors import SegmentError
-from fanfold.protocols import Backend
 
 __all__ = ["Source", "cut", "read", "read_each", "rest"]
 

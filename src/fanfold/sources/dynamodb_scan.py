@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, Final
 
 from fanfold._base.retry import again
+from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError
-from fanfold.protocols import Backend
 
 __all__ = ["MOST_SEGMENTS", "DynamoDBScan"]
 

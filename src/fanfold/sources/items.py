@@ -6,8 +6,8 @@ import json
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError
-from fanfold.protocols import Backend
 
 __all__ = ["Items"]
 

@@ -7,8 +7,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
+from fanfold._ports.backend import Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
-from fanfold.protocols import Store
 from fanfold.sources.compression import COMPRESSIONS, CompressionError, expanded
 from fanfold.sources.lines import lines_of_range
 from fanfold.sources.rows import BOM, FORMATS, csv_header, parsed, parser_of

@@ -15,8 +15,8 @@ from itertools import accumulate
 from typing import Any, Final
 
 from fanfold._base.retry import again
+from fanfold._ports.backend import Backend
 from fanfold.errors import ObjectMissingError, SourceError
-from fanfold.protocols import Backend
 from fanfold.sources.lines import lines_of_range
 
 __all__ = ["CHUNK_BYTES", "chunk_of", "cut", "read", "rest", "write"]

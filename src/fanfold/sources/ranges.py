@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError
-from fanfold.protocols import Backend
 
 __all__ = ["Ranges"]
 

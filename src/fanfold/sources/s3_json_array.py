@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 from fanfold._base.retry import ATTEMPTS, again, pause
+from fanfold._ports.backend import Backend, Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, ServiceError, SourceError
-from fanfold.protocols import Backend, Store
 from fanfold.sources import manifest
 from fanfold.sources.json_rows import JsonRows, tokens_of
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, M
 from contextlib import aclosing
 from typing import Any, Final
 
+from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError, ObjectMissingError, SourceError
-from fanfold.protocols import Backend
 from fanfold.sources import manifest
 from fanfold.sources.line_object import cut_object, format_of, name_of, pin_object, read_object
 from fanfold.sources.rows import FORMATS

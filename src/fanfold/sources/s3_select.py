@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
+from fanfold._ports.backend import Backend, SelectStore
 from fanfold.errors import ConfigurationError, ObjectMissingError, SourceError
-from fanfold.protocols import Backend, SelectStore
 
 __all__ = ["S3Select"]
 

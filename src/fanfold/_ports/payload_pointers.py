@@ -13,7 +13,7 @@ from fanfold._base.record import Record
 from fanfold.errors import DecodeError, ObjectMissingError
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
-    from fanfold.storage import Store
+    from fanfold._ports.stores import Store
 
 __all__ = ["POINTERS", "SIZE_ATTRIBUTES", "OpenStore", "Pointer", "Resolve", "pointer_of", "resolver", "resolving"]
 

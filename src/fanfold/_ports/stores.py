@@ -1,4 +1,4 @@
-"""What fanfold asks of objects and of tables, named by role; part of ``fanfold.protocols``."""
+"""What fanfold asks of objects and of tables, named by role; part of ``fanfold._ports.backend``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from fanfold.errors import FanfoldError
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
-    from fanfold.entries import Entry
+    from fanfold._ports.idempotency import Entry
 
 __all__ = [
     "EntryStore",

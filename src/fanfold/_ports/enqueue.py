@@ -9,8 +9,8 @@ import anyio
 
 from fanfold._base import aws_limits
 from fanfold._base.retry import ATTEMPTS, Sleep, pause
+from fanfold._ports.backend import Message, Queue
 from fanfold.errors import EnqueueError, FanfoldError, ServiceError
-from fanfold.protocols import Message, Queue
 
 __all__ = ["batches", "enqueue"]
 

@@ -14,8 +14,8 @@ from typing import Protocol
 import anyio
 
 from fanfold._base.record import Record
-from fanfold.run import Counter, Hop, Marker, Run
-from fanfold.storage import (
+from fanfold._ports.run import Counter, Hop, Marker, Run
+from fanfold._ports.stores import (
     EntryStore,
     ItemStore,
     Listed,
