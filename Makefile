@@ -81,7 +81,7 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/parts.py,$\
 	src/fanfold/_base/ordering.py,src/fanfold/_base/outcome.py,src/fanfold/outputs.py,src/fanfold/pace.py,src/fanfold/_ports/payload_pointers.py,$\
 	src/fanfold/_base/record.py,src/fanfold/_base/response.py,src/fanfold/segment.py,src/fanfold/segments.py,src/fanfold/settings.py,$\
-	src/fanfold/settle.py,src/fanfold/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
+	src/fanfold/settle.py,src/fanfold/_folds/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
 	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
 	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\
 	src/fanfold/reduction.py,src/fanfold/run_request.py,src/fanfold/_base/callables.py,src/fanfold/_ports/idempotency.py,src/fanfold/idempotency.py,src/fanfold/once.py,src/fanfold/_base/frozen.py

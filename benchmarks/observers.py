@@ -28,7 +28,7 @@ from typing import Any
 
 import fanfold
 from fanfold._base.record import Record
-from fanfold.observing import CallEnded, Observer, Watch
+from fanfold.observers import CallEnded, Observer, Watch
 from fanfold.testing import make_context, make_event
 from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
 

@@ -13,7 +13,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "fanfold"
 
 RANKS = {
-    "_base": -2, "_ports": -2,
+    "_base": -2, "_folds": -2, "_ports": -2,
     # values, and what decides on them alone
     "_base.frozen": -1, "_base.sample_events": 0, "errors": 0, "_base.aws_limits": 0, "_base.deadline": 0, "_base.threads": 0, "memory_guard": 0, "capacity": 0,
     "_base.record": 1, "_ports.run": 1, "_ports.stores": 1, "segment": 1, "bundle": 2, "sources.lines": 1, "_base.backoff": 1, "pace": 1,
@@ -23,7 +23,7 @@ RANKS = {
     "nested": 1, "_ports.payload_pointers": 3.5,
     "_base.callables": 0, "parts": 1, "_ports.idempotency": 0.5, "idempotency": 3, "inmemory_entries": 3, "aws.entries": 4, "once": 5,
     # what is told of it
-    "_base.log_context": 0, "observing": 3, "observation": 5, "logs": 4, "powertools_observers": 4, "otel": 4,
+    "_base.log_context": 0, "observers": 3, "observation": 5, "logs": 4, "powertools_observers": 4, "otel": 4,
     # doing
     "payloads": 5, "tracing": 5, "in_time": 6, "powertools": 7,
     "_ports.enqueue": 3, "runtime": 3, "inmemory_store": 3, "inmemory_tables": 3, "inmemory": 4, "sources": 3, "settle": 3,
@@ -31,7 +31,7 @@ RANKS = {
     "sources.compression": 1, "sources.rows": 1, "sources.manifest": 4, "sources.line_object": 4,
     "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_select": 4,
     "sources.s3_lines": 5, "sources.s3_objects": 5, "sources.s3_json_array": 5,
-    "output_file": 1, "sums": 1, "row_files": 2, "outputs": 5, "folds": 4, "kept": 5, "inline": 10,
+    "_folds.output_file": 1, "_folds.sums": 1, "_folds.row_files": 2, "outputs": 5, "folds": 4, "kept": 5, "inline": 10,
     "reduction": 6, "run_request": 2, "marks": 5, "engine": 5, "sandbox": 5, "segments": 5, "scatter": 6, "fold": 7,
     "sinks": 5, "sinks.objects": 4, "sinks.item_sizes": 1, "sinks.batch_writer": 4,
     "consume": 6, "dead_letters": 6, "statemachine": 8, "account": 8, "redrive": 7, "dry_run": 5,

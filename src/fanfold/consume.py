@@ -35,7 +35,7 @@ from fanfold.tracing import go_by_context, kept_apart
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.idempotency import Idempotency
     from fanfold.observation import Observation
-    from fanfold.observing import Observer
+    from fanfold.observers import Observer
     from fanfold.once import Once
 
 __all__ = ["Consumer", "Session", "consumer"]

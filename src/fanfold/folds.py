@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from fanfold._folds.output_file import File, temporary_file
+from fanfold._folds.row_files import JsonLines, drop, write_csv, write_excel, write_parquet
+from fanfold._folds.sums import Sum
 from fanfold.errors import ConfigurationError, SegmentError
-from fanfold.output_file import File, temporary_file
-from fanfold.row_files import JsonLines, drop, write_csv, write_excel, write_parquet
-from fanfold.sums import Sum
 
 __all__ = ["File", "count", "groups", "to_csv", "to_excel", "to_json_lines", "to_parquet", "total"]
 

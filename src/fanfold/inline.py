@@ -25,6 +25,7 @@ from fanfold._base.concurrency import each
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
+from fanfold._folds.output_file import File
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name, source_prefix
 from fanfold.completion import Evenness, Tally
@@ -33,7 +34,6 @@ from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.failures import FailureLog
 from fanfold.job import Job
 from fanfold.kept import KEPT_BUCKET, Kept, kept_in
-from fanfold.output_file import File
 from fanfold.outputs import apply, to_json
 from fanfold.segment import Segment
 from fanfold.segments import work_on_one

@@ -21,7 +21,7 @@ from fanfold._base.log_context import RECORD_KEYS, record_keys
 from fanfold._base.outcome import Outcome
 from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError
-from fanfold.observing import CallEnded, Watch
+from fanfold.observers import CallEnded, Watch
 
 __all__ = ["RecordLogging", "record_keys"]
 

@@ -14,7 +14,7 @@ from fanfold.binding import Call
 from fanfold.endings import outcome_of
 from fanfold.errors import AbandonedError
 from fanfold.memory_guard import peak_resident_bytes
-from fanfold.observing import BatchEnded, CallEnded, Observer, Watch
+from fanfold.observers import BatchEnded, CallEnded, Observer, Watch
 
 __all__ = ["Observation"]
 
@@ -154,5 +154,5 @@ class Observation:
 def _watch(observer: Observer, records: Sequence[Record], batch: BatchContext[Any]) -> Watch | None:
     watch = observer.batch_started(records, batch)
     if not (watch is None or isinstance(watch, Watch)):
-        raise TypeError(f"batch_started of {observer!r} returned {watch!r}, not a fanfold.observing.Watch or None")
+        raise TypeError(f"batch_started of {observer!r} returned {watch!r}, not a fanfold.observers.Watch or None")
     return watch

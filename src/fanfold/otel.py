@@ -21,7 +21,7 @@ from typing import Any, Final
 from fanfold._base.outcome import Done, Failed, Outcome
 from fanfold._base.record import Record
 from fanfold.errors import MissingExtraError
-from fanfold.observing import BatchEnded, CallEnded, Watch
+from fanfold.observers import BatchEnded, CallEnded, Watch
 
 try:
     from opentelemetry import context as contexts

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.threads import Threads
+from fanfold._folds.output_file import File
 from fanfold._ports.backend import Backend
 from fanfold.errors import ObjectExistsError, SegmentError
-from fanfold.output_file import File
 from fanfold.results import Results
 
 __all__ = ["FoldFunction", "apply", "commit", "file_in", "to_json"]
@@ -35,7 +35,7 @@ async def apply(function: FoldFunction, results: Results) -> Any:
         Exception: Whatever the fold raises.
     """
     if inspect.isasyncgenfunction(function):
-        from fanfold.row_files import JsonLines  # here: a cold start need not pay for what few folds want
+        from fanfold._folds.row_files import JsonLines  # here: a cold start need not pay for what few folds want
 
         with JsonLines(_ROWS_NAME) as lines:
             async for row in function(results):
@@ -54,7 +54,7 @@ def _drained(function: FoldFunction, results: Results) -> Any:
     value = function(results)
     if not inspect.isgenerator(value):
         return value
-    from fanfold.row_files import JsonLines  # as above
+    from fanfold._folds.row_files import JsonLines  # as above
 
     with JsonLines(_ROWS_NAME) as lines:
         for row in value:

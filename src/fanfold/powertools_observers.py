@@ -15,7 +15,7 @@ from typing import Any, Final
 from fanfold._base.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejected, Retrying
 from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError, MissingExtraError
-from fanfold.observing import BatchEnded, CallEnded, Watch
+from fanfold.observers import BatchEnded, CallEnded, Watch
 
 __all__ = ["BatchMetrics", "RecordTracing"]
 

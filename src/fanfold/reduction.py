@@ -17,12 +17,12 @@ from itertools import islice
 from typing import Final
 
 from fanfold._base.concurrency import each
+from fanfold._folds.output_file import File
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.run import Run
 from fanfold.errors import ObjectExistsError, SegmentError
 from fanfold.marks import Check
-from fanfold.output_file import File
 from fanfold.outputs import FoldFunction, apply, to_json
 from fanfold.results import Results, collect, make_tables, opened, put_results
 

@@ -19,7 +19,7 @@ from fanfold.settle import OpenSettler
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.idempotency import Idempotency
-    from fanfold.observing import Observer
+    from fanfold.observers import Observer
 
 __all__ = ["CommitStage", "Settings", "check_count", "check_observer", "check_opener"]
 
@@ -76,7 +76,7 @@ class Settings:
     settler: OpenSettler | None = None
     """What hands back failed messages; None for SQS. For tests, and for queues that are not SQS."""
     observers: Sequence[Observer] = ()
-    """Who is told of each batch, for logs, metrics and traces; see ``fanfold.observing``."""
+    """Who is told of each batch, for logs, metrics and traces; see ``fanfold.observers``."""
 
     def __post_init__(self) -> None:
         check_count(self.concurrency, "concurrency")

@@ -11,7 +11,7 @@ from fanfold import BatchResult, Consumer, Context, Record
 from fanfold._base.context import BatchContext
 from fanfold._base.outcome import BatchResponse
 from fanfold.logs import RecordLogging
-from fanfold.observing import BatchEnded, Watch
+from fanfold.observers import BatchEnded, Watch
 from fanfold.testing import deliver, make_context
 
 

@@ -13,7 +13,8 @@ import openpyxl
 import pytest
 from pyarrow import parquet
 
-from fanfold import folds, row_files
+from fanfold import folds
+from fanfold._folds import row_files
 from fanfold.errors import ConfigurationError, SegmentError
 
 ROWS = [

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fanfold import Job, Ranges, S3Objects, inmemory
+from fanfold._folds.output_file import File
 from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, SourceError
 from fanfold.inline import run_inline
 from fanfold.kept import KEPT_BUCKET, kept_in
-from fanfold.output_file import File
 from harness import Scripted
 
 

@@ -22,7 +22,7 @@ from fanfold._base.record import records_from_event
 from fanfold.endings import rejects
 from fanfold.errors import AbandonedError, ConfigurationError, TotalFailureError
 from fanfold.observation import Observation
-from fanfold.observing import Observer, Watch
+from fanfold.observers import Observer, Watch
 from fanfold.testing import ManualClock, deliver, make_context, make_event, make_fifo_record
 
 
@@ -123,7 +123,7 @@ def test_what_is_no_watch_is_told_by_name(caplog):
             return self
 
     assert deliver(watched(Mistaken()), 1).outcomes == [Done(1)]
-    assert "not a fanfold.observing.Watch or None" in caplog.text
+    assert "not a fanfold.observers.Watch or None" in caplog.text
 
 
 @pytest.mark.parametrize("wrong", [Seen, object(), "metrics"])

@@ -21,7 +21,7 @@ from fanfold._base.record import Record
 from fanfold._base.sample_events import FakeContext
 from fanfold.consume import Consumer
 from fanfold.errors import ConfigurationError
-from fanfold.observing import BatchEnded, CallEnded, Watch
+from fanfold.observers import BatchEnded, CallEnded, Watch
 
 __all__ = ["main"]
 

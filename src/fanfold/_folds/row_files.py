@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from fanfold._folds.output_file import File, temporary_file
 from fanfold.errors import ConfigurationError, MissingExtraError, SegmentError
-from fanfold.output_file import File, temporary_file
 
 __all__ = ["EXCEL_ROWS", "JsonLines", "drop", "write_csv", "write_excel", "write_parquet"]
 

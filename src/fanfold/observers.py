@@ -2,7 +2,7 @@
 
 ::
 
-    from fanfold.observing import Watch
+    from fanfold.observers import Watch
 
     class SlowBatches:
         def batch_started(self, records, batch):
