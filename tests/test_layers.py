@@ -21,12 +21,12 @@ RANKS = {
     "_base.outcome": 2, "completion": 2, "_base.context": 2, "failures": 2, "_ports.backend": 2, "decode": 2, "_base.dead_letter": 2,
     "_base.response": 3, "_base.ordering": 3, "endings": 3,
     "nested": 1, "_ports.payload_pointers": 3.5,
-    "_base.callables": 0, "parts": 1, "_ports.idempotency": 0.5, "idempotency": 3, "inmemory_entries": 3, "aws.entries": 4, "once": 5,
+    "_base.callables": 0, "parts": 1, "_ports.idempotency": 0.5, "idempotency": 3, "inmemory.entries": 3, "aws.entries": 4, "once": 5,
     # what is told of it
     "_base.log_context": 0, "observers": 3, "observation": 5, "logs": 4, "powertools_observers": 4, "otel": 4,
     # doing
     "payloads": 5, "tracing": 5, "in_time": 6, "powertools": 7,
-    "_ports.enqueue": 3, "runtime": 3, "inmemory_store": 3, "inmemory_tables": 3, "inmemory": 4, "sources": 3, "settle": 3,
+    "_ports.enqueue": 3, "runtime": 3, "inmemory.store": 3, "inmemory.tables": 3, "inmemory": 4, "sources": 3, "settle": 3,
     "generations": 3, "run_end": 3, "results": 4, "ended": 3, "binding": 4, "continuation": 4, "settings": 4,
     "sources.compression": 1, "sources.rows": 1, "sources.manifest": 4, "sources.line_object": 4,
     "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_select": 4,

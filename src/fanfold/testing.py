@@ -34,7 +34,7 @@ from fanfold._base.sample_events import (
 from fanfold._ports.backend import Message, Queue, Received, SendFailure, Settler
 from fanfold.consume import Consumer
 from fanfold.errors import ConfigurationError, ServiceError
-from fanfold.inmemory_entries import InMemoryEntries
+from fanfold.inmemory.entries import InMemoryEntries
 from fanfold.local.simulator import Simulator
 
 __all__ = [

@@ -24,9 +24,9 @@ from fanfold.errors import (
     LedgerError,
     ServiceError,
 )
-from fanfold.inmemory_entries import InMemoryEntries
-from fanfold.inmemory_store import InMemoryItems, InMemoryStore
-from fanfold.inmemory_tables import InMemoryTables
+from fanfold.inmemory.entries import InMemoryEntries
+from fanfold.inmemory.store import InMemoryItems, InMemoryStore
+from fanfold.inmemory.tables import InMemoryTables
 
 __all__ = [
     "InMemoryEntries",
