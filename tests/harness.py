@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from fanfold import Job, inmemory
+from fanfold._consumer.consumer import Consumer
 from fanfold._ports.backend import Backend, Message, SendFailure
 from fanfold._ports.run import Run
-from fanfold.consume import Consumer
 from fanfold.errors import ServiceError
 from fanfold.inmemory import InMemoryLedger, InMemoryQueue, InMemoryStore
 from fanfold.testing import ManualClock, make_context, make_event, make_record

@@ -59,7 +59,7 @@ def test_every_public_name_is_there_and_documented(name: str):
 
 def test_the_decorator_is_not_shadowed_by_a_module():
     """Importing any submodule first leaves ``fanfold.consumer`` the decorator."""
-    importlib.import_module("fanfold.consume")
+    importlib.import_module("fanfold._consumer.consumer")
     assert callable(fanfold.consumer)
     assert not isinstance(fanfold.consumer, ModuleType)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fanfold import Job, Reject, S3Lines
+from fanfold._consumer.consumer import Consumer
 from fanfold._ports.run import SUCCEEDED, Run
 from fanfold.account import account_of
-from fanfold.consume import Consumer
 from fanfold.errors import FanfoldError
 from fanfold.local.mapping import Errored
 from fanfold.local.queue import SimulatedQueue

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from fanfold._base.outcome import Retry as Retry
     from fanfold._base.outcome import Retrying as Retrying
     from fanfold._base.record import Record as Record
-    from fanfold.consume import Consumer as Consumer
-    from fanfold.consume import consumer as consumer
+    from fanfold._consumer.consumer import Consumer as Consumer
+    from fanfold._consumer.consumer import consumer as consumer
     from fanfold.job import Job as Job
     from fanfold.segment import Segment as Segment
     from fanfold.sources.dynamodb_scan import DynamoDBScan as DynamoDBScan
@@ -68,7 +68,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Backoff": "_base.backoff",
     "BatchResult": "_base.outcome",
-    "Consumer": "consume",
+    "Consumer": "_consumer.consumer",
     "Context": "_base.context",
     "Deadline": "_base.deadline",
     "Done": "_base.outcome",
@@ -88,7 +88,7 @@ _HOMES = {
     "S3Objects": "sources.s3_objects",
     "S3Select": "sources.s3_select",
     "Segment": "segment",
-    "consumer": "consume",
+    "consumer": "_consumer.consumer",
 }
 
 

@@ -14,16 +14,16 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import put
 from fanfold._base.outcome import Failed, NotStarted, Outcome, acknowledges
 from fanfold._base.record import Record
-from fanfold.capacity import clamped
-from fanfold.endings import doubtful
-from fanfold.engine import Batch, Terms
+from fanfold._consumer.admission import Pace
+from fanfold._consumer.batch import Batch, Terms
+from fanfold._consumer.classify import doubtful
+from fanfold._consumer.environment import Sandbox, open_sandbox
+from fanfold._consumer.loop_thread import Runtime, deadline_of
+from fanfold._consumer.process_limits import clamped
+from fanfold._consumer.settings import Settings
+from fanfold._consumer.settle import Settling
+from fanfold._consumer.xray import go_by_context, kept_apart
 from fanfold.errors import AbandonedError, MissingExtraError, NotStartedError
-from fanfold.pace import Pace
-from fanfold.runtime import Runtime, deadline_of
-from fanfold.sandbox import Sandbox, open_sandbox
-from fanfold.settings import Settings
-from fanfold.settle import Settling
-from fanfold.tracing import go_by_context, kept_apart
 
 try:
     from aws_lambda_powertools.utilities.batch import (

@@ -25,19 +25,19 @@ from fanfold._base.concurrency import each
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
+from fanfold._consumer.failure_log import FailureLog
+from fanfold._consumer.settings import check_count
 from fanfold._folds.output_file import File
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name, source_prefix
 from fanfold.completion import Evenness, Tally
 from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError, FanfoldError
-from fanfold.failures import FailureLog
 from fanfold.job import Job
 from fanfold.kept import KEPT_BUCKET, Kept, kept_in
 from fanfold.outputs import apply, to_json
 from fanfold.segment import Segment
 from fanfold.segments import work_on_one
-from fanfold.settings import check_count
 
 __all__ = ["InlineRun", "run_inline"]
 

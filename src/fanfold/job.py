@@ -18,9 +18,12 @@ from fanfold._base.backoff import Backoff
 from fanfold._base.context import Context
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
+from fanfold._consumer.consumer import Consumer
+from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
+from fanfold._consumer.settings import Settings, check_count, check_opener
+from fanfold._consumer.settle import OpenSettler
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import check_name
-from fanfold.consume import Consumer
 from fanfold.continuation import MOST_HOPS
 from fanfold.dead_letters import bury
 from fanfold.ended import JobState
@@ -31,11 +34,8 @@ from fanfold.parts import check_part
 from fanfold.reduction import Reduction
 from fanfold.run_end import check_tolerance
 from fanfold.run_request import request_of
-from fanfold.runtime import Lifespan, Runtime, deadline_of
 from fanfold.scatter import Scattered, scatter
 from fanfold.segments import SegmentFunction, work_on
-from fanfold.settings import Settings, check_count, check_opener
-from fanfold.settle import OpenSettler
 from fanfold.sources import Source
 
 __all__ = ["Job", "OpenBackend"]

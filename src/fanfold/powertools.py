@@ -33,12 +33,12 @@ from typing import Any, Final
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.deadline import Deadline
 from fanfold._base.threads import Threads
+from fanfold._consumer.environment import Sandbox
+from fanfold._consumer.settings import check_count
 from fanfold.errors import ConfigurationError, MissingExtraError, NotStartedError
 from fanfold.in_time import Entry, InTime, RunOne, deadline_given
 from fanfold.logs import RecordLogging
 from fanfold.powertools_observers import BatchMetrics, RecordTracing
-from fanfold.sandbox import Sandbox
-from fanfold.settings import check_count
 
 try:
     from aws_lambda_powertools.utilities import batch as theirs

@@ -19,16 +19,16 @@ import anyio
 from fanfold._base.context import Context
 from fanfold._base.outcome import Done, Failed, NotStarted, Outcome, Reject, Rejected, Retrying
 from fanfold._base.record import Record
+from fanfold._consumer.consumer import Consumer
+from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._folds.output_file import temporary_file
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name
-from fanfold.consume import Consumer
 from fanfold.ended import Ended, JobState
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
 from fanfold.fold import Folding, check_and_fold
 from fanfold.generations import tally_of
 from fanfold.marks import MARKER_SEGMENTS, Check, commit_ended
-from fanfold.runtime import Runtime, deadline_of
 from fanfold.scatter import pin_run, segments_left
 from fanfold.segment import Segment
 from fanfold.segments import SegmentFunction, work_on

@@ -31,8 +31,8 @@ from fanfold._base.sample_events import (
     make_s3_record,
     make_sns_record,
 )
+from fanfold._consumer.consumer import Consumer
 from fanfold._ports.backend import Message, Queue, Received, SendFailure, Settler
-from fanfold.consume import Consumer
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory.entries import InMemoryEntries
 from fanfold.local.simulator import Simulator

@@ -24,11 +24,11 @@ import anyio
 from fanfold._base import aws_limits
 from fanfold._base.backoff import retry_delay
 from fanfold._base.outcome import acknowledges
+from fanfold._consumer.admission import Pace
+from fanfold._consumer.consumer import Consumer, Session
 from fanfold._ports.backend import Settler
-from fanfold.consume import Consumer, Session
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.holding import Acknowledging, Holding, HoldingSettler, Port
-from fanfold.pace import Pace
 
 __all__ = ["Summary", "Worker", "WorkerQueue"]
 

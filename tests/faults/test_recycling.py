@@ -14,7 +14,7 @@ import pytest
 
 import fanfold
 from fanfold import Consumer, Done, Failed
-from fanfold.runtime import MOST_LEFTOVERS, MOST_LOOPS
+from fanfold._consumer.loop_thread import MOST_LEFTOVERS, MOST_LOOPS
 from fanfold.testing import make_context, make_event
 
 SECONDS = 1.0

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import fanfold
-from fanfold.capacity import RESERVED, clamped
+from fanfold._consumer.process_limits import RESERVED, clamped
 from fanfold.testing import make_context, make_event
 
 

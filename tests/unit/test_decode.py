@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 import fanfold
 from fanfold import Done, Record, Rejected
-from fanfold.decode import decoder
+from fanfold._consumer.decode import decoder
 from fanfold.errors import ConfigurationError, DecodeError
 from fanfold.testing import deliver, make_record
 

@@ -8,7 +8,7 @@ import concurrent.futures
 import pytest
 
 from fanfold import Done, Failed, NotStarted, Reject, Rejected, Retry, Retrying
-from fanfold.endings import each_of, outcome_of, rejects
+from fanfold._consumer.classify import each_of, outcome_of, rejects
 from fanfold.errors import CommitError, DecodeError, SegmentError
 
 

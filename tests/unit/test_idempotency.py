@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 import fanfold
 from fanfold import Done, Failed, NotStarted, Record, Reject, Rejected, Retrying
 from fanfold._base.deadline import Deadline
+from fanfold._consumer.idempotent_calls import Once
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, Layout, is_missing, key_of, result_text
 from fanfold.errors import CommitError, ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries, InMemoryStore
-from fanfold.once import Once
 from fanfold.testing import deliver, make_context, make_event, make_extended_record, make_fifo_record, make_record
 from powertools_store import InProcess
 

@@ -19,11 +19,11 @@ import fanfold
 from fanfold import Done, Failed, NotStarted, Record
 from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import DONE
+from fanfold._consumer.idempotent_calls import Once
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
-from fanfold.once import Once
 from fanfold.testing import ManualClock, make_context, make_event, make_fifo_record
 
 SLOW = 0.2

@@ -21,9 +21,9 @@ import fanfold
 from fanfold import Backoff, Deadline, Record, Reject, Retry
 from fanfold._base.outcome import NotStarted
 from fanfold._base.record import records_from_event
-from fanfold.engine import Batch, Terms
-from fanfold.pace import Pace
-from fanfold.settle import Settling
+from fanfold._consumer.admission import Pace
+from fanfold._consumer.batch import Batch, Terms
+from fanfold._consumer.settle import Settling
 from fanfold.testing import ManualClock, make_context, make_event, make_record
 
 STANDARD_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanfold.memory_guard import GIVE_BACK_SECONDS, MemoryGuard, give_back, resident_bytes
+from fanfold._consumer.memory_guard import GIVE_BACK_SECONDS, MemoryGuard, give_back, resident_bytes
 from fanfold.testing import ManualClock
 
 

@@ -19,9 +19,9 @@ from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import BatchResult
 from fanfold._base.record import records_from_event
-from fanfold.endings import rejects
+from fanfold._consumer.classify import rejects
+from fanfold._consumer.notify_observers import Observation
 from fanfold.errors import AbandonedError, ConfigurationError, TotalFailureError
-from fanfold.observation import Observation
 from fanfold.observers import Observer, Watch
 from fanfold.testing import ManualClock, deliver, make_context, make_event, make_fifo_record
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fanfold.memory_guard import MemoryGuard, resident_bytes
-from fanfold.pace import LOOK_SECONDS, WAIT_SECONDS, Pace
+from fanfold._consumer.admission import LOOK_SECONDS, WAIT_SECONDS, Pace
+from fanfold._consumer.memory_guard import MemoryGuard, resident_bytes
 
 
 class ScriptedGuard(MemoryGuard):

@@ -13,10 +13,10 @@ import pytest
 import fanfold
 from fanfold import Retry
 from fanfold._base.threads import Threads
+from fanfold._consumer.environment import Sandbox, open_sandbox
+from fanfold._consumer.settings import Settings
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
-from fanfold.sandbox import Sandbox, open_sandbox
-from fanfold.settings import Settings
 from fanfold.testing import make_context, make_event
 
 

@@ -8,10 +8,10 @@ import pytest
 
 import fanfold
 from fanfold import Backoff
+from fanfold._consumer.settings import Settings
 from fanfold.errors import ConfigurationError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
-from fanfold.settings import Settings
 
 NAN, INFINITY = float("nan"), float("inf")
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 
 from fanfold import Backoff, Done, Failed, NotStarted, Record, Rejected, Retrying
+from fanfold._consumer.settle import Settling, delay_of
 from fanfold.errors import MissingExtraError, ServiceError
-from fanfold.settle import Settling, delay_of
 from fanfold.testing import make_record
 
 STEADY = Backoff(base=10, factor=2, cap=60, jitter=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fanfold._base.deadline import Deadline
-from fanfold.stacks import dump_before, where_is
+from fanfold._consumer.blocked_loop import dump_before, where_is
 from fanfold.testing import ManualClock
 
 

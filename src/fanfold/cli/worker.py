@@ -14,8 +14,8 @@ import anyio
 import typer
 
 from fanfold._base.import_string import load
+from fanfold._consumer.consumer import Consumer
 from fanfold.cli.given import check_writable
-from fanfold.consume import Consumer
 from fanfold.errors import MissingExtraError
 from fanfold.worker import Summary, Worker
 

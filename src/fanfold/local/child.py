@@ -19,7 +19,7 @@ from fanfold._base import import_string
 from fanfold._base.outcome import Failed, Rejected, Retrying
 from fanfold._base.record import Record
 from fanfold._base.sample_events import FakeContext
-from fanfold.consume import Consumer
+from fanfold._consumer.consumer import Consumer
 from fanfold.errors import ConfigurationError
 from fanfold.observers import BatchEnded, CallEnded, Watch
 

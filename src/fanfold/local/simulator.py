@@ -22,7 +22,7 @@ from typing import Any, Self, TypeAlias
 from fanfold._base import aws_limits
 from fanfold._base.record import Record
 from fanfold._base.sample_events import ManualClock, make_context, make_fifo_record, make_record
-from fanfold.consume import Consumer
+from fanfold._consumer.consumer import Consumer
 from fanfold.errors import ConfigurationError
 from fanfold.local.mapping import (
     Errored,

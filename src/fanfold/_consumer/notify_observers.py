@@ -10,10 +10,10 @@ from typing import Any, Final, TypeAlias
 from fanfold._base.context import BatchContext
 from fanfold._base.outcome import DONE, BatchResult, Failed, Outcome
 from fanfold._base.record import Record
-from fanfold.binding import Call
-from fanfold.endings import outcome_of
+from fanfold._consumer.binding import Call
+from fanfold._consumer.classify import outcome_of
+from fanfold._consumer.memory_guard import peak_resident_bytes
 from fanfold.errors import AbandonedError
-from fanfold.memory_guard import peak_resident_bytes
 from fanfold.observers import BatchEnded, CallEnded, Observer, Watch
 
 __all__ = ["Observation"]

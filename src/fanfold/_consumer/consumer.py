@@ -18,25 +18,25 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import DONE, BatchResponse, BatchResult, NotStarted, Outcome, acknowledges
 from fanfold._base.record import Event, Record, records_from_event
 from fanfold._base.response import partial_response
+from fanfold._consumer.admission import Pace
+from fanfold._consumer.batch import Batch, Commit, Terms
+from fanfold._consumer.binding import Bind, Call, bind, decoding
+from fanfold._consumer.classify import RejectOn, rejects
+from fanfold._consumer.environment import Sandbox, open_sandbox
+from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
+from fanfold._consumer.memory_guard import MemoryGuard
+from fanfold._consumer.process_limits import clamped
+from fanfold._consumer.settings import CommitStage, Settings, check_count, check_observer
+from fanfold._consumer.settle import OpenSettler, Settling
+from fanfold._consumer.xray import go_by_context, kept_apart
 from fanfold._ports.payload_pointers import OpenStore, Resolve, resolver, resolving
-from fanfold.binding import Bind, Call, bind, decoding
-from fanfold.capacity import clamped
-from fanfold.endings import RejectOn, rejects
-from fanfold.engine import Batch, Commit, Terms
 from fanfold.errors import TotalFailureError
-from fanfold.memory_guard import MemoryGuard
-from fanfold.pace import Pace
-from fanfold.runtime import Lifespan, Runtime, deadline_of
-from fanfold.sandbox import Sandbox, open_sandbox
-from fanfold.settings import CommitStage, Settings, check_count, check_observer
-from fanfold.settle import OpenSettler, Settling
-from fanfold.tracing import go_by_context, kept_apart
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold._consumer.idempotent_calls import Once
+    from fanfold._consumer.notify_observers import Observation
     from fanfold.idempotency import Idempotency
-    from fanfold.observation import Observation
     from fanfold.observers import Observer
-    from fanfold.once import Once
 
 __all__ = ["Consumer", "Session", "consumer"]
 
@@ -211,7 +211,7 @@ class Consumer(Generic[P, T]):
         )
         if not (observers := [*settings.observers, *self._added_observers]):
             return Batch(records, kept_apart(call), terms)
-        from fanfold.observation import Observation
+        from fanfold._consumer.notify_observers import Observation
 
         observation = Observation(observers, records, batch, terms.reject_on)
         observed = _ObservedBatch(records, kept_apart(observation.around(call)), terms)
@@ -225,7 +225,7 @@ class Consumer(Generic[P, T]):
     def _once(
         self, records: Sequence[Record], call: Call, deadline: Deadline, sandbox: Sandbox, resolve: Resolve | None
     ) -> Once:
-        from fanfold.once import Once  # a cold start pays for what it uses
+        from fanfold._consumer.idempotent_calls import Once  # a cold start pays for what it uses
 
         settings, idempotency = self.settings, self.settings.idempotency
         assert idempotency is not None  # noqa: S101 - asked for by a consumer that has it

@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import Any
 
-from fanfold.binding import Call
+from fanfold._consumer.binding import Call
 
 __all__ = ["go_by_context", "kept_apart"]
 

@@ -11,11 +11,11 @@ from fanfold._base.backoff import Backoff
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
+from fanfold._consumer.classify import RejectOn
+from fanfold._consumer.loop_thread import Lifespan
+from fanfold._consumer.settle import OpenSettler
 from fanfold._ports.payload_pointers import OpenStore
-from fanfold.endings import RejectOn
 from fanfold.errors import ConfigurationError
-from fanfold.runtime import Lifespan
-from fanfold.settle import OpenSettler
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.idempotency import Idempotency

@@ -12,8 +12,8 @@ from fanfold._base.context import BatchContext, Context
 from fanfold._base.ordering import leave_behind
 from fanfold._base.record import Record
 from fanfold._base.threads import Threads
-from fanfold.decode import Decode, decoder
-from fanfold.endings import each_of
+from fanfold._consumer.classify import each_of
+from fanfold._consumer.decode import Decode, decoder
 from fanfold.errors import ConfigurationError
 
 __all__ = ["Bind", "Call", "bind", "decoding"]

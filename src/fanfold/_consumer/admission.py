@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from fanfold.memory_guard import MemoryGuard
+from fanfold._consumer.memory_guard import MemoryGuard
 
 __all__ = ["Pace"]
 

@@ -24,12 +24,12 @@ from fanfold._base.ordering import BEHIND, Lane, Unit, in_order, is_fifo, lanes
 from fanfold._base.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejected
 from fanfold._base.record import Record
 from fanfold._base.threads import StillRunningError
-from fanfold.binding import Call
-from fanfold.endings import outcome_of, rejects
+from fanfold._consumer.admission import Pace
+from fanfold._consumer.binding import Call
+from fanfold._consumer.classify import outcome_of, rejects
+from fanfold._consumer.failure_log import FailureLog
+from fanfold._consumer.settle import Settling
 from fanfold.errors import AbandonedError, CommitError
-from fanfold.failures import FailureLog
-from fanfold.pace import Pace
-from fanfold.settle import Settling
 
 __all__ = ["Batch", "Commit", "Terms"]
 

@@ -23,10 +23,10 @@ from fanfold._base.outcome import Done, NotStarted, Retry
 from fanfold._base.record import Record
 from fanfold._base.retry import again
 from fanfold._base.threads import StillRunningError
+from fanfold._consumer.binding import Call
+from fanfold._consumer.classify import outcome_of, rejects
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, result_text
 from fanfold._ports.stores import EntryStore
-from fanfold.binding import Call
-from fanfold.endings import outcome_of, rejects
 from fanfold.errors import LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias, get_args, get_origin
 
 from fanfold._base.record import Record
+from fanfold._consumer.event_data_classes import is_data_class, unwrapper
 from fanfold.errors import ConfigurationError, DecodeError, MissingExtraError
-from fanfold.nested import is_data_class, unwrapper
 
 __all__ = ["Decode", "decoder"]
 

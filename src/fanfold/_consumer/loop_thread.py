@@ -20,7 +20,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base.deadline import Deadline
-from fanfold.stacks import dump_before, where_is
+from fanfold._consumer.blocked_loop import dump_before, where_is
 
 __all__ = ["Lifespan", "Runtime", "deadline_of"]
 

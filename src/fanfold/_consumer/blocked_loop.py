@@ -30,8 +30,8 @@ def where_is(thread: int | None) -> str:
 
 
 def _is_library(file: str) -> bool:
-    ours, standard = os.path.dirname(__file__), os.path.dirname(os.__file__)  # noqa: PTH120 - as above
-    return file.startswith((ours, standard, "<")) or "site-packages" in file or "dist-packages" in file
+    package, standard = os.path.dirname(os.path.dirname(__file__)), os.path.dirname(os.__file__)  # noqa: PTH120 - as above
+    return file.startswith((package, standard, "<")) or "site-packages" in file or "dist-packages" in file
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fanfold._base.threads import Threads
+from fanfold._consumer.settings import Settings
+from fanfold._consumer.settle import OpenSettler
 from fanfold.errors import MissingExtraError
-from fanfold.settings import Settings
-from fanfold.settle import OpenSettler
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._ports.backend import Settler
