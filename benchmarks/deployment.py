@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 
-from fanfold.account import watch
+from fanfold._jobs.report import watch
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
 from fanfold.errors import FanfoldError

@@ -30,7 +30,7 @@ async def measure(
     client: dict[str, Any], outputs: dict[str, str], segments: int, runs: int
 ) -> list[tuple[float, float]]:
     """Start the runs; return seconds of each, and of its wait for the fold."""
-    from fanfold.account import watch
+    from fanfold._jobs.report import watch
     from fanfold.aws.backend import connect
     from fanfold.aws.outputs import variables_of
 

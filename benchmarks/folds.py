@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from fanfold import Job, Ranges, folds, inmemory
+from fanfold._jobs.commit import Check
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run
 from fanfold.inmemory import InMemoryLedger, InMemoryStore
-from fanfold.marks import Check
 from fanfold.testing import make_event
 from machine import about_this_run, options_parser, peak_bytes, positive, publish, run_child, set_up_child
 

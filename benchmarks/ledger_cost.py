@@ -63,10 +63,10 @@ async def measure(address: str, segments: int, batch: int) -> tuple[float, float
 
     from fanfold import Deadline, Record, Segment, inmemory
     from fanfold._base.context import BatchContext
+    from fanfold._jobs.commit import commit_ended
+    from fanfold._jobs.segment_result import Ended, JobState
     from fanfold.aws.dynamodb import DynamoDBLedger
     from fanfold.aws.tables import with_raw_items
-    from fanfold.ended import Ended, JobState
-    from fanfold.marks import commit_ended
     from fanfold.testing import make_record
     from slow_service import CREDENTIALS
 

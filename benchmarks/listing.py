@@ -20,9 +20,9 @@ from dataclasses import replace
 from typing import Any
 
 from fanfold import inmemory, sources
+from fanfold._jobs.segment import Segment
 from fanfold._ports.backend import Listed
 from fanfold.inmemory import InMemoryStore
-from fanfold.segment import Segment
 from fanfold.sources.s3_objects import S3Objects
 from machine import about_this_run, options_parser, peak_bytes, positive, publish, reset_peak, run_child, set_up_child
 

@@ -36,9 +36,9 @@ async def fanfold_seconds(address: str, messages: int) -> tuple[float, float]:
     from aiobotocore.session import get_session
 
     from fanfold import Deadline, Ranges, inmemory
+    from fanfold._jobs.scatter import scatter
     from fanfold.aws.backend import config_of
     from fanfold.aws.sqs import SqsQueue
-    from fanfold.scatter import scatter
 
     settings = {"endpoint_url": address, "config": config_of("sqs"), **CREDENTIALS}
     async with get_session().create_client("sqs", **settings) as client:
@@ -97,7 +97,7 @@ class Forgetful:
 async def flat_scatter(segments: int) -> tuple[float, float | None]:
     """Scatter into nothing; return seconds and the peak of memory above the start, MB."""
     from fanfold import Deadline, Ranges, inmemory
-    from fanfold.scatter import scatter
+    from fanfold._jobs.scatter import scatter
 
     backend = replace(inmemory.backend(), work_queue=Forgetful())  # type: ignore[arg-type] # only sent to
     before, start = reset_peak(), time.perf_counter()

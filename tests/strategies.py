@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from fanfold.segment import Segment
+from fanfold._jobs.segment import Segment
 
 BOM = b"\xef\xbb\xbf"
 

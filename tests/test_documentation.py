@@ -18,7 +18,7 @@ from fanfold.aws import backend
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 REFERENCE = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
-SECTIONED = ["folds", "sinks", "testing", "inmemory", "capture", "payloads", "inline"]
+SECTIONED = ["folds", "sinks", "testing", "inmemory", "capture", "payloads"]
 """Public modules whose names are listed one by one; others are shown whole."""
 
 

@@ -13,34 +13,34 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "fanfold"
 
 RANKS = {
-    "_base": -2, "_consumer": -2, "_folds": -2, "_ports": -2,
+    "_base": -2, "_jobs": -2, "_consumer": -2, "_folds": -2, "_ports": -2,
     # values, and what decides on them alone
     "_base.frozen": -1, "_base.sample_events": 0, "errors": 0, "_base.aws_limits": 0, "_base.deadline": 0, "_base.threads": 0, "_consumer.memory_guard": 0, "_consumer.process_limits": 0,
-    "_base.record": 1, "_ports.run": 1, "_ports.stores": 1, "segment": 1, "bundle": 2, "sources.lines": 1, "_base.backoff": 1, "_consumer.admission": 1,
+    "_base.record": 1, "_ports.run": 1, "_ports.stores": 1, "_jobs.segment": 1, "_jobs.bundle": 2, "sources.lines": 1, "_base.backoff": 1, "_consumer.admission": 1,
     "_base.retry": 1, "_base.concurrency": 1, "sources.json_rows": 1, "_consumer.blocked_loop": 1,
-    "_base.outcome": 2, "completion": 2, "_base.context": 2, "_consumer.failure_log": 2, "_ports.backend": 2, "_consumer.decode": 2, "_base.dead_letter": 2,
+    "_base.outcome": 2, "_jobs.tally": 2, "_base.context": 2, "_consumer.failure_log": 2, "_ports.backend": 2, "_consumer.decode": 2, "_base.dead_letter": 2,
     "_base.response": 3, "_base.ordering": 3, "_consumer.classify": 3,
     "_consumer.event_data_classes": 1, "_ports.payload_pointers": 3.5,
-    "_base.callables": 0, "parts": 1, "_ports.idempotency": 0.5, "idempotency": 3, "inmemory.entries": 3, "aws.entries": 4, "_consumer.idempotent_calls": 5,
+    "_base.callables": 0, "_jobs.functions": 1, "_ports.idempotency": 0.5, "idempotency": 3, "inmemory.entries": 3, "aws.entries": 4, "_consumer.idempotent_calls": 5,
     # what is told of it
     "_base.log_context": 0, "observers": 3, "_consumer.notify_observers": 5, "logs": 4, "powertools_observers": 4, "otel": 4,
     # doing
     "payloads": 5, "_consumer.xray": 5, "in_time": 6, "powertools": 7,
     "_ports.enqueue": 3, "_consumer.loop_thread": 3, "inmemory.store": 3, "inmemory.tables": 3, "inmemory": 4, "sources": 3, "_consumer.settle": 3,
-    "generations": 3, "run_end": 3, "results": 4, "ended": 3, "_consumer.binding": 4, "continuation": 4, "_consumer.settings": 4,
+    "_jobs.generations": 3, "_jobs.notify": 3, "_jobs.results": 4, "_jobs.segment_result": 3, "_consumer.binding": 4, "_jobs.continuation": 4, "_consumer.settings": 4,
     "sources.compression": 1, "sources.rows": 1, "sources.manifest": 4, "sources.line_object": 4,
     "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_select": 4,
     "sources.s3_lines": 5, "sources.s3_objects": 5, "sources.s3_json_array": 5,
-    "_folds.output_file": 1, "_folds.sums": 1, "_folds.row_files": 2, "outputs": 5, "folds": 4, "kept": 5, "inline": 10,
-    "reduction": 6, "run_request": 2, "marks": 5, "_consumer.batch": 5, "_consumer.environment": 5, "segments": 5, "scatter": 6, "fold": 7,
+    "_folds.output_file": 1, "_folds.sums": 1, "_folds.row_files": 2, "_jobs.output": 5, "folds": 4, "_jobs.inline_database": 5, "_jobs.inline": 10,
+    "_jobs.combine": 6, "_jobs.run_request": 2, "_jobs.commit": 5, "_consumer.batch": 5, "_consumer.environment": 5, "_jobs.segment_handler": 5, "_jobs.scatter": 6, "_jobs.fold_handler": 7,
     "sinks": 5, "sinks.objects": 4, "sinks.item_sizes": 1, "sinks.batch_writer": 4,
-    "_consumer.consumer": 6, "dead_letters": 6, "statemachine": 8, "account": 8, "redrive": 7, "dry_run": 5,
+    "_consumer.consumer": 6, "_jobs.dead_letter_handler": 6, "_jobs.step_functions": 8, "_jobs.report": 8, "_jobs.redrive": 7, "_jobs.dry_run": 5,
     # adapters: the only ones that import an SDK
     "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.tables": 4,
     "aws.clients": 3.5, "aws.executions": 4, "aws.outputs": 4, "aws.ledger_items": 3, "aws.notifier": 4,
     "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
     # what ties all together
-    "_base.import_string": 1, "job": 9, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
+    "_base.import_string": 1, "_jobs.job": 9, "testing": 8, "capture": 4, "holding": 5, "worker": 7,
     # on this machine: the mapping as decisions, and what runs on it
     "local": 3, "local.mapping": 3, "local.queue": 3, "local.timeline": 3, "local.endpoint": 4, "local.events": 4,
     "local.function": 4, "local.page": 4, "local.template": 4, "local.poller": 6,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fanfold import Reject
-from fanfold.segments import SegmentContext
+from fanfold._jobs.segment_handler import SegmentContext
 
 example: Any = importlib.import_module("app")
 

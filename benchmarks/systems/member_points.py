@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deployment import Deployment
-from fanfold.account import account_of
+from fanfold._jobs.report import account_of
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack
 from systems.rows import EMULATED, Row, row

@@ -19,18 +19,18 @@ from typing import Final
 
 import boto3
 
+from fanfold._jobs.commit import Check, send_check
+from fanfold._jobs.report import account_of, watch
+from fanfold._jobs.scatter import segments_left
 from fanfold._ports.backend import Backend, Message
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.run import SUCCEEDED
-from fanfold.account import account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
 from fanfold.errors import FanfoldError
 from fanfold.local.deploy import deploy
 from fanfold.local.stack import local_stack
-from fanfold.marks import Check, send_check
 from fanfold.project import project_folder
-from fanfold.scatter import segments_left
 
 NUMBERS: Final = b"".join(b"%d\n" % (number % 10) for number in range(1200))
 ANSWER, SEGMENTS, CHUNK_BYTES = b"5400", 20, 120

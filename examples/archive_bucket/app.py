@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from fanfold import Backoff, Job, Reject, S3Objects, folds
+from fanfold._jobs.segment_handler import SegmentContext
 from fanfold._ports.run import Run
-from fanfold.segments import SegmentContext
 from fanfold.sinks import move_objects
 
 job = Job(

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fanfold import DynamoDBScan, Job
+from fanfold._jobs.segment_handler import SegmentContext
 from fanfold.aws.writer import DynamoDBItems, connect
-from fanfold.segments import SegmentContext
 from fanfold.sinks import BatchWriter
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from fanfold._base.record import Record as Record
     from fanfold._consumer.consumer import Consumer as Consumer
     from fanfold._consumer.consumer import consumer as consumer
-    from fanfold.job import Job as Job
-    from fanfold.segment import Segment as Segment
+    from fanfold._jobs.job import Job as Job
+    from fanfold._jobs.segment import Segment as Segment
     from fanfold.sources.dynamodb_scan import DynamoDBScan as DynamoDBScan
     from fanfold.sources.items import Items as Items
     from fanfold.sources.ranges import Ranges as Ranges
@@ -75,7 +75,7 @@ _HOMES = {
     "DynamoDBScan": "sources.dynamodb_scan",
     "Failed": "_base.outcome",
     "Items": "sources.items",
-    "Job": "job",
+    "Job": "_jobs.job",
     "NotStarted": "_base.outcome",
     "Ranges": "sources.ranges",
     "Record": "_base.record",
@@ -87,7 +87,7 @@ _HOMES = {
     "S3Lines": "sources.s3_lines",
     "S3Objects": "sources.s3_objects",
     "S3Select": "sources.s3_select",
-    "Segment": "segment",
+    "Segment": "_jobs.segment",
     "consumer": "_consumer.consumer",
 }
 

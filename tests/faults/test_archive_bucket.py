@@ -13,9 +13,9 @@ import pytest
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
-from fanfold.ended import JobState
+from fanfold._jobs.segment_handler import SegmentContext
+from fanfold._jobs.segment_result import JobState
 from fanfold.errors import ConfigurationError
-from fanfold.segments import SegmentContext
 from fanfold.testing import make_record
 from harness import Bench, Hostile, Notes
 

@@ -12,15 +12,15 @@ import pytest
 
 from fanfold import Context, Deadline, DynamoDBScan, Record, inmemory
 from fanfold._base.context import BatchContext
+from fanfold._jobs.commit import commit_ended
+from fanfold._jobs.continuation import MOST_HOPS
+from fanfold._jobs.results import collect
+from fanfold._jobs.scatter import scatter
+from fanfold._jobs.segment_handler import work_on
+from fanfold._jobs.segment_result import JobState
 from fanfold._ports.backend import Backend
-from fanfold.continuation import MOST_HOPS
-from fanfold.ended import JobState
 from fanfold.errors import FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryTables
-from fanfold.marks import commit_ended
-from fanfold.results import collect
-from fanfold.scatter import scatter
-from fanfold.segments import work_on
 from fanfold.testing import ManualClock, make_record
 from harness import Hostile, Scripted, throttled
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from test_permissions import denials, over_http
 
-from fanfold.account import watch
+from fanfold._jobs.report import watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import local_stack
 from fanfold.project import project_folder

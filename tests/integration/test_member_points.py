@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fanfold import inmemory
-from fanfold.inline import run_inline
+from fanfold._jobs.inline import run_inline
 from systems.member_points import EXAMPLE, expected, made, make, members_of, rows_of
 
 

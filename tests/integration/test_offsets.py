@@ -8,7 +8,7 @@ import re
 import pytest
 
 from deployment import Deployment
-from fanfold.account import account_of
+from fanfold._jobs.report import account_of
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack
 from systems.offsets import CASES, EXAMPLE, deployed, expected

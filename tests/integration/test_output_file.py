@@ -9,7 +9,7 @@ import pytest
 from test_cli import fanfold
 
 from deployment import Deployment
-from fanfold.account import watch
+from fanfold._jobs.report import watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack
 

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from deployment import CODE_BUCKET, Deployment, until
-from fanfold.account import account_of, watch
+from fanfold._jobs.report import account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.init import create
 from fanfold.local.deploy import deploy

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, build, environment, program, sam
 
-from fanfold.account import Account, account_of, watch
+from fanfold._jobs.report import Account, account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
 from fanfold.local.stack import LocalStack, local_stack

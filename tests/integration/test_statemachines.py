@@ -13,11 +13,11 @@ from test_cli import fanfold, only_line
 from test_permissions import denials, over_http
 
 from deployment import Deployment, Topic
-from fanfold.account import account_of, watch
+from fanfold._jobs.redrive import redrive
+from fanfold._jobs.report import account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import LocalStack, local_stack
 from fanfold.project import project_folder
-from fanfold.redrive import redrive
 
 pytestmark = pytest.mark.stack
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from deployment import Deployment
-from fanfold.account import account_of, watch
+from fanfold._jobs.report import account_of, watch
 from fanfold.aws.backend import connect
 from fanfold.local.stack import local_stack
 from systems.articles import EXAMPLE, PARAMETERS, SEGMENTS, fill, item

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployment import Deployment
-from fanfold.account import watch
+from fanfold._jobs.report import watch
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
 from fanfold.local.stack import LocalStack, local_stack

@@ -30,16 +30,16 @@ from fanfold import (
 )
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
+from fanfold._jobs.commit import commit_ended
+from fanfold._jobs.continuation import MOST_HOPS, Rows, continue_later
+from fanfold._jobs.results import collect
+from fanfold._jobs.scatter import scatter
+from fanfold._jobs.segment_handler import work_on
+from fanfold._jobs.segment_result import Ended, JobState
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Hop, Marker
-from fanfold.continuation import MOST_HOPS, Rows, continue_later
-from fanfold.ended import Ended, JobState
 from fanfold.errors import ConfigurationError, LedgerError
 from fanfold.inmemory import InMemoryTables
-from fanfold.marks import commit_ended
-from fanfold.results import collect
-from fanfold.scatter import scatter
-from fanfold.segments import work_on
 from fanfold.testing import ManualClock, make_record
 from harness import Bench, RefusingQueue, Scripted, throttled
 from strategies import csv_objects

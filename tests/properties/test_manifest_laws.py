@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold import inmemory
+from fanfold._jobs.segment import Segment
 from fanfold._ports.backend import Backend, Listed
 from fanfold._ports.run import source_prefix
 from fanfold.errors import ConfigurationError, ObjectChangedError, ServiceError, SourceError
 from fanfold.inmemory import InMemoryStore
-from fanfold.segment import Segment
 from fanfold.sources import Source, cut, manifest, read_each
 from fanfold.sources.s3_json_array import S3JsonArray
 from fanfold.sources.s3_objects import S3Objects

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold import Job, Ranges
-from fanfold.marks import Check, send_check
+from fanfold._jobs.commit import Check, send_check
 from harness import Bench, throttled
 
 HEALED = 300

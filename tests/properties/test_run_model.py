@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fanfold import Job, Ranges
+from fanfold._jobs.commit import Check, send_check
+from fanfold._jobs.redrive import redrive
 from fanfold._ports.run import FAILED, SUCCEEDED
 from fanfold.errors import FanfoldError
-from fanfold.marks import Check, send_check
-from fanfold.redrive import redrive
 from harness import Bench, throttled
 
 

@@ -8,8 +8,8 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fanfold._jobs.segment import Segment
 from fanfold.errors import SegmentError
-from fanfold.segment import Segment
 from strategies import json_values, segments
 
 FIELDS = ["v", "job", "run", "gen", "segment", "hop", "source"]

@@ -14,12 +14,12 @@ from fanfold import Context, Job, Ranges, Reject, Segment, inmemory
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
-from fanfold.account import account_of
-from fanfold.bundle import bodies, segments_of
-from fanfold.ended import Ended, JobState, Together
+from fanfold._jobs.bundle import bodies, segments_of
+from fanfold._jobs.commit import commit_ended
+from fanfold._jobs.report import account_of
+from fanfold._jobs.segment_handler import LATE, work_on
+from fanfold._jobs.segment_result import Ended, JobState, Together
 from fanfold.errors import ConfigurationError, SegmentError
-from fanfold.marks import commit_ended
-from fanfold.segments import LATE, work_on
 from fanfold.testing import ManualClock, make_record
 from harness import Bench, RefusingQueue
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from fanfold.account import Account
+from fanfold._jobs.report import Account
 from fanfold.cli.show import account_table
 
 

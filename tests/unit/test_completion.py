@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fanfold._jobs.tally import Tally, decode_ids, encode_ids, results_from_json, results_to_json
 from fanfold._ports.run import Marker
-from fanfold.completion import Tally, decode_ids, encode_ids, results_from_json, results_to_json
 from fanfold.errors import LedgerError
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from fanfold import Items, Ranges, S3JsonArray, S3Lines, S3Objects, dry_run, inmemory
+from fanfold import Items, Ranges, S3JsonArray, S3Lines, S3Objects, inmemory
+from fanfold._jobs import dry_run
+from fanfold._jobs.dry_run import dry_backend, read_first, rehearse
+from fanfold._jobs.segment import Segment
 from fanfold._ports.backend import Backend
-from fanfold.dry_run import dry_backend, read_first, rehearse
 from fanfold.errors import EnqueueError, SourceError
-from fanfold.segment import Segment
 from harness import Scripted
 
 PLAIN = b"1\n" * 100

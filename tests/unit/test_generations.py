@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from fanfold import inmemory
+from fanfold._jobs.generations import markers_of
 from fanfold._ports.run import Marker, Run
-from fanfold.generations import markers_of
 from fanfold.inmemory import InMemoryLedger
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from fanfold import Job, Ranges, S3Objects, inmemory
 from fanfold._folds.output_file import File
+from fanfold._jobs.inline import run_inline
+from fanfold._jobs.inline_database import KEPT_BUCKET, kept_in
 from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, SourceError
-from fanfold.inline import run_inline
-from fanfold.kept import KEPT_BUCKET, kept_in
 from harness import Scripted
 
 

@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 from fanfold import Deadline, Items, Job, Ranges, Retry, S3Lines, S3Objects, Segment, inmemory
+from fanfold._jobs.commit import Check, send_check
+from fanfold._jobs.dead_letter_handler import UNTOLD
+from fanfold._jobs.report import account_of, watch
+from fanfold._jobs.scatter import scatter
 from fanfold._ports.backend import Message
 from fanfold._ports.run import Marker
-from fanfold.account import account_of, watch
-from fanfold.dead_letters import UNTOLD
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
-from fanfold.marks import Check, send_check
-from fanfold.scatter import scatter
 from fanfold.testing import ManualClock, make_context
 from harness import Bench, RefusingQueue, throttled
 

@@ -9,12 +9,12 @@ import pytest
 from fanfold import Record, Segment, inmemory
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
+from fanfold._jobs.commit import Check, commit_ended
+from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, Ended, JobState, Together
+from fanfold._jobs.tally import results_from_json
 from fanfold._ports.run import Counter, Hop, Marker
-from fanfold.completion import results_from_json
-from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState, Together
 from fanfold.errors import SegmentError, ServiceError
 from fanfold.inmemory import InMemoryLedger
-from fanfold.marks import Check, commit_ended
 from fanfold.testing import make_record
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fanfold import Job, S3Lines, folds
+from fanfold._jobs.output import file_in
 from fanfold.folds import File
-from fanfold.outputs import file_in
 from harness import Bench, throttled
 
 NUMBERS = b"".join(b"%d\n" % number for number in range(60))

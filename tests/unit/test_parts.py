@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from fanfold import Items, Job, inmemory
+from fanfold._jobs.inline import run_inline
 from fanfold.errors import ConfigurationError
-from fanfold.inline import run_inline
 
 
 @asynccontextmanager

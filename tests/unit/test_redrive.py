@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from fanfold import Job, Ranges
+from fanfold._jobs.commit import Check, send_check
+from fanfold._jobs.notify import is_tolerated
+from fanfold._jobs.redrive import failures_of, redrive
+from fanfold._jobs.report import account_of
+from fanfold._jobs.segment import Segment
 from fanfold._ports.backend import Message
 from fanfold._ports.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Marker
-from fanfold.account import account_of
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError
-from fanfold.marks import Check, send_check
-from fanfold.redrive import failures_of, redrive
-from fanfold.run_end import is_tolerated
-from fanfold.segment import Segment
 from harness import Bench, FailingNotifier, Notes, RefusingQueue, Scripted, throttled
 
 

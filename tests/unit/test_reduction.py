@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold import Job, Ranges
+from fanfold._jobs.combine import Reduction, Tree, advance, combine, is_complete, levels, tree_of
+from fanfold._jobs.commit import Check
+from fanfold._jobs.inline import run_inline
+from fanfold._jobs.redrive import redrive
 from fanfold.errors import ConfigurationError, SegmentError, ServiceError
-from fanfold.inline import run_inline
-from fanfold.marks import Check
-from fanfold.redrive import redrive
-from fanfold.reduction import Reduction, Tree, advance, combine, is_complete, levels, tree_of
 from fanfold.testing import make_context
 from harness import Bench, throttled
 

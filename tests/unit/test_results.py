@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from fanfold._base.threads import StillRunningError
-from fanfold.outputs import apply
-from fanfold.results import Results, make_tables, opened, put_results
+from fanfold._jobs.output import apply
+from fanfold._jobs.results import Results, make_tables, opened, put_results
 
 
 def closed(rows: sqlite3.Connection) -> bool:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from fanfold._jobs.segment import Segment
 from fanfold.errors import SegmentError
-from fanfold.segment import Segment
 
 BODY = '{"v":1,"job":"delays","run":"run-1","gen":0,"segment":17,"hop":0,"source":{"type":"s3-lines","start":64}}'
 

@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from fanfold import Job, Ranges, Reject, inmemory
+from fanfold._jobs.step_functions import NEVER_TOLD, PAYLOAD_BYTES
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
-from fanfold.statemachine import NEVER_TOLD, PAYLOAD_BYTES
 from fanfold.testing import make_context
 
 

@@ -13,14 +13,14 @@ import typer
 from rich.console import Console
 
 from fanfold._base.import_string import load
+from fanfold._jobs.job import Job
+from fanfold._jobs.report import account_of, watch
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import SUCCEEDED, Run
-from fanfold.account import account_of, watch
 from fanfold.cli.run_inline import inline as run_inline
 from fanfold.cli.run_plan import plan
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError
-from fanfold.job import Job
 
 __all__ = ["run"]
 

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanfold._jobs.inline import InlineRun, run_inline
+from fanfold._jobs.job import Job
 from fanfold.cli.given import segments_of
 from fanfold.cli.show import watching
 from fanfold.errors import FanfoldError
-from fanfold.inline import InlineRun, run_inline
-from fanfold.job import Job
 
 __all__ = ["inline"]
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import anyio
 
+from fanfold._jobs.job import Job
+from fanfold._jobs.report import POLL_SECONDS, Progress
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, check_name
-from fanfold.account import POLL_SECONDS, Progress
 from fanfold.aws.executions import Execution, StateMachine, open_state_machine
 from fanfold.cli.show import Watching
 from fanfold.errors import ConfigurationError, FanfoldError
-from fanfold.job import Job
 
 __all__ = ["run_on_machine"]
 

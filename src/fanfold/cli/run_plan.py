@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fanfold.dry_run import Rehearsal, Sample, dry_backend, read_first, rehearse
-from fanfold.job import Job
+from fanfold._jobs.dry_run import Rehearsal, Sample, dry_backend, read_first, rehearse
+from fanfold._jobs.job import Job
 
 __all__ = ["plan"]
 

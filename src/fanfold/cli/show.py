@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fanfold.account import Account
-from fanfold.account import Progress as RunProgress
+from fanfold._jobs.report import Account
+from fanfold._jobs.report import Progress as RunProgress
 
 __all__ = ["Watching", "account_table", "table_of", "watching"]
 

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanfold._jobs.output import file_in
+from fanfold._jobs.redrive import Failures, failures_of, redrive
+from fanfold._jobs.report import Account, account_of, watch
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import SUCCEEDED, Run
-from fanfold.account import Account, account_of, watch
 from fanfold.cli.given import segments_of
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
-from fanfold.outputs import file_in
-from fanfold.redrive import Failures, failures_of, redrive
 
 __all__ = ["redrive_run", "results_of", "status_of"]
 

@@ -16,11 +16,11 @@ from typing import Any, Final
 import anyio
 
 from fanfold import sources
+from fanfold._jobs.segment import Segment
+from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, Ended
 from fanfold._ports.backend import Backend, Message
 from fanfold._ports.run import Hop
-from fanfold.ended import INLINE_RESULTS_BYTES, Ended
 from fanfold.errors import EnqueueError, FanfoldError
-from fanfold.segment import Segment
 
 __all__ = ["MOST_HOPS", "Rows", "continue_later"]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from fanfold._jobs.segment import Segment
 from fanfold.errors import SegmentError
-from fanfold.segment import Segment
 
 __all__ = ["bodies", "segments_of"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fanfold._jobs.segment import Segment
 from fanfold._ports.backend import Backend
-from fanfold.segment import Segment
 
 __all__ = ["INLINE_RESULTS_BYTES", "Ended", "JobState", "Together"]
 

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from fanfold._base.context import Context
 from fanfold._base.dead_letter import ATTRIBUTE, PUT_BACK_ATTRIBUTE, most_receives, reason_attribute, reason_in
 from fanfold._base.record import Record
+from fanfold._jobs.bundle import segments_of
+from fanfold._jobs.segment import Segment
+from fanfold._jobs.segment_handler import LATE, live_run
+from fanfold._jobs.segment_result import Ended, JobState, Together
 from fanfold._ports.backend import Message
 from fanfold._ports.enqueue import enqueue
-from fanfold.bundle import segments_of
-from fanfold.ended import Ended, JobState, Together
 from fanfold.errors import FanfoldError, SegmentError
-from fanfold.segment import Segment
-from fanfold.segments import LATE, live_run
 
 __all__ = ["bury"]
 

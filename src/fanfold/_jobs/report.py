@@ -8,11 +8,11 @@ from typing import Final
 
 import anyio
 
+from fanfold._jobs.generations import tally_of
+from fanfold._jobs.tally import Evenness
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run
-from fanfold.completion import Evenness
 from fanfold.errors import FanfoldError
-from fanfold.generations import tally_of
 
 __all__ = ["Account", "Progress", "account_of", "watch"]
 

@@ -4,7 +4,7 @@ It also goes on with a scatter whose time was over, or that died. Every step may
 do the same at the same time:
 
 1. *look*: the counter, then the markers; with segments missing, say when to look again;
-2. *combine* them, where the job has a combine function and there are many; see ``fanfold.reduction``;
+2. *combine* them, where the job has a combine function and there are many; see ``fanfold._jobs.combine``;
 3. *claim* this generation of the run, with a lease and a fence;
 4. *pin* which markers count, so that a fold that is done again sees the same results;
 5. *fold* them in segment order;
@@ -25,18 +25,18 @@ from typing import Any, Final
 from fanfold._base.context import Context
 from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
+from fanfold._jobs.combine import Reduction, advance, combine, is_complete, left_of, tree_of
+from fanfold._jobs.commit import Check, send_check
+from fanfold._jobs.generations import markers_of, tally_of
+from fanfold._jobs.notify import is_tolerated, tell_of_the_end
+from fanfold._jobs.output import FoldFunction, apply, commit
+from fanfold._jobs.results import collect, opened
+from fanfold._jobs.scatter import scatter_on
+from fanfold._jobs.segment_result import JobState
+from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import FAILED, SUCCEEDED, Counter, Run
-from fanfold.completion import Tally
-from fanfold.ended import JobState
 from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
-from fanfold.generations import markers_of, tally_of
-from fanfold.marks import Check, send_check
-from fanfold.outputs import FoldFunction, apply, commit
-from fanfold.reduction import Reduction, advance, combine, is_complete, left_of, tree_of
-from fanfold.results import collect, opened
-from fanfold.run_end import is_tolerated, tell_of_the_end
-from fanfold.scatter import scatter_on
 
 __all__ = ["Folding", "check_and_fold"]
 

@@ -11,12 +11,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fanfold._base.deadline import Deadline
+from fanfold._jobs.commit import Check, send_check
+from fanfold._jobs.generations import put_redo, tally_of
+from fanfold._jobs.scatter import Scattered, scatter_on
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import FAILED, FOLDING, Run
 from fanfold.errors import FanfoldError
-from fanfold.generations import put_redo, tally_of
-from fanfold.marks import Check, send_check
-from fanfold.scatter import Scattered, scatter_on
 
 __all__ = ["Failures", "failures_of", "redrive"]
 

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.threads import Threads
 from fanfold._folds.output_file import File
+from fanfold._jobs.results import Results
 from fanfold._ports.backend import Backend
 from fanfold.errors import ObjectExistsError, SegmentError
-from fanfold.results import Results
 
 __all__ = ["FoldFunction", "apply", "commit", "file_in", "to_json"]
 

@@ -28,16 +28,16 @@ from fanfold._base.record import Record
 from fanfold._consumer.failure_log import FailureLog
 from fanfold._consumer.settings import check_count
 from fanfold._folds.output_file import File
+from fanfold._jobs.inline_database import KEPT_BUCKET, Kept, kept_in
+from fanfold._jobs.job import Job
+from fanfold._jobs.output import apply, to_json
+from fanfold._jobs.segment import Segment
+from fanfold._jobs.segment_handler import work_on_one
+from fanfold._jobs.segment_result import JobState
+from fanfold._jobs.tally import Evenness, Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name, source_prefix
-from fanfold.completion import Evenness, Tally
-from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError, FanfoldError
-from fanfold.job import Job
-from fanfold.kept import KEPT_BUCKET, Kept, kept_in
-from fanfold.outputs import apply, to_json
-from fanfold.segment import Segment
-from fanfold.segments import work_on_one
 
 __all__ = ["InlineRun", "run_inline"]
 

@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from fanfold import sources
 from fanfold._base.deadline import Deadline
+from fanfold._jobs.bundle import bodies
+from fanfold._jobs.commit import Check, send_check
+from fanfold._jobs.generations import redo_of
+from fanfold._jobs.segment import Segment
 from fanfold._ports.backend import Backend, Message
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.run import EXPIRY_SECONDS, Run, check_name, source_prefix
-from fanfold.bundle import bodies
 from fanfold.errors import FanfoldError
-from fanfold.generations import redo_of
-from fanfold.marks import Check, send_check
-from fanfold.segment import Segment
 
 __all__ = ["Scattered", "pin_run", "scatter", "scatter_on", "segments_left"]
 

@@ -18,13 +18,13 @@ from typing import Final
 
 from fanfold._base.concurrency import each
 from fanfold._folds.output_file import File
+from fanfold._jobs.commit import Check
+from fanfold._jobs.output import FoldFunction, apply, to_json
+from fanfold._jobs.results import Results, collect, make_tables, opened, put_results
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.run import Run
 from fanfold.errors import ObjectExistsError, SegmentError
-from fanfold.marks import Check
-from fanfold.outputs import FoldFunction, apply, to_json
-from fanfold.results import Results, collect, make_tables, opened, put_results
 
 __all__ = ["Reduction", "Tree", "advance", "combine", "is_complete", "left_of", "levels", "tree_of"]
 

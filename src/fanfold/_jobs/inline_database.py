@@ -10,10 +10,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
+from fanfold._jobs.results import Results, Rows, closing, make_tables
 from fanfold._ports.backend import ObjectInfo, Store
 from fanfold._ports.run import Run
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError
-from fanfold.results import Results, Rows, closing, make_tables
 
 __all__ = ["KEPT_BUCKET", "Kept", "kept_in"]
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from fanfold._base.threads import StillRunningError
+from fanfold._jobs.generations import markers_of
+from fanfold._jobs.tally import results_from_json
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run
-from fanfold.completion import results_from_json
 from fanfold.errors import LedgerError
-from fanfold.generations import markers_of
 
 __all__ = ["Results", "Rows", "closing", "collect", "make_tables", "opened", "put_results"]
 

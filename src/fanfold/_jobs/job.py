@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
-from fanfold import statemachine
 from fanfold._base import aws_limits
 from fanfold._base.backoff import Backoff
 from fanfold._base.context import Context
@@ -22,20 +21,21 @@ from fanfold._consumer.consumer import Consumer
 from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
 from fanfold._consumer.settings import Settings, check_count, check_opener
 from fanfold._consumer.settle import OpenSettler
+from fanfold._jobs import step_functions
+from fanfold._jobs.combine import Reduction
+from fanfold._jobs.commit import commit_ended
+from fanfold._jobs.continuation import MOST_HOPS
+from fanfold._jobs.dead_letter_handler import bury
+from fanfold._jobs.fold_handler import Folding, check_and_fold
+from fanfold._jobs.functions import check_part
+from fanfold._jobs.notify import check_tolerance
+from fanfold._jobs.run_request import request_of
+from fanfold._jobs.scatter import Scattered, scatter
+from fanfold._jobs.segment_handler import SegmentFunction, work_on
+from fanfold._jobs.segment_result import JobState
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import check_name
-from fanfold.continuation import MOST_HOPS
-from fanfold.dead_letters import bury
-from fanfold.ended import JobState
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
-from fanfold.fold import Folding, check_and_fold
-from fanfold.marks import commit_ended
-from fanfold.parts import check_part
-from fanfold.reduction import Reduction
-from fanfold.run_end import check_tolerance
-from fanfold.run_request import request_of
-from fanfold.scatter import Scattered, scatter
-from fanfold.segments import SegmentFunction, work_on
 from fanfold.sources import Source
 
 __all__ = ["Job", "OpenBackend"]
@@ -259,14 +259,14 @@ class Job:
         return self._consumer(fold_handler, dead_letters=False)
 
     @functools.cached_property
-    def plan_handler(self) -> statemachine.Handler:
-        """The Lambda handler of a state machine's first step; see ``fanfold.statemachine``."""
+    def plan_handler(self) -> step_functions.Handler:
+        """The Lambda handler of a state machine's first step; see ``fanfold._jobs.step_functions``."""
         self.part("source")
         self._preload()
-        return statemachine.plan_handler(self.name, self.source_of, Runtime(self._lifespan, _no_leftovers))
+        return step_functions.plan_handler(self.name, self.source_of, Runtime(self._lifespan, _no_leftovers))
 
     @functools.cached_property
-    def task_handler(self) -> statemachine.Handler:
+    def task_handler(self) -> step_functions.Handler:
         """The Lambda handler of each item of a state machine's map: one segment, or several.
 
         Raises:
@@ -276,14 +276,14 @@ class Job:
             raise ConfigurationError(
                 f"job {self.name}: continuation=True goes on by a queue, and not on Step Functions"
             )
-        work = statemachine.task_function(self.name, self.part("segment"))
-        return statemachine.task_handler(self._without_queue(work))
+        work = step_functions.task_function(self.name, self.part("segment"))
+        return step_functions.task_handler(self._without_queue(work))
 
     @functools.cached_property
-    def collect_handler(self) -> statemachine.Handler:
+    def collect_handler(self) -> step_functions.Handler:
         """The Lambda handler of a state machine's last step: the account of the run, and its fold."""
-        collect = statemachine.collect_function(self.name, self._folding())
-        return statemachine.collect_handler(self._without_queue(collect))
+        collect = step_functions.collect_function(self.name, self._folding())
+        return step_functions.collect_handler(self._without_queue(collect))
 
     async def start(
         self,
@@ -359,7 +359,7 @@ class Job:
 
     def _without_queue(self, function: Callable[..., Any]) -> Consumer[..., Any]:
         """Return a consumer whose records come from no queue: nothing can be hidden, forwarded or sent back there."""
-        return self._consumer(function, dead_letters=False).with_settings(backoff=None, settler=statemachine.no_queue)
+        return self._consumer(function, dead_letters=False).with_settings(backoff=None, settler=step_functions.no_queue)
 
     def _preload(self) -> None:
         """Import the SDK while Lambda initialises the sandbox: with full CPU, and not at the first batch's expense."""

@@ -15,13 +15,13 @@ import anyio
 
 from fanfold import sources
 from fanfold._base import aws_limits
+from fanfold._jobs.bundle import bodies
+from fanfold._jobs.segment import Segment
+from fanfold._jobs.tally import UNEVEN
 from fanfold._ports.backend import Backend, ObjectInfo, Store
 from fanfold._ports.run import source_prefix
-from fanfold.bundle import bodies
-from fanfold.completion import UNEVEN
 from fanfold.errors import EnqueueError
 from fanfold.inmemory import InMemoryStore
-from fanfold.segment import Segment
 
 __all__ = ["Estimate", "Rehearsal", "Sample", "dry_backend", "read_first", "rehearse"]
 

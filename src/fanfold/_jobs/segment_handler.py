@@ -16,13 +16,13 @@ from fanfold._base.frozen import put
 from fanfold._base.log_context import named
 from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
+from fanfold._jobs.bundle import segments_of
+from fanfold._jobs.continuation import Rows
+from fanfold._jobs.segment import Segment
+from fanfold._jobs.segment_result import Ended, JobState, Together
 from fanfold._ports.backend import Store
 from fanfold._ports.run import RUNNING, Run
-from fanfold.bundle import segments_of
-from fanfold.continuation import Rows
-from fanfold.ended import Ended, JobState, Together
 from fanfold.errors import FanfoldError, SegmentError
-from fanfold.segment import Segment
 
 __all__ = ["LATE", "SegmentContext", "SegmentFunction", "live_run", "work_on", "work_on_one"]
 

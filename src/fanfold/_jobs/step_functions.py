@@ -22,16 +22,16 @@ from fanfold._base.record import Record
 from fanfold._consumer.consumer import Consumer
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._folds.output_file import temporary_file
+from fanfold._jobs.commit import MARKER_SEGMENTS, Check, commit_ended
+from fanfold._jobs.fold_handler import Folding, check_and_fold
+from fanfold._jobs.generations import tally_of
+from fanfold._jobs.scatter import pin_run, segments_left
+from fanfold._jobs.segment import Segment
+from fanfold._jobs.segment_handler import SegmentFunction, work_on
+from fanfold._jobs.segment_result import Ended, JobState
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name
-from fanfold.ended import Ended, JobState
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
-from fanfold.fold import Folding, check_and_fold
-from fanfold.generations import tally_of
-from fanfold.marks import MARKER_SEGMENTS, Check, commit_ended
-from fanfold.scatter import pin_run, segments_left
-from fanfold.segment import Segment
-from fanfold.segments import SegmentFunction, work_on
 from fanfold.sources import Source
 
 __all__ = [

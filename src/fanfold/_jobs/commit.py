@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
+from fanfold._jobs.continuation import continue_later
+from fanfold._jobs.segment import Segment
+from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, Ended, JobState, Together
+from fanfold._jobs.tally import results_to_json
 from fanfold._ports.backend import Backend, Message
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.run import Marker
-from fanfold.completion import results_to_json
-from fanfold.continuation import continue_later
-from fanfold.ended import INLINE_RESULTS_BYTES, Ended, JobState, Together
 from fanfold.errors import FanfoldError, SegmentError
-from fanfold.segment import Segment
 
 __all__ = ["Check", "commit_ended", "send_check"]
 
@@ -43,7 +43,7 @@ class Check:
     scatter: bool = False
     """Whether to go on enqueueing segments first: the scatter function's time was over."""
     combine: tuple[int, int] | None = None
-    """The level and the group of results to combine first; see ``fanfold.reduction``."""
+    """The level and the group of results to combine first; see ``fanfold._jobs.combine``."""
 
     def to_message(self, delay_seconds: int = 0) -> Message:
         """Return the message."""
