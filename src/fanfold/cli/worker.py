@@ -15,9 +15,9 @@ import typer
 
 from fanfold._base.import_string import load
 from fanfold._consumer.consumer import Consumer
+from fanfold._worker.worker import Summary, Worker
 from fanfold.cli.given import check_writable
 from fanfold.errors import MissingExtraError
-from fanfold.worker import Summary, Worker
 
 __all__ = ["worker"]
 

@@ -27,8 +27,8 @@ from fanfold._base.outcome import acknowledges
 from fanfold._consumer.admission import Pace
 from fanfold._consumer.consumer import Consumer, Session
 from fanfold._ports.backend import Settler
+from fanfold._worker.heartbeat import Acknowledging, Holding, HoldingSettler, Port
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
-from fanfold.holding import Acknowledging, Holding, HoldingSettler, Port
 
 __all__ = ["Summary", "Worker", "WorkerQueue"]
 
