@@ -87,7 +87,7 @@ def test_declaring_a_consumer_starts_nothing():
         (
             "aws_lambda_powertools",
             "powertools",
-            "from fanfold.powertools_observers import BatchMetrics; BatchMetrics(1)",
+            "from fanfold.powertools.observers import BatchMetrics; BatchMetrics(1)",
         ),
     ],
 )

@@ -23,9 +23,9 @@ RANKS = {
     "_consumer.event_data_classes": 1, "_ports.payload_pointers": 3.5,
     "_base.callables": 0, "_jobs.functions": 1, "_ports.idempotency": 0.5, "idempotency": 3, "inmemory.entries": 3, "aws.entries": 4, "_consumer.idempotent_calls": 5,
     # what is told of it
-    "_base.log_context": 0, "observers": 3, "_consumer.notify_observers": 5, "logs": 4, "powertools_observers": 4, "otel": 4,
+    "_base.log_context": 0, "observers": 3, "_consumer.notify_observers": 5, "logs": 4, "powertools.observers": 4, "otel": 4,
     # doing
-    "payloads": 5, "_consumer.xray": 5, "in_time": 6, "powertools": 7,
+    "payloads": 5, "_consumer.xray": 5, "powertools._processors": 6, "powertools": 9,
     "_ports.enqueue": 3, "_consumer.loop_thread": 3, "inmemory.store": 3, "inmemory.tables": 3, "inmemory": 4, "sources": 3, "_consumer.settle": 3,
     "_jobs.generations": 3, "_jobs.notify": 3, "_jobs.results": 4, "_jobs.segment_result": 3, "_consumer.binding": 4, "_jobs.continuation": 4, "_consumer.settings": 4,
     "sources.compression": 1, "sources.rows": 1, "sources.manifest": 4, "sources.line_object": 4,

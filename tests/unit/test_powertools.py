@@ -16,7 +16,6 @@ from aws_lambda_powertools.utilities.parser.models import SqsRecordModel
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, Json
 
-from fanfold import in_time
 from fanfold._base.deadline import Deadline
 from fanfold.errors import AbandonedError, ConfigurationError, NotStartedError
 from fanfold.powertools import (
@@ -24,6 +23,7 @@ from fanfold.powertools import (
     BatchProcessor,
     EventType,
     SqsFifoPartialProcessor,
+    _processors,
     async_process_partial_response,
     process_partial_response,
 )
@@ -277,7 +277,7 @@ def test_orphans_on_threads_never_reach_the_next_response():
 def test_the_plain_processor_starts_nothing_more_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch):
     """A handler on the invocation's thread cannot be interrupted; the next one is not called."""
     clock = ManualClock()
-    monkeypatch.setattr(in_time, "deadline_of", lambda context, margin: Deadline.after(30, clock=clock))
+    monkeypatch.setattr(_processors, "deadline_of", lambda context, margin: Deadline.after(30, clock=clock))
 
     def handle(record):
         clock.advance(20)

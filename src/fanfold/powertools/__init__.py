@@ -36,9 +36,9 @@ from fanfold._base.threads import Threads
 from fanfold._consumer.environment import Sandbox
 from fanfold._consumer.settings import check_count
 from fanfold.errors import ConfigurationError, MissingExtraError, NotStartedError
-from fanfold.in_time import Entry, InTime, RunOne, deadline_given
 from fanfold.logs import RecordLogging
-from fanfold.powertools_observers import BatchMetrics, RecordTracing
+from fanfold.powertools._processors import Entry, InTime, RunOne, deadline_given
+from fanfold.powertools.observers import BatchMetrics, RecordTracing
 
 try:
     from aws_lambda_powertools.utilities import batch as theirs
