@@ -23,9 +23,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fanfold.local.function import LocalFunction
-from fanfold.local.mapping import Invocation
-from fanfold.local.simulator import Simulator
+from fanfold._replay.function import LocalFunction
+from fanfold._replay.mapping import Invocation
+from fanfold._replay.simulator import Simulator
 from machine import about_this_run, options_parser, positive, publish
 
 BATCH, TIMEOUT_SECONDS, RECEIVES = 50, 1.0, 20

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import fanfold
-from fanfold.local.mapping import Errored, Invocation, MappingSettings, Returned, judge
+from fanfold._replay.mapping import Errored, Invocation, MappingSettings, Returned, judge
 from fanfold.testing import Simulator, make_fifo_record, make_record
 
 PAGE = Path(__file__).parents[1] / "docs" / "mapping.md"

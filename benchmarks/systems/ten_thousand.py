@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fanfold.local.template import settings_of
+from fanfold._replay.template import settings_of
 from systems.rows import PROVEN, Row, row
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "ten_thousand"

@@ -25,8 +25,8 @@ import anyio
 
 from fanfold import inmemory
 from fanfold._ports.backend import Backend, Message, SendFailure, Settler
-from fanfold.local.mapping import Errored, Invocation, MappingSettings, Returned, judge
-from fanfold.local.queue import QueueSettings, SimulatedMessage, SimulatedQueue, SimulatedSettler
+from fanfold._replay.mapping import Errored, Invocation, MappingSettings, Returned, judge
+from fanfold._replay.queue import QueueSettings, SimulatedMessage, SimulatedQueue, SimulatedSettler
 from fanfold.testing import ManualClock, make_record
 from trials.faults import HERE, MOST_SKEW_SECONDS, Around, Chance, Sandbox, Troubles, new_sandbox, troubled
 

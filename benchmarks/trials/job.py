@@ -13,9 +13,9 @@ from fanfold._consumer.consumer import Consumer
 from fanfold._jobs.redrive import redrive
 from fanfold._jobs.report import account_of
 from fanfold._ports.run import SUCCEEDED, Run
+from fanfold._replay.mapping import Errored
+from fanfold._replay.queue import SimulatedQueue
 from fanfold.errors import FanfoldError
-from fanfold.local.mapping import Errored
-from fanfold.local.queue import SimulatedQueue
 from fanfold.testing import make_context
 from trials.cloud import FUNCTION_SECONDS, Cloud, Function, Mapped
 from trials.inputs import BUCKET, KEY, LINE_BYTES, Input

@@ -20,8 +20,8 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from fanfold._ports.backend import Message
+from fanfold._replay.mapping import Errored
 from fanfold.errors import ServiceError
-from fanfold.local.mapping import Errored
 from trials.cloud import Cloud, Mapped
 from trials.faults import troubled
 from trials.inputs import BUCKET, KEY, LINE_BYTES, Input

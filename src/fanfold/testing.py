@@ -33,9 +33,9 @@ from fanfold._base.sample_events import (
 )
 from fanfold._consumer.consumer import Consumer
 from fanfold._ports.backend import Message, Queue, Received, SendFailure, Settler
+from fanfold._replay.simulator import Simulator
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory.entries import InMemoryEntries
-from fanfold.local.simulator import Simulator
 
 __all__ = [
     "FakeContext",

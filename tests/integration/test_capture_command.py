@@ -12,7 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from fanfold.local.events import read_events
+from fanfold._replay.events import read_events
 from fanfold.local.stack import LocalStack
 
 pytestmark = pytest.mark.stack

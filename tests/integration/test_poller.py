@@ -10,11 +10,11 @@ import anyio
 import pytest
 
 import fanfold
+from fanfold._replay.mapping import MappingSettings
+from fanfold._replay.poller import Poller
+from fanfold._replay.simulator import invoke_here
 from fanfold.aws.inbox import open_client
 from fanfold.errors import ConfigurationError
-from fanfold.local.mapping import MappingSettings
-from fanfold.local.poller import Poller
-from fanfold.local.simulator import invoke_here
 from fanfold.local.stack import LocalStack
 
 pytestmark = pytest.mark.stack

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import fanfold
 from fanfold import Backoff, Record, Reject, Retry
-from fanfold.local.mapping import Errored
-from fanfold.local.simulator import Delivery, Simulator
+from fanfold._replay.mapping import Errored
+from fanfold._replay.simulator import Delivery, Simulator
 from fanfold.testing import make_fifo_record, make_record
 
 FUNCTION_TIMEOUT = 30.0

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fanfold._replay.events import SavedEvent
 from fanfold.bench.batches import batches_of, made_up_records
 from fanfold.bench.prices import Prices, prices_of
 from fanfold.bench.quotas import cpus_of
 from fanfold.errors import ConfigurationError
-from fanfold.local.events import SavedEvent
 from fanfold.testing import make_event, make_fifo_record
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fanfold
+from fanfold._replay.events import read_events
 from fanfold.capture import REDACTED, Capture, redacted
 from fanfold.errors import ConfigurationError
-from fanfold.local.events import read_events
 from fanfold.testing import make_context, make_event, make_record
 
 SECRET = "s3cr3t-4711"

@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fanfold._base.sample_events import make_record
-from fanfold.local.endpoint import Endpoint, serving
-from fanfold.local.queue import QueueSettings, SimulatedQueue
+from fanfold._replay.endpoint import Endpoint, serving
+from fanfold._replay.queue import QueueSettings, SimulatedQueue
 from fanfold.testing import ManualClock
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanfold._replay.events import read_events
 from fanfold.errors import ConfigurationError, EventError
-from fanfold.local.events import read_events
 from fanfold.testing import make_event, make_fifo_record, make_record
 
 

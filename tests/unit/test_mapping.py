@@ -10,8 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fanfold.errors import ConfigurationError
-from fanfold.local.mapping import (
+from fanfold._replay.mapping import (
     MAX_EVENT_BYTES,
     Errored,
     MappingSettings,
@@ -21,6 +20,7 @@ from fanfold.local.mapping import (
     judge,
     record_bytes,
 )
+from fanfold.errors import ConfigurationError
 from fanfold.testing import make_record
 from strategies import json_values
 

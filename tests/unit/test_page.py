@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanfold.local.page import MOST_CHARTS, MOST_ROWS, page
-from fanfold.local.timeline import text_timeline
+from fanfold._replay.page import MOST_CHARTS, MOST_ROWS, page
+from fanfold._replay.timeline import text_timeline
 
 VOID = {"meta", "rect", "line"}
 

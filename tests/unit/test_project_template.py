@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
+from fanfold._replay.template import present_of, settings_of
 from fanfold.errors import ConfigurationError
-from fanfold.local.template import present_of, settings_of
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())

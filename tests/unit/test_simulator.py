@@ -17,10 +17,10 @@ import pytest
 import fanfold
 from fanfold import Backoff, Record, Reject, Retry
 from fanfold._base.dead_letter import reason_in
+from fanfold._replay.mapping import Errored, Returned
+from fanfold._replay.queue import QueueSettings, SimulatedQueue
+from fanfold._replay.simulator import Delivery, SimulatedSettler, Simulator
 from fanfold.errors import ConfigurationError
-from fanfold.local.mapping import Errored, Returned
-from fanfold.local.queue import QueueSettings, SimulatedQueue
-from fanfold.local.simulator import Delivery, SimulatedSettler, Simulator
 from fanfold.testing import ManualClock, make_fifo_record, make_record
 
 Event = dict[str, Any]

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from fanfold.local.endpoint import serving
-from fanfold.local.queue import QueueSettings, SimulatedMessage, SimulatedQueue
+from fanfold._replay.endpoint import serving
+from fanfold._replay.queue import QueueSettings, SimulatedMessage, SimulatedQueue
 
 __all__ = ["accepting_queues"]
 

@@ -10,8 +10,8 @@ from itertools import count, cycle, islice
 from typing import Any, Final
 
 from fanfold._base.sample_events import make_record
-from fanfold.local.events import SavedEvent
-from fanfold.local.mapping import MappingSettings, fitting, record_bytes
+from fanfold._replay.events import SavedEvent
+from fanfold._replay.mapping import MappingSettings, fitting, record_bytes
 
 __all__ = ["Batches", "batches_of", "made_up_records"]
 

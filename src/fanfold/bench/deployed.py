@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any, Final
 
+from fanfold._replay.mapping import MappingSettings, Returned, judge
 from fanfold.aws.report import Report
 from fanfold.bench.batches import Batches
 from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting
-from fanfold.local.mapping import MappingSettings, Returned, judge
 
 __all__ = ["LIMITS", "UNREPORTED", "DeployedMeasurer"]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any, TypeAlias
 
+from fanfold._replay.function import HandlerError, Invoked, LocalFunction
+from fanfold._replay.mapping import Errored, MappingSettings, judge
 from fanfold.bench.batches import Batches
 from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting, Spread
 from fanfold.bench.groups import Group, Groups, open_group
-from fanfold.local.function import HandlerError, Invoked, LocalFunction
-from fanfold.local.mapping import Errored, MappingSettings, judge
 
 __all__ = ["LocalMeasurer", "came_back"]
 

@@ -10,10 +10,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fanfold._replay.mapping import Returned
+from fanfold._replay.simulator import Simulator
 from fanfold.bench.estimate import Backlog, Rates, estimate
 from fanfold.bench.prices import Prices
-from fanfold.local.mapping import Returned
-from fanfold.local.simulator import Simulator
 
 __all__ = ["Trial", "against_the_simulator"]
 

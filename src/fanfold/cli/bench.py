@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from fanfold._replay.function import HandlerError, LocalFunction
 from fanfold.bench.accepting import accepting_queues
 from fanfold.bench.cells import Sample, Setting
 from fanfold.bench.compare import compare
@@ -29,7 +30,6 @@ from fanfold.cli.bench_files import Files
 from fanfold.cli.bench_plan import DEPLOYED, Asked, Plan, plan_of
 from fanfold.cli.bench_show import progress_bar, show, show_comparison
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
-from fanfold.local.function import HandlerError, LocalFunction
 
 __all__ = ["bench"]
 

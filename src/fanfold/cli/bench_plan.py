@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from fanfold._replay.events import read_events
+from fanfold._replay.template import present_of
 from fanfold.bench.batches import MADE_UP_BATCH, Batches, batches_of, made_up_records
 from fanfold.bench.cells import Sample, Setting
 from fanfold.bench.prices import ARCHITECTURES, Prices, prices_of
@@ -15,8 +17,6 @@ from fanfold.bench.result import Result, Workload, about_this_machine, read_resu
 from fanfold.bench.sweep import Grid
 from fanfold.cli.given import setting_of
 from fanfold.errors import ConfigurationError
-from fanfold.local.events import read_events
-from fanfold.local.template import present_of
 
 __all__ = ["DEPLOYED", "Asked", "Plan", "plan_of"]
 

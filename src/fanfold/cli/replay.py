@@ -12,13 +12,13 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from fanfold._replay.events import SavedEvent, read_events
+from fanfold._replay.function import HandlerError
+from fanfold._replay.replay import ReplayOptions, explain, replay
+from fanfold._replay.template import settings_of
 from fanfold.cli.given import check_writable
 from fanfold.cli.replay_show import progress_bar, show
 from fanfold.errors import ConfigurationError, FanfoldError
-from fanfold.local.events import SavedEvent, read_events
-from fanfold.local.function import HandlerError
-from fanfold.local.replay import ReplayOptions, explain, replay
-from fanfold.local.template import settings_of
 
 __all__ = ["replay_events"]
 
@@ -165,7 +165,7 @@ def _repeated(saved: Sequence[SavedEvent], times: int) -> list[SavedEvent]:
 
 
 def _write_page(path: Path, document: Mapping[str, Any]) -> None:
-    from fanfold.local.page import page
+    from fanfold._replay.page import page
 
     try:
         path.write_text(page(document), encoding="utf-8")

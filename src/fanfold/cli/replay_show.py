@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fanfold.local.timeline import durations, text_timeline
+from fanfold._replay.timeline import durations, text_timeline
 
 __all__ = ["progress_bar", "show"]
 

@@ -19,9 +19,9 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from fanfold._replay.function import HandlerError, Invoked, how_it_ended, kill, memory_of, printed_to
+from fanfold._replay.mapping import Errored, Returned
 from fanfold.errors import ConfigurationError
-from fanfold.local.function import HandlerError, Invoked, how_it_ended, kill, memory_of, printed_to
-from fanfold.local.mapping import Errored, Returned
 
 __all__ = ["RuntimeClientFunction"]
 

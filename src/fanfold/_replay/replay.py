@@ -16,14 +16,14 @@ from typing import Any, Final
 from fanfold import __version__
 from fanfold._base.dead_letter import original_id_in, reason_in
 from fanfold._base.record import Record
+from fanfold._replay.endpoint import serving
+from fanfold._replay.events import SavedEvent
+from fanfold._replay.function import Invoked, LocalFunction
+from fanfold._replay.mapping import Invocation, Returned
+from fanfold._replay.queue import SimulatedMessage
+from fanfold._replay.runtime_client import RuntimeClientFunction
+from fanfold._replay.simulator import Delivery, Simulator
 from fanfold.errors import ConfigurationError
-from fanfold.local.endpoint import serving
-from fanfold.local.events import SavedEvent
-from fanfold.local.function import Invoked, LocalFunction
-from fanfold.local.mapping import Invocation, Returned
-from fanfold.local.queue import SimulatedMessage
-from fanfold.local.runtime_client import RuntimeClientFunction
-from fanfold.local.simulator import Delivery, Simulator
 
 __all__ = ["ReplayOptions", "explain", "replay"]
 

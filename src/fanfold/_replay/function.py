@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from fanfold._replay.mapping import Errored, Invocation, Returned
 from fanfold.errors import FanfoldError
-from fanfold.local.mapping import Errored, Invocation, Returned
 
 __all__ = [
     "Confinement",
@@ -156,7 +156,7 @@ class LocalFunction:
             HandlerError: If that fails.
         """
         read, write = os.pipe()
-        command = [sys.executable, "-m", "fanfold.local.child", self.handler, str(write)]
+        command = [sys.executable, "-m", "fanfold._replay.child", self.handler, str(write)]
         if self._durations:
             command.append("durations")
         if self._confinement is not None:

@@ -17,9 +17,9 @@ import anyio
 import anyio.to_thread
 
 from fanfold._base import aws_limits
+from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
 from fanfold.aws.inbox import Inbox, open_inbox, record_of
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
-from fanfold.local.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
 
 __all__ = ["Poller", "Summary", "record_of"]
 

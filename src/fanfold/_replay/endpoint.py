@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
-from fanfold.local.queue import SimulatedQueue
+from fanfold._replay.queue import SimulatedQueue
 
 __all__ = ["Endpoint", "serving"]
 

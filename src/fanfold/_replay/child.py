@@ -1,6 +1,6 @@
 """The process a replayed or measured handler runs in: events in on stdin, answers out on a pipe of its own.
 
-Run as ``python -m fanfold.local.child MODULE:NAME FD``, with ``durations`` behind it where who ran when is not asked
+Run as ``python -m fanfold._replay.child MODULE:NAME FD``, with ``durations`` behind it where who ran when is not asked
 for, only how long. What the handler prints goes where the parent lets it go.
 """
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from fanfold.local.timeline import durations
+from fanfold._replay.timeline import durations
 
 __all__ = ["page"]
 

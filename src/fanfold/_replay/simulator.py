@@ -23,8 +23,7 @@ from fanfold._base import aws_limits
 from fanfold._base.record import Record
 from fanfold._base.sample_events import ManualClock, make_context, make_fifo_record, make_record
 from fanfold._consumer.consumer import Consumer
-from fanfold.errors import ConfigurationError
-from fanfold.local.mapping import (
+from fanfold._replay.mapping import (
     Errored,
     Invocation,
     MappingSettings,
@@ -34,7 +33,8 @@ from fanfold.local.mapping import (
     judge,
     record_bytes,
 )
-from fanfold.local.queue import QueueSettings, SimulatedMessage, SimulatedQueue, SimulatedSettler
+from fanfold._replay.queue import QueueSettings, SimulatedMessage, SimulatedQueue, SimulatedSettler
+from fanfold.errors import ConfigurationError
 
 __all__ = ["Delivery", "Invoke", "Simulator", "invoke_here"]
 
