@@ -192,7 +192,7 @@ def main() -> None:
         else:
             child_main(what, *arguments)
         return
-    from fanfold.local.stack import local_stack
+    from fanfold._stack.emulator import local_stack
 
     about = about_this_run("aiobotocore", "boto3", "ministack")
     seconds: dict[str, list[float]] = {LOOP: [], THREADS: [], FANFOLD: []}

@@ -12,12 +12,12 @@ from typing import Any
 import boto3
 
 from fanfold._jobs.report import watch
+from fanfold._stack.deploy import deploy
+from fanfold._stack.emulator import LocalStack
+from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
 from fanfold.errors import FanfoldError
-from fanfold.local.deploy import deploy
-from fanfold.local.stack import LocalStack
-from fanfold.project import project_folder
 
 CODE_BUCKET = "code"
 PATIENCE_SECONDS = 180

@@ -55,9 +55,9 @@ def main() -> None:
     parser.add_argument("--segments", type=positive, default=100, help="segments of a run (%(default)s)")
     parser.add_argument("--runs", type=positive, default=9, help="runs that are counted (%(default)s)")
     options = parser.parse_args()
-    from fanfold.local.deploy import deploy
-    from fanfold.local.stack import local_stack
-    from fanfold.project import project_folder
+    from fanfold._stack.deploy import deploy
+    from fanfold._stack.emulator import local_stack
+    from fanfold._stack.project import project_folder
 
     about = about_this_run("ministack")
     with local_stack() as stack:

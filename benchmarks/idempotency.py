@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--records", type=positive, default=100, help="records of a batch (%(default)s)")
     parser.add_argument("--repeats", type=positive, default=5, help="batches (%(default)s)")
     options = parser.parse_args()
-    from fanfold.local.stack import local_stack
+    from fanfold._stack.emulator import local_stack
 
     about = about_this_run("aws-lambda-powertools", "aiobotocore", "ministack")
     peers = {

@@ -100,7 +100,7 @@ def main() -> None:
     parser = options_parser("Measure what the ledger costs.")
     parser.add_argument("--segments", type=positive, default=10_000, help="segments of the run (%(default)s)")
     options = parser.parse_args()
-    from fanfold.local.stack import local_stack
+    from fanfold._stack.emulator import local_stack
 
     about = about_this_run("ministack")
     grown = sum(math.ceil((SET_BYTES + 5 * n) / 1_024) for n in range(1, options.segments + 1)) / options.segments

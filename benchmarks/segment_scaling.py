@@ -59,7 +59,7 @@ def table(items: int, latency: float, *, on_stack: bool) -> Iterator[str]:
         with slow_service(latency, items) as address:
             yield address
         return
-    from fanfold.local.stack import local_stack
+    from fanfold._stack.emulator import local_stack
 
     with local_stack() as running:
         asyncio.run(fill({"endpoint_url": running.endpoint_url, **CREDENTIALS}, TABLE, items))

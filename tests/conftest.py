@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fanfold.local.stack import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack, local_stack
 
 # No verdict depends on how busy the machine is.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

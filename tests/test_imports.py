@@ -80,7 +80,7 @@ def test_declaring_a_consumer_starts_nothing():
     ("module", "extra", "statement"),
     [
         ("aiobotocore", "aws", OPEN_BACKEND),
-        ("ministack", "local", "from fanfold.local.stack import local_stack\nwith local_stack(): pass"),
+        ("ministack", "local", "from fanfold._stack.emulator import local_stack\nwith local_stack(): pass"),
         ("xlsxwriter", "excel", WRITE_SHEET),
         ("aws_lambda_powertools", "powertools", "import fanfold.powertools"),
         ("opentelemetry", "otel", "import fanfold.otel"),

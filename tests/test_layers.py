@@ -13,7 +13,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "fanfold"
 
 RANKS = {
-    "_base": -2, "_replay": -2, "_worker": -2, "_jobs": -2, "_consumer": -2, "_folds": -2, "_ports": -2,
+    "_base": -2, "_stack": -2, "_replay": -2, "_worker": -2, "_jobs": -2, "_consumer": -2, "_folds": -2, "_ports": -2,
     # values, and what decides on them alone
     "_base.frozen": -1, "_base.sample_events": 0, "errors": 0, "_base.aws_limits": 0, "_base.deadline": 0, "_base.threads": 0, "_consumer.memory_guard": 0, "_consumer.process_limits": 0,
     "_base.record": 1, "_ports.run": 1, "_ports.stores": 1, "_jobs.segment": 1, "_jobs.bundle": 2, "sources.lines": 1, "_base.backoff": 1, "_consumer.admission": 1,
@@ -42,11 +42,11 @@ RANKS = {
     # what ties all together
     "_base.import_string": 1, "_jobs.job": 9, "testing": 8, "capture": 4, "_worker.heartbeat": 5, "_worker.worker": 7,
     # on this machine: the mapping as decisions, and what runs on it
-    "local": 3, "_replay.mapping": 3, "_replay.queue": 3, "_replay.timeline": 3, "_replay.endpoint": 4, "_replay.events": 4,
+    "_replay.mapping": 3, "_replay.queue": 3, "_replay.timeline": 3, "_replay.endpoint": 4, "_replay.events": 4,
     "_replay.function": 4, "_replay.page": 4, "_replay.template": 4, "_replay.poller": 6,
     "_replay.runtime_client": 5, "_replay.simulator": 7, "_replay.child": 8, "_replay.replay": 9,
-    "local.stack": 8, "local.deploy": 8, "local.job": 9, "local.demo": 9,
-    "project": 1, "init": 2,
+    "_stack.emulator": 8, "_stack.deploy": 8, "_stack.job": 9, "_stack.demo": 9,
+    "_stack.project": 1, "init": 2,
     # concurrency against memory: values, decisions on them, measuring, showing
     "bench": 3, "bench.quotas": 3, "bench.prices": 4, "bench.cells": 5, "bench.decide": 6, "bench.search": 7,
     "bench.estimate": 6, "bench.simulated": 8, "bench.batches": 5, "bench.groups": 4, "bench.measure": 6,
@@ -110,7 +110,7 @@ def test_a_module_imports_only_from_lower_ranks(module: str):
     assert not wrong
 
 
-@pytest.mark.parametrize("module", sorted(name for name in RANKS if not name.startswith(("aws", "local"))))
+@pytest.mark.parametrize("module", sorted(name for name in RANKS if not name.startswith(("aws", "_replay", "_stack"))))
 def test_only_the_adapters_import_an_sdk(module: str):
     """The engine knows nothing of AWS."""
     assert not {name.split(".")[0] for name in imports_of(modules()[module])} & SDKS

@@ -41,7 +41,7 @@ PUBLIC = [
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(fanfold.__path__, "fanfold.")
-    if not name.startswith(("fanfold.local.project", "fanfold.cli"))
+    if not name.startswith(("fanfold._stack.files", "fanfold.cli"))
 ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deployment import Deployment, Topic, until
-from fanfold.local.stack import LocalStack
+from fanfold._stack.emulator import LocalStack
 from systems.rows import EMULATED, SIMULATED, Row, committed, row
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "archive_bucket"

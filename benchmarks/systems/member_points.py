@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from deployment import Deployment
 from fanfold._jobs.report import account_of
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
-from fanfold.local.stack import LocalStack
 from systems.rows import EMULATED, Row, row
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "member_points"

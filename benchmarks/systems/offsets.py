@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deployment import Deployment
-from fanfold.local.stack import LocalStack
+from fanfold._stack.emulator import LocalStack
 from systems.rows import EMULATED, Row, row
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "offsets"

@@ -14,7 +14,7 @@ from typing import Any, Final
 import anyio
 
 from deployment import Deployment
-from fanfold.local.stack import LocalStack
+from fanfold._stack.emulator import LocalStack
 from systems.articles import EXAMPLE, FIELDS, PARAMETERS, SEGMENTS, fill, items_of
 from systems.left_over import leaving_over
 from systems.rows import EMULATED, SIMULATED, Row, committed, row

@@ -25,12 +25,12 @@ from fanfold._jobs.scatter import segments_left
 from fanfold._ports.backend import Backend, Message
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.run import SUCCEEDED
+from fanfold._stack.deploy import deploy
+from fanfold._stack.emulator import local_stack
+from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
 from fanfold.errors import FanfoldError
-from fanfold.local.deploy import deploy
-from fanfold.local.stack import local_stack
-from fanfold.project import project_folder
 
 NUMBERS: Final = b"".join(b"%d\n" % (number % 10) for number in range(1200))
 ANSWER, SEGMENTS, CHUNK_BYTES = b"5400", 20, 120

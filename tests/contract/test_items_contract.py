@@ -16,11 +16,11 @@ from aiobotocore.session import get_session
 from boto3.dynamodb.types import TypeDeserializer
 
 from fanfold._ports.backend import ItemStore, Write
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws import writer
 from fanfold.aws.writer import DynamoDBItems
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryItems
-from fanfold.local.stack import LocalStack
 from fanfold.sinks import BatchWriter
 
 AWS = pytest.param("aws", marks=pytest.mark.stack)

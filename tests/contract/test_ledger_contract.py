@@ -13,11 +13,11 @@ from aiobotocore.session import AioSession, get_session
 
 from fanfold._ports.backend import Ledger
 from fanfold._ports.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Counter, Hop, Marker, Run
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.aws.tables import with_raw_items
 from fanfold.errors import ConfigurationError, FenceLostError, LedgerError, ServiceError
 from fanfold.inmemory import InMemoryLedger
-from fanfold.local.stack import LocalStack
 
 AWS = pytest.param("aws", marks=pytest.mark.stack)
 

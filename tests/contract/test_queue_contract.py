@@ -13,10 +13,10 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
 from fanfold._ports.backend import Message, Queue, Received
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.sqs import SqsQueue
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryQueue
-from fanfold.local.stack import LocalStack
 
 VISIBILITY_SECONDS = 1
 MEBIBYTE = 1_048_576

@@ -15,11 +15,11 @@ from aiobotocore.session import AioSession, get_session
 from fanfold import Record
 from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold._ports.backend import Message, Queue, Received, Settler
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.settler import SqsSettler, open_settler
 from fanfold.aws.sqs import SqsQueue
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
-from fanfold.local.stack import LocalStack
 from fanfold.testing import make_record
 
 AWS = pytest.param("aws", marks=pytest.mark.stack)

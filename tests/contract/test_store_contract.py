@@ -19,10 +19,10 @@ from aiobotocore.session import AioSession, get_session
 from fanfold import inmemory
 from fanfold._ports.backend import ObjectInfo, Store
 from fanfold._ports.run import source_prefix
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.s3 import S3Store
 from fanfold.errors import ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
 from fanfold.inmemory import InMemoryStore
-from fanfold.local.stack import LocalStack
 from fanfold.sinks import move_objects
 from fanfold.sources import cut, read_each
 from fanfold.sources.s3_json_array import S3JsonArray

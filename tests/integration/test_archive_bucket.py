@@ -12,9 +12,9 @@ import pytest
 from test_permissions import denials, over_http
 
 from fanfold._jobs.report import watch
+from fanfold._stack.emulator import local_stack
+from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
-from fanfold.local.stack import local_stack
-from fanfold.project import project_folder
 from systems.archive_bucket import ARCHIVE, DAY, SOURCE, Archive
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]

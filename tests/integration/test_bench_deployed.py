@@ -20,9 +20,9 @@ from typing import Any
 import boto3
 import pytest
 
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.functions import DeployedFunction, FunctionSetting
 from fanfold.errors import FanfoldError
-from fanfold.local.stack import LocalStack
 from fanfold.testing import make_event
 
 pytestmark = pytest.mark.stack

@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from fanfold._replay.events import read_events
-from fanfold.local.stack import LocalStack
+from fanfold._stack.emulator import LocalStack
 
 pytestmark = pytest.mark.stack
 

@@ -18,9 +18,9 @@ import pytest
 import typer
 
 from deployment import Deployment
+from fanfold._stack.demo import expected_answer
+from fanfold._stack.emulator import LocalStack, local_stack
 from fanfold.cli.app import app
-from fanfold.local.demo import expected_answer
-from fanfold.local.stack import LocalStack, local_stack
 
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined] # a group

@@ -24,8 +24,8 @@ from worker_trial import in_queue, send, wait_for, worker
 
 import fanfold
 from fanfold import Done, Failed, Retrying
+from fanfold._stack.emulator import LocalStack
 from fanfold.idempotency import Idempotency, Layout
-from fanfold.local.stack import LocalStack
 from fanfold.testing import make_context, make_event
 from idempotency_table import new_table
 

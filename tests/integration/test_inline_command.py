@@ -14,7 +14,7 @@ import pytest
 from test_cli import FLIGHTS, fanfold, only_line
 from test_dry_run_command import bucket  # noqa: F401 - a fixture
 
-from fanfold.local.demo import expected_answer
+from fanfold._stack.demo import expected_answer
 
 APP = """
 import asyncio, os

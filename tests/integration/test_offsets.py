@@ -9,8 +9,8 @@ import pytest
 
 from deployment import Deployment
 from fanfold._jobs.report import account_of
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
-from fanfold.local.stack import LocalStack
 from systems.offsets import CASES, EXAMPLE, deployed, expected
 
 pytestmark = pytest.mark.stack

@@ -10,8 +10,8 @@ from test_cli import fanfold
 
 from deployment import Deployment
 from fanfold._jobs.report import watch
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
-from fanfold.local.stack import LocalStack
 
 pytestmark = pytest.mark.stack
 

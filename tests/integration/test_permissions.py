@@ -13,11 +13,11 @@ from botocore.exceptions import ClientError
 
 from deployment import CODE_BUCKET, Deployment, until
 from fanfold._jobs.report import account_of, watch
+from fanfold._stack.deploy import deploy
+from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from fanfold.init import create
-from fanfold.local.deploy import deploy
-from fanfold.local.stack import LocalStack, local_stack
-from fanfold.project import project_folder
 
 pytestmark = pytest.mark.stack
 

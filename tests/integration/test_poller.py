@@ -13,9 +13,9 @@ import fanfold
 from fanfold._replay.mapping import MappingSettings
 from fanfold._replay.poller import Poller
 from fanfold._replay.simulator import invoke_here
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.inbox import open_client
 from fanfold.errors import ConfigurationError
-from fanfold.local.stack import LocalStack
 
 pytestmark = pytest.mark.stack
 

@@ -304,7 +304,7 @@ def test_bad_input_gets_one_clear_line(folder, arguments, code, words):
     assert done.returncode == code, done.stderr
     assert done.stderr.splitlines()[-1].startswith("fanfold: ")
     assert words in done.stderr.splitlines()[-1]
-    assert "fanfold/local" not in done.stderr
+    assert "fanfold/_" not in done.stderr
     assert not done.stdout
     assert done.stderr.strip() == done.stderr.removesuffix("\n"), "no empty line where no bar is shown"
 
@@ -315,7 +315,7 @@ def test_an_import_error_shows_the_users_traceback(folder):
     done = replay(folder, "event.json", "--handler", "broken:handler")
     assert done.returncode == 2
     assert "line 3, in <module>" in done.stderr
-    assert "fanfold/local" not in done.stderr
+    assert "fanfold/_" not in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

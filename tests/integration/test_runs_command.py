@@ -12,7 +12,7 @@ import pytest
 from test_cli import fanfold, only_line
 
 from deployment import Deployment, until
-from fanfold.local.stack import REGION, local_stack
+from fanfold._stack.emulator import REGION, local_stack
 
 BROKEN = Path(__file__).parent / "broken_job"
 

@@ -15,9 +15,9 @@ from test_permissions import denials, over_http
 from deployment import Deployment, Topic
 from fanfold._jobs.redrive import redrive
 from fanfold._jobs.report import account_of, watch
+from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
-from fanfold.local.stack import LocalStack, local_stack
-from fanfold.project import project_folder
 
 pytestmark = pytest.mark.stack
 

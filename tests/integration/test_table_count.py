@@ -11,8 +11,8 @@ import pytest
 
 from deployment import Deployment
 from fanfold._jobs.report import account_of, watch
+from fanfold._stack.emulator import local_stack
 from fanfold.aws.backend import connect
-from fanfold.local.stack import local_stack
 from systems.articles import EXAMPLE, PARAMETERS, SEGMENTS, fill, item
 
 ITEMS = 100_000

@@ -10,9 +10,9 @@ import pytest
 
 from deployment import Deployment
 from fanfold._jobs.report import watch
+from fanfold._stack.emulator import LocalStack, local_stack
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
-from fanfold.local.stack import LocalStack, local_stack
 
 pytestmark = pytest.mark.stack
 

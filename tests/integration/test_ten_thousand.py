@@ -11,8 +11,8 @@ import pytest
 
 from deployment import until
 from fanfold._replay.template import settings_of
-from fanfold.local.deploy import deploy
-from fanfold.local.stack import LocalStack
+from fanfold._stack.deploy import deploy
+from fanfold._stack.emulator import LocalStack
 from systems.ten_thousand import BIN, DESCRIPTORS, EXAMPLE, Trouble, replay, reported, seen_by, shop
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ import boto3
 import pytest
 from worker_trial import effects, in_queue, send, trial, wait_for, worker
 
-from fanfold.local.stack import LocalStack
+from fanfold._stack.emulator import LocalStack
 
 pytestmark = pytest.mark.stack
 

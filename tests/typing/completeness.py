@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NOT_OURS = ("fanfold.init.templates.", "fanfold.local.project.")
+NOT_OURS = ("fanfold.init.templates.", "fanfold._stack.files.")
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from fanfold.local.deploy import package_folder
+from fanfold._stack.deploy import package_folder
 
 
 def test_the_modules_of_a_folder_are_packaged_and_what_is_hidden_is_not(tmp_path: Path):

@@ -18,7 +18,7 @@ from fanfold.cli.show import account_table, table_of, watching
 from fanfold.errors import FanfoldError, MissingExtraError
 
 if TYPE_CHECKING:
-    from fanfold.local.demo import DemoReport
+    from fanfold._stack.demo import DemoReport
 
 __all__ = ["demo"]
 
@@ -43,7 +43,7 @@ def demo(
     for module in ("boto3", "aiobotocore", "yaml"):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("local", "the demo")
-    from fanfold.local.demo import run_demo
+    from fanfold._stack.demo import run_demo
 
     make_folder(output)
     with watching() as seen:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import typer
 
+from fanfold._stack.emulator import local_stack
 from fanfold.cli.given import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
-from fanfold.local.stack import local_stack
 
 __all__ = ["local"]
 
@@ -44,7 +44,7 @@ def local(
     with local_stack(port=port, keep_log=log) as stack:
         variables = stack.environment
         if job is not None:
-            from fanfold.local.job import deploy_job
+            from fanfold._stack.job import deploy_job
 
             variables |= deploy_job(stack, job, module, given)
         if command:

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from fanfold._stack.project import project_folder
 from fanfold.errors import ConfigurationError
-from fanfold.project import project_folder
 
 __all__ = ["check_project_name", "create", "project_files"]
 

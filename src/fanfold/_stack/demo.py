@@ -27,12 +27,12 @@ from fanfold._jobs.report import Account, Progress, account_of, watch
 from fanfold._jobs.segment import Segment
 from fanfold._ports.backend import Backend, Message
 from fanfold._ports.run import Run
+from fanfold._stack.deploy import deploy
+from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
 from fanfold.errors import ConfigurationError, FanfoldError
-from fanfold.local.deploy import deploy
-from fanfold.local.stack import LocalStack, local_stack
-from fanfold.project import project_folder
 from fanfold.sources import cut
 
 __all__ = ["DemoReport", "expected_answer", "run_demo"]

@@ -15,8 +15,8 @@ def project_folder() -> Path:
     Raises:
         ConfigurationError: If neither is there.
     """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "local" / "project", *package.parents[:2]):
+    here = Path(__file__).resolve().parent
+    for folder in (here / "files", *here.parents[1:3]):
         if (folder / "template.yaml").is_file() and (folder / "examples" / "flights").is_dir():
             return folder
     raise ConfigurationError("template.yaml and examples/flights are missing: install fanfold again")

@@ -10,11 +10,11 @@ from typing import Final
 
 import boto3
 
+from fanfold._stack.deploy import deploy
+from fanfold._stack.emulator import LocalStack
+from fanfold._stack.project import project_folder
 from fanfold.aws.outputs import variables_of
 from fanfold.errors import ConfigurationError
-from fanfold.local.deploy import deploy
-from fanfold.local.stack import LocalStack
-from fanfold.project import project_folder
 
 __all__ = ["deploy_job"]
 
