@@ -6,7 +6,7 @@
     python benchmarks/chaos.py --stack --trials 50 [--json FILE]
 
 Simulated, in this process: each trial is a job of 5 to 40 segments, up to three of them broken, in a cloud of its own
-(``benchmarks/trials``): scattered, worked on, dead letters buried, folded, mended, redriven. Beside it the same work
+(``tests/support/trials``): scattered, worked on, dead letters buried, folded, mended, redriven. Beside it the same work
 with an atomic counter (``trials/naive.py``), under the same shares of the same faults. With ``--stack``, on the local
 AWS: each run's workers are killed with SIGKILL, and half of its segments sent twice.
 

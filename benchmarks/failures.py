@@ -20,10 +20,10 @@ from collections.abc import Callable
 from typing import Any
 
 import fanfold
+from machine import about_this_run, options_parser, positive, publish
 from fanfold._base.record import records_from_event
 from fanfold._base.response import partial_response
 from fanfold.testing import make_context, make_event
-from machine import about_this_run, options_parser, positive, publish
 
 
 async def _fail(record: object) -> None:  # noqa: ARG001 - as a handler takes it

@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fanfold._stack.emulator import local_stack
 from machine import about_this_run, options_parser, publish
+from fanfold._stack.emulator import local_stack
 from systems import archive_bucket, member_points, offsets, table_count, ten_thousand
 from systems.rows import Row
 

@@ -24,13 +24,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from machine import about_this_run, options_parser, peak_bytes, positive, publish, run_child, set_up_child
 from fanfold import Job, Ranges, folds, inmemory
 from fanfold._jobs.commit import Check
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run
 from fanfold.inmemory import InMemoryLedger, InMemoryStore
 from fanfold.testing import make_event
-from machine import about_this_run, options_parser, peak_bytes, positive, publish, run_child, set_up_child
 
 MARKER_SEGMENTS = 100
 LIMIT_MB = 256

@@ -17,8 +17,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from fanfold.bench.prices import prices_of
 from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
+from fanfold.bench.prices import prices_of
 from overhead import INVOCATION_SECONDS, PEERS, WORKLOADS
 
 SHAPES = (

@@ -22,8 +22,8 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from idempotency_table import new_table
 from machine import about_this_run, options_parser, positive, publish
+from idempotency_table import new_table
 
 
 class Requests:

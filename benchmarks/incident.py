@@ -23,10 +23,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from machine import about_this_run, options_parser, positive, publish
 from fanfold._replay.function import LocalFunction
 from fanfold._replay.mapping import Invocation
 from fanfold._replay.simulator import Simulator
-from machine import about_this_run, options_parser, positive, publish
 
 BATCH, TIMEOUT_SECONDS, RECEIVES = 50, 1.0, 20
 SLOW_SHARE, SLOW_SECONDS = 0.01, 0.3

@@ -21,10 +21,10 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from typing import Any
 
+from machine import about_this_run, options_parser, peak_bytes, positive, publish, reset_peak, run_child, set_up_child
 from fanfold import inmemory
 from fanfold.inmemory import InMemoryStore
 from fanfold.sources.s3_json_array import S3JsonArray
-from machine import about_this_run, options_parser, peak_bytes, positive, publish, reset_peak, run_child, set_up_child
 
 PIECE_BYTES = 262_144
 ROW = {

@@ -19,9 +19,9 @@ from typing import Any
 
 import anyio
 
+from machine import about_this_run, options_parser, positive, publish
 from fanfold import S3Lines, inmemory
 from fanfold.sources import cut, read_each
-from machine import about_this_run, options_parser, positive, publish
 
 CHUNK_BYTES = 100_000
 

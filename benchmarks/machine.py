@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+
 NOT_FOR_CHILDREN = (
     "FANFOLD_CONCURRENCY",
     "PYTHONASYNCIODEBUG",

@@ -27,10 +27,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import fanfold
+from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
 from fanfold._base.record import Record
 from fanfold.observers import CallEnded, Observer, Watch
 from fanfold.testing import make_context, make_event
-from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
 
 IO_SECONDS = 0.010
 WARM_UP_RECORDS = 100

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from machine import positive
 from fanfold.bench.cells import Cell
 from fanfold.bench.compare import compare
 from fanfold.bench.decide import agreement, cheapest
@@ -25,7 +26,6 @@ from fanfold.bench.search import next_settings
 from fanfold.bench.words import conditions, sentences
 from fanfold.cli.bench_estimate import estimated
 from fanfold.cli.bench_files import Files
-from machine import positive
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

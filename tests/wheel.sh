@@ -25,32 +25,32 @@ WITH_FLOORS="--extra aws --extra bench --extra check --extra excel --extra parqu
 NEEDS_EXTRAS=(
 	--ignore=tests/contract --ignore=tests/integration
 	--ignore=tests/properties/test_check_laws.py --ignore=tests/properties/test_many_objects_laws.py
-	--ignore=tests/properties/test_s3_select_laws.py --ignore=tests/unit/test_check_command.py
-	--ignore=tests/unit/test_check_corpus.py --ignore=tests/unit/test_check_rules.py
-	--ignore=tests/unit/test_cli_show.py --ignore=tests/unit/test_decode.py --ignore=tests/unit/test_endpoint.py --ignore=tests/unit/test_faults.py
-	--ignore=tests/unit/test_folds.py --ignore=tests/unit/test_functions.py --ignore=tests/unit/test_item_sizes.py
-	--ignore=tests/unit/test_nested.py --ignore=tests/unit/test_observers.py --ignore=tests/unit/test_powertools.py
-	--ignore=tests/unit/test_project_template.py --ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
+	--ignore=tests/properties/test_s3_select_laws.py --ignore=tests/unit/check/test_command.py
+	--ignore=tests/unit/check/test_corpus.py --ignore=tests/unit/check/test_rules.py
+	--ignore=tests/unit/cli/test_show.py --ignore=tests/unit/_consumer/test_decode.py --ignore=tests/unit/_replay/test_endpoint.py --ignore=tests/unit/aws/test_faults.py
+	--ignore=tests/unit/test_folds.py --ignore=tests/unit/aws/test_functions.py --ignore=tests/unit/sinks/test_item_sizes.py
+	--ignore=tests/unit/_consumer/test_event_data_classes.py --ignore=tests/unit/test_observers.py --ignore=tests/unit/powertools/test_processors.py
+	--ignore=tests/unit/_stack/test_template.py --ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
 	--ignore=tests/test_documentation.py --ignore=tests/test_observe_page.py --ignore=tests/unit/test_idempotency.py
-	--ignore=tests/unit/test_local_deploy.py --ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py
-	--ignore=tests/unit/test_powertools_observers.py
+	--ignore=tests/unit/_stack/test_deploy.py --ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py
+	--ignore=tests/unit/powertools/test_observers.py
 	--deselect=tests/test_imports.py::test_the_command_line_needs_its_own_extra_alone
 	--deselect=tests/test_public_api.py::test_all_lists_what_a_module_offers
 	--deselect=tests/test_public_api.py::test_what_a_module_offers_is_documented
-	--deselect=tests/unit/test_bench_report.py::test_the_picture_is_drawn
-	--deselect=tests/unit/test_binding.py::test_a_body_is_decoded_also_where_only_type_checkers_see_the_type_of_the_context
-	--deselect=tests/unit/test_binding.py::test_what_can_be_no_handler_is_refused_at_decoration
+	--deselect=tests/unit/bench/test_report.py::test_the_picture_is_drawn
+	--deselect=tests/unit/_consumer/test_binding.py::test_a_body_is_decoded_also_where_only_type_checkers_see_the_type_of_the_context
+	--deselect=tests/unit/_consumer/test_binding.py::test_what_can_be_no_handler_is_refused_at_decoration
 	--deselect=tests/unit/test_capture.py::test_a_batch_is_saved_and_handled_as_without_capture
-	--deselect=tests/unit/test_consumer_settings.py::test_a_handler_of_lists_gets_as_many_bodies_as_it_asks_for
+	--deselect=tests/unit/_consumer/test_consumer_settings.py::test_a_handler_of_lists_gets_as_many_bodies_as_it_asks_for
 	--deselect=tests/unit/test_payloads.py::test_handlers_of_lists_are_given_payloads_and_one_that_is_missing_fails_alone
-	--deselect=tests/unit/test_sandbox.py::test_a_settler
-	--deselect=tests/unit/test_simulator.py::test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once
-	--deselect=tests/unit/test_simulator.py::test_a_consumer
-	--deselect=tests/unit/test_simulator.py::test_a_message_that_asks_for_a_retry_does_not_come_back_before_its_own
-	--deselect=tests/unit/test_simulator.py::test_back_off_grows_with_each_delivery
-	--deselect=tests/unit/test_simulator.py::test_the_consumer_itself_keeps_its_settings
-	--deselect=tests/unit/test_simulator.py::test_the_jitter_of_a_back_off_is_the_same_for_the_same_seed
-	--deselect=tests/unit/test_simulator.py::test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it
+	--deselect=tests/unit/_consumer/test_environment.py::test_a_settler
+	--deselect=tests/unit/_replay/test_simulator.py::test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once
+	--deselect=tests/unit/_replay/test_simulator.py::test_a_consumer
+	--deselect=tests/unit/_replay/test_simulator.py::test_a_message_that_asks_for_a_retry_does_not_come_back_before_its_own
+	--deselect=tests/unit/_replay/test_simulator.py::test_back_off_grows_with_each_delivery
+	--deselect=tests/unit/_replay/test_simulator.py::test_the_consumer_itself_keeps_its_settings
+	--deselect=tests/unit/_replay/test_simulator.py::test_the_jitter_of_a_back_off_is_the_same_for_the_same_seed
+	--deselect=tests/unit/_replay/test_simulator.py::test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it
 )
 NEEDS_SOURCE=(
 	--ignore=tests/test_layers.py --ignore=tests/test_documentation.py --ignore=tests/integration/test_sam.py --ignore=tests/integration/test_init.py
@@ -60,7 +60,7 @@ NEEDS_THE_EMULATOR=(
 	-m "not stack" --ignore=tests/integration --ignore=tests/contract/test_powertools_contract.py
 	--ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
 	# what is beside the extras here, and what is compared with the Powertools of today
-	--ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py --ignore=tests/unit/test_powertools_observers.py
+	--ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py --ignore=tests/unit/powertools/test_observers.py
 	'--deselect=tests/test_public_api.py::test_all_lists_what_a_module_offers[fanfold.otel]'
 	'--deselect=tests/test_public_api.py::test_what_a_module_offers_is_documented[fanfold.otel]'
 	--deselect=tests/unit/test_idempotency.py::test_keys_are_those_of_powertools

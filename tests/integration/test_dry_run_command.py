@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+
 from test_cli import FLIGHTS, fanfold, only_line
 
 pytestmark = pytest.mark.stack

@@ -20,7 +20,6 @@ from aws_lambda_powertools.utilities.idempotency import (
     idempotent_function,
 )
 from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyAlreadyInProgressError
-from worker_trial import in_queue, send, wait_for, worker
 
 import fanfold
 from fanfold import Done, Failed, Retrying
@@ -28,6 +27,7 @@ from fanfold._stack.emulator import LocalStack
 from fanfold.idempotency import Idempotency, Layout
 from fanfold.testing import make_context, make_event
 from idempotency_table import new_table
+from worker_trial import in_queue, send, wait_for, worker
 
 pytestmark = pytest.mark.stack
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import boto3
 import pytest
-from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, environment, program
 
 from deployment import CODE_BUCKET, Deployment, until
 from fanfold._stack.deploy import deploy
 from fanfold._stack.emulator import LocalStack, local_stack
+from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, environment, program
 
 BIN = Path(sys.executable).parent
 ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}]}

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cli import FLIGHTS, fanfold, only_line
-from test_dry_run_command import bucket  # noqa: F401 - a fixture
 
 from fanfold._stack.demo import expected_answer
+from test_cli import FLIGHTS, fanfold, only_line
+from test_dry_run_command import bucket  # noqa: F401 - a fixture
 
 APP = """
 import asyncio, os

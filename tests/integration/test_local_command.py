@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from test_cli import FLIGHTS, fanfold, only_line
 
 pytestmark = pytest.mark.stack

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from test_replay import folder, replay  # noqa: F401 - the fixture is used by its name
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

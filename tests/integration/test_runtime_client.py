@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from runtime_api import function
 
 pytest.importorskip("awslambdaric", reason="Lambda's runtime client is not installed")

@@ -11,12 +11,12 @@ from typing import Any
 
 import boto3
 import pytest
-from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, build, environment, program, sam
 
 from fanfold._jobs.report import Account, account_of, watch
 from fanfold._stack.emulator import LocalStack, local_stack
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
+from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, build, environment, program, sam
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 

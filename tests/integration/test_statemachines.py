@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import fanfold, only_line
-from test_permissions import denials, over_http
 
 from deployment import Deployment, Topic
 from fanfold._jobs.redrive import redrive
@@ -18,6 +16,8 @@ from fanfold._jobs.report import account_of, watch
 from fanfold._stack.emulator import LocalStack, local_stack
 from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
+from test_cli import fanfold, only_line
+from test_permissions import denials, over_http
 
 pytestmark = pytest.mark.stack
 

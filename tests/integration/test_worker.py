@@ -14,9 +14,9 @@ from pathlib import Path
 
 import boto3
 import pytest
-from worker_trial import effects, in_queue, send, trial, wait_for, worker
 
 from fanfold._stack.emulator import LocalStack
+from worker_trial import effects, in_queue, send, trial, wait_for, worker
 
 pytestmark = pytest.mark.stack
 

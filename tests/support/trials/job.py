@@ -114,7 +114,7 @@ class Trial:
     async def _insist(self, act: Callable[[], Awaitable[Any]], enough: Callable[[], Awaitable[bool]]) -> None:
         """Do something until it succeeds, or until it is in the ledger and left, sometimes, to those who watch."""
         while isinstance(await self.cloud.invoke(act), Errored):
-            if await enough() and self.cloud.chance.random.random() < 0.5:  # noqa: PLR2004 - either way
+            if await enough() and self.cloud.chance.random.random() < 0.5:
                 return
 
     async def _is_started(self) -> bool:

@@ -23,7 +23,7 @@ from fanfold.check.run import check_template
 from fanfold.cli.app import app
 from fanfold.errors import MissingExtraError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CORPUS = ROOT / "tests" / "check_corpus"
 WORST = CORPUS / "bad" / "all_left_at_default.yaml"
 WARNED = CORPUS / "bad" / "dead_letters_after_two_receives.yaml"

@@ -14,7 +14,7 @@ from cfnlint.decode import decode
 from fanfold.check.rules import RULES
 from fanfold.check.run import check_template
 
-CORPUS = Path(__file__).parents[1] / "check_corpus"
+CORPUS = Path(__file__).parents[2] / "check_corpus"
 SIDECARS = (".mend.json", ".findings.json")
 BAD = sorted(each for each in (CORPUS / "bad").iterdir() if not each.name.endswith(SIDECARS))
 GOOD = sorted((CORPUS / "good").iterdir())

@@ -41,7 +41,7 @@ LINE = next(number for number, line in enumerate(Path(__file__).read_text().spli
 def test_a_thread_is_in_a_line_of_the_users_code():
     """What the line calls in libraries is not what the user can mend."""
     with Thread(waits) as ident:
-        assert where_is(ident) == f"waits (test_stacks.py, line {LINE}): thread.go.wait()  # the line"
+        assert where_is(ident) == f"waits (test_blocked_loop.py, line {LINE}): thread.go.wait()  # the line"
 
 
 def test_a_thread_without_the_users_code_is_where_it_is():
@@ -66,7 +66,7 @@ def test_code_made_at_run_time_is_not_the_users_line():
         scope["generated"](thread)
 
     with Thread(calls_generated) as ident:
-        assert where_is(ident).startswith("waits (test_stacks.py")
+        assert where_is(ident).startswith("waits (test_blocked_loop.py")
 
 
 @pytest.mark.parametrize("thread", [None, 0, 1])

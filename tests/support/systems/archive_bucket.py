@@ -13,7 +13,7 @@ from deployment import Deployment, Topic, until
 from fanfold._stack.emulator import LocalStack
 from systems.rows import EMULATED, SIMULATED, Row, committed, row
 
-EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "archive_bucket"
+EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "archive_bucket"
 SOURCE, DAY, ARCHIVE = "shop-logs", "2026-11-24", "S3/2026/11/24"
 RESULT: Final = "archive_bucket.json"
 ARTICLE_TIMES: Final = 2

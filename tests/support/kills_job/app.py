@@ -17,7 +17,7 @@ def numbers(params: dict[str, Any]) -> S3Lines:
 
 
 @job.segment
-async def add(rows: Any, ctx: Any) -> int:  # noqa: ARG001 - a handler's second parameter
+async def add(rows: Any, ctx: Any) -> int:
     """Add numbers up, slowly."""
     total = 0
     async for number in rows:

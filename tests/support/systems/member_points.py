@@ -18,7 +18,7 @@ from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
 from systems.rows import EMULATED, Row, row
 
-EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "member_points"
+EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "member_points"
 COLUMNS: Final = ("会員番号", "名前", "会員ランク", "ポイント", "タイムスタンプ")
 SHEET: Final = "会員"
 SAMPLE: Final = [72.5, 75, 57]

@@ -122,7 +122,7 @@ def deployed() -> Iterator[Deployed]:
 
 async def kill_trials(job: Deployed, trials: int, seed: int) -> list[Hit]:
     """Run so many runs, some at a time, and hit them at random moments."""
-    chance, hits = random.Random(seed), []  # noqa: S311 - to be the same every time, as far as it goes
+    chance, hits = random.Random(seed), []
     async with job.backend() as backend:
         for first in range(0, trials, TOGETHER):
             names = [f"run-{number}" for number in range(first, min(first + TOGETHER, trials))]
@@ -148,7 +148,7 @@ async def _send_again(backend: Backend, name: str, chance: random.Random) -> int
     run = await backend.ledger.run(name)
     if run is None:
         raise FanfoldError(f"{name} is not in the ledger")
-    segments = [each for each in segments_left(replace(run, position=0)) if chance.random() < 0.5]  # noqa: PLR2004 - half
+    segments = [each for each in segments_left(replace(run, position=0)) if chance.random() < 0.5]
     await send_check(backend, Check(name))
     return await enqueue(backend.work_queue, [Message(segment.to_body()) for segment in segments])
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-RESULTS: Final = Path(__file__).parents[1] / "results"
+RESULTS: Final = Path(__file__).parents[3] / "benchmarks" / "results"
 EMULATED, PROVEN, SIMULATED = "emulated", "proven here", "simulated"
 Row: TypeAlias = dict[str, Any]
 

@@ -13,7 +13,7 @@ from samtranslator.yaml_helper import yaml_parse
 from fanfold._replay.template import present_of, settings_of
 from fanfold.errors import ConfigurationError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
 PARAMETERS = TEMPLATE["Parameters"]
 RESOURCES = TEMPLATE["Resources"]

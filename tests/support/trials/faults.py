@@ -84,7 +84,7 @@ class Chance:
     def __init__(self, seed: int, troubles: Troubles) -> None:
         self.troubles = troubles
         """How much goes wrong."""
-        self.random = random.Random(seed)  # noqa: S311 - to be the same every time
+        self.random = random.Random(seed)
         self.injected: Counter[str] = Counter()
         """Faults so far, by kind."""
 
@@ -199,9 +199,7 @@ class PartlySending(Around):
 
     async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
         """Send them, or some."""
-        if len(messages) < 2 or not self.chance.strikes(  # noqa: PLR2004 - of one, none can be a part
-            "sends accepted in part", self.chance.troubles.partly_sent
-        ):
+        if len(messages) < 2 or not self.chance.strikes("sends accepted in part", self.chance.troubles.partly_sent):
             refused: Sequence[SendFailure] = await self.port.send(messages)
             return refused
         accepted = sorted(self.chance.random.sample(range(len(messages)), self.chance.random.randrange(len(messages))))

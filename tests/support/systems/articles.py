@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import anyio
 
-EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "table_count"
+EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "table_count"
 PARAMETERS: Final = {"FunctionTimeout": "120", "HandlerModule": "app"}
 FIELDS, SEGMENTS = 15, 16
 _WRITE_ITEMS, _WRITERS = 25, 8

@@ -26,7 +26,7 @@ class Input:
     @classmethod
     def drawn(cls, seed: int) -> Input:
         """Return the input of a trial: 5 to 40 segments, up to three of them broken."""
-        chance = random.Random(seed)  # noqa: S311 - to be the same every time
+        chance = random.Random(seed)
         segments, lines = chance.randint(5, 40), chance.randint(1, 6)
         numbers = [chance.randint(100_000, 999_999) for _ in range((segments - 1) * lines + chance.randint(1, lines))]
         broken = chance.sample(range(segments), chance.choice([0, 0, 1, 3]))

@@ -12,7 +12,7 @@ from deployment import Deployment
 from fanfold._stack.emulator import LocalStack
 from systems.rows import EMULATED, Row, row
 
-EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "offsets"
+EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "offsets"
 CASES: Final[dict[str, tuple[dict[str, int], list[int]]]] = {
     "at-most": ({"records": 105, "at_most": 10}, [10] * 10 + [5]),
     "multiple": ({"records": 100, "at_most": 10}, [10] * 10),
@@ -66,6 +66,6 @@ def asked_in_words(*, records: int, at_most: int = 0, jobs: int = 0) -> str:
 
 def jobs_in_words(counts: list[int]) -> str:
     """Say how many jobs there are, and of how many records."""
-    if len(set(counts)) > 1 and len(counts) <= 4:  # noqa: PLR2004 - a few are all shown
+    if len(set(counts)) > 1 and len(counts) <= 4:
         return f"{len(counts)} jobs: {'/'.join(map(str, counts))}"
     return f"{len(counts)} jobs, first {counts[0]}, last {counts[-1]}" if counts else "none"
