@@ -22,7 +22,7 @@ from typing import Any
 from machine import about_this_run, options_parser, peak_bytes, positive, publish, reset_peak, run_child, set_up_child
 from fanfold import inmemory, sources
 from fanfold._jobs.segment import Segment
-from fanfold._ports.backend import Listed
+from fanfold._ports.stores import Listed
 from fanfold.inmemory import InMemoryStore
 from fanfold.sources.s3_objects import S3Objects
 

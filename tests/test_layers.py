@@ -1,122 +1,122 @@
-# ruff: noqa: E501 - the table goes when the packages are in place
-"""Every module has a rank and imports only from lower ranks."""
+"""Packages lie in layers, and imports go one way."""
 
 from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "fanfold"
 
-RANKS = {
-    "_base": -2, "_stack": -2, "_replay": -2, "_worker": -2, "_jobs": -2, "_consumer": -2, "_folds": -2, "_ports": -2,
-    # values, and what decides on them alone
-    "_base.frozen": -1, "_base.sample_events": 0, "errors": 0, "_base.aws_limits": 0, "_base.deadline": 0, "_base.threads": 0, "_consumer.memory_guard": 0, "_consumer.process_limits": 0,
-    "_base.record": 1, "_ports.run": 1, "_ports.stores": 1, "_jobs.segment": 1, "_jobs.bundle": 2, "sources.lines": 1, "_base.backoff": 1, "_consumer.admission": 1,
-    "_base.retry": 1, "_base.concurrency": 1, "sources.json_rows": 1, "_consumer.blocked_loop": 1,
-    "_base.outcome": 2, "_jobs.tally": 2, "_base.context": 2, "_consumer.failure_log": 2, "_ports.backend": 2, "_consumer.decode": 2, "_base.dead_letter": 2,
-    "_base.response": 3, "_base.ordering": 3, "_consumer.classify": 3,
-    "_consumer.event_data_classes": 1, "_ports.payload_pointers": 3.5,
-    "_base.callables": 0, "_jobs.functions": 1, "_ports.idempotency": 0.5, "idempotency": 3, "inmemory.entries": 3, "aws.entries": 4, "_consumer.idempotent_calls": 5,
-    # what is told of it
-    "_base.log_context": 0, "observers": 3, "_consumer.notify_observers": 5, "logs": 4, "powertools.observers": 4, "otel": 4,
-    # doing
-    "payloads": 5, "_consumer.xray": 5, "powertools._processors": 6, "powertools": 9,
-    "_ports.enqueue": 3, "_consumer.loop_thread": 3, "inmemory.store": 3, "inmemory.tables": 3, "inmemory": 4, "sources": 3, "_consumer.settle": 3,
-    "_jobs.generations": 3, "_jobs.notify": 3, "_jobs.results": 4, "_jobs.segment_result": 3, "_consumer.binding": 4, "_jobs.continuation": 4, "_consumer.settings": 4,
-    "sources.compression": 1, "sources.rows": 1, "sources.manifest": 4, "sources.line_object": 4,
-    "sources.dynamodb_scan": 4, "sources.items": 4, "sources.ranges": 4, "sources.s3_select": 4,
-    "sources.s3_lines": 5, "sources.s3_objects": 5, "sources.s3_json_array": 5,
-    "_folds.output_file": 1, "_folds.sums": 1, "_folds.row_files": 2, "_jobs.output": 5, "folds": 4, "_jobs.inline_database": 5, "_jobs.inline": 10,
-    "_jobs.combine": 6, "_jobs.run_request": 2, "_jobs.commit": 5, "_consumer.batch": 5, "_consumer.environment": 5, "_jobs.segment_handler": 5, "_jobs.scatter": 6, "_jobs.fold_handler": 7,
-    "sinks": 5, "sinks.objects": 4, "sinks.item_sizes": 1, "sinks.batch_writer": 4,
-    "_consumer.consumer": 6, "_jobs.dead_letter_handler": 6, "_jobs.step_functions": 8, "_jobs.report": 8, "_jobs.redrive": 7, "_jobs.dry_run": 5,
-    # adapters: the only ones that import an SDK
-    "aws": 3, "aws.faults": 3, "aws.sqs": 4, "aws.s3": 4, "aws.dynamodb": 4, "aws.settler": 4, "aws.tables": 4,
-    "aws.clients": 3.5, "aws.executions": 4, "aws.outputs": 4, "aws.ledger_items": 3, "aws.notifier": 4,
-    "aws.backend": 5, "aws.inbox": 5, "aws.writer": 4,
-    # what ties all together
-    "_base.import_string": 1, "_jobs.job": 9, "testing": 8, "capture": 4, "_worker.heartbeat": 5, "_worker.worker": 7,
-    # on this machine: the mapping as decisions, and what runs on it
-    "_replay.mapping": 3, "_replay.queue": 3, "_replay.timeline": 3, "_replay.endpoint": 4, "_replay.events": 4,
-    "_replay.function": 4, "_replay.page": 4, "_replay.template": 4, "_replay.poller": 6,
-    "_replay.runtime_client": 5, "_replay.simulator": 7, "_replay.child": 8, "_replay.replay": 9,
-    "_stack.emulator": 8, "_stack.deploy": 8, "_stack.job": 9, "_stack.demo": 9,
-    "_stack.project": 1, "init": 2,
-    # concurrency against memory: values, decisions on them, measuring, showing
-    "bench": 3, "bench.quotas": 3, "bench.prices": 4, "bench.cells": 5, "bench.decide": 6, "bench.search": 7,
-    "bench.estimate": 6, "bench.simulated": 8, "bench.batches": 5, "bench.groups": 4, "bench.measure": 6,
-    "bench.made_up": 9, "bench.downstream": 4, "aws.report": 3, "aws.functions": 4, "bench.deployed": 6,
-    "bench.sweep": 8, "bench.result": 9, "bench.words": 10, "bench.compare": 10, "bench.sheet": 10, "bench.maps": 11,
-    "bench.accepting": 5, "bench.plot": 12, "bench.page": 12,
-    "cli.bench_plan": 10, "cli.bench_files": 13, "cli.bench_show": 13, "cli.bench_estimate": 11, "cli.bench": 14,
-    # a template's settings: values, what they are worked out from, the rules over them
-    "check": 0, "check.values": 0, "check.intrinsics": 1, "check.permissions": 1, "check.reading": 1, "check.sam": 1,
-    "check.words": 1, "check.on_mappings": 2, "check.on_queues": 2, "check.on_functions": 2, "check.properties": 2,
-    "check.roles": 3, "check.rules": 3, "check.resources": 3, "check.queues": 4, "check.pages": 4, "check.functions": 5,
-    "check.model": 6, "check.run": 7, "check.cfnlint": 8, "check.report": 8,
-    "cli.check": 10, "cli.check_show": 9,
-    "cli.given": 8, "cli.sheet": 8, "cli.show": 9, "cli.capture": 10, "cli.demo": 10, "cli.env": 10, "cli.init": 10,
-    "cli.replay": 10, "cli.replay_show": 9, "cli.run": 12, "cli.run_machine": 10, "cli.run_plan": 10,
-    "cli.run_inline": 11, "cli.local": 10, "cli.status": 10,
-    "cli.worker": 10,
-    "cli.app": 15, "cli": 16,
-    "__main__": 17, "": 17,
-}  # fmt: skip
+LAYERS = [  # lowest first; packages of one layer do not import each other
+    "errors",
+    "_base",
+    "_ports check",
+    "observers",
+    "idempotency logs otel capture folds+_folds protocols",
+    "sources sinks inmemory aws",
+    "_consumer payloads",
+    "powertools _worker _jobs",
+    "_replay",
+    "_stack",
+    "testing bench init",
+    "cli",
+]
+SDKS = {"aiobotocore", "boto3", "botocore"}
+MAY_IMPORT_AN_SDK = {"aws", "_stack"}
+LONGEST_CHAIN = 16
+
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for unit in layer.split() for name in unit.split("+")}
+UNIT = {name: unit for layer in LAYERS for unit in layer.split() for name in unit.split("+")}
 
 pytestmark = pytest.mark.usefixtures("parsing")
-
-SDKS = {"aiobotocore", "boto3", "botocore"}
 
 
 @functools.cache
 def modules() -> Mapping[str, Path]:
-    found = {}
-    for file in sorted(SOURCE.rglob("*.py")):
-        parts = file.relative_to(SOURCE).with_suffix("").parts
-        if "templates" in parts:
-            continue  # of new projects
-        found[".".join(part for part in parts if part != "__init__")] = file
-    return found
+    """Return every module below ``fanfold`` by its dotted name; the package and its entry point bind the layers."""
+    files = [file for file in sorted(SOURCE.rglob("*.py")) if "templates" not in file.parts]
+    dotted = [
+        (".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"), file) for file in files
+    ]
+    return {name: file for name, file in dotted if name not in {"__init__", "__main__"}}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Yield every module a file imports, at its top or inside a function, and names that may be modules."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @functools.cache
-def imports_of(file: Path) -> Collection[str]:
-    """Return every module a file imports, at its top or inside a function."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
+def ours(module: str) -> frozenset[str]:
+    """Return the modules of fanfold that a module imports."""
+    names = [name.removeprefix("fanfold.") for name in imports(modules()[module]) if name.startswith("fanfold.")]
+    homes = [name if name in modules() else name.rpartition(".")[0] for name in names]
+    return frozenset(home for home in homes if home in modules())
 
 
-def test_every_module_has_a_rank():
-    """A new module is given its place in the table."""
-    assert set(modules()) == set(RANKS)
+def package(module: str) -> str:
+    return module.partition(".")[0]
 
 
-@pytest.mark.parametrize("module", sorted(RANKS))
-def test_a_module_imports_only_from_lower_ranks(module: str):
-    """Data flows one way, and so do imports."""
-    ours = {name.removeprefix("fanfold.") for name in imports_of(modules()[module]) if name.startswith("fanfold.")}
-    wrong = {name for name in ours & set(RANKS) if RANKS[name] >= RANKS[module]}
+@functools.cache
+def chain(module: str) -> tuple[str, ...]:
+    """Return the longest chain of imports that begins at a module; endless, thus an error, where there is a cycle."""
+    return (module, *max((chain(each) for each in ours(module)), key=len, default=()))
+
+
+def test_every_package_has_its_layer():
+    """A new package is given its place."""
+    assert {package(module) for module in modules()} == set(RANK)
+
+
+@pytest.mark.parametrize("name", sorted(RANK))
+def test_a_package_imports_only_from_lower_layers(name: str):
+    """Data flows one way, and so do imports; packages of one layer know nothing of each other."""
+    wrong = {
+        (module, target)
+        for module in modules()
+        if package(module) == name
+        for target in ours(module)
+        if UNIT[package(target)] != UNIT[name] and RANK[package(target)] >= RANK[name]
+    }
     assert not wrong
 
 
-@pytest.mark.parametrize("module", sorted(name for name in RANKS if not name.startswith(("aws", "_replay", "_stack"))))
-def test_only_the_adapters_import_an_sdk(module: str):
+def test_no_module_imports_itself_in_a_circle_and_no_chain_is_long():
+    """Also within a package."""
+    longest = max((chain(module) for module in modules()), key=len)
+    assert len(longest) <= LONGEST_CHAIN, " -> ".join(longest)
+
+
+@pytest.mark.parametrize("name", sorted(RANK))
+def test_a_name_with_an_underscore_stays_in_its_package(name: str):
+    """A package's path may begin with one; what is in it is then public within fanfold."""
+    private = {
+        (module, target)
+        for module in modules()
+        if package(module) == name
+        for target in imports(modules()[module])
+        if target.startswith("fanfold.") and package(target.removeprefix("fanfold.")) != name
+        if any(part.startswith("_") and not part.startswith("__") for part in target.split(".")[2:])
+    }
+    assert not private
+
+
+def test_only_the_adapters_import_an_sdk():
     """The engine knows nothing of AWS."""
-    assert not {name.split(".")[0] for name in imports_of(modules()[module])} & SDKS
+    users = {package(module) for module, file in modules().items() if {n.split(".")[0] for n in imports(file)} & SDKS}
+    assert users <= MAY_IMPORT_AN_SDK
 
 
-@pytest.mark.parametrize("module", sorted(RANKS))
+@pytest.mark.parametrize("module", sorted(modules()))
 def test_a_module_is_read_in_one_sitting(module: str):
     """No module has more than 400 lines."""
     assert len(modules()[module].read_text().splitlines()) <= 400

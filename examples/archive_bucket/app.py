@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from fanfold import Backoff, Job, Reject, S3Objects, folds
-from fanfold._jobs.segment_handler import SegmentContext
-from fanfold._ports.run import Run
+from fanfold import Backoff, Job, Reject, S3Objects, SegmentContext, folds
+from fanfold.protocols import Run
 from fanfold.sinks import move_objects
 
 job = Job(

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fanfold import DynamoDBScan, Job
-from fanfold._jobs.segment_handler import SegmentContext
+from fanfold import DynamoDBScan, Job, SegmentContext
 from fanfold.aws.writer import DynamoDBItems, connect
 from fanfold.sinks import BatchWriter
 

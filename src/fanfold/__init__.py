@@ -7,44 +7,43 @@ Names are resolved at first use: importing this package loads neither an AWS SDK
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fanfold._base.lazy import lazy
 
 if TYPE_CHECKING:
     from fanfold import errors as errors
-    from fanfold._base.backoff import Backoff as Backoff
-    from fanfold._base.context import Context as Context
-    from fanfold._base.deadline import Deadline as Deadline
-    from fanfold._base.outcome import BatchResult as BatchResult
-    from fanfold._base.outcome import Done as Done
-    from fanfold._base.outcome import Failed as Failed
-    from fanfold._base.outcome import NotStarted as NotStarted
-    from fanfold._base.outcome import Reject as Reject
-    from fanfold._base.outcome import Rejected as Rejected
-    from fanfold._base.outcome import Retry as Retry
-    from fanfold._base.outcome import Retrying as Retrying
-    from fanfold._base.record import Record as Record
-    from fanfold._consumer.consumer import Consumer as Consumer
-    from fanfold._consumer.consumer import consumer as consumer
-    from fanfold._jobs.job import Job as Job
-    from fanfold._jobs.segment import Segment as Segment
-    from fanfold.sources.dynamodb_scan import DynamoDBScan as DynamoDBScan
-    from fanfold.sources.items import Items as Items
-    from fanfold.sources.ranges import Ranges as Ranges
-    from fanfold.sources.s3_json_array import S3JsonArray as S3JsonArray
-    from fanfold.sources.s3_lines import S3Lines as S3Lines
-    from fanfold.sources.s3_objects import S3Objects as S3Objects
-    from fanfold.sources.s3_select import S3Select as S3Select
+    from fanfold._base.backoff import Backoff
+    from fanfold._base.context import BatchContext, Context
+    from fanfold._base.deadline import Deadline
+    from fanfold._base.outcome import BatchResult, Done, Failed, NotStarted, Reject, Rejected, Retry, Retrying
+    from fanfold._base.record import Record
+    from fanfold._consumer.consumer import Consumer, consumer
+    from fanfold._consumer.settings import CommitStage, Settings
+    from fanfold._jobs.inline import InlineRun, run_inline
+    from fanfold._jobs.job import Job
+    from fanfold._jobs.segment import Segment
+    from fanfold._jobs.segment_handler import SegmentContext
+    from fanfold.sources.dynamodb_scan import DynamoDBScan
+    from fanfold.sources.items import Items
+    from fanfold.sources.ranges import Ranges
+    from fanfold.sources.s3_json_array import S3JsonArray
+    from fanfold.sources.s3_lines import S3Lines
+    from fanfold.sources.s3_objects import S3Objects
+    from fanfold.sources.s3_select import S3Select
 
 __all__ = [
     "Backoff",
+    "BatchContext",
     "BatchResult",
+    "CommitStage",
     "Consumer",
     "Context",
     "Deadline",
     "Done",
     "DynamoDBScan",
     "Failed",
+    "InlineRun",
     "Items",
     "Job",
     "NotStarted",
@@ -59,21 +58,27 @@ __all__ = [
     "S3Objects",
     "S3Select",
     "Segment",
+    "SegmentContext",
+    "Settings",
     "consumer",
     "errors",
+    "run_inline",
 ]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Backoff": "_base.backoff",
+    "BatchContext": "_base.context",
     "BatchResult": "_base.outcome",
+    "CommitStage": "_consumer.settings",
     "Consumer": "_consumer.consumer",
     "Context": "_base.context",
     "Deadline": "_base.deadline",
     "Done": "_base.outcome",
     "DynamoDBScan": "sources.dynamodb_scan",
     "Failed": "_base.outcome",
+    "InlineRun": "_jobs.inline",
     "Items": "sources.items",
     "Job": "_jobs.job",
     "NotStarted": "_base.outcome",
@@ -88,18 +93,14 @@ _HOMES = {
     "S3Objects": "sources.s3_objects",
     "S3Select": "sources.s3_select",
     "Segment": "_jobs.segment",
+    "SegmentContext": "_jobs.segment_handler",
+    "Settings": "_consumer.settings",
     "consumer": "_consumer.consumer",
+    "run_inline": "_jobs.inline",
+    "errors": "errors",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return importlib.import_module("fanfold.errors")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fanfold' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"fanfold.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -109,7 +109,7 @@ class WriteError(FanfoldError):
 
     def __init__(self, message: str, *, rejected: Sequence[Any]) -> None:
         self.rejected: tuple[Any, ...] = tuple(rejected)
-        """The writes that were not accepted, as ``fanfold._ports.backend.Write``; a later flush tries them again."""
+        """The writes that were not accepted, as ``fanfold.protocols.Write``; a later flush tries them again."""
         super().__init__(message)
 
 

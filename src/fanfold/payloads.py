@@ -21,9 +21,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from fanfold._base.concurrency import each
-from fanfold._ports.backend import Message, Queue
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.payload_pointers import POINTERS, SIZE_ATTRIBUTES, OpenStore, Pointer, pointer_of
+from fanfold._ports.queue import Message, Queue
 from fanfold._ports.stores import Store
 from fanfold.errors import ConfigurationError, MissingExtraError, ObjectMissingError
 

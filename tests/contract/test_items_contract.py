@@ -15,7 +15,7 @@ import pytest
 from aiobotocore.session import get_session
 from boto3.dynamodb.types import TypeDeserializer
 
-from fanfold._ports.backend import ItemStore, Write
+from fanfold._ports.stores import ItemStore, Write
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws import writer
 from fanfold.aws.writer import DynamoDBItems

@@ -11,7 +11,7 @@ import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
-from fanfold._ports.backend import Ledger
+from fanfold._ports.ledger import Ledger
 from fanfold._ports.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Counter, Hop, Marker, Run
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.dynamodb import DynamoDBLedger

@@ -12,7 +12,7 @@ import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
-from fanfold._ports.backend import Message, Queue, Received
+from fanfold._ports.queue import Message, Queue, Received
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.sqs import SqsQueue
 from fanfold.errors import ConfigurationError, ServiceError

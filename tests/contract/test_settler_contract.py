@@ -14,7 +14,7 @@ from aiobotocore.session import AioSession, get_session
 
 from fanfold import Record
 from fanfold._base.dead_letter import ATTRIBUTE
-from fanfold._ports.backend import Message, Queue, Received, Settler
+from fanfold._ports.queue import Message, Queue, Received, Settler
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.settler import SqsSettler, open_settler
 from fanfold.aws.sqs import SqsQueue

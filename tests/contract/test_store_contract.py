@@ -17,8 +17,8 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
 from fanfold import inmemory
-from fanfold._ports.backend import ObjectInfo, Store
 from fanfold._ports.run import source_prefix
+from fanfold._ports.stores import ObjectInfo, Store
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.s3 import S3Store
 from fanfold.errors import ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold._base.deadline import Deadline
-from fanfold._ports.backend import Write
+from fanfold._ports.stores import Write
 from fanfold.errors import ConfigurationError, ItemError, ServiceError, WriteError
 from fanfold.inmemory import InMemoryItems
 from fanfold.sinks import BatchWriter

@@ -8,7 +8,8 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanfold._jobs.tally import Tally, decode_ids, encode_ids, results_from_json, results_to_json
+from fanfold._jobs.tally import Tally
+from fanfold._ports.ledger_encoding import decode_ids, encode_ids, results_from_json, results_to_json
 from fanfold._ports.run import Marker
 from fanfold.errors import LedgerError
 from strategies import json_values

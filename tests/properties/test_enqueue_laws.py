@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fanfold import inmemory
 from fanfold._base.retry import ATTEMPTS
-from fanfold._ports.backend import Message, Queue, SendFailure
 from fanfold._ports.enqueue import batches, enqueue
+from fanfold._ports.queue import Message, Queue, SendFailure
 from fanfold.errors import EnqueueError, ServiceError
 
 MEBIBYTE = 1_048_576

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from fanfold import inmemory
 from fanfold._jobs.segment import Segment
-from fanfold._ports.backend import Backend, Listed
+from fanfold._ports.backend import Backend
 from fanfold._ports.run import source_prefix
+from fanfold._ports.stores import Listed
 from fanfold.errors import ConfigurationError, ObjectChangedError, ServiceError, SourceError
 from fanfold.inmemory import InMemoryStore
 from fanfold.sources import Source, cut, manifest, read_each

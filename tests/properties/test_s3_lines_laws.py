@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold import inmemory
-from fanfold._ports.backend import Backend, ObjectInfo
+from fanfold._ports.backend import Backend
+from fanfold._ports.stores import ObjectInfo
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
 from fanfold.sources import read_each
 from fanfold.sources.s3_lines import S3Lines

@@ -13,7 +13,8 @@ from typing import Any
 
 from fanfold import Job, inmemory
 from fanfold._consumer.consumer import Consumer
-from fanfold._ports.backend import Backend, Message, SendFailure
+from fanfold._ports.backend import Backend
+from fanfold._ports.queue import Message, SendFailure
 from fanfold._ports.run import Run
 from fanfold.errors import ServiceError
 from fanfold.inmemory import InMemoryLedger, InMemoryQueue, InMemoryStore

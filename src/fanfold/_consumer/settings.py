@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fanfold._base.backoff import Backoff
 from fanfold._base.callables import is_coroutine_function
@@ -25,10 +25,16 @@ __all__ = ["CommitStage", "Settings", "check_count", "check_observer", "check_op
 
 Opener = TypeVar("Opener")
 
-CommitStage: TypeAlias = Callable[[Sequence[tuple[Record, Any]], BatchContext[Any]], Awaitable[Collection[int]]]
-"""Makes durable what handlers returned, before the messages are acknowledged: given (record, value) pairs and what
-the batch shares, returns the positions of those it made durable. What it leaves out, or loses by raising, comes back.
-"""
+
+class CommitStage(Protocol):
+    """Makes durable what handlers returned, before the messages are acknowledged."""
+
+    def __call__(self, done: Sequence[tuple[Record, Any]], batch: BatchContext[Any], /) -> Awaitable[Collection[int]]:
+        """Given (record, value) pairs and what the batch shares, return the positions of those it made durable.
+
+        What it leaves out, or loses by raising, is delivered again.
+        """
+        ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

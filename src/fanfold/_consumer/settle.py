@@ -20,7 +20,7 @@ from fanfold._base.record import Record
 from fanfold.errors import FanfoldError
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
-    from fanfold._ports.backend import Settler
+    from fanfold._ports.queue import Settler
 
 __all__ = ["OpenSettler", "Settling", "delay_of"]
 

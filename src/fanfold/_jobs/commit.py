@@ -14,9 +14,10 @@ from fanfold._base.record import Record
 from fanfold._jobs.continuation import continue_later
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, Ended, JobState, Together
-from fanfold._jobs.tally import results_to_json
-from fanfold._ports.backend import Backend, Message
+from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
+from fanfold._ports.ledger_encoding import results_to_json
+from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
 from fanfold.errors import FanfoldError, SegmentError
 

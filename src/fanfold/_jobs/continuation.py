@@ -18,7 +18,8 @@ import anyio
 from fanfold import sources
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, Ended
-from fanfold._ports.backend import Backend, Message
+from fanfold._ports.backend import Backend
+from fanfold._ports.queue import Message
 from fanfold._ports.run import Hop
 from fanfold.errors import EnqueueError, FanfoldError
 

@@ -18,8 +18,8 @@ from fanfold._jobs.bundle import segments_of
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_handler import LATE, live_run
 from fanfold._jobs.segment_result import Ended, JobState, Together
-from fanfold._ports.backend import Message
 from fanfold._ports.enqueue import enqueue
+from fanfold._ports.queue import Message
 from fanfold.errors import FanfoldError, SegmentError
 
 __all__ = ["bury"]

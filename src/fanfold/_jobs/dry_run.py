@@ -18,8 +18,9 @@ from fanfold._base import aws_limits
 from fanfold._jobs.bundle import bodies
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.tally import UNEVEN
-from fanfold._ports.backend import Backend, ObjectInfo, Store
+from fanfold._ports.backend import Backend
 from fanfold._ports.run import source_prefix
+from fanfold._ports.stores import ObjectInfo, Store
 from fanfold.errors import EnqueueError
 from fanfold.inmemory import InMemoryStore
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Collection, Sequence
 
-from fanfold._jobs.tally import Tally, decode_ids, encode_ids
+from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
+from fanfold._ports.ledger_encoding import decode_ids, encode_ids
 from fanfold._ports.run import Marker, Run
 
 __all__ = ["markers_of", "put_redo", "redo_of", "tally_of"]

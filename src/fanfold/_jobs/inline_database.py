@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from fanfold._jobs.results import Results, Rows, closing, make_tables
-from fanfold._ports.backend import ObjectInfo, Store
 from fanfold._ports.run import Run
+from fanfold._ports.stores import ObjectInfo, Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError
 
 __all__ = ["KEPT_BUCKET", "Kept", "kept_in"]

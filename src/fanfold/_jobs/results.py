@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from fanfold._base.threads import StillRunningError
 from fanfold._jobs.generations import markers_of
-from fanfold._jobs.tally import results_from_json
 from fanfold._ports.backend import Backend
+from fanfold._ports.ledger_encoding import results_from_json
 from fanfold._ports.run import Marker, Run
 from fanfold.errors import LedgerError
 

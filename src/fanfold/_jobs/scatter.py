@@ -14,8 +14,9 @@ from fanfold._jobs.bundle import bodies
 from fanfold._jobs.commit import Check, send_check
 from fanfold._jobs.generations import redo_of
 from fanfold._jobs.segment import Segment
-from fanfold._ports.backend import Backend, Message
+from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
+from fanfold._ports.queue import Message
 from fanfold._ports.run import EXPIRY_SECONDS, Run, check_name, source_prefix
 from fanfold.errors import FanfoldError
 

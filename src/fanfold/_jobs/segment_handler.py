@@ -20,8 +20,8 @@ from fanfold._jobs.bundle import segments_of
 from fanfold._jobs.continuation import Rows
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import Ended, JobState, Together
-from fanfold._ports.backend import Store
 from fanfold._ports.run import RUNNING, Run
+from fanfold._ports.stores import Store
 from fanfold.errors import FanfoldError, SegmentError
 
 __all__ = ["LATE", "SegmentContext", "SegmentFunction", "live_run", "work_on", "work_on_one"]

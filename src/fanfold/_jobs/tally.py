@@ -7,24 +7,20 @@ next look is due when the counter reaches ``n + m``: each missing segment will a
 
 from __future__ import annotations
 
-import json
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from fanfold._ports.run import Marker
-from fanfold.errors import LedgerError
 
-__all__ = ["Evenness", "Tally", "decode_ids", "encode_ids", "results_from_json", "results_to_json"]
+__all__ = ["Evenness", "Tally"]
 
 UNEVEN: Final = 5
 """How many times the mean a segment may hold before it is named."""
 _MOST_NAMED: Final = 10
 _UNKNOWN: Final = -1
 _MISSING, _FAILED, _DONE = 0, 1, 2
-_ID_DIGITS = 18
-"""Most digits of a difference between ids; what has more is none of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,37 +120,3 @@ class Tally:
         self._ends += 1
         self.deliveries += marker.receive_counts.get(segment, 1)
         return True
-
-
-def encode_ids(ids: Iterable[int]) -> str:
-    """Return ids, sorted, as the first one and the differences: 3, 4, 9 is ``3,1,5``."""
-    encoded, last = [], 0
-    for number in sorted(set(ids)):
-        encoded.append(str(number - last))
-        last = number
-    return ",".join(encoded)
-
-
-def decode_ids(text: str) -> Sequence[int]:
-    """Return what ``encode_ids`` encoded, ascending.
-
-    Raises:
-        LedgerError: If the text is none of its making.
-    """
-    ids, last = [], 0
-    for part in text.split(",") if text else ():
-        if not part.isdecimal() or len(part) > _ID_DIGITS:
-            raise LedgerError(f"the ledger holds an unreadable list of segments: {text[:80]!r}")
-        last += int(part)
-        ids.append(last)
-    return ids
-
-
-def results_to_json(results: Mapping[int, str]) -> str:
-    """Return results, each already JSON text, as the text of one JSON object by segment."""
-    return "{" + ",".join(f'"{segment}":{text}' for segment, text in results.items()) + "}"
-
-
-def results_from_json(text: str | bytes) -> dict[int, str]:
-    """Return what ``results_to_json`` made into one text."""
-    return {int(segment): json.dumps(value, separators=(",", ":")) for segment, value in json.loads(text).items()}

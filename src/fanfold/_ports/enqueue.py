@@ -9,7 +9,7 @@ import anyio
 
 from fanfold._base import aws_limits
 from fanfold._base.retry import ATTEMPTS, Sleep, pause
-from fanfold._ports.backend import Message, Queue
+from fanfold._ports.queue import Message, Queue
 from fanfold.errors import EnqueueError, FanfoldError, ServiceError
 
 __all__ = ["batches", "enqueue"]

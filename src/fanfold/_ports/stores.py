@@ -1,4 +1,4 @@
-"""What fanfold asks of objects and of tables, named by role; part of ``fanfold._ports.backend``."""
+"""What fanfold asks of objects and of tables, named by role; see ``fanfold.protocols``."""
 
 from __future__ import annotations
 

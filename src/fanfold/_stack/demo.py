@@ -25,7 +25,8 @@ import boto3
 from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold._jobs.report import Account, Progress, account_of, watch
 from fanfold._jobs.segment import Segment
-from fanfold._ports.backend import Backend, Message
+from fanfold._ports.backend import Backend
+from fanfold._ports.queue import Message
 from fanfold._ports.run import Run
 from fanfold._stack.deploy import deploy
 from fanfold._stack.emulator import LocalStack, local_stack

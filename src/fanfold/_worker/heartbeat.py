@@ -18,7 +18,7 @@ import anyio
 from fanfold._base import aws_limits
 from fanfold._base.backoff import retry_delay
 from fanfold._base.record import Record
-from fanfold._ports.backend import Settler
+from fanfold._ports.queue import Settler
 from fanfold.errors import FanfoldError, ServiceError
 
 __all__ = ["Acknowledging", "Holding", "HoldingSettler", "Port", "Refused"]

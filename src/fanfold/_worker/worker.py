@@ -26,7 +26,7 @@ from fanfold._base.backoff import retry_delay
 from fanfold._base.outcome import acknowledges
 from fanfold._consumer.admission import Pace
 from fanfold._consumer.consumer import Consumer, Session
-from fanfold._ports.backend import Settler
+from fanfold._ports.queue import Settler
 from fanfold._worker.heartbeat import Acknowledging, Holding, HoldingSettler, Port
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fanfold._jobs.tally import decode_ids, encode_ids, results_from_json, results_to_json
+from fanfold._ports.ledger_encoding import decode_ids, encode_ids, results_from_json, results_to_json
 from fanfold._ports.run import EXPIRY_SECONDS, Counter, Hop, Marker, Run
 
 __all__ = ["counter_of", "expiry", "hop_item", "hop_of", "marker_item", "marker_of", "number", "run_item", "run_of"]

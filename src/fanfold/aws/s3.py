@@ -13,7 +13,7 @@ import anyio
 
 from fanfold._base import aws_limits
 from fanfold._base.concurrency import each
-from fanfold._ports.backend import Listed, ObjectInfo
+from fanfold._ports.stores import Listed, ObjectInfo
 from fanfold.aws.clients import client_of
 from fanfold.aws.faults import fault_of, faults_of
 from fanfold.errors import (

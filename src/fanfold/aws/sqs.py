@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fanfold._ports.backend import Message, Received, SendFailure
 from fanfold._ports.payload_pointers import SIZE_ATTRIBUTES
+from fanfold._ports.queue import Message, Received, SendFailure
 from fanfold.aws.faults import faults_of
 
 __all__ = ["SqsQueue"]

@@ -10,7 +10,7 @@ from aiobotocore.parsers import AioJSONParser, AioResponseParserFactory
 from aiobotocore.session import AioSession
 from boto3.dynamodb.types import Binary, TypeDeserializer, TypeSerializer
 
-from fanfold._ports.backend import Page, TableInfo
+from fanfold._ports.stores import Page, TableInfo
 from fanfold.aws.faults import faults_of
 from fanfold.errors import ConfigurationError
 

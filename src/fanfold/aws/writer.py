@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from boto3.dynamodb.types import TypeSerializer
 
-from fanfold._ports.backend import Write
+from fanfold._ports.stores import Write
 from fanfold.aws.clients import client_of
 from fanfold.aws.faults import faults_of
 

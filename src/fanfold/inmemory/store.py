@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fanfold._base import aws_limits
-from fanfold._ports.backend import Listed, ObjectInfo, Write
+from fanfold._ports.stores import Listed, ObjectInfo, Write
 from fanfold.errors import FanfoldError, ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
 
 __all__ = ["InMemoryItems", "InMemoryStore"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from fanfold._ports.backend import Page, TableInfo
+from fanfold._ports.stores import Page, TableInfo
 from fanfold.errors import ConfigurationError
 
 __all__ = ["InMemoryTables"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fanfold._base.lazy import lazy
 
 if TYPE_CHECKING:
     from fanfold.sinks.batch_writer import BatchWriter as BatchWriter
@@ -15,15 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["BatchWriter", "ObjectResult", "copy_objects", "delete_objects", "move_objects"]
 
 _HOMES = {
-    "BatchWriter": "batch_writer",
-    "ObjectResult": "objects",
-    "copy_objects": "objects",
-    "delete_objects": "objects",
-    "move_objects": "objects",
+    "BatchWriter": "sinks.batch_writer",
+    "ObjectResult": "sinks.objects",
+    "copy_objects": "sinks.objects",
+    "delete_objects": "sinks.objects",
+    "move_objects": "sinks.objects",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fanfold.sinks' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fanfold.sinks.{_HOMES[name]}"), name)
+__getattr__ = lazy(__name__, _HOMES)

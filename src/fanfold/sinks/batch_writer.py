@@ -15,7 +15,7 @@ from fanfold._base import aws_limits
 from fanfold._base.concurrency import each
 from fanfold._base.deadline import Deadline
 from fanfold._base.retry import ATTEMPTS, Sleep, pause
-from fanfold._ports.backend import ItemStore, Write
+from fanfold._ports.stores import ItemStore, Write
 from fanfold.errors import ConfigurationError, ItemError, ServiceError, WriteError
 from fanfold.sinks.item_sizes import size_of
 

@@ -16,7 +16,7 @@ from fanfold._base import aws_limits
 from fanfold._base.concurrency import each
 from fanfold._base.deadline import Deadline
 from fanfold._base.retry import ATTEMPTS, again, pause
-from fanfold._ports.backend import Store
+from fanfold._ports.stores import Store
 from fanfold.errors import (
     ConfigurationError,
     FanfoldError,

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
-from fanfold._ports.backend import Store
+from fanfold._ports.stores import Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
 from fanfold.sources.compression import COMPRESSIONS, CompressionError, expanded
 from fanfold.sources.lines import lines_of_range

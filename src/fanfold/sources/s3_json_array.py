@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from fanfold._base.retry import ATTEMPTS, again, pause
-from fanfold._ports.backend import Backend, Store
+from fanfold._ports.backend import Backend
+from fanfold._ports.stores import Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, ServiceError, SourceError
 from fanfold.sources import manifest
 from fanfold.sources.json_rows import JsonRows, tokens_of

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fanfold._base.retry import ATTEMPTS, pause
-from fanfold._ports.backend import Backend, Listed, Store
+from fanfold._ports.backend import Backend
+from fanfold._ports.stores import Listed, Store
 from fanfold.errors import ConfigurationError, ObjectMissingError, ServiceError, SourceError
 from fanfold.sources import manifest
 

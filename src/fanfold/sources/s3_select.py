@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
-from fanfold._ports.backend import Backend, SelectStore
+from fanfold._ports.backend import Backend
+from fanfold._ports.stores import SelectStore
 from fanfold.errors import ConfigurationError, ObjectMissingError, SourceError
 
 __all__ = ["S3Select"]

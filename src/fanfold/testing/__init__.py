@@ -32,7 +32,7 @@ from fanfold._base.sample_events import (
     make_sns_record,
 )
 from fanfold._consumer.consumer import Consumer
-from fanfold._ports.backend import Message, Queue, Received, SendFailure, Settler
+from fanfold._ports.queue import Message, Queue, Received, SendFailure, Settler
 from fanfold._replay.simulator import Simulator
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory.entries import InMemoryEntries

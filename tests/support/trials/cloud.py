@@ -24,7 +24,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 import anyio
 
 from fanfold import inmemory
-from fanfold._ports.backend import Backend, Message, SendFailure, Settler
+from fanfold._ports.backend import Backend
+from fanfold._ports.queue import Message, SendFailure, Settler
 from fanfold._replay.mapping import Errored, Invocation, MappingSettings, Returned, judge
 from fanfold._replay.queue import QueueSettings, SimulatedMessage, SimulatedQueue, SimulatedSettler
 from fanfold.testing import ManualClock, make_record

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import anyio
 
-from fanfold._ports.backend import Message, SendFailure
+from fanfold._ports.queue import Message, SendFailure
 from fanfold.errors import ServiceError
 
 MOST_SKEW_SECONDS: Final = 3_600.0

@@ -22,8 +22,9 @@ import boto3
 from fanfold._jobs.commit import Check, send_check
 from fanfold._jobs.report import account_of, watch
 from fanfold._jobs.scatter import segments_left
-from fanfold._ports.backend import Backend, Message
+from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
+from fanfold._ports.queue import Message
 from fanfold._ports.run import SUCCEEDED
 from fanfold._stack.deploy import deploy
 from fanfold._stack.emulator import local_stack

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 
-from fanfold._ports.backend import Message
+from fanfold._ports.queue import Message
 from fanfold._replay.mapping import Errored
 from fanfold.errors import ServiceError
 from trials.cloud import Cloud, Mapped

@@ -28,7 +28,7 @@ from fanfold import (
     Retrying,
 )
 from fanfold._base.dead_letter import ATTRIBUTE
-from fanfold._ports.backend import Message
+from fanfold._ports.queue import Message
 from fanfold.errors import TotalFailureError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import (

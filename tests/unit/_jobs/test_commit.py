@@ -11,7 +11,7 @@ from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._jobs.commit import Check, commit_ended
 from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, Ended, JobState, Together
-from fanfold._jobs.tally import results_from_json
+from fanfold._ports.ledger_encoding import results_from_json
 from fanfold._ports.run import Counter, Hop, Marker
 from fanfold.errors import SegmentError, ServiceError
 from fanfold.inmemory import InMemoryLedger

@@ -14,7 +14,7 @@ from fanfold._jobs.commit import Check, send_check
 from fanfold._jobs.dead_letter_handler import UNTOLD
 from fanfold._jobs.report import account_of, watch
 from fanfold._jobs.scatter import scatter
-from fanfold._ports.backend import Message
+from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
 from fanfold.testing import ManualClock, make_context

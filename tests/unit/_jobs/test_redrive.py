@@ -16,7 +16,7 @@ from fanfold._jobs.notify import is_tolerated
 from fanfold._jobs.redrive import failures_of, redrive
 from fanfold._jobs.report import account_of
 from fanfold._jobs.segment import Segment
-from fanfold._ports.backend import Message
+from fanfold._ports.queue import Message
 from fanfold._ports.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Marker
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError
 from harness import Bench, FailingNotifier, Notes, RefusingQueue, Scripted, throttled

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fanfold._jobs.tally import Tally, decode_ids, encode_ids, results_from_json, results_to_json
+from fanfold._jobs.tally import Tally
+from fanfold._ports.ledger_encoding import decode_ids, encode_ids, results_from_json, results_to_json
 from fanfold._ports.run import Marker
 from fanfold.errors import LedgerError
 

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from fanfold._base.retry import ATTEMPTS
-from fanfold._ports.backend import Message, Queue, SendFailure
 from fanfold._ports.enqueue import batches, enqueue
+from fanfold._ports.queue import Message, Queue, SendFailure
 from fanfold.errors import ConfigurationError, EnqueueError, ServiceError
 from fanfold.inmemory import InMemoryQueue
 

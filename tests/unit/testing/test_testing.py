@@ -9,8 +9,8 @@ import pytest
 import fanfold
 from fanfold._base.ordering import is_fifo
 from fanfold._base.record import records_from_event
-from fanfold._ports.backend import Message
 from fanfold._ports.enqueue import enqueue
+from fanfold._ports.queue import Message
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryQueue
 from fanfold.testing import (

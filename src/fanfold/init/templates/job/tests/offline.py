@@ -9,7 +9,7 @@ from pathlib import Path
 import app
 
 from fanfold import inmemory
-from fanfold._ports.backend import Backend
+from fanfold.protocols import Backend
 
 INPUT = Path(__file__).parents[1] / "events" / "orders.csv"
 PARAMS = {"bucket": "results", "key": "input/orders.csv", "chunk_bytes": 20}

@@ -1,0 +1,125 @@
+"""A ledger in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from fanfold._ports.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
+from fanfold.errors import FenceLostError, LedgerError
+
+__all__ = ["InMemoryLedger"]
+
+
+class InMemoryLedger:
+    """Runs, counters and markers in dicts."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Run] = {}
+        self._counters: dict[str, Counter] = {}
+        self._markers: dict[str, dict[str, Marker]] = {}
+        self._hops: dict[str, dict[tuple[int, int, int], Hop]] = {}
+
+    async def open_run(self, run: Run) -> Run:
+        """Create a run unless it exists; return the run as it stands."""
+        return self._runs.setdefault(run.run, run)
+
+    async def run(self, run_id: str) -> Run | None:
+        """Return a run as it stands now."""
+        return self._runs.get(run_id)
+
+    async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
+        """Remember how many segments have been enqueued."""
+        run = self._known(run_id)
+        if run.gen == gen:
+            self._runs[run_id] = replace(run, position=max(run.position, position))
+
+    async def redrive(self, run_id: str, *, gen: int, redos: Sequence[str], redo: int) -> bool:
+        """Begin a generation."""
+        run = self._known(run_id)
+        if run.gen != gen - 1 or not run.ended:
+            return False
+        begun = replace(run, gen=gen, redos=tuple(redos), redo=redo, position=0, failed=0, notified=False)
+        self._runs[run_id] = replace(begun, state=RUNNING, ended_at=None, output=None)
+        return True
+
+    async def notified(self, run_id: str, *, gen: int) -> None:
+        """Remember that the end of a generation has been told of."""
+        run = self._known(run_id)
+        if run.gen == gen:
+            self._runs[run_id] = replace(run, notified=True)
+
+    async def put_marker(self, run_id: str, marker: Marker) -> None:
+        """Append a marker."""
+        self._markers.setdefault(run_id, {})[marker.marker] = marker
+
+    async def count(self, run_id: str, ended: int) -> Counter:
+        """Add to the number of segments that ended."""
+        counter = await self.counter(run_id)
+        return self._set(run_id, replace(counter, ended=counter.ended + ended))
+
+    async def seal(self, run_id: str, total: int) -> Counter:
+        """Fix the number of segments."""
+        counter = await self.counter(run_id)
+        return self._set(run_id, replace(counter, total=total, next=total if counter.next is None else counter.next))
+
+    async def raise_next(self, run_id: str, threshold: int) -> Counter:
+        """Set ``next`` unless it is as high already."""
+        counter = await self.counter(run_id)
+        if counter.next is not None and counter.next >= threshold:
+            return counter
+        return self._set(run_id, replace(counter, next=threshold))
+
+    async def counter(self, run_id: str) -> Counter:
+        """Return the counter as it stands now."""
+        return self._counters.get(run_id, Counter(0))
+
+    async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
+        """Yield every marker of a generation."""
+        for marker in list(self._markers.get(run_id, {}).values()):
+            if marker.gen == gen:
+                yield marker
+
+    async def put_hop(self, run_id: str, hop: Hop) -> Hop:
+        """Enter where a segment stopped, unless that is known already."""
+        return self._hops.setdefault(run_id, {}).setdefault((hop.gen, hop.segment, hop.hop), hop)
+
+    async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
+        """Yield every hop of a generation."""
+        for hop in list(self._hops.get(run_id, {}).values()):
+            if hop.gen == gen:
+                yield hop
+
+    async def claim(self, run_id: str, *, gen: int = 0, now: float, lease_seconds: float) -> int | None:
+        """Take the fold of a generation over."""
+        run = self._runs.get(run_id)
+        if (
+            run is None
+            or run.gen != gen
+            or (run.state != RUNNING and not (run.state == FOLDING and run.lease_until <= now))
+        ):
+            return None
+        self._runs[run_id] = replace(run, state=FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
+        return run.fence + 1
+
+    async def release(self, run_id: str, *, fence: int) -> None:
+        """End the lease of a claim at once."""
+        run = self._runs.get(run_id)
+        if run is not None and run.fence == fence and run.state == FOLDING:
+            self._runs[run_id] = replace(run, lease_until=0.0)
+
+    async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:
+        """Write the end state of a run."""
+        run = self._known(run_id)
+        if run.fence != fence or run.state != FOLDING:
+            raise FenceLostError(f"run {run_id}: another invocation has taken over the fold")
+        self._runs[run_id] = replace(run, state=state, output=output, ended_at=ended_at, failed=failed)
+
+    def _known(self, run_id: str) -> Run:
+        if run_id not in self._runs:
+            raise LedgerError(f"run {run_id!r} is not in the ledger")
+        return self._runs[run_id]
+
+    def _set(self, run_id: str, counter: Counter) -> Counter:
+        self._counters[run_id] = counter
+        return counter
