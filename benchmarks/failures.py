@@ -21,8 +21,8 @@ from typing import Any
 
 import fanfold
 from machine import about_this_run, options_parser, positive, publish
+from fanfold._base.outcome import partial_response
 from fanfold._base.record import records_from_event
-from fanfold._base.response import partial_response
 from fanfold.testing import make_context, make_event
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 import fanfold
 from fanfold import Consumer, Done, Failed
+from fanfold._consumer.consumer import ConsumerStats
 from fanfold._consumer.loop_thread import MOST_LEFTOVERS, MOST_LOOPS
 from fanfold.testing import make_context, make_event
 
@@ -43,7 +45,29 @@ def sits_in_a_thread(release: threading.Event, **settings) -> Consumer:
     return handler
 
 
-def swallows_its_cancellation(release: asyncio.Event) -> Consumer:
+class ReleasedFromOutside:
+    """An event of the handler's loop, set from another thread."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.is_set, self.clear = self._event.is_set, self._event.clear
+
+    async def wait(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._event.wait()
+
+    def set(self) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._event.set)
+
+
+def wait_until_nothing_is_left(handler: Consumer) -> None:
+    while handler.stats != ConsumerStats(abandoned_handlers=0, blocked_loops=0):
+        time.sleep(0)  # lets the other threads go on
+
+
+def swallows_its_cancellation(release: ReleasedFromOutside) -> Consumer:
     @fanfold.consumer(concurrency=200)
     async def handler(number) -> None:
         while number and not release.is_set():
@@ -88,35 +112,33 @@ def test_abandoned_threads_that_end_are_forgotten(release: threading.Event):
     with pytest.raises(SystemExit):
         handler(make_event(0), make_context())
     release.set()
-    sandbox = handler._runtime._loop.state.result()
-    while sandbox.leftovers():
-        handler._runtime._loop._ping().wait(10)
+    wait_until_nothing_is_left(handler)
     assert handler(make_event(0), make_context()) == {"batchItemFailures": []}
     handler.close()
 
 
 def test_abandoned_tasks_pile_up_until_the_sandbox_is_given_up():
     """Handlers that swallow their cancellation are as little to be had back as threads."""
-    release = asyncio.Event()
+    release = ReleasedFromOutside()
     handler = swallows_its_cancellation(release)
     assert invoke(handler, *[1] * 60) == [Failed] * 60
     assert invoke(handler, *[1] * 60) == [Failed] * 60
     with pytest.raises(SystemExit, match="120 abandoned handlers"):
         handler(make_event(0), make_context())
-    handler._runtime._loop._loop.call_soon_threadsafe(release.set)
+    release.set()
     handler.close()
 
 
 def test_abandoned_tasks_that_end_are_forgotten():
     """Two batches of sixty are no more than one, when the first has ended."""
-    release = asyncio.Event()
+    release = ReleasedFromOutside()
     handler = swallows_its_cancellation(release)
     for _ in range(2):
         assert invoke(handler, *[1] * 60) == [Failed] * 60
-        handler._runtime._loop._loop.call_soon_threadsafe(release.set)
+        release.set()
         assert handler(make_event(0), make_context()) == {"batchItemFailures": []}
         release.clear()
-    assert handler._runtime._loop.state.result().leftovers() == 0
+    assert handler.stats.abandoned_handlers == 0
     handler.close()
 
 
@@ -136,12 +158,10 @@ def test_blocked_loops_that_turn_again_are_forgotten(release: threading.Event):
         invoke(handler, 1)
     with pytest.raises(SystemExit):
         handler(make_event(0), make_context())
-    left = list(handler._runtime._left_behind)
+    assert handler.stats.blocked_loops == MOST_LOOPS + 1
     release.set()
-    for loop in left:
-        loop.close()
+    wait_until_nothing_is_left(handler)
     assert handler(make_event(0), make_context()) == {"batchItemFailures": []}
-    assert handler._runtime._left_behind == []
     handler.close()
 
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import fanfold
 from fanfold import Done, Failed, NotStarted, Record, Reject, Rejected, Retrying
 from fanfold._base.deadline import Deadline
-from fanfold._consumer.idempotent_calls import Once
+from fanfold._consumer.idempotent_calls import IdempotentCalls
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, Layout, is_missing, key_of, result_text
 from fanfold.errors import CommitError, ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
@@ -659,7 +659,7 @@ async def test_a_loop_that_is_closed_under_a_handler_asks_the_table_for_nothing(
     async def opened() -> InMemoryEntries:
         return entries
 
-    once = Once(
+    once = IdempotentCalls(
         records,
         closed,
         idempotency=terms,
@@ -667,10 +667,9 @@ async def test_a_loop_that_is_closed_under_a_handler_asks_the_table_for_nothing(
         resolve=None,
         entries=opened,
         deadline=Deadline.never(),
-        chunked=False,
     )
     with pytest.raises(GeneratorExit):
-        await once(records[0])
+        await once([records[0]])
     assert entries.calls["release"] == 0
 
 

@@ -420,7 +420,7 @@ def test_a_call_under_which_the_loop_is_closed_asks_no_loop():
     async def call(given):
         await asyncio.Event().wait()
 
-    running = Observation([seen], [record], batch, rejects(None)).around(call)(record)
+    running = Observation([seen], [record], batch, rejects(None)).around(call)([record])
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         loop.call_soon(lambda: (running.send(None), loop.stop()))

@@ -10,12 +10,12 @@ invocation never makes a dead letter of what was never tried. FIFO queue: a lane
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from fanfold._base.outcome import NotStarted, Outcome, acknowledges
 from fanfold._base.record import Record
 
-__all__ = ["BEHIND", "Lane", "Unit", "group_of", "in_order", "is_fifo", "lanes", "leave_behind"]
+__all__ = ["BEHIND", "Lane", "Unit", "group_of", "in_order", "is_fifo", "lanes"]
 
 _NONE: Mapping[str, str] = {}
 
@@ -69,22 +69,6 @@ def in_order(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Out
         elif not acknowledges(kept[position]):
             stopped.add(group)
     return kept
-
-
-def leave_behind(records: Sequence[Record], startable: dict[int, Any], values: list[Any]) -> None:
-    """Of records given to one call, leave those of a FIFO queue that are behind the first one that cannot start.
-
-    Args:
-        records: The records, of one message group if they come from a FIFO queue.
-        startable: By position, those that can start; what is behind is taken out.
-        values: How each ended, as far as it is known; what is behind is entered.
-    """
-    if len(startable) == len(records) or not is_fifo(records):
-        return
-    first = next(position for position in range(len(records)) if position not in startable)
-    for position in [each for each in startable if each > first]:
-        del startable[position]
-        values[position] = BEHIND
 
 
 def group_of(record: Record) -> str:

@@ -1,4 +1,4 @@
-"""How a record ended, and what a handler raises to choose.
+"""How a record ended, what a handler raises to choose, and the response that follows.
 
 | the handler …                           | outcome              | what the queue does                     |
 |-----------------------------------------|----------------------|-----------------------------------------|
@@ -35,6 +35,7 @@ __all__ = [
     "Retry",
     "Retrying",
     "acknowledges",
+    "partial_response",
 ]
 
 
@@ -178,3 +179,24 @@ class BatchResult(Value):
     def __repr__(self) -> str:
         # Short: asyncio's runner has a finished task, and with it this result, written out at its end.
         return f"<BatchResult of {len(self.records)} records, {len(self.response['batchItemFailures'])} come back>"
+
+
+def partial_response(records: Sequence[Record], outcomes: Sequence[Outcome]) -> BatchResponse:
+    """Return the partial batch response: what is in it comes back, what is not is deleted.
+
+    A message id stands in it if any record of that id is not acknowledged, once, in batch order. (Source: Lambda
+    developer guide, "Reporting batch item failures for Lambda functions with an Amazon SQS trigger".)
+
+    Args:
+        records: The whole batch.
+        outcomes: One outcome for each record, in the same order.
+
+    Raises:
+        ValueError: If there are not as many outcomes as records.
+    """
+    failed = {
+        record.message_id: None
+        for record, outcome in zip(records, outcomes, strict=True)
+        if outcome is not DONE and not acknowledges(outcome)
+    }
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}

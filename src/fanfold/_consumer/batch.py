@@ -17,7 +17,7 @@ import contextvars
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.ordering import BEHIND, Lane, Unit, in_order, is_fifo, lanes
@@ -25,13 +25,17 @@ from fanfold._base.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejec
 from fanfold._base.record import Record
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Pace
-from fanfold._consumer.binding import Call
 from fanfold._consumer.classify import outcome_of, rejects
 from fanfold._consumer.failure_log import FailureLog
+from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
+from fanfold._consumer.stages import HandlerCall
 from fanfold.errors import AbandonedError, CommitError
 
-__all__ = ["Batch", "Commit", "Terms"]
+if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold._consumer.notify_observers import Observation
+
+__all__ = ["Batch", "Commit"]
 
 logger = logging.getLogger("fanfold")
 
@@ -46,56 +50,54 @@ _GRACE_SECONDS = 1.0
 """How long cancelled handlers may take to end when the batch itself is cancelled from outside."""
 
 
-class Terms:
-    """How a batch is worked on. Not to be changed."""
+class Batch:
+    """The state of one batch while it is worked on."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keywords, each something else that a batch depends on
         self,
+        records: Sequence[Record],
+        handler: HandlerCall,
+        settings: Settings,
         *,
         concurrency: int,
         deadline: Deadline,
         pace: Pace,
         settling: Settling,
-        reject_on: Callable[[BaseException], bool] | None = None,
         commit: Commit | None = None,
-        timeout: float | None = None,
-        chunk_size: int | None = None,
+        observation: Observation | None = None,
     ) -> None:
-        self.concurrency = concurrency
-        """Handlers that run at once, from 1."""
-        self.deadline = deadline
-        """When to stop, to cancel and to answer."""
-        self.pace = pace
-        """How long a start has to wait."""
-        self.settling = settling
-        """What becomes of what failed."""
-        self.commit = commit
-        """What has to be durable before an acknowledgement; None for nothing."""
-        self.reject_on: Callable[[BaseException], bool] = reject_on or rejects(None)
-        """Which errors are permanent; None for none but those that say so themselves."""
-        self.timeout = timeout
-        """Seconds one call of the handler may take; None for as long as there is time."""
-        self.chunk_size = chunk_size
-        """Most records in one call; None for one, given alone."""
+        """Make a batch that has not begun.
 
-
-class Batch:
-    """The state of one batch while it is worked on."""
-
-    def __init__(self, records: Sequence[Record], call: Call, terms: Terms) -> None:
+        Args:
+            records: The records.
+            handler: How the handler is called.
+            settings: The consumer's.
+            concurrency: Handlers that run at once, from 1.
+            deadline: When to stop, to cancel and to answer.
+            pace: How long a start has to wait.
+            settling: What becomes of what failed.
+            commit: What has to be durable before an acknowledgement; None for nothing.
+            observation: Who is told of the batch's end; None for nobody.
+        """
         self.records = records
         self.failures: FailureLog = FailureLog()
         self.interrupt: KeyboardInterrupt | None = None
         """What a handler raised to end the process; for the caller to raise."""
-        self._call = call
-        self._terms = terms
-        self._deadline = terms.deadline
+        self.observation = observation
+        """Who is told of its end; by the caller, once the response is known."""
+        self._call, self._takes_list = handler
+        self._concurrency = concurrency
+        self._deadline = deadline
+        self._pace = pace
+        self._settling = settling
+        self._durable = commit
+        self._reject_on = rejects(settings.reject_on)
+        self._timeout = settings.timeout
         self._fifo = is_fifo(records)
-        self._chunked = terms.chunk_size is not None
         self._outcomes: list[Outcome | None] = [None] * len(records)
         self._committed: set[int] = set()
         self._delays: dict[int, int] = {}
-        self._pending: Iterator[Lane] = lanes(records, terms.chunk_size)
+        self._pending: Iterator[Lane] = lanes(records, settings.chunk_size)
         self._workers: set[asyncio.Task[None]] = set()
         self._running = 0
         self._context = contextvars.copy_context()
@@ -118,7 +120,7 @@ class Batch:
     @property
     def held_for_memory(self) -> int:
         """How often a start waited for memory."""
-        return self._terms.pace.held_for_memory
+        return self._pace.held_for_memory
 
     async def run(self) -> None:
         """Work on the batch until every record has ended or the answer is due.
@@ -127,7 +129,7 @@ class Batch:
         """
         deadline = self._deadline
         ticker = asyncio.ensure_future(self._tick())
-        for _ in range(min(self._terms.concurrency, len(self.records))):
+        for _ in range(min(self._concurrency, len(self.records))):
             self._start_worker(self._context.copy())
         try:
             if not await self._ended(deadline.stops_at):
@@ -136,14 +138,14 @@ class Batch:
                     self._cancel()
                     await self._ended((deadline.cancels_at + deadline.answers_at) / 2)
             await self._commit_done(deadline.answers_at)
-            await self._terms.settling.finish(deadline.until(deadline.answers_at))
+            await self._settling.finish(deadline.until(deadline.answers_at))
         except asyncio.CancelledError:
             self._cancel()
             await self._ended(deadline.clock() + _GRACE_SECONDS)
             raise
         finally:
             ticker.cancel()
-            self._terms.settling.stop()
+            self._settling.stop()
             if self._workers:
                 self._cancel()
             self._closed = True
@@ -160,8 +162,8 @@ class Batch:
         changes nothing.
         """
         self._closed = True
-        committed, buried = frozenset(self._committed), frozenset(self._terms.settling.buried)
-        usual = DONE if self._terms.commit is None else _ABANDONED  # final as it is, and not looked at
+        committed, buried = frozenset(self._committed), frozenset(self._settling.buried)
+        usual = DONE if self._durable is None else _ABANDONED  # final as it is, and not looked at
         final = [
             outcome
             if outcome is usual
@@ -173,7 +175,7 @@ class Batch:
     def _final(self, outcome: Outcome | None, *, committed: bool, buried: bool) -> Outcome:
         if outcome is None:
             return NotStarted(self._why_not_started())
-        if isinstance(outcome, Done) and self._terms.commit is not None and not committed:
+        if isinstance(outcome, Done) and self._durable is not None and not committed:
             return Failed(CommitError("the handler returned, but its result could not be made durable in time"))
         if isinstance(outcome, Rejected):
             return Rejected(outcome.reason, buried)  # whatever a handler may have said of it
@@ -202,9 +204,9 @@ class Batch:
         """Take lanes until there are none, or no time, and write down how each record ended."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of a task
-        clock, stops_at, pace = self._deadline.clock, self._deadline.stops_at, self._terms.pace
-        call, records, outcomes, chunked = self._call, self.records, self._outcomes, self._chunked
-        timeout, untouched = self._terms.timeout, contextvars.copy_context()
+        clock, stops_at, pace = self._deadline.clock, self._deadline.stops_at, self._pace
+        call, records, outcomes, takes_list = self._call, self.records, self._outcomes, self._takes_list
+        timeout, untouched = self._timeout, contextvars.copy_context()
         for lane in self._pending:
             for unit in lane:
                 now = clock()
@@ -221,7 +223,7 @@ class Batch:
                 timer = None if timeout is None else _Timer(task, timeout)
                 self._running += 1
                 try:
-                    value = await call([records[each] for each in unit] if chunked else records[unit[0]])
+                    value = await call([records[each] for each in unit] if takes_list else records[unit[0]])
                 except GeneratorExit:
                     raise  # the loop is closed under an abandoned worker
                 except BaseException as error:  # noqa: BLE001 - the one place where a failure becomes a value
@@ -234,7 +236,7 @@ class Batch:
                     if isinstance(value, StillRunningError):
                         self._lost.add(task)
                     value = await self._why_cancelled(task, timer)
-                if value is None and not chunked:
+                if value is None and not takes_list:
                     outcomes[unit[0]] = DONE
                 elif not await self._write_down(unit, value):
                     self._leave_the_rest(lane, unit)
@@ -248,8 +250,8 @@ class Batch:
 
     async def _write_down(self, unit: Unit, value: object) -> bool:
         """Write down how the records of a unit ended; tell whether its lane may go on."""
-        # What a handler of lists raised holds for all its records; what it returned is one value for each.
-        ended = value if self._chunked and isinstance(value, list) else [value] * len(unit)
+        # What a stage raised holds for all its records; what it returned is one value for each.
+        ended = value if self._takes_list and isinstance(value, list) else [value] * len(unit)
         goes_on = True
         for position, each in zip(unit, ended, strict=True):
             if goes_on:
@@ -268,7 +270,7 @@ class Batch:
         """Wait until the next record may start, or none may any more; one worker after another."""
         async with self._turn:
             while (now := self._deadline.clock()) < self._deadline.stops_at and not self._cancelled:
-                wait = self._terms.pace.wait(now, self._running)
+                wait = self._pace.wait(now, self._running)
                 if not wait:
                     return
                 await asyncio.sleep(min(wait, self._deadline.stops_at - now))
@@ -281,8 +283,8 @@ class Batch:
                 self.interrupt = value
                 self._cancel()
             self.failures.add(record, value)
-        outcome = outcome_of(value, self._terms.reject_on)
-        if (delay := self._terms.settling.add(position, record, outcome)) is not None:
+        outcome = outcome_of(value, self._reject_on)
+        if (delay := self._settling.add(position, record, outcome)) is not None:
             self._delays[position] = delay
         return outcome
 
@@ -290,8 +292,8 @@ class Batch:
         """Tell whether a FIFO lane goes on after a unit: only if all in it are done, or rejected and forwarded."""
         outcomes = [self._outcomes[position] for position in unit]
         if any(isinstance(outcome, Rejected) for outcome in outcomes):
-            await self._terms.settling.settled(self._deadline.until(self._deadline.stops_at))
-        buried = self._terms.settling.buried
+            await self._settling.settled(self._deadline.until(self._deadline.stops_at))
+        buried = self._settling.buried
         return all(
             isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in buried)
             for position, outcome in zip(unit, outcomes, strict=True)
@@ -303,14 +305,14 @@ class Batch:
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
             self._outcomes[position] = BEHIND
             if delay is not None:
-                self._terms.settling.hide(self.records[position], delay)
+                self._settling.hide(self.records[position], delay)
 
     async def _why_cancelled(self, task: asyncio.Task[None], timer: _Timer | None) -> BaseException:
         """A record whose task was cancelled failed, even if its handler then returned: say why."""
         while task.cancelling():
             task.uncancel()
         if timer is not None and timer.fired:
-            error: BaseException = TimeoutError(f"the handler took longer than {self._terms.timeout} s")
+            error: BaseException = TimeoutError(f"the handler took longer than {self._timeout} s")
         elif self._cancelled:
             return asyncio.CancelledError("cancelled: the invocation's time was over")
         else:
@@ -340,12 +342,12 @@ class Batch:
         return True
 
     async def _commit(self, done: Sequence[tuple[Record, Any]], moment: float) -> Collection[int]:
-        assert self._terms.commit is not None  # noqa: S101 - asked for by who has looked
-        return await self._terms.commit(done, moment)  # raises here, and not in run, also if it is not async at all
+        assert self._durable is not None  # noqa: S101 - asked for by who has looked
+        return await self._durable(done, moment)  # raises here, and not in run, also if it is not async at all
 
     async def _commit_done(self, moment: float) -> None:
         """Commit what is done and not yet committed, at most until a moment; what is not, is not acknowledged."""
-        if self._terms.commit is None:
+        if self._durable is None:
             return
         done = [
             (position, outcome.value)

@@ -9,20 +9,16 @@ from typing import Any, TypeAlias
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
-from fanfold._base.ordering import leave_behind
 from fanfold._base.record import Record
 from fanfold._base.threads import Threads
 from fanfold._consumer.classify import each_of
 from fanfold._consumer.decode import Decode, decoder
+from fanfold._consumer.stages import Ended, HandlerCall, cut, pass_on
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Bind", "Call", "bind", "decoding"]
+__all__ = ["Bind", "bind", "decoding"]
 
-Call: TypeAlias = Callable[[Any], Awaitable[Any]]
-"""Starts the handler. Given a record: its value; one that cannot be decoded raises DecodeError before it starts. Given
-a list of records, for a handler of lists: a list with a value for each, an error where it did not succeed."""
-
-Bind: TypeAlias = Callable[[BatchContext[Any], Threads], Call]
+Bind: TypeAlias = Callable[[BatchContext[Any], Threads], HandlerCall]
 """Makes the call for the records of one batch."""
 
 _MOST_PARAMETERS = 2
@@ -50,15 +46,15 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
     decode = decoder(body.annotation, name, chunked=chunk_size is not None)
     is_async = is_coroutine_function(function)
 
-    def bound(batch: BatchContext[Any], threads: Threads) -> Call:
+    def bound(batch: BatchContext[Any], threads: Threads) -> HandlerCall:
         start = function if is_async else functools.partial(_run_on_thread, threads, function)
         give = _giver(start, body, context, batch)
         if chunk_size is not None:
-            return functools.partial(_call_with_list, decode, give)
+            return HandlerCall(functools.partial(_call_with_list, decode, give), takes_list=True)
         if context is None and body.kind is not inspect.Parameter.POSITIONAL_ONLY:
             key = body.name  # the straight way, taken for each record of a plain handler
-            return lambda record: start(**{key: decode(record)})
-        return lambda record: give(decode(record), record)
+            return HandlerCall(lambda record: start(**{key: decode(record)}), takes_list=False)
+        return HandlerCall(lambda record: give(decode(record), record), takes_list=False)
 
     return bound
 
@@ -118,19 +114,18 @@ async def _call_with_list(
     decode: Decode, give: Callable[[Any, Record], Awaitable[Any]], records: Sequence[Record]
 ) -> list[Any]:
     """Call a handler of lists with the bodies that can be decoded; those that cannot do not spoil the others."""
-    values: list[Any] = [None] * len(records)
-    bodies: dict[int, Any] = {}
-    for position, record in enumerate(records):
-        try:
-            bodies[position] = decode(record)
-        except Exception as error:  # noqa: BLE001 - of this record alone, be it no JSON or a validator that breaks
-            values[position] = error
-    leave_behind(records, bodies, values)
-    if bodies:
-        returned = each_of(await give(list(bodies.values()), records[0]), len(bodies))
-        for position, value in zip(bodies, returned, strict=True):
-            values[position] = value
-    return values
+
+    async def call(bodies: list[Any]) -> Sequence[object]:
+        return each_of(await give(bodies, records[0]), len(bodies))
+
+    return await pass_on(cut(records, [_decoded(decode, record) for record in records]), call)
+
+
+def _decoded(decode: Decode, record: Record) -> Any:
+    try:
+        return decode(record)
+    except Exception as error:  # noqa: BLE001 - of this record alone, be it no JSON or a validator that breaks
+        return Ended(error)
 
 
 async def _run_on_thread(threads: Threads, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -4,50 +4,53 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from fanfold._base.backoff import Backoff
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext
-from fanfold._base.dead_letter import most_receives
 from fanfold._base.deadline import Deadline
-from fanfold._base.outcome import DONE, BatchResponse, BatchResult, NotStarted, Outcome, acknowledges
+from fanfold._base.outcome import BatchResponse, BatchResult
 from fanfold._base.record import Event, Record, records_from_event
-from fanfold._base.response import partial_response
-from fanfold._consumer.admission import Pace
-from fanfold._consumer.batch import Batch, Commit, Terms
-from fanfold._consumer.binding import Bind, Call, bind, decoding
-from fanfold._consumer.classify import RejectOn, rejects
+from fanfold._consumer.batch import Batch
+from fanfold._consumer.binding import bind
+from fanfold._consumer.classify import RejectOn
+from fanfold._consumer.compose import Composer
 from fanfold._consumer.environment import Sandbox, open_sandbox
 from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
-from fanfold._consumer.memory_guard import MemoryGuard
 from fanfold._consumer.process_limits import clamped
+from fanfold._consumer.respond import respond
+from fanfold._consumer.run_batch import run_batch
 from fanfold._consumer.settings import CommitStage, Settings, check_count, check_observer
-from fanfold._consumer.settle import OpenSettler, Settling
-from fanfold._consumer.xray import go_by_context, kept_apart
-from fanfold._ports.payload_pointers import OpenStore, Resolve, resolver, resolving
-from fanfold.errors import TotalFailureError
+from fanfold._consumer.settle import OpenSettler
+from fanfold._consumer.xray import go_by_context
+from fanfold._ports.payload_pointers import OpenStore
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
-    from fanfold._consumer.idempotent_calls import Once
-    from fanfold._consumer.notify_observers import Observation
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
 
-__all__ = ["Consumer", "Session", "consumer"]
-
-logger = logging.getLogger("fanfold")
+__all__ = ["Consumer", "ConsumerStats", "Session", "consumer"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 CONCURRENCY_VARIABLE = "FANFOLD_CONCURRENCY"
 DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
-_MB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerStats:
+    """What is left in an execution environment of batches that have been answered."""
+
+    abandoned_handlers: int
+    """Handlers that still run although their batch has been answered, on the event loop or on threads."""
+    blocked_loops: int
+    """Event loops that were left behind because a handler blocks them."""
 
 
 class Consumer(Generic[P, T]):
@@ -62,11 +65,8 @@ class Consumer(Generic[P, T]):
         """The handler as it was written."""
         self.settings = settings
         """How this consumer works."""
-        self._bind: Bind = bind(function, chunk_size=settings.chunk_size)
+        self._composer = Composer(function, settings, bind(function, chunk_size=settings.chunk_size))
         self._runtime = Runtime(functools.partial(open_sandbox, settings, self._dead_letter_queue), Sandbox.leftovers)
-        if settings.idempotency is not None:
-            settings.idempotency.prefix_for(function)
-            self._decode = decoding(function, chunked=settings.chunk_size is not None)
         self._on_threads = not is_coroutine_function(function)
         self._fits: dict[int, int] = {}
         self._added_observers: list[Observer] = []
@@ -109,22 +109,8 @@ class Consumer(Generic[P, T]):
         """Handle a batch as calling the consumer does, and return how each record ended."""
         go_by_context()
         deadline = deadline_of(context, self.settings.deadline_margin)
-        records = records_from_event(event)
-        started: list[Batch] = []
-
-        async def work(sandbox: Sandbox) -> None:
-            batch = self._batch(records, BatchContext(context, deadline, sandbox.state), sandbox)
-            sandbox.begin(batch)
-            started.append(batch)
-            await batch.run()
-
-        try:
-            self._runtime.run(work, deadline)
-        except TimeoutError as error:
-            if not started:
-                raise
-            logger.error("%s; the answer is made from what is known by now", error)  # noqa: TRY400 - no traceback
-        return self._result(started[0])
+        begin = functools.partial(self._batch, records_from_event(event), context, deadline)
+        return self._respond(run_batch(self._runtime, begin, deadline))
 
     async def process(self, event: Event, context: Any = None) -> BatchResult:
         """Handle a batch on the caller's event loop, and return how each record ended.
@@ -146,10 +132,9 @@ class Consumer(Generic[P, T]):
 
             def begin(event: Event, context: Any) -> Batch:
                 deadline = deadline_of(context, self.settings.deadline_margin)
-                records = records_from_event(event)
-                return self._batch(records, BatchContext(context, deadline, sandbox.state), sandbox)
+                return self._batch(records_from_event(event), context, deadline, sandbox)
 
-            yield Session(begin, self._result, sandbox)
+            yield Session(begin, self._respond, sandbox)
 
     async def handle_batch(self, event: Event, context: Any = None) -> BatchResponse:
         """Handle a batch on the caller's event loop, as ``process`` does, and return the response alone."""
@@ -178,6 +163,11 @@ class Consumer(Generic[P, T]):
         self._runtime.close()
 
     @property
+    def stats(self) -> ConsumerStats:
+        """What is left in this execution environment of batches that have been answered."""
+        return ConsumerStats(*self._runtime.leftovers())
+
+    @property
     def dead_letter_queue_url(self) -> str:
         """Where rejected messages go: the setting, or ``FANFOLD_DEAD_LETTER_QUEUE_URL``; empty for nowhere."""
         url = self.settings.dead_letter_queue_url
@@ -186,84 +176,24 @@ class Consumer(Generic[P, T]):
     def _dead_letter_queue(self) -> str:
         return self.dead_letter_queue_url
 
-    def _batch(self, records: Sequence[Record], batch: BatchContext[Any], sandbox: Sandbox) -> Batch:
-        settings, commit = self.settings, self._commit_of(batch)
-        call = self._bind(batch, sandbox.threads)
-        resolve = resolver(sandbox.payloads) if settings.large_payloads else None
-        if settings.idempotency is not None:
-            call = once = self._once(records, call, batch.deadline, sandbox, resolve)
-            commit = once.commit
-        elif resolve is not None:
-            call = resolving(call, resolve, chunked=settings.chunk_size is not None)
-        terms = Terms(
-            concurrency=self._fitting(self.concurrency),
-            deadline=batch.deadline,
-            pace=Pace(
-                starts_per_second=settings.starts_per_second,
-                guard=_guard(batch.lambda_context, settings.memory_share),
-                now=batch.deadline.clock(),
-            ),
-            settling=Settling(sandbox.settler, backoff=settings.backoff, dead_letters=bool(self.dead_letter_queue_url)),
-            commit=commit,
-            reject_on=rejects(settings.reject_on),
-            timeout=settings.timeout,
-            chunk_size=settings.chunk_size,
-        )
-        if not (observers := [*settings.observers, *self._added_observers]):
-            return Batch(records, kept_apart(call), terms)
-        from fanfold._consumer.notify_observers import Observation
-
-        observation = Observation(observers, records, batch, terms.reject_on)
-        observed = _ObservedBatch(records, kept_apart(observation.around(call)), terms)
-        observed.observation = observation
-        return observed
-
-    def _commit_of(self, batch: BatchContext[Any]) -> Commit | None:
-        commit = self.settings.commit
-        return None if commit is None else lambda done, _: commit(done, batch)
-
-    def _once(
-        self, records: Sequence[Record], call: Call, deadline: Deadline, sandbox: Sandbox, resolve: Resolve | None
-    ) -> Once:
-        from fanfold._consumer.idempotent_calls import Once  # a cold start pays for what it uses
-
-        settings, idempotency = self.settings, self.settings.idempotency
-        assert idempotency is not None  # noqa: S101 - asked for by a consumer that has it
-        return Once(
+    def _batch(self, records: Sequence[Record], context: Any, deadline: Deadline, sandbox: Sandbox) -> Batch:
+        return self._composer.batch(
             records,
-            call,
-            idempotency=idempotency,
-            key_of=lambda record: idempotency.key_for(self._decode(record), self.function),
-            resolve=resolve,
-            entries=sandbox.entries,
-            deadline=deadline,
-            chunked=settings.chunk_size is not None,
+            BatchContext(context, deadline, sandbox.state),
+            sandbox,
+            concurrency=self._fitting(self.concurrency),
+            dead_letters=bool(self.dead_letter_queue_url),
+            observers=[*self.settings.observers, *self._added_observers],
         )
+
+    def _respond(self, batch: Batch) -> BatchResult:
+        return respond(batch, raise_on_total_failure=self.settings.raise_on_total_failure)
 
     def _fitting(self, concurrency: int) -> int:
         """Return the concurrency that fits this process: looked up, and warned about, once for each."""
         if concurrency not in self._fits:
             self._fits[concurrency] = clamped(concurrency, threads=self._on_threads)
         return self._fits[concurrency]
-
-    def _result(self, batch: Batch) -> BatchResult:
-        if batch.interrupt is not None:
-            raise batch.interrupt
-        outcomes = batch.outcomes()
-        acknowledged = sum(outcome is DONE or acknowledges(outcome) for outcome in outcomes)
-        _log(batch, outcomes, acknowledged)
-        result = BatchResult(batch.records, outcomes, partial_response(batch.records, outcomes))
-        if isinstance(batch, _ObservedBatch):
-            batch.observation.end(result)
-        if self.settings.raise_on_total_failure and outcomes and not acknowledged:
-            raise TotalFailureError(f"none of the {len(outcomes)} records of the batch succeeded")
-        return result
-
-
-class _ObservedBatch(Batch):
-    """A batch that observers are told of."""
-
-    observation: Observation
 
 
 class Session:
@@ -297,39 +227,6 @@ class Session:
     def leftovers(self) -> int:
         """Handlers that run although nothing waits for them: given up at a stop, or on threads after a timeout."""
         return self._sandbox.leftovers(self._running)
-
-
-def _log(batch: Batch, outcomes: Sequence[Outcome], acknowledged: int) -> None:
-    batch.failures.write(logger)
-    records = len(outcomes)
-    logger.info("batch of %d: %d acknowledged, %d come back", records, acknowledged, records - acknowledged)
-    if batch.abandoned:
-        logger.warning("%d handlers were still running when the answer was given", batch.abandoned)
-    if batch.held_for_memory:
-        logger.warning("memory was full: starts waited for it %d times in this batch", batch.held_for_memory)
-    if acknowledged < records and (most := most_receives()) is not None:
-        _warn_of_untried(batch.records, outcomes, most)
-
-
-def _warn_of_untried(records: Sequence[Record], outcomes: Sequence[Outcome], most: int) -> None:
-    """Warn about what the queue is about to dead-letter without its having run in this delivery, its last."""
-    lost = [
-        record.message_id
-        for record, outcome in zip(records, outcomes, strict=True)
-        if isinstance(outcome, NotStarted) and record.receive_count >= most
-    ]
-    if lost:
-        logger.warning(
-            "%d messages were not started at receive %d, their last: the queue dead-letters them now; first: %s",
-            len(lost),
-            most,
-            lost[0],
-        )
-
-
-def _guard(lambda_context: Any, share: float | None) -> MemoryGuard | None:
-    limit_mb = getattr(lambda_context, "memory_limit_in_mb", None)
-    return None if share is None or not limit_mb else MemoryGuard(share * float(limit_mb) * _MB)
 
 
 @overload

@@ -13,24 +13,22 @@ import logging
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from itertools import dropwhile
 from typing import Any, Final
 
 from fanfold._base.concurrency import each
 from fanfold._base.deadline import Deadline
-from fanfold._base.ordering import BEHIND, is_fifo, leave_behind
 from fanfold._base.outcome import Done, NotStarted, Retry
 from fanfold._base.record import Record
 from fanfold._base.retry import again
 from fanfold._base.threads import StillRunningError
-from fanfold._consumer.binding import Call
 from fanfold._consumer.classify import outcome_of, rejects
+from fanfold._consumer.stages import Ended, Stage, cut, pass_on
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, result_text
 from fanfold._ports.stores import EntryStore
 from fanfold.errors import LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 
-__all__ = ["Once"]
+__all__ = ["IdempotentCalls"]
 
 logger = logging.getLogger("fanfold")
 
@@ -51,29 +49,26 @@ _never = rejects(None)
 _LATE: Final = NotStarted("the invocation's time was over")
 
 
-class Once:
+class IdempotentCalls:
     """Keeps the handlers of one batch from doing again what was done."""
 
     def __init__(
         self,
         records: Sequence[Record],
-        call: Call,
+        stage: Stage,
         *,
         idempotency: Idempotency,
         key_of: Callable[[Record], str],
         resolve: Callable[[Record], Awaitable[Record]] | None,
         entries: Callable[[], Awaitable[EntryStore]],
         deadline: Deadline,
-        chunked: bool,
     ) -> None:
-        self._call = call
+        self._stage = stage
         self._terms = idempotency
         self._key_of = key_of
         self._resolve = resolve
         self._entries = entries
         self._deadline = deadline
-        self._chunked = chunked
-        self._in_order = is_fifo(records)
         self._groups = [records[start : start + _READ_TOGETHER] for start in range(0, len(records), _READ_TOGETHER)]
         self._group_of = {id(record): number for number, group in enumerate(self._groups) for record in group}
         self._reads: dict[int, asyncio.Task[None]] = {}
@@ -85,14 +80,14 @@ class Once:
         """What the handlers of keys that are done returned."""
         self._written = _Writer(entries, Deadline(deadline.ends_at, deadline.margin / 4, deadline.clock))
 
-    async def __call__(self, records: Any) -> Any:
-        """Do what the call does with a record, or with a list of them, for those that are not done yet."""
-        if self._chunked:
-            return await self._several(records)
-        (value,) = await self._several([records])
-        if isinstance(value, BaseException):
-            raise value
-        return value
+    async def __call__(self, records: Sequence[Record]) -> list[Any]:
+        """Return a value for each record: what its handler returned, now or once before, or an error."""
+        identified = [await self._identify(record) for record in records]
+
+        async def work(keyed: Sequence[tuple[str, Record]]) -> list[Any]:
+            return await self._work_in_turn(keyed, records)
+
+        return await pass_on(cut(records, identified), work)
 
     async def commit(self, done: Sequence[tuple[Record, Any]], moment: float) -> Collection[int]:
         """Wait until it is written that these are done, or a moment is near; return the positions of those it is of."""
@@ -101,15 +96,11 @@ class Once:
         written = await self._written.wait(keys, left and left * _WAITED_SHARE)
         return [position for position, key in enumerate(keys) if key in written]
 
-    async def _several(self, records: Sequence[Record]) -> list[Any]:
-        """Return a value for each record: what its handler returned, now or once before, or an error."""
-        identified = [await self._identify(record) for record in records]
-        values: list[Any] = [None if isinstance(key, str) else key for key, _ in identified]
-        keys = {position: key for position, (key, _) in enumerate(identified) if isinstance(key, str)}
-        leave_behind(records, keys, values)
+    async def _work_in_turn(self, keyed: Sequence[tuple[str, Record]], records: Sequence[Record]) -> list[Any]:
+        """Return a value for each record with a key, worked on when those of the same key before it have ended."""
         firsts: dict[str, Record] = {}
-        for position, key in keys.items():
-            firsts.setdefault(key, identified[position][1])
+        for key, record in keyed:
+            firsts.setdefault(key, record)
         before = {self._working[key] for key in firsts if key in self._working}
         ended = asyncio.get_running_loop().create_future()
         self._working.update(dict.fromkeys(firsts, ended))
@@ -120,9 +111,7 @@ class Once:
             worked = await self._work(mine, records)
         finally:
             self._end(firsts, ended, before)
-        for position, key in keys.items():
-            values[position] = worked[key] if key in worked else self._done[key]
-        return values
+        return [worked[key] if key in worked else self._done[key] for key, _ in keyed]
 
     def _end(self, keys: Iterable[str], ended: asyncio.Future[None], before: Iterable[asyncio.Future[None]]) -> None:
         """Let those go on who wait for some keys: when what was before them has ended, too, if nobody waited for it."""
@@ -138,15 +127,15 @@ class Once:
         else:
             end()
 
-    async def _identify(self, record: Record) -> tuple[str | Exception, Record]:
-        """Return a record's key, or why it has none, and the record with its payload in it."""
+    async def _identify(self, record: Record) -> tuple[str, Record] | Ended:
+        """Return a record's key, and the record with its payload in it."""
         try:
             whole = record if self._resolve is None else await self._resolve(record)
             return self._keep_key(record, whole), whole
         except Exception as error:  # noqa: BLE001 - of this record alone
-            return error, record
+            return Ended(error)
 
-    async def _work(self, mine: Mapping[str, Record], records: Iterable[Record]) -> dict[str, Any]:
+    async def _work(self, mine: Mapping[str, Record], records: Sequence[Record]) -> dict[str, Any]:
         """Return what the handlers of some keys returned, or why they did not run, but for what was done before."""
         if not mine:
             return {}
@@ -157,15 +146,17 @@ class Once:
         if self._is_late():  # after another record of the key, or a slow look
             return dict.fromkeys(owners, _LATE)
         held = await self._claim(owners)
-        free = {key: owner for key, owner in owners.items() if key not in held and key not in self._done}
-        if self._is_late():
-            await self._drop(free)
-            return {**held, **dict.fromkeys(free, _LATE)}
-        if held and self._in_order:
-            behind = {key: free.pop(key) for key in dropwhile(lambda key: key not in held, owners) if key in free}
-            await self._drop(behind)
-            held |= dict.fromkeys(behind, BEHIND)
-        return {**held, **await self._run(free, mine)} if free else held
+        keys = [key for key in owners if key not in self._done]  # to claim one may have shown that it is done
+        late = self._is_late()
+        stopped = [Ended(held[key]) if key in held else Ended(_LATE) if late else key for key in keys]
+        items = cut(records, stopped)
+        in_vain = {key for key, item in zip(keys, items, strict=True) if isinstance(item, Ended)} - held.keys()
+        await self._drop({key: owners[key] for key in in_vain})
+
+        async def run(free: Sequence[str]) -> list[Any]:
+            return await self._run({key: owners[key] for key in free}, mine)
+
+        return dict(zip(keys, await pass_on(items, run), strict=True))
 
     def _is_late(self) -> bool:
         return self._deadline.clock() >= self._deadline.stops_at
@@ -251,11 +242,10 @@ class Once:
         left = None if known.lease_ends_at is None else max(1.0, known.lease_ends_at - now)
         raise Retry(f"another invocation holds the idempotency key {key}", after=left)
 
-    async def _run(self, free: Mapping[str, str], mine: Mapping[str, Record]) -> dict[str, Any]:
+    async def _run(self, free: Mapping[str, str], mine: Mapping[str, Record]) -> list[Any]:
         """Run the handlers of claimed keys; write down those that succeeded, and drop the claims of the others."""
         try:
-            given = [mine[key] for key in free]
-            returned = await self._call(given) if self._chunked else [await self._call(given[0])]
+            returned = await self._stage([mine[key] for key in free])
         except (GeneratorExit, StillRunningError):
             raise  # the loop is closed under an abandoned worker; or its thread still runs, and its claims hold
         except BaseException as error:  # noqa: BLE001 - raised again, by the engine's own rules
@@ -263,9 +253,8 @@ class Once:
         # What was cancelled failed, even if its handler then returned.
         task = asyncio.current_task()
         cancelled = task is not None and task.cancelling() > 0
-        values = dict(zip(free, returned, strict=True))
         failed: dict[str, str] = {}
-        for key, value in values.items():
+        for key, value in zip(free, returned, strict=True):
             outcome = outcome_of(value, _never)
             if isinstance(outcome, Done) and not cancelled:
                 self._done[key] = value
@@ -275,7 +264,7 @@ class Once:
             else:
                 failed[key] = free[key]
         await self._drop(failed)
-        return values
+        return returned
 
     async def _drop(self, claims: Mapping[str, str]) -> None:
         """Drop claims, also if the worker is cancelled meanwhile: it has no more to do, and the engine sees it."""

@@ -87,6 +87,11 @@ class Runtime(Generic[S]):
                 cancel()
                 raise
 
+    def leftovers(self) -> tuple[int, int]:
+        """Return how many abandoned handlers, and how many event loops that were left behind, still run."""
+        with self._lock:
+            return (0, 0) if self._loop is None else self._count_leftovers(self._loop)
+
     def close(self) -> None:
         """End the lifespan and the loop; the next use starts new ones."""
         with self._lock:
@@ -101,20 +106,25 @@ class Runtime(Generic[S]):
                 if loop is not None and loop.alive():
                     logger.warning("an event loop that no longer turns was left behind, and a new one started")
                     self._left_behind.append(loop)
+                    loop.end()
                 loop = self._loop = _LoopThread(self._lifespan)
             self._recycle_if_worn(loop)
             return loop
 
     def _recycle_if_worn(self, loop: _LoopThread[S]) -> None:
+        running, blocked = self._count_leftovers(loop)
+        if running > MOST_LEFTOVERS or blocked > MOST_LOOPS:
+            # Lambda takes this for a crash: the batch comes back, and the next one gets a fresh sandbox.
+            raise SystemExit(
+                f"fanfold: {running} abandoned handlers and {blocked} blocked event loops still run in "
+                "this sandbox: it is given up for a fresh one"
+            )
+
+    def _count_leftovers(self, loop: _LoopThread[S]) -> tuple[int, int]:
         self._left_behind = [left for left in self._left_behind if left.alive()]
         state = loop.state
         running = self._leftovers(state.result()) if state.done() and not state.exception() else 0
-        if running > MOST_LEFTOVERS or len(self._left_behind) > MOST_LOOPS:
-            # Lambda takes this for a crash: the batch comes back, and the next one gets a fresh sandbox.
-            raise SystemExit(
-                f"fanfold: {running} abandoned handlers and {len(self._left_behind)} blocked event loops still run in "
-                "this sandbox: it is given up for a fresh one"
-            )
+        return running, len(self._left_behind)
 
 
 class _LoopThread(Generic[S]):
@@ -206,9 +216,13 @@ class _LoopThread(Generic[S]):
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(call)
 
+    def end(self) -> None:
+        """Have the lifespan and the loop end as soon as the loop turns."""
+        self._soon(self._ending.set)
+
     def close(self) -> None:
         if self.alive():
-            self._soon(self._ending.set)
+            self.end()
             self._thread.join(_CLOSE_SECONDS)
 
     def _turn(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from fanfold._base.context import BatchContext
-from fanfold._base.outcome import DONE, BatchResult, Failed, Outcome
+from fanfold._base.outcome import DONE, BatchResult, Failed
 from fanfold._base.record import Record
-from fanfold._consumer.binding import Call
 from fanfold._consumer.classify import outcome_of
 from fanfold._consumer.memory_guard import peak_resident_bytes
+from fanfold._consumer.stages import Stage
 from fanfold.errors import AbandonedError
 from fanfold.observers import BatchEnded, CallEnded, Observer, Watch
 
@@ -56,24 +56,24 @@ class Observation:
         self._on_start = [watch.call_started for watch in watches if watch.call_started is not None]
         self._on_end = [watch.batch_ended for watch in watches if watch.batch_ended is not None]
 
-    def around(self, call: Call) -> Call:
-        """Return a call that does the same and is told of."""
+    def around(self, stage: Stage) -> Stage:
+        """Return a stage that does the same and is told of."""
 
-        async def observed(given: Any) -> Any:
+        async def observed(records: Sequence[Record]) -> list[Any]:
             self._in_flight += 1
             self._peak = max(self._peak, self._in_flight)
-            key = self._start(given) if self._on_start else None
+            key = self._start(records) if self._on_start else None
             try:
-                value = await call(given)
+                values = await stage(records)
             except GeneratorExit:
                 raise  # the loop is closed under a call that was abandoned, and whose end was told
             except BaseException as error:
-                self._end_call(key, given, error)
+                self._end_call(key, [error] * len(records))
                 raise
             finally:
                 self._in_flight -= 1
-            self._end_call(key, given, value)
-            return value
+            self._end_call(key, values)
+            return values
 
         return observed
 
@@ -83,7 +83,7 @@ class Observation:
         May be called from another thread than the event loop's.
         """
         for key in list(self._open):
-            self._close(key, _ABANDONED)
+            self._close(key, None)
         ended = BatchEnded(
             tuple(result.records),
             tuple(result.outcomes),
@@ -98,8 +98,8 @@ class Observation:
         if self._faults > 1:
             logger.error("observers failed %d times in this batch; the first is logged above", self._faults)
 
-    def _start(self, given: Record | Sequence[Record]) -> object:
-        records = (given,) if isinstance(given, Record) else tuple(given)
+    def _start(self, given: Sequence[Record]) -> object:
+        records = tuple(given)
         endings: list[CallEnded] = []
         for tell in self._on_start:
             try:  # as in _told, which costs as much again
@@ -111,23 +111,21 @@ class Observation:
         self._open[key] = (len(records), endings)
         return key
 
-    def _end_call(self, key: object | None, given: Record | Sequence[Record], value: object) -> None:
+    def _end_call(self, key: object | None, values: Sequence[object]) -> None:
         if key is None:
             return
         task = asyncio.current_task()
-        if task is not None and task.cancelling() and not isinstance(value, BaseException):
-            value = asyncio.CancelledError("the handler's task was cancelled")  # what it returned does not count
-        self._close(key, value, one_each=not isinstance(given, Record))
+        if task is not None and task.cancelling():  # what it returned does not count
+            cancelled = asyncio.CancelledError("the handler's task was cancelled")
+            values = [value if isinstance(value, BaseException) else cancelled for value in values]
+        self._close(key, values)
 
-    def _close(self, key: object, value: object, *, one_each: bool = False) -> None:
+    def _close(self, key: object, values: Sequence[object] | None) -> None:
         if (opened := self._open.pop(key, None)) is None:
             return
         records, endings = opened
-        if value is None:
-            outcomes: Sequence[Outcome] = [DONE] * records
-        else:
-            values = value if one_each and isinstance(value, list) else [value] * records
-            outcomes = [DONE if each is None else outcome_of(each, self._reject_on) for each in values]
+        ended = [_ABANDONED] * records if values is None else values
+        outcomes = [DONE if value is None else outcome_of(value, self._reject_on) for value in ended]
         for tell in reversed(endings):  # what was begun last ends first
             try:
                 tell(outcomes)

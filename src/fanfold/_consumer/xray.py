@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextvars
 import sys
 import threading
-from typing import Any
-
-from fanfold._consumer.binding import Call
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 __all__ = ["go_by_context", "kept_apart"]
+
+T = TypeVar("T")
 
 _OPEN: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("fanfold_xray", default=None)
 
@@ -53,16 +54,16 @@ def go_by_context() -> bool:
     return isinstance(local, _ContextLocal)
 
 
-def kept_apart(call: Call) -> Call:
+def kept_apart(call: Callable[[T], Awaitable[Any]]) -> Callable[[T], Awaitable[Any]]:
     """Return a call that does the same with a stack of open subsegments of its own; the same call without the SDK."""
     if not go_by_context():
         return call
 
-    async def apart(records: Any) -> Any:
+    async def apart(given: T) -> Any:
         values = _OPEN.get() or {}
         token = _OPEN.set({name: list(value) if isinstance(value, list) else value for name, value in values.items()})
         try:
-            return await call(records)
+            return await call(given)
         finally:
             _OPEN.reset(token)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from fanfold._base.ordering import leave_behind
 from fanfold._base.outcome import Reject
 from fanfold._base.record import Record
 from fanfold.errors import DecodeError, ObjectMissingError
@@ -15,7 +14,7 @@ from fanfold.errors import DecodeError, ObjectMissingError
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._ports.stores import Store
 
-__all__ = ["POINTERS", "SIZE_ATTRIBUTES", "OpenStore", "Pointer", "Resolve", "pointer_of", "resolver", "resolving"]
+__all__ = ["POINTERS", "SIZE_ATTRIBUTES", "OpenStore", "Pointer", "Resolve", "pointer_of", "resolver"]
 
 OpenStore: TypeAlias = Callable[[], "AbstractAsyncContextManager[Store]"]
 """Makes the store that payloads are read from: entered at the first one, kept for the sandbox's life."""
@@ -28,7 +27,6 @@ POINTERS: Final = (
 )
 """Names that stand first in such a body: of today's libraries, and of older ones."""
 
-_Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 Resolve: TypeAlias = Callable[[Record], Awaitable[Record]]
 """Gives a record its payload in place of a pointer."""
 
@@ -77,29 +75,6 @@ def resolver(store: Callable[[], Awaitable[Store]]) -> Resolve:
         return record if pointer is None else await _fetched(record, pointer, await store())
 
     return resolve
-
-
-def resolving(call: _Call, resolve: Resolve, *, chunked: bool) -> _Call:
-    """Return a call that is given records with their payloads in place of pointers, and raises what resolving does."""
-
-    async def one(record: Record) -> Any:
-        return await call(await resolve(record))
-
-    async def several(records: Sequence[Record]) -> list[Any]:
-        values: list[Any] = [None] * len(records)
-        found: dict[int, Record] = {}
-        for position, record in enumerate(records):
-            try:
-                found[position] = await resolve(record)
-            except Exception as error:  # noqa: BLE001 - of this record alone
-                values[position] = error
-        leave_behind(records, found, values)
-        returned = await call(list(found.values())) if found else []
-        for position, value in zip(found, returned, strict=True):
-            values[position] = value
-        return values
-
-    return several if chunked else one
 
 
 async def _fetched(record: Record, pointer: Pointer, store: Store) -> Record:

@@ -15,13 +15,15 @@ from fanfold._base.frozen import put
 from fanfold._base.outcome import Failed, NotStarted, Outcome, acknowledges
 from fanfold._base.record import Record
 from fanfold._consumer.admission import Pace
-from fanfold._consumer.batch import Batch, Terms
+from fanfold._consumer.batch import Batch
 from fanfold._consumer.classify import doubtful
 from fanfold._consumer.environment import Sandbox, open_sandbox
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamped
+from fanfold._consumer.run_batch import run_batch
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
+from fanfold._consumer.stages import HandlerCall
 from fanfold._consumer.xray import go_by_context, kept_apart
 from fanfold.errors import AbandonedError, MissingExtraError, NotStartedError
 
@@ -47,7 +49,8 @@ _NOTHING: Final = object()
 """Stands where the hooks have said nothing of a record yet."""
 _FAILED: Final = RuntimeError("the record failed; Powertools' failure_handler has been told why")
 
-_RUNTIME: Final = Runtime(functools.partial(open_sandbox, Settings(), str), Sandbox.leftovers)
+_SETTINGS: Final = Settings()
+_RUNTIME: Final = Runtime(functools.partial(open_sandbox, _SETTINGS, str), Sandbox.leftovers)
 """One event loop for all processors of a sandbox, however many are made; started at the first use."""
 
 
@@ -138,42 +141,34 @@ class InTime(BasePartialBatchProcessor):
         deadline = deadline_given(self._given_context)
         items = [_Item(raw, position, self._lane(raw, position)) for position, raw in enumerate(self.records)]
         answer = _Answer(len(items))
-        started: list[Batch] = []
 
-        async def work(sandbox: Sandbox) -> None:
+        def begin(sandbox: Sandbox) -> Batch:
             run_one = kept_apart(prepare(sandbox))
 
-            async def call(item: _Item) -> Exception | None:
+            async def call(item: Any) -> Exception | None:
                 entry = await run_one(item.raw)
                 answer.note(item.position, entry)
                 # An error makes the records behind it in its lane not start.
                 return _FAILED if _says_failed(entry) or self._stops_lane(item.raw) else None
 
-            batch = Batch(items, call, self._terms(deadline, sandbox, on_threads=on_threads))
-            sandbox.begin(batch)
-            started.append(batch)
-            await batch.run()
+            return Batch(
+                items,
+                HandlerCall(call, takes_list=False),
+                _SETTINGS,
+                concurrency=clamped(self.concurrency, threads=on_threads),
+                deadline=deadline,
+                pace=Pace(starts_per_second=None, guard=None, now=deadline.clock()),
+                settling=Settling(sandbox.settler, backoff=None, dead_letters=False),
+            )
 
         go_by_context()
         token = _ANSWER.set(answer)
         try:
-            _RUNTIME.run(work, deadline)
-        except TimeoutError as error:
-            if not started:
-                raise
-            logger.error("%s; the answer is made from what is known by now", error)  # noqa: TRY400 - no traceback
+            batch = run_batch(_RUNTIME, begin, deadline)
         finally:
             answer.close()
             _ANSWER.reset(token)
-        return self._entries(started[0], answer.entries)
-
-    def _terms(self, deadline: Deadline, sandbox: Sandbox, *, on_threads: bool) -> Terms:
-        return Terms(
-            concurrency=clamped(self.concurrency, threads=on_threads),
-            deadline=deadline,
-            pace=Pace(starts_per_second=None, guard=None, now=deadline.clock()),
-            settling=Settling(sandbox.settler, backoff=None, dead_letters=False),
-        )
+        return self._entries(batch, answer.entries)
 
     def _entries(self, batch: Batch, entries: Sequence[Any]) -> list[Entry]:
         if batch.interrupt is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fanfold import Done, Failed, NotStarted, Record, Rejected, Retrying
-from fanfold._base.ordering import BEHIND, group_of, in_order, is_fifo, lanes, leave_behind
+from fanfold._base.ordering import BEHIND, group_of, in_order, is_fifo, lanes
 from fanfold.testing import make_record
 
 FIFO_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders.fifo"
@@ -121,18 +121,3 @@ def test_the_outcomes_given_are_left_as_they_were():
     outcomes = [Retrying(None), Done(1)]
     in_order(fifo("aa"), outcomes)
     assert outcomes == [Retrying(None), Done(1)]
-
-
-@pytest.mark.parametrize(
-    ("startable", "left"),
-    [({0, 1, 2}, {0, 1, 2}), ({0, 2}, {0}), ({1, 2}, set()), ({0, 1}, {0, 1}), (set(), set())],
-)
-def test_behind_the_first_that_cannot_start_nothing_of_a_fifo_list_does(startable: set[int], left: set[int]):
-    """On a standard queue each is for itself."""
-    found, values = dict.fromkeys(startable, "body"), [None] * 3
-    leave_behind(fifo("ggg"), found, values)
-    assert set(found) == left
-    assert [value for value in values if value is not None] == [BEHIND] * len(startable - left)
-    found = dict.fromkeys(startable, "body")
-    leave_behind(standard(1, 1, 1), found, values)
-    assert set(found) == startable

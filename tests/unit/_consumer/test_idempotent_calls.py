@@ -19,7 +19,8 @@ import fanfold
 from fanfold import Done, Failed, NotStarted, Record
 from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import DONE
-from fanfold._consumer.idempotent_calls import Once
+from fanfold._consumer.idempotent_calls import IdempotentCalls
+from fanfold._consumer.stages import HandlerCall
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
@@ -73,22 +74,21 @@ def records_of(*ids: Any) -> list[Record]:
     return [Record(raw) for raw in make_event(*({"id": each} for each in ids))["Records"]]
 
 
-def once_of(records: Sequence[Record], call: Any, entries: InMemoryEntries, clock: ManualClock) -> Once:
+def once_of(records: Sequence[Record], call: Any, entries: InMemoryEntries, clock: ManualClock) -> IdempotentCalls:
     """Return what does some records once, in a batch that stops 6 seconds from now, and ends 10 seconds from now."""
 
     async def opened() -> InMemoryEntries:
         return entries
 
     terms = once(entries)
-    return Once(
+    return IdempotentCalls(
         records,
-        call,
+        HandlerCall(call, takes_list=False).as_stage(),
         idempotency=terms,
         key_of=lambda record: terms.key_for(json.loads(record.body), call),
         resolve=None,
         entries=opened,
         deadline=Deadline.after(10, margin=4, clock=clock),
-        chunked=False,
     )
 
 
@@ -268,7 +268,7 @@ async def test_nothing_is_offered_again_once_the_answer_is_due():
 
     (record,) = records_of(1)
     does = once_of([record], call, Refusing(), clock)
-    await does(record)
+    await does([record])
     assert list(await does.commit([(record, None)], clock() + 10)) == []
     await turns()
     assert asyncio.all_tasks() == before
@@ -316,7 +316,7 @@ async def test_a_record_that_waited_for_another_of_its_key_does_not_start_when_t
 
     first, second = records_of(1, 1)
     does = once_of([first, second], call, InMemoryEntries(), clock)
-    failed, not_started = await asyncio.gather(does(first), does(second), return_exceptions=True)
+    (failed,), (not_started,) = await asyncio.gather(does([first]), does([second]))
     assert isinstance(failed, ValueError)
     assert isinstance(not_started, NotStarted)
     assert started == [first]
@@ -337,7 +337,8 @@ async def test_a_handler_whose_claim_came_when_time_is_over_does_not_start():
 
     entries = Late()
     (record,) = records_of(1)
-    assert isinstance(await once_of([record], call, entries, clock)(record), NotStarted)
+    (value,) = await once_of([record], call, entries, clock)([record])
+    assert isinstance(value, NotStarted)
     assert not started
     assert not entries.entries
 
@@ -384,18 +385,18 @@ async def test_a_record_that_is_cut_off_while_it_waits_lets_no_other_start_besid
 
     records = records_of(1, 1, 1)
     does = once_of(records, call, InMemoryEntries(), ManualClock())
-    first, second, third = [asyncio.ensure_future(does(record)) for record in records]
+    first, second, third = [asyncio.ensure_future(does([record])) for record in records]
     await turns()
     second.cancel()
     await turns()
-    fourth = asyncio.ensure_future(does(records[1]))
+    fourth = asyncio.ensure_future(does(records[1:2]))
     await turns()
     assert second.cancelled()
     assert started == records[:1]
     go.set()
     await asyncio.wait({first, third, fourth})
     assert started == [records[0], records[2], records[1]]
-    assert {type(task.exception()) for task in (first, third, fourth)} == {ValueError}
+    assert {type(value) for task in (first, third, fourth) for value in task.result()} == {ValueError}
 
 
 def test_a_key_function_that_exits_fails_its_own_record():

@@ -22,8 +22,10 @@ from fanfold import Backoff, Deadline, Record, Reject, Retry
 from fanfold._base.outcome import NotStarted
 from fanfold._base.record import records_from_event
 from fanfold._consumer.admission import Pace
-from fanfold._consumer.batch import Batch, Terms
+from fanfold._consumer.batch import Batch
+from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
+from fanfold._consumer.stages import HandlerCall
 from fanfold.testing import ManualClock, make_context, make_event, make_record
 
 STANDARD_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"
@@ -398,13 +400,15 @@ async def by_fanfold(records: list[dict[str, Any]]) -> list[str]:
         clock.advance(1)
         started.append(record.message_id)
 
-    terms = Terms(
+    batch = Batch(
+        records_from_event(make_event(records=records)),
+        HandlerCall(call, takes_list=False),
+        Settings(),
         concurrency=10,
         deadline=Deadline(ends_at=FITS + 5, margin=5, clock=clock),
         pace=Pace(starts_per_second=None, guard=None, now=0),
         settling=Settling(untouched, backoff=None, dead_letters=False),
     )
-    batch = Batch(records_from_event(make_event(records=records)), call, terms)
     await batch.run()
     not_started = {
         record.message_id

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fanfold._base.outcome import Done, Failed, NotStarted, Rejected, Retrying
+from fanfold._base.outcome import Done, Failed, NotStarted, Rejected, Retrying, partial_response
 from fanfold._base.record import Record
-from fanfold._base.response import partial_response
 from fanfold.testing import make_record
 
 

@@ -1,0 +1,150 @@
+"""From settings to a batch: the stages of a handler call in their order, and what the batch is worked on under.
+
+A record passes, from the outside in: a stack of X-Ray subsegments of its own, the observers, idempotency, its payload
+from S3, and the handler with its body decoded. Without any of the first four it goes straight to the handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fanfold._base.context import BatchContext
+from fanfold._base.record import Record
+from fanfold._consumer.admission import Pace
+from fanfold._consumer.batch import Batch, Commit
+from fanfold._consumer.binding import Bind, decoding
+from fanfold._consumer.classify import rejects
+from fanfold._consumer.environment import Sandbox
+from fanfold._consumer.memory_guard import MemoryGuard
+from fanfold._consumer.settings import Settings
+from fanfold._consumer.settle import Settling
+from fanfold._consumer.stages import Ended, HandlerCall, Stage, cut, pass_on
+from fanfold._consumer.xray import kept_apart
+from fanfold._ports.payload_pointers import Resolve, resolver
+
+if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold._consumer.idempotent_calls import IdempotentCalls
+    from fanfold._consumer.notify_observers import Observation
+    from fanfold.observers import Observer
+
+__all__ = ["Composer"]
+
+_MB = 1024 * 1024
+
+
+class Composer:
+    """Makes the batches of one consumer."""
+
+    def __init__(self, function: Callable[..., Any], settings: Settings, bind: Bind) -> None:
+        self._function = function
+        self._settings = settings
+        self._bind = bind
+        if settings.idempotency is not None:
+            settings.idempotency.prefix_for(function)
+            self._decode = decoding(function, chunked=settings.chunk_size is not None)
+
+    def batch(
+        self,
+        records: Sequence[Record],
+        shared: BatchContext[Any],
+        sandbox: Sandbox,
+        *,
+        concurrency: int,
+        dead_letters: bool,
+        observers: Sequence[Observer],
+    ) -> Batch:
+        """Return a batch that has not begun.
+
+        Args:
+            records: The batch.
+            shared: What its records share.
+            sandbox: What the batches of this sandbox share.
+            concurrency: Handlers that run at once, from 1.
+            dead_letters: Whether there is a dead-letter queue for what is rejected.
+            observers: Who is told of it.
+        """
+        settings, commit = self._settings, self._commit(shared)
+        handler = self._bind(shared, sandbox.threads)
+        resolve = resolver(sandbox.payloads) if settings.large_payloads else None
+        reject_on, observation = rejects(settings.reject_on), None
+        if settings.idempotency is not None:
+            once = self._idempotent(records, handler.as_stage(), shared, sandbox, resolve)
+            handler, commit = HandlerCall(once, takes_list=True), once.commit
+        elif resolve is not None:
+            handler = HandlerCall(_with_payloads(handler.as_stage(), resolve), takes_list=True)
+        if observers:
+            observation = _observation(observers, records, shared, reject_on)
+            handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
+        return Batch(
+            records,
+            handler._replace(call=kept_apart(handler.call)),
+            settings,
+            concurrency=concurrency,
+            deadline=shared.deadline,
+            pace=Pace(
+                starts_per_second=settings.starts_per_second,
+                guard=_guard(shared.lambda_context, settings.memory_share),
+                now=shared.deadline.clock(),
+            ),
+            settling=Settling(sandbox.settler, backoff=settings.backoff, dead_letters=dead_letters),
+            commit=commit,
+            observation=observation,
+        )
+
+    def _commit(self, shared: BatchContext[Any]) -> Commit | None:
+        commit = self._settings.commit
+        return None if commit is None else lambda done, _: commit(done, shared)
+
+    def _idempotent(
+        self,
+        records: Sequence[Record],
+        stage: Stage,
+        shared: BatchContext[Any],
+        sandbox: Sandbox,
+        resolve: Resolve | None,
+    ) -> IdempotentCalls:
+        from fanfold._consumer.idempotent_calls import IdempotentCalls  # a cold start pays for what it uses
+
+        idempotency = self._settings.idempotency
+        assert idempotency is not None  # noqa: S101 - asked for by a consumer that has it
+        return IdempotentCalls(
+            records,
+            stage,
+            idempotency=idempotency,
+            key_of=lambda record: idempotency.key_for(self._decode(record), self._function),
+            resolve=resolve,
+            entries=sandbox.entries,
+            deadline=shared.deadline,
+        )
+
+
+def _with_payloads(stage: Stage, resolve: Resolve) -> Stage:
+    """Return a stage that is given records with their payloads in place of pointers."""
+
+    async def resolved(record: Record) -> Record | Ended:
+        try:
+            return await resolve(record)
+        except Exception as error:  # noqa: BLE001 - of this record alone
+            return Ended(error)
+
+    async def fetched(records: Sequence[Record]) -> list[Any]:
+        return await pass_on(cut(records, [await resolved(record) for record in records]), stage)
+
+    return fetched
+
+
+def _observation(
+    observers: Sequence[Observer],
+    records: Sequence[Record],
+    shared: BatchContext[Any],
+    reject_on: Callable[[BaseException], bool],
+) -> Observation:
+    from fanfold._consumer.notify_observers import Observation  # a cold start pays for what it uses
+
+    return Observation(observers, records, shared, reject_on)
+
+
+def _guard(lambda_context: Any, share: float | None) -> MemoryGuard | None:
+    limit_mb = getattr(lambda_context, "memory_limit_in_mb", None)
+    return None if share is None or not limit_mb else MemoryGuard(share * float(limit_mb) * _MB)
