@@ -77,7 +77,7 @@ async def ledger(request, session) -> AsyncIterator[Ledger]:
 
 async def markers_of(ledger: Ledger, run: str, gen: int) -> list[Marker]:
     found = [marker async for marker in ledger.markers(run, gen)]
-    return sorted(found, key=lambda marker: marker.marker)
+    return sorted(found, key=lambda marker: marker.id)
 
 
 async def test_a_run_is_opened_as_it_is_given(ledger):
@@ -166,14 +166,14 @@ async def test_markers_are_those_of_one_generation(ledger):
     """A generation's markers are neither an older one's nor those of one whose number begins with the same digit."""
     for gen in [0, 1, 10, 11]:
         await ledger.put_marker("run-1", Marker(f"of-{gen}", gen, ids=[gen]))
-    assert [marker.marker for marker in await markers_of(ledger, "run-1", 1)] == ["of-1"]
+    assert [marker.id for marker in await markers_of(ledger, "run-1", 1)] == ["of-1"]
 
 
 async def test_markers_are_those_of_one_run(ledger):
     """A run's markers are not those of a run whose name begins with its name."""
     for run in ["run-1", "run-11", "run-1.5"]:
         await ledger.put_marker(run, Marker(f"of-{run}", 0, ids=[1]))
-    assert [marker.marker for marker in await markers_of(ledger, "run-1", 0)] == ["of-run-1"]
+    assert [marker.id for marker in await markers_of(ledger, "run-1", 0)] == ["of-run-1"]
 
 
 async def test_every_one_of_many_markers_is_read(ledger):
@@ -190,7 +190,7 @@ async def test_markers_that_fill_several_pages_are_all_read(ledger):
     together = [19, 31, 50, 67, 78, 92]
     for number in together:
         await ledger.put_marker("run-1", Marker(f"marker-{number}", 0, ids=[0], results={0: f'"{"x" * 300_000}"'}))
-    assert [marker.marker for marker in await markers_of(ledger, "run-1", 0)] == [f"marker-{n}" for n in together]
+    assert [marker.id for marker in await markers_of(ledger, "run-1", 0)] == [f"marker-{n}" for n in together]
 
 
 async def test_a_counter_begins_at_nothing(ledger):
@@ -450,14 +450,14 @@ async def test_where_a_segment_stopped_is_entered_once(ledger):
     assert await ledger.put_hop("run-1", first) == first
     assert await ledger.put_hop("run-1", replace(first, rest={"type": "ranges"}, result="2")) == first
     others = [
-        replace(first, hop=1, result=None, results_key="runs/run-1/0/hops/x.json"),
+        replace(first, number=1, result=None, results_key="runs/run-1/0/hops/x.json"),
         replace(first, segment=1_000_000),
         replace(first, gen=1),
     ]
     for other in others:
         assert await ledger.put_hop("run-1", other) == other
     found = [hop async for hop in ledger.hops("run-1", 0)]
-    assert sorted(found, key=lambda hop: (hop.segment, hop.hop)) == [first, *others[:2]]
+    assert sorted(found, key=lambda hop: (hop.segment, hop.number)) == [first, *others[:2]]
     assert [hop async for hop in ledger.hops("run-1", 1)] == [others[2]]
     assert [hop async for hop in ledger.hops("run-2", 0)] == []
 

@@ -41,7 +41,7 @@ class RunMachine(RuleBasedStateMachine):
 
         @job.segment
         async def segment(rows: Any, ctx: Any) -> int:
-            if ctx.segment.segment in self.broken:
+            if ctx.segment.number in self.broken:
                 raise ValueError("broken")
             return [row async for row in rows][0]  # noqa: RUF015 - an async iterator
 

@@ -76,11 +76,11 @@ async def watch(backend: Backend, run_id: str, *, within_seconds: float) -> Asyn
 
 async def account_of(backend: Backend, run: Run) -> Account:
     """Return the account of a run, ended or not."""
-    counter = await backend.ledger.counter(run.run)
+    counter = await backend.ledger.counter(run.id)
     total = run.position if counter.total is None else counter.total
     tally = await tally_of(run, total, backend)
     for gen in range(run.gen + 1):
-        async for hop in backend.ledger.hops(run.run, gen):
+        async for hop in backend.ledger.hops(run.id, gen):
             tally.add_items(hop.segment, hop.items)
     return Account(
         segments=total,

@@ -69,7 +69,7 @@ def source_prefix(run_id: str) -> str:
 class Run:
     """One execution of a job."""
 
-    run: str
+    id: str
     """Its name."""
     job: str
     """Name of the job."""
@@ -117,7 +117,7 @@ class Run:
 
     def prefix(self) -> str:
         """Return the prefix of its objects' keys in the results bucket."""
-        return f"runs/{self.run}/{self.gen}"
+        return f"runs/{self.id}/{self.gen}"
 
     def failures_key(self) -> str:
         """Return the key of the list of its failures, if there are any."""
@@ -145,7 +145,7 @@ class Counter:
 class Marker:
     """Segments that ended together: what one batch knows of one run."""
 
-    marker: str
+    id: str
     """Its name; unique, and in no order of time."""
     gen: int
     """Generation of the run it belongs to."""
@@ -171,7 +171,7 @@ class Hop:
 
     segment: int
     """Number of the segment."""
-    hop: int
+    number: int
     """How often it had been continued before, from 0."""
     gen: int
     """Generation of the run it belongs to."""

@@ -49,13 +49,13 @@ class DynamoDBLedger:
         try:
             await self._call(
                 "put_item",
-                Item=_state_key(run.run) | run_item(run),
+                Item=_state_key(run.id) | run_item(run),
                 ConditionExpression="attribute_not_exists(pk)",
             )
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
-            return await self._known(run.run)
+            return await self._known(run.id)
         return run
 
     async def run(self, run_id: str) -> Run | None:
@@ -124,8 +124,8 @@ class DynamoDBLedger:
     async def put_marker(self, run_id: str, marker: Marker) -> None:
         """Append a marker."""
         key = {
-            "pk": {"S": _partition(run_id, marker.marker)},
-            "sk": {"S": f"MARK#{marker.gen}#{marker.marker}"},
+            "pk": {"S": _partition(run_id, marker.id)},
+            "sk": {"S": f"MARK#{marker.gen}#{marker.id}"},
         }
         await self._call("put_item", Item=key | marker_item(marker))
 
@@ -171,7 +171,7 @@ class DynamoDBLedger:
 
     async def put_hop(self, run_id: str, hop: Hop) -> Hop:
         """Enter where a segment stopped, unless that is known already."""
-        name = f"{hop.segment}#{hop.hop}"
+        name = f"{hop.segment}#{hop.number}"
         key = {"pk": {"S": _partition(run_id, name)}, "sk": {"S": f"HOP#{hop.gen}#{name}"}}
         try:
             await self._call("put_item", Item=key | hop_item(hop), ConditionExpression="attribute_not_exists(pk)")

@@ -26,7 +26,7 @@ def expiry() -> int:
 def run_item(run: Run) -> dict[str, Any]:
     """Return the attributes of a run, without its key."""
     return {
-        "run": {"S": run.run},
+        "run": {"S": run.id},
         "job": {"S": run.job},
         "params": {"S": json.dumps(run.params)},
         "plan": {"S": json.dumps(run.plan)},
@@ -44,7 +44,7 @@ def run_item(run: Run) -> dict[str, Any]:
 def run_of(item: Mapping[str, Any]) -> Run:
     """Return the run an item holds."""
     return Run(
-        run=item["run"]["S"],
+        id=item["run"]["S"],
         job=item["job"]["S"],
         params=json.loads(item["params"]["S"]),
         plan=json.loads(item["plan"]["S"]),
@@ -92,7 +92,7 @@ def marker_of(item: Mapping[str, Any]) -> Marker:
     """Return the marker an item holds."""
     _, gen, name = item["sk"]["S"].split("#", 2)
     return Marker(
-        marker=name,
+        id=name,
         gen=int(gen),
         ids=decode_ids(item["ids"]["S"]),
         results=_results_in(item, decode_ids(item["ids"]["S"])),
@@ -139,7 +139,7 @@ def hop_of(item: Mapping[str, Any]) -> Hop:
     _, gen, segment, number = item["sk"]["S"].split("#")
     return Hop(
         segment=int(segment),
-        hop=int(number),
+        number=int(number),
         gen=int(gen),
         rest=json.loads(item["rest"]["S"]),
         result=item["result"]["S"] if "result" in item else None,

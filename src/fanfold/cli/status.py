@@ -48,9 +48,7 @@ def status_of(
     else:
         _show(found, account)
     if found.ended and found.state != SUCCEEDED:
-        raise FanfoldError(
-            f"run {found.run} ended as {found.state}; fanfold redrive {found.run} does again what failed"
-        )
+        raise FanfoldError(f"run {found.id} ended as {found.state}; fanfold redrive {found.id} does again what failed")
 
 
 async def _status(run_id: str, seen: Watching | None, within: float) -> tuple[Run, Account]:
@@ -170,7 +168,7 @@ def _backend() -> Any:
 
 def _about(run: Run) -> dict[str, Any]:
     return {
-        "run": run.run,
+        "run": run.id,
         "job": run.job,
         "state": run.state,
         "generation": run.gen,
@@ -183,7 +181,7 @@ def _about(run: Run) -> dict[str, Any]:
 def _show(run: Run, account: Account) -> None:
     console = Console()
     again = f", generation {run.gen}" if run.gen else ""
-    console.print(f"run [bold]{escape(run.run)}[/bold] of {escape(run.job)}: {run.state}{again}")
+    console.print(f"run [bold]{escape(run.id)}[/bold] of {escape(run.job)}: {run.state}{again}")
     if run.output:
         console.print(f"output: {escape(run.output)}", soft_wrap=True)
     console.print(account_table(account))
@@ -197,7 +195,7 @@ def _show_failures(failures: Failures) -> None:
     console = Console(stderr=True)
     console.print(_failures_table(failures.segments))
     if (left := len(failures.segments) - _SHOWN) > 0:
-        console.print(f"and {left:,} more: fanfold results {failures.run.run} --failures")
+        console.print(f"and {left:,} more: fanfold results {failures.run.id} --failures")
 
 
 def _failures_table(segments: Mapping[int, str]) -> Table:

@@ -22,7 +22,7 @@ class InMemoryLedger:
 
     async def open_run(self, run: Run) -> Run:
         """Create a run unless it exists; return the run as it stands."""
-        return self._runs.setdefault(run.run, run)
+        return self._runs.setdefault(run.id, run)
 
     async def run(self, run_id: str) -> Run | None:
         """Return a run as it stands now."""
@@ -51,7 +51,7 @@ class InMemoryLedger:
 
     async def put_marker(self, run_id: str, marker: Marker) -> None:
         """Append a marker."""
-        self._markers.setdefault(run_id, {})[marker.marker] = marker
+        self._markers.setdefault(run_id, {})[marker.id] = marker
 
     async def count(self, run_id: str, ended: int) -> Counter:
         """Add to the number of segments that ended."""
@@ -82,7 +82,7 @@ class InMemoryLedger:
 
     async def put_hop(self, run_id: str, hop: Hop) -> Hop:
         """Enter where a segment stopped, unless that is known already."""
-        return self._hops.setdefault(run_id, {}).setdefault((hop.gen, hop.segment, hop.hop), hop)
+        return self._hops.setdefault(run_id, {}).setdefault((hop.gen, hop.segment, hop.number), hop)
 
     async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
         """Yield every hop of a generation."""

@@ -58,7 +58,7 @@ def job_of(given: Input) -> Job:
     @job.segment
     async def add(rows: Any, ctx: Any) -> list[int]:
         found = [row async for row in rows]
-        match given.broken.get(ctx.segment.segment):
+        match given.broken.get(ctx.segment.number):
             case "raises":
                 raise ValueError("broken")
             case "rejects":

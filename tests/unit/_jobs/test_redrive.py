@@ -37,7 +37,7 @@ def make_job(broken: Broken, **settings: Any) -> Job:
 
     @job.segment
     async def segment(rows, ctx) -> list[int]:
-        number = ctx.segment.segment
+        number = ctx.segment.number
         broken.tries[number] = broken.tries.get(number, 0) + 1
         if number in broken.segments:
             raise ValueError(f"{number} is broken")
