@@ -35,7 +35,7 @@ from fanfold._jobs.scatter import scatter_on
 from fanfold._jobs.segment_result import JobState
 from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import FAILED, SUCCEEDED, Counter, Run
+from fanfold._ports.run import Counter, Run, RunState
 from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
 
 __all__ = ["Folding", "check_and_fold"]
@@ -72,7 +72,7 @@ async def check_and_fold(
     *,
     watch_seconds: int,
     per_message: int = 1,
-) -> str:
+) -> RunState:
     """Handle one message of the fold queue; return the state the run is in afterwards.
 
     Raises:
@@ -89,9 +89,9 @@ async def check_and_fold(
     if not run.ended and await _scatter_stands_still(check, run, backend):
         await scatter_on(run, backend, ctx.deadline, per_message=per_message)
     state = run.state if run.ended else await _advance(run, check, folding, ctx)
-    if state in {SUCCEEDED, FAILED}:
+    if state.is_final:
         await tell_of_the_end(run.id, backend)
-    if check.watch and state not in {SUCCEEDED, FAILED} and backend.now() < run.expires_at:
+    if check.watch and not state.is_final and backend.now() < run.expires_at:
         # Last, and once: a check that fails comes back by itself.
         await send_check(backend, replace(check, position=run.position), watch_seconds)
     return state
@@ -104,7 +104,7 @@ async def _scatter_stands_still(check: Check, run: Run, backend: Backend) -> boo
     return not run.enqueued or (run.gen == 0 and (await backend.ledger.counter(run.id)).total is None)
 
 
-async def _advance(run: Run, check: Check, folding: Folding, ctx: Context[JobState]) -> str:
+async def _advance(run: Run, check: Check, folding: Folding, ctx: Context[JobState]) -> RunState:
     backend = ctx.state.backend
     last_try = ctx.receive_count >= FOLD_ATTEMPTS
     broken: str | None = None
@@ -176,7 +176,9 @@ async def _all_ended(run: Run, backend: Backend) -> Tally | None:
     return None
 
 
-async def _fold(run: Run, folding: Folding, backend: Backend, fence: int, *, last_try: bool, broken: str | None) -> str:
+async def _fold(
+    run: Run, folding: Folding, backend: Backend, fence: int, *, last_try: bool, broken: str | None
+) -> RunState:
     counter: Counter = await backend.ledger.counter(run.id)
     pinned = await _pin_markers(run, backend)
     tally = await tally_of(run, counter.total or 0, backend, pinned)
@@ -185,7 +187,7 @@ async def _fold(run: Run, folding: Folding, backend: Backend, fence: int, *, las
     if tally.failed:
         await commit(run.failures_key(), {"segments": tally.failed}, backend)
     if not is_tolerated(len(tally.failed), tally.total, folding.tolerated):
-        state, output = FAILED, run.failures_key()
+        state, output = RunState.FAILED, run.failures_key()
     elif broken is not None:
         state, output = await _failed(run, broken, backend)
     else:
@@ -199,7 +201,7 @@ async def _fold(run: Run, folding: Folding, backend: Backend, fence: int, *, las
 
 async def _folded(
     run: Run, folding: Folding, backend: Backend, pinned: Collection[str], tally: Tally, *, last_try: bool
-) -> tuple[str, str]:
+) -> tuple[RunState, str]:
     """Commit the output; a fold that raises in its last try fails the run, which else would never end."""
     output = f"{run.prefix()}/output.json"
     try:
@@ -209,7 +211,7 @@ async def _folded(
         if reason is None:
             raise
         return await _failed(run, reason, backend)
-    return SUCCEEDED, output
+    return RunState.SUCCEEDED, output
 
 
 def _why_it_fails(error: Exception, run: Run, *, last_try: bool) -> str | None:
@@ -222,10 +224,10 @@ def _why_it_fails(error: Exception, run: Run, *, last_try: bool) -> str | None:
     return f"{type(error).__qualname__}: {error}"
 
 
-async def _failed(run: Run, reason: str, backend: Backend) -> tuple[str, str]:
+async def _failed(run: Run, reason: str, backend: Backend) -> tuple[RunState, str]:
     failure = f"{run.prefix()}/fold-failure.json"
     await commit(failure, {"fold": reason}, backend)
-    return FAILED, failure
+    return RunState.FAILED, failure
 
 
 async def _pin_markers(run: Run, backend: Backend) -> frozenset[str]:

@@ -15,7 +15,7 @@ from fanfold._jobs.commit import Check, send_check
 from fanfold._jobs.generations import put_redo, tally_of
 from fanfold._jobs.scatter import Scattered, scatter_on
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import FAILED, FOLDING, Run
+from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError
 
 __all__ = ["Failures", "failures_of", "redrive"]
@@ -83,11 +83,11 @@ async def redrive(
 
 
 def _chosen(run: Run, failed: Mapping[int, str], only: Collection[int] | None) -> list[int]:
-    if run.state == FOLDING:
+    if run.state == RunState.FOLDING:
         raise FanfoldError(f"run {run.id} is being folded: redrive it when it has ended")
     if not run.ended:
         raise FanfoldError(f"run {run.id} is still running: redrive it when it has ended")
-    if not failed and run.state != FAILED:
+    if not failed and run.state != RunState.FAILED:
         raise FanfoldError(f"run {run.id} has succeeded, and nothing in it failed: there is nothing to redrive")
     if only is None:
         return sorted(failed)

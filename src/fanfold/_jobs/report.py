@@ -11,7 +11,7 @@ import anyio
 from fanfold._jobs.generations import tally_of
 from fanfold._jobs.tally import Evenness
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Run
+from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError
 
 __all__ = ["Account", "Progress", "account_of", "watch"]
@@ -24,8 +24,8 @@ POLL_SECONDS: Final = 0.25
 class Progress:
     """How far a run is."""
 
-    state: str
-    """RUNNING, FOLDING, SUCCEEDED or FAILED."""
+    state: RunState
+    """Where the run stands."""
     ended: int
     """Segments that ended; those that ended twice count twice, so it may pass the total."""
     total: int | None

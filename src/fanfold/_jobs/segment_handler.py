@@ -20,7 +20,7 @@ from fanfold._jobs.bundle import segments_of
 from fanfold._jobs.continuation import Rows
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import Ended, JobState, Together
-from fanfold._ports.run import RUNNING, Run
+from fanfold._ports.run import Run, RunState
 from fanfold._ports.stores import Store
 from fanfold.errors import FanfoldError, SegmentError
 
@@ -154,7 +154,7 @@ async def live_run(job: str, segment: Segment, batch: BatchContext[JobState]) ->
     run: Run | None = await asyncio.shield(runs[segment.run])
     if run is None:
         raise SegmentError(f"a segment of run {segment.run!r}, which is not in the ledger")
-    if run.state != RUNNING or segment.gen < run.gen:
+    if run.state != RunState.RUNNING or segment.gen < run.gen:
         logger.info("run %s is %s: segment %d is late and is not worked on", run.id, run.state, segment.number)
         return None
     return run

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fanfold._ports.ledger_encoding import decode_ids, encode_ids, results_from_json, results_to_json
-from fanfold._ports.run import EXPIRY_SECONDS, Counter, Hop, Marker, Run
+from fanfold._ports.run import EXPIRY_SECONDS, Counter, Hop, Marker, Run, RunState
+from fanfold.errors import LedgerError
 
 __all__ = ["counter_of", "expiry", "hop_item", "hop_of", "marker_item", "marker_of", "number", "run_item", "run_of"]
 
@@ -33,7 +34,7 @@ def run_item(run: Run) -> dict[str, Any]:
         "created_at": number(run.created_at),
         "expires_at": number(run.expires_at),
         "gen": number(run.gen),
-        "state": {"S": run.state},
+        "state": {"S": str(run.state)},
         "position": number(run.position),
         "fence": number(run.fence),
         "lease_until": number(run.lease_until),
@@ -42,7 +43,11 @@ def run_item(run: Run) -> dict[str, Any]:
 
 
 def run_of(item: Mapping[str, Any]) -> Run:
-    """Return the run an item holds."""
+    """Return the run an item holds.
+
+    Raises:
+        LedgerError: If its state is not one that this release knows.
+    """
     return Run(
         id=item["run"]["S"],
         job=item["job"]["S"],
@@ -51,7 +56,7 @@ def run_of(item: Mapping[str, Any]) -> Run:
         created_at=float(item["created_at"]["N"]),
         expires_at=int(item["expires_at"]["N"]),
         gen=int(item["gen"]["N"]),
-        state=item["state"]["S"],
+        state=_state_in(item),
         position=int(item["position"]["N"]),
         fence=int(item["fence"]["N"]),
         lease_until=float(item["lease_until"]["N"]),
@@ -62,6 +67,17 @@ def run_of(item: Mapping[str, Any]) -> Run:
         redo=int(item["redo"]["N"]) if "redo" in item else 0,
         notified=item["notified"]["BOOL"] if "notified" in item else False,
     )
+
+
+def _state_in(item: Mapping[str, Any]) -> RunState:
+    text = item["state"]["S"]
+    try:
+        return RunState(text)
+    except ValueError as error:
+        raise LedgerError(
+            f"run {item['run']['S']}: the ledger holds the state {text!r}, which this release does not know; deploy "
+            "the same fanfold to every function of the job"
+        ) from error
 
 
 def counter_of(item: Mapping[str, Any]) -> Counter:

@@ -16,7 +16,7 @@ from fanfold._base.import_string import load
 from fanfold._jobs.job import Job
 from fanfold._jobs.report import account_of, watch
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import SUCCEEDED, Run
+from fanfold._ports.run import Run, RunState
 from fanfold.cli.run_inline import inline as run_inline
 from fanfold.cli.run_plan import plan
 from fanfold.cli.show import Watching, account_table, watching
@@ -109,7 +109,7 @@ def run(
         console = Console()
         console.print_json(json.dumps(document["output"]))
         console.print(account_table(document["account"]))
-    if document["state"] != SUCCEEDED:
+    if document["state"] != RunState.SUCCEEDED:
         raise FanfoldError(f"run {document['run']} ended as {document['state']}: {json.dumps(document['output'])}")
 
 

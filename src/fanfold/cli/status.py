@@ -20,7 +20,7 @@ from fanfold._jobs.output import file_in
 from fanfold._jobs.redrive import Failures, failures_of, redrive
 from fanfold._jobs.report import Account, account_of, watch
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import SUCCEEDED, Run
+from fanfold._ports.run import Run, RunState
 from fanfold.cli.given import segments_of
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
@@ -47,7 +47,7 @@ def status_of(
         print(json.dumps({**_about(found), "account": asdict(account)}))
     else:
         _show(found, account)
-    if found.ended and found.state != SUCCEEDED:
+    if found.ended and found.state != RunState.SUCCEEDED:
         raise FanfoldError(f"run {found.id} ended as {found.state}; fanfold redrive {found.id} does again what failed")
 
 
@@ -89,7 +89,7 @@ def redrive_run(
         document = anyio.run(_redrive, run, chosen, seen if follow else None, within)
     if as_json:
         print(json.dumps(document))
-    if follow and document["state"] != SUCCEEDED:
+    if follow and document["state"] != RunState.SUCCEEDED:
         raise FanfoldError(f"run {run} ended as {document['state']} again: fanfold status {run} says why")
 
 
@@ -153,7 +153,7 @@ async def _results(run_id: str, failures: bool, backend: Backend) -> bytes:
         if not run.failed:
             raise FanfoldError(f"run {run_id} has no failures")
         return bytes(await backend.get_result(run.failures_key()))
-    if run.state != SUCCEEDED:
+    if run.state != RunState.SUCCEEDED:
         raise FanfoldError(f"run {run_id} is {run.state}: it has no output; --failures exports what failed")
     return bytes(await backend.get_result(run.output))
 

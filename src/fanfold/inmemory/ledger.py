@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from fanfold._ports.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
+from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
 from fanfold.errors import FenceLostError, LedgerError
 
 __all__ = ["InMemoryLedger"]
@@ -40,7 +40,7 @@ class InMemoryLedger:
         if run.gen != gen - 1 or not run.ended:
             return False
         begun = replace(run, gen=gen, redos=tuple(redos), redo=redo, position=0, failed=0, notified=False)
-        self._runs[run_id] = replace(begun, state=RUNNING, ended_at=None, output=None)
+        self._runs[run_id] = replace(begun, state=RunState.RUNNING, ended_at=None, output=None)
         return True
 
     async def notified(self, run_id: str, *, gen: int) -> None:
@@ -96,22 +96,24 @@ class InMemoryLedger:
         if (
             run is None
             or run.gen != gen
-            or (run.state != RUNNING and not (run.state == FOLDING and run.lease_until <= now))
+            or (run.state != RunState.RUNNING and not (run.state == RunState.FOLDING and run.lease_until <= now))
         ):
             return None
-        self._runs[run_id] = replace(run, state=FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
+        self._runs[run_id] = replace(run, state=RunState.FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
         return run.fence + 1
 
     async def release(self, run_id: str, *, fence: int) -> None:
         """End the lease of a claim at once."""
         run = self._runs.get(run_id)
-        if run is not None and run.fence == fence and run.state == FOLDING:
+        if run is not None and run.fence == fence and run.state == RunState.FOLDING:
             self._runs[run_id] = replace(run, lease_until=0.0)
 
-    async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:
+    async def finish(
+        self, run_id: str, *, fence: int, state: RunState, output: str, ended_at: float, failed: int
+    ) -> None:
         """Write the end state of a run."""
         run = self._known(run_id)
-        if run.fence != fence or run.state != FOLDING:
+        if run.fence != fence or run.state != RunState.FOLDING:
             raise FenceLostError(f"run {run_id}: another invocation has taken over the fold")
         self._runs[run_id] = replace(run, state=state, output=output, ended_at=ended_at, failed=failed)
 
