@@ -13,7 +13,7 @@ FAIL_ON_FIRST_DELIVERY = frozenset({2, 7, 11})
 
 async def count_with_faults(rows: AsyncIterator[dict[str, str]], ctx: Any) -> dict[str, dict[str, int]]:
     """Fail, or count as the sound job does."""
-    if ctx.segment.segment in FAIL_ON_FIRST_DELIVERY and ctx.receive_count == 1:
+    if ctx.segment.number in FAIL_ON_FIRST_DELIVERY and ctx.receive_count == 1:
         raise ConnectionError("injected: this segment fails on its first delivery")
     return await count(rows, ctx)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fanfold._ports.backend import Backend
     from fanfold._ports.ledger import Ledger
     from fanfold._ports.queue import Message, Notifier, Queue, Received, SendFailure, Settler
-    from fanfold._ports.run import Counter, Hop, Marker, Run
+    from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
     from fanfold._ports.stores import (
         EntryStore,
         ItemStore,
@@ -44,6 +44,7 @@ __all__ = [
     "Queue",
     "Received",
     "Run",
+    "RunState",
     "SelectStore",
     "SendFailure",
     "Settler",
@@ -69,6 +70,7 @@ _HOMES = {
     "Queue": "_ports.queue",
     "Received": "_ports.queue",
     "Run": "_ports.run",
+    "RunState": "_ports.run",
     "SelectStore": "_ports.stores",
     "SendFailure": "_ports.queue",
     "Settler": "_ports.queue",

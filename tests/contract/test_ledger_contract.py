@@ -12,7 +12,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
 from fanfold._ports.ledger import Ledger
-from fanfold._ports.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Counter, Hop, Marker, Run
+from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.aws.tables import with_raw_items
@@ -77,7 +77,7 @@ async def ledger(request, session) -> AsyncIterator[Ledger]:
 
 async def markers_of(ledger: Ledger, run: str, gen: int) -> list[Marker]:
     found = [marker async for marker in ledger.markers(run, gen)]
-    return sorted(found, key=lambda marker: marker.marker)
+    return sorted(found, key=lambda marker: marker.id)
 
 
 async def test_a_run_is_opened_as_it_is_given(ledger):
@@ -166,14 +166,14 @@ async def test_markers_are_those_of_one_generation(ledger):
     """A generation's markers are neither an older one's nor those of one whose number begins with the same digit."""
     for gen in [0, 1, 10, 11]:
         await ledger.put_marker("run-1", Marker(f"of-{gen}", gen, ids=[gen]))
-    assert [marker.marker for marker in await markers_of(ledger, "run-1", 1)] == ["of-1"]
+    assert [marker.id for marker in await markers_of(ledger, "run-1", 1)] == ["of-1"]
 
 
 async def test_markers_are_those_of_one_run(ledger):
     """A run's markers are not those of a run whose name begins with its name."""
     for run in ["run-1", "run-11", "run-1.5"]:
         await ledger.put_marker(run, Marker(f"of-{run}", 0, ids=[1]))
-    assert [marker.marker for marker in await markers_of(ledger, "run-1", 0)] == ["of-run-1"]
+    assert [marker.id for marker in await markers_of(ledger, "run-1", 0)] == ["of-run-1"]
 
 
 async def test_every_one_of_many_markers_is_read(ledger):
@@ -190,7 +190,7 @@ async def test_markers_that_fill_several_pages_are_all_read(ledger):
     together = [19, 31, 50, 67, 78, 92]
     for number in together:
         await ledger.put_marker("run-1", Marker(f"marker-{number}", 0, ids=[0], results={0: f'"{"x" * 300_000}"'}))
-    assert [marker.marker for marker in await markers_of(ledger, "run-1", 0)] == [f"marker-{n}" for n in together]
+    assert [marker.id for marker in await markers_of(ledger, "run-1", 0)] == [f"marker-{n}" for n in together]
 
 
 async def test_a_counter_begins_at_nothing(ledger):
@@ -278,7 +278,7 @@ async def test_a_claim_takes_the_fold_of_a_running_run(ledger):
     """The first claim gets the first fence, and the run is being folded until the lease is over."""
     await ledger.open_run(RUN)
     assert await ledger.claim("run-1", now=1000.5, lease_seconds=60.25) == 1
-    assert await ledger.run("run-1") == replace(RUN, state=FOLDING, fence=1, lease_until=1060.75)
+    assert await ledger.run("run-1") == replace(RUN, state=RunState.FOLDING, fence=1, lease_until=1060.75)
 
 
 async def test_a_fold_that_is_claimed_is_not_claimed_again(ledger):
@@ -308,7 +308,7 @@ async def test_a_lease_that_is_over_is_taken_over(ledger):
     await ledger.open_run(RUN)
     await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
     assert await ledger.claim("run-1", now=1061.0, lease_seconds=30.0) == 2
-    assert await ledger.run("run-1") == replace(RUN, state=FOLDING, fence=2, lease_until=1091.0)
+    assert await ledger.run("run-1") == replace(RUN, state=RunState.FOLDING, fence=2, lease_until=1091.0)
 
 
 async def test_a_claim_that_is_released_can_be_claimed_at_once(ledger):
@@ -317,7 +317,7 @@ async def test_a_claim_that_is_released_can_be_claimed_at_once(ledger):
     await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
     await ledger.release("run-1", fence=1)
     released = await ledger.run("run-1")
-    assert (released.state, released.fence) == (FOLDING, 1)
+    assert (released.state, released.fence) == (RunState.FOLDING, 1)
     assert await ledger.claim("run-1", now=1001.0, lease_seconds=60.0) == 2
 
 
@@ -327,20 +327,20 @@ async def test_a_claim_that_was_lost_cannot_be_released(ledger):
     await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
     await ledger.claim("run-1", now=1061.0, lease_seconds=60.0)
     await ledger.release("run-1", fence=1)
-    assert await ledger.run("run-1") == replace(RUN, state=FOLDING, fence=2, lease_until=1121.0)
+    assert await ledger.run("run-1") == replace(RUN, state=RunState.FOLDING, fence=2, lease_until=1121.0)
 
 
 async def test_a_release_after_the_end_changes_nothing(ledger):
     """A run that has ended stays as it is when its claim is released."""
     await ledger.open_run(RUN)
     await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.finish("run-1", fence=1, state=SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
+    await ledger.finish("run-1", fence=1, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
     ended = await ledger.run("run-1")
     await ledger.release("run-1", fence=1)
     assert await ledger.run("run-1") == ended
 
 
-@pytest.mark.parametrize(("state", "failed"), [(SUCCEEDED, 0), (FAILED, 3)])
+@pytest.mark.parametrize(("state", "failed"), [(RunState.SUCCEEDED, 0), (RunState.FAILED, 3)])
 async def test_the_end_of_a_run_is_written_by_who_holds_the_fold(ledger, state, failed):
     """The end state, the output, the time and the number of failures stand in the run, the rest as it was."""
     await ledger.open_run(RUN)
@@ -355,19 +355,19 @@ async def test_a_run_that_has_ended_is_not_claimed(ledger):
     """Once the end state is written, nobody gets the fold, even when the lease is long over."""
     await ledger.open_run(RUN)
     await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.finish("run-1", fence=1, state=SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
+    await ledger.finish("run-1", fence=1, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
     assert await ledger.claim("run-1", now=9000.0, lease_seconds=60.0) is None
-    assert (await ledger.run("run-1")).state == SUCCEEDED
+    assert (await ledger.run("run-1")).state == RunState.SUCCEEDED
 
 
 async def test_a_generation_that_is_over_is_not_claimed(ledger):
     """Who looked at a run before it was redriven cannot take the fold of the generation that began since."""
     await ledger.open_run(RUN)
     fence = await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.finish("run-1", fence=fence, state=FAILED, output="runs/f", ended_at=1030.0, failed=1)
+    await ledger.finish("run-1", fence=fence, state=RunState.FAILED, output="runs/f", ended_at=1030.0, failed=1)
     assert await ledger.redrive("run-1", gen=1, redos=["runs/redo"], redo=1)
     assert await ledger.claim("run-1", now=9000.0, lease_seconds=60.0) is None
-    assert (await ledger.run("run-1")).state == RUNNING
+    assert (await ledger.run("run-1")).state == RunState.RUNNING
     assert await ledger.claim("run-1", gen=1, now=9000.0, lease_seconds=60.0) == 2
 
 
@@ -383,9 +383,9 @@ async def test_who_lost_the_fold_cannot_end_the_run(ledger):
     await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
     await ledger.claim("run-1", now=1061.0, lease_seconds=60.0)
     with pytest.raises(FenceLostError, match="run run-1: another invocation has taken over the fold"):
-        await ledger.finish("run-1", fence=1, state=FAILED, output="runs/old", ended_at=1062.0, failed=1)
-    assert (await ledger.run("run-1")).state == FOLDING
-    await ledger.finish("run-1", fence=2, state=SUCCEEDED, output="runs/new", ended_at=1063.0, failed=0)
+        await ledger.finish("run-1", fence=1, state=RunState.FAILED, output="runs/old", ended_at=1062.0, failed=1)
+    assert (await ledger.run("run-1")).state == RunState.FOLDING
+    await ledger.finish("run-1", fence=2, state=RunState.SUCCEEDED, output="runs/new", ended_at=1063.0, failed=0)
     assert (await ledger.run("run-1")).output == "runs/new"
 
 
@@ -393,24 +393,24 @@ async def test_a_run_ends_once(ledger):
     """An end state that is written stays, even against the one who wrote it."""
     await ledger.open_run(RUN)
     await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.finish("run-1", fence=1, state=SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
+    await ledger.finish("run-1", fence=1, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
     with pytest.raises(FenceLostError):
-        await ledger.finish("run-1", fence=1, state=FAILED, output="runs/f", ended_at=1031.0, failed=1)
-    assert (await ledger.run("run-1")).state == SUCCEEDED
+        await ledger.finish("run-1", fence=1, state=RunState.FAILED, output="runs/f", ended_at=1031.0, failed=1)
+    assert (await ledger.run("run-1")).state == RunState.SUCCEEDED
 
 
 async def test_a_run_that_nobody_claimed_cannot_be_ended(ledger):
     """Without a claim there is no fence to end a run with."""
     await ledger.open_run(RUN)
     with pytest.raises(FenceLostError):
-        await ledger.finish("run-1", fence=0, state=SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
-    assert (await ledger.run("run-1")).state == RUNNING
+        await ledger.finish("run-1", fence=0, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
+    assert (await ledger.run("run-1")).state == RunState.RUNNING
 
 
 async def test_a_run_that_is_not_in_the_ledger_cannot_be_ended(ledger):
     """Ending an unknown run is refused and makes no run."""
     with pytest.raises(LedgerError):
-        await ledger.finish("run-1", fence=1, state=SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
+        await ledger.finish("run-1", fence=1, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
     assert await ledger.run("run-1") is None
 
 
@@ -450,14 +450,14 @@ async def test_where_a_segment_stopped_is_entered_once(ledger):
     assert await ledger.put_hop("run-1", first) == first
     assert await ledger.put_hop("run-1", replace(first, rest={"type": "ranges"}, result="2")) == first
     others = [
-        replace(first, hop=1, result=None, results_key="runs/run-1/0/hops/x.json"),
+        replace(first, number=1, result=None, results_key="runs/run-1/0/hops/x.json"),
         replace(first, segment=1_000_000),
         replace(first, gen=1),
     ]
     for other in others:
         assert await ledger.put_hop("run-1", other) == other
     found = [hop async for hop in ledger.hops("run-1", 0)]
-    assert sorted(found, key=lambda hop: (hop.segment, hop.hop)) == [first, *others[:2]]
+    assert sorted(found, key=lambda hop: (hop.segment, hop.number)) == [first, *others[:2]]
     assert [hop async for hop in ledger.hops("run-1", 1)] == [others[2]]
     assert [hop async for hop in ledger.hops("run-2", 0)] == []
 
@@ -469,7 +469,7 @@ async def test_a_generation_begins_once_and_only_when_the_one_before_has_ended(l
     await ledger.checkpoint("run-1", 40)
     fence = await ledger.claim("run-1", now=0, lease_seconds=60)
     assert not await ledger.redrive("run-1", gen=1, redos=["a"], redo=2)
-    await ledger.finish("run-1", fence=fence, state=FAILED, output="out", ended_at=5.0, failed=2)
+    await ledger.finish("run-1", fence=fence, state=RunState.FAILED, output="out", ended_at=5.0, failed=2)
     await ledger.notified("run-1", gen=0)
     assert (await ledger.run("run-1")).notified
     assert not await ledger.redrive("run-1", gen=2, redos=["a", "b"], redo=2)

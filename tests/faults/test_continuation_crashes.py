@@ -84,7 +84,7 @@ class Continued:
     async def _folded(self, total: int) -> list[int]:
         run = await self.plain.ledger.run("run")
         assert run is not None
-        pinned = {marker.marker async for marker in self.plain.ledger.markers("run", 0)}
+        pinned = {marker.id async for marker in self.plain.ledger.markers("run", 0)}
         with closing(sqlite3.connect("")) as rows:
             results = await collect(run, pinned, total, self.plain, rows)
             return sorted(number for result in results for number in result)

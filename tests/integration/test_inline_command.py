@@ -28,9 +28,9 @@ def numbers(params):
 
 @job.segment
 async def add(rows, ctx):
-    if str(ctx.segment.segment) in os.environ.get("BAD", ""):
+    if str(ctx.segment.number) in os.environ.get("BAD", ""):
         raise ValueError("not [this] one")
-    if os.environ.get("HANG") and ctx.segment.segment == 3:
+    if os.environ.get("HANG") and ctx.segment.number == 3:
         print("hanging", flush=True)
         await asyncio.sleep(3600)
     return sum([number async for number in rows])
@@ -142,7 +142,10 @@ def test_a_job_that_reads_nothing_on_aws_needs_neither_region_nor_credentials(tm
     )
     done = fanfold("run", "app:job", "--inline", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["output"] == sum(n * n for n in range(25))
+    told = json.loads(done.stdout)
+    assert told["output"] == sum(n * n for n in range(25))
+    assert list(told)[:2] == ["run", "segments"]
+    assert "id" not in told
     done = fanfold("run", "app:job", "--inline", "--params", '{"s3": true}', folder=tmp_path)
     assert done.returncode == 2
     assert "no AWS region is set" in only_line(done.stderr)

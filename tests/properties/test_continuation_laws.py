@@ -145,7 +145,7 @@ async def sent(backend: Backend) -> list[str]:
 
 async def results_of(backend: Backend, total: int) -> list[Any]:
     run = await backend.ledger.run("run")
-    pinned = {marker.marker async for marker in backend.ledger.markers("run", 0)}
+    pinned = {marker.id async for marker in backend.ledger.markers("run", 0)}
     with closing(sqlite3.connect("")) as rows:
         return list(await collect(run, pinned, total, backend, rows))
 
@@ -225,7 +225,7 @@ async def test_a_segment_that_cannot_be_sent_on_is_not_acknowledged(queue):
         backend, **({"work_queue": queue} if queue is not None else {"ledger": Scripted(backend.ledger, fails)})
     )
     assert await continue_later([(3, ended)], bad) == {3}
-    other = replace(ended, segment=replace(ended.segment, segment=1))
+    other = replace(ended, segment=replace(ended.segment, number=1))
     assert await continue_later([(3, ended), (5, other)], backend) == set()
 
 

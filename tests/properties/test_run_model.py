@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from fanfold import Job, Ranges
 from fanfold._jobs.commit import Check, send_check
 from fanfold._jobs.redrive import redrive
-from fanfold._ports.run import FAILED, SUCCEEDED
+from fanfold._ports.run import RunState
 from fanfold.errors import FanfoldError
 from harness import Bench, throttled
 
@@ -41,7 +41,7 @@ class RunMachine(RuleBasedStateMachine):
 
         @job.segment
         async def segment(rows: Any, ctx: Any) -> int:
-            if ctx.segment.segment in self.broken:
+            if ctx.segment.number in self.broken:
                 raise ValueError("broken")
             return [row async for row in rows][0]  # noqa: RUF015 - an async iterator
 
@@ -145,11 +145,11 @@ class RunMachine(RuleBasedStateMachine):
         anyio.run(self.bench.settle)
         run = self._run()
         assert run.ended, run
-        if run.state == SUCCEEDED:
+        if run.state == RunState.SUCCEEDED:
             output = json.loads(anyio.run(self.bench.plain.get_result, run.output))
             assert output == list(range(self.total))
             return
-        assert run.state == FAILED
+        assert run.state == RunState.FAILED
         failed = {int(n) for n in json.loads(anyio.run(self.bench.plain.get_result, run.output))["segments"]}
         assert failed
         assert failed >= self.broken  # one that was mended since has not been done again
@@ -159,7 +159,7 @@ class RunMachine(RuleBasedStateMachine):
                 anyio.run(redrive, "run", self.bench.plain)
             anyio.run(self.bench.settle)
         run = self._run()
-        assert run.state == SUCCEEDED
+        assert run.state == RunState.SUCCEEDED
         assert json.loads(anyio.run(self.bench.plain.get_result, run.output)) == list(range(self.total))
 
 

@@ -93,7 +93,7 @@ def segments() -> st.SearchStrategy[Segment]:
         Segment,
         job=st.text(),
         run=st.text(),
-        segment=st.integers(0, 10**12),
+        number=st.integers(0, 10**12),
         source=st.builds(
             lambda described, kind: {**described, "type": kind}, st.dictionaries(st.text(), json_values()), st.text()
         ),

@@ -36,7 +36,7 @@ def _body(segments: Sequence[Segment]) -> str:
         return segments[0].to_body()
     document = json.loads(replace(segments[0], source={"type": ""}).to_body())
     del document["segment"], document["source"]
-    document["segments"] = [[each.segment, each.source] for each in segments]
+    document["segments"] = [[each.number, each.source] for each in segments]
     return json.dumps(document, separators=(",", ":"))
 
 

@@ -145,7 +145,7 @@ async def advance(
                 await combine(run, tree, (level, group), reduction, backend)
         elif missing:
             if again or (done == level - 1 >= 0) or (fresh and level == 0):
-                messages = (Check(run.run, combine=(level, group)).to_message() for group in missing)
+                messages = (Check(run.id, combine=(level, group)).to_message() for group in missing)
                 await enqueue(backend.fold_queue, messages, sleep=backend.sleep)
             return False
     return True

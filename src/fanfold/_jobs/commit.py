@@ -135,7 +135,7 @@ def _groups(ended: Iterable[tuple[int, Ended]]) -> Iterator[list[tuple[int, Ende
     occurrences: dict[tuple[str, int, int], int] = {}
     for position, value in ended:
         segment = value.segment
-        name = (segment.run, segment.gen, segment.segment)
+        name = (segment.run, segment.gen, segment.number)
         layer = occurrences.get(name, 0)
         occurrences[name] = layer + 1
         groups.setdefault((segment.run, segment.gen, layer), []).append((position, value))
@@ -164,21 +164,21 @@ async def send_check(backend: Backend, check: Check, delay_seconds: int = 0) -> 
 
 async def _marker(ended: Sequence[Ended], backend: Backend) -> Marker:
     name, gen = uuid.uuid4().hex, ended[0].segment.gen
-    done = sorted((one for one in ended if one.failure is None), key=lambda one: one.segment.segment)
-    results = {one.segment.segment: one.result for one in done}
+    done = sorted((one for one in ended if one.failure is None), key=lambda one: one.segment.number)
+    results = {one.segment.number: one.result for one in done}
     results_key = None
     if sum(map(len, results.values())) > INLINE_RESULTS_BYTES:
         results_key = f"runs/{ended[0].segment.run}/{gen}/results/{name}.json"
         await backend.put_result(results_key, results_to_json(results).encode())
     return Marker(
-        marker=name,
+        id=name,
         gen=gen,
-        ids=[one.segment.segment for one in done],
+        ids=[one.segment.number for one in done],
         results={} if results_key else results,
         results_key=results_key,
-        failed={one.segment.segment: one.failure[:REASON_CHARACTERS] for one in ended if one.failure is not None},
-        receive_counts={one.segment.segment: one.receive_count for one in ended if one.receive_count > 1},
-        hops={one.segment.segment: one.segment.hop for one in done if one.segment.hop},
+        failed={one.segment.number: one.failure[:REASON_CHARACTERS] for one in ended if one.failure is not None},
+        receive_counts={one.segment.number: one.receive_count for one in ended if one.receive_count > 1},
+        hops={one.segment.number: one.segment.hop for one in done if one.segment.hop},
         items=[one.items for one in done if one.items is not None]
         if all(one.items is not None for one in done)
         else (),

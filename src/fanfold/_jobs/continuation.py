@@ -75,7 +75,7 @@ async def continue_later(stopped: Sequence[tuple[int, Ended]], backend: Backend)
             try:
                 await _send_on(ended, backend)
             except FanfoldError:
-                where = f"run {ended.segment.run}, segment {ended.segment.segment}"
+                where = f"run {ended.segment.run}, segment {ended.segment.number}"
                 logger.exception("%s: it stopped in time and could not be continued; its message comes back", where)
                 held.add(position)
 
@@ -88,7 +88,7 @@ async def continue_later(stopped: Sequence[tuple[int, Ended]], backend: Backend)
 async def _send_on(ended: Ended, backend: Backend) -> None:
     segment = ended.segment
     hop = await backend.ledger.put_hop(segment.run, await _hop(ended, backend))
-    follower = Segment(segment.job, segment.run, segment.segment, hop.rest, gen=segment.gen, hop=segment.hop + 1)
+    follower = Segment(segment.job, segment.run, segment.number, hop.rest, gen=segment.gen, hop=segment.hop + 1)
     refused = await backend.work_queue.send([Message(follower.to_body())])
     if refused:
         raise EnqueueError(f"the work queue did not take it: {refused[0].reason}", rejected=[(0, refused[0].reason)])
@@ -101,7 +101,7 @@ async def _hop(ended: Ended, backend: Backend) -> Hop:
     results_key = None
     if len(ended.result) > INLINE_RESULTS_BYTES:
         # A name of its own: a delivery that stopped elsewhere, and lost, overwrites nothing.
-        results_key = f"runs/{segment.run}/{segment.gen}/hops/{segment.segment}-{segment.hop}-{uuid.uuid4().hex}.json"
+        results_key = f"runs/{segment.run}/{segment.gen}/hops/{segment.number}-{segment.hop}-{uuid.uuid4().hex}.json"
         await backend.put_result(results_key, ended.result.encode())
         result = None
-    return Hop(segment.segment, segment.hop, segment.gen, ended.rest, result, results_key, ended.items or 0)
+    return Hop(segment.number, segment.hop, segment.gen, ended.rest, result, results_key, ended.items or 0)

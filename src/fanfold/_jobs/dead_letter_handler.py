@@ -50,13 +50,13 @@ async def bury(job: str, record: Record, ctx: Context[JobState]) -> Together | s
     if reason is None and most_receives() is not None and PUT_BACK_ATTRIBUTE not in record.message_attributes:
         await _put_back(segments, record, ctx.state)
         logger.warning(
-            "run %s, segment %d was dead-lettered without a word: sent once more", run.run, segments[0].segment
+            "run %s, segment %d was dead-lettered without a word: sent once more", run.id, segments[0].number
         )
         return "put back"
     reason = reason or UNTOLD
     for segment in segments:
-        kept = {"segment": segment.segment, "reason": reason, "body": segment.to_body()}
-        await ctx.state.backend.put_result(f"{run.prefix()}/failed/{segment.segment}.json", json.dumps(kept).encode())
+        kept = {"segment": segment.number, "reason": reason, "body": segment.to_body()}
+        await ctx.state.backend.put_result(f"{run.prefix()}/failed/{segment.number}.json", json.dumps(kept).encode())
     return Together([Ended(segment, ctx.receive_count, failure=reason) for segment in segments])
 
 
@@ -64,7 +64,7 @@ async def _put_back(segments: Sequence[Segment], record: Record, state: JobState
     # Each alone: one that kills its process must not take along those that shared its message. And under names of
     # their own, not by the body's digest: a FIFO queue would take it for the message it has just seen.
     again = (
-        Message(each.to_body(), {PUT_BACK_ATTRIBUTE: "1"}, deduplication_id=f"{record.message_id}-{each.segment}-back")
+        Message(each.to_body(), {PUT_BACK_ATTRIBUTE: "1"}, deduplication_id=f"{record.message_id}-{each.number}-back")
         for each in segments
     )
     await enqueue(state.backend.work_queue, again, sleep=state.backend.sleep)

@@ -35,7 +35,7 @@ from fanfold._jobs.scatter import scatter_on
 from fanfold._jobs.segment_result import JobState
 from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import FAILED, SUCCEEDED, Counter, Run
+from fanfold._ports.run import Counter, Run, RunState
 from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
 
 __all__ = ["Folding", "check_and_fold"]
@@ -72,7 +72,7 @@ async def check_and_fold(
     *,
     watch_seconds: int,
     per_message: int = 1,
-) -> str:
+) -> RunState:
     """Handle one message of the fold queue; return the state the run is in afterwards.
 
     Raises:
@@ -89,9 +89,9 @@ async def check_and_fold(
     if not run.ended and await _scatter_stands_still(check, run, backend):
         await scatter_on(run, backend, ctx.deadline, per_message=per_message)
     state = run.state if run.ended else await _advance(run, check, folding, ctx)
-    if state in {SUCCEEDED, FAILED}:
-        await tell_of_the_end(run.run, backend)
-    if check.watch and state not in {SUCCEEDED, FAILED} and backend.now() < run.expires_at:
+    if state.is_final:
+        await tell_of_the_end(run.id, backend)
+    if check.watch and not state.is_final and backend.now() < run.expires_at:
         # Last, and once: a check that fails comes back by itself.
         await send_check(backend, replace(check, position=run.position), watch_seconds)
     return state
@@ -101,10 +101,10 @@ async def _scatter_stands_still(check: Check, run: Run, backend: Backend) -> boo
     """Tell whether nobody goes on enqueueing the segments of a run: its scatter says so, or has got no further."""
     if not check.scatter and check.position != run.position:
         return False
-    return not run.enqueued or (run.gen == 0 and (await backend.ledger.counter(run.run)).total is None)
+    return not run.enqueued or (run.gen == 0 and (await backend.ledger.counter(run.id)).total is None)
 
 
-async def _advance(run: Run, check: Check, folding: Folding, ctx: Context[JobState]) -> str:
+async def _advance(run: Run, check: Check, folding: Folding, ctx: Context[JobState]) -> RunState:
     backend = ctx.state.backend
     last_try = ctx.receive_count >= FOLD_ATTEMPTS
     broken: str | None = None
@@ -121,15 +121,15 @@ async def _advance(run: Run, check: Check, folding: Folding, ctx: Context[JobSta
     left = ctx.deadline.remaining()
     lease = (LONGEST_INVOCATION_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
     # Of this generation: who looked before a redrive must not fold, nor end, what is only being done again.
-    fence = await backend.ledger.claim(run.run, gen=run.gen, now=backend.now(), lease_seconds=lease)
+    fence = await backend.ledger.claim(run.id, gen=run.gen, now=backend.now(), lease_seconds=lease)
     if fence is None:
         # Another invocation has it. Should that one die, this message may be its own: it comes back after the lease.
-        raise Retry(f"run {run.run} is being folded by another invocation", after=lease)
+        raise Retry(f"run {run.id} is being folded by another invocation", after=lease)
     try:
         return await _fold(run, folding, backend, fence, last_try=last_try, broken=broken)
     except BaseException:
         with contextlib.suppress(FanfoldError):  # the next try need not wait for the lease
-            await backend.ledger.release(run.run, fence=fence)
+            await backend.ledger.release(run.id, fence=fence)
         raise
 
 
@@ -163,43 +163,45 @@ def _is_reduced(tally: Tally, folding: Folding) -> bool:
 
 
 async def _all_ended(run: Run, backend: Backend) -> Tally | None:
-    counter = await backend.ledger.counter(run.run)
+    counter = await backend.ledger.counter(run.id)
     while counter.total is not None:
         tally = await tally_of(run, counter.total, backend)
         if not tally.missing:
             return tally
         threshold = counter.ended + tally.missing
-        counter = await backend.ledger.raise_next(run.run, threshold)
+        counter = await backend.ledger.raise_next(run.id, threshold)
         if not counter.due:
-            logger.info("run %s: %d of %d segments have not ended", run.run, tally.missing, tally.total)
+            logger.info("run %s: %d of %d segments have not ended", run.id, tally.missing, tally.total)
             return None
     return None
 
 
-async def _fold(run: Run, folding: Folding, backend: Backend, fence: int, *, last_try: bool, broken: str | None) -> str:
-    counter: Counter = await backend.ledger.counter(run.run)
+async def _fold(
+    run: Run, folding: Folding, backend: Backend, fence: int, *, last_try: bool, broken: str | None
+) -> RunState:
+    counter: Counter = await backend.ledger.counter(run.id)
     pinned = await _pin_markers(run, backend)
     tally = await tally_of(run, counter.total or 0, backend, pinned)
     if tally.missing:
-        raise FanfoldError(f"run {run.run}: {tally.missing} segments are missing in the pinned markers")
+        raise FanfoldError(f"run {run.id}: {tally.missing} segments are missing in the pinned markers")
     if tally.failed:
         await commit(run.failures_key(), {"segments": tally.failed}, backend)
     if not is_tolerated(len(tally.failed), tally.total, folding.tolerated):
-        state, output = FAILED, run.failures_key()
+        state, output = RunState.FAILED, run.failures_key()
     elif broken is not None:
         state, output = await _failed(run, broken, backend)
     else:
         state, output = await _folded(run, folding, backend, pinned, tally, last_try=last_try)
     await backend.ledger.finish(
-        run.run, fence=fence, state=state, output=output, ended_at=backend.now(), failed=len(tally.failed)
+        run.id, fence=fence, state=state, output=output, ended_at=backend.now(), failed=len(tally.failed)
     )
-    logger.info("run %s: %s, %s", run.run, state, output)
+    logger.info("run %s: %s, %s", run.id, state, output)
     return state
 
 
 async def _folded(
     run: Run, folding: Folding, backend: Backend, pinned: Collection[str], tally: Tally, *, last_try: bool
-) -> tuple[str, str]:
+) -> tuple[RunState, str]:
     """Commit the output; a fold that raises in its last try fails the run, which else would never end."""
     output = f"{run.prefix()}/output.json"
     try:
@@ -209,7 +211,7 @@ async def _folded(
         if reason is None:
             raise
         return await _failed(run, reason, backend)
-    return SUCCEEDED, output
+    return RunState.SUCCEEDED, output
 
 
 def _why_it_fails(error: Exception, run: Run, *, last_try: bool) -> str | None:
@@ -218,19 +220,19 @@ def _why_it_fails(error: Exception, run: Run, *, last_try: bool) -> str | None:
         return str(error) if error.permanent else None
     if not last_try:
         return None
-    logger.error("run %s: its fold failed %d times", run.run, FOLD_ATTEMPTS, exc_info=error)
+    logger.error("run %s: its fold failed %d times", run.id, FOLD_ATTEMPTS, exc_info=error)
     return f"{type(error).__qualname__}: {error}"
 
 
-async def _failed(run: Run, reason: str, backend: Backend) -> tuple[str, str]:
+async def _failed(run: Run, reason: str, backend: Backend) -> tuple[RunState, str]:
     failure = f"{run.prefix()}/fold-failure.json"
     await commit(failure, {"fold": reason}, backend)
-    return FAILED, failure
+    return RunState.FAILED, failure
 
 
 async def _pin_markers(run: Run, backend: Backend) -> frozenset[str]:
     key = f"{run.prefix()}/markers.json"
-    names = [marker.marker async for marker in markers_of(run, backend)]
+    names = [marker.id async for marker in markers_of(run, backend)]
     try:
         await backend.put_result(key, json.dumps(names).encode(), if_absent=True)
     except ObjectExistsError:

@@ -30,7 +30,7 @@ async def redo_of(run: Run, gen: int, backend: Backend) -> Sequence[int]:
 async def markers_of(run: Run, backend: Backend) -> AsyncIterator[Marker]:
     """Yield the markers of every generation."""
     for gen in range(run.gen + 1):
-        async for marker in backend.ledger.markers(run.run, gen):
+        async for marker in backend.ledger.markers(run.id, gen):
             yield marker
 
 
@@ -40,7 +40,7 @@ async def tally_of(run: Run, total: int, backend: Backend, pinned: Collection[st
     for gen in range(run.gen + 1):
         if gen:
             tally.redo(await redo_of(run, gen, backend))
-        async for marker in backend.ledger.markers(run.run, gen):
-            if pinned is None or marker.marker in pinned:
+        async for marker in backend.ledger.markers(run.id, gen):
+            if pinned is None or marker.id in pinned:
                 tally.add(marker)
     return tally

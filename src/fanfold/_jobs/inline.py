@@ -52,7 +52,7 @@ _REASON_CHARACTERS = 300
 class InlineRun:
     """What became of a run in this process."""
 
-    run: str
+    id: str
     """Its name."""
     segments: int
     """Its segments."""
@@ -133,7 +133,7 @@ async def run_inline(
         items, failed = kept.items(), kept.failures()
         output = await _folded(fold, kept, home) if len(items) == total else None
         return InlineRun(
-            run=name,
+            id=name,
             segments=total,
             done=len(items),
             worked_on=len(wanted),
@@ -192,7 +192,7 @@ def _segments(run: Run, wanted: Collection[int]) -> Iterator[Segment]:
     chosen = frozenset(wanted)
     for number, part in enumerate(sources.cut(run.plan)):
         if number in chosen:
-            yield Segment(run.job, run.run, number, part)
+            yield Segment(run.job, run.id, number, part)
 
 
 async def _work(
@@ -204,7 +204,7 @@ async def _work(
     failures: FailureLog,
 ) -> None:
     """Work on a segment and keep how it ended; whatever its handler does, the others carry on."""
-    record = Record({"messageId": f"of segment {segment.segment}", "body": segment.to_body()})
+    record = Record({"messageId": f"of segment {segment.number}", "body": segment.to_body()})
     context = Context(record, BatchContext(None, Deadline.never(), state))
     try:
         ended = await work_on_one(segment, run, function, record, context, 0)
@@ -212,10 +212,10 @@ async def _work(
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
-        kept.failed(segment.segment, _told(error))
+        kept.failed(segment.number, _told(error))
         failures.add(record, error)
     else:
-        kept.done(segment.segment, ended.result, ended.items or 0)
+        kept.done(segment.number, ended.result, ended.items or 0)
 
 
 async def _folded(fold: Callable[..., Any], kept: Kept, home: Path | None) -> Any:

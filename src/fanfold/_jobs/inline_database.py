@@ -37,12 +37,16 @@ class Kept:
     def run(self) -> Run | None:
         """Return the run as it was planned; None before."""
         row = self._database.execute("SELECT document FROM run").fetchone()
-        return None if row is None else Run(**json.loads(row[0]))
+        if row is None:
+            return None
+        document = json.loads(row[0])
+        return Run(document.pop("run"), **document)
 
     def begin(self, run: Run) -> None:
         """Keep a plan."""
-        told = {name: getattr(run, name) for name in ("run", "job", "params", "plan", "created_at", "expires_at")}
-        self._database.execute("INSERT INTO run VALUES (?)", (json.dumps(told),))
+        fields = ("job", "params", "plan", "created_at", "expires_at")
+        document = {"run": run.id, **{name: getattr(run, name) for name in fields}}
+        self._database.execute("INSERT INTO run VALUES (?)", (json.dumps(document),))
 
     def done(self, segment: int, result: str, items: int) -> None:
         """Keep the result of a segment, JSON text, in place of what was kept of it."""

@@ -223,7 +223,7 @@ class Job:
                 return await self._scatter(state.backend, params, run_id, deadline)
 
             scattered = runtime.run(work, deadline)
-            return {"run": scattered.run, "segments": scattered.segments, "complete": scattered.complete}
+            return {"run": scattered.run_id, "segments": scattered.segments, "complete": scattered.complete}
 
         return scatter_handler
 

@@ -46,7 +46,7 @@ async def tell_of_the_end(run_id: str, backend: Backend) -> None:
 
 async def _told(run: Run, backend: Backend) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "run": run.run,
+        "run": run.id,
         "job": run.job,
         "generation": run.gen,
         "state": run.state,

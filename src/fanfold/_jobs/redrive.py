@@ -15,7 +15,7 @@ from fanfold._jobs.commit import Check, send_check
 from fanfold._jobs.generations import put_redo, tally_of
 from fanfold._jobs.scatter import Scattered, scatter_on
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import FAILED, FOLDING, Run
+from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError
 
 __all__ = ["Failures", "failures_of", "redrive"]
@@ -68,29 +68,29 @@ async def redrive(
     if not run.ended and not run.enqueued:
         return await scatter_on(run, backend, Deadline.never())  # begun by a redrive that died
     segments = _chosen(run, failures.segments, only)
-    key = f"runs/{run.run}/{run.gen + 1}/redo-{uuid.uuid4().hex}.json"
+    key = f"runs/{run.id}/{run.gen + 1}/redo-{uuid.uuid4().hex}.json"
     await put_redo(key, segments, backend)
     # Before the generation begins: should this process die, somebody looks.
-    await send_check(backend, Check(run.run, watch=True), watch_seconds)
-    counter = await backend.ledger.counter(run.run)
-    begun = await backend.ledger.redrive(run.run, gen=run.gen + 1, redos=[*run.redos, key], redo=len(segments))
+    await send_check(backend, Check(run.id, watch=True), watch_seconds)
+    counter = await backend.ledger.counter(run.id)
+    begun = await backend.ledger.redrive(run.id, gen=run.gen + 1, redos=[*run.redos, key], redo=len(segments))
     if not begun:
-        raise FanfoldError(f"run {run.run} was redriven by somebody else just now: look at its status")
-    await backend.ledger.raise_next(run.run, counter.ended + len(segments))
-    again = await backend.ledger.run(run.run)
+        raise FanfoldError(f"run {run.id} was redriven by somebody else just now: look at its status")
+    await backend.ledger.raise_next(run.id, counter.ended + len(segments))
+    again = await backend.ledger.run(run.id)
     assert again is not None  # noqa: S101 - it was begun
     return await scatter_on(again, backend, Deadline.never())
 
 
 def _chosen(run: Run, failed: Mapping[int, str], only: Collection[int] | None) -> list[int]:
-    if run.state == FOLDING:
-        raise FanfoldError(f"run {run.run} is being folded: redrive it when it has ended")
+    if run.state == RunState.FOLDING:
+        raise FanfoldError(f"run {run.id} is being folded: redrive it when it has ended")
     if not run.ended:
-        raise FanfoldError(f"run {run.run} is still running: redrive it when it has ended")
-    if not failed and run.state != FAILED:
-        raise FanfoldError(f"run {run.run} has succeeded, and nothing in it failed: there is nothing to redrive")
+        raise FanfoldError(f"run {run.id} is still running: redrive it when it has ended")
+    if not failed and run.state != RunState.FAILED:
+        raise FanfoldError(f"run {run.id} has succeeded, and nothing in it failed: there is nothing to redrive")
     if only is None:
         return sorted(failed)
     if unknown := sorted(set(only) - failed.keys()):
-        raise FanfoldError(f"run {run.run}: segment {unknown[0]} did not fail, so there is nothing to do again")
+        raise FanfoldError(f"run {run.id}: segment {unknown[0]} did not fail, so there is nothing to do again")
     return sorted(set(only))

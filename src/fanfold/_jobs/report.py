@@ -11,7 +11,7 @@ import anyio
 from fanfold._jobs.generations import tally_of
 from fanfold._jobs.tally import Evenness
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Run
+from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError
 
 __all__ = ["Account", "Progress", "account_of", "watch"]
@@ -24,8 +24,8 @@ POLL_SECONDS: Final = 0.25
 class Progress:
     """How far a run is."""
 
-    state: str
-    """RUNNING, FOLDING, SUCCEEDED or FAILED."""
+    state: RunState
+    """Where the run stands."""
     ended: int
     """Segments that ended; those that ended twice count twice, so it may pass the total."""
     total: int | None
@@ -76,11 +76,11 @@ async def watch(backend: Backend, run_id: str, *, within_seconds: float) -> Asyn
 
 async def account_of(backend: Backend, run: Run) -> Account:
     """Return the account of a run, ended or not."""
-    counter = await backend.ledger.counter(run.run)
+    counter = await backend.ledger.counter(run.id)
     total = run.position if counter.total is None else counter.total
     tally = await tally_of(run, total, backend)
     for gen in range(run.gen + 1):
-        async for hop in backend.ledger.hops(run.run, gen):
+        async for hop in backend.ledger.hops(run.id, gen):
             tally.add_items(hop.segment, hop.items)
     return Account(
         segments=total,

@@ -113,7 +113,7 @@ async def collect(run: Run, pinned: Collection[str], total: int, backend: Backen
     make_tables(rows)
     continued = False
     async for marker in markers_of(run, backend):
-        if marker.marker in pinned:
+        if marker.id in pinned:
             continued = continued or bool(marker.hops)
             _insert(rows, marker, await _results_of(marker, backend), total)
     if continued:
@@ -133,7 +133,7 @@ def _insert(rows: sqlite3.Connection, marker: Marker, results: Mapping[int, str]
         "INSERT INTO ends VALUES (?, ?, ?, ?, ?) ON CONFLICT (segment) DO UPDATE SET gen = excluded.gen, "
         "hops = excluded.hops, marker = excluded.marker, result = excluded.result WHERE excluded.marker < marker",
         (
-            (segment, marker.gen, marker.hops.get(segment, 0), marker.marker, text)
+            (segment, marker.gen, marker.hops.get(segment, 0), marker.id, text)
             for segment, text in results.items()
             if 0 <= segment < total
         ),
@@ -143,15 +143,13 @@ def _insert(rows: sqlite3.Connection, marker: Marker, results: Mapping[int, str]
 async def _insert_hops(rows: sqlite3.Connection, run: Run, backend: Backend) -> None:
     """Take the hops before the end that won: another delivery of the segment may have gone further by itself."""
     for gen in range(run.gen + 1):
-        async for hop in backend.ledger.hops(run.run, gen):
+        async for hop in backend.ledger.hops(run.id, gen):
             end = rows.execute("SELECT hops FROM ends WHERE segment = ? AND gen = ?", (hop.segment, gen)).fetchone()
-            if end is None or hop.hop >= end[0]:
+            if end is None or hop.number >= end[0]:
                 continue
             result = hop.result
             if result is None:
                 result = (await backend.get_result(str(hop.results_key))).decode()
-            rows.execute("INSERT OR REPLACE INTO hops VALUES (?, ?, ?)", (hop.segment, hop.hop, result))
+            rows.execute("INSERT OR REPLACE INTO hops VALUES (?, ?, ?)", (hop.segment, hop.number, result))
     if broken := rows.execute(_BROKEN).fetchone():
-        raise LedgerError(
-            f"run {run.run}: segment {broken[0]} was continued, and not all of its hops are in the ledger"
-        )
+        raise LedgerError(f"run {run.id}: segment {broken[0]} was continued, and not all of its hops are in the ledger")

@@ -32,7 +32,7 @@ CHECKPOINT_SEGMENTS: Final = 1_000
 class Scattered:
     """What a scatter step did."""
 
-    run: str
+    run_id: str
     """The run."""
     segments: int
     """Its segments; those enqueued so far, if it is not complete."""
@@ -72,10 +72,10 @@ async def scatter(  # noqa: PLR0913 - one option each, by keyword
     """
     run = await pin_run(job, source, check_name(run_id, "run"), params, backend)
     if run.ended:
-        counter = await backend.ledger.counter(run.run)
-        return Scattered(run.run, counter.total or 0)
+        counter = await backend.ledger.counter(run.id)
+        return Scattered(run.id, counter.total or 0)
     # Before the first segment: should this scatter die, somebody still looks.
-    await send_check(backend, Check(run.run, watch=True), watch_seconds)
+    await send_check(backend, Check(run.id, watch=True), watch_seconds)
     return await scatter_on(run, backend, deadline, per_message=per_message, progress=progress)
 
 
@@ -115,7 +115,7 @@ async def scatter_on(
             progress(position)
         if position - remembered >= CHECKPOINT_SEGMENTS:
             remembered = position
-            await backend.ledger.checkpoint(run.run, position, gen=run.gen)
+            await backend.ledger.checkpoint(run.id, position, gen=run.gen)
 
     def over() -> bool:
         nonlocal stopped
@@ -125,16 +125,16 @@ async def scatter_on(
     position = segments_in(
         await enqueue(backend.work_queue, messages(), reached=reached, over=over, sleep=backend.sleep)
     )
-    await backend.ledger.checkpoint(run.run, position, gen=run.gen)
+    await backend.ledger.checkpoint(run.id, position, gen=run.gen)
     if stopped:
-        await send_check(backend, Check(run.run, scatter=True))
-        logger.info("run %s: %d segments enqueued; the fold function goes on", run.run, position)
-        return Scattered(run.run, position, complete=False)
-    counter = await (backend.ledger.counter(run.run) if run.gen else backend.ledger.seal(run.run, position))
+        await send_check(backend, Check(run.id, scatter=True))
+        logger.info("run %s: %d segments enqueued; the fold function goes on", run.id, position)
+        return Scattered(run.id, position, complete=False)
+    counter = await (backend.ledger.counter(run.id) if run.gen else backend.ledger.seal(run.id, position))
     if counter.due:
-        await send_check(backend, Check(run.run))
-    logger.info("run %s: %d segments enqueued", run.run, position)
-    return Scattered(run.run, position)
+        await send_check(backend, Check(run.id))
+    logger.info("run %s: %d segments enqueued", run.id, position)
+    return Scattered(run.id, position)
 
 
 async def pin_run(job: str, source: sources.Source, run_id: str, params: Mapping[str, Any], backend: Backend) -> Run:
@@ -166,7 +166,7 @@ def segments_left(run: Run, redo: Sequence[int] | None = None) -> Iterator[Segme
     """Yield what is left to enqueue of a generation: of the first one all segments, of a later one those it redoes."""
     if redo is None:
         for number, part in enumerate(sources.cut(run.plan, run.position), run.position):
-            yield Segment(run.job, run.run, number, part, gen=run.gen)
+            yield Segment(run.job, run.id, number, part, gen=run.gen)
         return
     for number in redo[run.position :]:
-        yield Segment(run.job, run.run, number, next(sources.cut(run.plan, number)), gen=run.gen)
+        yield Segment(run.job, run.id, number, next(sources.cut(run.plan, number)), gen=run.gen)

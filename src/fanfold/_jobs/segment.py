@@ -32,7 +32,7 @@ class Segment:
     """Name of the job."""
     run: str
     """Name of the run."""
-    segment: int
+    number: int
     """Number of this segment in its run, from 0."""
     source: Mapping[str, Any]
     """What to read, in the words of the source that cut it; ``type`` names that source."""
@@ -49,7 +49,7 @@ class Segment:
                 "job": self.job,
                 "run": self.run,
                 "gen": self.gen,
-                "segment": self.segment,
+                "segment": self.number,
                 "hop": self.hop,
                 "source": self.source,
             },
@@ -78,7 +78,7 @@ class Segment:
         values = {name: _field(document, name, kind) for name, kind in _FIELDS.items()}
         if not isinstance(values["source"].get("type"), str):
             raise SegmentError("not a fanfold segment: 'source' has no 'type'")
-        return cls(**values)
+        return cls(number=values.pop("segment"), **values)
 
 
 def _field(document: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -20,7 +20,7 @@ from fanfold._jobs.bundle import segments_of
 from fanfold._jobs.continuation import Rows
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import Ended, JobState, Together
-from fanfold._ports.run import RUNNING, Run
+from fanfold._ports.run import Run, RunState
 from fanfold._ports.stores import Store
 from fanfold.errors import FanfoldError, SegmentError
 
@@ -109,7 +109,7 @@ async def work_on(
         try:
             ended.append(await work_on_one(segment, run, function, record, ctx, max_hops))
         except Exception as error:
-            logger.warning("run %s, segment %d failed, and is sent on alone", run.run, segment.segment, exc_info=error)
+            logger.warning("run %s, segment %d failed, and is sent on alone", run.id, segment.number, exc_info=error)
             errors.append(error)
             left.append(segment)
     if not ended and not is_last and not any(map(_is_permanent, errors)):
@@ -126,7 +126,7 @@ async def work_on_one(
 ) -> Ended:
     """Run a segment handler over the items of one segment; as ``work_on``, without a look at its run."""
     rows = Rows(segment.source, ctx.state.backend, _is_over(ctx.deadline) if segment.hop < max_hops else None)
-    with named(run=run.run, segment=segment.segment):
+    with named(run=run.id, segment=segment.number):
         async with aclosing(rows.read()) as items:
             value = await function(items, SegmentContext(record, ctx.batch, segment, run))
     try:
@@ -154,7 +154,7 @@ async def live_run(job: str, segment: Segment, batch: BatchContext[JobState]) ->
     run: Run | None = await asyncio.shield(runs[segment.run])
     if run is None:
         raise SegmentError(f"a segment of run {segment.run!r}, which is not in the ledger")
-    if run.state != RUNNING or segment.gen < run.gen:
-        logger.info("run %s is %s: segment %d is late and is not worked on", run.run, run.state, segment.segment)
+    if run.state != RunState.RUNNING or segment.gen < run.gen:
+        logger.info("run %s is %s: segment %d is late and is not worked on", run.id, run.state, segment.number)
         return None
     return run

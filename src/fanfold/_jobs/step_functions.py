@@ -106,12 +106,12 @@ async def _items(run: Run, backend: Backend) -> dict[str, Any]:
         size += len(item) + 1
         if size > PAYLOAD_BYTES - 1_024:  # room for the rest
             raise ConfigurationError(
-                f"run {run.run}: the first {len(items):,} segments alone are more than the {PAYLOAD_BYTES:,} bytes a "
+                f"run {run.id}: the first {len(items):,} segments alone are more than the {PAYLOAD_BYTES:,} bytes a "
                 "state may hand on: use the distributed state machine, or larger segments"
             )
         items.append(json.loads(item))
-    await backend.ledger.checkpoint(run.run, len(items))
-    return {"run": run.run, "segments": len(items), "items": items}
+    await backend.ledger.checkpoint(run.id, len(items))
+    return {"run": run.id, "segments": len(items), "items": items}
 
 
 async def _items_to_s3(run: Run, backend: Backend) -> dict[str, Any]:
@@ -125,12 +125,12 @@ async def _items_to_s3(run: Run, backend: Backend) -> dict[str, Any]:
         await backend.store.put_file(backend.results_bucket, key, path, content_type="application/json")
     finally:
         await anyio.Path(path).unlink()
-    await backend.ledger.checkpoint(run.run, count)
-    return {"run": run.run, "segments": count, "bucket": backend.results_bucket, "key": key}
+    await backend.ledger.checkpoint(run.id, count)
+    return {"run": run.id, "segments": count, "bucket": backend.results_bucket, "key": key}
 
 
 def _wire(run: Run) -> Iterator[bytes]:
-    whole = Run(run.run, run.job, run.params, run.plan, created_at=run.created_at, expires_at=run.expires_at)
+    whole = Run(run.id, run.job, run.params, run.plan, created_at=run.created_at, expires_at=run.expires_at)
     for segment in segments_left(whole):
         yield segment.to_body().encode()
 
@@ -184,7 +184,7 @@ def collect_function(job: str, folding: Folding) -> Callable[..., Awaitable[Any]
         run = await backend.ledger.run(run_id)
         if run is None or not run.ended:
             raise FanfoldError(f"run {run_id} has not ended")
-        return {"run": run.run, "state": run.state, "output": run.output, "failed": run.failed}
+        return {"run": run.id, "state": run.state, "output": run.output, "failed": run.failed}
 
     return collect
 
@@ -192,14 +192,14 @@ def collect_function(job: str, folding: Folding) -> Callable[..., Awaitable[Any]
 async def _close(run: Run, backend: Backend) -> None:
     if run.ended or run.gen:
         return
-    counter = await backend.ledger.counter(run.run)
+    counter = await backend.ledger.counter(run.id)
     total = run.position if counter.total is None else counter.total
     missing = (await tally_of(run, total, backend)).missing_segments()
     for first in range(0, len(missing), MARKER_SEGMENTS):
         failed = dict.fromkeys(missing[first : first + MARKER_SEGMENTS], NEVER_TOLD)
-        await backend.ledger.put_marker(run.run, Marker(uuid.uuid4().hex, run.gen, failed=failed))
-        await backend.ledger.count(run.run, len(failed))
-    await backend.ledger.seal(run.run, total)
+        await backend.ledger.put_marker(run.id, Marker(uuid.uuid4().hex, run.gen, failed=failed))
+        await backend.ledger.count(run.id, len(failed))
+    await backend.ledger.seal(run.id, total)
 
 
 def collect_handler(consumer: Consumer[..., Any]) -> Handler:
@@ -237,7 +237,7 @@ def _event(bodies: Sequence[str], *, receives: int = 1) -> dict[str, Any]:
 
 def _number(body: str) -> int | None:
     try:
-        return Segment.from_body(body).segment
+        return Segment.from_body(body).number
     except SegmentError:
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from fanfold._ports.run import Counter, Hop, Marker, Run
+from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
 
 __all__ = ["Ledger"]
 
@@ -90,7 +90,9 @@ class Ledger(Protocol):
         """End the lease of a claim at once; nothing happens if another has claimed the fold since."""
         ...
 
-    async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:
+    async def finish(
+        self, run_id: str, *, fence: int, state: RunState, output: str, ended_at: float, failed: int
+    ) -> None:
         """Write the end state of a run.
 
         Raises:

@@ -5,33 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 
 from fanfold.errors import ConfigurationError
 
 __all__ = [
     "EXPIRY_SECONDS",
-    "FAILED",
-    "FOLDING",
-    "RUNNING",
-    "SUCCEEDED",
     "Counter",
     "Hop",
     "Marker",
     "Run",
+    "RunState",
     "check_name",
     "source_prefix",
 ]
-
-RUNNING: Final = "RUNNING"
-"""Segments are being enqueued or worked on."""
-FOLDING: Final = "FOLDING"
-"""Every segment has ended and the fold function has the results."""
-SUCCEEDED: Final = "SUCCEEDED"
-"""The output is committed."""
-FAILED: Final = "FAILED"
-"""More segments failed for good than are tolerated, or the fold failed; which, or why, is committed in place of an
-output."""
 
 EXPIRY_SECONDS: Final = 30 * 24 * 3600
 """How long the ledger remembers a run: longer than a message can live in the work queue and then in the dead-letter
@@ -65,11 +53,30 @@ def source_prefix(run_id: str) -> str:
     return f"runs/{run_id}/source/{uuid.uuid4().hex}"
 
 
+class RunState(StrEnum):
+    """Where a run stands; its text is what the ledger stores."""
+
+    RUNNING = "RUNNING"
+    """Segments are being enqueued or worked on."""
+    FOLDING = "FOLDING"
+    """Every segment has ended and the fold function has the results."""
+    SUCCEEDED = "SUCCEEDED"
+    """The output is committed."""
+    FAILED = "FAILED"
+    """More segments failed for good than are tolerated, or the fold failed; which, or why, is committed in place of an
+    output."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether only a redrive can change it."""
+        return self in {RunState.SUCCEEDED, RunState.FAILED}
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One execution of a job."""
 
-    run: str
+    id: str
     """Its name."""
     job: str
     """Name of the job."""
@@ -83,8 +90,8 @@ class Run:
     """When the ledger may forget it; seconds since 1970."""
     gen: int = 0
     """Generation: one more with each redrive."""
-    state: str = RUNNING
-    """RUNNING, FOLDING, SUCCEEDED or FAILED."""
+    state: RunState = RunState.RUNNING
+    """Where it stands."""
     position: int = 0
     """Segments below this number have been enqueued."""
     fence: int = 0
@@ -113,11 +120,11 @@ class Run:
     @property
     def ended(self) -> bool:
         """Whether its end state is written."""
-        return self.state in {SUCCEEDED, FAILED}
+        return self.state.is_final
 
     def prefix(self) -> str:
         """Return the prefix of its objects' keys in the results bucket."""
-        return f"runs/{self.run}/{self.gen}"
+        return f"runs/{self.id}/{self.gen}"
 
     def failures_key(self) -> str:
         """Return the key of the list of its failures, if there are any."""
@@ -145,7 +152,7 @@ class Counter:
 class Marker:
     """Segments that ended together: what one batch knows of one run."""
 
-    marker: str
+    id: str
     """Its name; unique, and in no order of time."""
     gen: int
     """Generation of the run it belongs to."""
@@ -171,7 +178,7 @@ class Hop:
 
     segment: int
     """Number of the segment."""
-    hop: int
+    number: int
     """How often it had been continued before, from 0."""
     gen: int
     """Generation of the run it belongs to."""

@@ -218,7 +218,7 @@ async def _inject(backend: Backend, run_id: str) -> None:
     if run is None:
         raise FanfoldError(f"run {run_id} is not in the ledger")
     part = next(iter(cut(run.plan, DUPLICATED_SEGMENT)))
-    twice = Segment(run.job, run.run, DUPLICATED_SEGMENT, part)
+    twice = Segment(run.job, run.id, DUPLICATED_SEGMENT, part)
     await backend.work_queue.send([Message(STRAY_BODY), Message(twice.to_body())])
 
 

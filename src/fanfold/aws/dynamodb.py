@@ -17,7 +17,7 @@ import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
-from fanfold._ports.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Counter, Hop, Marker, Run
+from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
 from fanfold.aws.faults import faults_of, is_conditional_check
 from fanfold.aws.ledger_items import (
     counter_of,
@@ -49,13 +49,13 @@ class DynamoDBLedger:
         try:
             await self._call(
                 "put_item",
-                Item=_state_key(run.run) | run_item(run),
+                Item=_state_key(run.id) | run_item(run),
                 ConditionExpression="attribute_not_exists(pk)",
             )
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
-            return await self._known(run.run)
+            return await self._known(run.id)
         return run
 
     async def run(self, run_id: str) -> Run | None:
@@ -92,9 +92,9 @@ class DynamoDBLedger:
                 ExpressionAttributeValues={
                     ":gen": number(gen),
                     ":before": number(gen - 1),
-                    ":running": {"S": RUNNING},
-                    ":succeeded": {"S": SUCCEEDED},
-                    ":failed": {"S": FAILED},
+                    ":running": {"S": RunState.RUNNING},
+                    ":succeeded": {"S": RunState.SUCCEEDED},
+                    ":failed": {"S": RunState.FAILED},
                     ":zero": number(0),
                     ":redos": {"S": json.dumps(list(redos))},
                     ":redo": number(redo),
@@ -124,8 +124,8 @@ class DynamoDBLedger:
     async def put_marker(self, run_id: str, marker: Marker) -> None:
         """Append a marker."""
         key = {
-            "pk": {"S": _partition(run_id, marker.marker)},
-            "sk": {"S": f"MARK#{marker.gen}#{marker.marker}"},
+            "pk": {"S": _partition(run_id, marker.id)},
+            "sk": {"S": f"MARK#{marker.gen}#{marker.id}"},
         }
         await self._call("put_item", Item=key | marker_item(marker))
 
@@ -171,7 +171,7 @@ class DynamoDBLedger:
 
     async def put_hop(self, run_id: str, hop: Hop) -> Hop:
         """Enter where a segment stopped, unless that is known already."""
-        name = f"{hop.segment}#{hop.hop}"
+        name = f"{hop.segment}#{hop.number}"
         key = {"pk": {"S": _partition(run_id, name)}, "sk": {"S": f"HOP#{hop.gen}#{name}"}}
         try:
             await self._call("put_item", Item=key | hop_item(hop), ConditionExpression="attribute_not_exists(pk)")
@@ -214,8 +214,8 @@ class DynamoDBLedger:
                 ConditionExpression="gen = :gen AND (#s = :running OR (#s = :folding AND lease_until <= :now))",
                 ExpressionAttributeNames={"#s": "state"},
                 ExpressionAttributeValues={
-                    ":folding": {"S": FOLDING},
-                    ":running": {"S": RUNNING},
+                    ":folding": {"S": RunState.FOLDING},
+                    ":running": {"S": RunState.RUNNING},
                     ":gen": number(gen),
                     ":now": number(now),
                     ":until": number(now + lease_seconds),
@@ -241,14 +241,16 @@ class DynamoDBLedger:
                 ExpressionAttributeValues={
                     ":over": number(0),
                     ":fence": number(fence),
-                    ":folding": {"S": FOLDING},
+                    ":folding": {"S": RunState.FOLDING},
                 },
             )
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
 
-    async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:
+    async def finish(
+        self, run_id: str, *, fence: int, state: RunState, output: str, ended_at: float, failed: int
+    ) -> None:
         """Write the end state of a run."""
         try:
             await self._call(
@@ -263,7 +265,7 @@ class DynamoDBLedger:
                     ":at": number(ended_at),
                     ":failed": number(failed),
                     ":fence": number(fence),
-                    ":folding": {"S": FOLDING},
+                    ":folding": {"S": RunState.FOLDING},
                 },
             )
         except ServiceError as error:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fanfold._ports.ledger_encoding import decode_ids, encode_ids, results_from_json, results_to_json
-from fanfold._ports.run import EXPIRY_SECONDS, Counter, Hop, Marker, Run
+from fanfold._ports.run import EXPIRY_SECONDS, Counter, Hop, Marker, Run, RunState
+from fanfold.errors import LedgerError
 
 __all__ = ["counter_of", "expiry", "hop_item", "hop_of", "marker_item", "marker_of", "number", "run_item", "run_of"]
 
@@ -26,14 +27,14 @@ def expiry() -> int:
 def run_item(run: Run) -> dict[str, Any]:
     """Return the attributes of a run, without its key."""
     return {
-        "run": {"S": run.run},
+        "run": {"S": run.id},
         "job": {"S": run.job},
         "params": {"S": json.dumps(run.params)},
         "plan": {"S": json.dumps(run.plan)},
         "created_at": number(run.created_at),
         "expires_at": number(run.expires_at),
         "gen": number(run.gen),
-        "state": {"S": run.state},
+        "state": {"S": str(run.state)},
         "position": number(run.position),
         "fence": number(run.fence),
         "lease_until": number(run.lease_until),
@@ -42,16 +43,20 @@ def run_item(run: Run) -> dict[str, Any]:
 
 
 def run_of(item: Mapping[str, Any]) -> Run:
-    """Return the run an item holds."""
+    """Return the run an item holds.
+
+    Raises:
+        LedgerError: If its state is not one that this release knows.
+    """
     return Run(
-        run=item["run"]["S"],
+        id=item["run"]["S"],
         job=item["job"]["S"],
         params=json.loads(item["params"]["S"]),
         plan=json.loads(item["plan"]["S"]),
         created_at=float(item["created_at"]["N"]),
         expires_at=int(item["expires_at"]["N"]),
         gen=int(item["gen"]["N"]),
-        state=item["state"]["S"],
+        state=_state_in(item),
         position=int(item["position"]["N"]),
         fence=int(item["fence"]["N"]),
         lease_until=float(item["lease_until"]["N"]),
@@ -62,6 +67,17 @@ def run_of(item: Mapping[str, Any]) -> Run:
         redo=int(item["redo"]["N"]) if "redo" in item else 0,
         notified=item["notified"]["BOOL"] if "notified" in item else False,
     )
+
+
+def _state_in(item: Mapping[str, Any]) -> RunState:
+    text = item["state"]["S"]
+    try:
+        return RunState(text)
+    except ValueError as error:
+        raise LedgerError(
+            f"run {item['run']['S']}: the ledger holds the state {text!r}, which this release does not know; deploy "
+            "the same fanfold to every function of the job"
+        ) from error
 
 
 def counter_of(item: Mapping[str, Any]) -> Counter:
@@ -92,7 +108,7 @@ def marker_of(item: Mapping[str, Any]) -> Marker:
     """Return the marker an item holds."""
     _, gen, name = item["sk"]["S"].split("#", 2)
     return Marker(
-        marker=name,
+        id=name,
         gen=int(gen),
         ids=decode_ids(item["ids"]["S"]),
         results=_results_in(item, decode_ids(item["ids"]["S"])),
@@ -139,7 +155,7 @@ def hop_of(item: Mapping[str, Any]) -> Hop:
     _, gen, segment, number = item["sk"]["S"].split("#")
     return Hop(
         segment=int(segment),
-        hop=int(number),
+        number=int(number),
         gen=int(gen),
         rest=json.loads(item["rest"]["S"]),
         result=item["result"]["S"] if "result" in item else None,

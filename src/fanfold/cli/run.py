@@ -16,7 +16,7 @@ from fanfold._base.import_string import load
 from fanfold._jobs.job import Job
 from fanfold._jobs.report import account_of, watch
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import SUCCEEDED, Run
+from fanfold._ports.run import Run, RunState
 from fanfold.cli.run_inline import inline as run_inline
 from fanfold.cli.run_plan import plan
 from fanfold.cli.show import Watching, account_table, watching
@@ -109,7 +109,7 @@ def run(
         console = Console()
         console.print_json(json.dumps(document["output"]))
         console.print(account_table(document["account"]))
-    if document["state"] != SUCCEEDED:
+    if document["state"] != RunState.SUCCEEDED:
         raise FanfoldError(f"run {document['run']} ended as {document['state']}: {json.dumps(document['output'])}")
 
 
@@ -145,9 +145,9 @@ async def _run(
     async with job.open_backend() as backend:
         ended = await start(job, backend, params, run_id, within, seen)
         if ended.output is None:
-            raise FanfoldError(f"run {ended.run} has no output")
+            raise FanfoldError(f"run {ended.id} has no output")
         return {
-            "run": ended.run,
+            "run": ended.id,
             "state": ended.state,
             "output": json.loads(await backend.get_result(ended.output)),
             "account": await account_of(backend, ended),
@@ -162,12 +162,12 @@ async def _by_queue(
         known = None if run_id is None else await backend.ledger.run(run_id)
         params = {} if known is None else dict(known.params)
     scattered = await job.start(backend, params, run_id, progress=seen.enqueued)
-    seen.step(f"run {scattered.run}: {scattered.segments} segments enqueued")
-    async for progress in watch(backend, scattered.run, within_seconds=within):
+    seen.step(f"run {scattered.run_id}: {scattered.segments} segments enqueued")
+    async for progress in watch(backend, scattered.run_id, within_seconds=within):
         seen.run(progress)
-    ended = await backend.ledger.run(scattered.run)
+    ended = await backend.ledger.run(scattered.run_id)
     if ended is None:
-        raise FanfoldError(f"run {scattered.run} is not in the ledger any more")
+        raise FanfoldError(f"run {scattered.run_id} is not in the ledger any more")
     return ended
 
 

@@ -64,7 +64,8 @@ def inline(
             )
         )
     if as_json:
-        print(json.dumps({**asdict(replace(ended, failed=dict(ended.failed))), "succeeded": ended.succeeded}))
+        document = asdict(replace(ended, failed=dict(ended.failed)))
+        print(json.dumps({"run": document.pop("id"), **document, "succeeded": ended.succeeded}))
     else:
         _show(ended)
     if not ended.succeeded:
@@ -75,7 +76,7 @@ def _show(ended: InlineRun) -> None:
     console = Console()
     if ended.succeeded:
         console.print_json(json.dumps(ended.output))
-    table = Table(title=f"run {ended.run}", title_justify="left", show_header=False)
+    table = Table(title=f"run {ended.id}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name in ("segments", "done", "worked_on", "missing"):
@@ -91,14 +92,14 @@ def _show(ended: InlineRun) -> None:
 
 
 def _what_is_left(ended: InlineRun, folder: Path) -> str:
-    again = f"--inline --run {ended.run} --output {folder}"
+    again = f"--inline --run {ended.id} --output {folder}"
     if not ended.failed:
-        return f"run {ended.run}: {ended.missing} of {ended.segments} segments are still to be done: {again}"
+        return f"run {ended.id}: {ended.missing} of {ended.segments} segments are still to be done: {again}"
     named = [f"segment {segment} ({reason})" for segment, reason in list(ended.failed.items())[:_MOST_NAMED]]
     more = len(ended.failed) - len(named)
     numbers = ",".join(map(str, list(ended.failed)[:_MOST_NAMED])) if not more else ""
     return (
-        f"run {ended.run}: {len(ended.failed)} of {ended.segments} segments failed: {'; '.join(named)}"
+        f"run {ended.id}: {len(ended.failed)} of {ended.segments} segments failed: {'; '.join(named)}"
         f"{f' and {more} more' if more else ''}. What is done is kept; do the rest again with {again}"
         f"{f' or alone with --only {numbers}' if numbers else ''}"
     )

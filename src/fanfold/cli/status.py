@@ -20,7 +20,7 @@ from fanfold._jobs.output import file_in
 from fanfold._jobs.redrive import Failures, failures_of, redrive
 from fanfold._jobs.report import Account, account_of, watch
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import SUCCEEDED, Run
+from fanfold._ports.run import Run, RunState
 from fanfold.cli.given import segments_of
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
@@ -47,10 +47,8 @@ def status_of(
         print(json.dumps({**_about(found), "account": asdict(account)}))
     else:
         _show(found, account)
-    if found.ended and found.state != SUCCEEDED:
-        raise FanfoldError(
-            f"run {found.run} ended as {found.state}; fanfold redrive {found.run} does again what failed"
-        )
+    if found.ended and found.state != RunState.SUCCEEDED:
+        raise FanfoldError(f"run {found.id} ended as {found.state}; fanfold redrive {found.id} does again what failed")
 
 
 async def _status(run_id: str, seen: Watching | None, within: float) -> tuple[Run, Account]:
@@ -91,7 +89,7 @@ def redrive_run(
         document = anyio.run(_redrive, run, chosen, seen if follow else None, within)
     if as_json:
         print(json.dumps(document))
-    if follow and document["state"] != SUCCEEDED:
+    if follow and document["state"] != RunState.SUCCEEDED:
         raise FanfoldError(f"run {run} ended as {document['state']} again: fanfold status {run} says why")
 
 
@@ -155,7 +153,7 @@ async def _results(run_id: str, failures: bool, backend: Backend) -> bytes:
         if not run.failed:
             raise FanfoldError(f"run {run_id} has no failures")
         return bytes(await backend.get_result(run.failures_key()))
-    if run.state != SUCCEEDED:
+    if run.state != RunState.SUCCEEDED:
         raise FanfoldError(f"run {run_id} is {run.state}: it has no output; --failures exports what failed")
     return bytes(await backend.get_result(run.output))
 
@@ -170,7 +168,7 @@ def _backend() -> Any:
 
 def _about(run: Run) -> dict[str, Any]:
     return {
-        "run": run.run,
+        "run": run.id,
         "job": run.job,
         "state": run.state,
         "generation": run.gen,
@@ -183,7 +181,7 @@ def _about(run: Run) -> dict[str, Any]:
 def _show(run: Run, account: Account) -> None:
     console = Console()
     again = f", generation {run.gen}" if run.gen else ""
-    console.print(f"run [bold]{escape(run.run)}[/bold] of {escape(run.job)}: {run.state}{again}")
+    console.print(f"run [bold]{escape(run.id)}[/bold] of {escape(run.job)}: {run.state}{again}")
     if run.output:
         console.print(f"output: {escape(run.output)}", soft_wrap=True)
     console.print(account_table(account))
@@ -197,7 +195,7 @@ def _show_failures(failures: Failures) -> None:
     console = Console(stderr=True)
     console.print(_failures_table(failures.segments))
     if (left := len(failures.segments) - _SHOWN) > 0:
-        console.print(f"and {left:,} more: fanfold results {failures.run.run} --failures")
+        console.print(f"and {left:,} more: fanfold results {failures.run.id} --failures")
 
 
 def _failures_table(segments: Mapping[int, str]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from fanfold._ports.run import FOLDING, RUNNING, Counter, Hop, Marker, Run
+from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
 from fanfold.errors import FenceLostError, LedgerError
 
 __all__ = ["InMemoryLedger"]
@@ -22,7 +22,7 @@ class InMemoryLedger:
 
     async def open_run(self, run: Run) -> Run:
         """Create a run unless it exists; return the run as it stands."""
-        return self._runs.setdefault(run.run, run)
+        return self._runs.setdefault(run.id, run)
 
     async def run(self, run_id: str) -> Run | None:
         """Return a run as it stands now."""
@@ -40,7 +40,7 @@ class InMemoryLedger:
         if run.gen != gen - 1 or not run.ended:
             return False
         begun = replace(run, gen=gen, redos=tuple(redos), redo=redo, position=0, failed=0, notified=False)
-        self._runs[run_id] = replace(begun, state=RUNNING, ended_at=None, output=None)
+        self._runs[run_id] = replace(begun, state=RunState.RUNNING, ended_at=None, output=None)
         return True
 
     async def notified(self, run_id: str, *, gen: int) -> None:
@@ -51,7 +51,7 @@ class InMemoryLedger:
 
     async def put_marker(self, run_id: str, marker: Marker) -> None:
         """Append a marker."""
-        self._markers.setdefault(run_id, {})[marker.marker] = marker
+        self._markers.setdefault(run_id, {})[marker.id] = marker
 
     async def count(self, run_id: str, ended: int) -> Counter:
         """Add to the number of segments that ended."""
@@ -82,7 +82,7 @@ class InMemoryLedger:
 
     async def put_hop(self, run_id: str, hop: Hop) -> Hop:
         """Enter where a segment stopped, unless that is known already."""
-        return self._hops.setdefault(run_id, {}).setdefault((hop.gen, hop.segment, hop.hop), hop)
+        return self._hops.setdefault(run_id, {}).setdefault((hop.gen, hop.segment, hop.number), hop)
 
     async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
         """Yield every hop of a generation."""
@@ -96,22 +96,24 @@ class InMemoryLedger:
         if (
             run is None
             or run.gen != gen
-            or (run.state != RUNNING and not (run.state == FOLDING and run.lease_until <= now))
+            or (run.state != RunState.RUNNING and not (run.state == RunState.FOLDING and run.lease_until <= now))
         ):
             return None
-        self._runs[run_id] = replace(run, state=FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
+        self._runs[run_id] = replace(run, state=RunState.FOLDING, fence=run.fence + 1, lease_until=now + lease_seconds)
         return run.fence + 1
 
     async def release(self, run_id: str, *, fence: int) -> None:
         """End the lease of a claim at once."""
         run = self._runs.get(run_id)
-        if run is not None and run.fence == fence and run.state == FOLDING:
+        if run is not None and run.fence == fence and run.state == RunState.FOLDING:
             self._runs[run_id] = replace(run, lease_until=0.0)
 
-    async def finish(self, run_id: str, *, fence: int, state: str, output: str, ended_at: float, failed: int) -> None:
+    async def finish(
+        self, run_id: str, *, fence: int, state: RunState, output: str, ended_at: float, failed: int
+    ) -> None:
         """Write the end state of a run."""
         run = self._known(run_id)
-        if run.fence != fence or run.state != FOLDING:
+        if run.fence != fence or run.state != RunState.FOLDING:
             raise FenceLostError(f"run {run_id}: another invocation has taken over the fold")
         self._runs[run_id] = replace(run, state=state, output=output, ended_at=ended_at, failed=failed)
 

@@ -17,7 +17,7 @@ def numbers(params):
 @job.segment
 async def segment(rows, ctx):
     params = ctx.run.params
-    if ctx.segment.segment in params["broken"] and not Path(params["mended"]).exists():  # noqa: ASYNC240 - a local file
+    if ctx.segment.number in params["broken"] and not Path(params["mended"]).exists():  # noqa: ASYNC240 - a local file
         raise Reject("it is broken")
     return [number async for number in rows]
 

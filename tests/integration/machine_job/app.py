@@ -17,7 +17,7 @@ def values(params):
 @job.segment
 async def work(rows, ctx):
     """Return the numbers."""
-    number = ctx.segment.segment
+    number = ctx.segment.number
     if number in ctx.run.params.get("bad", []) and not (ctx.segment.gen and ctx.run.params.get("mended")):
         raise ValueError("this one never ends")
     if number in ctx.run.params.get("flaky", []) and await first_try(ctx):
@@ -27,7 +27,7 @@ async def work(rows, ctx):
 
 async def first_try(ctx):
     """Return whether nobody asked before, for this segment."""
-    key = f"runs/{ctx.run.run}/tries/{ctx.segment.segment}"
+    key = f"runs/{ctx.run.id}/tries/{ctx.segment.number}"
     try:
         await ctx.batch.state.backend.put_result(key, b"", if_absent=True)
     except ObjectExistsError:

@@ -23,7 +23,7 @@ async def on_trial(items: AsyncIterator[dict[str, Any]], ctx: SegmentContext) ->
     Raises:
         Reject: If the run's parameters call it broken, and it has not been mended.
     """
-    params, number = ctx.run.params, ctx.segment.segment
+    params, number = ctx.run.params, ctx.segment.number
     note(params["log"], f"+{number}")
     try:
         counted: dict[str, int] = await example.count(slowly(items, params.get("pause", 0)), ctx)

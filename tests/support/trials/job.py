@@ -12,7 +12,7 @@ from fanfold import Job, Reject, S3Lines
 from fanfold._consumer.consumer import Consumer
 from fanfold._jobs.redrive import redrive
 from fanfold._jobs.report import account_of
-from fanfold._ports.run import SUCCEEDED, Run
+from fanfold._ports.run import Run, RunState
 from fanfold._replay.mapping import Errored
 from fanfold._replay.queue import SimulatedQueue
 from fanfold.errors import FanfoldError
@@ -58,7 +58,7 @@ def job_of(given: Input) -> Job:
     @job.segment
     async def add(rows: Any, ctx: Any) -> list[int]:
         found = [row async for row in rows]
-        match given.broken.get(ctx.segment.segment):
+        match given.broken.get(ctx.segment.number):
             case "raises":
                 raise ValueError("broken")
             case "rejects":
@@ -94,7 +94,7 @@ class Trial:
             await self._insist(lambda: job.start(cloud.backend, {}, RUN), self._is_started)
             while await self._generation_ended():
                 run = await self._known()
-                if run.state == SUCCEEDED or run.gen == MOST_GENERATIONS:
+                if run.state == RunState.SUCCEEDED or run.gen == MOST_GENERATIONS:
                     break
                 await self._look_at_failures(run)
                 self.given.broken.clear()  # mended
@@ -163,7 +163,7 @@ class Trial:
         account = await account_of(cloud.plain, run)
         self.ended.generations = run.gen + 1
         self.ended.duplicates = account.duplicates
-        if run.state != SUCCEEDED:
+        if run.state != RunState.SUCCEEDED:
             say(f"the run is {run.state} in generation {run.gen}")
             return
         answer = json.loads(await cloud.plain.get_result(str(run.output)))

@@ -25,7 +25,7 @@ from fanfold._jobs.scatter import segments_left
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
-from fanfold._ports.run import SUCCEEDED
+from fanfold._ports.run import RunState
 from fanfold._stack.deploy import deploy
 from fanfold._stack.emulator import local_stack
 from fanfold._stack.project import project_folder
@@ -160,7 +160,7 @@ async def _problems(job: Deployed, backend: Backend, name: str) -> list[str]:
     except FanfoldError as error:
         return [str(error)]
     run = await backend.ledger.run(name)
-    if run is None or run.state != SUCCEEDED:
+    if run is None or run.state != RunState.SUCCEEDED:
         return [f"it is {run and run.state}"]
     account, problems = await account_of(backend, run), []
     if (answer := await backend.get_result(str(run.output))) != ANSWER:

@@ -127,7 +127,7 @@ async def test_a_message_none_of_whose_segments_ends_comes_back_and_then_names_t
     assert list((await bench.output())["segments"]) == ["5", "6", "7", "8", "9"]
     assert {attempts[number] for number in range(5, 10)} == {3}
     kept = json.loads(await bench.plain.get_result("runs/run/0/failed/6.json"))
-    assert Segment.from_body(kept["body"]).segment == 6
+    assert Segment.from_body(kept["body"]).number == 6
 
 
 @pytest.mark.parametrize("error", [Reject("no such number"), SegmentError("no such number")])
@@ -139,7 +139,7 @@ async def test_a_segment_that_is_rejected_takes_no_other_with_it(error, monkeypa
 
     @job.segment
     async def segment(rows: Any, ctx: Any) -> int:
-        number = ctx.segment.segment
+        number = ctx.segment.number
         attempts[number] = attempts.get(number, 0) + 1
         if number == 0:
             raise error
@@ -197,8 +197,8 @@ async def test_segments_whose_turn_comes_after_the_time_is_over_go_on_without_ha
     record = Record(make_record(message.body))
     value = await work_on("bundled", slow, record, Context(record, batch))
     assert isinstance(value, Together)
-    assert [each.segment.segment for each in value.ended] == [0, 1]
-    assert [segment.segment for segment in value.left] == [2, 3]
+    assert [each.segment.number for each in value.ended] == [0, 1]
+    assert [segment.number for segment in value.left] == [2, 3]
 
 
 async def test_a_bundle_of_a_run_that_is_over_is_late():
@@ -228,7 +228,7 @@ async def test_each_segment_of_a_message_is_given_its_own_context():
     seen = []
 
     async def function(rows: Any, ctx: Any) -> dict:
-        seen.append((ctx.segment.segment, ctx.run.run, ctx.record))
+        seen.append((ctx.segment.number, ctx.run.id, ctx.record))
         return {"rows": [row async for row in rows], "of": 3}
 
     value = await work_on("bundled", function, record, ctx)
@@ -242,7 +242,7 @@ async def test_a_message_none_of_whose_segments_ends_fails_with_the_first_ones_e
     record, ctx = await bundled(3)
 
     async def function(rows: Any, ctx: Any) -> None:
-        raise ValueError(f"poison {ctx.segment.segment}")
+        raise ValueError(f"poison {ctx.segment.number}")
 
     with pytest.raises(ValueError, match="poison 0"):
         await work_on("bundled", function, record, ctx)

@@ -30,7 +30,7 @@ def joining(segments: int, fan_in: int, *, combine: Any = None, fold: Any = None
 
     @job.segment
     async def one(rows, ctx) -> list[int]:
-        if ctx.segment.segment in ctx.run.params.get("fail", []):
+        if ctx.segment.number in ctx.run.params.get("fail", []):
             raise ValueError("no")
         return [number async for number in rows]
 
@@ -109,7 +109,7 @@ async def test_a_redrive_combines_anew():
 
     @job.segment
     async def one(rows, ctx) -> list[int]:
-        if ctx.segment.segment == 4 and not mended:
+        if ctx.segment.number == 4 and not mended:
             raise ValueError("no")
         return [number async for number in rows]
 
@@ -277,7 +277,7 @@ class Ended:
         return [check.combine for check in checks if check.combine is not None]
 
     async def markers(self) -> list[str]:
-        return [marker.marker async for marker in self.bench.plain.ledger.markers("run", 0)]
+        return [marker.id async for marker in self.bench.plain.ledger.markers("run", 0)]
 
     async def advance(
         self, combined: tuple[int, int] | None = None, *, again: bool = False, here: bool = False, pinned: Any = None

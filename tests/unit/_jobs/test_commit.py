@@ -152,7 +152,7 @@ async def test_a_marker_tells_of_deliveries_beyond_the_first_and_of_items_if_all
     """What every segment has is not written down for each."""
     ledger = InMemoryLedger()
     segments = [Segment("job", "a", number, {"type": "s3-lines"}) for number in range(3)]
-    done = [(Record(make_record()), Ended(segment, 1 + segment.segment, items=7)) for segment in segments]
+    done = [(Record(make_record()), Ended(segment, 1 + segment.number, items=7)) for segment in segments]
     await commit_ended(done, batch_with(ledger))
     (marker,) = await markers_of(ledger, "a")
     assert (marker.ids, marker.receive_counts, list(marker.items)) == ([0, 1, 2], {1: 2, 2: 3}, [7, 7, 7])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -42,10 +42,10 @@ class Trial:
 
         @self.job.segment
         async def add(rows, ctx):
-            self.calls.append(ctx.segment.segment)
+            self.calls.append(ctx.segment.number)
             if segment is not None:
                 return await segment(rows, ctx)
-            if ctx.segment.segment in self.bad:
+            if ctx.segment.number in self.bad:
                 raise ValueError("not this one")
             return sum([number async for number in rows])
 
@@ -71,9 +71,9 @@ async def test_a_segment_that_fails_is_named_and_the_others_carry_on():
     """Whatever it raises; there is no output then."""
 
     async def fail(rows, ctx):
-        if ctx.segment.segment == 1:
+        if ctx.segment.number == 1:
             raise asyncio.CancelledError
-        if ctx.segment.segment == 2:
+        if ctx.segment.number == 2:
             return {1, 2}
         return 1
 
@@ -96,6 +96,9 @@ async def test_a_second_run_of_the_name_does_only_what_is_missing(tmp_path: Path
     assert json.loads((tmp_path / "r" / "output.json").read_bytes()) == 300
     third = await run_inline(trial.job, run="r", folder=tmp_path)
     assert (trial.calls, third.output, third.worked_on) == ([1], 300, 0)
+    with closing(sqlite3.connect(tmp_path / "r" / "results.sqlite")) as database:
+        document = json.loads(database.execute("SELECT document FROM run").fetchone()[0])
+    assert list(document) == ["run", "job", "params", "plan", "created_at", "expires_at"]  # what older files hold
 
 
 async def test_one_segment_alone_is_done_again(tmp_path: Path):
@@ -145,7 +148,7 @@ async def test_what_a_listing_gave_is_kept_with_the_run(tmp_path: Path):
     store.fill("source", {f"{number}": b"" for number in range(5)})
 
     async def keys(rows, ctx):
-        if ctx.segment.segment in trial.bad:
+        if ctx.segment.number in trial.bad:
             raise ValueError("not this one")
         await ctx.store.put("source", "written-by-a-handler", b"")
         return [row["key"] async for row in rows]
@@ -265,7 +268,7 @@ async def test_what_is_kept_outlasts_an_interruption(tmp_path: Path):
     """A run that is cancelled amid its segments has those that ended before."""
 
     async def stop_at_two(rows, ctx):
-        if ctx.segment.segment == 2:
+        if ctx.segment.number == 2:
             task.cancel()
             await asyncio.sleep(3600)
         return 7

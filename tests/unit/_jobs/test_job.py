@@ -99,7 +99,7 @@ async def test_a_segment_that_fails_at_first_is_delivered_again():
     """Its retry is in the account, and the output is exact."""
 
     async def segment(rows, ctx):
-        if ctx.segment.segment == 3 and ctx.receive_count == 1:
+        if ctx.segment.number == 3 and ctx.receive_count == 1:
             raise ConnectionError
         return [number async for number in rows]
 
@@ -114,7 +114,7 @@ async def test_a_segment_that_fails_for_good_fails_the_run_with_a_list_and_its_b
     """No output is committed that leaves a segment out."""
 
     async def segment(rows, ctx):
-        if ctx.segment.segment == 3:
+        if ctx.segment.number == 3:
             raise ConnectionError
         return 1
 
@@ -126,7 +126,7 @@ async def test_a_segment_that_fails_for_good_fails_the_run_with_a_list_and_its_b
         "segments": {"3": "moved here by the queue's redrive policy: too many deliveries without success"}
     }
     kept = json.loads(await bench.plain.get_result("runs/run/0/failed/3.json"))
-    assert Segment.from_body(kept["body"]).segment == 3
+    assert Segment.from_body(kept["body"]).number == 3
 
 
 async def test_a_message_that_is_no_segment_is_parked_with_the_reason():
@@ -183,7 +183,7 @@ async def test_results_too_large_for_a_marker_go_through_the_store():
     """And come back exactly."""
 
     async def segment(rows, ctx):
-        return ["ü" * 3000, ctx.segment.segment, 0.1 + 0.2]
+        return ["ü" * 3000, ctx.segment.number, 0.1 + 0.2]
 
     bench = await started(Bench(make_job(segment=segment, fold=list), numbers_jsonl=NUMBERS))
     await bench.settle()
@@ -209,7 +209,7 @@ async def test_an_async_fold_iterates_with_async_for():
         return [len(results), [result async for result in results]]
 
     async def segment(rows, ctx):
-        return ctx.segment.segment
+        return ctx.segment.number
 
     bench = await started(Bench(make_job(segment=segment, fold=fold), numbers_jsonl=NUMBERS))
     await bench.settle()
@@ -252,7 +252,7 @@ async def test_the_lifespan_of_a_job_is_the_state_of_its_segments():
         yield "the state"
 
     async def segment(rows, ctx):
-        return [ctx.state, ctx.run.run]
+        return [ctx.state, ctx.run.id]
 
     bench = await started(
         Bench(make_job(segment=segment, fold=list, lifespan=lifespan), numbers_jsonl=NUMBERS), chunk_bytes=1000
@@ -619,7 +619,7 @@ async def test_a_segment_that_fails_to_its_last_delivery_tells_why(told):
     assert await bench.output() == {"segments": {"0": "ValueError: delivery 3"}}
     kept = json.loads(await bench.plain.get_result("runs/run/0/failed/0.json"))
     assert (kept["segment"], kept["reason"]) == (0, "ValueError: delivery 3")
-    assert Segment.from_body(kept["body"]).segment == 0
+    assert Segment.from_body(kept["body"]).number == 0
 
 
 async def test_a_segment_that_was_never_started_is_sent_once_more(told):
@@ -642,7 +642,7 @@ async def test_segments_that_shared_a_message_are_sent_back_alone(told):
     """One that kills its process each time fails by itself, and no other."""
 
     async def segment(rows, ctx):
-        if ctx.segment.segment == 1:
+        if ctx.segment.number == 1:
             raise SystemExit(1)
         return [number async for number in rows]
 
@@ -741,7 +741,7 @@ async def test_a_message_of_several_that_all_fail_at_its_last_delivery_is_taken_
     """Each has deliveries of its own, and its own reason."""
 
     async def segment(rows, ctx):
-        raise ValueError(f"segment {ctx.segment.segment}")
+        raise ValueError(f"segment {ctx.segment.number}")
 
     bench = await started(
         Bench(make_job(segment=segment, segments_per_message=2), numbers_jsonl=NUMBERS), chunk_bytes=150

@@ -17,7 +17,7 @@ from fanfold._jobs.redrive import failures_of, redrive
 from fanfold._jobs.report import account_of
 from fanfold._jobs.segment import Segment
 from fanfold._ports.queue import Message
-from fanfold._ports.run import FAILED, FOLDING, RUNNING, SUCCEEDED, Marker
+from fanfold._ports.run import Marker, RunState
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError
 from harness import Bench, FailingNotifier, Notes, RefusingQueue, Scripted, throttled
 
@@ -37,7 +37,7 @@ def make_job(broken: Broken, **settings: Any) -> Job:
 
     @job.segment
     async def segment(rows, ctx) -> list[int]:
-        number = ctx.segment.segment
+        number = ctx.segment.number
         broken.tries[number] = broken.tries.get(number, 0) + 1
         if number in broken.segments:
             raise ValueError(f"{number} is broken")
@@ -63,17 +63,17 @@ async def test_only_what_failed_is_done_again_and_the_output_is_whole():
     """Under the next generation; the list of failures of the first one stays where it was."""
     broken = Broken(3, 7)
     bench = await ended(broken)
-    assert (await bench.run()).state == FAILED
+    assert (await bench.run()).state == RunState.FAILED
     assert set((await failures_of("run", bench.backend)).segments) == {3, 7}
     broken.segments.clear()
     broken.tries.clear()
     assert (await redrive("run", bench.backend)).segments == 2
-    assert (await bench.run()).state == RUNNING
+    assert (await bench.run()).state == RunState.RUNNING
     await bench.settle()
     assert await bench.output() == list(range(20))
     assert broken.tries == {3: 1, 7: 1}
     run = await bench.run()
-    assert (run.state, run.gen, run.output, run.failed) == (SUCCEEDED, 1, "runs/run/1/output.json", 0)
+    assert (run.state, run.gen, run.output, run.failed) == (RunState.SUCCEEDED, 1, "runs/run/1/output.json", 0)
     assert list(json.loads(await bench.plain.get_result("runs/run/0/failures.json"))["segments"]) == ["3", "7"]
     account = await account_of(bench.plain, run)
     assert (account.segments, account.done, account.failed, account.duplicates) == (10, 10, {}, 0)
@@ -143,16 +143,16 @@ async def test_a_fold_that_looked_before_a_redrive_does_not_end_the_new_generati
         bench.backend = bench.plain
         await send_check(bench.plain, Check("run"))
         await bench.pump(fold, bench.job.fold_handler)
-        assert (await bench.run()).state == FAILED
+        assert (await bench.run()).state == RunState.FAILED
         broken.segments.clear()
         await redrive("run", bench.plain)
 
     bench.backend = replace(bench.plain, ledger=Overtaken(bench.ledger, ended_and_redriven))
     await bench.pump(fold, bench.job.fold_handler)
     run = await bench.run()
-    assert (run.state, run.gen) == (RUNNING, 1)
+    assert (run.state, run.gen) == (RunState.RUNNING, 1)
     await bench.settle()
-    assert (await bench.run()).state == SUCCEEDED
+    assert (await bench.run()).state == RunState.SUCCEEDED
     assert await bench.output() == list(range(20))
 
 
@@ -161,7 +161,7 @@ async def test_a_run_whose_fold_failed_is_folded_again():
     broken = Broken()
     broken.fold_fails = True
     bench = await ended(broken)
-    assert (await bench.run()).state == FAILED
+    assert (await bench.run()).state == RunState.FAILED
     assert "the fold is broken" in (await bench.output())["fold"]
     broken.fold_fails = False
     assert (await redrive("run", bench.backend)).segments == 0
@@ -224,7 +224,7 @@ async def test_what_cannot_be_redriven_is_one_clear_error():
         await redrive("none", bench.backend)
     await bench.job.start(bench.backend, {}, "other")
     await bench.ledger.claim("other", now=0, lease_seconds=900)
-    assert (await bench.run("other")).state == FOLDING
+    assert (await bench.run("other")).state == RunState.FOLDING
     with pytest.raises(FanfoldError, match="is being folded"):
         await redrive("other", bench.backend)
 
@@ -274,7 +274,7 @@ async def test_a_run_with_failures_it_bears_succeeds_without_them_and_lists_them
     broken = Broken(3)
     bench = await ended(broken, tolerated_failures=0.1)
     run = await bench.run()
-    assert (run.state, run.failed) == (SUCCEEDED, 1)
+    assert (run.state, run.failed) == (RunState.SUCCEEDED, 1)
     assert await bench.output() == [n for n in range(20) if n // 2 != 3]
     assert list(json.loads(await bench.plain.get_result(run.failures_key()))["segments"]) == ["3"]
     broken.segments.clear()

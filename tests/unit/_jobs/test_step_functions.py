@@ -34,8 +34,8 @@ class Machine:
 
         @job.segment
         async def add(rows, ctx):
-            if ctx.segment.segment in self.errors:
-                raise self.errors[ctx.segment.segment]
+            if ctx.segment.number in self.errors:
+                raise self.errors[ctx.segment.number]
             return sum([number async for number in rows])
 
     def plan(self, items: str = "payload", **params: Any) -> dict[str, Any]:
