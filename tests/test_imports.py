@@ -20,6 +20,9 @@ HEAVY = (
 )
 
 
+MOST_MODULES = 36
+"""Modules of fanfold that a handler loads."""
+
 OPEN_BACKEND = """
 import anyio, fanfold
 async def main():
@@ -54,6 +57,12 @@ def test_declaring_a_consumer_loads_no_sdk():
     """A plain consumer needs anyio and the standard library."""
     statement = "import fanfold; fanfold.consumer(lambda body: None)"
     assert not loaded_after(statement) & (set(HEAVY) - {"asyncio"})
+
+
+def test_declaring_a_consumer_loads_few_modules():
+    """Each costs a cold start something."""
+    loaded = loaded_after("import fanfold; fanfold.consumer(lambda body: None)")
+    assert len([name for name in loaded if name.partition(".")[0] == "fanfold"]) <= MOST_MODULES
 
 
 def test_declaring_a_job_loads_no_sdk():

@@ -21,11 +21,11 @@ from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import Ended, HandlerCall, Stage, cut, pass_on
 from fanfold._consumer.xray import kept_apart
-from fanfold._ports.payload_pointers import Resolve, resolver
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._consumer.idempotent_calls import IdempotentCalls
     from fanfold._consumer.notify_observers import Observation
+    from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
 
 __all__ = ["Composer"]
@@ -66,7 +66,7 @@ class Composer:
         """
         settings, commit = self._settings, self._commit(shared)
         handler = self._bind(shared, sandbox.threads)
-        resolve = resolver(sandbox.payloads) if settings.large_payloads else None
+        resolve = _resolver(sandbox) if settings.large_payloads else None
         reject_on, observation = rejects(settings.reject_on), None
         if settings.idempotency is not None:
             once = self._idempotent(records, handler.as_stage(), shared, sandbox, resolve)
@@ -117,6 +117,12 @@ class Composer:
             entries=sandbox.entries,
             deadline=shared.deadline,
         )
+
+
+def _resolver(sandbox: Sandbox) -> Resolve:
+    from fanfold._ports.payload_pointers import resolver  # a cold start pays for what it uses
+
+    return resolver(sandbox.payloads)
 
 
 def _with_payloads(stage: Stage, resolve: Resolve) -> Stage:

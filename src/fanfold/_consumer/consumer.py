@@ -28,9 +28,9 @@ from fanfold._consumer.run_batch import run_batch
 from fanfold._consumer.settings import CommitStage, Settings, check_count, check_observer
 from fanfold._consumer.settle import OpenSettler
 from fanfold._consumer.xray import go_by_context
-from fanfold._ports.payload_pointers import OpenStore
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold._ports.payload_pointers import OpenStore
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias, get_args, get_origin
 
 from fanfold._base.record import Record
-from fanfold._consumer.event_data_classes import is_data_class, unwrapper
 from fanfold.errors import ConfigurationError, DecodeError, MissingExtraError
 
 __all__ = ["Decode", "decoder"]
@@ -53,6 +52,8 @@ def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
         raise _unresolved(annotation, name)
     if _is_powertools_record(annotation):
         return lambda record: annotation(dict(record.raw))
+    from fanfold._consumer.event_data_classes import is_data_class, unwrapper  # a cold start pays for what it uses
+
     if is_data_class(annotation):
         unwrap = unwrapper(annotation)
         return lambda record: unwrap(_decode_json(record))

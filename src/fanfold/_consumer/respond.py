@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from fanfold._base.dead_letter import most_receives
 from fanfold._base.outcome import DONE, BatchResult, NotStarted, Outcome, acknowledges, partial_response
 from fanfold._base.record import Record
 from fanfold._consumer.batch import Batch
@@ -44,12 +43,16 @@ def _log(batch: Batch, outcomes: Sequence[Outcome], acknowledged: int) -> None:
         logger.warning("%d handlers were still running when the answer was given", batch.abandoned)
     if batch.held_for_memory:
         logger.warning("memory was full: starts waited for it %d times in this batch", batch.held_for_memory)
-    if acknowledged < records and (most := most_receives()) is not None:
-        _warn_of_untried(batch.records, outcomes, most)
+    if acknowledged < records:
+        _warn_of_untried(batch.records, outcomes)
 
 
-def _warn_of_untried(records: Sequence[Record], outcomes: Sequence[Outcome], most: int) -> None:
+def _warn_of_untried(records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
     """Warn about what the queue is about to dead-letter without its having run in this delivery, its last."""
+    from fanfold._base.dead_letter import most_receives  # a cold start pays for what it uses
+
+    if (most := most_receives()) is None:
+        return
     lost = [
         record.message_id
         for record, outcome in zip(records, outcomes, strict=True)

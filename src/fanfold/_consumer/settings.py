@@ -14,10 +14,10 @@ from fanfold._base.record import Record
 from fanfold._consumer.classify import RejectOn
 from fanfold._consumer.loop_thread import Lifespan
 from fanfold._consumer.settle import OpenSettler
-from fanfold._ports.payload_pointers import OpenStore
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold._ports.payload_pointers import OpenStore
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
 
