@@ -29,9 +29,10 @@ NEEDS_EXTRAS=(
 	--ignore=tests/unit/check/test_corpus.py --ignore=tests/unit/check/test_rules.py
 	--ignore=tests/unit/cli/test_show.py --ignore=tests/unit/_consumer/test_decode.py --ignore=tests/unit/_replay/test_endpoint.py --ignore=tests/unit/aws/test_faults.py
 	--ignore=tests/unit/test_folds.py --ignore=tests/unit/aws/test_functions.py --ignore=tests/unit/sinks/test_item_sizes.py
-	--ignore=tests/unit/_consumer/test_event_data_classes.py --ignore=tests/unit/test_observers.py --ignore=tests/unit/powertools/test_processors.py
+	--ignore=tests/unit/_consumer/test_event_data_classes.py --ignore=tests/unit/test_observers.py --ignore=tests/unit/test_observers_calls.py
+	--ignore=tests/unit/powertools/test_processors.py --ignore=tests/unit/powertools/test_fifo_processors.py
 	--ignore=tests/unit/_stack/test_template.py --ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
-	--ignore=tests/test_documentation.py --ignore=tests/test_observe_page.py --ignore=tests/unit/test_idempotency.py
+	--ignore=tests/test_documentation.py --ignore=tests/test_observe_page.py --ignore=tests/unit/test_idempotency_keys.py
 	--ignore=tests/unit/_stack/test_deploy.py --ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py
 	--ignore=tests/unit/powertools/test_observers.py
 	--deselect=tests/test_imports.py::test_the_command_line_needs_its_own_extra_alone
@@ -41,16 +42,17 @@ NEEDS_EXTRAS=(
 	--deselect=tests/unit/_consumer/test_binding.py::test_a_body_is_decoded_also_where_only_type_checkers_see_the_type_of_the_context
 	--deselect=tests/unit/_consumer/test_binding.py::test_what_can_be_no_handler_is_refused_at_decoration
 	--deselect=tests/unit/test_capture.py::test_a_batch_is_saved_and_handled_as_without_capture
-	--deselect=tests/unit/_consumer/test_consumer_settings.py::test_a_handler_of_lists_gets_as_many_bodies_as_it_asks_for
+	--deselect=tests/unit/_consumer/test_lists.py::test_a_handler_of_lists_gets_as_many_bodies_as_it_asks_for
 	--deselect=tests/unit/test_payloads.py::test_handlers_of_lists_are_given_payloads_and_one_that_is_missing_fails_alone
 	--deselect=tests/unit/_consumer/test_environment.py::test_a_settler
-	--deselect=tests/unit/_replay/test_simulator.py::test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once
-	--deselect=tests/unit/_replay/test_simulator.py::test_a_consumer
-	--deselect=tests/unit/_replay/test_simulator.py::test_a_message_that_asks_for_a_retry_does_not_come_back_before_its_own
-	--deselect=tests/unit/_replay/test_simulator.py::test_back_off_grows_with_each_delivery
-	--deselect=tests/unit/_replay/test_simulator.py::test_the_consumer_itself_keeps_its_settings
-	--deselect=tests/unit/_replay/test_simulator.py::test_the_jitter_of_a_back_off_is_the_same_for_the_same_seed
-	--deselect=tests/unit/_replay/test_simulator.py::test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once
+	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_a_consumer
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_consumer
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_message_that_asks_for_a_retry_does_not_come_back_before_its_own
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_back_off_grows_with_each_delivery
+	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_the_consumer_itself_keeps_its_settings
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_the_jitter_of_a_back_off_is_the_same_for_the_same_seed
+	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it
 )
 NEEDS_SOURCE=(
 	--ignore=tests/test_layers.py --ignore=tests/test_documentation.py --ignore=tests/integration/test_sam.py --ignore=tests/integration/test_init.py
@@ -58,13 +60,14 @@ NEEDS_SOURCE=(
 )
 NEEDS_THE_EMULATOR=(
 	-m "not stack" --ignore=tests/integration --ignore=tests/contract/test_powertools_contract.py
+	--ignore=tests/contract/test_powertools_subclasses_contract.py
 	--ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
 	# what is beside the extras here, and what is compared with the Powertools of today
 	--ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py --ignore=tests/unit/powertools/test_observers.py
 	'--deselect=tests/test_public_api.py::test_all_lists_what_a_module_offers[fanfold.otel]'
 	'--deselect=tests/test_public_api.py::test_what_a_module_offers_is_documented[fanfold.otel]'
-	--deselect=tests/unit/test_idempotency.py::test_keys_are_those_of_powertools
-	--deselect=tests/unit/test_idempotency.py::test_what_is_no_json_but_can_be_a_key_is_one
+	--deselect=tests/unit/test_idempotency_keys.py::test_keys_are_those_of_powertools
+	--deselect=tests/unit/test_idempotency_keys.py::test_what_is_no_json_but_can_be_a_key_is_one
 )
 
 "${BUILDER:-$PYTHON}" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$WORK" .

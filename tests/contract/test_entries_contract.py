@@ -14,14 +14,12 @@ from fanfold.aws.entries import DynamoDBEntries
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryEntries
 from idempotency_table import new_table
+from on_aws import AWS
 
-AWS = pytest.param("aws", marks=pytest.mark.stack)
 SORTED = pytest.param("aws with a sort key", marks=pytest.mark.stack)
 NOW = 1_800_000_000.25
 WORKING = Entry("key", IN_PROGRESS, expires_at=int(NOW) + 60, lease_ends_at=NOW + 30, owner="me")
 DONE = Entry("key", COMPLETED, expires_at=int(NOW) + 60, result='{"a": "日本"}')
-
-
 BY_SORT_KEY = Layout(key_attr="pk", sort_key_attr="sk", static_pk_value="all")
 
 

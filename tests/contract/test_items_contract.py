@@ -22,8 +22,8 @@ from fanfold.aws.writer import DynamoDBItems
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryItems
 from fanfold.sinks import BatchWriter
+from on_aws import AWS
 
-AWS = pytest.param("aws", marks=pytest.mark.stack)
 MANY = {
     "text": '日本 \n"',
     "empty": "",

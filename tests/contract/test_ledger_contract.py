@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import anyio
 import pytest
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession, get_session
 
 from fanfold._ports.ledger import Ledger
-from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
+from fanfold._ports.run import Counter, Hop, Marker, Run
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.dynamodb import DynamoDBLedger
-from fanfold.aws.tables import with_raw_items
-from fanfold.errors import ConfigurationError, FenceLostError, LedgerError, ServiceError
-from fanfold.inmemory import InMemoryLedger
-
-AWS = pytest.param("aws", marks=pytest.mark.stack)
-
-RUN = Run(
-    "run-1",
-    "delays",
-    params={"bucket": "b", "share": 0.1, "name": "naïve 日本語", "nested": [{"a": None}, [True, -1]]},
-    plan={"type": "s3-lines", "etag": '"0123"', "size": 123_456_789_012, "header": ["a", "b ü"]},
-    created_at=1767225600.123456,
-    expires_at=4_102_444_800,
-)
+from fanfold.errors import ConfigurationError, LedgerError, ServiceError
+from ledgers import RUN
 
 MARKERS = {
     "done": Marker("m", 0, ids=[0, 1, 2, 5, 1_000_000], results={}),
@@ -46,33 +31,6 @@ MARKERS = {
     "hops": Marker("m", 0, ids=[3, 4], results={3: "1", 4: "2"}, hops={4: 11}, items=[0, 123_456]),
     "all": Marker("m", 3, ids=[1], results={1: '"x"'}, results_key="k", failed={2: "no"}, receive_counts={1: 2}),
 }
-
-
-@pytest.fixture(scope="module")
-def session() -> AioSession:
-    """An SDK session, which reads its service descriptions once; its clients read no certificates for plain HTTP."""
-    return with_raw_items(get_session())
-
-
-async def dynamodb_ledger(client) -> DynamoDBLedger:
-    table = f"ledger-{uuid.uuid4().hex}"
-    await client.create_table(
-        TableName=table,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-    )
-    return DynamoDBLedger(client, table)
-
-
-@pytest.fixture(params=["in-process", AWS])
-async def ledger(request, session) -> AsyncIterator[Ledger]:
-    if request.param == "in-process":
-        yield InMemoryLedger()
-        return
-    request.getfixturevalue("aws")
-    async with session.create_client("dynamodb", verify=False) as client:
-        yield await dynamodb_ledger(client)
 
 
 async def markers_of(ledger: Ledger, run: str, gen: int) -> list[Marker]:
@@ -274,151 +232,11 @@ async def test_counting_reaches_a_look_that_was_put_off(ledger):
     assert [(await ledger.count("run-1", 1)).due for _ in range(2)] == [True, True]
 
 
-async def test_a_claim_takes_the_fold_of_a_running_run(ledger):
-    """The first claim gets the first fence, and the run is being folded until the lease is over."""
-    await ledger.open_run(RUN)
-    assert await ledger.claim("run-1", now=1000.5, lease_seconds=60.25) == 1
-    assert await ledger.run("run-1") == replace(RUN, state=RunState.FOLDING, fence=1, lease_until=1060.75)
-
-
-async def test_a_fold_that_is_claimed_is_not_claimed_again(ledger):
-    """Within the lease nobody else gets the fold, and the claim stays as it is."""
-    await ledger.open_run(RUN)
-    await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    assert await ledger.claim("run-1", now=1059.0, lease_seconds=60.0) is None
-    assert (await ledger.run("run-1")).lease_until == 1060.0
-
-
-async def test_of_many_claims_one_gets_the_fold(ledger):
-    """When ten claim a run at the same time, one gets a fence."""
-    await ledger.open_run(RUN)
-    fences: list[int | None] = []
-
-    async def claim() -> None:
-        fences.append(await ledger.claim("run-1", now=1000.0, lease_seconds=60.0))
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(10):
-            tasks.start_soon(claim)
-    assert [fence for fence in fences if fence is not None] == [1]
-
-
-async def test_a_lease_that_is_over_is_taken_over(ledger):
-    """After the lease another claim gets the fold, a higher fence and a lease of its own."""
-    await ledger.open_run(RUN)
-    await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    assert await ledger.claim("run-1", now=1061.0, lease_seconds=30.0) == 2
-    assert await ledger.run("run-1") == replace(RUN, state=RunState.FOLDING, fence=2, lease_until=1091.0)
-
-
-async def test_a_claim_that_is_released_can_be_claimed_at_once(ledger):
-    """Who gives the fold back need not be waited for; the next claim gets a higher fence."""
-    await ledger.open_run(RUN)
-    await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.release("run-1", fence=1)
-    released = await ledger.run("run-1")
-    assert (released.state, released.fence) == (RunState.FOLDING, 1)
-    assert await ledger.claim("run-1", now=1001.0, lease_seconds=60.0) == 2
-
-
-async def test_a_claim_that_was_lost_cannot_be_released(ledger):
-    """After a take-over the older fence releases nothing, and that is no error."""
-    await ledger.open_run(RUN)
-    await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.claim("run-1", now=1061.0, lease_seconds=60.0)
-    await ledger.release("run-1", fence=1)
-    assert await ledger.run("run-1") == replace(RUN, state=RunState.FOLDING, fence=2, lease_until=1121.0)
-
-
-async def test_a_release_after_the_end_changes_nothing(ledger):
-    """A run that has ended stays as it is when its claim is released."""
-    await ledger.open_run(RUN)
-    await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.finish("run-1", fence=1, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
-    ended = await ledger.run("run-1")
-    await ledger.release("run-1", fence=1)
-    assert await ledger.run("run-1") == ended
-
-
-@pytest.mark.parametrize(("state", "failed"), [(RunState.SUCCEEDED, 0), (RunState.FAILED, 3)])
-async def test_the_end_of_a_run_is_written_by_who_holds_the_fold(ledger, state, failed):
-    """The end state, the output, the time and the number of failures stand in the run, the rest as it was."""
-    await ledger.open_run(RUN)
-    fence = await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.finish("run-1", fence=fence, state=state, output="runs/o", ended_at=1030.5, failed=failed)
-    ended = replace(RUN, state=state, output="runs/o", ended_at=1030.5, failed=failed, fence=1, lease_until=1060.0)
-    assert await ledger.run("run-1") == ended
-    assert ended.ended
-
-
-async def test_a_run_that_has_ended_is_not_claimed(ledger):
-    """Once the end state is written, nobody gets the fold, even when the lease is long over."""
-    await ledger.open_run(RUN)
-    await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.finish("run-1", fence=1, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
-    assert await ledger.claim("run-1", now=9000.0, lease_seconds=60.0) is None
-    assert (await ledger.run("run-1")).state == RunState.SUCCEEDED
-
-
-async def test_a_generation_that_is_over_is_not_claimed(ledger):
-    """Who looked at a run before it was redriven cannot take the fold of the generation that began since."""
-    await ledger.open_run(RUN)
-    fence = await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.finish("run-1", fence=fence, state=RunState.FAILED, output="runs/f", ended_at=1030.0, failed=1)
-    assert await ledger.redrive("run-1", gen=1, redos=["runs/redo"], redo=1)
-    assert await ledger.claim("run-1", now=9000.0, lease_seconds=60.0) is None
-    assert (await ledger.run("run-1")).state == RunState.RUNNING
-    assert await ledger.claim("run-1", gen=1, now=9000.0, lease_seconds=60.0) == 2
-
-
-async def test_a_run_that_is_not_in_the_ledger_is_not_claimed(ledger):
-    """A claim of an unknown run gets no fence and makes no run."""
-    assert await ledger.claim("run-1", now=1000.0, lease_seconds=60.0) is None
-    assert await ledger.run("run-1") is None
-
-
-async def test_who_lost_the_fold_cannot_end_the_run(ledger):
-    """After a take-over the older fence is refused and the run stays with the younger, who can end it."""
-    await ledger.open_run(RUN)
-    await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.claim("run-1", now=1061.0, lease_seconds=60.0)
-    with pytest.raises(FenceLostError, match="run run-1: another invocation has taken over the fold"):
-        await ledger.finish("run-1", fence=1, state=RunState.FAILED, output="runs/old", ended_at=1062.0, failed=1)
-    assert (await ledger.run("run-1")).state == RunState.FOLDING
-    await ledger.finish("run-1", fence=2, state=RunState.SUCCEEDED, output="runs/new", ended_at=1063.0, failed=0)
-    assert (await ledger.run("run-1")).output == "runs/new"
-
-
-async def test_a_run_ends_once(ledger):
-    """An end state that is written stays, even against the one who wrote it."""
-    await ledger.open_run(RUN)
-    await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
-    await ledger.finish("run-1", fence=1, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
-    with pytest.raises(FenceLostError):
-        await ledger.finish("run-1", fence=1, state=RunState.FAILED, output="runs/f", ended_at=1031.0, failed=1)
-    assert (await ledger.run("run-1")).state == RunState.SUCCEEDED
-
-
-async def test_a_run_that_nobody_claimed_cannot_be_ended(ledger):
-    """Without a claim there is no fence to end a run with."""
-    await ledger.open_run(RUN)
-    with pytest.raises(FenceLostError):
-        await ledger.finish("run-1", fence=0, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
-    assert (await ledger.run("run-1")).state == RunState.RUNNING
-
-
-async def test_a_run_that_is_not_in_the_ledger_cannot_be_ended(ledger):
-    """Ending an unknown run is refused and makes no run."""
-    with pytest.raises(LedgerError):
-        await ledger.finish("run-1", fence=1, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
-    assert await ledger.run("run-1") is None
-
-
 @pytest.mark.stack
 @pytest.mark.parametrize("act", ["open_run", "run", "put_marker", "count", "markers", "claim"])
-async def test_a_table_that_does_not_exist_is_named(aws: LocalStack, session, act):
+async def test_a_table_that_does_not_exist_is_named(aws: LocalStack, raw_session, act):
     """Whatever is asked of a table that is not there, the error says which one and what to check."""
-    async with session.create_client("dynamodb", verify=False) as client:
+    async with raw_session.create_client("dynamodb", verify=False) as client:
         missing = DynamoDBLedger(client, "no-such-table")
         calls = {
             "open_run": lambda: missing.open_run(RUN),
@@ -433,10 +251,10 @@ async def test_a_table_that_does_not_exist_is_named(aws: LocalStack, session, ac
 
 
 @pytest.mark.stack
-async def test_a_table_that_does_not_answer_may_answer_later(aws: LocalStack, session):
+async def test_a_table_that_does_not_answer_may_answer_later(aws: LocalStack, raw_session):
     """A call that reaches nobody is a fault of the service that may pass."""
     config = AioConfig(connect_timeout=1, retries={"max_attempts": 0})
-    async with session.create_client(
+    async with raw_session.create_client(
         "dynamodb", endpoint_url="http://127.0.0.1:9", verify=False, config=config
     ) as client:
         with pytest.raises(ServiceError) as raised:
@@ -460,33 +278,3 @@ async def test_where_a_segment_stopped_is_entered_once(ledger):
     assert sorted(found, key=lambda hop: (hop.segment, hop.number)) == [first, *others[:2]]
     assert [hop async for hop in ledger.hops("run-1", 1)] == [others[2]]
     assert [hop async for hop in ledger.hops("run-2", 0)] == []
-
-
-async def test_a_generation_begins_once_and_only_when_the_one_before_has_ended(ledger):
-    """All of it in one write; what the end had left is gone, and late notes of the old generation change nothing."""
-    await ledger.open_run(RUN)
-    assert not await ledger.redrive("run-1", gen=1, redos=["a"], redo=2)
-    await ledger.checkpoint("run-1", 40)
-    fence = await ledger.claim("run-1", now=0, lease_seconds=60)
-    assert not await ledger.redrive("run-1", gen=1, redos=["a"], redo=2)
-    await ledger.finish("run-1", fence=fence, state=RunState.FAILED, output="out", ended_at=5.0, failed=2)
-    await ledger.notified("run-1", gen=0)
-    assert (await ledger.run("run-1")).notified
-    assert not await ledger.redrive("run-1", gen=2, redos=["a", "b"], redo=2)
-    assert await ledger.redrive("run-1", gen=1, redos=["a"], redo=2)
-    assert not await ledger.redrive("run-1", gen=1, redos=["b"], redo=1)
-    begun = await ledger.run("run-1")
-    assert begun == replace(RUN, gen=1, redos=("a",), redo=2, fence=begun.fence, lease_until=begun.lease_until)
-    await ledger.checkpoint("run-1", 7)
-    await ledger.notified("run-1", gen=0)
-    assert (await ledger.run("run-1")).position == 0
-    assert not (await ledger.run("run-1")).notified
-    await ledger.checkpoint("run-1", 1, gen=1)
-    assert (await ledger.run("run-1")).position == 1
-    assert not (await ledger.run("run-1")).enqueued
-
-
-async def test_a_run_that_is_not_there_cannot_be_redriven(ledger):
-    """It is named."""
-    with pytest.raises(LedgerError, match="run-9"):
-        await ledger.redrive("run-9", gen=1, redos=["a"], redo=2)

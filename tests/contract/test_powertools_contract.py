@@ -2,82 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import warnings
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from aws_lambda_powertools.utilities import batch as theirs
 from aws_lambda_powertools.utilities.batch.exceptions import (
     BatchProcessingError,
-    SQSFifoCircuitBreakerError,
-    SQSFifoMessageGroupCircuitBreakerError,
     UnexpectedBatchTypeError,
 )
 from aws_lambda_powertools.utilities.parser.models import DynamoDBStreamRecordModel, SqsRecordModel
 from pydantic import BaseModel, Json
 
+from batches import ids
 from fanfold import powertools as ours
-from fanfold.testing import make_context, make_event, make_fifo_record
-
-EventType = theirs.EventType
-
-
-@pytest.fixture(params=[theirs, ours], ids=["powertools", "fanfold"])
-def batch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Powertools' batch module, and the module that takes its place."""
-    monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield request.param
-    asyncio.set_event_loop(None)
-    loop.close()
-
-
-class Kind:
-    """One of the two ways to run records."""
-
-    def __init__(self, batch: Any, name: str) -> None:
-        self.is_async = name == "async"
-        self.processor: type = batch.AsyncBatchProcessor if self.is_async else batch.BatchProcessor
-        self.respond: Callable[..., Any] = (
-            batch.async_process_partial_response if self.is_async else batch.process_partial_response
-        )
-        self.decorate: Callable[..., Any] = batch.async_batch_processor if self.is_async else batch.batch_processor
-
-    def run(self, processor: Any) -> list[tuple[Any, ...]]:
-        return processor.async_process() if self.is_async else processor.process()
-
-    def handler(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a record handler of the kind that does this work."""
-        if not self.is_async:
-            return work
-
-        async def handle(record):
-            await asyncio.sleep(0)
-            return work(record)
-
-        return handle
-
-
-@pytest.fixture(params=["plain", "async"])
-def kind(request: pytest.FixtureRequest, batch: Any) -> Kind:
-    return Kind(batch, request.param)
-
-
-def ids(response: Any) -> list[Any]:
-    return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
-
-
-def fails_on(*bodies: str) -> Callable[[Any], str]:
-    def work(record: Any) -> str:
-        if record.body in bodies:
-            raise ValueError(f"no {record.body}")
-        return f"did {record.body}"
-
-    return work
+from fanfold.testing import make_context, make_event
+from powertools_kinds import EventType, Kind, fails_on
 
 
 def kinesis_event(*payloads: str) -> dict[str, Any]:
@@ -114,14 +55,6 @@ def stream_event(*names: str) -> dict[str, Any]:
             for at, name in enumerate(names)
         ]
     }
-
-
-def fifo_event(*entries: tuple[str, str]) -> dict[str, Any]:
-    return make_event(
-        records=[
-            make_fifo_record(body, group=group, message_id=f"message-{at}") for at, (group, body) in enumerate(entries)
-        ]
-    )
 
 
 def test_the_response_names_what_failed(kind: Kind):
@@ -295,133 +228,6 @@ def test_an_event_that_is_no_object_is_refused(kind: Kind):
     """With a word of what it should be."""
     with pytest.raises(ValueError, match="Invalid event format"):
         kind.respond("event", kind.handler(fails_on()), kind.processor(event_type=EventType.SQS))
-
-
-def test_hooks_of_a_subclass_are_called(kind: Kind):
-    """Those users override to count and to log: around the batch, and when a record succeeds or fails."""
-    calls: list[Any] = []
-
-    class Watching(kind.processor):
-        def _prepare(self):
-            calls.append("prepare")
-            super()._prepare()
-
-        def _clean(self):
-            calls.append("clean")
-            super()._clean()
-
-        def success_handler(self, record, result):
-            calls.append(result)
-            return super().success_handler(record, result)
-
-        def failure_handler(self, record, exception):
-            calls.append(exception[0])
-            return super().failure_handler(record, exception)
-
-    processor = Watching(event_type=EventType.SQS)
-    assert ids(kind.respond(make_event("a", "b"), kind.handler(fails_on("b")), processor, make_context())) == [
-        "message-1"
-    ]
-    assert calls == ["prepare", "did a", ValueError, "clean"]
-
-
-def test_a_subclass_may_run_a_record_its_own_way(kind: Kind):
-    """``_process_record`` and ``_async_process_record`` are the places."""
-    seen: list[str] = []
-
-    class Around(kind.processor):
-        def _process_record(self, record):
-            seen.append(record["messageId"])
-            return super()._process_record(record)
-
-        async def _async_process_record(self, record):
-            seen.append(record["messageId"])
-            return await super()._async_process_record(record)
-
-    processor = Around(event_type=EventType.SQS)
-    kind.respond(make_event("a", "b"), kind.handler(fails_on()), processor, make_context())
-    assert seen == ["message-0", "message-1"]
-
-
-def test_hooks_of_a_subclass_may_return_nothing(kind: Kind):
-    """What counts is what they hand on to Powertools' own."""
-
-    class Silent(kind.processor):
-        def success_handler(self, record, result):
-            super().success_handler(record, result)
-
-        def failure_handler(self, record, exception):
-            super().failure_handler(record, exception)
-
-    processor = Silent(event_type=EventType.SQS)
-    assert ids(kind.respond(make_event("a", "b"), kind.handler(fails_on("b")), processor, make_context())) == [
-        "message-1"
-    ]
-    assert (len(processor.success_messages), len(processor.exceptions)) == (1, 1)
-
-
-def test_a_subclass_may_hide_a_failure(kind: Kind):
-    """What ``failure_handler`` does not hand on is not reported: that is the subclass's own decision."""
-
-    class Forgiving(kind.processor):
-        def failure_handler(self, record, exception):
-            return self.success_handler(record, "forgiven")
-
-    processor = Forgiving(event_type=EventType.SQS)
-    assert ids(kind.respond(make_event("a", "b"), kind.handler(fails_on("b")), processor, make_context())) == []
-
-
-def test_a_hook_that_raises_brings_the_batch_back(kind: Kind):
-    """As users have it who want to stop at the first failure."""
-
-    class Strict(kind.processor):
-        def failure_handler(self, record, exception):
-            raise LookupError("stop")
-
-    with pytest.raises(LookupError, match="stop"):
-        kind.respond(make_event("a", "b"), kind.handler(fails_on("a")), Strict(EventType.SQS), make_context())
-
-
-def test_fifo_stops_at_the_first_failure(batch: Any):
-    """All that comes after it is reported, with the reason."""
-    done: list[str] = []
-
-    def handle(record):
-        fails_on("b")(record)
-        done.append(record.body)
-
-    processor = batch.SqsFifoPartialProcessor()
-    event = fifo_event(("g", "a"), ("g", "b"), ("h", "c"), ("g", "d"))
-    assert ids(batch.process_partial_response(event, handle, processor, make_context())) == [
-        "message-1",
-        "message-2",
-        "message-3",
-    ]
-    assert done == ["a"]
-    assert [error[0] for error in processor.exceptions] == [ValueError, *[SQSFifoCircuitBreakerError] * 2]
-
-
-def test_fifo_leaves_the_group_of_a_failure_alone_when_asked_to(batch: Any):
-    """Other groups go on."""
-    done: list[str] = []
-
-    def handle(record):
-        fails_on("b")(record)
-        done.append(record.body)
-
-    processor = batch.SqsFifoPartialProcessor(skip_group_on_error=True)
-    event = fifo_event(("g", "a"), ("g", "b"), ("h", "c"), ("g", "d"))
-    assert ids(batch.process_partial_response(event, handle, processor, make_context())) == ["message-1", "message-3"]
-    assert done == ["a", "c"]
-    assert [error[0] for error in processor.exceptions] == [ValueError, SQSFifoMessageGroupCircuitBreakerError]
-
-
-def test_fifo_starts_the_next_batch_afresh(batch: Any):
-    """A group that failed is no longer skipped."""
-    processor = batch.SqsFifoPartialProcessor(skip_group_on_error=True)
-    event = fifo_event(("g", "a"), ("h", "b"))
-    assert ids(batch.process_partial_response(event, fails_on("a"), processor)) == ["message-0"]
-    assert ids(batch.process_partial_response(event, fails_on(), processor)) == []
 
 
 def test_the_plain_processor_has_no_async_form_and_the_async_one_no_plain_form(batch: Any):

@@ -10,17 +10,16 @@ from dataclasses import dataclass
 import anyio
 import pytest
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession, get_session
 
 from fanfold._ports.queue import Message, Queue, Received
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.sqs import SqsQueue
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryQueue
+from on_aws import AWS
 
 VISIBILITY_SECONDS = 1
 MEBIBYTE = 1_048_576
-AWS = pytest.param("aws", marks=pytest.mark.stack)
 
 
 # The client warns of request bodies as large as SQS takes; a warning would be an error here.
@@ -35,12 +34,6 @@ class Queues:
     brief: Queue
     once: Queue
     dead_letters: Queue
-
-
-@pytest.fixture(scope="module")
-def session() -> AioSession:
-    """An SDK session, which reads its service descriptions once; its clients read no certificates for plain HTTP."""
-    return get_session()
 
 
 async def sqs_queues(client) -> Queues:

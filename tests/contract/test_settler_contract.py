@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession, get_session
+from aiobotocore.session import AioSession
 
 from fanfold import Record
 from fanfold._base.dead_letter import ATTRIBUTE
@@ -21,8 +21,7 @@ from fanfold.aws.sqs import SqsQueue
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import make_record
-
-AWS = pytest.param("aws", marks=pytest.mark.stack)
+from on_aws import AWS
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,6 @@ async def drain(queue: Queue, count: int) -> list[Received]:
     while len(received) < count and (more := await queue.receive(wait_seconds=2)):
         received.extend(more)
     return received
-
-
-@pytest.fixture(scope="module")
-def session() -> AioSession:
-    """An SDK session, which reads its service descriptions once; its clients read no certificates for plain HTTP."""
-    return get_session()
 
 
 async def on_sqs(client: Any, ending: str = "", **attributes: str) -> Bench:

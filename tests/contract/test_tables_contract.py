@@ -16,9 +16,9 @@ from fanfold.aws.tables import DynamoDBTables, with_raw_items
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryTables
 from fanfold.sources.dynamodb_scan import DynamoDBScan
+from on_aws import AWS
 
 ITEMS = [{"pk": f"member-{n % 7}", "n": Decimal(n), "name": "佐藤", "raw": bytes([n, 255])} for n in range(60)]
-AWS = pytest.param("aws", marks=pytest.mark.stack)
 RAW = pytest.param("aws, raw items", marks=pytest.mark.stack)
 
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 import fanfold
+from batches import kinds
 from fanfold import Done, Failed, NotStarted
 from fanfold.errors import AbandonedError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
@@ -17,10 +18,6 @@ from fanfold.testing import deliver, make_context, make_event
 
 SECONDS = 1.6
 """What an invocation has: its margin is half of it, so an answer is due 150 ms before the end."""
-
-
-def kinds(result) -> list[type]:
-    return [type(outcome) for outcome in result.outcomes]
 
 
 def in_time(handler, *bodies):

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+import batches
 import fanfold
+from batches import Gauge, ids
 from fanfold import Backoff, Done, Failed, NotStarted, Record, Rejected
 from fanfold.testing import deliver, make_context, make_event, make_record
 
@@ -22,26 +24,9 @@ class Step(BaseModel):
     step: int
 
 
-FIFO_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders.fifo"
-
-
-def ids(response: Any) -> list[str]:
-    return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
-
-
-def grouped(*groups: str, queue_arn: str = FIFO_ARN) -> dict[str, Any]:
-    """Return a batch of one record for each message group named."""
-    return make_event(
-        records=[
-            make_record(
-                {"type": "step", "step": number},
-                message_id=f"message-{number}",
-                queue_arn=queue_arn,
-                attributes={"MessageGroupId": group},
-            )
-            for number, group in enumerate(groups)
-        ]
-    )
+def grouped(*groups: str, **more: str) -> dict[str, Any]:
+    """Return a batch of one step for each message group named."""
+    return batches.grouped(*groups, body=lambda number: {"type": "step", "step": number}, **more)
 
 
 @pytest.fixture
@@ -70,20 +55,6 @@ def fastsqs():
     yield app
     asyncio.set_event_loop(None)
     loop.close()
-
-
-class Gauge:
-    """Counts how many handlers run at once."""
-
-    def __init__(self) -> None:
-        self.running = 0
-        self.most = 0
-
-    async def __call__(self) -> None:
-        self.running += 1
-        self.most = max(self.most, self.running)
-        await asyncio.sleep(0)
-        self.running -= 1
 
 
 def test_powertools_starts_a_whole_batch_at_once_and_fanfold_its_bound(powertools):

@@ -18,6 +18,7 @@ from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.async_context import AsyncContext
 
 import fanfold
+from batches import ids
 from fanfold.errors import ConfigurationError
 from fanfold.powertools import (
     AsyncBatchProcessor,
@@ -41,10 +42,6 @@ def xray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emitter]:
 @pytest.fixture
 def tracer(xray: Emitter) -> Tracer:
     return Tracer(service="orders", auto_patch=False)
-
-
-def ids(response: Any) -> list[str]:
-    return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
 
 def logged(stream: io.StringIO) -> list[dict[str, Any]]:

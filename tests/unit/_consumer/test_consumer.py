@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import functools
-import inspect
 import json
 import threading
-from contextlib import asynccontextmanager
 
 import pytest
 
 import fanfold
+from batches import ids
 from fanfold import Context, Done, Failed, Record, Reject, Rejected, Retry, Retrying
-from fanfold.errors import AbandonedError, CommitError, ConfigurationError, DecodeError, EventError
-from fanfold.testing import deliver, make_context, make_event, make_record
-
-
-def ids(response: dict) -> list[str]:
-    return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+from fanfold.errors import AbandonedError, DecodeError, EventError, TotalFailureError
+from fanfold.testing import (
+    deliver,
+    make_context,
+    make_event,
+    make_record,
+)
+from settlers import DEAD, Accepting
 
 
 def test_a_handler_that_returns_acknowledges_its_message():
@@ -186,159 +185,6 @@ def test_plain_handlers_run_at_once_under_the_same_bound():
     assert deliver(handler, *range(8)).response == {"batchItemFailures": []}
 
 
-def test_the_environment_overrides_the_concurrency(monkeypatch: pytest.MonkeyPatch):
-    """So that a benchmark can sweep it without touching the code."""
-    handler = fanfold.consumer(concurrency=3)(lambda body: None)
-    assert handler.concurrency == 3
-    monkeypatch.setenv("FANFOLD_CONCURRENCY", "250")
-    assert handler.concurrency == 250
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
-def test_an_impossible_concurrency_in_the_environment_is_named(value: str, monkeypatch: pytest.MonkeyPatch):
-    """One clear line names the variable."""
-    monkeypatch.setenv("FANFOLD_CONCURRENCY", value)
-    with pytest.raises(ConfigurationError, match="FANFOLD_CONCURRENCY must be a whole number from 1"):
-        deliver(fanfold.consumer(lambda body: None), 1)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"concurrency": 0},
-        {"concurrency": True},
-        {"concurrency": "10"},
-        {"deadline_margin": -1},
-        {"deadline_margin": "1"},
-        {"lifespan": 5},
-        {"commit": 5},
-        {"concurency": 10},
-    ],
-)
-def test_impossible_settings_are_refused_at_decoration(settings: dict):
-    """Before anything is deployed."""
-    with pytest.raises(ConfigurationError):
-        fanfold.consumer(**settings)
-
-
-def test_a_consumer_looks_like_its_function_to_decorators_and_like_a_lambda_handler_to_lambda():
-    """Powertools' decorators and the runtime both find what they look for."""
-
-    @fanfold.consumer
-    async def ship(order: dict) -> None:
-        """Ship an order."""
-
-    assert (ship.__name__, ship.__doc__, ship.function) == ("ship", "Ship an order.", ship.__wrapped__)
-    assert str(inspect.signature(ship)) == "(event, context)"
-    assert repr(ship).startswith("<fanfold.Consumer test_a_consumer_looks_like")
-
-
-def test_with_settings_leaves_the_original_as_it_was():
-    """Settings are values."""
-    handler = fanfold.consumer(concurrency=3)(lambda body: None)
-    changed = handler.with_settings(concurrency=5, deadline_margin=2)
-    assert (handler.concurrency, changed.concurrency, changed.settings.deadline_margin) == (3, 5, 2)
-    with pytest.raises(ConfigurationError, match="unknown setting concurency"):
-        handler.with_settings(concurency=1)
-
-
-def test_the_lifespan_is_entered_once_and_kept_across_invocations():
-    """One loop and one lifespan per sandbox, left when the consumer is closed."""
-    events = []
-
-    @asynccontextmanager
-    async def lifespan():
-        events.append("enter")
-        yield asyncio.get_running_loop()
-        events.append("leave")
-
-    @fanfold.consumer(lifespan=lifespan)
-    async def handler(number, ctx: Context) -> None:
-        assert ctx.state is asyncio.get_running_loop()
-        events.append(number)
-
-    for number in range(3):
-        handler(make_event(number), make_context())
-    handler.close()
-    assert events == ["enter", 0, 1, 2, "leave"]
-
-
-def test_a_closed_consumer_starts_again_at_the_next_invocation():
-    """Closing is no end."""
-
-    @fanfold.consumer
-    async def handler(number) -> None: ...
-
-    for _ in range(2):
-        assert deliver(handler, 1).response == {"batchItemFailures": []}
-
-
-def test_a_lifespan_that_fails_makes_the_whole_batch_come_back_and_is_tried_again():
-    """The error is the lifespan's own; the next invocation starts a new one."""
-    tries = []
-
-    @asynccontextmanager
-    async def lifespan():
-        tries.append(1)
-        if len(tries) == 1:
-            raise OSError("no connection")
-        yield
-
-    @fanfold.consumer(lifespan=lifespan)
-    async def handler(number) -> None: ...
-
-    with pytest.raises(OSError, match="no connection"):
-        handler(make_event(1), make_context())
-    assert deliver(handler, 1).response == {"batchItemFailures": []}
-
-
-def test_the_context_tells_of_the_record_and_the_invocation():
-    """What a handler may ask for besides the body."""
-    seen = []
-
-    @fanfold.consumer
-    async def handler(body: str, ctx: Context) -> None:
-        seen.append((body, ctx.record.message_id, ctx.receive_count, ctx.lambda_context.function_name))
-        seen.append((ctx.state, 20 < ctx.deadline.remaining() <= 30))
-
-    handler(make_event(records=[make_record("text", message_id="m", receive_count=4)]), make_context(30))
-    assert seen == [("text", "m", 4, "function"), (None, True)]
-
-
-def test_context_variables_of_the_invocation_reach_every_record_and_none_leaks_to_the_next():
-    """A handler that sets a variable sets it for itself alone."""
-    variable = contextvars.ContextVar("variable")
-    variable.set("the invocation's")
-    seen = []
-
-    @fanfold.consumer(concurrency=1)
-    async def handler(number) -> None:
-        seen.append(variable.get())
-        variable.set(number)
-
-    deliver(handler, 0, 1, 2)
-    assert seen == ["the invocation's"] * 3
-
-
-def test_context_variables_that_cannot_be_compared_spoil_nothing():
-    """Whatever a caller or a handler has set."""
-
-    class Array:
-        def __eq__(self, other):
-            raise ValueError("the truth value of an array is ambiguous")
-
-        __hash__ = None
-
-    theirs = contextvars.ContextVar("theirs")
-    theirs.set(Array())
-
-    @fanfold.consumer(concurrency=1)
-    async def handler(number) -> None:
-        theirs.set(Array())
-
-    assert [type(outcome) for outcome in deliver(handler, 0, 1, 2).outcomes] == [Done, Done, Done]
-
-
 def test_the_result_of_a_large_batch_is_written_in_few_words():
     """The runner of asyncio writes it out, and a log might."""
     result = deliver(fanfold.consumer(lambda body: None), *range(1000))
@@ -378,69 +224,6 @@ async def test_a_batch_that_is_cancelled_from_outside_cancels_its_handlers():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert sorted(ended) == [1, 2]
-
-
-def test_what_is_not_committed_is_not_acknowledged():
-    """The commit step has the last word on every record whose handler returned."""
-
-    async def commit(done, batch):
-        assert [value for _, value in done] == ["a", "b"]
-        return {1}
-
-    @fanfold.consumer(commit=commit)
-    async def handler(text: str) -> str:
-        return text
-
-    result = deliver(handler, "a", "b")
-    assert ids(result.response) == ["message-0"]
-    assert isinstance(result.outcomes[0].error, CommitError)
-
-
-@pytest.mark.parametrize("error", [OSError("down"), asyncio.CancelledError()])
-def test_a_commit_that_fails_acknowledges_nothing(error: BaseException):
-    """All that was done comes back: a repeat is harmless, a loss is not."""
-
-    async def commit(done, batch):
-        raise error
-
-    handler = fanfold.consumer(commit=commit)(lambda body: None)
-    assert ids(deliver(handler, 1, 2).response) == ["message-0", "message-1"]
-
-
-def test_a_commit_that_is_not_async_acknowledges_nothing(caplog):
-    """The batch is answered, and the log says what is wrong."""
-    handler = fanfold.consumer(commit=lambda done, batch: {0, 1})(lambda body: None)
-    assert ids(deliver(handler, 1, 2).response) == ["message-0", "message-1"]
-    assert "can't be used in 'await' expression" in caplog.text
-
-
-def test_a_commit_that_hangs_acknowledges_nothing_and_does_not_keep_the_answer():
-    """It is cancelled when the answer is due."""
-    cancelled = []
-
-    async def commit(done, batch):
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.append(1)
-            raise
-
-    handler = fanfold.consumer(commit=commit)(lambda body: None)
-    assert ids(deliver(handler, 1, seconds=0.4).response) == ["message-0"]
-    assert cancelled == [1]
-
-
-def test_nothing_to_commit_means_no_commit():
-    """A batch of failures does not touch the ledger."""
-
-    async def commit(done, batch):
-        raise AssertionError
-
-    @fanfold.consumer(commit=commit)
-    async def handler(number) -> None:
-        raise ValueError
-
-    assert ids(deliver(handler, 1).response) == ["message-0"]
 
 
 def test_the_failures_of_a_batch_make_a_short_log(caplog: pytest.LogCaptureFixture):
@@ -493,26 +276,6 @@ async def test_the_margin_of_the_deadline_is_the_settings(settings: dict, margin
     assert margins == pytest.approx([margin, margin], rel=0.01)
 
 
-def test_a_consumer_is_shown_by_its_function():
-    """By what it has for a name."""
-
-    def handle(kind: str, number) -> None: ...
-
-    assert "handle concurrency=3>" in repr(fanfold.consumer(concurrency=3)(handle))
-    nameless = functools.partial(handle, "orders")
-    assert repr(fanfold.consumer(nameless)) == f"<fanfold.Consumer {nameless} concurrency=10>"
-
-
-def test_settings_count_however_the_decorator_is_called(monkeypatch):
-    """With the function beside them, too; and a consumer is shown though the environment's number is none."""
-    handler = fanfold.consumer(lambda body: None, concurrency=3)
-    assert handler.concurrency == 3
-    with pytest.raises(ConfigurationError, match="concurency"):
-        fanfold.consumer(lambda body: None, concurency=3)
-    monkeypatch.setenv("FANFOLD_CONCURRENCY", "many")
-    assert "concurrency=3>" in repr(handler)
-
-
 def test_a_reject_says_its_reason():
     """To whoever catches it on its way."""
     assert str(Reject("no such customer")) == "no such customer"
@@ -547,3 +310,24 @@ def test_errors_of_ours_are_public_names():
     assert issubclass(fanfold.errors.DecodeError, fanfold.errors.FanfoldError)
     assert DecodeError.permanent
     assert not AbandonedError.permanent
+
+
+def test_a_batch_of_which_nothing_succeeded_may_end_in_an_error():
+    """Lambda then polls the queue more slowly."""
+    handler = fanfold.consumer(raise_on_total_failure=True)(lambda number: 1 / number)
+    with pytest.raises(TotalFailureError, match="none of the 2 records of the batch succeeded"):
+        deliver(handler, 0, 0)
+
+
+@pytest.mark.parametrize("bodies", [(0, 1), ()])
+def test_a_batch_of_which_something_succeeded_ends_in_no_error(bodies):
+    """Nor does an empty one."""
+    handler = fanfold.consumer(raise_on_total_failure=True)(lambda number: 1 / number)
+    assert len(ids(deliver(handler, *bodies))) == bodies.count(0)
+
+
+def test_a_forwarded_reject_is_no_total_failure():
+    """It was acknowledged."""
+    settings = {"raise_on_total_failure": True, "dead_letter_queue_url": DEAD, "settler": Accepting("message-0")}
+    handler = fanfold.consumer(**settings)(lambda body: Rejected("never"))
+    assert ids(deliver(handler, 0)) == []

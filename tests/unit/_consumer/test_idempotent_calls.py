@@ -5,100 +5,20 @@ from __future__ import annotations
 import asyncio
 import decimal
 import functools
-import gc
-import json
 import math
-from collections import Counter
-from collections.abc import Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 import fanfold
 from fanfold import Done, Failed, NotStarted, Record
-from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import DONE
-from fanfold._consumer.idempotent_calls import IdempotentCalls
-from fanfold._consumer.stages import HandlerCall
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
-from fanfold.testing import ManualClock, make_context, make_event, make_fifo_record
-
-SLOW = 0.2
-TIMEOUT = 0.02
-
-
-class Slow(InMemoryEntries):
-    """Entries of which some requests take effect at once, and are answered late; or never, for some keys."""
-
-    def __init__(self, *slow: str, stuck: frozenset[str] = frozenset()) -> None:
-        super().__init__()
-        self.slow = slow
-        self.stuck = stuck
-
-    async def claim(self, entry, now):
-        known = await super().claim(entry, now)
-        await asyncio.sleep(SLOW if "claim" in self.slow else 0)
-        return known
-
-    async def release(self, key, owner):
-        await asyncio.sleep(SLOW if "release" in self.slow else 0)
-        await super().release(key, owner)
-
-    async def complete(self, entries):
-        if "complete" in self.slow or self.stuck & {entry.key for entry in entries}:
-            await asyncio.Event().wait()
-        return await super().complete(entries)
-
-
-def once(entries: Any, **terms: Any) -> Idempotency:
-    @asynccontextmanager
-    async def open_entries():
-        yield entries
-
-    return Idempotency(lambda order: order["id"], open_entries=open_entries, **{"prefix": "p", **terms})
-
-
-def run(handler: Any, *ids: Any, seconds: float = 30.0) -> Any:
-    try:
-        return handler.invoke(make_event(*({"id": each} for each in ids)), make_context(seconds)).outcomes
-    finally:
-        handler.close()
-        gc.collect()
-
-
-def records_of(*ids: Any) -> list[Record]:
-    return [Record(raw) for raw in make_event(*({"id": each} for each in ids))["Records"]]
-
-
-def once_of(records: Sequence[Record], call: Any, entries: InMemoryEntries, clock: ManualClock) -> IdempotentCalls:
-    """Return what does some records once, in a batch that stops 6 seconds from now, and ends 10 seconds from now."""
-
-    async def opened() -> InMemoryEntries:
-        return entries
-
-    terms = once(entries)
-    return IdempotentCalls(
-        records,
-        HandlerCall(call, takes_list=False).as_stage(),
-        idempotency=terms,
-        key_of=lambda record: terms.key_for(json.loads(record.body), call),
-        resolve=None,
-        entries=opened,
-        deadline=Deadline.after(10, margin=4, clock=clock),
-    )
-
-
-async def turns() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-def statuses(entries: InMemoryEntries) -> Counter[str]:
-    return Counter(entry.status for entry in entries.entries.values())
+from fanfold.testing import ManualClock
+from slow_entries import TIMEOUT, Slow, once, once_of, records_of, run, turns
 
 
 @pytest.mark.parametrize(("now", "holds"), [(99, True), (100.0, True), (100.9, True), (101.0, False)])
@@ -165,142 +85,6 @@ def test_a_claim_whose_answers_are_lost_is_dropped():
     (failed,) = run(handler, 1, seconds=0.2)
     assert isinstance(failed.error, ServiceError)
     assert not entries.entries
-
-
-def test_what_succeeded_in_a_list_is_written_down_though_dropping_the_rest_is_cut_off():
-    """And the rest is dropped all the same."""
-    entries = Slow("release")
-
-    @fanfold.consumer(idempotency=once(entries), timeout=TIMEOUT, chunk_size=10)
-    async def handler(orders: list[dict]) -> list[Any]:
-        return [None, ValueError("no"), None, ValueError("no")]
-
-    run(handler, 1, 2, 3, 4)
-    assert statuses(entries) == {COMPLETED: 2}
-
-
-def test_a_fault_of_ours_while_a_claim_is_dropped_leaves_the_handlers_failure(caplog):
-    """It is logged."""
-
-    class Broken(InMemoryEntries):
-        async def release(self, key, owner):
-            raise RuntimeError("a bug")
-
-    @fanfold.consumer(idempotency=once(Broken()))
-    async def handler(order: dict) -> None:
-        raise KeyError("the handler's")
-
-    (failed,) = run(handler, 1)
-    assert isinstance(failed.error, KeyError)
-    assert "could not be dropped" in caplog.text
-
-
-def test_a_fault_of_ours_while_writing_down_is_logged_and_nothing_is_acknowledged(caplog):
-    """No task is left whose error nobody looked at."""
-
-    class Broken(InMemoryEntries):
-        async def complete(self, entries):
-            raise RuntimeError("a bug")
-
-    @fanfold.consumer(idempotency=once(Broken()))
-    async def handler(order: dict) -> None: ...
-
-    assert [type(outcome) for outcome in run(handler, 1)] == [Failed]
-    assert "could not be written down" in caplog.text
-    assert "never retrieved" not in caplog.text
-
-
-def test_one_write_that_hangs_costs_only_its_own_records_their_acknowledgement():
-    """Those that were written are acknowledged."""
-    entries = Slow()
-    terms = once(entries)
-    entries.stuck = frozenset({terms.key_for({"id": 0}, once)})
-
-    @fanfold.consumer(idempotency=terms, concurrency=100)
-    async def handler(order: dict) -> None: ...
-
-    outcomes = run(handler, *range(100), seconds=1)
-    done = sum(isinstance(outcome, Done) for outcome in outcomes)
-    assert 50 <= done < 100
-    assert statuses(entries)[COMPLETED] == done
-    assert isinstance(outcomes[0], Failed)
-
-
-@pytest.mark.parametrize("records", [2, 10])
-def test_what_waits_behind_a_write_that_hangs_is_written_before_the_answer(records: int):
-    """Though it is less than a write holds: else all that succeeded would be done again."""
-    entries = Slow()
-    terms = once(entries)
-    entries.stuck = frozenset({terms.key_for({"id": 0}, once)})
-
-    @fanfold.consumer(idempotency=terms, concurrency=1)
-    async def handler(order: dict) -> None:
-        await asyncio.sleep(0)  # the write of the first is on its way before the second is done
-
-    outcomes = run(handler, *range(records), seconds=1)
-    assert isinstance(outcomes[0], Failed)
-    assert all(isinstance(outcome, Done) for outcome in outcomes[1:])
-
-
-def test_writes_that_wait_when_the_consumer_is_closed_are_not_begun(caplog):
-    """Nothing is left pending on a closed loop."""
-
-    @fanfold.consumer(idempotency=once(Slow("complete")), concurrency=100)
-    async def handler(order: dict) -> None: ...
-
-    outcomes = {type(outcome) for outcome in run(handler, *range(300), seconds=0.5)}
-    assert {Failed} <= outcomes <= {Failed, NotStarted}  # on a busy machine some have no time to start
-    assert "pending" not in caplog.text
-    assert "Exception in callback" not in caplog.text
-
-
-async def test_nothing_is_offered_again_once_the_answer_is_due():
-    """What the table left over then is not acknowledged."""
-    clock, offers, before = ManualClock(), [], asyncio.all_tasks()
-
-    class Refusing(InMemoryEntries):
-        async def complete(self, entries):
-            offers.append(len(entries))
-            clock.advance(9.5)
-            return range(len(entries))
-
-    async def call(record: Record) -> None: ...
-
-    (record,) = records_of(1)
-    does = once_of([record], call, Refusing(), clock)
-    await does([record])
-    assert list(await does.commit([(record, None)], clock() + 10)) == []
-    await turns()
-    assert asyncio.all_tasks() == before
-    assert offers == [1]
-
-
-def test_what_is_done_behind_a_failure_in_a_fifo_group_is_written_down_before_the_answer():
-    """It comes back, and is not done again."""
-
-    class Later(InMemoryEntries):
-        async def complete(self, entries):
-            await turns()
-            return await super().complete(entries)
-
-    entries = Later()
-
-    @fanfold.consumer(idempotency=once(entries), chunk_size=2)
-    async def handler(orders: list[dict]) -> list[Any]:
-        return [ValueError("no") if order["id"] == 1 else None for order in orders]
-
-    async def answered() -> Any:
-        records = [
-            make_fifo_record({"id": each}, group=group, message_id=f"m-{each}")
-            for each, group in ((3, "other"), (1, "g"), (2, "g"))
-        ]
-        result = await handler.process(make_event(records=records))
-        return result.outcomes, statuses(entries)
-
-    (_, failed, behind), written = asyncio.run(answered())
-    assert isinstance(failed, Failed)
-    assert isinstance(behind, NotStarted)
-    assert written == {COMPLETED: 2}
 
 
 async def test_a_record_that_waited_for_another_of_its_key_does_not_start_when_time_is_over():

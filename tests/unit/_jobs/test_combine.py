@@ -10,38 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanfold import Job, Ranges
-from fanfold._jobs.combine import Reduction, Tree, advance, combine, is_complete, levels, tree_of
+from fanfold import Job
+from fanfold._jobs.combine import Tree, levels
 from fanfold._jobs.commit import Check
 from fanfold._jobs.inline import run_inline
 from fanfold._jobs.redrive import redrive
-from fanfold.errors import ConfigurationError, SegmentError, ServiceError
+from fanfold.errors import ConfigurationError, SegmentError
 from fanfold.testing import make_context
 from harness import Bench, throttled
-
-
-def joining(segments: int, fan_in: int, *, combine: Any = None, fold: Any = None, **terms: Any) -> Job:
-    """Return a job of so many segments whose results are lists, joined in order."""
-    job = Job("join", fan_in=fan_in, **terms)
-
-    @job.source
-    def numbers(params: dict) -> Ranges:
-        return Ranges(segments, size=1)
-
-    @job.segment
-    async def one(rows, ctx) -> list[int]:
-        if ctx.segment.number in ctx.run.params.get("fail", []):
-            raise ValueError("no")
-        return [number async for number in rows]
-
-    def joined(results) -> list[int]:
-        job.calls.append(len(results))
-        return [number for result in results for number in result]
-
-    job.calls = []
-    job.combine(combine or joined)
-    job.fold(fold or joined)
-    return job
+from joining import joining
 
 
 async def run(bench: Bench, **params: Any) -> Any:
@@ -238,167 +215,6 @@ async def test_a_message_of_a_group_that_is_not_there_changes_nothing():
     await bench.settle()
     assert (await bench.run()).state == "SUCCEEDED"
     assert await bench.output() == list(range(9))
-
-
-# What is sent, and when
-
-
-class Ended:
-    """A run whose segments have all ended, each with a word of two as its result, and nothing sent for it yet."""
-
-    def __init__(self, segments: int, fan_in: int) -> None:
-        self.segments = segments
-        self.reduction = Reduction(lambda results: [word for result in results for word in result], fan_in)
-
-    async def begin(self) -> Ended:
-        job = joining(self.segments, self.reduction.fan_in)
-
-        @job.segment
-        async def one(rows, ctx) -> list[str]:
-            return [f"word {number}" async for number in rows]
-
-        self.bench = Bench(job)
-        await self.bench.job.start(self.bench.backend, {}, "run")
-        while await self.bench.pump(self.bench.plain.work_queue, self.bench.job.segment_handler):
-            pass
-        self.sent()
-        self.run = await self.bench.run()
-        return self
-
-    @property
-    def tree(self) -> Tree:
-        return Tree(self.segments, self.reduction.fan_in)
-
-    def sent(self) -> list[tuple[int, int]]:
-        """Return the groups that were sent to be combined since the last look."""
-        queue = self.bench.plain.fold_queue
-        checks = [Check.from_body(queued.message.body) for queued in queue._messages.values()]
-        queue._messages.clear()
-        return [check.combine for check in checks if check.combine is not None]
-
-    async def markers(self) -> list[str]:
-        return [marker.id async for marker in self.bench.plain.ledger.markers("run", 0)]
-
-    async def advance(
-        self, combined: tuple[int, int] | None = None, *, again: bool = False, here: bool = False, pinned: Any = None
-    ) -> bool:
-        """Do what an invocation does that was called for a group, or to look at the run."""
-        check, backend = Check("run", combine=combined), self.bench.plain
-        pinned = pinned or self.markers
-        return await advance(
-            self.run, self.reduction, pinned, self.segments, backend, check=check, again=again, here=here
-        )
-
-    async def combine(self, *places: tuple[int, int]) -> None:
-        for place in places:
-            await combine(self.run, self.tree, place, self.reduction, self.bench.plain)
-
-    async def value(self, level: int, group: int) -> Any:
-        return json.loads(await self.bench.plain.get_result(f"{self.run.prefix()}/combine/{level}/{group:08}.json"))
-
-
-async def test_each_level_is_sent_once_and_when_the_one_before_is_complete():
-    """By who writes the results down, then by who combined the last group of a level; a look sends what is missing."""
-    ended = await Ended(9, 2).begin()
-    assert await ended.advance() is False
-    assert ended.sent() == [(0, group) for group in range(5)]
-    assert await ended.advance() is False
-    assert await ended.advance((0, 3)) is False
-    assert ended.sent() == []
-    await ended.combine((0, 0), (0, 1), (0, 3))
-    assert await ended.advance(again=True) is False
-    assert ended.sent() == [(0, 2), (0, 4)]
-    assert not await is_complete(ended.run, ended.tree, 0, ended.bench.plain)
-    await ended.combine((0, 2), (0, 4))
-    assert await is_complete(ended.run, ended.tree, 0, ended.bench.plain)
-    assert not await is_complete(ended.run, ended.tree, 1, ended.bench.plain)
-    assert await ended.advance() is False
-    assert ended.sent() == []
-    assert await ended.advance((0, 4)) is False
-    assert ended.sent() == [(1, 0), (1, 1), (1, 2)]
-    await ended.combine((1, 0), (1, 1), (1, 2))
-    assert await ended.advance((0, 1)) is False
-    assert ended.sent() == []
-    assert await ended.advance((1, 1)) is False
-    assert ended.sent() == [(2, 0), (2, 1)]
-    await ended.combine((2, 0), (2, 1))
-    assert await ended.advance((2, 0)) is True
-    assert ended.sent() == []
-    assert [*await ended.value(2, 0), *await ended.value(2, 1)] == [f"word {number}" for number in range(9)]
-
-
-async def test_one_invocation_can_combine_all_and_sends_nothing():
-    """Also when another began."""
-    ended = await Ended(9, 2).begin()
-    await ended.advance()
-    ended.sent()
-    await ended.combine((0, 1))
-    assert await ended.advance(here=True) is True
-    assert ended.sent() == []
-    assert [*await ended.value(2, 0), *await ended.value(2, 1)] == [f"word {number}" for number in range(9)]
-
-
-async def test_what_was_combined_first_stays():
-    """Though two combine a group at the same time, and not to the same value."""
-    ended = await Ended(4, 3).begin()
-    await ended.advance()
-    first = Reduction(lambda results: "the first", 3)
-
-    async def overtaken(results) -> str:
-        await combine(ended.run, ended.tree, (0, 1), first, ended.bench.plain)
-        return "the second"
-
-    ended.reduction = Reduction(overtaken, 3)
-    await ended.combine((0, 1))
-    assert await ended.value(0, 1) == "the first"
-
-
-async def test_what_was_written_down_first_is_combined():
-    """Though two write the results down at the same time, and not the same ones."""
-    ended = await Ended(9, 2).begin()
-
-    async def overtaken() -> list[str]:
-        other = Ended(5, 2)
-        other.bench, other.run = ended.bench, ended.run
-        assert await other.advance() is False
-        assert ended.sent() == [(0, 0), (0, 1), (0, 2)]
-        return await ended.markers()
-
-    assert await ended.advance(pinned=overtaken) is False
-    assert await tree_of(ended.run, ended.bench.plain) == Tree(5, 2)
-    assert ended.sent() == [(0, 0), (0, 1), (0, 2)]
-
-
-async def test_a_fan_in_that_is_changed_amid_a_run_loses_no_result():
-    """Who died while it wrote the groups down had cut them by another one."""
-    ended = await Ended(12, 2).begin()
-    writes = 0
-
-    async def dies(bucket: str, key: str, data: bytes, **terms: Any) -> None:
-        nonlocal writes
-        writes += 1
-        if writes > 2:
-            raise throttled()
-        await put(bucket, key, data, **terms)
-
-    store = ended.bench.plain.store
-    put, store.put = store.put, dies
-    with pytest.raises(ServiceError):
-        await ended.advance()
-    store.put = put
-    ended.reduction = Reduction(ended.reduction.function, 4)
-    assert await ended.advance(here=True) is True
-    words = [word for group in range(3) for word in await ended.value(0, group)]
-    assert words == [f"word {number}" for number in range(12)]
-
-
-@pytest.mark.parametrize(
-    ("place", "there"),
-    [((0, 0), True), ((0, 4), True), ((0, 5), False), ((2, 1), True), ((2, 2), False), ((3, 0), False)],
-)
-def test_a_tree_has_the_groups_of_its_levels(place: tuple[int, int], there: bool):
-    """Of nine by two: five, three, two."""
-    assert Tree(9, 2).has(*place) is there
 
 
 async def test_on_step_functions_one_invocation_combines_all():

@@ -1,0 +1,73 @@
+"""What the contracts run against: the backends in this process, and those on AWS."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from aiobotocore.session import AioSession, get_session
+from aws_lambda_powertools.utilities import batch as theirs
+
+from buckets import Bucket
+from fanfold import powertools as ours
+from fanfold._ports.ledger import Ledger
+from fanfold.aws.s3 import S3Store
+from fanfold.aws.tables import with_raw_items
+from fanfold.inmemory import InMemoryLedger, InMemoryStore
+from ledgers import dynamodb_ledger
+from on_aws import AWS
+from powertools_kinds import Kind
+
+
+@pytest.fixture(scope="module")
+def session() -> AioSession:
+    """An SDK session, which reads its service descriptions once; its clients read no certificates for plain HTTP."""
+    return get_session()
+
+
+@pytest.fixture(params=["in-process", AWS])
+async def bucket(request, session) -> AsyncIterator[Bucket]:
+    name = f"bucket-{uuid.uuid4().hex}"
+    if request.param == "in-process":
+        yield Bucket(InMemoryStore(name), name)
+        return
+    request.getfixturevalue("aws")
+    async with session.create_client("s3", verify=False) as client:
+        await client.create_bucket(Bucket=name)
+        sizes = {"copy_bytes": 6_000_000, "part_bytes": 5_242_880, "upload_bytes": 5_242_880}
+        yield Bucket(S3Store(client, page_keys=3, **sizes), name)
+
+
+@pytest.fixture(scope="module")
+def raw_session() -> AioSession:
+    """The session of a ledger, whose clients give the items of tables as they come."""
+    return with_raw_items(get_session())
+
+
+@pytest.fixture(params=["in-process", AWS])
+async def ledger(request, raw_session) -> AsyncIterator[Ledger]:
+    if request.param == "in-process":
+        yield InMemoryLedger()
+        return
+    request.getfixturevalue("aws")
+    async with raw_session.create_client("dynamodb", verify=False) as client:
+        yield await dynamodb_ledger(client)
+
+
+@pytest.fixture(params=[theirs, ours], ids=["powertools", "fanfold"])
+def batch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Powertools' batch module, and the module that takes its place."""
+    monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield request.param
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.fixture(params=["plain", "async"])
+def kind(request: pytest.FixtureRequest, batch: Any) -> Kind:
+    return Kind(batch, request.param)

@@ -1,0 +1,142 @@
+"""What Powertools' batch processors promise to subclasses and of FIFO queues, theirs and fanfold's drop-ins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.batch.exceptions import (
+    SQSFifoCircuitBreakerError,
+    SQSFifoMessageGroupCircuitBreakerError,
+)
+
+from batches import fifo_event, ids
+from fanfold.testing import make_context, make_event
+from powertools_kinds import EventType, Kind, fails_on
+
+
+def test_hooks_of_a_subclass_are_called(kind: Kind):
+    """Those users override to count and to log: around the batch, and when a record succeeds or fails."""
+    calls: list[Any] = []
+
+    class Watching(kind.processor):
+        def _prepare(self):
+            calls.append("prepare")
+            super()._prepare()
+
+        def _clean(self):
+            calls.append("clean")
+            super()._clean()
+
+        def success_handler(self, record, result):
+            calls.append(result)
+            return super().success_handler(record, result)
+
+        def failure_handler(self, record, exception):
+            calls.append(exception[0])
+            return super().failure_handler(record, exception)
+
+    processor = Watching(event_type=EventType.SQS)
+    assert ids(kind.respond(make_event("a", "b"), kind.handler(fails_on("b")), processor, make_context())) == [
+        "message-1"
+    ]
+    assert calls == ["prepare", "did a", ValueError, "clean"]
+
+
+def test_a_subclass_may_run_a_record_its_own_way(kind: Kind):
+    """``_process_record`` and ``_async_process_record`` are the places."""
+    seen: list[str] = []
+
+    class Around(kind.processor):
+        def _process_record(self, record):
+            seen.append(record["messageId"])
+            return super()._process_record(record)
+
+        async def _async_process_record(self, record):
+            seen.append(record["messageId"])
+            return await super()._async_process_record(record)
+
+    processor = Around(event_type=EventType.SQS)
+    kind.respond(make_event("a", "b"), kind.handler(fails_on()), processor, make_context())
+    assert seen == ["message-0", "message-1"]
+
+
+def test_hooks_of_a_subclass_may_return_nothing(kind: Kind):
+    """What counts is what they hand on to Powertools' own."""
+
+    class Silent(kind.processor):
+        def success_handler(self, record, result):
+            super().success_handler(record, result)
+
+        def failure_handler(self, record, exception):
+            super().failure_handler(record, exception)
+
+    processor = Silent(event_type=EventType.SQS)
+    assert ids(kind.respond(make_event("a", "b"), kind.handler(fails_on("b")), processor, make_context())) == [
+        "message-1"
+    ]
+    assert (len(processor.success_messages), len(processor.exceptions)) == (1, 1)
+
+
+def test_a_subclass_may_hide_a_failure(kind: Kind):
+    """What ``failure_handler`` does not hand on is not reported: that is the subclass's own decision."""
+
+    class Forgiving(kind.processor):
+        def failure_handler(self, record, exception):
+            return self.success_handler(record, "forgiven")
+
+    processor = Forgiving(event_type=EventType.SQS)
+    assert ids(kind.respond(make_event("a", "b"), kind.handler(fails_on("b")), processor, make_context())) == []
+
+
+def test_a_hook_that_raises_brings_the_batch_back(kind: Kind):
+    """As users have it who want to stop at the first failure."""
+
+    class Strict(kind.processor):
+        def failure_handler(self, record, exception):
+            raise LookupError("stop")
+
+    with pytest.raises(LookupError, match="stop"):
+        kind.respond(make_event("a", "b"), kind.handler(fails_on("a")), Strict(EventType.SQS), make_context())
+
+
+def test_fifo_stops_at_the_first_failure(batch: Any):
+    """All that comes after it is reported, with the reason."""
+    done: list[str] = []
+
+    def handle(record):
+        fails_on("b")(record)
+        done.append(record.body)
+
+    processor = batch.SqsFifoPartialProcessor()
+    event = fifo_event(("g", "a"), ("g", "b"), ("h", "c"), ("g", "d"))
+    assert ids(batch.process_partial_response(event, handle, processor, make_context())) == [
+        "message-1",
+        "message-2",
+        "message-3",
+    ]
+    assert done == ["a"]
+    assert [error[0] for error in processor.exceptions] == [ValueError, *[SQSFifoCircuitBreakerError] * 2]
+
+
+def test_fifo_leaves_the_group_of_a_failure_alone_when_asked_to(batch: Any):
+    """Other groups go on."""
+    done: list[str] = []
+
+    def handle(record):
+        fails_on("b")(record)
+        done.append(record.body)
+
+    processor = batch.SqsFifoPartialProcessor(skip_group_on_error=True)
+    event = fifo_event(("g", "a"), ("g", "b"), ("h", "c"), ("g", "d"))
+    assert ids(batch.process_partial_response(event, handle, processor, make_context())) == ["message-1", "message-3"]
+    assert done == ["a", "c"]
+    assert [error[0] for error in processor.exceptions] == [ValueError, SQSFifoMessageGroupCircuitBreakerError]
+
+
+def test_fifo_starts_the_next_batch_afresh(batch: Any):
+    """A group that failed is no longer skipped."""
+    processor = batch.SqsFifoPartialProcessor(skip_group_on_error=True)
+    event = fifo_event(("g", "a"), ("h", "b"))
+    assert ids(batch.process_partial_response(event, fails_on("a"), processor)) == ["message-0"]
+    assert ids(batch.process_partial_response(event, fails_on(), processor)) == []

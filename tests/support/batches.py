@@ -1,0 +1,77 @@
+"""Batches of message groups, what a response and its outcomes are, and how many handlers run at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from fanfold import BatchResult
+from fanfold.testing import make_context, make_event, make_fifo_record, make_record
+
+FIFO_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders.fifo"
+
+
+def ids(result: Any) -> list[Any]:
+    """Return the ids that a response, or the response of a result, reports."""
+    response = getattr(result, "response", result)
+    return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+
+
+def kinds(result: BatchResult) -> list[type]:
+    return [type(outcome) for outcome in result.outcomes]
+
+
+def grouped(*groups: str, queue_arn: str = FIFO_ARN, body: Callable[[int], Any] = int) -> dict[str, Any]:
+    """Return a batch of one record for each message group named; a body is made of its record's number."""
+    return make_event(
+        records=[
+            make_record(
+                body(number),
+                message_id=f"message-{number}",
+                queue_arn=queue_arn,
+                attributes={"MessageGroupId": group},
+            )
+            for number, group in enumerate(groups)
+        ]
+    )
+
+
+def fifo_event(*entries: tuple[str, Any]) -> dict[str, Any]:
+    """Return a batch of a FIFO queue from message groups and bodies."""
+    return make_event(
+        records=[
+            make_fifo_record(body, group=group, message_id=f"message-{at}") for at, (group, body) in enumerate(entries)
+        ]
+    )
+
+
+class Gauge:
+    """Counts how many handlers run at once."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.most = 0
+
+    async def __call__(self) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0)
+        self.running -= 1
+
+
+def deleted(handler: Any, event: dict[str, Any], seconds: float = 30.0) -> list[str]:
+    """Invoke a handler and return the ids of the messages that the event source mapping then deletes, in batch order.
+
+    Complete success: an empty or null answer or list. Complete failure: an exception, an answer that is not JSON, an
+    identifier that is empty, null, missing or not in the batch.
+    """
+    ids = [record["messageId"] for record in event["Records"]]
+    try:
+        answer = json.loads(json.dumps(handler(event, make_context(seconds))))
+    except Exception:  # noqa: BLE001 - whatever it is, the batch comes back
+        return []
+    failures = (answer or {}).get("batchItemFailures") or []
+    failed = [failure.get("itemIdentifier") for failure in failures]
+    return [] if set(failed) - set(ids) else [one for one in ids if one not in failed]

@@ -1,0 +1,83 @@
+"""Handlers for the simulator, and what its deliveries were."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from fanfold._replay.simulator import Delivery, Simulator
+from fanfold.testing import make_fifo_record
+
+Event = dict[str, Any]
+
+
+def ids_of(event: Event) -> list[str]:
+    return [record["messageId"] for record in event["Records"]]
+
+
+def count_of(record: dict[str, Any]) -> int:
+    return int(record["attributes"]["ApproximateReceiveCount"])
+
+
+def answer(failed: Iterable[str]) -> dict[str, Any]:
+    return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}
+
+
+def done(event: Event, context: Any) -> None:
+    """Handle a batch, all of it."""
+
+
+def failing(*ids: str, times: float = math.inf) -> Callable[[Event, Any], dict[str, Any]]:
+    """Return a handler that fails these messages in their first so many deliveries."""
+
+    def handler(event: Event, context: Any) -> dict[str, Any]:
+        return answer(
+            one["messageId"] for one in event["Records"] if one["messageId"] in ids and count_of(one) <= times
+        )
+
+    return handler
+
+
+def in_groups(groups: str) -> list[dict[str, Any]]:
+    """Return FIFO records ``a0``, ``b1`` …: one for each letter, which names its group."""
+    return [make_fifo_record(number, group=group, message_id=f"{group}{number}") for number, group in enumerate(groups)]
+
+
+def batches(deliveries: Sequence[Delivery]) -> list[list[str]]:
+    return [[message.message_id for message in delivery.messages] for delivery in deliveries]
+
+
+def times(deliveries: Sequence[Delivery]) -> list[tuple[float, float]]:
+    return [(delivery.began_at, delivery.ended_at) for delivery in deliveries]
+
+
+def counts(deliveries: Sequence[Delivery]) -> list[list[int]]:
+    return [list(delivery.receive_counts) for delivery in deliveries]
+
+
+def dead(simulator: Simulator) -> list[str]:
+    return [record.message_id for record in simulator.dead_letters]
+
+
+def acknowledged(simulator: Simulator) -> list[str]:
+    """Return the ids that deliveries acknowledged, in the order of delivery."""
+    return [
+        message.message_id
+        for delivery in simulator.deliveries
+        for message in delivery.messages
+        if message.message_id not in delivery.verdict.failed
+    ]
+
+
+def most_at_once(deliveries: Sequence[Delivery]) -> int:
+    """Return how many deliveries overlap at most; one that ends when another begins does not overlap it."""
+    moments = sorted(
+        [(one.began_at, 1) for one in deliveries if one.ended_at > one.began_at]
+        + [(one.ended_at, -1) for one in deliveries if one.ended_at > one.began_at]
+    )
+    running = most = 0
+    for _, step in moments:
+        running += step
+        most = max(most, running)
+    return most

@@ -1,0 +1,75 @@
+"""A commit stage: nothing is acknowledged before it is committed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import fanfold
+from batches import ids
+from fanfold.errors import CommitError
+from fanfold.testing import deliver
+
+
+def test_what_is_not_committed_is_not_acknowledged():
+    """The commit step has the last word on every record whose handler returned."""
+
+    async def commit(done, batch):
+        assert [value for _, value in done] == ["a", "b"]
+        return {1}
+
+    @fanfold.consumer(commit=commit)
+    async def handler(text: str) -> str:
+        return text
+
+    result = deliver(handler, "a", "b")
+    assert ids(result.response) == ["message-0"]
+    assert isinstance(result.outcomes[0].error, CommitError)
+
+
+@pytest.mark.parametrize("error", [OSError("down"), asyncio.CancelledError()])
+def test_a_commit_that_fails_acknowledges_nothing(error: BaseException):
+    """All that was done comes back: a repeat is harmless, a loss is not."""
+
+    async def commit(done, batch):
+        raise error
+
+    handler = fanfold.consumer(commit=commit)(lambda body: None)
+    assert ids(deliver(handler, 1, 2).response) == ["message-0", "message-1"]
+
+
+def test_a_commit_that_is_not_async_acknowledges_nothing(caplog):
+    """The batch is answered, and the log says what is wrong."""
+    handler = fanfold.consumer(commit=lambda done, batch: {0, 1})(lambda body: None)
+    assert ids(deliver(handler, 1, 2).response) == ["message-0", "message-1"]
+    assert "can't be used in 'await' expression" in caplog.text
+
+
+def test_a_commit_that_hangs_acknowledges_nothing_and_does_not_keep_the_answer():
+    """It is cancelled when the answer is due."""
+    cancelled = []
+
+    async def commit(done, batch):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(1)
+            raise
+
+    handler = fanfold.consumer(commit=commit)(lambda body: None)
+    assert ids(deliver(handler, 1, seconds=0.4).response) == ["message-0"]
+    assert cancelled == [1]
+
+
+def test_nothing_to_commit_means_no_commit():
+    """A batch of failures does not touch the ledger."""
+
+    async def commit(done, batch):
+        raise AssertionError
+
+    @fanfold.consumer(commit=commit)
+    async def handler(number) -> None:
+        raise ValueError
+
+    assert ids(deliver(handler, 1).response) == ["message-0"]

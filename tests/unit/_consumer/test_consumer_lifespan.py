@@ -1,0 +1,110 @@
+"""What lasts longer than a batch, and what a handler knows of its own: the lifespan, the context."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from contextlib import asynccontextmanager
+
+import pytest
+
+import fanfold
+from fanfold import Context, Done
+from fanfold.testing import deliver, make_context, make_event, make_record
+
+
+def test_the_lifespan_is_entered_once_and_kept_across_invocations():
+    """One loop and one lifespan per sandbox, left when the consumer is closed."""
+    events = []
+
+    @asynccontextmanager
+    async def lifespan():
+        events.append("enter")
+        yield asyncio.get_running_loop()
+        events.append("leave")
+
+    @fanfold.consumer(lifespan=lifespan)
+    async def handler(number, ctx: Context) -> None:
+        assert ctx.state is asyncio.get_running_loop()
+        events.append(number)
+
+    for number in range(3):
+        handler(make_event(number), make_context())
+    handler.close()
+    assert events == ["enter", 0, 1, 2, "leave"]
+
+
+def test_a_closed_consumer_starts_again_at_the_next_invocation():
+    """Closing is no end."""
+
+    @fanfold.consumer
+    async def handler(number) -> None: ...
+
+    for _ in range(2):
+        assert deliver(handler, 1).response == {"batchItemFailures": []}
+
+
+def test_a_lifespan_that_fails_makes_the_whole_batch_come_back_and_is_tried_again():
+    """The error is the lifespan's own; the next invocation starts a new one."""
+    tries = []
+
+    @asynccontextmanager
+    async def lifespan():
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("no connection")
+        yield
+
+    @fanfold.consumer(lifespan=lifespan)
+    async def handler(number) -> None: ...
+
+    with pytest.raises(OSError, match="no connection"):
+        handler(make_event(1), make_context())
+    assert deliver(handler, 1).response == {"batchItemFailures": []}
+
+
+def test_the_context_tells_of_the_record_and_the_invocation():
+    """What a handler may ask for besides the body."""
+    seen = []
+
+    @fanfold.consumer
+    async def handler(body: str, ctx: Context) -> None:
+        seen.append((body, ctx.record.message_id, ctx.receive_count, ctx.lambda_context.function_name))
+        seen.append((ctx.state, 20 < ctx.deadline.remaining() <= 30))
+
+    handler(make_event(records=[make_record("text", message_id="m", receive_count=4)]), make_context(30))
+    assert seen == [("text", "m", 4, "function"), (None, True)]
+
+
+def test_context_variables_of_the_invocation_reach_every_record_and_none_leaks_to_the_next():
+    """A handler that sets a variable sets it for itself alone."""
+    variable = contextvars.ContextVar("variable")
+    variable.set("the invocation's")
+    seen = []
+
+    @fanfold.consumer(concurrency=1)
+    async def handler(number) -> None:
+        seen.append(variable.get())
+        variable.set(number)
+
+    deliver(handler, 0, 1, 2)
+    assert seen == ["the invocation's"] * 3
+
+
+def test_context_variables_that_cannot_be_compared_spoil_nothing():
+    """Whatever a caller or a handler has set."""
+
+    class Array:
+        def __eq__(self, other):
+            raise ValueError("the truth value of an array is ambiguous")
+
+        __hash__ = None
+
+    theirs = contextvars.ContextVar("theirs")
+    theirs.set(Array())
+
+    @fanfold.consumer(concurrency=1)
+    async def handler(number) -> None:
+        theirs.set(Array())
+
+    assert [type(outcome) for outcome in deliver(handler, 0, 1, 2).outcomes] == [Done, Done, Done]

@@ -1,0 +1,251 @@
+"""What a consumer asks of its queue: delays, and rejects that go to the dead-letter queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+import pytest
+
+import fanfold
+from batches import ids, kinds
+from fanfold import (
+    BatchResult,
+    Consumer,
+    Failed,
+    Record,
+    Reject,
+    Rejected,
+    Retry,
+    Retrying,
+)
+from fanfold._base.dead_letter import ATTRIBUTE
+from fanfold._ports.queue import Message
+from fanfold.inmemory import InMemoryQueue, InMemorySettler
+from fanfold.testing import (
+    ManualClock,
+    deliver,
+    make_context,
+    make_event,
+    make_record,
+)
+from settlers import DEAD, STEADY, Accepting
+
+
+class Mapped:
+    """A queue, its dead-letter queue, and deliveries as Lambda's event source mapping makes them."""
+
+    def __init__(self, *, max_receive_count: int | None = None) -> None:
+        self.clock = ManualClock()
+        self.dead = InMemoryQueue(clock=self.clock)
+        self.queue = InMemoryQueue(
+            visibility_timeout=100, clock=self.clock, max_receive_count=max_receive_count, dead_letter_queue=self.dead
+        )
+        self.settler = InMemorySettler(self.queue, self.dead)
+
+    async def deliver(self, handler: Consumer) -> BatchResult:
+        """Hand what is visible to a consumer and delete what it does not report."""
+        received = await self.queue.receive()
+        records = [
+            make_record(each.body, message_id=each.message_id, receive_count=each.receive_count)
+            | {"receiptHandle": each.receipt_handle}
+            for each in received
+        ]
+        result = await handler.with_settings(settler=self.settler).process(make_event(records=records), make_context())
+        reported = set(ids(result))
+        await self.queue.delete([each.receipt_handle for each in received if each.message_id not in reported])
+        return result
+
+
+class Hanging(Accepting):
+    """A settler that never answers."""
+
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+        await asyncio.Event().wait()
+        return []
+
+
+# Delays
+
+
+@pytest.mark.parametrize(("after", "seconds"), [(30, 30), (0.5, 1), (0, 0), (None, 100)])
+async def test_a_retry_hides_its_message_for_as_long_as_it_says(after, seconds: float):
+    """Without a time it is the queue's visibility timeout."""
+    mapped = Mapped()
+    await mapped.queue.send([Message("1")])
+
+    @fanfold.consumer
+    async def handler(number) -> None:
+        raise Retry(after=after)
+
+    assert kinds(await mapped.deliver(handler)) == [Retrying]
+    assert mapped.queue.seconds_until_visible() == seconds
+
+
+async def test_a_failure_is_hidden_the_longer_the_more_often_it_was_received():
+    """Ten seconds, twenty, forty, and then the cap."""
+    mapped = Mapped()
+    await mapped.queue.send([Message("1")])
+
+    @fanfold.consumer(backoff=STEADY)
+    async def handler(number) -> None:
+        raise ValueError
+
+    waits = []
+    for _ in range(4):
+        await mapped.deliver(handler)
+        waits.append(mapped.queue.seconds_until_visible())
+        mapped.clock.advance(waits[-1])
+    assert waits == [10, 20, 40, 60]
+
+
+async def test_without_a_back_off_a_failure_is_left_to_the_visibility_timeout():
+    """No settler is asked."""
+    mapped = Mapped()
+    await mapped.queue.send([Message("1")])
+
+    @fanfold.consumer
+    async def handler(number) -> None:
+        raise ValueError
+
+    await mapped.deliver(handler)
+    assert mapped.queue.seconds_until_visible() == 100
+
+
+@pytest.mark.parametrize("after", [float("inf"), float("nan")])
+async def test_a_retry_after_no_time_at_all_spoils_no_other_record(after: float):
+    """Whatever becomes of its delay, the records behind it run."""
+
+    @fanfold.consumer(concurrency=1, settler=Accepting())
+    async def handler(number) -> None:
+        if number == 0:
+            raise Retry(after=after)
+
+    assert ids(await handler.process(make_event(0, 1, 2))) == ["message-0"]
+
+
+# Rejects
+
+
+async def test_a_reject_goes_to_the_dead_letter_queue_with_its_reason_and_is_deleted():
+    """Body and reason are there, and the message is not here any more."""
+    mapped = Mapped()
+    await mapped.queue.send([Message("order 7")])
+
+    @fanfold.consumer(dead_letter_queue_url=DEAD)
+    async def handler(order: str) -> None:
+        raise Reject("no such customer")
+
+    result = await mapped.deliver(handler)
+    [dead] = await mapped.dead.receive()
+    assert result.outcomes == [Rejected("no such customer", forwarded=True)]
+    assert (dead.body, len(mapped.queue)) == ("order 7", 0)
+    assert '"reason": "no such customer"' in dead.attributes[ATTRIBUTE]
+
+
+async def test_a_reject_is_acknowledged_only_if_the_dead_letter_queue_accepted_it():
+    """The other one comes back."""
+    settler = Accepting("message-1")
+
+    @fanfold.consumer(dead_letter_queue_url=DEAD, settler=settler)
+    async def handler(number) -> None:
+        raise Reject("never")
+
+    result = await handler.process(make_event(0, 1))
+    assert result.outcomes == [Rejected("never"), Rejected("never", forwarded=True)]
+    assert ids(result) == ["message-0"]
+
+
+@pytest.mark.parametrize("url", [None, ""])
+async def test_without_a_dead_letter_queue_a_reject_comes_back(url):
+    """Until the queue's own redrive policy takes it."""
+    settler = Accepting("message-0")
+    handler = fanfold.consumer(dead_letter_queue_url=url, settler=settler)(lambda body: Rejected("never"))
+    assert ids(await handler.process(make_event(0))) == ["message-0"]
+    assert settler.asked == []
+
+
+async def test_the_environment_names_the_dead_letter_queue(monkeypatch: pytest.MonkeyPatch):
+    """Unless the setting does, which may also name none."""
+    monkeypatch.setenv("FANFOLD_DEAD_LETTER_QUEUE_URL", DEAD)
+    handler = fanfold.consumer(settler=Accepting("message-0"))(lambda body: Rejected("never"))
+    assert ids(await handler.process(make_event(0))) == []
+    assert ids(await handler.with_settings(dead_letter_queue_url="").process(make_event(0))) == ["message-0"]
+
+
+async def test_no_handler_can_say_that_a_reject_was_forwarded():
+    """Only the dead-letter queue can."""
+    handler = fanfold.consumer(settler=Accepting())(lambda body: Rejected("never", forwarded=True))
+    assert ids(await handler.process(make_event(0))) == ["message-0"]
+
+
+@pytest.mark.parametrize("reject_on", [LookupError, (TypeError, KeyError), lambda error: "id" in str(error)])
+async def test_errors_that_are_permanent_are_rejected(reject_on):
+    """By type, by several, or by a predicate; the others fail."""
+
+    @fanfold.consumer(reject_on=reject_on, dead_letter_queue_url=DEAD, settler=Accepting("message-0"))
+    async def handler(number) -> None:
+        raise KeyError("id") if number == 0 else ValueError("x")
+
+    result = await handler.process(make_event(0, 1))
+    assert result.outcomes[0] == Rejected("KeyError: 'id'", forwarded=True)
+    assert kinds(result) == [Rejected, Failed]
+
+
+async def test_a_reason_that_is_no_text_is_forwarded_all_the_same():
+    """An error caught and handed on as the reason is told in its words; the others of its call go with it."""
+    mapped = Mapped()
+    await mapped.queue.send([Message("0"), Message("1")])
+
+    @fanfold.consumer(dead_letter_queue_url=DEAD)
+    async def handler(number) -> None:
+        raise Reject(ValueError("no such customer") if number else "never")
+
+    await mapped.deliver(handler)
+    assert len(mapped.dead) == 2
+
+
+async def test_rejects_too_large_for_one_call_are_forwarded_in_several():
+    """SQS takes one mebibyte in all at once."""
+    mapped = Mapped()
+    for _ in range(2):
+        await mapped.queue.send([Message("x" * 600_000)])
+
+    @fanfold.consumer(dead_letter_queue_url=DEAD)
+    async def handler(text: str) -> None:
+        raise Reject("too long")
+
+    await mapped.deliver(handler)
+    assert (len(mapped.queue), len(mapped.dead)) == (0, 2)
+
+
+async def test_a_batch_cancelled_from_outside_leaves_no_settling_behind():
+    """Nothing goes on behind the caller's back."""
+    started = asyncio.Event()
+
+    @fanfold.consumer(concurrency=1, settler=Hanging())
+    async def handler(number) -> None:
+        if number == 0:
+            raise Retry(after=5)
+        started.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(handler.process(make_event(0, 1)))
+    before = asyncio.all_tasks() - {task}
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+def test_a_settler_that_hangs_does_not_keep_the_answer(caplog: pytest.LogCaptureFixture):
+    """What could not be settled comes back by itself."""
+
+    @fanfold.consumer(settler=Hanging())
+    async def handler(number) -> None:
+        raise Retry(after=5)
+
+    assert ids(deliver(handler, 0, seconds=0.4)) == ["message-0"]
+    assert "could not be settled in time" in caplog.text

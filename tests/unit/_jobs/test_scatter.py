@@ -1,0 +1,191 @@
+"""How a run begins: its request, its scatter, and how one that stopped goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fanfold import Deadline, Job, Ranges, S3Lines
+from fanfold._jobs.report import account_of
+from fanfold._jobs.scatter import scatter
+from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
+from fanfold.testing import ManualClock, make_context
+from harness import Bench, RefusingQueue, throttled
+from numbers_job import NUMBERS, make_job, started
+
+COMPLETE = {"complete": True}
+
+
+async def test_a_scatter_that_died_is_resumed_where_it_stopped_and_not_cut_anew():
+    """The second try goes on from the checkpoint, with the plan that was pinned."""
+    refused = []
+
+    def gate(operation: str) -> None:
+        if operation == "before checkpoint" and not refused:
+            refused.append(1)
+            raise throttled()
+
+    bench = Bench(make_job(), gate=gate, numbers_jsonl=NUMBERS * 20)
+    with pytest.raises(ServiceError):
+        await bench.job.start(bench.backend, {}, "run")
+    bench.store.fill("source", {"numbers.jsonl": NUMBERS * 20 + b"7\n"})
+    again = await bench.job.start(bench.backend, {}, "run")
+    assert again.segments == 580
+    await bench.settle()
+    assert (await bench.run()).state == "FAILED"  # the object is not the one that was pinned, and that is said
+
+
+async def test_starting_the_same_run_twice_is_one_run():
+    """Lambda's own second try is the same run."""
+    bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
+    await started(bench)
+    await bench.settle()
+    await started(bench)
+    assert await bench.output() == list(range(100))
+    assert len(bench.plain.work_queue) == 0
+
+
+async def test_a_run_that_was_begun_with_other_parameters_is_refused():
+    """What is asked for now would not be done, and the end of the other would be told for it."""
+    bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS), chunk_bytes=50, days=(1, 2))
+    await started(bench, chunk_bytes=50, days=(1, 2))
+    with pytest.raises(
+        FanfoldError, match=r'with params {"chunk_bytes": 50, "days": \[1, 2\]}: give the same, or another name'
+    ):
+        await bench.job.start(bench.backend, {"chunk_bytes": 60}, "run")
+    await bench.settle()
+    assert await bench.output() == list(range(100))
+
+
+async def test_a_run_of_another_job_is_refused():
+    """Two jobs never share a run."""
+    bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
+    other = make_job()
+    other.name = "other"
+    with pytest.raises(FanfoldError, match="is one of job 'sum'"):
+        await other.start(bench.backend, {}, "run")
+
+
+async def test_a_queue_that_accepts_nothing_fails_the_scatter():
+    """With the reason of the first message."""
+    bench = Bench(make_job(), numbers_jsonl=NUMBERS)
+    with pytest.raises(EnqueueError, match=r"10 messages were not accepted.*the first is number 0: refused"):
+        await bench.job.start(replace(bench.plain, work_queue=RefusingQueue()), {}, "run")
+
+
+@pytest.mark.parametrize(
+    ("objects", "key", "complaint"),
+    [
+        ({}, "none.csv", "s3://source/none.csv does not exist"),
+        ({"empty_csv": b""}, "empty.csv", "is empty"),
+        ({"header_csv": b"a,b\n"}, "header.csv", "a header and no rows"),
+        ({"header_csv": b"a,b"}, "header.csv", "a header and no rows"),
+        ({"twice_csv": b"a,a\n1,2\n"}, "twice.csv", "the column 'a' twice"),
+        ({"blank_csv": b"\n1,2\n"}, "blank.csv", "begins with an empty line"),
+        ({"bad_csv": b'"a,b\n1,2\n'}, "bad.csv", "odd number of quotes"),
+        ({"bom_jsonl": b"\xef\xbb\xbf"}, "bom.jsonl", "nothing to cut"),
+    ],
+)
+async def test_a_source_with_nothing_to_cut_is_one_clear_error(objects, key: str, complaint: str):
+    """Nothing is created and nothing is enqueued."""
+    bench = Bench(make_job(), **objects)
+    with pytest.raises(SourceError, match=complaint):
+        await started(bench, key=key)
+    assert await bench.ledger.run("run") is None
+    assert len(bench.plain.work_queue) + len(bench.plain.fold_queue) == 0
+
+
+def test_the_scatter_handler_starts_a_run_named_by_the_request():
+    """Called by Lambda with parameters, or with nothing at all."""
+    bench = Bench(make_job(), numbers_jsonl=NUMBERS)
+    context = make_context(30, aws_request_id="request-1")
+    assert (
+        bench.job.scatter_handler({"params": {"chunk_bytes": 50}}, context)
+        == {"run": "request-1", "segments": 6} | COMPLETE
+    )
+    assert bench.job.scatter_handler({"run": "mine"}, context) == {"run": "mine", "segments": 29} | COMPLETE
+    other = make_context(30, aws_request_id="request-2")
+    assert bench.job.scatter_handler(None, other) == {"run": "request-2", "segments": 29} | COMPLETE
+
+
+async def test_a_scatter_whose_time_is_over_goes_on_in_the_fold_function():
+    """As often as it takes; what was sent is not sent again, and the output is whole."""
+    clock, calls = ManualClock(), 0
+
+    def gate(operation: str) -> None:
+        nonlocal calls
+        if operation == "after send":
+            calls += 1
+            clock.advance(10 if calls <= 3 else 0)
+
+    bench = Bench(make_job(), gate=gate, numbers_jsonl=NUMBERS * 20)
+    deadline = Deadline.after(30, clock=clock)
+    scattered = await scatter(
+        "sum",
+        S3Lines("source", "numbers.jsonl", chunk_bytes=10),
+        run_id="run",
+        params={},
+        backend=bench.backend,
+        watch_seconds=900,
+        deadline=deadline,
+    )
+    assert not scattered.complete
+    assert len(bench.plain.work_queue) == scattered.segments < 580
+    assert (await bench.ledger.counter("run")).total is None
+    await bench.settle()
+    assert (await bench.ledger.counter("run")).total == 580
+    assert await bench.output() == list(range(100)) * 20
+    assert (await account_of(bench.plain, await bench.run())).duplicates == 0
+
+
+async def test_a_long_scatter_notes_how_far_it_is_every_thousand_segments():
+    """Not with every call: a scatter that dies sends little again, and costs little before."""
+    positions: list[int] = []
+
+    def gate(operation: str) -> None:
+        if operation == "after checkpoint":
+            positions.append(bench.ledger._runs["run"].position)
+
+    job = Job("numbers")
+    job.source(lambda params: Ranges(2_500, size=1))
+    bench = Bench(job, gate=gate)
+    await bench.job.start(bench.backend, {}, "run")
+    assert positions == [1_000, 2_000, 2_500]
+
+
+async def test_a_scatter_that_died_is_gone_on_with_by_the_second_look_that_finds_it_where_the_first_did():
+    """The first look cannot know whether it is alive; nobody has to start the run again."""
+    sends = 0
+
+    def gate(operation: str) -> None:
+        nonlocal sends
+        sends += operation == "before send"
+        if operation == "before send" and sends == 3:
+            raise RuntimeError("killed")
+
+    bench = Bench(make_job(), gate=gate, numbers_jsonl=NUMBERS)
+    with pytest.raises(BaseExceptionGroup):
+        await bench.job.start(bench.backend, {"chunk_bytes": 10}, "run")
+    assert (await bench.ledger.counter("run")).total is None
+    began = bench.clock()
+    await bench.settle()
+    assert await bench.output() == list(range(100))
+    assert bench.clock() - began >= 2 * 900
+
+
+@pytest.mark.parametrize(
+    ("event", "complaint"),
+    [
+        ([], "a run is started with"),
+        ({"params": 5}, "a run is started with"),
+        ({"parms": {}}, "'parms' is not known"),
+        ({"run": "../../etc"}, "run '../../etc': use 1 to 128"),
+        ({"run": 5}, "run 5: use 1 to 128"),
+    ],
+)
+def test_a_malformed_request_for_a_run_is_refused(event, complaint: str):
+    """Before anything is read or written."""
+    bench = Bench(make_job())
+    with pytest.raises(ConfigurationError, match=complaint):
+        bench.job.scatter_handler(event, make_context())

@@ -1,0 +1,213 @@
+"""The simulator: what handlers may be, and what their answers do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+import fanfold
+from fanfold import Record
+from fanfold._replay.mapping import Errored, Returned
+from fanfold._replay.simulator import Simulator
+from simulated import Event, acknowledged, answer, batches, count_of, dead, ids_of, in_groups, times
+
+# --- What handlers are.
+
+
+def test_a_fanfold_consumer_is_delivered_to():
+    """The failed message comes back, the others do not."""
+    ran = Counter()
+
+    @fanfold.consumer
+    async def handler(record: Record) -> None:
+        ran[record.body, record.receive_count] += 1
+        if record.body == "1" and record.receive_count < 3:
+            raise ValueError
+
+    simulator = Simulator(handler)
+    simulator.send(0, 1, 2)
+    simulator.run()
+    assert ran == {("0", 1): 1, ("1", 1): 1, ("2", 1): 1, ("1", 2): 1, ("1", 3): 1}
+    assert not simulator.dead_letters
+
+
+def test_a_consumer_of_a_plain_function_is_delivered_to():
+    """Its handlers run on threads."""
+    ran = []
+
+    @fanfold.consumer
+    def handler(number: int) -> None:
+        ran.append(number)
+
+    simulator = Simulator(handler)
+    simulator.send(*range(12))
+    simulator.run()
+    assert sorted(ran) == list(range(12))
+
+
+def test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it():
+    """Closing the consumer, or the simulator, ends the lifespan that the run began."""
+    steps = []
+
+    @asynccontextmanager
+    async def lifespan():
+        steps.append("begin")
+        yield
+        steps.append("end")
+
+    @fanfold.consumer(lifespan=lifespan)
+    async def handler(number: int) -> None: ...
+
+    simulator = Simulator(handler)
+    simulator.send(1)
+    simulator.run()
+    handler.close()
+    getattr(simulator, "close", lambda: None)()
+    assert steps == ["begin", "end"]
+
+
+def test_the_consumer_itself_keeps_its_settings():
+    """The simulator works on a copy, with queues of its own."""
+
+    @fanfold.consumer
+    async def handler(number: int) -> None: ...
+
+    before = handler.settings
+    simulator = Simulator(handler)
+    simulator.send(1)
+    simulator.run()
+    assert handler.settings == before
+
+
+def test_powertools_batch_processor_is_delivered_to():
+    """Its partial response, and the error that it raises when all fail."""
+    batch = pytest.importorskip("aws_lambda_powertools.utilities.batch", reason="Powertools is not installed")
+    processor = batch.BatchProcessor(event_type=batch.EventType.SQS)
+
+    def record_handler(record: Any) -> None:
+        if record.body == "1":
+            raise ValueError
+
+    def handler(event: Event, context: Any) -> Any:
+        return batch.process_partial_response(event, record_handler, processor, context)
+
+    simulator = Simulator(handler, max_receive_count=2)
+    simulator.send(0, 1, 2)
+    deliveries = simulator.run()
+    assert [delivery.verdict.kind for delivery in deliveries] == ["partial success", "complete failure"]
+    assert isinstance(deliveries[1].invocation, Errored)
+    assert deliveries[1].invocation.reason.startswith("BatchProcessingError: ")
+    assert acknowledged(simulator) == ["message-0", "message-2"]
+    assert dead(simulator) == ["message-1"]
+
+
+def test_powertools_fifo_processor_keeps_a_group_in_order():
+    """Behind a failure it reports the rest of the batch."""
+    batch = pytest.importorskip("aws_lambda_powertools.utilities.batch", reason="Powertools is not installed")
+    processor = batch.SqsFifoPartialProcessor(skip_group_on_error=True)
+
+    def record_handler(record: Any) -> None:
+        if record.message_id == "a2" and record.attributes.approximate_receive_count == "1":
+            raise ValueError
+
+    def handler(event: Event, context: Any) -> Any:
+        return batch.process_partial_response(event, record_handler, processor, context)
+
+    simulator = Simulator(handler, fifo=True)
+    simulator.send(records=in_groups("abaaba"))
+    simulator.run()
+    assert acknowledged(simulator) == ["a0", "b1", "b4", "a2", "a3", "a5"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1), asyncio.CancelledError("no")])
+def test_a_handler_that_raises_brings_the_whole_batch_back(error: BaseException):
+    """Whatever it raises: in Lambda the runtime reports it, or dies of it."""
+
+    def handler(event: Event, context: Any) -> None:
+        if count_of(event["Records"][0]) == 1:
+            raise error
+
+    simulator = Simulator(handler)
+    simulator.send(0, 1)
+    deliveries = simulator.run()
+    assert batches(deliveries) == [["message-0", "message-1"]] * 2
+    assert isinstance(deliveries[0].invocation, Errored)
+    assert type(error).__name__ in deliveries[0].invocation.reason
+
+
+def test_whoever_stops_the_run_stops_it():
+    """An interrupt from the keyboard is no answer of the function."""
+
+    def handler(event: Event, context: Any) -> None:
+        raise KeyboardInterrupt
+
+    simulator = Simulator(handler)
+    simulator.send(0)
+    with pytest.raises(KeyboardInterrupt):
+        simulator.run()
+
+
+@pytest.mark.parametrize("value", [object(), b"bytes", {"batchItemFailures": {1, 2}}, {(1, 2): 3}])
+def test_a_value_that_is_not_json_brings_the_whole_batch_back(value: object):
+    """Lambda's runtime fails at it, after the handler has done its work."""
+    simulator = Simulator(lambda event, context: value, max_receive_count=2)
+    simulator.send(0, 1)
+    deliveries = simulator.run()
+    assert all(delivery.invocation.reason.startswith("Runtime.MarshalError: ") for delivery in deliveries)
+    assert dead(simulator) == ["message-0", "message-1"]
+
+
+def test_a_value_that_holds_itself_brings_the_whole_batch_back():
+    """There is no end to writing it."""
+    endless: list[Any] = []
+    endless.append(endless)
+    simulator = Simulator(lambda event, context: endless, max_receive_count=1)
+    simulator.send(0)
+    simulator.run()
+    assert dead(simulator) == ["message-0"]
+
+
+def test_a_misspelt_key_loses_what_it_names():
+    """As in AWS: the batch is deleted, and nothing is red."""
+    simulator = Simulator(lambda event, context: {"batchItemFailure": [{"itemIdentifier": "message-0"}]})
+    simulator.send(0)
+    assert [delivery.verdict.kind for delivery in simulator.run()] == ["complete success"]
+    assert len(simulator.queue) == 0
+
+
+def test_an_unknown_id_brings_the_whole_batch_back():
+    """The verdict says why."""
+    simulator = Simulator(lambda event, context: answer(["elsewhere"]), max_receive_count=1)
+    simulator.send(0, 1)
+    (delivery,) = simulator.run()
+    assert "'elsewhere', which is not in the batch" in delivery.verdict.reason
+    assert dead(simulator) == ["message-0", "message-1"]
+
+
+def test_without_report_batch_item_failures_what_is_named_is_deleted():
+    """An error still brings the batch back."""
+
+    def handler(event: Event, context: Any) -> dict[str, Any]:
+        if count_of(event["Records"][0]) == 1:
+            raise ValueError
+        return answer(ids_of(event))
+
+    simulator = Simulator(handler, report_batch_item_failures=False)
+    simulator.send(0, 1)
+    assert [delivery.verdict.kind for delivery in simulator.run()] == ["complete failure", "complete success"]
+    assert not simulator.dead_letters
+
+
+@pytest.mark.parametrize("kind", ["error", "timeout", "killed", "throttled"])
+def test_a_function_may_be_invoked_in_another_way(kind: str):
+    """What it comes to is a value; a timeout has lasted as long as the function may."""
+    endings = iter([Errored(kind, "because"), Returned("null")])
+    simulator = Simulator(invoke=lambda event: next(endings), function_timeout=20)
+    simulator.send(0)
+    deliveries = simulator.run()
+    assert deliveries[0].invocation == Errored(kind, "because")
+    assert times(deliveries) == [(0, 20 if kind == "timeout" else 1), (30, 31)]

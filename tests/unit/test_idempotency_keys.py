@@ -1,0 +1,114 @@
+"""What the key of a message is made of: as Powertools has it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import json
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any
+from uuid import UUID
+
+from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fanfold
+from fanfold import Done, Record
+from fanfold._ports.idempotency import is_missing, key_of
+from fanfold.idempotency import Idempotency
+from fanfold.inmemory import InMemoryEntries, InMemoryStore
+from fanfold.testing import make_extended_record, make_record
+from idempotent import bodies, by_id, counting, handler_of_nothing, opening, run
+from powertools_store import InProcess
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def test_the_key_of_a_large_payload_is_made_of_the_payload():
+    """It is fetched first; no record's key is taken for another's."""
+    store = InMemoryStore()
+    store.fill("bucket", {"one": b'{"id": 1}', "two": b'{"id": 2}'})
+    handler = counting(by_id(InMemoryEntries()), large_payloads=opening(store))
+    records = [make_extended_record("bucket", name, size_bytes=9) for name in ("one", "two", "one", "gone")]
+    assert run(handler, *records, *bodies(2))[:3] == [Done(1), Done(2), Done(1)]
+    assert handler.done == {1: 1, 2: 1}
+
+
+def test_two_records_of_one_message_id_are_told_apart_by_their_bodies():
+    """An id says nothing of what is to be done."""
+    handler = counting(by_id(InMemoryEntries()))
+    records = [make_record({"id": each}, message_id="same") for each in (1, 2)]
+    run(handler, *records)
+    assert handler.done == {1: 1, 2: 1}
+
+
+def test_the_handlers_name_is_the_keys_prefix(monkeypatch):
+    """As Powertools has it; another may be given."""
+    terms = Idempotency(lambda body: body, table="t")
+    name = f"{handler_of_nothing.__module__}.handler_of_nothing"
+    assert terms.key_for("a", handler_of_nothing).startswith(f"test-func.{name}#")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "orders")
+    assert terms.key_for("a", handler_of_nothing).startswith(f"orders.{name}#")
+    assert Idempotency(lambda body: body, prefix="p").key_for("a", handler_of_nothing).startswith("p#")
+
+
+def test_the_key_is_given_the_body_as_the_handler_gets_it():
+    """A record, a text, a list's item."""
+    seen: list[Any] = []
+
+    def key(body: Any) -> str:
+        seen.append(body)
+        return "key"
+
+    terms = Idempotency(key, prefix="", open_entries=opening(InMemoryEntries()))
+
+    @fanfold.consumer(idempotency=terms)
+    async def of_record(record: Record) -> None: ...
+
+    @fanfold.consumer(idempotency=terms)
+    async def of_text(text: str) -> None: ...
+
+    @fanfold.consumer(idempotency=terms, chunk_size=2)
+    async def of_list(bodies: list[dict]) -> None: ...
+
+    for handler in (of_record, of_text, of_list):
+        run(handler, make_record({"id": 1}))
+    assert [type(each) for each in seen] == [Record, str, dict]
+    assert json.loads(seen[1]) == seen[2] == {"id": 1}
+
+
+def test_what_is_no_json_but_can_be_a_key_is_one():
+    """Enumerations by their values, dates as ISO 8601 has them; the same as Powertools'."""
+    values = [Color.RED, dt.date(2026, 11, 25), dt.time(1, 2), Decimal("1.10"), UUID(int=7), PurePosixPath("a/b")]
+    texts = ["red", "2026-11-25", "01:02:00", "1.10", str(UUID(int=7)), "a/b"]
+    for value, text in zip(values, texts, strict=True):
+        assert key_of("p", {"a": value}) == key_of("p", {"a": text}) == f"p#{theirs()._generate_hash({'a': value})}"
+
+
+class Color(enum.Enum):
+    """A kind of value bodies may be validated to."""
+
+    RED = "red"
+
+
+def theirs() -> InProcess:
+    """Powertools' own way to a key."""
+    store = InProcess()
+    store.configure(IdempotencyConfig(), "handler", key_prefix="p")
+    return store
+
+
+@given(JSON, st.sampled_from(["md5", "sha256"]))
+def test_keys_are_those_of_powertools(value: Any, hash_function: str):
+    """For every JSON value; and so is what counts as none."""
+    store = InProcess()
+    store.configure(IdempotencyConfig(hash_function=hash_function), "handler", key_prefix="p")
+    assert is_missing(value) == store.is_missing_idempotency_key(value)
+    if not is_missing(value):
+        assert key_of("p", value, hash_function) == store._get_hashed_idempotency_key(value)
