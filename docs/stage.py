@@ -4,8 +4,9 @@
 
     python docs/stage.py build/pages
 
-The site mirrors the repository, so that one link is right in both. The reference of the command line is written here,
-from the commands themselves.
+The site mirrors the repository, so that one link is right in both. What can be read from the code is generated here,
+and not committed: the reference of the command line, and a page for each rule of ``fanfold check``. Committed pages do
+not link to these pages, since only the site has them.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ from pathlib import Path
 import typer
 from typer.cli import get_docs_for_click
 
+from fanfold.check.pages import page, table
+from fanfold.check.rules import RULES
 from fanfold.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = Path("docs/reference/commands.md")
+CHECK = Path("docs/check.md")
 _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)|<(?:img|source)[^>]+?(?:src|srcset)=\"([^\"]+)\"")
 _CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
-def links(page: Path) -> Iterable[Path]:
+def links(file: Path) -> Iterable[Path]:
     """Yield the files in the repository that a page links to; a link that leads nowhere is left to the build."""
-    for link, picture in _LINK.findall(_CODE.sub("", page.read_text(encoding="utf-8"))):
-        target = (page.parent / (link or picture)).resolve()
+    for link, picture in _LINK.findall(_CODE.sub("", file.read_text(encoding="utf-8"))):
+        target = (file.parent / (link or picture)).resolve()
         if "://" not in link and target.is_relative_to(ROOT) and target.is_file():
             yield target
 
@@ -54,6 +58,16 @@ def commands() -> str:
     return text[text.index("\n## ") :]
 
 
+def generated() -> dict[Path, str]:
+    """Return what follows on each page from the code: at its end, or all of it, where no page is committed."""
+    rules = CHECK.with_suffix("")
+    return {
+        COMMANDS: commands(),
+        CHECK: f"\n{table(rules.name)}",
+        **{rules / f"{rule.id}.md": page(rule) for rule in RULES},
+    }
+
+
 def stage(folder: Path) -> None:
     """Copy all of it into a folder, in place of what lies there."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -61,8 +75,10 @@ def stage(folder: Path) -> None:
         copy = folder / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
-    with (folder / COMMANDS).open("a", encoding="utf-8") as page:
-        page.write(commands())
+    for name, text in generated().items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        with (folder / name).open("a", encoding="utf-8") as file:
+            file.write(text)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import yaml
 
 import fanfold
 from fanfold.aws import backend
+from fanfold.check.pages import page
+from fanfold.check.rules import RULES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -38,12 +40,20 @@ def pages_in(nav: Any) -> set[str]:
     return set().union(*(pages_in(each) for each in (nav.values() if isinstance(nav, dict) else nav)))
 
 
-def test_every_page_is_in_the_navigation():
-    """A page that nobody finds is not written."""
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the site is built from: the committed pages, and those that are generated."""
+    folder = tmp_path_factory.mktemp("pages")
+    script("stage").stage(folder)
+    return folder
+
+
+def test_every_page_is_in_the_navigation(staged: Path):
+    """Also the generated pages: a page that nobody finds is not written."""
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-    pages = {str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md")}
+    pages = {str(page.relative_to(staged)) for page in (staged / "docs").rglob("*.md")}
     assert sorted(pages - pages_in(nav)) == []
-    assert sorted(page for page in pages_in(nav) if not (ROOT / page).is_file()) == []
+    assert sorted(page for page in pages_in(nav) if not (staged / page).is_file()) == []
 
 
 @pytest.mark.parametrize("name", sorted({*fanfold.__all__} - {"errors"}))
@@ -80,13 +90,21 @@ def test_the_reference_of_the_command_line_has_every_command():
     assert [command for command in ("demo", "run", "replay", "check") if f"## `fanfold {command}`" not in text] == []
 
 
-def test_what_pages_link_to_goes_to_the_site(tmp_path: Path):
+def test_what_pages_link_to_goes_to_the_site(staged: Path):
     """And the site mirrors the repository."""
-    script("stage").stage(tmp_path)
-    assert (tmp_path / "benchmarks/results/waits/bench.png").is_file()  # shown by a page
-    assert (tmp_path / "examples/table_count/README.md").is_file()  # linked by one
-    assert (tmp_path / "docs/reference/commands.md").read_text().count("## `fanfold ") > 5
-    assert not (tmp_path / "pyproject.toml").exists()
+    assert (staged / "benchmarks/results/waits/bench.png").is_file()  # shown by a page
+    assert (staged / "examples/table_count/README.md").is_file()  # linked by one
+    assert (staged / "docs/reference/commands.md").read_text().count("## `fanfold ") > 5
+    assert not (staged / "pyproject.toml").exists()
+
+
+def test_the_site_has_a_page_for_each_rule(staged: Path):
+    """As ``fanfold check --explain`` prints it, and linked from the page of ``fanfold check``; none is committed."""
+    listed = (staged / "docs/check.md").read_text()
+    for rule in RULES:
+        assert (staged / f"docs/check/{rule.id}.md").read_text() == page(rule)
+        assert f"[{rule.id}](check/{rule.id}.md)" in listed
+    assert not (DOCS / "check").exists()
 
 
 def test_a_link_that_leads_nowhere_is_found_in_the_built_site(tmp_path: Path):

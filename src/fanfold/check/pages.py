@@ -1,4 +1,4 @@
-"""The page of a rule, for ``--explain`` and for the documentation."""
+"""The page of a rule, for ``--explain`` and for the documentation site."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from fanfold.check.rules import RULES, Rule
 
-__all__ = ["index", "page"]
+__all__ = ["page", "table"]
 
 _LEVELS: Final = {
     "error": "messages are lost, or worked on twice without need, or AWS refuses the setting",
@@ -40,9 +40,8 @@ To leave it out: `fanfold check --ignore {rule.id}`; for one resource only, say 
 """
 
 
-def index() -> str:
-    """Return the table of all rules, as Markdown."""
-    rows = [f"| [{rule.id}]({rule.id}.md) | {rule.severity.value} | {rule.title} |" for rule in RULES]
-    head = ["# The rules of `fanfold check`", "", "| rule | severity | what is wrong |", "|---|---|---|"]
-    levels = [f"- **{name}**: {meaning}" for name, meaning in _LEVELS.items()]
-    return "\n".join([*head, *rows, "", *levels, ""])
+def table(folder: str) -> str:
+    """Return the table of all rules, as Markdown; each links to its page in a folder."""
+    head = ["| rule | severity | what is wrong |", "|---|---|---|"]
+    rows = [f"| [{rule.id}]({folder}/{rule.id}.md) | {rule.severity.value} | {rule.title} |" for rule in RULES]
+    return "\n".join([*head, *rows, ""])

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from fanfold.check import reading
 from fanfold.check.cfnlint import cfnlint_id
-from fanfold.check.pages import index, page
+from fanfold.check.pages import page
 from fanfold.check.rules import BY_ID, RULES, Rule
 from fanfold.check.run import check_template
 from fanfold.cli.app import app
@@ -216,13 +216,6 @@ def test_every_rule_is_explained(rule: Rule):
 def test_the_rules_are_listed():
     """One line for each."""
     assert [line.split()[0] for line in run("--rules").stdout.splitlines()[1:]] == list(BY_ID)
-
-
-def test_the_pages_in_the_documentation_are_up_to_date():
-    """They are written by ``python docs/rule_pages.py``."""
-    folder = ROOT / "docs" / "check"
-    written = {file.name: file.read_text() for file in folder.iterdir()}
-    assert written == {"README.md": index(), **{f"{rule.id}.md": page(rule) for rule in RULES}}
 
 
 FILES = {
