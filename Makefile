@@ -12,13 +12,16 @@ PYTHONS ?= python3.11 python3.12 python3.13
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help demo test bare wheel mutants lint types format docs bench systems clean
+.PHONY: help check demo test bare wheel mutants lint types format docs bench systems dist clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Run the main job on real input, on an embedded local AWS, and check the answer.
 	$(BIN)/fanfold demo --output $(DEMO_FOLDER)
+
+check: lint types ## The inner loop: lint, types, and the tests that need neither the emulator nor the SAM CLI.
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not stack and not slow"
 
 test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the deciding modules must be covered to the last branch.
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
@@ -60,6 +63,9 @@ bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour
 
 systems: $(VENV)/.dev ## Run the systems of five articles; every figure there beside what comes here. Takes six minutes.
 	$(BIN)/python benchmarks/five_systems.py
+
+dist: $(VENV)/.dev ## Build the wheel and the source archive into dist/.
+	$(BIN)/python -m hatchling build --directory dist
 
 clean: ## Remove what make made.
 	rm -rf $(VENV) $(VENV)-docs $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build site .coverage .hypothesis mutants .mypy_cache .pytest_cache .ruff_cache
