@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(
     [
         ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "examples").rglob("*.md"),
         ROOT / "benchmarks/README.md",
