@@ -9,21 +9,26 @@ They stand on a ground of their own, light or dark as the reader's system is, so
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 ASSETS: Final = Path(__file__).parent / "assets"
 WIDTH: Final = 600
+NARROW: Final = 372
+"""Width of pictures that are read on a phone as they are."""
 _COLUMN, _ROW, _BOX_WIDTH, _BOX_HEIGHT, _EDGE = 148, 96, 124, 58, 16
 _STYLE: Final = """
   .ground { fill: #f4f7f7; stroke: #c9d4d4 } .box { fill: #ffffff; stroke: #5b7a78; stroke-width: 1.5 }
   .queue { fill: #fdf0dc; stroke: #b07a1f } .ours { fill: #dcf1ee; stroke: #127a70 }
   text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #16302e }
   .name { font-size: 15px; font-weight: 600 } .note { font-size: 12px }
+  .path { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace }
+  .layer { fill: none; stroke: #c9d4d4 }
   .way { stroke: #47605e; stroke-width: 1.8; fill: none } .head { fill: #47605e }
   @media (prefers-color-scheme: dark) {
     .ground { fill: #1b2526; stroke: #3a4a4b } .box { fill: #263233; stroke: #8aa5a3 }
-    .queue { fill: #45351a; stroke: #d9a24a } .ours { fill: #123f3b; stroke: #4fc0b3 }
+    .layer { stroke: #3a4a4b } .queue { fill: #45351a; stroke: #d9a24a } .ours { fill: #123f3b; stroke: #4fc0b3 }
     text { fill: #e3eeed } .way { stroke: #a8bdbb } .head { fill: #a8bdbb }
   }
 """
@@ -66,18 +71,74 @@ MOMENTS: Final = [
 ]
 
 
-def drawing(height: int, title: str, parts: list[str]) -> str:
+LAYERS: Final = [
+    # highest first: the packages, and what they are
+    ("cli", "the command line"),
+    ("testing bench init", "tools"),
+    ("_stack", "the local AWS"),
+    ("_replay", "the event source mapping"),
+    ("powertools _worker _jobs", "entry points, jobs"),
+    ("_consumer payloads", "one batch"),
+    ("sources sinks inmemory aws", "adapters"),
+    ("idempotency logs otel capture folds+_folds protocols", "for users"),
+    ("observers", "what observers are notified of"),
+    ("_ports check", "interfaces; templates"),
+    ("_base", "values, no I/O"),
+    ("errors", "one tree of errors"),
+]
+BATCH: Final = [
+    # class, name, what does it, note
+    ("queue", "A batch of SQS", "", "Lambda's event"),
+    ("ours", "Read", "_base/record.py", "one Record for each message"),
+    ("ours", "Order", "_base/ordering.py", "one lane for each record, or FIFO group"),
+    ("ours", "Admit", "_consumer/batch.py", "workers pull; how many, when, how long"),
+    ("ours", "Bind and decode", "_consumer/compose.py", "the body becomes the handler's argument"),
+    ("box", "Your handler", "", "returns or raises"),
+    ("ours", "Classify", "_consumer/classify.py", "one Outcome for each record"),
+    ("ours", "Commit, settle", "_consumer/settle.py", "make durable; delays; dead letters"),
+    ("ours", "Respond", "_consumer/respond.py", "the ids that are to be redelivered"),
+]
+RUN: Final = [
+    ("box", "A source", "sources/", "a table, a file, a bucket, a range"),
+    ("ours", "Scatter", "_jobs/scatter.py", "pin the source, cut it, send segments"),
+    ("queue", "Work queue", "", "one message for each segment"),
+    ("ours", "Segment", "_jobs/segment_handler.py", "a consumer that reads the segment"),
+    ("ours", "Commit", "_jobs/commit.py", "mark what ended, and count, in the ledger"),
+    ("queue", "Fold queue", "", "a check, once the count is high enough"),
+    ("ours", "Complete?", "_jobs/tally.py", "unite the marks: which segments ended?"),
+    ("ours", "Combine", "_jobs/combine.py", "many results, level by level"),
+    ("ours", "Fold", "_jobs/fold_handler.py", "claim the run, fold in segment order"),
+    ("box", "One output", "_jobs/output.py", "committed once"),
+]
+TEMPLATE: Final = [
+    ("box", "A template", "", "SAM, CloudFormation, or from cdk synth"),
+    ("ours", "Read", "check/reading.py", "values that know their lines"),
+    ("ours", "Translate", "check/sam.py", "what SAM makes of its own resources"),
+    ("ours", "Resolve", "check/intrinsics.py", "parameters, conditions, functions"),
+    ("ours", "Model", "check/model.py", "queues, mappings, functions, permissions"),
+    ("ours", "Apply the rules", "check/rules.py", "pure functions of the model"),
+    ("ours", "Report", "check/report.py", "findings, and what is not known"),
+]
+
+
+def drawing(height: float, title: str, parts: list[str], width: int = WIDTH) -> str:
     """Return a picture: its ground, then its parts."""
-    ground = f'<rect class="ground" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="10"/>'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    ground = f'<rect class="ground" x="0.5" y="0.5" width="{width - 1}" height="{height - 1:g}" rx="10"/>'
+    size = f'viewBox="0 0 {width} {height:g}" width="{width}" height="{height:g}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}'
     return "\n".join(
         [f'{head} role="img" aria-label="{title}">', f"<style>{_STYLE}</style>", ground, *parts, "</svg>\n"]
     )
 
 
-def text(x: float, y: float, words: str, kind: str) -> str:
-    """Return a line of text around a point."""
-    return f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="middle">{words}</text>'
+def text(x: float, y: float, words: str, kind: str, anchor: str = "middle") -> str:
+    """Return a line of text around a point, or that starts or ends there."""
+    return f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{words}</text>'
+
+
+def box(x: float, y: float, width: float, height: float, kind: str) -> str:
+    """Return a box, by its upper left corner."""
+    return f'<rect class="box {kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6"/>'
 
 
 def arrow(*points: tuple[float, float]) -> str:
@@ -107,8 +168,7 @@ def flow() -> str:
     parts = []
     for column, row, kind, name, note in BOXES:
         x, y = _middle(column, row)
-        size = f'width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6"'
-        parts.append(f'<rect class="box {kind}" x="{x - _BOX_WIDTH / 2:g}" y="{y - _BOX_HEIGHT / 2:g}" {size}/>')
+        parts.append(box(x - _BOX_WIDTH / 2, y - _BOX_HEIGHT / 2, _BOX_WIDTH, _BOX_HEIGHT, kind))
         parts += [text(x, y - 4, name, "name"), text(x, y + 16, note, "note")]
     parts += [_between(*way) for way in WAYS]
     queue, answer, scatter = _middle(0, 0), _middle(1, 1), _middle(0, 2)
@@ -135,7 +195,75 @@ def deadline() -> str:
     return drawing(160, "The last seconds of an invocation", parts)
 
 
+def road(title: str, steps: Sequence[tuple[str, str, str, str]]) -> str:
+    """Return the picture of a road: its steps from top to bottom, each with the file that does it."""
+    edge, height, gap = 10, 46, 16
+    parts = []
+    for number, (kind, name, path, note) in enumerate(steps):
+        y = edge + number * (height + gap)
+        parts += [
+            box(edge, y, NARROW - 2 * edge, height, kind),
+            text(edge + 12, y + 19, name, "name", "start"),
+            text(edge + 12, y + 37, note, "note", "start"),
+            text(NARROW - edge - 12, y + 19, path, "path", "end"),
+        ]
+        if number:
+            parts.append(arrow((NARROW / 2, y - gap), (NARROW / 2, y)))
+    return drawing(2 * edge + len(steps) * (height + gap) - gap, title, parts, NARROW)
+
+
+def batch() -> str:
+    """Return the picture of a batch's road."""
+    return road("The road of a batch", BATCH)
+
+
+def run() -> str:
+    """Return the picture of a run's road."""
+    return road("The road of a run", RUN)
+
+
+def template() -> str:
+    """Return the picture of a template's road."""
+    return road("The road of a template", TEMPLATE)
+
+
+def _lines(units: Sequence[str], width: float) -> Iterator[list[tuple[float, float, str]]]:
+    """Yield lines of boxes for names, as wide as they may be: where each begins, its width, its name."""
+    line: list[tuple[float, float, str]] = []
+    x = 0.0
+    for unit in units:
+        size = 7.3 * len(unit) + 16
+        if line and x + size > width:
+            yield line
+            line, x = [], 0.0
+        line.append((x, size, unit))
+        x += size + 6
+    yield line
+
+
+def layers() -> str:
+    """Return the picture of the packages in their layers."""
+    edge, height, inner = 10, 26, NARROW - 36
+    y, parts = float(edge), []
+    for packages, note in LAYERS:
+        lines = list(_lines(packages.split(), inner))
+        last_x, last_size, _ = lines[-1][-1]
+        beside = last_x + last_size + 6.4 * len(note) < inner
+        tall = len(lines) * (height + 6) + 8 + (0 if beside else 18)
+        parts.append(f'<rect class="layer" x="{edge}" y="{y:g}" width="{NARROW - 2 * edge}" height="{tall:g}" rx="6"/>')
+        for number, line in enumerate(lines):
+            top = y + 7 + number * (height + 6)
+            for x, size, unit in line:
+                parts.append(box(edge + 8 + x, top, size, height, "" if unit.startswith("_") else "ours"))
+                parts.append(text(edge + 8 + x + size / 2, top + 17, unit.replace("+", ", "), "path"))
+        parts.append(text(NARROW - edge - 10, y + tall - (16 if beside else 9), note, "note", "end"))
+        y += tall + 6
+    return drawing(y - 6 + edge, "The packages in their layers", parts, NARROW)
+
+
+PICTURES: Final = (flow, deadline, layers, batch, run, template)
+
 if __name__ == "__main__":
     ASSETS.mkdir(exist_ok=True)
-    (ASSETS / "flow.svg").write_text(flow(), encoding="utf-8")
-    (ASSETS / "deadline.svg").write_text(deadline(), encoding="utf-8")
+    for picture in PICTURES:
+        (ASSETS / f"{picture.__name__}.svg").write_text(picture(), encoding="utf-8")

@@ -26,12 +26,16 @@ SECTIONED = ["folds", "sinks", "testing", "inmemory", "capture", "payloads"]
 
 def script(name: str) -> ModuleType:
     """Return a script of docs/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    return module(DOCS / f"{name}.py")
+
+
+def module(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def pages_in(nav: Any) -> set[str]:
@@ -77,10 +81,19 @@ def test_every_variable_is_described_and_no_other():
     assert described == read
 
 
-@pytest.mark.parametrize("name", ["flow", "deadline"])
-def test_the_pictures_are_what_the_script_draws(name: str):
+def test_the_pictures_are_what_the_script_draws():
     """They are written by ``python docs/pictures.py``."""
-    assert (DOCS / "assets" / f"{name}.svg").read_text() == getattr(script("pictures"), name)()
+    drawn = {f"{picture.__name__}.svg": picture() for picture in script("pictures").PICTURES}
+    assert {file.name: file.read_text() for file in (DOCS / "assets").glob("*.svg")} == drawn
+
+
+def test_the_pictures_show_the_layers_and_files_that_there_are():
+    """The layers are those that imports follow; each file on a road exists."""
+    pictures = script("pictures")
+    layers = [set(packages.split()) for packages, _ in reversed(pictures.LAYERS)]
+    assert layers == [set(layer.split()) for layer in module(ROOT / "tests" / "test_layers.py").LAYERS]
+    shown = [path for road in (pictures.BATCH, pictures.RUN, pictures.TEMPLATE) for _, _, path, _ in road]
+    assert [path for path in shown if not (ROOT / "src" / "fanfold" / path).exists()] == []
 
 
 def test_the_reference_of_the_command_line_has_every_command():
