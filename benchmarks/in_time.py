@@ -15,16 +15,14 @@ second batch wrong.
 from __future__ import annotations
 
 import asyncio
-import json
-import statistics
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from statistics import median
+from typing import Annotated, Any, TypeAlias
 
-from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
+from measure import Rows, isolated, main, table
 
 Work: TypeAlias = Callable[[str], Any]
 """What a hostile consumer calls with a body: "fine", "wrong", or "hostile"."""
@@ -138,10 +136,10 @@ def trial(kind: str, seconds: float) -> Trial:
     )
 
 
-def child_main(kind: str, trials: int, seconds: float) -> None:
-    """Run the trials of one kind and print them as JSON."""
-    set_up_child()
-    sys.stdout.write(json.dumps([asdict(trial(kind, seconds)) for _ in range(trials)]))
+@isolated
+def trials_of(kind: str, trials: int, seconds: float) -> list[dict[str, Any]]:
+    """Run the trials of one kind."""
+    return [asdict(trial(kind, seconds)) for _ in range(trials)]
 
 
 def row(kind: str, trials: Sequence[Trial]) -> dict[str, Any]:
@@ -152,7 +150,7 @@ def row(kind: str, trials: Sequence[Trial]) -> dict[str, Any]:
         "trials": len(trials),
         "in time": sum(milliseconds > 0 for milliseconds in left),
         "ms left, least": min(left),
-        "ms left, median": statistics.median(left),
+        "ms left, median": float(median(left)),
         "records lost": sum(each.lost for each in trials),
         "records repeated": sum(each.repeated for each in trials),
         "next batch right": sum(each.next_is_right for each in trials),
@@ -160,34 +158,26 @@ def row(kind: str, trials: Sequence[Trial]) -> dict[str, Any]:
     }
 
 
-def holds(trials: Sequence[Trial]) -> bool:
-    """Tell whether every answer was in time and right."""
+def in_time_and_right(rows: Rows) -> bool:
+    """Return whether every answer was in time and right."""
     return all(
-        each.milliseconds_left > 0 and not each.lost and (each.next_is_right or each.given_up) for each in trials
+        each["in time"] == each["next batch right"] + each["given up"] == each["trials"] and not each["records lost"]
+        for each in rows
     )
 
 
-def main() -> int:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Count the answers before the deadline under handlers that do not end.")
-    parser.add_argument("--trials", type=positive, default=200, help="batches of each kind (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="time that an invocation has (%(default)s)")
-    options = parser.parse_args()
-    if options.child:
-        kind, trials, seconds = options.child
-        child_main(kind, int(trials), float(seconds))
-        return 0
-    about = about_this_run()
-
-    def measure(kind: str) -> list[Trial]:
-        return [Trial(**each) for each in run_child(__file__, kind, str(options.trials), str(options.seconds))]
-
+@table(holds=in_time_and_right)
+def in_time(
+    *,
+    trials: Annotated[int, "batches of each kind"] = 200,
+    seconds: Annotated[float, "time that an invocation has"] = 0.5,
+) -> Rows:
+    """Count the answers before the deadline under handlers that do not end."""
     # All kinds at once: they wait most of the time, and a busy machine makes it no easier.
     with ThreadPoolExecutor(len(KINDS)) as pool:
-        measured = dict(zip(KINDS, pool.map(measure, KINDS), strict=True))
-    publish(about, [row(kind, trials) for kind, trials in measured.items()], options.json)
-    return int(not all(map(holds, measured.values())))
+        measured = pool.map(lambda kind: trials_of(kind, trials, seconds), KINDS)
+    return [row(kind, [Trial(**each) for each in found]) for kind, found in zip(KINDS, measured, strict=True)]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(in_time)

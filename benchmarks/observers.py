@@ -17,20 +17,19 @@ import asyncio
 import contextlib
 import importlib
 import io
-import json
 import os
 import socket
-import statistics
-import sys
-import time
 from collections.abc import Callable, Sequence
+from itertools import product
+from statistics import median
 from typing import Any
 
 import fanfold
-from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
-from fanfold._base.record import Record
+from measure import Meter, Records, Repeats, Rows, in_turn, isolated, main, table
+from fanfold import Record
 from fanfold.observers import CallEnded, Observer, Watch
 from fanfold.testing import make_context, make_event
+from peers import check
 
 IO_SECONDS = 0.010
 WARM_UP_RECORDS = 100
@@ -146,9 +145,9 @@ PEERS: dict[str, Callable[[], Sequence[Observer]]] = {
 }
 
 
-def child_main(peer: str, workload: str, records: int) -> None:
-    """Measure one batch and print its seconds of processor time as JSON."""
-    set_up_child()
+@isolated
+def cpu_seconds(workload: str, peer: str, records: int) -> float:
+    """Handle one batch and return the processor time."""
     importlib.import_module("fanfold.powertools")  # in all: how often garbage is collected hangs on what is loaded
     function: Callable[..., Any] = accept if workload == "no-op" else wait
     if peer == CAPTURED:
@@ -157,47 +156,30 @@ def child_main(peer: str, workload: str, records: int) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         handler(make_event(*({"order": number} for number in range(WARM_UP_RECORDS))), make_context(900))
         event = make_event(*({"order": number} for number in range(records)))
-        start = time.process_time()
-        response = handler(event, make_context(900))
-        seconds = time.process_time() - start
-    if response["batchItemFailures"]:
-        raise SystemExit(f"{peer}: records failed")
-    print(json.dumps(seconds))
+        with Meter() as meter:
+            response = handler(event, make_context(900))
+    check(peer, response)
+    return meter.cpu_seconds
 
 
-def main() -> None:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Measure what observers cost a record, beside the same consumer with none.")
-    parser.add_argument("--records", type=positive, default=10_000, help="records in the batch (%(default)s)")
-    parser.add_argument("--repeats", type=positive, default=7, help="processes for each measurement (%(default)s)")
-    options = parser.parse_args()
-    if options.child:
-        peer, workload = options.child
-        child_main(peer, workload, options.records)
-        return
-    samples: dict[tuple[str, str], list[float]] = {(workload, peer): [] for workload in WORKLOADS for peer in PEERS}
-    names = list(PEERS)
-    for repeat in range(options.repeats):
-        print(f"repeat {repeat + 1} of {options.repeats}", file=sys.stderr)
-        for workload in WORKLOADS:
-            for peer in names[repeat % len(names) :] + names[: repeat % len(names)]:
-                seconds = run_child(__file__, peer, workload, "--records", str(options.records))
-                samples[workload, peer].append(seconds / options.records * 1e6)
-    rows = [
+@table("aws-lambda-powertools", "aws-xray-sdk", "opentelemetry-sdk")
+def observers(*, records: Records = 10_000, repeats: Repeats = 7) -> Rows:
+    """Measure what observers cost a record, beside the same consumer with none."""
+    samples = in_turn(lambda case: cpu_seconds(*case, records) / records * 1e6, [*product(WORKLOADS, PEERS)], repeats)
+    none = {workload: median(samples[workload, "no observer"]) for workload in WORKLOADS}
+    return [
         {
             "handler": workload,
             "observer": peer,
-            "CPU µs/record": statistics.median(micros),
+            "CPU µs/record": median(micros),
             "min": min(micros),
             "max": max(micros),
-            "more than none": statistics.median(micros) - statistics.median(samples[workload, "no observer"]),
-            "/ none": statistics.median(micros) / statistics.median(samples[workload, "no observer"]),
+            "more than none": median(micros) - none[workload],
+            "/ none": median(micros) / none[workload],
         }
         for (workload, peer), micros in samples.items()
     ]
-    packages = ("aws-lambda-powertools", "aws-xray-sdk", "opentelemetry-sdk")
-    publish(about_this_run(*packages), rows, options.json, words=2)
 
 
 if __name__ == "__main__":
-    main()
+    main(observers)
