@@ -5,7 +5,8 @@
     python benchmarks/surfaces.py [--only waits] [--repeats 5] [--seconds 2] [--draw]
 
 Takes half an hour. Writes to benchmarks/results/: for each handler a folder with the numbers, the plots and the page of
-the first sweep, the numbers of the second, and a summary of all.
+the first sweep, the numbers of the second, and a summary of all. The page and the CSV file are not committed:
+``--draw`` makes them again from the numbers.
 """
 
 from __future__ import annotations
