@@ -18,8 +18,9 @@ moved, or the benchmark fails.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import importlib
 import itertools
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -34,7 +35,7 @@ from servers import slow_road
 DAY, TARGET = "2026-11-24", "S3/2026/11/24"
 PREFIX = "incoming/"
 AT_ONCE = 10
-EXAMPLE = Path(__file__).parents[1] / "examples" / "archive_bucket" / "app.py"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "archive_bucket"
 CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 LOOP, THREADS, FANFOLD = "boto3, one after another", "boto3, 10 threads", "fanfold, 10 at once"
 
@@ -62,7 +63,7 @@ def by_boto3(address: str, bucket: str, threads: int) -> None:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
     keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(move, keys))
+        list((map if threads == 1 else pool.map)(move, keys))
 
 
 async def by_fanfold(address: str, bucket: str) -> None:
@@ -74,11 +75,8 @@ async def by_fanfold(address: str, bucket: str) -> None:
     from fanfold.aws.s3 import S3Store
     from fanfold.testing import make_context, make_event, make_record
 
-    spec = importlib.util.spec_from_file_location("app", EXAMPLE)
-    assert spec is not None  # noqa: S101 - a file
-    assert spec.loader is not None  # noqa: S101 - a file
-    app = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(app)
+    sys.path.insert(0, str(EXAMPLE))
+    app = importlib.import_module("app")
     async with get_session().create_client("s3", endpoint_url=address, config=config_of("s3"), **CREDENTIALS) as s3:
         queue = inmemory.InMemoryQueue()
         backend = replace(inmemory.backend(), work_queue=queue, store=S3Store(s3), results_bucket=bucket)

@@ -48,7 +48,7 @@ def by_hand(troubles: Troubles, seed: int) -> str:
 def simulate(trials: int) -> tuple[Rows, Rows, list[str]]:
     """Return how the trials came out, what was injected into fanfold's, and what was not as promised."""
     answers: Rows = []
-    faults: Rows = []
+    faults: dict[str, Counter[str]] = {}
     problems: list[str] = []
     for name, troubles in AMOUNTS.items():
         with ProcessPoolExecutor() as processes:
@@ -58,32 +58,19 @@ def simulate(trials: int) -> tuple[Rows, Rows, list[str]]:
         problems += found
         # What did not come out right of fanfold's is named below the tables.
         how = {RIGHT: trials - len(found), EARLY: None, TWICE: None, NEVER: None, WRONG: None}
-        answers += [
-            {"what goes wrong": name, "peer": FANFOLD, "trials": trials, **how},
-            {
-                "what goes wrong": name,
-                "peer": "a counter by hand",
-                "trials": trials,
-                **{kind: came[kind] for kind in how},
-            },
-        ]
-        injected = sum((each.injected for each in ended), Counter[str]())
-        faults += [{"fault": kind, "what goes wrong": name, "injected": count} for kind, count in injected.items()]
-        about_runs = {
-            "generations, in all": sum(each.generations for each in ended),
-            "segments that ended twice": sum(each.duplicates for each in ended),
-            "runs that waited for parked checks": sum(each.rescues > 0 for each in ended),
+        by_peer: dict[str, dict[str, int | None]] = {
+            FANFOLD: how,
+            "a counter by hand": {kind: came[kind] for kind in how},
         }
-        faults += [
-            {"fault": f"({kind})", "what goes wrong": name, "injected": count} for kind, count in about_runs.items()
+        answers += [
+            {"what goes wrong": name, "peer": peer, "trials": trials, **counts} for peer, counts in by_peer.items()
         ]
-    return answers, _pivoted(faults), problems
-
-
-def _pivoted(faults: Rows) -> Rows:
-    kinds = sorted({each["fault"] for each in faults})
-    counts = {(each["fault"], each["what goes wrong"]): each["injected"] for each in faults}
-    return [{"fault": kind, **{name: counts.get((kind, name), 0) for name in AMOUNTS}} for kind in kinds]
+        faults[name] = sum((each.injected for each in ended), Counter[str]())
+        faults[name]["(generations, in all)"] = sum(each.generations for each in ended)
+        faults[name]["(segments that ended twice)"] = sum(each.duplicates for each in ended)
+        faults[name]["(runs that waited for parked checks)"] = sum(each.rescues > 0 for each in ended)
+    kinds = sorted(set().union(*faults.values()))
+    return answers, [{"fault": kind, **{name: faults[name][kind] for name in AMOUNTS}} for kind in kinds], problems
 
 
 def kill(trials: int) -> tuple[Rows, Rows, list[str]]:

@@ -18,30 +18,22 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from statistics import median
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from measure import Meter, Rows, main, table
 from idempotency_table import new_table
 from peers import Handler, check
 
-
-class Requests:
-    """Counts the requests that clients send."""
-
-    def __init__(self) -> None:
-        self.sent: Counter[str] = Counter()
-
-    def count(self, model: Any, **_: Any) -> None:
-        """Take note of one; for the SDK's ``before-call``."""
-        self.sent[model.name] += 1
-
-    def taken(self) -> Counter[str]:
-        """Return what was sent since the last call."""
-        sent, self.sent = self.sent, Counter()
-        return sent
+Sent: TypeAlias = Counter[str]
+"""The requests that clients have sent, by operation."""
 
 
-def fanfold_consumer(table: str, requests: Requests, records: int) -> Handler:
+def count(client: Any, sent: Sent) -> None:
+    """Count the requests of a client where the SDK sends them."""
+    client.meta.events.register("before-call.dynamodb", lambda model, **_: sent.update([model.name]))
+
+
+def fanfold_consumer(table: str, sent: Sent, records: int) -> Handler:
     """Return a handler that does nothing, once for each order."""
     from aiobotocore.session import get_session
 
@@ -52,7 +44,7 @@ def fanfold_consumer(table: str, requests: Requests, records: int) -> Handler:
     @asynccontextmanager
     async def open_entries() -> Any:
         async with get_session().create_client("dynamodb") as client:
-            client.meta.events.register("before-call.dynamodb", requests.count)
+            count(client, sent)
             yield DynamoDBEntries(client, table)
 
     @fanfold.consumer(
@@ -63,11 +55,11 @@ def fanfold_consumer(table: str, requests: Requests, records: int) -> Handler:
     return handler
 
 
-def powertools_processor(table: str, requests: Requests, records: int) -> Handler:  # noqa: ARG001 - one at a time
+def powertools_processor(table: str, sent: Sent, records: int) -> Handler:  # noqa: ARG001 - one at a time
     """Return Powertools' handler of the same."""
     from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
-    once, config = _idempotent(table, requests)
+    once, config = _idempotent(table, sent)
     processor = BatchProcessor(event_type=EventType.SQS)
 
     def handler(event: Any, context: Any) -> Any:
@@ -77,11 +69,11 @@ def powertools_processor(table: str, requests: Requests, records: int) -> Handle
     return handler
 
 
-def powertools_on_threads(table: str, requests: Requests, records: int) -> Handler:
+def powertools_on_threads(table: str, sent: Sent, records: int) -> Handler:
     """Return Powertools' idempotent function under a fanfold consumer."""
     import fanfold
 
-    once, config = _idempotent(table, requests)
+    once, config = _idempotent(table, sent)
     consumer = fanfold.consumer(concurrency=min(records, 10))(once)
 
     def handler(event: Any, context: Any) -> Any:
@@ -91,7 +83,7 @@ def powertools_on_threads(table: str, requests: Requests, records: int) -> Handl
     return handler
 
 
-def _idempotent(table: str, requests: Requests) -> tuple[Any, Any]:
+def _idempotent(table: str, sent: Sent) -> tuple[Any, Any]:
     from aws_lambda_powertools.utilities.idempotency import (
         DynamoDBPersistenceLayer,
         IdempotencyConfig,
@@ -99,7 +91,7 @@ def _idempotent(table: str, requests: Requests) -> tuple[Any, Any]:
     )
 
     store = DynamoDBPersistenceLayer(table_name=table)
-    store.client.meta.events.register("before-call.dynamodb", requests.count)
+    count(store.client, sent)
     config = IdempotencyConfig(event_key_jmespath="id")
 
     @idempotent_function(data_keyword_argument="order", config=config, persistence_store=store)  # type: ignore[untyped-decorator] # Powertools' own
@@ -112,10 +104,10 @@ def measure(make: Callable[..., Handler], records: int, repeats: int) -> dict[st
     """Deliver fresh batches, each twice; return requests a record and the median of the seconds."""
     from fanfold.testing import make_context, make_event
 
-    requests = Requests()
+    sent = Sent()
     seconds: dict[str, list[float]] = {"first": [], "again": []}
-    totals: dict[str, Counter[str]] = {"first": Counter(), "again": Counter()}
-    handler = make(new_table(), requests, records)
+    totals = {"first": Sent(), "again": Sent()}
+    handler = make(new_table(), sent, records)
     for _ in range(repeats):
         event = make_event(*({"id": uuid.uuid4().hex} for _ in range(records)))
         for delivery in ("first", "again"):
@@ -123,7 +115,8 @@ def measure(make: Callable[..., Handler], records: int, repeats: int) -> dict[st
                 response = handler(event, make_context(120))
             seconds[delivery].append(meter.seconds)
             check(make.__name__, response)
-            totals[delivery] += requests.taken()
+            totals[delivery] += sent
+            sent.clear()
     if close := getattr(handler, "close", None):
         close()
     return {

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import suppress
 from statistics import median
 from typing import Annotated, Any, TypeAlias
 
@@ -31,22 +31,13 @@ FINE, HOSTILE = 10, 100
 """Records of a batch that succeed, and that do not end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """How one batch was answered, and the one after it."""
-
-    milliseconds_left: int
-    """Until the deadline when the answer was there; 0 for late."""
-    lost: int
-    """Records reported as done that were not."""
-    repeated: int
-    """Records reported as not done that were."""
-    next_is_right: bool
-    given_up: bool
-    """Whether the sandbox was given up for a fresh one instead of taking the second batch."""
+# --- Handlers that do not end until they are released.
 
 
-# --- Handlers that do not end until they are let go.
+def _is_hostile(body: str) -> bool:
+    if body == "wrong":
+        raise ValueError(body)
+    return body == "hostile"
 
 
 def sleeping(_release: threading.Event) -> Work:
@@ -64,10 +55,8 @@ def swallowing(release: threading.Event) -> Work:
 
     async def handle(body: str) -> None:
         while _is_hostile(body) and not release.is_set():
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.sleep(3600)
-            except asyncio.CancelledError:
-                continue
 
     return handle
 
@@ -86,8 +75,7 @@ def blocking(release: threading.Event) -> Work:
     """Make a handler that blocks the event loop."""
 
     async def handle(body: str) -> None:
-        if _is_hostile(body):
-            release.wait()
+        sitting(release)(body)
 
     return handle
 
@@ -100,17 +88,17 @@ KINDS: dict[str, Callable[[threading.Event], Work]] = {
 }
 
 
-def _is_hostile(body: str) -> bool:
-    if body == "wrong":
-        raise ValueError(body)
-    return body == "hostile"
-
-
 # --- The trials of one kind, in a process of its own.
 
 
-def trial(kind: str, seconds: float) -> Trial:
-    """Deliver two batches to a fresh consumer."""
+def trial(kind: str, seconds: float) -> tuple[int, int, int, bool, bool]:
+    """Deliver two batches to a fresh consumer.
+
+    Returns:
+        The milliseconds until the deadline when the answer was there, 0 for late; the records reported as done that
+        were not; those reported as not done that were; whether the next answer was right; and whether the sandbox was
+        given up for a fresh one instead of taking the second batch.
+    """
     import fanfold
     from fanfold import testing
 
@@ -127,34 +115,24 @@ def trial(kind: str, seconds: float) -> Trial:
     handler.close()
     reported = {int(failure["itemIdentifier"].removeprefix("message-")) for failure in answer["batchItemFailures"]}
     hostile = set(range(FINE, FINE + HOSTILE))
-    return Trial(
-        milliseconds_left=left,
-        lost=len(hostile - reported),
-        repeated=len(reported - hostile),
-        next_is_right=after == {"batchItemFailures": [{"itemIdentifier": "message-1"}]},
-        given_up=after is None,
-    )
+    right = {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
+    return left, len(hostile - reported), len(reported - hostile), after == right, after is None
 
 
 @isolated
-def trials_of(kind: str, trials: int, seconds: float) -> list[dict[str, Any]]:
-    """Run the trials of one kind."""
-    return [asdict(trial(kind, seconds)) for _ in range(trials)]
-
-
-def row(kind: str, trials: Sequence[Trial]) -> dict[str, Any]:
-    """Return one line of the table."""
-    left = [each.milliseconds_left for each in trials]
+def row(kind: str, trials: int, seconds: float) -> dict[str, Any]:
+    """Run the trials of one kind, and return its line of the table."""
+    left, lost, repeated, right, given_up = zip(*(trial(kind, seconds) for _ in range(trials)), strict=True)
     return {
         "handlers": kind,
-        "trials": len(trials),
+        "trials": trials,
         "in time": sum(milliseconds > 0 for milliseconds in left),
         "ms left, least": min(left),
         "ms left, median": float(median(left)),
-        "records lost": sum(each.lost for each in trials),
-        "records repeated": sum(each.repeated for each in trials),
-        "next batch right": sum(each.next_is_right for each in trials),
-        "given up": sum(each.given_up for each in trials),
+        "records lost": sum(lost),
+        "records repeated": sum(repeated),
+        "next batch right": sum(right),
+        "given up": sum(given_up),
     }
 
 
@@ -175,8 +153,7 @@ def in_time(
     """Count the answers before the deadline under handlers that do not end."""
     # All kinds at once: they wait most of the time, and a busy machine makes it no easier.
     with ThreadPoolExecutor(len(KINDS)) as pool:
-        measured = pool.map(lambda kind: trials_of(kind, trials, seconds), KINDS)
-    return [row(kind, [Trial(**each) for each in found]) for kind, found in zip(KINDS, measured, strict=True)]
+        return list(pool.map(lambda kind: row(kind, trials, seconds), KINDS))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import io
 import os
 import socket
@@ -24,10 +23,17 @@ from itertools import product
 from statistics import median
 from typing import Any
 
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+
 import fanfold
 from measure import Meter, Records, Repeats, Rows, in_turn, isolated, main, table
 from fanfold import Record
+from fanfold.logs import RecordLogging
 from fanfold.observers import CallEnded, Observer, Watch
+from fanfold.otel import BatchSpans
+from fanfold.powertools import BatchMetrics, RecordTracing
 from fanfold.testing import make_context, make_event
 from peers import check
 
@@ -60,98 +66,52 @@ class ToldOfCalls:
         """Nothing."""
 
 
-def no_observers() -> Sequence[Observer]:
-    """Return none."""
-    return []
-
-
-def told_of_calls() -> Sequence[Observer]:
-    """Return one that does nothing."""
-    return [ToldOfCalls()]
-
-
-def batch_metrics() -> Sequence[Observer]:
-    """Return the one for metrics."""
-    from aws_lambda_powertools import Metrics
-
-    from fanfold.powertools import BatchMetrics
-
-    return [BatchMetrics(Metrics(namespace="shop", service="orders"))]
-
-
-def record_logging() -> Sequence[Observer]:
-    """Return the one for log lines."""
-    from aws_lambda_powertools import Logger
-
-    from fanfold.logs import RecordLogging
-
-    return [RecordLogging(Logger(service="orders"))]
-
-
-def record_tracing() -> Sequence[Observer]:
-    """Return the one for X-Ray."""
-    from fanfold.powertools import RecordTracing
-
-    return [RecordTracing(make_tracer())]
-
-
-def make_tracer() -> Any:
+def traced() -> Tracer:
     """Return Powertools' tracer, which sends to a socket that takes what it can."""
     daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     daemon.bind(("127.0.0.1", 0))
     os.environ["AWS_XRAY_DAEMON_ADDRESS"] = f"127.0.0.1:{daemon.getsockname()[1]}"
+    daemon.detach()  # open as long as the process lives
     os.environ["_X_AMZN_TRACE_ID"] = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
-    from aws_lambda_powertools import Tracer
-
-    _KEPT.append(daemon)
     return Tracer(service="orders", auto_patch=False)
 
 
-def spans_without_sdk() -> Sequence[Observer]:
-    """Return the one for OpenTelemetry, where nobody has set up an SDK."""
-    from fanfold.otel import BatchSpans
+class Dropping(SpanExporter):
+    """An exporter that drops every span."""
 
-    return [BatchSpans()]
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - dropped
+        """Drop."""
+        return SpanExportResult.SUCCESS
 
 
-def spans_with_sdk() -> Sequence[Observer]:
-    """Return the one for OpenTelemetry, with every span recorded."""
-    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
-
-    from fanfold.otel import BatchSpans
-
-    class Dropping(SpanExporter):
-        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - dropped
-            return SpanExportResult.SUCCESS
-
+def recording() -> TracerProvider:
+    """Return an SDK that records every span."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(Dropping()))
-    return [BatchSpans(provider)]
+    return provider
 
 
-_KEPT: list[socket.socket] = []
 CAPTURED = "none, but Tracer.capture_method"
 """What a subsegment for each record costs without fanfold."""
 PEERS: dict[str, Callable[[], Sequence[Observer]]] = {
-    "no observer": no_observers,
-    "told of each call, does nothing": told_of_calls,
-    "BatchMetrics": batch_metrics,
-    "RecordLogging": record_logging,
-    "RecordTracing, all sampled": record_tracing,
-    CAPTURED: no_observers,
-    "BatchSpans, API alone": spans_without_sdk,
-    "BatchSpans, SDK, all sampled": spans_with_sdk,
+    "no observer": list,
+    "told of each call, does nothing": lambda: [ToldOfCalls()],
+    "BatchMetrics": lambda: [BatchMetrics(Metrics(namespace="shop", service="orders"))],
+    "RecordLogging": lambda: [RecordLogging(Logger(service="orders"))],
+    "RecordTracing, all sampled": lambda: [RecordTracing(traced())],
+    CAPTURED: list,
+    "BatchSpans, API alone": lambda: [BatchSpans()],
+    "BatchSpans, SDK, all sampled": lambda: [BatchSpans(recording())],
 }
+"""Of all of them everything is loaded: how often garbage is collected depends on what is loaded."""
 
 
 @isolated
 def cpu_seconds(workload: str, peer: str, records: int) -> float:
     """Handle one batch and return the processor time."""
-    importlib.import_module("fanfold.powertools")  # in all: how often garbage is collected hangs on what is loaded
     function: Callable[..., Any] = accept if workload == "no-op" else wait
     if peer == CAPTURED:
-        function = make_tracer().capture_method(function)
+        function = traced().capture_method(function)
     handler = fanfold.consumer(concurrency=WORKLOADS[workload], observers=PEERS[peer]())(function)
     with contextlib.redirect_stdout(io.StringIO()):
         handler(make_event(*({"order": number} for number in range(WARM_UP_RECORDS))), make_context(900))

@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/scatter.py [--messages 10000] [--repeats 3] [--json FILE]
+    python benchmarks/scatter.py [--messages 10000] [--repeats 3] [--forgotten 10000 1000000] [--json FILE]
 
 So many segments are cut from a range and sent in batches of ten to a server that accepts everything, after 10 ms and
 at once: by fanfold's scatter step, which keeps its position in a ledger in this process; by boto3 in a loop; by boto3
@@ -20,6 +20,7 @@ from statistics import median
 from typing import Annotated, Any
 
 from measure import Meter, Repeats, Rows, fail, in_turn, isolated, main, table
+from fanfold.protocols import Backend
 from servers import CREDENTIALS, slow_aws
 
 LATENCIES = (0.010, 0.0)
@@ -29,31 +30,32 @@ QUEUE = "http://127.0.0.1/123456789012/work"
 THREADS = 16
 
 
+async def scattered(backend: Backend, run: str, segments: int) -> None:
+    """Scatter so many segments into the queue of a backend."""
+    from fanfold import Deadline, Ranges
+    from fanfold._jobs.scatter import scatter
+
+    terms: dict[str, Any] = {"watch_seconds": 900, "deadline": Deadline.never()}
+    done = await scatter("job", Ranges(segments, size=1), run_id=run, params={}, backend=backend, **terms)
+    if done.segments != segments:
+        fail("not every segment was enqueued")
+
+
 async def fanfold_seconds(address: str, messages: int) -> tuple[float, float]:
     """Scatter; return wall and processor seconds."""
     from aiobotocore.session import get_session
 
-    from fanfold import Deadline, Ranges, inmemory
-    from fanfold._jobs.scatter import scatter
+    from fanfold import inmemory
     from fanfold.aws.backend import config_of
     from fanfold.aws.sqs import SqsQueue
 
     settings = {"endpoint_url": address, "config": config_of("sqs"), **CREDENTIALS}
     async with get_session().create_client("sqs", **settings) as client:
-        queue = SqsQueue(client, QUEUE)
-        backend = replace(inmemory.backend(), work_queue=queue)
-        await scatter("job", Ranges(10, size=1), run_id="warm", params={}, backend=backend, **_terms(Deadline.never()))
+        backend = replace(inmemory.backend(), work_queue=SqsQueue(client, QUEUE))
+        await scattered(backend, "warm", 10)
         with Meter() as meter:
-            scattered = await scatter(
-                "job", Ranges(messages, size=1), run_id="run", params={}, backend=backend, **_terms(Deadline.never())
-            )
-        if scattered.segments != messages:
-            fail("not every segment was enqueued")
+            await scattered(backend, "run", messages)
         return meter.seconds, meter.cpu_seconds
-
-
-def _terms(deadline: Any) -> dict[str, Any]:
-    return {"watch_seconds": 900, "deadline": deadline}
 
 
 def boto3_seconds(address: str, messages: int, threads: int) -> tuple[float, float]:
@@ -75,7 +77,7 @@ def boto3_seconds(address: str, messages: int, threads: int) -> tuple[float, flo
 
     send(0)
     with Meter() as meter, ThreadPoolExecutor(threads) as pool:
-        list(pool.map(send, range(0, messages, 10)))
+        list((map if threads == 1 else pool.map)(send, range(0, messages, 10)))
     return meter.seconds, meter.cpu_seconds
 
 
@@ -97,20 +99,23 @@ def seconds(peer: str, port: int, messages: int) -> tuple[float, float]:
 
 
 @isolated
-def flat(segments: int) -> dict[str, Any]:
+def flat_scatter(segments: int) -> dict[str, Any]:
     """Scatter into a queue that accepts and forgets; return a row."""
-    from fanfold import Deadline, Ranges, inmemory
-    from fanfold._jobs.scatter import scatter
+    from fanfold import inmemory
 
     backend = replace(inmemory.backend(), work_queue=Forgetful())  # type: ignore[arg-type] # only sent to
-    terms = _terms(Deadline.never())
     with Meter() as meter:
-        asyncio.run(scatter("job", Ranges(segments, size=1), run_id="run", params={}, backend=backend, **terms))
+        asyncio.run(scattered(backend, "run", segments))
     return {"segments": segments, "seconds": meter.seconds, "peak MB": meter.peak_mb}
 
 
 @table("aiobotocore", "boto3")
-def scattering(*, messages: Annotated[int, "segments to send"] = 10_000, repeats: Repeats = 3) -> dict[str, Any]:
+def scattering(
+    *,
+    messages: Annotated[int, "segments to send"] = 10_000,
+    repeats: Repeats = 3,
+    forgotten: Annotated[tuple[int, ...], "segments to a queue that forgets them"] = (10_000, 1_000_000),
+) -> dict[str, Any]:
     """Measure how fast segments reach a queue, beside boto3."""
     rows: Rows = []
     for latency in LATENCIES:
@@ -128,7 +133,7 @@ def scattering(*, messages: Annotated[int, "segments to send"] = 10_000, repeats
             }
             for peer, (wall, cpu) in medians.items()
         ]
-    return {"results": rows, "flat": [flat(segments) for segments in (10_000, 1_000_000)]}
+    return {"results": rows, "flat": list(map(flat_scatter, forgotten))}
 
 
 if __name__ == "__main__":
