@@ -59,7 +59,7 @@ docs: $(VENV)-docs/.made ## Build the documentation into site/; a link that lead
 	$(VENV)-docs/bin/python docs/look.py site
 
 bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour.
-	for script in overhead memory descriptors io_efficiency failures cold_start incident in_time growth scatter end_to_end idempotency ledger_cost segment_scaling big_csv json_array listing folds handler_memory package_size chaos archive_bucket observers long_row five_systems; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in $(BENCHMARKS); do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 systems: $(VENV)/.dev ## Run the systems of five articles; every figure there beside what comes here. Takes six minutes.
 	$(BIN)/python benchmarks/five_systems.py
@@ -69,6 +69,10 @@ dist: $(VENV)/.dev ## Build the wheel and the source archive into dist/.
 
 clean: ## Remove what make made.
 	rm -rf $(VENV) $(VENV)-docs $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build site .coverage .hypothesis mutants .mypy_cache .pytest_cache .ruff_cache
+
+# What `make bench` runs, the comparisons first.
+BENCHMARKS = overhead limits io_efficiency failures cold_start incident in_time growth observers scatter end_to_end \
+	idempotency ledger_cost segment_scaling readers folds archive_bucket package_size chaos five_systems
 
 # The modules that decide, and the path to an acknowledgement.
 DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\

@@ -18,66 +18,26 @@ moved, or the benchmark fails.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import json
-import subprocess
+import importlib
+import itertools
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
-from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
+from measure import Meter, Repeats, Rows, fail, in_turn, isolated, main, spread, table
+from servers import slow_road
 
 DAY, TARGET = "2026-11-24", "S3/2026/11/24"
 PREFIX = "incoming/"
 AT_ONCE = 10
-EXAMPLE = Path(__file__).parents[1] / "examples" / "archive_bucket" / "app.py"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "archive_bucket"
 CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 LOOP, THREADS, FANFOLD = "boto3, one after another", "boto3, 10 threads", "fanfold, 10 at once"
-
-
-# --- A road to the service that takes its time.
-
-
-async def carry_slowly(port: int, latency: float) -> None:
-    """Serve on a free port what is served on another, each answer so many seconds later; print the port."""
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_service, to_service = await asyncio.open_connection("127.0.0.1", port)
-        loop = asyncio.get_running_loop()
-
-        async def back() -> None:
-            while data := await from_service.read(65_536):
-                loop.call_later(latency, writer.write, data)
-            loop.call_later(latency, writer.close)
-
-        backwards = loop.create_task(back())
-        with suppress(ConnectionError):
-            while data := await reader.read(65_536):
-                to_service.write(data)
-        to_service.close()
-        await backwards
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
-@contextmanager
-def slow_road(port: int, latency: float) -> Iterator[str]:
-    """Run one in a process of its own, and yield its address."""
-    command = [sys.executable, __file__, "--child", "road", str(port), str(latency)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ourselves
-        assert process.stdout is not None  # noqa: S101 - a pipe
-        try:
-            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-        finally:
-            process.terminate()
 
 
 # --- The peers.
@@ -102,12 +62,8 @@ def by_boto3(address: str, bucket: str, threads: int) -> None:
 
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
     keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
-    if threads == 1:
-        for key in keys:
-            move(key)
-        return
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(move, keys))
+        list((map if threads == 1 else pool.map)(move, keys))
 
 
 async def by_fanfold(address: str, bucket: str) -> None:
@@ -119,11 +75,8 @@ async def by_fanfold(address: str, bucket: str) -> None:
     from fanfold.aws.s3 import S3Store
     from fanfold.testing import make_context, make_event, make_record
 
-    spec = importlib.util.spec_from_file_location("app", EXAMPLE)
-    assert spec is not None  # noqa: S101 - a file
-    assert spec.loader is not None  # noqa: S101 - a file
-    app = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(app)
+    sys.path.insert(0, str(EXAMPLE))
+    app = importlib.import_module("app")
     async with get_session().create_client("s3", endpoint_url=address, config=config_of("s3"), **CREDENTIALS) as s3:
         queue = inmemory.InMemoryQueue()
         backend = replace(inmemory.backend(), work_queue=queue, store=S3Store(s3), results_bucket=bucket)
@@ -139,22 +92,22 @@ async def by_fanfold(address: str, bucket: str) -> None:
                 records = [make_record(each.body, message_id=each.message_id) for each in received]
                 answer = await handler.handle_batch(make_event(records=records), make_context(900.0))
                 if answer["batchItemFailures"]:
-                    raise SystemExit(f"archive_bucket.py: {len(answer['batchItemFailures'])} messages came back")
+                    fail(f"{len(answer['batchItemFailures'])} messages came back")
                 await each_queue.delete([each.receipt_handle for each in received])
         run = await backend.ledger.run("run")
         if run is None or run.state != "SUCCEEDED":
-            raise SystemExit("archive_bucket.py: the run did not succeed")
+            fail("the run did not succeed")
 
 
-def child_main(peer: str, address: str, bucket: str) -> None:
-    """Archive a bucket and print how long it took, as JSON."""
-    set_up_child()
-    start = time.perf_counter()
-    if peer == FANFOLD:
-        asyncio.run(by_fanfold(address, bucket))
-    else:
-        by_boto3(address, bucket, 1 if peer == LOOP else AT_ONCE)
-    sys.stdout.write(json.dumps({"seconds": time.perf_counter() - start}))
+@isolated
+def seconds(peer: str, address: str, bucket: str) -> float:
+    """Archive a bucket and return how long it took."""
+    with Meter() as meter:
+        if peer == FANFOLD:
+            asyncio.run(by_fanfold(address, bucket))
+        else:
+            by_boto3(address, bucket, 1 if peer == LOOP else AT_ONCE)
+    return meter.seconds
 
 
 # --- The run.
@@ -175,49 +128,42 @@ def check_moved(address: str, bucket: str, objects: int) -> None:
     keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
     moved, left = (sum(key.startswith(prefix) for key in keys) for prefix in (f"{TARGET}/", PREFIX))
     if (moved, left) != (objects, 0):
-        raise SystemExit(f"archive_bucket.py: {moved} of {objects} objects were moved, {left} are left")
+        fail(f"{moved} of {objects} objects were moved, {left} are left")
 
 
-def main() -> None:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Archive a bucket, ten objects at a time and one after another.")
-    parser.add_argument("--objects", type=positive, default=1_000, help="objects in the bucket (%(default)s)")
-    parser.add_argument("--latency-ms", type=positive, default=50, help="milliseconds to an answer (%(default)s)")
-    parser.add_argument("--repeats", type=positive, default=3, help="how often each peer runs (%(default)s)")
-    options = parser.parse_args()
-    if options.child:
-        what, *arguments = options.child
-        if what == "road":
-            asyncio.run(carry_slowly(int(arguments[0]), float(arguments[1])))
-        else:
-            child_main(what, *arguments)
-        return
+@table("aiobotocore", "boto3", "ministack")
+def archiving(
+    *,
+    objects: Annotated[int, "objects in the bucket"] = 1_000,
+    latency_ms: Annotated[int, "milliseconds to an answer"] = 50,
+    repeats: Repeats = 3,
+) -> Rows:
+    """Archive a bucket, ten objects at a time and one after another."""
     from fanfold._stack.emulator import local_stack
 
-    about = about_this_run("aiobotocore", "boto3", "ministack")
-    seconds: dict[str, list[float]] = {LOOP: [], THREADS: [], FANFOLD: []}
-    with local_stack() as stack:
-        port = int(stack.endpoint_url.rpartition(":")[2])
-        with slow_road(port, options.latency_ms / 1000) as address:
-            for repeat in range(options.repeats):
-                for number, peer in enumerate(seconds):
-                    bucket = f"bucket-{repeat}-{number}"
-                    filled(stack.endpoint_url, bucket, options.objects)
-                    seconds[peer].append(run_child(__file__, peer, address, bucket)["seconds"])
-                    check_moved(stack.endpoint_url, bucket, options.objects)
-    rows = [
+    buckets = itertools.count()
+    with local_stack() as stack, slow_road(int(stack.endpoint_url.rpartition(":")[2]), latency_ms / 1000) as port:
+
+        def archive(peer: str) -> float:
+            bucket = f"bucket-{next(buckets)}"
+            filled(stack.endpoint_url, bucket, objects)
+            took = seconds(peer, f"http://127.0.0.1:{port}", bucket)
+            check_moved(stack.endpoint_url, bucket, objects)
+            return took
+
+        samples = in_turn(archive, (LOOP, THREADS, FANFOLD), repeats)
+    return [
         {
             "peer": peer,
-            "objects": options.objects,
-            "ms to an answer": options.latency_ms,
+            "objects": objects,
+            "ms to an answer": latency_ms,
             "seconds": median(took),
-            "min-max": f"{min(took):.1f}-{max(took):.1f}",
-            "times as fast as the loop": median(seconds[LOOP]) / median(took),
+            "min-max": spread(took, 1),
+            "times as fast as the loop": median(samples[LOOP]) / median(took),
         }
-        for peer, took in seconds.items()
+        for peer, took in samples.items()
     ]
-    publish(about, rows, options.json)
 
 
 if __name__ == "__main__":
-    main()
+    main(archiving)

@@ -16,16 +16,14 @@ The exit code is 1 if a run of fanfold did not end with one exact answer.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from machine import about_this_run, options_parser, positive, report
+from measure import Rows, installed, main, table
 from trials.cloud import simulated
 from trials.faults import MANY, NOTHING, SOME, Troubles
 from trials.job import Ended, fanfold_trial
@@ -33,7 +31,7 @@ from trials.naive import EARLY, NEVER, RIGHT, TWICE, WRONG, naive_trial
 
 AMOUNTS = {"nothing": NOTHING, "one in a hundred": SOME, "a lot": MANY}
 SIMULATED, ON_THE_STACK = 500, 50
-Rows = list[dict[str, Any]]
+FANFOLD = "fanfold"
 
 
 def ours(troubles: Troubles, seed: int) -> Ended:
@@ -50,7 +48,7 @@ def by_hand(troubles: Troubles, seed: int) -> str:
 def simulate(trials: int) -> tuple[Rows, Rows, list[str]]:
     """Return how the trials came out, what was injected into fanfold's, and what was not as promised."""
     answers: Rows = []
-    faults: Rows = []
+    faults: dict[str, Counter[str]] = {}
     problems: list[str] = []
     for name, troubles in AMOUNTS.items():
         with ProcessPoolExecutor() as processes:
@@ -60,32 +58,19 @@ def simulate(trials: int) -> tuple[Rows, Rows, list[str]]:
         problems += found
         # What did not come out right of fanfold's is named below the tables.
         how = {RIGHT: trials - len(found), EARLY: None, TWICE: None, NEVER: None, WRONG: None}
-        answers += [
-            {"what goes wrong": name, "peer": "fanfold", "trials": trials, **how},
-            {
-                "what goes wrong": name,
-                "peer": "a counter by hand",
-                "trials": trials,
-                **{kind: came[kind] for kind in how},
-            },
-        ]
-        injected = sum((each.injected for each in ended), Counter[str]())
-        faults += [{"fault": kind, "what goes wrong": name, "injected": count} for kind, count in injected.items()]
-        about_runs = {
-            "generations, in all": sum(each.generations for each in ended),
-            "segments that ended twice": sum(each.duplicates for each in ended),
-            "runs that waited for parked checks": sum(each.rescues > 0 for each in ended),
+        by_peer: dict[str, dict[str, int | None]] = {
+            FANFOLD: how,
+            "a counter by hand": {kind: came[kind] for kind in how},
         }
-        faults += [
-            {"fault": f"({kind})", "what goes wrong": name, "injected": count} for kind, count in about_runs.items()
+        answers += [
+            {"what goes wrong": name, "peer": peer, "trials": trials, **counts} for peer, counts in by_peer.items()
         ]
-    return answers, _pivoted(faults), problems
-
-
-def _pivoted(faults: Rows) -> Rows:
-    kinds = sorted({each["fault"] for each in faults})
-    counts = {(each["fault"], each["what goes wrong"]): each["injected"] for each in faults}
-    return [{"fault": kind, **{name: counts.get((kind, name), 0) for name in AMOUNTS}} for kind in kinds]
+        faults[name] = sum((each.injected for each in ended), Counter[str]())
+        faults[name]["(generations, in all)"] = sum(each.generations for each in ended)
+        faults[name]["(segments that ended twice)"] = sum(each.duplicates for each in ended)
+        faults[name]["(runs that waited for parked checks)"] = sum(each.rescues > 0 for each in ended)
+    kinds = sorted(set().union(*faults.values()))
+    return answers, [{"fault": kind, **{name: faults[name][kind] for name in AMOUNTS}} for kind in kinds], problems
 
 
 def kill(trials: int) -> tuple[Rows, Rows, list[str]]:
@@ -96,7 +81,7 @@ def kill(trials: int) -> tuple[Rows, Rows, list[str]]:
         hits = asyncio.run(kill_trials(job, trials, seed=2013))
     problems = [f"{hit.run}: {hit.problems}" for hit in hits if hit.problems]
     row = {
-        "peer": "fanfold",
+        "peer": FANFOLD,
         "what goes wrong": "SIGKILL, segments sent twice",
         "trials": trials,
         RIGHT: trials - len(problems),
@@ -106,32 +91,22 @@ def kill(trials: int) -> tuple[Rows, Rows, list[str]]:
     return [row], [], problems
 
 
-def show(about: dict[str, Any], answers: Rows, faults: Rows, problems: Sequence[str]) -> None:
-    """Print the tables, and what was not as promised."""
-    print(report(about, answers, words=2))
-    if faults:
-        print("\n" + "\n".join(report(about, faults).splitlines()[4:]))
+@table(
+    *installed("ministack"),
+    holds=lambda rows: all(each["trials"] == each[RIGHT] for each in rows if each["peer"] == FANFOLD),
+)
+def chaos(
+    *,
+    stack: Annotated[bool, "on the local AWS, with workers that are killed"] = False,
+    trials: Annotated[int | None, f"runs ({SIMULATED}; with --stack {ON_THE_STACK})"] = None,
+) -> dict[str, Any]:
+    """Count exact answers while much goes wrong at once."""
+    logging.disable()
+    results, faults, problems = kill(trials or ON_THE_STACK) if stack else simulate(trials or SIMULATED)
     for problem in problems:
         print(problem, file=sys.stderr)
-
-
-def main() -> None:
-    """Run the trials and print the tables."""
-    parser = options_parser("Count exact answers while much goes wrong at once.")
-    parser.add_argument("--stack", action="store_true", help="on the local AWS, with workers that are killed")
-    parser.add_argument("--trials", type=positive, help=f"runs ({SIMULATED}; with --stack {ON_THE_STACK})")
-    options = parser.parse_args()
-    logging.disable()
-    if options.stack:
-        about, (answers, faults, problems) = about_this_run("ministack"), kill(options.trials or ON_THE_STACK)
-    else:
-        about, (answers, faults, problems) = about_this_run(), simulate(options.trials or SIMULATED)
-    show(about, answers, faults, problems)
-    if options.json:
-        document = {**about, "results": answers, "faults": faults, "problems": problems}
-        options.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    sys.exit(1 if problems else 0)
+    return {"results": results, "faults": faults, "problems": problems}
 
 
 if __name__ == "__main__":
-    main()
+    main(chaos)

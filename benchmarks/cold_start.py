@@ -12,16 +12,12 @@ standard library alone: what any handler on asyncio pays.
 
 from __future__ import annotations
 
-import json
-import os
-import statistics
-import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
+from statistics import median
 
-from machine import NOT_FOR_CHILDREN, about_this_run, options_parser, positive, publish
+from measure import Repeats, Rows, fail, first_line, in_turn, main, spread, table
 
 EVENT = """
 class Context:
@@ -71,52 +67,34 @@ PROGRAMS = {
 """A handler for each peer, as its documentation shows it."""
 
 
-def first_answer_seconds(peer: str) -> float:
-    """Start a peer's program and return the seconds until its answer was there.
-
-    Raises:
-        SystemExit: If the answer is not that the record is done.
-    """
-    environment = {name: value for name, value in os.environ.items() if name not in NOT_FOR_CHILDREN}
-    environment["LAMBDA_TASK_ROOT"] = str(Path(__file__).parent)
+def first_answer_ms(peer: str) -> float:
+    """Start a peer's program and return the milliseconds until it answered that the record is done."""
     program = textwrap.dedent(PROGRAMS[peer]) + EVENT
     start = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment) as process:  # noqa: S603 - ourselves
-        assert process.stdout is not None  # noqa: S101 - a pipe
-        line = process.stdout.readline()
+    with first_line(sys.executable, "-c", program) as line:
         seconds = time.perf_counter() - start
-    if not line or json.loads(line) != {"batchItemFailures": []}:
-        raise SystemExit(f"cold_start.py: {peer} answered {line!r}")
-    return seconds
+    if line != '{"batchItemFailures": []}':
+        fail(f"{peer} answered {line!r}")
+    return seconds * 1000
 
 
-def main() -> None:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Measure the time from process start to the first answer.")
-    parser.add_argument("--repeats", type=positive, default=21, help="processes for each peer (%(default)s)")
-    options = parser.parse_args()
-    about = about_this_run("aws-lambda-powertools")
-    samples: dict[str, list[float]] = {peer: [] for peer in PROGRAMS}
+@table("aws-lambda-powertools")
+def cold_start(*, repeats: Repeats = 21) -> Rows:
+    """Measure the time from process start to the first answer."""
     for peer in PROGRAMS:
-        first_answer_seconds(peer)  # compiles what is not compiled yet
-    names = list(PROGRAMS)
-    for repeat in range(options.repeats):
-        first = repeat % len(names)
-        for peer in names[first:] + names[:first]:
-            samples[peer].append(first_answer_seconds(peer) * 1000)
-    theirs = statistics.median(samples["Powertools"])
-    rows = [
+        first_answer_ms(peer)  # compiles what is not compiled yet
+    samples = in_turn(first_answer_ms, list(PROGRAMS), repeats)
+    return [
         {
             "peer": peer,
-            "repeats": len(milliseconds),
-            "median ms": statistics.median(milliseconds),
-            "min-max ms": f"{min(milliseconds):.0f}-{max(milliseconds):.0f}",
-            "/ Powertools": statistics.median(milliseconds) / theirs,
+            "repeats": repeats,
+            "median ms": median(milliseconds),
+            "min-max ms": spread(milliseconds, 0),
+            "/ Powertools": median(milliseconds) / median(samples["Powertools"]),
         }
         for peer, milliseconds in samples.items()
     ]
-    publish(about, rows, options.json)
 
 
 if __name__ == "__main__":
-    main()
+    main(cold_start)

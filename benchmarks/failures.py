@@ -14,15 +14,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import statistics
-import time
 from collections.abc import Callable
-from typing import Any
+from statistics import median
+from typing import Annotated, Any
 
 import fanfold
-from machine import about_this_run, options_parser, positive, publish
+from measure import Meter, Records, Rows, in_turn, main, table
 from fanfold._base.outcome import partial_response
-from fanfold._base.record import records_from_event
 from fanfold.testing import make_context, make_event
 
 
@@ -33,8 +31,7 @@ async def _fail(record: object) -> None:  # noqa: ARG001 - as a handler takes it
 def fanfold_answer(event: dict[str, Any]) -> Callable[[], str]:
     """Return what makes fanfold's answer, the handlers having failed."""
     result = asyncio.run(fanfold.consumer(_fail).process(event, make_context()))
-    records = records_from_event(event)
-    return lambda: json.dumps(partial_response(records, result.outcomes))
+    return lambda: json.dumps(partial_response(result.records, result.outcomes))
 
 
 def powertools_answer(event: dict[str, Any], *, raises: bool) -> Callable[[], str]:
@@ -63,39 +60,36 @@ def powertools_answer(event: dict[str, Any], *, raises: bool) -> Callable[[], st
     return answer
 
 
-def main() -> None:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Measure how long the answer to a batch takes of which nothing succeeded.")
-    parser.add_argument("--records", type=positive, default=10_000, help="records in the batch (%(default)s)")
-    parser.add_argument("--repeats", type=positive, default=7, help="answers of each peer (%(default)s)")
-    options = parser.parse_args()
+@table("aws-lambda-powertools")
+def failures(*, records: Records = 10_000, repeats: Annotated[int, "answers of each peer"] = 7) -> Rows:
+    """Measure how long the answer to a batch takes of which nothing succeeded."""
     logging.disable()
-    event = make_event(*range(options.records))
+    event = make_event(*range(records))
+    by_default = "Powertools, by default"
     peers = {
         "fanfold": fanfold_answer(event),
-        "Powertools, by default": powertools_answer(event, raises=True),
+        by_default: powertools_answer(event, raises=True),
         "Powertools, raise_on_entire_batch_failure=False": powertools_answer(event, raises=False),
     }
-    samples: dict[str, list[float]] = {peer: [] for peer in peers}
-    sizes: dict[str, int] = {}
-    for _ in range(options.repeats):
-        for peer, answer in peers.items():
-            start = time.perf_counter()
-            sizes[peer] = len(answer())
-            samples[peer].append((time.perf_counter() - start) * 1000)
-    theirs = statistics.median(samples["Powertools, by default"])
-    rows = [
+
+    def answer(peer: str) -> tuple[float, int]:
+        with Meter() as meter:
+            size = len(peers[peer]())
+        return meter.seconds * 1000, size
+
+    samples = in_turn(answer, list(peers), repeats)
+    medians = {peer: median(milliseconds for milliseconds, _ in taken) for peer, taken in samples.items()}
+    return [
         {
             "peer": peer,
-            "records": options.records,
-            "median ms": statistics.median(milliseconds),
-            "answer MB": sizes[peer] / 1e6,
-            "/ Powertools": statistics.median(milliseconds) / theirs,
+            "records": records,
+            "median ms": medians[peer],
+            "answer MB": taken[0][1] / 1e6,
+            "/ Powertools": medians[peer] / medians[by_default],
         }
-        for peer, milliseconds in samples.items()
+        for peer, taken in samples.items()
     ]
-    publish(about_this_run("aws-lambda-powertools"), rows, options.json)
 
 
 if __name__ == "__main__":
-    main()
+    main(failures)

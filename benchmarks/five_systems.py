@@ -17,13 +17,12 @@ counted, moved and put, and by one road alone.
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from machine import about_this_run, options_parser, publish
+from measure import Rows, main, table
 from fanfold._stack.emulator import local_stack
 from systems import archive_bucket, member_points, offsets, table_count, ten_thousand
 from systems.rows import Row
@@ -56,16 +55,11 @@ def figures(sizes: Sizes) -> Iterator[Row]:
         yield from asyncio.run(member_points.rows(stack, folder, sizes.members, by_each_road=each))
 
 
-def main() -> None:
-    """Run the five systems and print the table."""
-    parser = options_parser("Compare the figures of the five systems with those that come here.")
-    parser.add_argument("--quick", action="store_true", help="with fewer items, objects and orders, by one road alone")
-    options = parser.parse_args()
-    about = about_this_run("aiobotocore", "boto3", "ministack", "openpyxl")
-    rows = list(figures(QUICK if options.quick else Sizes()))
-    publish(about, rows, options.json, words=len(rows[0]))
-    sys.exit(1 if any(each["holds"] != "yes" for each in rows) else 0)
+@table("aiobotocore", "boto3", "ministack", "openpyxl", holds=lambda rows: {row["holds"] for row in rows} == {"yes"})
+def five_systems(*, quick: Annotated[bool, "with fewer items, objects and orders, by one road alone"] = False) -> Rows:
+    """Compare the figures of the five systems with those that come here."""
+    return list(figures(QUICK if quick else Sizes()))
 
 
 if __name__ == "__main__":
-    main()
+    main(five_systems)

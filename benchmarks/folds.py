@@ -16,20 +16,17 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import sys
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from machine import about_this_run, options_parser, peak_bytes, positive, publish, run_child, set_up_child
+from measure import Meter, Rows, fail, isolated, main, status_bytes, table
 from fanfold import Job, Ranges, folds, inmemory
-from fanfold._jobs.commit import Check
-from fanfold._ports.backend import Backend
-from fanfold._ports.run import Marker, Run
 from fanfold.inmemory import InMemoryLedger, InMemoryStore
+from fanfold.protocols import Backend, Marker, Run
 from fanfold.testing import make_event
 
 MARKER_SEGMENTS = 100
@@ -108,7 +105,7 @@ async def fold_all(fold: str, segments: int) -> dict[str, Any]:
     await ledger.checkpoint("run", segments)
     await ledger.seal("run", segments)
     await ledger.count("run", segments)
-    response = await job.fold_handler.handle_batch(make_event(Check("run").to_message().body))
+    response = await job.fold_handler.handle_batch(make_event({"v": 1, "check": "run", "watch": False}))
     run = await ledger.run("run")
     assert response == {"batchItemFailures": []}  # noqa: S101 - a benchmark of what is wrong is of no use
     assert run is not None  # noqa: S101 - as above
@@ -127,48 +124,38 @@ def check(fold: str, segments: int, output: Any) -> None:
     else:
         right = output["rows"] == segments
     if not right:
-        raise SystemExit(f"folds.py: the output of {fold} is wrong: {str(output)[:200]}")
+        fail(f"the output of {fold} is wrong: {str(output)[:200]}")
 
 
-def child_main(fold: str, segments: int) -> None:
-    """Fold once and print what it took as JSON."""
-    set_up_child()
-    began = time.process_time()
-    made = asyncio.run(fold_all(fold, segments))
-    seconds = time.process_time() - began
+@isolated
+def folding(fold: str, segments: int) -> tuple[int, float, int | None]:
+    """Fold once; return bytes of the committed file, processor time, and the peak of the whole process."""
+    with Meter() as meter:
+        made = asyncio.run(fold_all(fold, segments))
     check(fold, segments, made["output"])
-    sys.stdout.write(json.dumps({"bytes": made["bytes"], "seconds": seconds, "peak": peak_bytes()}))
+    return made["bytes"], meter.cpu_seconds, status_bytes("VmHWM")
 
 
-def main() -> None:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Measure what folding many results takes.")
-    parser.add_argument(
-        "--segments", type=positive, nargs="+", default=[10_000, 1_000_000], help="results of a run (%(default)s)"
-    )
-    parser.add_argument("--folds", nargs="+", choices=FOLDS, default=list(FOLDS), help="which folds (all)")
-    options = parser.parse_args()
-    if options.child:
-        fold, segments = options.child
-        child_main(fold, int(segments))
-        return
-    rows = []
-    for fold in options.folds:
-        for segments in options.segments:
-            took = run_child(__file__, fold, str(segments))
-            peak = None if took["peak"] is None else took["peak"] / 1e6
-            rows.append(
-                {
-                    "fold": fold,
-                    "results": segments,
-                    "file MB": took["bytes"] / 1e6,
-                    "results per CPU second": round(segments / took["seconds"]),
-                    "peak MB": peak,
-                    f"under {LIMIT_MB} MB": None if peak is None else peak < LIMIT_MB,
-                }
-            )
-    publish(about_this_run(), rows, options.json)
+@table()
+def a_million(
+    *,
+    segments: Annotated[tuple[int, ...], "results of a run"] = (10_000, 1_000_000),
+    folds: Annotated[tuple[str, ...], "which folds (all)", FOLDS] = tuple(FOLDS),
+) -> Rows:
+    """Measure what folding many results takes."""
+    took = {case: folding(*case) for case in product(folds, segments)}
+    return [
+        {
+            "fold": fold,
+            "results": results,
+            "file MB": size / 1e6,
+            "results per CPU second": round(results / seconds),
+            "peak MB": None if peak is None else peak / 1e6,
+            f"under {LIMIT_MB} MB": None if peak is None else peak < LIMIT_MB * 1e6,
+        }
+        for (fold, results), (size, seconds, peak) in took.items()
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    main(a_million)

@@ -12,14 +12,15 @@ and the table shows medians. Time is what a function pays for: decoding the even
 from __future__ import annotations
 
 import json
-import statistics
 import time
-from dataclasses import dataclass
+from itertools import product
+from statistics import median
 from typing import Any
 
-from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
+from measure import Repeats, Rows, in_turn, isolated, main, table
 from fanfold.bench.prices import prices_of
-from overhead import INVOCATION_SECONDS, PEERS, WORKLOADS
+from overhead import INVOCATION_SECONDS, WORKLOADS
+from peers import PEERS
 
 SHAPES = (
     (10, 100), (100, 100), (1_000, 100), (10_000, 100),
@@ -33,16 +34,6 @@ _LEAST_SECONDS = 0.3
 _LEAST_CALLS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What one batch takes, medians over calls."""
-
-    decode_seconds: float
-    """From the text of the event to values."""
-    handle_seconds: float
-    """The handler's call."""
-
-
 def event_text(records: int, body_bytes: int) -> str:
     """Return an event as Lambda's runtime receives it."""
     from fanfold import testing
@@ -51,8 +42,9 @@ def event_text(records: int, body_bytes: int) -> str:
     return json.dumps(testing.make_event(*({"order": number, "note": padding} for number in range(records))))
 
 
-def measure(peer: str, records: int, body_bytes: int) -> Taken:
-    """Give a peer the same batch again and again."""
+@isolated
+def seconds(peer: str, records: int, body_bytes: int) -> tuple[float, float]:
+    """Give a peer the same batch again and again; return medians of decoding the event and of the handler's call."""
     from fanfold import testing
 
     handler, text = PEERS[peer](WORKLOADS["noop"]), event_text(records, body_bytes)
@@ -68,49 +60,31 @@ def measure(peer: str, records: int, body_bytes: int) -> Taken:
         handler(event, context)
         decoded.append(between - began)
         handled.append(time.perf_counter() - between)
-    return Taken(statistics.median(decoded), statistics.median(handled))
+    return median(decoded), median(handled)
 
 
-def main() -> None:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Measure how the cost of a record grows with batch and message.")
-    parser.add_argument("--repeats", type=positive, default=5, help="processes for each row (%(default)s)")
-    options = parser.parse_args()
-    if options.child:
-        peer, records, body_bytes = options.child
-        set_up_child()
-        taken = measure(peer, int(records), int(body_bytes))
-        print(json.dumps([taken.decode_seconds, taken.handle_seconds]), flush=True)
-        return
-    about = about_this_run("aws-lambda-powertools")
-    samples: dict[tuple[str, int, int], list[Taken]] = {}
-    for _ in range(options.repeats):
-        for records, body_bytes in SHAPES:
-            for peer in COMPARED:
-                found = Taken(*run_child(__file__, peer, str(records), str(body_bytes)))
-                samples.setdefault((peer, records, body_bytes), []).append(found)
-    publish(about, [_row(key, taken, samples) for key, taken in samples.items()], options.json)
+@table("aws-lambda-powertools")
+def growth(*, repeats: Repeats = 5) -> Rows:
+    """Measure how the cost of a record grows with batch and message."""
+    cases = list(product(SHAPES, COMPARED))
+    samples = in_turn(lambda case: seconds(case[1], *case[0]), cases, repeats)
+    medians = {case: [median(each) for each in zip(*taken, strict=True)] for case, taken in samples.items()}
 
+    def row(peer: str, records: int, body_bytes: int) -> dict[str, Any]:
+        decode, handle = medians[(records, body_bytes), peer]
+        return {
+            "peer": peer,
+            "records": records,
+            "body bytes": body_bytes,
+            "event MB": len(event_text(records, body_bytes)) / 1e6,
+            "decode µs/record": decode / records * 1e6,
+            "handle µs/record": handle / records * 1e6,
+            "/ Powertools": handle / medians[(records, body_bytes), "Powertools"][1],
+            "$ per billion records": prices_of("x86").invocation(decode + handle, MEMORY_MB) / records * 1e9,
+        }
 
-def _row(
-    key: tuple[str, int, int], taken: list[Taken], samples: dict[tuple[str, int, int], list[Taken]]
-) -> dict[str, Any]:
-    peer, records, body_bytes = key
-    decode = statistics.median(each.decode_seconds for each in taken)
-    handle = statistics.median(each.handle_seconds for each in taken)
-    beside = statistics.median(each.handle_seconds for each in samples["Powertools", records, body_bytes])
-    dollars = prices_of("x86").invocation(decode + handle, MEMORY_MB)
-    return {
-        "peer": peer,
-        "records": records,
-        "body bytes": body_bytes,
-        "event MB": len(event_text(records, body_bytes)) / 1e6,
-        "decode µs/record": decode / records * 1e6,
-        "handle µs/record": handle / records * 1e6,
-        "/ Powertools": handle / beside,
-        "$ per billion records": dollars / records * 1e9,
-    }
+    return [row(peer, *shape) for shape, peer in cases]
 
 
 if __name__ == "__main__":
-    main()
+    main(growth)

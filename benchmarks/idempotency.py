@@ -12,37 +12,28 @@ AWS a request takes some milliseconds of waiting instead of the emulator's proce
 
 from __future__ import annotations
 
-import json
 import os
-import statistics
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from statistics import median
+from typing import Annotated, Any, TypeAlias
 
-from machine import about_this_run, options_parser, positive, publish
+from measure import Meter, Rows, main, table
 from idempotency_table import new_table
+from peers import Handler, check
+
+Sent: TypeAlias = Counter[str]
+"""The requests that clients have sent, by operation."""
 
 
-class Requests:
-    """Counts the requests that clients send."""
-
-    def __init__(self) -> None:
-        self.sent: Counter[str] = Counter()
-
-    def count(self, model: Any, **_: Any) -> None:
-        """Take note of one; for the SDK's ``before-call``."""
-        self.sent[model.name] += 1
-
-    def taken(self) -> Counter[str]:
-        """Return what was sent since the last call."""
-        sent, self.sent = self.sent, Counter()
-        return sent
+def count(client: Any, sent: Sent) -> None:
+    """Count the requests of a client where the SDK sends them."""
+    client.meta.events.register("before-call.dynamodb", lambda model, **_: sent.update([model.name]))
 
 
-def fanfold_consumer(table: str, requests: Requests, records: int) -> Callable[[Any, Any], Any]:
+def fanfold_consumer(table: str, sent: Sent, records: int) -> Handler:
     """Return a handler that does nothing, once for each order."""
     from aiobotocore.session import get_session
 
@@ -53,7 +44,7 @@ def fanfold_consumer(table: str, requests: Requests, records: int) -> Callable[[
     @asynccontextmanager
     async def open_entries() -> Any:
         async with get_session().create_client("dynamodb") as client:
-            client.meta.events.register("before-call.dynamodb", requests.count)
+            count(client, sent)
             yield DynamoDBEntries(client, table)
 
     @fanfold.consumer(
@@ -64,11 +55,11 @@ def fanfold_consumer(table: str, requests: Requests, records: int) -> Callable[[
     return handler
 
 
-def powertools_processor(table: str, requests: Requests, records: int) -> Callable[[Any, Any], Any]:  # noqa: ARG001 - one at a time
+def powertools_processor(table: str, sent: Sent, records: int) -> Handler:  # noqa: ARG001 - one at a time
     """Return Powertools' handler of the same."""
     from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
-    once, config = _idempotent(table, requests)
+    once, config = _idempotent(table, sent)
     processor = BatchProcessor(event_type=EventType.SQS)
 
     def handler(event: Any, context: Any) -> Any:
@@ -78,11 +69,11 @@ def powertools_processor(table: str, requests: Requests, records: int) -> Callab
     return handler
 
 
-def powertools_on_threads(table: str, requests: Requests, records: int) -> Callable[[Any, Any], Any]:
+def powertools_on_threads(table: str, sent: Sent, records: int) -> Handler:
     """Return Powertools' idempotent function under a fanfold consumer."""
     import fanfold
 
-    once, config = _idempotent(table, requests)
+    once, config = _idempotent(table, sent)
     consumer = fanfold.consumer(concurrency=min(records, 10))(once)
 
     def handler(event: Any, context: Any) -> Any:
@@ -92,7 +83,7 @@ def powertools_on_threads(table: str, requests: Requests, records: int) -> Calla
     return handler
 
 
-def _idempotent(table: str, requests: Requests) -> tuple[Any, Any]:
+def _idempotent(table: str, sent: Sent) -> tuple[Any, Any]:
     from aws_lambda_powertools.utilities.idempotency import (
         DynamoDBPersistenceLayer,
         IdempotencyConfig,
@@ -100,7 +91,7 @@ def _idempotent(table: str, requests: Requests) -> tuple[Any, Any]:
     )
 
     store = DynamoDBPersistenceLayer(table_name=table)
-    store.client.meta.events.register("before-call.dynamodb", requests.count)
+    count(store.client, sent)
     config = IdempotencyConfig(event_key_jmespath="id")
 
     @idempotent_function(data_keyword_argument="order", config=config, persistence_store=store)  # type: ignore[untyped-decorator] # Powertools' own
@@ -109,43 +100,43 @@ def _idempotent(table: str, requests: Requests) -> tuple[Any, Any]:
     return once, config
 
 
-def measure(make: Callable[..., Callable[[Any, Any], Any]], records: int, repeats: int) -> dict[str, Any]:
+def measure(make: Callable[..., Handler], records: int, repeats: int) -> dict[str, Any]:
     """Deliver fresh batches, each twice; return requests a record and the median of the seconds."""
     from fanfold.testing import make_context, make_event
 
-    requests = Requests()
+    sent = Sent()
     seconds: dict[str, list[float]] = {"first": [], "again": []}
-    totals: dict[str, Counter[str]] = {"first": Counter(), "again": Counter()}
-    handler = make(new_table(), requests, records)
+    totals = {"first": Sent(), "again": Sent()}
+    handler = make(new_table(), sent, records)
     for _ in range(repeats):
         event = make_event(*({"id": uuid.uuid4().hex} for _ in range(records)))
         for delivery in ("first", "again"):
-            started = time.perf_counter()
-            response = handler(event, make_context(120))
-            seconds[delivery].append(time.perf_counter() - started)
-            if response["batchItemFailures"]:
-                raise SystemExit(f"idempotency.py: {json.dumps(response)[:200]}")
-            totals[delivery] += requests.taken()
+            with Meter() as meter:
+                response = handler(event, make_context(120))
+            seconds[delivery].append(meter.seconds)
+            check(make.__name__, response)
+            totals[delivery] += sent
+            sent.clear()
     if close := getattr(handler, "close", None):
         close()
     return {
         "requests a record": totals["first"].total() / repeats / records,
         "of them to claim": totals["first"]["PutItem"] / repeats / records,
         "all done before": totals["again"].total() / repeats / records,
-        "s a batch": statistics.median(seconds["first"]),
-        "s, all done": statistics.median(seconds["again"]),
+        "s a batch": median(seconds["first"]),
+        "s, all done": median(seconds["again"]),
     }
 
 
-def main() -> None:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Measure what idempotency asks of DynamoDB.")
-    parser.add_argument("--records", type=positive, default=100, help="records of a batch (%(default)s)")
-    parser.add_argument("--repeats", type=positive, default=5, help="batches (%(default)s)")
-    options = parser.parse_args()
+@table("aws-lambda-powertools", "aiobotocore", "ministack")
+def idempotency(
+    *,
+    records: Annotated[int, "records of a batch"] = 100,
+    repeats: Annotated[int, "batches"] = 5,
+) -> Rows:
+    """Measure what idempotency asks of DynamoDB."""
     from fanfold._stack.emulator import local_stack
 
-    about = about_this_run("aws-lambda-powertools", "aiobotocore", "ministack")
     peers = {
         "fanfold": fanfold_consumer,
         "Powertools, one after another": powertools_processor,
@@ -153,9 +144,8 @@ def main() -> None:
     }
     with local_stack() as stack:
         os.environ.update(stack.environment)
-        rows = [{"how": how, **measure(make, options.records, options.repeats)} for how, make in peers.items()]
-    publish(about, rows, options.json)
+        return [{"how": how, **measure(make, records, repeats)} for how, make in peers.items()]
 
 
 if __name__ == "__main__":
-    main()
+    main(idempotency)

@@ -15,16 +15,14 @@ second batch wrong.
 from __future__ import annotations
 
 import asyncio
-import json
-import statistics
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from contextlib import suppress
+from statistics import median
+from typing import Annotated, Any, TypeAlias
 
-from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
+from measure import Rows, isolated, main, table
 
 Work: TypeAlias = Callable[[str], Any]
 """What a hostile consumer calls with a body: "fine", "wrong", or "hostile"."""
@@ -33,22 +31,13 @@ FINE, HOSTILE = 10, 100
 """Records of a batch that succeed, and that do not end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """How one batch was answered, and the one after it."""
-
-    milliseconds_left: int
-    """Until the deadline when the answer was there; 0 for late."""
-    lost: int
-    """Records reported as done that were not."""
-    repeated: int
-    """Records reported as not done that were."""
-    next_is_right: bool
-    given_up: bool
-    """Whether the sandbox was given up for a fresh one instead of taking the second batch."""
+# --- Handlers that do not end until they are released.
 
 
-# --- Handlers that do not end until they are let go.
+def _is_hostile(body: str) -> bool:
+    if body == "wrong":
+        raise ValueError(body)
+    return body == "hostile"
 
 
 def sleeping(_release: threading.Event) -> Work:
@@ -66,10 +55,8 @@ def swallowing(release: threading.Event) -> Work:
 
     async def handle(body: str) -> None:
         while _is_hostile(body) and not release.is_set():
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.sleep(3600)
-            except asyncio.CancelledError:
-                continue
 
     return handle
 
@@ -88,8 +75,7 @@ def blocking(release: threading.Event) -> Work:
     """Make a handler that blocks the event loop."""
 
     async def handle(body: str) -> None:
-        if _is_hostile(body):
-            release.wait()
+        sitting(release)(body)
 
     return handle
 
@@ -102,17 +88,17 @@ KINDS: dict[str, Callable[[threading.Event], Work]] = {
 }
 
 
-def _is_hostile(body: str) -> bool:
-    if body == "wrong":
-        raise ValueError(body)
-    return body == "hostile"
-
-
 # --- The trials of one kind, in a process of its own.
 
 
-def trial(kind: str, seconds: float) -> Trial:
-    """Deliver two batches to a fresh consumer."""
+def trial(kind: str, seconds: float) -> tuple[int, int, int, bool, bool]:
+    """Deliver two batches to a fresh consumer.
+
+    Returns:
+        The milliseconds until the deadline when the answer was there, 0 for late; the records reported as done that
+        were not; those reported as not done that were; whether the next answer was right; and whether the sandbox was
+        given up for a fresh one instead of taking the second batch.
+    """
     import fanfold
     from fanfold import testing
 
@@ -129,65 +115,46 @@ def trial(kind: str, seconds: float) -> Trial:
     handler.close()
     reported = {int(failure["itemIdentifier"].removeprefix("message-")) for failure in answer["batchItemFailures"]}
     hostile = set(range(FINE, FINE + HOSTILE))
-    return Trial(
-        milliseconds_left=left,
-        lost=len(hostile - reported),
-        repeated=len(reported - hostile),
-        next_is_right=after == {"batchItemFailures": [{"itemIdentifier": "message-1"}]},
-        given_up=after is None,
-    )
+    right = {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
+    return left, len(hostile - reported), len(reported - hostile), after == right, after is None
 
 
-def child_main(kind: str, trials: int, seconds: float) -> None:
-    """Run the trials of one kind and print them as JSON."""
-    set_up_child()
-    sys.stdout.write(json.dumps([asdict(trial(kind, seconds)) for _ in range(trials)]))
-
-
-def row(kind: str, trials: Sequence[Trial]) -> dict[str, Any]:
-    """Return one line of the table."""
-    left = [each.milliseconds_left for each in trials]
+@isolated
+def row(kind: str, trials: int, seconds: float) -> dict[str, Any]:
+    """Run the trials of one kind, and return its line of the table."""
+    left, lost, repeated, right, given_up = zip(*(trial(kind, seconds) for _ in range(trials)), strict=True)
     return {
         "handlers": kind,
-        "trials": len(trials),
+        "trials": trials,
         "in time": sum(milliseconds > 0 for milliseconds in left),
         "ms left, least": min(left),
-        "ms left, median": statistics.median(left),
-        "records lost": sum(each.lost for each in trials),
-        "records repeated": sum(each.repeated for each in trials),
-        "next batch right": sum(each.next_is_right for each in trials),
-        "given up": sum(each.given_up for each in trials),
+        "ms left, median": float(median(left)),
+        "records lost": sum(lost),
+        "records repeated": sum(repeated),
+        "next batch right": sum(right),
+        "given up": sum(given_up),
     }
 
 
-def holds(trials: Sequence[Trial]) -> bool:
-    """Tell whether every answer was in time and right."""
+def in_time_and_right(rows: Rows) -> bool:
+    """Return whether every answer was in time and right."""
     return all(
-        each.milliseconds_left > 0 and not each.lost and (each.next_is_right or each.given_up) for each in trials
+        each["in time"] == each["next batch right"] + each["given up"] == each["trials"] and not each["records lost"]
+        for each in rows
     )
 
 
-def main() -> int:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Count the answers before the deadline under handlers that do not end.")
-    parser.add_argument("--trials", type=positive, default=200, help="batches of each kind (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="time that an invocation has (%(default)s)")
-    options = parser.parse_args()
-    if options.child:
-        kind, trials, seconds = options.child
-        child_main(kind, int(trials), float(seconds))
-        return 0
-    about = about_this_run()
-
-    def measure(kind: str) -> list[Trial]:
-        return [Trial(**each) for each in run_child(__file__, kind, str(options.trials), str(options.seconds))]
-
+@table(holds=in_time_and_right)
+def in_time(
+    *,
+    trials: Annotated[int, "batches of each kind"] = 200,
+    seconds: Annotated[float, "time that an invocation has"] = 0.5,
+) -> Rows:
+    """Count the answers before the deadline under handlers that do not end."""
     # All kinds at once: they wait most of the time, and a busy machine makes it no easier.
     with ThreadPoolExecutor(len(KINDS)) as pool:
-        measured = dict(zip(KINDS, pool.map(measure, KINDS), strict=True))
-    publish(about, [row(kind, trials) for kind, trials in measured.items()], options.json)
-    return int(not all(map(holds, measured.values())))
+        return list(pool.map(lambda kind: row(kind, trials, seconds), KINDS))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(in_time)

@@ -21,9 +21,9 @@ import tempfile
 import textwrap
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from machine import about_this_run, options_parser, positive, publish
+from measure import Rows, main, table
 from fanfold._replay.function import LocalFunction
 from fanfold._replay.mapping import Invocation
 from fanfold._replay.simulator import Simulator
@@ -123,35 +123,35 @@ def executions(peer: str, orders: list[dict[str, Any]], folder: Path) -> tuple[C
     return Counter(int(line) for line in log.read_text(encoding="utf-8").split()), simulator
 
 
-def main() -> None:
-    """Run the incident with every peer and print the table."""
-    parser = options_parser("Count executions per upload when batches do not always fit the function's timeout.")
-    parser.add_argument("--uploads", type=positive, default=300, help="messages in the queue (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the uploads' times (%(default)s)")
-    options = parser.parse_args()
+@table("aws-lambda-powertools")
+def incident(
+    *,
+    uploads: Annotated[int, "messages in the queue"] = 300,
+    seed: Annotated[int, "of the uploads' times"] = 1,
+) -> Rows:
+    """Count executions per upload when batches do not always fit the function's timeout."""
     logging.disable()
-    chance = random.Random(options.seed)  # noqa: S311 - the same every time
+    chance = random.Random(seed)  # noqa: S311 - the same every time
     orders = [
         {"number": number, "seconds": SLOW_SECONDS if chance.random() < SLOW_SHARE else chance.uniform(0.005, 0.025)}
-        for number in range(options.uploads)
+        for number in range(uploads)
     ]
-    rows = []
-    for peer in HANDLERS:
+
+    def row(peer: str) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             counted, simulator = executions(peer, orders, Path(folder))
-        rows.append(
-            {
-                "handler": peer,
-                "uploads": len(orders),
-                "executions": counted.total(),
-                "per upload": counted.total() / len(orders),
-                "timeouts": sum("timed out" in each.verdict.reason for each in simulator.deliveries),
-                "deliveries": len(simulator.deliveries),
-                "dead-lettered": len(simulator.dead_letters),
-            }
-        )
-    publish(about_this_run("aws-lambda-powertools"), rows, options.json)
+        return {
+            "handler": peer,
+            "uploads": uploads,
+            "executions": counted.total(),
+            "per upload": counted.total() / uploads,
+            "timeouts": sum("timed out" in each.verdict.reason for each in simulator.deliveries),
+            "deliveries": len(simulator.deliveries),
+            "dead-lettered": len(simulator.dead_letters),
+        }
+
+    return [row(peer) for peer in HANDLERS]
 
 
 if __name__ == "__main__":
-    main()
+    main(incident)

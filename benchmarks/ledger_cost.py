@@ -18,9 +18,10 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
-from machine import about_this_run, options_parser, positive, publish
+from measure import Rows, fail, main, table
+from servers import CREDENTIALS
 
 BATCHES = (1, 10, 100, 1_000)
 UNIT_DOLLARS = 0.625e-6
@@ -68,7 +69,6 @@ async def measure(address: str, segments: int, batch: int) -> tuple[float, float
     from fanfold.aws.dynamodb import DynamoDBLedger
     from fanfold.aws.tables import with_raw_items
     from fanfold.testing import make_record
-    from slow_service import CREDENTIALS
 
     session = with_raw_items(get_session())
     async with session.create_client("dynamodb", endpoint_url=address, **CREDENTIALS) as client:
@@ -91,47 +91,36 @@ async def measure(address: str, segments: int, batch: int) -> tuple[float, float
             ]
             accepted = await commit_ended([(record, each) for each in ended], context)
             if len(accepted) != len(ended):
-                raise SystemExit("ledger_cost.py: not every segment was entered")
+                fail("not every segment was entered")
         return 1_000 * metered.reported / segments, 1_000 * metered.computed / segments
 
 
-def main() -> None:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Measure what the ledger costs.")
-    parser.add_argument("--segments", type=positive, default=10_000, help="segments of the run (%(default)s)")
-    options = parser.parse_args()
+@table("ministack")
+def ledger_cost(*, segments: Annotated[int, "segments of the run"] = 10_000) -> Rows:
+    """Measure what the ledger costs."""
     from fanfold._stack.emulator import local_stack
 
-    about = about_this_run("ministack")
-    grown = sum(math.ceil((SET_BYTES + 5 * n) / 1_024) for n in range(1, options.segments + 1)) / options.segments
-    rows: list[dict[str, Any]] = []
     with local_stack() as stack:
-        for batch in BATCHES:
-            reported, computed = asyncio.run(measure(stack.endpoint_url, options.segments, batch))
-            rows.append(
-                {
-                    "how": f"fanfold, batches of {batch:,}",
-                    "write units for 1,000 segments": computed,
-                    "as the emulator reports": reported,
-                    "$ for a million segments": computed * UNIT_DOLLARS * 1e3,
-                }
-            )
+        units = {
+            f"fanfold, batches of {batch:,}": asyncio.run(measure(stack.endpoint_url, segments, batch))
+            for batch in BATCHES
+        }
+    grown = sum(math.ceil((SET_BYTES + 5 * n) / 1_024) for n in range(1, segments + 1)) / segments
     others = {
         "a set of ids": 1_000 * grown,
         "a transaction for each segment": 4_000.0,  # an item and a counter, each at twice the price
         "Step Functions, a transition each": 1_000 * TRANSITION_DOLLARS / UNIT_DOLLARS,
     }
-    rows += [
+    return [
         {
             "how": how,
-            "write units for 1,000 segments": units,
-            "as the emulator reports": None,
-            "$ for a million segments": units * UNIT_DOLLARS * 1e3,
+            "write units for 1,000 segments": computed,
+            "as the emulator reports": reported,
+            "$ for a million segments": computed * UNIT_DOLLARS * 1e3,
         }
-        for how, units in others.items()
+        for how, (reported, computed) in {**units, **{how: (None, each) for how, each in others.items()}}.items()
     ]
-    publish(about, rows, options.json)
 
 
 if __name__ == "__main__":
-    main()
+    main(ledger_cost)

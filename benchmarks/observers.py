@@ -15,22 +15,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import io
-import json
 import os
 import socket
-import statistics
-import sys
-import time
 from collections.abc import Callable, Sequence
+from itertools import product
+from statistics import median
 from typing import Any
 
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+
 import fanfold
-from machine import about_this_run, options_parser, positive, publish, run_child, set_up_child
-from fanfold._base.record import Record
+from measure import Meter, Records, Repeats, Rows, in_turn, isolated, main, table
+from fanfold import Record
+from fanfold.logs import RecordLogging
 from fanfold.observers import CallEnded, Observer, Watch
+from fanfold.otel import BatchSpans
+from fanfold.powertools import BatchMetrics, RecordTracing
 from fanfold.testing import make_context, make_event
+from peers import check
 
 IO_SECONDS = 0.010
 WARM_UP_RECORDS = 100
@@ -61,143 +66,80 @@ class ToldOfCalls:
         """Nothing."""
 
 
-def no_observers() -> Sequence[Observer]:
-    """Return none."""
-    return []
-
-
-def told_of_calls() -> Sequence[Observer]:
-    """Return one that does nothing."""
-    return [ToldOfCalls()]
-
-
-def batch_metrics() -> Sequence[Observer]:
-    """Return the one for metrics."""
-    from aws_lambda_powertools import Metrics
-
-    from fanfold.powertools import BatchMetrics
-
-    return [BatchMetrics(Metrics(namespace="shop", service="orders"))]
-
-
-def record_logging() -> Sequence[Observer]:
-    """Return the one for log lines."""
-    from aws_lambda_powertools import Logger
-
-    from fanfold.logs import RecordLogging
-
-    return [RecordLogging(Logger(service="orders"))]
-
-
-def record_tracing() -> Sequence[Observer]:
-    """Return the one for X-Ray."""
-    from fanfold.powertools import RecordTracing
-
-    return [RecordTracing(make_tracer())]
-
-
-def make_tracer() -> Any:
+def traced() -> Tracer:
     """Return Powertools' tracer, which sends to a socket that takes what it can."""
     daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     daemon.bind(("127.0.0.1", 0))
     os.environ["AWS_XRAY_DAEMON_ADDRESS"] = f"127.0.0.1:{daemon.getsockname()[1]}"
+    daemon.detach()  # open as long as the process lives
     os.environ["_X_AMZN_TRACE_ID"] = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
-    from aws_lambda_powertools import Tracer
-
-    _KEPT.append(daemon)
     return Tracer(service="orders", auto_patch=False)
 
 
-def spans_without_sdk() -> Sequence[Observer]:
-    """Return the one for OpenTelemetry, where nobody has set up an SDK."""
-    from fanfold.otel import BatchSpans
+class Dropping(SpanExporter):
+    """An exporter that drops every span."""
 
-    return [BatchSpans()]
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - dropped
+        """Drop."""
+        return SpanExportResult.SUCCESS
 
 
-def spans_with_sdk() -> Sequence[Observer]:
-    """Return the one for OpenTelemetry, with every span recorded."""
-    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
-
-    from fanfold.otel import BatchSpans
-
-    class Dropping(SpanExporter):
-        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - dropped
-            return SpanExportResult.SUCCESS
-
+def recording() -> TracerProvider:
+    """Return an SDK that records every span."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(Dropping()))
-    return [BatchSpans(provider)]
+    return provider
 
 
-_KEPT: list[socket.socket] = []
 CAPTURED = "none, but Tracer.capture_method"
 """What a subsegment for each record costs without fanfold."""
 PEERS: dict[str, Callable[[], Sequence[Observer]]] = {
-    "no observer": no_observers,
-    "told of each call, does nothing": told_of_calls,
-    "BatchMetrics": batch_metrics,
-    "RecordLogging": record_logging,
-    "RecordTracing, all sampled": record_tracing,
-    CAPTURED: no_observers,
-    "BatchSpans, API alone": spans_without_sdk,
-    "BatchSpans, SDK, all sampled": spans_with_sdk,
+    "no observer": list,
+    "told of each call, does nothing": lambda: [ToldOfCalls()],
+    "BatchMetrics": lambda: [BatchMetrics(Metrics(namespace="shop", service="orders"))],
+    "RecordLogging": lambda: [RecordLogging(Logger(service="orders"))],
+    "RecordTracing, all sampled": lambda: [RecordTracing(traced())],
+    CAPTURED: list,
+    "BatchSpans, API alone": lambda: [BatchSpans()],
+    "BatchSpans, SDK, all sampled": lambda: [BatchSpans(recording())],
 }
+"""Of all of them everything is loaded: how often garbage is collected depends on what is loaded."""
 
 
-def child_main(peer: str, workload: str, records: int) -> None:
-    """Measure one batch and print its seconds of processor time as JSON."""
-    set_up_child()
-    importlib.import_module("fanfold.powertools")  # in all: how often garbage is collected hangs on what is loaded
+@isolated
+def cpu_seconds(workload: str, peer: str, records: int) -> float:
+    """Handle one batch and return the processor time."""
     function: Callable[..., Any] = accept if workload == "no-op" else wait
     if peer == CAPTURED:
-        function = make_tracer().capture_method(function)
+        function = traced().capture_method(function)
     handler = fanfold.consumer(concurrency=WORKLOADS[workload], observers=PEERS[peer]())(function)
     with contextlib.redirect_stdout(io.StringIO()):
         handler(make_event(*({"order": number} for number in range(WARM_UP_RECORDS))), make_context(900))
         event = make_event(*({"order": number} for number in range(records)))
-        start = time.process_time()
-        response = handler(event, make_context(900))
-        seconds = time.process_time() - start
-    if response["batchItemFailures"]:
-        raise SystemExit(f"{peer}: records failed")
-    print(json.dumps(seconds))
+        with Meter() as meter:
+            response = handler(event, make_context(900))
+    check(peer, response)
+    return meter.cpu_seconds
 
 
-def main() -> None:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Measure what observers cost a record, beside the same consumer with none.")
-    parser.add_argument("--records", type=positive, default=10_000, help="records in the batch (%(default)s)")
-    parser.add_argument("--repeats", type=positive, default=7, help="processes for each measurement (%(default)s)")
-    options = parser.parse_args()
-    if options.child:
-        peer, workload = options.child
-        child_main(peer, workload, options.records)
-        return
-    samples: dict[tuple[str, str], list[float]] = {(workload, peer): [] for workload in WORKLOADS for peer in PEERS}
-    names = list(PEERS)
-    for repeat in range(options.repeats):
-        print(f"repeat {repeat + 1} of {options.repeats}", file=sys.stderr)
-        for workload in WORKLOADS:
-            for peer in names[repeat % len(names) :] + names[: repeat % len(names)]:
-                seconds = run_child(__file__, peer, workload, "--records", str(options.records))
-                samples[workload, peer].append(seconds / options.records * 1e6)
-    rows = [
+@table("aws-lambda-powertools", "aws-xray-sdk", "opentelemetry-sdk")
+def observers(*, records: Records = 10_000, repeats: Repeats = 7) -> Rows:
+    """Measure what observers cost a record, beside the same consumer with none."""
+    samples = in_turn(lambda case: cpu_seconds(*case, records) / records * 1e6, [*product(WORKLOADS, PEERS)], repeats)
+    none = {workload: median(samples[workload, "no observer"]) for workload in WORKLOADS}
+    return [
         {
             "handler": workload,
             "observer": peer,
-            "CPU µs/record": statistics.median(micros),
+            "CPU µs/record": median(micros),
             "min": min(micros),
             "max": max(micros),
-            "more than none": statistics.median(micros) - statistics.median(samples[workload, "no observer"]),
-            "/ none": statistics.median(micros) / statistics.median(samples[workload, "no observer"]),
+            "more than none": median(micros) - none[workload],
+            "/ none": median(micros) / none[workload],
         }
         for (workload, peer), micros in samples.items()
     ]
-    packages = ("aws-lambda-powertools", "aws-xray-sdk", "opentelemetry-sdk")
-    publish(about_this_run(*packages), rows, options.json, words=2)
 
 
 if __name__ == "__main__":
-    main()
+    main(observers)

@@ -10,25 +10,16 @@ this file for what the numbers say and what they do not.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
-import importlib.metadata
-import importlib.util
 import json
-import statistics
-import sys
-import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterable, Sequence
+from itertools import product
+from statistics import median
+from typing import Any
 
-import machine
-
-Event: TypeAlias = dict[str, Any]
-Handler: TypeAlias = Callable[[Event, Any], Any]
-"""What Lambda calls: an event and a context in, a partial batch response out."""
+from measure import Meter, Records, Repeats, Rows, in_turn, installed, isolated, main, spread, table
+from peers import PEERS, Event, Workload, check
 
 BODY_BYTES = 640
 """About the size of one JSON body."""
@@ -36,23 +27,8 @@ IO_SECONDS = 0.010
 WARM_UP_RECORDS = 100
 """Records of the call that imports what is left and starts the loop, before memory is measured."""
 INVOCATION_SECONDS = 900.0
-TELLING_BYTES = 500_000
+TELLING_MB = 0.5
 """Least growth of memory that a ratio is given to: the kernel counts pages in lots."""
-PACKAGES = ("aws-lambda-powertools", "anyio", *(["fastsqs"] if importlib.util.find_spec("fastsqs") else []))
-COLUMNS = {
-    "workload": "workload",
-    "peer": "peer",
-    "us_per_record": "µs/record",
-    "us_per_record_range": "min-max",
-    "times_powertools": "/ Powertools",
-    "times_bare": "/ bare",
-    "cpu_us_per_record": "CPU µs/record",
-    "peak_mb": "peak MB",
-    "peak_times_powertools": "/ Powertools",
-    "peak_times_bare": "/ bare",
-}
-"""What the JSON document calls a value, and what the table does; words first, numbers from the third on."""
-WORDS = 2
 
 
 # --- Workloads: one handler on the body, and the same for Powertools, which hands over its record.
@@ -87,130 +63,14 @@ async def refuse_record(record: Any) -> None:  # noqa: ARG001 - Powertools gives
     raise ValueError("refused")
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What the handlers of one row of the table do."""
-
-    title: str
-    handler: Callable[[Any], Coroutine[Any, Any, None]]
-    """Takes the body; fanfold and the bare loop run it."""
-    record_handler: Callable[[Any], Coroutine[Any, Any, None]]
-    """The same, written for Powertools' record."""
-    concurrency: int = 100
-    """Handlers at once, for the peers that have a bound."""
-    decodes: bool = False
-    """Whether the handler takes the body decoded from JSON."""
-    waits: bool = False
-    """Whether handlers wait: the bare loop is then a bare pool of as many workers as the bound."""
-    fails: bool = False
-
-    @property
-    def bare_name(self) -> str:
-        """What the bare peer is at this workload."""
-        return f"bare pool of {self.concurrency}" if self.waits else "bare loop"
-
-
 WORKLOADS = {
-    "noop": Workload("async no-op, JSON decoded", accept, accept_record, decodes=True),
-    "io": Workload("async, 10 ms of I/O", wait, wait_record, concurrency=1000, waits=True),
-    "fail": Workload("async, all fail", refuse, refuse_record, fails=True),
-}
-
-
-# --- Peers: each makes a Lambda handler for a workload, once, as a module does when it is imported.
-
-
-def fanfold_peer(workload: Workload) -> Handler:
-    """Make fanfold's consumer, which keeps its event loop from one call to the next."""
-    import fanfold
-
-    return fanfold.consumer(concurrency=workload.concurrency)(workload.handler)
-
-
-def powertools_peer(workload: Workload) -> Handler:
-    """Make the handler that Powertools' documentation shows; it keeps its loop where Lambda's variables are set."""
-    from aws_lambda_powertools.utilities.batch import AsyncBatchProcessor, EventType, async_process_partial_response
-
-    processor = AsyncBatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-
-    def handle(event: Event, context: Any) -> Any:
-        return async_process_partial_response(
-            event=event, record_handler=workload.record_handler, processor=processor, context=context
-        )
-
-    return handle
-
-
-def fastsqs_peer(workload: Workload) -> Handler:
-    """Make an app of FastSQS under the same bound; it decodes every body."""
-    from fastsqs import FastSQS
-
-    app = FastSQS(max_concurrent_messages=workload.concurrency)
-    handler = workload.handler
-
-    @app.default()
-    async def default(payload: Any, ctx: Any) -> None:  # noqa: ARG001 - FastSQS gives both
-        await handler(payload)
-
-    return cast("Handler", app.handler)
-
-
-def bare_peer(workload: Workload) -> Handler:
-    """Make a bare loop over the records, or, for handlers that wait, a bare pool of workers over one iterator."""
-    loop = asyncio.new_event_loop()
-    most = workload.concurrency if workload.waits else 1
-
-    async def run(event: Event) -> Any:
-        pending, failures = iter(event["Records"]), list[dict[str, str]]()
-        workers = min(most, len(event["Records"]))
-        await asyncio.gather(*(_work(pending, workload, failures) for _ in range(workers)))
-        return {"batchItemFailures": failures}
-
-    return lambda event, _: loop.run_until_complete(run(event))
-
-
-async def _work(pending: Iterator[dict[str, Any]], workload: Workload, failures: list[dict[str, str]]) -> None:
-    handler, decodes = workload.handler, workload.decodes
-    for record in pending:
-        try:
-            await handler(json.loads(record["body"]) if decodes else record["body"])
-        except ValueError:
-            failures.append({"itemIdentifier": record["messageId"]})
-
-
-def nothing_peer(_workload: Workload) -> Handler:
-    """Make a handler that looks at each record and does nothing; it fails nothing either."""
-
-    def handle(event: Event, _context: Any) -> Any:
-        for _ in event["Records"]:
-            pass
-        return None
-
-    return handle
-
-
-PEERS: dict[str, Callable[[Workload], Handler]] = {
-    "fanfold": fanfold_peer,
-    "Powertools": powertools_peer,
-    **({"FastSQS": fastsqs_peer} if importlib.util.find_spec("fastsqs") else {}),
-    "bare": bare_peer,
-    "nothing": nothing_peer,
+    "noop": Workload(accept, accept_record, "async no-op, JSON decoded", decodes=True),
+    "io": Workload(wait, wait_record, "async, 10 ms of I/O", concurrency=1000, waits=True),
+    "fail": Workload(refuse, refuse_record, "async, all fail", fails=True),
 }
 
 
 # --- One measurement, in a process of its own.
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One peer's handling of one batch."""
-
-    seconds: float
-    """Wall clock of the whole batch."""
-    cpu_seconds: float
-    """Processor time of all threads of the process meanwhile."""
-    peak_bytes: int | None
-    """Growth of peak resident memory above the start; None where it cannot be measured."""
 
 
 def make_event(records: int) -> Event:
@@ -228,167 +88,65 @@ def _order(number: int) -> dict[str, Any]:
     return order
 
 
-def measure(peer: str, workload: Workload, records: int) -> Sample:
+@isolated
+def sample(peer: str, workload_name: str, records: int) -> dict[str, Any]:
     """Warm a peer up with a small batch, measure memory over the first whole one, and time over the second."""
     from fanfold import testing
 
-    handler, context = PEERS[peer](workload), testing.make_context(INVOCATION_SECONDS)
-    event = make_event(records)
+    workload, context = WORKLOADS[workload_name], testing.make_context(INVOCATION_SECONDS)
+    handler, event = PEERS[peer](workload), make_event(records)
     handler(make_event(min(records, WARM_UP_RECORDS)), context)
     gc.collect()
-    start = machine.reset_peak()
-    response = handler(event, context)
-    peak = machine.peak_bytes()
-    _check(peer, workload, records, response)
+    with Meter() as memory:
+        response = handler(event, context)
+    check(peer, response, records if workload.fails and peer != "nothing" else 0)
     del response
     gc.collect()
-    cpu, wall = time.process_time(), time.perf_counter()
-    handler(event, context)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return Sample(wall, cpu, None if start is None or peak is None else max(0, peak - start))
+    with Meter() as time:
+        handler(event, context)
+    return {"seconds": time.seconds, "cpu_seconds": time.cpu_seconds, "peak_mb": memory.peak_mb}
 
 
-def _check(peer: str, workload: Workload, records: int, response: Any) -> None:
-    failures = 0 if response is None else len(response["batchItemFailures"])
-    if failures != (records if workload.fails and peer != "nothing" else 0):
-        raise SystemExit(f"{peer} reported {failures} of {records} records as failed ({workload.title})")
+# --- The table.
 
 
-def child_main(peer: str, workload: str, records: int) -> None:
-    """Measure and print the sample as JSON."""
-    machine.set_up_child()
-    print(json.dumps(asdict(measure(peer, WORKLOADS[workload], records))), flush=True)
+def middle(samples: Iterable[dict[str, Any]], value: str) -> float | None:
+    """Return the median of a value that was measured; None if it could not be."""
+    known = [each[value] for each in samples if each[value] is not None]
+    return median(known) if known else None
 
 
-# --- The run: children in turn, medians, a table.
-
-Samples: TypeAlias = dict[tuple[str, str], list[Sample]]
-"""All samples of the run, by workload and peer."""
-
-
-def run(records: int, repeats: int) -> Samples:
-    """Measure every peer at every workload; each repeat starts with another peer."""
-    samples: Samples = {(workload, peer): [] for workload in WORKLOADS for peer in PEERS}
-    names = list(PEERS)
-    for repeat in range(repeats):
-        print(f"repeat {repeat + 1} of {repeats}", file=sys.stderr)
-        first = repeat % len(names)
-        for workload in WORKLOADS:
-            for peer in names[first:] + names[:first]:
-                samples[workload, peer].append(_in_child(peer, workload, records))
-    return samples
+def ratio(ours: float | None, theirs: float | None, least: float = 0.0) -> float | None:
+    """Return how many times the other one a value is; None if one is not known, or the other one says too little."""
+    return None if ours is None or theirs is None or theirs < least else ours / theirs
 
 
-def _in_child(peer: str, workload: str, records: int) -> Sample:
-    return Sample(**machine.run_child(__file__, peer, workload, "--records", str(records)))
+@table("aws-lambda-powertools", "anyio", *installed("fastsqs"))
+def overhead(*, records: Records = 10_000, repeats: Repeats = 7) -> Rows:
+    """Measure what a batch costs beside the handlers' own work."""
+    samples = in_turn(lambda case: sample(case[1], case[0], records), [*product(WORKLOADS, PEERS)], repeats)
 
+    def row(name: str, peer: str, ours: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        workload, theirs, bare = WORKLOADS[name], samples[name, "Powertools"], samples[name, "bare"]
+        micros = [each["seconds"] / records * 1e6 for each in ours]
+        peak, seconds = middle(ours, "peak_mb"), middle(ours, "seconds")
+        bare_name = f"bare pool of {workload.concurrency}" if workload.waits else "bare loop"
+        return {
+            "workload": workload.title,
+            "peer": bare_name if peer == "bare" else peer,
+            "µs/record": median(micros),
+            "min-max": spread(micros, 2),
+            "/ Powertools": ratio(seconds, middle(theirs, "seconds")),
+            "/ bare": ratio(seconds, middle(bare, "seconds")),
+            "CPU µs/record": median(each["cpu_seconds"] for each in ours) / records * 1e6,
+            "peak MB": peak,
+            "peak / Powertools": ratio(peak, middle(theirs, "peak_mb"), TELLING_MB),
+            "peak / bare": ratio(peak, middle(bare, "peak_mb"), TELLING_MB),
+            "samples": ours,
+        }
 
-def about_this_run(records: int, repeats: int) -> dict[str, Any]:
-    """Return where, with what and by which command the numbers are made."""
-    about = machine.about_this_run(*PACKAGES)
-    return {**about, "records": records, "body_bytes": BODY_BYTES, "repeats": repeats}
-
-
-def results(samples: Samples, records: int) -> list[dict[str, Any]]:
-    """Return medians and ratios for each workload and peer, with the samples they are made of."""
-    return [_result(workload, peer, samples, records) for workload, peer in samples]
-
-
-def _result(workload: str, peer: str, samples: Samples, records: int) -> dict[str, Any]:
-    ours, theirs, bare = (samples[workload, one] for one in (peer, "Powertools", "bare"))
-    micros = [sample.seconds / records * 1e6 for sample in ours]
-    peak = _peak(ours)
-    return {
-        "workload": WORKLOADS[workload].title,
-        "peer": WORKLOADS[workload].bare_name if peer == "bare" else peer,
-        "us_per_record": statistics.median(micros),
-        "us_per_record_range": f"{min(micros):.2f}-{max(micros):.2f}",
-        "times_powertools": _seconds(ours) / _seconds(theirs),
-        "times_bare": _seconds(ours) / _seconds(bare),
-        "cpu_us_per_record": statistics.median(sample.cpu_seconds / records * 1e6 for sample in ours),
-        "peak_mb": None if peak is None else peak / 1e6,
-        "peak_times_powertools": _ratio(peak, _peak(theirs)),
-        "peak_times_bare": _ratio(peak, _peak(bare)),
-        "samples": [asdict(sample) for sample in ours],
-    }
-
-
-def _seconds(samples: Sequence[Sample]) -> float:
-    return statistics.median(sample.seconds for sample in samples)
-
-
-def _peak(samples: Sequence[Sample]) -> float | None:
-    peaks = [sample.peak_bytes for sample in samples if sample.peak_bytes is not None]
-    return statistics.median(peaks) if peaks else None
-
-
-def _ratio(ours: float | None, theirs: float | None) -> float | None:
-    return None if ours is None or theirs is None or theirs < TELLING_BYTES else ours / theirs
-
-
-def report(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
-    """Return the machine, the versions and the table, as Markdown that reads well as it is."""
-    packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
-    head = [
-        f"{about['cpu']}, {about['cores']} cores, {about['system']}",
-        f"{about['python']}, {packages}",
-        f"{about['date']}, {about['command']}",
-        f"{about['records']:,} records of {about['body_bytes']} bytes, medians of {about['repeats']}",
-    ]
-    return "\n".join(
-        [*head, "", *_table([list(COLUMNS.values()), *([_cell(row, key) for key in COLUMNS] for row in rows)])]
-    )
-
-
-def _cell(row: dict[str, Any], key: str) -> str:
-    value = row[key]
-    if value is None:
-        return "not measured" if key == "peak_mb" else "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    aligned = [
-        [
-            cell.ljust(width) if i < WORDS else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        for row in rows
-    ]
-    rule = ["-" * width if i < WORDS else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    return [f"| {' | '.join(cells)} |" for cells in (aligned[0], rule, *aligned[1:])]
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1, not {text!r}")
-    return int(text)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure what a batch costs beside the handlers' own work.")
-    parser.add_argument("--records", type=_positive, default=10_000, help="records in the batch (%(default)s)")
-    parser.add_argument("--repeats", type=_positive, default=7, help="processes for each measurement (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the same numbers, with every sample, there")
-    parser.add_argument("--child", nargs=2, metavar=("PEER", "WORKLOAD"), help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Run the benchmark and print the table."""
-    options = _options()
-    if options.child:
-        peer, workload = options.child
-        child_main(peer, workload, options.records)
-        return
-    about = about_this_run(options.records, options.repeats)
-    rows = results(run(options.records, options.repeats), options.records)
-    print(report(about, rows))
-    if options.json:
-        text = json.dumps({**about, "results": rows}, indent=2, ensure_ascii=False)
-        options.json.write_text(f"{text}\n", encoding="utf-8")
+    return [row(name, peer, ours) for (name, peer), ours in samples.items()]
 
 
 if __name__ == "__main__":
-    main()
+    main(overhead)

@@ -21,9 +21,9 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from machine import about_this_run, options_parser, positive, publish
+from measure import fail, main, table
 
 ROOT = Path(__file__).parents[1]
 FLIGHTS = ROOT / "examples" / "flights"
@@ -66,7 +66,7 @@ def run(*command: object, cwd: Path | None = None) -> str:
     environment = {**os.environ, "AWS_LAMBDA_FUNCTION_NAME": "measured"}  # the SDK is loaded at import, as in Lambda
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     if done.returncode:
-        raise SystemExit(f"package_size.py: {words[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
+        fail(f"{words[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
     return done.stdout
 
 
@@ -85,18 +85,8 @@ def install(package: str, target: Path, wheels: Path) -> None:
     """Install a package and what it needs for this Python and this processor."""
     platforms = [f"--platform=manylinux{tag}_{MACHINE}" for tag in ("2014", "_2_17", "_2_28")]
     chosen = ("--implementation=cp", f"--python-version={VERSION}", "--only-binary=:all:", *platforms)
-    run(
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-compile",
-        f"--find-links={wheels}",
-        *chosen,
-        f"--target={target}",
-        package,
-    )
+    places = (f"--find-links={wheels}", f"--target={target}")
+    run(sys.executable, "-m", "pip", "install", "-q", "--no-compile", *places, *chosen, package)
 
 
 def sizes(*folders: Path) -> tuple[float, float]:
@@ -146,12 +136,9 @@ def versions(folder: Path) -> dict[str, str]:
     return {name: known[name] for name in NAMED}
 
 
-def main() -> None:
-    """Build, measure and print the tables."""
-    parser = options_parser("Measure the size of what is deployed, and its import.")
-    parser.add_argument("--repeats", type=positive, default=15, help="processes for each time (%(default)s)")
-    options = parser.parse_args()
-    about = about_this_run()
+@table()
+def package_size(*, repeats: Annotated[int, "processes for each time"] = 15) -> dict[str, Any]:
+    """Build the packages, and measure the size of what is deployed, and its import."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", f"--wheel-dir={folder / 'wheels'}", ROOT)
@@ -161,28 +148,20 @@ def main() -> None:
         for function, program in FUNCTIONS.items():
             make(f"build-{function}", folder / function)
             path = (folder / function, layer)
-            rows.append(measured(f"{function}, beside the layer", program, path[:1], path, options.repeats))
+            rows.append(measured(f"{function}, beside the layer", program, path[:1], path, repeats))
             for compiled in layer.rglob("__pycache__"):
                 for file in compiled.iterdir():
                     file.unlink()
         compile_all(layer)
         unpacked, zipped = sizes(folder / "layer")
-        rows.append(
-            {
-                "package": "DependenciesLayer",
-                "zipped MB": zipped,
-                "unpacked MB": unpacked,
-                "import ms": None,
-                "not compiled ms": None,
-            }
-        )
+        nothing = {"import ms": None, "not compiled ms": None}
+        rows.append({"package": "DependenciesLayer", "zipped MB": zipped, "unpacked MB": unpacked, **nothing})
         for number, (package, program) in enumerate(EXTRAS.items()):
             target = folder / f"extra-{number}"
             install(package, target, folder / "wheels")
-            rows.append(measured(package, program, (target,), (target,), options.repeats))
-        about["packages"] = versions(folder)
-    publish(about, rows, options.json)
+            rows.append(measured(package, program, (target,), (target,), repeats))
+        return {"results": rows, "packages": versions(folder)}
 
 
 if __name__ == "__main__":
-    main()
+    main(package_size)

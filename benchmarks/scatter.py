@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/scatter.py [--messages 10000] [--repeats 3] [--json FILE]
+    python benchmarks/scatter.py [--messages 10000] [--repeats 3] [--forgotten 10000 1000000] [--json FILE]
 
 So many segments are cut from a range and sent in batches of ten to a server that accepts everything, after 10 ms and
 at once: by fanfold's scatter step, which keeps its position in a ledger in this process; by boto3 in a loop; by boto3
@@ -13,49 +13,49 @@ is not measured. Below it, a scatter into a queue in this process that accepts a
 from __future__ import annotations
 
 import asyncio
-import json
-import statistics
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Annotated, Any
 
-from machine import about_this_run, options_parser, peak_bytes, positive, publish, report, reset_peak, run_child
-from slow_service import CREDENTIALS, slow_service
+from measure import Meter, Repeats, Rows, fail, in_turn, isolated, main, table
+from fanfold.protocols import Backend
+from servers import CREDENTIALS, slow_aws
 
 LATENCIES = (0.010, 0.0)
-PEERS = ("fanfold", "boto3 in 16 threads", "boto3 in a loop")
+LOOP = "boto3 in a loop"
+PEERS = ("fanfold", "boto3 in 16 threads", LOOP)
 QUEUE = "http://127.0.0.1/123456789012/work"
 THREADS = 16
+
+
+async def scattered(backend: Backend, run: str, segments: int) -> None:
+    """Scatter so many segments into the queue of a backend."""
+    from fanfold import Deadline, Ranges
+    from fanfold._jobs.scatter import scatter
+
+    terms: dict[str, Any] = {"watch_seconds": 900, "deadline": Deadline.never()}
+    done = await scatter("job", Ranges(segments, size=1), run_id=run, params={}, backend=backend, **terms)
+    if done.segments != segments:
+        fail("not every segment was enqueued")
 
 
 async def fanfold_seconds(address: str, messages: int) -> tuple[float, float]:
     """Scatter; return wall and processor seconds."""
     from aiobotocore.session import get_session
 
-    from fanfold import Deadline, Ranges, inmemory
-    from fanfold._jobs.scatter import scatter
+    from fanfold import inmemory
     from fanfold.aws.backend import config_of
     from fanfold.aws.sqs import SqsQueue
 
     settings = {"endpoint_url": address, "config": config_of("sqs"), **CREDENTIALS}
     async with get_session().create_client("sqs", **settings) as client:
-        queue = SqsQueue(client, QUEUE)
-        backend = replace(inmemory.backend(), work_queue=queue)
-        await scatter("job", Ranges(10, size=1), run_id="warm", params={}, backend=backend, **_terms(Deadline.never()))
-        start, cpu = time.perf_counter(), time.process_time()
-        scattered = await scatter(
-            "job", Ranges(messages, size=1), run_id="run", params={}, backend=backend, **_terms(Deadline.never())
-        )
-        if scattered.segments != messages:
-            raise SystemExit("scatter.py: not every segment was enqueued")
-        return time.perf_counter() - start, time.process_time() - cpu
-
-
-def _terms(deadline: Any) -> dict[str, Any]:
-    return {"watch_seconds": 900, "deadline": deadline}
+        backend = replace(inmemory.backend(), work_queue=SqsQueue(client, QUEUE))
+        await scattered(backend, "warm", 10)
+        with Meter() as meter:
+            await scattered(backend, "run", messages)
+        return meter.seconds, meter.cpu_seconds
 
 
 def boto3_seconds(address: str, messages: int, threads: int) -> tuple[float, float]:
@@ -73,17 +73,12 @@ def boto3_seconds(address: str, messages: int, threads: int) -> tuple[float, flo
         bodies = [Segment("job", "run", first + n, part).to_body() for n, part in enumerate(parts)]
         entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
         if client.send_message_batch(QueueUrl=QUEUE, Entries=entries).get("Failed"):
-            raise SystemExit("scatter.py: a message was refused")
+            fail("a message was refused")
 
     send(0)
-    start, cpu = time.perf_counter(), time.process_time()
-    if threads == 1:
-        for first in range(0, messages, 10):
-            send(first)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(send, range(0, messages, 10)))
-    return time.perf_counter() - start, time.process_time() - cpu
+    with Meter() as meter, ThreadPoolExecutor(threads) as pool:
+        list((map if threads == 1 else pool.map)(send, range(0, messages, 10)))
+    return meter.seconds, meter.cpu_seconds
 
 
 class Forgetful:
@@ -94,65 +89,52 @@ class Forgetful:
         return []
 
 
-async def flat_scatter(segments: int) -> tuple[float, float | None]:
-    """Scatter into nothing; return seconds and the peak of memory above the start, MB."""
-    from fanfold import Deadline, Ranges, inmemory
-    from fanfold._jobs.scatter import scatter
+@isolated
+def seconds(peer: str, port: int, messages: int) -> tuple[float, float]:
+    """Send so many messages as a peer does; return wall and processor seconds."""
+    address = f"http://127.0.0.1:{port}"
+    if peer == "fanfold":
+        return asyncio.run(fanfold_seconds(address, messages))
+    return boto3_seconds(address, messages, THREADS if "threads" in peer else 1)
+
+
+@isolated
+def flat_scatter(segments: int) -> dict[str, Any]:
+    """Scatter into a queue that accepts and forgets; return a row."""
+    from fanfold import inmemory
 
     backend = replace(inmemory.backend(), work_queue=Forgetful())  # type: ignore[arg-type] # only sent to
-    before, start = reset_peak(), time.perf_counter()
-    source = Ranges(segments, size=1)
-    await scatter("job", source, run_id="run", params={}, backend=backend, **_terms(Deadline.never()))
-    seconds, peak = time.perf_counter() - start, peak_bytes()
-    return seconds, None if before is None or peak is None else (peak - before) / 1e6
+    with Meter() as meter:
+        asyncio.run(scattered(backend, "run", segments))
+    return {"segments": segments, "seconds": meter.seconds, "peak MB": meter.peak_mb}
 
 
-def child_main(peer: str, address: str, messages: int) -> None:
-    """Measure a peer and print the seconds as JSON."""
-    if peer == "flat":
-        print(json.dumps(asyncio.run(flat_scatter(messages))))
-        return
-    if peer == "fanfold":
-        seconds = asyncio.run(fanfold_seconds(address, messages))
-    else:
-        seconds = boto3_seconds(address, messages, THREADS if "threads" in peer else 1)
-    print(json.dumps(seconds))
-
-
-def main() -> None:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Measure how fast segments reach a queue, beside boto3.")
-    parser.add_argument("--messages", type=positive, default=10_000, help="segments to send (%(default)s)")
-    parser.add_argument("--repeats", type=positive, default=3, help="processes for each measurement (%(default)s)")
-    options = parser.parse_args()
-    if options.child:
-        child_main(options.child[0], options.child[1], int(options.child[2]))
-        return
-    about = about_this_run("aiobotocore", "boto3")
-    rows = []
+@table("aiobotocore", "boto3")
+def scattering(
+    *,
+    messages: Annotated[int, "segments to send"] = 10_000,
+    repeats: Repeats = 3,
+    forgotten: Annotated[tuple[int, ...], "segments to a queue that forgets them"] = (10_000, 1_000_000),
+) -> dict[str, Any]:
+    """Measure how fast segments reach a queue, beside boto3."""
+    rows: Rows = []
     for latency in LATENCIES:
-        with slow_service(latency) as address:
-            script, messages = str(Path(__file__).resolve()), str(options.messages)
-            runs = [[run_child(script, peer, address, messages) for peer in PEERS] for _ in range(options.repeats)]
-        medians = [[statistics.median(run[n][k] for run in runs) for k in (0, 1)] for n in range(len(PEERS))]
+        with slow_aws(latency) as port:
+            samples = in_turn(lambda peer: seconds(peer, port, messages), PEERS, repeats)
+        medians = {peer: [median(each) for each in zip(*taken, strict=True)] for peer, taken in samples.items()}
         rows += [
             {
                 "peer": peer,
                 "server ms": round(1_000 * latency),
                 "seconds": wall,
-                "messages a second": round(options.messages / wall),
-                "times as fast as the loop": medians[-1][0] / wall,
-                "CPU µs a message": 1e6 * cpu / options.messages,
+                "messages a second": round(messages / wall),
+                "times as fast as the loop": medians[LOOP][0] / wall,
+                "CPU µs a message": 1e6 * cpu / messages,
             }
-            for peer, (wall, cpu) in zip(PEERS, medians, strict=True)
+            for peer, (wall, cpu) in medians.items()
         ]
-    publish(about, rows, options.json)
-    flat = []
-    for segments in (10_000, 1_000_000):
-        seconds, peak = run_child(str(Path(__file__).resolve()), "flat", "-", str(segments))
-        flat.append({"segments": segments, "seconds": seconds, "peak MB": peak})
-    print("\n" + "\n".join(report(about, flat, words=0).splitlines()[4:]))
+    return {"results": rows, "flat": list(map(flat_scatter, forgotten))}
 
 
 if __name__ == "__main__":
-    main()
+    main(scattering)

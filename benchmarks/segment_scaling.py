@@ -12,16 +12,13 @@ A table of items with 15 fields is counted by 1, 2, 4, 8 and 16 segments that ar
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
-from machine import about_this_run, options_parser, positive, publish, run_child
-from slow_service import CREDENTIALS, slow_service
+from measure import Meter, Rows, fail, isolated, main, table
+from servers import CREDENTIALS, slow_aws
 from systems.articles import fill
 
 SEGMENTS = (1, 2, 4, 8, 16)
@@ -29,8 +26,13 @@ PAGE_ITEMS = 250
 TABLE = "articles"
 
 
-async def count(address: str, segments: int) -> tuple[float, list[int]]:
+@isolated
+def count(address: str, segments: int) -> tuple[float, list[int]]:
     """Count the table by so many segments at once; return the seconds and each segment's items."""
+    return asyncio.run(_count(address, segments))
+
+
+async def _count(address: str, segments: int) -> tuple[float, list[int]]:
     from aiobotocore.config import AioConfig
     from aiobotocore.session import get_session
 
@@ -47,17 +49,17 @@ async def count(address: str, segments: int) -> tuple[float, list[int]]:
             return len([1 async for _ in sources.read_each(part, backend)])
 
         plan = await DynamoDBScan(TABLE, segments=segments, page_items=PAGE_ITEMS).pin(backend, "p")
-        start = time.perf_counter()
-        counts = await asyncio.gather(*map(count_one, sources.cut(plan)))
-        return time.perf_counter() - start, list(counts)
+        with Meter() as meter:
+            counts = await asyncio.gather(*map(count_one, sources.cut(plan)))
+        return meter.seconds, list(counts)
 
 
 @contextmanager
-def table(items: int, latency: float, *, on_stack: bool) -> Iterator[str]:
+def articles(items: int, latency: float, *, on_stack: bool) -> Iterator[str]:
     """Have a table; yield the address of its service."""
     if not on_stack:
-        with slow_service(latency, items) as address:
-            yield address
+        with slow_aws(latency, items) as port:
+            yield f"http://127.0.0.1:{port}"
         return
     from fanfold._stack.emulator import local_stack
 
@@ -66,37 +68,31 @@ def table(items: int, latency: float, *, on_stack: bool) -> Iterator[str]:
         yield running.endpoint_url
 
 
-def main() -> None:
-    """Run the benchmark and print the table."""
-    parser = options_parser("Measure how the time of a scan falls with its segments.")
-    parser.add_argument("--items", type=positive, default=100_000, help="items of the table (%(default)s)")
-    parser.add_argument("--latency-ms", type=positive, default=200, help="milliseconds to a page (%(default)s)")
-    parser.add_argument("--stack", action="store_true", help="on the emulated DynamoDB, as it comes")
-    options = parser.parse_args()
-    if options.child:
-        seconds, counts = asyncio.run(count(options.child[0], int(options.child[1])))
-        print(json.dumps([seconds, counts]))
-        return
-    about = about_this_run("aiobotocore")
-    rows: list[dict[str, Any]] = []
-    with table(options.items, options.latency_ms / 1000, on_stack=options.stack) as address:
-        for segments in SEGMENTS:
-            seconds, counts = run_child(os.path.abspath(__file__), address, str(segments))  # noqa: PTH100 - for a child
-            if sum(counts) != options.items:
-                raise SystemExit(f"segment_scaling.py: {sum(counts)} items of {options.items} were counted")
-            rows.append(
-                {
-                    "segments": segments,
-                    "seconds": seconds,
-                    "% of one": 100 * seconds / (rows[0]["seconds"] if rows else seconds),
-                    "ideal %": 100 / segments,
-                    "items in a segment, least": min(counts),
-                    "most": max(counts),
-                    "most off the mean, %": 100 * max(abs(each * segments / options.items - 1) for each in counts),
-                }
-            )
-    publish(about, rows, options.json, words=0)
+@table("aiobotocore")
+def scaling(
+    *,
+    items: Annotated[int, "items of the table"] = 100_000,
+    latency_ms: Annotated[int, "milliseconds to a page"] = 200,
+    stack: Annotated[bool, "on the emulated DynamoDB, as it comes"] = False,
+) -> Rows:
+    """Measure how the time of a scan falls with its segments."""
+    with articles(items, latency_ms / 1000, on_stack=stack) as address:
+        counted = {segments: count(address, segments) for segments in SEGMENTS}
+    if any(sum(counts) != items for _, counts in counted.values()):
+        fail(f"{[sum(counts) for _, counts in counted.values()]} items of {items} were counted")
+    return [
+        {
+            "segments": segments,
+            "seconds": seconds,
+            "% of one": 100 * seconds / counted[1][0],
+            "ideal %": 100 / segments,
+            "items in a segment, least": min(counts),
+            "most": max(counts),
+            "most off the mean, %": 100 * max(abs(each * segments / items - 1) for each in counts),
+        }
+        for segments, (seconds, counts) in counted.items()
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    main(scaling)

@@ -5,7 +5,8 @@
     python benchmarks/surfaces.py [--only waits] [--repeats 5] [--seconds 2] [--draw]
 
 Takes half an hour. Writes to benchmarks/results/: for each handler a folder with the numbers, the plots and the page of
-the first sweep, the numbers of the second, and a summary of all.
+the first sweep, the numbers of the second, and a summary of all. The page and the CSV file are not committed:
+``--draw`` makes them again from the numbers.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from machine import positive
+from measure import add_options
 from fanfold.bench.cells import Cell
 from fanfold.bench.compare import compare
 from fanfold.bench.decide import agreement, cheapest
@@ -59,22 +60,22 @@ SURFACES = {
 }  # fmt: skip
 
 
-def main() -> None:
+def surfaces(
+    *,
+    only: Annotated[str | None, "sweep one handler; the summary is of all", sorted(SURFACES)] = None,
+    draw: Annotated[bool, "measure nothing; draw and tell what was measured again"] = False,
+    repeats: Annotated[int, "samples of each cell"] = 5,
+    seconds: Annotated[float, "least time measured for a sample"] = 2.0,
+) -> None:
     """Sweep, and write the summary."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--only", choices=sorted(SURFACES), help="sweep one handler; the summary is of all")
-    parser.add_argument("--draw", action="store_true", help="measure nothing; draw and tell what was measured again")
-    parser.add_argument("--repeats", type=positive, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="least time measured for a sample")
-    given = parser.parse_args()
     for name, surface in SURFACES.items():
-        if given.only not in {None, name}:
+        if only not in {None, name}:
             continue
-        if given.draw:
+        if draw:
             draw_again(RESULTS / name)
             continue
         for run in (1, 2):
-            sweep(name, surface, run, repeats=given.repeats, seconds=given.seconds)
+            sweep(name, surface, run, repeats=repeats, seconds=seconds)
     text = summary()
     (RESULTS / "surfaces.md").write_text(text, encoding="utf-8")
     print(text)
@@ -139,4 +140,6 @@ def estimated_lines(file: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description="Sweep concurrency against memory for three handlers.")
+    add_options(parser, surfaces)
+    surfaces(**vars(parser.parse_args()))

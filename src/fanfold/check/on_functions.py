@@ -14,9 +14,9 @@ __all__ = ["cannot_hide", "cannot_send_dead_letters", "little_memory", "recursio
 DEAD_LETTER_QUEUE: Final = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 FOLD_QUEUE: Final = "FANFOLD_FOLD_QUEUE_URL"
 BASE_MB: Final = 66
-"""Resident memory of Python with fanfold, an SDK and the largest event (benchmarks/handler_memory.py)."""
+"""Resident memory of Python with fanfold, an SDK and the largest event (benchmarks/limits.py handlers)."""
 HANDLER_MB: Final = 0.31
-"""What each handler adds that holds a TLS connection (benchmarks/handler_memory.py; one that only waits, 0.002)."""
+"""What each handler adds that holds a TLS connection (benchmarks/limits.py handlers; one that only waits, 0.002)."""
 
 
 def little_memory(model: Model) -> Iterator[Hit | NotKnown]:

@@ -222,7 +222,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "batch comes back; fanfold's memory guard starts no more records before that, so fewer run than are asked for.",
         f"Raise MemorySize to {on_functions.BASE_MB} MB and {on_functions.HANDLER_MB:g} MB for each handler, or lower "
         "FANFOLD_CONCURRENCY. That is what a handler with a TLS connection of its own was measured to need "
-        "(benchmarks/handler_memory.py); one that only waits needs 2 KB, and what a handler keeps comes on top.",
+        "(benchmarks/limits.py handlers); one that only waits needs 2 KB, and what a handler keeps comes on top.",
         _MEMORY,
         "MemorySize: 512\nEnvironment:\n  Variables:\n    FANFOLD_CONCURRENCY: 200",
         on_functions.little_memory,

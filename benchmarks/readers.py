@@ -1,0 +1,339 @@
+"""Sources: what planning and reading large inputs takes of time and memory, and how much of a long row is read.
+
+::
+
+    python benchmarks/readers.py [csv | json_array | listing | long_row] [--json FILE]
+    python benchmarks/readers.py csv [--megabytes 1000] [--segments 64] [--concurrency 8]
+    python benchmarks/readers.py json_array [--megabytes 1 10 100 1000]
+    python benchmarks/readers.py listing [--keys 10000 100000 1000000]
+    python benchmarks/readers.py long_row [--row-bytes 400000]
+
+*csv*: a large object is a file, served by a small HTTP server that understands ``HEAD`` and ``GET`` with ``Range``; it
+is read by the real S3 adapter over that. fanfold counts rows and adds up one column, as ``S3Lines`` reads them, so many
+segments at once; the plain stream is one ``GET`` through ``csv.DictReader``, which decodes the same rows.
+
+*json_array*: an array planned by ``S3JsonArray``. Beside it the same for an array that lies behind another one of the
+same size (``/rows`` in an object), and what ``json.loads`` takes for the whole, for sizes up to 100 MB.
+
+*listing*: a listing planned by ``S3Objects``, and how large plan and messages are. Beside it what a list of the same
+keys takes.
+
+In both of these the input is made while it is read, and what is written down is dropped, so that neither weighs on the
+measurement: what is measured is finding the rows or keys, writing them out as chunks, and cutting the plan.
+
+*long_row*: one row longer than 128 KB, across the cuts of a file: how much of the file is read, by fanfold and by
+Lithops. Lithops is no dependency of fanfold's: `pip install lithops` puts it beside, or the script runs without it. It
+reads a local file with its local executor; fanfold reads the same bytes from a store in this process.
+
+Each measurement is a process of its own; peak memory is above what was resident just before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv as csv_module
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+from measure import Meter, Rows, fail, installed, isolated, main, table
+from fanfold import S3JsonArray, S3Lines, S3Objects, Segment, inmemory, sources
+from fanfold.inmemory import InMemoryStore
+from fanfold.protocols import Listed
+from servers import CREDENTIALS, one_object
+
+# --- A large CSV object.
+
+ROW_BYTES = 100
+
+
+def write_csv(file: Path, megabytes: int) -> int:
+    """Write about so many MB of rows; return how many."""
+    rows = megabytes * 1_000_000 // ROW_BYTES
+    with file.open("w", encoding="utf-8") as out:
+        out.write("number,name,rank,points,filler\n")
+        for number in range(rows):
+            row = f"{number},佐藤 {number % 997},{number % 5 + 1},{50 + number % 51},"
+            out.write(row + "x" * (ROW_BYTES - 1 - len(row.encode())) + "\n")
+    return rows
+
+
+async def by_segments(address: str, segments: int, concurrency: int) -> tuple[int, int]:
+    """Read all segments, so many at once; return rows and points."""
+    from aiobotocore.session import get_session
+
+    from fanfold.aws.backend import config_of
+    from fanfold.aws.s3 import S3Store
+
+    async with get_session().create_client("s3", endpoint_url=address, config=config_of("s3"), **CREDENTIALS) as client:
+        backend = replace(inmemory.backend(), store=S3Store(client))
+        size = (await backend.store.head("bucket", "big.csv")).size_bytes
+        plan = await S3Lines("bucket", "big.csv", chunk_bytes=-(-size // segments)).pin(backend, "plan")
+        parts, found = sources.cut(plan), [0, 0]
+
+        async def work() -> None:
+            for part in parts:
+                async for row in sources.read_each(part, backend):
+                    found[0] += 1
+                    found[1] += int(row["points"])
+
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+        return found[0], found[1]
+
+
+async def by_one_stream(address: str) -> tuple[int, int]:
+    """Read the object as one stream; return rows and points."""
+    from aiobotocore.session import get_session
+
+    rows = points = 0
+    async with get_session().create_client("s3", endpoint_url=address, **CREDENTIALS) as client:
+        answer = await client.get_object(Bucket="bucket", Key="big.csv")
+        header, unfinished = None, b""
+        async with answer["Body"] as body:
+            while piece := await body.read(262_144):
+                head, newline, tail = (unfinished + piece).rpartition(b"\n")
+                unfinished = tail
+                if not newline:
+                    continue
+                reader = csv_module.DictReader(io.StringIO(head.decode()), fieldnames=header)
+                for row in reader:
+                    rows += 1
+                    points += int(row["points"])
+                header = reader.fieldnames
+    return rows, points
+
+
+@isolated
+def reading(port: int, segments: int | None, concurrency: int) -> tuple[float, float | None, int]:
+    """Read the object; return seconds, peak memory in MB, and rows."""
+    import aiobotocore.session  # noqa: F401 - what is loaded before is not measured
+
+    address = f"http://127.0.0.1:{port}"
+    with Meter() as meter:
+        act = by_one_stream(address) if segments is None else by_segments(address, segments, concurrency)
+        rows, _ = asyncio.run(act)
+    return meter.seconds, meter.peak_mb, rows
+
+
+@table("aiobotocore")
+def csv(
+    *,
+    megabytes: Annotated[int, "size of the object"] = 1_000,
+    segments: Annotated[int, "segments it is cut into"] = 64,
+    concurrency: Annotated[int, "segments read at once"] = 8,
+) -> Rows:
+    """Measure how fast a large CSV object is read in segments, beside one plain stream over it."""
+    peers = {"plain stream": None, "fanfold": segments}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "big.csv"
+        wanted = write_csv(file, megabytes)
+        with one_object(str(file)) as port:
+            took = {peer: reading(port, cut, concurrency) for peer, cut in peers.items()}
+    if {rows for _, _, rows in took.values()} != {wanted}:
+        fail(f"{[rows for _, _, rows in took.values()]} rows were read of {wanted}")
+    return [
+        {
+            "peer": peer,
+            "segments": peers[peer] or 1,
+            "seconds": seconds,
+            "MB a second": megabytes / seconds,
+            "of the plain stream": took["plain stream"][0] / seconds,
+            "peak MB": peak,
+        }
+        for peer, (seconds, peak, _) in took.items()
+    ]
+
+
+# --- Planning a JSON array, and a listing.
+
+PIECE_BYTES = 262_144
+ROW = {
+    "number": 0,
+    "name": "山田 太郎",
+    "rank": 3,
+    "points": 58,
+    "rate": 1.10,
+    "date": "2026-11-25",
+    "tags": ["a", "b"],
+}
+WHOLE_MEGABYTES = 100
+"""Largest object that is read by json.loads beside."""
+KEYS_PER_SEGMENT = 100
+
+
+class Made(InMemoryStore):
+    """A store whose one object and whose listing are made while they are read, and which drops what is written."""
+
+    def __init__(self, pieces: Iterable[bytes] = (), keys: int = 0) -> None:
+        super().__init__("results")
+        self.fill("bucket", {"key": b""})
+        self.pieces, self.keys = pieces, keys
+
+    async def read(self, *_place: Any, **_options: Any) -> AsyncGenerator[bytes, None]:
+        """Yield the object."""
+        for piece in self.pieces:
+            yield piece
+
+    async def list(self, *_place: Any, **_options: Any) -> AsyncGenerator[Listed, None]:
+        """Yield the listing."""
+        for number in range(self.keys):
+            yield Listed(
+                f"incoming/2026/11/25/{number:012d}.json", 1_234, f'"{number:032x}"', 1_764_000_000.0 + number % 86_400
+            )
+
+    async def put(self, *_what: Any, **_options: Any) -> None:
+        """Drop a chunk."""
+
+
+def array(size_bytes: int) -> Iterator[bytes]:
+    """Yield an array of about this size, in pieces: the same rows again and again, which costs nothing to make."""
+    row = json.dumps(ROW, ensure_ascii=False).encode() + b", "
+    yield b"["
+    for _ in range(size_bytes // PIECE_BYTES):
+        yield row * (PIECE_BYTES // len(row))
+    yield row.removesuffix(b", ") + b"]"
+
+
+def behind(size_bytes: int) -> Iterator[bytes]:
+    """Yield an object with an array of half this size, and behind it one of the other half."""
+    yield b'{"before": '
+    yield from array(size_bytes // 2)
+    yield b', "rows": '
+    yield from array(size_bytes // 2)
+    yield b"}"
+
+
+def plan_array(pieces: Iterator[bytes], pointer: str) -> dict[str, int]:
+    """Plan an array; return its rows."""
+    backend = replace(inmemory.backend(), store=Made(pieces))
+    planned = asyncio.run(S3JsonArray("bucket", "key", pointer).pin(backend, "runs/run/source/0"))
+    return {"rows": planned["items"]}
+
+
+async def plan_listing(keys: int) -> dict[str, int]:
+    """Plan and cut a listing; return how large it is."""
+    backend = replace(inmemory.backend(), store=Made(keys=keys))
+    planned = await S3Objects("bucket", keys_per_segment=KEYS_PER_SEGMENT).pin(backend, "runs/run/source/" + "0" * 32)
+    segments = largest = 0
+    for number, part in enumerate(sources.cut(planned)):
+        segments += 1
+        largest = max(largest, len(Segment("job", "run", number, part).to_body()))
+    return {"segments": segments, "plan bytes": len(json.dumps(planned)), "message bytes": largest}
+
+
+async def hold_listing(keys: int) -> dict[str, int]:
+    """Hold all keys in a list."""
+    held = [each async for each in Made(keys=keys).list()]
+    return {"segments": -(-len(held) // KEYS_PER_SEGMENT)}
+
+
+WHOLE = "json.loads of the whole"
+ARRAYS: dict[str, Callable[[int], dict[str, int]]] = {
+    "S3JsonArray": lambda size: plan_array(array(size), ""),
+    "S3JsonArray, behind another": lambda size: plan_array(behind(size), "/rows"),
+    WHOLE: lambda size: {"rows": len(json.loads(b"".join(array(size))))},
+}
+"""How to find the rows of an array of so many bytes."""
+LISTINGS: dict[str, Callable[[int], dict[str, int]]] = {
+    "S3Objects": lambda keys: asyncio.run(plan_listing(keys)),
+    "a list": lambda keys: asyncio.run(hold_listing(keys)),
+}
+"""How to take so many keys."""
+
+
+@isolated
+def planning(peer: str, size: int, warm_up: int) -> dict[str, Any]:
+    """Warm up, plan an input of this size, and return its facts with what it took."""
+    act = (ARRAYS | LISTINGS)[peer]
+    act(warm_up)
+    with Meter() as meter:
+        facts = act(size)
+    return {**facts, "seconds": meter.cpu_seconds, "peak MB": meter.peak_mb}
+
+
+@table()
+def json_array(*, megabytes: Annotated[tuple[int, ...], "sizes of the object"] = (1, 10, 100, 1_000)) -> Rows:
+    """Measure what planning a JSON array takes."""
+    cases = [case for case in product(ARRAYS, megabytes) if case[0] != WHOLE or case[1] <= WHOLE_MEGABYTES]
+    took = {case: planning(case[0], case[1] * 1_000_000, 1_000_000) for case in cases}
+    return [
+        {
+            "peer": peer,
+            "object MB": size,
+            "rows": found["rows"],
+            "MB per CPU second": size / found["seconds"],
+            "peak MB": found["peak MB"],
+        }
+        for (peer, size), found in took.items()
+    ]
+
+
+@table()
+def listing(*, keys: Annotated[tuple[int, ...], "keys listed"] = (10_000, 100_000, 1_000_000)) -> Rows:
+    """Measure what planning a listing takes."""
+    took = {case: planning(*case, 100) for case in product(LISTINGS, keys)}
+    return [
+        {
+            "peer": peer,
+            "keys": count,
+            "segments": found["segments"],
+            "plan bytes": found.get("plan bytes"),
+            "message bytes": found.get("message bytes"),
+            "keys per CPU second": round(count / found["seconds"]),
+            "peak MB": found["peak MB"],
+        }
+        for (peer, count), found in took.items()
+    ]
+
+
+# --- A row that is longer than the chunks.
+
+CHUNK_BYTES = 100_000
+
+
+async def by_fanfold(data: bytes) -> list[int]:
+    """Return the bytes of the lines that each segment reads, their line ends included."""
+    store = InMemoryStore("results")
+    store.fill("bucket", {"rows.txt": data})
+    backend = replace(inmemory.backend(), store=store)
+    plan = await S3Lines("bucket", "rows.txt", chunk_bytes=CHUNK_BYTES).pin(backend, "runs/long-row")
+    return [sum([len(line) + 1 async for line in sources.read_each(part, backend)]) for part in sources.cut(plan)]
+
+
+def by_lithops(data: bytes) -> list[int]:
+    """Return the bytes that each of Lithops' calls gets to read."""
+    import lithops  # type: ignore[import-not-found]
+
+    # Lithops starts a process by the name `python`, which has to be this one.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    local = {"lithops": {"backend": "localhost", "storage": "localhost"}}
+    with tempfile.NamedTemporaryFile(suffix=".txt") as file:
+        file.write(data)
+        file.flush()
+        executor = lithops.FunctionExecutor(config=local, log_level="ERROR")
+        executor.map(lambda obj: len(obj.data_stream.read()), [file.name], obj_chunk_size=CHUNK_BYTES)
+        return list(executor.get_result())
+
+
+@table(*installed("lithops"))
+def long_row(*, row_bytes: Annotated[int, "length of the row"] = 400_000) -> Rows:
+    """See whether a long row across the cuts of a file is read whole."""
+    data = b"a\n" + b"b\n" * 10 + b"x" * row_bytes + b"\n" + b"c\n" * 10
+    peers = {"fanfold": asyncio.run(by_fanfold(data))}
+    if installed("lithops"):
+        peers["Lithops"] = by_lithops(data)
+    return [
+        {"peer": peer, "bytes in the file": len(data), "bytes read": sum(parts), "parts": len(parts)}
+        for peer, parts in peers.items()
+    ]
+
+
+if __name__ == "__main__":
+    main(csv, json_array, listing, long_row)

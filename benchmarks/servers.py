@@ -1,0 +1,161 @@
+"""The services of the benchmarks, each in a process of its own: the time it spends is not that of the peers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import re
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from measure import served
+
+FIELDS = 15
+BACKLOG = 4096
+CREDENTIALS = {"region_name": "eu-west-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+@served
+async def echo(pause_seconds: float, certificate: str | None = None) -> asyncio.Server:
+    """Serve connections that send lines, and send each line back after a pause; by TLS with a folder's certificate."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                await asyncio.sleep(pause_seconds)
+                writer.write(line)
+                await writer.drain()
+        writer.close()
+
+    context = None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(f"{certificate}/cert.pem", f"{certificate}/key.pem")
+    return await asyncio.start_server(connected, "127.0.0.1", 0, backlog=BACKLOG, ssl=context)
+
+
+@served
+async def slow_road(port: int, latency: float) -> asyncio.Server:
+    """Serve what another port of this machine serves, each response so many seconds later."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_service, to_service = await asyncio.open_connection("127.0.0.1", port)
+        loop = asyncio.get_running_loop()
+
+        async def back() -> None:
+            while data := await from_service.read(65_536):
+                loop.call_later(latency, writer.write, data)
+            loop.call_later(latency, writer.close)
+
+        backwards = loop.create_task(back())
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                to_service.write(data)
+        to_service.close()
+        await backwards
+
+    return await asyncio.start_server(connected, "127.0.0.1", 0)
+
+
+async def requests(reader: asyncio.StreamReader) -> AsyncIterator[tuple[bytes, dict[bytes, bytes], bytes]]:
+    """Yield the HTTP requests of a connection: method, headers in lower case, and body."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            first, *lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+            headers = dict(line.lower().split(b": ", 1) for line in lines if b": " in line)
+            body = await reader.readexactly(int(headers.get(b"content-length", b"0")))
+            yield first.partition(b" ")[0], headers, body
+
+
+@served
+async def one_object(path: str) -> asyncio.Server:
+    """Serve a file as S3 serves an object, whatever its key: ``HEAD``, and ``GET`` with ``Range``."""
+    size = Path(path).stat().st_size  # noqa: ASYNC240 - nothing is served yet
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError), open(path, "rb") as file:  # noqa: ASYNC230, PTH123 - nobody waits
+            async for method, headers, _ in requests(reader):
+                wanted = re.fullmatch(rb"bytes=(\d+)-(\d*)", headers.get(b"range", b"bytes=0-"))
+                assert wanted is not None  # noqa: S101 - as our adapter asks
+                start, stop = int(wanted[1]), min(int(wanted[2] or size - 1) + 1, size)
+                status = "200 OK" if method == b"HEAD" else "206 Partial Content"
+                place = f"Content-Length: {stop - start}\r\nContent-Range: bytes {start}-{stop - 1}/{size}"
+                writer.write(f'HTTP/1.1 {status}\r\nETag: "1"\r\n{place}\r\n\r\n'.encode())
+                await writer.drain()
+                if method == b"GET":
+                    await asyncio.get_running_loop().sendfile(writer.transport, file, start, stop - start)
+        writer.close()
+
+    return await asyncio.start_server(connected, "127.0.0.1", 0)
+
+
+@served
+async def slow_aws(latency: float, items: int = 0) -> asyncio.Server:
+    """Serve a DynamoDB table and an SQS queue that answer each request after so many seconds.
+
+    Only what benchmarks ask for is there: ``DescribeTable`` and ``Scan`` of one made table, and ``SendMessageBatch``,
+    which accepts everything.
+    """
+    table = Table(items)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for _, headers, body in requests(reader):
+            answer = table.answer(headers.get(b"x-amz-target", b"").partition(b".")[2], json.loads(body))
+            if latency:
+                await asyncio.sleep(latency)
+            length = b"content-length: %d\r\n\r\n" % len(answer)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\n" + length + answer)
+        writer.close()
+
+    return await asyncio.start_server(connected, "127.0.0.1", 0)
+
+
+class Table:
+    """Items of 15 fields, in segments by the hash of their key."""
+
+    def __init__(self, items: int) -> None:
+        self._places = sorted((hashlib.md5(b"%d" % n, usedforsecurity=False).digest(), n) for n in range(items))
+        self._texts = [json.dumps(_item(n)) for n in range(items)]
+        self._segments: dict[tuple[int, int], list[int]] = {}
+
+    def answer(self, operation: bytes, request: dict[str, Any]) -> bytes:
+        """Answer a request; an operation that is not of a table's is SendMessageBatch."""
+        if operation == b"describetable":
+            return self._describe()
+        if operation == b"scan":
+            return self._scan(request)
+        accepted = [
+            {"Id": entry["Id"], "MessageId": entry["Id"], "MD5OfMessageBody": "0"} for entry in request["Entries"]
+        ]
+        return json.dumps({"Successful": accepted}).encode()
+
+    def _describe(self) -> bytes:
+        keys = [{"AttributeName": "item_no", "KeyType": "HASH"}]
+        size = sum(map(len, self._texts))
+        return json.dumps(
+            {"Table": {"KeySchema": keys, "TableSizeBytes": size, "ItemCount": len(self._texts)}}
+        ).encode()
+
+    def _scan(self, request: dict[str, Any]) -> bytes:
+        """Answer with ``Limit`` items after ``ExclusiveStartKey``."""
+        share = request["Segment"], request["TotalSegments"]
+        if share not in self._segments:
+            found = [n for place, n in self._places if int.from_bytes(place[:8]) * share[1] >> 64 == share[0]]
+            self._segments[share] = found
+        mine = self._segments[share]
+        first = (
+            mine.index(int(request["ExclusiveStartKey"]["item_no"]["N"])) + 1 if "ExclusiveStartKey" in request else 0
+        )
+        page = mine[first : first + request["Limit"]]
+        last = f',"LastEvaluatedKey":{{"item_no":{{"N":"{page[-1]}"}}}}' if first + len(page) < len(mine) else ""
+        texts = ",".join(self._texts[n] for n in page)
+        return f'{{"Items":[{texts}],"Count":{len(page)}{last}}}'.encode()
+
+
+def _item(number: int) -> dict[str, Any]:
+    texts = {f"field_{n}": {"S": f"value {n} of item {number}"} for n in range(FIELDS - 2)}
+    return {"item_no": {"N": str(number)}, "price": {"N": str(number % 997)}, **texts}
