@@ -55,7 +55,7 @@ NEEDS_EXTRAS=(
 	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it
 )
 NEEDS_SOURCE=(
-	--ignore=tests/test_layers.py --ignore=tests/test_documentation.py --ignore=tests/test_project_files.py --ignore=tests/integration/test_sam.py --ignore=tests/integration/test_init.py
+	--ignore=tests/test_layers.py --ignore=tests/test_paths.py --ignore=tests/test_documentation.py --ignore=tests/test_project_files.py --ignore=tests/integration/test_sam.py --ignore=tests/integration/test_init.py
 	'--deselect=tests/test_examples.py::test_no_link_leads_nowhere[README.md]'
 )
 NEEDS_THE_EMULATOR=(

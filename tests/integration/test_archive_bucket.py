@@ -14,8 +14,8 @@ from fanfold._jobs.report import watch
 from fanfold._stack.emulator import local_stack
 from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
+from policies import denials, over_http
 from systems.archive_bucket import ARCHIVE, DAY, SOURCE, Archive
-from test_permissions import denials, over_http
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 

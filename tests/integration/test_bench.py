@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from command import fanfold
 from fanfold.bench.batches import batches_of, made_up_records
 from fanfold.bench.cells import Setting
 from fanfold.bench.groups import Groups, find_groups
@@ -87,10 +87,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def bench(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(  # noqa: S603 - ourselves
-        [sys.executable, "-m", "fanfold", "bench", *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "COLUMNS": "160"},
-    )  # fmt: skip
+    done = fanfold("bench", *arguments, folder=folder, COLUMNS="160")
     assert done.returncode == code, done.stderr + done.stdout
     return done
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import uuid
 from pathlib import Path
 
 import boto3
 import pytest
 
+from command import fanfold
 from fanfold._replay.events import read_events
 from fanfold._stack.emulator import LocalStack
 
@@ -26,8 +25,7 @@ def sqs(aws: LocalStack):
 
 
 def capture(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fanfold", "capture", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, env=os.environ, check=False)  # noqa: S603 - ourselves
+    return fanfold("capture", *arguments, folder=folder)
 
 
 def test_what_lies_in_a_queue_is_saved_and_stays_there(sqs, tmp_path):

@@ -17,33 +17,13 @@ import openpyxl
 import pytest
 import typer
 
+from command import FLIGHTS, fanfold, only_line
 from deployment import Deployment
 from fanfold._stack.demo import expected_answer
 from fanfold._stack.emulator import LocalStack, local_stack
 from fanfold.cli.app import app
 
-FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined] # a group
-
-
-def fanfold(*arguments: str, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "fanfold", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, **variables},
-        timeout=300,
-    )
-
-
-def only_line(text: str) -> str:
-    """Return the one line a failure prints, beside the progress."""
-    lines = [line for line in text.splitlines() if line.startswith("fanfold: ")]
-    assert len(lines) == 1, text
-    assert "Traceback" not in text
-    return lines[0]
 
 
 @pytest.mark.stack

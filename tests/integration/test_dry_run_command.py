@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import uuid
 from pathlib import Path
 
 import boto3
 import pytest
 
-from test_cli import FLIGHTS, fanfold, only_line
+from command import FLIGHTS, fanfold, only_line
 
 pytestmark = pytest.mark.stack
-
-
-@pytest.fixture
-def bucket(aws) -> str:
-    """A bucket with the flights of January 2013, uncompressed."""
-    s3, name = boto3.client("s3"), f"flights-{uuid.uuid4().hex}"
-    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    data = gzip.decompress((FLIGHTS / "flights-2013-01.csv.gz").read_bytes())
-    s3.put_object(Bucket=name, Key="flights.csv", Body=data)
-    return name
 
 
 def test_a_dry_run_tells_what_a_run_would_be_and_leaves_nothing_behind(bucket, tmp_path: Path):

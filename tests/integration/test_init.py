@@ -12,6 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+from command import fanfold
 from deployment import CODE_BUCKET, Deployment, until
 from fanfold._stack.deploy import deploy
 from fanfold._stack.emulator import LocalStack, local_stack
@@ -21,15 +22,10 @@ BIN = Path(sys.executable).parent
 ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}]}
 
 
-def fanfold(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fanfold", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 - ourselves
-
-
 @pytest.fixture(params=["consumer", "job"])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A new project of each kind."""
-    made = fanfold(tmp_path, "init", "shop", *(["--job"] if request.param == "job" else []))
+    made = fanfold("init", "shop", *(["--job"] if request.param == "job" else []), folder=tmp_path)
     assert made.returncode == 0, made.stderr
     assert f"shop: a {request.param} in " in made.stdout
     return tmp_path / "shop"
@@ -54,7 +50,7 @@ def test_a_new_project_passes_its_own_tests_and_replays_its_events(project: Path
 def test_fanfold_check_finds_nothing_in_a_new_project(project: Path):
     """Nothing in its template loses or duplicates messages."""
     pytest.importorskip("fanfold.check")
-    done = fanfold(project, "check", "template.yaml")
+    done = fanfold("check", "template.yaml", folder=project)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -67,12 +63,12 @@ def test_the_linter_has_nothing_to_say_of_a_new_template(project: Path):
 
 def test_a_second_project_of_the_same_name_is_one_clear_line(tmp_path: Path):
     """On stderr, with exit code 2; --json prints one document and nothing else."""
-    made = fanfold(tmp_path, "init", "shop", "--json")
+    made = fanfold("init", "shop", "--json", folder=tmp_path)
     assert made.returncode == 0
     document = json.loads(made.stdout)
     assert document["folder"] == "shop"
     assert "src/app.py" in document["files"]
-    again = fanfold(tmp_path, "init", "shop", "--job")
+    again = fanfold("init", "shop", "--job", folder=tmp_path)
     assert (again.returncode, again.stdout) == (2, "")
     assert again.stderr == "fanfold: shop is there already: choose another name, or another folder\n"
 
@@ -110,7 +106,7 @@ class Orders:
 @pytest.mark.stack
 def test_a_new_consumer_is_deployed_and_works(stack: LocalStack, tmp_path: Path):
     """A message goes through; one that cannot be priced lies in the dead-letter queue with its reason."""
-    assert fanfold(tmp_path, "init", "shop").returncode == 0
+    assert fanfold("init", "shop", folder=tmp_path).returncode == 0
     clients = {name: boto3.client(name, **stack.client_settings) for name in ("s3", "cloudformation")}
     clients["s3"].create_bucket(Bucket=f"{CODE_BUCKET}-init")
     template = tmp_path / "shop" / "template.yaml"
@@ -121,7 +117,7 @@ def test_a_new_consumer_is_deployed_and_works(stack: LocalStack, tmp_path: Path)
 @pytest.mark.stack
 def test_a_new_job_is_deployed_and_its_run_ends_with_the_sums(stack: LocalStack, tmp_path: Path):
     """Over the input that comes with it, by the commands of its README; a copy into the bucket is ours."""
-    assert fanfold(tmp_path, "init", "tally", "--job").returncode == 0
+    assert fanfold("init", "tally", "--job", folder=tmp_path).returncode == 0
     folder = tmp_path / "tally"
     parameters, template = {"FunctionTimeout": "15"}, folder / "template.yaml"
     deployed = Deployment(stack, "tally-dev", folder / "src", parameters, template=template)

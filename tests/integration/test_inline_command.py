@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from command import FLIGHTS, fanfold, only_line
 from fanfold._stack.demo import expected_answer
-from test_cli import FLIGHTS, fanfold, only_line
-from test_dry_run_command import bucket  # noqa: F401 - a fixture
 
 APP = """
 import asyncio, os
@@ -109,7 +108,7 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path):
 
 
 @pytest.mark.stack
-def test_the_flights_are_counted_in_this_process(bucket: str, tmp_path: Path):  # noqa: F811 - the fixture
+def test_the_flights_are_counted_in_this_process(bucket: str, tmp_path: Path):
     """From the bucket alone: no variable of fanfold's, no queue, no table; the answer of the one plain pass."""
     params = json.dumps({"bucket": bucket, "key": "flights.csv"})
     arguments = ("run", "app:job", "--inline", "--params", params, "--json", "--output", str(tmp_path))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from test_cli import FLIGHTS, fanfold, only_line
+from command import FLIGHTS, fanfold, only_line
 
 pytestmark = pytest.mark.stack
 LONG = Path(__file__).parent / "long_job"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from command import fanfold
 from deployment import Deployment
 from fanfold._jobs.report import watch
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
-from test_cli import fanfold
 
 pytestmark = pytest.mark.stack
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from test_replay import folder, replay  # noqa: F401 - the fixture is used by its name
+from replayed import folder_in, replay
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -15,8 +15,9 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_is_drawn_without_errors_and_fits_a_screen(folder: Path, scheme: str):  # noqa: F811 - the fixture
+def test_the_page_is_drawn_without_errors_and_fits_a_screen(tmp_path: Path, scheme: str):
     """A bar for each record that ran, nothing in the console, nothing beside the screen."""
+    folder = folder_in(tmp_path)
     replay(folder, "event.json", "--handler", "app:handler", "--html", "replay.html")
     told: list[str] = []
     with playwright.sync_playwright() as driver:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from command import FLIGHTS
 from deployment import CODE_BUCKET, Deployment, until
 from fanfold._jobs.report import account_of, watch
 from fanfold._stack.deploy import deploy
@@ -18,10 +18,10 @@ from fanfold._stack.emulator import LocalStack, local_stack
 from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from fanfold.init import create
+from policies import denials, logged, over_http
 
 pytestmark = pytest.mark.stack
 
-FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
 ROWS = b"carrier,dep_time,dep_delay,arr_delay\n" + b"AA,5,2,4\n" * 20
 
 
@@ -30,40 +30,6 @@ def strict() -> Iterator[LocalStack]:
     """An emulated AWS on which a role may do what its policies allow, and no more."""
     with local_stack(enforce_policies=True) as stack:
         yield stack
-
-
-def over_http(template: Path, target: Path) -> Path:
-    """Write a template without what refuses plain HTTP, which the emulator speaks.
-
-    The emulator looks for an action of its own where AWS takes ``sqs:SendMessage`` for the batch call too, and likewise
-    with the other two: they are given as ``sqs:SendMessage*``. State machines beside it are copied, with fewer items at
-    once: each of these is a process here, and its start costs more than its work.
-    """
-    text = template.read_text()
-    text = re.sub(r"^  \w+Policy:\n    Type: AWS::(?:SQS|S3)::(?:.+\n|\n(?=   ))+", "", text, flags=re.MULTILINE)
-    assert "aws:SecureTransport" not in text
-    text = re.sub(r'sqs:(SendMessage|DeleteMessage|ChangeMessageVisibility)(?=["\s])', r"sqs:\1*", text)
-    target.write_text(text)
-    for machine in (template.parent / "statemachine").glob("*.asl.json"):
-        copy = target.parent / "statemachine" / machine.name
-        copy.parent.mkdir(exist_ok=True)
-        copy.write_text(re.sub(r'"MaxConcurrency": [1-9]\d*', '"MaxConcurrency": 3', machine.read_text()))
-    return target
-
-
-def logged(stack: LocalStack, name: str) -> list[str]:
-    """Return what the functions of one deployment have logged."""
-    logs = boto3.client("logs", **stack.client_settings)
-    names = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
-    groups = [each for each in names if f"/{name}/" in each]
-    return [event["message"] for group in groups for event in logs.filter_log_events(logGroupName=group)["events"]]
-
-
-def denials(stack: LocalStack, name: str) -> list[str]:
-    """Return what they logged of permissions they do not have."""
-    messages = logged(stack, name)
-    assert messages
-    return [message for message in messages if re.search("not authorized|AccessDenied", message)]
 
 
 async def test_the_functions_of_a_job_may_do_all_they_do(strict: LocalStack, tmp_path: Path):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -14,82 +12,13 @@ from typing import Any
 
 import pytest
 
-from fanfold.testing import make_event, make_fifo_record
-
-APP = """
-    import asyncio, json, os, sys, time
-    from pathlib import Path
-
-    import fanfold
-
-    @fanfold.consumer(concurrency=3, backoff=fanfold.Backoff(base=7, factor=2, jitter=0))
-    async def handler(order: dict, ctx: fanfold.Context) -> None:
-        await asyncio.sleep(order.get("sleep", 0))
-        if order.get("do") == "fail":
-            raise ValueError(f"order {order['number']}")
-        if order.get("do") == "reject":
-            raise fanfold.Reject("no such customer")
-        if order.get("do") == "retry" and ctx.receive_count == 1:
-            raise fanfold.Retry(after=100)
-
-    def forgetful(event, context):
-        for record in event["Records"]:
-            print("working on", record["messageId"])
-
-    def sleepy(event, context):
-        Path("pid").write_text(str(os.getpid()))
-        time.sleep(600)
-
-    def fat(event, context):
-        kept = bytearray(300_000_000)
-        time.sleep(60)
-
-    def leaves(event, context):
-        sys.exit(3)
-
-    def raises(event, context):
-        raise RuntimeError("no database")
-
-    def odd(event, context):
-        return {"batchItemFailures": [{"itemIdentifier": "nobody"}]}
-
-    def asks(event, context):
-        import boto3
-
-        sqs = boto3.client("sqs")
-        url = os.environ["FANFOLD_QUEUE_URL"]
-        for record in event["Records"]:
-            sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=record["receiptHandle"], VisibilityTimeout=50)
-        sqs.send_message(QueueUrl=os.environ["FANFOLD_DEAD_LETTER_QUEUE_URL"], MessageBody="by hand")
-        first = event["Records"][0]["attributes"]["ApproximateReceiveCount"] == "1"
-        ids = [record["messageId"] for record in event["Records"]] if first else []
-        return {"batchItemFailures": [{"itemIdentifier": id} for id in ids]}
-
-    notHandler = 3
-"""
+from fanfold.testing import make_fifo_record
+from replayed import command, folder_in, replay, save
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with ``app.py`` and one saved event of four orders."""
-    (tmp_path / "app.py").write_text(textwrap.dedent(APP), encoding="utf-8")
-    orders = [{"number": 0}, {"number": 1, "do": "fail"}, {"number": 2, "do": "reject"}, {"number": 3, "do": "retry"}]
-    save(tmp_path, make_event(*orders))
-    return tmp_path
-
-
-def save(folder: Path, event: Any, name: str = "event.json") -> None:
-    (folder / name).write_text(json.dumps(event), encoding="utf-8")
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "fanfold", "replay", *arguments]
-
-
-def replay(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - ourselves
-        command(*arguments), cwd=folder, capture_output=True, text=True, timeout=120, check=False, **options
-    )
+    return folder_in(tmp_path)
 
 
 def document(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -266,7 +195,7 @@ def test_explain_says_why_a_message_came_back(folder):
 
 def test_the_table_shows_messages_slots_and_the_sum(folder):
     """For reading: the verdicts, who ran when, what became of each message."""
-    told = replay(folder, "event.json", "--handler", "app:handler", env={**os.environ, "COLUMNS": "160"}).stdout
+    told = replay(folder, "event.json", "--handler", "app:handler", COLUMNS="160").stdout
     for words in ("partial success", "who ran when", "ValueError: order 1", "4 messages: 2 deleted, 2 dead-lettered"):
         assert words in told
 

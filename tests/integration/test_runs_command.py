@@ -10,9 +10,9 @@ from pathlib import Path
 import boto3
 import pytest
 
+from command import fanfold, only_line
 from deployment import Deployment, until
 from fanfold._stack.emulator import REGION, local_stack
-from test_cli import fanfold, only_line
 
 BROKEN = Path(__file__).parent / "broken_job"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from fanfold._jobs.report import Account, account_of, watch
-from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
 from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, build, environment, program, sam
@@ -30,13 +30,6 @@ STACK = "fanfold-dev"
 def built(tmp_path_factory) -> Path:
     """What ``sam build`` makes for the Python and the processor the tests run on."""
     return build(tmp_path_factory.mktemp("sam"))
-
-
-@pytest.fixture(scope="module")
-def own_stack() -> Iterator[LocalStack]:
-    """An emulated AWS that nothing else deploys to."""
-    with local_stack() as stack:
-        yield stack
 
 
 def test_the_linters_have_nothing_to_say():

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from command import fanfold, only_line
 from deployment import Deployment, Topic
 from fanfold._jobs.redrive import redrive
 from fanfold._jobs.report import account_of, watch
 from fanfold._stack.emulator import LocalStack, local_stack
 from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
-from test_cli import fanfold, only_line
-from test_permissions import denials, over_http
+from policies import denials, over_http
 
 pytestmark = pytest.mark.stack
 

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from command import FLIGHTS
 from deployment import Deployment
 from fanfold._jobs.report import watch
-from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
 
 pytestmark = pytest.mark.stack
-
-FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
-
-
-@pytest.fixture(scope="module")
-def own_stack() -> Iterator[LocalStack]:
-    """An emulated AWS that nothing else deploys to."""
-    with local_stack() as stack:
-        yield stack
 
 
 async def test_a_job_runs_over_a_fifo_queue(own_stack: LocalStack):

@@ -1,0 +1,53 @@
+"""Every path that a list of the project names exists: a file that is moved or split cannot drop out of one unseen."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOOLS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+TARGETS: dict[str, Any] = TOOLS["hatch"]["build"]["targets"]
+WHEEL = (ROOT / "tests" / "wheel.sh").read_text(encoding="utf-8")
+DESELECTED = re.findall(r"--deselect=([\w/.]+)::(\w+)", WHEEL)
+
+
+def deciding() -> list[str]:
+    """Return the modules that must be covered to the last branch, from the Makefile, where they go over many lines."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$\\\n", "")
+    (line,) = re.findall(r"^DECIDING = (.*)", makefile, re.MULTILINE)
+    return re.split(r",\s*", line)
+
+
+LISTS: dict[str, list[str]] = {
+    "DECIDING of the Makefile": deciding(),
+    "only_mutate": TOOLS["mutmut"]["only_mutate"],
+    "also_copy": TOOLS["mutmut"]["also_copy"],
+    "test_selection of mutmut": TOOLS["mutmut"]["pytest_add_cli_args_test_selection"],
+    "force-include": list(TARGETS["wheel"]["force-include"]),
+    "sdist": [path.lstrip("/") for path in TARGETS["sdist"]["include"]],
+    "per-file-ignores": list(TOOLS["ruff"]["lint"]["per-file-ignores"]),
+    "src of ruff": TOOLS["ruff"]["src"],
+    "files of mypy": TOOLS["mypy"]["files"],
+    "mypy_path": TOOLS["mypy"]["mypy_path"],
+    "pythonpath of pytest": TOOLS["pytest"]["ini_options"]["pythonpath"],
+    "--ignore of wheel.sh": re.findall(r"--ignore=([\w/.]+)", WHEEL),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_what_a_list_names_exists(name: str):
+    """A pattern matches something; and no list is empty, so each is read as it is written."""
+    assert LISTS[name]
+    assert [path for path in LISTS[name] if not any(ROOT.glob(path))] == []
+
+
+def test_a_test_that_is_deselected_is_in_its_file():
+    """By its name, or by the beginning of one."""
+    assert DESELECTED
+    wrong = [f"{path}::{test}" for path, test in DESELECTED if f"def {test}" not in (ROOT / path).read_text()]
+    assert wrong == []
