@@ -26,7 +26,7 @@ from typing import Any
 
 from machine import about_this_run, options_parser, peak_bytes, positive, publish, run_child, set_up_child
 from fanfold import Job, Ranges, folds, inmemory
-from fanfold._jobs.commit import Check
+from fanfold._jobs.completion_check import Look, to_message
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run
 from fanfold.inmemory import InMemoryLedger, InMemoryStore
@@ -108,7 +108,7 @@ async def fold_all(fold: str, segments: int) -> dict[str, Any]:
     await ledger.checkpoint("run", segments)
     await ledger.seal("run", segments)
     await ledger.count("run", segments)
-    response = await job.fold_handler.handle_batch(make_event(Check("run").to_message().body))
+    response = await job.fold_handler.handle_batch(make_event(to_message(Look("run")).body))
     run = await ledger.run("run")
     assert response == {"batchItemFailures": []}  # noqa: S101 - a benchmark of what is wrong is of no use
     assert run is not None  # noqa: S101 - as above

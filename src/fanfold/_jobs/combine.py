@@ -18,7 +18,7 @@ from typing import Final
 
 from fanfold._base.concurrency import each
 from fanfold._folds.output_file import File
-from fanfold._jobs.commit import Check
+from fanfold._jobs.completion_check import CombineGroup, to_message
 from fanfold._jobs.output import FoldFunction, apply, to_json
 from fanfold._jobs.results import Results, collect, make_tables, opened, put_results
 from fanfold._ports.backend import Backend
@@ -117,7 +117,7 @@ async def advance(
     total: int,
     backend: Backend,
     *,
-    check: Check,
+    combined: int | None,
     again: bool,
     here: bool,
 ) -> bool:
@@ -129,7 +129,8 @@ async def advance(
         pinned: Gives the names of the markers that count; asked for once the results are written down.
         total: Segments of the run.
         backend: Where its ledger and its results are.
-        check: What this invocation was called for. A level is sent to the fold queue when the one before is complete.
+        combined: The level of a group that this invocation combined; None if it was called for something else. A level
+            is sent to the fold queue when the one before is complete.
         again: Whether to send again what is still missing of a level: whoever sent it may have died, or its messages.
         here: Whether this invocation combines all of it, one group after another, and sends nothing.
     """
@@ -137,15 +138,14 @@ async def advance(
     fresh = tree is None
     if tree is None:
         tree = await _arrange(run, await pinned(), total, reduction.fan_in, backend)
-    done = -1 if check.combine is None else check.combine[0]
     for level, groups in enumerate(tree.levels):
         missing = await _missing(run, level, groups, backend)
         if here:
             for group in missing:
                 await combine(run, tree, (level, group), reduction, backend)
         elif missing:
-            if again or (done == level - 1 >= 0) or (fresh and level == 0):
-                messages = (Check(run.id, combine=(level, group)).to_message() for group in missing)
+            if again or (combined is not None and combined == level - 1) or (fresh and level == 0):
+                messages = (to_message(CombineGroup(run.id, level, group)) for group in missing)
                 await enqueue(backend.fold_queue, messages, sleep=backend.sleep)
             return False
     return True

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
+from fanfold._jobs.completion_check import Look, send_check
 from fanfold._jobs.continuation import continue_later
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, Ended, JobState, Together
@@ -19,9 +18,9 @@ from fanfold._ports.enqueue import enqueue
 from fanfold._ports.ledger_encoding import results_to_json
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
-from fanfold.errors import FanfoldError, SegmentError
+from fanfold.errors import FanfoldError
 
-__all__ = ["Check", "commit_ended", "send_check"]
+__all__ = ["commit_ended"]
 
 logger = logging.getLogger("fanfold")
 
@@ -29,59 +28,6 @@ MARKER_SEGMENTS: Final = 1_000
 """Most segments in one marker, so that their numbers and the reasons of failures stay within DynamoDB's item size."""
 REASON_CHARACTERS: Final = 300
 """Longest reason kept in a marker."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A message to the fold function: look whether all segments of a run have ended."""
-
-    run: str
-    """The run."""
-    watch: bool = False
-    """Whether to look again later, until the run has ended."""
-    position: int | None = None
-    """How many segments had been enqueued at the last look; None before the first."""
-    scatter: bool = False
-    """Whether to go on enqueueing segments first: the scatter function's time was over."""
-    combine: tuple[int, int] | None = None
-    """The level and the group of results to combine first; see ``fanfold._jobs.combine``."""
-
-    def to_message(self, delay_seconds: int = 0) -> Message:
-        """Return the message."""
-        document: dict[str, Any] = {"v": 1, "check": self.run, "watch": self.watch}
-        if self.position is not None:
-            document["position"] = self.position
-        if self.scatter:
-            document["scatter"] = True
-        if self.combine is not None:
-            document["combine"] = list(self.combine)
-        return Message(json.dumps(document, separators=(",", ":")), delay_seconds=delay_seconds)
-
-    @classmethod
-    def from_body(cls, body: str) -> Check:
-        """Return the check that a message body describes.
-
-        Raises:
-            SegmentError: If it is none.
-        """
-        try:
-            document = json.loads(body)
-            position, combine = document.get("position"), document.get("combine")
-            return cls(
-                str(document["check"]),
-                watch=bool(document.get("watch")),
-                position=None if position is None else int(position),
-                scatter=bool(document.get("scatter")),
-                combine=None if combine is None else _place(*combine),
-            )
-        except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-            raise SegmentError(f"not a check of a run: {body[:80]!r}") from error
-
-
-def _place(level: int, group: int) -> tuple[int, int]:
-    if not (isinstance(level, int) and isinstance(group, int) and level >= 0 and group >= 0):
-        raise ValueError("no place in a tree")
-    return level, group
 
 
 async def commit_ended(done: Sequence[tuple[Record, Any]], batch: BatchContext[JobState]) -> set[int]:
@@ -148,18 +94,7 @@ async def _enter(ended: Sequence[Ended], backend: Backend) -> None:
     await backend.ledger.put_marker(run, await _marker(ended, backend))
     counter = await backend.ledger.count(run, len(ended))
     if counter.due:
-        await send_check(backend, Check(run))
-
-
-async def send_check(backend: Backend, check: Check, delay_seconds: int = 0) -> None:
-    """Send a check to the fold function.
-
-    Raises:
-        FanfoldError: If the queue did not take it.
-    """
-    refused = await backend.fold_queue.send([check.to_message(delay_seconds)])
-    if refused:
-        raise FanfoldError(f"run {check.run}: the fold queue did not take the check: {refused[0].reason}")
+        await send_check(backend, Look(run))
 
 
 async def _marker(ended: Sequence[Ended], backend: Backend) -> Marker:

@@ -26,7 +26,7 @@ from fanfold._base.context import Context
 from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
 from fanfold._jobs.combine import Reduction, advance, combine, is_complete, left_of, tree_of
-from fanfold._jobs.commit import Check, send_check
+from fanfold._jobs.completion_check import Check, CombineGroup, ResumeScatter, Watch, from_body, send_check
 from fanfold._jobs.generations import markers_of, tally_of
 from fanfold._jobs.notify import is_tolerated, tell_of_the_end
 from fanfold._jobs.output import FoldFunction, apply, commit
@@ -81,17 +81,17 @@ async def check_and_fold(
         FanfoldError: If a service fails; the message comes back, and every step can be done again.
         Exception: Whatever the user's functions raise.
     """
-    check = Check.from_body(record.body)
+    check = from_body(record.body)
     backend = ctx.state.backend
-    run = await backend.ledger.run(check.run)
+    run = await backend.ledger.run(check.run_id)
     if run is None or run.job != job:
-        raise SegmentError(f"a check of run {check.run!r}, which is no run of job {job!r} in the ledger")
+        raise SegmentError(f"a check of run {check.run_id!r}, which is no run of job {job!r} in the ledger")
     if not run.ended and await _scatter_stands_still(check, run, backend):
         await scatter_on(run, backend, ctx.deadline, per_message=per_message)
     state = run.state if run.ended else await _advance(run, check, folding, ctx)
     if state.is_final:
         await tell_of_the_end(run.id, backend)
-    if check.watch and not state.is_final and backend.now() < run.expires_at:
+    if isinstance(check, Watch) and not state.is_final and backend.now() < run.expires_at:
         # Last, and once: a check that fails comes back by itself.
         await send_check(backend, replace(check, position=run.position), watch_seconds)
     return state
@@ -99,7 +99,8 @@ async def check_and_fold(
 
 async def _scatter_stands_still(check: Check, run: Run, backend: Backend) -> bool:
     """Tell whether nobody goes on enqueueing the segments of a run: its scatter says so, or has got no further."""
-    if not check.scatter and check.position != run.position:
+    resumes = isinstance(check, ResumeScatter) or (isinstance(check, Watch) and check.position == run.position)
+    if not resumes:
         return False
     return not run.enqueued or (run.gen == 0 and (await backend.ledger.counter(run.id)).total is None)
 
@@ -109,7 +110,7 @@ async def _advance(run: Run, check: Check, folding: Folding, ctx: Context[JobSta
     last_try = ctx.receive_count >= FOLD_ATTEMPTS
     broken: str | None = None
     try:
-        again = check.watch or (check.combine is None and ctx.receive_count > 1)
+        again = isinstance(check, Watch) or (not isinstance(check, CombineGroup) and ctx.receive_count > 1)
         if not await _is_combined(run, check, folding, backend, again=again):
             return run.state
     except Exception as error:
@@ -136,12 +137,13 @@ async def _advance(run: Run, check: Check, folding: Folding, ctx: Context[JobSta
 async def _is_combined(run: Run, check: Check, folding: Folding, backend: Backend, *, again: bool) -> bool:
     """Have combined what is next; return whether all segments have ended and all is combined that has to be."""
     reduction = folding.reduction
-    if reduction is not None and check.combine is not None:
+    combines = check if isinstance(check, CombineGroup) else None
+    if reduction is not None and combines is not None:
         tree = await tree_of(run, backend)
-        if tree is None or not tree.has(*check.combine):  # of a generation before
+        if tree is None or not tree.has(combines.level, combines.group):  # of a generation before
             return False
-        await combine(run, tree, check.combine, reduction, backend)
-        if not await is_complete(run, tree, check.combine[0], backend):
+        await combine(run, tree, (combines.level, combines.group), reduction, backend)
+        if not await is_complete(run, tree, combines.level, backend):
             return False
     tally = await _all_ended(run, backend)
     if tally is None:
@@ -149,7 +151,10 @@ async def _is_combined(run: Run, check: Check, folding: Folding, backend: Backen
     if reduction is None or not _is_reduced(tally, folding):
         return True
     pinned = partial(_pin_markers, run, backend)
-    return await advance(run, reduction, pinned, tally.total, backend, check=check, again=again, here=folding.alone)
+    combined = None if combines is None else combines.level
+    return await advance(
+        run, reduction, pinned, tally.total, backend, combined=combined, again=again, here=folding.alone
+    )
 
 
 def _is_reduced(tally: Tally, folding: Folding) -> bool:

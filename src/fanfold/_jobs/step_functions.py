@@ -22,7 +22,8 @@ from fanfold._base.record import Record
 from fanfold._consumer.consumer import Consumer
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._folds.output_file import temporary_file
-from fanfold._jobs.commit import MARKER_SEGMENTS, Check, commit_ended
+from fanfold._jobs.commit import MARKER_SEGMENTS, commit_ended
+from fanfold._jobs.completion_check import Look, from_body, to_message
 from fanfold._jobs.fold_handler import Folding, check_and_fold
 from fanfold._jobs.generations import tally_of
 from fanfold._jobs.scatter import pin_run, segments_left
@@ -175,7 +176,7 @@ def collect_function(job: str, folding: Folding) -> Callable[..., Awaitable[Any]
     """Return what closes a run and folds it: a segment of which nothing is known then has failed."""
 
     async def collect(record: Record, ctx: Context[JobState]) -> dict[str, Any]:
-        backend, run_id = ctx.state.backend, Check.from_body(record.body).run
+        backend, run_id = ctx.state.backend, from_body(record.body).run_id
         run = await backend.ledger.run(run_id)
         if run is None or run.job != job:
             raise SegmentError(f"run {run_id!r} is no run of job {job!r} in the ledger")
@@ -215,7 +216,7 @@ def collect_handler(consumer: Consumer[..., Any]) -> Handler:
         tries = event.get("tries") or 0
         if not isinstance(tries, int) or tries < 0:
             raise EventError(f'"tries" of a run that is collected counts from 0, and is not {tries!r}')
-        body = Check(check_name(event["run"], "run")).to_message().body
+        body = to_message(Look(check_name(event["run"], "run"))).body
         (outcome,) = consumer.invoke(_event([body], receives=tries + 1), context).outcomes
         if not isinstance(outcome, Done):
             raise _told([outcome], [])

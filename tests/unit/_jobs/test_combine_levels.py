@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fanfold._jobs.combine import Reduction, Tree, advance, combine, is_complete, tree_of
-from fanfold._jobs.commit import Check
+from fanfold._jobs.completion_check import CombineGroup, from_body
 from fanfold.errors import ServiceError
 from harness import Bench, throttled
 from joining import joining
@@ -43,9 +43,9 @@ class Ended:
     def sent(self) -> list[tuple[int, int]]:
         """Return the groups that were sent to be combined since the last look."""
         queue = self.bench.plain.fold_queue
-        checks = [Check.from_body(queued.message.body) for queued in queue._messages.values()]
+        checks = [from_body(queued.message.body) for queued in queue._messages.values()]
         queue._messages.clear()
-        return [check.combine for check in checks if check.combine is not None]
+        return [(check.level, check.group) for check in checks if isinstance(check, CombineGroup)]
 
     async def markers(self) -> list[str]:
         return [marker.id async for marker in self.bench.plain.ledger.markers("run", 0)]
@@ -54,10 +54,10 @@ class Ended:
         self, combined: tuple[int, int] | None = None, *, again: bool = False, here: bool = False, pinned: Any = None
     ) -> bool:
         """Do what an invocation does that was called for a group, or to look at the run."""
-        check, backend = Check("run", combine=combined), self.bench.plain
-        pinned = pinned or self.markers
+        backend, pinned = self.bench.plain, pinned or self.markers
+        level = None if combined is None else combined[0]
         return await advance(
-            self.run, self.reduction, pinned, self.segments, backend, check=check, again=again, here=here
+            self.run, self.reduction, pinned, self.segments, backend, combined=level, again=again, here=here
         )
 
     async def combine(self, *places: tuple[int, int]) -> None:

@@ -9,11 +9,11 @@ import pytest
 from fanfold import Record, Segment, inmemory
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
-from fanfold._jobs.commit import Check, commit_ended
+from fanfold._jobs.commit import commit_ended
 from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, Ended, JobState, Together
 from fanfold._ports.ledger_encoding import results_from_json
 from fanfold._ports.run import Counter, Hop, Marker
-from fanfold.errors import SegmentError, ServiceError
+from fanfold.errors import ServiceError
 from fanfold.inmemory import InMemoryLedger
 from fanfold.testing import make_record
 
@@ -101,37 +101,6 @@ async def test_a_long_reason_is_cut():
     (marker,) = await markers_of(ledger, "a")
     assert marker.failed == {0: "x" * 300}
     assert marker.ids == []
-
-
-@pytest.mark.parametrize(
-    "check",
-    [
-        Check("run"),
-        Check("run", watch=True),
-        Check("run", position=0),
-        Check("run", watch=True, position=17),
-        Check("run", scatter=True),
-    ],
-)
-def test_a_check_is_read_as_it_was_sent(check: Check):
-    """Whatever it asks for."""
-    message = check.to_message(5)
-    assert Check.from_body(message.body) == check
-    assert message.delay_seconds == 5
-
-
-@pytest.mark.parametrize("body", ["", "[]", "{}", "null", '{"check":"run","position":"x"}', "[" * 100_000, "x" * 200])
-def test_what_is_no_check_is_shown(body: str):
-    """By its first 80 characters."""
-    with pytest.raises(SegmentError) as raised:
-        Check.from_body(body)
-    assert str(raised.value) == f"not a check of a run: {body[:80]!r}"
-
-
-def test_a_check_is_short():
-    """What it does not ask for is not in it, but for ``watch``, which every release reads."""
-    message = Check("run").to_message()
-    assert (message.body, message.delay_seconds) == ('{"v":1,"check":"run","watch":false}', 0)
 
 
 @pytest.mark.parametrize(("longest", "inline"), [(INLINE_RESULTS_BYTES - 2, True), (INLINE_RESULTS_BYTES - 1, False)])
