@@ -80,7 +80,7 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/_consumer/notify_observers.py,$\
 	src/fanfold/_jobs/functions.py,$\
 	src/fanfold/_base/ordering.py,src/fanfold/_base/outcome.py,src/fanfold/_jobs/output.py,src/fanfold/_consumer/admission.py,src/fanfold/_ports/payload_pointers.py,$\
-	src/fanfold/_base/record.py,src/fanfold/_jobs/segment.py,src/fanfold/_jobs/segment_handler.py,src/fanfold/_consumer/settings.py,$\
+	src/fanfold/_base/record.py,src/fanfold/_jobs/segment.py,src/fanfold/_jobs/segment_result.py,src/fanfold/_jobs/segment_handler.py,src/fanfold/_consumer/settings.py,$\
 	src/fanfold/_consumer/settle.py,src/fanfold/_folds/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
 	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
 	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\

@@ -14,10 +14,10 @@ from fanfold import Context, Deadline, DynamoDBScan, Record, inmemory
 from fanfold._base.context import BatchContext
 from fanfold._jobs.commit import commit_ended
 from fanfold._jobs.continuation import MOST_HOPS
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.results import collect
 from fanfold._jobs.scatter import scatter
 from fanfold._jobs.segment_handler import work_on
-from fanfold._jobs.segment_result import JobState
 from fanfold._ports.backend import Backend
 from fanfold.errors import FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryTables

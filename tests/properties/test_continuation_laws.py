@@ -31,11 +31,12 @@ from fanfold import (
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
 from fanfold._jobs.commit import commit_ended
-from fanfold._jobs.continuation import MOST_HOPS, Rows, continue_later
+from fanfold._jobs.continuation import MOST_HOPS, continue_later
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.results import collect
 from fanfold._jobs.scatter import scatter
-from fanfold._jobs.segment_handler import work_on
-from fanfold._jobs.segment_result import Ended, JobState
+from fanfold._jobs.segment_handler import SegmentItems, work_on
+from fanfold._jobs.segment_result import SegmentStopped
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Hop, Marker
 from fanfold.errors import ConfigurationError, LedgerError
@@ -58,7 +59,7 @@ async def read_in_hops(part: Any, backend: Backend, stops: list[int]) -> list[An
     found: list[Any] = []
     for most in [*stops, 0]:
         left = iter(range(most - 1))
-        rows = Rows(part, backend, (lambda left=left: next(left, None) is None) if most else None)
+        rows = SegmentItems(part, backend, (lambda left=left: next(left, None) is None) if most else None)
         found += [item async for item in rows.read()]
         if rows.rest is None:
             break
@@ -216,7 +217,8 @@ async def test_the_result_of_a_hop_may_be_larger_than_the_ledger_holds():
 async def test_a_segment_that_cannot_be_sent_on_is_not_acknowledged(queue):
     """Whether the queue refuses the message or the ledger fails: it comes back, and the others are not held up."""
     backend = backend_with()
-    ended = Ended(Segment("job", "run", 0, {"type": "items", "values": [1]}), 1, items=1, rest={"type": "items"})
+    segment = Segment("job", "run", 0, {"type": "items", "values": [1]})
+    ended = SegmentStopped(segment, "null", 1, rest={"type": "items"})
 
     def fails(_: str) -> None:
         raise throttled()

@@ -28,11 +28,11 @@ from fanfold._base.record import Record
 from fanfold._jobs.combine import Reduction, advance, combine, is_complete, left_of, tree_of
 from fanfold._jobs.completion_check import Check, CombineGroup, ResumeScatter, Watch, from_body, send_check
 from fanfold._jobs.generations import markers_of, tally_of
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.notify import is_tolerated, tell_of_the_end
 from fanfold._jobs.output import FoldFunction, apply, commit
 from fanfold._jobs.results import collect, opened
 from fanfold._jobs.scatter import scatter_on
-from fanfold._jobs.segment_result import JobState
 from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Counter, Run, RunState

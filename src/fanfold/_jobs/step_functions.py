@@ -26,10 +26,11 @@ from fanfold._jobs.commit import MARKER_SEGMENTS, commit_ended
 from fanfold._jobs.completion_check import Look, from_body, to_message
 from fanfold._jobs.fold_handler import Folding, check_and_fold
 from fanfold._jobs.generations import tally_of
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.scatter import pin_run, segments_left
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_handler import SegmentFunction, work_on
-from fanfold._jobs.segment_result import Ended, JobState
+from fanfold._jobs.segment_result import MessageResult, SegmentFailed
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
@@ -136,15 +137,15 @@ def _wire(run: Run) -> Iterator[bytes]:
         yield segment.to_body().encode()
 
 
-def task_function(job: str, function: SegmentFunction) -> Callable[..., Awaitable[Any]]:
+def task_function(job: str, function: SegmentFunction) -> Callable[..., Awaitable[MessageResult]]:
     """Return what works on one segment, and enters why it failed too: another try that succeeds counts more."""
 
-    async def task(record: Record, ctx: Context[JobState]) -> Any:
+    async def task(record: Record, ctx: Context[JobState]) -> MessageResult:
         try:
             return await work_on(job, function, record, ctx)
         except Exception as error:
             reason = error.reason if isinstance(error, Reject) else f"{type(error).__name__}: {error}"
-            failed = Ended(Segment.from_body(record.body), ctx.receive_count, failure=reason)
+            failed = SegmentFailed(Segment.from_body(record.body), ctx.receive_count, reason)
             await commit_ended([(record, failed)], ctx.batch)
             raise
 
