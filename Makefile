@@ -70,8 +70,8 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/check/intrinsics.py,src/fanfold/check/on_functions.py,src/fanfold/check/on_mappings.py,$\
 	src/fanfold/check/on_queues.py,src/fanfold/check/permissions.py,src/fanfold/check/roles.py,$\
 	src/fanfold/check/rules.py,src/fanfold/check/words.py,$\
-	src/fanfold/_base/backoff.py,src/fanfold/_jobs/bundle.py,src/fanfold/_jobs/tally.py,src/fanfold/_jobs/continuation.py,$\
-	src/fanfold/_jobs/dead_letter_handler.py,src/fanfold/_jobs/fold_handler.py,src/fanfold/_jobs/generations.py,src/fanfold/_jobs/redrive.py,src/fanfold/_jobs/results.py,$\
+	src/fanfold/_base/backoff.py,src/fanfold/_jobs/tally.py,src/fanfold/_jobs/continuation.py,$\
+	src/fanfold/_jobs/dead_letter_handler.py,src/fanfold/_jobs/fold_handler.py,src/fanfold/_jobs/redrive.py,src/fanfold/_jobs/results.py,$\
 	src/fanfold/_jobs/notify.py,src/fanfold/_jobs/scatter.py,src/fanfold/sources/dynamodb_scan.py,src/fanfold/sources/line_object.py,$\
 	src/fanfold/sources/rows.py,src/fanfold/sources/s3_json_array.py,src/fanfold/sources/s3_lines.py,$\
 	src/fanfold/sources/s3_objects.py,src/fanfold/_consumer/consumer.py,src/fanfold/_consumer/compose.py,src/fanfold/_consumer/respond.py,src/fanfold/_consumer/run_batch.py,src/fanfold/_consumer/stages.py,src/fanfold/_base/deadline.py,$\
@@ -84,7 +84,7 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/_consumer/settle.py,src/fanfold/_folds/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
 	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
 	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\
-	src/fanfold/_jobs/combine.py,src/fanfold/_jobs/run_request.py,src/fanfold/_base/callables.py,src/fanfold/_ports/idempotency.py,src/fanfold/idempotency.py,src/fanfold/_consumer/idempotent_calls.py,src/fanfold/_base/frozen.py
+	src/fanfold/_jobs/combine.py,src/fanfold/_base/callables.py,src/fanfold/_ports/idempotency.py,src/fanfold/idempotency.py,src/fanfold/_consumer/idempotent_calls.py,src/fanfold/_base/frozen.py
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later was found; say  make PYTHON=/path/to/python" >&2; exit 2; }

@@ -11,9 +11,8 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from fanfold._jobs.generations import tally_of
 from fanfold._jobs.results import Results, make_tables
-from fanfold._jobs.tally import Tally
+from fanfold._jobs.tally import Tally, tally_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.ledger_encoding import results_from_json
 from fanfold._ports.run import Marker, Run

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from fanfold._base.context import Context
 from fanfold._base.dead_letter import ATTRIBUTE, PUT_BACK_ATTRIBUTE, most_receives, reason_attribute, reason_in
 from fanfold._base.record import Record
-from fanfold._jobs.bundle import segments_of
 from fanfold._jobs.job_state import JobState
-from fanfold._jobs.segment import Segment
+from fanfold._jobs.segment import Segment, segments_of
 from fanfold._jobs.segment_handler import live_run
 from fanfold._jobs.segment_result import BundleResult, SegmentFailed, Unrecorded
 from fanfold._ports.enqueue import enqueue

@@ -30,8 +30,7 @@ from fanfold._jobs.fold_handler import Folding, check_and_fold
 from fanfold._jobs.functions import check_part
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.notify import check_tolerance
-from fanfold._jobs.run_request import request_of
-from fanfold._jobs.scatter import Scattered, scatter
+from fanfold._jobs.scatter import Scattered, request_of, scatter
 from fanfold._jobs.segment_handler import SegmentFunction, work_on
 from fanfold._jobs.segment_result import MessageResult
 from fanfold._ports.backend import Backend

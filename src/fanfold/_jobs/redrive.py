@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from fanfold._base.deadline import Deadline
 from fanfold._jobs.completion_check import Watch, send_check
-from fanfold._jobs.generations import put_redo, tally_of
 from fanfold._jobs.scatter import Scattered, scatter_on
+from fanfold._jobs.tally import put_redo, tally_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError

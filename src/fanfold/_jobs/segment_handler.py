@@ -17,9 +17,8 @@ from fanfold._base.frozen import put
 from fanfold._base.log_context import named
 from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
-from fanfold._jobs.bundle import segments_of
 from fanfold._jobs.job_state import JobState
-from fanfold._jobs.segment import Segment
+from fanfold._jobs.segment import Segment, segments_of
 from fanfold._jobs.segment_result import (
     BundleResult,
     MessageResult,

@@ -25,12 +25,12 @@ from fanfold._folds.output_file import temporary_file
 from fanfold._jobs.commit import MARKER_SEGMENTS, commit_ended
 from fanfold._jobs.completion_check import Look, from_body, to_message
 from fanfold._jobs.fold_handler import Folding, check_and_fold
-from fanfold._jobs.generations import tally_of
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.scatter import pin_run, segments_left
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_handler import SegmentFunction, work_on
 from fanfold._jobs.segment_result import MessageResult, SegmentFailed
+from fanfold._jobs.tally import tally_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError

@@ -14,10 +14,10 @@ from fanfold import Context, Job, Ranges, Reject, Segment, inmemory
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
-from fanfold._jobs.bundle import bodies, segments_of
 from fanfold._jobs.commit import commit_ended
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.report import account_of
+from fanfold._jobs.segment import bodies, segments_of
 from fanfold._jobs.segment_handler import work_on
 from fanfold._jobs.segment_result import BundleResult, SegmentDone, Unrecorded
 from fanfold.errors import ConfigurationError, SegmentError
