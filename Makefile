@@ -80,21 +80,21 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/check/intrinsics.py,src/fanfold/check/on_functions.py,src/fanfold/check/on_mappings.py,$\
 	src/fanfold/check/on_queues.py,src/fanfold/check/permissions.py,src/fanfold/check/roles.py,$\
 	src/fanfold/check/rules.py,src/fanfold/check/words.py,$\
-	src/fanfold/_base/backoff.py,src/fanfold/_jobs/bundle.py,src/fanfold/_jobs/tally.py,src/fanfold/_jobs/continuation.py,$\
-	src/fanfold/_jobs/dead_letter_handler.py,src/fanfold/_jobs/fold_handler.py,src/fanfold/_jobs/generations.py,src/fanfold/_jobs/redrive.py,src/fanfold/_jobs/results.py,$\
+	src/fanfold/_base/backoff.py,src/fanfold/_jobs/tally.py,src/fanfold/_jobs/continuation.py,$\
+	src/fanfold/_jobs/dead_letter_handler.py,src/fanfold/_jobs/fold_handler.py,src/fanfold/_jobs/redrive.py,src/fanfold/_jobs/results.py,$\
 	src/fanfold/_jobs/notify.py,src/fanfold/_jobs/scatter.py,src/fanfold/sources/dynamodb_scan.py,src/fanfold/sources/line_object.py,$\
 	src/fanfold/sources/rows.py,src/fanfold/sources/s3_json_array.py,src/fanfold/sources/s3_lines.py,$\
 	src/fanfold/sources/s3_objects.py,src/fanfold/_consumer/consumer.py,src/fanfold/_consumer/compose.py,src/fanfold/_consumer/respond.py,src/fanfold/_consumer/run_batch.py,src/fanfold/_consumer/stages.py,src/fanfold/_base/deadline.py,$\
 	src/fanfold/_consumer/classify.py,src/fanfold/_consumer/batch.py,src/fanfold/_ports/enqueue.py,src/fanfold/_replay/mapping.py,$\
-	src/fanfold/_replay/queue.py,src/fanfold/_jobs/commit.py,src/fanfold/_consumer/memory_guard.py,src/fanfold/_consumer/event_data_classes.py,$\
+	src/fanfold/_replay/queue.py,src/fanfold/_jobs/collect.py,src/fanfold/_jobs/commit.py,src/fanfold/_jobs/completion_check.py,src/fanfold/_consumer/memory_guard.py,src/fanfold/_consumer/event_data_classes.py,$\
 	src/fanfold/_consumer/notify_observers.py,$\
 	src/fanfold/_jobs/functions.py,$\
 	src/fanfold/_base/ordering.py,src/fanfold/_base/outcome.py,src/fanfold/_jobs/output.py,src/fanfold/_consumer/admission.py,src/fanfold/_ports/payload_pointers.py,$\
-	src/fanfold/_base/record.py,src/fanfold/_jobs/segment.py,src/fanfold/_jobs/segment_handler.py,src/fanfold/_consumer/settings.py,$\
+	src/fanfold/_base/record.py,src/fanfold/_jobs/segment.py,src/fanfold/_jobs/segment_result.py,src/fanfold/_jobs/segment_handler.py,src/fanfold/_consumer/settings.py,$\
 	src/fanfold/_consumer/settle.py,src/fanfold/_folds/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
 	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
 	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\
-	src/fanfold/_jobs/combine.py,src/fanfold/_jobs/run_request.py,src/fanfold/_base/callables.py,src/fanfold/_ports/idempotency.py,src/fanfold/idempotency.py,src/fanfold/_consumer/idempotent_calls.py,src/fanfold/_base/frozen.py
+	src/fanfold/_jobs/combine.py,src/fanfold/_base/callables.py,src/fanfold/_ports/idempotency.py,src/fanfold/idempotency.py,src/fanfold/_consumer/idempotent_calls.py,src/fanfold/_base/frozen.py
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later was found; say  make PYTHON=/path/to/python" >&2; exit 2; }

@@ -65,7 +65,8 @@ async def measure(address: str, segments: int, batch: int) -> tuple[float, float
     from fanfold import Deadline, Record, Segment, inmemory
     from fanfold._base.context import BatchContext
     from fanfold._jobs.commit import commit_ended
-    from fanfold._jobs.segment_result import Ended, JobState
+    from fanfold._jobs.job_state import JobState
+    from fanfold._jobs.segment_result import SegmentDone
     from fanfold.aws.dynamodb import DynamoDBLedger
     from fanfold.aws.tables import with_raw_items
     from fanfold.testing import make_record
@@ -86,7 +87,7 @@ async def measure(address: str, segments: int, batch: int) -> tuple[float, float
         for first in range(0, segments, batch):
             context: Any = BatchContext(None, Deadline.never(), JobState(backend))
             ended = [
-                Ended(Segment("job", "run", n, {"type": "x"}), 1, "6293", items=6293)
+                SegmentDone(Segment("job", "run", n, {"type": "x"}), 1, "6293", 6293)
                 for n in order[first : first + batch]
             ]
             accepted = await commit_ended([(record, each) for each in ended], context)

@@ -13,8 +13,8 @@ import pytest
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.segment_handler import SegmentContext
-from fanfold._jobs.segment_result import JobState
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_record
 from harness import Bench, Hostile, Notes

@@ -12,12 +12,12 @@ import pytest
 
 from fanfold import Context, Deadline, DynamoDBScan, Record, inmemory
 from fanfold._base.context import BatchContext
+from fanfold._jobs.collect import collect
 from fanfold._jobs.commit import commit_ended
 from fanfold._jobs.continuation import MOST_HOPS
-from fanfold._jobs.results import collect
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.scatter import scatter
 from fanfold._jobs.segment_handler import work_on
-from fanfold._jobs.segment_result import JobState
 from fanfold._ports.backend import Backend
 from fanfold.errors import FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryTables
@@ -84,10 +84,9 @@ class Continued:
     async def _folded(self, total: int) -> list[int]:
         run = await self.plain.ledger.run("run")
         assert run is not None
-        pinned = {marker.id async for marker in self.plain.ledger.markers("run", 0)}
         with closing(sqlite3.connect("")) as rows:
-            results = await collect(run, pinned, total, self.plain, rows)
-            return sorted(number for result in results for number in result)
+            collected = await collect(run, total, self.plain, rows)
+            return sorted(number for result in await collected.results() for number in result)
 
 
 async def numbers(items: AsyncIterator[dict[str, Any]], ctx: Any) -> list[int]:

@@ -30,12 +30,13 @@ from fanfold import (
 )
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
+from fanfold._jobs.collect import collect
 from fanfold._jobs.commit import commit_ended
-from fanfold._jobs.continuation import MOST_HOPS, Rows, continue_later
-from fanfold._jobs.results import collect
+from fanfold._jobs.continuation import MOST_HOPS, continue_later
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.scatter import scatter
-from fanfold._jobs.segment_handler import work_on
-from fanfold._jobs.segment_result import Ended, JobState
+from fanfold._jobs.segment_handler import SegmentItems, work_on
+from fanfold._jobs.segment_result import SegmentStopped
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Hop, Marker
 from fanfold.errors import ConfigurationError, LedgerError
@@ -58,7 +59,7 @@ async def read_in_hops(part: Any, backend: Backend, stops: list[int]) -> list[An
     found: list[Any] = []
     for most in [*stops, 0]:
         left = iter(range(most - 1))
-        rows = Rows(part, backend, (lambda left=left: next(left, None) is None) if most else None)
+        rows = SegmentItems(part, backend, (lambda left=left: next(left, None) is None) if most else None)
         found += [item async for item in rows.read()]
         if rows.rest is None:
             break
@@ -145,9 +146,8 @@ async def sent(backend: Backend) -> list[str]:
 
 async def results_of(backend: Backend, total: int) -> list[Any]:
     run = await backend.ledger.run("run")
-    pinned = {marker.id async for marker in backend.ledger.markers("run", 0)}
     with closing(sqlite3.connect("")) as rows:
-        return list(await collect(run, pinned, total, backend, rows))
+        return list(await (await collect(run, total, backend, rows)).results())
 
 
 @given(count=st.integers(0, 40), size=st.integers(1, 30), seed=st.integers(0, 2**32))
@@ -216,7 +216,8 @@ async def test_the_result_of_a_hop_may_be_larger_than_the_ledger_holds():
 async def test_a_segment_that_cannot_be_sent_on_is_not_acknowledged(queue):
     """Whether the queue refuses the message or the ledger fails: it comes back, and the others are not held up."""
     backend = backend_with()
-    ended = Ended(Segment("job", "run", 0, {"type": "items", "values": [1]}), 1, items=1, rest={"type": "items"})
+    segment = Segment("job", "run", 0, {"type": "items", "values": [1]})
+    ended = SegmentStopped(segment, "null", 1, rest={"type": "items"})
 
     def fails(_: str) -> None:
         raise throttled()
@@ -247,7 +248,10 @@ async def test_a_marker_that_is_not_pinned_counts_for_nothing():
     await backend.ledger.put_marker("run", Marker("a", 0, ids=[0], results={0: "2"}))
     run = await backend.ledger.run("run")
     with closing(sqlite3.connect("")) as rows:
-        assert list(await collect(run, {"m"}, 1, backend, rows)) == [1]
+        collected = await collect(run, 1, backend, rows)
+        assert list(await collected.results()) == [2]
+        await collected.read({"m"})
+        assert list(await collected.results()) == [1]
 
 
 async def test_a_job_goes_on_through_its_own_handlers():

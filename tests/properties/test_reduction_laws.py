@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold import Job, Ranges
-from fanfold._jobs.commit import Check, send_check
+from fanfold._jobs.completion_check import Watch, send_check
 from harness import Bench, throttled
 
 HEALED = 300
@@ -139,7 +139,7 @@ class Trial:
         elif (await self.bench.run()).ended:
             return True
         else:  # the scatter that died before it asked to be watched was not the last
-            await send_check(self.bench.plain, Check("run", watch=True))
+            await send_check(self.bench.plain, Watch("run"))
         return False
 
 

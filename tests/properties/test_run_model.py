@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fanfold import Job, Ranges
-from fanfold._jobs.commit import Check, send_check
+from fanfold._jobs.completion_check import Look, send_check
 from fanfold._jobs.redrive import redrive
 from fanfold._ports.run import RunState
 from fanfold.errors import FanfoldError
@@ -94,7 +94,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule()
     def check_too_early(self) -> None:
-        anyio.run(send_check, self.bench.plain, Check("run"))
+        anyio.run(send_check, self.bench.plain, Look("run"))
 
     @rule(seconds=st.sampled_from([1, 31, 1_000]))
     def let_time_pass(self, seconds: int) -> None:

@@ -9,18 +9,17 @@ is written once, so that every step may be repeated, and done by several at the 
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from fanfold._base.concurrency import each
 from fanfold._folds.output_file import File
-from fanfold._jobs.commit import Check
-from fanfold._jobs.output import FoldFunction, apply, to_json
-from fanfold._jobs.results import Results, collect, make_tables, opened, put_results
+from fanfold._jobs.completion_check import CombineGroup, to_message
+from fanfold._jobs.output import apply, to_json
+from fanfold._jobs.results import FoldFunction, Results, results_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.run import Run
@@ -97,7 +96,7 @@ async def combine(run: Run, tree: Tree, place: tuple[int, int], reduction: Reduc
         texts = await _combined(run, level - 1, range(first, last), backend)
     else:
         texts = (await backend.get_result(_input(run, tree.fan_in, group))).decode().split("\n")
-    with _results(texts) as results:
+    with results_of(texts) as results:
         value = await apply(reduction.function, results)
     if isinstance(value, File):
         with value.on_disk():  # deletes one of ours
@@ -113,11 +112,10 @@ async def is_complete(run: Run, tree: Tree, level: int, backend: Backend) -> boo
 async def advance(
     run: Run,
     reduction: Reduction,
-    pinned: Callable[[], Awaitable[Collection[str]]],
-    total: int,
+    results: Callable[[], Awaitable[Results]],
     backend: Backend,
     *,
-    check: Check,
+    combined: int | None,
     again: bool,
     here: bool,
 ) -> bool:
@@ -126,66 +124,52 @@ async def advance(
     Args:
         run: A run whose segments have all ended.
         reduction: How its results are combined.
-        pinned: Gives the names of the markers that count; asked for once the results are written down.
-        total: Segments of the run.
+        results: Gives the results of the markers that count; called if they are not written down yet.
         backend: Where its ledger and its results are.
-        check: What this invocation was called for. A level is sent to the fold queue when the one before is complete.
+        combined: The level of a group that this invocation combined; None if it was called for something else. A level
+            is sent to the fold queue when the one before is complete.
         again: Whether to send again what is still missing of a level: whoever sent it may have died, or its messages.
         here: Whether this invocation combines all of it, one group after another, and sends nothing.
     """
     tree = await tree_of(run, backend)
     fresh = tree is None
     if tree is None:
-        tree = await _arrange(run, await pinned(), total, reduction.fan_in, backend)
-    done = -1 if check.combine is None else check.combine[0]
+        tree = await _arrange(run, await results(), reduction.fan_in, backend)
     for level, groups in enumerate(tree.levels):
         missing = await _missing(run, level, groups, backend)
         if here:
             for group in missing:
                 await combine(run, tree, (level, group), reduction, backend)
         elif missing:
-            if again or (done == level - 1 >= 0) or (fresh and level == 0):
-                messages = (Check(run.id, combine=(level, group)).to_message() for group in missing)
+            if again or (combined is not None and combined == level - 1) or (fresh and level == 0):
+                messages = (to_message(CombineGroup(run.id, level, group)) for group in missing)
                 await enqueue(backend.fold_queue, messages, sleep=backend.sleep)
             return False
     return True
 
 
-@contextmanager
-def _results(texts: Iterable[str]) -> Iterator[Results]:
-    with opened() as rows:
-        make_tables(rows)
-        put_results(rows, enumerate(texts))
-        yield Results(rows)
-
-
-async def left_of(run: Run, tree: Tree, backend: Backend, rows: sqlite3.Connection) -> Results:
-    """Return what is left for the fold: what the groups of the highest level were combined into, in order.
+async def left_of(run: Run, tree: Tree, backend: Backend) -> list[str]:
+    """Return what is left for the fold, as JSON: what the groups of the highest level were combined into, in order.
 
     Args:
         run: The run.
         tree: How its results were combined; with one level at least.
         backend: Where they are.
-        rows: An empty database.
     """
     top = len(tree.levels) - 1
-    make_tables(rows)
-    put_results(rows, enumerate(await _combined(run, top, range(tree.levels[top]), backend)))
-    return Results(rows)
+    return await _combined(run, top, range(tree.levels[top]), backend)
 
 
-async def _arrange(run: Run, pinned: Collection[str], total: int, fan_in: int, backend: Backend) -> Tree:
-    with opened() as rows:
-        results = await collect(run, pinned, total, backend, rows)
-        tree = Tree(len(results), fan_in)
-        if tree.levels:
-            texts = results.texts()
+async def _arrange(run: Run, results: Results, fan_in: int, backend: Backend) -> Tree:
+    tree = Tree(len(results), fan_in)
+    if tree.levels:
+        texts = results.texts()
 
-            async def put(group: int) -> None:
-                # Drawn here, one group after another: what waits to be written is all that is held in memory.
-                await _put(_input(run, fan_in, group), "\n".join(islice(texts, fan_in)).encode(), backend)
+        async def put(group: int) -> None:
+            # Drawn here, one group after another: what waits to be written is all that is held in memory.
+            await _put(_input(run, fan_in, group), "\n".join(islice(texts, fan_in)).encode(), backend)
 
-            await each(put, range(tree.levels[0]), concurrency=_WRITTEN_TOGETHER)
+        await each(put, range(tree.levels[0]), concurrency=_WRITTEN_TOGETHER)
     await _put(f"{_prefix(run)}/tree.json", json.dumps({"results": tree.results, "fan_in": fan_in}).encode(), backend)
     return await tree_of(run, backend) or tree
 

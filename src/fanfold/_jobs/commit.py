@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
+from fanfold._jobs.completion_check import Look, send_check
 from fanfold._jobs.continuation import continue_later
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.segment import Segment
-from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, Ended, JobState, Together
+from fanfold._jobs.segment_result import (
+    INLINE_RESULTS_BYTES,
+    BundleResult,
+    MessageResult,
+    SegmentDone,
+    SegmentFailed,
+    SegmentResult,
+    SegmentStopped,
+    Unrecorded,
+)
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.ledger_encoding import results_to_json
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
-from fanfold.errors import FanfoldError, SegmentError
+from fanfold.errors import FanfoldError
 
-__all__ = ["Check", "commit_ended", "send_check"]
+__all__ = ["commit_ended"]
 
 logger = logging.getLogger("fanfold")
 
@@ -30,61 +39,10 @@ MARKER_SEGMENTS: Final = 1_000
 REASON_CHARACTERS: Final = 300
 """Longest reason kept in a marker."""
 
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A message to the fold function: look whether all segments of a run have ended."""
-
-    run: str
-    """The run."""
-    watch: bool = False
-    """Whether to look again later, until the run has ended."""
-    position: int | None = None
-    """How many segments had been enqueued at the last look; None before the first."""
-    scatter: bool = False
-    """Whether to go on enqueueing segments first: the scatter function's time was over."""
-    combine: tuple[int, int] | None = None
-    """The level and the group of results to combine first; see ``fanfold._jobs.combine``."""
-
-    def to_message(self, delay_seconds: int = 0) -> Message:
-        """Return the message."""
-        document: dict[str, Any] = {"v": 1, "check": self.run, "watch": self.watch}
-        if self.position is not None:
-            document["position"] = self.position
-        if self.scatter:
-            document["scatter"] = True
-        if self.combine is not None:
-            document["combine"] = list(self.combine)
-        return Message(json.dumps(document, separators=(",", ":")), delay_seconds=delay_seconds)
-
-    @classmethod
-    def from_body(cls, body: str) -> Check:
-        """Return the check that a message body describes.
-
-        Raises:
-            SegmentError: If it is none.
-        """
-        try:
-            document = json.loads(body)
-            position, combine = document.get("position"), document.get("combine")
-            return cls(
-                str(document["check"]),
-                watch=bool(document.get("watch")),
-                position=None if position is None else int(position),
-                scatter=bool(document.get("scatter")),
-                combine=None if combine is None else _place(*combine),
-            )
-        except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-            raise SegmentError(f"not a check of a run: {body[:80]!r}") from error
+_Ended: TypeAlias = SegmentDone | SegmentFailed
 
 
-def _place(level: int, group: int) -> tuple[int, int]:
-    if not (isinstance(level, int) and isinstance(group, int) and level >= 0 and group >= 0):
-        raise ValueError("no place in a tree")
-    return level, group
-
-
-async def commit_ended(done: Sequence[tuple[Record, Any]], batch: BatchContext[JobState]) -> set[int]:
+async def commit_ended(done: Sequence[tuple[Record, MessageResult]], batch: BatchContext[JobState]) -> set[int]:
     """Enter in the ledger what ended in this batch; return the positions that may be acknowledged.
 
     For each run: the marker first, then the counter, then, if the counter says so, the check. A run whose writes fail
@@ -93,13 +51,13 @@ async def commit_ended(done: Sequence[tuple[Record, Any]], batch: BatchContext[J
     one is acknowledged.
     """
     backend = batch.state.backend
-    ended = [(position, one) for position, (_, value) in enumerate(done) for one in _ended_in(value)]
+    results = [(position, one) for position, (_, value) in enumerate(done) for one in _results_in(value)]
     left = [(position, one) for position, (_, value) in enumerate(done) for one in _left_in(value)]
-    stopped = [(position, one) for position, one in ended if one.rest is not None]
+    stopped = [(position, one) for position, one in results if isinstance(one, SegmentStopped)]
     held = await continue_later(stopped, backend) if stopped else set()
     if left:
         held |= await _send_alone(left, backend)
-    for group in _groups((position, one) for position, one in ended if one.rest is None):
+    for group in _groups((position, one) for position, one in results if not isinstance(one, SegmentStopped)):
         try:
             await _enter([value for _, value in group], backend)
         except FanfoldError:
@@ -109,14 +67,14 @@ async def commit_ended(done: Sequence[tuple[Record, Any]], batch: BatchContext[J
     return set(range(len(done))) - held
 
 
-def _ended_in(value: object) -> Sequence[Ended]:
-    if isinstance(value, Together):
+def _results_in(value: MessageResult) -> Sequence[SegmentResult]:
+    if isinstance(value, BundleResult):
         return value.ended
-    return [value] if isinstance(value, Ended) else []
+    return [] if isinstance(value, Unrecorded) else [value]
 
 
-def _left_in(value: object) -> Sequence[Segment]:
-    return value.left if isinstance(value, Together) else []
+def _left_in(value: MessageResult) -> Sequence[Segment]:
+    return value.left if isinstance(value, BundleResult) else []
 
 
 async def _send_alone(left: Sequence[tuple[int, Segment]], backend: Backend) -> set[int]:
@@ -129,9 +87,9 @@ async def _send_alone(left: Sequence[tuple[int, Segment]], backend: Backend) -> 
     return set()
 
 
-def _groups(ended: Iterable[tuple[int, Ended]]) -> Iterator[list[tuple[int, Ended]]]:
+def _groups(ended: Iterable[tuple[int, _Ended]]) -> Iterator[list[tuple[int, _Ended]]]:
     """Yield what goes into one marker: of one run and generation, no segment twice, not too many."""
-    groups: dict[tuple[str, int, int], list[tuple[int, Ended]]] = {}
+    groups: dict[tuple[str, int, int], list[tuple[int, _Ended]]] = {}
     occurrences: dict[tuple[str, int, int], int] = {}
     for position, value in ended:
         segment = value.segment
@@ -143,28 +101,17 @@ def _groups(ended: Iterable[tuple[int, Ended]]) -> Iterator[list[tuple[int, Ende
         yield from (group[first : first + MARKER_SEGMENTS] for first in range(0, len(group), MARKER_SEGMENTS))
 
 
-async def _enter(ended: Sequence[Ended], backend: Backend) -> None:
+async def _enter(ended: Sequence[_Ended], backend: Backend) -> None:
     run = ended[0].segment.run
     await backend.ledger.put_marker(run, await _marker(ended, backend))
     counter = await backend.ledger.count(run, len(ended))
     if counter.due:
-        await send_check(backend, Check(run))
+        await send_check(backend, Look(run))
 
 
-async def send_check(backend: Backend, check: Check, delay_seconds: int = 0) -> None:
-    """Send a check to the fold function.
-
-    Raises:
-        FanfoldError: If the queue did not take it.
-    """
-    refused = await backend.fold_queue.send([check.to_message(delay_seconds)])
-    if refused:
-        raise FanfoldError(f"run {check.run}: the fold queue did not take the check: {refused[0].reason}")
-
-
-async def _marker(ended: Sequence[Ended], backend: Backend) -> Marker:
+async def _marker(ended: Sequence[_Ended], backend: Backend) -> Marker:
     name, gen = uuid.uuid4().hex, ended[0].segment.gen
-    done = sorted((one for one in ended if one.failure is None), key=lambda one: one.segment.number)
+    done = sorted((one for one in ended if isinstance(one, SegmentDone)), key=lambda one: one.segment.number)
     results = {one.segment.number: one.result for one in done}
     results_key = None
     if sum(map(len, results.values())) > INLINE_RESULTS_BYTES:
@@ -176,10 +123,8 @@ async def _marker(ended: Sequence[Ended], backend: Backend) -> Marker:
         ids=[one.segment.number for one in done],
         results={} if results_key else results,
         results_key=results_key,
-        failed={one.segment.number: one.failure[:REASON_CHARACTERS] for one in ended if one.failure is not None},
+        failed={one.segment.number: one.reason[:REASON_CHARACTERS] for one in ended if isinstance(one, SegmentFailed)},
         receive_counts={one.segment.number: one.receive_count for one in ended if one.receive_count > 1},
         hops={one.segment.number: one.segment.hop for one in done if one.segment.hop},
-        items=[one.items for one in done if one.items is not None]
-        if all(one.items is not None for one in done)
-        else (),
+        items=[one.items for one in done],
     )

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from fanfold._base.context import Context
 from fanfold._base.dead_letter import ATTRIBUTE, PUT_BACK_ATTRIBUTE, most_receives, reason_attribute, reason_in
 from fanfold._base.record import Record
-from fanfold._jobs.bundle import segments_of
-from fanfold._jobs.segment import Segment
-from fanfold._jobs.segment_handler import LATE, live_run
-from fanfold._jobs.segment_result import Ended, JobState, Together
+from fanfold._jobs.job_state import JobState
+from fanfold._jobs.segment import Segment, segments_of
+from fanfold._jobs.segment_handler import live_run
+from fanfold._jobs.segment_result import BundleResult, SegmentFailed, Unrecorded
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
 from fanfold.errors import FanfoldError, SegmentError
@@ -29,35 +29,35 @@ logger = logging.getLogger("fanfold")
 UNTOLD = "moved here by the queue's redrive policy: too many deliveries without success"
 
 
-async def bury(job: str, record: Record, ctx: Context[JobState]) -> Together | str:
+async def bury(job: str, record: Record, ctx: Context[JobState]) -> BundleResult | Unrecorded:
     """Find the place of a dead letter.
 
     Segments of a live run are entered as failed, with the reason, and kept under the run; those that came without a
     word are first sent once more. Anything else goes to the parking queue with the reason; nothing is dropped.
 
     Returns:
-        What to enter in the ledger, or what was done instead.
+        What to enter in the ledger, or why nothing is.
     """
     try:
         segments = segments_of(record.body)
         run = await live_run(job, segments[0], ctx.batch)
     except SegmentError as error:
         await _park(record, str(error), ctx.state)
-        return "parked"
+        return Unrecorded.QUARANTINED
     if run is None:
-        return LATE
+        return Unrecorded.LATE
     reason = reason_in(record)
     if reason is None and most_receives() is not None and PUT_BACK_ATTRIBUTE not in record.message_attributes:
         await _put_back(segments, record, ctx.state)
         logger.warning(
             "run %s, segment %d was dead-lettered without a word: sent once more", run.id, segments[0].number
         )
-        return "put back"
+        return Unrecorded.RETURNED
     reason = reason or UNTOLD
     for segment in segments:
         kept = {"segment": segment.number, "reason": reason, "body": segment.to_body()}
         await ctx.state.backend.put_result(f"{run.prefix()}/failed/{segment.number}.json", json.dumps(kept).encode())
-    return Together([Ended(segment, ctx.receive_count, failure=reason) for segment in segments])
+    return BundleResult([SegmentFailed(segment, ctx.receive_count, reason) for segment in segments])
 
 
 async def _put_back(segments: Sequence[Segment], record: Record, state: JobState) -> None:

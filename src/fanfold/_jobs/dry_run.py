@@ -15,8 +15,7 @@ import anyio
 
 from fanfold import sources
 from fanfold._base import aws_limits
-from fanfold._jobs.bundle import bodies
-from fanfold._jobs.segment import Segment
+from fanfold._jobs.segment import Segment, bodies
 from fanfold._jobs.tally import UNEVEN
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import source_prefix

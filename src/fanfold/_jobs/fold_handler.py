@@ -3,7 +3,7 @@
 It also goes on with a scatter whose time was over, or that died. Every step may be repeated, and another invocation may
 do the same at the same time:
 
-1. *look*: the counter, then the markers; with segments missing, say when to look again;
+1. *look*: the counter, then the markers, read once; with segments missing, say when to look again;
 2. *combine* them, where the job has a combine function and there are many; see ``fanfold._jobs.combine``;
 3. *claim* this generation of the run, with a lease and a fence;
 4. *pin* which markers count, so that a fold that is done again sees the same results;
@@ -14,29 +14,28 @@ do the same at the same time:
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
-from collections.abc import Collection
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Final
+import sqlite3
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from fanfold._base.context import Context
 from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
+from fanfold._jobs.collect import Collected, collect
 from fanfold._jobs.combine import Reduction, advance, combine, is_complete, left_of, tree_of
-from fanfold._jobs.commit import Check, send_check
-from fanfold._jobs.generations import markers_of, tally_of
+from fanfold._jobs.completion_check import Check, CombineGroup, ResumeScatter, Watch, from_body, send_check
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.notify import is_tolerated, tell_of_the_end
-from fanfold._jobs.output import FoldFunction, apply, commit
-from fanfold._jobs.results import collect, opened
+from fanfold._jobs.output import apply, commit
+from fanfold._jobs.results import FoldFunction, Results, opened, results_of
 from fanfold._jobs.scatter import scatter_on
-from fanfold._jobs.segment_result import JobState
 from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Counter, Run, RunState
-from fanfold.errors import FanfoldError, ObjectExistsError, SegmentError
+from fanfold._ports.run import Run, RunState
+from fanfold.errors import FanfoldError, SegmentError
 
 __all__ = ["Folding", "check_and_fold"]
 
@@ -50,6 +49,9 @@ FOLD_ATTEMPTS: Final = 3
 """Deliveries of a check after which a fold that raises fails the run; fewer than the fold queue's receive limit."""
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
 class Folding:
     """How a job folds."""
@@ -57,7 +59,7 @@ class Folding:
     function: FoldFunction
     """The user's fold."""
     tolerated: float = 0
-    """Segments that may have failed: how many, or their share of all; see ``run_end.is_tolerated``."""
+    """Segments that may have failed: how many, or their share of all; see ``notify.is_tolerated``."""
     reduction: Reduction | None = None
     """How results are combined before; None for not at all."""
     alone: bool = False
@@ -81,170 +83,172 @@ async def check_and_fold(
         FanfoldError: If a service fails; the message comes back, and every step can be done again.
         Exception: Whatever the user's functions raise.
     """
-    check = Check.from_body(record.body)
+    check = from_body(record.body)
     backend = ctx.state.backend
-    run = await backend.ledger.run(check.run)
+    run = await backend.ledger.run(check.run_id)
     if run is None or run.job != job:
-        raise SegmentError(f"a check of run {check.run!r}, which is no run of job {job!r} in the ledger")
+        raise SegmentError(f"a check of run {check.run_id!r}, which is no run of job {job!r} in the ledger")
     if not run.ended and await _scatter_stands_still(check, run, backend):
         await scatter_on(run, backend, ctx.deadline, per_message=per_message)
-    state = run.state if run.ended else await _advance(run, check, folding, ctx)
+    state = run.state if run.ended else await _Attempt(run, check, folding, backend, ctx).advance()
     if state.is_final:
         await tell_of_the_end(run.id, backend)
-    if check.watch and not state.is_final and backend.now() < run.expires_at:
+    elif isinstance(check, Watch) and backend.now() < run.expires_at:
         # Last, and once: a check that fails comes back by itself.
-        await send_check(backend, replace(check, position=run.position), watch_seconds)
+        await send_check(backend, Watch(run.id, run.position), watch_seconds)
     return state
 
 
 async def _scatter_stands_still(check: Check, run: Run, backend: Backend) -> bool:
     """Tell whether nobody goes on enqueueing the segments of a run: its scatter says so, or has got no further."""
-    if not check.scatter and check.position != run.position:
+    if not isinstance(check, ResumeScatter) and not (isinstance(check, Watch) and check.position == run.position):
         return False
     return not run.enqueued or (run.gen == 0 and (await backend.ledger.counter(run.id)).total is None)
 
 
-async def _advance(run: Run, check: Check, folding: Folding, ctx: Context[JobState]) -> RunState:
-    backend = ctx.state.backend
-    last_try = ctx.receive_count >= FOLD_ATTEMPTS
-    broken: str | None = None
-    try:
-        again = check.watch or (check.combine is None and ctx.receive_count > 1)
-        if not await _is_combined(run, check, folding, backend, again=again):
-            return run.state
-    except Exception as error:
-        broken = _why_it_fails(error, run, last_try=last_try)
-        if broken is None:
-            raise
-        if await _all_ended(run, backend) is None:  # nor may it be folded if that cannot be found out
-            return run.state
-    left = ctx.deadline.remaining()
-    lease = (LONGEST_INVOCATION_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
-    # Of this generation: who looked before a redrive must not fold, nor end, what is only being done again.
-    fence = await backend.ledger.claim(run.id, gen=run.gen, now=backend.now(), lease_seconds=lease)
-    if fence is None:
-        # Another invocation has it. Should that one die, this message may be its own: it comes back after the lease.
-        raise Retry(f"run {run.id} is being folded by another invocation", after=lease)
-    try:
-        return await _fold(run, folding, backend, fence, last_try=last_try, broken=broken)
-    except BaseException:
-        with contextlib.suppress(FanfoldError):  # the next try need not wait for the lease
-            await backend.ledger.release(run.id, fence=fence)
-        raise
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """A step that no further try would get through."""
+
+    reason: str
+    """Why the run fails."""
 
 
-async def _is_combined(run: Run, check: Check, folding: Folding, backend: Backend, *, again: bool) -> bool:
-    """Have combined what is next; return whether all segments have ended and all is combined that has to be."""
-    reduction = folding.reduction
-    if reduction is not None and check.combine is not None:
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One invocation's attempt to take a run further; every step of it may be repeated."""
+
+    run: Run
+    check: Check
+    folding: Folding
+    backend: Backend
+    ctx: Context[JobState]
+
+    async def advance(self) -> RunState:
+        """Take the run as far as it can get now; return the state it is in then."""
+        combined = await self._unless_broken(self._combine_group())
+        if combined is False:
+            return self.run.state
+        with opened() as rows:
+            collected = await self._all_ended(rows)
+            if collected is None:
+                return self.run.state
+            if combined is True and self._is_reduced(collected.tally):
+                combined = await self._unless_broken(self._advance_tree(collected))
+                if combined is False:
+                    return self.run.state
+            return await self._claim_and_fold(collected, combined if isinstance(combined, _Broken) else None)
+
+    async def _unless_broken(self, step: Awaitable[T]) -> T | _Broken:
+        """Return what a step returns; if a user's function, or a service, fails it for good, why the run fails.
+
+        Raises:
+            Exception: Whatever the step raises, if there is another try: a run whose last try fails has to end.
+        """
+        try:
+            return await step
+        except FanfoldError as error:
+            if not error.permanent:
+                raise
+            return _Broken(str(error))
+        except Exception as error:
+            if self.ctx.receive_count < FOLD_ATTEMPTS:
+                raise
+            logger.exception("run %s: its fold failed %d times", self.run.id, FOLD_ATTEMPTS)
+            return _Broken(f"{type(error).__qualname__}: {error}")
+
+    async def _combine_group(self) -> bool:
+        """Combine the group that the check is for, if it is for one; return whether to go on: its level is complete."""
+        run, check, backend, reduction = self.run, self.check, self.backend, self.folding.reduction
+        if reduction is None or not isinstance(check, CombineGroup):
+            return True
         tree = await tree_of(run, backend)
-        if tree is None or not tree.has(*check.combine):  # of a generation before
+        if tree is None or not tree.has(check.level, check.group):  # of a generation before
             return False
-        await combine(run, tree, check.combine, reduction, backend)
-        if not await is_complete(run, tree, check.combine[0], backend):
-            return False
-    tally = await _all_ended(run, backend)
-    if tally is None:
-        return False
-    if reduction is None or not _is_reduced(tally, folding):
-        return True
-    pinned = partial(_pin_markers, run, backend)
-    return await advance(run, reduction, pinned, tally.total, backend, check=check, again=again, here=folding.alone)
+        await combine(run, tree, (check.level, check.group), reduction, backend)
+        return await is_complete(run, tree, check.level, backend)
 
-
-def _is_reduced(tally: Tally, folding: Folding) -> bool:
-    """Tell whether the results are combined before the fold: there are many, and they will be folded."""
-    reduction = folding.reduction
-    return (
-        reduction is not None
-        and tally.total > reduction.fan_in
-        and is_tolerated(len(tally.failed), tally.total, folding.tolerated)
-    )
-
-
-async def _all_ended(run: Run, backend: Backend) -> Tally | None:
-    counter = await backend.ledger.counter(run.id)
-    while counter.total is not None:
-        tally = await tally_of(run, counter.total, backend)
-        if not tally.missing:
-            return tally
-        threshold = counter.ended + tally.missing
-        counter = await backend.ledger.raise_next(run.id, threshold)
-        if not counter.due:
-            logger.info("run %s: %d of %d segments have not ended", run.id, tally.missing, tally.total)
-            return None
-    return None
-
-
-async def _fold(
-    run: Run, folding: Folding, backend: Backend, fence: int, *, last_try: bool, broken: str | None
-) -> RunState:
-    counter: Counter = await backend.ledger.counter(run.id)
-    pinned = await _pin_markers(run, backend)
-    tally = await tally_of(run, counter.total or 0, backend, pinned)
-    if tally.missing:
-        raise FanfoldError(f"run {run.id}: {tally.missing} segments are missing in the pinned markers")
-    if tally.failed:
-        await commit(run.failures_key(), {"segments": tally.failed}, backend)
-    if not is_tolerated(len(tally.failed), tally.total, folding.tolerated):
-        state, output = RunState.FAILED, run.failures_key()
-    elif broken is not None:
-        state, output = await _failed(run, broken, backend)
-    else:
-        state, output = await _folded(run, folding, backend, pinned, tally, last_try=last_try)
-    await backend.ledger.finish(
-        run.id, fence=fence, state=state, output=output, ended_at=backend.now(), failed=len(tally.failed)
-    )
-    logger.info("run %s: %s, %s", run.id, state, output)
-    return state
-
-
-async def _folded(
-    run: Run, folding: Folding, backend: Backend, pinned: Collection[str], tally: Tally, *, last_try: bool
-) -> tuple[RunState, str]:
-    """Commit the output; a fold that raises in its last try fails the run, which else would never end."""
-    output = f"{run.prefix()}/output.json"
-    try:
-        await commit(output, await _apply(run, folding, backend, pinned, tally), backend)
-    except Exception as error:
-        reason = _why_it_fails(error, run, last_try=last_try)
-        if reason is None:
-            raise
-        return await _failed(run, reason, backend)
-    return RunState.SUCCEEDED, output
-
-
-def _why_it_fails(error: Exception, run: Run, *, last_try: bool) -> str | None:
-    """Return why a run fails for what a user's function, or a service, raised; None if there is another try."""
-    if isinstance(error, FanfoldError):
-        return str(error) if error.permanent else None
-    if not last_try:
+    async def _all_ended(self, rows: sqlite3.Connection) -> Collected | None:
+        """Return what the markers say if all segments have ended; if not, say when to look again."""
+        run, ledger = self.run, self.backend.ledger
+        counter = await ledger.counter(run.id)
+        while counter.total is not None:
+            collected = await collect(run, counter.total, self.backend, rows)
+            if not (missing := collected.tally.missing):
+                return collected
+            counter = await ledger.raise_next(run.id, counter.ended + missing)
+            if not counter.due:
+                logger.info("run %s: %d of %d segments have not ended", run.id, missing, collected.tally.total)
+                return None
         return None
-    logger.error("run %s: its fold failed %d times", run.id, FOLD_ATTEMPTS, exc_info=error)
-    return f"{type(error).__qualname__}: {error}"
 
+    def _is_reduced(self, tally: Tally) -> bool:
+        """Tell whether the results are combined before the fold: there are many, and they will be folded."""
+        reduction = self.folding.reduction
+        return reduction is not None and tally.total > reduction.fan_in and self._is_tolerated(tally)
 
-async def _failed(run: Run, reason: str, backend: Backend) -> tuple[RunState, str]:
-    failure = f"{run.prefix()}/fold-failure.json"
-    await commit(failure, {"fold": reason}, backend)
-    return RunState.FAILED, failure
+    def _is_tolerated(self, tally: Tally) -> bool:
+        return is_tolerated(len(tally.failed), tally.total, self.folding.tolerated)
 
+    async def _advance_tree(self, collected: Collected) -> bool:
+        """Have done what is to be combined next; return whether all of it is."""
+        assert self.folding.reduction is not None  # noqa: S101 - else nothing is reduced
+        level = self.check.level if isinstance(self.check, CombineGroup) else None
 
-async def _pin_markers(run: Run, backend: Backend) -> frozenset[str]:
-    key = f"{run.prefix()}/markers.json"
-    names = [marker.id async for marker in markers_of(run, backend)]
-    try:
-        await backend.put_result(key, json.dumps(names).encode(), if_absent=True)
-    except ObjectExistsError:
-        names = json.loads(await backend.get_result(key))
-    return frozenset(names)
+        async def results() -> Results:
+            await collected.pin()
+            return await collected.results()
 
+        return await advance(
+            self.run,
+            self.folding.reduction,
+            results,
+            self.backend,
+            combined=level,
+            again=isinstance(self.check, Watch) or (level is None and self.ctx.receive_count > 1),
+            here=self.folding.alone,
+        )
 
-async def _apply(run: Run, folding: Folding, backend: Backend, pinned: Collection[str], tally: Tally) -> Any:
-    with opened() as rows:
-        tree = await tree_of(run, backend) if _is_reduced(tally, folding) else None
-        if tree is not None and tree.levels:
-            results = await left_of(run, tree, backend, rows)
+    async def _claim_and_fold(self, collected: Collected, broken: _Broken | None) -> RunState:
+        run, ledger, left = self.run, self.backend.ledger, self.ctx.deadline.remaining()
+        lease = (LONGEST_INVOCATION_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
+        # Of this generation: who looked before a redrive must not fold, nor end, what is only being done again.
+        fence = await ledger.claim(run.id, gen=run.gen, now=self.backend.now(), lease_seconds=lease)
+        if fence is None:
+            # Another invocation has it. Should that one die, this message may be its own: so it comes after the lease.
+            raise Retry(f"run {run.id} is being folded by another invocation", after=lease)
+        try:
+            return await self._fold(collected, fence, broken)
+        except BaseException:
+            with contextlib.suppress(FanfoldError):  # the next try need not wait for the lease
+                await ledger.release(run.id, fence=fence)
+            raise
+
+    async def _fold(self, collected: Collected, fence: int, broken: _Broken | None) -> RunState:
+        run, backend = self.run, self.backend
+        await collected.pin()
+        failed = collected.tally.failed
+        if failed:
+            await commit(run.failures_key(), {"segments": failed}, backend)
+        if self._is_tolerated(collected.tally):
+            state, output = RunState.SUCCEEDED, f"{run.prefix()}/output.json"
+            broken = broken or await self._unless_broken(self._commit_output(output, collected))
+            if broken:
+                state, output = RunState.FAILED, f"{run.prefix()}/fold-failure.json"
+                await commit(output, {"fold": broken.reason}, backend)
         else:
-            results = await collect(run, pinned, tally.total, backend, rows)
-        return await apply(folding.function, results)
+            state, output = RunState.FAILED, run.failures_key()
+        await backend.ledger.finish(
+            run.id, fence=fence, state=state, output=output, ended_at=backend.now(), failed=len(failed)
+        )
+        logger.info("run %s: %s, %s", run.id, state, output)
+        return state
+
+    async def _commit_output(self, key: str, collected: Collected) -> None:
+        run, backend, fold = self.run, self.backend, self.folding.function
+        tree = await tree_of(run, backend) if self._is_reduced(collected.tally) else None
+        if tree is not None and tree.levels:
+            with results_of(await left_of(run, tree, backend)) as left:
+                await commit(key, await apply(fold, left), backend)
+        else:
+            await commit(key, await apply(fold, await collected.results()), backend)

@@ -30,10 +30,10 @@ from fanfold._consumer.settings import check_count
 from fanfold._folds.output_file import File
 from fanfold._jobs.inline_database import KEPT_BUCKET, Kept, kept_in
 from fanfold._jobs.job import Job
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.output import apply, to_json
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_handler import work_on_one
-from fanfold._jobs.segment_result import JobState
 from fanfold._jobs.tally import Evenness, Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name, source_prefix
@@ -215,7 +215,7 @@ async def _work(
         kept.failed(segment.number, _told(error))
         failures.add(record, error)
     else:
-        kept.done(segment.number, ended.result, ended.items or 0)
+        kept.done(segment.number, ended.result, ended.items)
 
 
 async def _folded(fold: Callable[..., Any], kept: Kept, home: Path | None) -> Any:

@@ -19,7 +19,7 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
 from fanfold._consumer.consumer import Consumer
 from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
-from fanfold._consumer.settings import Settings, check_count, check_opener
+from fanfold._consumer.settings import CommitStage, Settings, check_count, check_opener
 from fanfold._consumer.settle import OpenSettler
 from fanfold._jobs import step_functions
 from fanfold._jobs.combine import Reduction
@@ -28,13 +28,13 @@ from fanfold._jobs.continuation import MOST_HOPS
 from fanfold._jobs.dead_letter_handler import bury
 from fanfold._jobs.fold_handler import Folding, check_and_fold
 from fanfold._jobs.functions import check_part
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.notify import check_tolerance
-from fanfold._jobs.run_request import request_of
-from fanfold._jobs.scatter import Scattered, scatter
+from fanfold._jobs.scatter import Scattered, request_of, scatter
 from fanfold._jobs.segment_handler import SegmentFunction, work_on
-from fanfold._jobs.segment_result import JobState
+from fanfold._jobs.segment_result import MessageResult
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import check_name
+from fanfold._ports.run import RunState, check_name
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 from fanfold.sources import Source
 
@@ -232,31 +232,31 @@ class Job:
         """The Lambda handler of the work queue."""
         function: SegmentFunction = self.part("segment")
 
-        async def segment_handler(record: Record, ctx: Context[JobState]) -> Any:
+        async def segment_handler(record: Record, ctx: Context[JobState]) -> MessageResult:
             return await work_on(self.name, function, record, ctx, max_hops=self._max_hops)
 
-        return self._consumer(segment_handler, dead_letters=True)
+        return self._consumer(segment_handler, commit_ended, dead_letters=True)
 
     @functools.cached_property
     def dead_letter_handler(self) -> Consumer[..., Any]:
         """The Lambda handler of the dead-letter queue."""
 
-        async def dead_letter_handler(record: Record, ctx: Context[JobState]) -> Any:
+        async def dead_letter_handler(record: Record, ctx: Context[JobState]) -> MessageResult:
             return await bury(self.name, record, ctx)
 
-        return self._consumer(dead_letter_handler, dead_letters=False)
+        return self._consumer(dead_letter_handler, commit_ended, dead_letters=False)
 
     @functools.cached_property
     def fold_handler(self) -> Consumer[..., Any]:
         """The Lambda handler of the fold queue."""
         folding, per_message = self._folding(), self.segments_per_message
 
-        async def fold_handler(record: Record, ctx: Context[JobState]) -> Any:
+        async def fold_handler(record: Record, ctx: Context[JobState]) -> RunState:
             return await check_and_fold(
                 self.name, folding, record, ctx, watch_seconds=self._watch_seconds, per_message=per_message
             )
 
-        return self._consumer(fold_handler, dead_letters=False)
+        return self._consumer(fold_handler, None, dead_letters=False)
 
     @functools.cached_property
     def plan_handler(self) -> step_functions.Handler:
@@ -277,13 +277,13 @@ class Job:
                 f"job {self.name}: continuation=True goes on by a queue, and not on Step Functions"
             )
         work = step_functions.task_function(self.name, self.part("segment"))
-        return step_functions.task_handler(self._without_queue(work))
+        return step_functions.task_handler(self._without_queue(work, commit_ended))
 
     @functools.cached_property
     def collect_handler(self) -> step_functions.Handler:
         """The Lambda handler of a state machine's last step: the account of the run, and its fold."""
         collect = step_functions.collect_function(self.name, self._folding())
-        return step_functions.collect_handler(self._without_queue(collect))
+        return step_functions.collect_handler(self._without_queue(collect, None))
 
     async def start(
         self,
@@ -350,16 +350,20 @@ class Job:
         reduction = None if combine is None else Reduction(combine, self._fan_in)
         return Folding(self.part("fold"), self._tolerated, reduction)
 
-    def _consumer(self, function: Callable[..., Any], *, dead_letters: bool) -> Consumer[..., Any]:
+    def _consumer(
+        self, function: Callable[..., Any], commit: CommitStage | None, *, dead_letters: bool
+    ) -> Consumer[..., Any]:
         self._preload()
-        changes: dict[str, Any] = {"lifespan": self._lifespan, "commit": commit_ended}
+        changes: dict[str, Any] = {"lifespan": self._lifespan, "commit": commit}
         if not dead_letters:
             changes["dead_letter_queue_url"] = ""  # what these reject is left to the queue's own redrive policy
         return Consumer(function, self._settings.changed(changes))
 
-    def _without_queue(self, function: Callable[..., Any]) -> Consumer[..., Any]:
+    def _without_queue(self, function: Callable[..., Any], commit: CommitStage | None) -> Consumer[..., Any]:
         """Return a consumer whose records come from no queue: nothing can be hidden, forwarded or sent back there."""
-        return self._consumer(function, dead_letters=False).with_settings(backoff=None, settler=step_functions.no_queue)
+        return self._consumer(function, commit, dead_letters=False).with_settings(
+            backoff=None, settler=step_functions.no_queue
+        )
 
     def _preload(self) -> None:
         """Import the SDK while Lambda initialises the sandbox: with full CPU, and not at the first batch's expense."""

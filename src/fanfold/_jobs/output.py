@@ -6,25 +6,23 @@ import inspect
 import json
 import logging
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeVar
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.threads import Threads
 from fanfold._folds.output_file import File
-from fanfold._jobs.results import Results
 from fanfold._ports.backend import Backend
 from fanfold.errors import ObjectExistsError, SegmentError
 
-__all__ = ["FoldFunction", "apply", "commit", "file_in", "to_json"]
+__all__ = ["apply", "commit", "file_in", "to_json"]
 
 logger = logging.getLogger("fanfold")
 
-FoldFunction: TypeAlias = Callable[[Results], Any]
-"""A user's fold: all results of a run in; one JSON value or a ``File`` out, or rows, one by one. Plain or async."""
+R = TypeVar("R")
 _ROWS_NAME = "output.jsonl"
 
 
-async def apply(function: FoldFunction, results: Results) -> Any:
+async def apply(function: Callable[[R], Any], results: R) -> Any:
     """Call a fold: an async one on this event loop, a plain one on a thread of its own.
 
     Returns:
@@ -50,7 +48,7 @@ async def apply(function: FoldFunction, results: Results) -> Any:
         threads.close()
 
 
-def _drained(function: FoldFunction, results: Results) -> Any:
+def _drained(function: Callable[[R], Any], results: R) -> Any:
     value = function(results)
     if not inspect.isgenerator(value):
         return value

@@ -8,8 +8,7 @@ from typing import Final
 
 import anyio
 
-from fanfold._jobs.generations import tally_of
-from fanfold._jobs.tally import Evenness
+from fanfold._jobs.tally import Evenness, tally_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError

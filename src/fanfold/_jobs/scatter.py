@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fanfold import sources
 from fanfold._base.deadline import Deadline
-from fanfold._jobs.bundle import bodies
-from fanfold._jobs.commit import Check, send_check
-from fanfold._jobs.generations import redo_of
-from fanfold._jobs.segment import Segment
+from fanfold._jobs.completion_check import Look, ResumeScatter, Watch, send_check
+from fanfold._jobs.segment import Segment, bodies
+from fanfold._jobs.tally import redo_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
 from fanfold._ports.run import EXPIRY_SECONDS, Run, check_name, source_prefix
-from fanfold.errors import FanfoldError
+from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["Scattered", "pin_run", "scatter", "scatter_on", "segments_left"]
+__all__ = ["Scattered", "pin_run", "request_of", "scatter", "scatter_on", "segments_left"]
 
 logger = logging.getLogger("fanfold")
 
@@ -38,6 +38,21 @@ class Scattered:
     """Its segments; those enqueued so far, if it is not complete."""
     complete: bool = True
     """Whether all are enqueued; if not, the time was over, and the fold function goes on."""
+
+
+def request_of(event: Any, context: Any) -> tuple[dict[str, Any], str]:
+    """Return the parameters and the run id that whoever starts a run gave.
+
+    Raises:
+        ConfigurationError: If it is no such request.
+    """
+    given = {} if event is None else event
+    if not isinstance(given, Mapping) or not isinstance(given.get("params", {}), Mapping):
+        raise ConfigurationError('a run is started with {"params": {…}, "run": "…"}, both optional')
+    if unknown := sorted(set(given) - {"params", "run"}):
+        raise ConfigurationError(f'a run is started with "params" and "run"; {unknown[0]!r} is not known')
+    run_id = given.get("run") or getattr(context, "aws_request_id", None) or uuid.uuid4().hex
+    return dict(given.get("params", {})), check_name(run_id, "run")
 
 
 async def scatter(  # noqa: PLR0913 - one option each, by keyword
@@ -75,7 +90,7 @@ async def scatter(  # noqa: PLR0913 - one option each, by keyword
         counter = await backend.ledger.counter(run.id)
         return Scattered(run.id, counter.total or 0)
     # Before the first segment: should this scatter die, somebody still looks.
-    await send_check(backend, Check(run.id, watch=True), watch_seconds)
+    await send_check(backend, Watch(run.id), watch_seconds)
     return await scatter_on(run, backend, deadline, per_message=per_message, progress=progress)
 
 
@@ -127,12 +142,12 @@ async def scatter_on(
     )
     await backend.ledger.checkpoint(run.id, position, gen=run.gen)
     if stopped:
-        await send_check(backend, Check(run.id, scatter=True))
+        await send_check(backend, ResumeScatter(run.id))
         logger.info("run %s: %d segments enqueued; the fold function goes on", run.id, position)
         return Scattered(run.id, position, complete=False)
     counter = await (backend.ledger.counter(run.id) if run.gen else backend.ledger.seal(run.id, position))
     if counter.due:
-        await send_check(backend, Check(run.id))
+        await send_check(backend, Look(run.id))
     logger.info("run %s: %d segments enqueued", run.id, position)
     return Scattered(run.id, position)
 

@@ -1,15 +1,21 @@
-"""One cut of a source, as it travels in a message."""
+"""One cut of a source, as it travels in a message; several tiny ones share a message, which costs as much as one.
+
+The body of a single segment is ``{"v":1,"job":…,"run":…,"gen":0,"segment":17,"hop":0,"source":{"type":…}}``. That of
+several has no ``segment``, so that a release which knows of no bundles refuses it instead of reading a part:
+``{"v":1,"job":…,"run":…,"gen":0,"hop":0,"segments":[[17,{"type":…}],[18,{"type":…}]]}``.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from fanfold.errors import SegmentError
 
-__all__ = ["WIRE_VERSION", "Segment"]
+__all__ = ["WIRE_VERSION", "Segment", "bodies", "segments_of"]
 
 WIRE_VERSION = 1
 """The version of the message body that this release writes, and the only one it reads."""
@@ -43,18 +49,7 @@ class Segment:
 
     def to_body(self) -> str:
         """Return the message body: compact JSON, version 1."""
-        return json.dumps(
-            {
-                "v": WIRE_VERSION,
-                "job": self.job,
-                "run": self.run,
-                "gen": self.gen,
-                "segment": self.number,
-                "hop": self.hop,
-                "source": self.source,
-            },
-            separators=(",", ":"),
-        )
+        return _text_of(_document_of(self))
 
     @classmethod
     def from_body(cls, body: str) -> Segment:
@@ -64,21 +59,85 @@ class Segment:
             SegmentError: If the body is none, names the fault: no JSON, another version, a field missing or of the
                 wrong type.
         """
-        try:
-            document = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise SegmentError(f"not a fanfold segment: the body is not JSON ({error})") from error
-        if not isinstance(document, dict) or "v" not in document:
-            raise SegmentError("not a fanfold segment: the body is no JSON object with a version 'v'")
-        if document["v"] is True or document["v"] != WIRE_VERSION:
-            raise SegmentError(
-                f"segment of version {document['v']!r}: this release reads version {WIRE_VERSION}; deploy the same "
-                "fanfold to every function of the job"
-            )
-        values = {name: _field(document, name, kind) for name, kind in _FIELDS.items()}
-        if not isinstance(values["source"].get("type"), str):
-            raise SegmentError("not a fanfold segment: 'source' has no 'type'")
-        return cls(number=values.pop("segment"), **values)
+        return _segment_in(_document_in(body))
+
+
+def bodies(segments: Iterable[Segment], size: int) -> Iterator[tuple[str, int]]:
+    """Yield message bodies of ``size`` segments each, the last of fewer, and how many segments there have been by then.
+
+    Args:
+        segments: Of one run and generation, none of them continued.
+        size: From 1.
+    """
+    drawn, taken = iter(segments), 0
+    while several := list(islice(drawn, size)):
+        taken += len(several)
+        yield several[0].to_body() if len(several) == 1 else _bundle_of(several), taken
+
+
+def segments_of(body: str) -> Sequence[Segment]:
+    """Return the segments that a message body describes, at least one.
+
+    Raises:
+        SegmentError: If the body is none of fanfold's, names the fault.
+    """
+    document = _document_in(body)
+    if "segments" not in document:
+        return [_segment_in(document)]
+    several = document.pop("segments")
+    if not isinstance(several, list) or not several or "segment" in document or "source" in document:
+        raise SegmentError("not a fanfold segment: 'segments' is no list of several, or stands beside 'segment'")
+    return [_one_of(document, each) for each in several]
+
+
+def _document_of(segment: Segment) -> dict[str, Any]:
+    return {
+        "v": WIRE_VERSION,
+        "job": segment.job,
+        "run": segment.run,
+        "gen": segment.gen,
+        "segment": segment.number,
+        "hop": segment.hop,
+        "source": segment.source,
+    }
+
+
+def _text_of(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, separators=(",", ":"))
+
+
+def _bundle_of(segments: Sequence[Segment]) -> str:
+    document = _document_of(segments[0])
+    del document["segment"], document["source"]
+    return _text_of({**document, "segments": [[each.number, each.source] for each in segments]})
+
+
+def _document_in(body: str) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise SegmentError(f"not a fanfold segment: the body is not JSON ({error})") from error
+    if not isinstance(document, dict) or "v" not in document:
+        raise SegmentError("not a fanfold segment: the body is no JSON object with a version 'v'")
+    if document["v"] is True or document["v"] != WIRE_VERSION:
+        raise SegmentError(
+            f"segment of version {document['v']!r}: this release reads version {WIRE_VERSION}; deploy the same "
+            "fanfold to every function of the job"
+        )
+    return document
+
+
+def _segment_in(document: Mapping[str, Any]) -> Segment:
+    values = {name: _field(document, name, kind) for name, kind in _FIELDS.items()}
+    if not isinstance(values["source"].get("type"), str):
+        raise SegmentError("not a fanfold segment: 'source' has no 'type'")
+    return Segment(number=values.pop("segment"), **values)
+
+
+def _one_of(document: Mapping[str, Any], described: object) -> Segment:
+    if not isinstance(described, list) or len(described) != 2:  # noqa: PLR2004 - a number and a source
+        raise SegmentError(f"not a fanfold segment: {str(described)[:80]!r} is no pair of a number and a source")
+    return _segment_in({**document, "segment": described[0], "source": described[1]})
 
 
 def _field(document: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
+from fanfold import sources
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.dead_letter import most_receives
 from fanfold._base.deadline import Deadline
@@ -16,20 +17,55 @@ from fanfold._base.frozen import put
 from fanfold._base.log_context import named
 from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
-from fanfold._jobs.bundle import segments_of
-from fanfold._jobs.continuation import Rows
-from fanfold._jobs.segment import Segment
-from fanfold._jobs.segment_result import Ended, JobState, Together
+from fanfold._jobs.job_state import JobState
+from fanfold._jobs.segment import Segment, segments_of
+from fanfold._jobs.segment_result import (
+    BundleResult,
+    MessageResult,
+    SegmentDone,
+    SegmentResult,
+    SegmentStopped,
+    Unrecorded,
+)
+from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold._ports.stores import Store
 from fanfold.errors import FanfoldError, SegmentError
 
-__all__ = ["LATE", "SegmentContext", "SegmentFunction", "live_run", "work_on", "work_on_one"]
+__all__ = ["SegmentContext", "SegmentFunction", "SegmentItems", "live_run", "work_on", "work_on_one"]
 
 logger = logging.getLogger("fanfold")
 
-LATE = "late"
-"""Returned for a segment of a run that no longer waits for it: acknowledged, and entered nowhere."""
+
+class SegmentItems:
+    """The items of a segment, as its handler sees them; they end early when the time is over.
+
+    Args:
+        part: What to read.
+        backend: Where from.
+        over: Tells, before each item but the first, whether to stop; None to never.
+    """
+
+    def __init__(self, part: Mapping[str, Any], backend: Backend, over: Callable[[], bool] | None = None) -> None:
+        self.given: int = 0
+        """Items the handler was given."""
+        self.rest: Mapping[str, Any] | None = None
+        """What is left to read; None unless the items ended early."""
+        self._part = part
+        self._backend = backend
+        self._over = over
+
+    async def read(self) -> AsyncGenerator[Any, None]:
+        """Yield the items; a handler that asks for another one is done with the one before."""
+        over = self._over
+        async with aclosing(sources.read(self._part, self._backend)) as found:
+            async for some in found:
+                for item, mark in some:
+                    self.given += 1
+                    yield item
+                    if over is not None and mark is not None and over():
+                        self.rest = sources.rest(self._part, mark)
+                        return
 
 
 class SegmentContext(Context[Any]):
@@ -65,7 +101,7 @@ SegmentFunction: TypeAlias = Callable[[AsyncIterator[Any], SegmentContext], Awai
 
 async def work_on(
     job: str, function: SegmentFunction, record: Record, ctx: Context[JobState], *, max_hops: int = 0
-) -> Ended | Together | str:
+) -> MessageResult:
     """Run a segment handler over the items of the segment in a message; of several, over one after another.
 
     Args:
@@ -76,7 +112,7 @@ async def work_on(
         max_hops: How often a segment whose time is over may go on in another message; 0 for never.
 
     Returns:
-        What to enter in the ledger, or LATE.
+        What to enter in the ledger, or why nothing is.
 
     Raises:
         SegmentError: If the message is no segment of a live run of this job, its data is not what was pinned, or the
@@ -89,7 +125,7 @@ async def work_on(
     segments = segments_of(record.body)
     run = await live_run(job, segments[0], ctx.batch)
     if run is None:
-        return LATE
+        return Unrecorded.LATE
     is_last = (most := most_receives()) is not None and ctx.receive_count >= most
     if len(segments) == 1:
         try:
@@ -98,7 +134,7 @@ async def work_on(
             if not is_last or isinstance(error, Retry) or _is_permanent(error):
                 raise
             raise Reject(f"{type(error).__qualname__}: {error}") from error
-    ended: list[Ended] = []
+    ended: list[SegmentResult] = []
     left: list[Segment] = []
     errors: list[Exception] = []
     is_over = _is_over(ctx.deadline)
@@ -114,7 +150,9 @@ async def work_on(
             left.append(segment)
     if not ended and not is_last and not any(map(_is_permanent, errors)):
         raise errors[0]
-    return Together(ended, left)  # one that fails for good does so alone: with its own reason, and nothing beside it
+    return BundleResult(
+        ended, left
+    )  # one that fails for good does so alone: with its own reason, and nothing beside it
 
 
 def _is_permanent(error: Exception) -> bool:
@@ -123,9 +161,9 @@ def _is_permanent(error: Exception) -> bool:
 
 async def work_on_one(
     segment: Segment, run: Run, function: SegmentFunction, record: Record, ctx: Context[JobState], max_hops: int
-) -> Ended:
+) -> SegmentDone | SegmentStopped:
     """Run a segment handler over the items of one segment; as ``work_on``, without a look at its run."""
-    rows = Rows(segment.source, ctx.state.backend, _is_over(ctx.deadline) if segment.hop < max_hops else None)
+    rows = SegmentItems(segment.source, ctx.state.backend, _is_over(ctx.deadline) if segment.hop < max_hops else None)
     with named(run=run.id, segment=segment.number):
         async with aclosing(rows.read()) as items:
             value = await function(items, SegmentContext(record, ctx.batch, segment, run))
@@ -133,7 +171,9 @@ async def work_on_one(
         result = json.dumps(value, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise SegmentError(f"the segment handler returned what is no JSON value: {error}") from error
-    return Ended(segment, ctx.receive_count, result, items=rows.given, rest=rows.rest)
+    if rows.rest is not None:
+        return SegmentStopped(segment, result, rows.given, rows.rest)
+    return SegmentDone(segment, ctx.receive_count, result, rows.given)
 
 
 def _is_over(deadline: Deadline) -> Callable[[], bool]:

@@ -1,15 +1,24 @@
-"""What the handlers of a job's functions share, and what they return."""
+"""What the handlers of segments and of dead letters return; the commit stage enters it in the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from enum import Enum
+from typing import Any, Final, TypeAlias
 
 from fanfold._jobs.segment import Segment
-from fanfold._ports.backend import Backend
 
-__all__ = ["INLINE_RESULTS_BYTES", "Ended", "JobState", "Together"]
+__all__ = [
+    "INLINE_RESULTS_BYTES",
+    "BundleResult",
+    "MessageResult",
+    "SegmentDone",
+    "SegmentFailed",
+    "SegmentResult",
+    "SegmentStopped",
+    "Unrecorded",
+]
 
 INLINE_RESULTS_BYTES: Final = 8_192
 """Results up to this size stand in the ledger. A DynamoDB write costs by the KiB, an S3 PUT as much as 8 of those
@@ -17,38 +26,66 @@ INLINE_RESULTS_BYTES: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True)
-class JobState:
-    """What the handlers of a job's functions share."""
-
-    backend: Backend
-    """Queues, ledger and store."""
-    user: Any = None
-    """What the job's own lifespan yielded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What a job's handler returns for a segment that ended; anything else it returns is not entered in the ledger."""
+class SegmentDone:
+    """A segment whose handler returned after its last item."""
 
     segment: Segment
     """The segment."""
     receive_count: int
     """Deliveries its message took."""
-    result: str = "null"
-    """What the segment handler returned, as JSON text."""
-    failure: str | None = None
-    """Why it failed for good; None if it is done, or stopped."""
-    items: int | None = None
-    """How many items its handler was given; None if it was given none to count."""
-    rest: Mapping[str, Any] | None = None
-    """What is left to read, for one that stopped because the time was over; None if it is done or failed."""
+    result: str
+    """What the handler returned, as JSON text."""
+    items: int
+    """How many items the handler was given."""
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
-    """What a job's handler returns for a message of several segments."""
+class SegmentFailed:
+    """A segment that failed for good."""
 
-    ended: Sequence[Ended]
+    segment: Segment
+    """The segment."""
+    receive_count: int
+    """Deliveries its message took."""
+    reason: str
+    """Why it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentStopped:
+    """A segment whose items ended early because the time was over: another message goes on from there."""
+
+    segment: Segment
+    """The segment."""
+    result: str
+    """What the handler returned for the items it was given, as JSON text."""
+    items: int
+    """How many items the handler was given."""
+    rest: Mapping[str, Any]
+    """What is left to read, in the words of the source."""
+
+
+SegmentResult: TypeAlias = SegmentDone | SegmentFailed | SegmentStopped
+"""How one segment ended, or stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleResult:
+    """How the segments ended that shared a message."""
+
+    ended: Sequence[SegmentResult]
     """Those that ended, or stopped in time."""
     left: Sequence[Segment] = ()
     """Those that did not: each goes on in a message of its own, and the others are not held up by it."""
+
+
+class Unrecorded(Enum):
+    """Why a message is acknowledged although nothing of it is entered in the ledger."""
+
+    LATE = "its run no longer waits for it"
+    QUARANTINED = "it is not a segment of a run, and was sent to the quarantine queue"
+    RETURNED = "it was sent to the work queue once more"
+
+
+MessageResult: TypeAlias = SegmentResult | BundleResult | Unrecorded
+"""What became of one message of the work queue or of its dead-letter queue."""

@@ -22,13 +22,15 @@ from fanfold._base.record import Record
 from fanfold._consumer.consumer import Consumer
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._folds.output_file import temporary_file
-from fanfold._jobs.commit import MARKER_SEGMENTS, Check, commit_ended
+from fanfold._jobs.commit import MARKER_SEGMENTS, commit_ended
+from fanfold._jobs.completion_check import Look, from_body, to_message
 from fanfold._jobs.fold_handler import Folding, check_and_fold
-from fanfold._jobs.generations import tally_of
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.scatter import pin_run, segments_left
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_handler import SegmentFunction, work_on
-from fanfold._jobs.segment_result import Ended, JobState
+from fanfold._jobs.segment_result import MessageResult, SegmentFailed
+from fanfold._jobs.tally import tally_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
@@ -135,15 +137,15 @@ def _wire(run: Run) -> Iterator[bytes]:
         yield segment.to_body().encode()
 
 
-def task_function(job: str, function: SegmentFunction) -> Callable[..., Awaitable[Any]]:
+def task_function(job: str, function: SegmentFunction) -> Callable[..., Awaitable[MessageResult]]:
     """Return what works on one segment, and enters why it failed too: another try that succeeds counts more."""
 
-    async def task(record: Record, ctx: Context[JobState]) -> Any:
+    async def task(record: Record, ctx: Context[JobState]) -> MessageResult:
         try:
             return await work_on(job, function, record, ctx)
         except Exception as error:
             reason = error.reason if isinstance(error, Reject) else f"{type(error).__name__}: {error}"
-            failed = Ended(Segment.from_body(record.body), ctx.receive_count, failure=reason)
+            failed = SegmentFailed(Segment.from_body(record.body), ctx.receive_count, reason)
             await commit_ended([(record, failed)], ctx.batch)
             raise
 
@@ -175,7 +177,7 @@ def collect_function(job: str, folding: Folding) -> Callable[..., Awaitable[Any]
     """Return what closes a run and folds it: a segment of which nothing is known then has failed."""
 
     async def collect(record: Record, ctx: Context[JobState]) -> dict[str, Any]:
-        backend, run_id = ctx.state.backend, Check.from_body(record.body).run
+        backend, run_id = ctx.state.backend, from_body(record.body).run_id
         run = await backend.ledger.run(run_id)
         if run is None or run.job != job:
             raise SegmentError(f"run {run_id!r} is no run of job {job!r} in the ledger")
@@ -215,7 +217,7 @@ def collect_handler(consumer: Consumer[..., Any]) -> Handler:
         tries = event.get("tries") or 0
         if not isinstance(tries, int) or tries < 0:
             raise EventError(f'"tries" of a run that is collected counts from 0, and is not {tries!r}')
-        body = Check(check_name(event["run"], "run")).to_message().body
+        body = to_message(Look(check_name(event["run"], "run"))).body
         (outcome,) = consumer.invoke(_event([body], receives=tries + 1), context).outcomes
         if not isinstance(outcome, Done):
             raise _told([outcome], [])

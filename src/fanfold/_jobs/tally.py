@@ -1,20 +1,27 @@
-"""Whether all segments of a run have ended: decided from values alone, nothing here waits.
+"""Whether all segments of a run have ended, counted from its markers.
 
 The counter of a run can only be too high, so it says *when to look*, never *that all is done*. What is done is the
 union of the markers. With ``n`` the counter read **before** the markers and ``m`` the segments missing in them, the
 next look is due when the counter reaches ``n + m``: each missing segment will add at least one.
+
+A run has generations: the first does all segments, each redrive one more, with those that had failed. What was done in
+any generation counts. A failure counts unless a later generation did the segment again: so a failure that is entered
+late, by a duplicate of an old message, changes nothing.
 """
 
 from __future__ import annotations
 
+import json
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fanfold._ports.run import Marker
+from fanfold._ports.backend import Backend
+from fanfold._ports.ledger_encoding import decode_ids, encode_ids
+from fanfold._ports.run import Marker, Run
 
-__all__ = ["Evenness", "Tally"]
+__all__ = ["Evenness", "Tally", "put_redo", "redo_of", "tally_of"]
 
 UNEVEN: Final = 5
 """How many times the mean a segment may hold before it is named."""
@@ -120,3 +127,42 @@ class Tally:
         self._ends += 1
         self.deliveries += marker.receive_counts.get(segment, 1)
         return True
+
+
+async def put_redo(key: str, segments: Sequence[int], backend: Backend) -> None:
+    """Write down which segments a generation does again."""
+    await backend.put_result(key, json.dumps(encode_ids(segments)).encode())
+
+
+async def redo_of(run: Run, gen: int, backend: Backend) -> Sequence[int]:
+    """Return the segments that a generation, from 1, does again; ascending."""
+    return decode_ids(json.loads(await backend.get_result(run.redos[gen - 1])))
+
+
+async def tally_of(
+    run: Run,
+    total: int,
+    backend: Backend,
+    *,
+    only: Collection[str] | None = None,
+    also: Callable[[Marker], object] | None = None,
+) -> Tally:
+    """Count which segments of a run have ended, in one pass over the markers of its generations.
+
+    Args:
+        run: The run.
+        total: Its segments.
+        backend: Where its ledger is.
+        only: Ids of the markers that count; None for all.
+        also: Called with each marker that counts.
+    """
+    tally = Tally(total)
+    for gen in range(run.gen + 1):
+        if gen:
+            tally.redo(await redo_of(run, gen, backend))
+        async for marker in backend.ledger.markers(run.id, gen):
+            if only is None or marker.id in only:
+                tally.add(marker)
+                if also is not None:
+                    also(marker)
+    return tally

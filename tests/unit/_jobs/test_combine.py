@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any
 
@@ -12,10 +11,10 @@ from hypothesis import strategies as st
 
 from fanfold import Job
 from fanfold._jobs.combine import Tree, levels
-from fanfold._jobs.commit import Check
+from fanfold._jobs.completion_check import CombineGroup, to_message
 from fanfold._jobs.inline import run_inline
 from fanfold._jobs.redrive import redrive
-from fanfold.errors import ConfigurationError, SegmentError
+from fanfold.errors import ConfigurationError
 from fanfold.testing import make_context
 from harness import Bench, throttled
 from joining import joining
@@ -170,7 +169,7 @@ async def test_a_group_that_cannot_be_looked_at_ends_no_run_whose_segments_have_
 
     bench = Bench(joining(9, 3), gate=gate, max_receive_count=5)
     await bench.job.start(bench.backend, {}, "run")
-    await bench.plain.fold_queue.send([Check("run", combine=(0, 0)).to_message()])
+    await bench.plain.fold_queue.send([to_message(CombineGroup("run", 0, 0))])
     assert await bench.looks(4) == {"RUNNING"}
     broken = False
     await bench.settle()
@@ -208,10 +207,10 @@ async def test_a_message_of_a_group_that_is_not_there_changes_nothing():
     bench = Bench(joining(9, 3))
     await bench.job.start(bench.backend, {}, "run")
     for place in ((0, 3), (1, 0)):
-        await bench.plain.fold_queue.send([Check("run", combine=place).to_message()])
+        await bench.plain.fold_queue.send([to_message(CombineGroup("run", *place))])
     await bench.settle()
     for place in ((0, 3), (1, 0)):
-        await bench.plain.fold_queue.send([Check("run", combine=place).to_message()])
+        await bench.plain.fold_queue.send([to_message(CombineGroup("run", *place))])
     await bench.settle()
     assert (await bench.run()).state == "SUCCEEDED"
     assert await bench.output() == list(range(9))
@@ -244,17 +243,3 @@ def test_a_fan_in_of_one_is_refused():
         Job("job", fan_in=1)
     with pytest.raises(ConfigurationError, match="fan_in"):
         Job("job", fan_in=0)
-
-
-def test_a_check_that_combines_is_read_back_as_it_was_written():
-    """Its level and its group."""
-    check = Check("run", combine=(2, 17))
-    assert Check.from_body(check.to_message().body) == check
-    assert json.loads(check.to_message().body)["combine"] == [2, 17]
-
-
-@pytest.mark.parametrize("place", ["[-1, 0]", "[0, -1]", "[0]", '["0", 0]', "[0, 0.5]", "{}"])
-def test_a_check_that_combines_nothing_there_is_refused(place: str):
-    """Its place is two whole numbers."""
-    with pytest.raises(SegmentError, match="not a check"):
-        Check.from_body(f'{{"check": "run", "combine": {place}}}')

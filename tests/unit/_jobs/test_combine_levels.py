@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from fanfold._jobs.collect import collect
 from fanfold._jobs.combine import Reduction, Tree, advance, combine, is_complete, tree_of
-from fanfold._jobs.commit import Check
+from fanfold._jobs.completion_check import CombineGroup, from_body
+from fanfold._jobs.results import Results, Rows
 from fanfold.errors import ServiceError
 from harness import Bench, throttled
 from joining import joining
@@ -43,21 +45,20 @@ class Ended:
     def sent(self) -> list[tuple[int, int]]:
         """Return the groups that were sent to be combined since the last look."""
         queue = self.bench.plain.fold_queue
-        checks = [Check.from_body(queued.message.body) for queued in queue._messages.values()]
+        checks = [from_body(queued.message.body) for queued in queue._messages.values()]
         queue._messages.clear()
-        return [check.combine for check in checks if check.combine is not None]
+        return [(check.level, check.group) for check in checks if isinstance(check, CombineGroup)]
 
-    async def markers(self) -> list[str]:
-        return [marker.id async for marker in self.bench.plain.ledger.markers("run", 0)]
+    async def results(self) -> Results:
+        return await (await collect(self.run, self.segments, self.bench.plain, Rows(""))).results()
 
     async def advance(
-        self, combined: tuple[int, int] | None = None, *, again: bool = False, here: bool = False, pinned: Any = None
+        self, combined: tuple[int, int] | None = None, *, again: bool = False, here: bool = False, results: Any = None
     ) -> bool:
         """Do what an invocation does that was called for a group, or to look at the run."""
-        check, backend = Check("run", combine=combined), self.bench.plain
-        pinned = pinned or self.markers
+        level = None if combined is None else combined[0]
         return await advance(
-            self.run, self.reduction, pinned, self.segments, backend, check=check, again=again, here=here
+            self.run, self.reduction, results or self.results, self.bench.plain, combined=level, again=again, here=here
         )
 
     async def combine(self, *places: tuple[int, int]) -> None:
@@ -128,14 +129,14 @@ async def test_what_was_written_down_first_is_combined():
     """Though two write the results down at the same time, and not the same ones."""
     ended = await Ended(9, 2).begin()
 
-    async def overtaken() -> list[str]:
+    async def overtaken() -> Results:
         other = Ended(5, 2)
         other.bench, other.run = ended.bench, ended.run
         assert await other.advance() is False
         assert ended.sent() == [(0, 0), (0, 1), (0, 2)]
-        return await ended.markers()
+        return await ended.results()
 
-    assert await ended.advance(pinned=overtaken) is False
+    assert await ended.advance(results=overtaken) is False
     assert await tree_of(ended.run, ended.bench.plain) == Tree(5, 2)
     assert ended.sent() == [(0, 0), (0, 1), (0, 2)]
 

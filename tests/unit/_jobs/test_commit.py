@@ -9,11 +9,20 @@ import pytest
 from fanfold import Record, Segment, inmemory
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
-from fanfold._jobs.commit import Check, commit_ended
-from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, Ended, JobState, Together
+from fanfold._jobs.commit import commit_ended
+from fanfold._jobs.job_state import JobState
+from fanfold._jobs.segment_result import (
+    INLINE_RESULTS_BYTES,
+    BundleResult,
+    SegmentDone,
+    SegmentFailed,
+    SegmentResult,
+    SegmentStopped,
+    Unrecorded,
+)
 from fanfold._ports.ledger_encoding import results_from_json
 from fanfold._ports.run import Counter, Hop, Marker
-from fanfold.errors import SegmentError, ServiceError
+from fanfold.errors import ServiceError
 from fanfold.inmemory import InMemoryLedger
 from fanfold.testing import make_record
 
@@ -32,9 +41,16 @@ class LedgerWithoutRun(InMemoryLedger):
         await super().put_marker(run_id, marker)
 
 
-def ended(run: str, number: int, **fields) -> tuple[Record, Ended]:
-    segment = Segment("job", run, number, {"type": "s3-lines"})
-    return Record(make_record(message_id=f"{run}-{number}")), Ended(segment, 1, **fields)
+def record(run: str, number: int) -> Record:
+    return Record(make_record(message_id=f"{run}-{number}"))
+
+
+def segment(run: str, number: int) -> Segment:
+    return Segment("job", run, number, {"type": "s3-lines"})
+
+
+def ended(run: str, number: int, result: str = "null") -> tuple[Record, SegmentResult]:
+    return record(run, number), SegmentDone(segment(run, number), 1, result, 0)
 
 
 def batch_with(ledger: InMemoryLedger) -> BatchContext[JobState]:
@@ -64,17 +80,18 @@ class LedgerWithoutHops(InMemoryLedger):
 async def test_a_segment_that_could_not_be_continued_comes_back_whatever_became_of_others():
     """One that was left in a message of several is sent on, and that message is done with."""
     batch = batch_with(LedgerWithoutHops())
-    left = Segment("job", "a", 1, {"type": "s3-lines"})
-    done = [ended("a", 0, rest={"type": "s3-lines"}), (Record(make_record()), Together([], [left])), ended("a", 2)]
+    left = segment("a", 1)
+    stopped = SegmentStopped(segment("a", 0), "null", 0, rest={"type": "s3-lines"})
+    done = [(record("a", 0), stopped), (record("a", 1), BundleResult([], [left])), ended("a", 2)]
     assert await commit_ended(done, batch) == {1, 2}
     assert [each.body for each in await batch.state.backend.work_queue.receive()] == [left.to_body()]
 
 
 async def test_what_is_not_for_the_ledger_is_accepted_as_it_is():
-    """Late segments, and what was parked."""
+    """Late segments, what was quarantined, and what was sent to the work queue again."""
     ledger = InMemoryLedger()
-    done = [(Record(make_record()), "late"), ended("a", 3)]
-    assert await commit_ended(done, batch_with(ledger)) == {0, 1}
+    done = [*((Record(make_record()), why) for why in Unrecorded), ended("a", 3)]
+    assert await commit_ended(done, batch_with(ledger)) == {0, 1, 2, 3}
     assert [marker.ids for marker in await markers_of(ledger, "a")] == [[3]]
 
 
@@ -97,41 +114,10 @@ async def test_a_very_large_batch_is_entered_in_several_markers():
 async def test_a_long_reason_is_cut():
     """The whole of it is with the body, under the run."""
     ledger = InMemoryLedger()
-    await commit_ended([ended("a", 0, failure="x" * 5_000)], batch_with(ledger))
+    await commit_ended([(record("a", 0), SegmentFailed(segment("a", 0), 1, "x" * 5_000))], batch_with(ledger))
     (marker,) = await markers_of(ledger, "a")
     assert marker.failed == {0: "x" * 300}
     assert marker.ids == []
-
-
-@pytest.mark.parametrize(
-    "check",
-    [
-        Check("run"),
-        Check("run", watch=True),
-        Check("run", position=0),
-        Check("run", watch=True, position=17),
-        Check("run", scatter=True),
-    ],
-)
-def test_a_check_is_read_as_it_was_sent(check: Check):
-    """Whatever it asks for."""
-    message = check.to_message(5)
-    assert Check.from_body(message.body) == check
-    assert message.delay_seconds == 5
-
-
-@pytest.mark.parametrize("body", ["", "[]", "{}", "null", '{"check":"run","position":"x"}', "[" * 100_000, "x" * 200])
-def test_what_is_no_check_is_shown(body: str):
-    """By its first 80 characters."""
-    with pytest.raises(SegmentError) as raised:
-        Check.from_body(body)
-    assert str(raised.value) == f"not a check of a run: {body[:80]!r}"
-
-
-def test_a_check_is_short():
-    """What it does not ask for is not in it, but for ``watch``, which every release reads."""
-    message = Check("run").to_message()
-    assert (message.body, message.delay_seconds) == ('{"v":1,"check":"run","watch":false}', 0)
 
 
 @pytest.mark.parametrize(("longest", "inline"), [(INLINE_RESULTS_BYTES - 2, True), (INLINE_RESULTS_BYTES - 1, False)])
@@ -148,16 +134,12 @@ async def test_results_stand_in_the_marker_as_long_as_they_are_short(longest: in
         assert results_from_json(await batch.state.backend.get_result(marker.results_key)) == results
 
 
-async def test_a_marker_tells_of_deliveries_beyond_the_first_and_of_items_if_all_were_counted():
+async def test_a_marker_tells_of_deliveries_beyond_the_first_and_of_the_items_of_what_is_done():
     """What every segment has is not written down for each."""
     ledger = InMemoryLedger()
-    segments = [Segment("job", "a", number, {"type": "s3-lines"}) for number in range(3)]
-    done = [(Record(make_record()), Ended(segment, 1 + segment.number, items=7)) for segment in segments]
-    await commit_ended(done, batch_with(ledger))
+    done = [(record("a", number), SegmentDone(segment("a", number), 1 + number, "1", 7)) for number in range(3)]
+    failed = (record("a", 3), SegmentFailed(segment("a", 3), 5, "broken"))
+    await commit_ended([failed, *done], batch_with(ledger))
     (marker,) = await markers_of(ledger, "a")
-    assert (marker.ids, marker.receive_counts, list(marker.items)) == ([0, 1, 2], {1: 2, 2: 3}, [7, 7, 7])
-    done[1] = (done[1][0], Ended(segments[1], 1))
-    uncounted = InMemoryLedger()
-    await commit_ended(done, batch_with(uncounted))
-    (marker,) = await markers_of(uncounted, "a")
-    assert list(marker.items) == []
+    assert (marker.ids, marker.receive_counts, list(marker.items)) == ([0, 1, 2], {1: 2, 2: 3, 3: 5}, [7, 7, 7])
+    assert marker.failed == {3: "broken"}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fanfold import Job, Ranges
-from fanfold._jobs.commit import Check, send_check
+from fanfold._jobs.completion_check import Look, send_check
 from fanfold._jobs.notify import is_tolerated
 from fanfold._jobs.redrive import failures_of, redrive
 from fanfold._jobs.report import account_of
@@ -141,7 +141,7 @@ async def test_a_fold_that_looked_before_a_redrive_does_not_end_the_new_generati
 
     async def ended_and_redriven() -> None:
         bench.backend = bench.plain
-        await send_check(bench.plain, Check("run"))
+        await send_check(bench.plain, Look("run"))
         await bench.pump(fold, bench.job.fold_handler)
         assert (await bench.run()).state == RunState.FAILED
         broken.segments.clear()
@@ -299,7 +299,7 @@ async def test_the_end_of_each_generation_is_told_of_once_with_what_failed():
     broken.segments.clear()
     await redrive("run", bench.backend)
     await bench.settle()
-    await send_check(bench.backend, Check("run"))
+    await send_check(bench.backend, Look("run"))
     await bench.settle()
     (first, told), (second, whole) = notes.told
     assert (first, second) == ("fanfold: job FAILED", "fanfold: job SUCCEEDED")

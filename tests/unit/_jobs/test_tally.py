@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
 import pytest
 
-from fanfold._jobs.tally import Tally
+from fanfold import inmemory
+from fanfold._jobs.tally import Tally, put_redo, tally_of
 from fanfold._ports.ledger_encoding import decode_ids, encode_ids, results_from_json, results_to_json
-from fanfold._ports.run import Marker
+from fanfold._ports.run import Marker, Run
 from fanfold.errors import LedgerError
+from fanfold.inmemory import InMemoryLedger
 
 
-def tally_of(total: int, *markers: Marker) -> Tally:
+def tally_from(total: int, *markers: Marker) -> Tally:
     tally = Tally(total)
     for marker in markers:
         tally.add(marker)
@@ -72,7 +77,7 @@ def test_a_run_of_no_segments_misses_none():
 
 def test_a_segment_outside_the_run_counts_for_nothing():
     """Ids below 0 or from the total on change no number."""
-    tally = tally_of(2, Marker("a", 0, ids=[-1, 2, 99], failed={-1: "no", 2: "no"}))
+    tally = tally_from(2, Marker("a", 0, ids=[-1, 2, 99], failed={-1: "no", 2: "no"}))
     assert (tally.done, tally.failed, tally.missing) == (0, {}, 2)
     assert (tally.deliveries, tally.duplicates) == (0, 0)
 
@@ -81,7 +86,7 @@ def test_a_segment_outside_the_run_counts_for_nothing():
 def test_done_beats_failed(first_done):
     """A segment that failed in one marker and is done in another is done, whichever is read first."""
     done, failed = Marker("a", 0, ids=[0]), Marker("b", 0, failed={0: "broken"})
-    tally = tally_of(1, *([done, failed] if first_done else [failed, done]))
+    tally = tally_from(1, *([done, failed] if first_done else [failed, done]))
     assert (tally.done, tally.failed, tally.missing) == (1, {}, 0)
 
 
@@ -89,25 +94,25 @@ def test_done_beats_failed(first_done):
 def test_a_segment_that_is_done_and_failed_ended_twice(first_done):
     """A segment with an end in each of two markers is one duplicate, whichever is read first."""
     done, failed = Marker("a", 0, ids=[0]), Marker("b", 0, failed={0: "broken"})
-    assert tally_of(1, *([done, failed] if first_done else [failed, done])).duplicates == 1
+    assert tally_from(1, *([done, failed] if first_done else [failed, done])).duplicates == 1
 
 
 def test_failures_are_listed_in_segment_order():
     """The segments that failed ascend, whatever marker named them first."""
-    tally = tally_of(9, Marker("a", 0, failed={7: "seven"}), Marker("b", 0, failed={2: "two", 5: "five"}))
+    tally = tally_from(9, Marker("a", 0, failed={7: "seven"}), Marker("b", 0, failed={2: "two", 5: "five"}))
     assert list(tally.failed.items()) == [(2, "two"), (5, "five"), (7, "seven")]
 
 
 def test_duplicates_and_deliveries_are_counted():
     """A second end of a segment is a duplicate, and receive counts add up, one each where none is told."""
-    tally = tally_of(5, Marker("a", 0, ids=[0, 1, 2], receive_counts={1: 3}), Marker("b", 0, ids=[2, 3]))
+    tally = tally_from(5, Marker("a", 0, ids=[0, 1, 2], receive_counts={1: 3}), Marker("b", 0, ids=[2, 3]))
     assert tally.duplicates == 1
     assert tally.deliveries == 1 + 3 + 1 + 1 + 1
 
 
 def test_the_items_of_segments_are_counted_once_and_the_uneven_ones_are_named():
     """A second end changes nothing; what was read before a hop is added."""
-    tally = tally_of(
+    tally = tally_from(
         30,
         Marker("a", 0, ids=list(range(10)), items=[10] * 9 + [1_000]),
         Marker("b", 0, ids=[9], items=[7]),
@@ -125,13 +130,13 @@ def test_the_items_of_segments_are_counted_once_and_the_uneven_ones_are_named():
 
 def test_without_a_count_nothing_is_said_of_evenness():
     """Ledgers written before items were counted, and runs without segments."""
-    assert tally_of(3, Marker("a", 0, ids=[0, 1])).evenness() is None
+    assert tally_from(3, Marker("a", 0, ids=[0, 1])).evenness() is None
     assert Tally(0).evenness() is None
 
 
 def test_the_ten_largest_of_many_uneven_segments_are_named():
     """Largest first."""
-    tally = tally_of(1_000, Marker("a", 0, ids=list(range(1_000)), items=[0] * 988 + list(range(100, 112))))
+    tally = tally_from(1_000, Marker("a", 0, ids=list(range(1_000)), items=[0] * 988 + list(range(100, 112))))
     spread = tally.evenness()
     assert spread is not None
     assert list(spread.uneven.values()) == list(range(111, 101, -1))
@@ -139,20 +144,48 @@ def test_the_ten_largest_of_many_uneven_segments_are_named():
 
 def test_what_neither_ended_nor_failed_is_unfinished():
     """In order."""
-    assert tally_of(5, Marker("a", 0, ids=[3], failed={1: "no"})).missing_segments() == [0, 2, 4]
+    assert tally_from(5, Marker("a", 0, ids=[3], failed={1: "no"})).missing_segments() == [0, 2, 4]
 
 
 def test_five_times_the_mean_is_not_uneven_yet():
     """What holds more is."""
-    spread = tally_of(10, Marker("a", 0, ids=list(range(10)), items=[9, *[1] * 9])).evenness()
+    spread = tally_from(10, Marker("a", 0, ids=list(range(10)), items=[9, *[1] * 9])).evenness()
     assert spread is not None
     assert (spread.most, 5 * spread.mean, spread.uneven) == (9, 9, {})
 
 
 def test_what_failed_counts_as_missing_again_once_it_is_to_be_redone():
     """What was done stays done, and a failure of the generation before changes nothing any more."""
-    tally = tally_of(4, Marker("a", 0, ids=[0], failed={1: "no", 2: "no"}))
+    tally = tally_from(4, Marker("a", 0, ids=[0], failed={1: "no", 2: "no"}))
     tally.redo([0, 1, 3])
     assert (tally.done, tally.failed, tally.missing, tally.duplicates) == (1, {2: "no"}, 2, 0)
     tally.add(Marker("b", 1, ids=[1]))
     assert (tally.done, tally.failed, tally.missing, tally.duplicates) == (2, {2: "no"}, 1, 0)
+
+
+class NotingLedger(InMemoryLedger):
+    """Notes which generations it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
+        """Note the generation."""
+        self.asked.append(gen)
+        return super().markers(run_id, gen)
+
+
+async def test_the_markers_of_every_generation_are_read_and_no_others():
+    """A generation that nobody started costs no request."""
+    ledger = NotingLedger()
+    for gen in range(3):
+        await ledger.put_marker("run", Marker(f"marker-{gen}", gen, ids=[gen]))
+    run = Run("run", "job", {}, {}, created_at=0.0, expires_at=1, gen=1, redos=["redo"])
+    backend = replace(inmemory.backend(), ledger=ledger)
+    await put_redo("redo", [1], backend)
+    seen: list[Marker] = []
+    tally = await tally_of(run, 3, backend, also=seen.append)
+    assert [marker.ids for marker in seen] == [[0], [1]]
+    assert tally.missing_segments() == [2]
+    assert ledger.asked == [0, 1]

@@ -14,11 +14,12 @@ from fanfold import Context, Job, Ranges, Reject, Segment, inmemory
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
-from fanfold._jobs.bundle import bodies, segments_of
 from fanfold._jobs.commit import commit_ended
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.report import account_of
-from fanfold._jobs.segment_handler import LATE, work_on
-from fanfold._jobs.segment_result import Ended, JobState, Together
+from fanfold._jobs.segment import bodies, segments_of
+from fanfold._jobs.segment_handler import work_on
+from fanfold._jobs.segment_result import BundleResult, SegmentDone, Unrecorded
 from fanfold.errors import ConfigurationError, SegmentError
 from fanfold.testing import ManualClock, make_record
 from harness import Bench, RefusingQueue
@@ -168,11 +169,11 @@ async def test_what_is_left_when_the_time_is_over_goes_on_alone_and_is_acknowled
     """A queue that takes nothing keeps the message; the ledger may know what ended, which is harmless."""
     backend = inmemory.backend()
     batch: Any = BatchContext(None, Deadline.never(), JobState(backend))
-    done = [(Record(make_record("x")), Together([Ended(SEGMENTS[1], 1, "1")], [SEGMENTS[2], SEGMENTS[3]]))]
+    done = [(Record(make_record("x")), BundleResult([SegmentDone(SEGMENTS[1], 1, "1", 1)], [SEGMENTS[2], SEGMENTS[3]]))]
     assert await commit_ended(done, batch) == {0}
     assert [each.body for each in await backend.work_queue.receive()] == [s.to_body() for s in SEGMENTS[2:4]]
     refusing = BatchContext(None, Deadline.never(), JobState(replace(backend, work_queue=RefusingQueue())))
-    assert await commit_ended([*done, (Record(make_record("y")), "late")], refusing) == {1}
+    assert await commit_ended([*done, (Record(make_record("y")), Unrecorded.LATE)], refusing) == {1}
 
 
 def test_no_segment_in_a_message_is_refused():
@@ -196,7 +197,7 @@ async def test_segments_whose_turn_comes_after_the_time_is_over_go_on_without_ha
     batch: Any = BatchContext(None, Deadline(clock() + 15, 5, clock), JobState(backend))
     record = Record(make_record(message.body))
     value = await work_on("bundled", slow, record, Context(record, batch))
-    assert isinstance(value, Together)
+    assert isinstance(value, BundleResult)
     assert [each.segment.number for each in value.ended] == [0, 1]
     assert [segment.number for segment in value.left] == [2, 3]
 
@@ -209,7 +210,7 @@ async def test_a_bundle_of_a_run_that_is_over_is_late():
     await bench.ledger.claim("run", now=0, lease_seconds=900)
     batch: Any = BatchContext(None, Deadline.never(), JobState(bench.plain))
     record = Record(make_record(message.body))
-    assert await work_on("bundled", lambda rows, ctx: None, record, Context(record, batch)) == LATE
+    assert await work_on("bundled", lambda rows, ctx: None, record, Context(record, batch)) is Unrecorded.LATE
 
 
 async def bundled(count: int) -> tuple[Record, Context[Any]]:
@@ -233,7 +234,7 @@ async def test_each_segment_of_a_message_is_given_its_own_context():
 
     value = await work_on("bundled", function, record, ctx)
     assert seen == [(0, "run", record), (1, "run", record), (2, "run", record)]
-    assert isinstance(value, Together)
+    assert isinstance(value, BundleResult)
     assert [each.result for each in value.ended] == [f'{{"rows":[{number}],"of":3}}' for number in range(3)]
 
 
@@ -260,5 +261,5 @@ async def test_unless_it_is_said_segments_do_not_go_on_elsewhere():
         return len([row async for row in rows])
 
     ended = await work_on("bundled", function, record, Context(record, over))
-    assert isinstance(ended, Ended)
-    assert (ended.result, ended.rest) == ("1", None)
+    assert isinstance(ended, SegmentDone)
+    assert (ended.result, ended.items) == ("1", 1)

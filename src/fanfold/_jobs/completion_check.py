@@ -1,0 +1,107 @@
+"""The messages of the fold queue: four requests to the fold function, each with what it needs.
+
+Their bodies have one form, ``{"v":1,"check":run,"watch":false}``, and more only for what asks for more.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from fanfold._ports.backend import Backend
+from fanfold._ports.queue import Message
+from fanfold.errors import FanfoldError, SegmentError
+
+__all__ = ["Check", "CombineGroup", "Look", "ResumeScatter", "Watch", "from_body", "send_check", "to_message"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Look whether all segments of a run have ended."""
+
+    run_id: str
+    """The run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Look now and again later, until the run has ended; a scatter that has got no further since is resumed."""
+
+    run_id: str
+    """The run."""
+    position: int | None = None
+    """How many segments had been enqueued at the last look; None before the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeScatter:
+    """Enqueue what is left of a run's segments, then look: the scatter function ran out of time."""
+
+    run_id: str
+    """The run."""
+
+
+@dataclass(frozen=True, slots=True)
+class CombineGroup:
+    """Combine a group of results, then look; see ``fanfold._jobs.combine``."""
+
+    run_id: str
+    """The run."""
+    level: int
+    """The group's level, from 0."""
+    group: int
+    """The group's number in its level, from 0."""
+
+
+Check: TypeAlias = Look | Watch | ResumeScatter | CombineGroup
+"""What the fold function is asked for."""
+
+
+def to_message(check: Check, delay_seconds: int = 0) -> Message:
+    """Return the message of a check."""
+    document: dict[str, Any] = {"v": 1, "check": check.run_id, "watch": isinstance(check, Watch)}
+    match check:
+        case Watch(position=int(position)):
+            document["position"] = position
+        case ResumeScatter():
+            document["scatter"] = True
+        case CombineGroup():
+            document["combine"] = [check.level, check.group]
+    return Message(json.dumps(document, separators=(",", ":")), delay_seconds=delay_seconds)
+
+
+def from_body(body: str) -> Check:
+    """Return the check that a message body describes.
+
+    Raises:
+        SegmentError: If it is none.
+    """
+    try:
+        document = json.loads(body)
+        run_id, position, combine = str(document["check"]), document.get("position"), document.get("combine")
+        position = None if position is None else int(position)
+        if combine is not None:
+            return CombineGroup(run_id, *_place(*combine))
+        if document.get("watch"):
+            return Watch(run_id, position)
+        return ResumeScatter(run_id) if document.get("scatter") else Look(run_id)
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        raise SegmentError(f"not a check of a run: {body[:80]!r}") from error
+
+
+def _place(level: int, group: int) -> tuple[int, int]:
+    if not (isinstance(level, int) and isinstance(group, int) and level >= 0 and group >= 0):
+        raise ValueError("no place in a tree")
+    return level, group
+
+
+async def send_check(backend: Backend, check: Check, delay_seconds: int = 0) -> None:
+    """Send a check to the fold function.
+
+    Raises:
+        FanfoldError: If the queue did not take it.
+    """
+    refused = await backend.fold_queue.send([to_message(check, delay_seconds)])
+    if refused:
+        raise FanfoldError(f"run {check.run_id}: the fold queue did not take the check: {refused[0].reason}")

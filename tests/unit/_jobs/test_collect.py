@@ -1,0 +1,148 @@
+"""The markers of a run are read once in a fold, and those that count are written down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fanfold import Job, Ranges, inmemory
+from fanfold._jobs.collect import collect
+from fanfold._jobs.results import opened
+from fanfold._ports.run import Marker, Run
+from fanfold.aws.dynamodb import DynamoDBLedger
+from fanfold.aws.ledger_items import marker_item
+from fanfold.errors import FanfoldError
+from harness import Bench, Scripted
+from joining import joining
+
+RUN = Run("run", "job", {}, {}, created_at=0.0, expires_at=1)
+
+
+class Pages:
+    """A DynamoDB client that has the markers of a ledger in memory, three to a page, and counts pages."""
+
+    def __init__(self, markers: dict[str, Marker]) -> None:
+        self._partitions: dict[str, list[Any]] = {}
+        self.pages = 0
+        self.markers = 0
+        for number, marker in enumerate(markers.values()):
+            item = {"sk": {"S": f"MARK#{marker.gen}#{marker.id}"}, **marker_item(marker)}
+            self._partitions.setdefault(f"RUN#run#{number % 16}", []).append(item)
+
+    @property
+    def expected(self) -> int:
+        return sum(-(-len(items) // 3) for items in self._partitions.values())
+
+    async def query(self, *, ExpressionAttributeValues: Any, ExclusiveStartKey: int = 0, **_: Any) -> Any:  # noqa: N803
+        self.pages += 1
+        items = self._partitions[ExpressionAttributeValues[":pk"]["S"]]
+        page = items[ExclusiveStartKey : ExclusiveStartKey + 3]
+        self.markers += len(page)
+        following = ExclusiveStartKey + 3
+        return {"Items": page} | ({"LastEvaluatedKey": following} if following < len(items) else {})
+
+
+async def worked_on(job: Job, gate: Any = None) -> Bench:
+    """Return a run all of whose segments have ended; its checks wait in the fold queue."""
+    bench = Bench(job, gate=gate)
+    await bench.job.start(bench.backend, {}, "run")
+    while await bench.pump(bench.plain.work_queue, bench.job.segment_handler):
+        pass
+    return bench
+
+
+def numbers(segments: int) -> Job:
+    job = Job("numbers")
+    job.source(lambda params: Ranges(segments, size=1))
+
+    @job.segment
+    async def one(rows, ctx) -> list[int]:
+        return [number async for number in rows]
+
+    job.fold(lambda results: sum(number for result in results for number in result))
+    return job
+
+
+async def test_a_fold_of_two_thousand_segments_reads_the_markers_once():
+    """Looking, pinning, counting and collecting the results share one pass; on AWS, of each page."""
+    asked: list[str] = []
+    bench = await worked_on(numbers(2_000), asked.append)
+    pages = Pages(bench.ledger._markers["run"])
+    dynamodb = DynamoDBLedger(pages, "ledger")
+    scripted = bench.backend.ledger
+    scripted._port = Overriding(bench.ledger, markers=dynamodb.markers)
+    while await bench.pump(bench.plain.fold_queue, bench.job.fold_handler):
+        pass
+    assert await bench.output() == sum(range(2_000))
+    assert asked.count("before markers") == 1
+    assert (pages.pages, pages.markers) == (pages.expected, 200)
+
+
+class Overriding:
+    """A port, some of whose operations are another's."""
+
+    def __init__(self, port: Any, **operations: Any) -> None:
+        self._port = port
+        self._operations = operations
+
+    def __getattr__(self, name: str) -> Any:
+        return self._operations.get(name) or getattr(self._port, name)
+
+
+async def test_combining_reads_the_markers_once_to_write_the_results_down_and_once_for_each_level():
+    """Not for each group: most invocations combine a group and end."""
+    asked: list[str] = []
+    bench = await worked_on(joining(64, 4), asked.append)
+    while await bench.pump(bench.plain.fold_queue, bench.job.fold_handler):
+        pass
+    assert await bench.output() == list(range(64))
+    assert asked.count("before markers") == 1 + 2
+
+
+async def ledger_with(*markers: Marker) -> Any:
+    backend = inmemory.backend()
+    for marker in markers:
+        await backend.ledger.put_marker("run", marker)
+    return backend
+
+
+async def test_a_fold_that_is_done_again_sees_what_the_first_one_pinned():
+    """Though another marker has come since, whose id would sort first: what is pinned is read again, once."""
+    plain = await ledger_with(Marker("m", 0, ids=[0], results={0: "1"}), Marker("n", 0, ids=[1], results={1: "2"}))
+    asked: list[str] = []
+    backend = replace(plain, ledger=Scripted(plain.ledger, asked.append))
+    with opened() as rows:
+        first = await collect(RUN, 2, backend, rows)
+        await first.pin()
+        await first.pin()
+        assert asked == ["before markers"]
+        await plain.ledger.put_marker("run", Marker("a", 0, ids=[0], results={0: "7"}, receive_counts={0: 5}))
+        again = await collect(RUN, 2, backend, rows)
+        assert again.tally.duplicates == 1
+        await again.pin()
+        assert again.tally.duplicates == 0
+        assert list(await again.results()) == [1, 2]
+        assert asked == ["before markers"] * 3
+
+
+async def test_of_two_markers_that_hold_a_segment_one_always_wins():
+    """Whether its results stand in it or in an object of their own, and however often they are asked for."""
+    key = "runs/run/0/results/a.json"
+    plain = await ledger_with(Marker("m", 0, ids=[0], results={0: "1"}), Marker("a", 0, ids=[0, 1], results_key=key))
+    await plain.put_result(key, b'{"0":[10],"1":null,"9":0}')
+    with opened() as rows:
+        collected = await collect(RUN, 2, plain, rows)
+        assert list(await collected.results()) == [[10], None]
+        assert list(await collected.results()) == [[10], None]
+
+
+async def test_pinned_markers_that_lack_a_segment_are_never_folded():
+    """Whoever pinned them had seen all; were some lost since, a fold would leave segments out."""
+    plain = await ledger_with(Marker("m", 0, ids=[0], results={0: "1"}))
+    await plain.put_result("runs/run/0/markers.json", b"[]")
+    with opened() as rows:
+        collected = await collect(RUN, 1, plain, rows)
+        with pytest.raises(FanfoldError, match="run run: 1 segments are missing in the pinned markers"):
+            await collected.pin()

@@ -1,0 +1,57 @@
+"""The messages of the fold queue are read as they were sent, by this release and by older ones."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fanfold._jobs.completion_check import (
+    Check,
+    CombineGroup,
+    Look,
+    ResumeScatter,
+    Watch,
+    from_body,
+    to_message,
+)
+from fanfold.errors import SegmentError
+
+BODIES = [
+    (Look("run"), '{"v":1,"check":"run","watch":false}'),
+    (Watch("run"), '{"v":1,"check":"run","watch":true}'),
+    (Watch("run", 0), '{"v":1,"check":"run","watch":true,"position":0}'),
+    (Watch("run", 17), '{"v":1,"check":"run","watch":true,"position":17}'),
+    (ResumeScatter("run"), '{"v":1,"check":"run","watch":false,"scatter":true}'),
+    (CombineGroup("run", 2, 17), '{"v":1,"check":"run","watch":false,"combine":[2,17]}'),
+]
+
+
+@pytest.mark.parametrize(("check", "body"), BODIES)
+def test_a_check_is_read_as_it_was_sent(check: Check, body: str):
+    """Every release reads and writes these bodies: a message in flight survives a deployment."""
+    message = to_message(check, 5)
+    assert (message.body, message.delay_seconds) == (body, 5)
+    assert from_body(body) == check
+    assert to_message(check).delay_seconds == 0
+
+
+@pytest.mark.parametrize(("body", "check"), [('{"check":"run"}', Look("run")), ('{"check":7}', Look("7"))])
+def test_a_check_without_more_is_a_look(body: str, check: Check):
+    """As it always was."""
+    assert from_body(body) == check
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", "null", '{"check":"run","position":"x"}', "[" * 100_000, "x" * 200])
+def test_what_is_no_check_is_shown(body: str):
+    """By its first 80 characters."""
+    with pytest.raises(SegmentError) as raised:
+        from_body(body)
+    assert str(raised.value) == f"not a check of a run: {body[:80]!r}"
+
+
+@pytest.mark.parametrize("place", ["[-1, 0]", "[0, -1]", "[0]", '["0", 0]', "[0, 0.5]", "{}"])
+def test_a_check_that_combines_nothing_there_is_refused(place: str):
+    """Its place is two whole numbers."""
+    with pytest.raises(SegmentError, match="not a check"):
+        from_body(json.dumps({"check": "run", "combine": json.loads(place)}))
