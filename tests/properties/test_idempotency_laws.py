@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanfold
-import fanfold._base.retry
-from fanfold._base.retry import ATTEMPTS
+from fanfold._base.retry import ATTEMPTS, RetrySchedule
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
@@ -170,10 +169,9 @@ class LeavesOver(Unreliable):
         return refused
 
 
-async def at_once(attempt: int, **_: Any) -> bool:
+def at_once(schedule: RetrySchedule, failures: int, _: float) -> float | None:
     """Let the next attempt follow without waiting, up to the last."""
-    await asyncio.sleep(0)
-    return True
+    return 0.0 if failures < schedule.attempts else None
 
 
 LEASE, REMEMBERED = 60, 100
@@ -220,7 +218,7 @@ async def test_batches_that_run_beside_each_other_never_do_a_key_twice_at_once(g
         return names[key] in store.entries and store.entries[names[key]].is_done(clock[0])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fanfold._base.retry, "pause", at_once)
+        patch.setattr(RetrySchedule, "delay", at_once)
         async with consumer.session() as process:
             for jump, batches in given_rounds:
                 clock[0] += jump

@@ -6,10 +6,7 @@ from fanfold._base import aws_limits
 from fanfold._base.frozen import Value, put
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Backoff", "retry_delay"]
-
-_RETRY_BASE_SECONDS = 0.5
-_RETRY_CAP_SECONDS = 20.0
+__all__ = ["Backoff"]
 
 
 class Backoff(Value):
@@ -75,21 +72,6 @@ class Backoff(Value):
         except OverflowError:
             longest = self.cap
         return longest * (1 - self.jitter * random.random())  # noqa: S311 - jitter
-
-
-def retry_delay(failures: int) -> float:
-    """Return how long to wait after a service has failed so many times in a row.
-
-    Args:
-        failures: Failures so far, from 1.
-
-    Returns:
-        Seconds: drawn evenly from 0.5 to ``min(20, 0.5 * 2 ** failures)``.
-    """
-    import random
-
-    longest = min(_RETRY_CAP_SECONDS, _RETRY_BASE_SECONDS * 2 ** min(failures, 10))
-    return random.uniform(_RETRY_BASE_SECONDS, longest)  # noqa: S311 - jitter
 
 
 def _is_number(value: object) -> bool:

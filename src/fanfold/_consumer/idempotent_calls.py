@@ -19,7 +19,7 @@ from fanfold._base.concurrency import each
 from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import Done, NotStarted, Retry
 from fanfold._base.record import Record
-from fanfold._base.retry import again
+from fanfold._base.retry import retry
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.classify import outcome_of, rejects
 from fanfold._consumer.stages import Ended, Stage, cut, pass_on
@@ -229,7 +229,7 @@ class IdempotentCalls:
         # What expires counts no more: not before the lease is over.
         expires_at = max(self._expires_at(now), math.ceil(now + lease))
         entry = Entry(key, IN_PROGRESS, expires_at, now + lease, owner)
-        known = await again(lambda: store.claim(entry, now), deadline=self._deadline)
+        known = await retry(lambda: store.claim(entry, now), deadline=self._deadline)
         if known is None:
             if self._terms.clock() > now + lease:
                 raise LedgerError(f"idempotency key {key}: to claim it took longer than its lease")
@@ -360,7 +360,7 @@ class _Writer:
                 raise ServiceError("the table left them over", code="UnprocessedItems", transient=True)
 
         try:
-            await again(offer, deadline=self._deadline)
+            await retry(offer, deadline=self._deadline)
         except Exception:
             logger.warning("%d records are done, but it could not be written down", len(left), exc_info=True)
         finally:

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import anyio
 
 from fanfold._base import aws_limits
-from fanfold._base.retry import ATTEMPTS, Sleep, pause
+from fanfold._base.retry import Retries, Sleep
 from fanfold._ports.queue import Message, Queue
 from fanfold.errors import EnqueueError, FanfoldError, ServiceError
 
@@ -54,8 +54,9 @@ async def enqueue(
 ) -> int:
     """Send messages, drawn lazily, and return how many of the first ones have been accepted without a gap.
 
-    Entries that the queue did not accept are sent again, after a ``pause``, up to 8 times in all, unless the fault is
-    the sender's. A message may be sent twice: a call that failed may have been accepted.
+    Entries that the queue did not accept are sent again, after the usual delays (``_base.retry.SCHEDULE``), up to 8
+    times in all, unless the fault is the sender's. A message may be sent twice: a call that failed may have been
+    accepted.
 
     Args:
         queue: Where to.
@@ -148,20 +149,19 @@ async def _send_all(queue: Queue, batch: Sequence[Message], first: int, sleep: S
     waiting = list(enumerate(batch, first))
     failures: list[tuple[int, str]] = []
     reasons: dict[int, str] = {}
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            await pause(attempt, sleep=sleep)
+    retries = Retries(sleep=sleep)
+    while True:
         try:
             refused = await queue.send([message for _, message in waiting])
         except ServiceError as error:
             reasons.update((position, str(error)) for position, _ in waiting)
             if not error.transient:
                 break
-            continue
-        reasons = {waiting[failure.position][0]: failure.reason for failure in refused}
-        final = {failure.position for failure in refused if failure.sender_fault}
-        failures += [(waiting[position][0], reasons[waiting[position][0]]) for position in final]
-        waiting = [waiting[failure.position] for failure in refused if not failure.sender_fault]
-        if not waiting:
+        else:
+            reasons = {waiting[failure.position][0]: failure.reason for failure in refused}
+            final = {failure.position for failure in refused if failure.sender_fault}
+            failures += [(waiting[position][0], reasons[waiting[position][0]]) for position in final]
+            waiting = [waiting[failure.position] for failure in refused if not failure.sender_fault]
+        if not waiting or not await retries.wait():
             break
     return failures + [(position, reasons[position]) for position, _ in waiting]

@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 
 from fanfold._base import aws_limits
+from fanfold._base.retry import SCHEDULE, Retries, RetrySchedule
 from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
 from fanfold.aws.inbox import Inbox, open_inbox, record_of
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
@@ -34,9 +35,8 @@ _POLL_SECONDS: Final = 20
 """How long to wait for the first message of a batch; the longest SQS allows."""
 _LOOK_SECONDS: Final = 1
 """The same, when an empty queue is the end."""
-_ATTEMPTS: Final = 5
+_DELETIONS: Final = RetrySchedule(5, SCHEDULE.backoff)
 """How often a deletion is tried."""
-_BASE_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,23 +193,21 @@ class _Delivering:
     async def _delete(self, handles: Sequence[str], at_once: anyio.Semaphore) -> None:
         """Delete 1 to 10 messages; what cannot be deleted comes back, and that is all."""
         async with at_once:
-            waiting, reasons = list(handles), set[str]()
-            for attempt in range(_ATTEMPTS):
-                if attempt:
-                    await anyio.sleep(_BASE_SECONDS * 2**attempt)
+            waiting, reasons, retries = list(handles), set[str](), Retries(_DELETIONS)
+            while True:
                 try:
                     refused = await self._inbox.delete(waiting)
                 except ServiceError as error:
                     if not error.transient:
                         raise
-                    continue
-                self._deleted += len(waiting) - len(refused)
-                reasons |= {refusal.reason for refusal in refused if refusal.final}
-                waiting = [waiting[refusal.position] for refusal in refused if not refusal.final]
-                if not waiting:
+                else:
+                    self._deleted += len(waiting) - len(refused)
+                    reasons |= {refusal.reason for refusal in refused if refusal.final}
+                    waiting = [waiting[refusal.position] for refusal in refused if not refusal.final]
+                if not waiting or not await retries.wait():
                     break
             if waiting or reasons:
-                told = "; ".join(sorted(reasons)) or f"{_ATTEMPTS} attempts failed"
+                told = "; ".join(sorted(reasons)) or f"{_DELETIONS.attempts} attempts failed"
                 logger.warning("some messages could not be deleted, and are delivered again: %s", told)
 
 

@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol, TypeVar
 import anyio
 
 from fanfold._base import aws_limits
-from fanfold._base.backoff import retry_delay
 from fanfold._base.record import Record
+from fanfold._base.retry import ENDLESS, Retries
 from fanfold._ports.queue import Settler
 from fanfold.errors import FanfoldError, ServiceError
 
@@ -259,7 +259,7 @@ class Acknowledging:
                 await self._changed.wait()
 
     async def _delete(self, handles: Sequence[str], places: anyio.Semaphore) -> None:
-        waiting, failures = list(handles), 0
+        waiting, retries = list(handles), Retries(ENDLESS)
         while waiting:
             left = await self._attempt(waiting)
             for handle in set(waiting).difference(left):
@@ -268,8 +268,7 @@ class Acknowledging:
             self._change()
             waiting = left
             if waiting:
-                failures += 1
-                await anyio.sleep(retry_delay(failures))
+                await retries.wait()
         places.release()
 
     async def _attempt(self, handles: Sequence[str]) -> list[str]:

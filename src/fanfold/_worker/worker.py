@@ -22,8 +22,8 @@ from typing import Any, Final, Protocol
 import anyio
 
 from fanfold._base import aws_limits
-from fanfold._base.backoff import retry_delay
 from fanfold._base.outcome import acknowledges
+from fanfold._base.retry import ENDLESS, Retries
 from fanfold._consumer.admission import Pace
 from fanfold._consumer.consumer import Consumer, Session
 from fanfold._ports.queue import Settler
@@ -162,17 +162,16 @@ class Worker:
         return self.summary
 
     async def _receive(self, session: Session) -> None:
-        failures = 0
+        retries = Retries(ENDLESS)
         while await self._free_place(session):
             try:
                 records = await self._or_stop(self._queue.receive(most=self._most, wait_seconds=POLL_SECONDS))
             except ServiceError as error:
-                failures += 1
-                if failures == 1:
+                if not retries.failures:
                     logger.warning("receiving failed; it is tried again, ever more slowly: %s", error)
-                await self._or_stop(asyncio.sleep(retry_delay(failures)))
+                await self._or_stop(retries.wait())
                 continue
-            failures = 0
+            retries.reset()
             self._holding.take(records or [])
             for together in [records] if self._together and records else [[record] for record in records or []]:
                 self._start(session, together)

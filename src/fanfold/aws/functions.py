@@ -9,11 +9,13 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from fanfold._base.backoff import Backoff
+from fanfold._base.retry import RetrySchedule
 from fanfold.aws.faults import faults_of
 from fanfold.aws.report import Report, report_of
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
@@ -25,7 +27,10 @@ _UPDATE_SECONDS: Final = 120.0
 _NETWORK_SECONDS: Final = 10.0
 _IN_USE: Final = "ResourceConflictException"
 _THROTTLED: Final = "TooManyRequestsException"
-_ATTEMPTS: Final = 5
+_RETRIES: Final = RetrySchedule(5, Backoff(base=0.2, cap=5.0))
+"""5 calls; 0.1 to 0.2 s, 0.2 to 0.4 s, 0.4 to 0.8 s and 0.8 to 1.6 s between them."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +102,18 @@ class DeployedFunction:
             ConfigurationError: If there is no such function, or it may not be changed.
             FanfoldError: If Lambda refuses the update or does not finish it.
         """
-        for attempt in range(_ATTEMPTS):
-            variables = _variables(self._settled())
-            variables.pop(self._variable, None)
-            if setting.value is not None:
-                variables[self._variable] = setting.value
-            try:
-                with faults_of(f"function {self.name}"):
-                    self._client.update_function_configuration(
-                        FunctionName=self.name, MemorySize=setting.memory_mb, Environment={"Variables": variables}
-                    )
-                break
-            except ServiceError as error:
-                if not (error.transient or error.code == _IN_USE) or attempt == _ATTEMPTS - 1:
-                    raise
-                time.sleep(_POLL_SECONDS * 2**attempt)
+        _retried(lambda: self._update(setting), lambda error: error.transient or error.code == _IN_USE)
         self._settled()
+
+    def _update(self, setting: FunctionSetting) -> None:
+        variables = _variables(self._settled())
+        variables.pop(self._variable, None)
+        if setting.value is not None:
+            variables[self._variable] = setting.value
+        with faults_of(f"function {self.name}"):
+            self._client.update_function_configuration(
+                FunctionName=self.name, MemorySize=setting.memory_mb, Environment={"Variables": variables}
+            )
 
     def _return_to(self, before: FunctionSetting) -> None:
         try:
@@ -133,14 +134,7 @@ class DeployedFunction:
             ConfigurationError: If there is no such function, or it may not be invoked.
             ServiceError: If Lambda did not take the invocation.
         """
-        for attempt in range(_ATTEMPTS):
-            try:
-                return self._invoked(event)
-            except ServiceError as error:
-                if error.code != _THROTTLED or attempt == _ATTEMPTS - 1:
-                    raise
-                time.sleep(_POLL_SECONDS * 2**attempt)
-        raise AssertionError("the last attempt returns or raises")
+        return _retried(lambda: self._invoked(event), lambda error: error.code == _THROTTLED)
 
     def _invoked(self, event: Mapping[str, Any]) -> Report:
         began = time.monotonic()
@@ -167,6 +161,18 @@ class DeployedFunction:
         with faults_of(f"function {self.name}"):
             configuration: Mapping[str, Any] = self._client.get_function_configuration(FunctionName=self.name)
             return configuration
+
+
+def _retried(call: Callable[[], T], may_pass: Callable[[ServiceError], bool]) -> T:
+    failures = 0
+    while True:
+        try:
+            return call()
+        except ServiceError as error:
+            failures += 1
+            if not may_pass(error) or (seconds := _RETRIES.delay(failures)) is None:
+                raise
+            time.sleep(seconds)
 
 
 def _variables(configuration: Mapping[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import anyio
 from fanfold._base import aws_limits
 from fanfold._base.concurrency import each
 from fanfold._base.deadline import Deadline
-from fanfold._base.retry import ATTEMPTS, Sleep, pause
+from fanfold._base.retry import SCHEDULE, Retries, RetrySchedule, Sleep
 from fanfold._ports.stores import ItemStore, Write
 from fanfold.errors import ConfigurationError, ItemError, ServiceError, WriteError
 from fanfold.sinks.item_sizes import size_of
@@ -131,9 +131,8 @@ class BatchWriter:
     async def _write(self, batch: Sequence[_Waiting]) -> ServiceError | None:
         """Send a batch until nothing of it is left; return why something is, None if nothing is."""
         waiting = list(batch)
-        attempts = 0
+        retries = self._retries()
         while True:
-            attempts += 1
             reason, left = await self._offer([one.write for one in waiting])
             accepted = [one for position, one in enumerate(waiting) if position not in left]
             self._forget(accepted)
@@ -141,8 +140,8 @@ class BatchWriter:
             if not waiting:
                 return None
             if accepted:
-                attempts = 1
-            if not reason.transient or not await self._pause(attempts):
+                retries.reset()
+            if not reason.transient or not await retries.wait():
                 return reason
 
     async def _offer(self, writes: Sequence[Write]) -> tuple[ServiceError, Collection[int]]:
@@ -158,11 +157,10 @@ class BatchWriter:
             if self._waiting.get(one.place) is one:  # else there is a later write to the same key by now
                 del self._waiting[one.place]
 
-    async def _pause(self, attempts: int) -> bool:
+    def _retries(self) -> Retries:
         endless = self._deadline is None or math.isinf(self._deadline.ends_at)
-        if endless and attempts >= ATTEMPTS:
-            return False
-        return await pause(attempts, deadline=self._deadline, sleep=self._sleep)
+        schedule = SCHEDULE if endless else RetrySchedule(None, SCHEDULE.backoff)  # else the deadline ends it
+        return Retries(schedule, deadline=self._deadline, sleep=self._sleep)
 
     async def _add(self, key: Mapping[str, Any], item: Mapping[str, Any] | None) -> None:
         place = tuple(key[name] for name in self._key)

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from fanfold._base import aws_limits
 from fanfold._base.concurrency import each
 from fanfold._base.deadline import Deadline
-from fanfold._base.retry import ATTEMPTS, again, pause
+from fanfold._base.retry import Retries, retry
 from fanfold._ports.stores import Store
 from fanfold.errors import (
     ConfigurationError,
@@ -183,9 +183,9 @@ async def _copy(store: Store, one: _Copy, deadline: Deadline | None) -> FanfoldE
     """Copy one object; return why its copy is not there, None if it is."""
     copy = partial(store.copy, one.bucket, one.key, one.to_bucket, one.to_key, etag=one.etag, if_absent=True)
     try:
-        await again(copy, deadline=deadline)
+        await retry(copy, deadline=deadline)
     except (ObjectExistsError, ObjectMissingError, ObjectChangedError) as error:
-        there = await again(partial(_is_there, store, one), deadline=deadline)
+        there = await retry(partial(_is_there, store, one), deadline=deadline)
         return None if there else error
     return None
 
@@ -206,13 +206,14 @@ async def _deleted(
 
     async def delete(begin: int) -> None:
         waiting = list(range(begin, min(begin + aws_limits.S3_DELETE_KEYS, len(named))))
-        attempts = 0
-        while waiting and attempts < ATTEMPTS and (attempts == 0 or await pause(attempts, deadline=deadline)):
-            attempts += 1
+        retries = Retries(deadline=deadline)
+        while True:
             found = await _delete(store, bucket, [named[position] for position in waiting], deadline)
             for place, position in enumerate(waiting):
                 errors[position] = found.get(place)
             waiting = [waiting[place] for place, error in found.items() if _is_transient(error)]
+            if not waiting or not await retries.wait():
+                return
 
     await each(delete, range(0, len(named), aws_limits.S3_DELETE_KEYS), concurrency=DELETIONS_AT_ONCE)
     return errors

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequenc
 from functools import partial
 from typing import Any, Final
 
-from fanfold._base.retry import again
+from fanfold._base.retry import retry
 from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError
 
@@ -125,7 +125,7 @@ class DynamoDBScan:
         start = part.get("start")
         while True:
             began = backend.now()
-            page = await again(partial(backend.tables.scan, wanted, start), sleep=backend.sleep)
+            page = await retry(partial(backend.tables.scan, wanted, start), sleep=backend.sleep)
             yield ((_without(item, unasked) if unasked else item, item) for item in page.items)
             if page.next is None:
                 return

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import accumulate
 from typing import Any, Final
 
-from fanfold._base.retry import again
+from fanfold._base.retry import retry
 from fanfold._ports.backend import Backend
 from fanfold.errors import ObjectMissingError, SourceError
 from fanfold.sources.lines import lines_of_range
@@ -44,7 +44,7 @@ async def write(
 
     async def put_chunk() -> None:
         data = chunk_of(waiting)
-        await again(partial(backend.put_result, _key(prefix, len(counts)), data))
+        await retry(partial(backend.put_result, _key(prefix, len(counts)), data))
         counts.append(len(waiting))
 
     async for lines in segments:

@@ -9,10 +9,10 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from fanfold._base.retry import ATTEMPTS, again, pause
+from fanfold._base.retry import resume, retry
 from fanfold._ports.backend import Backend
 from fanfold._ports.stores import Store
-from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, ServiceError, SourceError
+from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
 from fanfold.sources import manifest
 from fanfold.sources.json_rows import JsonRows, tokens_of
 
@@ -116,22 +116,13 @@ class S3JsonArray:
 async def _whole(store: Store, bucket: str, key: str) -> AsyncGenerator[bytes, None]:
     """Yield one version of an object from its first byte to its last, going on where a connection broke off."""
     name = f"s3://{bucket}/{key}"
-    position, faults = 0, 0
+    position = 0
     try:
-        etag = (await again(lambda: store.head(bucket, key))).etag
-        while True:
-            try:
-                async with aclosing(store.read(bucket, key, start=position, etag=etag)) as pieces:
-                    async for piece in pieces:
-                        position, faults = position + len(piece), 0
-                        yield piece
-            except ServiceError as error:
-                faults += 1
-                if not error.transient or faults == ATTEMPTS:
-                    raise
-                await pause(faults)
-            else:
-                return
+        etag = (await retry(lambda: store.head(bucket, key))).etag
+        async with aclosing(resume(lambda: store.read(bucket, key, start=position, etag=etag))) as pieces:
+            async for piece in pieces:
+                position += len(piece)
+                yield piece
     except ObjectMissingError as error:
         raise SourceError(f"{name} does not exist: check the bucket and the key") from error
     except ObjectChangedError as error:

@@ -10,10 +10,10 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from fanfold._base.retry import ATTEMPTS, pause
+from fanfold._base.retry import resume
 from fanfold._ports.backend import Backend
 from fanfold._ports.stores import Listed, Store
-from fanfold.errors import ConfigurationError, ObjectMissingError, ServiceError, SourceError
+from fanfold.errors import ConfigurationError, ObjectMissingError, SourceError
 from fanfold.sources import manifest
 
 __all__ = ["S3Objects"]
@@ -156,22 +156,14 @@ class S3Objects:
 
 async def _listing(store: Store, bucket: str, prefix: str) -> AsyncGenerator[Listed, None]:
     """Yield a listing; a fault that may pass costs nothing of what has been listed."""
-    last, faults = "", 0
-    while True:
-        try:
-            async with aclosing(store.list(bucket, prefix, start_after=last)) as listing:
-                async for each in listing:
-                    last, faults = each.key, 0
-                    yield each
-        except ObjectMissingError as error:
-            raise SourceError(f"s3://{bucket} does not exist: check the bucket") from error
-        except ServiceError as error:
-            faults += 1
-            if not error.transient or faults == ATTEMPTS:
-                raise
-            await pause(faults)
-        else:
-            return
+    last = ""
+    try:
+        async with aclosing(resume(lambda: store.list(bucket, prefix, start_after=last))) as listing:
+            async for each in listing:
+                last = each.key
+                yield each
+    except ObjectMissingError as error:
+        raise SourceError(f"s3://{bucket} does not exist: check the bucket") from error
 
 
 def _line(each: Listed) -> bytes:

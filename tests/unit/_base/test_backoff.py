@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from fanfold import Backoff
-from fanfold._base.backoff import retry_delay
 from fanfold.errors import ConfigurationError
 
 
@@ -86,11 +85,3 @@ def test_the_limits_themselves_are_possible():
     """Twelve hours is the longest SQS hides a message."""
     assert Backoff(base=43_200, factor=1, cap=43_200, jitter=0).next_delay(1) == 43_200
     assert 0 <= Backoff(jitter=1).next_delay(1) <= 5
-
-
-@pytest.mark.parametrize(("failures", "most"), [(1, 1.0), (2, 2.0), (5, 16.0), (6, 20.0), (10_000, 20.0)])
-def test_a_service_that_failed_is_asked_again_ever_more_slowly(failures, most):
-    """From half a second to twenty, with jitter."""
-    drawn = [retry_delay(failures) for _ in range(200)]
-    assert all(0.5 <= seconds <= most for seconds in drawn)
-    assert max(drawn) > 0.5 + (most - 0.5) / 2
