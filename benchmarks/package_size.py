@@ -36,7 +36,7 @@ EXTRAS = {
         "import fanfold; fanfold.consumer; from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord"
     ),
     "fanfold[excel]": "import fanfold, xlsxwriter; fanfold.consumer",
-    "fanfold[aws]": "import fanfold, fanfold.aws.settler; fanfold.consumer",
+    "fanfold[aws]": "import fanfold, fanfold.aws.sqs; fanfold.consumer",
     "fanfold[parquet]": "import fanfold, pyarrow.parquet; fanfold.consumer",
 }
 """What a function with each extra imports."""

@@ -13,7 +13,7 @@ from fanfold._base.lazy import lazy
 if TYPE_CHECKING:
     from fanfold._ports.backend import Backend
     from fanfold._ports.ledger import Ledger
-    from fanfold._ports.queue import Message, Notifier, Queue, Received, SendFailure, Settler
+    from fanfold._ports.queue import Message, Notifier, Queue, Received, Refusal, Settler
     from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
     from fanfold._ports.stores import (
         EntryStore,
@@ -43,10 +43,10 @@ __all__ = [
     "Page",
     "Queue",
     "Received",
+    "Refusal",
     "Run",
     "RunState",
     "SelectStore",
-    "SendFailure",
     "Settler",
     "Store",
     "TableInfo",
@@ -69,10 +69,10 @@ _HOMES = {
     "Page": "_ports.stores",
     "Queue": "_ports.queue",
     "Received": "_ports.queue",
+    "Refusal": "_ports.queue",
     "Run": "_ports.run",
     "RunState": "_ports.run",
     "SelectStore": "_ports.stores",
-    "SendFailure": "_ports.queue",
     "Settler": "_ports.queue",
     "Store": "_ports.stores",
     "TableInfo": "_ports.stores",

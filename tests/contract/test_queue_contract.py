@@ -243,7 +243,7 @@ async def test_a_message_that_sqs_cannot_take_is_named_and_the_others_are_accept
     async with session.create_client("sqs", verify=False) as client:
         queue = (await sqs_queues(client)).patient
         [refused] = await queue.send([Message("first"), Message("a character that is none: \x00"), Message("third")])
-        assert (refused.position, refused.sender_fault) == (1, True)
+        assert (refused.position, refused.final) == (1, True)
         assert refused.reason.startswith("InvalidMessageContents: ")
         assert sorted(one.body for one in await drain(queue, 2)) == ["first", "third"]
 

@@ -14,7 +14,7 @@ from fanfold._replay.mapping import MappingSettings
 from fanfold._replay.poller import Poller
 from fanfold._replay.simulator import invoke_here
 from fanfold._stack.emulator import LocalStack
-from fanfold.aws.inbox import open_client
+from fanfold.aws.sqs import open_client
 from fanfold.errors import ConfigurationError
 
 pytestmark = pytest.mark.stack

@@ -42,7 +42,7 @@ def test_the_linters_have_nothing_to_say():
 
 def test_what_is_built_is_complete(built: Path):
     """Every handler is imported from the layer and the function's own folder, with no other package in reach."""
-    program = "import app, faulty_app, fanfold.aws.backend, fanfold.aws.settler; print(app.segment_handler)"
+    program = "import app, faulty_app, fanfold.aws.backend, fanfold.aws.sqs; print(app.segment_handler)"
     for function in ("ScatterFunction", "SegmentFunction", "DeadLetterFunction", "FoldFunction"):
         run_built(built, function, program)
 

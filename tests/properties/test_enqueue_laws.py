@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fanfold import inmemory
 from fanfold._base.retry import ATTEMPTS
 from fanfold._ports.enqueue import batches, enqueue
-from fanfold._ports.queue import Message, Queue, SendFailure
+from fanfold._ports.queue import Message, Queue, Refusal
 from fanfold.errors import EnqueueError, ServiceError
 
 MEBIBYTE = 1_048_576
@@ -67,7 +67,7 @@ class Faulty:
     calls: list[list[int]] = field(default_factory=list)
     accepted: set[int] = field(default_factory=set)
 
-    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         numbers = [int(message.body.rstrip(".")) for message in messages]
         fault = self.script[len(self.calls)] if len(self.calls) < len(self.script) else Ok()
         self.calls.append(numbers)
@@ -75,7 +75,7 @@ class Faulty:
         if isinstance(fault, Partial):
             refused = [place for place in sorted(fault.later | fault.never) if place < len(numbers)]
             self.accepted.update(number for place, number in enumerate(numbers) if place not in refused)
-            return [SendFailure(place, f"refused {place}", place in fault.never) for place in refused]
+            return [Refusal(place, f"refused {place}", place in fault.never) for place in refused]
         if isinstance(fault, Ok | Lost):
             self.accepted.update(numbers[: fault.accepted] if isinstance(fault, Lost) else numbers)
         if isinstance(fault, Ok):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import fanfold
 from fanfold import Backoff, Done, Record, Reject, Rejected, Retry
 from fanfold._base.outcome import OUTCOMES, acknowledges
+from fanfold._ports.queue import Refusal
 from fanfold.testing import make_context, make_event, make_fifo_record
 
 ENDINGS = ["return", "return", "return", "raise", "retry", "reject", "reject", "cancel", "exit", "self-cancel"]
@@ -115,18 +116,20 @@ class Settler:
         await asyncio.sleep(0)
         return self
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         assert 1 <= len(changes) <= 10
         await asyncio.sleep(0)
         self.hidden |= {int(record.message_id): seconds for record, seconds in changes}
         return range(0, len(changes), 2)
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         assert 1 <= len(rejects) <= 10
         await asyncio.sleep(0)
         numbers = [int(record.message_id) for record, _ in rejects]
         self.buried += [number for number in numbers if self.batch[number].accepted]
-        return {at: "full" for at, number in enumerate(numbers) if not self.batch[number].accepted}
+        return [
+            Refusal(at, "full", final=False) for at, number in enumerate(numbers) if not self.batch[number].accepted
+        ]
 
 
 def event_of(batch: list[Case]) -> dict:

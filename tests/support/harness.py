@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from fanfold import Job, inmemory
 from fanfold._consumer.consumer import Consumer
 from fanfold._ports.backend import Backend
-from fanfold._ports.queue import Message, SendFailure
+from fanfold._ports.queue import Message, Refusal
 from fanfold._ports.run import Run
 from fanfold.errors import ServiceError
 from fanfold.inmemory import InMemoryLedger, InMemoryQueue, InMemoryStore
@@ -61,11 +61,11 @@ async def swallow_until(release: asyncio.Event) -> None:
 class Accepting:
     """A settler for which every hand-back goes well."""
 
-    async def hide(self, changes: Sequence[Any]) -> Collection[int]:
+    async def hide(self, changes: Sequence[Any]) -> Sequence[Refusal]:
         return ()
 
-    async def bury(self, rejects: Sequence[Any]) -> Mapping[int, str]:
-        return {}
+    async def bury(self, rejects: Sequence[Any]) -> Sequence[Refusal]:
+        return []
 
 
 async def accepting() -> Accepting:
@@ -75,9 +75,9 @@ async def accepting() -> Accepting:
 class RefusingQueue(InMemoryQueue):
     """Accepts no message."""
 
-    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         """Refuse every message, as its sender's fault."""
-        return [SendFailure(position, "refused", sender_fault=True) for position in range(len(messages))]
+        return [Refusal(position, "refused", final=True) for position in range(len(messages))]
 
 
 class Notes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from fanfold import (
     Backoff,
     Record,
 )
+from fanfold._ports.queue import Refusal
 
 STEADY = Backoff(base=10, factor=2, cap=60, jitter=0)
 DEAD = "https://sqs.eu-west-1.amazonaws.com/123456789012/dead"
@@ -24,10 +25,14 @@ class Accepting:
     async def __call__(self) -> Accepting:
         return self
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         self.hidden |= {record.message_id: seconds for record, seconds in changes}
         return []
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         self.asked += [record.message_id for record, _ in rejects]
-        return {at: "no" for at, (record, _) in enumerate(rejects) if record.message_id not in self.accepted}
+        return [
+            Refusal(at, "no", final=False)
+            for at, (record, _) in enumerate(rejects)
+            if record.message_id not in self.accepted
+        ]

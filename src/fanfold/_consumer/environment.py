@@ -97,7 +97,7 @@ class _OnDemand(Generic[T]):
 
 def _on_sqs(dead_letter_queue_url: str) -> AbstractAsyncContextManager[Settler]:
     try:
-        from fanfold.aws.settler import open_settler
+        from fanfold.aws.sqs import open_settler
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "delays and dead letters") from error
     return open_settler(dead_letter_queue_url)

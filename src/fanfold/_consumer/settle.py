@@ -126,7 +126,8 @@ class Settling:
             logger.warning("%s: %s", otherwise, error if isinstance(error, FanfoldError) else repr(error))
 
     async def _bury(self, settler: Settler, rejects: Sequence[tuple[int, Record, str]]) -> None:
-        refused = await settler.bury([(record, reason) for _, record, reason in rejects])
+        refusals = await settler.bury([(record, reason) for _, record, reason in rejects])
+        refused = {refusal.position: refusal.reason for refusal in refusals}
         accepted = set(range(len(rejects))) - refused.keys()
         self.buried.update(rejects[index][0] for index in accepted)
         for index, reason in refused.items():
@@ -137,7 +138,7 @@ class Settling:
 
     async def _hide(self, settler: Settler, changes: Sequence[tuple[Record, int]]) -> None:
         while changes:
-            refused = await settler.hide(changes)
+            refused = {refusal.position for refusal in await settler.hide(changes)}
             # Twelve hours in all is SQS's limit; how many are left of it only a try tells.
             changes = [(record, seconds // 2) for index, (record, seconds) in enumerate(changes) if index in refused]
             changes = [(record, seconds) for record, seconds in changes if seconds]

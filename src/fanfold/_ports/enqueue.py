@@ -159,9 +159,9 @@ async def _send_all(queue: Queue, batch: Sequence[Message], first: int, sleep: S
                 break
         else:
             reasons = {waiting[failure.position][0]: failure.reason for failure in refused}
-            final = {failure.position for failure in refused if failure.sender_fault}
+            final = {failure.position for failure in refused if failure.final}
             failures += [(waiting[position][0], reasons[waiting[position][0]]) for position in final]
-            waiting = [waiting[failure.position] for failure in refused if not failure.sender_fault]
+            waiting = [waiting[failure.position] for failure in refused if not failure.final]
         if not waiting or not await retries.wait():
             break
     return failures + [(position, reasons[position]) for position, _ in waiting]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from fanfold._base.record import Record
 
-__all__ = ["Message", "Notifier", "Queue", "Received", "SendFailure", "Settler"]
+__all__ = ["Message", "Notifier", "Queue", "Received", "Refusal", "Settler"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class SendFailure:
-    """A message of a batch that the queue did not accept."""
+class Refusal:
+    """An entry of a call that the queue did not carry out; the other entries are not affected."""
 
     position: int
-    """Where it stood in what was sent, from 0."""
+    """Where it stood in the call, from 0."""
     reason: str
     """The queue's own words."""
-    sender_fault: bool
-    """Whether sending the same message again is of no use."""
+    final: bool
+    """Whether the same entry would be refused again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Received:
 class Queue(Protocol):
     """A queue of messages, delivered at least once."""
 
-    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         """Send 1 to 10 messages of at most 1 MiB in total; return those that were not accepted.
 
         Raises:
@@ -78,24 +78,27 @@ class Queue(Protocol):
         """Receive up to ``most`` messages (1 to 10), waiting up to ``wait_seconds`` (0 to 20) for the first."""
         ...
 
-    async def delete(self, receipt_handles: Sequence[str]) -> None:
-        """Delete 1 to 10 messages by their receipt handles; those already gone are no error."""
+    async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
+        """Delete 1 to 10 messages by their receipt handles; return what was refused.
+
+        Messages that are already gone are no error.
+        """
         ...
 
 
 class Settler(Protocol):
     """Hands back what a batch could not do: to its own queue with a delay, or to the dead-letter queue."""
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
-        """Hide 1 to 10 messages for some whole seconds from now; return the positions of those refused.
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+        """Hide 1 to 10 messages for some whole seconds from now; return what was refused.
 
         Raises:
             FanfoldError: If the call failed.
         """
         ...
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
-        """Send 1 to 10 messages with the reasons to the dead-letter queue; return why, by position, for those refused.
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+        """Send 1 to 10 messages with the reasons to the dead-letter queue; return what was refused.
 
         Raises:
             FanfoldError: If the call failed.

@@ -17,9 +17,10 @@ import anyio
 import anyio.to_thread
 
 from fanfold._base import aws_limits
+from fanfold._base.record import Record
 from fanfold._base.retry import SCHEDULE, Retries, RetrySchedule
 from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
-from fanfold.aws.inbox import Inbox, open_inbox, record_of
+from fanfold.aws.sqs import SqsQueue, open_queue, record_of
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 
 __all__ = ["Poller", "Summary", "record_of"]
@@ -92,10 +93,10 @@ class Poller:
             ConfigurationError: If the queue does not exist, is not of the settings' kind, or access is denied.
             ServiceError: If SQS failed.
         """
-        inbox = await open_inbox(self._client, self._queue_url)
-        if inbox.fifo != self._settings.fifo:
-            raise ConfigurationError(f"queue {inbox.url} is {'' if inbox.fifo else 'not '}a FIFO queue: set fifo so")
-        delivering = _Delivering(inbox, self._settings, self._invoke, self._concurrency)
+        queue = await open_queue(self._client, self._queue_url)
+        if queue.fifo != self._settings.fifo:
+            raise ConfigurationError(f"queue {queue.url} is {'' if queue.fifo else 'not '}a FIFO queue: set fifo so")
+        delivering = _Delivering(queue, self._settings, self._invoke, self._concurrency)
         try:
             return await delivering.run(until_empty=until_empty, stop=stop or anyio.Event())
         except BaseExceptionGroup as errors:
@@ -105,8 +106,8 @@ class Poller:
 class _Delivering:
     """One run of a poller."""
 
-    def __init__(self, inbox: Inbox, settings: MappingSettings, invoke: Invoke, concurrency: int) -> None:
-        self._inbox = inbox
+    def __init__(self, queue: SqsQueue, settings: MappingSettings, invoke: Invoke, concurrency: int) -> None:
+        self._queue = queue
         self._settings = settings
         self._invoke = invoke
         self._places = anyio.Semaphore(concurrency)
@@ -125,7 +126,7 @@ class _Delivering:
                     invocations.start_soon(self._deliver, batch)
                     continue
                 self._places.release()
-                if until_empty and not self._running and not await self._inbox.count():
+                if until_empty and not self._running and not await self._queue.count():
                     break
         return Summary(self._deliveries, self._received, self._deleted, self._received - self._deleted)
 
@@ -151,11 +152,11 @@ class _Delivering:
 
     async def _set_aside(self, surplus: list[dict[str, Any]]) -> None:
         """Keep what did not fit for the next batch; in a FIFO queue it goes back, to wait behind its group."""
-        if not self._inbox.fifo:
+        if not self._queue.fifo:
             self._left_over = surplus
         elif surplus:
             self._received -= len(surplus)
-            await self._inbox.hide([(record["receiptHandle"], 0) for record in surplus])
+            await self._queue.hide([(Record(record), 0) for record in surplus])
 
     async def _receive_many(self, wanted: int, wait_seconds: float) -> list[dict[str, Any]]:
         """Receive at most what is wanted, in several calls at once."""
@@ -170,7 +171,7 @@ class _Delivering:
         return answers
 
     async def _receive(self, most: int, wait_seconds: float) -> Sequence[dict[str, Any]]:
-        records = await self._inbox.receive(most=most, wait_seconds=wait_seconds)
+        records = await self._queue.receive_records(most=most, wait_seconds=wait_seconds)
         self._received += len(records)
         return records
 
@@ -196,7 +197,7 @@ class _Delivering:
             waiting, reasons, retries = list(handles), set[str](), Retries(_DELETIONS)
             while True:
                 try:
-                    refused = await self._inbox.delete(waiting)
+                    refused = await self._queue.delete(waiting)
                 except ServiceError as error:
                     if not error.transient:
                         raise

@@ -6,13 +6,14 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fanfold._base import aws_limits
 from fanfold._base.dead_letter import ATTRIBUTE, reason_attribute
 from fanfold._base.record import Record
+from fanfold._ports.queue import Refusal
 
 __all__ = ["QueueSettings", "SimulatedMessage", "SimulatedQueue", "SimulatedSettler"]
 
@@ -250,12 +251,16 @@ class SimulatedSettler:
         """Return this settler."""
         return self
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
-        """Hide messages for some seconds from now; return the positions of those refused."""
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+        """Hide messages for some seconds from now; return what was refused."""
         accepted = [self._queue.hide(record.receipt_handle, seconds) for record, seconds in changes]
-        return [position for position, hidden in enumerate(accepted) if not hidden]
+        return [
+            Refusal(position, "not in flight, or over 12 hours", final=True)
+            for position, hidden in enumerate(accepted)
+            if not hidden
+        ]
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send messages to the dead-letter queue, with the reasons."""
         for record, reason in rejects:
             attributes = {
@@ -264,4 +269,4 @@ class SimulatedSettler:
             }
             buried = self._dead_letters.send({**record.raw, "messageAttributes": attributes})
             buried.history.append(f"rejected by the handler: {reason}")
-        return {}
+        return []

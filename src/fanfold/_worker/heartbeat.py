@@ -18,10 +18,10 @@ import anyio
 from fanfold._base import aws_limits
 from fanfold._base.record import Record
 from fanfold._base.retry import ENDLESS, Retries
-from fanfold._ports.queue import Settler
+from fanfold._ports.queue import Refusal, Settler
 from fanfold.errors import FanfoldError, ServiceError
 
-__all__ = ["Acknowledging", "Holding", "HoldingSettler", "Port", "Refused"]
+__all__ = ["Acknowledging", "Holding", "HoldingSettler", "Port"]
 
 logger = logging.getLogger("fanfold.worker")
 
@@ -37,48 +37,28 @@ CALLS: Final = 4
 T = TypeVar("T")
 
 
-class Refused(Protocol):
-    """An entry of a call in tens that was not carried out; see ``aws.inbox.Refusal``."""
-
-    @property
-    def position(self) -> int:
-        """Where it stood in the call, from 0."""
-        ...
-
-    @property
-    def reason(self) -> str:
-        """The queue's own words."""
-        ...
-
-    @property
-    def final(self) -> bool:
-        """Whether the same entry would be refused again."""
-        ...
-
-
 class Port(Protocol):
-    """What holding messages asks of their queue; see ``aws.inbox.Inbox``."""
+    """What holding messages asks of their queue; see ``aws.sqs.SqsQueue``."""
 
     @property
     def visibility_timeout(self) -> int:
         """Seconds a received message stays hidden."""
         ...
 
-    async def delete(self, handles: Sequence[str]) -> Sequence[Refused]:
+    async def delete(self, handles: Sequence[str]) -> Sequence[Refusal]:
         """Delete 1 to 10 messages by their receipt handles; return what was refused."""
         ...
 
-    async def hide(self, changes: Sequence[tuple[str, int]]) -> Sequence[Refused]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Hide 1 to 10 messages for some whole seconds from now; return what was refused."""
         ...
 
 
 class _Hold:
-    __slots__ = ("beat", "done", "due_at", "handle", "message_id", "since")
+    __slots__ = ("beat", "done", "due_at", "record", "since")
 
-    def __init__(self, handle: str, message_id: str, since: float, due_at: float) -> None:
-        self.handle = handle
-        self.message_id = message_id
+    def __init__(self, record: Record, since: float, due_at: float) -> None:
+        self.record = record
         self.since = since
         self.due_at = due_at
         self.beat: anyio.Event | None = None
@@ -100,8 +80,7 @@ class Holding:
         """Hold messages that were just received."""
         now = self._clock()
         for record in records:
-            handle = record["receiptHandle"]
-            self._holds[handle] = _Hold(handle, record["messageId"], now, now + self._every)
+            self._holds[record["receiptHandle"]] = _Hold(Record(record), now, now + self._every)
 
     async def let_go(self, handles: Collection[str]) -> None:
         """End the heartbeats of messages, and wait for one that is under way: nothing changes their visibility after.
@@ -145,18 +124,18 @@ class Holding:
     def _given_up(self, hold: _Hold, now: float) -> bool:
         if self._seconds(hold, now) > 0:
             return False
-        self._holds.pop(hold.handle, None)
+        self._holds.pop(hold.record.receipt_handle, None)
         logger.warning(
             "message %s has been in hand for nearly 12 hours, the longest SQS hides one: it may be delivered again "
             "while it is worked on",
-            hold.message_id,
+            hold.record.message_id,
         )
         return True
 
     async def _beat(self, holds: Sequence[_Hold], beat: anyio.Event) -> None:
         now = self._clock()
         try:
-            changes = [(hold.handle, max(1, self._seconds(hold, now))) for hold in holds]
+            changes = [(hold.record, max(1, self._seconds(hold, now))) for hold in holds]
             refused = {each.position: each for each in await self._queue.hide(changes)}
         except FanfoldError as error:
             logger.warning("a heartbeat for %d messages failed; it is tried again: %s", len(holds), error)
@@ -179,16 +158,16 @@ class Holding:
         for hold in holds:
             hold.due_at = due_at
 
-    def _refused(self, hold: _Hold, refusal: Refused) -> None:
+    def _refused(self, hold: _Hold, refusal: Refusal) -> None:
         if not refusal.final:
             logger.warning(
-                "the heartbeat of message %s was refused; it is tried again: %s", hold.message_id, refusal.reason
+                "the heartbeat of message %s was refused; it is tried again: %s", hold.record.message_id, refusal.reason
             )
             self._put_off([hold], self._every / 4)
-        elif self._holds.pop(hold.handle, None) is not None and not hold.done:
+        elif self._holds.pop(hold.record.receipt_handle, None) is not None and not hold.done:
             logger.warning(
                 "message %s is no longer ours, and may be delivered again while it is worked on: %s",
-                hold.message_id,
+                hold.record.message_id,
                 refusal.reason,
             )
 
@@ -200,12 +179,12 @@ class HoldingSettler:
         self._settler = settler
         self._holding = holding
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Hide messages, see ``Settler``; if that fails, they come back after their visibility timeout."""
         await self._holding.let_go([record.receipt_handle for record, _ in changes])
         return await self._settler.hide(changes)
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send messages to the dead-letter queue, see ``Settler``; they are held until they are deleted."""
         return await self._settler.bury(rejects)
 

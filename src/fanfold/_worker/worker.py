@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,6 +23,7 @@ import anyio
 
 from fanfold._base import aws_limits
 from fanfold._base.outcome import acknowledges
+from fanfold._base.record import Record
 from fanfold._base.retry import ENDLESS, Retries
 from fanfold._consumer.admission import Pace
 from fanfold._consumer.consumer import Consumer, Session
@@ -51,14 +52,14 @@ MOST_PENDING: Final = 1_000
 
 
 class WorkerQueue(Port, Protocol):
-    """The queue a worker works on; see ``aws.inbox.Inbox``."""
+    """The queue a worker works on; see ``aws.sqs.SqsQueue``."""
 
     @property
     def fifo(self) -> bool:
         """Whether it is a FIFO queue."""
         ...
 
-    async def receive(self, *, most: int, wait_seconds: float) -> Sequence[dict[str, Any]]:
+    async def receive_records(self, *, most: int, wait_seconds: float) -> Sequence[dict[str, Any]]:
         """Receive 1 to 10 messages as records, waiting up to ``wait_seconds`` for the first."""
         ...
 
@@ -165,7 +166,7 @@ class Worker:
         retries = Retries(ENDLESS)
         while await self._free_place(session):
             try:
-                records = await self._or_stop(self._queue.receive(most=self._most, wait_seconds=POLL_SECONDS))
+                records = await self._or_stop(self._queue.receive_records(most=self._most, wait_seconds=POLL_SECONDS))
             except ServiceError as error:
                 if not retries.failures:
                     logger.warning("receiving failed; it is tried again, ever more slowly: %s", error)
@@ -223,7 +224,7 @@ class Worker:
         left = {record["receiptHandle"] for record in records}
         try:
             if not await self._may_start(len(records)):
-                await self._hand_back(left)
+                await self._hand_back(records)
                 return
             result = await session({"Records": list(records)})
             for record, outcome in zip(result.records, result.outcomes, strict=True):
@@ -248,13 +249,13 @@ class Worker:
                     return False
         return True
 
-    async def _hand_back(self, handles: Collection[str]) -> None:
+    async def _hand_back(self, records: Sequence[dict[str, Any]]) -> None:
         """Make messages visible at once: nothing was done with them."""
-        await self._holding.let_go(handles)
+        await self._holding.let_go([record["receiptHandle"] for record in records])
         try:
-            await self._queue.hide([(handle, 0) for handle in handles])
+            await self._queue.hide([(Record(record), 0) for record in records])
         except FanfoldError as error:
-            logger.warning("%d messages come back after their visibility timeout only: %s", len(handles), error)
+            logger.warning("%d messages come back after their visibility timeout only: %s", len(records), error)
 
     async def _drain(self, session: Session) -> None:
         """Let what runs end, cancel once what does not, and delete what is done."""

@@ -10,11 +10,12 @@ import anyio
 import typer
 from rich.console import Console
 
+from fanfold._base.record import Record
 from fanfold.capture import save_event
 from fanfold.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:  # the SDK is an extra, and slow to import
-    from fanfold.aws.inbox import Inbox
+    from fanfold.aws.sqs import SqsQueue
 
 __all__ = ["capture"]
 
@@ -50,29 +51,29 @@ def capture(
 
 async def _capture(queue_url: str, out: Path, most: int, redact: tuple[str, ...], region: str | None) -> int:
     try:
-        from fanfold.aws.inbox import open_client, open_inbox
+        from fanfold.aws.sqs import open_client, open_queue
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "fanfold capture") from error
     async with open_client(region) as client:
-        inbox = await open_inbox(client, queue_url)
-        held: dict[str, str] = {}
+        queue = await open_queue(client, queue_url)
+        held: dict[str, Record] = {}
         try:
-            return await _save(inbox, out, most, redact, held)
+            return await _save(queue, out, most, redact, held)
         finally:
             with anyio.CancelScope(shield=True):
-                await _show(inbox, list(held.values()))
+                await _show(queue, list(held.values()))
 
 
-async def _save(inbox: Inbox, out: Path, most: int, redact: tuple[str, ...], held: dict[str, str]) -> int:
-    """Save message after message until no new one comes; ``held`` are the receipt handles by message id."""
+async def _save(queue: SqsQueue, out: Path, most: int, redact: tuple[str, ...], held: dict[str, Record]) -> int:
+    """Save message after message until no new one comes; ``held`` are the last records by message id."""
     stamp, number = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), 0
     while len(held) < most:
-        records = await inbox.receive(most=min(_BATCH, most - len(held)), wait_seconds=1)
+        records = await queue.receive_records(most=min(_BATCH, most - len(held)), wait_seconds=1)
         new: list[dict[str, Any]] = [record for record in records if record["messageId"] not in held]
-        held.update({record["messageId"]: record["receiptHandle"] for record in records})
+        held.update({record["messageId"]: Record(record) for record in records})
         if not new:
             break
-        await inbox.hide([(record["receiptHandle"], _HELD_SECONDS) for record in records])
+        await queue.hide([(Record(record), _HELD_SECONDS) for record in records])
         try:
             save_event({"Records": new}, out / f"{stamp}-{number:04d}.json", redact=redact)
         except OSError as error:
@@ -81,6 +82,6 @@ async def _save(inbox: Inbox, out: Path, most: int, redact: tuple[str, ...], hel
     return len(held)
 
 
-async def _show(inbox: Inbox, handles: list[str]) -> None:
-    for first in range(0, len(handles), _BATCH):
-        await inbox.hide([(handle, 0) for handle in handles[first : first + _BATCH]])
+async def _show(queue: SqsQueue, records: list[Record]) -> None:
+    for first in range(0, len(records), _BATCH):
+        await queue.hide([(record, 0) for record in records[first : first + _BATCH]])

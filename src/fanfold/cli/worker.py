@@ -55,14 +55,12 @@ async def _work(
     consumer: Consumer[..., Any], queue_url: str, drain_seconds: float, health_file: Path | None, region: str | None
 ) -> Summary:
     try:
-        from fanfold.aws.inbox import open_client, open_inbox
-        from fanfold.aws.settler import SqsSettler
+        from fanfold.aws.sqs import open_client, open_queue
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "fanfold worker") from error
     async with open_client(region) as client:
-        inbox = await open_inbox(client, queue_url)
-        settler = SqsSettler(client, consumer.dead_letter_queue_url)
-        working = Worker(consumer, inbox, settler, drain_seconds=drain_seconds, health_file=health_file)
+        queue = await open_queue(client, queue_url, dead_letter_queue_url=consumer.dead_letter_queue_url)
+        working = Worker(consumer, queue, queue, drain_seconds=drain_seconds, health_file=health_file)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, working.stop)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import anyio
 
 from fanfold._base import aws_limits
-from fanfold._ports.queue import Message, Received, SendFailure
+from fanfold._ports.queue import Message, Received, Refusal
 from fanfold.errors import ServiceError
 
 __all__ = ["InMemoryQueue"]
@@ -53,7 +53,7 @@ class InMemoryQueue:
     def __len__(self) -> int:
         return len(self._messages)
 
-    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         """Send 1 to 10 messages of at most 1 MiB in total; none is ever refused one by one."""
         if not 1 <= len(messages) <= aws_limits.SQS_BATCH_ENTRIES:
             raise ServiceError(f"a batch of {len(messages)} messages", code="InvalidBatch", transient=False)
@@ -71,13 +71,14 @@ class InMemoryQueue:
             await anyio.sleep(_POLL_SECONDS)
         return received
 
-    async def delete(self, receipt_handles: Sequence[str]) -> None:
+    async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
         """Delete messages by their receipt handles; those already gone are no error."""
         for handle in receipt_handles:
             message_id = handle.partition("#")[0]
             queued = self._messages.get(message_id)
             if queued is not None and queued.receipt_handle == handle:
                 del self._messages[message_id]
+        return []
 
     def hide(self, receipt_handle: str, seconds: float) -> bool:
         """Hide a received message for some seconds from now; tell whether the receipt handle still holds."""

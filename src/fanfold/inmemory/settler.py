@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from fanfold._base.dead_letter import ATTRIBUTE, reason_attribute
 from fanfold._base.record import Record
-from fanfold._ports.queue import Message
+from fanfold._ports.queue import Message, Refusal
 from fanfold.inmemory.queue import InMemoryQueue
 
 __all__ = ["InMemorySettler"]
@@ -23,18 +23,17 @@ class InMemorySettler:
         """Return this settler: it is its own opener."""
         return self
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Hide messages for some seconds from now; refuse those that are gone or received again since."""
         return [
-            position
+            Refusal(position, "the receipt handle is no longer valid", final=True)
             for position, (record, seconds) in enumerate(changes)
             if not self._queue.hide(record.receipt_handle, seconds)
         ]
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send messages with their reasons to the dead-letter queue."""
         if self._dead_letter_queue is None:
-            return dict.fromkeys(range(len(rejects)), "there is no dead-letter queue")
+            return [Refusal(position, "there is no dead-letter queue", final=True) for position in range(len(rejects))]
         messages = [Message(record.body, {ATTRIBUTE: reason_attribute(record, reason)}) for record, reason in rejects]
-        await self._dead_letter_queue.send(messages)
-        return {}
+        return await self._dead_letter_queue.send(messages)

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ from fanfold._base.sample_events import (
     make_sns_record,
 )
 from fanfold._consumer.consumer import Consumer
-from fanfold._ports.queue import Message, Queue, Received, SendFailure, Settler
+from fanfold._ports.queue import Message, Queue, Received, Refusal, Settler
 from fanfold._replay.simulator import Simulator
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory.entries import InMemoryEntries
@@ -88,7 +88,7 @@ class Faulty:
         self._queue = queue
         self._script = list(script)
 
-    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         """Send messages as the next step of the script has it."""
         step = self._script.pop(0) if self._script else Ok()
         if isinstance(step, Throttled):
@@ -96,17 +96,15 @@ class Faulty:
         accepted = len(messages) if isinstance(step, Ok) else min(step.accepted, len(messages))
         if accepted:
             await self._queue.send(messages[:accepted])
-        return [
-            SendFailure(position, "InternalError", sender_fault=False) for position in range(accepted, len(messages))
-        ]
+        return [Refusal(position, "InternalError", final=False) for position in range(accepted, len(messages))]
 
     async def receive(self, *, most: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
         """Receive, as the queue does."""
         return await self._queue.receive(most=most, wait_seconds=wait_seconds)
 
-    async def delete(self, receipt_handles: Sequence[str]) -> None:
+    async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
         """Delete, as the queue does."""
-        await self._queue.delete(receipt_handles)
+        return await self._queue.delete(receipt_handles)
 
 
 def deliver(handler: Consumer[..., Any], *bodies: Any, seconds: float = 30.0) -> BatchResult:
@@ -140,11 +138,11 @@ def deliver(handler: Consumer[..., Any], *bodies: Any, seconds: float = 30.0) ->
 class _Accepting:
     """Hands nothing back to any queue."""
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:  # noqa: ARG002 - accepted
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:  # noqa: ARG002 - accepted
         return ()
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:  # noqa: ARG002 - accepted
-        return {}
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:  # noqa: ARG002 - accepted
+        return ()
 
 
 async def _accepting() -> Settler:

@@ -25,7 +25,7 @@ import anyio
 
 from fanfold import inmemory
 from fanfold._ports.backend import Backend
-from fanfold._ports.queue import Message, SendFailure, Settler
+from fanfold._ports.queue import Message, Refusal, Settler
 from fanfold._replay.mapping import Errored, Invocation, MappingSettings, Returned, judge
 from fanfold._replay.queue import QueueSettings, SimulatedMessage, SimulatedQueue, SimulatedSettler
 from fanfold.testing import ManualClock, make_record
@@ -99,7 +99,7 @@ class QueuePort:
         self._queue = queue
         self._numbers = numbers
 
-    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         """Send messages; none is refused."""
         for message in messages:
             attributes = {

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import anyio
 
-from fanfold._ports.queue import Message, SendFailure
+from fanfold._ports.queue import Message, Refusal
 from fanfold.errors import ServiceError
 
 MOST_SKEW_SECONDS: Final = 3_600.0
@@ -197,16 +197,16 @@ class HalfFailing(Around):
 class PartlySending(Around):
     """A queue that accepts some messages of a batch, and others not."""
 
-    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         """Send them, or some."""
         if len(messages) < 2 or not self.chance.strikes("sends accepted in part", self.chance.troubles.partly_sent):
-            refused: Sequence[SendFailure] = await self.port.send(messages)
+            refused: Sequence[Refusal] = await self.port.send(messages)
             return refused
         accepted = sorted(self.chance.random.sample(range(len(messages)), self.chance.random.randrange(len(messages))))
         if accepted:
             await self.port.send([messages[position] for position in accepted])
         return [
-            SendFailure(position, "InternalError", sender_fault=False)
+            Refusal(position, "InternalError", final=False)
             for position in range(len(messages))
             if position not in accepted
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -20,7 +20,7 @@ from fanfold import (
     Retrying,
 )
 from fanfold._base.dead_letter import ATTRIBUTE
-from fanfold._ports.queue import Message
+from fanfold._ports.queue import Message, Refusal
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import (
     ManualClock,
@@ -60,7 +60,7 @@ class Mapped:
 class Hanging(Accepting):
     """A settler that never answers."""
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         await asyncio.Event().wait()
         return []
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from fanfold import Backoff, Done, Failed, NotStarted, Record, Rejected, Retrying
 from fanfold._consumer.settle import Settling, delay_of
+from fanfold._ports.queue import Refusal
 from fanfold.errors import MissingExtraError, ServiceError
 from fanfold.testing import make_record
 
@@ -25,13 +26,13 @@ class NotingSettler:
     async def __call__(self) -> NotingSettler:
         return self
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         self.hidden.append([(record.message_id, seconds) for record, seconds in changes])
         return []
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         self.buried.append([(record.message_id, reason) for record, reason in rejects])
-        return {}
+        return []
 
 
 class RefusingSettler(NotingSettler):
@@ -41,13 +42,21 @@ class RefusingSettler(NotingSettler):
         super().__init__()
         self.refused = set(refused)
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         await super().hide(changes)
-        return [at for at, (record, _) in enumerate(changes) if record.message_id in self.refused]
+        return [
+            Refusal(at, "too long", final=True)
+            for at, (record, _) in enumerate(changes)
+            if record.message_id in self.refused
+        ]
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         await super().bury(rejects)
-        return {at: "AccessDenied" for at, (record, _) in enumerate(rejects) if record.message_id in self.refused}
+        return [
+            Refusal(at, "AccessDenied", final=False)
+            for at, (record, _) in enumerate(rejects)
+            if record.message_id in self.refused
+        ]
 
 
 class NearTwelveHoursSettler(NotingSettler):
@@ -57,35 +66,35 @@ class NearTwelveHoursSettler(NotingSettler):
         super().__init__()
         self.left = left
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         await super().hide(changes)
-        return [at for at, (_, seconds) in enumerate(changes) if seconds > self.left]
+        return [Refusal(at, "too long", final=True) for at, (_, seconds) in enumerate(changes) if seconds > self.left]
 
 
 class ThrottledSettler(NotingSettler):
     """Fails its first call of each kind and accepts the next."""
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         await super().hide(changes)
         if len(self.hidden) == 1:
             raise ServiceError("slow down", code="ThrottlingException", transient=True)
         return []
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         await super().bury(rejects)
         if len(self.buried) == 1:
             raise ServiceError("slow down", code="ThrottlingException", transient=True)
-        return {}
+        return []
 
 
 class BrokenSettler(NotingSettler):
     """Breaks at its first dead letter with an error that is none of ours."""
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         await super().bury(rejects)
         if len(self.buried) == 1:
             raise RuntimeError("broken")
-        return {}
+        return []
 
 
 class HangingSettler(NotingSettler):
@@ -95,7 +104,7 @@ class HangingSettler(NotingSettler):
         super().__init__()
         self.cancelled = 0
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         await super().hide(changes)
         try:
             await asyncio.Event().wait()

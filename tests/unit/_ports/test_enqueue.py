@@ -10,7 +10,7 @@ import pytest
 
 from fanfold._base.retry import ATTEMPTS
 from fanfold._ports.enqueue import batches, enqueue
-from fanfold._ports.queue import Message, Queue, SendFailure
+from fanfold._ports.queue import Message, Queue, Refusal
 from fanfold.errors import ConfigurationError, EnqueueError, ServiceError
 from fanfold.inmemory import InMemoryQueue
 
@@ -24,7 +24,7 @@ class Refusing:
     error: Exception
     calls: int = 0
 
-    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         self.calls += 1
         raise self.error
 
@@ -34,16 +34,14 @@ class RefusingOne:
     """A queue that accepts all messages but those of one body."""
 
     body: str
-    sender_fault: bool
+    final: bool
     calls: list[list[str]] = field(default_factory=list)
 
-    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         bodies = [message.body for message in messages]
         self.calls.append(bodies)
         return [
-            SendFailure(place, "InvalidMessage: no", self.sender_fault)
-            for place, body in enumerate(bodies)
-            if body == self.body
+            Refusal(place, "InvalidMessage: no", self.final) for place, body in enumerate(bodies) if body == self.body
         ]
 
 
@@ -54,7 +52,7 @@ class Crowded:
     in_flight: int = 0
     most: int = 0
 
-    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         await anyio.lowlevel.checkpoint()
@@ -70,7 +68,7 @@ class Slow:
     others_are_in: anyio.Event = field(default_factory=anyio.Event)
     go_on: anyio.Event = field(default_factory=anyio.Event)
 
-    async def send(self, messages: Sequence[Message]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         if messages[0].body == "0":
             await self.go_on.wait()
         self.bodies.update(message.body for message in messages)
@@ -251,7 +249,7 @@ async def test_a_queue_that_does_not_exist_is_a_configuration_error():
 
 async def test_a_message_refused_by_the_sender_s_fault_is_sent_once():
     """Only what the queue may still accept is sent again; the rest is named with the queue's words."""
-    queue = RefusingOne("1", sender_fault=True)
+    queue = RefusingOne("1", final=True)
     with pytest.raises(EnqueueError) as raised:
         await send(queue, numbered(3))
     assert queue.calls == [["0", "1", "2"]]
@@ -260,7 +258,7 @@ async def test_a_message_refused_by_the_sender_s_fault_is_sent_once():
 
 async def test_only_the_message_that_was_refused_is_sent_again():
     """The messages of a batch that were accepted are not sent a second time."""
-    queue = RefusingOne("1", sender_fault=False)
+    queue = RefusingOne("1", final=False)
     with pytest.raises(EnqueueError):
         await send(queue, numbered(3))
     assert queue.calls == [["0", "1", "2"]] + [["1"]] * 7
@@ -277,7 +275,7 @@ async def test_the_error_tells_how_many_and_the_first():
 async def test_nothing_is_offered_after_a_failure():
     """But what was in flight: a second try begins before it."""
     messages = Drawn(1_000)
-    queue = RefusingOne("15", sender_fault=True)
+    queue = RefusingOne("15", final=True)
     with pytest.raises(EnqueueError):
         await enqueue(queue, messages, concurrency=2, sleep=Slept())
     assert len(queue.calls) <= 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from fanfold._consumer.batch import Batch
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
+from fanfold._ports.queue import Refusal
 from fanfold.testing import ManualClock, make_event, make_record
 
 
@@ -33,11 +34,15 @@ class Visibility:
     async def open(self) -> Visibility:
         return self
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Collection[int]:
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         self.calls.append([(record.message_id, seconds) for record, seconds in changes])
-        return [position for position, (_, seconds) in enumerate(changes) if seconds > self._most_seconds]
+        return [
+            Refusal(position, "too long", final=True)
+            for position, (_, seconds) in enumerate(changes)
+            if seconds > self._most_seconds
+        ]
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Mapping[int, str]:
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         raise AssertionError
 
 

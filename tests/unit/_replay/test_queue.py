@@ -148,7 +148,7 @@ async def test_a_settler_says_which_delays_the_queue_refused():
     records = [Record(queue.as_event_record(message)) for message in queue.receive(10)]
     dead_letters, _ = make_queue()
     settler = await SimulatedSettler(queue, dead_letters)()
-    assert list(await settler.hide([(records[0], 43_201), (records[1], 7)])) == [0]
+    assert [refusal.position for refusal in await settler.hide([(records[0], 43_201), (records[1], 7)])] == [0]
     assert queue.next_visible_at() == 7
-    assert await settler.bury([(records[0], "never")]) == {}
+    assert await settler.bury([(records[0], "never")]) == []
     assert [reason_in(Record(message.record)) for message in dead_letters.messages()] == ["never"]
