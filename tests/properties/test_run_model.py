@@ -89,7 +89,7 @@ class RunMachine(RuleBasedStateMachine):
     def deliver_twice(self, which: int) -> None:
         """A message of the work queue stands in it once more, as after a redelivery whose first delivery still runs."""
         queue = self.bench.plain.work_queue
-        if messages := [each.message for each in queue._messages.values()]:
+        if messages := [each.message for each in queue.messages()]:
             anyio.run(queue.send, [messages[which % len(messages)]])
 
     @rule()

@@ -326,7 +326,7 @@ def test_a_fifo_group_is_in_one_invocation_at_a_time_and_in_order_in_it(world: W
 
 def spent(simulator: Simulator, until: Delivery) -> set[str]:
     """Return the messages that had used up their receives before a delivery."""
-    most = simulator.queue.settings.max_receive_count
+    most = simulator.queue.max_receive_count
     return {
         message.message_id
         for delivery in simulator.deliveries[: until.number]

@@ -1,4 +1,4 @@
-"""An SQS endpoint in front of simulated queues, so that what a replayed handler asks of SQS reaches them.
+"""An SQS endpoint in front of queues in this process, so that what a replayed handler asks of SQS reaches them.
 
 Speaks the JSON protocol of current SDKs (SQS API reference, "Making query API requests"; boto3 from 1.28 on), for the
 calls that a handler makes: visibility, deletions, sends. Listens on 127.0.0.1.
@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
-from fanfold._replay.queue import SimulatedQueue
+from fanfold.inmemory.queue import InMemoryQueue
 
 __all__ = ["Endpoint", "serving"]
 
@@ -34,9 +34,9 @@ class _RefusedError(Exception):
 
 
 class Endpoint:
-    """Answers SQS calls from simulated queues, by their names."""
+    """Answers SQS calls from queues in this process, by their names."""
 
-    def __init__(self, queues: Mapping[str, SimulatedQueue]) -> None:
+    def __init__(self, queues: Mapping[str, InMemoryQueue]) -> None:
         self.url = ""
         """Where it listens, once it does."""
         self._queues = queues
@@ -83,7 +83,7 @@ class Endpoint:
             except (KeyError, TypeError, ValueError) as error:
                 return 400, {"__type": "com.amazonaws.sqs#InvalidParameterValue", "message": repr(error)}
 
-    def _queue(self, asked: Mapping[str, Any]) -> SimulatedQueue:
+    def _queue(self, asked: Mapping[str, Any]) -> InMemoryQueue:
         name = str(asked["QueueUrl"]).rsplit("/", 1)[-1]
         if name not in self._queues:
             raise _RefusedError(_NOT_FOUND, f"queue {name!r} is not part of this replay")
@@ -98,7 +98,7 @@ class Endpoint:
         return self._change(asked, asked)
 
     def _delete(self, asked: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-        self._queue(asked).delete(entry["ReceiptHandle"])  # as SQS: a stale handle is no error, and deletes nothing
+        self._queue(asked).remove(entry["ReceiptHandle"])  # as SQS: a stale handle is no error, and deletes nothing
         return {}
 
     def _delete_one(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Endpoint:
         for name in ("MessageGroupId", "MessageDeduplicationId"):
             if name in entry:
                 attributes[name] = entry[name]
-        queue.send(
+        queue.put(
             {
                 "messageId": message_id,
                 "body": body,
@@ -131,11 +131,11 @@ class Endpoint:
         return {"MessageId": message_id, "MD5OfMessageBody": md5}
 
     def _attributes(self, asked: dict[str, Any]) -> dict[str, Any]:
-        settings = self._queue(asked).settings
+        queue = self._queue(asked)
         found = {
-            "VisibilityTimeout": f"{settings.visibility_timeout:g}",
-            "ApproximateNumberOfMessages": str(len(self._queue(asked))),
-            "FifoQueue": str(settings.fifo).lower(),
+            "VisibilityTimeout": f"{queue.visibility_timeout:g}",
+            "ApproximateNumberOfMessages": str(len(queue)),
+            "FifoQueue": str(queue.fifo).lower(),
         }
         return {"Attributes": found}
 
@@ -156,8 +156,8 @@ def _each(
 
 
 @contextmanager
-def serving(queues: Mapping[str, SimulatedQueue]) -> Iterator[Endpoint]:
-    """Serve simulated queues by their names on a free port of 127.0.0.1 while the block runs."""
+def serving(queues: Mapping[str, InMemoryQueue]) -> Iterator[Endpoint]:
+    """Serve queues in this process by their names on a free port of 127.0.0.1 while the block runs."""
     endpoint = Endpoint(queues)
 
     class Handler(BaseHTTPRequestHandler):

@@ -20,10 +20,10 @@ from fanfold._replay.endpoint import serving
 from fanfold._replay.events import SavedEvent
 from fanfold._replay.function import Invoked, LocalFunction
 from fanfold._replay.mapping import Invocation, Returned
-from fanfold._replay.queue import SimulatedMessage
 from fanfold._replay.runtime_client import RuntimeClientFunction
 from fanfold._replay.simulator import Delivery, Simulator
 from fanfold.errors import ConfigurationError
+from fanfold.inmemory.queue import QueuedMessage
 
 __all__ = ["ReplayOptions", "explain", "replay"]
 
@@ -117,7 +117,7 @@ class _Run:
         name = _queue_name(sources[0][1], fifo=options.fifo)
         arn = f"arn:aws:sqs:eu-west-1:123456789012:{name}"
         self._name, self._sources = name, [source for source, _ in sources]
-        self._messages = [self._simulator.queue.send({**record, "eventSourceARN": arn}) for _, record in sources]
+        self._messages = [self._simulator.queue.put({**record, "eventSourceARN": arn}) for _, record in sources]
         self._is_consumer = False
 
     def deliver(self) -> None:
@@ -186,7 +186,7 @@ class _Run:
             "measured": {"seconds": round(seconds, 3), "peak_memory_mb": max(peaks, default=None)},
         }
 
-    def _told(self, message: SimulatedMessage, source: str) -> dict[str, Any]:
+    def _told(self, message: QueuedMessage, source: str) -> dict[str, Any]:
         return {
             "number": message.number,
             "id": message.message_id,
@@ -200,7 +200,7 @@ class _Run:
         }
 
 
-def _letter(message: SimulatedMessage, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _letter(message: QueuedMessage, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return a dead letter: its id, the number of the message it was, and why it is one."""
     record = Record(message.record)
     number, original = message.origin, original_id_in(record)

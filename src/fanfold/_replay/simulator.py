@@ -15,7 +15,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -33,8 +33,8 @@ from fanfold._replay.mapping import (
     judge,
     record_bytes,
 )
-from fanfold._replay.queue import QueueSettings, SimulatedMessage, SimulatedQueue, SimulatedSettler
 from fanfold.errors import ConfigurationError
+from fanfold.inmemory.queue import InMemoryQueue, InMemorySettler, QueuedMessage
 
 __all__ = ["Delivery", "Invoke", "Simulator", "invoke_here"]
 
@@ -57,7 +57,7 @@ class Delivery:
     """When the function was invoked; simulated seconds."""
     ended_at: float
     """When the invocation ended; simulated seconds."""
-    messages: Sequence[SimulatedMessage]
+    messages: Sequence[QueuedMessage]
     """What was delivered, in batch order."""
     handles: Sequence[str]
     """Receipt handle of each."""
@@ -133,12 +133,20 @@ class Simulator:
         self.clock: ManualClock = ManualClock()
         """The simulated time, seconds from 0."""
         self.chance: random.Random = random.Random(seed)  # noqa: S311 - to be the same every time
-        queue = QueueSettings(visibility_timeout, max_receive_count, fifo, duplicates, reordered)
-        self.dead_letter_queue: SimulatedQueue = SimulatedQueue(
-            replace(queue, max_receive_count=None, duplicates=0.0, reordered=False), self.clock, self.chance
+        self.dead_letter_queue: InMemoryQueue = InMemoryQueue(
+            visibility_timeout=visibility_timeout, fifo=fifo, clock=self.clock
         )
         """What was received too often, or sent there by the handler."""
-        self.queue: SimulatedQueue = SimulatedQueue(queue, self.clock, self.chance, dead_letters=self.dead_letter_queue)
+        self.queue: InMemoryQueue = InMemoryQueue(
+            visibility_timeout=visibility_timeout,
+            max_receive_count=max_receive_count,
+            dead_letter_queue=self.dead_letter_queue,
+            clock=self.clock,
+            fifo=fifo,
+            duplicates=duplicates,
+            reordered=reordered,
+            chance=self.chance,
+        )
         """What is to be delivered."""
         self.deliveries: list[Delivery] = []
         """Every batch, in the order in which they were delivered."""
@@ -180,7 +188,7 @@ class Simulator:
         make = make_fifo_record if self.mapping.fifo else make_record
         made = [make(body, message_id=f"message-{next(self._sent)}") for body in bodies]
         for record in [*made, *records]:
-            self.queue.send(record)
+            self.queue.put(record)
 
     def run(self, *, until: float = math.inf, most_deliveries: int = 1_000_000) -> Sequence[Delivery]:
         """Deliver until the queue is empty, or the time comes, or so many batches were delivered; return all batches.
@@ -201,7 +209,7 @@ class Simulator:
     def _handler(self, handler: Any) -> Callable[[Any, Any], Any]:
         if not isinstance(handler, Consumer):
             return handler  # type: ignore[no-any-return] # a handler, by its signature
-        changes: dict[str, Any] = {"settler": SimulatedSettler(self.queue, self.dead_letter_queue)}
+        changes: dict[str, Any] = {"settler": InMemorySettler(self.queue, self.dead_letter_queue)}
         if handler.settings.dead_letter_queue_url is None:
             changes["dead_letter_queue_url"] = DEAD_LETTERS_URL
         self._consumer = handler.with_settings(**changes)
@@ -225,13 +233,13 @@ class Simulator:
     def _gather(self) -> None:
         while self._gathering is None or not self._gathering.full(self.mapping):
             held = 0 if self._gathering is None else len(self._gathering.messages)
-            received = self.queue.receive(min(_RECEIVE, self.mapping.batch_size - held))
+            received = self.queue.take(min(_RECEIVE, self.mapping.batch_size - held))
             if not received:
                 return
             if self._gathering is None:
                 self._gathering = _Gathering(self.clock.now)
             for message in received:
-                self._gathering.add(message, self.queue.as_event_record(message))
+                self._gathering.add(message, message.as_record())
 
     def _deliver(self, batch: Sequence[_Received]) -> None:
         event = {"Records": [record for _, record in batch]}
@@ -279,7 +287,7 @@ class Simulator:
             self._free += 1
             for message, handle in zip(delivery.messages, delivery.handles, strict=True):
                 kept = message.message_id in delivery.verdict.failed
-                deleted = not kept and self.queue.delete(handle)
+                deleted = not kept and self.queue.remove(handle)
                 words = "came back" if kept else "deleted" if deleted else "not deleted: received again meanwhile"
                 message.history.append(f"delivery {delivery.number}: {words} ({delivery.verdict.reason})")
 
@@ -292,7 +300,7 @@ class Simulator:
         return min(moments, default=math.inf)
 
 
-_Received: TypeAlias = tuple[SimulatedMessage, dict[str, Any]]
+_Received: TypeAlias = tuple[QueuedMessage, dict[str, Any]]
 """A message, and its record as it was when it was received."""
 
 
@@ -304,7 +312,7 @@ class _Gathering:
         self.messages: list[_Received] = []
         self._sizes: list[int] = []
 
-    def add(self, message: SimulatedMessage, record: dict[str, Any]) -> None:
+    def add(self, message: QueuedMessage, record: dict[str, Any]) -> None:
         self.messages.append((message, record))
         self._sizes.append(record_bytes(record))
 

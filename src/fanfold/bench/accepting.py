@@ -6,36 +6,35 @@ handler that is measured shall not fill anyone's dead-letter queue.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from fanfold._replay.endpoint import serving
-from fanfold._replay.queue import QueueSettings, SimulatedMessage, SimulatedQueue
+from fanfold.inmemory.queue import InMemoryQueue, QueuedMessage
 
 __all__ = ["accepting_queues"]
 
 _QUEUE, _DEAD_LETTERS = "measured", "measured-dead-letters"
 
 
-class _Accepting(SimulatedQueue):
+class _Accepting(InMemoryQueue):
     def hide(self, handle: str, seconds: float) -> bool:  # noqa: ARG002 - by the name of what it stands for
         return True
 
-    def delete(self, handle: str) -> bool:  # noqa: ARG002 - by the name of what it stands for
+    def remove(self, handle: str) -> bool:  # noqa: ARG002 - by the name of what it stands for
         return True
 
-    def send(self, record: Mapping[str, Any], *, delay_seconds: float = 0.0) -> SimulatedMessage:
-        return SimulatedMessage(0, record, delay_seconds)
+    def put(self, record: Mapping[str, Any], *, delay_seconds: float = 0.0) -> QueuedMessage:
+        return QueuedMessage(0, record, delay_seconds)
 
 
-class _EveryName(dict[str, SimulatedQueue]):
+class _EveryName(dict[str, InMemoryQueue]):
     def __contains__(self, name: object) -> bool:
         return True
 
-    def __missing__(self, name: str) -> SimulatedQueue:
-        return self.setdefault(name, _Accepting(QueueSettings(), lambda: 0.0, random.Random(0)))  # noqa: S311 - unused
+    def __missing__(self, name: str) -> InMemoryQueue:
+        return self.setdefault(name, _Accepting())
 
 
 @contextmanager

@@ -6,12 +6,10 @@ For tests, and for whole jobs without AWS. One event loop; nothing is written to
 from __future__ import annotations
 
 from fanfold.inmemory._backend import backend
-from fanfold.inmemory.entries import InMemoryEntries
 from fanfold.inmemory.ledger import InMemoryLedger
-from fanfold.inmemory.queue import InMemoryQueue
-from fanfold.inmemory.settler import InMemorySettler
-from fanfold.inmemory.store import InMemoryItems, InMemoryStore
-from fanfold.inmemory.tables import InMemoryTables
+from fanfold.inmemory.queue import InMemoryQueue, InMemorySettler, QueuedMessage
+from fanfold.inmemory.store import InMemoryStore
+from fanfold.inmemory.tables import InMemoryEntries, InMemoryItems, InMemoryTables
 
 __all__ = [
     "InMemoryEntries",
@@ -21,5 +19,6 @@ __all__ = [
     "InMemorySettler",
     "InMemoryStore",
     "InMemoryTables",
+    "QueuedMessage",
     "backend",
 ]

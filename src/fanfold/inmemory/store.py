@@ -1,19 +1,17 @@
-"""Objects and items in this process, under the same contracts as those on S3 and DynamoDB; see ``fanfold.inmemory``."""
+"""Objects in this process, under the same contract as S3's; part of ``fanfold.inmemory``."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from fanfold._base import aws_limits
-from fanfold._ports.stores import Listed, ObjectInfo, Write
-from fanfold.errors import FanfoldError, ObjectChangedError, ObjectExistsError, ObjectMissingError, ServiceError
+from fanfold._ports.stores import Listed, ObjectInfo
+from fanfold.errors import FanfoldError, ObjectChangedError, ObjectExistsError, ObjectMissingError
 
-__all__ = ["InMemoryItems", "InMemoryStore"]
+__all__ = ["InMemoryStore"]
 
 _PIECE_BYTES = 65_536
 
@@ -123,24 +121,3 @@ class InMemoryStore:
 
 def _etag(data: bytes) -> str:
     return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
-
-
-class InMemoryItems:
-    """Items of tables in dicts: ``tables`` holds the items of each table by the values of their key attributes."""
-
-    def __init__(self) -> None:
-        self.tables: dict[str, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
-        """By table, then by key."""
-
-    async def write_batch(self, table: str, writes: Sequence[Write]) -> Collection[int]:
-        """Write items, or delete them; a table exists once it is written to."""
-        keys = [tuple(write.key.values()) for write in writes]
-        if not 1 <= len(writes) <= aws_limits.DYNAMODB_BATCH_ITEMS or len(set(keys)) < len(keys):
-            raise ServiceError("too many items, or one key twice", code="ValidationException", transient=False)
-        items = self.tables.setdefault(table, {})
-        for key, write in zip(keys, writes, strict=True):
-            if write.item is None:
-                items.pop(key, None)
-            else:
-                items[key] = write.item
-        return ()

@@ -1,17 +1,19 @@
-"""Tables in this process, under the same contract as DynamoDB's; part of ``fanfold.inmemory``."""
+"""Tables in this process, under the same contracts as DynamoDB's: scans, writes of items, entries of idempotency."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from fanfold._ports.stores import Page, TableInfo
-from fanfold.errors import ConfigurationError
+from fanfold._base import aws_limits
+from fanfold._ports.idempotency import IN_PROGRESS, Entry
+from fanfold._ports.stores import Page, TableInfo, Write
+from fanfold.errors import ConfigurationError, ServiceError
 
-__all__ = ["InMemoryTables"]
+__all__ = ["InMemoryEntries", "InMemoryItems", "InMemoryTables"]
 
 
 class InMemoryTables:
@@ -52,6 +54,58 @@ class InMemoryTables:
     def to_json(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return texts, numbers and binaries in DynamoDB's JSON."""
         return {name: _typed(value) for name, value in values.items()}
+
+
+class InMemoryItems:
+    """Items of tables in dicts: ``tables`` holds the items of each table by the values of their key attributes."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
+        """By table, then by key."""
+
+    async def write_batch(self, table: str, writes: Sequence[Write]) -> Collection[int]:
+        """Write items, or delete them; a table exists once it is written to."""
+        keys = [tuple(write.key.values()) for write in writes]
+        if not 1 <= len(writes) <= aws_limits.DYNAMODB_BATCH_ITEMS or len(set(keys)) < len(keys):
+            raise ServiceError("too many items, or one key twice", code="ValidationException", transient=False)
+        items = self.tables.setdefault(table, {})
+        for key, write in zip(keys, writes, strict=True):
+            if write.item is None:
+                items.pop(key, None)
+            else:
+                items[key] = write.item
+        return ()
+
+
+class InMemoryEntries:
+    """Entries in a dict."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        """What is known, by key."""
+
+    async def read(self, keys: Sequence[str]) -> Sequence[Entry]:
+        """Return what is known of some keys."""
+        return [self.entries[key] for key in keys if key in self.entries]
+
+    async def claim(self, entry: Entry, now: float) -> Entry | None:
+        """Write an entry unless there is one that is done or held."""
+        known = self.entries.get(entry.key)
+        if known is not None and known.owner != entry.owner and (known.is_done(now) or known.is_held(now)):
+            return known
+        self.entries[entry.key] = entry
+        return None
+
+    async def complete(self, entries: Sequence[Entry]) -> Collection[int]:
+        """Write entries, whatever stands there."""
+        self.entries.update({entry.key: entry for entry in entries})
+        return ()
+
+    async def release(self, key: str, owner: str) -> None:
+        """Delete an entry, if it is in progress and still this owner's."""
+        known = self.entries.get(key)
+        if known is not None and known.owner == owner and known.status == IN_PROGRESS:
+            del self.entries[key]
 
 
 def _place(item: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...]:

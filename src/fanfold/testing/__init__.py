@@ -35,7 +35,7 @@ from fanfold._consumer.consumer import Consumer
 from fanfold._ports.queue import Message, Queue, Received, Refusal, Settler
 from fanfold._replay.simulator import Simulator
 from fanfold.errors import ConfigurationError, ServiceError
-from fanfold.inmemory.entries import InMemoryEntries
+from fanfold.inmemory.tables import InMemoryEntries
 
 __all__ = [
     "FakeContext",

@@ -27,7 +27,7 @@ from fanfold import inmemory
 from fanfold._ports.backend import Backend
 from fanfold._ports.queue import Message, Refusal, Settler
 from fanfold._replay.mapping import Errored, Invocation, MappingSettings, Returned, judge
-from fanfold._replay.queue import QueueSettings, SimulatedMessage, SimulatedQueue, SimulatedSettler
+from fanfold.inmemory.queue import InMemoryQueue, InMemorySettler, QueuedMessage
 from fanfold.testing import ManualClock, make_record
 from trials.faults import HERE, MOST_SKEW_SECONDS, Around, Chance, Sandbox, Troubles, new_sandbox, troubled
 
@@ -72,21 +72,19 @@ class _Jumping(selectors.SelectSelector):
         return ready
 
 
-class CountingQueue(SimulatedQueue):
+class CountingQueue(InMemoryQueue):
     """A simulated queue that counts what it will deliver twice."""
 
-    def __init__(
-        self, settings: QueueSettings, clock: ManualClock, chance: Chance, dead: SimulatedQueue | None
-    ) -> None:
-        super().__init__(settings, clock, chance.random, dead_letters=dead)
+    def __init__(self, clock: ManualClock, chance: Chance, **settings: Any) -> None:
+        super().__init__(**settings, clock=clock, chance=chance.random)
         self._now, self._injected = clock, chance.injected
         self._kept: Counter[int] = Counter()
 
-    def receive(self, most: int) -> list[SimulatedMessage]:
+    def take(self, most: int) -> list[QueuedMessage]:
         """Receive messages."""
-        received = super().receive(most)
+        received = super().take(most)
         for message in received:
-            at_once = message.visible_at < self._now() + self.settings.visibility_timeout
+            at_once = message.visible_at < self._now() + self.visibility_timeout
             self._injected["duplicate deliveries"] += at_once or message.keeps > self._kept[message.number]
             self._kept[message.number] = message.keeps
         return received
@@ -95,7 +93,7 @@ class CountingQueue(SimulatedQueue):
 class QueuePort:
     """A simulated queue as a backend sends to it."""
 
-    def __init__(self, queue: SimulatedQueue, numbers: itertools.count[int]) -> None:
+    def __init__(self, queue: InMemoryQueue, numbers: itertools.count[int]) -> None:
         self._queue = queue
         self._numbers = numbers
 
@@ -107,7 +105,7 @@ class QueuePort:
             }
             name = f"message-{next(self._numbers)}"
             record = make_record(message.body, message_id=name, receive_count=1, message_attributes=attributes)
-            self._queue.send(record, delay_seconds=message.delay_seconds)
+            self._queue.put(record, delay_seconds=message.delay_seconds)
         return []
 
 
@@ -142,7 +140,7 @@ class RecordingLedger(Around):
 class Mapped:
     """A queue, and the function that its mapping invokes."""
 
-    queue: SimulatedQueue
+    queue: InMemoryQueue
     """The queue."""
     function: Function
     """The function."""
@@ -185,9 +183,9 @@ class Cloud:
         self.backend: Backend = replace(plain, now=self._now, **hostile)
         """The backend as functions have it."""
 
-    def settler(self, queue: SimulatedQueue) -> Callable[[], Awaitable[Settler]]:
+    def settler(self, queue: InMemoryQueue) -> Callable[[], Awaitable[Settler]]:
         """Return what opens the settler of a function that consumes a queue."""
-        settler: Settler = troubled(SimulatedSettler(queue, self.dead), self.chance)
+        settler: Settler = troubled(InMemorySettler(queue, self.dead), self.chance)
 
         async def open_settler() -> Settler:
             return settler
@@ -233,10 +231,10 @@ class Cloud:
 
     def move_back(self) -> int:
         """Move what was received too often from the fold queue back, as SQS's redrive does; return how much it was."""
-        parked = self.parking.receive(max(1, len(self.parking)))
+        parked = self.parking.take(max(1, len(self.parking)))
         for message in parked:
-            self.fold.send({**message.record, "attributes": {}})
-            self.parking.delete(message.handle)
+            self.fold.put({**message.record, "attributes": {}})
+            self.parking.remove(message.handle)
         return len(parked)
 
     async def until(self, holds: Callable[[], Awaitable[bool]], *, within_seconds: float) -> bool:
@@ -250,7 +248,7 @@ class Cloud:
 
     async def _poll(self, mapped: Mapped) -> None:
         while True:
-            received = mapped.queue.receive(self.chance.random.randint(1, _BATCH.batch_size))
+            received = mapped.queue.take(self.chance.random.randint(1, _BATCH.batch_size))
             if received:
                 await asyncio.create_task(self._deliver(received, mapped))  # with context variables of its own
             else:
@@ -258,23 +256,28 @@ class Cloud:
                 # No two at the same moment: which of them is first would not be the same every time.
                 await anyio.sleep(min(max(wait, 0.0), _POLL_SECONDS) + self.chance.random.random())
 
-    async def _deliver(self, received: Sequence[SimulatedMessage], mapped: Mapped) -> None:
-        records = [mapped.queue.as_event_record(message) for message in received]
+    async def _deliver(self, received: Sequence[QueuedMessage], mapped: Mapped) -> None:
+        records = [message.as_record() for message in received]
         answer = await self.invoke(lambda: mapped.function({"Records": records}))
         invocation: Invocation = answer if isinstance(answer, Errored) else Returned(json.dumps(answer))
         verdict = judge(invocation, {message.message_id for message in received}, _BATCH)
         for record in records:
             if record["messageId"] not in verdict.failed:
-                mapped.queue.delete(record["receiptHandle"])
+                mapped.queue.remove(record["receiptHandle"])
         if self.chance.strikes("jumps of time", self.chance.troubles.jumps):
             self.clock.advance(self.chance.random.uniform(0, MOST_SKEW_SECONDS))
 
-    def _queue(self, receives: int | None, dead_letters: SimulatedQueue | None = None) -> SimulatedQueue:
+    def _queue(self, receives: int | None, dead_letters: InMemoryQueue | None = None) -> InMemoryQueue:
         troubles = self.chance.troubles
-        settings = QueueSettings(
-            VISIBILITY_SECONDS, receives, duplicates=troubles.duplicates, reordered=troubles.reordered
+        return CountingQueue(
+            self.clock,
+            self.chance,
+            visibility_timeout=VISIBILITY_SECONDS,
+            max_receive_count=receives,
+            dead_letter_queue=dead_letters,
+            duplicates=troubles.duplicates,
+            reordered=troubles.reordered,
         )
-        return CountingQueue(settings, self.clock, self.chance, dead_letters)
 
     def _now(self) -> float:
         return self.clock() + HERE.get(_NOBODY).skew_now

@@ -14,8 +14,8 @@ from fanfold._jobs.redrive import redrive
 from fanfold._jobs.report import account_of
 from fanfold._ports.run import Run, RunState
 from fanfold._replay.mapping import Errored
-from fanfold._replay.queue import SimulatedQueue
 from fanfold.errors import FanfoldError
+from fanfold.inmemory.queue import InMemoryQueue
 from fanfold.testing import make_context
 from trials.cloud import FUNCTION_SECONDS, Cloud, Function, Mapped
 from trials.inputs import BUCKET, KEY, LINE_BYTES, Input
@@ -105,7 +105,7 @@ class Trial:
         self.ended.injected, self.ended.seconds = cloud.chance.injected, cloud.clock() - began
         return self.ended
 
-    def _function(self, handler: Consumer[..., Any], queue: SimulatedQueue, *, dead_letters: bool = False) -> Function:
+    def _function(self, handler: Consumer[..., Any], queue: InMemoryQueue, *, dead_letters: bool = False) -> Function:
         consumer = handler.with_settings(
             settler=self.cloud.settler(queue), dead_letter_queue_url="dead letters" if dead_letters else ""
         )

@@ -45,8 +45,8 @@ class Ended:
     def sent(self) -> list[tuple[int, int]]:
         """Return the groups that were sent to be combined since the last look."""
         queue = self.bench.plain.fold_queue
-        checks = [from_body(queued.message.body) for queued in queue._messages.values()]
-        queue._messages.clear()
+        checks = [from_body(queued.message.body) for queued in queue.messages()]
+        queue.discard(queue.messages())
         return [(check.level, check.group) for check in checks if isinstance(check, CombineGroup)]
 
     async def results(self) -> Results:

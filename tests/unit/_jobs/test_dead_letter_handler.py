@@ -41,13 +41,13 @@ async def test_a_segment_that_was_never_started_is_sent_once_more(told):
     """A dead letter without a word tells that its last delivery had none: it ends as if nothing had been."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     work, dead = bench.plain.work_queue, bench.plain.work_queue.dead_letter_queue
-    unheard = [queued.message for queued in work._messages.values()][:2]
-    work._messages.clear()
+    unheard = [queued.message for queued in work.messages()][:2]
+    work.discard(work.messages())
     await dead.send(unheard)
-    names = list(dead._messages)
+    names = [queued.message_id for queued in dead.messages()]
     await bench.pump(dead, bench.job.dead_letter_handler)
     assert len(dead) == 0
-    back = [queued.message for queued in work._messages.values()]
+    back = [queued.message for queued in work.messages()]
     assert [message.body for message in back] == [message.body for message in unheard]
     # A FIFO queue has just seen these bodies: only under names of their own are they messages to it.
     assert [message.deduplication_id for message in back] == [f"{name}-{at}-back" for at, name in enumerate(names)]
@@ -112,7 +112,7 @@ async def test_a_segment_that_cannot_be_sent_back_stays_a_dead_letter(told):
     """Until the work queue takes it."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS), chunk_bytes=1000)
     dead = bench.plain.work_queue.dead_letter_queue
-    (queued,) = bench.plain.work_queue._messages.values()
+    (queued,) = bench.plain.work_queue.messages()
     bench.backend = replace(bench.plain, work_queue=RefusingQueue())
     await dead.send([queued.message])
     await bench.pump(dead, bench.job.dead_letter_handler)

@@ -35,7 +35,7 @@ async def test_a_watch_renews_itself_until_the_run_has_ended():
     """A segment that is missing for long is waited for."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     held = await bench.plain.work_queue.receive(most=1)
-    bench.plain.work_queue._messages[held[0].message_id].visible_at = 5000
+    bench.plain.work_queue.hide(held[0].receipt_handle, 5000 - bench.clock.now)
     await bench.settle()
     assert (await bench.run()).state == "SUCCEEDED"
     assert bench.clock.now >= 5000

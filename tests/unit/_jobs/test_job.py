@@ -50,7 +50,7 @@ async def test_a_listing_is_planned_once_and_resumed_as_it_was():
 async def test_duplicated_messages_change_nothing():
     """Every segment is delivered twice; the account says so."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
-    for queued in list(bench.plain.work_queue._messages.values()):
+    for queued in bench.plain.work_queue.messages():
         await bench.plain.work_queue.send([queued.message])
     await bench.settle(most=7)
     assert await bench.output() == list(range(100))
@@ -133,7 +133,7 @@ async def test_a_stray_that_cannot_be_parked_is_not_acknowledged():
 async def test_a_late_segment_of_a_finished_run_is_acknowledged_without_running():
     """Its run no longer waits for it; neither does a late dead letter change anything."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
-    late = [queued.message for queued in bench.plain.work_queue._messages.values()][:2]
+    late = [queued.message for queued in bench.plain.work_queue.messages()][:2]
     await bench.settle()
     before = await bench.ledger.counter("run")
     await bench.plain.work_queue.send(late[:1])

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import random
-
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from fanfold._base.sample_events import make_record
 from fanfold._replay.endpoint import Endpoint, serving
-from fanfold._replay.queue import QueueSettings, SimulatedQueue
+from fanfold.inmemory.queue import InMemoryQueue
 from fanfold.testing import ManualClock
 
 
 @pytest.fixture
-def queue() -> SimulatedQueue:
-    return SimulatedQueue(QueueSettings(visibility_timeout=30), ManualClock(), random.Random(1))
+def queue() -> InMemoryQueue:
+    return InMemoryQueue(visibility_timeout=30, clock=ManualClock())
 
 
 @pytest.fixture
@@ -34,10 +32,10 @@ def sqs(endpoint):
     client.close()
 
 
-def received(queue: SimulatedQueue, count: int = 1) -> list[str]:
+def received(queue: InMemoryQueue, count: int = 1) -> list[str]:
     for number in range(count):
-        queue.send(make_record(number, message_id=f"m{number}"))
-    return [message.handle for message in queue.receive(10)]
+        queue.put(make_record(number, message_id=f"m{number}"))
+    return [message.handle for message in queue.take(10)]
 
 
 def test_a_visibility_change_moves_the_next_delivery(queue, endpoint, sqs):
@@ -82,8 +80,8 @@ def test_a_message_that_is_sent_can_be_received(queue, endpoint, sqs):
     sent = {"DataType": "String", "StringValue": "blue"}
     sqs.send_message(QueueUrl=url, MessageBody="one", MessageAttributes={"colour": sent}, MessageGroupId="tenant")
     sqs.send_message_batch(QueueUrl=url, Entries=[{"Id": "b", "MessageBody": "two", "DelaySeconds": 9}])
-    (message,) = queue.receive(10)
-    record = queue.as_event_record(message)
+    (message,) = queue.take(10)
+    record = message.as_record()
     assert (record["body"], record["messageAttributes"]["colour"]["stringValue"]) == ("one", "blue")
     assert record["attributes"]["MessageGroupId"] == "tenant"
     assert queue.next_visible_at() == 9

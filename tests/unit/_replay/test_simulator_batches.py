@@ -39,7 +39,7 @@ def test_a_batch_is_gathered_for_the_window_and_no_longer():
     """From its first message on; what comes later opens the next window."""
     simulator = Simulator(done, window_seconds=5)
     for number, delay in enumerate([0, 2, 4.5, 5.5, 30]):
-        simulator.queue.send(make_record(number, message_id=f"m{number}"), delay_seconds=delay)
+        simulator.queue.put(make_record(number, message_id=f"m{number}"), delay_seconds=delay)
     deliveries = simulator.run()
     assert batches(deliveries) == [["m0", "m1", "m2"], ["m3"], ["m4"]]
     assert [delivery.began_at for delivery in deliveries] == [5, 10.5, 35]

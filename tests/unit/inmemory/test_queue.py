@@ -1,9 +1,8 @@
-"""The simulated queue by itself."""
+"""The queue in this process, as a simulation uses it."""
 
 from __future__ import annotations
 
 import math
-import random
 from itertools import groupby
 from typing import Any
 
@@ -11,16 +10,14 @@ import pytest
 
 from fanfold import Record
 from fanfold._base.dead_letter import reason_in
-from fanfold._replay.queue import QueueSettings, SimulatedQueue
-from fanfold._replay.simulator import SimulatedSettler
+from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import ManualClock, make_fifo_record, make_record
 from simulated import in_groups
 
 
-def make_queue(**settings: Any) -> tuple[SimulatedQueue, ManualClock]:
+def make_queue(**settings: Any) -> tuple[InMemoryQueue, ManualClock]:
     clock = ManualClock()
-    chance = random.Random(0)
-    return SimulatedQueue(QueueSettings(**settings), clock, chance), clock
+    return InMemoryQueue(**settings, clock=clock), clock
 
 
 def test_an_empty_queue_has_nothing_to_wait_for():
@@ -28,34 +25,34 @@ def test_an_empty_queue_has_nothing_to_wait_for():
     for fifo in (False, True):
         queue, _ = make_queue(fifo=fifo)
         assert queue.next_visible_at() == math.inf
-        assert queue.receive(10) == []
+        assert queue.take(10) == []
 
 
 @pytest.mark.parametrize("fifo", [False, True])
 def test_a_received_message_is_hidden_until_its_timeout(fifo: bool):
     """To the very moment."""
     queue, clock = make_queue(visibility_timeout=30, fifo=fifo)
-    queue.send(make_fifo_record(1))
-    assert len(queue.receive(10)) == 1
+    queue.put(make_fifo_record(1))
+    assert len(queue.take(10)) == 1
     assert queue.next_visible_at() == 30
     clock.advance(29.9)
-    assert queue.receive(10) == []
+    assert queue.take(10) == []
     clock.advance(0.1)
-    assert len(queue.receive(10)) == 1
+    assert len(queue.take(10)) == 1
 
 
 @pytest.mark.parametrize("fifo", [False, True])
 def test_only_the_handle_of_the_last_receive_deletes(fifo: bool):
     """An older one does nothing, one of a message that is gone neither."""
     queue, clock = make_queue(visibility_timeout=30, fifo=fifo)
-    queue.send(make_fifo_record(1))
-    first = queue.receive(1)[0].handle
+    queue.put(make_fifo_record(1))
+    first = queue.take(1)[0].handle
     clock.advance(30)
-    second = queue.receive(1)[0].handle
-    assert not queue.delete(first)
+    second = queue.take(1)[0].handle
+    assert not queue.remove(first)
     assert not queue.hide(first, 5)
-    assert queue.delete(second)
-    assert not queue.delete(second)
+    assert queue.remove(second)
+    assert not queue.remove(second)
     assert not queue.hide(second, 5)
     assert len(queue) == 0
     assert queue.next_visible_at() == math.inf
@@ -64,8 +61,8 @@ def test_only_the_handle_of_the_last_receive_deletes(fifo: bool):
 def test_a_message_that_is_visible_cannot_be_hidden():
     """SQS says that it is not in flight."""
     queue, clock = make_queue(visibility_timeout=30)
-    queue.send(make_record(1))
-    handle = queue.receive(1)[0].handle
+    queue.put(make_record(1))
+    handle = queue.take(1)[0].handle
     assert queue.hide(handle, 10)
     clock.advance(10)
     assert not queue.hide(handle, 10)
@@ -74,8 +71,8 @@ def test_a_message_that_is_visible_cannot_be_hidden():
 def test_a_message_is_hidden_for_twelve_hours_at_most():
     """Since it was received."""
     queue, clock = make_queue(visibility_timeout=43_200)
-    queue.send(make_record(1))
-    handle = queue.receive(1)[0].handle
+    queue.put(make_record(1))
+    handle = queue.take(1)[0].handle
     clock.advance(10)
     assert not queue.hide(handle, 43_191)
     assert queue.hide(handle, 43_190)
@@ -85,24 +82,24 @@ def test_a_message_is_hidden_for_twelve_hours_at_most():
 def test_a_hidden_message_that_is_hidden_again_comes_at_the_last_time_asked_for():
     """Earlier or later."""
     queue, clock = make_queue(visibility_timeout=30)
-    queue.send(make_record(1))
-    handle = queue.receive(1)[0].handle
+    queue.put(make_record(1))
+    handle = queue.take(1)[0].handle
     for seconds in (100, 5, 30, 8):
         assert queue.hide(handle, seconds)
         assert queue.next_visible_at() == seconds
     clock.advance(8)
-    assert len(queue.receive(10)) == 1
+    assert len(queue.take(10)) == 1
 
 
 @pytest.mark.parametrize("fifo", [False, True])
 def test_a_delayed_message_is_not_received_before_its_time(fifo: bool):
     """In a FIFO queue it holds back what follows in its group, and is not taken along by what leads."""
     queue, clock = make_queue(fifo=fifo)
-    queue.send(make_fifo_record(0, message_id="now"))
-    queue.send(make_fifo_record(1, message_id="later"), delay_seconds=5)
-    assert [message.message_id for message in queue.receive(10)] == ["now"]
+    queue.put(make_fifo_record(0, message_id="now"))
+    queue.put(make_fifo_record(1, message_id="later"), delay_seconds=5)
+    assert [message.message_id for message in queue.take(10)] == ["now"]
     clock.advance(60)
-    assert {message.message_id for message in queue.receive(10)} == {"now", "later"}
+    assert {message.message_id for message in queue.take(10)} == {"now", "later"}
 
 
 def test_a_receive_gives_no_more_than_it_is_asked_for():
@@ -110,8 +107,8 @@ def test_a_receive_gives_no_more_than_it_is_asked_for():
     for settings in ({}, {"fifo": True}, {"reordered": True}):
         queue, _ = make_queue(**settings)
         for record in in_groups("aabbccddee"):
-            queue.send(record)
-        taken = [message.message_id for most in (3, 4, 10) for message in queue.receive(most)]
+            queue.put(record)
+        taken = [message.message_id for most in (3, 4, 10) for message in queue.take(most)]
         assert len(taken) == len(set(taken))
         assert len(taken) == 10 or settings == {"fifo": True}
 
@@ -120,8 +117,8 @@ def test_a_fifo_group_without_its_end_keeps_the_order_of_groups_between_them():
     """A receive may take several groups, each from its head on."""
     queue, _ = make_queue(fifo=True)
     for record in in_groups("abacab"):
-        queue.send(record)
-    taken = [message.message_id for message in queue.receive(10)]
+        queue.put(record)
+    taken = [message.message_id for message in queue.take(10)]
     assert {group: list(ids) for group, ids in groupby(sorted(taken), key=lambda one: one[0])} == {
         "a": ["a0", "a2", "a4"],
         "b": ["b1", "b5"],
@@ -133,10 +130,10 @@ def test_a_fifo_group_without_its_end_keeps_the_order_of_groups_between_them():
 def test_too_many_receives_without_a_dead_letter_queue_drop_the_message():
     """There is nowhere for it to go."""
     queue, clock = make_queue(max_receive_count=1, visibility_timeout=30)
-    queue.send(make_record(1))
-    queue.receive(1)
+    queue.put(make_record(1))
+    queue.take(1)
     clock.advance(30)
-    assert queue.receive(1) == []
+    assert queue.take(1) == []
     assert len(queue) == 0
 
 
@@ -144,10 +141,10 @@ async def test_a_settler_says_which_delays_the_queue_refused():
     """By position; the others hold."""
     queue, _ = make_queue()
     for number in range(2):
-        queue.send(make_record(number, message_id=f"m{number}"))
-    records = [Record(queue.as_event_record(message)) for message in queue.receive(10)]
+        queue.put(make_record(number, message_id=f"m{number}"))
+    records = [Record(message.as_record()) for message in queue.take(10)]
     dead_letters, _ = make_queue()
-    settler = await SimulatedSettler(queue, dead_letters)()
+    settler = await InMemorySettler(queue, dead_letters)()
     assert [refusal.position for refusal in await settler.hide([(records[0], 43_201), (records[1], 7)])] == [0]
     assert queue.next_visible_at() == 7
     assert await settler.bury([(records[0], "never")]) == []

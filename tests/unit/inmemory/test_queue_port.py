@@ -1,0 +1,94 @@
+"""The queue in this process, as jobs use it: through the port, on the same messages as a simulation."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from fanfold._ports.queue import Message
+from fanfold.inmemory import InMemoryQueue
+from fanfold.testing import ManualClock, make_record
+
+
+def bodies(queue: InMemoryQueue) -> list[str]:
+    return [message.body for message in queue.messages()]
+
+
+async def test_messages_shows_what_is_in_the_queue_visible_or_not():
+    """In the order of sending: bodies, attributes, receive counts."""
+    queue = InMemoryQueue(clock=ManualClock())
+    await queue.send([Message("first", {"name": "value"}), Message("second"), Message("later", delay_seconds=60)])
+    [received] = await queue.receive(most=1)
+    first, second, later = queue.messages()
+    assert (first.body, first.attributes, first.receive_count) == ("first", {"name": "value"}, 1)
+    assert (first.message_id, first.handle) == (received.message_id, received.receipt_handle)
+    assert [(each.body, each.receive_count, each.visible_at) for each in (second, later)] == [
+        ("second", 0, 0),
+        ("later", 0, 60),
+    ]
+
+
+async def test_the_port_and_a_simulation_work_on_the_same_messages():
+    """What is sent can be taken, what is put can be received, and either deletes."""
+    queue = InMemoryQueue(clock=ManualClock())
+    await queue.send([Message("sent", {"name": "value"})])
+    queue.put(make_record("put", message_id="m-1"))
+    (taken,) = queue.take(1)
+    assert taken.as_record()["messageAttributes"]["name"]["stringValue"] == "value"
+    [received] = await queue.receive()
+    assert (received.message_id, received.body, received.receive_count) == ("m-1", "put", 1)
+    assert queue.remove(received.receipt_handle)
+    await queue.delete([taken.handle])
+    assert len(queue) == 0
+
+
+async def test_a_message_can_be_sent_once_more_as_it_was():
+    """With its attributes, its group and its deduplication id."""
+    queue = InMemoryQueue(fifo=True, clock=ManualClock())
+    original = Message("body", {"name": "value"}, group_id="group", deduplication_id="id")
+    await queue.send([original])
+    (queued,) = queue.messages()
+    assert queued.message == original
+    queue.put({"messageId": "m", "body": "bare"})
+    assert queue.messages()[1].message == Message("bare")
+
+
+async def test_a_fifo_queue_gives_the_messages_of_a_group_in_order_and_none_while_one_is_in_flight():
+    """A message without a group is a group of its own."""
+    clock = ManualClock()
+    queue = InMemoryQueue(fifo=True, visibility_timeout=30, clock=clock)
+    await queue.send([Message("a1", group_id="a"), Message("a2", group_id="a"), Message("x"), Message("y")])
+    assert [each.body for each in await queue.receive(most=1)] == ["a1"]
+    assert [each.body for each in await queue.receive()] == ["x", "y"]
+    assert queue.seconds_until_visible() == 30
+    clock.advance(30)
+    assert [each.body for each in await queue.receive()] == ["a1", "a2", "x", "y"]
+
+
+@pytest.mark.parametrize("fifo", [False, True])
+async def test_what_is_discarded_is_gone_received_or_not(fifo: bool):
+    """Its receipt handle is of no more use."""
+    queue = InMemoryQueue(fifo=fifo, clock=ManualClock())
+    await queue.send([Message(body, group_id="group") for body in "abc"])
+    [received] = await queue.receive(most=1)
+    queue.discard(queue.messages()[:2])
+    assert bodies(queue) == ["c"]
+    assert not queue.hide(received.receipt_handle, 1)
+    queue.discard(queue.messages())
+    assert (len(queue), queue.seconds_until_visible()) == (0, math.inf)
+    assert await queue.receive() == []
+
+
+async def test_a_message_received_too_often_is_a_dead_letter_with_its_id_and_history():
+    """Under the same id, at its next delivery."""
+    clock = ManualClock()
+    dead = InMemoryQueue(clock=clock)
+    queue = InMemoryQueue(max_receive_count=1, dead_letter_queue=dead, clock=clock)
+    await queue.send([Message("body", {"name": "value"})])
+    [received] = await queue.receive()
+    clock.advance(30)
+    assert await queue.receive() == []
+    (letter,) = dead.messages()
+    assert (letter.message_id, letter.body, letter.attributes) == (received.message_id, "body", {"name": "value"})
+    assert (letter.origin, letter.history) == (0, ["moved to the dead-letter queue after 1 receives"])
