@@ -1,4 +1,4 @@
-"""A bounded number of workers over many items."""
+"""A bounded number of workers over many items, and the one error that a group of them stands for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import anyio
 
-from fanfold.errors import ConfigurationError
+from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["each"]
+__all__ = ["each", "first_of"]
 
 T = TypeVar("T")
 
@@ -36,10 +36,12 @@ async def each(function: Callable[[T], Awaitable[None]], items: Iterable[T], *, 
             for _ in range(concurrency):
                 workers.start_soon(work)
     except BaseExceptionGroup as errors:
-        raise _first_of(errors) from None
+        raise first_of(errors) from None
 
 
-def _first_of(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def first_of(error: BaseException) -> BaseException:
+    """Return one error of a group: ours before others, which are what it led to; an error of its own as it is."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    found = [first_of(one) for one in error.exceptions]
+    return next((one for one in found if isinstance(one, FanfoldError)), found[0])

@@ -17,11 +17,12 @@ import anyio
 import anyio.to_thread
 
 from fanfold._base import aws_limits
+from fanfold._base.concurrency import first_of
 from fanfold._base.record import Record
 from fanfold._base.retry import SCHEDULE, Retries, RetrySchedule
 from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
 from fanfold.aws.sqs import SqsQueue, open_queue, record_of
-from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
+from fanfold.errors import ConfigurationError, ServiceError
 
 __all__ = ["Poller", "Summary", "record_of"]
 
@@ -100,7 +101,7 @@ class Poller:
         try:
             return await delivering.run(until_empty=until_empty, stop=stop or anyio.Event())
         except BaseExceptionGroup as errors:
-            raise _first_of(errors) from errors
+            raise first_of(errors) from errors
 
 
 class _Delivering:
@@ -210,11 +211,3 @@ class _Delivering:
             if waiting or reasons:
                 told = "; ".join(sorted(reasons)) or f"{_DELETIONS.attempts} attempts failed"
                 logger.warning("some messages could not be deleted, and are delivered again: %s", told)
-
-
-def _first_of(errors: BaseException) -> BaseException:
-    """Return one of a group: ours before others, which are what it led to."""
-    if not isinstance(errors, BaseExceptionGroup):
-        return errors
-    found = [_first_of(error) for error in errors.exceptions]
-    return next((error for error in found if isinstance(error, FanfoldError)), found[0])

@@ -1,4 +1,4 @@
-"""Messages in hand, outside Lambda: kept hidden as long as they are, deleted when they are done.
+"""Messages that are in flight outside Lambda are kept hidden.
 
 A heartbeat hides a message for the queue's visibility timeout, counted from now, each time a third of that is over. So
 what is no longer held comes back after one visibility timeout at most.
@@ -9,19 +9,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 import anyio
 
 from fanfold._base import aws_limits
 from fanfold._base.record import Record
-from fanfold._base.retry import ENDLESS, Retries
 from fanfold._ports.queue import Refusal, Settler
-from fanfold.errors import FanfoldError, ServiceError
+from fanfold.errors import FanfoldError
 
-__all__ = ["Acknowledging", "Holding", "HoldingSettler", "Port"]
+__all__ = ["HeartbeatSettler", "Heartbeats", "WorkerQueue"]
 
 logger = logging.getLogger("fanfold.worker")
 
@@ -29,23 +27,26 @@ BEATS: Final = 3
 """Heartbeats in a visibility timeout."""
 LAST_SECONDS: Final = 5
 """Kept clear of the longest time a message can be hidden: SQS counts it from a little before we do."""
-LINGER_SECONDS: Final = 0.1
-"""How long an acknowledgement waits for nine others."""
-CALLS: Final = 4
-"""Deletions in flight at once, in tens."""
-
-T = TypeVar("T")
 
 
-class Port(Protocol):
-    """What holding messages asks of their queue; see ``aws.sqs.SqsQueue``."""
+class WorkerQueue(Protocol):
+    """The queue a worker works on; see ``aws.sqs.SqsQueue``."""
+
+    @property
+    def fifo(self) -> bool:
+        """Whether it is a FIFO queue."""
+        ...
 
     @property
     def visibility_timeout(self) -> int:
         """Seconds a received message stays hidden."""
         ...
 
-    async def delete(self, handles: Sequence[str]) -> Sequence[Refusal]:
+    async def receive_records(self, *, most: int, wait_seconds: float) -> Sequence[dict[str, Any]]:
+        """Receive 1 to 10 messages as records, waiting up to ``wait_seconds`` for the first."""
+        ...
+
+    async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
         """Delete 1 to 10 messages by their receipt handles; return what was refused."""
         ...
 
@@ -67,10 +68,10 @@ class _Hold:
         """Whether it is to be deleted: a heartbeat that is then refused is no news."""
 
 
-class Holding:
+class Heartbeats:
     """The heartbeats of the messages in hand, by their receipt handles."""
 
-    def __init__(self, queue: Port, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, queue: WorkerQueue, clock: Callable[[], float] = time.monotonic) -> None:
         self._queue = queue
         self._clock = clock
         self._every = queue.visibility_timeout / BEATS
@@ -172,16 +173,16 @@ class Holding:
             )
 
 
-class HoldingSettler:
+class HeartbeatSettler:
     """A settler that lets go of a message before it changes its visibility: no heartbeat overwrites a delay."""
 
-    def __init__(self, settler: Settler, holding: Holding) -> None:
+    def __init__(self, settler: Settler, heartbeats: Heartbeats) -> None:
         self._settler = settler
-        self._holding = holding
+        self._heartbeats = heartbeats
 
     async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Hide messages, see ``Settler``; if that fails, they come back after their visibility timeout."""
-        await self._holding.let_go([record.receipt_handle for record, _ in changes])
+        await self._heartbeats.let_go([record.receipt_handle for record, _ in changes])
         return await self._settler.hide(changes)
 
     async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
@@ -189,84 +190,6 @@ class HoldingSettler:
         return await self._settler.bury(rejects)
 
 
-class Acknowledging:
-    """Deletes what is done, in tens, until SQS has."""
-
-    def __init__(self, queue: Port, holding: Holding) -> None:
-        self._queue = queue
-        self._holding = holding
-        self._waiting: deque[str] = deque()
-        self._deleting = 0
-        self._changed = anyio.Event()
-
-    @property
-    def pending(self) -> int:
-        """Messages that are done and not deleted."""
-        return len(self._waiting) + self._deleting
-
-    def add(self, handle: str) -> None:
-        """Have a message deleted."""
-        self._holding.done(handle)
-        self._waiting.append(handle)
-        self._change()
-
-    async def below(self, bound: int) -> None:
-        """Wait until fewer than so many messages are pending."""
-        while self.pending >= bound:
-            await self._changed.wait()
-
-    async def run(self) -> None:
-        """Delete what is added, until cancelled.
-
-        Raises:
-            ConfigurationError: If messages may not be deleted any more: all that is done would be done again.
-        """
-        places = anyio.Semaphore(CALLS)
-        async with anyio.create_task_group() as calls:
-            while True:
-                while not self._waiting:
-                    await self._changed.wait()
-                await self._linger()
-                await places.acquire()
-                ten = [self._waiting.popleft() for _ in range(min(len(self._waiting), aws_limits.SQS_BATCH_ENTRIES))]
-                self._deleting += len(ten)
-                calls.start_soon(self._delete, ten, places)
-
-    async def _linger(self) -> None:
-        with anyio.move_on_after(LINGER_SECONDS):
-            while len(self._waiting) < aws_limits.SQS_BATCH_ENTRIES:
-                await self._changed.wait()
-
-    async def _delete(self, handles: Sequence[str], places: anyio.Semaphore) -> None:
-        waiting, retries = list(handles), Retries(ENDLESS)
-        while waiting:
-            left = await self._attempt(waiting)
-            for handle in set(waiting).difference(left):
-                self._holding.forget(handle)
-            self._deleting -= len(waiting) - len(left)
-            self._change()
-            waiting = left
-            if waiting:
-                await retries.wait()
-        places.release()
-
-    async def _attempt(self, handles: Sequence[str]) -> list[str]:
-        """Return what has to be tried again."""
-        try:
-            refused = await self._queue.delete(handles)
-        except ServiceError as error:
-            logger.warning("deleting %d messages failed; it is tried again: %s", len(handles), error)
-            return list(handles)
-        for refusal in refused:
-            if refusal.final:
-                logger.warning("a message that is done may come back: deleting it was refused: %s", refusal.reason)
-        return [handles[refusal.position] for refusal in refused if not refusal.final]
-
-    def _change(self) -> None:
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
-
-
-def _tens(items: Sequence[T]) -> Iterator[Sequence[T]]:
+def _tens(items: Sequence[_Hold]) -> Iterator[Sequence[_Hold]]:
     for first in range(0, len(items), aws_limits.SQS_BATCH_ENTRIES):
         yield items[first : first + aws_limits.SQS_BATCH_ENTRIES]

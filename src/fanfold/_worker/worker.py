@@ -8,39 +8,35 @@ blocks the event loop stops the heartbeats too: long work that does not wait bel
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
 import math
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import anyio
 
 from fanfold._base import aws_limits
+from fanfold._base.concurrency import first_of
 from fanfold._base.outcome import acknowledges
 from fanfold._base.record import Record
 from fanfold._base.retry import ENDLESS, Retries
 from fanfold._consumer.admission import Pace
 from fanfold._consumer.consumer import Consumer, Session
 from fanfold._ports.queue import Settler
-from fanfold._worker.heartbeat import Acknowledging, Holding, HoldingSettler, Port
+from fanfold._worker.acknowledge import Acknowledging
+from fanfold._worker.heartbeat import Heartbeats, HeartbeatSettler, WorkerQueue
+from fanfold._worker.progress import Summary, report, show_health
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 
-__all__ = ["Summary", "Worker", "WorkerQueue"]
+__all__ = ["Worker"]
 
 logger = logging.getLogger("fanfold.worker")
 
 POLL_SECONDS: Final = 20
 """How long a receive waits for a message; the longest SQS allows."""
-HEALTH_SECONDS: Final = 2.0
-"""How often the health file is written: one that is several times older is a worker that hangs."""
-REPORT_SECONDS: Final = 10.0
-"""How often the log says how far the work is, while there is any."""
 LOOK_SECONDS: Final = 1.0
 """How often a worker without a free place looks whether a handler that hangs has ended after all."""
 GRACE_SECONDS: Final = 5.0
@@ -49,31 +45,6 @@ FLUSH_SECONDS: Final = 10.0
 """How long the last deletions may take; what is not deleted then is delivered again."""
 MOST_PENDING: Final = 1_000
 """Deletions that may wait before no more messages are received."""
-
-
-class WorkerQueue(Port, Protocol):
-    """The queue a worker works on; see ``aws.sqs.SqsQueue``."""
-
-    @property
-    def fifo(self) -> bool:
-        """Whether it is a FIFO queue."""
-        ...
-
-    async def receive_records(self, *, most: int, wait_seconds: float) -> Sequence[dict[str, Any]]:
-        """Receive 1 to 10 messages as records, waiting up to ``wait_seconds`` for the first."""
-        ...
-
-
-@dataclass(slots=True)
-class Summary:
-    """What a worker has done so far."""
-
-    done: int = 0
-    """Records that succeeded, or were rejected and forwarded."""
-    failed: int = 0
-    """Records that come back."""
-    in_flight: int = 0
-    """Messages in hand."""
 
 
 class Worker:
@@ -106,8 +77,8 @@ class Worker:
         self.leftovers: int = 0
         """After ``run``: handlers that did not end though they were cancelled."""
         self._queue = queue
-        self._holding = Holding(queue)
-        self._acknowledging = Acknowledging(queue, self._holding)
+        self._heartbeats = Heartbeats(queue)
+        self._acknowledging = Acknowledging(queue, self._heartbeats)
         self._drain_seconds = drain_seconds
         self._health_file = health_file
         self._stop = asyncio.Event()
@@ -120,7 +91,7 @@ class Worker:
         self._together = queue.fifo or consumer.settings.chunk_size is not None
         tens = aws_limits.SQS_BATCH_ENTRIES
         self._places = max(1, consumer.concurrency // tens) if self._together else consumer.concurrency
-        held = HoldingSettler(settler, self._holding)
+        held = HeartbeatSettler(settler, self._heartbeats)
 
         async def open_settler() -> Settler:
             return held
@@ -148,12 +119,14 @@ class Worker:
         try:
             return await self._run()
         except BaseExceptionGroup as errors:
-            raise _first_of(errors) from None
+            raise first_of(errors) from None
 
     async def _run(self) -> Summary:
         async with self._consumer.session() as session, anyio.create_task_group() as background:
-            for loop in (self._holding.run, self._acknowledging.run, self._report, self._show_health):
+            for loop in (self._heartbeats.run, self._acknowledging.run, partial(report, self.summary)):
                 background.start_soon(loop)
+            if self._health_file is not None:
+                background.start_soon(show_health, self.summary, self._health_file)
             try:
                 await self._receive(session)
             finally:
@@ -173,7 +146,7 @@ class Worker:
                 await self._or_stop(retries.wait())
                 continue
             retries.reset()
-            self._holding.take(records or [])
+            self._heartbeats.take(records or [])
             for together in [records] if self._together and records else [[record] for record in records or []]:
                 self._start(session, together)
 
@@ -238,7 +211,7 @@ class Worker:
             self.summary.in_flight -= len(records)
             self.summary.done += len(records) - len(left)
             self.summary.failed += len(left)
-            await self._holding.let_go(left)  # they come back, after a visibility timeout at most
+            await self._heartbeats.let_go(left)  # they come back, after a visibility timeout at most
 
     async def _may_start(self, starts: int) -> bool:
         """Wait until so many records may start; return False if told to stop meanwhile."""
@@ -251,7 +224,7 @@ class Worker:
 
     async def _hand_back(self, records: Sequence[dict[str, Any]]) -> None:
         """Make messages visible at once: nothing was done with them."""
-        await self._holding.let_go([record["receiptHandle"] for record in records])
+        await self._heartbeats.let_go([record["receiptHandle"] for record in records])
         try:
             await self._queue.hide([(Record(record), 0) for record in records])
         except FanfoldError as error:
@@ -279,48 +252,3 @@ class Worker:
             await self._acknowledging.below(1)
         if pending := self._acknowledging.pending:
             logger.warning("%d messages are done and could not be deleted; they are delivered again", pending)
-
-    async def _report(self) -> None:
-        before, began = Summary(), time.monotonic()
-        while True:
-            await asyncio.sleep(REPORT_SECONDS)
-            now, seen = time.monotonic(), Summary(**asdict(self.summary))
-            ended = seen.done + seen.failed - before.done - before.failed
-            if ended or seen.in_flight:
-                rate = ended / (now - began)
-                logger.info(
-                    "%d done, %d come back, %d in hand, %.1f a second", seen.done, seen.failed, seen.in_flight, rate
-                )
-            before, began = seen, now
-
-    async def _show_health(self) -> None:
-        """Write the health file again and again, and remove it in the end; what cannot be written is said once."""
-        if (file := self._health_file) is None:
-            return
-        told = False
-        try:
-            while True:
-                try:
-                    self._write_health(file)
-                except OSError as error:
-                    if not told:
-                        logger.warning("the health file %s cannot be written: %s", file, error.strerror)
-                    told = True
-                await asyncio.sleep(HEALTH_SECONDS)
-        finally:
-            with contextlib.suppress(OSError):
-                file.unlink()
-
-    def _write_health(self, file: Path) -> None:
-        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-        health = {"time": time.time(), "pid": os.getpid(), **asdict(self.summary)}
-        unfinished.write_text(json.dumps(health), encoding="utf-8")
-        unfinished.replace(file)
-
-
-def _first_of(errors: BaseException) -> BaseException:
-    """Return one of a group: ours before others, which are what it led to."""
-    if not isinstance(errors, BaseExceptionGroup):
-        return errors
-    found = [_first_of(error) for error in errors.exceptions]
-    return next((error for error in found if isinstance(error, FanfoldError)), found[0])

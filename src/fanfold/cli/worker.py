@@ -15,7 +15,8 @@ import typer
 
 from fanfold._base.import_string import load
 from fanfold._consumer.consumer import Consumer
-from fanfold._worker.worker import Summary, Worker
+from fanfold._worker.progress import Summary
+from fanfold._worker.worker import Worker
 from fanfold.cli.given import check_writable
 from fanfold.errors import MissingExtraError
 
