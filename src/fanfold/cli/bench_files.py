@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 from fanfold.bench.page import page
 from fanfold.bench.plot import draw
 from fanfold.bench.result import Result, write_result
 from fanfold.bench.sheet import csv_of
-from fanfold.cli.given import check_writable, make_folder
-from fanfold.errors import ConfigurationError, MissingExtraError
+from fanfold.cli.given import check_installed, check_writable, make_folder
+from fanfold.errors import ConfigurationError
 
 __all__ = ["Files"]
 
@@ -36,6 +35,7 @@ class Files:
 
         Raises:
             ConfigurationError: If it cannot be made, or a file cannot be written.
+            MissingExtraError: If what writes a file is not installed.
         """
         self._json = self.resumed
         if self.folder is not None:
@@ -44,8 +44,12 @@ class Files:
         for file in (self.csv, self.png, self.html):
             if file is not None:
                 check_writable(file)
-        if (self.png is not None or self.folder is not None) and find_spec("matplotlib") is None:
-            raise MissingExtraError("bench", "drawing")
+        for file, module, extra, use in (
+            (self.png, "matplotlib", "bench", "drawing"),
+            (self.html, "jinja2", "cli", "an HTML page"),
+        ):
+            if file is not None or self.folder is not None:
+                check_installed(module, extra, use)
 
     def keep(self, result: Result) -> None:
         """Write what was measured so far, if there is a folder for it."""

@@ -16,7 +16,7 @@ from fanfold._replay.events import SavedEvent, read_events
 from fanfold._replay.function import HandlerError
 from fanfold._replay.replay import ReplayOptions, explain, replay
 from fanfold._replay.template import settings_of
-from fanfold.cli.given import check_writable
+from fanfold.cli.given import check_installed, check_writable
 from fanfold.cli.replay_show import progress_bar, show
 from fanfold.errors import ConfigurationError, FanfoldError
 
@@ -102,6 +102,7 @@ def replay_events(
     wanted = _expected(expect)
     if html is not None:
         check_writable(html)
+        check_installed("jinja2", "cli", "an HTML page")
     flags = {"duplicates": duplicates, "seed": seed, "until_empty": until_empty, "runtime_client": runtime_client}
     options = _options(given, _from_template(template, function), saved, flags)
     sent = _repeated(saved, repeat)
