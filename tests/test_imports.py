@@ -32,9 +32,8 @@ anyio.run(main)
 """
 
 WRITE_SHEET = """
-import pathlib
-from fanfold.cli import sheet
-sheet.write_sheet(pathlib.Path('x.xlsx'), {}, key='k', sheet='s')
+from fanfold import folds
+folds.to_excel()([])
 """
 
 

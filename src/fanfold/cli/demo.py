@@ -12,10 +12,10 @@ import anyio
 import typer
 from rich.console import Console
 
+from fanfold._folds.row_files import write_excel
 from fanfold.cli.given import make_folder
-from fanfold.cli.sheet import write_sheet
 from fanfold.cli.show import account_table, table_of, watching
-from fanfold.errors import FanfoldError, MissingExtraError
+from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
 if TYPE_CHECKING:
     from fanfold._stack.demo import DemoReport
@@ -51,7 +51,11 @@ def demo(
             partial(run_demo, segments=segments, port=port, tell=seen.step, progress=seen.run, keep_log=log)
         )
     sheet = output / "flights-by-carrier.xlsx"
-    write_sheet(sheet, report.answer, key="carrier", sheet="flights by carrier")
+    rows = ({"carrier": carrier, **figures} for carrier, figures in report.answer.items())
+    try:
+        write_excel(sheet, rows, None, sheet="flights by carrier", split=False)
+    except OSError as error:
+        raise ConfigurationError(f"{sheet} cannot be written: {error.strerror}") from error
     if as_json:
         print(json.dumps({**report.to_json(), "sheet": str(sheet)}))
     else:
