@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from fanfold._folds.row_files import write_excel
+from fanfold.cli import options
 from fanfold.cli.given import make_folder
 from fanfold.cli.show import account_table, table_of, watching
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
@@ -30,7 +31,7 @@ def demo(
     output: Path = typer.Option(Path("fanfold-demo"), help="Folder for the Excel sheet.", file_okay=False),
     port: int | None = typer.Option(None, help="Port of the local AWS.", show_default="a free one"),
     log: Path | None = typer.Option(None, help="Keep the log of the local AWS in this file.", dir_okay=False),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
+    as_json: options.Json = False,
 ) -> None:
     """Run the main job on real input, on an embedded local AWS, and check the answer.
 
