@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime as dt
 import functools
 import importlib
 import importlib.metadata
@@ -24,7 +23,6 @@ import inspect
 import json
 import logging
 import os
-import platform
 import resource
 import shlex
 import subprocess
@@ -136,25 +134,14 @@ def positive(text: str) -> int:
 
 def about_this_run(*packages: str) -> dict[str, Any]:
     """Return the machine, the versions, the day, and the command that makes the numbers."""
+    from fanfold.bench.machine import about_this_machine  # not in the processes that are measured
+
     script = Path(sys.argv[0]).name
     return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        **about_this_machine(),
         "packages": {name: _version(name) for name in ("fanfold", *packages)},
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "command": shlex.join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
     }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def _version(package: str) -> str:

@@ -115,8 +115,8 @@ def commands_in(code: str) -> list[list[str]]:
 
 def not_understood(arguments: list[str]) -> str:
     """Return what the command line finds wrong with these arguments; whether files are there is another question."""
-    name, *rest = arguments
-    command: Any = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined] # a group
+    group: Any = typer.main.get_command(app)
+    name, command, rest = group.resolve_command(typer.Context(group), arguments)
     try:
         command.make_context(name, rest)
     except UsageError as error:

@@ -32,9 +32,8 @@ anyio.run(main)
 """
 
 WRITE_SHEET = """
-import pathlib
-from fanfold.cli import sheet
-sheet.write_sheet(pathlib.Path('x.xlsx'), {}, key='k', sheet='s')
+from fanfold import folds
+folds.to_excel()([])
 """
 
 
@@ -92,6 +91,7 @@ def test_declaring_a_consumer_starts_nothing():
         ("ministack", "local", "from fanfold._stack.emulator import local_stack\nwith local_stack(): pass"),
         ("xlsxwriter", "excel", WRITE_SHEET),
         ("aws_lambda_powertools", "powertools", "import fanfold.powertools"),
+        ("jinja2", "cli", "from fanfold._base.html import render; render('fanfold.bench', 'page.html')"),
         ("opentelemetry", "otel", "import fanfold.otel"),
         (
             "aws_lambda_powertools",

@@ -1,10 +1,23 @@
-"""``python -m fanfold`` is the command line."""
+"""The command line: ``fanfold`` and ``python -m fanfold``."""
 
 from __future__ import annotations
 
-from fanfold.cli import main
+import sys
 
-__all__: list[str] = []
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from fanfold.cli.app import app
+    except ModuleNotFoundError as error:
+        if error.name not in {"typer", "rich", "click"}:
+            raise
+        print("fanfold: the command line needs an extra: pip install 'fanfold[cli]'", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from error
+    app()
+
 
 if __name__ == "__main__":
     main()

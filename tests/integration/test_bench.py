@@ -264,33 +264,31 @@ def test_all_files_are_written_and_an_interrupted_sweep_goes_on(folder: Path):
 
 
 def test_a_search_measures_less_and_two_results_are_compared(folder: Path):
-    """``--search`` leaves cells out; ``--compare`` says whether both recommend the same."""
+    """``--search`` leaves cells out; ``compare`` says whether both recommend the same."""
     grid = ["--handler", "app:waits", "--concurrency", "1,2,4,8", "--memory", "128,256,512,1024,2048", "--repeats", "1",
             "--seconds", "0.1", "--batch-size", "8"]  # fmt: skip
     bench(folder, "event.json", *grid, "--search", "--output", "searched")
     found = json.loads((folder / "searched" / "bench.json").read_text())
     assert len(found["cells"]) < 20
     assert found["complete"]
-    same = json.loads(bench(folder, "--compare", "searched/bench.json", "searched/bench.json", "--json").stdout)
+    same = json.loads(bench(folder, "compare", "searched/bench.json", "searched/bench.json", "--json").stdout)
     assert same["kind"] == "agree"
-    assert "agree" in bench(folder, "--compare", "searched/bench.json", "searched/bench.json").stdout
+    assert "agree" in bench(folder, "compare", "searched/bench.json", "searched/bench.json").stdout
 
 
 def test_a_result_is_enough_for_an_estimate(folder: Path):
     """With what binds first, and its error against the simulator, labelled."""
     grid = ["--handler", "app:waits", "--concurrency", "4", "--memory", "512", "--repeats", "2", "--seconds", "0.1"]
     bench(folder, "event.json", *grid, "--output", "out")
-    told = bench(folder, "--estimate", "out/bench.json", "--records", "1e9").stdout
+    told = bench(folder, "estimate", "out/bench.json", "--records", "1e9").stdout
     assert "1,000,000,000 records with app:waits at 4 at 512 MB" in told
     assert "binds first: the account's concurrency" in told
     assert "Against the simulator (simulated;" in told
     assert "Against what ran on this machine" in told
-    found = json.loads(bench(folder, "--estimate", "out/bench.json", "--at", "4:512", "--json").stdout)
+    found = json.loads(bench(folder, "estimate", "out/bench.json", "--at", "4:512", "--json").stdout)
     assert found["estimate"]["batches"] == 250_000
     assert abs(found["trial"]["error"]) < 1
-    assert (
-        "has no measurement at 9:512" in bench(folder, "--estimate", "out/bench.json", "--at", "9:512", code=2).stderr
-    )
+    assert "has no measurement at 9:512" in bench(folder, "estimate", "out/bench.json", "--at", "9:512", code=2).stderr
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def test_a_failed_segment_is_named_and_then_done_alone(folder: Path):
 def test_wrong_options_are_one_clear_line(folder: Path):
     """Each names the mend."""
     told = {
-        ("--inline", "--dry-run"): "--inline and --dry-run are two ways",
-        ("--only", "3"): "--only and --concurrency are for a run in this process: add --inline",
+        ("--inline", "--dry-run"): "--inline and --dry-run do not go together: choose one of them",
+        ("--only", "3"): "--only needs --inline: add it, or leave it out",
         ("--inline", "--only", "3-1"): "--only '3-1' is no list of segments such as 3,17,20-25",
         ("--inline", "--only", "0-99999999999"): "names more than 1,000,000 segments",
         ("--inline", "--only", "4"): "there is no segment 4: the run has 4, from 0 to 3",

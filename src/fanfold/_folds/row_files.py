@@ -29,6 +29,8 @@ EXCEL_COLUMNS: Final = 16_384
 """Columns of a sheet (Excel specifications and limits)."""
 EXCEL_CHARACTERS: Final = 32_767
 """Characters of a cell (Excel specifications and limits)."""
+EXCEL_WIDTH: Final = 9
+"""Characters that a column shows unless its name is longer."""
 EXCEL_DIGITS: Final = 15
 """Digits of a number that Excel keeps (Excel specifications and limits)."""
 PARQUET_GROUP_ROWS: Final = 20_000
@@ -114,7 +116,7 @@ def write_excel(path: Path, rows: Iterable[Any], columns: Sequence[str] | None, 
 
     Raises:
         MissingExtraError: If xlsxwriter is not installed.
-        ConfigurationError: If there is no sheet of that name, or of so many columns.
+        ConfigurationError: If there is no sheet of that name, or the file cannot be written.
         SegmentError: If a row does not fit.
     """
     try:
@@ -136,12 +138,13 @@ def write_excel(path: Path, rows: Iterable[Any], columns: Sequence[str] | None, 
                         raise SegmentError(f"over {count:,} rows: an Excel sheet has no more")
                     page = book.add_worksheet(f"{sheet} {count // (EXCEL_ROWS - 1) + 1}")
                 if not line:
-                    _check_width(header)
-                    page.write_row(0, 0, header, bold)
+                    _write_header(page, header, bold)
                 page.write_row(line + 1, 0, [_cell(value, count) for value in values])
                 count += 1
             if not count:
                 page.write_row(0, 0, columns or [], bold)
+    except xlsxwriter.exceptions.FileCreateError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error}") from error
     except xlsxwriter.exceptions.XlsxInputError as error:
         raise ConfigurationError(f"sheet {sheet!r}: {error}") from error
     return count
@@ -248,9 +251,12 @@ def _is_excel_number(value: float) -> bool:
     return math.isfinite(value) if isinstance(value, float) else abs(value) < 10**EXCEL_DIGITS
 
 
-def _check_width(header: Sequence[str]) -> None:
+def _write_header(page: Any, header: Sequence[str], bold: Any) -> None:
     if len(header) > EXCEL_COLUMNS:
         raise SegmentError(f"{len(header):,} columns: an Excel sheet has {EXCEL_COLUMNS:,}")
+    page.write_row(0, 0, header, bold)
+    for column, name in enumerate(header):
+        page.set_column(column, column, max(len(name) + 1, EXCEL_WIDTH))
 
 
 def _shown(value: Any) -> str:

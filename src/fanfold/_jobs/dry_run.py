@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import anyio
 
 from fanfold import sources
 from fanfold._base import aws_limits
+from fanfold._jobs.overlay import overlay
 from fanfold._jobs.segment import Segment, bodies
 from fanfold._jobs.tally import UNEVEN
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import source_prefix
-from fanfold._ports.stores import ObjectInfo, Store
 from fanfold.errors import EnqueueError
 from fanfold.inmemory import InMemoryStore
 
@@ -33,8 +33,9 @@ MARKER_WRITE_UNITS: Final = 3
 """Of a batch: a marker of up to 2 KiB and the counter."""
 MANY_SEGMENTS: Final = 1_000_000
 _SHOWN: Final = 3
-_READS: Final = frozenset({"list", "select"})
 _RUN: Final = "dry-run"
+_BUCKET: Final = "_dry-run"
+"""Stands for the results bucket: no bucket can be named so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,33 +172,5 @@ def _warnings(plan: Mapping[str, Any], segments: int, largest_message: int) -> I
 
 def dry_backend(backend: Backend) -> Backend:
     """Return a backend that reads what another one reads, and writes nothing to it."""
-    return replace(backend, store=cast("Store", _Overlay(backend.store, backend.results_bucket)))
-
-
-class _Overlay:
-    """A store that keeps what is written in memory, over another one that is only read."""
-
-    def __init__(self, below: Store, bucket: str) -> None:
-        self._below = below
-        self._written = InMemoryStore(bucket)
-        self._keys: set[tuple[str, str]] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _READS:
-            return getattr(self._below, name)
-        raise AttributeError(name)
-
-    async def head(self, bucket: str, key: str) -> ObjectInfo:
-        return await self._over(bucket, key).head(bucket, key)
-
-    def read(
-        self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
-    ) -> AsyncGenerator[bytes, None]:
-        return self._over(bucket, key).read(bucket, key, start=start, stop=stop, etag=etag)
-
-    async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        await self._written.put(bucket, key, data, if_absent=if_absent)
-        self._keys.add((bucket, key))
-
-    def _over(self, bucket: str, key: str) -> Store:
-        return self._written if (bucket, key) in self._keys else self._below
+    store = overlay(backend.store, _BUCKET, InMemoryStore(_BUCKET), read_only=True)
+    return replace(backend, store=store, results_bucket=_BUCKET)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
+from fanfold._jobs.overlay import overlay
 from fanfold._jobs.results import Results, Rows, closing, make_tables
 from fanfold._ports.run import Run
 from fanfold._ports.stores import ObjectInfo, Store
@@ -82,7 +83,7 @@ class Kept:
 
     def over(self, store: Store) -> Store:
         """Return a store that keeps here what is written to the results bucket, and is the other one for all else."""
-        return cast("Store", _Overlay(store, self._database))
+        return overlay(store, KEPT_BUCKET, cast("Store", _Objects(self._database)))
 
 
 @contextmanager
@@ -124,17 +125,13 @@ def _opened(file: Path | None) -> sqlite3.Connection:
     return database
 
 
-class _Overlay:
-    def __init__(self, below: Store, database: sqlite3.Connection) -> None:
-        self._below = below
+class _Objects:
+    """What a run writes to its results bucket."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._below, name)
-
-    async def head(self, bucket: str, key: str) -> ObjectInfo:
-        if bucket != KEPT_BUCKET:
-            return await self._below.head(bucket, key)
+    async def head(self, bucket: str, key: str) -> ObjectInfo:  # noqa: ARG002 - there is one
         row = self._database.execute("SELECT length(data), etag FROM objects WHERE key = ?", (key,)).fetchone()
         if row is None:
             raise ObjectMissingError(f"there is no object {key} in what is kept of this run")
@@ -143,10 +140,6 @@ class _Overlay:
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> AsyncGenerator[bytes, None]:
-        if bucket != KEPT_BUCKET:
-            async for piece in self._below.read(bucket, key, start=start, stop=stop, etag=etag):
-                yield piece
-            return
         known = await self.head(bucket, key)
         if etag not in {None, known.etag}:
             raise ObjectChangedError(f"{key}: is not the object that was pinned")
@@ -155,9 +148,13 @@ class _Overlay:
             wanted = (first + 1, min(_PIECE_BYTES, end - first), key)
             yield self._database.execute("SELECT substr(data, ?, ?) FROM objects WHERE key = ?", wanted).fetchone()[0]
 
-    async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        if bucket != KEPT_BUCKET:
-            await self._below.put(bucket, key, data, if_absent=if_absent)
-            return
+    async def put(
+        self,
+        bucket: str,  # noqa: ARG002 - there is one
+        key: str,
+        data: bytes,
+        *,
+        if_absent: bool = False,  # noqa: ARG002 - a plan that was interrupted is written again
+    ) -> None:
         etag = f'"{hashlib.sha256(data).hexdigest()}"'
         self._database.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", (key, etag, data))

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from fanfold import __version__
 from fanfold.bench.cells import Cell, Sample, Setting, Spread, cells_of
 from fanfold.bench.decide import Choice, Findings, findings
+from fanfold.bench.grid import Grid
 from fanfold.bench.prices import Prices
-from fanfold.bench.sweep import Grid
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Result", "Workload", "about_this_machine", "document_of", "read_result", "write_result"]
+__all__ = ["Result", "Workload", "document_of", "read_result", "write_result"]
 
 FORM: Final = 1
 """Version of the document."""
-_PACKAGES: Final = ("anyio", "aiohttp", "aiobotocore", "boto3", "aws-lambda-powertools")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +79,6 @@ class Result:
     def complete(self) -> bool:
         """Whether every setting of the grid has a sample, unless only some were looked for."""
         return self.grid.search or {sample.setting for sample in self.samples} >= set(self.grid.settings)
-
-
-def about_this_machine() -> dict[str, Any]:
-    """Return what a reader needs to know of the machine and the versions, and nothing that names its owner."""
-    packages = {"fanfold": __version__}
-    for name in _PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "packages": packages,
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-    }
 
 
 def document_of(result: Result) -> dict[str, Any]:
@@ -197,12 +173,3 @@ def _choice(choice: Choice | None) -> dict[str, Any] | None:
 
 def _settings(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     return [asdict(cell.setting) for cell in cells]
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())

@@ -4,45 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
 
 from fanfold.bench.cells import MEASURED, Sample, Setting, cells_of
+from fanfold.bench.grid import Grid
 from fanfold.bench.prices import Prices
 from fanfold.bench.search import next_settings
 
-__all__ = ["Grid", "Measure", "Progress", "sweep"]
+__all__ = ["Measure", "Progress", "sweep"]
 
 Measure = Callable[[Setting, int], Sample]
 """Makes a sample of a setting, given which repeat it is."""
 Progress = Callable[[int, int, Setting], None]
 """Told before each sample: samples made, samples planned so far, what comes next."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """What is to be measured."""
-
-    concurrencies: tuple[int, ...]
-    """Ascending."""
-    memories: tuple[int, ...]
-    """Ascending, MB."""
-    also: tuple[Setting, ...] = ()
-    """Settings beside the grid: the present one."""
-    repeats: int = 5
-    """Samples of each setting."""
-    seed: int = 0
-    """Of the order."""
-    search: bool = False
-    """Whether to look for the cheapest cell in a fraction of the grid."""
-    within_seconds: float | None = None
-    """What a batch may take, for the search."""
-
-    @property
-    def settings(self) -> list[Setting]:
-        """The whole grid."""
-        pairs = (Setting(concurrency, memory) for concurrency, memory in product(self.concurrencies, self.memories))
-        return sorted({*pairs, *self.also})
 
 
 def sweep(grid: Grid, measure: Measure, prices: Prices, samples: list[Sample], progress: Progress) -> None:

@@ -6,8 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
-from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -15,95 +13,48 @@ from rich.console import Console
 from fanfold._replay.function import HandlerError, LocalFunction
 from fanfold.bench.accepting import accepting_queues
 from fanfold.bench.cells import Sample, Setting
-from fanfold.bench.compare import compare
 from fanfold.bench.deployed import LIMITS, UNREPORTED, DeployedMeasurer
 from fanfold.bench.downstream import URL_VARIABLE, serving
-from fanfold.bench.estimate import Backlog
 from fanfold.bench.groups import find_groups
 from fanfold.bench.made_up import LATENCY_VARIABLE
 from fanfold.bench.measure import LocalMeasurer
-from fanfold.bench.quotas import ACCOUNT_CONCURRENCY, MAX_MEMORY_MB
-from fanfold.bench.result import Result, document_of, read_result
+from fanfold.bench.quotas import MAX_MEMORY_MB
+from fanfold.bench.result import Result, document_of
 from fanfold.bench.sweep import Measure, sweep
-from fanfold.cli.bench_estimate import estimated
+from fanfold.cli import options
 from fanfold.cli.bench_files import Files
 from fanfold.cli.bench_plan import DEPLOYED, Asked, Plan, plan_of
-from fanfold.cli.bench_show import progress_bar, show, show_comparison
+from fanfold.cli.bench_show import progress_bar, show
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
 __all__ = ["bench"]
 
-_CONCURRENCIES = "1,10,50,100,200"
-_MEMORIES = "128,256,512,1024,1769,3008"
-
 
 def bench(
-    events: list[str] = typer.Argument(
-        None,
-        metavar="EVENT",
-        help="Saved events, as 'fanfold replay' takes them; each is a batch. None for records that are made up.",
-    ),
-    handler: str | None = typer.Option(
-        None,
-        metavar="MODULE:NAME",
-        help="Any Lambda handler; found in the current folder. None for one that waits --downstream-latency.",
-    ),
-    concurrency: str = typer.Option(_CONCURRENCIES, metavar="N,N,…", help="Handlers at once, by FANFOLD_CONCURRENCY."),
-    memory: str = typer.Option(
-        _MEMORIES,
-        metavar="MB,MB,…",
-        help="Memory; CPU follows, 1,769 MB are one vCPU.",
-        show_default=_MEMORIES.replace(",", ", "),
-    ),
-    repeats: int = typer.Option(5, min=1, max=100, help="Samples of each cell; 9 for handlers that compute."),
-    seconds: float = typer.Option(2.0, min=0.1, max=600, help="Least time measured for a sample."),
-    timeout: float = typer.Option(60.0, min=1, max=900, help="What a batch may take, seconds."),
-    within: float | None = typer.Option(None, min=0.001, help="Recommend only what takes so many seconds a batch."),
-    arch: str = typer.Option("x86", help="x86 or arm: whose prices; what runs here is this machine."),
-    prices: Path | None = typer.Option(None, help="Your own prices, in the form of prices.json in fanfold/bench."),
-    batch_size: int | None = typer.Option(
-        None, min=1, max=10_000, help="Records in a batch. (default: the events as they are; 1,000 made up)"
-    ),
-    downstream_latency: float | None = typer.Option(
-        None,
-        min=0,
-        metavar="MS",
-        help="Start a service that answers after so many ms, at FANFOLD_BENCH_URL; what a made-up handler waits.",
-    ),
-    payload_size: int = typer.Option(
-        640, min=32, max=1_000_000, metavar="BYTES", help="Bytes of a made-up record's body."
-    ),
-    template: Path | None = typer.Option(None, help="Take the present setting from this SAM template …"),
-    function: str | None = typer.Option(
-        None, help="… and this function in it. Without --template: sweep this deployed function, by the Lambda API."
-    ),
-    present: str | None = typer.Option(None, metavar="CONCURRENCY:MEMORY", help="How the function is set now."),
-    search: bool = typer.Option(False, "--search", help="Look for the cheapest cell in a fraction of the cells."),
-    seed: int = typer.Option(0, help="Of the order in which cells are measured."),
-    resume: Path | None = typer.Option(None, metavar="FILE", help="Go on with this result, JSON, of the same sweep."),
-    compare_files: tuple[Path, Path] | None = typer.Option(
-        None, "--compare", metavar="FILE FILE", help="Compare two results instead of measuring."
-    ),
-    estimate: Path | None = typer.Option(
-        None, metavar="FILE", help="Estimate what --records take by this result, instead of measuring."
-    ),
-    records: float = typer.Option(1e6, min=1, max=1e12, help="Records to estimate for, such as 1e9."),
-    at: str | None = typer.Option(
-        None, metavar="CONCURRENCY:MEMORY", help="Cell to estimate by. (default: the one the result recommends)"
-    ),
-    maximum_concurrency: int | None = typer.Option(
-        None, min=2, max=1_000, help="The mapping's MaximumConcurrency, for an estimate."
-    ),
-    account_concurrency: int = typer.Option(
-        ACCOUNT_CONCURRENCY, min=1, help="Invocations at once that the account has left, for an estimate."
-    ),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
-    csv: Path | None = typer.Option(None, help="Write the cells there."),
-    png: Path | None = typer.Option(None, help="Draw throughput, cost and memory there."),
-    html: Path | None = typer.Option(None, help="Write one self-contained page there."),
-    output: Path | None = typer.Option(
-        None, metavar="FOLDER", help="Write all of these there; the JSON grows while it measures."
-    ),
+    events: options.BenchEvents = None,
+    handler: options.BenchHandler = None,
+    concurrency: options.Concurrencies = "1,10,50,100,200",
+    memory: options.Memories = "128,256,512,1024,1769,3008",
+    repeats: options.Repeats = 5,
+    seconds: options.SampleSeconds = 2.0,
+    timeout: options.BatchTimeout = 60.0,
+    within: options.BatchWithin = None,
+    arch: options.Architecture = "x86",
+    prices: options.OwnPrices = None,
+    batch_size: options.BenchBatchSize = None,
+    downstream_latency: options.DownstreamLatency = None,
+    payload_size: options.PayloadSize = 640,
+    template: options.BenchTemplate = None,
+    function: options.BenchFunction = None,
+    present: options.Present = None,
+    search: options.Search = False,
+    seed: options.OrderSeed = 0,
+    resume: options.Resume = None,
+    as_json: options.Json = False,
+    csv: options.Csv = None,
+    png: options.Png = None,
+    html: options.BenchHtml = None,
+    output: options.BenchOutput = None,
 ) -> None:
     """Measure a handler at every concurrency and memory, and say which pair is cheapest, fastest, or too small.
 
@@ -111,21 +62,10 @@ def bench(
     groups where those are permitted; what could not be limited is said. Differences within the noise are ties. Ctrl-C
     keeps what is done; --resume goes on with it.
 
+    Its results are read by  fanfold bench compare  and  fanfold bench estimate.
+
     Exit code 1 when no cell could be measured, or none meets --within.
     """
-    if compare_files is not None:
-        _compare(*compare_files, as_json=as_json)
-        return
-    if estimate is not None:
-        backlog = Backlog(
-            round(records),
-            payload_size,
-            maximum_concurrency=maximum_concurrency,
-            account_concurrency=account_concurrency,
-        )
-        found = estimated(estimate, backlog, at)
-        print(found.to_json() if as_json else "\n".join(found.lines()))
-        return
     files = Files(csv=csv, png=png, html=html, folder=output, resumed=resume)
     asked = Asked(
         events=tuple(events or ()), handler=handler, concurrency=concurrency, memory=memory, repeats=repeats,
@@ -271,11 +211,3 @@ def _environment(plan: Plan) -> Iterator[dict[str, str]]:
         elif latency is not None:
             found[URL_VARIABLE] = running.enter_context(serving(latency))
         yield found
-
-
-def _compare(first: Path, second: Path, *, as_json: bool) -> None:
-    comparison = compare(read_result(first), read_result(second))
-    if as_json:
-        print(json.dumps(asdict(comparison)))
-    else:
-        show_comparison(comparison, Console())

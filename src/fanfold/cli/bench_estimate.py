@@ -1,4 +1,4 @@
-"""``fanfold bench --estimate``: from a result to a backlog of any size, with how wrong that may be."""
+"""``fanfold bench estimate``: from a result to a backlog of any size, with how wrong that may be."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from fanfold.bench.cells import Cell, Setting
-from fanfold.bench.estimate import Backlog, Estimate, Quota, Rates, estimate, held_out_errors, quotas_of, rates_of
+from fanfold.bench.estimate import Backlog, Estimate, Quota, Rates, held_out_errors, quotas_of, rates_of
+from fanfold.bench.estimate import estimate as estimate_of
+from fanfold.bench.quotas import ACCOUNT_CONCURRENCY
 from fanfold.bench.result import Result, read_result
 from fanfold.bench.simulated import Trial, against_the_simulator
 from fanfold.bench.words import dollars
+from fanfold.cli import options
 from fanfold.cli.given import setting_of
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Estimated", "estimated"]
+__all__ = ["Estimated", "estimate", "estimated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,30 @@ class Estimated:
         return lines
 
 
+def estimate(
+    result: options.Result,
+    records: options.Records = 1e6,
+    payload_size: options.RecordSize = 640,
+    at: options.At = None,
+    maximum_concurrency: options.MaximumConcurrency = None,
+    account_concurrency: options.AccountConcurrency = ACCOUNT_CONCURRENCY,
+    as_json: options.Json = False,
+) -> None:
+    """Estimate by a result of 'fanfold bench' how long a backlog of any size takes, and what it costs.
+
+    The time follows from the documented scaling rules and quotas; what binds first is named, and how wrong the
+    estimate was where that could be seen: against the simulator, and against what ran.
+    """
+    backlog = Backlog(
+        round(records),
+        payload_size,
+        maximum_concurrency=maximum_concurrency,
+        account_concurrency=account_concurrency,
+    )
+    found = estimated(result, backlog, at)
+    print(found.to_json() if as_json else "\n".join(found.lines()))
+
+
 def estimated(file: Path, backlog: Backlog, at: str | None) -> Estimated:
     """Return the estimate for a backlog.
 
@@ -96,7 +123,7 @@ def estimated(file: Path, backlog: Backlog, at: str | None) -> Estimated:
         backlog=backlog,
         rates=rates,
         quotas=tuple(quotas_of(backlog, rates.records)),
-        estimate=estimate(rates, backlog, result.prices),
+        estimate=estimate_of(rates, backlog, result.prices),
         trial=against_the_simulator(rates, durations, backlog, result.prices),
         held_out=tuple(held_out_errors(cell, result.samples)),
         where=result.workload.where,

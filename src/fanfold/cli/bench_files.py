@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
+from fanfold._folds.row_files import write_csv
 from fanfold.bench.page import page
 from fanfold.bench.plot import draw
 from fanfold.bench.result import Result, write_result
-from fanfold.bench.sheet import csv_of
-from fanfold.cli.given import check_writable, make_folder
-from fanfold.errors import ConfigurationError, MissingExtraError
+from fanfold.bench.rows import COLUMNS, rows
+from fanfold.cli.given import check_installed, check_writable, make_folder
+from fanfold.errors import ConfigurationError
 
 __all__ = ["Files"]
 
@@ -36,6 +37,7 @@ class Files:
 
         Raises:
             ConfigurationError: If it cannot be made, or a file cannot be written.
+            MissingExtraError: If what writes a file is not installed.
         """
         self._json = self.resumed
         if self.folder is not None:
@@ -44,8 +46,12 @@ class Files:
         for file in (self.csv, self.png, self.html):
             if file is not None:
                 check_writable(file)
-        if (self.png is not None or self.folder is not None) and find_spec("matplotlib") is None:
-            raise MissingExtraError("bench", "drawing")
+        for file, module, extra, use in (
+            (self.png, "matplotlib", "bench", "drawing"),
+            (self.html, "jinja2", "cli", "an HTML page"),
+        ):
+            if file is not None or self.folder is not None:
+                check_installed(module, extra, use)
 
     def keep(self, result: Result) -> None:
         """Write what was measured so far, if there is a folder for it."""
@@ -67,7 +73,7 @@ class Files:
         """
         writers: tuple[tuple[Path | None, str, Callable[[Path], None]], ...] = (
             (self.resumed if self.folder is None else None, "bench.json", lambda file: write_result(result, file)),
-            (self.csv, "bench.csv", lambda file: _write(file, csv_of(result))),
+            (self.csv, "bench.csv", lambda file: _write_csv(file, result)),
             (self.png, "bench.png", lambda file: draw(result, file)),
             (self.html, "bench.html", lambda file: _write(file, page(result))),
         )
@@ -80,8 +86,19 @@ class Files:
         return written
 
 
+def _write_csv(file: Path, result: Result) -> None:
+    with _writing(file):
+        write_csv(file, rows(result), COLUMNS)
+
+
 def _write(file: Path, text: str) -> None:
-    try:
+    with _writing(file):
         file.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error

@@ -11,10 +11,11 @@ from fanfold._replay.events import read_events
 from fanfold._replay.template import present_of
 from fanfold.bench.batches import MADE_UP_BATCH, Batches, batches_of, made_up_records
 from fanfold.bench.cells import Sample, Setting
+from fanfold.bench.grid import Grid
+from fanfold.bench.machine import about_this_machine
 from fanfold.bench.prices import ARCHITECTURES, Prices, prices_of
 from fanfold.bench.quotas import MAX_MEMORY_MB, MB_PER_VCPU, MIN_MEMORY_MB
-from fanfold.bench.result import Result, Workload, about_this_machine, read_result
-from fanfold.bench.sweep import Grid
+from fanfold.bench.result import Result, Workload, read_result
 from fanfold.cli.given import setting_of
 from fanfold.errors import ConfigurationError
 

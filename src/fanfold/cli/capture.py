@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fanfold._base.record import Record
 from fanfold.capture import save_event
+from fanfold.cli import options
 from fanfold.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:  # the SDK is an extra, and slow to import
@@ -33,7 +34,7 @@ def capture(
     redact: list[str] = typer.Option(
         [], metavar="NAME", help="A field of JSON bodies that is not saved: customer.email"
     ),
-    region: str | None = typer.Option(None, help="Region of the queue. (default: the environment's)"),
+    region: options.QueueRegion = None,
 ) -> None:
     """Save what lies in a queue as events for 'fanfold replay', and delete nothing.
 

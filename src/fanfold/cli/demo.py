@@ -12,10 +12,11 @@ import anyio
 import typer
 from rich.console import Console
 
+from fanfold._folds.row_files import write_excel
+from fanfold.cli import options
 from fanfold.cli.given import make_folder
-from fanfold.cli.sheet import write_sheet
 from fanfold.cli.show import account_table, table_of, watching
-from fanfold.errors import FanfoldError, MissingExtraError
+from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
 if TYPE_CHECKING:
     from fanfold._stack.demo import DemoReport
@@ -30,7 +31,7 @@ def demo(
     output: Path = typer.Option(Path("fanfold-demo"), help="Folder for the Excel sheet.", file_okay=False),
     port: int | None = typer.Option(None, help="Port of the local AWS.", show_default="a free one"),
     log: Path | None = typer.Option(None, help="Keep the log of the local AWS in this file.", dir_okay=False),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
+    as_json: options.Json = False,
 ) -> None:
     """Run the main job on real input, on an embedded local AWS, and check the answer.
 
@@ -51,7 +52,11 @@ def demo(
             partial(run_demo, segments=segments, port=port, tell=seen.step, progress=seen.run, keep_log=log)
         )
     sheet = output / "flights-by-carrier.xlsx"
-    write_sheet(sheet, report.answer, key="carrier", sheet="flights by carrier")
+    rows = ({"carrier": carrier, **figures} for carrier, figures in report.answer.items())
+    try:
+        write_excel(sheet, rows, None, sheet="flights by carrier", split=False)
+    except OSError as error:
+        raise ConfigurationError(f"{sheet} cannot be written: {error.strerror}") from error
     if as_json:
         print(json.dumps({**report.to_json(), "sheet": str(sheet)}))
     else:

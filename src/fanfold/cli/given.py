@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from fanfold.bench.cells import Setting
-from fanfold.errors import ConfigurationError
+from fanfold.errors import ConfigurationError, MissingExtraError
 
-__all__ = ["check_writable", "make_folder", "parameters_of", "segments_of", "setting_of"]
+__all__ = ["check_installed", "check_writable", "make_folder", "parameters_of", "segments_of", "setting_of"]
 
 _MOST_SEGMENTS = 1_000_000
 
@@ -68,6 +69,16 @@ def check_writable(file: Path) -> None:
         raise ConfigurationError(f"{file} cannot be written: it is a folder")
     if not file.absolute().parent.is_dir():
         raise ConfigurationError(f"{file} cannot be written: there is no folder {file.parent}")
+
+
+def check_installed(module: str, extra: str, use: str) -> None:
+    """Tell, before any work is done, that a module is missing that is needed at its end.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    if find_spec(module) is None:
+        raise MissingExtraError(extra, use)
 
 
 def make_folder(folder: Path) -> None:

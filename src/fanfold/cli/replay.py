@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 
 from fanfold._replay.events import SavedEvent, read_events
 from fanfold._replay.function import HandlerError
 from fanfold._replay.replay import ReplayOptions, explain, replay
 from fanfold._replay.template import settings_of
-from fanfold.cli.given import check_writable
+from fanfold.cli import options as option
+from fanfold.cli.given import check_installed, check_writable
 from fanfold.cli.replay_show import progress_bar, show
 from fanfold.errors import ConfigurationError, FanfoldError
 
@@ -27,58 +27,27 @@ _BATCH = 10
 
 
 def replay_events(
-    events: list[str] = typer.Argument(
-        metavar="EVENT",
-        help="Saved events: files, folders, or - for standard input. Lambda events, the output of 'aws sqs "
-        "receive-message' or 'sam local generate-event', a JSON array or JSON Lines of bodies.",
-    ),
-    handler: str = typer.Option(..., metavar="MODULE:NAME", help="Any Lambda handler; found in the current folder."),
-    until_empty: bool = typer.Option(
-        True, "--until-empty/--once", help="Deliver again what comes back, until it is deleted or a dead letter."
-    ),
-    batch_size: int | None = typer.Option(
-        None, min=1, max=10_000, help="Most records in a batch. (default: the saved event's, or 10)"
-    ),
-    window: float | None = typer.Option(
-        None, min=0, max=300, help="Batching window, seconds. (default: 0, or 1 for over 10 records)"
-    ),
-    timeout: float | None = typer.Option(
-        None, min=0.1, max=900, help="Function timeout, seconds of real time. (default: 30)"
-    ),
-    memory: int | None = typer.Option(None, min=64, max=10_240, help="Function memory, MB. (default: 1769)"),
-    max_receive_count: int | None = typer.Option(
-        None, min=1, max=1_000, help="Receives until the dead-letter queue. (default: 5)"
-    ),
-    visibility_timeout: float | None = typer.Option(
-        None,
-        min=0,
-        max=43_200,
-        help="Seconds a received message stays hidden, simulated. (default: 6 x timeout + window)",
-    ),
-    concurrency: int | None = typer.Option(
-        None, min=1, max=1_000, help="Invocations at once, in simulated time. (default: 5)"
-    ),
-    fifo: bool | None = typer.Option(
-        None, "--fifo/--standard", help="Kind of the queue. (default: by the events' ARN)"
-    ),
-    duplicates: float = typer.Option(
-        0.0, min=0, max=1, help="Share of receives that the queue forgets, as standard queues may."
-    ),
-    repeat: int = typer.Option(1, min=1, help="Send every event so many times, with new message ids."),
-    seed: int = typer.Option(0, help="Of all chance: the same seed, the same replay."),
-    template: Path | None = typer.Option(None, help="Take the settings from this SAM template …"),
-    function: str | None = typer.Option(None, help="… and this function in it."),
-    runtime_client: bool = typer.Option(
-        False, "--runtime-client", help="Run the handler under awslambdaric, the client Lambda runs it under."
-    ),
-    expect: list[str] = typer.Option(
-        [],
-        metavar="END=COUNT",
-        help="What must come out, such as dead-lettered=2; ends: deleted, dead-lettered, left, lost.",
-    ),
-    explain_id: str | None = typer.Option(None, "--explain", metavar="ID", help="Say why this message came back."),
-    html: Path | None = typer.Option(None, help="Write one self-contained page there."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
+    events: option.Events,
+    handler: option.Handler,
+    until_empty: option.UntilEmpty = True,
+    batch_size: option.BatchSize = None,
+    window: option.Window = None,
+    timeout: option.FunctionTimeout = None,
+    memory: option.Memory = None,
+    max_receive_count: option.MaxReceiveCount = None,
+    visibility_timeout: option.VisibilityTimeout = None,
+    concurrency: option.Invocations = None,
+    fifo: option.Fifo = None,
+    duplicates: option.Duplicates = 0.0,
+    repeat: option.Repeat = 1,
+    seed: option.ChanceSeed = 0,
+    template: option.Template = None,
+    function: option.Function = None,
+    runtime_client: option.RuntimeClient = False,
+    expect: option.Expect = None,
+    explain_id: option.Explain = None,
+    html: option.Html = None,
+    as_json: option.Json = False,
 ) -> None:
     """Run a handler over saved events as Lambda's SQS event source mapping would.
 
@@ -99,19 +68,14 @@ def replay_events(
         "maximum_concurrency": concurrency,
         "fifo": fifo,
     }
-    wanted = _expected(expect)
+    wanted = _expected(expect or [])
     if html is not None:
         check_writable(html)
+        check_installed("jinja2", "cli", "an HTML page")
     flags = {"duplicates": duplicates, "seed": seed, "until_empty": until_empty, "runtime_client": runtime_client}
     options = _options(given, _from_template(template, function), saved, flags)
     sent = _repeated(saved, repeat)
-    messages = sum(len(event.records) for event in sent)
-    try:
-        with progress_bar(messages) as progress:
-            document = replay(handler, sent, options, progress=progress)
-    except HandlerError as error:
-        print(error.traceback, end="", file=sys.stderr)
-        raise ConfigurationError(str(error)) from error
+    document = _replayed(handler, sent, options)
     if html is not None:
         _write_page(html, document)
     if as_json:
@@ -121,6 +85,15 @@ def replay_events(
     else:
         show(document, Console(), html)
     _check(document["summary"], wanted)
+
+
+def _replayed(handler: str, sent: Sequence[SavedEvent], options: ReplayOptions) -> dict[str, Any]:
+    try:
+        with progress_bar(sum(len(event.records) for event in sent)) as progress:
+            return replay(handler, sent, options, progress=progress)
+    except HandlerError as error:
+        print(error.traceback, end="", file=sys.stderr)
+        raise ConfigurationError(str(error)) from error
 
 
 def _options(

@@ -3,73 +3,56 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanfold._base.import_string import load
 from fanfold._jobs.inline import InlineRun, run_inline
 from fanfold._jobs.job import Job
 from fanfold.cli.given import segments_of
+from fanfold.cli.run_modes import RunOptions
 from fanfold.cli.show import watching
 from fanfold.errors import FanfoldError
 
-__all__ = ["inline"]
+__all__ = ["start"]
 
 _MOST_NAMED = 5
 
 
-def inline(
-    job: Job,
-    params: Mapping[str, Any] | None,
-    *,
-    run_id: str | None,
-    only: str | None,
-    concurrency: int | None,
-    folder: Path,
-    as_json: bool,
-) -> None:
-    """Run a job in this process and print what became of it.
-
-    Args:
-        job: The job.
-        params: Parameters of the run; None for those it was begun with.
-        run_id: Name of the run; None for a new one.
-        only: The segments to work on, as ``segments_of`` reads them; None for all that are not done.
-        concurrency: Segments at once; None for the job's.
-        folder: Where results and output are kept.
-        as_json: Whether as one JSON document.
+def start(name: str, options: RunOptions) -> None:
+    """Run the job of this name in this process and print what became of it.
 
     Raises:
         ConfigurationError: If an option is wrong.
         FanfoldError: If not everything succeeded.
     """
+    job = load(name, Job)
     with watching() as seen:
         ended = anyio.run(
             partial(
                 run_inline,
                 job,
-                params,
-                run=run_id,
-                only=None if only is None else segments_of(only),
-                concurrency=concurrency,
-                folder=folder,
+                options.params,
+                run=options.run_id,
+                only=None if options.only is None else segments_of(options.only),
+                concurrency=options.concurrency,
+                folder=options.folder,
                 progress=seen.inline,
             )
         )
-    if as_json:
+    if options.as_json:
         document = asdict(replace(ended, failed=dict(ended.failed)))
         print(json.dumps({"run": document.pop("id"), **document, "succeeded": ended.succeeded}))
     else:
         _show(ended)
     if not ended.succeeded:
-        raise FanfoldError(_what_is_left(ended, folder))
+        raise FanfoldError(_what_is_left(ended, options.folder))
 
 
 def _show(ended: InlineRun) -> None:

@@ -11,25 +11,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanfold._base.import_string import load
 from fanfold._jobs.dry_run import Rehearsal, Sample, dry_backend, read_first, rehearse
 from fanfold._jobs.job import Job
+from fanfold.cli.run_modes import RunOptions
 
-__all__ = ["plan"]
+__all__ = ["start"]
 
 
-def plan(job: Job, params: dict[str, Any], *, as_json: bool, batch_size: int, read_within: float | None) -> None:
-    """Print what a run would be.
-
-    Args:
-        job: The job.
-        params: Parameters of the run.
-        as_json: Whether as one JSON document.
-        batch_size: Batch size of the segment function.
-        read_within: Seconds that reading the first segment may take; None not to read it.
-    """
-    rehearsal, sample = anyio.run(_plan, job, params, batch_size, read_within)
+def start(name: str, options: RunOptions) -> None:
+    """Print what a run of the job of this name would be."""
+    job = load(name, Job)
+    read_within = options.timeout if options.read_first else None
+    rehearsal, sample = anyio.run(_plan, job, options.params or {}, options.batch_size, read_within)
     warnings = [*rehearsal.warnings, *_of_sample(sample, read_within)]
-    if as_json:
+    if options.as_json:
         document = {**asdict(rehearsal), "warnings": warnings, "sample": None if sample is None else asdict(sample)}
         print(json.dumps(document))
         return

@@ -21,6 +21,7 @@ from fanfold._jobs.redrive import Failures, failures_of, redrive
 from fanfold._jobs.report import Account, account_of, watch
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
+from fanfold.cli import options
 from fanfold.cli.given import segments_of
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
@@ -33,8 +34,8 @@ _SHOWN = 20
 def status_of(
     run: str = typer.Argument(metavar="RUN", help="Name of the run, as the scatter function returned it."),
     follow: bool = typer.Option(False, "--watch", help="Wait until it has ended, with a progress bar."),
-    within: float = typer.Option(3600.0, min=1, help="With --watch: seconds to wait."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
+    within: options.WatchWithin = 3600.0,
+    as_json: options.Json = False,
 ) -> None:
     """Look at a run: its state, an account of every segment, what failed and why.
 
@@ -61,14 +62,14 @@ async def _status(run_id: str, seen: Watching | None, within: float) -> tuple[Ru
 
 
 def redrive_run(
-    run: str = typer.Argument(metavar="RUN", help="Name of the run."),
+    run: options.Run,
     dry_run: bool = typer.Option(False, "--dry-run", help="Show what failed and why, and do nothing."),
     only: str | None = typer.Option(
         None, metavar="LIST", help="Only these segments, of those that failed, such as 3,17,20-25."
     ),
     follow: bool = typer.Option(True, "--watch/--no-watch", help="Wait until it has ended, with a progress bar."),
-    within: float = typer.Option(3600.0, min=1, help="With --watch: seconds to wait."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
+    within: options.WatchWithin = 3600.0,
+    as_json: options.Json = False,
 ) -> None:
     """Do again what failed in a run that has ended; the reasons are shown first.
 
@@ -110,7 +111,7 @@ async def _redrive(run_id: str, only: set[int] | None, seen: Watching | None, wi
 
 
 def results_of(
-    run: str = typer.Argument(metavar="RUN", help="Name of the run."),
+    run: options.Run,
     output: Path | None = typer.Option(None, "--output", "-o", help="File to write; standard output if not given."),
     failures: bool = typer.Option(False, "--failures", help="The list of failures instead of the output."),
 ) -> None:

@@ -17,6 +17,7 @@ from fanfold._base.import_string import load
 from fanfold._consumer.consumer import Consumer
 from fanfold._worker.progress import Summary
 from fanfold._worker.worker import Worker
+from fanfold.cli import options
 from fanfold.cli.given import check_writable
 from fanfold.errors import MissingExtraError
 
@@ -33,7 +34,7 @@ def worker(
     health_file: Path | None = typer.Option(
         None, help="Rewritten every two seconds, removed at the end; an old one means a worker that hangs."
     ),
-    region: str | None = typer.Option(None, help="Region of the queue. (default: the environment's)"),
+    region: options.QueueRegion = None,
 ) -> None:
     """Run a consumer outside Lambda: for work that takes over 15 minutes, or machines that are there anyway.
 

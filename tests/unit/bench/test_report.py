@@ -16,13 +16,15 @@ import pytest
 from bench_cells import PRICES, sample
 from fanfold.bench.cells import OUT_OF_MEMORY, TIMED_OUT, Sample, Setting
 from fanfold.bench.compare import compare
+from fanfold.bench.grid import Grid
+from fanfold.bench.machine import about_this_machine
 from fanfold.bench.maps import shade
 from fanfold.bench.page import page
 from fanfold.bench.plot import draw
-from fanfold.bench.result import Result, Workload, about_this_machine, document_of, read_result, write_result
-from fanfold.bench.sheet import COLUMNS, csv_of
-from fanfold.bench.sweep import Grid
+from fanfold.bench.result import Result, Workload, document_of, read_result, write_result
+from fanfold.bench.rows import COLUMNS
 from fanfold.bench.words import conditions, dollars, sentences
+from fanfold.cli.bench_files import Files
 from fanfold.errors import ConfigurationError
 
 SAMPLES = (
@@ -148,13 +150,14 @@ def test_a_page_of_a_handler_that_is_no_consumer_has_no_records():
     assert "a record p50" not in read.seen
 
 
-def test_the_sheet_has_a_line_for_each_cell():
+def test_the_sheet_has_a_line_for_each_cell(tmp_path: Path):
     """What was not measured is empty, not nought."""
-    rows = list(csv.DictReader(io.StringIO(csv_of(result()))))
-    assert list(rows[0]) == list(COLUMNS)
-    assert [row["end"] for row in rows] == ["measured", "measured", "out of memory", "measured"]
-    assert rows[2]["records_per_second"] == rows[2]["batch_p95_seconds"] == ""
-    assert rows[2]["out_of_memory_kills"] == "1"
+    Files(csv=tmp_path / "cells.csv", png=None, html=None, folder=None).write(result())
+    cells = list(csv.DictReader(io.StringIO((tmp_path / "cells.csv").read_text())))
+    assert list(cells[0]) == list(COLUMNS)
+    assert [cell["end"] for cell in cells] == ["measured", "measured", "out of memory", "measured"]
+    assert cells[2]["records_per_second"] == cells[2]["batch_p95_seconds"] == ""
+    assert cells[2]["out_of_memory_kills"] == "1"
 
 
 def test_the_picture_is_drawn(tmp_path: Path):
