@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from failing import Hostile, Notes
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
@@ -17,7 +18,7 @@ from fanfold._jobs.job_state import JobState
 from fanfold._jobs.segment_handler import SegmentContext
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_record
-from harness import Bench, Hostile, Notes
+from harness import Bench
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "archive_bucket" / "app.py"
 DAY = "2026-11-24"

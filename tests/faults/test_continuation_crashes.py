@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from failing import Hostile, Scripted, throttled
 from fanfold import Context, Deadline, DynamoDBScan, Record, inmemory
 from fanfold._base.context import BatchContext
 from fanfold._jobs.collect import collect
@@ -22,7 +23,6 @@ from fanfold._ports.backend import Backend
 from fanfold.errors import FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryTables
 from fanfold.testing import ManualClock, make_record
-from harness import Hostile, Scripted, throttled
 
 MEMBERS = [{"pk": f"m-{n}", "n": n} for n in range(17)]
 FAULTS: dict[str, Callable[[], ServiceError]] = {

@@ -7,11 +7,12 @@ import json
 
 import pytest
 
+from failing import throttled
 from fanfold import Job, S3JsonArray, S3Lines, S3Objects
 from fanfold.errors import FanfoldError
 from fanfold.sinks import move_objects
 from fanfold.sources import Source
-from harness import Bench, throttled
+from harness import Bench
 
 NUMBERS = b"".join(b"%d\n" % number for number in range(60))
 

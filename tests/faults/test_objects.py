@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from failing import Scripted, throttled
 from fanfold._base.deadline import Deadline
 from fanfold.errors import (
     ConfigurationError,
@@ -19,7 +20,6 @@ from fanfold.errors import (
 from fanfold.inmemory import InMemoryStore
 from fanfold.sinks import ObjectResult, copy_objects, delete_objects, move_objects
 from fanfold.testing import ManualClock
-from harness import Scripted, throttled
 
 KEYS = [f"in/{number}" for number in range(4)]
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from failing import RefusingQueue, Scripted, throttled
 from fanfold import (
     Context,
     Deadline,
@@ -42,7 +43,7 @@ from fanfold._ports.run import Hop, Marker
 from fanfold.errors import ConfigurationError, LedgerError
 from fanfold.inmemory import InMemoryTables
 from fanfold.testing import ManualClock, make_record
-from harness import Bench, RefusingQueue, Scripted, throttled
+from harness import Bench
 from strategies import csv_objects
 
 MEMBERS = [{"pk": f"m-{n % 5}", "n": n} for n in range(23)]

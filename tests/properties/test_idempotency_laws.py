@@ -18,7 +18,7 @@ from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import make_event, make_record
-from harness import accepting
+from settlers import accepting
 
 NOW = 1_800_000_000.0
 OK, FAILS, NO_KEY, CANCELS = "ok", "fails", "no key", "cancels"

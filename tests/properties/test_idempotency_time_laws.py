@@ -22,7 +22,7 @@ from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import make_context, make_event, make_fifo_record, make_record
-from harness import accepting
+from settlers import accepting
 
 NOW = 1_800_000_000
 TIMEOUT_SECONDS = 0.01

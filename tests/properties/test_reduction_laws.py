@@ -14,9 +14,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from failing import throttled
 from fanfold import Job, Ranges
 from fanfold._jobs.completion_check import Watch, send_check
-from harness import Bench, throttled
+from harness import Bench
 
 HEALED = 300
 """Rounds after which nothing goes wrong any more."""

@@ -15,12 +15,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from failing import throttled
 from fanfold import Job, Ranges
 from fanfold._jobs.completion_check import Look, send_check
 from fanfold._jobs.redrive import redrive
 from fanfold._ports.run import RunState
 from fanfold.errors import FanfoldError
-from harness import Bench, throttled
+from harness import Bench
 
 
 class RunMachine(RuleBasedStateMachine):

@@ -1,14 +1,14 @@
-"""Batches of message groups, what a response and its outcomes are, and how many handlers run at once."""
+"""Batches of message groups, what a response reports, and handlers: counted, or not minding to be cancelled."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 from fanfold import BatchResult
-from fanfold.testing import make_context, make_event, make_fifo_record, make_record
+from fanfold.testing import make_event, make_fifo_record, make_record
 
 FIFO_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders.fifo"
 
@@ -61,17 +61,8 @@ class Gauge:
         self.running -= 1
 
 
-def deleted(handler: Any, event: dict[str, Any], seconds: float = 30.0) -> list[str]:
-    """Invoke a handler and return the ids of the messages that the event source mapping then deletes, in batch order.
-
-    Complete success: an empty or null answer or list. Complete failure: an exception, an answer that is not JSON, an
-    identifier that is empty, null, missing or not in the batch.
-    """
-    ids = [record["messageId"] for record in event["Records"]]
-    try:
-        answer = json.loads(json.dumps(handler(event, make_context(seconds))))
-    except Exception:  # noqa: BLE001 - whatever it is, the batch comes back
-        return []
-    failures = (answer or {}).get("batchItemFailures") or []
-    failed = [failure.get("itemIdentifier") for failure in failures]
-    return [] if set(failed) - set(ids) else [one for one in ids if one not in failed]
+async def swallow_until(release: asyncio.Event) -> None:
+    """Wait as a handler does that does not mind being cancelled."""
+    while not release.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await release.wait()

@@ -1,111 +1,22 @@
-"""A job on a backend in this process, its queues pumped as an event source mapping would, and named faults."""
+"""A job on a backend in this process, its queues pumped as an event source mapping would."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from failing import Hostile, Notes, Scripted
 from fanfold import Job, inmemory
 from fanfold._consumer.consumer import Consumer
 from fanfold._ports.backend import Backend
-from fanfold._ports.queue import Message, Refusal
 from fanfold._ports.run import Run
-from fanfold.errors import ServiceError
+from fanfold._replay.mapping import Errored, Returned
 from fanfold.inmemory import InMemoryLedger, InMemoryQueue, InMemoryStore
-from fanfold.testing import ManualClock, make_context, make_event, make_record
-
-Hostile = Callable[[str], None]
-"""Called with the name of each backend operation before and after it; raises to make it fail there."""
-
-
-class Scripted:
-    """A backend port whose every operation passes a gate before it happens, and another after it has."""
-
-    def __init__(self, port: Any, gate: Hostile) -> None:
-        self._port = port
-        self._gate = gate
-
-    def __getattr__(self, name: str) -> Any:
-        operation = getattr(self._port, name)
-        if name in {"hops", "list", "markers", "read"}:
-
-            async def yielding(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-                self._gate(f"before {name}")
-                async for each in operation(*args, **kwargs):
-                    yield each
-
-            return yielding
-
-        async def gated(*args: Any, **kwargs: Any) -> Any:
-            self._gate(f"before {name}")
-            answer = await operation(*args, **kwargs)
-            self._gate(f"after {name}")
-            return answer
-
-        return gated if inspect.iscoroutinefunction(operation) else operation
-
-
-async def swallow_until(release: asyncio.Event) -> None:
-    """Wait as a handler does that does not mind being cancelled."""
-    while not release.is_set():
-        with contextlib.suppress(asyncio.CancelledError):
-            await release.wait()
-
-
-class Accepting:
-    """A settler for which every hand-back goes well."""
-
-    async def hide(self, changes: Sequence[Any]) -> Sequence[Refusal]:
-        return ()
-
-    async def bury(self, rejects: Sequence[Any]) -> Sequence[Refusal]:
-        return []
-
-
-async def accepting() -> Accepting:
-    return Accepting()
-
-
-class RefusingQueue(InMemoryQueue):
-    """Accepts no message."""
-
-    async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
-        """Refuse every message, as its sender's fault."""
-        return [Refusal(position, "refused", final=True) for position in range(len(messages))]
-
-
-class Notes:
-    """A notifier that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
-
-    async def publish(self, subject: str, body: str) -> None:
-        self.told.append((subject, body))
-
-
-class FailingNotifier(Notes):
-    """One that fails a few times first."""
-
-    def __init__(self, failures: int) -> None:
-        super().__init__()
-        self.failures = failures
-
-    async def publish(self, subject: str, body: str) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise throttled()
-        await super().publish(subject, body)
-
-
-def throttled() -> ServiceError:
-    return ServiceError("slow down", code="ThrottlingException", transient=True)
+from fanfold.testing import ManualClock, make_context
+from mapped import delete, event_of
 
 
 class Bench:
@@ -162,30 +73,16 @@ class Bench:
         return json.loads(await self.plain.get_result(run.output))
 
     async def pump(self, queue: InMemoryQueue, handler: Consumer, most: int = 10) -> int:
-        """Deliver one batch as the mapping does: what is not reported is deleted, an error deletes nothing."""
+        """Deliver one batch as the mapping does; return how many messages it had."""
         received = await queue.receive(most=most)
         if not received:
             return 0
-        records = [
-            make_record(
-                each.body,
-                message_id=each.message_id,
-                receive_count=each.receive_count,
-                message_attributes={
-                    name: {"stringValue": text, "dataType": "String"} for name, text in each.attributes.items()
-                },
-            )
-            | {"receiptHandle": each.receipt_handle}
-            for each in received
-        ]
         try:
-            response = await handler.handle_batch(make_event(records=records), make_context(900))
-        except Exception:  # noqa: BLE001 - the mapping takes any error so
-            return len(received)
-        reported = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
-        done = [each.receipt_handle for each in received if each.message_id not in reported]
-        if done:
-            await queue.delete(done)
+            response = await handler.handle_batch(event_of(received), make_context(900))
+        except Exception as error:  # noqa: BLE001 - the mapping takes any error so
+            await delete(queue, received, Errored("error", repr(error)))
+        else:
+            await delete(queue, received, Returned(json.dumps(response)))
         return len(received)
 
     async def looks(self, times: int) -> set[str]:

@@ -14,11 +14,12 @@ from aws_lambda_powertools import Logger
 from awslambdaric.lambda_runtime_log_utils import JsonFormatter
 
 import fanfold
+from batches import swallow_until
 from fanfold import Items, Job
 from fanfold.errors import ConfigurationError
 from fanfold.logs import RecordLogging, record_keys
 from fanfold.testing import deliver, make_context, make_event
-from harness import Bench, swallow_until
+from harness import Bench
 
 
 class Written:

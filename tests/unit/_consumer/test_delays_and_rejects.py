@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -21,14 +22,15 @@ from fanfold import (
 )
 from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold._ports.queue import Message, Refusal
+from fanfold._replay.mapping import Returned
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import (
     ManualClock,
     deliver,
     make_context,
     make_event,
-    make_record,
 )
+from mapped import delete, event_of
 from settlers import DEAD, STEADY, Accepting
 
 
@@ -46,14 +48,8 @@ class Mapped:
     async def deliver(self, handler: Consumer) -> BatchResult:
         """Hand what is visible to a consumer and delete what it does not report."""
         received = await self.queue.receive()
-        records = [
-            make_record(each.body, message_id=each.message_id, receive_count=each.receive_count)
-            | {"receiptHandle": each.receipt_handle}
-            for each in received
-        ]
-        result = await handler.with_settings(settler=self.settler).process(make_event(records=records), make_context())
-        reported = set(ids(result))
-        await self.queue.delete([each.receipt_handle for each in received if each.message_id not in reported])
+        result = await handler.with_settings(settler=self.settler).process(event_of(received), make_context())
+        await delete(self.queue, received, Returned(json.dumps(result.response)))
         return result
 
 

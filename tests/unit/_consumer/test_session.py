@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import fanfold
+from batches import swallow_until
 from fanfold._base.outcome import DONE, Failed, NotStarted
 from fanfold.testing import make_event
-from harness import swallow_until
 
 
 async def test_batches_are_handled_at_once_within_one_lifespan():

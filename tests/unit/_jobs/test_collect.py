@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from failing import Scripted
 from fanfold import Job, Ranges, inmemory
 from fanfold._jobs.collect import collect
 from fanfold._jobs.results import opened
@@ -14,7 +15,7 @@ from fanfold._ports.run import Marker, Run
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.aws.ledger_items import marker_item
 from fanfold.errors import FanfoldError
-from harness import Bench, Scripted
+from harness import Bench
 from joining import joining
 
 RUN = Run("run", "job", {}, {}, created_at=0.0, expires_at=1)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from failing import throttled
 from fanfold import Job
 from fanfold._jobs.combine import Tree, levels
 from fanfold._jobs.completion_check import CombineGroup, to_message
@@ -16,7 +17,7 @@ from fanfold._jobs.inline import run_inline
 from fanfold._jobs.redrive import redrive
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_context
-from harness import Bench, throttled
+from harness import Bench
 from joining import joining
 
 

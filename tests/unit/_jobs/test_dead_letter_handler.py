@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from failing import RefusingQueue
 from fanfold import Retry, Segment
 from fanfold._jobs.dead_letter_handler import UNTOLD
 from fanfold._jobs.report import account_of
-from harness import Bench, RefusingQueue
+from harness import Bench
 from numbers_job import NUMBERS, make_job, started
 
 

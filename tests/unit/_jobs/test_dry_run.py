@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from failing import Scripted
 from fanfold import Items, Ranges, S3JsonArray, S3Lines, S3Objects, inmemory
 from fanfold._jobs import dry_run
 from fanfold._jobs.dry_run import dry_backend, read_first, rehearse
 from fanfold._jobs.segment import Segment
 from fanfold._ports.backend import Backend
 from fanfold.errors import EnqueueError, SourceError
-from harness import Scripted
 
 PLAIN = b"1\n" * 100
 

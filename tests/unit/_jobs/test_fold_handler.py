@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 
+from failing import RefusingQueue
 from fanfold import Job, Ranges
 from fanfold._jobs.completion_check import Look, send_check
 from fanfold._jobs.report import watch
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
 from fanfold.errors import FanfoldError
-from harness import Bench, RefusingQueue
+from harness import Bench
 from numbers_job import NUMBERS, make_job, started
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from failing import Scripted
 from fanfold import Job, Ranges, S3Objects, inmemory
 from fanfold._folds.output_file import File
 from fanfold._jobs.inline import run_inline
 from fanfold._jobs.inline_database import KEPT_BUCKET, kept_in
 from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, SourceError
-from harness import Scripted
 
 
 class Trial:

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from failing import RefusingQueue, throttled
 from fanfold import Items, Job, S3Objects, Segment, inmemory
 from fanfold._jobs.report import account_of
 from fanfold._ports.queue import Message
 from fanfold.errors import ConfigurationError, ServiceError
-from harness import Bench, RefusingQueue, throttled
+from harness import Bench
 from numbers_job import NUMBERS, make_job, started
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from failing import throttled
 from fanfold import Job, S3Lines, folds
 from fanfold._jobs.output import file_in
 from fanfold.folds import File
-from harness import Bench, throttled
+from harness import Bench
 
 NUMBERS = b"".join(b"%d\n" % number for number in range(60))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from failing import FailingNotifier, Notes, RefusingQueue, Scripted, throttled
 from fanfold import Job, Ranges
 from fanfold._jobs.completion_check import Look, send_check
 from fanfold._jobs.notify import is_tolerated
@@ -19,7 +20,7 @@ from fanfold._jobs.segment import Segment
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker, RunState
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError
-from harness import Bench, FailingNotifier, Notes, RefusingQueue, Scripted, throttled
+from harness import Bench
 
 
 class Broken:

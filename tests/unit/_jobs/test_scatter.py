@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from failing import RefusingQueue, throttled
 from fanfold import Deadline, Job, Ranges, S3Lines
 from fanfold._jobs.report import account_of
 from fanfold._jobs.scatter import scatter
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
 from fanfold.testing import ManualClock, make_context
-from harness import Bench, RefusingQueue, throttled
+from harness import Bench
 from numbers_job import NUMBERS, make_job, started
 
 COMPLETE = {"complete": True}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from failing import RefusingQueue
 from fanfold import Context, Job, Ranges, Reject, Segment, inmemory
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
@@ -22,7 +23,7 @@ from fanfold._jobs.segment_handler import work_on
 from fanfold._jobs.segment_result import BundleResult, SegmentDone, Unrecorded
 from fanfold.errors import ConfigurationError, SegmentError
 from fanfold.testing import ManualClock, make_record
-from harness import Bench, RefusingQueue
+from harness import Bench
 
 SEGMENTS = [Segment("job", "run", n, {"type": "items", "values": [n]}, gen=2) for n in range(25)]
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import fanfold
-from batches import deleted
 from fanfold import Backoff, Deadline, Record, Reject, Retry
 from fanfold._base.outcome import NotStarted
 from fanfold._base.record import records_from_event
@@ -22,6 +21,7 @@ from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
 from fanfold._ports.queue import Refusal
 from fanfold.testing import ManualClock, make_event, make_record
+from mapped import deleted
 
 
 class Visibility:

@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 import fanfold
-from batches import deleted, grouped
+from batches import grouped
 from fanfold import Record
 from fanfold.testing import make_context, make_event, make_record
+from mapped import deleted
 
 STANDARD_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"
 RESPONSE_BYTES = 6 * 1024 * 1024

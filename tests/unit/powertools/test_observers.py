@@ -14,10 +14,10 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.metrics.provider.datadog import DatadogMetrics
 
 import fanfold
+from batches import swallow_until
 from fanfold.errors import ConfigurationError, TotalFailureError
 from fanfold.powertools import BatchMetrics, RecordTracing
 from fanfold.testing import deliver, make_context, make_event, make_fifo_record, make_record
-from harness import swallow_until
 from xray import Emitter, xray_as_in_lambda
 
 SENT_BY = "Root=1-67891233-abcdef012345678912345678;Parent=1122334455667788;Sampled=1"

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from failing import Scripted, throttled
 from fanfold import DynamoDBScan, inmemory, sources
 from fanfold._base.retry import ATTEMPTS
 from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryTables
 from fanfold.testing import ManualClock
-from harness import Scripted, throttled
 
 MEMBERS = [{"pk": f"m-{n}", "n": n} for n in range(60)]
 
