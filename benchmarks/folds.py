@@ -25,7 +25,6 @@ from typing import Annotated, Any
 
 from measure import Meter, Rows, fail, isolated, main, status_bytes, table
 from fanfold import Job, Ranges, folds, inmemory
-from fanfold._jobs.completion_check import Look, to_message
 from fanfold.inmemory import InMemoryLedger, InMemoryStore
 from fanfold.protocols import Backend, Marker, Run
 from fanfold.testing import make_event
@@ -106,7 +105,7 @@ async def fold_all(fold: str, segments: int) -> dict[str, Any]:
     await ledger.checkpoint("run", segments)
     await ledger.seal("run", segments)
     await ledger.count("run", segments)
-    response = await job.fold_handler.handle_batch(make_event(to_message(Look("run")).body))
+    response = await job.fold_handler.handle_batch(make_event({"v": 1, "check": "run", "watch": False}))
     run = await ledger.run("run")
     assert response == {"batchItemFailures": []}  # noqa: S101 - a benchmark of what is wrong is of no use
     assert run is not None  # noqa: S101 - as above

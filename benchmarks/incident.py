@@ -26,7 +26,7 @@ from typing import Annotated, Any
 from measure import Rows, main, table
 from fanfold._replay.function import LocalFunction
 from fanfold._replay.mapping import Invocation
-from fanfold._replay.simulator import Simulator
+from fanfold.testing import Simulator
 
 BATCH, TIMEOUT_SECONDS, RECEIVES = 50, 1.0, 20
 SLOW_SHARE, SLOW_SECONDS = 0.01, 0.3
