@@ -100,6 +100,19 @@ class Simulator:
         ConfigurationError: If AWS would refuse the settings.
     """
 
+    mapping: MappingSettings
+    """How batches are formed."""
+    clock: ManualClock
+    """The simulated time, seconds from 0."""
+    queue: InMemoryQueue
+    """What is to be delivered."""
+    dead_letter_queue: InMemoryQueue
+    """What was received too often, or sent there by the handler."""
+    deliveries: list[Delivery]
+    """Every batch, in the order in which they were delivered."""
+    function_timeout: float
+    """Seconds an invocation may take."""
+
     def __init__(  # noqa: PLR0913 - what users set on three AWS resources, by keyword
         self,
         handler: Callable[[Any, Any], Any] | None = None,
@@ -119,8 +132,7 @@ class Simulator:
         seed: int = 0,
         invoke: Invoke | None = None,
     ) -> None:
-        self.mapping: MappingSettings = MappingSettings(batch_size, window_seconds, fifo, report_batch_item_failures)
-        """How batches are formed."""
+        self.mapping = MappingSettings(batch_size, window_seconds, fifo, report_batch_item_failures)
         _check(
             maximum_concurrency=maximum_concurrency,
             throttled=throttled,
@@ -130,14 +142,10 @@ class Simulator:
             function_timeout=function_timeout,
             invocation_seconds=invocation_seconds,
         )
-        self.clock: ManualClock = ManualClock()
-        """The simulated time, seconds from 0."""
+        self.clock = ManualClock()
         self.chance: random.Random = random.Random(seed)  # noqa: S311 - to be the same every time
-        self.dead_letter_queue: InMemoryQueue = InMemoryQueue(
-            visibility_timeout=visibility_timeout, fifo=fifo, clock=self.clock
-        )
-        """What was received too often, or sent there by the handler."""
-        self.queue: InMemoryQueue = InMemoryQueue(
+        self.dead_letter_queue = InMemoryQueue(visibility_timeout=visibility_timeout, fifo=fifo, clock=self.clock)
+        self.queue = InMemoryQueue(
             visibility_timeout=visibility_timeout,
             max_receive_count=max_receive_count,
             dead_letter_queue=self.dead_letter_queue,
@@ -147,11 +155,8 @@ class Simulator:
             reordered=reordered,
             chance=self.chance,
         )
-        """What is to be delivered."""
-        self.deliveries: list[Delivery] = []
-        """Every batch, in the order in which they were delivered."""
+        self.deliveries = []
         self.function_timeout = function_timeout
-        """Seconds an invocation may take."""
         self._seconds = invocation_seconds
         self._throttled = throttled
         self._free = maximum_concurrency
