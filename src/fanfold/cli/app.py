@@ -62,7 +62,7 @@ class Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="fanfold",
     cls=Commands,
     no_args_is_help=True,
