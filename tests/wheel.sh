@@ -27,7 +27,7 @@ NEEDS_EXTRAS=(
 	--ignore=tests/properties/test_check_laws.py --ignore=tests/properties/test_many_objects_laws.py
 	--ignore=tests/properties/test_s3_select_laws.py --ignore=tests/unit/check/test_command.py
 	--ignore=tests/unit/check/test_corpus.py --ignore=tests/unit/check/test_rules.py
-	--ignore=tests/unit/cli/test_show.py --ignore=tests/unit/_consumer/test_decode.py --ignore=tests/unit/_replay/test_endpoint.py --ignore=tests/unit/aws/test_faults.py
+	--ignore=tests/unit/cli/test_show.py --ignore=tests/unit/_jobs/test_collect.py --ignore=tests/unit/_consumer/test_decode.py --ignore=tests/unit/_replay/test_endpoint.py --ignore=tests/unit/aws/test_faults.py
 	--ignore=tests/unit/test_folds.py --ignore=tests/unit/aws/test_functions.py --ignore=tests/unit/sinks/test_item_sizes.py
 	--ignore=tests/unit/_consumer/test_event_data_classes.py --ignore=tests/unit/test_observers.py --ignore=tests/unit/test_observers_calls.py
 	--ignore=tests/unit/powertools/test_processors.py --ignore=tests/unit/powertools/test_fifo_processors.py
