@@ -1,7 +1,7 @@
 """CloudFormation's functions, worked out as far as a template alone allows.
 
-What is known at deployment only stays in the text as ``${name}``: an ARN of a queue in the template is the text
-``${Jobs.Arn}``, a parameter without a default ``${Stage}``. So two values that are the same text are the same value,
+What is known at deployment only becomes a reference in an ``Unresolved``: to ``Jobs.Arn`` for the ARN of a queue in the
+template, to ``Stage`` for a parameter without a default. So two values that are written the same are the same value,
 and ``Scope.why`` says why a value is not known. Conditions are true, false or not known (None).
 """
 
@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, Final
 
+from fanfold.check.unresolved import Reference, Text, Unresolved, joined, parsed, references
+
 __all__ = ["REMOVED", "IntrinsicError", "Scope", "is_function"]
 
-_SYMBOL: Final = re.compile(r"\$\{(.+?)\}")
 _SUB: Final = re.compile(r"\$\{([^}]*)\}")
-_DYNAMIC: Final = "{{resolve:"
 _MOST_DEPTH: Final = 60
 
 
@@ -89,11 +89,11 @@ class Scope:
 
     def why(self, value: Any) -> str:
         """Return why a worked-out value is not known; empty if it is."""
-        if isinstance(value, str):
-            if _DYNAMIC in value:
+        if isinstance(value, Unresolved):
+            first, *others = references(value)
+            if any(each.stored for each in (first, *others)):
                 return "it is read from a store at deployment ({{resolve:…}})"
-            found = _SYMBOL.search(value)
-            return self._reasons.get(found[1], f"{found[0]} is known at deployment only") if found else ""
+            return self._reasons.get(first.name, f"{first} is known at deployment only")
         if isinstance(value, Mapping):
             return next((why for each in value.values() if (why := self.why(each))), "")
         if isinstance(value, list):
@@ -124,10 +124,10 @@ class Scope:
         """Return why a condition is not known."""
         return self._reasons.get(f"condition {name}", f"condition {name} is known at deployment only")
 
-    def _symbol(self, name: str, why: str) -> str:
+    def _open(self, name: str, why: str) -> Unresolved:
         name = name.replace("}", ")").replace("${", "(")
         self._reasons.setdefault(name, why)
-        return f"${{{name}}}"
+        return Unresolved((Reference(name),))
 
     def _resolved(self, value: Any) -> Any:
         if is_function(value):
@@ -135,13 +135,13 @@ class Scope:
             known = self._functions.get(name)
             if known is not None:
                 return known(self, argument)
-            return self._symbol(f"{name} {_text_of(argument)}", f"{name} is worked out at deployment only")
+            return self._open(f"{name} {_text_of(argument)}", f"{name} is worked out at deployment only")
         if isinstance(value, Mapping):
             made = {name: self.resolve(each) for name, each in value.items()}
             return {name: each for name, each in made.items() if each is not REMOVED}
         if isinstance(value, list):
             return [each for each in (self.resolve(item) for item in value) if each is not REMOVED]
-        return str(value) if isinstance(value, str) else value
+        return parsed(str(value)) if isinstance(value, str) else value
 
     # ---- references --------------------------------------------------------------------------------------------------
     def _ref(self, name: Any) -> Any:
@@ -150,12 +150,12 @@ class Scope:
         if name == "AWS::NoValue":
             return REMOVED
         if name.startswith("AWS::"):
-            return self._symbol(name, f"{name} is known at deployment only")
+            return self._open(name, f"{name} is known at deployment only")
         if name in self._parameters:
             return self._parameter(name)
         if name in self._resources:
-            return self._symbol(name, f"what {name} is called is known at deployment only")
-        return self._symbol(name, f"{name} is no parameter and no resource of this template")
+            return self._open(name, f"what {name} is called is known at deployment only")
+        return self._open(name, f"{name} is no parameter and no resource of this template")
 
     def _parameter(self, name: str) -> Any:
         definition = self._parameters[name]
@@ -163,14 +163,14 @@ class Scope:
         if name in self._given:
             value: Any = self._given[name]
         elif kind.startswith("AWS::SSM::"):
-            return self._symbol(name, f"parameter {name} is read from the Parameter Store at deployment")
+            return self._open(name, f"parameter {name} is read from the Parameter Store at deployment")
         elif isinstance(definition, Mapping) and definition.get("Default") is not None:
             value = self.defaults_used[name] = definition["Default"]
         else:
-            return self._symbol(name, f"parameter {name} has no default")
+            return self._open(name, f"parameter {name} has no default")
         if (kind.startswith("List<") or kind == "CommaDelimitedList") and isinstance(value, str):
-            return [part.strip() for part in value.split(",")]
-        return str(value) if isinstance(value, str) else value
+            return [parsed(part.strip()) for part in value.split(",")]
+        return parsed(str(value)) if isinstance(value, str) else value
 
     def _get_att(self, argument: Any) -> Any:
         parts = argument.split(".", 1) if isinstance(argument, str) else argument
@@ -178,12 +178,12 @@ class Scope:
             raise IntrinsicError(f"Fn::GetAtt takes a resource and an attribute, not {_short(argument)}")
         name = f"{parts[0]}.{_text(self.resolve(parts[1]))}"
         if parts[0] in self._resources:
-            return self._symbol(name, f"{name} is known at deployment only")
-        return self._symbol(name, f"{parts[0]} is no resource of this template")
+            return self._open(name, f"{name} is known at deployment only")
+        return self._open(name, f"{parts[0]} is no resource of this template")
 
     def _import(self, argument: Any) -> Any:
         name = _text(self.resolve(argument))
-        return self._symbol(f"Fn::ImportValue {name}", f"it is exported by another stack ({name})")
+        return self._open(f"Fn::ImportValue {name}", f"it is exported by another stack ({name})")
 
     # ---- text --------------------------------------------------------------------------------------------------------
     def _sub(self, argument: Any) -> Any:
@@ -193,28 +193,29 @@ class Scope:
         if not isinstance(text, str) or not isinstance(names, Mapping):
             raise IntrinsicError(f"Fn::Sub takes a text, or a text and names, not {_short(argument)}")
 
-        def put(found: re.Match[str]) -> str:
-            name = found[1].strip()
+        def put(name: str) -> Text:
             if name.startswith("!"):
-                return f"${{{name[1:]}}}"
+                return parsed(f"${{{name[1:]}}}")
             if name in names:
                 return _text(self.resolve(names[name]))
             return _text(self._get_att(name) if "." in name else self._ref(name))
 
-        return _SUB.sub(put, text)
+        pieces = enumerate(_SUB.split(text))
+        return joined(*(put(piece.strip()) if place % 2 else parsed(piece) for place, piece in pieces))
 
     def _join(self, argument: Any) -> Any:
         delimiter, items = self._pair("Fn::Join", argument, "a delimiter and a list")
         if not isinstance(items, list):
             if self.why(items):
-                return self._symbol(f"Fn::Join {_text_of(argument)}", self.why(items))
+                return self._open(f"Fn::Join {_text_of(argument)}", self.why(items))
             raise IntrinsicError(f"Fn::Join takes a delimiter and a list, not {_short(argument)}")
-        return _text(delimiter).join(_text(item) for item in items)
+        parts = [part for item in items for part in (_text(delimiter), _text(item))]
+        return joined(*parts[1:])
 
     def _select(self, argument: Any) -> Any:
         index, items = self._pair("Fn::Select", argument, "an index and a list")
         if why := self.why(index) or ("" if isinstance(items, list) else self.why(items)):
-            return self._symbol(f"Fn::Select {_text_of(argument)}", why)
+            return self._open(f"Fn::Select {_text_of(argument)}", why)
         if not isinstance(items, list) or not str(index).isdecimal():
             raise IntrinsicError(f"Fn::Select takes an index and a list, not {_short(argument)}")
         if int(index) >= len(items):
@@ -224,19 +225,19 @@ class Scope:
     def _split(self, argument: Any) -> Any:
         delimiter, text = self._pair("Fn::Split", argument, "a delimiter and a text")
         if why := self.why(text):
-            return self._symbol(f"Fn::Split {_text_of(argument)}", why)
+            return self._open(f"Fn::Split {_text_of(argument)}", why)
         if not isinstance(text, str) or not isinstance(delimiter, str) or not delimiter:
             raise IntrinsicError(f"Fn::Split takes a delimiter and a text, not {_short(argument)}")
         return text.split(delimiter)
 
     def _json(self, argument: Any) -> Any:
-        return json.dumps(self.resolve(argument), default=str)
+        return parsed(json.dumps(self.resolve(argument), default=str))
 
     def _length(self, argument: Any) -> Any:
         items = self.resolve(argument)
         if isinstance(items, list):
             return len(items)
-        return self._symbol(f"Fn::Length {_text_of(argument)}", self.why(items) or "it is no list")
+        return self._open(f"Fn::Length {_text_of(argument)}", self.why(items) or "it is no list")
 
     def _pair(self, name: str, argument: Any, what: str) -> tuple[Any, Any]:
         if not isinstance(argument, list) or len(argument) != 2:  # noqa: PLR2004 - a pair
@@ -249,8 +250,8 @@ class Scope:
             raise IntrinsicError(f"Fn::FindInMap takes a mapping and two keys, not {_short(argument)}")
         name, row, column = (_text(self.resolve(each)) for each in argument[:3])
         if why := self.why(name) or self.why(column):
-            return self._symbol(f"Fn::FindInMap {_text_of(argument)}", why)
-        table = self._mappings.get(name)
+            return self._open(f"Fn::FindInMap {_text_of(argument)}", why)
+        table = self._mappings.get(str(name))
         rows = [table.get(row)] if isinstance(table, Mapping) and not self.why(row) else []
         if isinstance(table, Mapping) and self.why(row):
             rows = list(table.values())
@@ -258,7 +259,7 @@ class Scope:
         if found and len(found) == len(rows) and all(each == found[0] for each in found):
             return self.resolve(found[0])
         if why := self.why(row):
-            return self._symbol(f"Fn::FindInMap {_text_of(argument)}", why)
+            return self._open(f"Fn::FindInMap {_text_of(argument)}", why)
         if len(argument) == 4 and isinstance(argument[3], Mapping) and "DefaultValue" in argument[3]:  # noqa: PLR2004
             return self.resolve(argument[3]["DefaultValue"])
         raise IntrinsicError(f"mapping {name} has no {row}, {column}")
@@ -272,7 +273,7 @@ class Scope:
         either, other = self.resolve(argument[1]), self.resolve(argument[2])
         if either is other or either == other:
             return either
-        return self._symbol(f"Fn::If {_text_of(argument)}", self.why_condition(argument[0]))
+        return self._open(f"Fn::If {_text_of(argument)}", self.why_condition(argument[0]))
 
     def _truth(self, test: Any) -> bool | None:
         if not isinstance(test, Mapping) or len(test) != 1:
@@ -319,13 +320,13 @@ class Scope:
     }
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> Text:
     """Return a value as CloudFormation puts it into a text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is REMOVED:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, Text) else parsed(json.dumps(value, default=str))
 
 
 def _text_of(argument: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
@@ -14,13 +13,13 @@ from fanfold.check.queues import Queues
 from fanfold.check.reading import Template
 from fanfold.check.resources import Resources, texts_in
 from fanfold.check.sam import translate
+from fanfold.check.unresolved import Unresolved, references
 from fanfold.check.values import EventMapping, Function, Model, NotKnown, Setting
 
 __all__ = ["model_of"]
 
 _NESTED: Final = ("AWS::CloudFormation::Stack", "AWS::Serverless::Application")
 _OF_OTHER_SOURCES: Final = ("StartingPosition", "Topics", "Queues", "SelfManagedEventSource")
-_SYMBOL: Final = re.compile(r"\$\{([^}.]+)")
 _BATCH: Final = 10
 """Messages in a batch when a template says nothing: CloudFormation's reference of the mapping."""
 
@@ -59,10 +58,10 @@ def _sqs_mappings(resources: Resources, queues: Queues) -> Iterator[str]:
         properties = resources.properties(name)
         source = properties.text("EventSourceArn").value
         if source is not None and not any(each in properties.content for each in _OF_OTHER_SOURCES):
-            symbol = _SYMBOL.search(source)
-            open_kind = symbol is not None and resources.kind(symbol[1]) in {"", *_NESTED}
-            known = queues.key_of(source) in queues.by_key or ":sqs:" in source
-            if known or (open_kind and not source.startswith("arn:")):
+            named = [each.resource for each in references(source) if not each.stored]
+            open_kind = bool(named) and resources.kind(named[0]) in {"", *_NESTED}
+            known = queues.key_of(source) in queues.by_key or ":sqs:" in str(source)
+            if known or (open_kind and not str(source).startswith("arn:")):
                 yield name
 
 
@@ -79,7 +78,7 @@ def _mapping(
         place=resources.place(name),
         queue=queues.key_met(source),
         function=function if function in by_key else None,
-        function_name=function or target.value or "a function that is not named",
+        function_name=function or str(target.value or "a function that is not named"),
         batch_size=properties.number("BatchSize", _BATCH),
         window=properties.number("MaximumBatchingWindowInSeconds", 0),
         response_types=properties.texts("FunctionResponseTypes"),
@@ -94,7 +93,7 @@ def _mapping(
 def _presence(properties: Properties, name: str) -> Setting[bool]:
     """Return whether a property that is an object is set, and not empty."""
     found = properties.value(name)
-    why = found.unknown or (properties.scope.why(found.value) if isinstance(found.value, str) else "")
+    why = found.unknown or (properties.scope.why(found.value) if isinstance(found.value, Unresolved) else "")
     return replace(found, value=None if why else bool(found.value), unknown=why)
 
 

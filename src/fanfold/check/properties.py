@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from fanfold.check.intrinsics import REMOVED, IntrinsicError, Scope, is_function
 from fanfold.check.reading import Template
+from fanfold.check.unresolved import Text, Unresolved
 from fanfold.check.values import Setting
 from fanfold.errors import ConfigurationError
 
@@ -51,20 +52,21 @@ class Properties:
             return setting
         return replace(setting, value=found, stated=True)
 
-    def text(self, name: str, default: str | None = None) -> Setting[str]:
-        """Return a property that is a text; what is known at deployment only stays in it as ``${…}``."""
+    def text(self, name: str, default: str | None = None) -> Setting[Text]:
+        """Return a property that is a text, of which parts may be known at deployment only."""
         found = self.value(name)
         if found.value is None:
             return replace(found, value=default)
         if isinstance(found.value, Mapping | list):
             return replace(found, value=None, unknown="it is no text")
-        return replace(found, value=_plain_text(found.value))
+        return replace(found, value=found.value if isinstance(found.value, Unresolved) else _plain_text(found.value))
 
     def word(self, name: str, default: str) -> Setting[str]:
         """Return a property that is one of a few words: of no use unless all of it is known."""
         found = self.text(name, default)
-        why = self.scope.why(found.value)
-        return replace(found, value=None, unknown=why) if why else found
+        if isinstance(found.value, Unresolved):
+            return replace(cast("Setting[str]", found), value=None, unknown=self.scope.why(found.value))
+        return replace(cast("Setting[str]", found), value=found.value)
 
     def number(self, name: str, default: float | None = None) -> Setting[float]:
         """Return a property that is a number."""
