@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 from fanfold.check.unresolved import Reference, Text, Unresolved, joined, parsed, references
 
-__all__ = ["REMOVED", "IntrinsicError", "Scope", "is_function"]
+__all__ = ["REMOVED", "IntrinsicError", "Scope", "is_function", "short"]
 
 _SUB: Final = re.compile(r"\$\{([^}]*)\}")
 _MOST_DEPTH: Final = 60
@@ -107,7 +107,7 @@ class Scope:
             IntrinsicError: If there is no such condition, or it is malformed.
         """
         if not isinstance(name, str):
-            raise IntrinsicError(f"a condition is named by text, not by {_short(name)}")
+            raise IntrinsicError(f"a condition is named by text, not by {short(name)}")
         if name not in self._conditions:
             raise IntrinsicError(f"there is no condition {name}")
         if name not in self._truths:
@@ -146,7 +146,7 @@ class Scope:
     # ---- references --------------------------------------------------------------------------------------------------
     def _ref(self, name: Any) -> Any:
         if not isinstance(name, str):
-            raise IntrinsicError(f"Ref takes a name, not {_short(name)}")
+            raise IntrinsicError(f"Ref takes a name, not {short(name)}")
         if name == "AWS::NoValue":
             return REMOVED
         if name.startswith("AWS::"):
@@ -174,12 +174,15 @@ class Scope:
 
     def _get_att(self, argument: Any) -> Any:
         parts = argument.split(".", 1) if isinstance(argument, str) else argument
-        if not isinstance(parts, list) or len(parts) != 2 or not isinstance(parts[0], str):  # noqa: PLR2004 - a pair
-            raise IntrinsicError(f"Fn::GetAtt takes a resource and an attribute, not {_short(argument)}")
-        name = f"{parts[0]}.{_text(self.resolve(parts[1]))}"
-        if parts[0] in self._resources:
+        resource = self.resolve(parts[0]) if isinstance(parts, list) and len(parts) == 2 else None  # noqa: PLR2004
+        if isinstance(resource, Unresolved):
+            return self._open(f"Fn::GetAtt {_text_of(argument)}", self.why(resource))
+        if not isinstance(parts, list) or not isinstance(resource, str):
+            raise IntrinsicError(f"Fn::GetAtt takes a resource and an attribute, not {short(argument)}")
+        name = f"{resource}.{_text(self.resolve(parts[1]))}"
+        if resource in self._resources:
             return self._open(name, f"{name} is known at deployment only")
-        return self._open(name, f"{parts[0]} is no resource of this template")
+        return self._open(name, f"{resource} is no resource of this template")
 
     def _import(self, argument: Any) -> Any:
         name = _text(self.resolve(argument))
@@ -191,7 +194,7 @@ class Scope:
         if isinstance(argument, list) and len(argument) == 2:  # noqa: PLR2004 - a pair
             text, names = argument
         if not isinstance(text, str) or not isinstance(names, Mapping):
-            raise IntrinsicError(f"Fn::Sub takes a text, or a text and names, not {_short(argument)}")
+            raise IntrinsicError(f"Fn::Sub takes a text, or a text and names, not {short(argument)}")
 
         def put(name: str) -> Text:
             if name.startswith("!"):
@@ -208,7 +211,7 @@ class Scope:
         if not isinstance(items, list):
             if self.why(items):
                 return self._open(f"Fn::Join {_text_of(argument)}", self.why(items))
-            raise IntrinsicError(f"Fn::Join takes a delimiter and a list, not {_short(argument)}")
+            raise IntrinsicError(f"Fn::Join takes a delimiter and a list, not {short(argument)}")
         parts = [part for item in items for part in (_text(delimiter), _text(item))]
         return joined(*parts[1:])
 
@@ -217,7 +220,7 @@ class Scope:
         if why := self.why(index) or ("" if isinstance(items, list) else self.why(items)):
             return self._open(f"Fn::Select {_text_of(argument)}", why)
         if not isinstance(items, list) or not str(index).isdecimal():
-            raise IntrinsicError(f"Fn::Select takes an index and a list, not {_short(argument)}")
+            raise IntrinsicError(f"Fn::Select takes an index and a list, not {short(argument)}")
         if int(index) >= len(items):
             raise IntrinsicError(f"Fn::Select asks for item {index} of a list of {len(items)}")
         return items[int(index)]
@@ -227,7 +230,7 @@ class Scope:
         if why := self.why(text):
             return self._open(f"Fn::Split {_text_of(argument)}", why)
         if not isinstance(text, str) or not isinstance(delimiter, str) or not delimiter:
-            raise IntrinsicError(f"Fn::Split takes a delimiter and a text, not {_short(argument)}")
+            raise IntrinsicError(f"Fn::Split takes a delimiter and a text, not {short(argument)}")
         return text.split(delimiter)
 
     def _json(self, argument: Any) -> Any:
@@ -241,13 +244,13 @@ class Scope:
 
     def _pair(self, name: str, argument: Any, what: str) -> tuple[Any, Any]:
         if not isinstance(argument, list) or len(argument) != 2:  # noqa: PLR2004 - a pair
-            raise IntrinsicError(f"{name} takes {what}, not {_short(argument)}")
+            raise IntrinsicError(f"{name} takes {what}, not {short(argument)}")
         return self.resolve(argument[0]), self.resolve(argument[1])
 
     # ---- choices -----------------------------------------------------------------------------------------------------
     def _find_in_map(self, argument: Any) -> Any:
         if not isinstance(argument, list) or len(argument) not in {3, 4}:
-            raise IntrinsicError(f"Fn::FindInMap takes a mapping and two keys, not {_short(argument)}")
+            raise IntrinsicError(f"Fn::FindInMap takes a mapping and two keys, not {short(argument)}")
         name, row, column = (_text(self.resolve(each)) for each in argument[:3])
         if why := self.why(name) or self.why(column):
             return self._open(f"Fn::FindInMap {_text_of(argument)}", why)
@@ -256,7 +259,7 @@ class Scope:
         if isinstance(table, Mapping) and self.why(row):
             rows = list(table.values())
         found = [each[column] for each in rows if isinstance(each, Mapping) and column in each]
-        if found and len(found) == len(rows) and all(each == found[0] for each in found):
+        if found and len(found) == len(rows) and all(_same(each, found[0]) for each in found):
             return self.resolve(found[0])
         if why := self.why(row):
             return self._open(f"Fn::FindInMap {_text_of(argument)}", why)
@@ -266,18 +269,18 @@ class Scope:
 
     def _if(self, argument: Any) -> Any:
         if not isinstance(argument, list) or len(argument) != 3:  # noqa: PLR2004 - condition, then, else
-            raise IntrinsicError(f"Fn::If takes a condition and two values, not {_short(argument)}")
+            raise IntrinsicError(f"Fn::If takes a condition and two values, not {short(argument)}")
         truth = self.condition(argument[0])
         if truth is not None:
             return self.resolve(argument[1] if truth else argument[2])
         either, other = self.resolve(argument[1]), self.resolve(argument[2])
-        if either is other or either == other:
+        if _same(either, other):
             return either
         return self._open(f"Fn::If {_text_of(argument)}", self.why_condition(argument[0]))
 
     def _truth(self, test: Any) -> bool | None:
         if not isinstance(test, Mapping) or len(test) != 1:
-            raise IntrinsicError(f"a condition is one function, not {_short(test)}")
+            raise IntrinsicError(f"a condition is one function, not {short(test)}")
         name, argument = next(iter(test.items()))
         if name == "Condition":
             truth: bool | None = self.condition(argument)
@@ -287,7 +290,7 @@ class Scope:
         if name == "Fn::Equals":
             return self._equal(argument)
         if name not in {"Fn::And", "Fn::Or", "Fn::Not"} or not isinstance(argument, list) or not argument:
-            raise IntrinsicError(f"a condition cannot be made of {_short(test)}")
+            raise IntrinsicError(f"a condition cannot be made of {short(test)}")
         truths = [self._truth(each) for each in argument]
         if name == "Fn::Not":
             return None if truths[0] is None else not truths[0]
@@ -329,10 +332,18 @@ def _text(value: Any) -> Text:
     return value if isinstance(value, Text) else parsed(json.dumps(value, default=str))
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values come to the same: a number is the text that it is written as."""
+    if isinstance(one, str | int | float) and isinstance(other, str | int | float):
+        return _text(one) == _text(other)
+    return bool(one == other)
+
+
 def _text_of(argument: Any) -> str:
     return json.dumps(argument, sort_keys=True, default=str)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return what a template says, as JSON that fits on a line."""
     text = _text_of(value)
     return text if len(text) <= 60 else f"{text[:57]}…"  # noqa: PLR2004 - fits on a line

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from fanfold.check.intrinsics import IntrinsicError
+from fanfold.check.intrinsics import IntrinsicError, short
 from fanfold.check.properties import Properties, mapping_of
 from fanfold.check.resources import Resources, texts_in
 from fanfold.check.unresolved import ACCOUNT, STACK_NAME, Reference, Text, Unresolved, ending, joined, references, sole
@@ -87,7 +87,8 @@ class Queues:
             try:
                 policy = replace(policy, content=mapping_of(json.loads(str(whole.value))))
             except (ValueError, RecursionError):
-                policy = replace(policy, unknown=properties.scope.why(whole.value) or "it is no JSON")
+                why = properties.scope.why(whole.value) or "it is no JSON"
+                policy = replace(policy, unknown=why, written=short(properties.content["RedrivePolicy"]))
         else:
             policy = properties.inside("RedrivePolicy")
         return policy.text("deadLetterTargetArn"), policy.number("maxReceiveCount")

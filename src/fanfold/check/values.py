@@ -71,6 +71,8 @@ class Setting(Generic[T]):
     """Why it cannot be known; empty if it is."""
     subject: str = ""
     """What to call it when it is not known, such as ``VisibilityTimeout of Jobs``."""
+    written: str = ""
+    """What stands in the template when it is not known; empty if nothing does."""
 
     @property
     def known(self) -> bool:

@@ -89,6 +89,7 @@ def get_att(name: Any) -> dict[str, Any]:
         ({"Fn::If": ["Yes", 1, 2]}, 1),
         ({"Fn::If": ["No", 1, {"Ref": "AWS::NoValue"}]}, REMOVED),
         ({"Fn::If": ["Open", 60, 60]}, 60),
+        ({"Fn::If": ["Open", 60, "60"]}, 60),
         ({"Fn::If": ["Open", {"Ref": "AWS::NoValue"}, {"Ref": "AWS::NoValue"}]}, REMOVED),
         ({"Fn::ToJsonString": {"a": {"Ref": "Seconds"}}}, '{"a": 30}'),
         ({"Fn::Length": {"Ref": "Names"}}, 2),
