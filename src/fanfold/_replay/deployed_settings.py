@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from fanfold._base import aws_limits
 from fanfold.check.deployment import Deployment, deployment_of, undetermined
 from fanfold.check.values import Queue, Setting
 from fanfold.errors import ConfigurationError
@@ -14,13 +15,13 @@ from fanfold.errors import ConfigurationError
 __all__ = ["DeployedSettings", "deployed_settings"]
 
 _ALLOWED: Final[Mapping[str, tuple[int, int]]] = {
-    "function_timeout": (1, 900),
-    "memory_mb": (128, 10_240),
-    "batch_size": (1, 10_000),
-    "window_seconds": (0, 300),
+    "function_timeout": (1, aws_limits.LAMBDA_MAX_TIMEOUT_SECONDS),
+    "memory_mb": (aws_limits.LAMBDA_MIN_MEMORY_MB, aws_limits.LAMBDA_MAX_MEMORY_MB),
+    "batch_size": (1, aws_limits.MAPPING_MAX_BATCH_SIZE),
+    "window_seconds": (0, aws_limits.MAPPING_MAX_WINDOW_SECONDS),
     "maximum_concurrency": (1, 1_000_000),
-    "visibility_timeout": (0, 43_200),
-    "max_receive_count": (1, 1_000),
+    "visibility_timeout": (0, aws_limits.SQS_MAX_VISIBILITY_SECONDS),
+    "max_receive_count": (1, aws_limits.SQS_MAX_RECEIVES),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
+from fanfold._base import aws_limits
 from fanfold.check.properties import mapping_of
 from fanfold.check.queues import Queues
 from fanfold.check.resources import Resources
@@ -19,10 +20,6 @@ MAPPING: Final = "AWS::Lambda::EventSourceMapping"
 _KINDS: Final = ("AWS::Lambda::Function", "AWS::Serverless::Function")
 _STANDING_FOR: Final = ("AWS::Lambda::Alias", "AWS::Lambda::Version")
 _MOST_STEPS: Final = 4  # alias, version, function
-
-# What AWS takes when a template says nothing: CloudFormation's reference of AWS::Lambda::Function.
-_TIMEOUT_SECONDS: Final = 3
-_MEMORY_MB: Final = 128
 
 
 class Functions:
@@ -75,8 +72,8 @@ class Functions:
         return Function(
             key=name,
             place=self._resources.place(name),
-            timeout=properties.number("Timeout", _TIMEOUT_SECONDS),
-            memory=properties.number("MemorySize", _MEMORY_MB),
+            timeout=properties.number("Timeout", aws_limits.LAMBDA_DEFAULT_TIMEOUT_SECONDS),
+            memory=properties.number("MemorySize", aws_limits.LAMBDA_DEFAULT_MEMORY_MB),
             reserved=properties.number("ReservedConcurrentExecutions"),
             recursive_loop=properties.word("RecursiveLoop", "Terminate"),
             concurrency=variables.number("FANFOLD_CONCURRENCY"),

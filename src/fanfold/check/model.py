@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from fanfold._base import aws_limits
 from fanfold.check.functions import MAPPING, Functions
 from fanfold.check.intrinsics import Scope
 from fanfold.check.properties import Properties, mapping_of
@@ -22,8 +23,6 @@ __all__ = ["model_of", "read_model"]
 
 _NESTED: Final = ("AWS::CloudFormation::Stack", "AWS::Serverless::Application")
 _OF_OTHER_SOURCES: Final = ("StartingPosition", "Topics", "Queues", "SelfManagedEventSource")
-_BATCH: Final = 10
-"""Messages in a batch when a template says nothing: CloudFormation's reference of the mapping."""
 
 
 def read_model(file: Path, given: Mapping[str, str] | None = None) -> tuple[Template, Model, Scope]:
@@ -102,7 +101,7 @@ def _mapping(
         queue=queues.key_met(source),
         function=function if function in by_key else None,
         function_name=function or str(target.value or "a function that is not named"),
-        batch_size=properties.number("BatchSize", _BATCH),
+        batch_size=properties.number("BatchSize", aws_limits.MAPPING_DEFAULT_BATCH_SIZE),
         window=properties.number("MaximumBatchingWindowInSeconds", 0),
         response_types=properties.texts("FunctionResponseTypes"),
         maximum_concurrency=properties.inside("ScalingConfig").number("MaximumConcurrency"),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
 
+from fanfold._base import aws_limits
 from fanfold.check.intrinsics import IntrinsicError, short
 from fanfold.check.properties import Properties, mapping_of
 from fanfold.check.resources import Resources, texts_in
@@ -17,11 +18,6 @@ __all__ = ["Queues"]
 
 _SQS: Final = "AWS::SQS::Queue"
 _DEAD_LETTERS: Final = ("deadLetterTargetArn", "DeadLetterConfig", "DeadLetterQueue", "OnFailure")
-
-# What AWS takes when a template says nothing: CloudFormation's reference of AWS::SQS::Queue.
-_VISIBILITY_SECONDS: Final = 30
-_RETENTION_SECONDS: Final = 345_600
-_MESSAGE_BYTES: Final = 1_048_576
 
 
 class Queues:
@@ -72,9 +68,9 @@ class Queues:
             key=name,
             place=self._resources.place(name),
             fifo=fifo,
-            visibility=properties.number("VisibilityTimeout", _VISIBILITY_SECONDS),
-            retention=properties.number("MessageRetentionPeriod", _RETENTION_SECONDS),
-            message_bytes=properties.number("MaximumMessageSize", _MESSAGE_BYTES),
+            visibility=properties.number("VisibilityTimeout", aws_limits.SQS_DEFAULT_VISIBILITY_SECONDS),
+            retention=properties.number("MessageRetentionPeriod", aws_limits.SQS_DEFAULT_RETENTION_SECONDS),
+            message_bytes=properties.number("MaximumMessageSize", aws_limits.SQS_MESSAGE_BYTES),
             dead_letter_queue=replace(cast("Setting[str]", target), value=None),
             receives=receives,
             names=(joined(Reference(f"{name}.QueueName")), called.value or joined(STACK_NAME, f"-{name}-…")),

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MB_PER_VCPU, LAMBDA_MIN_MEMORY_MB
 from fanfold._replay.events import read_events
 from fanfold.bench.batches import MADE_UP_BATCH, Batches, batches_of, made_up_records
 from fanfold.bench.cells import Sample, Setting
 from fanfold.bench.grid import Grid
 from fanfold.bench.machine import about_this_machine
 from fanfold.bench.prices import ARCHITECTURES, Prices, prices_of
-from fanfold.bench.quotas import MAX_MEMORY_MB, MB_PER_VCPU, MIN_MEMORY_MB
 from fanfold.bench.result import Result, Workload, read_result
 from fanfold.check.deployment import deployment_of, undetermined
 from fanfold.cli.given import setting_of
@@ -127,7 +127,7 @@ def plan_of(asked: Asked, stdin: IO[bytes]) -> Plan:
     present, memory_mb, present_notes = _present(asked)
     grid = Grid(
         _axis(asked.concurrency, "--concurrency", 1, _MOST_CONCURRENCY),
-        _axis(asked.memory, "--memory", MIN_MEMORY_MB, MAX_MEMORY_MB),
+        _axis(asked.memory, "--memory", LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB),
         also=() if present is None else (present,),
         repeats=asked.repeats,
         seed=asked.seed,
@@ -192,7 +192,7 @@ def _present(asked: Asked) -> tuple[Setting | None, int | None, Sequence[str]]:
     if asked.present is not None:
         setting = setting_of(asked.present, "--present")
         _axis(str(setting.concurrency), "--present", 1, _MOST_CONCURRENCY)
-        _axis(str(setting.memory_mb), "--present", MIN_MEMORY_MB, MAX_MEMORY_MB)
+        _axis(str(setting.memory_mb), "--present", LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB)
         return setting, None, ()
     if asked.template is not None and asked.function is not None:
         return _deployed(asked.template, asked.function)
@@ -208,7 +208,7 @@ def _deployed(template: Path, name: str) -> tuple[Setting | None, int | None, Se
     if unknown:
         return None, None, [f"{each}: the present setting is left out; --present says it." for each in unknown]
     memory, concurrency = function.memory.value or 0, function.concurrency.value
-    _axis(f"{memory:g}", function.memory.subject, MIN_MEMORY_MB, MAX_MEMORY_MB)
+    _axis(f"{memory:g}", function.memory.subject, LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB)
     if concurrency is None:
         return None, int(memory), ()
     _axis(f"{concurrency:g}", function.concurrency.subject, 1, _MOST_CONCURRENCY)
@@ -236,8 +236,8 @@ def _notes(batches: Batches, grid: Grid, asked: Asked) -> list[str]:
             f"No more than {batches.records:,} can be handled at once, which is what a batch holds: see --batch-size."
         )
     cores = int(about_this_machine()["cores"] or 1)
-    if not asked.deployed and grid.memories[-1] > cores * MB_PER_VCPU:
+    if not asked.deployed and grid.memories[-1] > cores * LAMBDA_MB_PER_VCPU:
         notes.append(
-            f"This machine has {cores} cores: cells over {cores * MB_PER_VCPU:,} MB have no more CPU than that."
+            f"This machine has {cores} cores: cells over {cores * LAMBDA_MB_PER_VCPU:,} MB have no more CPU than that."
         )
     return notes

@@ -109,7 +109,7 @@ Architecture = Annotated[
 ]
 OwnPrices = Annotated[
     Path | None,
-    Option(help="Your own prices, in the form of prices.json in fanfold/bench.", rich_help_panel=_SETTINGS),
+    Option(help="Your own prices, in the form of prices.json in fanfold/_base.", rich_help_panel=_SETTINGS),
 ]
 Search = Annotated[
     bool,

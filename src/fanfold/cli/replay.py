@@ -11,6 +11,12 @@ from typing import Any
 
 from rich.console import Console
 
+from fanfold._base.aws_limits import (
+    MAPPING_ADVISED_TIMEOUTS,
+    MAPPING_MAX_BATCH_SIZE,
+    MAPPING_MAX_UNWINDOWED_BATCH,
+    SQS_MAX_VISIBILITY_SECONDS,
+)
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
 from fanfold._replay.events import SavedEvent, read_events
 from fanfold._replay.function import HandlerError
@@ -23,7 +29,6 @@ from fanfold.errors import ConfigurationError, FanfoldError
 __all__ = ["replay_events"]
 
 _ENDS = ("deleted", "dead-lettered", "left", "lost")
-_BATCH = 10
 _FLAGS = {
     "function_timeout": ("--timeout", " s"),
     "memory_mb": ("--memory", " MB"),
@@ -124,17 +129,16 @@ def _options(
     chosen = {**from_template, **{name: value for name, value in given.items() if value is not None}}
     arns = [str(record.get("eventSourceARN", "")) for event in saved for record in event.records]
     chosen.setdefault("fifo", arns[0].endswith(".fifo"))
+    small = MAPPING_MAX_UNWINDOWED_BATCH
     if "batch_size" not in chosen:
         largest = max(len(event.records) for event in saved)
-        chosen["batch_size"] = min(largest, 10_000) if largest > _BATCH and not chosen["fifo"] else _BATCH
-    if chosen["batch_size"] > _BATCH and "window_seconds" not in chosen and not chosen["fifo"]:
+        chosen["batch_size"] = min(largest, MAPPING_MAX_BATCH_SIZE) if largest > small and not chosen["fifo"] else small
+    if chosen["batch_size"] > small and "window_seconds" not in chosen and not chosen["fifo"]:
         chosen["window_seconds"] = 1
     if "visibility_timeout" not in chosen:
-        seconds = 6 * chosen.get("function_timeout", ReplayOptions().function_timeout) + chosen.get("window_seconds", 0)
-        chosen["visibility_timeout"] = min(seconds, 43_200)
-    for name in ("batch_size", "memory_mb", "max_receive_count", "maximum_concurrency"):
-        if name in chosen:
-            chosen[name] = int(chosen[name])
+        seconds = chosen.get("window_seconds", 0)
+        seconds += MAPPING_ADVISED_TIMEOUTS * chosen.get("function_timeout", ReplayOptions().function_timeout)
+        chosen["visibility_timeout"] = min(seconds, SQS_MAX_VISIBILITY_SECONDS)
     return ReplayOptions(**chosen, **flags)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
-from fanfold.errors import ConfigurationError
+from fanfold.errors import ConfigurationError, MissingExtraError
 
 CORPUS = Path(__file__).parents[2] / "check_corpus"
 FUNCTION = {"Handler": "app.handler", "Runtime": "python3.13", "CodeUri": "src"}
@@ -258,6 +259,13 @@ def test_a_macro_and_a_condition_are_remarked_on(read: Any):
     told = "".join(read(document, "Plain").remarks)
     assert "the macro Odd may change it at deployment" in told
     assert "whether Reads exists is not known (condition Unknown is open" in told
+
+
+def test_without_the_extra_it_says_what_to_install(read: Any, monkeypatch: pytest.MonkeyPatch):
+    """``fanfold[local]``, which a replay needs, brings it."""
+    monkeypatch.setitem(sys.modules, "cfnlint.decode", None)
+    with pytest.raises(MissingExtraError, match=r"reading a template needs an extra: pip install 'fanfold\[check\]'"):
+        read(template())
 
 
 @pytest.mark.parametrize(
