@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("parsing")
 @functools.cache
 def modules() -> Mapping[str, Path]:
     """Return every module below ``fanfold`` by its dotted name; the package and its entry point bind the layers."""
-    files = [file for file in sorted(SOURCE.rglob("*.py")) if "templates" not in file.parts]
+    files = [file for file in sorted(SOURCE.rglob("*.py")) if "templates" not in file.relative_to(SOURCE).parts]
     dotted = [
         (".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"), file) for file in files
     ]

@@ -176,6 +176,39 @@ def test_settings_come_from_a_template(folder):
     )
 
 
+def test_a_setting_that_a_template_does_not_tell_is_named_with_the_default(folder):
+    """The function, the property, what stands there, and what is used instead; unless an option sets it."""
+    template = {
+        "Parameters": {"Time": {"Type": "Number"}},
+        "Resources": {
+            "Orders": {
+                "Type": "AWS::SQS::Queue",
+                "Properties": {"RedrivePolicy": {"deadLetterTargetArn": "x", "maxReceiveCount": 2}},
+            },
+            "Consume": {"Type": "AWS::Lambda::Function", "Properties": {"Timeout": {"Ref": "Time"}}},
+            "Reads": {
+                "Type": "AWS::Lambda::EventSourceMapping",
+                "Properties": {
+                    "EventSourceArn": {"Fn::GetAtt": ["Orders", "Arn"]},
+                    "FunctionName": {"Ref": "Consume"},
+                    "FunctionResponseTypes": ["ReportBatchItemFailures"],
+                },
+            },
+        },
+    }
+    (folder / "template.json").write_text(json.dumps(template), encoding="utf-8")
+    flags = ("event.json", "--handler", "app:handler", "--template", "template.json", "--function", "Consume", "--json")
+    done = replay(folder, *flags)
+    told, *rest = done.stderr.splitlines()
+    assert told == (
+        'fanfold: template.json:1 Timeout of Consume is not known: {"Ref": "Time"} (parameter Time has no default); '
+        "30 s is used instead, --timeout sets it"
+    )
+    assert not [line for line in rest if "is not known" in line]
+    assert json.loads(done.stdout)["settings"]["function_timeout"] == 30
+    assert "is not known" not in replay(folder, *flags, "--timeout", "20").stderr
+
+
 def test_expectations_decide_the_exit_code(folder):
     """What must come out, and only that."""
     flags = ("event.json", "--handler", "app:handler")

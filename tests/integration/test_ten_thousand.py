@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from deployment import until
-from fanfold._replay.template import settings_of
+from fanfold._replay.deployed_settings import deployed_settings
 from fanfold._stack.deploy import deploy
 from fanfold._stack.emulator import LocalStack
 from systems.ten_thousand import BIN, DESCRIPTORS, EXAMPLE, Trouble, replay, reported, seen_by, shop
@@ -89,7 +89,7 @@ def test_the_template_deploys_and_its_function_puts_orders_into_the_shop(stack: 
 
 def test_the_template_has_the_settings_that_matter():
     """The window, a visibility of six timeouts and the window, and the answer is read."""
-    settings = settings_of(EXAMPLE / "template.yaml", "ConsumeFunction")
+    settings = deployed_settings(EXAMPLE / "template.yaml", "ConsumeFunction").values
     assert settings["batch_size"] == ORDERS
     assert settings["window_seconds"] >= 1
     assert settings["visibility_timeout"] == 6 * settings["function_timeout"] + settings["window_seconds"]

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from fanfold._base.aws_limits import DYNAMODB_BATCH_ITEMS, DYNAMODB_READ_KEYS, LAMBDA_MAX_TIMEOUT_SECONDS
 from fanfold._base.concurrency import each
 from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import Done, NotStarted, Retry
@@ -32,18 +33,12 @@ __all__ = ["IdempotentCalls"]
 
 logger = logging.getLogger("fanfold")
 
-_READ_TOGETHER: Final = 100
-"""Keys in one BatchGetItem."""
-_WRITTEN_TOGETHER: Final = 25
-"""Items in one BatchWriteItem."""
 _WRITES_AT_ONCE: Final = 4
 _CLAIMS_AT_ONCE: Final = 16
 _LOOKED_SHARE: Final = 0.25
 """Of the time to start in: a look that hangs must not cost its records their start, which do without."""
 _WAITED_SHARE: Final = 0.9
 """Of the time a commit has: one write that hangs must not cost all the others their acknowledgement."""
-_LEASE_SECONDS: Final = 900.0
-"""Lease where an invocation has no end: the longest a Lambda runs."""
 
 _never = rejects(None)
 _LATE: Final = NotStarted("the invocation's time was over")
@@ -69,7 +64,9 @@ class IdempotentCalls:
         self._resolve = resolve
         self._entries = entries
         self._deadline = deadline
-        self._groups = [records[start : start + _READ_TOGETHER] for start in range(0, len(records), _READ_TOGETHER)]
+        self._groups = [
+            records[start : start + DYNAMODB_READ_KEYS] for start in range(0, len(records), DYNAMODB_READ_KEYS)
+        ]
         self._group_of = {id(record): number for number, group in enumerate(self._groups) for record in group}
         self._reads: dict[int, asyncio.Task[None]] = {}
         self._keys: dict[int, str] = {}
@@ -225,7 +222,7 @@ class IdempotentCalls:
         store, now = await self._entries(), self._terms.clock()
         lease = self._terms.lease_seconds
         if lease is None:
-            lease = _LEASE_SECONDS if math.isinf(self._deadline.ends_at) else self._deadline.remaining()
+            lease = LAMBDA_MAX_TIMEOUT_SECONDS if math.isinf(self._deadline.ends_at) else self._deadline.remaining()
         # What expires counts no more: not before the lease is over.
         expires_at = max(self._expires_at(now), math.ceil(now + lease))
         entry = Entry(key, IN_PROGRESS, expires_at, now + lease, owner)
@@ -302,7 +299,7 @@ class _Writer:
         self._waiting: list[Entry] = []
         self._writes: set[asyncio.Task[None]] = set()
         self._written: dict[str, asyncio.Future[bool]] = {}
-        self._least = _WRITTEN_TOGETHER
+        self._least = DYNAMODB_BATCH_ITEMS
         """How many have to wait before they are written beside others."""
 
     def found(self, key: str) -> None:
@@ -333,7 +330,7 @@ class _Writer:
         while self._waiting and (
             not self._writes or (len(self._waiting) >= self._least and len(self._writes) < _WRITES_AT_ONCE)
         ):
-            entries, self._waiting = self._waiting[:_WRITTEN_TOGETHER], self._waiting[_WRITTEN_TOGETHER:]
+            entries, self._waiting = self._waiting[:DYNAMODB_BATCH_ITEMS], self._waiting[DYNAMODB_BATCH_ITEMS:]
             write = asyncio.ensure_future(self._write(entries))
             self._writes.add(write)
             write.add_done_callback(self._ended)

@@ -15,6 +15,7 @@ import anyio
 
 from fanfold import sources
 from fanfold._base import aws_limits
+from fanfold._base.aws_prices import read_prices
 from fanfold._jobs.overlay import overlay
 from fanfold._jobs.segment import Segment, bodies
 from fanfold._jobs.tally import UNEVEN
@@ -25,10 +26,6 @@ from fanfold.inmemory import InMemoryStore
 
 __all__ = ["Estimate", "Rehearsal", "Sample", "dry_backend", "read_first", "rehearse"]
 
-SQS_DOLLARS: Final = 0.40 / 1_000_000
-"""Of a request to a standard queue; each 64 KiB of payload is one (AWS price list, us-east-1, November 2026)."""
-WRITE_UNIT_DOLLARS: Final = 0.625 / 1_000_000
-"""Of a DynamoDB write unit, on demand (AWS price list, us-east-1, November 2026)."""
 MARKER_WRITE_UNITS: Final = 3
 """Of a batch: a marker of up to 2 KiB and the counter."""
 MANY_SEGMENTS: Final = 1_000_000
@@ -150,7 +147,9 @@ def _estimate(messages: int, message_bytes: int, batch_size: int) -> Estimate:
     payload = max(tens, math.ceil(message_bytes / aws_limits.SQS_BILLED_BYTES))
     requests = 2 * payload + tens  # sent and received by payload, deleted in tens
     units = MARKER_WRITE_UNITS * math.ceil(messages / batch_size)
-    return Estimate(requests, units, requests * SQS_DOLLARS + units * WRITE_UNIT_DOLLARS)
+    prices = read_prices()
+    dollars = requests * prices["sqs"]["standard_million"] + units * prices["dynamodb"]["write_units_million"]
+    return Estimate(requests, units, dollars / 1_000_000)
 
 
 def _warnings(plan: Mapping[str, Any], segments: int, largest_message: int) -> Iterator[str]:

@@ -21,6 +21,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from fanfold._base import aws_limits
 from fanfold._base.context import Context
 from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
@@ -43,8 +44,6 @@ logger = logging.getLogger("fanfold")
 
 LEASE_SLACK_SECONDS: Final = 5.0
 """How much longer than its invocation a claim lasts."""
-LONGEST_INVOCATION_SECONDS: Final = 900.0
-"""Lambda's longest timeout (Lambda quotas)."""
 FOLD_ATTEMPTS: Final = 3
 """Deliveries of a check after which a fold that raises fails the run; fewer than the fold queue's receive limit."""
 
@@ -211,7 +210,7 @@ class _Attempt:
 
     async def _claim_and_fold(self, collected: Collected, broken: _Broken | None) -> RunState:
         run, ledger, left = self.run, self.backend.ledger, self.ctx.deadline.remaining()
-        lease = (LONGEST_INVOCATION_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
+        lease = (aws_limits.LAMBDA_MAX_TIMEOUT_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
         # Of this generation: who looked before a redrive must not fold, nor end, what is only being done again.
         fence = await ledger.claim(run.id, gen=run.gen, now=self.backend.now(), lease_seconds=lease)
         if fence is None:

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any, Final
 
+from fanfold._base import aws_limits
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run
 from fanfold.errors import ConfigurationError
@@ -14,7 +15,6 @@ __all__ = ["check_tolerance", "is_tolerated", "tell_of_the_end"]
 
 _MOST_TOLD: Final = 50
 """Failures in a notification; the rest stands in the list that it names."""
-_SUBJECT_CHARACTERS: Final = 100
 
 
 def is_tolerated(failed: int, total: int, tolerated: float) -> bool:
@@ -39,7 +39,7 @@ async def tell_of_the_end(run_id: str, backend: Backend) -> None:
     run = await backend.ledger.run(run_id)
     if run is None or not run.ended or run.notified:
         return
-    subject = f"fanfold: {run.job} {run.state}".encode("ascii", "replace").decode()[:_SUBJECT_CHARACTERS]
+    subject = f"fanfold: {run.job} {run.state}".encode("ascii", "replace").decode()[: aws_limits.SNS_SUBJECT_CHARACTERS]
     await notifier.publish(subject, json.dumps(await _told(run, backend), ensure_ascii=False, indent=1))
     await backend.ledger.notified(run_id, gen=run.gen)
 

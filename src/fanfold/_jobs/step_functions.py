@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import anyio
 
+from fanfold._base.aws_limits import STEP_FUNCTIONS_PAYLOAD_BYTES
 from fanfold._base.context import Context
 from fanfold._base.outcome import Done, Failed, NotStarted, Outcome, Reject, Rejected, Retrying
 from fanfold._base.record import Record
@@ -48,8 +49,6 @@ __all__ = [
 
 logger = logging.getLogger("fanfold")
 
-PAYLOAD_BYTES: Final = 262_144
-"""What a state may hand to the next, UTF-8 (Step Functions quotas)."""
 ITEMS_KEY: Final = "items.json"
 """Name of the object with the items of a Distributed Map."""
 NEVER_TOLD: Final = "no task of the state machine told how it ended: its execution says why"
@@ -106,10 +105,11 @@ async def _items(run: Run, backend: Backend) -> dict[str, Any]:
     size = 0
     for item in _wire(run):
         size += len(item) + 1
-        if size > PAYLOAD_BYTES - 1_024:  # room for the rest
+        if size > STEP_FUNCTIONS_PAYLOAD_BYTES - 1_024:  # room for the rest
             raise ConfigurationError(
-                f"run {run.id}: the first {len(items):,} segments alone are more than the {PAYLOAD_BYTES:,} bytes a "
-                "state may hand on: use the distributed state machine, or larger segments"
+                f"run {run.id}: the first {len(items):,} segments alone are more than the "
+                f"{STEP_FUNCTIONS_PAYLOAD_BYTES:,} bytes a state may hand on: use the distributed state machine, or "
+                "larger segments"
             )
         items.append(json.loads(item))
     await backend.ledger.checkpoint(run.id, len(items))

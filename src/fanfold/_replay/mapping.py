@@ -12,20 +12,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from fanfold._base.aws_limits import (
+    LAMBDA_EVENT_BYTES,
+    MAPPING_MAX_BATCH_SIZE,
+    MAPPING_MAX_FIFO_BATCH_SIZE,
+    MAPPING_MAX_UNWINDOWED_BATCH,
+    MAPPING_MAX_WINDOW_SECONDS,
+)
 from fanfold.errors import ConfigurationError
 
 __all__ = ["Errored", "Invocation", "MappingSettings", "Returned", "Verdict", "fitting", "judge", "record_bytes"]
 
-MAX_BATCH_SIZE: Final = 10_000
-"""Records in a batch of a standard queue."""
-MAX_FIFO_BATCH_SIZE: Final = 10
-"""Records in a batch of a FIFO queue."""
-MAX_SIZE_WITHOUT_WINDOW: Final = 10
-"""Records in a batch without a batching window."""
-MAX_WINDOW_SECONDS: Final = 300
-"""Longest batching window."""
-MAX_EVENT_BYTES: Final = 6 * 1024 * 1024
-"""Bytes of one event: a batch ends early at it."""
 
 SUCCESS: Final = "complete success"
 PARTIAL: Final = "partial success"
@@ -54,19 +51,19 @@ class MappingSettings:
             raise ConfigurationError(
                 f"batch size and window are numbers, not {self.batch_size!r} and {self.window_seconds!r}"
             )
-        if not 1 <= self.batch_size <= MAX_BATCH_SIZE:
-            raise ConfigurationError(f"the batch size is from 1 to {MAX_BATCH_SIZE:,}, not {self.batch_size}")
-        if not 0 <= self.window_seconds <= MAX_WINDOW_SECONDS:
+        if not 1 <= self.batch_size <= MAPPING_MAX_BATCH_SIZE:
+            raise ConfigurationError(f"the batch size is from 1 to {MAPPING_MAX_BATCH_SIZE:,}, not {self.batch_size}")
+        if not 0 <= self.window_seconds <= MAPPING_MAX_WINDOW_SECONDS:
             raise ConfigurationError(
-                f"the batching window is from 0 to {MAX_WINDOW_SECONDS} seconds, not {self.window_seconds}"
+                f"the batching window is from 0 to {MAPPING_MAX_WINDOW_SECONDS} seconds, not {self.window_seconds}"
             )
-        if self.fifo and (self.batch_size > MAX_FIFO_BATCH_SIZE or self.window_seconds):
+        if self.fifo and (self.batch_size > MAPPING_MAX_FIFO_BATCH_SIZE or self.window_seconds):
             raise ConfigurationError(
-                f"a FIFO queue's batches hold at most {MAX_FIFO_BATCH_SIZE} records and have no batching window"
+                f"a FIFO queue's batches hold at most {MAPPING_MAX_FIFO_BATCH_SIZE} records and have no batching window"
             )
-        if self.batch_size > MAX_SIZE_WITHOUT_WINDOW and self.window_seconds < 1:
+        if self.batch_size > MAPPING_MAX_UNWINDOWED_BATCH and self.window_seconds < 1:
             raise ConfigurationError(
-                f"a batch size over {MAX_SIZE_WITHOUT_WINDOW} needs a batching window of at least 1 second"
+                f"a batch size over {MAPPING_MAX_UNWINDOWED_BATCH} needs a batching window of at least 1 second"
             )
 
 
@@ -116,7 +113,7 @@ def fitting(sizes: Sequence[int], settings: MappingSettings) -> int:
     total = 0
     for count, size in enumerate(sizes[: settings.batch_size]):
         total += size
-        if total > MAX_EVENT_BYTES and count:
+        if total > LAMBDA_EVENT_BYTES and count:
             return count
     return min(len(sizes), settings.batch_size)
 

@@ -33,8 +33,6 @@ Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
 
 _PARALLEL: Final = 8
 """Calls of one kind at once."""
-_POLL_SECONDS: Final = 20
-"""How long to wait for the first message of a batch; the longest SQS allows."""
 _LOOK_SECONDS: Final = 1
 """The same, when an empty queue is the end."""
 _DELETIONS: Final = RetrySchedule(5, SCHEDULE.backoff)
@@ -121,7 +119,7 @@ class _Delivering:
         async with anyio.create_task_group() as invocations:
             while not stop.is_set():
                 await self._places.acquire()
-                batch = await self._gather(_LOOK_SECONDS if until_empty else _POLL_SECONDS)
+                batch = await self._gather(_LOOK_SECONDS if until_empty else aws_limits.SQS_MAX_WAIT_SECONDS)
                 if batch:
                     self._running += 1
                     invocations.start_soon(self._deliver, batch)
@@ -164,7 +162,7 @@ class _Delivering:
         answers: list[dict[str, Any]] = []
 
         async def receive(most: int) -> None:
-            answers.extend(await self._receive(most, min(wait_seconds, _POLL_SECONDS)))
+            answers.extend(await self._receive(most, min(wait_seconds, aws_limits.SQS_MAX_WAIT_SECONDS)))
 
         async with anyio.create_task_group() as calls:
             for first in range(0, min(wanted, _PARALLEL * aws_limits.SQS_BATCH_ENTRIES), aws_limits.SQS_BATCH_ENTRIES):

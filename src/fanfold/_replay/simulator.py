@@ -43,7 +43,6 @@ Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
 
 DEAD_LETTERS_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/simulated-dead-letters"
 """What a consumer is told is its dead-letter queue."""
-_RECEIVE = 10
 _12_HOURS = aws_limits.SQS_MAX_VISIBILITY_SECONDS
 
 
@@ -238,7 +237,7 @@ class Simulator:
     def _gather(self) -> None:
         while self._gathering is None or not self._gathering.full(self.mapping):
             held = 0 if self._gathering is None else len(self._gathering.messages)
-            received = self.queue.take(min(_RECEIVE, self.mapping.batch_size - held))
+            received = self.queue.take(min(aws_limits.SQS_RECEIVE_MESSAGES, self.mapping.batch_size - held))
             if not received:
                 return
             if self._gathering is None:

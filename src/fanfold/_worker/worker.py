@@ -19,6 +19,7 @@ from typing import Any, Final
 import anyio
 
 from fanfold._base import aws_limits
+from fanfold._base.aws_limits import SQS_MAX_WAIT_SECONDS
 from fanfold._base.concurrency import first_of
 from fanfold._base.outcome import acknowledges
 from fanfold._base.record import Record
@@ -35,8 +36,6 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger("fanfold.worker")
 
-POLL_SECONDS: Final = 20
-"""How long a receive waits for a message; the longest SQS allows."""
 LOOK_SECONDS: Final = 1.0
 """How often a worker without a free place looks whether a handler that hangs has ended after all."""
 GRACE_SECONDS: Final = 5.0
@@ -139,7 +138,9 @@ class Worker:
         retries = Retries(ENDLESS)
         while await self._free_place(session):
             try:
-                records = await self._or_stop(self._queue.receive_records(most=self._most, wait_seconds=POLL_SECONDS))
+                records = await self._or_stop(
+                    self._queue.receive_records(most=self._most, wait_seconds=SQS_MAX_WAIT_SECONDS)
+                )
             except ServiceError as error:
                 if not retries.failures:
                     logger.warning("receiving failed; it is tried again, ever more slowly: %s", error)

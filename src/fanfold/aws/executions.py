@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fanfold._base.aws_limits import STEP_FUNCTIONS_NAME_CHARACTERS
 from fanfold.aws.clients import FEW_CALLS, client_of
 from fanfold.aws.faults import faults_of
 from fanfold.errors import ConfigurationError, ServiceError
 
 __all__ = ["Execution", "StateMachine", "open_state_machine"]
 
-NAME_CHARACTERS: Final = 80
-"""Most in the name of an execution (Step Functions, StartExecution)."""
 _RUNNING: Final = frozenset({"RUNNING", "PENDING_REDRIVE"})
 
 
@@ -54,8 +53,10 @@ class StateMachine:
                 already: Step Functions keeps names for 90 days.
             ServiceError: If it did not answer.
         """
-        if len(run) > NAME_CHARACTERS:
-            raise ConfigurationError(f"run {run!r}: an execution's name has at most {NAME_CHARACTERS} characters")
+        if len(run) > STEP_FUNCTIONS_NAME_CHARACTERS:
+            raise ConfigurationError(
+                f"run {run!r}: an execution's name has at most {STEP_FUNCTIONS_NAME_CHARACTERS} characters"
+            )
         request = json.dumps({"params": dict(params)})
         try:
             with faults_of(f"state machine {self._arn}"):

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fanfold._base.aws_limits import cpus_of
 from fanfold.bench.prices import Prices
-from fanfold.bench.quotas import cpus_of
 
 __all__ = ["FAILED", "MEASURED", "OUT_OF_MEMORY", "TIMED_OUT", "Cell", "Sample", "Setting", "Spread", "cells_of"]
 

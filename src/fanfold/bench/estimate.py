@@ -1,6 +1,6 @@
 """From a measured cell to a whole backlog: how long, how dear, how many invocations at once, and what binds first.
 
-Plain arithmetic on the mapping's scaling rules and the quotas in ``bench.quotas``. It takes for granted that the
+Plain arithmetic on the mapping's scaling rules and the quotas in ``_base.aws_limits``. It takes for granted that the
 backlog is there from the start, that batches are full, that nothing downstream slows down, and that a batch takes on
 Lambda what it took where it was measured.
 """
@@ -12,22 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fanfold._base.aws_limits import (
+    LAMBDA_ACCOUNT_CONCURRENCY,
+    MAPPING_SCALING_FIRST,
+    MAPPING_SCALING_MOST,
+    MAPPING_SCALING_PER_SECOND,
+    SQS_BATCH_ENTRIES,
+    SQS_BILLED_BYTES,
+    SQS_IN_FLIGHT_MESSAGES,
+)
 from fanfold.bench.cells import MEASURED, Cell, Sample
 from fanfold.bench.prices import Prices
-from fanfold.bench.quotas import (
-    ACCOUNT_CONCURRENCY,
-    IN_FLIGHT_MESSAGES,
-    SCALING_FIRST,
-    SCALING_MOST,
-    SCALING_PER_SECOND,
-    SQS_REQUEST_BYTES,
-)
 
 __all__ = ["Backlog", "Estimate", "Quota", "Rates", "estimate", "held_out_errors", "quotas_of", "rates_of"]
 
 RAMP: Final = "how fast the mapping scales up"
-TENS: Final = 10
-"""Messages in one request to SQS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class Backlog:
     """Size of one."""
     maximum_concurrency: int | None = None
     """The mapping's own limit; None for none."""
-    account_concurrency: int = ACCOUNT_CONCURRENCY
+    account_concurrency: int = LAMBDA_ACCOUNT_CONCURRENCY
     """What the account may run at once, and no other function uses."""
     scales: bool = True
     """Whether the mapping begins with few invocations and adds more; False for all from the start, as the simulator."""
@@ -93,9 +92,9 @@ class Estimate:
 def quotas_of(backlog: Backlog, records_per_batch: int) -> list[Quota]:
     """Return what limits the invocations at once, tightest first."""
     found = [
-        Quota("the mapping's most", SCALING_MOST),
+        Quota("the mapping's most", MAPPING_SCALING_MOST),
         Quota("the account's concurrency", backlog.account_concurrency),
-        Quota("messages in flight", max(1, IN_FLIGHT_MESSAGES // records_per_batch)),
+        Quota("messages in flight", max(1, SQS_IN_FLIGHT_MESSAGES // records_per_batch)),
     ]
     if backlog.maximum_concurrency is not None:
         found.append(Quota("the mapping's maximum concurrency", backlog.maximum_concurrency))
@@ -163,17 +162,17 @@ def held_out_errors(cell: Cell, samples: Sequence[Sample]) -> list[float]:
 
 def _ramped(work_seconds: float, most: int) -> tuple[float, int]:
     """Return how long so much work takes while invocations are added, and how many there are in the end."""
-    first = min(SCALING_FIRST, most)
-    full_after = (most - first) / SCALING_PER_SECOND
-    before_full = first * full_after + SCALING_PER_SECOND * full_after**2 / 2
+    first = min(MAPPING_SCALING_FIRST, most)
+    full_after = (most - first) / MAPPING_SCALING_PER_SECOND
+    before_full = first * full_after + MAPPING_SCALING_PER_SECOND * full_after**2 / 2
     if work_seconds >= before_full:
         return full_after + (work_seconds - before_full) / most if most else 0.0, most
     # first·t + rate·t²/2 = work
-    seconds = (math.sqrt(first**2 + 2 * SCALING_PER_SECOND * work_seconds) - first) / SCALING_PER_SECOND
-    return seconds, min(most, math.floor(first + SCALING_PER_SECOND * seconds))
+    seconds = (math.sqrt(first**2 + 2 * MAPPING_SCALING_PER_SECOND * work_seconds) - first) / MAPPING_SCALING_PER_SECOND
+    return seconds, min(most, math.floor(first + MAPPING_SCALING_PER_SECOND * seconds))
 
 
 def _requests(records: int, deliveries: float, record_bytes: int) -> float:
     """Return the requests that SQS bills: sent, received and deleted in tens, each 64 KB of payload one more."""
-    tens = math.ceil(TENS * record_bytes / SQS_REQUEST_BYTES)
-    return (records * max(1, tens) + deliveries * max(1, tens) + records) / TENS
+    tens = math.ceil(SQS_BATCH_ENTRIES * record_bytes / SQS_BILLED_BYTES)
+    return (records * max(1, tens) + deliveries * max(1, tens) + records) / SQS_BATCH_ENTRIES

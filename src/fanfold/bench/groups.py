@@ -17,14 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fanfold.bench.quotas import cpus_of
+from fanfold._base.aws_limits import LAMBDA_DESCRIPTORS, cpus_of
 
 __all__ = ["Groups", "find_groups", "open_group"]
 
 PERIOD_MICROSECONDS: Final = 100_000
 """The kernel's default period: a share of the CPU is a share of each such period. Lambda's own is not documented."""
-DESCRIPTORS: Final = 1024
-"""File descriptors of a process on Lambda (Lambda quotas)."""
 _MB: Final = 1024 * 1024
 _REMOVE_SECONDS: Final = 2.0
 _NO_LIMIT: Final = "-1"
@@ -32,7 +30,7 @@ _numbers = itertools.count()
 
 _ENTER: Final = (
     'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; '
-    f'ulimit -Sn {DESCRIPTORS} 2>/dev/null; exec "$@"'
+    f'ulimit -Sn {LAMBDA_DESCRIPTORS} 2>/dev/null; exec "$@"'
 )
 """A shell that enters groups, given their files, and then becomes the command behind ``--``."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from fanfold.bench.quotas import BILLED_STEP_SECONDS
+from fanfold._base.aws_limits import LAMBDA_BILLED_STEP_SECONDS
+from fanfold._base.aws_prices import read_prices
 from fanfold.errors import ConfigurationError
 
 __all__ = ["ARCHITECTURES", "Prices", "prices_of"]
@@ -37,8 +35,8 @@ class Prices:
 
     def invocation(self, seconds: float, memory_mb: float) -> float:
         """Return what one invocation costs: its duration in steps of 1 ms, and the request."""
-        steps = math.ceil(round(seconds / BILLED_STEP_SECONDS, 6))
-        billed = steps * BILLED_STEP_SECONDS * memory_mb / 1024 * self.gb_second
+        steps = math.ceil(round(seconds / LAMBDA_BILLED_STEP_SECONDS, 6))
+        billed = steps * LAMBDA_BILLED_STEP_SECONDS * memory_mb / 1024 * self.gb_second
         return billed + self.requests_million / 1_000_000
 
 
@@ -47,17 +45,13 @@ def prices_of(architecture: str, file: Path | None = None) -> Prices:
 
     Args:
         architecture: ``x86`` or ``arm``.
-        file: Your own prices, in the form of ``fanfold/bench/prices.json``; None for that file itself.
+        file: Your own prices, in the form of ``fanfold/_base/prices.json``; None for that file itself.
 
     Raises:
         ConfigurationError: If the file cannot be read or is not of that form.
     """
+    given = read_prices(file)
     try:
-        text = (file or files("fanfold.bench") / "prices.json").read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"--prices {file} cannot be read: {error.strerror}") from error
-    try:
-        given: Mapping[str, Any] = json.loads(text)
         return Prices(
             region=str(given["region"]),
             as_of=str(given["as_of"]),

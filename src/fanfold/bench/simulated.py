@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fanfold._base.aws_limits import MAPPING_DEFAULT_BATCH_SIZE
 from fanfold._replay.mapping import Returned
 from fanfold._replay.simulator import Simulator
 from fanfold.bench.estimate import Backlog, Rates, estimate
@@ -19,7 +20,6 @@ __all__ = ["Trial", "against_the_simulator"]
 
 _AT_ONCE = 10
 _WAVES = 20
-_TENS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,14 @@ def against_the_simulator(
     chance = random.Random(seed)  # noqa: S311 - to be the same every time
     with Simulator(
         invoke=lambda _: Returned("null"),
-        batch_size=_TENS,
+        batch_size=MAPPING_DEFAULT_BATCH_SIZE,
         maximum_concurrency=concurrency,
         visibility_timeout=43_200,
         function_timeout=900,
         invocation_seconds=lambda _: chance.choice(batch_seconds),
         seed=seed,
     ) as simulator:
-        simulator.send(*range(batches * _TENS))
+        simulator.send(*range(batches * MAPPING_DEFAULT_BATCH_SIZE))
         deliveries = simulator.run()
     simulated = max(delivery.ended_at for delivery in deliveries)
     warm = Rates(rates.records, rates.seconds, rates.memory_mb)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
+from fanfold._base import aws_limits
 from fanfold.check.properties import mapping_of
 from fanfold.check.queues import Queues
 from fanfold.check.resources import Resources
 from fanfold.check.roles import Roles
+from fanfold.check.unresolved import Text, references
 from fanfold.check.values import Function
 
 __all__ = ["MAPPING", "Functions"]
@@ -18,12 +19,7 @@ __all__ = ["MAPPING", "Functions"]
 MAPPING: Final = "AWS::Lambda::EventSourceMapping"
 _KINDS: Final = ("AWS::Lambda::Function", "AWS::Serverless::Function")
 _STANDING_FOR: Final = ("AWS::Lambda::Alias", "AWS::Lambda::Version")
-_SYMBOL: Final = re.compile(r"\$\{([^}.]+)")
 _MOST_STEPS: Final = 4  # alias, version, function
-
-# What AWS takes when a template says nothing: CloudFormation's reference of AWS::Lambda::Function.
-_TIMEOUT_SECONDS: Final = 3
-_MEMORY_MB: Final = 128
 
 
 class Functions:
@@ -47,13 +43,13 @@ class Functions:
         triggered = set(self._triggered(sqs_mappings))
         return {name: self._function(name, other_triggers=name in triggered) for name in self._names}
 
-    def key_of(self, text: str, steps: int = _MOST_STEPS) -> str | None:
+    def key_of(self, text: Text, steps: int = _MOST_STEPS) -> str | None:
         """Return the function of the template that a name, ARN or alias means; None if it is none."""
-        for symbol in _SYMBOL.finditer(text):
-            found = self._behind(symbol[1], steps)
+        for reference in references(text):
+            found = self._behind(reference.resource, steps)
             if found is not None:
                 return found
-        return self._called.get(text) or self._called.get(text.rpartition(":function:")[2].partition(":")[0])
+        return self._called.get(text) or self._called.get(str(text).rpartition(":function:")[2].partition(":")[0])
 
     def _behind(self, name: str, steps: int) -> str | None:
         """Return the function that a logical id stands for: its own, or that of an alias or version."""
@@ -76,8 +72,8 @@ class Functions:
         return Function(
             key=name,
             place=self._resources.place(name),
-            timeout=properties.number("Timeout", _TIMEOUT_SECONDS),
-            memory=properties.number("MemorySize", _MEMORY_MB),
+            timeout=properties.number("Timeout", aws_limits.LAMBDA_DEFAULT_TIMEOUT_SECONDS),
+            memory=properties.number("MemorySize", aws_limits.LAMBDA_DEFAULT_MEMORY_MB),
             reserved=properties.number("ReservedConcurrentExecutions"),
             recursive_loop=properties.word("RecursiveLoop", "Terminate"),
             concurrency=variables.number("FANFOLD_CONCURRENCY"),

@@ -1,7 +1,7 @@
 """CloudFormation's functions, worked out as far as a template alone allows.
 
-What is known at deployment only stays in the text as ``${name}``: an ARN of a queue in the template is the text
-``${Jobs.Arn}``, a parameter without a default ``${Stage}``. So two values that are the same text are the same value,
+What is known at deployment only becomes a reference in an ``Unresolved``: to ``Jobs.Arn`` for the ARN of a queue in the
+template, to ``Stage`` for a parameter without a default. So two values that are written the same are the same value,
 and ``Scope.why`` says why a value is not known. Conditions are true, false or not known (None).
 """
 
@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, Final
 
-__all__ = ["REMOVED", "IntrinsicError", "Scope", "is_function"]
+from fanfold.check.unresolved import Reference, Text, Unresolved, joined, parsed, references
 
-_SYMBOL: Final = re.compile(r"\$\{(.+?)\}")
+__all__ = ["REMOVED", "IntrinsicError", "Scope", "is_function", "short"]
+
 _SUB: Final = re.compile(r"\$\{([^}]*)\}")
-_DYNAMIC: Final = "{{resolve:"
 _MOST_DEPTH: Final = 60
 
 
@@ -89,11 +89,11 @@ class Scope:
 
     def why(self, value: Any) -> str:
         """Return why a worked-out value is not known; empty if it is."""
-        if isinstance(value, str):
-            if _DYNAMIC in value:
+        if isinstance(value, Unresolved):
+            first, *others = references(value)
+            if any(each.stored for each in (first, *others)):
                 return "it is read from a store at deployment ({{resolve:…}})"
-            found = _SYMBOL.search(value)
-            return self._reasons.get(found[1], f"{found[0]} is known at deployment only") if found else ""
+            return self._reasons.get(first.name, f"{first} is known at deployment only")
         if isinstance(value, Mapping):
             return next((why for each in value.values() if (why := self.why(each))), "")
         if isinstance(value, list):
@@ -107,7 +107,7 @@ class Scope:
             IntrinsicError: If there is no such condition, or it is malformed.
         """
         if not isinstance(name, str):
-            raise IntrinsicError(f"a condition is named by text, not by {_short(name)}")
+            raise IntrinsicError(f"a condition is named by text, not by {short(name)}")
         if name not in self._conditions:
             raise IntrinsicError(f"there is no condition {name}")
         if name not in self._truths:
@@ -124,10 +124,10 @@ class Scope:
         """Return why a condition is not known."""
         return self._reasons.get(f"condition {name}", f"condition {name} is known at deployment only")
 
-    def _symbol(self, name: str, why: str) -> str:
+    def _open(self, name: str, why: str) -> Unresolved:
         name = name.replace("}", ")").replace("${", "(")
         self._reasons.setdefault(name, why)
-        return f"${{{name}}}"
+        return Unresolved((Reference(name),))
 
     def _resolved(self, value: Any) -> Any:
         if is_function(value):
@@ -135,27 +135,27 @@ class Scope:
             known = self._functions.get(name)
             if known is not None:
                 return known(self, argument)
-            return self._symbol(f"{name} {_text_of(argument)}", f"{name} is worked out at deployment only")
+            return self._open(f"{name} {_text_of(argument)}", f"{name} is worked out at deployment only")
         if isinstance(value, Mapping):
             made = {name: self.resolve(each) for name, each in value.items()}
             return {name: each for name, each in made.items() if each is not REMOVED}
         if isinstance(value, list):
             return [each for each in (self.resolve(item) for item in value) if each is not REMOVED]
-        return str(value) if isinstance(value, str) else value
+        return parsed(str(value)) if isinstance(value, str) else value
 
     # ---- references --------------------------------------------------------------------------------------------------
     def _ref(self, name: Any) -> Any:
         if not isinstance(name, str):
-            raise IntrinsicError(f"Ref takes a name, not {_short(name)}")
+            raise IntrinsicError(f"Ref takes a name, not {short(name)}")
         if name == "AWS::NoValue":
             return REMOVED
         if name.startswith("AWS::"):
-            return self._symbol(name, f"{name} is known at deployment only")
+            return self._open(name, f"{name} is known at deployment only")
         if name in self._parameters:
             return self._parameter(name)
         if name in self._resources:
-            return self._symbol(name, f"what {name} is called is known at deployment only")
-        return self._symbol(name, f"{name} is no parameter and no resource of this template")
+            return self._open(name, f"what {name} is called is known at deployment only")
+        return self._open(name, f"{name} is no parameter and no resource of this template")
 
     def _parameter(self, name: str) -> Any:
         definition = self._parameters[name]
@@ -163,27 +163,30 @@ class Scope:
         if name in self._given:
             value: Any = self._given[name]
         elif kind.startswith("AWS::SSM::"):
-            return self._symbol(name, f"parameter {name} is read from the Parameter Store at deployment")
+            return self._open(name, f"parameter {name} is read from the Parameter Store at deployment")
         elif isinstance(definition, Mapping) and definition.get("Default") is not None:
             value = self.defaults_used[name] = definition["Default"]
         else:
-            return self._symbol(name, f"parameter {name} has no default")
+            return self._open(name, f"parameter {name} has no default")
         if (kind.startswith("List<") or kind == "CommaDelimitedList") and isinstance(value, str):
-            return [part.strip() for part in value.split(",")]
-        return str(value) if isinstance(value, str) else value
+            return [parsed(part.strip()) for part in value.split(",")]
+        return parsed(str(value)) if isinstance(value, str) else value
 
     def _get_att(self, argument: Any) -> Any:
         parts = argument.split(".", 1) if isinstance(argument, str) else argument
-        if not isinstance(parts, list) or len(parts) != 2 or not isinstance(parts[0], str):  # noqa: PLR2004 - a pair
-            raise IntrinsicError(f"Fn::GetAtt takes a resource and an attribute, not {_short(argument)}")
-        name = f"{parts[0]}.{_text(self.resolve(parts[1]))}"
-        if parts[0] in self._resources:
-            return self._symbol(name, f"{name} is known at deployment only")
-        return self._symbol(name, f"{parts[0]} is no resource of this template")
+        resource = self.resolve(parts[0]) if isinstance(parts, list) and len(parts) == 2 else None  # noqa: PLR2004
+        if isinstance(resource, Unresolved):
+            return self._open(f"Fn::GetAtt {_text_of(argument)}", self.why(resource))
+        if not isinstance(parts, list) or not isinstance(resource, str):
+            raise IntrinsicError(f"Fn::GetAtt takes a resource and an attribute, not {short(argument)}")
+        name = f"{resource}.{_text(self.resolve(parts[1]))}"
+        if resource in self._resources:
+            return self._open(name, f"{name} is known at deployment only")
+        return self._open(name, f"{resource} is no resource of this template")
 
     def _import(self, argument: Any) -> Any:
         name = _text(self.resolve(argument))
-        return self._symbol(f"Fn::ImportValue {name}", f"it is exported by another stack ({name})")
+        return self._open(f"Fn::ImportValue {name}", f"it is exported by another stack ({name})")
 
     # ---- text --------------------------------------------------------------------------------------------------------
     def _sub(self, argument: Any) -> Any:
@@ -191,32 +194,33 @@ class Scope:
         if isinstance(argument, list) and len(argument) == 2:  # noqa: PLR2004 - a pair
             text, names = argument
         if not isinstance(text, str) or not isinstance(names, Mapping):
-            raise IntrinsicError(f"Fn::Sub takes a text, or a text and names, not {_short(argument)}")
+            raise IntrinsicError(f"Fn::Sub takes a text, or a text and names, not {short(argument)}")
 
-        def put(found: re.Match[str]) -> str:
-            name = found[1].strip()
+        def put(name: str) -> Text:
             if name.startswith("!"):
-                return f"${{{name[1:]}}}"
+                return parsed(f"${{{name[1:]}}}")
             if name in names:
                 return _text(self.resolve(names[name]))
             return _text(self._get_att(name) if "." in name else self._ref(name))
 
-        return _SUB.sub(put, text)
+        pieces = enumerate(_SUB.split(text))
+        return joined(*(put(piece.strip()) if place % 2 else parsed(piece) for place, piece in pieces))
 
     def _join(self, argument: Any) -> Any:
         delimiter, items = self._pair("Fn::Join", argument, "a delimiter and a list")
         if not isinstance(items, list):
             if self.why(items):
-                return self._symbol(f"Fn::Join {_text_of(argument)}", self.why(items))
-            raise IntrinsicError(f"Fn::Join takes a delimiter and a list, not {_short(argument)}")
-        return _text(delimiter).join(_text(item) for item in items)
+                return self._open(f"Fn::Join {_text_of(argument)}", self.why(items))
+            raise IntrinsicError(f"Fn::Join takes a delimiter and a list, not {short(argument)}")
+        parts = [part for item in items for part in (_text(delimiter), _text(item))]
+        return joined(*parts[1:])
 
     def _select(self, argument: Any) -> Any:
         index, items = self._pair("Fn::Select", argument, "an index and a list")
         if why := self.why(index) or ("" if isinstance(items, list) else self.why(items)):
-            return self._symbol(f"Fn::Select {_text_of(argument)}", why)
+            return self._open(f"Fn::Select {_text_of(argument)}", why)
         if not isinstance(items, list) or not str(index).isdecimal():
-            raise IntrinsicError(f"Fn::Select takes an index and a list, not {_short(argument)}")
+            raise IntrinsicError(f"Fn::Select takes an index and a list, not {short(argument)}")
         if int(index) >= len(items):
             raise IntrinsicError(f"Fn::Select asks for item {index} of a list of {len(items)}")
         return items[int(index)]
@@ -224,59 +228,59 @@ class Scope:
     def _split(self, argument: Any) -> Any:
         delimiter, text = self._pair("Fn::Split", argument, "a delimiter and a text")
         if why := self.why(text):
-            return self._symbol(f"Fn::Split {_text_of(argument)}", why)
+            return self._open(f"Fn::Split {_text_of(argument)}", why)
         if not isinstance(text, str) or not isinstance(delimiter, str) or not delimiter:
-            raise IntrinsicError(f"Fn::Split takes a delimiter and a text, not {_short(argument)}")
+            raise IntrinsicError(f"Fn::Split takes a delimiter and a text, not {short(argument)}")
         return text.split(delimiter)
 
     def _json(self, argument: Any) -> Any:
-        return json.dumps(self.resolve(argument), default=str)
+        return parsed(json.dumps(self.resolve(argument), default=str))
 
     def _length(self, argument: Any) -> Any:
         items = self.resolve(argument)
         if isinstance(items, list):
             return len(items)
-        return self._symbol(f"Fn::Length {_text_of(argument)}", self.why(items) or "it is no list")
+        return self._open(f"Fn::Length {_text_of(argument)}", self.why(items) or "it is no list")
 
     def _pair(self, name: str, argument: Any, what: str) -> tuple[Any, Any]:
         if not isinstance(argument, list) or len(argument) != 2:  # noqa: PLR2004 - a pair
-            raise IntrinsicError(f"{name} takes {what}, not {_short(argument)}")
+            raise IntrinsicError(f"{name} takes {what}, not {short(argument)}")
         return self.resolve(argument[0]), self.resolve(argument[1])
 
     # ---- choices -----------------------------------------------------------------------------------------------------
     def _find_in_map(self, argument: Any) -> Any:
         if not isinstance(argument, list) or len(argument) not in {3, 4}:
-            raise IntrinsicError(f"Fn::FindInMap takes a mapping and two keys, not {_short(argument)}")
+            raise IntrinsicError(f"Fn::FindInMap takes a mapping and two keys, not {short(argument)}")
         name, row, column = (_text(self.resolve(each)) for each in argument[:3])
         if why := self.why(name) or self.why(column):
-            return self._symbol(f"Fn::FindInMap {_text_of(argument)}", why)
-        table = self._mappings.get(name)
+            return self._open(f"Fn::FindInMap {_text_of(argument)}", why)
+        table = self._mappings.get(str(name))
         rows = [table.get(row)] if isinstance(table, Mapping) and not self.why(row) else []
         if isinstance(table, Mapping) and self.why(row):
             rows = list(table.values())
         found = [each[column] for each in rows if isinstance(each, Mapping) and column in each]
-        if found and len(found) == len(rows) and all(each == found[0] for each in found):
+        if found and len(found) == len(rows) and all(_same(each, found[0]) for each in found):
             return self.resolve(found[0])
         if why := self.why(row):
-            return self._symbol(f"Fn::FindInMap {_text_of(argument)}", why)
+            return self._open(f"Fn::FindInMap {_text_of(argument)}", why)
         if len(argument) == 4 and isinstance(argument[3], Mapping) and "DefaultValue" in argument[3]:  # noqa: PLR2004
             return self.resolve(argument[3]["DefaultValue"])
         raise IntrinsicError(f"mapping {name} has no {row}, {column}")
 
     def _if(self, argument: Any) -> Any:
         if not isinstance(argument, list) or len(argument) != 3:  # noqa: PLR2004 - condition, then, else
-            raise IntrinsicError(f"Fn::If takes a condition and two values, not {_short(argument)}")
+            raise IntrinsicError(f"Fn::If takes a condition and two values, not {short(argument)}")
         truth = self.condition(argument[0])
         if truth is not None:
             return self.resolve(argument[1] if truth else argument[2])
         either, other = self.resolve(argument[1]), self.resolve(argument[2])
-        if either is other or either == other:
+        if _same(either, other):
             return either
-        return self._symbol(f"Fn::If {_text_of(argument)}", self.why_condition(argument[0]))
+        return self._open(f"Fn::If {_text_of(argument)}", self.why_condition(argument[0]))
 
     def _truth(self, test: Any) -> bool | None:
         if not isinstance(test, Mapping) or len(test) != 1:
-            raise IntrinsicError(f"a condition is one function, not {_short(test)}")
+            raise IntrinsicError(f"a condition is one function, not {short(test)}")
         name, argument = next(iter(test.items()))
         if name == "Condition":
             truth: bool | None = self.condition(argument)
@@ -286,7 +290,7 @@ class Scope:
         if name == "Fn::Equals":
             return self._equal(argument)
         if name not in {"Fn::And", "Fn::Or", "Fn::Not"} or not isinstance(argument, list) or not argument:
-            raise IntrinsicError(f"a condition cannot be made of {_short(test)}")
+            raise IntrinsicError(f"a condition cannot be made of {short(test)}")
         truths = [self._truth(each) for each in argument]
         if name == "Fn::Not":
             return None if truths[0] is None else not truths[0]
@@ -319,19 +323,27 @@ class Scope:
     }
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> Text:
     """Return a value as CloudFormation puts it into a text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is REMOVED:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, Text) else parsed(json.dumps(value, default=str))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values come to the same: a number is the text that it is written as."""
+    if isinstance(one, str | int | float) and isinstance(other, str | int | float):
+        return _text(one) == _text(other)
+    return bool(one == other)
 
 
 def _text_of(argument: Any) -> str:
     return json.dumps(argument, sort_keys=True, default=str)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return what a template says, as JSON that fits on a line."""
     text = _text_of(value)
     return text if len(text) <= 60 else f"{text[:57]}…"  # noqa: PLR2004 - fits on a line

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
+from fanfold._base import aws_limits
 from fanfold.check.functions import MAPPING, Functions
 from fanfold.check.intrinsics import Scope
-from fanfold.check.properties import Properties
+from fanfold.check.properties import Properties, mapping_of
 from fanfold.check.queues import Queues
-from fanfold.check.reading import Template
+from fanfold.check.reading import Template, read_template
 from fanfold.check.resources import Resources, texts_in
 from fanfold.check.sam import translate
+from fanfold.check.unresolved import Unresolved, references
 from fanfold.check.values import EventMapping, Function, Model, NotKnown, Setting
+from fanfold.errors import ConfigurationError
 
-__all__ = ["model_of"]
+__all__ = ["model_of", "read_model"]
 
 _NESTED: Final = ("AWS::CloudFormation::Stack", "AWS::Serverless::Application")
 _OF_OTHER_SOURCES: Final = ("StartingPosition", "Topics", "Queues", "SelfManagedEventSource")
-_SYMBOL: Final = re.compile(r"\$\{([^}.]+)")
-_BATCH: Final = 10
-"""Messages in a batch when a template says nothing: CloudFormation's reference of the mapping."""
+
+
+def read_model(file: Path, given: Mapping[str, str] | None = None) -> tuple[Template, Model, Scope]:
+    """Read a template file: SAM or CloudFormation, YAML or JSON, such as the AWS CDK writes.
+
+    Args:
+        file: The template.
+        given: Values of parameters; the others count with their defaults.
+
+    Raises:
+        ConfigurationError: If the file cannot be read or is no template, if a function in it is malformed, or if a
+            parameter has a value that it does not allow.
+        MissingExtraError: If the extra ``check`` is not installed.
+    """
+    template = read_template(file)
+    _look_at_values(template, given or {})
+    try:
+        return template, *model_of(template, given)
+    except RecursionError as error:
+        raise ConfigurationError(f"{file} is nested too deeply") from error
 
 
 def model_of(template: Template, given: Mapping[str, str] | None = None) -> tuple[Model, Scope]:
@@ -58,12 +78,13 @@ def _sqs_mappings(resources: Resources, queues: Queues) -> Iterator[str]:
     for name in resources.of(MAPPING):
         properties = resources.properties(name)
         source = properties.text("EventSourceArn").value
-        if source is not None and not any(each in properties.content for each in _OF_OTHER_SOURCES):
-            symbol = _SYMBOL.search(source)
-            open_kind = symbol is not None and resources.kind(symbol[1]) in {"", *_NESTED}
-            known = queues.key_of(source) in queues.by_key or ":sqs:" in source
-            if known or (open_kind and not source.startswith("arn:")):
-                yield name
+        if source is None:
+            continue
+        named = [each.resource for each in references(source)]
+        open_kind = bool(named) and resources.kind(named[0]) in {"", *_NESTED} and not str(source).startswith("arn:")
+        known = queues.key_of(source) in queues.by_key or ":sqs:" in str(source)
+        if known or (open_kind and not any(each in properties.content for each in _OF_OTHER_SOURCES)):
+            yield name
 
 
 def _mapping(
@@ -79,8 +100,8 @@ def _mapping(
         place=resources.place(name),
         queue=queues.key_met(source),
         function=function if function in by_key else None,
-        function_name=function or target.value or "a function that is not named",
-        batch_size=properties.number("BatchSize", _BATCH),
+        function_name=function or str(target.value or "a function that is not named"),
+        batch_size=properties.number("BatchSize", aws_limits.MAPPING_DEFAULT_BATCH_SIZE),
         window=properties.number("MaximumBatchingWindowInSeconds", 0),
         response_types=properties.texts("FunctionResponseTypes"),
         maximum_concurrency=properties.inside("ScalingConfig").number("MaximumConcurrency"),
@@ -94,7 +115,7 @@ def _mapping(
 def _presence(properties: Properties, name: str) -> Setting[bool]:
     """Return whether a property that is an object is set, and not empty."""
     found = properties.value(name)
-    why = found.unknown or (properties.scope.why(found.value) if isinstance(found.value, str) else "")
+    why = found.unknown or (properties.scope.why(found.value) if isinstance(found.value, Unresolved) else "")
     return replace(found, value=None if why else bool(found.value), unknown=why)
 
 
@@ -111,3 +132,16 @@ def _remarks(resources: Resources) -> Iterator[NotKnown]:
         if "SQS" in texts_in(template.resources.get(name, {"Type": "SQS"})):
             place = template.place(("Resources", name))
             yield NotKnown(f"what becomes of {name}", f"SAM cannot translate it: {fault}", place)
+
+
+def _look_at_values(template: Template, given: Mapping[str, str]) -> None:
+    definitions = template.section("Parameters")
+    for name, value in given.items():
+        if name not in definitions:
+            raise ConfigurationError(
+                f"{template.name} has no parameter {name}; it has {', '.join(map(str, definitions)) or 'none'}"
+            )
+        allowed = mapping_of(definitions[name]).get("AllowedValues")
+        if isinstance(allowed, list) and value not in {str(each) for each in allowed}:
+            words = ", ".join(str(each) for each in allowed)
+            raise ConfigurationError(f"{template.name}: parameter {name} is one of {words}, not {value}")

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from fanfold._base.aws_limits import (
+    LAMBDA_EVENT_BYTES,
+    MAPPING_MAX_CONCURRENCY,
+    MAPPING_MAX_FIFO_BATCH_SIZE,
+    MAPPING_MAX_UNWINDOWED_BATCH,
+    MAPPING_MIN_CONCURRENCY,
+)
 from fanfold.check.values import EventMapping, Hit, Model, NotKnown
 from fanfold.check.words import amount, function_of, not_known, said
 
@@ -21,12 +28,6 @@ __all__ = [
 ]
 
 REPORT: Final = "ReportBatchItemFailures"
-LEAST_CONCURRENCY: Final = 2
-MOST_CONCURRENCY: Final = 1_000
-SMALL_BATCH: Final = 10
-"""The largest batch without a window, and of a FIFO queue at all."""
-PAYLOAD_BYTES: Final = 6 * 1024 * 1024
-"""What Lambda hands to a function at once."""
 
 
 def failures_not_reported(model: Model) -> Iterator[Hit | NotKnown]:
@@ -58,7 +59,7 @@ def batch_without_window(model: Model) -> Iterator[Hit | NotKnown]:
     """A batch of more than ten without a window."""
     for mapping in model.mappings:
         size, window, fifo = mapping.batch_size, mapping.window, model.queues[mapping.queue].fifo
-        if (size.known and (size.value or 0) <= SMALL_BATCH) or fifo.value:
+        if (size.known and (size.value or 0) <= MAPPING_MAX_UNWINDOWED_BATCH) or fifo.value:
             continue
         if unknown := not_known(size, window):
             yield from unknown
@@ -70,15 +71,17 @@ def fifo_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
     """A FIFO queue with a window, or with a batch of more than ten."""
     for mapping in model.mappings:
         size, window, fifo = mapping.batch_size, mapping.window, model.queues[mapping.queue].fifo
-        plain = size.known and window.known and (size.value or 0) <= SMALL_BATCH and not window.value
+        plain = size.known and window.known and (size.value or 0) <= MAPPING_MAX_FIFO_BATCH_SIZE and not window.value
         if plain or (fifo.known and not fifo.value):
             continue
         if not fifo.known:
             yield from not_known(fifo)
             continue
         yield from not_known(size, window)
-        if (size.value or 0) > SMALL_BATCH:
-            yield Hit(mapping.key, size.place, f"{said(size)} on a FIFO queue", f"at most {SMALL_BATCH}")
+        if (size.value or 0) > MAPPING_MAX_FIFO_BATCH_SIZE:
+            yield Hit(
+                mapping.key, size.place, f"{said(size)} on a FIFO queue", f"at most {MAPPING_MAX_FIFO_BATCH_SIZE}"
+            )
         if window.value:
             yield Hit(mapping.key, window.place, f"{said(window, 's')} on a FIFO queue", "no window")
 
@@ -88,8 +91,8 @@ def concurrency_out_of_range(model: Model) -> Iterator[Hit | NotKnown]:
     for mapping in model.mappings:
         most = mapping.maximum_concurrency
         yield from not_known(most)
-        if most.value is not None and not LEAST_CONCURRENCY <= most.value <= MOST_CONCURRENCY:
-            wanted = f"{LEAST_CONCURRENCY} to {MOST_CONCURRENCY:,}"
+        if most.value is not None and not MAPPING_MIN_CONCURRENCY <= most.value <= MAPPING_MAX_CONCURRENCY:
+            wanted = f"{MAPPING_MIN_CONCURRENCY} to {MAPPING_MAX_CONCURRENCY:,}"
             yield Hit(mapping.key, most.place, said(most), wanted)
 
 
@@ -156,12 +159,12 @@ def largest_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
         size, message = mapping.batch_size, model.queues[mapping.queue].message_bytes
         if not size.stated or not message.stated or not size.value or not message.value:
             continue
-        if size.value * message.value > PAYLOAD_BYTES:
-            fit = int(PAYLOAD_BYTES / message.value)
+        if size.value * message.value > LAMBDA_EVENT_BYTES:
+            fit = int(LAMBDA_EVENT_BYTES / message.value)
             yield Hit(
                 mapping.key,
                 size.place,
                 f"{said(size)} x {said(message, 'bytes')} is {amount(size.value * message.value)} bytes: "
                 f"a batch ends early, with {amount(fit)} of the largest messages",
-                f"at most {amount(PAYLOAD_BYTES)} bytes together",
+                f"at most {amount(LAMBDA_EVENT_BYTES)} bytes together",
             )

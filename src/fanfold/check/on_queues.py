@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
+from fanfold._base.aws_limits import MAPPING_ADVISED_RECEIVES, MAPPING_ADVISED_TIMEOUTS, SQS_MAX_RETENTION_SECONDS
 from fanfold.check.values import Hit, Model, NotKnown, Queue
 from fanfold.check.words import amount, consumed, not_known, said, timeout_of
 
@@ -16,11 +16,6 @@ __all__ = [
     "visibility_below_advice",
     "visibility_below_timeout",
 ]
-
-LEAST_RECEIVES: Final = 5
-TIMEOUTS: Final = 6
-"""How many times the function's timeout AWS advises to hide a message."""
-MOST_RETENTION_SECONDS: Final = 1_209_600
 
 
 def visibility_below_timeout(model: Model) -> Iterator[Hit | NotKnown]:
@@ -46,12 +41,12 @@ def visibility_below_advice(model: Model) -> Iterator[Hit | NotKnown]:
 
 
 def _advised(timeout: float, window: float) -> float:
-    return TIMEOUTS * timeout + window
+    return MAPPING_ADVISED_TIMEOUTS * timeout + window
 
 
 def _advice(timeout: float, window: float) -> str:
     wait = f" + {amount(window)} s window" if window else ""
-    return f"at least {amount(_advised(timeout, window))} s ({TIMEOUTS} x {amount(timeout)} s{wait})"
+    return f"at least {amount(_advised(timeout, window))} s ({MAPPING_ADVISED_TIMEOUTS} x {amount(timeout)} s{wait})"
 
 
 def no_dead_letter_queue(model: Model) -> Iterator[Hit | NotKnown]:
@@ -68,8 +63,8 @@ def few_receives(model: Model) -> Iterator[Hit | NotKnown]:
     """Messages become dead letters after too few receives."""
     for queue in consumed(model):
         yield from not_known(queue.receives)
-        if queue.receives.value is not None and queue.receives.value < LEAST_RECEIVES:
-            yield Hit(queue.key, queue.receives.place, said(queue.receives), f"at least {LEAST_RECEIVES}")
+        if queue.receives.value is not None and queue.receives.value < MAPPING_ADVISED_RECEIVES:
+            yield Hit(queue.key, queue.receives.place, said(queue.receives), f"at least {MAPPING_ADVISED_RECEIVES}")
 
 
 def dead_letters_expire(model: Model) -> Iterator[Hit | NotKnown]:
@@ -80,8 +75,8 @@ def dead_letters_expire(model: Model) -> Iterator[Hit | NotKnown]:
         if unknown := not_known(queue.fifo, queue.retention, target.retention):
             yield from unknown
         elif (target.retention.value or 0) <= (queue.retention.value or 0):
-            longest = (queue.retention.value or 0) >= MOST_RETENTION_SECONDS
-            wanted = f"more than the source's, such as {MOST_RETENTION_SECONDS:,} s (14 days)"
+            longest = (queue.retention.value or 0) >= SQS_MAX_RETENTION_SECONDS
+            wanted = f"more than the source's, such as {SQS_MAX_RETENTION_SECONDS:,} s (14 days)"
             yield Hit(
                 target.key,
                 target.retention.place,

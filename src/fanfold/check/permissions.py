@@ -9,12 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from fanfold.check.unresolved import STACK_NAME, Reference, Text, Unresolved, sole, split
 from fanfold.check.values import Grant, Permissions, Queue
 
 __all__ = ["MANAGED", "grants_of", "may", "names_queue"]
 
-_SYMBOL: Final = re.compile(r"\$\{.+?\}")
-_OTHER_RESOURCE: Final = re.compile(r"\$\{[A-Za-z0-9]+\.(Arn|QueueName)\}")
 _NOTHING: Final[tuple[str, ...]] = ()
 
 MANAGED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -46,7 +45,7 @@ def grants_of(document: Any) -> tuple[Grant, ...]:
             continue
         found.append(
             Grant(
-                actions=_texts(each.get("Action", each.get("NotAction"))),
+                actions=tuple(map(str, _texts(each.get("Action", each.get("NotAction"))))),
                 resources=_texts(each.get("Resource", each.get("NotResource"))),
                 except_actions="Action" not in each,
                 except_resources="Resource" not in each,
@@ -71,7 +70,7 @@ def may(permissions: Permissions, action: str, queue: Queue) -> tuple[bool | Non
         if covered:
             return True, ""
         if covered is None:
-            doubts.append(f"a statement for {', '.join(grant.resources)} may mean it")
+            doubts.append(f"a statement for {', '.join(map(str, grant.resources))} may mean it")
     if queue.open_policy:
         doubts.append("its queue policy may allow it")
     return (None, doubts[0]) if doubts else (False, "")
@@ -82,7 +81,7 @@ def names_queue(permissions: Permissions, verb: str, queue: Queue) -> bool:
     return any(
         not grant.except_actions
         and any(action.lower().startswith(verb.lower()) for action in grant.actions)
-        and any(_meant(resource, queue) and not resource.endswith("*") for resource in grant.resources)
+        and any(_meant(resource, queue) and not str(resource).endswith("*") for resource in grant.resources)
         for grant in permissions.grants
         if not grant.except_resources
     )
@@ -99,39 +98,44 @@ def _covers(grant: Grant, queue: Queue) -> bool | None:
     return True if True in answers else None if None in answers else False
 
 
-def _meant(resource: str, queue: Queue) -> bool | None:
+def _meant(resource: Text, queue: Queue) -> bool | None:
     """Return whether the resource of a statement means a queue."""
-    if resource in {"*", f"${{{queue.key}.Arn}}", queue.key}:
+    if str(resource) in {"*", queue.key} or sole(resource) == Reference(f"{queue.key}.Arn"):
         return True
-    if _OTHER_RESOURCE.fullmatch(resource):
+    if _of_other_resource(resource):
         return False
-    parts = _SYMBOL.sub(lambda found: found[0].replace(":", "\0"), resource).split(":", 5)
-    if len(parts) != 6:  # noqa: PLR2004 - arn:partition:service:region:account:name
+    parts = split(resource, ":")
+    if len(parts) < 6:  # noqa: PLR2004 - arn:partition:service:region:account:name
         return None
-    service, name = (part.replace("\0", ":") for part in (parts[2], parts[5]))
+    service = parts[2]
     if not _like(service, "sqs"):
-        return None if _SYMBOL.search(service) else False
-    return _named(name, queue)
+        return None if isinstance(service, Unresolved) else False
+    return _named(parts[5], queue) if len(parts) == 6 else False  # noqa: PLR2004 - the same
 
 
-def _named(name: str, queue: Queue) -> bool | None:
+def _of_other_resource(text: Text) -> bool:
+    reference = sole(text)
+    return reference is not None and reference.attribute in {"Arn", "QueueName"}
+
+
+def _named(name: Text, queue: Queue) -> bool | None:
     """Return whether the name in an ARN, which may have ``*`` and ``?``, is a queue's."""
     if any(_like(name, each) for each in queue.names):
         return True
-    if _OTHER_RESOURCE.fullmatch(name):
+    if _of_other_resource(name):
         return False
-    generated = any(each.startswith("${AWS::StackName}-") for each in queue.names)
-    open_name = not generated and any(_SYMBOL.search(each) for each in queue.names[-1:])
-    may_be = _SYMBOL.search(name) or open_name or (generated and "*" in name)
+    generated = any(isinstance(each, Unresolved) and each.parts[0] == STACK_NAME for each in queue.names)
+    open_name = not generated and any(isinstance(each, Unresolved) for each in queue.names[-1:])
+    may_be = isinstance(name, Unresolved) or open_name or (generated and "*" in name)
     return None if may_be else False
 
 
-def _like(pattern: str, text: str) -> bool:
+def _like(pattern: Text, text: Text) -> bool:
     """Return whether a text is like a pattern with ``*`` and ``?``."""
-    expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.fullmatch(expression, text, re.DOTALL) is not None
+    expression = re.escape(str(pattern)).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(expression, str(text), re.DOTALL) is not None
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def _texts(value: Any) -> tuple[Text, ...]:
     items: Iterable[Any] = value if isinstance(value, list) else [value]
-    return tuple(str(item) for item in items if item is not None)
+    return tuple(item if isinstance(item, Unresolved) else str(item) for item in items if item is not None)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from fanfold.check.intrinsics import REMOVED, IntrinsicError, Scope, is_function
+from fanfold.check.intrinsics import REMOVED, IntrinsicError, Scope, is_function, short
 from fanfold.check.reading import Template
+from fanfold.check.unresolved import Text, Unresolved
 from fanfold.check.values import Setting
 from fanfold.errors import ConfigurationError
 
@@ -33,13 +34,15 @@ class Properties:
     """Where the properties are in the template."""
     unknown: str = ""
     """Why none of them can be known; empty if they can."""
+    written: str = ""
+    """What stands in their place then."""
 
     def value(self, name: str) -> Setting[Any]:
         """Return a property as it is worked out; None if it is not set."""
         place = self.template.place((*self.path, name))
         setting: Setting[Any] = Setting(name, None, place, stated=False, subject=f"{name} of {self.label}")
         if self.unknown:
-            return replace(setting, unknown=self.unknown)
+            return replace(setting, unknown=self.unknown, written=self.written)
         if name not in self.content:
             macro = "Fn::Transform" in self.content
             return replace(setting, unknown="a macro (Fn::Transform) may set it at deployment") if macro else setting
@@ -51,20 +54,21 @@ class Properties:
             return setting
         return replace(setting, value=found, stated=True)
 
-    def text(self, name: str, default: str | None = None) -> Setting[str]:
-        """Return a property that is a text; what is known at deployment only stays in it as ``${…}``."""
+    def text(self, name: str, default: str | None = None) -> Setting[Text]:
+        """Return a property that is a text, of which parts may be known at deployment only."""
         found = self.value(name)
         if found.value is None:
             return replace(found, value=default)
         if isinstance(found.value, Mapping | list):
-            return replace(found, value=None, unknown="it is no text")
-        return replace(found, value=_plain_text(found.value))
+            return self._unknown(found, "it is no text")
+        return replace(found, value=found.value if isinstance(found.value, Unresolved) else _plain_text(found.value))
 
     def word(self, name: str, default: str) -> Setting[str]:
         """Return a property that is one of a few words: of no use unless all of it is known."""
         found = self.text(name, default)
-        why = self.scope.why(found.value)
-        return replace(found, value=None, unknown=why) if why else found
+        if isinstance(found.value, Unresolved):
+            return self._unknown(found, self.scope.why(found.value))
+        return replace(cast("Setting[str]", found), value=found.value)
 
     def number(self, name: str, default: float | None = None) -> Setting[float]:
         """Return a property that is a number."""
@@ -75,13 +79,13 @@ class Properties:
         if found.value is None:
             return replace(found, value=default)
         if why := self.scope.why(found.value):
-            return replace(found, value=None, unknown=why)
+            return self._unknown(found, why)
         try:
             number = float(found.value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
-            return replace(found, value=None, unknown="it is no number")
+            return self._unknown(found, "it is no number")
         return replace(found, value=number)
 
     def flag(self, name: str, *, default: bool) -> Setting[bool]:
@@ -90,10 +94,10 @@ class Properties:
         if found.value is None:
             return replace(found, value=default)
         if why := self.scope.why(found.value):
-            return replace(found, value=None, unknown=why)
+            return self._unknown(found, why)
         word = _plain_text(found.value).lower()
         if word not in {"true", "false"}:
-            return replace(found, value=None, unknown="it is neither true nor false")
+            return self._unknown(found, "it is neither true nor false")
         return replace(found, value=word == "true")
 
     def texts(self, name: str) -> Setting[tuple[str, ...]]:
@@ -102,7 +106,7 @@ class Properties:
         if found.value is None:
             return replace(found, value=())
         if why := self.scope.why(found.value):
-            return replace(found, value=None, unknown=why)
+            return self._unknown(found, why)
         items = found.value if isinstance(found.value, list) else [found.value]
         return replace(found, value=tuple(_plain_text(item) for item in items))
 
@@ -119,7 +123,11 @@ class Properties:
         if isinstance(found.value, Mapping):
             return replace(self, content=found.value, path=path)
         unknown = found.unknown or self.scope.why(found.value)
-        return replace(self, content={}, path=path, unknown=unknown)
+        written = self.written or (short(content) if content is not None else "")
+        return replace(self, content={}, path=path, unknown=unknown, written=written)
+
+    def _unknown(self, found: Setting[Any], why: str) -> Setting[Any]:
+        return replace(found, value=None, unknown=why, written=short(self.content.get(found.name)))
 
 
 def _plain_text(value: Any) -> str:

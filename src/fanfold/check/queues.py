@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from fanfold.check.intrinsics import IntrinsicError
+from fanfold._base import aws_limits
+from fanfold.check.intrinsics import IntrinsicError, short
 from fanfold.check.properties import Properties, mapping_of
 from fanfold.check.resources import Resources, texts_in
+from fanfold.check.unresolved import ACCOUNT, STACK_NAME, Reference, Text, Unresolved, ending, joined, references, sole
 from fanfold.check.values import Queue, Setting
 
 __all__ = ["Queues"]
 
 _SQS: Final = "AWS::SQS::Queue"
-_REFERENCE: Final = re.compile(r"\$\{([^}]+?)(\.[^}]+)?\}")
 _DEAD_LETTERS: Final = ("deadLetterTargetArn", "DeadLetterConfig", "DeadLetterQueue", "OnFailure")
-
-# What AWS takes when a template says nothing: CloudFormation's reference of AWS::SQS::Queue.
-_VISIBILITY_SECONDS: Final = 30
-_RETENTION_SECONDS: Final = 345_600
-_MESSAGE_BYTES: Final = 1_048_576
 
 
 class Queues:
@@ -30,81 +25,82 @@ class Queues:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self.by_key: dict[str, Queue] = {name: self._queue(name) for name in resources.of(_SQS)}
-        for name, queue in self.by_key.items():
-            if queue.dead_letter_queue.value:
-                key = self.key_of(queue.dead_letter_queue.value)
-                self.by_key[name] = replace(queue, dead_letter_queue=replace(queue.dead_letter_queue, value=key))
-        dead = set(self._dead_letter_queues())
+        policies = {name: self._redrive(resources.properties(name)) for name in resources.of(_SQS)}
+        self.by_key: dict[str, Queue] = {name: self._queue(name, *policy) for name, policy in policies.items()}
+        targets = {name: target.value for name, (target, _) in policies.items() if target.value}
+        for name, target in targets.items():
+            setting = replace(self.by_key[name].dead_letter_queue, value=self.key_of(target))
+            self.by_key[name] = replace(self.by_key[name], dead_letter_queue=setting)
+        dead = set(self._dead_letter_queues(targets.values()))
         opened = set(self._with_open_policies())
         for name, queue in self.by_key.items():
             self.by_key[name] = replace(queue, receives_dead_letters=name in dead, open_policy=name in opened)
 
-    def key_of(self, text: str) -> str:
+    def key_of(self, text: Text) -> str:
         """Return the key of the queue that an ARN, URL or name of the template means; the text itself if it is none.
 
         A name in another account, or in one that is written out and may be another, means no queue of the template.
         """
-        found = _REFERENCE.fullmatch(text)
-        if found and found[1] in self.by_key and found[2] in {None, ".Arn", ".QueueUrl"}:
-            return found[1]
-        name = _ending(text)
-        ours = name == text or "${AWS::AccountId}" in text or name.endswith(".QueueName}")
-        return self._named(name, text) if ours else text
+        whole = sole(text)
+        if whole and whole.resource in self.by_key and whole.attribute in {"", "Arn", "QueueUrl"}:
+            return whole.resource
+        name, named = ending(text), references(text)
+        ours = name == text or ACCOUNT in named or _last(name).endswith(".QueueName")
+        return self._named(name, str(text)) if ours else str(text)
 
-    def _named(self, name: str, otherwise: str) -> str:
+    def _named(self, name: Text, otherwise: str) -> str:
         return next((key for key, queue in self.by_key.items() if name in queue.names), otherwise)
 
-    def key_met(self, asked: Setting[str]) -> str:
+    def key_met(self, asked: Setting[Text]) -> str:
         """Return the key of the queue that a setting means, and add the queue if it is outside."""
         key = self.key_of(asked.value or "")
         if key not in self.by_key:
             self.by_key[key] = self._outside(key, asked)
         return key
 
-    def _queue(self, name: str) -> Queue:
+    def _queue(self, name: str, target: Setting[Text], receives: Setting[float]) -> Queue:
         properties = self._resources.properties(name)
         called = properties.text("QueueName")
         fifo = properties.flag("FifoQueue", default=False)
-        if fifo.known and not fifo.value and (called.value or "").endswith(".fifo"):
+        if fifo.known and not fifo.value and str(called.value or "").endswith(".fifo"):
             fifo = replace(fifo, value=True)
-        target, receives = self._redrive(properties)
         return Queue(
             key=name,
             place=self._resources.place(name),
             fifo=fifo,
-            visibility=properties.number("VisibilityTimeout", _VISIBILITY_SECONDS),
-            retention=properties.number("MessageRetentionPeriod", _RETENTION_SECONDS),
-            message_bytes=properties.number("MaximumMessageSize", _MESSAGE_BYTES),
-            dead_letter_queue=target,
+            visibility=properties.number("VisibilityTimeout", aws_limits.SQS_DEFAULT_VISIBILITY_SECONDS),
+            retention=properties.number("MessageRetentionPeriod", aws_limits.SQS_DEFAULT_RETENTION_SECONDS),
+            message_bytes=properties.number("MaximumMessageSize", aws_limits.SQS_MESSAGE_BYTES),
+            dead_letter_queue=replace(cast("Setting[str]", target), value=None),
             receives=receives,
-            names=(f"${{{name}.QueueName}}", called.value or f"${{AWS::StackName}}-{name}-…"),
+            names=(joined(Reference(f"{name}.QueueName")), called.value or joined(STACK_NAME, f"-{name}-…")),
         )
 
-    def _redrive(self, properties: Properties) -> tuple[Setting[str], Setting[float]]:
+    def _redrive(self, properties: Properties) -> tuple[Setting[Text], Setting[float]]:
         whole = properties.value("RedrivePolicy")
-        if isinstance(whole.value, str) and not whole.value.startswith("${"):
+        if isinstance(whole.value, str | Unresolved) and not sole(whole.value):
             policy = replace(properties, path=(*properties.path, "RedrivePolicy"))  # JSON: no line of its own inside
             try:
-                policy = replace(policy, content=mapping_of(json.loads(whole.value)))
+                policy = replace(policy, content=mapping_of(json.loads(str(whole.value))))
             except (ValueError, RecursionError):
-                policy = replace(policy, unknown=properties.scope.why(whole.value) or "it is no JSON")
+                why = properties.scope.why(whole.value) or "it is no JSON"
+                policy = replace(policy, unknown=why, written=short(properties.content["RedrivePolicy"]))
         else:
             policy = properties.inside("RedrivePolicy")
         return policy.text("deadLetterTargetArn"), policy.number("maxReceiveCount")
 
-    def _outside(self, key: str, asked: Setting[str]) -> Queue:
+    def _outside(self, key: str, asked: Setting[Text]) -> Queue:
         """Return a queue that is not in the template: of it only the kind may be known, by the end of its name."""
-        ending = _ending(key)
-        unknown = self._resources.scope.why(ending) or f"{ending} is not in this template"
+        name = ending(asked.value or "")
+        unknown = self._resources.scope.why(name) or f"{name} is not in this template"
         subject = f"the queue of {asked.subject.partition(' of ')[2]}"
         nothing: Setting[Any] = replace(asked, value=None, unknown=unknown, subject=subject)
         kind: Setting[bool] = nothing
-        if ending.endswith(".fifo") or not ending.endswith("}"):
-            kind = Setting("FifoQueue", ending.endswith(".fifo"), asked.place)
-        return Queue(key, asked.place, kind, nothing, nothing, nothing, nothing, nothing, names=(ending,))
+        if not _last(name):
+            kind = Setting("FifoQueue", str(name).endswith(".fifo"), asked.place)
+        return Queue(key, asked.place, kind, nothing, nothing, nothing, nothing, nothing, names=(name,))
 
-    def _dead_letter_queues(self) -> Iterator[str]:
+    def _dead_letter_queues(self, targets: Iterable[Text]) -> Iterator[str]:
         """Yield the queues that anything in the template sends dead letters to."""
         for name in self._resources.of():
             for target in _targets(self._resources.plain.resources[name].get("Properties")):
@@ -114,10 +110,11 @@ class Queues:
                     continue
                 for text in texts_in(resolved):
                     yield self.key_of(text)
-                    yield self._named(_ending(text), text)  # whatever the account: it may be ours
-        for name, queue in self.by_key.items():
-            yield queue.dead_letter_queue.value or ""
-            yield self._named(_ending(queue.dead_letter_queue.value or ""), "")
+                    yield self._named(ending(text), "")  # whatever the account: it may be ours
+        for target in targets:
+            yield self.key_of(target)
+            yield self._named(ending(target), "")
+        for name in self.by_key:
             if "RedriveAllowPolicy" in self._resources.properties(name).content:
                 yield name
 
@@ -131,7 +128,7 @@ class Queues:
 
 
 def _allows_accounts(document: Any) -> bool:
-    if isinstance(document, str):
+    if isinstance(document, str | Unresolved):
         return True
     statements = mapping_of(document).get("Statement")
     for each in statements if isinstance(statements, list) else [statements]:
@@ -142,9 +139,10 @@ def _allows_accounts(document: Any) -> bool:
     return False
 
 
-def _ending(text: str) -> str:
-    """Return what is behind the last colon or slash of an ARN or URL, those inside ``${…}`` aside."""
-    return re.split(r"[:/](?![^{]*\})", text)[-1]
+def _last(name: Text) -> str:
+    """Return what the reference at the end of a name refers to; empty if it ends with text."""
+    last = name.parts[-1] if isinstance(name, Unresolved) else name
+    return last.name if isinstance(last, Reference) else ""
 
 
 def _targets(value: Any) -> Iterator[Any]:

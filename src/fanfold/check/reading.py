@@ -18,7 +18,8 @@ from fanfold.errors import ConfigurationError, MissingExtraError
 
 __all__ = ["Template", "read_template", "template_of"]
 
-_KNOWN_TRANSFORMS: Final = {"AWS::Serverless-2016-10-31", "AWS::LanguageExtensions", "AWS::CodeDeployBlueGreen"}
+_SAM: Final = "AWS::Serverless-2016-10-31"
+_KNOWN_TRANSFORMS: Final = {_SAM, "AWS::LanguageExtensions", "AWS::CodeDeployBlueGreen"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def read_template(file: Path) -> Template:
         from cfnlint.decode import decode
         from cfnlint.template import Template as Source
     except ModuleNotFoundError as error:
-        raise MissingExtraError("check", "fanfold check") from error
+        raise MissingExtraError("check", "reading a template") from error
     _look_at(file)
     with _errors_of(file):
         decoded, matches = decode(str(file))
@@ -71,6 +72,8 @@ def read_template(file: Path) -> Template:
         raise ConfigurationError(f"{file} has no Resources: is it a SAM or CloudFormation template?")
     for section in [name for name, content in decoded.items() if content is None]:
         del decoded[section]  # such as "Parameters:" with nothing below, which CloudFormation takes
+    if "Transform" not in decoded and any(_is_sam(each) for each in decoded["Resources"].values()):
+        decoded["Transform"] = _SAM  # a part of a template: its Globals count all the same
     with _errors_of(file):
         source = Source(str(file), decoded)
         matches = source.transform()
@@ -115,6 +118,10 @@ def template_of(source: Any) -> Template:
         resources=kept,
         macros=tuple(name for name in macros if name not in _KNOWN_TRANSFORMS),
     )
+
+
+def _is_sam(resource: Any) -> bool:
+    return isinstance(resource, Mapping) and str(resource.get("Type")).startswith("AWS::Serverless::")
 
 
 def _look_at(file: Path) -> None:

@@ -10,6 +10,7 @@ from fanfold.check.intrinsics import IntrinsicError, Scope
 from fanfold.check.properties import Properties, mapping_of
 from fanfold.check.reading import Template
 from fanfold.check.sam import Plain
+from fanfold.check.unresolved import Text, Unresolved
 from fanfold.check.values import Place, Setting
 from fanfold.errors import ConfigurationError
 
@@ -74,9 +75,9 @@ class Resources:
         return replace(found, value=truth)
 
 
-def texts_in(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[Text]:
     """Yield every text in a value."""
-    if isinstance(value, str):
+    if isinstance(value, str | Unresolved):
         yield value
     elif isinstance(value, Mapping | list):
         for each in value.values() if isinstance(value, Mapping) else value:

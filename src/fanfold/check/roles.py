@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from fanfold.check.intrinsics import IntrinsicError, Scope
 from fanfold.check.permissions import MANAGED, grants_of
 from fanfold.check.properties import mapping_of
+from fanfold.check.unresolved import Reference, Text, Unresolved, sole
 from fanfold.check.values import Grant, Permissions, Setting
 
 __all__ = ["Roles"]
 
-_ROLE: Final = re.compile(r"\$\{([A-Za-z0-9]+)(\.Arn)?\}")
 _ATTACHED: Final = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy")
 
 
@@ -33,14 +32,13 @@ class Roles:
         self._resources = resources
         self._exists = exists
 
-    def permissions(self, role: str) -> Permissions:
+    def permissions(self, role: Text) -> Permissions:
         """Return what a role allows.
 
         Args:
-            role: The role's ARN as the template says it, such as ``${ConsumeRole.Arn}``.
+            role: The role's ARN as the template says it, such as a reference to ``ConsumeRole.Arn``.
         """
-        found = _ROLE.fullmatch(role)
-        name = found[1] if found else ""
+        name = _meant(role)
         if not role:
             return Permissions(doubts=("its role is not known",))
         if mapping_of(self._resources.get(name)).get("Type") != "AWS::IAM::Role":
@@ -70,10 +68,10 @@ class Roles:
         """Yield what a managed policy grants, AWS's own or one of the template."""
         text = str(arn)
         name = text.rpartition("/")[2]
-        local = _ROLE.fullmatch(text)
-        if local and mapping_of(self._resources.get(local[1])).get("Type") == "AWS::IAM::ManagedPolicy":
-            document = mapping_of(self._resources[local[1]].get("Properties")).get("PolicyDocument")
-            yield from self._grants(document, local[1], doubts)
+        local = _meant(arn)
+        if mapping_of(self._resources.get(local)).get("Type") == "AWS::IAM::ManagedPolicy":
+            document = mapping_of(self._resources[local].get("Properties")).get("PolicyDocument")
+            yield from self._grants(document, local, doubts)
         elif name in MANAGED and (":iam::aws:policy/" in text or text == name):
             if MANAGED[name]:
                 yield Grant(MANAGED[name], ("*",))
@@ -89,12 +87,12 @@ class Roles:
             properties = mapping_of(resource.get("Properties"))
             roles = self._resolved(properties.get("Roles", properties.get("RoleName")), name, [])
             names = roles if isinstance(roles, list) else [roles]
-            if any(each == f"${{{role}}}" or (called and each == called) for each in names):
+            if any(sole(each) == Reference(role) or (called and each == called) for each in names):
                 yield name
 
     def _grants(self, document: Any, owner: str, doubts: list[str], *, resolved: bool = False) -> list[Grant]:
         found = document if resolved else self._resolved(document, owner, doubts)
-        if isinstance(found, str):
+        if isinstance(found, str | Unresolved):
             doubts.append(f"a policy of {owner} is not known: {self._scope.why(found) or 'it is a text'}")
         return list(grants_of(found))
 
@@ -105,6 +103,12 @@ class Roles:
             doubts.append(f"a policy of {owner} cannot be worked out: {error}")
             return []
 
-    def _text(self, value: Any) -> str:
+    def _text(self, value: Any) -> Text:
         found = self._resolved(value, "", []) if value is not None else ""
-        return found if isinstance(found, str) else ""
+        return found if isinstance(found, str | Unresolved) else ""
+
+
+def _meant(arn: object) -> str:
+    """Return the logical id that an ARN or name refers to; empty if it is none."""
+    reference = sole(arn)
+    return reference.resource if reference and reference.attribute in {"", "Arn"} else ""

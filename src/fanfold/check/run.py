@@ -6,12 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fanfold.check.model import model_of
+from fanfold.check.model import read_model
 from fanfold.check.properties import mapping_of
-from fanfold.check.reading import Template, read_template
+from fanfold.check.reading import Template
 from fanfold.check.rules import RULES
 from fanfold.check.values import Finding, Hit, Model, NotKnown, Severity
-from fanfold.errors import ConfigurationError
 
 __all__ = ["Report", "check_model", "check_template", "ignored_in"]
 
@@ -53,13 +52,7 @@ def check_template(file: Path, *, parameters: Mapping[str, str] | None = None, i
             parameter has a value that it does not allow.
         MissingExtraError: If the extra ``check`` is not installed.
     """
-    template = read_template(file)
-    given = dict(parameters or {})
-    _look_at_values(template, given)
-    try:
-        model, scope = model_of(template, given)
-    except RecursionError as error:
-        raise ConfigurationError(f"{file} is nested too deeply") from error
+    template, model, scope = read_model(file, parameters)
     findings, not_known = check_model(model)
     kept = [each for each in findings if each.rule not in ignore and each.rule not in ignored_in(template, each.owner)]
     return Report(
@@ -94,16 +87,3 @@ def ignored_in(template: Template, resource: str) -> set[str]:
     metadata = mapping_of(template.resources.get(resource, {}).get("Metadata"))
     named = mapping_of(metadata.get("fanfold")).get("ignore", [])
     return {str(each) for each in (named if isinstance(named, list) else [named])}
-
-
-def _look_at_values(template: Template, given: Mapping[str, str]) -> None:
-    definitions = template.section("Parameters")
-    for name, value in given.items():
-        if name not in definitions:
-            raise ConfigurationError(
-                f"{template.name} has no parameter {name}; it has {', '.join(map(str, definitions)) or 'none'}"
-            )
-        allowed = mapping_of(definitions[name]).get("AllowedValues")
-        if isinstance(allowed, list) and value not in {str(each) for each in allowed}:
-            words = ", ".join(str(each) for each in allowed)
-            raise ConfigurationError(f"{template.name}: parameter {name} is one of {words}, not {value}")

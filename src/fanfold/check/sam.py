@@ -40,8 +40,8 @@ class Plain:
 def translate(resources: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any]) -> Plain:
     """Return the resources of a template with SAM's functions and connectors made plain.
 
-    Functions keep their own properties; what is added are the mappings of their SQS events, their roles and what
-    connectors become. Other resources of SAM's are left as they are.
+    Functions keep their own properties; what is added are the mappings of their SQS events, what their subscriptions of
+    topics by a queue become, their roles and what connectors become. Other resources of SAM's are left as they are.
 
     Raises:
         MissingExtraError: If the SAM translator is not installed.
@@ -86,12 +86,17 @@ def _reduced(function: Mapping[str, Any]) -> dict[str, Any]:
     events = {
         name: _plainly(event)
         for name, event in _mapping(properties.get("Events")).items()
-        if isinstance(event, Mapping) and event.get("Type") == "SQS"
+        if isinstance(event, Mapping) and (event.get("Type") == "SQS" or _subscribes_a_queue(event))
     }
     made: dict[str, Any] = {"Type": _FUNCTION, "Properties": {**_STAND_IN, **kept, "Events": events}}
     if isinstance(function.get("Condition"), str):
         made["Condition"] = str(function["Condition"])
     return made
+
+
+def _subscribes_a_queue(event: Mapping[str, Any]) -> bool:
+    """Return whether an event lets a topic send to a queue, which the function reads."""
+    return event.get("Type") == "SNS" and bool(_mapping(event.get("Properties")).get("SqsSubscription"))
 
 
 def _connectors(resources: Mapping[str, Mapping[str, Any]], known: set[str]) -> dict[str, Any]:
@@ -118,7 +123,9 @@ def _origins(name: str, function: Mapping[str, Any]) -> dict[str, tuple[str, ...
     base = ("Resources", name, "Properties")
     found: dict[str, tuple[str, ...]] = {f"{name}Role": (*base, "Policies")}
     for event in _mapping(_mapping(function.get("Properties")).get("Events")):
-        found[f"{name}{event}"] = (*base, "Events", str(event), "Properties")
+        path = found[f"{name}{event}"] = (*base, "Events", str(event), "Properties")
+        found[f"{name}{event}Queue"] = found[f"{name}{event}QueuePolicy"] = path
+        found[f"{name}{event}EventSourceMapping"] = (*path, "SqsSubscription")
     return found
 
 
@@ -149,7 +156,7 @@ def _translated(resources: Mapping[str, Any], conditions: Mapping[str, Any]) -> 
         from samtranslator.parser.parser import Parser
         from samtranslator.translator.translator import Translator
     except ModuleNotFoundError as error:
-        raise MissingExtraError("check", "fanfold check") from error
+        raise MissingExtraError("check", "reading a template") from error
     template = {"Resources": copy.deepcopy(dict(resources)), "Conditions": _plainly(conditions)}
     translator = Translator({}, Parser(), None, SimpleNamespace(region_name="us-east-1"))
     try:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from fanfold.check.unresolved import Text
+
 __all__ = [
     "EventMapping",
     "Finding",
@@ -69,6 +71,8 @@ class Setting(Generic[T]):
     """Why it cannot be known; empty if it is."""
     subject: str = ""
     """What to call it when it is not known, such as ``VisibilityTimeout of Jobs``."""
+    written: str = ""
+    """What stands in the template when it is not known; empty if nothing does."""
 
     @property
     def known(self) -> bool:
@@ -94,7 +98,7 @@ class Queue:
     """The key of its dead-letter queue."""
     receives: Setting[float]
     """``maxReceiveCount``."""
-    names: tuple[str, ...] = ()
+    names: tuple[Text, ...] = ()
     """What its name is in ARNs and URLs of the template."""
     receives_dead_letters: bool = False
     """Whether something in the template sends dead letters to it."""
@@ -108,8 +112,8 @@ class Grant:
 
     actions: tuple[str, ...]
     """Such as ``sqs:SendMessage``; ``*`` and ``?`` stand for anything."""
-    resources: tuple[str, ...]
-    """ARNs, with ``${…}`` where a part is known at deployment only."""
+    resources: tuple[Text, ...]
+    """ARNs, of which parts may be known at deployment only."""
     except_actions: bool = False
     """Whether it allows all but these actions (``NotAction``)."""
     except_resources: bool = False

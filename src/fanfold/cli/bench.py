@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 import typer
 from rich.console import Console
 
+from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB
 from fanfold._replay.function import HandlerError, LocalFunction
 from fanfold.bench.accepting import accepting_queues
 from fanfold.bench.cells import Sample, Setting
@@ -18,7 +19,6 @@ from fanfold.bench.downstream import URL_VARIABLE, serving
 from fanfold.bench.groups import find_groups
 from fanfold.bench.made_up import LATENCY_VARIABLE
 from fanfold.bench.measure import LocalMeasurer
-from fanfold.bench.quotas import MAX_MEMORY_MB
 from fanfold.bench.result import Result, document_of
 from fanfold.bench.sweep import Measure, sweep
 from fanfold.cli import options
@@ -143,7 +143,7 @@ def _with_own_concurrency(plan: Plan, environment: dict[str, str]) -> Plan:
     with LocalFunction(
         plan.workload.handler,
         timeout_seconds=plan.workload.timeout_seconds,
-        memory_mb=MAX_MEMORY_MB,
+        memory_mb=LAMBDA_MAX_MEMORY_MB,
         environment=environment,
         quiet=True,
     ) as function:

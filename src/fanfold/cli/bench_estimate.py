@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fanfold._base.aws_limits import LAMBDA_ACCOUNT_CONCURRENCY
 from fanfold.bench.cells import Cell, Setting
 from fanfold.bench.estimate import Backlog, Estimate, Quota, Rates, held_out_errors, quotas_of, rates_of
 from fanfold.bench.estimate import estimate as estimate_of
-from fanfold.bench.quotas import ACCOUNT_CONCURRENCY
 from fanfold.bench.result import Result, read_result
 from fanfold.bench.simulated import Trial, against_the_simulator
 from fanfold.bench.words import dollars
@@ -84,7 +84,7 @@ def estimate(
     payload_size: options.RecordSize = 640,
     at: options.At = None,
     maximum_concurrency: options.MaximumConcurrency = None,
-    account_concurrency: options.AccountConcurrency = ACCOUNT_CONCURRENCY,
+    account_concurrency: options.AccountConcurrency = LAMBDA_ACCOUNT_CONCURRENCY,
     as_json: options.Json = False,
 ) -> None:
     """Estimate by a result of 'fanfold bench' how long a backlog of any size takes, and what it costs.

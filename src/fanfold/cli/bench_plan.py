@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MB_PER_VCPU, LAMBDA_MIN_MEMORY_MB
 from fanfold._replay.events import read_events
-from fanfold._replay.template import present_of
 from fanfold.bench.batches import MADE_UP_BATCH, Batches, batches_of, made_up_records
 from fanfold.bench.cells import Sample, Setting
 from fanfold.bench.grid import Grid
 from fanfold.bench.machine import about_this_machine
 from fanfold.bench.prices import ARCHITECTURES, Prices, prices_of
-from fanfold.bench.quotas import MAX_MEMORY_MB, MB_PER_VCPU, MIN_MEMORY_MB
 from fanfold.bench.result import Result, Workload, read_result
+from fanfold.check.deployment import deployment_of, undetermined
 from fanfold.cli.given import setting_of
 from fanfold.errors import ConfigurationError
 
@@ -124,10 +124,10 @@ def plan_of(asked: Asked, stdin: IO[bytes]) -> Plan:
     if asked.template is not None and asked.function is None:
         raise ConfigurationError("--template needs --function: the function in it")
     batches = _batches(asked, stdin)
-    present, memory_mb = _present(asked)
+    present, memory_mb, present_notes = _present(asked)
     grid = Grid(
         _axis(asked.concurrency, "--concurrency", 1, _MOST_CONCURRENCY),
-        _axis(asked.memory, "--memory", MIN_MEMORY_MB, MAX_MEMORY_MB),
+        _axis(asked.memory, "--memory", LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB),
         also=() if present is None else (present,),
         repeats=asked.repeats,
         seed=asked.seed,
@@ -146,7 +146,8 @@ def plan_of(asked: Asked, stdin: IO[bytes]) -> Plan:
     )
     samples = () if asked.resume is None else _resumed(asked.resume, workload)
     prices = prices_of(asked.architecture, asked.prices)
-    return Plan(workload, batches, grid, prices, present, memory_mb, samples, tuple(_notes(batches, grid, asked)))
+    notes = (*_notes(batches, grid, asked), *present_notes)
+    return Plan(workload, batches, grid, prices, present, memory_mb, samples, notes)
 
 
 def _handler(asked: Asked) -> str:
@@ -186,17 +187,32 @@ def _axis(text: str, name: str, least: int, most: int) -> tuple[int, ...]:
     return tuple(sorted(values))
 
 
-def _present(asked: Asked) -> tuple[Setting | None, int | None]:
-    """Return the present setting, or its memory alone where its concurrency is the handler's own."""
+def _present(asked: Asked) -> tuple[Setting | None, int | None, Sequence[str]]:
+    """Return the present setting, or its memory alone where its concurrency is the handler's own, and what to note."""
     if asked.present is not None:
         setting = setting_of(asked.present, "--present")
         _axis(str(setting.concurrency), "--present", 1, _MOST_CONCURRENCY)
-        _axis(str(setting.memory_mb), "--present", MIN_MEMORY_MB, MAX_MEMORY_MB)
-        return setting, None
+        _axis(str(setting.memory_mb), "--present", LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB)
+        return setting, None, ()
     if asked.template is not None and asked.function is not None:
-        at_once, memory_mb = present_of(asked.template, asked.function)
-        return (None, memory_mb) if at_once is None else (Setting(at_once, memory_mb), None)
-    return None, None
+        return _deployed(asked.template, asked.function)
+    return None, None, ()
+
+
+def _deployed(template: Path, name: str) -> tuple[Setting | None, int | None, Sequence[str]]:
+    """Return what a template says of a function; if it does not tell all, only why."""
+    function = deployment_of(template, name).function
+    if function is None:
+        return None, None, [f"{template} says nothing of the function of {name}: --present says how it is set now."]
+    unknown = [undetermined(template, each) for each in (function.memory, function.concurrency) if not each.known]
+    if unknown:
+        return None, None, [f"{each}: the present setting is left out; --present says it." for each in unknown]
+    memory, concurrency = function.memory.value or 0, function.concurrency.value
+    _axis(f"{memory:g}", function.memory.subject, LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB)
+    if concurrency is None:
+        return None, int(memory), ()
+    _axis(f"{concurrency:g}", function.concurrency.subject, 1, _MOST_CONCURRENCY)
+    return Setting(int(concurrency), int(memory)), None, ()
 
 
 def _resumed(file: Path, workload: Workload) -> tuple[Sample, ...]:
@@ -220,8 +236,8 @@ def _notes(batches: Batches, grid: Grid, asked: Asked) -> list[str]:
             f"No more than {batches.records:,} can be handled at once, which is what a batch holds: see --batch-size."
         )
     cores = int(about_this_machine()["cores"] or 1)
-    if not asked.deployed and grid.memories[-1] > cores * MB_PER_VCPU:
+    if not asked.deployed and grid.memories[-1] > cores * LAMBDA_MB_PER_VCPU:
         notes.append(
-            f"This machine has {cores} cores: cells over {cores * MB_PER_VCPU:,} MB have no more CPU than that."
+            f"This machine has {cores} cores: cells over {cores * LAMBDA_MB_PER_VCPU:,} MB have no more CPU than that."
         )
     return notes

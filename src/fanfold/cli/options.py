@@ -62,7 +62,8 @@ PayloadSize = Annotated[
     Option(min=32, max=1_000_000, metavar="BYTES", help="Bytes of a made-up record's body.", rich_help_panel=_MEASURED),
 ]
 BenchTemplate = Annotated[
-    Path | None, Option(help="Take the present setting from this SAM template …", rich_help_panel=_MEASURED)
+    Path | None,
+    Option(help="Take the present setting from this SAM or CloudFormation template …", rich_help_panel=_MEASURED),
 ]
 BenchFunction = Annotated[
     str | None,
@@ -108,7 +109,7 @@ Architecture = Annotated[
 ]
 OwnPrices = Annotated[
     Path | None,
-    Option(help="Your own prices, in the form of prices.json in fanfold/bench.", rich_help_panel=_SETTINGS),
+    Option(help="Your own prices, in the form of prices.json in fanfold/_base.", rich_help_panel=_SETTINGS),
 ]
 Search = Annotated[
     bool,
@@ -183,8 +184,19 @@ RuntimeClient = Annotated[
         rich_help_panel=_INPUT,
     ),
 ]
-Template = Annotated[Path | None, Option(help="Take the settings from this SAM template …", rich_help_panel=_DEPLOYED)]
-Function = Annotated[str | None, Option(help="… and this function in it.", rich_help_panel=_DEPLOYED)]
+Template = Annotated[
+    Path | None,
+    Option(
+        help="Take the settings from this SAM or CloudFormation template, YAML or JSON …", rich_help_panel=_DEPLOYED
+    ),
+]
+Function = Annotated[
+    str | None,
+    Option(
+        help="… and this function in it; or Function.Event, if the function reads several queues.",
+        rich_help_panel=_DEPLOYED,
+    ),
+]
 BatchSize = Annotated[
     int | None,
     Option(

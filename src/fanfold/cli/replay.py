@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from fanfold._base.aws_limits import (
+    MAPPING_ADVISED_TIMEOUTS,
+    MAPPING_MAX_BATCH_SIZE,
+    MAPPING_MAX_UNWINDOWED_BATCH,
+    SQS_MAX_VISIBILITY_SECONDS,
+)
+from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
 from fanfold._replay.events import SavedEvent, read_events
 from fanfold._replay.function import HandlerError
 from fanfold._replay.replay import ReplayOptions, explain, replay
-from fanfold._replay.template import settings_of
 from fanfold.cli import options as option
 from fanfold.cli.given import check_installed, check_writable
 from fanfold.cli.replay_show import progress_bar, show
@@ -23,7 +29,22 @@ from fanfold.errors import ConfigurationError, FanfoldError
 __all__ = ["replay_events"]
 
 _ENDS = ("deleted", "dead-lettered", "left", "lost")
-_BATCH = 10
+_FLAGS = {
+    "function_timeout": ("--timeout", " s"),
+    "memory_mb": ("--memory", " MB"),
+    "batch_size": ("--batch-size", ""),
+    "window_seconds": ("--window", " s"),
+    "report_batch_item_failures": ("", ""),
+    "maximum_concurrency": ("--concurrency", ""),
+    "visibility_timeout": ("--visibility-timeout", " s"),
+    "fifo": ("--fifo", ""),
+    "max_receive_count": ("--max-receive-count", ""),
+}
+"""What sets a setting that a template does not tell, and its unit."""
+_KINDS = {
+    "fifo": {False: "a standard queue", True: "a FIFO queue"},
+    "report_batch_item_failures": {True: "[ReportBatchItemFailures]"},
+}
 
 
 def replay_events(
@@ -73,7 +94,10 @@ def replay_events(
         check_writable(html)
         check_installed("jinja2", "cli", "an HTML page")
     flags = {"duplicates": duplicates, "seed": seed, "until_empty": until_empty, "runtime_client": runtime_client}
-    options = _options(given, _from_template(template, function), saved, flags)
+    deployed = _from_template(template, function)
+    options = _options(given, deployed.values, saved, flags)
+    for line in _undetermined(deployed, given, options):
+        print("fanfold:", line, file=sys.stderr)
     sent = _repeated(saved, repeat)
     document = _replayed(handler, sent, options)
     if html is not None:
@@ -105,26 +129,35 @@ def _options(
     chosen = {**from_template, **{name: value for name, value in given.items() if value is not None}}
     arns = [str(record.get("eventSourceARN", "")) for event in saved for record in event.records]
     chosen.setdefault("fifo", arns[0].endswith(".fifo"))
+    small = MAPPING_MAX_UNWINDOWED_BATCH
     if "batch_size" not in chosen:
         largest = max(len(event.records) for event in saved)
-        chosen["batch_size"] = min(largest, 10_000) if largest > _BATCH and not chosen["fifo"] else _BATCH
-    if chosen["batch_size"] > _BATCH and "window_seconds" not in chosen and not chosen["fifo"]:
+        chosen["batch_size"] = min(largest, MAPPING_MAX_BATCH_SIZE) if largest > small and not chosen["fifo"] else small
+    if chosen["batch_size"] > small and "window_seconds" not in chosen and not chosen["fifo"]:
         chosen["window_seconds"] = 1
     if "visibility_timeout" not in chosen:
-        seconds = 6 * chosen.get("function_timeout", ReplayOptions().function_timeout) + chosen.get("window_seconds", 0)
-        chosen["visibility_timeout"] = min(seconds, 43_200)
-    for name in ("batch_size", "memory_mb", "max_receive_count", "maximum_concurrency"):
-        if name in chosen:
-            chosen[name] = int(chosen[name])
+        seconds = chosen.get("window_seconds", 0)
+        seconds += MAPPING_ADVISED_TIMEOUTS * chosen.get("function_timeout", ReplayOptions().function_timeout)
+        chosen["visibility_timeout"] = min(seconds, SQS_MAX_VISIBILITY_SECONDS)
     return ReplayOptions(**chosen, **flags)
 
 
-def _from_template(template: Path | None, function: str | None) -> dict[str, Any]:
+def _from_template(template: Path | None, function: str | None) -> DeployedSettings:
     if template is None and function is None:
-        return {}
+        return DeployedSettings()
     if template is None or function is None:
         raise ConfigurationError("--template and --function go together: the template, and the function in it")
-    return settings_of(template, function)
+    return deployed_settings(template, function)
+
+
+def _undetermined(deployed: DeployedSettings, given: Mapping[str, Any], options: ReplayOptions) -> Iterator[str]:
+    """Yield what a template does not tell and the user does not say, with what is used instead."""
+    for name, line in deployed.undetermined.items():
+        if given.get(name) is None:
+            flag, unit = _FLAGS[name]
+            value = _KINDS.get(name, {}).get(getattr(options, name)) or f"{getattr(options, name):g}{unit}"
+            yield f"{line}; {value} is used instead{flag and f', {flag} sets it'}"
+    yield from deployed.remarks
 
 
 def _repeated(saved: Sequence[SavedEvent], times: int) -> list[SavedEvent]:

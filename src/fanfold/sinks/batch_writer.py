@@ -25,8 +25,8 @@ CONCURRENCY: Final = 4
 """Calls in flight at once."""
 _REQUEST_BYTES: Final = 64
 """What is sent for one item beside it: ``{"DeleteRequest":{"Key":…}},``, and its share of the rest of the call."""
-_KEY_BYTES: Final = (2_048, 1_024)
-"""Longest partition key and sort key (DynamoDB developer guide)."""
+_KEY_BYTES: Final = (aws_limits.DYNAMODB_PARTITION_KEY_BYTES, aws_limits.DYNAMODB_SORT_KEY_BYTES)
+"""Longest partition key and sort key."""
 
 
 class BatchWriter:

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from fanfold._base.aws_limits import DYNAMODB_MAX_EXPONENT, DYNAMODB_MIN_EXPONENT, DYNAMODB_NUMBER_DIGITS
+
 __all__ = ["ItemSize", "size_of"]
 
 _TYPE_BYTES: Final = 10
 """Most of what is sent beside a value: braces, the name of its type, a colon and a comma, as in ``{"NULL":true},``."""
-_NUMBER_DIGITS: Final = 38
-"""Digits of the longest number DynamoDB takes."""
-_LEAST_EXPONENT: Final = -128
-_MOST_EXPONENT: Final = 125
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,9 @@ def _of_number(value: int | Decimal) -> ItemSize:
     if not number.is_finite():
         raise TypeError(f"{value} is no number that DynamoDB knows")
     digits = len(number.as_tuple().digits)
-    if digits > _NUMBER_DIGITS or not (number.is_zero() or _LEAST_EXPONENT <= number.adjusted() <= _MOST_EXPONENT):
+    if digits > DYNAMODB_NUMBER_DIGITS or not (
+        number.is_zero() or DYNAMODB_MIN_EXPONENT <= number.adjusted() <= DYNAMODB_MAX_EXPONENT
+    ):
         raise TypeError(f"the number {number:.3E}, of {digits} digits: DynamoDB keeps 38 digits, from 1E-128 to 1E+126")
     return ItemSize((digits + 1) // 2 + 2, _TYPE_BYTES + len(str(value)) + 2)
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
+from fanfold._base.aws_limits import DYNAMODB_SCAN_SEGMENTS
 from fanfold._base.retry import retry
 from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError
 
-__all__ = ["MOST_SEGMENTS", "DynamoDBScan"]
-
-MOST_SEGMENTS: Final = 1_000_000
-"""Most segments of a parallel scan (DynamoDB API reference, Scan, TotalSegments)."""
+__all__ = ["DynamoDBScan"]
 
 
 class DynamoDBScan:
@@ -64,8 +62,10 @@ class DynamoDBScan:
         for name, text in (("table", table), ("index", index), ("filter", filter)):
             if not (isinstance(text, str) and text) and not (text is None and name != "table"):
                 raise ConfigurationError(f"DynamoDBScan: {name} must be a text, not {text!r}")
-        if segments is not None and (type(segments) is not int or not 1 <= segments <= MOST_SEGMENTS):
-            raise ConfigurationError(f"DynamoDBScan: segments must be from 1 to {MOST_SEGMENTS:,}, not {segments!r}")
+        if segments is not None and (type(segments) is not int or not 1 <= segments <= DYNAMODB_SCAN_SEGMENTS):
+            raise ConfigurationError(
+                f"DynamoDBScan: segments must be from 1 to {DYNAMODB_SCAN_SEGMENTS:,}, not {segments!r}"
+            )
         for name, count in (("segment_bytes", segment_bytes), ("page_items", page_items)):
             if count is not None and (type(count) is not int or count < 1):
                 raise ConfigurationError(f"DynamoDBScan: {name} must be a whole number from 1, not {count!r}")
@@ -98,7 +98,7 @@ class DynamoDBScan:
             ConfigurationError: If there is no such table or index, or it may not be read.
         """
         info = await backend.tables.describe(self.table, self.index)
-        segments = self.segments or min(MOST_SEGMENTS, max(1, -(-info.size_bytes // self.segment_bytes)))
+        segments = self.segments or min(DYNAMODB_SCAN_SEGMENTS, max(1, -(-info.size_bytes // self.segment_bytes)))
         plan = {
             "type": "dynamodb-scan",
             "table": self.table,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fanfold._replay.template import settings_of
+from fanfold._replay.deployed_settings import deployed_settings
 from systems.rows import PROVEN, Row, row
 
 EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "ten_thousand"
@@ -146,7 +146,7 @@ def without_a_bound(orders: int, file: Path) -> list[Row]:
 
 def settings() -> list[Row]:
     """Say what the template sets, under which the orders are replayed."""
-    had = settings_of(EXAMPLE / "template.yaml", "ConsumeFunction")
+    had = deployed_settings(EXAMPLE / "template.yaml", "ConsumeFunction").values
     window, visible, read = had["window_seconds"], had["visibility_timeout"], had["report_batch_item_failures"]
     least = 6 * had["function_timeout"] + window
     return [

@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from fanfold import Job, Ranges, Reject, inmemory
-from fanfold._jobs.step_functions import NEVER_TOLD, PAYLOAD_BYTES
+from fanfold._base.aws_limits import STEP_FUNCTIONS_PAYLOAD_BYTES
+from fanfold._jobs.step_functions import NEVER_TOLD
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
@@ -91,7 +92,7 @@ def test_a_plan_is_pinned_when_it_is_asked_for_first():
 def test_a_plan_too_large_for_a_state_says_what_to_do():
     """The quota is of the whole state, in bytes."""
     with pytest.raises(ConfigurationError, match="use the distributed state machine, or larger segments"):
-        Machine().plan(count=10 * PAYLOAD_BYTES // 100)
+        Machine().plan(count=10 * STEP_FUNCTIONS_PAYLOAD_BYTES // 100)
 
 
 @pytest.mark.parametrize(

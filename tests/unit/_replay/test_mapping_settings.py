@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fanfold._base.aws_limits import LAMBDA_EVENT_BYTES
 from fanfold._replay.mapping import (
-    MAX_EVENT_BYTES,
     MappingSettings,
     fitting,
     record_bytes,
@@ -86,12 +86,12 @@ def test_settings_that_are_no_numbers_are_refused(settings: dict[str, Any]):
     [
         ([], 0),
         ([1], 1),
-        ([MAX_EVENT_BYTES], 1),
-        ([MAX_EVENT_BYTES + 1], 1),
-        ([MAX_EVENT_BYTES + 1, 1], 1),
-        ([MAX_EVENT_BYTES, 1], 1),
-        ([MAX_EVENT_BYTES - 1, 1], 2),
-        ([MAX_EVENT_BYTES - 1, 1, 1], 2),
+        ([LAMBDA_EVENT_BYTES], 1),
+        ([LAMBDA_EVENT_BYTES + 1], 1),
+        ([LAMBDA_EVENT_BYTES + 1, 1], 1),
+        ([LAMBDA_EVENT_BYTES, 1], 1),
+        ([LAMBDA_EVENT_BYTES - 1, 1], 2),
+        ([LAMBDA_EVENT_BYTES - 1, 1, 1], 2),
         ([MIB] * 6, 6),
         ([MIB] * 7, 6),
         ([MIB + 1] * 6, 5),
@@ -115,18 +115,18 @@ def test_ten_thousand_records_of_a_kilobyte_do_not_fit():
 
 
 @given(
-    st.lists(st.integers(1, 2 * MIB) | st.sampled_from([1, MIB, MIB + 1, MAX_EVENT_BYTES]), max_size=30),
+    st.lists(st.integers(1, 2 * MIB) | st.sampled_from([1, MIB, MIB + 1, LAMBDA_EVENT_BYTES]), max_size=30),
     st.integers(1, 40),
 )
-@example([MAX_EVENT_BYTES, 1], 2)
+@example([LAMBDA_EVENT_BYTES, 1], 2)
 def test_a_batch_is_as_long_as_it_may_be_and_no_longer(sizes: list[int], batch_size: int):
     """Within size and 6 MB, or of one record; the next record would be too many, too much, or is not there."""
     count = fitting(sizes, MappingSettings(batch_size=batch_size, window_seconds=1))
     assert count == 0 if not sizes else count >= 1
     assert count <= min(len(sizes), batch_size)
-    assert sum(sizes[:count]) <= MAX_EVENT_BYTES or count == 1
+    assert sum(sizes[:count]) <= LAMBDA_EVENT_BYTES or count == 1
     if count < min(len(sizes), batch_size):
-        assert sum(sizes[: count + 1]) > MAX_EVENT_BYTES
+        assert sum(sizes[: count + 1]) > LAMBDA_EVENT_BYTES
 
 
 @given(st.lists(st.text(max_size=50), min_size=1, max_size=8))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from fanfold._replay.template import present_of, settings_of
-from fanfold.errors import ConfigurationError
+from fanfold._replay.deployed_settings import deployed_settings
+from fanfold.check.deployment import deployment_of
 
 ROOT = Path(__file__).parents[3]
 TEMPLATE: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
@@ -132,8 +132,9 @@ def test_the_makefile_builds_for_the_templates_defaults():
 
 def test_a_replay_takes_its_settings_from_the_template():
     """Through its mappings and conditions."""
-    settings = settings_of(ROOT / "template.yaml", "SegmentFunction")
-    assert settings == {
+    deployed = deployed_settings(ROOT / "template.yaml", "SegmentFunction")
+    assert deployed.undetermined == {}
+    assert deployed.values == {
         "function_timeout": 60,
         "memory_mb": 1769,
         "batch_size": 10,
@@ -147,89 +148,17 @@ def test_a_replay_takes_its_settings_from_the_template():
 
 
 def test_a_replay_of_a_fifo_template_is_one_of_a_fifo_queue(tmp_path: Path):
-    """The condition decides, and so no window is left."""
+    """The condition decides, and so there is no window."""
     text = (ROOT / "template.yaml").read_text()
     changed = tmp_path / "template.yaml"
     changed.write_text(text.replace("Default: standard", "Default: fifo"))
-    settings = settings_of(changed, "SegmentFunction")
+    settings = deployed_settings(changed, "SegmentFunction").values
     assert settings["fifo"] is True
-    assert "window_seconds" not in settings
+    assert settings["window_seconds"] == 0
 
 
-@pytest.mark.parametrize(
-    ("fifo", "wanted"),
-    [
-        ("true", True),
-        ('"true"', True),
-        ("false", False),
-        ("!Ref Kind", True),
-        ("!If [Yes, true, !Ref AWS::NoValue]", True),
-        ("!If [No, true, !Ref AWS::NoValue]", False),
-        ("!If [Unknown, true, !Ref AWS::NoValue]", False),
-        ("!If [Odd, true, false]", False),
-    ],
-)
-def test_whether_a_queue_is_fifo_is_found_through_parameters_and_conditions(fifo: str, wanted: bool, tmp_path: Path):
-    """What cannot be known counts as a standard queue; a mapping without the key leaves a setting out."""
-    template = tmp_path / "template.yaml"
-    template.write_text(
-        f"""
-Parameters: {{Kind: {{Type: String, Default: "true"}}}}
-Mappings: {{Map: {{a: {{"true": 7}}}}}}
-Conditions:
-  Yes: !Equals [!Ref Kind, "true"]
-  No: !Not [!Equals [!Ref Kind, "true"]]
-  Odd: !And [!Condition Yes, !Condition No]
-Resources:
-  Queue:
-    Type: AWS::SQS::Queue
-    Properties:
-      FifoQueue: {fifo}
-      VisibilityTimeout: !FindInMap [Map, b, !Ref Kind]
-  Consume:
-    Type: AWS::Serverless::Function
-    Properties:
-      Timeout: !FindInMap [Map, a, !Ref Kind]
-      Events: {{E: {{Type: SQS, Properties: {{Queue: !GetAtt Queue.Arn}}}}}}
-"""
-    )
-    settings = settings_of(template, "Consume")
-    assert (settings["fifo"], settings["function_timeout"]) == (wanted, 7)
-    assert "visibility_timeout" not in settings
-
-
-def test_a_sweep_takes_what_is_set_now_from_the_template(tmp_path: Path):
-    """Parameters, mappings and conditions count in it as in a replay."""
-    assert present_of(ROOT / "template.yaml", "SegmentFunction") == (None, PARAMETERS["MemorySize"]["Default"])
-    template = tmp_path / "template.yaml"
-    template.write_text(
-        """
-Parameters: {Size: {Type: Number, Default: 512}}
-Mappings: {Map: {a: {"512": 7}}}
-Resources:
-  Consume:
-    Type: AWS::Serverless::Function
-    Properties:
-      MemorySize: !Ref Size
-      Environment: {Variables: {FANFOLD_CONCURRENCY: !FindInMap [Map, a, !Ref Size]}}
-"""
-    )
-    assert present_of(template, "Consume") == (7, 512)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Resources: [a]",
-        "Resources: {Consume: 5}",
-        "Resources: {Consume: {Type: 'AWS::Serverless::Function'}}\nGlobals: 5",
-        "Resources: {Consume: {Type: 'AWS::Serverless::Function', Properties: [1]}}",
-    ],
-)
-@pytest.mark.parametrize("read", [settings_of, present_of])
-def test_a_template_of_another_shape_is_told_in_one_line(text: str, read: Any, tmp_path: Path):
-    """Not by a traceback."""
-    template = tmp_path / "template.yaml"
-    template.write_text(text)
-    with pytest.raises(ConfigurationError, match="is malformed"):
-        read(template, "Consume")
+def test_a_sweep_takes_the_memory_of_the_template():
+    """And the concurrency is the handler's own."""
+    function = deployment_of(ROOT / "template.yaml", "SegmentFunction").function
+    assert function is not None
+    assert (function.memory.value, function.concurrency.value) == (PARAMETERS["MemorySize"]["Default"], None)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fanfold._base.aws_limits import cpus_of
 from fanfold._replay.events import SavedEvent
 from fanfold.bench.batches import batches_of, made_up_records
 from fanfold.bench.prices import Prices, prices_of
-from fanfold.bench.quotas import cpus_of
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_event, make_fifo_record
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fanfold.check.intrinsics import REMOVED, IntrinsicError, Scope, is_function
+from fanfold.check.unresolved import Reference, Unresolved
 
 MAPPINGS = {
     "Sizes": {"dev": {"Most": 5, "Least": 1}, "prod": {"Most": 50}},
@@ -47,6 +48,10 @@ def scope(**given: str) -> Scope:
     )
 
 
+def to(name: str) -> Unresolved:
+    return Unresolved((Reference(name),))
+
+
 def get_att(name: Any) -> dict[str, Any]:
     return {"Fn::GetAtt": name}
 
@@ -59,15 +64,18 @@ def get_att(name: Any) -> dict[str, Any]:
         ({"Ref": "Name"}, "jobs"),
         ({"Ref": "Seconds"}, 30),
         ({"Ref": "Names"}, ["a", "b"]),
-        ({"Ref": "Jobs"}, "${Jobs}"),
-        ({"Ref": "AWS::Region"}, "${AWS::Region}"),
-        ({"Ref": "Stage"}, "${Stage}"),
-        ({"Ref": "Odd"}, "${Odd}"),
-        ({"Ref": "Nobody"}, "${Nobody}"),
-        (get_att("Jobs.Arn"), "${Jobs.Arn}"),
-        (get_att(["Jobs", "Arn"]), "${Jobs.Arn}"),
-        (get_att(["Jobs", {"Ref": "Name"}]), "${Jobs.jobs}"),
-        ({"Fn::Sub": "a-${Name}-${Jobs.Arn}-${!Not}-${Stage}"}, "a-jobs-${Jobs.Arn}-${Not}-${Stage}"),
+        ({"Ref": "Jobs"}, to("Jobs")),
+        ({"Ref": "AWS::Region"}, to("AWS::Region")),
+        ({"Ref": "Stage"}, to("Stage")),
+        ({"Ref": "Odd"}, to("Odd")),
+        ({"Ref": "Nobody"}, to("Nobody")),
+        (get_att("Jobs.Arn"), to("Jobs.Arn")),
+        (get_att(["Jobs", "Arn"]), to("Jobs.Arn")),
+        (get_att(["Jobs", {"Ref": "Name"}]), to("Jobs.jobs")),
+        (
+            {"Fn::Sub": "a-${Name}-${Jobs.Arn}-${!Not}-${Stage}"},
+            Unresolved(("a-jobs-", Reference("Jobs.Arn"), "-", Reference("Not"), "-", Reference("Stage"))),
+        ),
         ({"Fn::Sub": ["${A}${Seconds}", {"A": {"Ref": "Name"}}]}, "jobs30"),
         ({"Fn::Sub": ["${A}", {"A": {"Ref": "AWS::NoValue"}}]}, ""),
         ({"Fn::Sub": ["${A}", {"A": True}]}, "true"),
@@ -81,13 +89,14 @@ def get_att(name: Any) -> dict[str, Any]:
         ({"Fn::If": ["Yes", 1, 2]}, 1),
         ({"Fn::If": ["No", 1, {"Ref": "AWS::NoValue"}]}, REMOVED),
         ({"Fn::If": ["Open", 60, 60]}, 60),
+        ({"Fn::If": ["Open", 60, "60"]}, 60),
         ({"Fn::If": ["Open", {"Ref": "AWS::NoValue"}, {"Ref": "AWS::NoValue"}]}, REMOVED),
         ({"Fn::ToJsonString": {"a": {"Ref": "Seconds"}}}, '{"a": 30}'),
         ({"Fn::Length": {"Ref": "Names"}}, 2),
     ],
 )
 def test_what_can_be_worked_out_is(value: Any, resolved: Any):
-    """Known parts become values; what is known at deployment only stays in the text by its name."""
+    """Known parts become values; what is known at deployment only becomes a reference."""
     assert scope().resolve(value) == resolved
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fanfold.check.permissions import MANAGED, grants_of, may, names_queue
+from fanfold.check.unresolved import parsed
 from fanfold.check.values import Grant, Permissions, Place, Queue, Setting
 
 PLACE = Place(("Resources", "Jobs"))
@@ -17,12 +18,18 @@ SEND = "sqs:SendMessage"
 def queue(*names: str, key: str = "Jobs", open_policy: bool = False) -> Queue:
     return Queue(
         key, PLACE, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING,
-        names=names or (f"${{{key}.QueueName}}", f"${{AWS::StackName}}-{key}-…"), open_policy=open_policy,
+        names=tuple(map(parsed, names or (f"${{{key}.QueueName}}", f"${{AWS::StackName}}-{key}-…"))),
+        open_policy=open_policy,
     )  # fmt: skip
 
 
+def read(resource: Any) -> Any:
+    """Return a resource, or a list of them, as it is read from a template."""
+    return [parsed(each) for each in resource] if isinstance(resource, list) else resource and parsed(resource)
+
+
 def allowed(resource: Any, asked: Queue | None = None, **changes: Any) -> bool | None:
-    statement = {"Effect": "Allow", "Action": [SEND], "Resource": resource, **changes}
+    statement = {"Effect": "Allow", "Action": [SEND], "Resource": read(resource), **changes}
     return may(Permissions(grants_of({"Statement": statement})), SEND, asked or queue())[0]
 
 
@@ -80,11 +87,11 @@ def test_actions_count_whatever_their_case_and_with_wildcards(changes: dict[str,
 
 def test_not_action_and_not_resource_allow_the_rest():
     """All but what they name; a resource that may be the queue leaves it open."""
-    statement = {"Effect": "Allow", "NotAction": "iam:*", "NotResource": ["${Dead.Arn}"]}
+    statement = {"Effect": "Allow", "NotAction": "iam:*", "NotResource": read(["${Dead.Arn}"])}
     assert may(Permissions(grants_of({"Statement": [statement]})), SEND, queue()) == (True, "")
-    statement = {"Effect": "Allow", "NotAction": SEND, "NotResource": ["${Dead.Arn}"]}
+    statement = {"Effect": "Allow", "NotAction": SEND, "NotResource": read(["${Dead.Arn}"])}
     assert may(Permissions(grants_of({"Statement": [statement]})), SEND, queue()) == (False, "")
-    statement = {"Effect": "Allow", "Action": SEND, "NotResource": ["${Jobs.Arn}"]}
+    statement = {"Effect": "Allow", "Action": SEND, "NotResource": read(["${Jobs.Arn}"])}
     assert may(Permissions(grants_of({"Statement": [statement]})), SEND, queue())[0] is None
 
 
@@ -95,7 +102,7 @@ def test_a_doubt_is_said_only_where_nothing_allows_it():
     assert may(Permissions((Grant((SEND,), ("*",)),), doubtful.doubts), SEND, queue()) == (True, "")
     assert may(Permissions(), SEND, queue(open_policy=True)) == (None, "its queue policy may allow it")
     assert may(Permissions(), SEND, queue()) == (False, "")
-    perhaps = Permissions((Grant((SEND,), ("${A}",)),))
+    perhaps = Permissions((Grant((SEND,), (parsed("${A}"),)),))
     assert may(perhaps, SEND, queue()) == (None, "a statement for ${A} may mean it")
 
 
@@ -108,13 +115,13 @@ def test_what_is_no_policy_grants_nothing(document: Any):
 @pytest.mark.parametrize(
     ("grant", "answer"),
     [
-        (Grant((SEND,), ("${Jobs.Arn}",)), True),
-        (Grant(("sqs:SendMessage*",), ("arn:aws:sqs:*:*:${Jobs.QueueName}",)), True),
+        (Grant((SEND,), (parsed("${Jobs.Arn}"),)), True),
+        (Grant(("sqs:SendMessage*",), (parsed("arn:aws:sqs:*:*:${Jobs.QueueName}"),)), True),
         (Grant((SEND,), ("*",)), False),
-        (Grant(("sqs:*",), ("${Jobs.Arn}",)), False),
-        (Grant((SEND,), ("${Dead.Arn}",)), False),
-        (Grant((SEND,), ("${Jobs.Arn}",), except_actions=True), False),
-        (Grant((SEND,), ("${Jobs.Arn}",), except_resources=True), False),
+        (Grant(("sqs:*",), (parsed("${Jobs.Arn}"),)), False),
+        (Grant((SEND,), (parsed("${Dead.Arn}"),)), False),
+        (Grant((SEND,), (parsed("${Jobs.Arn}"),), except_actions=True), False),
+        (Grant((SEND,), (parsed("${Jobs.Arn}"),), except_resources=True), False),
     ],
 )
 def test_a_statement_names_a_queue_in_so_many_words(grant: Grant, answer: bool):

@@ -1,0 +1,128 @@
+"""The settings of a replay that a template sets, and those that the template alone does not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from fanfold._base import aws_limits
+from fanfold.check.deployment import Deployment, deployment_of, undetermined
+from fanfold.check.values import Queue, Setting
+from fanfold.errors import ConfigurationError
+
+__all__ = ["DeployedSettings", "deployed_settings"]
+
+_ALLOWED: Final[Mapping[str, tuple[int, int]]] = {
+    "function_timeout": (1, aws_limits.LAMBDA_MAX_TIMEOUT_SECONDS),
+    "memory_mb": (aws_limits.LAMBDA_MIN_MEMORY_MB, aws_limits.LAMBDA_MAX_MEMORY_MB),
+    "batch_size": (1, aws_limits.MAPPING_MAX_BATCH_SIZE),
+    "window_seconds": (0, aws_limits.MAPPING_MAX_WINDOW_SECONDS),
+    "maximum_concurrency": (1, 1_000_000),
+    "visibility_timeout": (0, aws_limits.SQS_MAX_VISIBILITY_SECONDS),
+    "max_receive_count": (1, aws_limits.SQS_MAX_RECEIVES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedSettings:
+    """What a template says of a function, its mapping and its queue, by the names of ``ReplayOptions``."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """What is set, AWS's own defaults included."""
+    undetermined: Mapping[str, str] = field(default_factory=dict)
+    """What stands there in place of a value, and why it is not known: one line each."""
+    remarks: tuple[str, ...] = ()
+    """What else a replay cannot follow: one line each."""
+
+
+def deployed_settings(template: Path, function: str) -> DeployedSettings:
+    """Return the settings that a function is deployed with.
+
+    Args:
+        template: SAM or CloudFormation, YAML or JSON; parameters count with their defaults.
+        function: Logical id of the function; or its mapping, ``Function.Event``, if it reads several queues.
+
+    Raises:
+        ConfigurationError: If the template cannot be read, has no such function, nothing lets a queue call it, it reads
+            several queues, or AWS would refuse a setting.
+        MissingExtraError: If the extra ``check`` is not installed.
+    """
+    deployment = deployment_of(template, function)
+    values: dict[str, Any] = {}
+    unknown: dict[str, str] = {}
+    for option, setting in _settings(deployment):
+        if not setting.known:
+            lines = [unknown[option]] if option in unknown else []
+            unknown[option] = "; ".join([*lines, undetermined(template, setting)])
+        elif setting.value is not None:
+            value = _allowed(template, option, setting) if option in _ALLOWED else setting.value
+            values[option] = min(value, values.get(option, value))
+    queue = deployment.queue()
+    if queue.receives.known and queue.receives.value is None:
+        where = f"{template}:{queue.receives.place.line} maxReceiveCount of {queue.key} is not set"
+        unknown["max_receive_count"] = f"{where}: what always fails is redelivered until its retention is over"
+    return DeployedSettings(values, unknown, tuple(_remarks(template, deployment)))
+
+
+def _settings(deployment: Deployment) -> Iterator[tuple[str, Setting[Any]]]:
+    """Yield each setting under its option's name; the lowest bound of the concurrency counts."""
+    function, mapping, queue = deployment.function, deployment.mapping(), deployment.queue()
+    yield "function_timeout", function.timeout if function else _elsewhere(deployment, "Timeout")
+    yield "memory_mb", function.memory if function else _elsewhere(deployment, "MemorySize")
+    yield "batch_size", mapping.batch_size
+    yield "window_seconds", mapping.window
+    yield "report_batch_item_failures", _reports(mapping.response_types)
+    yield "maximum_concurrency", mapping.maximum_concurrency
+    if function is not None and function.reserved.value != 0:
+        yield "maximum_concurrency", function.reserved
+    yield "visibility_timeout", _of_queue("VisibilityTimeout", queue.visibility, queue)
+    yield "fifo", _of_queue("FifoQueue", queue.fifo, queue)
+    yield "max_receive_count", _of_queue("maxReceiveCount", queue.receives, queue)
+
+
+def _elsewhere(deployment: Deployment, name: str) -> Setting[Any]:
+    mapping = deployment.mapping()
+    why = f"{mapping.function_name} is not in this template"
+    return Setting(name, None, mapping.place, unknown=why, subject=f"{name} of {mapping.function_name}")
+
+
+def _reports(types: Setting[Any]) -> Setting[Any]:
+    return replace(types, value="ReportBatchItemFailures" in (types.value or ()))
+
+
+def _of_queue(name: str, setting: Setting[Any], queue: Queue) -> Setting[Any]:
+    """Return a setting of a queue under its own name, also if the queue is not in the template."""
+    if setting.name == name:
+        return setting
+    return replace(setting, name=name, subject=f"{name} of {setting.subject}", written=queue.key)
+
+
+def _allowed(template: Path, option: str, setting: Setting[Any]) -> int:
+    """Return a number as AWS takes it.
+
+    Raises:
+        ConfigurationError: If AWS does not take it.
+    """
+    (least, most), value = _ALLOWED[option], float(setting.value or 0)
+    if not least <= value <= most or value != int(value):
+        raise ConfigurationError(
+            f"{template}:{setting.place.line} {setting.subject} is {value:g}: "
+            f"AWS takes whole numbers from {least:,} to {most:,}"
+        )
+    return int(value)
+
+
+def _remarks(template: Path, deployment: Deployment) -> Iterator[str]:
+    for each in deployment.remarks():
+        yield f"{template}:{each.place.line} {each.subject} is not known ({each.why})"
+    mapping, function = deployment.mapping(), deployment.function
+    if mapping.enabled.value is False:
+        line = mapping.enabled.place.line
+        yield f"{template}:{line} Enabled of {mapping.key} is false: a replay delivers all the same"
+    if mapping.filtered.value:
+        yield f"{template}:{mapping.place.line} FilterCriteria of {mapping.key} are not applied in a replay"
+    if function is not None and function.reserved.value == 0:
+        where = f"{template}:{function.reserved.place.line} {function.reserved.subject}"
+        yield f"{where} is 0: Lambda does not call it, a replay does"
