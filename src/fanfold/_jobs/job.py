@@ -8,7 +8,7 @@ import functools
 import importlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -230,12 +230,7 @@ class Job:
     @functools.cached_property
     def segment_handler(self) -> Consumer[..., Any]:
         """The Lambda handler of the work queue."""
-        function: SegmentFunction = self.part("segment")
-
-        async def segment_handler(record: Record, ctx: Context[JobState]) -> MessageResult:
-            return await work_on(self.name, function, record, ctx, max_hops=self._max_hops)
-
-        return self._consumer(segment_handler, commit_ended, dead_letters=True)
+        return self._consumer(self._segment_function(), commit_ended, dead_letters=True)
 
     @functools.cached_property
     def dead_letter_handler(self) -> Consumer[..., Any]:
@@ -249,14 +244,7 @@ class Job:
     @functools.cached_property
     def fold_handler(self) -> Consumer[..., Any]:
         """The Lambda handler of the fold queue."""
-        folding, per_message = self._folding(), self.segments_per_message
-
-        async def fold_handler(record: Record, ctx: Context[JobState]) -> RunState:
-            return await check_and_fold(
-                self.name, folding, record, ctx, watch_seconds=self._watch_seconds, per_message=per_message
-            )
-
-        return self._consumer(fold_handler, None, dead_letters=False)
+        return self._consumer(self._fold_function(alone=False), None, dead_letters=False)
 
     @functools.cached_property
     def plan_handler(self) -> step_functions.Handler:
@@ -276,14 +264,14 @@ class Job:
             raise ConfigurationError(
                 f"job {self.name}: continuation=True goes on by a queue, and not on Step Functions"
             )
-        work = step_functions.task_function(self.name, self.part("segment"))
-        return step_functions.task_handler(self._without_queue(work, commit_ended))
+        work = step_functions.task_function(self._segment_function())
+        return step_functions.task_handler(self._without_queue(work, commit_ended).invoke)
 
     @functools.cached_property
     def collect_handler(self) -> step_functions.Handler:
         """The Lambda handler of a state machine's last step: the account of the run, and its fold."""
-        collect = step_functions.collect_function(self.name, self._folding())
-        return step_functions.collect_handler(self._without_queue(collect, None))
+        collect = step_functions.collect_function(self.name, self._fold_function(alone=True))
+        return step_functions.collect_handler(self._without_queue(collect, None).invoke)
 
     async def start(
         self,
@@ -345,10 +333,25 @@ class Job:
         self._functions[name] = check_part(self.name, name, function)
         return function
 
-    def _folding(self) -> Folding:
+    def _segment_function(self) -> Callable[..., Awaitable[MessageResult]]:
+        function: SegmentFunction = self.part("segment")
+
+        async def segment_handler(record: Record, ctx: Context[JobState]) -> MessageResult:
+            return await work_on(self.name, function, record, ctx, max_hops=self._max_hops)
+
+        return segment_handler
+
+    def _fold_function(self, *, alone: bool) -> Callable[..., Awaitable[RunState]]:
         combine = self._functions.get("combine")
         reduction = None if combine is None else Reduction(combine, self._fan_in)
-        return Folding(self.part("fold"), self._tolerated, reduction)
+        folding, per_message = Folding(self.part("fold"), self._tolerated, reduction, alone), self.segments_per_message
+
+        async def fold_handler(record: Record, ctx: Context[JobState]) -> RunState:
+            return await check_and_fold(
+                self.name, folding, record, ctx, watch_seconds=self._watch_seconds, per_message=per_message
+            )
+
+        return fold_handler
 
     def _consumer(
         self, function: Callable[..., Any], commit: CommitStage | None, *, dead_letters: bool
