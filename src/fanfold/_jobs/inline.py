@@ -26,10 +26,10 @@ from fanfold._base.context import BatchContext, Context
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
 from fanfold._consumer.failure_log import FailureLog
-from fanfold._consumer.settings import check_count
+from fanfold._consumer.settings import allowed_concurrency, check_count
 from fanfold._folds.output_file import File
+from fanfold._jobs.definition import JobDefinition
 from fanfold._jobs.inline_database import KEPT_BUCKET, Kept, kept_in
-from fanfold._jobs.job import Job
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.output import apply, to_json
 from fanfold._jobs.segment import Segment
@@ -79,7 +79,7 @@ class InlineRun:
 
 
 async def run_inline(
-    job: Job,
+    job: JobDefinition,
     params: Mapping[str, Any] | None = None,
     *,
     run: str | None = None,
@@ -108,7 +108,7 @@ async def run_inline(
     if not isinstance(params, Mapping | None):
         raise ConfigurationError(f"params must be a dict, such as {{'bucket': …}}, or None, not {params!r}")
     function, fold = job.part("segment"), job.part("fold")
-    abreast = check_count(job.segment_handler.concurrency if concurrency is None else concurrency, "concurrency")
+    abreast = check_count(allowed_concurrency(job.settings) if concurrency is None else concurrency, "concurrency")
     name = check_name(run or uuid.uuid4().hex, "run")
     home = None if folder is None else Path(folder) / name
     with kept_in(None if home is None else home / KEPT_FILE) as kept:
@@ -146,7 +146,7 @@ async def run_inline(
 
 
 @asynccontextmanager
-async def _opened(job: Job, kept: Kept) -> AsyncIterator[JobState]:
+async def _opened(job: JobDefinition, kept: Kept) -> AsyncIterator[JobState]:
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(job.open_backend(sources_only=True))
         backend = replace(opened, store=kept.over(opened.store), results_bucket=KEPT_BUCKET)
@@ -161,7 +161,7 @@ async def _opened(job: Job, kept: Kept) -> AsyncIterator[JobState]:
         yield JobState(backend, user)
 
 
-async def _begun(job: Job, params: Mapping[str, Any] | None, name: str, kept: Kept, backend: Backend) -> Run:
+async def _begun(job: JobDefinition, params: Mapping[str, Any] | None, name: str, kept: Kept, backend: Backend) -> Run:
     """Return the run as it was planned when its first segment was cut; plan it, if this is the first time."""
     known = kept.run()
     if known is None:
