@@ -14,6 +14,7 @@ from fanfold._consumer.settings import Settings, check_count, check_opener
 from fanfold._consumer.settle import OpenSettler
 from fanfold._jobs.continuation import MOST_HOPS
 from fanfold._jobs.functions import check_part
+from fanfold._jobs.job_state import JobState
 from fanfold._jobs.notify import check_tolerance
 from fanfold._jobs.segment_handler import SegmentFunction
 from fanfold._ports.backend import Backend
@@ -160,6 +161,15 @@ class JobDefinition:
     def opens_on_aws(self) -> bool:
         """Whether its backend is AWS, as the environment names it."""
         return self._open_backend is _aws
+
+    @asynccontextmanager
+    async def share(self, backend: Backend) -> AsyncIterator[JobState]:
+        """Open what the handlers share: a backend, and what the job's own lifespan makes."""
+        if self._settings.lifespan is None:
+            yield JobState(backend)
+        else:
+            async with self._settings.lifespan() as user:
+                yield JobState(backend, user)
 
     def source_of(self, params: Mapping[str, Any]) -> Source:
         """Return what a run with these parameters cuts.

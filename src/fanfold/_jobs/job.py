@@ -219,12 +219,8 @@ class Job(JobDefinition):
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[JobState]:
-        async with self._open_backend() as backend:
-            if self._settings.lifespan is None:
-                yield JobState(backend)
-            else:
-                async with self._settings.lifespan() as user:
-                    yield JobState(backend, user)
+        async with self._open_backend() as backend, self.share(backend) as state:
+            yield state
 
 
 def _no_leftovers(state: JobState) -> int:  # noqa: ARG001 - a scatter is awaited to its end

@@ -11,6 +11,7 @@ import json
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
@@ -25,7 +26,7 @@ from fanfold._jobs.completion_check import Look, from_body, to_message
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.scatter import pin_run, segments_left
 from fanfold._jobs.segment import Segment
-from fanfold._jobs.segment_result import MessageResult, SegmentFailed
+from fanfold._jobs.segment_result import MessageResult, SegmentFailed, reason_of
 from fanfold._jobs.tally import tally_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, RunState, check_name
@@ -133,8 +134,7 @@ async def _items_to_s3(run: Run, backend: Backend) -> dict[str, Any]:
 
 
 def _wire(run: Run) -> Iterator[bytes]:
-    whole = Run(run.id, run.job, run.params, run.plan, created_at=run.created_at, expires_at=run.expires_at)
-    for segment in segments_left(whole):
+    for segment in segments_left(replace(run, gen=0, position=0)):
         yield segment.to_body().encode()
 
 
@@ -145,7 +145,7 @@ def task_function(work_on: Work[MessageResult]) -> Work[MessageResult]:
         try:
             return await work_on(record, ctx)
         except Exception as error:
-            reason = error.reason if isinstance(error, Reject) else f"{type(error).__name__}: {error}"
+            reason = error.reason if isinstance(error, Reject) else reason_of(error)
             failed = SegmentFailed(Segment.from_body(record.body), ctx.receive_count, reason)
             await commit_ended([(record, failed)], ctx.batch)
             raise
@@ -256,7 +256,7 @@ def _told(outcomes: Sequence[Outcome], segments: Collection[int | None]) -> Fanf
 
 def _reason(outcome: Outcome) -> str:
     if isinstance(outcome, Failed):
-        return f"{type(outcome.error).__name__}: {outcome.error}"
+        return reason_of(outcome.error)
     if isinstance(outcome, Rejected | NotStarted | Retrying):
         return outcome.reason
     return "it ended, and could not be entered in the ledger"
