@@ -33,7 +33,7 @@ from fanfold._ports.idempotency import Layout, is_missing, key_of
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
-    from fanfold._ports.stores import EntryStore
+    from fanfold._ports.idempotency import EntryStore
 
 __all__ = ["Idempotency", "Layout", "OpenEntries"]
 

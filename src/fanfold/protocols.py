@@ -12,11 +12,11 @@ from fanfold._base.lazy import lazy
 
 if TYPE_CHECKING:
     from fanfold._ports.backend import Backend
+    from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.ledger import Ledger
     from fanfold._ports.queue import Message, Notifier, Queue, Received, Refusal, Settler
     from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
     from fanfold._ports.stores import (
-        EntryStore,
         ItemStore,
         Listed,
         ObjectInfo,
@@ -57,7 +57,7 @@ __all__ = [
 _HOMES = {
     "Backend": "_ports.backend",
     "Counter": "_ports.run",
-    "EntryStore": "_ports.stores",
+    "EntryStore": "_ports.idempotency",
     "Hop": "_ports.run",
     "ItemStore": "_ports.stores",
     "Ledger": "_ports.ledger",

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 from aiobotocore.session import get_session
 
-from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, Layout
-from fanfold._ports.stores import EntryStore
+from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, EntryStore, Layout
 from fanfold.aws.entries import DynamoDBEntries
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryEntries

@@ -10,12 +10,12 @@ invocation never makes a dead letter of what was never tried. FIFO queue: a lane
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from fanfold._base.outcome import NotStarted, Outcome, acknowledges
-from fanfold._base.record import Record
+from fanfold._base.outcome import BEHIND, Outcome, acknowledges
+from fanfold._base.record import Record, is_fifo
 
-__all__ = ["BEHIND", "Lane", "Unit", "group_of", "in_order", "is_fifo", "lanes"]
+__all__ = ["Lane", "Unit", "group_of", "in_order", "lanes"]
 
 _NONE: Mapping[str, str] = {}
 
@@ -23,17 +23,6 @@ Unit: TypeAlias = tuple[int, ...]
 """Positions in the batch that are handled by one call."""
 Lane: TypeAlias = Sequence[Unit]
 """Units that are handled one after another."""
-
-BEHIND: Final = NotStarted("an earlier record of its message group is not done")
-"""How a record of a FIFO queue ends that has to wait for the next delivery of another."""
-
-
-def is_fifo(records: Sequence[Record]) -> bool:
-    """Tell whether a batch comes from a FIFO queue: by the queue's ARN alone.
-
-    A message group proves nothing: on standard queues it names a tenant (fair queues).
-    """
-    return bool(records) and records[0].queue_arn.endswith(".fifo")
 
 
 def lanes(records: Sequence[Record], chunk_size: int | None) -> Iterator[Lane]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fanfold._base.record import Record
 
 __all__ = [
+    "BEHIND",
     "DONE",
     "OUTCOMES",
     "BatchItemFailure",
@@ -137,6 +138,9 @@ class NotStarted(Value):
 
 DONE = Done()
 """Done with nothing to say: what most records end as, made once."""
+
+BEHIND = NotStarted("an earlier record of its message group is not done")
+"""How a record of a FIFO queue ends that has to wait for the next delivery of another."""
 
 Outcome: TypeAlias = Done | Failed | Retrying | Rejected | NotStarted
 OUTCOMES = (Done, Failed, Retrying, Rejected, NotStarted)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from fanfold._base.frozen import put
 from fanfold.errors import EventError
 
-__all__ = ["Event", "Record", "records_from_event"]
+__all__ = ["Event", "Record", "is_fifo", "records_from_event"]
 
 Event: TypeAlias = Mapping[str, Any]
 """What Lambda calls a handler with."""
@@ -74,6 +74,14 @@ class Record:
         """Deliveries so far, this one included; from 1."""
         count = str(self.attributes.get("ApproximateReceiveCount", "1"))
         return max(1, int(count)) if count.isdecimal() and len(count) <= _COUNT_DIGITS else 1
+
+
+def is_fifo(records: Sequence[Record]) -> bool:
+    """Tell whether a batch comes from a FIFO queue: by the queue's ARN alone.
+
+    A message group proves nothing: on standard queues it names a tenant (fair queues).
+    """
+    return bool(records) and records[0].queue_arn.endswith(".fifo")
 
 
 def records_from_event(event: object) -> Sequence[Record]:

@@ -20,9 +20,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanfold._base.deadline import Deadline
-from fanfold._base.ordering import BEHIND, Lane, Unit, in_order, is_fifo, lanes
-from fanfold._base.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejected
-from fanfold._base.record import Record
+from fanfold._base.ordering import Lane, Unit, in_order, lanes
+from fanfold._base.outcome import BEHIND, DONE, Done, Failed, NotStarted, Outcome, Rejected
+from fanfold._base.record import Record, is_fifo
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Pace
 from fanfold._consumer.classify import outcome_of, rejects

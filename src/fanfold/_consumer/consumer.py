@@ -25,7 +25,7 @@ from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
 from fanfold._consumer.process_limits import clamped
 from fanfold._consumer.respond import respond
 from fanfold._consumer.run_batch import run_batch
-from fanfold._consumer.settings import CommitStage, Settings, check_count, check_observer
+from fanfold._consumer.settings import CommitStage, Settings, allowed_concurrency, check_observer
 from fanfold._consumer.settle import OpenSettler
 from fanfold._consumer.xray import go_by_context
 
@@ -39,7 +39,6 @@ __all__ = ["Consumer", "ConsumerStats", "Session", "consumer"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CONCURRENCY_VARIABLE = "FANFOLD_CONCURRENCY"
 DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 
 
@@ -87,10 +86,7 @@ class Consumer(Generic[P, T]):
         Raises:
             ConfigurationError: If the environment's value is no number from 1.
         """
-        text = os.environ.get(CONCURRENCY_VARIABLE)
-        if not text:
-            return self.settings.concurrency
-        return check_count(int(text) if text.strip().isdecimal() else text, CONCURRENCY_VARIABLE)
+        return allowed_concurrency(self.settings)
 
     def __call__(self, event: Event, context: Any) -> BatchResponse:
         """Handle a batch as Lambda's event source mapping delivers it, and return the partial batch response.

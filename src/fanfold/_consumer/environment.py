@@ -13,8 +13,9 @@ from fanfold._consumer.settle import OpenSettler
 from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
+    from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.queue import Settler
-    from fanfold._ports.stores import EntryStore, Store
+    from fanfold._ports.stores import Store
 
 __all__ = ["Leftover", "Sandbox", "open_sandbox"]
 

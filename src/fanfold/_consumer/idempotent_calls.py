@@ -24,8 +24,7 @@ from fanfold._base.retry import retry
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.classify import outcome_of, rejects
 from fanfold._consumer.stages import Ended, Stage, cut, pass_on
-from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, result_text
-from fanfold._ports.stores import EntryStore
+from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, EntryStore, result_text
 from fanfold.errors import LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 

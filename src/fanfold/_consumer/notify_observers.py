@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from fanfold._base.context import BatchContext
@@ -12,7 +12,6 @@ from fanfold._base.outcome import DONE, BatchResult, Failed
 from fanfold._base.record import Record
 from fanfold._consumer.classify import outcome_of
 from fanfold._consumer.memory_guard import peak_resident_bytes
-from fanfold._consumer.stages import Stage
 from fanfold.errors import AbandonedError
 from fanfold.observers import BatchEnded, CallEnded, Observer, Watch
 
@@ -22,6 +21,8 @@ logger = logging.getLogger("fanfold")
 
 _Open: TypeAlias = tuple[int, list[CallEnded]]
 """How many records a call has, and who is told of its end."""
+_Stage: TypeAlias = Callable[[Sequence[Record]], Awaitable[list[Any]]]
+"""As ``stages.Stage``."""
 
 _ABANDONED: Final = Failed(AbandonedError())
 
@@ -56,7 +57,7 @@ class Observation:
         self._on_start = [watch.call_started for watch in watches if watch.call_started is not None]
         self._on_end = [watch.batch_ended for watch in watches if watch.batch_ended is not None]
 
-    def around(self, stage: Stage) -> Stage:
+    def around(self, stage: _Stage) -> _Stage:
         """Return a stage that does the same and is told of."""
 
         async def observed(records: Sequence[Record]) -> list[Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from fanfold._base.backoff import Backoff
 from fanfold._base.callables import is_coroutine_function
@@ -21,7 +22,9 @@ if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
 
-__all__ = ["CommitStage", "Settings", "check_count", "check_observer", "check_opener"]
+__all__ = ["CommitStage", "Settings", "allowed_concurrency", "check_count", "check_observer", "check_opener"]
+
+CONCURRENCY_VARIABLE: Final = "FANFOLD_CONCURRENCY"
 
 Opener = TypeVar("Opener")
 
@@ -144,6 +147,18 @@ _CALLABLES = ("commit", "settler")
 
 def _is_callable_or_none(value: object) -> bool:
     return value is None or callable(value)
+
+
+def allowed_concurrency(settings: Settings) -> int:
+    """Return the handlers that run concurrently: the setting, or ``FANFOLD_CONCURRENCY`` from the environment.
+
+    Raises:
+        ConfigurationError: If the environment's value is not an integer of at least 1.
+    """
+    text = os.environ.get(CONCURRENCY_VARIABLE)
+    if not text:
+        return settings.concurrency
+    return check_count(int(text) if text.strip().isdecimal() else text, CONCURRENCY_VARIABLE)
 
 
 def check_count(value: object, name: str) -> int:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fanfold._base.ordering import BEHIND, is_fifo
-from fanfold._base.outcome import NotStarted
-from fanfold._base.record import Record
+from fanfold._base.outcome import BEHIND, NotStarted
+from fanfold._base.record import Record, is_fifo
 
 __all__ = ["CallOne", "Ended", "HandlerCall", "Stage", "cut", "pass_on"]
 

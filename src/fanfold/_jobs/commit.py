@@ -15,6 +15,7 @@ from fanfold._jobs.job_state import JobState
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import (
     INLINE_RESULTS_BYTES,
+    REASON_CHARACTERS,
     BundleResult,
     MessageResult,
     SegmentDone,
@@ -36,8 +37,6 @@ logger = logging.getLogger("fanfold")
 
 MARKER_SEGMENTS: Final = 1_000
 """Most segments in one marker, so that their numbers and the reasons of failures stay within DynamoDB's item size."""
-REASON_CHARACTERS: Final = 300
-"""Longest reason kept in a marker."""
 
 _Ended: TypeAlias = SegmentDone | SegmentFailed
 

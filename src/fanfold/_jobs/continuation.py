@@ -12,8 +12,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Final
 
-import anyio
-
+from fanfold._base.concurrency import each
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, SegmentStopped
 from fanfold._ports.backend import Backend
@@ -35,20 +34,17 @@ _ABREAST: Final = 16
 async def continue_later(stopped: Sequence[tuple[int, SegmentStopped]], backend: Backend) -> set[int]:
     """Send on what stopped; return the positions whose next hop is not on its way."""
     held: set[int] = set()
-    places = anyio.CapacityLimiter(_ABREAST)
 
-    async def send_on(position: int, one: SegmentStopped) -> None:
-        async with places:
-            try:
-                await _send_on(one, backend)
-            except FanfoldError:
-                where = f"run {one.segment.run}, segment {one.segment.number}"
-                logger.exception("%s: it stopped in time and could not be continued; its message comes back", where)
-                held.add(position)
+    async def send_on(placed: tuple[int, SegmentStopped]) -> None:
+        position, one = placed
+        try:
+            await _send_on(one, backend)
+        except FanfoldError:
+            where = f"run {one.segment.run}, segment {one.segment.number}"
+            logger.exception("%s: it stopped in time and could not be continued; its message comes back", where)
+            held.add(position)
 
-    async with anyio.create_task_group() as tasks:
-        for position, one in stopped:
-            tasks.start_soon(send_on, position, one)
+    await each(send_on, stopped, concurrency=_ABREAST)
     return held
 
 

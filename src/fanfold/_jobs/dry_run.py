@@ -17,10 +17,11 @@ from fanfold import sources
 from fanfold._base import aws_limits
 from fanfold._base.aws_prices import read_prices
 from fanfold._jobs.overlay import overlay
-from fanfold._jobs.segment import Segment, bodies
+from fanfold._jobs.scatter import segments_left
+from fanfold._jobs.segment import bodies
 from fanfold._jobs.tally import UNEVEN
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import source_prefix
+from fanfold._ports.run import Run, source_prefix
 from fanfold.errors import EnqueueError
 from fanfold.inmemory import InMemoryStore
 
@@ -98,14 +99,15 @@ async def rehearse(
         EnqueueError: If a message would be larger than SQS takes.
     """
     plan = await source.pin(backend, source_prefix(_RUN))
+    run = Run(_RUN, job, {}, plan, created_at=0.0, expires_at=0)
     count = messages = total = largest = 0
-    for body, taken in bodies(_segments(job, plan), per_message):
+    for body, taken in bodies(segments_left(run), per_message):
         size = len(body.encode())
         if size > aws_limits.SQS_MESSAGE_BYTES:
             reason = f"{size} bytes, where SQS takes {aws_limits.SQS_MESSAGE_BYTES}"
             raise EnqueueError(f"segment {count} is too large for a message: {reason}", rejected=[(count, reason)])
         count, messages, total, largest = taken, messages + 1, total + size, max(largest, size)
-    first = [json.loads(segment.to_body()) for segment in islice(_segments(job, plan), _SHOWN)]
+    first = [json.loads(segment.to_body()) for segment in islice(segments_left(run), _SHOWN)]
     return Rehearsal(
         segments=count,
         messages=messages,
@@ -130,11 +132,6 @@ async def read_first(rehearsal: Rehearsal, backend: Backend, *, within_seconds: 
                 await anyio.lowlevel.checkpoint()
         ended = True
     return Sample(given, time.perf_counter() - began, ended)
-
-
-def _segments(job: str, plan: Mapping[str, Any]) -> Iterator[Segment]:
-    for number, part in enumerate(sources.cut(plan)):
-        yield Segment(job, _RUN, number, part)
 
 
 def _data_bytes(plan: Mapping[str, Any]) -> int | None:

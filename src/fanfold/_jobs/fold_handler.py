@@ -33,6 +33,7 @@ from fanfold._jobs.notify import is_tolerated, tell_of_the_end
 from fanfold._jobs.output import apply, commit
 from fanfold._jobs.results import FoldFunction, Results, opened, results_of
 from fanfold._jobs.scatter import scatter_on
+from fanfold._jobs.segment_result import reason_of
 from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
@@ -154,7 +155,7 @@ class _Attempt:
             if self.ctx.receive_count < FOLD_ATTEMPTS:
                 raise
             logger.exception("run %s: its fold failed %d times", self.run.id, FOLD_ATTEMPTS)
-            return _Broken(f"{type(error).__qualname__}: {error}")
+            return _Broken(reason_of(error))
 
     async def _combine_group(self) -> bool:
         """Combine the group that the check is for, if it is for one; return whether to go on: its level is complete."""

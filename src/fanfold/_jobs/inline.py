@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,14 +26,16 @@ from fanfold._base.context import BatchContext, Context
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
 from fanfold._consumer.failure_log import FailureLog
-from fanfold._consumer.settings import check_count
+from fanfold._consumer.settings import allowed_concurrency, check_count
 from fanfold._folds.output_file import File
+from fanfold._jobs.definition import JobDefinition
 from fanfold._jobs.inline_database import KEPT_BUCKET, Kept, kept_in
-from fanfold._jobs.job import Job
 from fanfold._jobs.job_state import JobState
-from fanfold._jobs.output import apply, to_json
+from fanfold._jobs.output import apply, file_told, to_json
+from fanfold._jobs.scatter import segments_left
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_handler import work_on_one
+from fanfold._jobs.segment_result import REASON_CHARACTERS, reason_of
 from fanfold._jobs.tally import Evenness, Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name, source_prefix
@@ -45,7 +47,6 @@ logger = logging.getLogger("fanfold")
 
 KEPT_FILE = "results.sqlite"
 OUTPUT_FILE = "output.json"
-_REASON_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class InlineRun:
 
 
 async def run_inline(
-    job: Job,
+    job: JobDefinition,
     params: Mapping[str, Any] | None = None,
     *,
     run: str | None = None,
@@ -108,7 +109,7 @@ async def run_inline(
     if not isinstance(params, Mapping | None):
         raise ConfigurationError(f"params must be a dict, such as {{'bucket': …}}, or None, not {params!r}")
     function, fold = job.part("segment"), job.part("fold")
-    abreast = check_count(job.segment_handler.concurrency if concurrency is None else concurrency, "concurrency")
+    abreast = check_count(allowed_concurrency(job.settings) if concurrency is None else concurrency, "concurrency")
     name = check_name(run or uuid.uuid4().hex, "run")
     home = None if folder is None else Path(folder) / name
     with kept_in(None if home is None else home / KEPT_FILE) as kept:
@@ -128,7 +129,7 @@ async def run_inline(
 
             if progress is not None:
                 progress(0, len(wanted))
-            await each(work, _segments(begun, wanted), concurrency=abreast)
+            await each(work, (one for one in segments_left(begun) if one.number in wanted), concurrency=abreast)
             failures.write(logger)
         items, failed = kept.items(), kept.failures()
         output = await _folded(fold, kept, home) if len(items) == total else None
@@ -146,22 +147,20 @@ async def run_inline(
 
 
 @asynccontextmanager
-async def _opened(job: Job, kept: Kept) -> AsyncIterator[JobState]:
+async def _opened(job: JobDefinition, kept: Kept) -> AsyncIterator[JobState]:
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(job.open_backend(sources_only=True))
         backend = replace(opened, store=kept.over(opened.store), results_bucket=KEPT_BUCKET)
-        user = None
-        if job.settings.lifespan is not None:
-            try:
-                user = await stack.enter_async_context(job.settings.lifespan())
-            except FanfoldError:
-                raise
-            except Exception as error:
-                raise FanfoldError(f"job {job.name}: its lifespan failed: {_told(error)}") from error
-        yield JobState(backend, user)
+        try:
+            state = await stack.enter_async_context(job.share(backend))
+        except FanfoldError:
+            raise
+        except Exception as error:
+            raise FanfoldError(f"job {job.name}: its lifespan failed: {_reason(error)}") from error
+        yield state
 
 
-async def _begun(job: Job, params: Mapping[str, Any] | None, name: str, kept: Kept, backend: Backend) -> Run:
+async def _begun(job: JobDefinition, params: Mapping[str, Any] | None, name: str, kept: Kept, backend: Backend) -> Run:
     """Return the run as it was planned when its first segment was cut; plan it, if this is the first time."""
     known = kept.run()
     if known is None:
@@ -181,18 +180,11 @@ async def _begun(job: Job, params: Mapping[str, Any] | None, name: str, kept: Ke
 
 def _wanted(total: int, only: Collection[int] | None, kept: Kept) -> Collection[int]:
     if only is None:
-        return [segment for segment in range(total) if not kept.is_done(segment)]
+        return {segment for segment in range(total) if not kept.is_done(segment)}
     if wrong := [segment for segment in only if type(segment) is not int or not 0 <= segment < total]:
         where = f", from 0 to {total - 1}" if total else ""
         raise ConfigurationError(f"there is no segment {wrong[0]!r}: the run has {total}{where}")
     return set(only)
-
-
-def _segments(run: Run, wanted: Collection[int]) -> Iterator[Segment]:
-    chosen = frozenset(wanted)
-    for number, part in enumerate(sources.cut(run.plan)):
-        if number in chosen:
-            yield Segment(run.job, run.id, number, part)
 
 
 async def _work(
@@ -212,7 +204,7 @@ async def _work(
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
-        kept.failed(segment.number, _told(error))
+        kept.failed(segment.number, _reason(error))
         failures.add(record, error)
     else:
         kept.done(segment.number, ended.result, ended.items)
@@ -225,7 +217,7 @@ async def _folded(fold: Callable[..., Any], kept: Kept, home: Path | None) -> An
         raise
     except Exception as error:
         logger.exception("the fold failed")
-        raise FanfoldError(f"the fold failed: {_told(error)}") from error
+        raise FanfoldError(f"the fold failed: {_reason(error)}") from error
     if isinstance(value, File):
         if home is None:
             return value
@@ -240,8 +232,7 @@ def _placed(file: File, home: Path) -> dict[str, Any]:
     target = home / file.name
     with file.on_disk() as path:
         shutil.copyfile(path, target)
-    told = {"file": str(target), "bytes": target.stat().st_size}
-    return told if file.rows is None else {**told, "rows": file.rows}
+    return file_told(file, str(target), target.stat().st_size)
 
 
 def _evenness(total: int, items: Mapping[int, int]) -> Evenness | None:
@@ -250,6 +241,5 @@ def _evenness(total: int, items: Mapping[int, int]) -> Evenness | None:
     return tally.evenness()
 
 
-def _told(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return text[:_REASON_CHARACTERS]
+def _reason(error: BaseException) -> str:
+    return reason_of(error)[:REASON_CHARACTERS]

@@ -1,66 +1,43 @@
-"""A job: what to cut, what to do with a segment, how to fold the results; and its four Lambda handlers."""
+"""A job and its Lambda handlers: four on queues, three for a state machine."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import importlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
 
-from fanfold._base import aws_limits
-from fanfold._base.backoff import Backoff
 from fanfold._base.context import Context
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
 from fanfold._consumer.consumer import Consumer
-from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
-from fanfold._consumer.settings import CommitStage, Settings, check_count, check_opener
-from fanfold._consumer.settle import OpenSettler
+from fanfold._consumer.loop_thread import Runtime, deadline_of
+from fanfold._consumer.settings import CommitStage
 from fanfold._jobs import step_functions
 from fanfold._jobs.combine import Reduction
 from fanfold._jobs.commit import commit_ended
-from fanfold._jobs.continuation import MOST_HOPS
 from fanfold._jobs.dead_letter_handler import bury
+from fanfold._jobs.definition import JobDefinition
 from fanfold._jobs.fold_handler import Folding, check_and_fold
-from fanfold._jobs.functions import check_part
 from fanfold._jobs.job_state import JobState
-from fanfold._jobs.notify import check_tolerance
 from fanfold._jobs.scatter import Scattered, request_of, scatter
 from fanfold._jobs.segment_handler import SegmentFunction, work_on
 from fanfold._jobs.segment_result import MessageResult
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import RunState, check_name
-from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
-from fanfold.sources import Source
+from fanfold._ports.run import RunState
+from fanfold.errors import ConfigurationError
 
-__all__ = ["Job", "OpenBackend"]
+__all__ = ["Job"]
 
-OpenBackend: TypeAlias = Callable[[], AbstractAsyncContextManager[Backend]]
-"""Opens the backend of a job: entered once in a sandbox."""
 ScatterHandler: TypeAlias = Callable[[Any, Any], dict[str, Any]]
 """The Lambda handler that starts a run."""
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-_DEFAULT_WATCH_SECONDS: Final = aws_limits.SQS_MAX_DELAY_SECONDS
-
-
-@asynccontextmanager
-async def _aws(*, sources_only: bool = False) -> AsyncIterator[Backend]:
-    try:
-        from fanfold.aws.backend import from_environment
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("aws", "a job on AWS") from error
-    async with from_environment(sources_only=sources_only) as backend:
-        yield backend
-
-
-class Job:
+class Job(JobDefinition):
     """Scattered work: a source is cut into segments, each is worked on, the results are folded into one output.
 
     Args:
@@ -88,118 +65,6 @@ class Job:
     Raises:
         ConfigurationError: If a setting is impossible.
     """
-
-    def __init__(  # noqa: PLR0913 - one option each, by keyword
-        self,
-        name: str,
-        *,
-        concurrency: int = 10,
-        backoff: Backoff | None = None,
-        lifespan: Lifespan | None = None,
-        watch_seconds: int = _DEFAULT_WATCH_SECONDS,
-        segments_per_message: int = 1,
-        tolerated_failures: float = 0,
-        fan_in: int = 1_000,
-        continuation: bool = False,
-        max_hops: int = MOST_HOPS,
-        deadline_margin: float | None = None,
-        backend: OpenBackend | None = None,
-        settler: OpenSettler | None = None,
-    ) -> None:
-        self.name: str = check_name(name, "job")
-        if check_count(watch_seconds, "watch_seconds") > aws_limits.SQS_MAX_DELAY_SECONDS:
-            raise ConfigurationError(
-                f"watch_seconds must be from 1 to {aws_limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
-            )
-        if not isinstance(continuation, bool):
-            raise ConfigurationError(f"continuation must be True or False, not {continuation!r}")
-        self._tolerated = check_tolerance(tolerated_failures)
-        self.segments_per_message: int = check_count(segments_per_message, "segments_per_message")
-        """Segments that share a message."""
-        if check_count(fan_in, "fan_in") == 1:
-            raise ConfigurationError("fan_in must be a whole number from 2: one result alone is never combined")
-        self._fan_in = fan_in
-        self._max_hops = check_count(max_hops, "max_hops") if continuation else 0
-        self._settings = Settings(
-            concurrency=concurrency,
-            backoff=backoff,
-            lifespan=lifespan,
-            settler=settler,
-            deadline_margin=deadline_margin,
-        )
-        self._watch_seconds = watch_seconds
-        self._open_backend: OpenBackend = check_opener(backend or _aws, "backend")
-        self._functions: dict[str, Callable[..., Any]] = {}
-
-    def __repr__(self) -> str:
-        return f"<fanfold.Job {self.name}>"
-
-    def source(self, function: F) -> F:
-        """Name the function that says what to cut: the run's parameters in, a source out. For use as a decorator."""
-        return self._set_part("source", function)
-
-    def segment(self, function: F) -> F:
-        """Name the handler of a segment: ``async def``, its items and a context in, one JSON value out."""
-        return self._set_part("segment", function)
-
-    def fold(self, function: F) -> F:
-        """Name the fold: the results of all segments in segment order in, one JSON value out.
-
-        Plain functions run on a worker thread. It may run again after a crash; its output counts once.
-        """
-        return self._set_part("fold", function)
-
-    def combine(self, function: F) -> F:
-        """Name what combines results before the fold, ``fan_in`` at most in a call: for runs whose fold takes too long.
-
-        Given some results in order, or what it returned for some, it returns one JSON value of the same kind: the fold
-        gets what is left in place of the results. Groups are combined by several invocations of the fold function, so
-        a run of at most ``fan_in`` segments is folded without. It may run again after a crash.
-        """
-        return self._set_part("combine", function)
-
-    def with_changes(
-        self,
-        *,
-        backend: OpenBackend | None = None,
-        segment: SegmentFunction | None = None,
-        settler: OpenSettler | None = None,
-    ) -> Job:
-        """Return the same job on another backend, or with another segment handler, as tests and demos want it."""
-        job = copy.copy(self)
-        for handler in [name for name in job.__dict__ if name.endswith("_handler")]:
-            job.__dict__.pop(handler, None)  # made anew at first use
-        settings = self._settings.changed({"settler": settler or self._settings.settler})
-        job.__dict__ |= {"_functions": dict(self._functions), "_settings": settings}
-        job.__dict__ |= {"_open_backend": check_opener(backend or self._open_backend, "backend")}
-        if segment is not None:
-            job.segment(segment)
-        return job
-
-    @property
-    def settings(self) -> Settings:
-        """How its handlers work."""
-        return self._settings
-
-    def part(self, name: str) -> Callable[..., Any]:
-        """Return its ``source``, ``segment``, ``fold`` or ``combine`` function.
-
-        Raises:
-            ConfigurationError: If it has none.
-        """
-        if name not in self._functions:
-            raise ConfigurationError(f"job {self.name} has no {name} function: decorate one with @job.{name}")
-        return self._functions[name]
-
-    def open_backend(self, *, sources_only: bool = False) -> AbstractAsyncContextManager[Backend]:
-        """Open the queues, the ledger and the store this job works with.
-
-        ``sources_only`` is for what reads sources alone: on AWS no ``FANFOLD_…`` variable is needed then, and what
-        would be at work there are names of nothing.
-        """
-        if sources_only and self._open_backend is _aws:
-            return _aws(sources_only=True)
-        return self._open_backend()
 
     @functools.cached_property
     def scatter_handler(self) -> ScatterHandler:
@@ -230,12 +95,7 @@ class Job:
     @functools.cached_property
     def segment_handler(self) -> Consumer[..., Any]:
         """The Lambda handler of the work queue."""
-        function: SegmentFunction = self.part("segment")
-
-        async def segment_handler(record: Record, ctx: Context[JobState]) -> MessageResult:
-            return await work_on(self.name, function, record, ctx, max_hops=self._max_hops)
-
-        return self._consumer(segment_handler, commit_ended, dead_letters=True)
+        return self._consumer(self._segment_function(), commit_ended, dead_letters=True)
 
     @functools.cached_property
     def dead_letter_handler(self) -> Consumer[..., Any]:
@@ -249,14 +109,7 @@ class Job:
     @functools.cached_property
     def fold_handler(self) -> Consumer[..., Any]:
         """The Lambda handler of the fold queue."""
-        folding, per_message = self._folding(), self.segments_per_message
-
-        async def fold_handler(record: Record, ctx: Context[JobState]) -> RunState:
-            return await check_and_fold(
-                self.name, folding, record, ctx, watch_seconds=self._watch_seconds, per_message=per_message
-            )
-
-        return self._consumer(fold_handler, None, dead_letters=False)
+        return self._consumer(self._fold_function(alone=False), None, dead_letters=False)
 
     @functools.cached_property
     def plan_handler(self) -> step_functions.Handler:
@@ -276,14 +129,14 @@ class Job:
             raise ConfigurationError(
                 f"job {self.name}: continuation=True goes on by a queue, and not on Step Functions"
             )
-        work = step_functions.task_function(self.name, self.part("segment"))
-        return step_functions.task_handler(self._without_queue(work, commit_ended))
+        work = step_functions.task_function(self._segment_function())
+        return step_functions.task_handler(self._without_queue(work, commit_ended).invoke)
 
     @functools.cached_property
     def collect_handler(self) -> step_functions.Handler:
         """The Lambda handler of a state machine's last step: the account of the run, and its fold."""
-        collect = step_functions.collect_function(self.name, self._folding())
-        return step_functions.collect_handler(self._without_queue(collect, None))
+        collect = step_functions.collect_function(self.name, self._fold_function(alone=True))
+        return step_functions.collect_handler(self._without_queue(collect, None).invoke)
 
     async def start(
         self,
@@ -323,32 +176,25 @@ class Job:
             progress=progress,
         )
 
-    def source_of(self, params: Mapping[str, Any]) -> Source:
-        """Return what a run with these parameters cuts.
+    def _segment_function(self) -> Callable[..., Awaitable[MessageResult]]:
+        function: SegmentFunction = self.part("segment")
 
-        Raises:
-            ConfigurationError: If the source function fails, or returns no source.
-        """
-        try:
-            source: Source = self.part("source")(dict(params))
-        except FanfoldError:
-            raise
-        except Exception as error:
-            raise ConfigurationError(
-                f"job {self.name}: the source function failed for params {dict(params)}: {error!r}"
-            ) from error
-        if isinstance(source, type) or not hasattr(source, "pin"):
-            raise ConfigurationError(f"job {self.name}: the source function returned {source!r}, which is no source")
-        return source
+        async def segment_handler(record: Record, ctx: Context[JobState]) -> MessageResult:
+            return await work_on(self.name, function, record, ctx, max_hops=self._max_hops)
 
-    def _set_part(self, name: str, function: F) -> F:
-        self._functions[name] = check_part(self.name, name, function)
-        return function
+        return segment_handler
 
-    def _folding(self) -> Folding:
+    def _fold_function(self, *, alone: bool) -> Callable[..., Awaitable[RunState]]:
         combine = self._functions.get("combine")
         reduction = None if combine is None else Reduction(combine, self._fan_in)
-        return Folding(self.part("fold"), self._tolerated, reduction)
+        folding, per_message = Folding(self.part("fold"), self._tolerated, reduction, alone), self.segments_per_message
+
+        async def fold_handler(record: Record, ctx: Context[JobState]) -> RunState:
+            return await check_and_fold(
+                self.name, folding, record, ctx, watch_seconds=self._watch_seconds, per_message=per_message
+            )
+
+        return fold_handler
 
     def _consumer(
         self, function: Callable[..., Any], commit: CommitStage | None, *, dead_letters: bool
@@ -367,18 +213,14 @@ class Job:
 
     def _preload(self) -> None:
         """Import the SDK while Lambda initialises the sandbox: with full CPU, and not at the first batch's expense."""
-        if self._open_backend is _aws and "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        if self.opens_on_aws and "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             with contextlib.suppress(ModuleNotFoundError):
                 importlib.import_module("fanfold.aws.backend")
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[JobState]:
-        async with self._open_backend() as backend:
-            if self._settings.lifespan is None:
-                yield JobState(backend)
-            else:
-                async with self._settings.lifespan() as user:
-                    yield JobState(backend, user)
+        async with self._open_backend() as backend, self.share(backend) as state:
+            yield state
 
 
 def _no_leftovers(state: JobState) -> int:  # noqa: ARG001 - a scatter is awaited to its end

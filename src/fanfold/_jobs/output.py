@@ -14,7 +14,7 @@ from fanfold._folds.output_file import File
 from fanfold._ports.backend import Backend
 from fanfold.errors import ObjectExistsError, SegmentError
 
-__all__ = ["apply", "commit", "file_in", "to_json"]
+__all__ = ["apply", "commit", "file_in", "file_told", "to_json"]
 
 logger = logging.getLogger("fanfold")
 
@@ -89,6 +89,12 @@ async def commit(key: str, value: Any, backend: Backend) -> None:
         logger.info("%s was committed by an earlier try, and stays", key)
 
 
+def file_told(file: File, where: str, size_bytes: int) -> dict[str, Any]:
+    """Return what an output says of a file that lies somewhere; ``file_in`` reads it."""
+    told = {"file": where, "bytes": size_bytes}
+    return told if file.rows is None else {**told, "rows": file.rows}
+
+
 def file_in(output: Any, run_id: str) -> str | None:
     """Return the key of the file that an output of a run says it is; None for one that is a value itself."""
     if not isinstance(output, dict) or not {"file", "bytes"} <= output.keys() <= {"file", "bytes", "rows"}:
@@ -109,5 +115,4 @@ async def _commit_file(key: str, file: File, backend: Backend) -> dict[str, Any]
         except ObjectExistsError:
             logger.info("%s was written by an earlier try, and stays", key)
             size = (await backend.store.head(bucket, key)).size_bytes
-    told = {"file": key, "bytes": size}
-    return told if file.rows is None else {**told, "rows": file.rows}
+    return file_told(file, key, size)

@@ -26,6 +26,7 @@ from fanfold._jobs.segment_result import (
     SegmentResult,
     SegmentStopped,
     Unrecorded,
+    reason_of,
 )
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
@@ -133,7 +134,7 @@ async def work_on(
         except Exception as error:
             if not is_last or isinstance(error, Retry) or _is_permanent(error):
                 raise
-            raise Reject(f"{type(error).__qualname__}: {error}") from error
+            raise Reject(reason_of(error)) from error
     ended: list[SegmentResult] = []
     left: list[Segment] = []
     errors: list[Exception] = []

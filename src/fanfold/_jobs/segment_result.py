@@ -11,6 +11,7 @@ from fanfold._jobs.segment import Segment
 
 __all__ = [
     "INLINE_RESULTS_BYTES",
+    "REASON_CHARACTERS",
     "BundleResult",
     "MessageResult",
     "SegmentDone",
@@ -18,8 +19,11 @@ __all__ = [
     "SegmentResult",
     "SegmentStopped",
     "Unrecorded",
+    "reason_of",
 ]
 
+REASON_CHARACTERS: Final = 300
+"""Longest reason of a failed segment that is kept."""
 INLINE_RESULTS_BYTES: Final = 8_192
 """Results up to this size stand in the ledger. A DynamoDB write costs by the KiB, an S3 PUT as much as 8 of those
 (AWS price lists, us-east-1, November 2026)."""
@@ -89,3 +93,9 @@ class Unrecorded(Enum):
 
 MessageResult: TypeAlias = SegmentResult | BundleResult | Unrecorded
 """What became of one message of the work queue or of its dead-letter queue."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why something failed, in the words of the error that was raised."""
+    kind, text = type(error).__qualname__, str(error)
+    return f"{kind}: {text}" if text else kind

@@ -12,28 +12,25 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 
 from fanfold._base.aws_limits import STEP_FUNCTIONS_PAYLOAD_BYTES
 from fanfold._base.context import Context
-from fanfold._base.outcome import Done, Failed, NotStarted, Outcome, Reject, Rejected, Retrying
+from fanfold._base.outcome import BatchResult, Done, Failed, NotStarted, Outcome, Reject, Rejected, Retrying
 from fanfold._base.record import Record
-from fanfold._consumer.consumer import Consumer
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._folds.output_file import temporary_file
 from fanfold._jobs.commit import MARKER_SEGMENTS, commit_ended
 from fanfold._jobs.completion_check import Look, from_body, to_message
-from fanfold._jobs.fold_handler import Folding, check_and_fold
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.scatter import pin_run, segments_left
 from fanfold._jobs.segment import Segment
-from fanfold._jobs.segment_handler import SegmentFunction, work_on
-from fanfold._jobs.segment_result import MessageResult, SegmentFailed
+from fanfold._jobs.segment_result import MessageResult, SegmentFailed, reason_of
 from fanfold._jobs.tally import tally_of
 from fanfold._ports.backend import Backend
-from fanfold._ports.run import Marker, Run, check_name
+from fanfold._ports.run import Marker, Run, RunState, check_name
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
 from fanfold.sources import Source
 
@@ -54,8 +51,13 @@ ITEMS_KEY: Final = "items.json"
 NEVER_TOLD: Final = "no task of the state machine told how it ended: its execution says why"
 """Reason of a segment whose task timed out, died, or never began."""
 
+T = TypeVar("T")
+Work: TypeAlias = Callable[[Record, Context[JobState]], Awaitable[T]]
+"""Handles one message of a job."""
 Handler: TypeAlias = Callable[[Any, Any], dict[str, Any]]
 """A Lambda handler that a state machine calls."""
+Invoke: TypeAlias = Callable[[Any, Any], BatchResult]
+"""Handles an event of SQS messages: ``Consumer.invoke`` of records that come from no queue."""
 
 
 async def no_queue() -> Any:
@@ -132,19 +134,18 @@ async def _items_to_s3(run: Run, backend: Backend) -> dict[str, Any]:
 
 
 def _wire(run: Run) -> Iterator[bytes]:
-    whole = Run(run.id, run.job, run.params, run.plan, created_at=run.created_at, expires_at=run.expires_at)
-    for segment in segments_left(whole):
+    for segment in segments_left(replace(run, gen=0, position=0)):
         yield segment.to_body().encode()
 
 
-def task_function(job: str, function: SegmentFunction) -> Callable[..., Awaitable[MessageResult]]:
+def task_function(work_on: Work[MessageResult]) -> Work[MessageResult]:
     """Return what works on one segment, and enters why it failed too: another try that succeeds counts more."""
 
     async def task(record: Record, ctx: Context[JobState]) -> MessageResult:
         try:
-            return await work_on(job, function, record, ctx)
+            return await work_on(record, ctx)
         except Exception as error:
-            reason = error.reason if isinstance(error, Reject) else f"{type(error).__name__}: {error}"
+            reason = error.reason if isinstance(error, Reject) else reason_of(error)
             failed = SegmentFailed(Segment.from_body(record.body), ctx.receive_count, reason)
             await commit_ended([(record, failed)], ctx.batch)
             raise
@@ -152,7 +153,7 @@ def task_function(job: str, function: SegmentFunction) -> Callable[..., Awaitabl
     return task
 
 
-def task_handler(consumer: Consumer[..., Any]) -> Handler:
+def task_handler(invoke: Invoke) -> Handler:
     """Return the handler of an item: of one segment, or of several as ``{"Items": […], "BatchInput": …}``.
 
     It returns ``{"segments": how many}``, and raises if one of them did not end: ``SegmentError`` if none of those will
@@ -162,7 +163,7 @@ def task_handler(consumer: Consumer[..., Any]) -> Handler:
     def task_handler(event: Any, context: Any) -> dict[str, Any]:
         items = event["Items"] if isinstance(event, Mapping) and isinstance(event.get("Items"), list) else [event]
         bodies = [json.dumps(item, separators=(",", ":")) for item in items]
-        outcomes = consumer.invoke(_event(bodies), context).outcomes
+        outcomes = invoke(_event(bodies), context).outcomes
         wrong = [
             (body, outcome) for body, outcome in zip(bodies, outcomes, strict=True) if not isinstance(outcome, Done)
         ]
@@ -173,7 +174,7 @@ def task_handler(consumer: Consumer[..., Any]) -> Handler:
     return task_handler
 
 
-def collect_function(job: str, folding: Folding) -> Callable[..., Awaitable[Any]]:
+def collect_function(job: str, fold: Work[RunState]) -> Work[dict[str, Any]]:
     """Return what closes a run and folds it: a segment of which nothing is known then has failed."""
 
     async def collect(record: Record, ctx: Context[JobState]) -> dict[str, Any]:
@@ -182,7 +183,7 @@ def collect_function(job: str, folding: Folding) -> Callable[..., Awaitable[Any]
         if run is None or run.job != job:
             raise SegmentError(f"run {run_id!r} is no run of job {job!r} in the ledger")
         await _close(run, backend)
-        await check_and_fold(job, replace(folding, alone=True), record, ctx, watch_seconds=0)
+        await fold(record, ctx)
         run = await backend.ledger.run(run_id)
         if run is None or not run.ended:
             raise FanfoldError(f"run {run_id} has not ended")
@@ -204,7 +205,7 @@ async def _close(run: Run, backend: Backend) -> None:
     await backend.ledger.seal(run.id, total)
 
 
-def collect_handler(consumer: Consumer[..., Any]) -> Handler:
+def collect_handler(invoke: Invoke) -> Handler:
     """Return the handler of the last step.
 
     Called with ``{"run": …, "tries": …}``, it returns ``{"run": …, "state": …, "output": key, "failed": how many}``.
@@ -218,7 +219,7 @@ def collect_handler(consumer: Consumer[..., Any]) -> Handler:
         if not isinstance(tries, int) or tries < 0:
             raise EventError(f'"tries" of a run that is collected counts from 0, and is not {tries!r}')
         body = to_message(Look(check_name(event["run"], "run"))).body
-        (outcome,) = consumer.invoke(_event([body], receives=tries + 1), context).outcomes
+        (outcome,) = invoke(_event([body], receives=tries + 1), context).outcomes
         if not isinstance(outcome, Done):
             raise _told([outcome], [])
         collected: dict[str, Any] = outcome.value
@@ -255,7 +256,7 @@ def _told(outcomes: Sequence[Outcome], segments: Collection[int | None]) -> Fanf
 
 def _reason(outcome: Outcome) -> str:
     if isinstance(outcome, Failed):
-        return f"{type(outcome.error).__name__}: {outcome.error}"
+        return reason_of(outcome.error)
     if isinstance(outcome, Rejected | NotStarted | Retrying):
         return outcome.reason
     return "it ended, and could not be entered in the ledger"

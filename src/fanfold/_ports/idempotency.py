@@ -9,12 +9,13 @@ import hashlib
 import json
 import pathlib
 import uuid
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fanfold.errors import ConfigurationError
 
-__all__ = ["COMPLETED", "IN_PROGRESS", "Entry", "Layout", "is_missing", "key_of", "result_text"]
+__all__ = ["COMPLETED", "IN_PROGRESS", "Entry", "EntryStore", "Layout", "is_missing", "key_of", "result_text"]
 
 IN_PROGRESS: Final = "INPROGRESS"
 """Status of an entry whose handler runs, or was cut off."""
@@ -58,6 +59,30 @@ class Entry:
             return None if self.result is None else json.loads(self.result)
         except (ValueError, RecursionError):  # written by something else: that it is done is what counts
             return None
+
+
+class EntryStore(Protocol):
+    """Entries of idempotency under keys. Every method raises ServiceError if the service failed."""
+
+    async def read(self, keys: Sequence[str]) -> Sequence[Entry]:
+        """Return what is known of 1 to 100 different keys, in no order; what was written just now may be missing."""
+        ...
+
+    async def claim(self, entry: Entry, now: float) -> Entry | None:
+        """Write an entry unless there is one that is done or held; a claim made twice by one owner is one.
+
+        Returns:
+            None if it is written; else what stands there.
+        """
+        ...
+
+    async def complete(self, entries: Sequence[Entry]) -> Collection[int]:
+        """Write 1 to 25 entries of different keys, whatever stands there; return the positions of those not written."""
+        ...
+
+    async def release(self, key: str, owner: str) -> None:
+        """Delete an entry, if it is in progress and still this owner's."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

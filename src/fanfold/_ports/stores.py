@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from fanfold.errors import FanfoldError
 
-if TYPE_CHECKING:  # a cold start pays for what it uses
-    from fanfold._ports.idempotency import Entry
-
 __all__ = [
-    "EntryStore",
     "ItemStore",
     "Listed",
     "ObjectInfo",
@@ -238,28 +234,4 @@ class ItemStore(Protocol):
             ServiceError: If the call failed; some items may have been written all the same.
             ConfigurationError: If the table does not exist or may not be written to.
         """
-        ...
-
-
-class EntryStore(Protocol):
-    """Entries of idempotency under keys. Every method raises ServiceError if the service failed."""
-
-    async def read(self, keys: Sequence[str]) -> Sequence[Entry]:
-        """Return what is known of 1 to 100 different keys, in no order; what was written just now may be missing."""
-        ...
-
-    async def claim(self, entry: Entry, now: float) -> Entry | None:
-        """Write an entry unless there is one that is done or held; a claim made twice by one owner is one.
-
-        Returns:
-            None if it is written; else what stands there.
-        """
-        ...
-
-    async def complete(self, entries: Sequence[Entry]) -> Collection[int]:
-        """Write 1 to 25 entries of different keys, whatever stands there; return the positions of those not written."""
-        ...
-
-    async def release(self, key: str, owner: str) -> None:
-        """Delete an entry, if it is in progress and still this owner's."""
         ...

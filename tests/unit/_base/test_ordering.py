@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fanfold import Done, Failed, NotStarted, Record, Rejected, Retrying
-from fanfold._base.ordering import BEHIND, group_of, in_order, is_fifo, lanes
+from fanfold._base.ordering import group_of, in_order, lanes
+from fanfold._base.outcome import BEHIND
+from fanfold._base.record import is_fifo
 from fanfold.testing import make_record
 
 FIFO_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders.fifo"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanfold._base.ordering import BEHIND
+from fanfold._base.outcome import BEHIND
 from fanfold._base.record import Record
 from fanfold._consumer.stages import Ended, HandlerCall, cut, pass_on
 from fanfold.testing import make_fifo_record, make_record

@@ -7,8 +7,7 @@ import json
 import pytest
 
 import fanfold
-from fanfold._base.ordering import is_fifo
-from fanfold._base.record import records_from_event
+from fanfold._base.record import is_fifo, records_from_event
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
 from fanfold.errors import ConfigurationError
