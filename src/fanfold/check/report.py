@@ -8,9 +8,10 @@ from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
+from fanfold.check.place import Place
 from fanfold.check.rules import BY_ID, RULES, Rule
 from fanfold.check.run import Report
-from fanfold.check.values import Finding, NotKnown, Place, Severity
+from fanfold.check.values import Finding, NotKnown, Severity
 
 __all__ = ["as_json", "as_sarif", "counts"]
 

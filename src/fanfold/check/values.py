@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from fanfold.check.place import Place
 from fanfold.check.unresolved import Text
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "Model",
     "NotKnown",
     "Permissions",
-    "Place",
     "Queue",
     "Setting",
     "Severity",
@@ -39,20 +39,6 @@ class Severity(StrEnum):
     """It goes well until there is load, a fault or a throttle."""
     INFO = "info"
     """Worth knowing; right in some systems."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a template something is said."""
-
-    path: tuple[str | int, ...]
-    """Keys from the top of the template, after ``Globals`` are merged in."""
-    line: int = 1
-    """From 1."""
-    column: int = 1
-    """From 1."""
-    end_line: int = 1
-    end_column: int = 1
 
 
 @dataclass(frozen=True, slots=True)
