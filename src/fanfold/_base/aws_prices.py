@@ -9,8 +9,6 @@ from typing import Any
 
 from fanfold.errors import ConfigurationError
 
-__all__ = ["read_prices"]
-
 
 def read_prices(file: Path | None = None) -> Any:
     """Return prices, US dollars, with their region and date.

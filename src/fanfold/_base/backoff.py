@@ -6,8 +6,6 @@ from fanfold._base import aws_limits
 from fanfold._base.frozen import Value, put
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Backoff"]
-
 
 class Backoff(Value):
     """A delay that grows with each delivery, with jitter.

@@ -7,8 +7,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["is_coroutine_function"]
-
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
     """Tell whether calling this makes a coroutine: an ``async def`` function, a partial or an object around one."""

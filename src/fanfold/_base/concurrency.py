@@ -9,8 +9,6 @@ import anyio
 
 from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["each", "first_of"]
-
 T = TypeVar("T")
 
 

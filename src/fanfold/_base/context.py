@@ -8,8 +8,6 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import Value, put
 from fanfold._base.record import Record
 
-__all__ = ["BatchContext", "Context"]
-
 State = TypeVar("State")
 
 

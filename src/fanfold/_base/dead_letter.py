@@ -9,16 +9,6 @@ from typing import Any, Final
 
 from fanfold._base.record import Record
 
-__all__ = [
-    "ATTRIBUTE",
-    "PUT_BACK_ATTRIBUTE",
-    "RECEIVES_VARIABLE",
-    "most_receives",
-    "original_id_in",
-    "reason_attribute",
-    "reason_in",
-]
-
 ATTRIBUTE: Final = "fanfold"
 """Name of the attribute."""
 PUT_BACK_ATTRIBUTE: Final = "fanfold-put-back"

@@ -15,8 +15,6 @@ from collections.abc import Callable
 
 from fanfold._base.frozen import Value, put
 
-__all__ = ["Deadline"]
-
 MARGIN_SHARE = 0.05
 """Share of the time given that is kept as the margin, when no margin is set."""
 MARGIN_FLOOR_SECONDS = 1.0

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, dataclass_transform
 
-__all__ = ["Value", "put"]
-
 put: Callable[[object, str, Any], None] = object.__setattr__
 """Sets an attribute of a value in its ``__init__``, the only place where that is right."""
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from fanfold.errors import MissingExtraError
 
-__all__ = ["render"]
-
 
 def render(package: str, template: str, **values: Any) -> str:
     """Return a page. Text in it is shown as text, whatever it holds.

@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from fanfold.errors import ConfigurationError
 
-__all__ = ["load", "load_handler"]
-
 T = TypeVar("T")
 
 

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Final
 
-__all__ = ["RECORD_KEYS", "named", "record_keys"]
-
 RECORD_KEYS: Final[contextvars.ContextVar[Mapping[str, Any]]] = contextvars.ContextVar(
     "fanfold_record_keys", default=MappingProxyType({})
 )

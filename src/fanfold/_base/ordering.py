@@ -15,8 +15,6 @@ from typing import TypeAlias
 from fanfold._base.outcome import BEHIND, Outcome, acknowledges
 from fanfold._base.record import Record, is_fifo
 
-__all__ = ["Lane", "Unit", "group_of", "in_order", "lanes"]
-
 _NONE: Mapping[str, str] = {}
 
 Unit: TypeAlias = tuple[int, ...]

@@ -20,25 +20,6 @@ from fanfold._base.frozen import Value, put
 if TYPE_CHECKING:
     from fanfold._base.record import Record
 
-__all__ = [
-    "BEHIND",
-    "DONE",
-    "OUTCOMES",
-    "BatchItemFailure",
-    "BatchResponse",
-    "BatchResult",
-    "Done",
-    "Failed",
-    "NotStarted",
-    "Outcome",
-    "Reject",
-    "Rejected",
-    "Retry",
-    "Retrying",
-    "acknowledges",
-    "partial_response",
-]
-
 
 class Retry(Exception):  # noqa: N818 - an instruction to the consumer, not an error
     """Raised by a handler: deliver this message again.

@@ -8,8 +8,6 @@ from typing import Any, TypeAlias
 from fanfold._base.frozen import put
 from fanfold.errors import EventError
 
-__all__ = ["Event", "Record", "is_fifo", "records_from_event"]
-
 Event: TypeAlias = Mapping[str, Any]
 """What Lambda calls a handler with."""
 

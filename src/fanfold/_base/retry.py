@@ -14,8 +14,6 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import Value, put
 from fanfold.errors import ServiceError
 
-__all__ = ["ATTEMPTS", "ENDLESS", "SCHEDULE", "Retries", "RetrySchedule", "Sleep", "resume", "retry"]
-
 ATTEMPTS: Final = 8
 """How often a call is made before its fault counts, unless its caller sets another number."""
 

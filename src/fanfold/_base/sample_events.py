@@ -10,21 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus
 
-__all__ = [
-    "QUEUE_ARN",
-    "FakeContext",
-    "ManualClock",
-    "make_context",
-    "make_event",
-    "make_eventbridge_record",
-    "make_extended_record",
-    "make_fair_record",
-    "make_fifo_record",
-    "make_record",
-    "make_s3_record",
-    "make_sns_record",
-]
-
 QUEUE_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"
 """The queue that records come from unless told otherwise."""
 

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-__all__ = ["StillRunningError", "Threads"]
-
 T = TypeVar("T")
 
 

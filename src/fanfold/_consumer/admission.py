@@ -7,8 +7,6 @@ from typing import Final
 
 from fanfold._consumer.memory_guard import MemoryGuard
 
-__all__ = ["Pace"]
-
 LOOK_SECONDS: Final = 0.005
 """Seconds between two looks at the memory."""
 WAIT_SECONDS: Final = 0.02

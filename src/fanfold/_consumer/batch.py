@@ -35,8 +35,6 @@ from fanfold.errors import AbandonedError, CommitError
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._consumer.notify_observers import Observation
 
-__all__ = ["Batch", "Commit"]
-
 logger = logging.getLogger("fanfold")
 
 Commit: TypeAlias = Callable[[Sequence[tuple[Record, Any]], float], Awaitable[Collection[int]]]

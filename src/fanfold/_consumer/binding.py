@@ -16,8 +16,6 @@ from fanfold._consumer.decode import Decode, decoder
 from fanfold._consumer.stages import Ended, HandlerCall, cut, pass_on
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Bind", "bind", "decoding"]
-
 Bind: TypeAlias = Callable[[BatchContext[Any], Threads], HandlerCall]
 """Makes the call for the records of one batch."""
 

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 
 from fanfold._base.deadline import Deadline
 
-__all__ = ["dump_before", "where_is"]
-
 
 def where_is(thread: int | None) -> str:
     """Return the line of the user's code that a thread is in: ``handler (app.py, line 12): time.sleep(60)``."""

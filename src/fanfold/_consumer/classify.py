@@ -9,8 +9,6 @@ from typing import Any, Final, TypeAlias
 from fanfold._base.outcome import OUTCOMES, Done, Failed, Outcome, Reject, Rejected, Retry, Retrying
 from fanfold.errors import FanfoldError
 
-__all__ = ["RejectOn", "doubtful", "each_of", "outcome_of", "rejects"]
-
 RejectOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Which errors are permanent: a type, several, or a predicate."""
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
 
-__all__ = ["Composer"]
-
 _MB = 1024 * 1024
 
 

@@ -34,8 +34,6 @@ if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
 
-__all__ = ["Consumer", "ConsumerStats", "Session", "consumer"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

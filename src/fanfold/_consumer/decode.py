@@ -11,8 +11,6 @@ from typing import Any, TypeAlias, get_args, get_origin
 from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError, DecodeError, MissingExtraError
 
-__all__ = ["Decode", "decoder"]
-
 Decode: TypeAlias = Callable[[Record], Any]
 """Makes the value from a record; raises DecodeError for a body that cannot be decoded."""
 

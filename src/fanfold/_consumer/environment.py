@@ -17,8 +17,6 @@ if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._ports.queue import Settler
     from fanfold._ports.stores import Store
 
-__all__ = ["Leftover", "Sandbox", "open_sandbox"]
-
 T = TypeVar("T")
 
 

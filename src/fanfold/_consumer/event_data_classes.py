@@ -13,8 +13,6 @@ from typing import Any
 
 from fanfold.errors import DecodeError
 
-__all__ = ["is_data_class", "unwrapper"]
-
 _HOME = "aws_lambda_powertools."
 _SAME = {"SigningCertUrl": "SigningCertURL", "UnsubscribeUrl": "UnsubscribeURL"}
 """Keys that SNS writes otherwise to Lambda than to a queue."""

@@ -9,8 +9,6 @@ from collections import Counter
 
 from fanfold._base.record import Record
 
-__all__ = ["FailureLog"]
-
 _FRAMES = 20
 _EXAMPLES_PER_KIND = 3
 _MOST_KINDS = 20

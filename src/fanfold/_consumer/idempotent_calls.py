@@ -28,8 +28,6 @@ from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, EntryStore
 from fanfold.errors import LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 
-__all__ = ["IdempotentCalls"]
-
 logger = logging.getLogger("fanfold")
 
 _WRITES_AT_ONCE: Final = 4

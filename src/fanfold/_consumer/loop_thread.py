@@ -22,8 +22,6 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from fanfold._base.deadline import Deadline
 from fanfold._consumer.blocked_loop import dump_before, where_is
 
-__all__ = ["Lifespan", "Runtime", "deadline_of"]
-
 logger = logging.getLogger("fanfold")
 
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]

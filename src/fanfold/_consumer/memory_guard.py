@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["GIVE_BACK_SECONDS", "MemoryGuard", "give_back", "peak_resident_bytes", "resident_bytes"]
-
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 GIVE_BACK_SECONDS: Final = 0.02
 """Least time between two requests to give memory back."""

@@ -15,8 +15,6 @@ from fanfold._consumer.memory_guard import peak_resident_bytes
 from fanfold.errors import AbandonedError
 from fanfold.observers import BatchEnded, CallEnded, Observer, Watch
 
-__all__ = ["Observation"]
-
 logger = logging.getLogger("fanfold")
 
 _Open: TypeAlias = tuple[int, list[CallEnded]]

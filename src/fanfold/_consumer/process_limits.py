@@ -8,8 +8,6 @@ import resource
 import threading
 from typing import Final
 
-__all__ = ["clamped"]
-
 logger = logging.getLogger("fanfold")
 
 RESERVED: Final = 64

@@ -10,8 +10,6 @@ from fanfold._base.record import Record
 from fanfold._consumer.batch import Batch
 from fanfold.errors import TotalFailureError
 
-__all__ = ["respond"]
-
 logger = logging.getLogger("fanfold")
 
 

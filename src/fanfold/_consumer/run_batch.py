@@ -10,8 +10,6 @@ from fanfold._consumer.batch import Batch
 from fanfold._consumer.environment import Sandbox
 from fanfold._consumer.loop_thread import Runtime
 
-__all__ = ["run_batch"]
-
 logger = logging.getLogger("fanfold")
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
 
-__all__ = ["CommitStage", "Settings", "allowed_concurrency", "check_count", "check_observer", "check_opener"]
-
 CONCURRENCY_VARIABLE: Final = "FANFOLD_CONCURRENCY"
 
 Opener = TypeVar("Opener")

@@ -22,8 +22,6 @@ from fanfold.errors import FanfoldError
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._ports.queue import Settler
 
-__all__ = ["OpenSettler", "Settling", "delay_of"]
-
 logger = logging.getLogger("fanfold")
 
 _ENVELOPE_BYTES = 1_024

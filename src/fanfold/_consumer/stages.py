@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from fanfold._base.outcome import BEHIND, NotStarted
 from fanfold._base.record import Record, is_fifo
 
-__all__ = ["CallOne", "Ended", "HandlerCall", "Stage", "cut", "pass_on"]
-
 T = TypeVar("T")
 
 CallOne: TypeAlias = Callable[[Record], Awaitable[Any]]

@@ -14,8 +14,6 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-__all__ = ["go_by_context", "kept_apart"]
-
 T = TypeVar("T")
 
 _OPEN: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("fanfold_xray", default=None)

@@ -13,8 +13,6 @@ from typing import Final
 
 from fanfold.errors import ConfigurationError
 
-__all__ = ["File", "temporary_file"]
-
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TAKEN: Final = frozenset({"failures.json", "fold-failure.json", "markers.json", "output.json"})
 """What else lies beside an output."""

@@ -21,8 +21,6 @@ from typing import Any, Final, Self
 from fanfold._folds.output_file import File, temporary_file
 from fanfold.errors import ConfigurationError, MissingExtraError, SegmentError
 
-__all__ = ["EXCEL_ROWS", "JsonLines", "drop", "write_csv", "write_excel", "write_parquet"]
-
 EXCEL_ROWS: Final = 1_048_576
 """Rows of a sheet, its header included (Excel specifications and limits)."""
 EXCEL_COLUMNS: Final = 16_384

@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from fanfold.errors import SegmentError
 
-__all__ = ["Sum"]
-
 _DIGITS: Final = 2_000
 _EXACT: Final = decimal.Context(prec=_DIGITS, traps=[decimal.Inexact, decimal.InvalidOperation])
 """Holds any number of DynamoDB, and more; what it cannot hold raises, and is never rounded."""

@@ -18,8 +18,6 @@ from fanfold._ports.ledger_encoding import results_from_json
 from fanfold._ports.run import Marker, Run
 from fanfold.errors import FanfoldError, LedgerError, ObjectExistsError
 
-__all__ = ["Collected", "collect"]
-
 _EMPTY: Final = """
     CREATE TABLE IF NOT EXISTS stored (marker TEXT, gen INTEGER, hops TEXT, key TEXT);
     DELETE FROM ends;

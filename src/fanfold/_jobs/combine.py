@@ -25,8 +25,6 @@ from fanfold._ports.enqueue import enqueue
 from fanfold._ports.run import Run
 from fanfold.errors import ObjectExistsError, SegmentError
 
-__all__ = ["Reduction", "Tree", "advance", "combine", "is_complete", "left_of", "levels", "tree_of"]
-
 _AT_ONCE: Final = 16
 _WRITTEN_TOGETHER: Final = 16
 

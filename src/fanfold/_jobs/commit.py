@@ -31,8 +31,6 @@ from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
 from fanfold.errors import FanfoldError
 
-__all__ = ["commit_ended"]
-
 logger = logging.getLogger("fanfold")
 
 MARKER_SEGMENTS: Final = 1_000

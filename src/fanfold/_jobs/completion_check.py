@@ -13,8 +13,6 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.queue import Message
 from fanfold.errors import FanfoldError, SegmentError
 
-__all__ = ["Check", "CombineGroup", "Look", "ResumeScatter", "Watch", "from_body", "send_check", "to_message"]
-
 
 @dataclass(frozen=True, slots=True)
 class Look:

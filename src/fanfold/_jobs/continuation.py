@@ -20,8 +20,6 @@ from fanfold._ports.queue import Message
 from fanfold._ports.run import Hop
 from fanfold.errors import EnqueueError, FanfoldError
 
-__all__ = ["MOST_HOPS", "continue_later"]
-
 logger = logging.getLogger("fanfold")
 
 MOST_HOPS: Final = 12

@@ -22,8 +22,6 @@ from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
 from fanfold.errors import FanfoldError, SegmentError
 
-__all__ = ["bury"]
-
 logger = logging.getLogger("fanfold")
 
 UNTOLD = "moved here by the queue's redrive policy: too many deliveries without success"

@@ -22,8 +22,6 @@ from fanfold._ports.run import check_name
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 from fanfold.sources import Source
 
-__all__ = ["JobDefinition", "OpenBackend"]
-
 OpenBackend: TypeAlias = Callable[[], AbstractAsyncContextManager[Backend]]
 """Opens the backend of a job: entered once in a sandbox."""
 

@@ -25,8 +25,6 @@ from fanfold._ports.run import Run, source_prefix
 from fanfold.errors import EnqueueError
 from fanfold.inmemory import InMemoryStore
 
-__all__ = ["Estimate", "Rehearsal", "Sample", "dry_backend", "read_first", "rehearse"]
-
 MARKER_WRITE_UNITS: Final = 3
 """Of a batch: a marker of up to 2 KiB and the counter."""
 MANY_SEGMENTS: Final = 1_000_000

@@ -39,8 +39,6 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError, SegmentError
 
-__all__ = ["Folding", "check_and_fold"]
-
 logger = logging.getLogger("fanfold")
 
 LEASE_SLACK_SECONDS: Final = 5.0

@@ -9,8 +9,6 @@ from typing import Any, Final
 from fanfold._base.callables import is_coroutine_function
 from fanfold.errors import ConfigurationError
 
-__all__ = ["check_part"]
-
 _GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "source": ("params",),
     "segment": ("rows", "ctx"),

@@ -41,8 +41,6 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name, source_prefix
 from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["InlineRun", "run_inline"]
-
 logger = logging.getLogger("fanfold")
 
 KEPT_FILE = "results.sqlite"

@@ -16,8 +16,6 @@ from fanfold._ports.run import Run
 from fanfold._ports.stores import ObjectInfo, Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError
 
-__all__ = ["KEPT_BUCKET", "Kept", "kept_in"]
-
 KEPT_BUCKET: Final = "_kept"
 """Stands for the results bucket: no bucket can be named so."""
 _PIECE_BYTES: Final = 1_048_576

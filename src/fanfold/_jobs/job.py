@@ -31,8 +31,6 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import RunState
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Job"]
-
 ScatterHandler: TypeAlias = Callable[[Any, Any], dict[str, Any]]
 """The Lambda handler that starts a run."""
 

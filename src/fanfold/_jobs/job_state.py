@@ -7,8 +7,6 @@ from typing import Any
 
 from fanfold._ports.backend import Backend
 
-__all__ = ["JobState"]
-
 
 @dataclass(frozen=True, slots=True)
 class JobState:

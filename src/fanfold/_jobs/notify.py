@@ -11,8 +11,6 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run
 from fanfold.errors import ConfigurationError
 
-__all__ = ["check_tolerance", "is_tolerated", "tell_of_the_end"]
-
 _MOST_TOLD: Final = 50
 """Failures in a notification; the rest stands in the list that it names."""
 

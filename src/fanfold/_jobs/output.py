@@ -14,8 +14,6 @@ from fanfold._folds.output_file import File
 from fanfold._ports.backend import Backend
 from fanfold.errors import ObjectExistsError, SegmentError
 
-__all__ = ["apply", "commit", "file_in", "file_told", "to_json"]
-
 logger = logging.getLogger("fanfold")
 
 R = TypeVar("R")

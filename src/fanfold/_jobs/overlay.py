@@ -7,8 +7,6 @@ from typing import Any, Final, cast
 
 from fanfold._ports.stores import ObjectInfo, Store
 
-__all__ = ["overlay"]
-
 _READS: Final = frozenset({"list", "select"})
 
 

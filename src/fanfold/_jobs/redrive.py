@@ -18,8 +18,6 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError
 
-__all__ = ["Failures", "failures_of", "redrive"]
-
 
 @dataclass(frozen=True, slots=True)
 class Failures:

@@ -13,8 +13,6 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError
 
-__all__ = ["Account", "Progress", "account_of", "watch"]
-
 POLL_SECONDS: Final = 0.25
 """Seconds between two looks at a run that is watched."""
 

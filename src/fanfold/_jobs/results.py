@@ -10,8 +10,6 @@ from typing import Any, Final, TypeAlias
 
 from fanfold._base.threads import StillRunningError
 
-__all__ = ["FoldFunction", "Results", "Rows", "closing", "make_tables", "opened", "put_results", "results_of"]
-
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS ends (segment INTEGER PRIMARY KEY, gen INTEGER, hops INTEGER, marker TEXT, result TEXT);
     CREATE TABLE IF NOT EXISTS hops (segment INTEGER, hop INTEGER, result TEXT, PRIMARY KEY (segment, hop))

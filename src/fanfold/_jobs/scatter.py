@@ -20,8 +20,6 @@ from fanfold._ports.queue import Message
 from fanfold._ports.run import EXPIRY_SECONDS, Run, check_name, source_prefix
 from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["Scattered", "pin_run", "request_of", "scatter", "scatter_on", "segments_left"]
-
 logger = logging.getLogger("fanfold")
 
 CHECKPOINT_SEGMENTS: Final = 1_000

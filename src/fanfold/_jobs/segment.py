@@ -15,8 +15,6 @@ from typing import Any
 
 from fanfold.errors import SegmentError
 
-__all__ = ["WIRE_VERSION", "Segment", "bodies", "segments_of"]
-
 WIRE_VERSION = 1
 """The version of the message body that this release writes, and the only one it reads."""
 

@@ -33,8 +33,6 @@ from fanfold._ports.run import Run, RunState
 from fanfold._ports.stores import Store
 from fanfold.errors import FanfoldError, SegmentError
 
-__all__ = ["SegmentContext", "SegmentFunction", "SegmentItems", "live_run", "work_on", "work_on_one"]
-
 logger = logging.getLogger("fanfold")
 
 

@@ -9,19 +9,6 @@ from typing import Any, Final, TypeAlias
 
 from fanfold._jobs.segment import Segment
 
-__all__ = [
-    "INLINE_RESULTS_BYTES",
-    "REASON_CHARACTERS",
-    "BundleResult",
-    "MessageResult",
-    "SegmentDone",
-    "SegmentFailed",
-    "SegmentResult",
-    "SegmentStopped",
-    "Unrecorded",
-    "reason_of",
-]
-
 REASON_CHARACTERS: Final = 300
 """Longest reason of a failed segment that is kept."""
 INLINE_RESULTS_BYTES: Final = 8_192

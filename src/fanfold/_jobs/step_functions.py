@@ -34,16 +34,6 @@ from fanfold._ports.run import Marker, Run, RunState, check_name
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
 from fanfold.sources import Source
 
-__all__ = [
-    "Handler",
-    "collect_function",
-    "collect_handler",
-    "no_queue",
-    "plan_handler",
-    "task_function",
-    "task_handler",
-]
-
 logger = logging.getLogger("fanfold")
 
 ITEMS_KEY: Final = "items.json"

@@ -21,8 +21,6 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.ledger_encoding import decode_ids, encode_ids
 from fanfold._ports.run import Marker, Run
 
-__all__ = ["Evenness", "Tally", "put_redo", "redo_of", "tally_of"]
-
 UNEVEN: Final = 5
 """How many times the mean a segment may hold before it is named."""
 _MOST_NAMED: Final = 10

@@ -12,8 +12,6 @@ from fanfold._ports.ledger import Ledger
 from fanfold._ports.queue import Notifier, Queue
 from fanfold._ports.stores import Store, Tables
 
-__all__ = ["Backend"]
-
 
 @dataclass(frozen=True, slots=True)
 class Backend:

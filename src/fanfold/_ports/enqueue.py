@@ -12,8 +12,6 @@ from fanfold._base.retry import Retries, Sleep
 from fanfold._ports.queue import Message, Queue
 from fanfold.errors import EnqueueError, FanfoldError, ServiceError
 
-__all__ = ["batches", "enqueue"]
-
 CONCURRENCY: Final = 16
 """Calls in flight at once."""
 

@@ -15,8 +15,6 @@ from typing import Any, Final, Protocol
 
 from fanfold.errors import ConfigurationError
 
-__all__ = ["COMPLETED", "IN_PROGRESS", "Entry", "EntryStore", "Layout", "is_missing", "key_of", "result_text"]
-
 IN_PROGRESS: Final = "INPROGRESS"
 """Status of an entry whose handler runs, or was cut off."""
 COMPLETED: Final = "COMPLETED"

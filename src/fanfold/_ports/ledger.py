@@ -7,8 +7,6 @@ from typing import Protocol
 
 from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
 
-__all__ = ["Ledger"]
-
 
 class Ledger(Protocol):
     """What is known of runs: an append-only log of markers, and a counter, for each run.

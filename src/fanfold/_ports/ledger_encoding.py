@@ -8,8 +8,6 @@ from typing import Final
 
 from fanfold.errors import LedgerError
 
-__all__ = ["decode_ids", "encode_ids", "results_from_json", "results_to_json"]
-
 _ID_DIGITS: Final = 18
 """Most digits of a difference between ids; what has more is none of ours."""
 

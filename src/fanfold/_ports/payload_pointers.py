@@ -14,8 +14,6 @@ from fanfold.errors import DecodeError, ObjectMissingError
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._ports.stores import Store
 
-__all__ = ["POINTERS", "SIZE_ATTRIBUTES", "OpenStore", "Pointer", "Resolve", "pointer_of", "resolver"]
-
 OpenStore: TypeAlias = Callable[[], "AbstractAsyncContextManager[Store]"]
 """Makes the store that payloads are read from: entered at the first one, kept for the sandbox's life."""
 

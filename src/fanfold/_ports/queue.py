@@ -8,8 +8,6 @@ from typing import Protocol
 
 from fanfold._base.record import Record
 
-__all__ = ["Message", "Notifier", "Queue", "Received", "Refusal", "Settler"]
-
 
 @dataclass(frozen=True, slots=True)
 class Message:

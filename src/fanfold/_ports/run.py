@@ -10,17 +10,6 @@ from typing import Any, Final
 
 from fanfold.errors import ConfigurationError
 
-__all__ = [
-    "EXPIRY_SECONDS",
-    "Counter",
-    "Hop",
-    "Marker",
-    "Run",
-    "RunState",
-    "check_name",
-    "source_prefix",
-]
-
 EXPIRY_SECONDS: Final = 30 * 24 * 3600
 """How long the ledger remembers a run: longer than a message can live in the work queue and then in the dead-letter
 queue, 14 days each (SQS quotas)."""

@@ -9,18 +9,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from fanfold.errors import FanfoldError
 
-__all__ = [
-    "ItemStore",
-    "Listed",
-    "ObjectInfo",
-    "Page",
-    "SelectStore",
-    "Store",
-    "TableInfo",
-    "Tables",
-    "Write",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:

@@ -23,8 +23,6 @@ from fanfold._consumer.consumer import Consumer
 from fanfold.errors import ConfigurationError
 from fanfold.observers import BatchEnded, CallEnded, Watch
 
-__all__ = ["main"]
-
 
 class _Seen:
     """Notes, for the batch under way, which record ran when in which slot, and how each ended."""

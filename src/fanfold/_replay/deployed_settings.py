@@ -12,8 +12,6 @@ from fanfold.check.deployment import Deployment, deployment_of, undetermined
 from fanfold.check.values import Queue, Setting
 from fanfold.errors import ConfigurationError
 
-__all__ = ["DeployedSettings", "deployed_settings"]
-
 _ALLOWED: Final[Mapping[str, tuple[int, int]]] = {
     "function_timeout": (1, aws_limits.LAMBDA_MAX_TIMEOUT_SECONDS),
     "memory_mb": (aws_limits.LAMBDA_MIN_MEMORY_MB, aws_limits.LAMBDA_MAX_MEMORY_MB),

@@ -19,8 +19,6 @@ from typing import Any, Final
 
 from fanfold.inmemory.queue import InMemoryQueue
 
-__all__ = ["Endpoint", "serving"]
-
 ACCOUNT: Final = "123456789012"
 _NOT_FOUND: Final = "com.amazonaws.sqs#QueueDoesNotExist"
 _STALE: Final = "com.amazonaws.sqs#ReceiptHandleIsInvalid"

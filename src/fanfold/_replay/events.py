@@ -13,8 +13,6 @@ from typing import IO, Any, Final
 from fanfold._base.sample_events import QUEUE_ARN, make_record
 from fanfold.errors import ConfigurationError, EventError
 
-__all__ = ["SavedEvent", "read_events"]
-
 _ENDINGS: Final = (".json", ".jsonl", ".ndjson")
 _FORMS: Final = "a Lambda event, the output of 'aws sqs receive-message', a JSON array or JSON Lines of bodies"
 

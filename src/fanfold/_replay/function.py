@@ -23,17 +23,6 @@ from typing import Any, Protocol, Self
 from fanfold._replay.mapping import Errored, Invocation, Returned
 from fanfold.errors import FanfoldError
 
-__all__ = [
-    "Confinement",
-    "HandlerError",
-    "Invoked",
-    "LocalFunction",
-    "how_it_ended",
-    "kill",
-    "memory_of",
-    "printed_to",
-]
-
 _LOOK_SECONDS = 0.01
 _STARTUP_SECONDS = 60.0
 _MB = 1024 * 1024

@@ -21,9 +21,6 @@ from fanfold._base.aws_limits import (
 )
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Errored", "Invocation", "MappingSettings", "Returned", "Verdict", "fitting", "judge", "record_bytes"]
-
-
 SUCCESS: Final = "complete success"
 PARTIAL: Final = "partial success"
 FAILURE: Final = "complete failure"

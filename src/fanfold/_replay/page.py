@@ -13,8 +13,6 @@ from typing import Any, Final
 from fanfold._base.html import render
 from fanfold._replay.timeline import durations
 
-__all__ = ["page"]
-
 MOST_CHARTS: Final = 30
 """Deliveries whose slots are drawn."""
 MOST_BARS: Final = 400

@@ -21,10 +21,8 @@ from fanfold._base.concurrency import first_of
 from fanfold._base.record import Record
 from fanfold._base.retry import SCHEDULE, Retries, RetrySchedule
 from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
-from fanfold.aws.sqs import SqsQueue, open_queue, record_of
+from fanfold.aws.sqs import SqsQueue, open_queue
 from fanfold.errors import ConfigurationError, ServiceError
-
-__all__ = ["Poller", "Summary", "record_of"]
 
 logger = logging.getLogger("fanfold")
 

@@ -25,8 +25,6 @@ from fanfold._replay.simulator import Delivery, Simulator
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory.queue import QueuedMessage
 
-__all__ = ["ReplayOptions", "explain", "replay"]
-
 DELETED: Final = "deleted"
 DEAD: Final = "dead-lettered"
 LEFT: Final = "in the queue"

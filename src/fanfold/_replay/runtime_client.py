@@ -23,8 +23,6 @@ from fanfold._replay.function import HandlerError, Invoked, how_it_ended, kill, 
 from fanfold._replay.mapping import Errored, Returned
 from fanfold.errors import ConfigurationError
 
-__all__ = ["RuntimeClientFunction"]
-
 _ARN = "arn:aws:lambda:eu-west-1:123456789012:function:replayed"
 _LOOK_SECONDS = 0.01
 

@@ -36,8 +36,6 @@ from fanfold._replay.mapping import (
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory.queue import InMemoryQueue, InMemorySettler, QueuedMessage
 
-__all__ = ["Delivery", "Invoke", "Simulator", "invoke_here"]
-
 Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
 """Invokes a function with an event, to its end."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["durations", "text_timeline"]
-
 MARKS: Final = {"Done": "=", "Failed": "x", "Retrying": "r", "Rejected": "!", "NotStarted": "-", None: "="}
 _MOST_SLOTS = 20
 

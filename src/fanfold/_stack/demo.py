@@ -36,8 +36,6 @@ from fanfold.aws.outputs import variables_of
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.sources import cut
 
-__all__ = ["DemoReport", "expected_answer", "run_demo"]
-
 STRAY_BODY: Final = '{"note": "I am no segment; somebody sent me to the wrong queue"}'
 """The one message on the work queue that is no segment."""
 DUPLICATED_SEGMENT: Final = 5

@@ -16,8 +16,6 @@ from botocore.exceptions import ClientError
 
 from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["deploy", "package_folder"]
-
 _POLL_SECONDS = 0.1
 _DEPLOY_SECONDS: Final = 120.0
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)

@@ -22,8 +22,6 @@ from typing import Final
 
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
-__all__ = ["REGION", "LocalStack", "local_stack"]
-
 HOST: Final = "127.0.0.1"
 REGION: Final = "us-east-1"
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}

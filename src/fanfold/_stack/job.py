@@ -16,8 +16,6 @@ from fanfold._stack.project import project_folder
 from fanfold.aws.outputs import variables_of
 from fanfold.errors import ConfigurationError
 
-__all__ = ["deploy_job"]
-
 _CODE_BUCKET: Final = "fanfold-code"
 _HANDLERS: Final = ("scatter", "segment", "dead_letter", "fold")
 _MACHINE_HANDLERS: Final = ("plan", "task", "collect")

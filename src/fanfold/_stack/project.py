@@ -6,8 +6,6 @@ from pathlib import Path
 
 from fanfold.errors import ConfigurationError
 
-__all__ = ["project_folder"]
-
 
 def project_folder() -> Path:
     """Return the folder that holds ``template.yaml`` and the examples: of the installed package, or of the checkout.

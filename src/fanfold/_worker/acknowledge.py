@@ -14,8 +14,6 @@ from fanfold._base.retry import ENDLESS, Retries
 from fanfold._worker.heartbeat import Heartbeats, WorkerQueue
 from fanfold.errors import ServiceError
 
-__all__ = ["Acknowledging"]
-
 logger = logging.getLogger("fanfold.worker")
 
 LINGER_SECONDS: Final = 0.1

@@ -19,8 +19,6 @@ from fanfold._base.record import Record
 from fanfold._ports.queue import Refusal, Settler
 from fanfold.errors import FanfoldError
 
-__all__ = ["HeartbeatSettler", "Heartbeats", "WorkerQueue"]
-
 logger = logging.getLogger("fanfold.worker")
 
 BEATS: Final = 3

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Summary", "report", "show_health"]
-
 logger = logging.getLogger("fanfold.worker")
 
 HEALTH_SECONDS: Final = 2.0

@@ -32,8 +32,6 @@ from fanfold._worker.heartbeat import Heartbeats, HeartbeatSettler, WorkerQueue
 from fanfold._worker.progress import Summary, report, show_health
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 
-__all__ = ["Worker"]
-
 logger = logging.getLogger("fanfold.worker")
 
 LOOK_SECONDS: Final = 1.0

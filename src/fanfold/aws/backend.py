@@ -20,8 +20,6 @@ from fanfold.aws.sqs import SqsQueue
 from fanfold.aws.tables import DynamoDBTables, with_raw_items
 from fanfold.errors import ConfigurationError
 
-__all__ = ["config_of", "connect", "from_environment"]
-
 _CONFIG: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "read_timeout": 30,

@@ -11,8 +11,6 @@ from aiobotocore.session import get_session
 
 from fanfold.aws.faults import faults_of
 
-__all__ = ["FEW_CALLS", "client_of"]
-
 FEW_CALLS: Final[Mapping[str, Any]] = {
     "connect_timeout": 5,
     "read_timeout": 30,

@@ -32,8 +32,6 @@ from fanfold.aws.ledger_items import (
 )
 from fanfold.errors import FenceLostError, LedgerError, ServiceError
 
-__all__ = ["DynamoDBLedger"]
-
 _PARTITIONS: Final = 16
 
 

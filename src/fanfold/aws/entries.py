@@ -12,8 +12,6 @@ from fanfold.aws.clients import client_of
 from fanfold.aws.faults import faults_of, is_conditional_check
 from fanfold.errors import ServiceError
 
-__all__ = ["DynamoDBEntries", "open_entries"]
-
 _CONFIG: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "read_timeout": 10,

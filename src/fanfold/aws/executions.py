@@ -13,8 +13,6 @@ from fanfold.aws.clients import FEW_CALLS, client_of
 from fanfold.aws.faults import faults_of
 from fanfold.errors import ConfigurationError, ServiceError
 
-__all__ = ["Execution", "StateMachine", "open_state_machine"]
-
 _RUNNING: Final = frozenset({"RUNNING", "PENDING_REDRIVE"})
 
 

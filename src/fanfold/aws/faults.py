@@ -23,8 +23,6 @@ from botocore.exceptions import (
 
 from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, ServiceError
 
-__all__ = ["fault_of", "faults_of", "is_conditional_check"]
-
 _MISSING_OBJECT: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
 _MISSING_THING: Final = frozenset(
     {

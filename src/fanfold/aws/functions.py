@@ -20,8 +20,6 @@ from fanfold.aws.faults import faults_of
 from fanfold.aws.report import Report, report_of
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 
-__all__ = ["DeployedFunction", "FunctionSetting"]
-
 _POLL_SECONDS: Final = 0.2
 _UPDATE_SECONDS: Final = 120.0
 _NETWORK_SECONDS: Final = 10.0

@@ -11,8 +11,6 @@ from fanfold._ports.ledger_encoding import decode_ids, encode_ids, results_from_
 from fanfold._ports.run import EXPIRY_SECONDS, Counter, Hop, Marker, Run, RunState
 from fanfold.errors import LedgerError
 
-__all__ = ["counter_of", "expiry", "hop_item", "hop_of", "marker_item", "marker_of", "number", "run_item", "run_of"]
-
 
 def number(value: float) -> dict[str, str]:
     """Return a number."""

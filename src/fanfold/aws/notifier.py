@@ -8,8 +8,6 @@ from typing import Any
 
 from fanfold.aws.faults import faults_of
 
-__all__ = ["SnsNotifier"]
-
 
 class SnsNotifier:
     """Publishes to a topic; its client is made at the first notification, which most invocations never see."""

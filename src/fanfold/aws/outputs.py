@@ -9,8 +9,6 @@ from fanfold.aws.clients import FEW_CALLS, client_of
 from fanfold.aws.faults import faults_of
 from fanfold.errors import ConfigurationError, ServiceError
 
-__all__ = ["outputs_of", "variables_of"]
-
 _VARIABLES: Final = {
     "FANFOLD_QUEUE_URL": "QueueUrl",
     "FANFOLD_DEAD_LETTER_QUEUE_URL": "DeadLetterQueueUrl",

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["Report", "report_of"]
-
 _LINE: Final = re.compile(
     r"REPORT RequestId: \S+\s+Duration: (?P<seconds>[\d.]+) ms.*?Memory Size: (?P<memory>\d+) MB\s+"
     r"Max Memory Used: (?P<peak>\d+) MB(?:\s+Init Duration: (?P<init>[\d.]+) ms)?",

@@ -25,8 +25,6 @@ from fanfold.errors import (
     ServiceError,
 )
 
-__all__ = ["S3Store", "open_s3"]
-
 _PIECE_BYTES: Final = 262_144
 _COPY_OF: Final = "fanfold-copy-of"
 """Name in the metadata of a copy; the value is the ETag of the original."""

@@ -18,8 +18,6 @@ from fanfold.aws.clients import client_of
 from fanfold.aws.faults import faults_of
 from fanfold.errors import ConfigurationError
 
-__all__ = ["SqsQueue", "open_client", "open_queue", "open_settler", "record_of"]
-
 _POLLING: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "read_timeout": 30,  # over the longest poll, 20 s

@@ -14,8 +14,6 @@ from fanfold._ports.stores import Page, TableInfo
 from fanfold.aws.faults import faults_of
 from fanfold.errors import ConfigurationError
 
-__all__ = ["DynamoDBTables", "with_raw_items"]
-
 _OPTIONS: Final = {
     "index": "IndexName",
     "filter": "FilterExpression",

@@ -12,8 +12,6 @@ from fanfold._ports.stores import Write
 from fanfold.aws.clients import client_of
 from fanfold.aws.faults import faults_of
 
-__all__ = ["DynamoDBItems", "connect"]
-
 _CONFIG: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "read_timeout": 30,

@@ -13,8 +13,6 @@ from typing import Any
 from fanfold._replay.endpoint import serving
 from fanfold.inmemory.queue import InMemoryQueue, QueuedMessage
 
-__all__ = ["accepting_queues"]
-
 _QUEUE, _DEAD_LETTERS = "measured", "measured-dead-letters"
 
 

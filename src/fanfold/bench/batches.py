@@ -13,8 +13,6 @@ from fanfold._base.sample_events import make_record
 from fanfold._replay.events import SavedEvent
 from fanfold._replay.mapping import MappingSettings, fitting, record_bytes
 
-__all__ = ["Batches", "batches_of", "made_up_records"]
-
 MADE_UP_BATCH: Final = 1_000
 """Records in a batch of made-up records, unless told otherwise."""
 _WARM_UP: Final = 100

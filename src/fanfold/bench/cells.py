@@ -10,8 +10,6 @@ from typing import Any, Final
 from fanfold._base.aws_limits import cpus_of
 from fanfold.bench.prices import Prices
 
-__all__ = ["FAILED", "MEASURED", "OUT_OF_MEMORY", "TIMED_OUT", "Cell", "Sample", "Setting", "Spread", "cells_of"]
-
 MEASURED: Final = "measured"
 OUT_OF_MEMORY: Final = "out of memory"
 TIMED_OUT: Final = "timed out"

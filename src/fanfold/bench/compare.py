@@ -8,8 +8,6 @@ from fanfold.bench.cells import Cell, Setting
 from fanfold.bench.decide import agreement, tied
 from fanfold.bench.result import Result
 
-__all__ = ["Comparison", "Row", "compare"]
-
 
 @dataclass(frozen=True, slots=True)
 class Row:

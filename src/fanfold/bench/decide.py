@@ -9,26 +9,6 @@ from typing import Final
 
 from fanfold.bench.cells import OUT_OF_MEMORY, Cell, Setting
 
-__all__ = [
-    "Agreement",
-    "Choice",
-    "Findings",
-    "Frontier",
-    "Saving",
-    "agreement",
-    "cheapest",
-    "comparable",
-    "enough",
-    "fastest",
-    "findings",
-    "frontier",
-    "knee",
-    "meets",
-    "pareto",
-    "saving",
-    "tied",
-]
-
 FAILED_SHARE_TOLERANCE: Final = 0.001
 """How much larger a share of records may come back than in the best cell."""
 _A_CURVE: Final = 3

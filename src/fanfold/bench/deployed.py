@@ -13,8 +13,6 @@ from fanfold.aws.report import Report
 from fanfold.bench.batches import Batches
 from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting
 
-__all__ = ["LIMITS", "UNREPORTED", "DeployedMeasurer"]
-
 LIMITS: Final = "limits enforced by the service that runs the function"
 """What stands for the limits in a result."""
 UNREPORTED: Final = (

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 
 from fanfold.errors import FanfoldError
 
-__all__ = ["URL_VARIABLE", "serving"]
-
 URL_VARIABLE = "FANFOLD_BENCH_URL"
 """Tells a handler where the service is."""
 _BODY = b'{"ok":true}'

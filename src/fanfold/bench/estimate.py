@@ -24,8 +24,6 @@ from fanfold._base.aws_limits import (
 from fanfold.bench.cells import MEASURED, Cell, Sample
 from fanfold.bench.prices import Prices
 
-__all__ = ["Backlog", "Estimate", "Quota", "Rates", "estimate", "held_out_errors", "quotas_of", "rates_of"]
-
 RAMP: Final = "how fast the mapping scales up"
 
 

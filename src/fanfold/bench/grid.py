@@ -7,8 +7,6 @@ from itertools import product
 
 from fanfold.bench.cells import Setting
 
-__all__ = ["Grid"]
-
 
 @dataclass(frozen=True, slots=True)
 class Grid:

@@ -19,8 +19,6 @@ from typing import Final
 
 from fanfold._base.aws_limits import LAMBDA_DESCRIPTORS, cpus_of
 
-__all__ = ["Groups", "find_groups", "open_group"]
-
 PERIOD_MICROSECONDS: Final = 100_000
 """The kernel's default period: a share of the CPU is a share of each such period. Lambda's own is not documented."""
 _MB: Final = 1024 * 1024

@@ -11,8 +11,6 @@ from typing import Any, Final
 
 from fanfold import __version__
 
-__all__ = ["about_this_machine"]
-
 _PACKAGES: Final = ("anyio", "aiohttp", "aiobotocore", "boto3", "aws-lambda-powertools")
 
 

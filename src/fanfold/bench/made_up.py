@@ -8,8 +8,6 @@ from typing import Any
 
 import fanfold
 
-__all__ = ["LATENCY_VARIABLE", "handler"]
-
 LATENCY_VARIABLE = "FANFOLD_BENCH_LATENCY_SECONDS"
 
 

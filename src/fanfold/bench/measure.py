@@ -14,8 +14,6 @@ from fanfold.bench.batches import Batches
 from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting, Spread
 from fanfold.bench.groups import Group, Groups, open_group
 
-__all__ = ["LocalMeasurer", "came_back"]
-
 _Measured: TypeAlias = tuple[Mapping[str, Any], Invoked]
 """A batch, and what became of it."""
 _ENDS = {"killed": OUT_OF_MEMORY, "timeout": TIMED_OUT}

@@ -14,8 +14,6 @@ from fanfold.bench.maps import heat_maps
 from fanfold.bench.result import Result
 from fanfold.bench.words import conditions, dollars, sentences
 
-__all__ = ["page"]
-
 _COLUMNS: Final = ("at once", "memory MB", "records/s", "± tie", "$ / million", "batch p50 s", "batch p95 s",
                    "batch max s", "record p50 / p95 / p99 / max ms", "peak MB", "throttled", "came back",
                    "cold start ms")  # fmt: skip

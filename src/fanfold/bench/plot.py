@@ -11,8 +11,6 @@ from fanfold.bench.result import Result
 from fanfold.bench.words import sentences
 from fanfold.errors import ConfigurationError, MissingExtraError
 
-__all__ = ["draw"]
-
 _LETTERS_AN_INCH: Final = 9
 
 

@@ -11,8 +11,6 @@ from fanfold._base.aws_limits import LAMBDA_BILLED_STEP_SECONDS
 from fanfold._base.aws_prices import read_prices
 from fanfold.errors import ConfigurationError
 
-__all__ = ["ARCHITECTURES", "Prices", "prices_of"]
-
 ARCHITECTURES: Final = ("x86", "arm")
 
 

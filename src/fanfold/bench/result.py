@@ -14,8 +14,6 @@ from fanfold.bench.grid import Grid
 from fanfold.bench.prices import Prices
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Result", "Workload", "document_of", "read_result", "write_result"]
-
 FORM: Final = 1
 """Version of the document."""
 

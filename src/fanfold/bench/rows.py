@@ -7,8 +7,6 @@ from typing import Any, Final
 from fanfold.bench.cells import Cell, Spread
 from fanfold.bench.result import Result
 
-__all__ = ["COLUMNS", "rows"]
-
 COLUMNS: Final = (
     "concurrency", "memory_mb", "end", "reason", "repeats", "out_of_memory_kills", "records_per_second",
     "tolerance_share", "dollars_per_million_records", "batch_p50_seconds", "batch_p95_seconds", "batch_p99_seconds",

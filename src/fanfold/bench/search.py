@@ -8,8 +8,6 @@ from itertools import product
 from fanfold.bench.cells import OUT_OF_MEMORY, Cell, Setting
 from fanfold.bench.decide import cheapest, comparable, meets
 
-__all__ = ["next_settings"]
-
 _Rank = tuple[int, float, int]
 
 

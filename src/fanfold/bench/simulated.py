@@ -16,8 +16,6 @@ from fanfold._replay.simulator import Simulator
 from fanfold.bench.estimate import Backlog, Rates, estimate
 from fanfold.bench.prices import Prices
 
-__all__ = ["Trial", "against_the_simulator"]
-
 _AT_ONCE = 10
 _WAVES = 20
 

@@ -10,8 +10,6 @@ from fanfold.bench.grid import Grid
 from fanfold.bench.prices import Prices
 from fanfold.bench.search import next_settings
 
-__all__ = ["Measure", "Progress", "sweep"]
-
 Measure = Callable[[Setting, int], Sample]
 """Makes a sample of a setting, given which repeat it is."""
 Progress = Callable[[int, int, Setting], None]

@@ -8,8 +8,6 @@ from fanfold.bench.cells import Cell
 from fanfold.bench.decide import Choice, Frontier, Saving
 from fanfold.bench.result import Result
 
-__all__ = ["conditions", "dollars", "sentences"]
-
 _MOST_TIES = 6
 
 

@@ -12,8 +12,6 @@ from fanfold.check.values import EventMapping, Function, Model, NotKnown, Queue,
 from fanfold.check.words import function_of, not_known
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Deployment", "deployment_of", "undetermined"]
-
 
 @dataclass(frozen=True, slots=True)
 class Deployment:

@@ -14,8 +14,6 @@ from fanfold.check.roles import Roles
 from fanfold.check.unresolved import Text, references
 from fanfold.check.values import Function
 
-__all__ = ["MAPPING", "Functions"]
-
 MAPPING: Final = "AWS::Lambda::EventSourceMapping"
 _KINDS: Final = ("AWS::Lambda::Function", "AWS::Serverless::Function")
 _STANDING_FOR: Final = ("AWS::Lambda::Alias", "AWS::Lambda::Version")

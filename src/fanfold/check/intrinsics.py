@@ -14,8 +14,6 @@ from typing import Any, ClassVar, Final
 
 from fanfold.check.unresolved import Reference, Text, Unresolved, joined, parsed, references
 
-__all__ = ["REMOVED", "IntrinsicError", "Scope", "is_function", "short"]
-
 _SUB: Final = re.compile(r"\$\{([^}]*)\}")
 _MOST_DEPTH: Final = 60
 

@@ -19,8 +19,6 @@ from fanfold.check.unresolved import Unresolved, references
 from fanfold.check.values import EventMapping, Function, Model, NotKnown, Setting
 from fanfold.errors import ConfigurationError
 
-__all__ = ["model_of", "read_model"]
-
 _NESTED: Final = ("AWS::CloudFormation::Stack", "AWS::Serverless::Application")
 _OF_OTHER_SOURCES: Final = ("StartingPosition", "Topics", "Queues", "SelfManagedEventSource")
 

@@ -9,8 +9,6 @@ from fanfold.check.permissions import may, names_queue
 from fanfold.check.values import Function, Hit, Model, NotKnown, Queue
 from fanfold.check.words import amount, function_of, not_known, said
 
-__all__ = ["cannot_hide", "cannot_send_dead_letters", "little_memory", "recursion"]
-
 DEAD_LETTER_QUEUE: Final = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 FOLD_QUEUE: Final = "FANFOLD_FOLD_QUEUE_URL"
 BASE_MB: Final = 66

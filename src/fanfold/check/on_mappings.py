@@ -15,18 +15,6 @@ from fanfold._base.aws_limits import (
 from fanfold.check.values import EventMapping, Hit, Model, NotKnown
 from fanfold.check.words import amount, function_of, not_known, said
 
-__all__ = [
-    "batch_of_one_not_reported",
-    "batch_without_window",
-    "concurrency_above_reserved",
-    "concurrency_and_pollers",
-    "concurrency_out_of_range",
-    "failures_not_reported",
-    "fifo_batch_too_large",
-    "largest_batch_too_large",
-    "two_mappings",
-]
-
 REPORT: Final = "ReportBatchItemFailures"
 
 

@@ -8,15 +8,6 @@ from fanfold._base.aws_limits import MAPPING_ADVISED_RECEIVES, MAPPING_ADVISED_T
 from fanfold.check.values import Hit, Model, NotKnown, Queue
 from fanfold.check.words import amount, consumed, not_known, said, timeout_of
 
-__all__ = [
-    "dead_letter_type_differs",
-    "dead_letters_expire",
-    "few_receives",
-    "no_dead_letter_queue",
-    "visibility_below_advice",
-    "visibility_below_timeout",
-]
-
 
 def visibility_below_timeout(model: Model) -> Iterator[Hit | NotKnown]:
     """Messages become visible while they are still worked on."""

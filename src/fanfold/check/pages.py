@@ -6,8 +6,6 @@ from typing import Final
 
 from fanfold.check.rules import RULES, Rule
 
-__all__ = ["page", "table"]
-
 _LEVELS: Final = {
     "error": "messages are lost, or worked on twice without need, or AWS refuses the setting",
     "warning": "it goes well until there is load, a fault or a throttle",

@@ -12,8 +12,6 @@ from typing import Any, Final
 from fanfold.check.unresolved import STACK_NAME, Reference, Text, Unresolved, sole, split
 from fanfold.check.values import Grant, Permissions, Queue
 
-__all__ = ["MANAGED", "grants_of", "may", "names_queue"]
-
 _NOTHING: Final[tuple[str, ...]] = ()
 
 MANAGED: Final[Mapping[str, tuple[str, ...]]] = {

@@ -13,8 +13,6 @@ from fanfold.check.unresolved import Text, Unresolved
 from fanfold.check.values import Setting
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Properties", "mapping_of"]
-
 T = TypeVar("T")
 
 

@@ -14,8 +14,6 @@ from fanfold.check.resources import Resources, texts_in
 from fanfold.check.unresolved import ACCOUNT, STACK_NAME, Reference, Text, Unresolved, ending, joined, references, sole
 from fanfold.check.values import Queue, Setting
 
-__all__ = ["Queues"]
-
 _SQS: Final = "AWS::SQS::Queue"
 _DEAD_LETTERS: Final = ("deadLetterTargetArn", "DeadLetterConfig", "DeadLetterQueue", "OnFailure")
 

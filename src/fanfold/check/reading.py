@@ -16,8 +16,6 @@ from typing import Any, Final
 from fanfold.check.place import Place
 from fanfold.errors import ConfigurationError, MissingExtraError
 
-__all__ = ["Template", "read_template", "template_of"]
-
 _SAM: Final = "AWS::Serverless-2016-10-31"
 _KNOWN_TRANSFORMS: Final = {_SAM, "AWS::LanguageExtensions", "AWS::CodeDeployBlueGreen"}
 

@@ -13,8 +13,6 @@ from fanfold.check.rules import BY_ID, RULES, Rule
 from fanfold.check.run import Report
 from fanfold.check.values import Finding, NotKnown, Severity
 
-__all__ = ["as_json", "as_sarif", "counts"]
-
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS: Final = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
 

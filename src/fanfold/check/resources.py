@@ -15,8 +15,6 @@ from fanfold.check.unresolved import Text, Unresolved
 from fanfold.check.values import Setting
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Resources", "texts_in"]
-
 
 class Resources:
     """The resources of a template without SAM's shorthand.

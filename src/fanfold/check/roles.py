@@ -11,8 +11,6 @@ from fanfold.check.properties import mapping_of
 from fanfold.check.unresolved import Reference, Text, Unresolved, sole
 from fanfold.check.values import Grant, Permissions, Setting
 
-__all__ = ["Roles"]
-
 _ATTACHED: Final = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy")
 
 

@@ -9,8 +9,6 @@ from typing import Final
 from fanfold.check import on_functions, on_mappings, on_queues
 from fanfold.check.values import Hit, Model, NotKnown, Severity
 
-__all__ = ["BY_ID", "RULES", "Page", "Rule"]
-
 
 @dataclass(frozen=True)
 class Page:

@@ -12,8 +12,6 @@ from fanfold.check.reading import Template
 from fanfold.check.rules import RULES
 from fanfold.check.values import Finding, Hit, Model, NotKnown, Severity
 
-__all__ = ["Report", "check_model", "check_template", "ignored_in"]
-
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 

@@ -15,8 +15,6 @@ from typing import Any, Final
 
 from fanfold.errors import MissingExtraError
 
-__all__ = ["Plain", "translate"]
-
 _FUNCTION: Final = "AWS::Serverless::Function"
 _CONNECTOR: Final = "AWS::Serverless::Connector"
 _KEPT: Final = ("Role", "Policies", "FunctionName")

@@ -10,20 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-__all__ = [
-    "ACCOUNT",
-    "STACK_NAME",
-    "Reference",
-    "Text",
-    "Unresolved",
-    "ending",
-    "joined",
-    "parsed",
-    "references",
-    "sole",
-    "split",
-]
-
 _REFERENCE: Final = re.compile(r"(\$\{.+?\}|\{\{resolve:.*?(?:\}\}|$))")
 _STORED: Final = "{{resolve:"
 

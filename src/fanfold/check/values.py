@@ -13,20 +13,6 @@ from typing import Generic, TypeVar
 from fanfold.check.place import Place
 from fanfold.check.unresolved import Text
 
-__all__ = [
-    "EventMapping",
-    "Finding",
-    "Function",
-    "Grant",
-    "Hit",
-    "Model",
-    "NotKnown",
-    "Permissions",
-    "Queue",
-    "Setting",
-    "Severity",
-]
-
 T = TypeVar("T")
 
 

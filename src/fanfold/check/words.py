@@ -7,8 +7,6 @@ from typing import Any
 
 from fanfold.check.values import EventMapping, Function, Model, NotKnown, Queue, Setting
 
-__all__ = ["amount", "consumed", "function_of", "not_known", "said", "timeout_of"]
-
 
 def amount(value: float) -> str:
     """Return a number for people."""

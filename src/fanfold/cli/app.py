@@ -16,8 +16,6 @@ from typer.core import TyperGroup
 from fanfold import __version__
 from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["app"]
-
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 COMMANDS: Final = {
     "demo": ("demo:demo", "fanfold demo"),

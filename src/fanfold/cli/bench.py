@@ -27,8 +27,6 @@ from fanfold.cli.bench_plan import DEPLOYED, Asked, Plan, plan_of
 from fanfold.cli.bench_show import progress_bar, show
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
-__all__ = ["bench"]
-
 
 def bench(
     events: options.BenchEvents = None,

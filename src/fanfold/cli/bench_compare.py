@@ -12,8 +12,6 @@ from fanfold.bench.result import read_result
 from fanfold.cli import options
 from fanfold.cli.bench_show import show_comparison
 
-__all__ = ["compare_results"]
-
 
 def compare_results(first: options.Result, second: options.Result, as_json: options.Json = False) -> None:
     """Compare two results of 'fanfold bench', setting by setting: whether they agree, differ, or cannot tell.

@@ -20,8 +20,6 @@ from fanfold.cli import options
 from fanfold.cli.given import setting_of
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Estimated", "estimate", "estimated"]
-
 
 @dataclass(frozen=True, slots=True)
 class Estimated:

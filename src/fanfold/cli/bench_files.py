@@ -15,8 +15,6 @@ from fanfold.bench.rows import COLUMNS, rows
 from fanfold.cli.given import check_installed, check_writable, make_folder
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Files"]
-
 _UNASKED = Path("fanfold-bench.json")
 
 

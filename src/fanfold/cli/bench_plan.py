@@ -19,8 +19,6 @@ from fanfold.check.deployment import deployment_of, undetermined
 from fanfold.cli.given import setting_of
 from fanfold.errors import ConfigurationError
 
-__all__ = ["DEPLOYED", "Asked", "Plan", "plan_of"]
-
 DEPLOYED = "a deployed function"
 """Where a sweep by the Lambda API ran."""
 MADE_UP_HANDLER = "fanfold.bench.made_up:handler"

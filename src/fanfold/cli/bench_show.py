@@ -18,8 +18,6 @@ from fanfold.bench.result import Result
 from fanfold.bench.sweep import Progress as Told
 from fanfold.bench.words import conditions, dollars, sentences
 
-__all__ = ["progress_bar", "show", "show_comparison"]
-
 _WIDE = 120
 """Columns of a terminal from which a table shows everything."""
 _NARROW = ("at\nonce", "MB", "records\n/s", "±", "batch\np95 s", "record\np95 ms", "peak\nMB", "throt-\ntled",

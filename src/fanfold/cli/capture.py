@@ -18,8 +18,6 @@ from fanfold.errors import ConfigurationError, MissingExtraError
 if TYPE_CHECKING:  # the SDK is an extra, and slow to import
     from fanfold.aws.sqs import SqsQueue
 
-__all__ = ["capture"]
-
 _BATCH = 10
 _HELD_SECONDS = 120
 """How long a message is hidden while others are read; then, or at the end, it is there again."""

@@ -20,8 +20,6 @@ from fanfold.cli.check_show import show, show_rules
 from fanfold.cli.given import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["check"]
-
 
 class Form(StrEnum):
     """How findings are printed."""

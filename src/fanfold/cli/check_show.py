@@ -14,8 +14,6 @@ from fanfold.check.rules import BY_ID, RULES
 from fanfold.check.run import Report
 from fanfold.check.values import Finding
 
-__all__ = ["show", "show_rules"]
-
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 

@@ -21,8 +21,6 @@ from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 if TYPE_CHECKING:
     from fanfold._stack.demo import DemoReport
 
-__all__ = ["demo"]
-
 _LEAST_SEGMENTS = 16  # the faults that are injected need some
 
 

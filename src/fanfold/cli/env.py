@@ -10,8 +10,6 @@ import typer
 
 from fanfold.errors import MissingExtraError
 
-__all__ = ["env"]
-
 
 def env(
     stack: str = typer.Argument(metavar="STACK", help="Name of the stack, as given to sam deploy."),

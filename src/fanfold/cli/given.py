@@ -9,8 +9,6 @@ from pathlib import Path
 from fanfold.bench.cells import Setting
 from fanfold.errors import ConfigurationError, MissingExtraError
 
-__all__ = ["check_installed", "check_writable", "make_folder", "parameters_of", "segments_of", "setting_of"]
-
 _MOST_SEGMENTS = 1_000_000
 
 

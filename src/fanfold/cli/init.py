@@ -10,8 +10,6 @@ import typer
 from fanfold import __version__
 from fanfold.init import create
 
-__all__ = ["init"]
-
 _NEXT = """
   cd {name}
   make test                    # its tests

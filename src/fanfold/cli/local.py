@@ -16,8 +16,6 @@ from fanfold._stack.emulator import local_stack
 from fanfold.cli.given import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["local"]
-
 
 def local(
     command: list[str] | None = typer.Argument(

@@ -26,8 +26,6 @@ from fanfold.cli.given import check_installed, check_writable
 from fanfold.cli.replay_show import progress_bar, show
 from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["replay_events"]
-
 _ENDS = ("deleted", "dead-lettered", "left", "lost")
 _FLAGS = {
     "function_timeout": ("--timeout", " s"),

@@ -14,8 +14,6 @@ from rich.table import Table
 
 from fanfold._replay.timeline import durations, text_timeline
 
-__all__ = ["progress_bar", "show"]
-
 _MOST_ROWS = 40
 _MOST_DELIVERIES = 12
 _STYLES = {"deleted": "green", "dead-lettered": "yellow", "lost": "bold red", "in the queue": "cyan"}

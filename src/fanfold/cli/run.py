@@ -13,8 +13,6 @@ from fanfold.cli import options
 from fanfold.cli.run_modes import MODES, RunOptions, mode_of
 from fanfold.errors import ConfigurationError
 
-__all__ = ["run"]
-
 
 def run(
     ctx: typer.Context,

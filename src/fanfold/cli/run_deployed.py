@@ -19,8 +19,6 @@ from fanfold.cli.run_modes import RunOptions
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import FanfoldError
 
-__all__ = ["start"]
-
 _Start: TypeAlias = Callable[[Job, Backend, RunOptions, Watching], Awaitable[Run]]
 
 

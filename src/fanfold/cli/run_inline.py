@@ -20,8 +20,6 @@ from fanfold.cli.run_modes import RunOptions
 from fanfold.cli.show import watching
 from fanfold.errors import FanfoldError
 
-__all__ = ["start"]
-
 _MOST_NAMED = 5
 
 

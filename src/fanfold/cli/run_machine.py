@@ -17,8 +17,6 @@ from fanfold.aws.executions import Execution, StateMachine, open_state_machine
 from fanfold.cli.show import Watching
 from fanfold.errors import ConfigurationError, FanfoldError
 
-__all__ = ["run_on_machine"]
-
 VARIABLE: Final = "FANFOLD_STATE_MACHINE_ARN"
 
 

@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from fanfold.errors import ConfigurationError
 
-__all__ = ["MODES", "RunOptions", "mode_of"]
-
 MODES: Final = {
     "": "run_deployed",
     "--state-machine": "run_deployed",

@@ -16,8 +16,6 @@ from fanfold._jobs.dry_run import Rehearsal, Sample, dry_backend, read_first, re
 from fanfold._jobs.job import Job
 from fanfold.cli.run_modes import RunOptions
 
-__all__ = ["start"]
-
 
 def start(name: str, options: RunOptions) -> None:
     """Print what a run of the job of this name would be."""

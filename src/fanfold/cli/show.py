@@ -14,8 +14,6 @@ from rich.table import Table
 from fanfold._jobs.report import Account
 from fanfold._jobs.report import Progress as RunProgress
 
-__all__ = ["Watching", "account_table", "table_of", "watching"]
-
 
 class Watching:
     """A line for each step, and a bar for the segments."""

@@ -26,8 +26,6 @@ from fanfold.cli.given import segments_of
 from fanfold.cli.show import Watching, account_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
-__all__ = ["redrive_run", "results_of", "status_of"]
-
 _SHOWN = 20
 
 

@@ -21,8 +21,6 @@ from fanfold.cli import options
 from fanfold.cli.given import check_writable
 from fanfold.errors import MissingExtraError
 
-__all__ = ["worker"]
-
 
 def worker(
     queue_url: str = typer.Option(..., help="The queue to work on."),

@@ -16,8 +16,6 @@ from typing import Final
 from fanfold._stack.project import project_folder
 from fanfold.errors import ConfigurationError
 
-__all__ = ["check_project_name", "create", "project_files"]
-
 TEMPLATES: Final = Path(__file__).parent / "templates"
 _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 

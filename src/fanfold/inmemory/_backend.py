@@ -11,8 +11,6 @@ from fanfold.inmemory.queue import InMemoryQueue
 from fanfold.inmemory.store import InMemoryStore
 from fanfold.inmemory.tables import InMemoryTables
 
-__all__ = ["backend"]
-
 
 def backend(
     *, visibility_timeout: float = 30.0, max_receive_count: int = 5, clock: Callable[[], float] = time.time

@@ -8,8 +8,6 @@ from dataclasses import replace
 from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
 from fanfold.errors import FenceLostError, LedgerError
 
-__all__ = ["InMemoryLedger"]
-
 
 class InMemoryLedger:
     """Runs, counters and markers in dicts."""

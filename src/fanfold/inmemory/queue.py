@@ -24,8 +24,6 @@ from fanfold._base.record import Record
 from fanfold._ports.queue import Message, Received, Refusal
 from fanfold.errors import ServiceError
 
-__all__ = ["InMemoryQueue", "InMemorySettler", "QueuedMessage"]
-
 _POLL_SECONDS = 0.005
 _DUPLICATE_SECONDS = 0.001
 """After this a message that is delivered twice is there again."""

@@ -11,8 +11,6 @@ from pathlib import Path
 from fanfold._ports.stores import Listed, ObjectInfo
 from fanfold.errors import FanfoldError, ObjectChangedError, ObjectExistsError, ObjectMissingError
 
-__all__ = ["InMemoryStore"]
-
 _PIECE_BYTES = 65_536
 
 

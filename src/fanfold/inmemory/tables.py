@@ -13,8 +13,6 @@ from fanfold._ports.idempotency import IN_PROGRESS, Entry
 from fanfold._ports.stores import Page, TableInfo, Write
 from fanfold.errors import ConfigurationError, ServiceError
 
-__all__ = ["InMemoryEntries", "InMemoryItems", "InMemoryTables"]
-
 
 class InMemoryTables:
     """Tables in dicts, to be scanned in segments.

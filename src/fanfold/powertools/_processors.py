@@ -38,8 +38,6 @@ try:
 except ModuleNotFoundError as missing:
     raise MissingExtraError("powertools", "fanfold.powertools") from missing
 
-__all__ = ["Entry", "InTime", "RunOne", "deadline_given"]
-
 logger = logging.getLogger("fanfold")
 
 Entry: TypeAlias = tuple[Any, ...]

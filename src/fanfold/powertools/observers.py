@@ -17,8 +17,6 @@ from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError, MissingExtraError
 from fanfold.observers import BatchEnded, CallEnded, Watch
 
-__all__ = ["BatchMetrics", "RecordTracing"]
-
 _COUNTS: Final[Mapping[type, str]] = {
     Done: "RecordsDone",
     Failed: "RecordsFailed",

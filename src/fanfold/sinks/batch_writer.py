@@ -19,8 +19,6 @@ from fanfold._ports.stores import ItemStore, Write
 from fanfold.errors import ConfigurationError, ItemError, ServiceError, WriteError
 from fanfold.sinks.item_sizes import size_of
 
-__all__ = ["BatchWriter"]
-
 CONCURRENCY: Final = 4
 """Calls in flight at once."""
 _REQUEST_BYTES: Final = 64

@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from fanfold._base.aws_limits import DYNAMODB_MAX_EXPONENT, DYNAMODB_MIN_EXPONENT, DYNAMODB_NUMBER_DIGITS
 
-__all__ = ["ItemSize", "size_of"]
-
 _TYPE_BYTES: Final = 10
 """Most of what is sent beside a value: braces, the name of its type, a colon and a comma, as in ``{"NULL":true},``."""
 

@@ -26,8 +26,6 @@ from fanfold.errors import (
     ServiceError,
 )
 
-__all__ = ["ObjectResult", "copy_objects", "delete_objects", "move_objects"]
-
 CONCURRENCY: Final = 16
 """Copies in flight at once."""
 DELETIONS_AT_ONCE: Final = 4

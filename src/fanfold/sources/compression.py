@@ -10,8 +10,6 @@ from typing import Any, Final, Protocol
 
 from fanfold.errors import MissingExtraError
 
-__all__ = ["COMPRESSIONS", "CompressionError", "expanded"]
-
 COMPRESSIONS: Final = {".gz": "gzip", ".bz2": "bzip2", ".zst": "zstd"}
 """Compression by the ending of a key."""
 _PIECE_BYTES: Final = 262_144

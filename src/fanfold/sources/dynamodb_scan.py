@@ -12,8 +12,6 @@ from fanfold._base.retry import retry
 from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError
 
-__all__ = ["DynamoDBScan"]
-
 
 class DynamoDBScan:
     """A DynamoDB table, or one of its indexes, cut into the segments of a parallel scan.

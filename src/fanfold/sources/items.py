@@ -9,8 +9,6 @@ from typing import Any, Final
 from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Items"]
-
 MOST_BYTES: Final = 100_000
 """JSON of all values together: the plan is kept in the run's item of the ledger, which every batch reads, and which
 DynamoDB limits to 400 KB."""

@@ -15,8 +15,6 @@ from typing import Final, TypeAlias
 
 from fanfold.errors import SourceError
 
-__all__ = ["JsonRows", "tokens_of"]
-
 WINDOW: Final = 65_536
 """Characters that are waited for before an element that is not whole in them is taken for a large one."""
 _NEAR_THE_END: Final = 16

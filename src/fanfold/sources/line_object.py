@@ -13,8 +13,6 @@ from fanfold.sources.compression import COMPRESSIONS, CompressionError, expanded
 from fanfold.sources.lines import lines_of_range
 from fanfold.sources.rows import BOM, FORMATS, csv_header, parsed, parser_of
 
-__all__ = ["compression_of", "cut_object", "format_of", "name_of", "pin_object", "read_object"]
-
 _HEADER_BYTES: Final = 1_048_576
 """Longest header of a CSV object."""
 _ANYWHERE: Final = 2**63

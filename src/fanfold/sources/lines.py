@@ -10,8 +10,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeAlias
 
-__all__ = ["ReadRange", "lines_of_range"]
-
 ReadRange: TypeAlias = Callable[[int, int], AsyncGenerator[bytes, None]]
 """Yields the bytes from the first position up to but not including the second."""
 

@@ -19,8 +19,6 @@ from fanfold._ports.backend import Backend
 from fanfold.errors import ObjectMissingError, SourceError
 from fanfold.sources.lines import lines_of_range
 
-__all__ = ["CHUNK_BYTES", "chunk_of", "cut", "read", "rest", "write"]
-
 CHUNK_BYTES: Final = 4_000_000
 """A chunk is full when it holds as much, or its first segment does: what planning holds in memory."""
 _PLACE_BYTES: Final = 12

@@ -8,8 +8,6 @@ from typing import Any, Final
 from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError
 
-__all__ = ["Ranges"]
-
 _YIELDS: Final = ("numbers", "bounds")
 
 

@@ -10,8 +10,6 @@ from typing import Any, Final, TypeAlias
 
 from fanfold.errors import SourceError
 
-__all__ = ["BOM", "FORMATS", "Parser", "csv_header", "parsed", "parser_of"]
-
 FORMATS: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".log": "text"}
 """Format by the ending of a key."""
 BOM: Final = b"\xef\xbb\xbf"

@@ -16,8 +16,6 @@ from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissing
 from fanfold.sources import manifest
 from fanfold.sources.json_rows import JsonRows, tokens_of
 
-__all__ = ["S3JsonArray"]
-
 
 class S3JsonArray:
     """The elements of one JSON array, which is an object in S3 or lies in one.

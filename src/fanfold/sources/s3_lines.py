@@ -13,8 +13,6 @@ from fanfold.sources import manifest
 from fanfold.sources.line_object import cut_object, format_of, name_of, pin_object, read_object
 from fanfold.sources.rows import FORMATS
 
-__all__ = ["S3Lines"]
-
 _UNREADABLE: Final = (".xz", ".zip", ".7z", ".lz4", ".snappy", ".parquet")
 
 

@@ -16,8 +16,6 @@ from fanfold._ports.stores import Listed, Store
 from fanfold.errors import ConfigurationError, ObjectMissingError, SourceError
 from fanfold.sources import manifest
 
-__all__ = ["S3Objects"]
-
 MOST_KEYS: Final = 100_000
 """Keys of one segment: what planning holds in memory, about 25 MB."""
 

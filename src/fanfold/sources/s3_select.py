@@ -11,8 +11,6 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.stores import SelectStore
 from fanfold.errors import ConfigurationError, ObjectMissingError, SourceError
 
-__all__ = ["S3Select"]
-
 _FORMATS: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _COMPRESSIONS: Final = {".gz": "gzip", ".bz2": "bzip2"}
 
