@@ -41,9 +41,10 @@ def main() -> int:
 
 
 def _is_reached(name: str) -> bool:
-    """Return whether a name lies in a package with an underscore, and is not private there; only reached ones are listed."""
+    """Return whether a name lies in a package with an underscore: the checker lists those reached."""
     _, package, *rest = name.split(".")
-    return package.startswith("_") and bool(rest) and not any(part.startswith("_") and not part.startswith("__") for part in rest)
+    private = any(part.startswith("_") and not part.startswith("__") for part in rest)
+    return package.startswith("_") and bool(rest) and not private
 
 
 def _in_words(diagnostic: dict[str, Any]) -> str:
