@@ -1,8 +1,8 @@
 """The dead-letter function: a dead segment becomes a failed one of its run; what is no segment is parked.
 
-A segment that fails at its last delivery goes to the dead-letter queue with its reason (``segment_handler.work_on``). One that
-comes without was moved by the queue itself: that delivery ended without a word, or never started it. It is sent once
-more.
+A segment that fails at its last delivery goes to the dead-letter queue with its reason (``segment_handler.work_on``).
+One that comes without was moved by the queue itself: that delivery ended without a word, or never started it. It is
+sent once more.
 """
 
 from __future__ import annotations
