@@ -67,40 +67,30 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Backoff": "_base.backoff",
-    "BatchContext": "_base.context",
-    "BatchResult": "_base.outcome",
-    "CommitStage": "_consumer.settings",
-    "Consumer": "_consumer.consumer",
-    "Context": "_base.context",
-    "Deadline": "_base.deadline",
-    "Done": "_base.outcome",
-    "DynamoDBScan": "sources.dynamodb_scan",
-    "Failed": "_base.outcome",
-    "InlineRun": "_jobs.inline",
-    "Items": "sources.items",
-    "Job": "_jobs.job",
-    "NotStarted": "_base.outcome",
-    "Ranges": "sources.ranges",
-    "Record": "_base.record",
-    "Reject": "_base.outcome",
-    "Rejected": "_base.outcome",
-    "Retry": "_base.outcome",
-    "Retrying": "_base.outcome",
-    "S3JsonArray": "sources.s3_json_array",
-    "S3Lines": "sources.s3_lines",
-    "S3Objects": "sources.s3_objects",
-    "S3Select": "sources.s3_select",
-    "Segment": "_jobs.segment",
-    "SegmentContext": "_jobs.segment_handler",
-    "Settings": "_consumer.settings",
-    "consumer": "_consumer.consumer",
-    "run_inline": "_jobs.inline",
-    "errors": "errors",
-}
-
-__getattr__ = lazy(__name__, _HOMES)
+__getattr__ = lazy(
+    __name__,
+    {
+        "_base.backoff": "Backoff",
+        "_base.context": "BatchContext Context",
+        "_base.deadline": "Deadline",
+        "_base.outcome": "BatchResult Done Failed NotStarted Reject Rejected Retry Retrying",
+        "_base.record": "Record",
+        "_consumer.consumer": "Consumer consumer",
+        "_consumer.settings": "CommitStage Settings",
+        "_jobs.inline": "InlineRun run_inline",
+        "_jobs.job": "Job",
+        "_jobs.segment": "Segment",
+        "_jobs.segment_handler": "SegmentContext",
+        "errors": "errors",
+        "sources.dynamodb_scan": "DynamoDBScan",
+        "sources.items": "Items",
+        "sources.ranges": "Ranges",
+        "sources.s3_json_array": "S3JsonArray",
+        "sources.s3_lines": "S3Lines",
+        "sources.s3_objects": "S3Objects",
+        "sources.s3_select": "S3Select",
+    },
+)
 
 
 def __dir__() -> list[str]:

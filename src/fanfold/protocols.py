@@ -54,33 +54,17 @@ __all__ = [
     "Write",
 ]
 
-_HOMES = {
-    "Backend": "_ports.backend",
-    "Counter": "_ports.run",
-    "EntryStore": "_ports.idempotency",
-    "Hop": "_ports.run",
-    "ItemStore": "_ports.stores",
-    "Ledger": "_ports.ledger",
-    "Listed": "_ports.stores",
-    "Marker": "_ports.run",
-    "Message": "_ports.queue",
-    "Notifier": "_ports.queue",
-    "ObjectInfo": "_ports.stores",
-    "Page": "_ports.stores",
-    "Queue": "_ports.queue",
-    "Received": "_ports.queue",
-    "Refusal": "_ports.queue",
-    "Run": "_ports.run",
-    "RunState": "_ports.run",
-    "SelectStore": "_ports.stores",
-    "Settler": "_ports.queue",
-    "Store": "_ports.stores",
-    "TableInfo": "_ports.stores",
-    "Tables": "_ports.stores",
-    "Write": "_ports.stores",
-}
-
-__getattr__ = lazy(__name__, _HOMES)
+__getattr__ = lazy(
+    __name__,
+    {
+        "_ports.backend": "Backend",
+        "_ports.idempotency": "EntryStore",
+        "_ports.ledger": "Ledger",
+        "_ports.queue": "Message Notifier Queue Received Refusal Settler",
+        "_ports.run": "Counter Hop Marker Run RunState",
+        "_ports.stores": "ItemStore Listed ObjectInfo Page SelectStore Store TableInfo Tables Write",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -13,14 +13,15 @@ def lazy(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         package: The package's ``__name__``.
-        homes: For each name, the module below ``fanfold`` that defines it, or that it is.
+        homes: For each module below ``fanfold``, the names that it defines, or its own.
     """
+    home_of = {name: home for home, names in homes.items() for name in names.split()}
 
     def get(name: str) -> Any:
-        if name not in homes:
+        if (home := home_of.get(name)) is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(f"fanfold.{homes[name]}")
-        value = module if homes[name] == name else getattr(module, name)
+        module = importlib.import_module(f"fanfold.{home}")
+        value = module if home == name else getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -15,12 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchWriter", "ObjectResult", "copy_objects", "delete_objects", "move_objects"]
 
-_HOMES = {
-    "BatchWriter": "sinks.batch_writer",
-    "ObjectResult": "sinks.objects",
-    "copy_objects": "sinks.objects",
-    "delete_objects": "sinks.objects",
-    "move_objects": "sinks.objects",
-}
-
-__getattr__ = lazy(__name__, _HOMES)
+__getattr__ = lazy(
+    __name__,
+    {
+        "sinks.batch_writer": "BatchWriter",
+        "sinks.objects": "ObjectResult copy_objects delete_objects move_objects",
+    },
+)
