@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -27,32 +28,60 @@ from fanfold.cli.bench_plan import DEPLOYED, Asked, Plan, plan_of
 from fanfold.cli.bench_show import progress_bar, show
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
+_measured = options.panel("What is measured")
+_settings = options.panel("At which settings")
+_written = options.panel("What is written")
+
 
 def bench(
-    events: options.BenchEvents = None,
-    handler: options.BenchHandler = None,
-    concurrency: options.Concurrencies = "1,10,50,100,200",
-    memory: options.Memories = "128,256,512,1024,1769,3008",
-    repeats: options.Repeats = 5,
-    seconds: options.SampleSeconds = 2.0,
-    timeout: options.BatchTimeout = 60.0,
-    within: options.BatchWithin = None,
-    arch: options.Architecture = "x86",
-    prices: options.OwnPrices = None,
-    batch_size: options.BenchBatchSize = None,
-    downstream_latency: options.DownstreamLatency = None,
-    payload_size: options.PayloadSize = 640,
-    template: options.BenchTemplate = None,
-    function: options.BenchFunction = None,
-    present: options.Present = None,
-    search: options.Search = False,
-    seed: options.OrderSeed = 0,
-    resume: options.Resume = None,
+    events: list[str] | None = typer.Argument(
+        None,
+        metavar="EVENT",
+        help="Saved events, as 'fanfold replay' takes them; each is a batch. None for records that are made up.",
+    ),
+    handler: str | None = _measured(
+        None,
+        "Any Lambda handler; found in the current folder. None for one that waits --downstream-latency.",
+        metavar="MODULE:NAME",
+    ),
+    concurrency: str = _settings("1,10,50,100,200", "Handlers at once, by FANFOLD_CONCURRENCY.", metavar="N,N,…"),
+    memory: str = _settings(
+        "128,256,512,1024,1769,3008",
+        "Memory; CPU follows, 1,769 MB are one vCPU.",
+        metavar="MB,MB,…",
+        show_default="128, 256, 512, 1024, 1769, 3008",
+    ),
+    repeats: int = _settings(5, "Samples of each cell; 9 for handlers that compute.", min=1, max=100),
+    seconds: float = _settings(2.0, "Least time measured for a sample.", min=0.1, max=600),
+    timeout: float = _settings(60.0, "What a batch may take, seconds.", min=1, max=900),
+    within: float | None = _settings(None, "Recommend only what takes so many seconds a batch.", min=0.001),
+    arch: str = _settings("x86", "x86 or arm: whose prices; what runs here is this machine."),
+    prices: Path | None = _settings(None, "Your own prices, in the form of prices.json in fanfold/_base."),
+    batch_size: int | None = _measured(
+        None, "Records in a batch. (default: the events as they are; 1,000 made up)", min=1, max=10_000
+    ),
+    downstream_latency: float | None = _measured(
+        None,
+        "Start a service that answers after so many ms, at FANFOLD_BENCH_URL; what a made-up handler waits.",
+        min=0,
+        metavar="MS",
+    ),
+    payload_size: int = _measured(640, "Bytes of a made-up record's body.", min=32, max=1_000_000, metavar="BYTES"),
+    template: Path | None = _measured(None, "Take the present setting from this SAM or CloudFormation template …"),
+    function: str | None = _measured(
+        None, "… and this function in it. Without --template: sweep this deployed function, by the Lambda API."
+    ),
+    present: str | None = _measured(None, "How the function is set now.", metavar="CONCURRENCY:MEMORY"),
+    search: bool = _settings(False, "Look for the cheapest cell in a fraction of the cells.", "--search"),
+    seed: int = _settings(0, "Of the order in which cells are measured."),
+    resume: Path | None = _settings(None, "Go on with this result, JSON, of the same sweep.", metavar="FILE"),
     as_json: options.Json = False,
-    csv: options.Csv = None,
-    png: options.Png = None,
-    html: options.BenchHtml = None,
-    output: options.BenchOutput = None,
+    csv: Path | None = _written(None, "Write the cells there."),
+    png: Path | None = _written(None, "Draw throughput, cost and memory there."),
+    html: Path | None = _written(None, "Write one self-contained page there."),
+    output: Path | None = _written(
+        None, "Write all of these there; the JSON grows while it measures.", metavar="FOLDER"
+    ),
 ) -> None:
     """Measure a handler at every concurrency and memory, and say which pair is cheapest, fastest, or too small.
 
@@ -78,7 +107,7 @@ def _sweep(plan: Plan, files: Files, *, as_json: bool) -> None:
     files.check()
     interrupted = False
     try:
-        result = _measured(plan, files)
+        result = _measure(plan, files)
     except _InterruptedError as stopped:
         result, interrupted = stopped.result, True
         if not result.samples:
@@ -106,7 +135,7 @@ class _InterruptedError(Exception):
         self.result = result
 
 
-def _measured(plan: Plan, files: Files) -> Result:
+def _measure(plan: Plan, files: Files) -> Result:
     """Measure what the plan asks for, and keep it as it comes.
 
     Raises:

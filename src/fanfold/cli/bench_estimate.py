@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from fanfold._base.aws_limits import LAMBDA_ACCOUNT_CONCURRENCY
 from fanfold.bench.cells import Cell, Setting
 from fanfold.bench.estimate import Backlog, Estimate, Quota, Rates, held_out_errors, quotas_of, rates_of
@@ -78,11 +80,15 @@ class Estimated:
 
 def estimate(
     result: options.Result,
-    records: options.Records = 1e6,
-    payload_size: options.RecordSize = 640,
-    at: options.At = None,
-    maximum_concurrency: options.MaximumConcurrency = None,
-    account_concurrency: options.AccountConcurrency = LAMBDA_ACCOUNT_CONCURRENCY,
+    records: float = typer.Option(1e6, min=1, max=1e12, help="Records to estimate for, such as 1e9."),
+    payload_size: int = typer.Option(640, min=32, max=1_000_000, metavar="BYTES", help="Bytes of a record's body."),
+    at: str | None = typer.Option(
+        None, metavar="CONCURRENCY:MEMORY", help="Cell to estimate by. (default: the one the result recommends)"
+    ),
+    maximum_concurrency: int | None = typer.Option(None, min=2, max=1_000, help="The mapping's MaximumConcurrency."),
+    account_concurrency: int = typer.Option(
+        LAMBDA_ACCOUNT_CONCURRENCY, min=1, help="Invocations at once that the account has left."
+    ),
     as_json: options.Json = False,
 ) -> None:
     """Estimate by a result of 'fanfold bench' how long a backlog of any size takes, and what it costs.

@@ -79,6 +79,18 @@ def check_installed(module: str, extra: str, use: str) -> None:
         raise MissingExtraError(extra, use)
 
 
+def check_page(file: Path | None) -> None:
+    """Tell, before any work is done, that a page could not be written, if one is asked for.
+
+    Raises:
+        ConfigurationError: As ``check_writable`` does.
+        MissingExtraError: If what renders it is not installed.
+    """
+    if file is not None:
+        check_writable(file)
+        check_installed("jinja2", "cli", "an HTML page")
+
+
 def make_folder(folder: Path) -> None:
     """Make the folder that ``--output`` names, if it is not there.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from fanfold._base.aws_limits import (
@@ -21,8 +22,8 @@ from fanfold._replay.deployed_settings import DeployedSettings, deployed_setting
 from fanfold._replay.events import SavedEvent, read_events
 from fanfold._replay.function import HandlerError
 from fanfold._replay.replay import ReplayOptions, explain, replay
-from fanfold.cli import options as option
-from fanfold.cli.given import check_installed, check_writable
+from fanfold.cli.given import check_page
+from fanfold.cli.options import Json, panel
 from fanfold.cli.replay_show import progress_bar, show
 from fanfold.errors import ConfigurationError, FanfoldError
 
@@ -44,29 +45,53 @@ _KINDS = {
     "report_batch_item_failures": {True: "[ReportBatchItemFailures]"},
 }
 
+_in = panel("What is replayed")
+_set = panel("As the deployed function and its queue are set")
+_out = panel("What comes out")
+
 
 def replay_events(
-    events: option.Events,
-    handler: option.Handler,
-    until_empty: option.UntilEmpty = True,
-    batch_size: option.BatchSize = None,
-    window: option.Window = None,
-    timeout: option.FunctionTimeout = None,
-    memory: option.Memory = None,
-    max_receive_count: option.MaxReceiveCount = None,
-    visibility_timeout: option.VisibilityTimeout = None,
-    concurrency: option.Invocations = None,
-    fifo: option.Fifo = None,
-    duplicates: option.Duplicates = 0.0,
-    repeat: option.Repeat = 1,
-    seed: option.ChanceSeed = 0,
-    template: option.Template = None,
-    function: option.Function = None,
-    runtime_client: option.RuntimeClient = False,
-    expect: option.Expect = None,
-    explain_id: option.Explain = None,
-    html: option.Html = None,
-    as_json: option.Json = False,
+    events: list[str] = typer.Argument(
+        metavar="EVENT",
+        help="Saved events: files, folders, or - for standard input. Lambda events, the output of 'aws sqs "
+        "receive-message' or 'sam local generate-event', a JSON array or JSON Lines of bodies.",
+    ),
+    handler: str = _in(..., "Any Lambda handler; found in the current folder.", metavar="MODULE:NAME"),
+    until_empty: bool = _in(
+        True, "Deliver again what comes back, until it is deleted or a dead letter.", "--until-empty/--once"
+    ),
+    batch_size: int | None = _set(
+        None, "Most records in a batch. (default: the saved event's, or 10)", min=1, max=10_000
+    ),
+    window: float | None = _set(
+        None, "Batching window, seconds. (default: 0, or 1 for over 10 records)", min=0, max=300
+    ),
+    timeout: float | None = _set(None, "Function timeout, seconds of real time. (default: 30)", min=0.1, max=900),
+    memory: int | None = _set(None, "Function memory, MB. (default: 1769)", min=64, max=10_240),
+    max_receive_count: int | None = _set(None, "Receives until the dead-letter queue. (default: 5)", min=1, max=1_000),
+    visibility_timeout: float | None = _set(
+        None, "Seconds a received message stays hidden, simulated. (default: 6 x timeout + window)", min=0, max=43_200
+    ),
+    concurrency: int | None = _set(None, "Invocations at once, in simulated time. (default: 5)", min=1, max=1_000),
+    fifo: bool | None = _set(None, "Kind of the queue. (default: by the events' ARN)", "--fifo/--standard"),
+    duplicates: float = _in(0.0, "Share of receives that the queue forgets, as standard queues may.", min=0, max=1),
+    repeat: int = _in(1, "Send every event so many times, with new message ids.", min=1),
+    seed: int = _in(0, "Of all chance: the same seed, the same replay."),
+    template: Path | None = _set(None, "Take the settings from this SAM or CloudFormation template, YAML or JSON …"),
+    function: str | None = _set(
+        None, "… and this function in it; or Function.Event, if the function reads several queues."
+    ),
+    runtime_client: bool = _in(
+        False, "Run the handler under awslambdaric, the client Lambda runs it under.", "--runtime-client"
+    ),
+    expect: list[str] | None = _out(
+        None,
+        "What must come out, such as dead-lettered=2; ends: deleted, dead-lettered, left, lost.",
+        metavar="END=COUNT",
+    ),
+    explain_id: str | None = _out(None, "Say why this message came back.", "--explain", metavar="ID"),
+    html: Path | None = _out(None, "Write one self-contained page there."),
+    as_json: Json = False,
 ) -> None:
     """Run a handler over saved events as Lambda's SQS event source mapping would.
 
@@ -78,34 +103,19 @@ def replay_events(
     """
     saved = read_events(events, stdin=sys.stdin.buffer)
     given = {
-        "batch_size": batch_size,
-        "window_seconds": window,
-        "function_timeout": timeout,
-        "memory_mb": memory,
-        "max_receive_count": max_receive_count,
-        "visibility_timeout": visibility_timeout,
-        "maximum_concurrency": concurrency,
-        "fifo": fifo,
-    }
-    wanted = _expected(expect or [])
-    if html is not None:
-        check_writable(html)
-        check_installed("jinja2", "cli", "an HTML page")
+        "batch_size": batch_size, "window_seconds": window, "function_timeout": timeout, "memory_mb": memory,
+        "max_receive_count": max_receive_count, "visibility_timeout": visibility_timeout,
+        "maximum_concurrency": concurrency, "fifo": fifo,
+    }  # fmt: skip
     flags = {"duplicates": duplicates, "seed": seed, "until_empty": until_empty, "runtime_client": runtime_client}
+    wanted = _expected(expect or [])
+    check_page(html)
     deployed = _from_template(template, function)
     options = _options(given, deployed.values, saved, flags)
     for line in _undetermined(deployed, given, options):
         print("fanfold:", line, file=sys.stderr)
-    sent = _repeated(saved, repeat)
-    document = _replayed(handler, sent, options)
-    if html is not None:
-        _write_page(html, document)
-    if as_json:
-        print(json.dumps(document))
-    elif explain_id is not None:
-        print(explain(document, explain_id))
-    else:
-        show(document, Console(), html)
+    document = _replayed(handler, _repeated(saved, repeat), options)
+    _report(document, explain_id, html, as_json=as_json)
     _check(document["summary"], wanted)
 
 
@@ -166,6 +176,17 @@ def _repeated(saved: Sequence[SavedEvent], times: int) -> list[SavedEvent]:
             records = [{**record, "messageId": f"{record['messageId']}-{time}"} for record in event.records]
             sent.append(SavedEvent(f"{event.name} ({time})", records))
     return sent
+
+
+def _report(document: Mapping[str, Any], explain_id: str | None, html: Path | None, *, as_json: bool) -> None:
+    if html is not None:
+        _write_page(html, document)
+    if as_json:
+        print(json.dumps(document))
+    elif explain_id is not None:
+        print(explain(document, explain_id))
+    else:
+        show(document, Console(), html)
 
 
 def _write_page(path: Path, document: Mapping[str, Any]) -> None:

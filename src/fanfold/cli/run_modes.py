@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fanfold.errors import ConfigurationError
 
-MODES: Final = {
-    "": "run_deployed",
-    "--state-machine": "run_deployed",
-    "--inline": "run_inline",
-    "--dry-run": "run_plan",
-}
-"""By the option that chooses it: the module in ``fanfold.cli`` whose ``start`` does it."""
+MODES: Final = ("", "--state-machine", "--inline", "--dry-run")
+"""The options that choose one; without any, a run by SQS."""
 _MODES_OF: Final = {
     "--run": ("", "--state-machine", "--inline"),
     "--within": ("", "--state-machine"),
@@ -27,23 +20,6 @@ _MODES_OF: Final = {
     "--batch-size": ("--dry-run",),
 }
 """By option: the modes it belongs to; one that is not here belongs to all."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The options of ``fanfold run``, as they were given."""
-
-    params: dict[str, Any] | None
-    run_id: str | None
-    within: float
-    state_machine: bool
-    only: str | None
-    concurrency: int | None
-    folder: Path
-    read_first: bool
-    timeout: float
-    batch_size: int
-    as_json: bool
 
 
 def mode_of(given: Collection[str]) -> str:

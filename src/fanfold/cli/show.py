@@ -71,11 +71,17 @@ def _cell(value: object) -> str:
     return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def account_table(account: Account) -> Table:
-    """Return the account of a run as a table."""
-    table = Table(title="the account", title_justify="left", show_header=False)
+def two_columns(title: str) -> Table:
+    """Return an empty table of names and, on the right, their values."""
+    table = Table(title=title, title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
+    return table
+
+
+def account_table(account: Account) -> Table:
+    """Return the account of a run as a table."""
+    table = two_columns("the account")
     for name in ("segments", "done", "missing", "deliveries", "retries", "duplicates"):
         label = "duplicates ignored" if name == "duplicates" else name
         table.add_row(label, f"{getattr(account, name):,}")

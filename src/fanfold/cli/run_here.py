@@ -1,0 +1,145 @@
+"""``fanfold run --inline`` and ``--dry-run``: a run in this process, and what a run would be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fanfold._jobs.dry_run import Rehearsal, Sample, dry_backend, read_first, rehearse
+from fanfold._jobs.inline import InlineRun, run_inline
+from fanfold._jobs.job import Job
+from fanfold.cli.show import two_columns, watching
+from fanfold.errors import FanfoldError
+
+_MOST_NAMED = 5
+
+
+def run_here(
+    job: Job,
+    params: dict[str, Any] | None,
+    run_id: str | None,
+    folder: Path,
+    *,
+    only: Collection[int] | None,
+    concurrency: int | None,
+    as_json: bool,
+) -> None:
+    """Run a job in this process and print what became of it.
+
+    Raises:
+        ConfigurationError: If an option is wrong.
+        FanfoldError: If not everything succeeded.
+    """
+    options: dict[str, Any] = {"run": run_id, "only": only, "concurrency": concurrency, "folder": folder}
+    with watching() as seen:
+        ended = anyio.run(partial(run_inline, job, params, **options, progress=seen.inline))
+    if as_json:
+        document = asdict(replace(ended, failed=dict(ended.failed)))
+        print(json.dumps({"run": document.pop("id"), **document, "succeeded": ended.succeeded}))
+    else:
+        _show(ended)
+    if not ended.succeeded:
+        raise FanfoldError(_what_is_left(ended, folder))
+
+
+def _show(ended: InlineRun) -> None:
+    console = Console()
+    if ended.succeeded:
+        console.print_json(json.dumps(ended.output))
+    table = two_columns(f"run {ended.id}")
+    for name in ("segments", "done", "worked_on", "missing"):
+        table.add_row(name.replace("_", " "), f"{getattr(ended, name):,}")
+    if (spread := ended.evenness) is not None:
+        table.add_row("items", f"{spread.items:,}")
+        table.add_row("  in a segment", f"{spread.least:,} to {spread.most:,}, {spread.mean:,.0f} in the mean")
+    table.add_row("seconds", f"{ended.seconds:,.1f}")
+    table.add_row("failed", f"{len(ended.failed):,}")
+    for segment, reason in ended.failed.items():
+        table.add_row(f"  segment {segment}", escape(reason))
+    console.print(table)
+
+
+def _what_is_left(ended: InlineRun, folder: Path) -> str:
+    again = f"--inline --run {ended.id} --output {folder}"
+    if not ended.failed:
+        return f"run {ended.id}: {ended.missing} of {ended.segments} segments are still to be done: {again}"
+    named = [f"segment {segment} ({reason})" for segment, reason in list(ended.failed.items())[:_MOST_NAMED]]
+    more = len(ended.failed) - len(named)
+    numbers = ",".join(map(str, list(ended.failed)[:_MOST_NAMED])) if not more else ""
+    return (
+        f"run {ended.id}: {len(ended.failed)} of {ended.segments} segments failed: {'; '.join(named)}"
+        f"{f' and {more} more' if more else ''}. What is done is kept; do the rest again with {again}"
+        f"{f' or alone with --only {numbers}' if numbers else ''}"
+    )
+
+
+def plan(job: Job, params: dict[str, Any], batch_size: int, read_within: float | None, *, as_json: bool) -> None:
+    """Print what a run of a job would be; with a time to read it within, what its first segment holds."""
+    rehearsal, sample = anyio.run(_plan, job, params, batch_size, read_within)
+    warnings = [*rehearsal.warnings, *_of_sample(sample, read_within)]
+    if as_json:
+        document = {**asdict(rehearsal), "warnings": warnings, "sample": None if sample is None else asdict(sample)}
+        print(json.dumps(document))
+        return
+    console = Console()
+    console.print(_table(job, rehearsal, sample))
+    for warning in warnings:
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}")
+    for segment in rehearsal.first:
+        console.print(
+            f"[dim]segment {segment['segment']}[/dim] {escape(json.dumps(segment['source']))}", soft_wrap=True
+        )
+
+
+async def _plan(
+    job: Job, params: dict[str, Any], batch_size: int, read_within: float | None
+) -> tuple[Rehearsal, Sample | None]:
+    async with job.open_backend(sources_only=True) as opened:
+        backend = dry_backend(opened)
+        source, terms = job.source_of(params), {"batch_size": batch_size, "per_message": job.segments_per_message}
+        rehearsal = await rehearse(job.name, source, backend, **terms)
+        if read_within is None or not rehearsal.first:
+            return rehearsal, None
+        return rehearsal, await read_first(rehearsal, backend, within_seconds=read_within)
+
+
+def _of_sample(sample: Sample | None, timeout: float | None) -> list[str]:
+    if sample is None or timeout is None:
+        return []
+    if not sample.ended:
+        return [
+            f"the first segment was not read to its end in {timeout:,.0f} s: smaller segments, or continuation=True"
+        ]
+    if sample.seconds > timeout / 2:
+        return [f"reading the first segment alone took {sample.seconds:,.0f} s of {timeout:,.0f}: smaller segments"]
+    return []
+
+
+def _table(job: Job, rehearsal: Rehearsal, sample: Sample | None) -> Table:
+    table = two_columns(f"a run of {job.name}, nothing written or sent")
+    rows = {
+        "segments": f"{rehearsal.segments:,}",
+        "messages": f"{rehearsal.messages:,}",
+        "bytes of all messages": f"{rehearsal.message_bytes:,}",
+        "bytes of the largest": f"{rehearsal.largest_message_bytes:,}",
+        "bytes of data": "not known" if rehearsal.data_bytes is None else f"{rehearsal.data_bytes:,}",
+        "SQS requests, about": f"{rehearsal.estimate.sqs_requests:,}",
+        "DynamoDB write units, about": f"{rehearsal.estimate.ledger_write_units:,}",
+        "cost of both, about": f"${rehearsal.estimate.dollars:,.4f}",
+        "cost of Lambda": "depends on the handler",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    if sample is not None:
+        whole = "" if sample.ended else ", not to its end"
+        table.add_row("first segment read", f"{sample.items:,} items in {sample.seconds:,.2f} s{whole}")
+    return table
