@@ -76,7 +76,7 @@ BENCHMARKS = overhead limits io_efficiency failures cold_start incident in_time 
 
 # The modules that decide, and the path to an acknowledgement.
 DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\
-	src/fanfold/bench/compare.py,src/fanfold/bench/prices.py,src/fanfold/bench/search.py,src/fanfold/bench/sweep.py,$\
+	src/fanfold/bench/compare.py,src/fanfold/bench/prices.py,src/fanfold/bench/sweep.py,$\
 	src/fanfold/check/intrinsics.py,src/fanfold/check/on_functions.py,src/fanfold/check/on_mappings.py,$\
 	src/fanfold/check/on_queues.py,src/fanfold/check/permissions.py,src/fanfold/check/roles.py,$\
 	src/fanfold/check/rules.py,src/fanfold/check/unresolved.py,src/fanfold/check/words.py,$\

@@ -20,8 +20,7 @@ from pathlib import Path
 import typer
 from typer.cli import get_docs_for_click
 
-from fanfold.check.pages import page, table
-from fanfold.check.rules import RULES
+from fanfold.check.rules import RULES, page, table
 from fanfold.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]

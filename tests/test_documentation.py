@@ -14,8 +14,7 @@ import yaml
 
 import fanfold
 from fanfold.aws import backend
-from fanfold.check.pages import page
-from fanfold.check.rules import RULES
+from fanfold.check.rules import RULES, page
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench_cells import PRICES, sample
-from fanfold.bench.cells import OUT_OF_MEMORY
-from fanfold.bench.grid import Grid
+from fanfold.bench.cells import OUT_OF_MEMORY, Grid
 from fanfold.bench.machine import about_this_machine
 from fanfold.bench.page import page
 from fanfold.bench.result import Result, Workload

@@ -12,7 +12,7 @@ from bench_cells import PRICES, cell, dead
 from fanfold.bench.cells import Cell, Setting
 from fanfold.bench.decide import agreement, cheapest, comparable, fastest, frontier, knee, meets, pareto, tied
 from fanfold.bench.estimate import Backlog, Rates, estimate
-from fanfold.bench.search import next_settings
+from fanfold.bench.sweep import next_settings
 
 positive = st.floats(0.001, 1e6)
 settings = st.tuples(st.integers(1, 500), st.sampled_from((128, 256, 512, 1024, 1769)))

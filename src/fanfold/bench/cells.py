@@ -1,10 +1,11 @@
-"""What is measured and what it comes to: a setting, one sample of it, and the cell that its samples make."""
+"""What is measured and what it comes to: the settings, one sample of one, and the cell that its samples make."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 from fanfold._base.aws_limits import cpus_of
@@ -214,3 +215,29 @@ def _most(values: Iterable[float | int | None]) -> Any:
 def _median(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What is to be measured."""
+
+    concurrencies: tuple[int, ...]
+    """Ascending."""
+    memories: tuple[int, ...]
+    """Ascending, MB."""
+    also: tuple[Setting, ...] = ()
+    """Settings beside the grid: the present one."""
+    repeats: int = 5
+    """Samples of each setting."""
+    seed: int = 0
+    """Of the order."""
+    search: bool = False
+    """Whether to look for the cheapest cell in a fraction of the grid."""
+    within_seconds: float | None = None
+    """What a batch may take, for the search."""
+
+    @property
+    def settings(self) -> list[Setting]:
+        """The whole grid."""
+        pairs = (Setting(concurrency, memory) for concurrency, memory in product(self.concurrencies, self.memories))
+        return sorted({*pairs, *self.also})

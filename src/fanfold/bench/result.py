@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fanfold.bench.cells import Cell, Sample, Setting, Spread, cells_of
+from fanfold.bench.cells import Cell, Grid, Sample, Setting, Spread, cells_of
 from fanfold.bench.decide import Choice, Findings, findings
-from fanfold.bench.grid import Grid
 from fanfold.bench.prices import Prices
 from fanfold.errors import ConfigurationError
 
@@ -171,3 +170,41 @@ def _choice(choice: Choice | None) -> dict[str, Any] | None:
 
 def _settings(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     return [asdict(cell.setting) for cell in cells]
+
+
+COLUMNS: Final = (
+    "concurrency", "memory_mb", "end", "reason", "repeats", "out_of_memory_kills", "records_per_second",
+    "tolerance_share", "dollars_per_million_records", "batch_p50_seconds", "batch_p95_seconds", "batch_p99_seconds",
+    "batch_max_seconds", "record_p50_seconds", "record_p95_seconds", "record_p99_seconds", "record_max_seconds",
+    "failed_share", "peak_memory_mb", "throttled_share", "cold_start_seconds", "most_in_flight",
+)  # fmt: skip
+"""Names of the columns; an empty one means not measured."""
+
+
+def rows(result: Result) -> list[list[Any]]:
+    """Return a row for each cell, its values in the order of the columns; None where nothing was measured."""
+    return [_row(cell) for cell in result.cells]
+
+
+def _row(cell: Cell) -> list[Any]:
+    numbers = [cell.records_per_second, cell.tolerance, cell.dollars_per_million] if cell.measured else [None] * 3
+    return [
+        cell.setting.concurrency,
+        cell.setting.memory_mb,
+        cell.end,
+        cell.reason,
+        cell.repeats,
+        cell.kills,
+        *numbers,
+        *_four(cell.batch_seconds),
+        *_four(cell.record_seconds),
+        cell.failed_share if cell.measured else None,
+        cell.peak_memory_mb,
+        cell.throttled_share,
+        cell.cold_start_seconds,
+        cell.most_in_flight,
+    ]
+
+
+def _four(spread: Spread | None) -> list[Any]:
+    return [None] * 4 if spread is None else [spread.p50, spread.p95, spread.p99, spread.most]

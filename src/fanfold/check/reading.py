@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fanfold.check.place import Place
+from fanfold.check.values import Place
 from fanfold.errors import ConfigurationError, MissingExtraError
 
 _SAM: Final = "AWS::Serverless-2016-10-31"

@@ -8,10 +8,9 @@ from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
-from fanfold.check.place import Place
 from fanfold.check.rules import BY_ID, RULES, Rule
 from fanfold.check.run import Report
-from fanfold.check.values import Finding, NotKnown, Severity
+from fanfold.check.values import Finding, NotKnown, Place, Severity
 
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS: Final = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}

@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from fanfold.check.intrinsics import IntrinsicError, Scope
-from fanfold.check.place import Place
 from fanfold.check.properties import Properties, mapping_of
 from fanfold.check.reading import Template
 from fanfold.check.sam import Plain
 from fanfold.check.unresolved import Text, Unresolved
-from fanfold.check.values import Setting
+from fanfold.check.values import Place, Setting
 from fanfold.errors import ConfigurationError
 
 

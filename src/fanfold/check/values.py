@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from fanfold.check.place import Place
 from fanfold.check.unresolved import Text
 
 T = TypeVar("T")
@@ -202,3 +201,17 @@ class Model:
     functions: Mapping[str, Function] = field(default_factory=dict)
     remarks: tuple[NotKnown, ...] = ()
     """What of the template could not be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a template something is said."""
+
+    path: tuple[str | int, ...]
+    """Keys from the top of the template, after ``Globals`` are merged in."""
+    line: int = 1
+    """From 1."""
+    column: int = 1
+    """From 1."""
+    end_line: int = 1
+    end_column: int = 1

@@ -28,7 +28,7 @@ COMMANDS: Final = {
     "results": ("status:results_of", "fanfold results r-1 --output total.json"),
     "replay": ("replay:replay_events", "fanfold replay events/ --handler app:handler"),
     "bench": ("bench:bench", "fanfold bench events/ --handler app:handler --output bench"),
-    "bench compare": ("bench_compare:compare_results", "fanfold bench compare before.json after.json"),
+    "bench compare": ("bench_estimate:compare_results", "fanfold bench compare before.json after.json"),
     "bench estimate": ("bench_estimate:estimate", "fanfold bench estimate bench/bench.json --records 1e9"),
     "worker": ("worker:worker", 'fanfold worker --queue-url "$QUEUE_URL" --handler app:handler'),
     "capture": ("capture:capture", 'fanfold capture --queue-url "$DEAD_LETTERS_URL"'),

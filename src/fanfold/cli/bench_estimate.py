@@ -1,4 +1,4 @@
-"""``fanfold bench estimate``: from a result to a backlog of any size, with how wrong that may be."""
+"""``fanfold bench compare`` and ``fanfold bench estimate``, which read what ``fanfold bench`` has written."""
 
 from __future__ import annotations
 
@@ -10,15 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.console import Console
 
 from fanfold._base.aws_limits import LAMBDA_ACCOUNT_CONCURRENCY
 from fanfold.bench.cells import Cell, Setting
-from fanfold.bench.estimate import Backlog, Estimate, Quota, Rates, held_out_errors, quotas_of, rates_of
+from fanfold.bench.compare import compare
+from fanfold.bench.estimate import (
+    Backlog,
+    Estimate,
+    Quota,
+    Rates,
+    Trial,
+    against_the_simulator,
+    held_out_errors,
+    quotas_of,
+    rates_of,
+)
 from fanfold.bench.estimate import estimate as estimate_of
 from fanfold.bench.result import Result, read_result
-from fanfold.bench.simulated import Trial, against_the_simulator
 from fanfold.bench.words import dollars
 from fanfold.cli import options
+from fanfold.cli.bench_show import show_comparison
 from fanfold.cli.given import setting_of
 from fanfold.errors import ConfigurationError
 
@@ -160,3 +172,15 @@ def _cell(result: Result, at: str | None, file: Path) -> Cell:
         )
         raise ConfigurationError(f"{file} has no measurement at {at}; it has {have or 'none'}")
     return found
+
+
+def compare_results(first: options.Result, second: options.Result, as_json: options.Json = False) -> None:
+    """Compare two results of 'fanfold bench', setting by setting: whether they agree, differ, or cannot tell.
+
+    Ratios are those of the second to the first. A difference within the noise is none.
+    """
+    comparison = compare(read_result(first), read_result(second))
+    if as_json:
+        print(json.dumps(asdict(comparison)))
+    else:
+        show_comparison(comparison, Console())

@@ -10,8 +10,7 @@ from pathlib import Path
 from fanfold._folds.row_files import write_csv
 from fanfold.bench.page import page
 from fanfold.bench.plot import draw
-from fanfold.bench.result import Result, write_result
-from fanfold.bench.rows import COLUMNS, rows
+from fanfold.bench.result import COLUMNS, Result, rows, write_result
 from fanfold.cli.given import check_installed, check_writable, make_folder
 from fanfold.errors import ConfigurationError
 

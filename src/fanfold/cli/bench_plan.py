@@ -10,8 +10,7 @@ from typing import IO
 from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MB_PER_VCPU, LAMBDA_MIN_MEMORY_MB
 from fanfold._replay.events import read_events
 from fanfold.bench.batches import MADE_UP_BATCH, Batches, batches_of, made_up_records
-from fanfold.bench.cells import Sample, Setting
-from fanfold.bench.grid import Grid
+from fanfold.bench.cells import Grid, Sample, Setting
 from fanfold.bench.machine import about_this_machine
 from fanfold.bench.prices import ARCHITECTURES, Prices, prices_of
 from fanfold.bench.result import Result, Workload, read_result

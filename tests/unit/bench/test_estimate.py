@@ -6,8 +6,16 @@ import pytest
 
 from bench_cells import PRICES, sample
 from fanfold.bench.cells import OUT_OF_MEMORY, cells_of
-from fanfold.bench.estimate import RAMP, Backlog, Rates, estimate, held_out_errors, quotas_of, rates_of
-from fanfold.bench.simulated import against_the_simulator
+from fanfold.bench.estimate import (
+    RAMP,
+    Backlog,
+    Rates,
+    against_the_simulator,
+    estimate,
+    held_out_errors,
+    quotas_of,
+    rates_of,
+)
 
 
 def test_a_small_backlog_is_one_batch():

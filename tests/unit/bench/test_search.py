@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench_cells import cell, dead
 from fanfold.bench.cells import Setting
-from fanfold.bench.search import next_settings
+from fanfold.bench.sweep import next_settings
 
 AXES = (1, 10, 50, 100, 200), (128, 256, 512, 1024, 1769)
 

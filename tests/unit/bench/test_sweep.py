@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench_cells import PRICES, sample
-from fanfold.bench.cells import OUT_OF_MEMORY, Sample, Setting
-from fanfold.bench.grid import Grid
+from fanfold.bench.cells import OUT_OF_MEMORY, Grid, Sample, Setting
 from fanfold.bench.sweep import sweep
 
 SMALL = Grid((1, 10), (128, 512), repeats=3, seed=4)

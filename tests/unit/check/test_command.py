@@ -17,8 +17,7 @@ from typer.testing import CliRunner
 
 from fanfold.check import reading
 from fanfold.check.cfnlint import cfnlint_id
-from fanfold.check.pages import page
-from fanfold.check.rules import BY_ID, RULES, Rule
+from fanfold.check.rules import BY_ID, RULES, Rule, page
 from fanfold.check.run import check_template
 from fanfold.cli.app import app
 from fanfold.errors import MissingExtraError

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from fanfold.check.permissions import MANAGED, grants_of, may, names_queue
-from fanfold.check.place import Place
 from fanfold.check.unresolved import parsed
-from fanfold.check.values import Grant, Permissions, Queue, Setting
+from fanfold.check.values import Grant, Permissions, Place, Queue, Setting
 
 PLACE = Place(("Resources", "Jobs"))
 NOTHING: Setting[Any] = Setting("", None, PLACE)
