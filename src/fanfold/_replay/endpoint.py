@@ -40,9 +40,9 @@ class Endpoint:
         self._queues = queues
         self._lock = threading.Lock()
         self._calls: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "ChangeMessageVisibility": self._change_one,
+            "ChangeMessageVisibility": lambda asked: self._change(asked, asked),
             "ChangeMessageVisibilityBatch": lambda asked: _each(asked, self._change),
-            "DeleteMessage": self._delete_one,
+            "DeleteMessage": lambda asked: self._delete(asked, asked),
             "DeleteMessageBatch": lambda asked: _each(asked, self._delete),
             "GetQueueUrl": lambda asked: {"QueueUrl": self.queue_url(asked["QueueName"])},
             "GetQueueAttributes": self._attributes,
@@ -92,15 +92,9 @@ class Endpoint:
             raise _RefusedError(_STALE, "the message is not in flight, or would be hidden for more than 12 hours")
         return {}
 
-    def _change_one(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return self._change(asked, asked)
-
     def _delete(self, asked: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
         self._queue(asked).remove(entry["ReceiptHandle"])  # as SQS: a stale handle is no error, and deletes nothing
         return {}
-
-    def _delete_one(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return self._delete(asked, asked)
 
     def _send(self, asked: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
         queue, body = self._queue(asked), str(entry["MessageBody"])

@@ -29,6 +29,7 @@ DELETED: Final = "deleted"
 DEAD: Final = "dead-lettered"
 LEFT: Final = "in the queue"
 LOST: Final = "lost"
+_NOT_OF_THE_QUEUE: Final = {"memory_mb", "until_empty", "runtime_client"}
 
 Progress = Callable[[int, int, int], None]
 """Told after each delivery: deliveries, messages still in the queue, dead letters."""
@@ -97,20 +98,9 @@ class _Run:
         self._progress = progress
         self._function: LocalFunction | RuntimeClientFunction | None = None
         self._invoked: list[Invoked] = []
-        self._simulator = Simulator(
-            invoke=self._invoke,
-            batch_size=options.batch_size,
-            window_seconds=options.window_seconds,
-            maximum_concurrency=options.maximum_concurrency,
-            fifo=options.fifo,
-            report_batch_item_failures=options.report_batch_item_failures,
-            visibility_timeout=options.visibility_timeout,
-            max_receive_count=options.max_receive_count,
-            function_timeout=options.function_timeout,
-            invocation_seconds=min(1.0, options.function_timeout) if options.until_empty else 0.0,
-            duplicates=options.duplicates,
-            seed=options.seed,
-        )
+        settings = {name: value for name, value in asdict(options).items() if name not in _NOT_OF_THE_QUEUE}
+        seconds = min(1.0, options.function_timeout) if options.until_empty else 0.0
+        self._simulator = Simulator(invoke=self._invoke, invocation_seconds=seconds, **settings)
         sources = [(event.name, record) for event in events for record in event.records]
         name = _queue_name(sources[0][1], fifo=options.fifo)
         arn = f"arn:aws:sqs:eu-west-1:123456789012:{name}"
@@ -176,10 +166,7 @@ class _Run:
                 "lost": ends[LOST],
             },
             "messages": told,
-            "deliveries": [
-                _delivery(delivery, invoked)
-                for delivery, invoked in zip(simulator.deliveries, self._invoked, strict=True)
-            ],
+            "deliveries": [_delivery(*each) for each in zip(simulator.deliveries, self._invoked, strict=True)],
             "dead_letters": letters,
             "measured": {"seconds": round(seconds, 3), "peak_memory_mb": max(peaks, default=None)},
         }

@@ -16,7 +16,6 @@ import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from fanfold._replay.function import HandlerError, Invoked, how_it_ended, kill, memory_of, printed_to
@@ -82,9 +81,7 @@ class RuntimeClientFunction:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def invoke(self, event: Mapping[str, Any]) -> Invoked:

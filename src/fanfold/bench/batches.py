@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, cycle, islice
 from typing import Any, Final
 
 from fanfold._base.sample_events import make_record
 from fanfold._replay.events import SavedEvent
-from fanfold._replay.mapping import MappingSettings, fitting, record_bytes
+from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
 
 MADE_UP_BATCH: Final = 1_000
 """Records in a batch of made-up records, unless told otherwise."""
@@ -78,6 +78,12 @@ def made_up_records(records: int, payload_bytes: int) -> SavedEvent:
             for number in range(records)
         ],
     )
+
+
+def came_back(invocation: Invocation, event: Mapping[str, Any]) -> int:
+    """Return how many records of a batch its response leaves in the queue."""
+    ids = {record["messageId"] for record in event["Records"]}
+    return len(judge(invocation, ids, MappingSettings()).failed)
 
 
 def _settings(records: Sequence[dict[str, Any]]) -> MappingSettings:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any, Final
 
-from fanfold._replay.mapping import MappingSettings, Returned, judge
+from fanfold._replay.mapping import Returned
 from fanfold.aws.report import Report
-from fanfold.bench.batches import Batches
+from fanfold.bench.batches import Batches, came_back
 from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting
 
 LIMITS: Final = "limits enforced by the service that runs the function"
@@ -19,7 +19,6 @@ UNREPORTED: Final = (
     "The service reports no durations: they were measured here, with the network in them, and are not Lambda's."
 )
 """Said of a result if it is so."""
-_ANY_BATCH: Final = MappingSettings()
 
 
 @dataclass(slots=True)
@@ -55,7 +54,7 @@ class DeployedMeasurer:
                 return _ended(setting, repeat, report)
             durations.append(round(report.seconds, 6))
             records += len(event["Records"])
-            failed += _came_back(report.payload, event)
+            failed += came_back(Returned(report.payload), event)
             peak = report.peak_memory_mb if peak is None else max(peak, report.peak_memory_mb or 0.0)
             if sum(durations) >= self.seconds:
                 break
@@ -74,11 +73,6 @@ class DeployedMeasurer:
         report = self.invoke(event)
         self.unreported = self.unreported or not report.reported
         return report
-
-
-def _came_back(payload: str, event: Mapping[str, Any]) -> int:
-    ids = {record["messageId"] for record in event["Records"]}
-    return len(judge(Returned(payload), ids, _ANY_BATCH).failed)
 
 
 def _ended(setting: Setting, repeat: int, report: Report) -> Sample:

@@ -9,15 +9,14 @@ from itertools import cycle
 from typing import Any, TypeAlias
 
 from fanfold._replay.function import HandlerError, Invoked, LocalFunction
-from fanfold._replay.mapping import Errored, MappingSettings, judge
-from fanfold.bench.batches import Batches
+from fanfold._replay.mapping import Errored
+from fanfold.bench.batches import Batches, came_back
 from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting, Spread
 from fanfold.bench.groups import Group, Groups, open_group
 
 _Measured: TypeAlias = tuple[Mapping[str, Any], Invoked]
 """A batch, and what became of it."""
 _ENDS = {"killed": OUT_OF_MEMORY, "timeout": TIMED_OUT}
-_ANY_BATCH = MappingSettings()
 
 
 @dataclass(slots=True)
@@ -112,7 +111,7 @@ def _summed_up(
         repeat,
         MEASURED,
         records=sum(len(event["Records"]) for event, _ in measured),
-        failed=sum(came_back(invoked, event) for event, invoked in measured),
+        failed=sum(came_back(invoked.invocation, event) for event, invoked in measured),
         batch_seconds=batch_seconds,
         record_seconds=Spread.of([each for _, invoked in measured for each in invoked.durations]),
         peak_memory_mb=max(peaks, default=None),
@@ -125,12 +124,6 @@ def _summed_up(
 
 def _between(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else after - before
-
-
-def came_back(invoked: Invoked, event: Mapping[str, Any]) -> int:
-    """Return how many records of a batch its answer leaves in the queue."""
-    ids = {record["messageId"] for record in event["Records"]}
-    return len(judge(invoked.invocation, ids, _ANY_BATCH).failed)
 
 
 def _seconds(invoked: Invoked) -> float:

@@ -12,11 +12,13 @@ from fanfold._base.html import render
 from fanfold.bench.cells import OUT_OF_MEMORY, Cell, Spread
 from fanfold.bench.maps import heat_maps
 from fanfold.bench.result import Result
-from fanfold.bench.words import conditions, dollars, sentences
+from fanfold.bench.words import conditions, dollars, figures, sentences
 
 _COLUMNS: Final = ("at once", "memory MB", "records/s", "± tie", "$ / million", "batch p50 s", "batch p95 s",
                    "batch max s", "record p50 / p95 / p99 / max ms", "peak MB", "throttled", "came back",
                    "cold start ms")  # fmt: skip
+_FIGURES: Final = ("concurrency", "memory", "speed", "tolerance", "cost", "batch p50", "batch p95", "batch max",
+                   "record", "peak", "throttled", "failed", "cold")  # fmt: skip
 
 
 def page(result: Result) -> str:
@@ -67,22 +69,9 @@ def _told(cell: Cell) -> str:
 
 
 def _row(cell: Cell) -> list[str]:
-    start = [str(cell.setting.concurrency), f"{cell.setting.memory_mb:,}"]
-    if not cell.measured:
-        return [*start, *["-"] * 11]
-    batch = cell.batch_seconds
-    return [
-        *start,
-        f"{cell.records_per_second:,.0f}",
-        f"{cell.tolerance:.0%}",
-        dollars(cell.dollars_per_million),
-        *(["-"] * 3 if batch is None else [f"{value:.3f}" for value in (batch.p50, batch.p95, batch.most)]),
-        "-" if cell.record_seconds is None else _four(cell.record_seconds),
-        "-" if cell.peak_memory_mb is None else f"{cell.peak_memory_mb:.0f}",
-        "-" if cell.throttled_share is None else f"{cell.throttled_share:.0%}",
-        f"{cell.failed_share:.1%}",
-        "-" if cell.cold_start_seconds is None else f"{cell.cold_start_seconds * 1000:.0f}",
-    ]
+    found = figures(cell)
+    found["record"] = _four(cell.record_seconds) if cell.measured and cell.record_seconds is not None else "-"
+    return [found[name] for name in _FIGURES]
 
 
 def _four(spread: Spread) -> str:

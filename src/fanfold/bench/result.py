@@ -83,14 +83,7 @@ def document_of(result: Result) -> dict[str, Any]:
     found = result.findings
     return {
         "fanfold_bench": FORM,
-        "workload": asdict(result.workload),
-        "grid": asdict(result.grid),
-        "prices": asdict(result.prices),
-        "machine": dict(result.machine),
-        "limits": result.limits,
-        "present": None if result.present is None else asdict(result.present),
-        "consumer": result.consumer,
-        "notes": list(result.notes),
+        **asdict(result),
         "complete": result.complete,
         "findings": {
             "cheapest": _choice(found.cheapest),
@@ -102,7 +95,6 @@ def document_of(result: Result) -> dict[str, Any]:
             "saving": None if found.saving is None else {"share": found.saving.share, "certain": found.saving.certain},
         },
         "cells": [asdict(cell) for cell in result.cells],
-        "samples": [asdict(sample) for sample in result.samples],
     }
 
 

@@ -59,6 +59,31 @@ def dollars(value: float) -> str:
     return f"${value:.6f}".rstrip("0") if "e" in text else f"${text}"
 
 
+def figures(cell: Cell) -> dict[str, str]:
+    """Return the numbers of a cell as tables show them; a dash for what was not measured."""
+    setting, batch, record, cold = cell.setting, cell.batch_seconds, cell.record_seconds, cell.cold_start_seconds
+    known = cell.measured
+    return {
+        "concurrency": str(setting.concurrency),
+        "memory": f"{setting.memory_mb:,}",
+        "speed": _number(cell.records_per_second if known else None, ",.0f"),
+        "tolerance": _number(cell.tolerance if known else None, ".0%"),
+        "cost": dollars(cell.dollars_per_million) if known else "-",
+        "batch p50": _number(batch.p50 if known and batch else None, ".3f"),
+        "batch p95": _number(batch.p95 if known and batch else None, ".3f"),
+        "batch max": _number(batch.most if known and batch else None, ".3f"),
+        "record p95": _number(record.p95 * 1000 if known and record else None, ".1f"),
+        "peak": _number(cell.peak_memory_mb if known else None, ".0f"),
+        "throttled": _number(cell.throttled_share if known else None, ".0%"),
+        "failed": _number(cell.failed_share if known else None, ".1%"),
+        "cold": _number(cold * 1000 if known and cold is not None else None, ".0f"),
+    }
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
 def _recommendation(choice: Choice | None, within: float | None, cells: Sequence[Cell]) -> str:
     if choice is None:
         what = "no cell could be measured" if within is None else f"no cell meets {within:g} s a batch"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.progress import TimeRemainingColumn
 
 from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB
 from fanfold._replay.function import HandlerError, LocalFunction
@@ -25,7 +26,8 @@ from fanfold.bench.sweep import Measure, sweep
 from fanfold.cli import options
 from fanfold.cli.bench_files import Files
 from fanfold.cli.bench_plan import DEPLOYED, Asked, Plan, plan_of
-from fanfold.cli.bench_show import progress_bar, show
+from fanfold.cli.bench_show import show
+from fanfold.cli.show import progress_bar
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
 _measured = options.panel("What is measured")
@@ -105,13 +107,7 @@ def bench(
 
 def _sweep(plan: Plan, files: Files, *, as_json: bool) -> None:
     files.check()
-    interrupted = False
-    try:
-        result = _measure(plan, files)
-    except _InterruptedError as stopped:
-        result, interrupted = stopped.result, True
-        if not result.samples:
-            raise KeyboardInterrupt from None
+    result, interrupted = _measure(plan, files)
     written = files.write(result)
     if as_json:
         print(json.dumps(document_of(result)))
@@ -129,18 +125,8 @@ def _sweep(plan: Plan, files: Files, *, as_json: bool) -> None:
         raise FanfoldError("no cell could be measured" if within is None else f"no cell meets --within {within:g} s")
 
 
-class _InterruptedError(Exception):
-    def __init__(self, result: Result) -> None:
-        super().__init__()
-        self.result = result
-
-
-def _measure(plan: Plan, files: Files) -> Result:
-    """Measure what the plan asks for, and keep it as it comes.
-
-    Raises:
-        _InterruptedError: After Ctrl-C, with what was measured until then.
-    """
+def _measure(plan: Plan, files: Files) -> tuple[Result, bool]:
+    """Measure what the plan asks for, keep it as it comes, and return it, and whether Ctrl-C has ended it."""
     if plan.workload.where == DEPLOYED:
         return _deployed(plan, files)
     try:
@@ -150,7 +136,7 @@ def _measure(plan: Plan, files: Files) -> Result:
         raise ConfigurationError(str(error)) from error
 
 
-def _here(plan: Plan, files: Files) -> Result:
+def _here(plan: Plan, files: Files) -> tuple[Result, bool]:
     groups = find_groups()
     with _environment(plan) as environment:
         work = plan.workload
@@ -178,7 +164,7 @@ def _with_own_concurrency(plan: Plan, environment: dict[str, str]) -> Plan:
     return plan if own is None else plan.with_present(Setting(own, plan.present_memory_mb))
 
 
-def _deployed(plan: Plan, files: Files) -> Result:
+def _deployed(plan: Plan, files: Files) -> tuple[Result, bool]:
     """Sweep a deployed function; its memory and concurrency are put back in the end, whatever happens."""
     try:
         from fanfold.aws.functions import DeployedFunction, FunctionSetting
@@ -206,25 +192,29 @@ def _deployed(plan: Plan, files: Files) -> Result:
         return _swept(plan, files, measurer, so_far)
 
 
-def _swept(plan: Plan, files: Files, measure: Measure, so_far: Callable[[Sequence[Sample]], Result]) -> Result:
+def _swept(
+    plan: Plan, files: Files, measure: Measure, so_far: Callable[[Sequence[Sample]], Result]
+) -> tuple[Result, bool]:
     samples = list(plan.samples)
-    with progress_bar() as tell:
+    with progress_bar("measuring", None, TimeRemainingColumn()) as update:
 
         def keep(done: int, planned: int, setting: Setting) -> None:
             if done:
                 files.keep(so_far(samples))
-            tell(done, planned, setting)
+            update(completed=done, total=planned, description=f"measuring {setting}")
 
         try:
             sweep(plan.grid, measure, plan.prices, samples, keep)
         except KeyboardInterrupt:
-            raise _InterruptedError(so_far(samples)) from None
+            if not samples:
+                raise
+            return so_far(samples), True
         except FanfoldError:
             if samples:
                 kept = files.kept(so_far(samples))
                 print(f"{len(samples)} samples are kept, go on with --resume {kept}", file=sys.stderr)
             raise
-    return so_far(samples)
+    return so_far(samples), False
 
 
 @contextmanager

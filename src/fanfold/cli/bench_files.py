@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from fanfold._folds.row_files import write_csv
 from fanfold.bench.page import page
 from fanfold.bench.plot import draw
 from fanfold.bench.result import COLUMNS, Result, rows, write_result
-from fanfold.cli.given import check_installed, check_writable, make_folder
-from fanfold.errors import ConfigurationError
+from fanfold.cli.given import check_installed, check_writable, make_folder, writing
 
 _UNASKED = Path("fanfold-bench.json")
 
@@ -68,34 +66,17 @@ class Files:
             ConfigurationError: If a file cannot be written.
             MissingExtraError: If a picture is asked for and matplotlib is not installed.
         """
-        writers: tuple[tuple[Path | None, str, Callable[[Path], None]], ...] = (
+        writers: tuple[tuple[Path | None, str, Callable[[Path], object]], ...] = (
             (self.resumed if self.folder is None else None, "bench.json", lambda file: write_result(result, file)),
-            (self.csv, "bench.csv", lambda file: _write_csv(file, result)),
+            (self.csv, "bench.csv", lambda file: write_csv(file, rows(result), COLUMNS)),
             (self.png, "bench.png", lambda file: draw(result, file)),
-            (self.html, "bench.html", lambda file: _write(file, page(result))),
+            (self.html, "bench.html", lambda file: file.write_text(page(result), encoding="utf-8")),
         )
         written = []
         for asked, name, write in writers:
             for file in (asked, None if self.folder is None else self.folder / name):
                 if file is not None and (result.samples or name == "bench.json"):
-                    write(file)
+                    with writing(file):
+                        write(file)
                     written.append(file)
         return written
-
-
-def _write_csv(file: Path, result: Result) -> None:
-    with _writing(file):
-        write_csv(file, rows(result), COLUMNS)
-
-
-def _write(file: Path, text: str) -> None:
-    with _writing(file):
-        file.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _writing(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error

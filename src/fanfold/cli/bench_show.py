@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fanfold.bench.cells import Cell, Setting
 from fanfold.bench.compare import Comparison
 from fanfold.bench.decide import Findings
 from fanfold.bench.result import Result
-from fanfold.bench.sweep import Progress as Told
-from fanfold.bench.words import conditions, dollars, sentences
+from fanfold.bench.words import conditions, figures, sentences
 
 _WIDE = 120
 """Columns of a terminal from which a table shows everything."""
 _NARROW = ("at\nonce", "MB", "records\n/s", "±", "batch\np95 s", "record\np95 ms", "peak\nMB", "throt-\ntled",
            "$ per\nmillion")  # fmt: skip
 _MORE = ("record ms\np50 · p99 · max", "came\nback", "cold\nms")
-
-
-@contextmanager
-def progress_bar() -> Iterator[Told]:
-    """Show on stderr how far a sweep is; yields what it tells its progress."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("measuring", total=None)
-
-        def tell(done: int, planned: int, setting: Setting) -> None:
-            progress.update(bar, completed=done, total=planned, description=f"measuring {setting}")
-
-        yield tell
 
 
 def show(result: Result, console: Console) -> None:
@@ -81,28 +58,12 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def _row(cell: Cell, *, more: bool) -> list[str]:
-    start = [str(cell.setting.concurrency), f"{cell.setting.memory_mb:,}"]
-    if not cell.measured:
-        return [*start, *["-"] * (len(_NARROW) - 2 + (len(_MORE) if more else 0))]
-    record = cell.record_seconds
-    row = [
-        *start,
-        f"{cell.records_per_second:,.0f}",
-        f"{cell.tolerance:.0%}",
-        "-" if cell.batch_seconds is None else f"{cell.batch_seconds.p95:.3f}",
-        "-" if record is None else f"{record.p95 * 1000:.1f}",
-        "-" if cell.peak_memory_mb is None else f"{cell.peak_memory_mb:.0f}",
-        "-" if cell.throttled_share is None else f"{cell.throttled_share:.0%}",
-        dollars(cell.dollars_per_million),
-    ]
+    found, record = figures(cell), cell.record_seconds if cell.measured else None
+    names = "concurrency", "memory", "speed", "tolerance", "batch p95", "record p95", "peak", "throttled", "cost"
+    row = [found[name] for name in names]
     if more:
-        spread = (
-            "-"
-            if record is None
-            else " · ".join(f"{value * 1000:.1f}" for value in (record.p50, record.p99, record.most))
-        )
-        cold = "-" if cell.cold_start_seconds is None else f"{cell.cold_start_seconds * 1000:.0f}"
-        row += [spread, f"{cell.failed_share:.1%}", cold]
+        spread = () if record is None else (record.p50, record.p99, record.most)
+        row += [" · ".join(f"{value * 1000:.1f}" for value in spread) or "-", found["failed"], found["cold"]]
     return row
 
 

@@ -13,7 +13,8 @@ from rich.console import Console
 from fanfold._base.record import Record
 from fanfold.capture import save_event
 from fanfold.cli import options
-from fanfold.errors import ConfigurationError, MissingExtraError
+from fanfold.cli.given import writing
+from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # the SDK is an extra, and slow to import
     from fanfold.aws.sqs import SqsQueue
@@ -73,10 +74,8 @@ async def _save(queue: SqsQueue, out: Path, most: int, redact: tuple[str, ...], 
         if not new:
             break
         await queue.hide([(Record(record), _HELD_SECONDS) for record in records])
-        try:
+        with writing(out, "--output "):
             save_event({"Records": new}, out / f"{stamp}-{number:04d}.json", redact=redact)
-        except OSError as error:
-            raise ConfigurationError(f"--output {out} cannot be written: {error.strerror}") from error
         number += 1
     return len(held)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,9 @@ from rich.console import Console
 
 from fanfold._folds.row_files import write_excel
 from fanfold.cli import options
-from fanfold.cli.given import make_folder
+from fanfold.cli.given import check_installed, make_folder, writing
 from fanfold.cli.show import account_table, table_of, watching
-from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
+from fanfold.errors import FanfoldError
 
 if TYPE_CHECKING:
     from fanfold._stack.demo import DemoReport
@@ -40,8 +39,7 @@ def demo(
     Exit code 0 only if both agree exactly and the message that is no segment lies in the parking queue.
     """
     for module in ("boto3", "aiobotocore", "yaml"):
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError("local", "the demo")
+        check_installed(module, "local", "the demo")
     from fanfold._stack.demo import run_demo
 
     make_folder(output)
@@ -51,10 +49,8 @@ def demo(
         )
     sheet = output / "flights-by-carrier.xlsx"
     rows = ({"carrier": carrier, **figures} for carrier, figures in report.answer.items())
-    try:
+    with writing(sheet):
         write_excel(sheet, rows, None, sheet="flights by carrier", split=False)
-    except OSError as error:
-        raise ConfigurationError(f"{sheet} cannot be written: {error.strerror}") from error
     if as_json:
         print(json.dumps({**report.to_json(), "sheet": str(sheet)}))
     else:

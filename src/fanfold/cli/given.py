@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -89,6 +90,19 @@ def check_page(file: Path | None) -> None:
     if file is not None:
         check_writable(file)
         check_installed("jinja2", "cli", "an HTML page")
+
+
+@contextmanager
+def writing(file: Path, option: str = "") -> Iterator[None]:
+    """Say which file, named by which option, could not be written in the block.
+
+    Raises:
+        ConfigurationError: In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(f"{option}{file} cannot be written: {error.strerror}") from error
 
 
 def make_folder(folder: Path) -> None:

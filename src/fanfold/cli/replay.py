@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 from rich.table import Table
 
 from fanfold._base.aws_limits import (
@@ -27,8 +26,9 @@ from fanfold._replay.events import SavedEvent, read_events
 from fanfold._replay.function import HandlerError
 from fanfold._replay.replay import ReplayOptions, explain, replay
 from fanfold._replay.timeline import durations, text_timeline
-from fanfold.cli.given import check_page
+from fanfold.cli.given import check_page, writing
 from fanfold.cli.options import Json, panel
+from fanfold.cli.show import progress_bar
 from fanfold.errors import ConfigurationError, FanfoldError
 
 _ENDS = ("deleted", "dead-lettered", "left", "lost")
@@ -124,9 +124,15 @@ def replay_events(
 
 
 def _replayed(handler: str, sent: Sequence[SavedEvent], options: ReplayOptions) -> dict[str, Any]:
+    messages = sum(len(event.records) for event in sent)
     try:
-        with progress_bar(sum(len(event.records) for event in sent)) as progress:
-            return replay(handler, sent, options, progress=progress)
+        with progress_bar("messages ended", messages, TimeElapsedColumn()) as update:
+
+            def tell(deliveries: int, left: int, dead: int) -> None:
+                words = f"messages ended [dim]{deliveries} deliveries, {dead} dead letters[/dim]"
+                update(completed=max(0, messages - left), description=words)
+
+            return replay(handler, sent, options, progress=tell)
     except HandlerError as error:
         print(error.traceback, end="", file=sys.stderr)
         raise ConfigurationError(str(error)) from error
@@ -184,22 +190,16 @@ def _repeated(saved: Sequence[SavedEvent], times: int) -> list[SavedEvent]:
 
 def _report(document: Mapping[str, Any], explain_id: str | None, html: Path | None, *, as_json: bool) -> None:
     if html is not None:
-        _write_page(html, document)
+        from fanfold._replay.page import page
+
+        with writing(html, "--html "):
+            html.write_text(page(document), encoding="utf-8")
     if as_json:
         print(json.dumps(document))
     elif explain_id is not None:
         print(explain(document, explain_id))
     else:
         show(document, Console(), html)
-
-
-def _write_page(path: Path, document: Mapping[str, Any]) -> None:
-    from fanfold._replay.page import page
-
-    try:
-        path.write_text(page(document), encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"--html {path} cannot be written: {error.strerror}") from error
 
 
 def _expected(texts: Sequence[str]) -> dict[str, int]:
@@ -226,21 +226,6 @@ def _check(summary: Mapping[str, int], wanted: Mapping[str, int]) -> None:
 _MOST_ROWS = 40
 _MOST_DELIVERIES = 12
 _STYLES = {"deleted": "green", "dead-lettered": "yellow", "lost": "bold red", "in the queue": "cyan"}
-
-
-@contextmanager
-def progress_bar(messages: int) -> Iterator[Callable[[int, int, int], None]]:
-    """Show on stderr how many messages have ended; yields what a replay tells its progress."""
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("messages ended", total=messages)
-
-        def tell(deliveries: int, left: int, dead: int) -> None:
-            words = f"messages ended [dim]{deliveries} deliveries, {dead} dead letters[/dim]"
-            progress.update(bar, completed=max(0, messages - left), description=words)
-
-        yield tell
 
 
 def show(document: Mapping[str, Any], console: Console, html: Path | None) -> None:

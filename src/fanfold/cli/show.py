@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from fanfold._jobs.report import Account
@@ -45,11 +54,21 @@ class Watching:
         )
 
 
+_COLUMNS = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+
+
+@contextmanager
+def progress_bar(words: str, total: int | None, time: ProgressColumn) -> Iterator[Callable[..., None]]:
+    """Show a bar on stderr while the block runs, if that is a terminal; yields what updates it."""
+    console = Console(stderr=True)
+    with Progress(*_COLUMNS, time, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield partial(progress.update, progress.add_task(words, total=total))
+
+
 @contextmanager
 def watching() -> Iterator[Watching]:
     """Show steps and progress on stderr while the block runs."""
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*_COLUMNS, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         yield Watching(progress)
 
 

@@ -22,9 +22,9 @@ from fanfold._jobs.report import Account, account_of, watch
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.cli import options
-from fanfold.cli.given import segments_of
+from fanfold.cli.given import segments_of, writing
 from fanfold.cli.show import Watching, account_table, watching
-from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
+from fanfold.errors import FanfoldError, MissingExtraError
 
 _SHOWN = 20
 
@@ -137,11 +137,8 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
     if output is None:
         yield sys.stdout.buffer
         return
-    try:
-        with output.open("wb") as target:
-            yield target
-    except OSError as error:
-        raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from error
+    with writing(output), output.open("wb") as target:
+        yield target
 
 
 async def _results(run_id: str, failures: bool, backend: Backend) -> bytes:
