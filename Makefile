@@ -78,7 +78,7 @@ BENCHMARKS = overhead limits io_efficiency failures cold_start incident in_time 
 DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\
 	src/fanfold/bench/compare.py,src/fanfold/bench/prices.py,src/fanfold/bench/sweep.py,$\
 	src/fanfold/check/intrinsics.py,src/fanfold/check/on_functions.py,src/fanfold/check/on_mappings.py,$\
-	src/fanfold/check/on_queues.py,src/fanfold/check/permissions.py,src/fanfold/check/roles.py,$\
+	src/fanfold/check/on_queues.py,src/fanfold/check/permissions.py,$\
 	src/fanfold/check/rules.py,src/fanfold/check/unresolved.py,src/fanfold/check/words.py,$\
 	src/fanfold/_base/backoff.py,src/fanfold/_base/retry.py,src/fanfold/_jobs/tally.py,src/fanfold/_jobs/continuation.py,$\
 	src/fanfold/_jobs/dead_letter_handler.py,src/fanfold/_jobs/fold_handler.py,src/fanfold/_jobs/redrive.py,src/fanfold/_jobs/results.py,$\

@@ -134,7 +134,7 @@ def positive(text: str) -> int:
 
 def about_this_run(*packages: str) -> dict[str, Any]:
     """Return the machine, the versions, the day, and the command that makes the numbers."""
-    from fanfold.bench.machine import about_this_machine  # not in the processes that are measured
+    from fanfold.bench.result import about_this_machine  # not in the processes that are measured
 
     script = Path(sys.argv[0]).name
     return {

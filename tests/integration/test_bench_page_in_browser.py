@@ -9,9 +9,8 @@ import pytest
 
 from bench_cells import PRICES, sample
 from fanfold.bench.cells import OUT_OF_MEMORY, Grid
-from fanfold.bench.machine import about_this_machine
 from fanfold.bench.page import page
-from fanfold.bench.result import Result, Workload
+from fanfold.bench.result import Result, Workload, about_this_machine
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from fanfold import __version__
 from fanfold.bench.cells import Cell, Grid, Sample, Setting, Spread, cells_of
 from fanfold.bench.decide import Choice, Findings, findings
 from fanfold.bench.prices import Prices
@@ -200,3 +205,33 @@ def _row(cell: Cell) -> list[Any]:
 
 def _four(spread: Spread | None) -> list[Any]:
     return [None] * 4 if spread is None else [spread.p50, spread.p95, spread.p99, spread.most]
+
+
+_PACKAGES: Final = ("anyio", "aiohttp", "aiobotocore", "boto3", "aws-lambda-powertools")
+
+
+def about_this_machine() -> dict[str, Any]:
+    """Return what a reader needs to know of the machine and the versions, and nothing that names its owner."""
+    packages = {"fanfold": __version__}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": packages,
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())

@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Final
 
 from fanfold._base import aws_limits
-from fanfold.check.properties import mapping_of
+from fanfold.check.permissions import Roles
 from fanfold.check.queues import Queues
-from fanfold.check.resources import Resources
-from fanfold.check.roles import Roles
+from fanfold.check.resources import Resources, mapping_of
 from fanfold.check.unresolved import Text, references
 from fanfold.check.values import Function
 

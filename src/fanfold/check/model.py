@@ -10,10 +10,9 @@ from typing import Final
 from fanfold._base import aws_limits
 from fanfold.check.functions import MAPPING, Functions
 from fanfold.check.intrinsics import Scope
-from fanfold.check.properties import Properties, mapping_of
 from fanfold.check.queues import Queues
 from fanfold.check.reading import Template, read_template
-from fanfold.check.resources import Resources, texts_in
+from fanfold.check.resources import Properties, Resources, mapping_of, texts_in
 from fanfold.check.sam import translate
 from fanfold.check.unresolved import Unresolved, references
 from fanfold.check.values import EventMapping, Function, Model, NotKnown, Setting

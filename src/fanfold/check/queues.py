@@ -9,8 +9,7 @@ from typing import Any, Final, cast
 
 from fanfold._base import aws_limits
 from fanfold.check.intrinsics import IntrinsicError, short
-from fanfold.check.properties import Properties, mapping_of
-from fanfold.check.resources import Resources, texts_in
+from fanfold.check.resources import Properties, Resources, mapping_of, texts_in
 from fanfold.check.unresolved import ACCOUNT, STACK_NAME, Reference, Text, Unresolved, ending, joined, references, sole
 from fanfold.check.values import Queue, Setting
 

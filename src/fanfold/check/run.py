@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fanfold.check.model import read_model
-from fanfold.check.properties import mapping_of
 from fanfold.check.reading import Template
+from fanfold.check.resources import mapping_of
 from fanfold.check.rules import RULES
 from fanfold.check.values import Finding, Hit, Model, NotKnown, Severity
 

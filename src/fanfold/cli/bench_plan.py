@@ -11,9 +11,8 @@ from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MB_PER_VCPU, L
 from fanfold._replay.events import read_events
 from fanfold.bench.batches import MADE_UP_BATCH, Batches, batches_of, made_up_records
 from fanfold.bench.cells import Grid, Sample, Setting
-from fanfold.bench.machine import about_this_machine
 from fanfold.bench.prices import ARCHITECTURES, Prices, prices_of
-from fanfold.bench.result import Result, Workload, read_result
+from fanfold.bench.result import Result, Workload, about_this_machine, read_result
 from fanfold.check.deployment import deployment_of, undetermined
 from fanfold.cli.given import setting_of
 from fanfold.errors import ConfigurationError

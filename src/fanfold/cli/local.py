@@ -42,7 +42,7 @@ def local(
     with local_stack(port=port, keep_log=log) as stack:
         variables = stack.environment
         if job is not None:
-            from fanfold._stack.job import deploy_job
+            from fanfold._stack.deploy import deploy_job
 
             variables |= deploy_job(stack, job, module, given)
         if command:

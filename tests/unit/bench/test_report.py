@@ -16,11 +16,10 @@ import pytest
 from bench_cells import PRICES, sample
 from fanfold.bench.cells import OUT_OF_MEMORY, TIMED_OUT, Grid, Sample, Setting
 from fanfold.bench.compare import compare
-from fanfold.bench.machine import about_this_machine
 from fanfold.bench.maps import shade
 from fanfold.bench.page import page
 from fanfold.bench.plot import draw
-from fanfold.bench.result import COLUMNS, Result, Workload, document_of, read_result, write_result
+from fanfold.bench.result import COLUMNS, Result, Workload, about_this_machine, document_of, read_result, write_result
 from fanfold.bench.words import conditions, dollars, sentences
 from fanfold.cli.bench_files import Files
 from fanfold.errors import ConfigurationError
