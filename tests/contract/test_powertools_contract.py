@@ -8,10 +8,7 @@ from typing import Any
 
 import pytest
 from aws_lambda_powertools.utilities import batch as theirs
-from aws_lambda_powertools.utilities.batch.exceptions import (
-    BatchProcessingError,
-    UnexpectedBatchTypeError,
-)
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError, UnexpectedBatchTypeError
 from aws_lambda_powertools.utilities.parser.models import DynamoDBStreamRecordModel, SqsRecordModel
 from pydantic import BaseModel, Json
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fanfold import (
-    Backoff,
-    Record,
-)
+from fanfold import Backoff, Record
 from fanfold._ports.queue import Refusal
 
 STEADY = Backoff(base=10, factor=2, cap=60, jitter=0)

@@ -12,12 +12,7 @@ import fanfold
 from batches import ids
 from fanfold import Context, Done, Failed, Record, Reject, Rejected, Retry, Retrying
 from fanfold.errors import AbandonedError, DecodeError, EventError, TotalFailureError
-from fanfold.testing import (
-    deliver,
-    make_context,
-    make_event,
-    make_record,
-)
+from fanfold.testing import deliver, make_context, make_event, make_record
 from settlers import DEAD, Accepting
 
 

@@ -10,26 +10,12 @@ import pytest
 
 import fanfold
 from batches import ids, kinds
-from fanfold import (
-    BatchResult,
-    Consumer,
-    Failed,
-    Record,
-    Reject,
-    Rejected,
-    Retry,
-    Retrying,
-)
+from fanfold import BatchResult, Consumer, Failed, Record, Reject, Rejected, Retry, Retrying
 from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold._ports.queue import Message, Refusal
 from fanfold._replay.mapping import Returned
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
-from fanfold.testing import (
-    ManualClock,
-    deliver,
-    make_context,
-    make_event,
-)
+from fanfold.testing import ManualClock, deliver, make_context, make_event
 from mapped import delete, event_of
 from settlers import DEAD, STEADY, Accepting
 

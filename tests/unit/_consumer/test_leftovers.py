@@ -11,14 +11,8 @@ import pytest
 
 import fanfold
 from batches import kinds
-from fanfold import (
-    Done,
-    Reject,
-    Rejected,
-)
-from fanfold.testing import (
-    make_event,
-)
+from fanfold import Done, Reject, Rejected
+from fanfold.testing import make_event
 from settlers import DEAD, Accepting
 
 

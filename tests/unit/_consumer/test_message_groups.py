@@ -9,21 +9,8 @@ import pytest
 
 import fanfold
 from batches import ids, kinds
-from fanfold import (
-    Done,
-    Failed,
-    NotStarted,
-    Reject,
-    Rejected,
-    Retry,
-)
-from fanfold.testing import (
-    make_context,
-    make_event,
-    make_fair_record,
-    make_fifo_record,
-    make_record,
-)
+from fanfold import Done, Failed, NotStarted, Reject, Rejected, Retry
+from fanfold.testing import make_context, make_event, make_fair_record, make_fifo_record, make_record
 from settlers import DEAD, STEADY, Accepting
 
 BEHIND = NotStarted("an earlier record of its message group is not done")

@@ -6,16 +6,8 @@ import asyncio
 
 import fanfold
 from batches import ids, kinds
-from fanfold import (
-    Done,
-    NotStarted,
-)
-from fanfold.testing import (
-    deliver,
-    make_context,
-    make_event,
-    make_record,
-)
+from fanfold import Done, NotStarted
+from fanfold.testing import deliver, make_context, make_event, make_record
 
 
 async def test_starts_are_spread_over_time():

@@ -7,16 +7,8 @@ import threading
 
 import fanfold
 from batches import ids, kinds
-from fanfold import (
-    Context,
-    Done,
-    Failed,
-    NotStarted,
-)
-from fanfold.testing import (
-    deliver,
-    make_event,
-)
+from fanfold import Context, Done, Failed, NotStarted
+from fanfold.testing import deliver, make_event
 from settlers import STEADY, Accepting
 
 

@@ -9,13 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fanfold._replay.mapping import (
-    Errored,
-    MappingSettings,
-    Returned,
-    Verdict,
-    judge,
-)
+from fanfold._replay.mapping import Errored, MappingSettings, Returned, Verdict, judge
 from strategies import json_values
 
 ON = MappingSettings()

@@ -8,9 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from aws_lambda_powertools.utilities.batch.exceptions import (
-    BatchProcessingError,
-)
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from aws_lambda_powertools.utilities.parser.models import SqsRecordModel
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
