@@ -15,6 +15,7 @@ from fanfold import Done, Failed, NotStarted
 from fanfold.errors import AbandonedError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import deliver, make_context, make_event
+from simple_handlers import hangs
 
 SECONDS = 1.6
 """What an invocation has: its margin is half of it, so an answer is due 150 ms before the end."""
@@ -62,11 +63,7 @@ def test_a_record_that_was_cancelled_failed_even_if_its_handler_then_returned():
 
 def test_no_further_record_starts_when_the_margin_begins():
     """One that was under way fails, those behind it are not started."""
-
-    @fanfold.consumer(concurrency=1)
-    async def handler(number) -> None:
-        await asyncio.Event().wait()
-
+    handler = fanfold.consumer(concurrency=1)(hangs)
     result = deliver(handler, 1, 2, 3, seconds=SECONDS)
     assert kinds(result) == [Failed, NotStarted, NotStarted]
     assert result.outcomes[2].reason == "the invocation's time was over"
@@ -74,11 +71,7 @@ def test_no_further_record_starts_when_the_margin_begins():
 
 def test_a_record_cut_off_by_the_end_did_not_take_too_long():
     """Its error is that the time was over, although a timeout is set, too."""
-
-    @fanfold.consumer(timeout=60)
-    async def handler(number) -> None:
-        await asyncio.Event().wait()
-
+    handler = fanfold.consumer(timeout=60)(hangs)
     [outcome] = deliver(handler, 1, seconds=SECONDS).outcomes
     assert repr(outcome.error) == 'CancelledError("cancelled: the invocation\'s time was over")'
 

@@ -18,6 +18,7 @@ from fanfold import Consumer, Done, Failed
 from fanfold._consumer.consumer import ConsumerStats
 from fanfold._consumer.loop_thread import MOST_LEFTOVERS, MOST_LOOPS
 from fanfold.testing import make_context, make_event
+from simple_handlers import hangs
 
 SECONDS = 1.0
 FOR_A_HUNDRED_SECONDS = 5.0
@@ -176,11 +177,7 @@ def test_the_line_that_blocks_the_loop_is_named(release: threading.Event, caplog
 
 def test_a_loop_that_turns_is_not_blamed(caplog: pytest.LogCaptureFixture):
     """A handler that waits for long blocks nothing."""
-
-    @fanfold.consumer
-    async def handler(number) -> None:
-        await asyncio.Event().wait()
-
+    handler = fanfold.consumer(hangs)
     assert invoke(handler, 1, seconds=1.5) == [Failed]
     handler.close()
     assert "blocked" not in caplog.text

@@ -18,6 +18,7 @@ import fanfold
 from batches import Gauge, ids
 from fanfold import Backoff, Done, Failed, NotStarted, Record, Rejected
 from fanfold.testing import deliver, make_context, make_event, make_record
+from simple_handlers import raises
 
 
 class Step(BaseModel):
@@ -87,11 +88,7 @@ def test_one_cancelled_error_fails_a_batch_of_powertools_and_one_record_of_fanfo
             raise asyncio.CancelledError
         done.append(record.body)
 
-    @fanfold.consumer
-    async def handler(number) -> None:
-        if number == 1:
-            raise asyncio.CancelledError
-
+    handler = fanfold.consumer(raises(asyncio.CancelledError, 1))
     with pytest.raises(asyncio.CancelledError):
         powertools.async_process_partial_response(make_event(0, 1, 2), record_handler, processor)
     assert done == ["0", "2"]  # done, and delivered again
@@ -370,10 +367,7 @@ def test_visibility_is_changed_ten_messages_at_a_time():
     async def open_settler() -> Recording:
         return Recording()
 
-    @fanfold.consumer(concurrency=25, backoff=Backoff(), settler=open_settler)
-    async def handler(number) -> None:
-        raise ValueError
-
+    handler = fanfold.consumer(concurrency=25, backoff=Backoff(), settler=open_settler)(raises(ValueError))
     assert len(ids(deliver(handler, *range(25)).response)) == 25
     assert (max(calls), sum(calls)) == (10, 25)
 

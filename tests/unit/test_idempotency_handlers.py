@@ -10,10 +10,11 @@ import pytest
 
 import fanfold
 from fanfold import Done, Failed, NotStarted, Rejected, Retrying
-from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry
+from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import make_fifo_record, make_record
-from idempotent import NOW, bodies, by_id, counting, handler_of_nothing, run, statuses
+from idempotent import bodies, by_id, counting, held_elsewhere, run, statuses
+from simple_handlers import raises
 
 
 def test_a_handler_that_is_cancelled_and_returns_all_the_same_is_not_done():
@@ -66,8 +67,7 @@ def test_in_a_fifo_group_what_is_held_keeps_back_what_follows():
     """What is done lets it go on."""
     entries = InMemoryEntries()
     terms = by_id(entries)
-    key = terms.key_for({"id": 2}, handler_of_nothing)
-    entries.entries[key] = Entry(key, IN_PROGRESS, int(NOW) + 60, None, "other")
+    held_elsewhere(entries, terms, 2)
     handler = counting(terms)
     records = [
         make_fifo_record({"id": each}, group="g", message_id=f"m-{number}") for number, each in enumerate([1, 1, 2, 3])
@@ -103,13 +103,8 @@ def test_a_handler_of_lists_that_raises_drops_all_its_claims():
     """And none of another's."""
     entries = InMemoryEntries()
     terms = by_id(entries)
-    key = terms.key_for({"id": 2}, handler_of_nothing)
-    entries.entries[key] = Entry(key, IN_PROGRESS, int(NOW) + 60, None, "other")
-
-    @fanfold.consumer(idempotency=terms, chunk_size=10)
-    async def handler(orders: list[dict]) -> None:
-        raise ValueError("no")
-
+    key = held_elsewhere(entries, terms, 2)
+    handler = fanfold.consumer(idempotency=terms, chunk_size=10)(raises(ValueError("no")))
     assert [type(outcome) for outcome in run(handler, *bodies(1, 2, 3))] == [Failed, Retrying, Failed]
     assert list(entries.entries) == [key]
 
@@ -134,8 +129,7 @@ def test_in_a_list_of_a_fifo_group_nothing_starts_behind_what_is_held_or_has_no_
     """Its claim is dropped; what is before it is done."""
     entries = InMemoryEntries()
     terms = by_id(entries)
-    held = terms.key_for({"id": 2}, handler_of_nothing)
-    entries.entries[held] = Entry(held, IN_PROGRESS, int(NOW) + 60, None, "other")
+    held_elsewhere(entries, terms, 2)
     given = []
 
     @fanfold.consumer(idempotency=terms, chunk_size=10)

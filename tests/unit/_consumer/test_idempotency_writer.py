@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,11 +12,9 @@ from fanfold import Done, Failed, NotStarted, Record
 from fanfold._ports.idempotency import COMPLETED
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import ManualClock, make_event, make_fifo_record
+from idempotent import statuses
+from simple_handlers import nothing, raises
 from slow_entries import TIMEOUT, Slow, once, once_of, records_of, run, turns
-
-
-def statuses(entries: InMemoryEntries) -> Counter[str]:
-    return Counter(entry.status for entry in entries.entries.values())
 
 
 def test_what_succeeded_in_a_list_is_written_down_though_dropping_the_rest_is_cut_off():
@@ -39,10 +36,7 @@ def test_a_fault_of_ours_while_a_claim_is_dropped_leaves_the_handlers_failure(ca
         async def release(self, key, owner):
             raise RuntimeError("a bug")
 
-    @fanfold.consumer(idempotency=once(Broken()))
-    async def handler(order: dict) -> None:
-        raise KeyError("the handler's")
-
+    handler = fanfold.consumer(idempotency=once(Broken()))(raises(KeyError("the handler's")))
     (failed,) = run(handler, 1)
     assert isinstance(failed.error, KeyError)
     assert "could not be dropped" in caplog.text
@@ -55,9 +49,7 @@ def test_a_fault_of_ours_while_writing_down_is_logged_and_nothing_is_acknowledge
         async def complete(self, entries):
             raise RuntimeError("a bug")
 
-    @fanfold.consumer(idempotency=once(Broken()))
-    async def handler(order: dict) -> None: ...
-
+    handler = fanfold.consumer(idempotency=once(Broken()))(nothing)
     assert [type(outcome) for outcome in run(handler, 1)] == [Failed]
     assert "could not be written down" in caplog.text
     assert "never retrieved" not in caplog.text
@@ -68,10 +60,7 @@ def test_one_write_that_hangs_costs_only_its_own_records_their_acknowledgement()
     entries = Slow()
     terms = once(entries)
     entries.stuck = frozenset({terms.key_for({"id": 0}, once)})
-
-    @fanfold.consumer(idempotency=terms, concurrency=100)
-    async def handler(order: dict) -> None: ...
-
+    handler = fanfold.consumer(idempotency=terms, concurrency=100)(nothing)
     outcomes = run(handler, *range(100), seconds=1)
     done = sum(isinstance(outcome, Done) for outcome in outcomes)
     assert 50 <= done < 100
@@ -97,10 +86,7 @@ def test_what_waits_behind_a_write_that_hangs_is_written_before_the_answer(recor
 
 def test_writes_that_wait_when_the_consumer_is_closed_are_not_begun(caplog):
     """Nothing is left pending on a closed loop."""
-
-    @fanfold.consumer(idempotency=once(Slow("complete")), concurrency=100)
-    async def handler(order: dict) -> None: ...
-
+    handler = fanfold.consumer(idempotency=once(Slow("complete")), concurrency=100)(nothing)
     outcomes = {type(outcome) for outcome in run(handler, *range(300), seconds=0.5)}
     assert {Failed} <= outcomes <= {Failed, NotStarted}  # on a busy machine some have no time to start
     assert "pending" not in caplog.text

@@ -12,6 +12,7 @@ import pytest
 import fanfold
 from fanfold._consumer.process_limits import RESERVED, clamped
 from fanfold.testing import make_context, make_event
+from simple_handlers import nothing
 
 
 @pytest.fixture
@@ -94,10 +95,7 @@ def test_a_process_without_limits_bears_any_concurrency():
 @pytest.mark.usefixtures("descriptors")
 def test_a_consumer_is_clamped_with_one_warning(caplog: pytest.LogCaptureFixture):
     """Not one for each batch; the setting itself stays."""
-
-    @fanfold.consumer(concurrency=500)
-    async def handler(number) -> None: ...
-
+    handler = fanfold.consumer(concurrency=500)(nothing)
     for _ in range(2):
         assert handler(make_event(1), make_context()) == {"batchItemFailures": []}
     handler.close()

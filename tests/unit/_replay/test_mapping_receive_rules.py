@@ -22,6 +22,7 @@ from fanfold._consumer.stages import HandlerCall
 from fanfold._ports.queue import Refusal
 from fanfold.testing import ManualClock, make_event, make_record
 from mapped import deleted
+from simple_handlers import notes, raises
 
 
 class Visibility:
@@ -57,11 +58,7 @@ async def untouched() -> Visibility:
 def test_a_redelivered_message_runs_again():
     """Nothing is kept by message id: a redriven message has a new one, and a redelivered one must run."""
     ran = []
-
-    @fanfold.consumer
-    async def handler(number) -> None:
-        ran.append(number)
-
+    handler = fanfold.consumer(notes(ran))
     for _ in range(2):
         assert deleted(handler, make_event(7)) == ["message-0"]
     assert ran == [7, 7]
@@ -74,11 +71,7 @@ def test_a_redelivered_message_runs_again():
 @pytest.mark.parametrize("error", [ValueError(), Retry(), Reject("never"), asyncio.CancelledError()])
 def test_without_a_back_off_the_visibility_of_a_reported_message_is_left_alone(error: BaseException):
     """The queue's own timeout is at work: no call is made, and no client opened."""
-
-    @fanfold.consumer(settler=untouched)
-    async def handler(number) -> None:
-        raise error
-
+    handler = fanfold.consumer(settler=untouched)(raises(error))
     assert deleted(handler, make_event(1)) == []
     handler.close()
 
@@ -101,11 +94,7 @@ def test_with_a_back_off_a_reported_message_is_hidden_and_a_deleted_one_is_not()
 def test_a_retry_hides_its_message_for_whole_seconds_up_to_twelve_hours(after: float, hidden: int):
     """0 is at once, which the queue's visibility timeout is not."""
     visibility = Visibility()
-
-    @fanfold.consumer(settler=visibility.open)
-    async def handler(number) -> None:
-        raise Retry(after=after)
-
+    handler = fanfold.consumer(settler=visibility.open)(raises(Retry(after=after)))
     assert deleted(handler, make_event(1)) == []
     assert visibility.calls == [[("message-0", hidden)]]
     handler.close()

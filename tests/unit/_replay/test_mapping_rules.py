@@ -18,6 +18,7 @@ from batches import grouped
 from fanfold import Record
 from fanfold.testing import make_context, make_event, make_record
 from mapped import deleted
+from simple_handlers import nothing, raises
 
 STANDARD_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"
 RESPONSE_BYTES = 6 * 1024 * 1024
@@ -29,10 +30,7 @@ RESPONSE_BYTES = 6 * 1024 * 1024
 
 def test_an_empty_list_is_answered_only_when_every_record_succeeded():
     """It makes Lambda delete the whole batch."""
-
-    @fanfold.consumer
-    async def handler(number) -> None: ...
-
+    handler = fanfold.consumer(nothing)
     assert handler(make_event(1, 2), make_context()) == {"batchItemFailures": []}
     assert deleted(handler, make_event(1, 2)) == ["message-0", "message-1"]
     handler.close()
@@ -106,9 +104,7 @@ def test_an_exception_makes_the_whole_batch_come_back():
         raise OSError
         yield
 
-    @fanfold.consumer(lifespan=lifespan)
-    async def handler(number) -> None: ...
-
+    handler = fanfold.consumer(lifespan=lifespan)(nothing)
     assert deleted(handler, make_event(0, 1)) == []
 
 
@@ -199,12 +195,7 @@ def test_the_records_of_a_fifo_group_run_one_after_another_in_batch_order():
 @pytest.mark.parametrize("groups", [["tenant"] * 3, ["tenant", "", "other"]])
 def test_message_groups_of_a_fair_queue_are_tenants_and_no_order(groups: list[str]):
     """A queue is FIFO by the end of its ARN alone; behind a failure on a fair queue everything goes on."""
-
-    @fanfold.consumer(concurrency=1)
-    async def handler(number) -> None:
-        if number == 0:
-            raise ValueError
-
+    handler = fanfold.consumer(concurrency=1)(raises(ValueError, 0))
     assert deleted(handler, grouped(*groups, queue_arn=STANDARD_ARN)) == ["message-1", "message-2"]
     handler.close()
 
@@ -212,11 +203,6 @@ def test_message_groups_of_a_fair_queue_are_tenants_and_no_order(groups: list[st
 @pytest.mark.parametrize("arn", [f"{STANDARD_ARN}fifo", f"{STANDARD_ARN}.fifo-2", f"{STANDARD_ARN}.fifo.dead"])
 def test_a_queue_is_fifo_only_if_its_arn_ends_so(arn: str):
     """Names that merely hold the word are of standard queues."""
-
-    @fanfold.consumer(concurrency=1)
-    async def handler(number) -> None:
-        if number == 0:
-            raise ValueError
-
+    handler = fanfold.consumer(concurrency=1)(raises(ValueError, 0))
     assert deleted(handler, grouped("a", "a", queue_arn=arn)) == ["message-1"]
     handler.close()
