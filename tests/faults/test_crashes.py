@@ -30,10 +30,7 @@ def make_job(source: Source = LINES) -> Job:
     async def segment(rows, ctx):
         return [int(row["key"][1:]) if isinstance(row, dict) else row async for row in rows]
 
-    @job.fold
-    def fold(results):
-        return [number for result in results for number in result]
-
+    job.fold(lambda results: [number for result in results for number in result])
     return job
 
 
@@ -110,10 +107,7 @@ def make_archive() -> Job:
         results = await move_objects(ctx.store, "source", found, to=lambda key: f"archive/{key}", concurrency=1)
         return [result.key for result in results if not result.done]
 
-    @job.fold
-    def failures(results):
-        return [key for keys in results for key in keys]
-
+    job.fold(lambda results: [key for keys in results for key in keys])
     return job
 
 
