@@ -13,8 +13,8 @@ import fanfold
 from batches import kinds
 from fanfold import Done, Failed, NotStarted
 from fanfold.errors import AbandonedError
-from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import deliver, make_context, make_event
+from settlers import NotingSettler
 from simple_handlers import hangs
 
 SECONDS = 1.6
@@ -242,14 +242,9 @@ def test_the_commit_of_what_is_done_does_not_wait_for_what_hangs():
 
 def test_a_handler_that_ends_after_the_answer_does_not_hurry_its_message_back():
     """It may still have had side effects: the message stays hidden as long as the queue says."""
-    release, hidden = threading.Event(), []
+    release, settler = threading.Event(), NotingSettler()
 
-    class Recording(InMemorySettler):
-        async def hide(self, changes):
-            hidden.extend(changes)
-            return []
-
-    @fanfold.consumer(settler=Recording(InMemoryQueue()))
+    @fanfold.consumer(settler=settler)
     async def handler(number) -> None:
         try:
             await asyncio.Event().wait()
@@ -260,7 +255,7 @@ def test_a_handler_that_ends_after_the_answer_does_not_hurry_its_message_back():
     in_time(handler, 1)
     release.set()
     handler.close()
-    assert hidden == []
+    assert settler.hidden == []
 
 
 def test_a_rollback_after_the_deadlines_cancellation_is_not_cancelled_again_by_a_timeout():

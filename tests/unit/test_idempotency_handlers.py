@@ -17,6 +17,10 @@ from idempotent import bodies, by_id, counting, held_elsewhere, run, statuses
 from simple_handlers import raises
 
 
+def in_one_group(*ids: int | None) -> list[dict[str, Any]]:
+    return [make_fifo_record({"id": each}, group="g", message_id=f"m-{at}") for at, each in enumerate(ids)]
+
+
 def test_a_handler_that_is_cancelled_and_returns_all_the_same_is_not_done():
     """Its claim is dropped: it runs again."""
     entries = InMemoryEntries()
@@ -52,11 +56,7 @@ def test_the_claim_of_a_plain_handler_that_is_still_running_is_kept(chunk_size: 
 def test_plain_handlers_that_end_are_like_any_other():
     """On worker threads."""
     entries = InMemoryEntries()
-
-    @fanfold.consumer(idempotency=by_id(entries))
-    def handler(order: dict) -> int:
-        return 1 // order["id"]
-
+    handler = fanfold.consumer(idempotency=by_id(entries))(lambda order: 1 // order["id"])
     done, failed, again = run(handler, *bodies(1, 0, 1))
     assert (done, again) == (Done(1), Done(1))
     assert isinstance(failed.error, ZeroDivisionError)
@@ -69,10 +69,7 @@ def test_in_a_fifo_group_what_is_held_keeps_back_what_follows():
     terms = by_id(entries)
     held_elsewhere(entries, terms, 2)
     handler = counting(terms)
-    records = [
-        make_fifo_record({"id": each}, group="g", message_id=f"m-{number}") for number, each in enumerate([1, 1, 2, 3])
-    ]
-    done, again, held, behind = run(handler, *records)
+    done, again, held, behind = run(handler, *in_one_group(1, 1, 2, 3))
     assert (done, again) == (Done(1), Done(1))
     assert isinstance(held, Retrying)
     assert isinstance(behind, NotStarted)
@@ -137,8 +134,7 @@ def test_in_a_list_of_a_fifo_group_nothing_starts_behind_what_is_held_or_has_no_
         given.extend(orders)
 
     def outcomes(*numbers: int | None) -> list[Any]:
-        records = [make_fifo_record({"id": each}, group="g", message_id=f"m-{at}") for at, each in enumerate(numbers)]
-        return [type(outcome) for outcome in run(handler, *records)]
+        return [type(outcome) for outcome in run(handler, *in_one_group(*numbers))]
 
     assert outcomes(1, 2, 3) == [Done, Retrying, NotStarted]
     assert statuses(entries) == {COMPLETED: 1, IN_PROGRESS: 1}

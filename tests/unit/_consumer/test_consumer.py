@@ -9,7 +9,7 @@ import threading
 import pytest
 
 import fanfold
-from batches import ids
+from batches import Gauge, ids
 from fanfold import Context, Done, Failed, Record, Reject, Rejected, Retry, Retrying
 from fanfold.errors import AbandonedError, DecodeError, EventError, TotalFailureError
 from fanfold.testing import deliver, make_context, make_event, make_record
@@ -138,18 +138,10 @@ def test_an_empty_batch_is_answered():
 
 def test_there_are_never_more_handlers_than_the_bound():
     """And with enough records, there are as many."""
-    running, most = 0, 0
-
-    @fanfold.consumer(concurrency=7)
-    async def handler(number) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0)
-        running -= 1
-
+    gauge = Gauge()
+    handler = fanfold.consumer(concurrency=7)(gauge)
     deliver(handler, *range(100))
-    assert most == 7
+    assert gauge.most == 7
 
 
 def test_plain_handlers_run_at_once_under_the_same_bound():

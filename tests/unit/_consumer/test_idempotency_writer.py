@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 import fanfold
+from batches import fifo_event
 from fanfold import Done, Failed, NotStarted, Record
 from fanfold._ports.idempotency import COMPLETED
 from fanfold.inmemory import InMemoryEntries
-from fanfold.testing import ManualClock, make_event, make_fifo_record
-from idempotent import statuses
+from fanfold.testing import ManualClock
+from idempotent import Faulty, statuses
 from simple_handlers import nothing, raises
 from slow_entries import TIMEOUT, Slow, once, once_of, records_of, run, turns
 
@@ -31,12 +32,8 @@ def test_what_succeeded_in_a_list_is_written_down_though_dropping_the_rest_is_cu
 
 def test_a_fault_of_ours_while_a_claim_is_dropped_leaves_the_handlers_failure(caplog):
     """It is logged."""
-
-    class Broken(InMemoryEntries):
-        async def release(self, key, owner):
-            raise RuntimeError("a bug")
-
-    handler = fanfold.consumer(idempotency=once(Broken()))(raises(KeyError("the handler's")))
+    broken = Faulty(release=[RuntimeError("a bug")])
+    handler = fanfold.consumer(idempotency=once(broken))(raises(KeyError("the handler's")))
     (failed,) = run(handler, 1)
     assert isinstance(failed.error, KeyError)
     assert "could not be dropped" in caplog.text
@@ -44,12 +41,7 @@ def test_a_fault_of_ours_while_a_claim_is_dropped_leaves_the_handlers_failure(ca
 
 def test_a_fault_of_ours_while_writing_down_is_logged_and_nothing_is_acknowledged(caplog):
     """No task is left whose error nobody looked at."""
-
-    class Broken(InMemoryEntries):
-        async def complete(self, entries):
-            raise RuntimeError("a bug")
-
-    handler = fanfold.consumer(idempotency=once(Broken()))(nothing)
+    handler = fanfold.consumer(idempotency=once(Faulty(complete=[RuntimeError("a bug")])))(nothing)
     assert [type(outcome) for outcome in run(handler, 1)] == [Failed]
     assert "could not be written down" in caplog.text
     assert "never retrieved" not in caplog.text
@@ -129,11 +121,7 @@ def test_what_is_done_behind_a_failure_in_a_fifo_group_is_written_down_before_th
         return [ValueError("no") if order["id"] == 1 else None for order in orders]
 
     async def answered() -> Any:
-        records = [
-            make_fifo_record({"id": each}, group=group, message_id=f"m-{each}")
-            for each, group in ((3, "other"), (1, "g"), (2, "g"))
-        ]
-        result = await handler.process(make_event(records=records))
+        result = await handler.process(fifo_event(("other", {"id": 3}), ("g", {"id": 1}), ("g", {"id": 2})))
         return result.outcomes, statuses(entries)
 
     (_, failed, behind), written = asyncio.run(answered())

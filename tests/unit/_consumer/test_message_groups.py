@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import fanfold
-from batches import ids, kinds
+from batches import Gauge, fifo_event, ids, kinds
 from fanfold import Done, Failed, NotStarted, Reject, Rejected, Retry
 from fanfold.testing import make_context, make_event, make_fair_record, make_fifo_record, make_record
 from settlers import DEAD, STEADY, Accepting
@@ -66,18 +66,10 @@ async def test_a_message_group_is_worked_on_one_record_at_a_time_in_order():
 
 async def test_message_groups_share_the_bound():
     """Five groups, two places."""
-    running, most = 0, 0
-
-    @fanfold.consumer(concurrency=2)
-    async def handler(number) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0)
-        running -= 1
-
+    gauge = Gauge()
+    handler = fanfold.consumer(concurrency=2)(gauge)
     await handler.process(fifo("abcdeabcde"))
-    assert most == 2
+    assert gauge.most == 2
 
 
 @pytest.mark.parametrize("error", [ValueError(), Retry(), Reject("never"), asyncio.CancelledError()])
@@ -184,10 +176,7 @@ async def test_in_a_list_of_a_fifo_group_nothing_starts_behind_a_body_that_canno
     """It comes back with it; another group is not held up."""
     given = []
     handler = fanfold.consumer(chunk_size=10)(notes(given))
-    bodies = [("a", {"n": 0}), ("a", "no JSON"), ("a", {"n": 1}), ("b", {"n": 3})]
-    records = [
-        make_fifo_record(body, group=group, message_id=f"m-{number}") for number, (group, body) in enumerate(bodies)
-    ]
-    result = await handler.process(make_event(records=records))
+    event = fifo_event(("a", {"n": 0}), ("a", "no JSON"), ("a", {"n": 1}), ("b", {"n": 3}))
+    result = await handler.process(event)
     assert kinds(result) == [Done, Rejected, NotStarted, Done]
     assert given == [[{"n": 0}], [{"n": 3}]]
