@@ -28,10 +28,7 @@ def grouped(*groups: str, queue_arn: str = FIFO_ARN, body: Callable[[int], Any] 
     return make_event(
         records=[
             make_record(
-                body(number),
-                message_id=f"message-{number}",
-                queue_arn=queue_arn,
-                attributes={"MessageGroupId": group},
+                body(number), message_id=f"message-{number}", queue_arn=queue_arn, attributes={"MessageGroupId": group}
             )
             for number, group in enumerate(groups)
         ]

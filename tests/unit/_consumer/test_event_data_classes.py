@@ -17,12 +17,7 @@ from aws_lambda_powertools.utilities.data_classes.sns_event import SNSMessage
 
 import fanfold
 from fanfold import Done, Rejected
-from fanfold.testing import (
-    make_eventbridge_record,
-    make_record,
-    make_s3_record,
-    make_sns_record,
-)
+from fanfold.testing import make_eventbridge_record, make_record, make_s3_record, make_sns_record
 from idempotent import run
 
 

@@ -96,8 +96,7 @@ def test_a_plan_too_large_for_a_state_says_what_to_do():
 
 
 @pytest.mark.parametrize(
-    "event",
-    [None, {}, {"run": "r", "items": "both"}, {"run": "r", "items": "s3", "input": 3}, {"items": "s3"}],
+    "event", [None, {}, {"run": "r", "items": "both"}, {"run": "r", "items": "s3", "input": 3}, {"items": "s3"}]
 )
 def test_a_plan_that_is_asked_for_wrongly_is_one_clear_error(event):
     """Nothing is planned then."""

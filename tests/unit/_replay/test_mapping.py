@@ -78,8 +78,7 @@ def test_an_answer_without_the_key_deletes_everything(response: Any):
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"),
-    [("error", "raised"), ("timeout", "timed out"), ("killed", "killed"), ("throttled", "throttled")],
+    ("kind", "word"), [("error", "raised"), ("timeout", "timed out"), ("killed", "killed"), ("throttled", "throttled")]
 )
 @pytest.mark.parametrize("settings", [ON, OFF])
 def test_an_invocation_that_returns_nothing_brings_the_whole_batch_back(

@@ -84,11 +84,7 @@ def test_a_visibility_that_is_refused_is_asked_for_by_halves():
         raise Retry(after=[900, 200][number])
 
     assert deleted(handler, make_event(0, 1)) == []
-    assert visibility.hidden == [
-        [("message-0", 900), ("message-1", 200)],
-        [("message-0", 450)],
-        [("message-0", 225)],
-    ]
+    assert visibility.hidden == [[("message-0", 900), ("message-1", 200)], [("message-0", 450)], [("message-0", 225)]]
 
 
 def test_a_message_whose_handler_still_runs_is_not_hurried_back():

@@ -165,10 +165,7 @@ def test_what_fanfold_is_told_may_be_open(check: Any):
         ({"function": {"Policies": [SENDS], "RecursiveLoop": "Allow"}}, []),
         ({"function": {"Policies": [SENDS], "RecursiveLoop": "Terminate"}}, ["FF019"]),
         ({"function": {"Policies": [SENDS], "FunctionUrlConfig": {"AuthType": "AWS_IAM"}}}, []),
-        (
-            {"function": told(FANFOLD_QUEUE_URL=""), "event": {"BatchSize": 1, "FunctionResponseTypes": []}},
-            ["FF001"],
-        ),
+        ({"function": told(FANFOLD_QUEUE_URL=""), "event": {"BatchSize": 1, "FunctionResponseTypes": []}}, ["FF001"]),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1}}}, ["FF011"]),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1001}}}, ["FF011"]),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1000}}}, []),
