@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -16,6 +15,7 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
 from fanfold.testing import make_context
+from idempotent import opening
 
 
 class Machine:
@@ -24,12 +24,7 @@ class Machine:
     def __init__(self, *, fold=sum, **settings: Any) -> None:
         self.errors: dict[int, Exception] = {}
         self.backend: Backend = inmemory.backend()
-
-        @asynccontextmanager
-        async def opened():
-            yield self.backend
-
-        job = self.job = Job("sum", backend=opened, **settings)
+        job = self.job = Job("sum", backend=opening(self.backend), **settings)
         job.source(lambda params: Ranges(params.get("count", 25), size=10))
         job.fold(fold)
 
