@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from failing import Hostile, Notes
+from failing import FailsAt, Hostile, Notes
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
@@ -66,22 +66,9 @@ def dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FANFOLD_DEAD_LETTER_QUEUE_URL", "in this process")
 
 
-class Dies:
-    """Ends the handler at one call, before or after it had its effect."""
-
-    def __init__(self, number: int | None = None) -> None:
-        self.number = number
-        self.seen: list[str] = []
-
-    def __call__(self, operation: str) -> None:
-        self.seen.append(operation)
-        if self.number is not None and len(self.seen) - 1 == self.number:
-            raise RuntimeError("killed")
-
-
 async def calls_of_a_delivery() -> tuple[int, list[str]]:
     """The calls of the first delivery of a sound run, and how many there were before."""
-    gate = Dies()
+    gate = FailsAt()
     bench = await started(bench_of(gate=gate), bucket="source")
     begin = len(gate.seen)
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
@@ -93,7 +80,7 @@ async def test_a_crash_at_any_call_loses_nothing_and_the_next_delivery_ends_it()
     begin, calls = await calls_of_a_delivery()
     assert {"before copy", "after copy", "before delete_many", "after delete_many"} <= set(calls)
     for number, call in enumerate(calls, begin):
-        bench = await started(bench_of(gate=Dies(number)), bucket="source")
+        bench = await started(bench_of(gate=FailsAt(number, error=RuntimeError("killed"))), bucket="source")
         await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
         assert {data for data in (await contents(bench)).values() if data != OTHER.encode()} == set(ARCHIVED.values())
         await bench.settle()

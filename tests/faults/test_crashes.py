@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from failing import throttled
+from failing import FailsAt
 from fanfold import Job, S3JsonArray, S3Lines, S3Objects
 from fanfold.errors import FanfoldError
 from fanfold.sinks import move_objects
@@ -32,19 +32,6 @@ def make_job(source: Source = LINES) -> Job:
 
     job.fold(lambda results: [number for result in results for number in result])
     return job
-
-
-class FailsAt:
-    """Fails the calls whose numbers it is given, before or after they had their effect."""
-
-    def __init__(self, *numbers: int) -> None:
-        self.numbers = set(numbers)
-        self.seen: list[str] = []
-
-    def __call__(self, operation: str) -> None:
-        self.seen.append(operation)
-        if len(self.seen) - 1 in self.numbers:
-            raise throttled()
 
 
 async def finish(bench: Bench) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from failing import FailingNotifier, Notes, RefusingQueue, Scripted, throttled
+from failing import FailingNotifier, FailsAt, Notes, RefusingQueue, Scripted
 from fanfold import Job, Ranges
 from fanfold._jobs.completion_check import Look, send_check
 from fanfold._jobs.notify import is_tolerated
@@ -173,12 +173,7 @@ async def test_a_redrive_that_died_is_resumed_by_the_next_one_or_by_a_look_at_th
         broken = Broken(3, 7, 9)
         bench = await ended_with(broken)
         broken.segments.clear()
-        calls = iter(range(1_000))
-
-        def gate(operation: str, calls=calls, number=number) -> None:
-            if next(calls) == number:
-                raise throttled()
-
+        gate = FailsAt(number)
         ports = ("ledger", "work_queue", "fold_queue", "store")
         hostile = replace(bench.plain, **{name: Scripted(getattr(bench.plain, name), gate) for name in ports})
         with suppress(FanfoldError):
