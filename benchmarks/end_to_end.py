@@ -41,9 +41,7 @@ async def measure(job: Deployment, segments: int, runs: int) -> list[tuple[float
 
 @table("ministack")
 def end_to_end(
-    *,
-    segments: Annotated[int, "segments of a run"] = 100,
-    runs: Annotated[int, "runs that are counted"] = 9,
+    *, segments: Annotated[int, "segments of a run"] = 100, runs: Annotated[int, "runs that are counted"] = 9
 ) -> Rows:
     """Measure whole runs on the local AWS."""
     with local_stack() as stack:

@@ -129,11 +129,7 @@ def measure(make: Callable[..., Handler], records: int, repeats: int) -> dict[st
 
 
 @table("aws-lambda-powertools", "aiobotocore", "ministack")
-def idempotency(
-    *,
-    records: Annotated[int, "records of a batch"] = 100,
-    repeats: Annotated[int, "batches"] = 5,
-) -> Rows:
+def idempotency(*, records: Annotated[int, "records of a batch"] = 100, repeats: Annotated[int, "batches"] = 5) -> Rows:
     """Measure what idempotency asks of DynamoDB."""
     from fanfold._stack.emulator import local_stack
 

@@ -125,9 +125,7 @@ def executions(peer: str, orders: list[dict[str, Any]], folder: Path) -> tuple[C
 
 @table("aws-lambda-powertools")
 def incident(
-    *,
-    uploads: Annotated[int, "messages in the queue"] = 300,
-    seed: Annotated[int, "of the uploads' times"] = 1,
+    *, uploads: Annotated[int, "messages in the queue"] = 300, seed: Annotated[int, "of the uploads' times"] = 1
 ) -> Rows:
     """Count executions per upload when batches do not always fit the function's timeout."""
     logging.disable()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+
+from command import python
 
 HEAVY = (
     "aiobotocore",
@@ -35,10 +34,6 @@ WRITE_SHEET = """
 from fanfold import folds
 folds.to_excel()([])
 """
-
-
-def python(program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)  # noqa: S603 - our own interpreter and programs
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -17,7 +17,7 @@ from fanfold._ports.ledger import Ledger
 from fanfold.aws.s3 import S3Store
 from fanfold.aws.tables import with_raw_items
 from fanfold.inmemory import InMemoryLedger, InMemoryStore
-from ledgers import dynamodb_ledger
+from ledgers import RUN, dynamodb_ledger
 from on_aws import AWS
 from powertools_kinds import Kind
 
@@ -55,6 +55,15 @@ async def ledger(request, raw_session) -> AsyncIterator[Ledger]:
     request.getfixturevalue("aws")
     async with raw_session.create_client("dynamodb", verify=False) as client:
         yield await dynamodb_ledger(client)
+
+
+@pytest.fixture
+async def fence(ledger) -> int:
+    """The fence of a claim to the fold of the run "run-1", which is opened: at 1,000 s, for a minute."""
+    await ledger.open_run(RUN)
+    claimed = await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
+    assert claimed == 1
+    return claimed
 
 
 @pytest.fixture(params=[theirs, ours], ids=["powertools", "fanfold"])

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aiobotocore.config import AioConfig
 
 from fanfold._ports.ledger import Ledger
 from fanfold._ports.run import Counter, Hop, Marker, Run
@@ -14,6 +13,7 @@ from fanfold._stack.emulator import LocalStack
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 from ledgers import RUN
+from on_aws import unanswered
 
 MARKERS = {
     "done": Marker("m", 0, ids=[0, 1, 2, 5, 1_000_000], results={}),
@@ -253,10 +253,7 @@ async def test_a_table_that_does_not_exist_is_named(aws: LocalStack, raw_session
 @pytest.mark.stack
 async def test_a_table_that_does_not_answer_may_answer_later(aws: LocalStack, raw_session):
     """A call that reaches nobody is a fault of the service that may pass."""
-    config = AioConfig(connect_timeout=1, retries={"max_attempts": 0})
-    async with raw_session.create_client(
-        "dynamodb", endpoint_url="http://127.0.0.1:9", verify=False, config=config
-    ) as client:
+    async with unanswered(raw_session, "dynamodb") as client:
         with pytest.raises(ServiceError) as raised:
             await DynamoDBLedger(client, "table").count("run-1", 1)
     assert raised.value.transient is True

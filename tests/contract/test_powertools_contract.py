@@ -8,17 +8,14 @@ from typing import Any
 
 import pytest
 from aws_lambda_powertools.utilities import batch as theirs
-from aws_lambda_powertools.utilities.batch.exceptions import (
-    BatchProcessingError,
-    UnexpectedBatchTypeError,
-)
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError, UnexpectedBatchTypeError
 from aws_lambda_powertools.utilities.parser.models import DynamoDBStreamRecordModel, SqsRecordModel
 from pydantic import BaseModel, Json
 
 from batches import ids
 from fanfold import powertools as ours
 from fanfold.testing import make_context, make_event
-from powertools_kinds import EventType, Kind, fails_on
+from powertools_kinds import EventType, Kind, fails_if, fails_on
 
 
 def kinesis_event(*payloads: str) -> dict[str, Any]:
@@ -121,11 +118,7 @@ def test_the_decorator_runs_the_batch_before_the_handler(kind: Kind):
 
 def test_kinesis_records_are_told_by_their_sequence_numbers(kind: Kind):
     """The record handler is given Powertools' data class."""
-
-    def work(record: Any) -> None:
-        if record.kinesis.data_as_text() == "bad":
-            raise ValueError
-
+    work = fails_if(lambda record: record.kinesis.data_as_text() == "bad")
     processor = kind.processor(event_type=EventType.KinesisDataStreams)
     response = kind.respond(kinesis_event("good", "bad", "good"), kind.handler(work), processor, make_context())
     assert ids(response) == ["k-1"]
@@ -133,11 +126,7 @@ def test_kinesis_records_are_told_by_their_sequence_numbers(kind: Kind):
 
 def test_stream_records_of_dynamodb_are_told_by_their_sequence_numbers(kind: Kind):
     """The record handler is given Powertools' data class."""
-
-    def work(record: Any) -> None:
-        if record.dynamodb.new_image["name"] == "bad":
-            raise ValueError
-
+    work = fails_if(lambda record: record.dynamodb.new_image["name"] == "bad")
     processor = kind.processor(event_type=EventType.DynamoDBStreams)
     response = kind.respond(stream_event("good", "bad", "bad"), kind.handler(work), processor, make_context())
     assert ids(response) == ["d-1", "d-2"]
@@ -145,11 +134,7 @@ def test_stream_records_of_dynamodb_are_told_by_their_sequence_numbers(kind: Kin
 
 def test_records_of_kafka_are_told_by_partition_and_offset(kind: Kind):
     """The event holds them by topic and partition."""
-
-    def work(record: Any) -> None:
-        if record.offset == 1:
-            raise ValueError
-
+    work = fails_if(lambda record: record.offset == 1)
     records = [{"topic": "t", "partition": 0, "offset": offset, "key": None, "value": "eA=="} for offset in range(3)]
     event = {"eventSource": "aws:kafka", "records": {"t-0": records}}
     processor = kind.processor(event_type=EventType.Kafka)
@@ -178,11 +163,7 @@ def test_models_are_validated_and_what_does_not_fit_fails_alone(kind: Kind):
 
 def test_a_handler_that_fails_a_valid_model_is_reported_by_its_message(kind: Kind):
     """Models have the event's names where data classes have Python's."""
-
-    def work(record: Any) -> None:
-        if record.body.number == 2:
-            raise ValueError
-
+    work = fails_if(lambda record: record.body.number == 2)
     processor = kind.processor(event_type=EventType.SQS, model=OrderRecord)
     response = kind.respond(make_event({"number": 1}, {"number": 2}), kind.handler(work), processor, make_context())
     assert ids(response) == ["message-1"]
@@ -191,11 +172,7 @@ def test_a_handler_that_fails_a_valid_model_is_reported_by_its_message(kind: Kin
 
 def test_models_of_stream_records_are_validated(kind: Kind):
     """DynamoDB's too."""
-
-    def work(record: Any) -> None:
-        if record.dynamodb.SequenceNumber == "d-1":
-            raise ValueError
-
+    work = fails_if(lambda record: record.dynamodb.SequenceNumber == "d-1")
     processor = kind.processor(event_type=EventType.DynamoDBStreams, model=DynamoDBStreamRecordModel)
     assert ids(kind.respond(stream_event("a", "b"), kind.handler(work), processor, make_context())) == ["d-1"]
 

@@ -100,38 +100,27 @@ def test_a_hook_that_raises_brings_the_batch_back(kind: Kind):
         kind.respond(make_event("a", "b"), kind.handler(fails_on("a")), Strict(EventType.SQS), make_context())
 
 
-def test_fifo_stops_at_the_first_failure(batch: Any):
-    """All that comes after it is reported, with the reason."""
+@pytest.mark.parametrize(
+    ("settings", "reported", "left", "errors"),
+    [
+        ({}, [1, 2, 3], ["a"], [SQSFifoCircuitBreakerError] * 2),
+        ({"skip_group_on_error": True}, [1, 3], ["a", "c"], [SQSFifoMessageGroupCircuitBreakerError]),
+    ],
+)
+def test_fifo_stops_at_the_first_failure(batch: Any, settings, reported, left, errors):
+    """All that comes after it is reported, with the reason; or of its group alone when asked to: other groups go on."""
     done: list[str] = []
 
     def handle(record):
         fails_on("b")(record)
         done.append(record.body)
 
-    processor = batch.SqsFifoPartialProcessor()
+    processor = batch.SqsFifoPartialProcessor(**settings)
     event = fifo_event(("g", "a"), ("g", "b"), ("h", "c"), ("g", "d"))
-    assert ids(batch.process_partial_response(event, handle, processor, make_context())) == [
-        "message-1",
-        "message-2",
-        "message-3",
-    ]
-    assert done == ["a"]
-    assert [error[0] for error in processor.exceptions] == [ValueError, *[SQSFifoCircuitBreakerError] * 2]
-
-
-def test_fifo_leaves_the_group_of_a_failure_alone_when_asked_to(batch: Any):
-    """Other groups go on."""
-    done: list[str] = []
-
-    def handle(record):
-        fails_on("b")(record)
-        done.append(record.body)
-
-    processor = batch.SqsFifoPartialProcessor(skip_group_on_error=True)
-    event = fifo_event(("g", "a"), ("g", "b"), ("h", "c"), ("g", "d"))
-    assert ids(batch.process_partial_response(event, handle, processor, make_context())) == ["message-1", "message-3"]
-    assert done == ["a", "c"]
-    assert [error[0] for error in processor.exceptions] == [ValueError, SQSFifoMessageGroupCircuitBreakerError]
+    response = batch.process_partial_response(event, handle, processor, make_context())
+    assert ids(response) == [f"message-{number}" for number in reported]
+    assert done == left
+    assert [error[0] for error in processor.exceptions] == [ValueError, *errors]
 
 
 def test_fifo_starts_the_next_batch_afresh(batch: Any):

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import anyio
 import pytest
-from aiobotocore.config import AioConfig
 
 from fanfold._ports.queue import Message, Queue, Received
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.sqs import SqsQueue
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryQueue
-from on_aws import AWS
+from on_aws import AWS, NOBODY, drain, unanswered
 
 VISIBILITY_SECONDS = 1
 MEBIBYTE = 1_048_576
@@ -73,14 +72,6 @@ def queue(queues) -> Queue:
 @pytest.fixture
 def brief(queues) -> Queue:
     return queues.brief
-
-
-async def drain(queue: Queue, count: int) -> list[Received]:
-    """Receive until there are ``count`` messages: a queue may give fewer at a time than it has."""
-    received: list[Received] = []
-    while len(received) < count and (more := await queue.receive(wait_seconds=2)):
-        received.extend(more)
-    return received
 
 
 async def test_a_message_is_received_as_it_was_sent(queue):
@@ -279,9 +270,8 @@ async def test_a_queue_that_does_not_exist_is_named(aws: LocalStack, session, ac
 @pytest.mark.parametrize("act", ["send", "receive", "delete"])
 async def test_a_queue_that_does_not_answer_may_answer_later(aws: LocalStack, session, act):
     """A call that reaches nobody is a fault of the service that may pass."""
-    config = AioConfig(connect_timeout=1, retries={"max_attempts": 0})
-    async with session.create_client("sqs", endpoint_url="http://127.0.0.1:9", verify=False, config=config) as client:
-        silent = SqsQueue(client, "http://127.0.0.1:9/000000000000/queue")
+    async with unanswered(session, "sqs") as client:
+        silent = SqsQueue(client, f"{NOBODY}/000000000000/queue")
         calls = {
             "send": lambda: silent.send([Message("body")]),
             "receive": silent.receive,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 
 from fanfold import Record
@@ -20,7 +19,7 @@ from fanfold.aws.sqs import SqsQueue, open_settler
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import make_record
-from on_aws import AWS
+from on_aws import AWS, NOBODY, drain, unanswered
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,6 @@ class Bench:
 def positions(refused: Sequence[Refusal]) -> list[int]:
     """Return where what was refused stood in its call."""
     return [refusal.position for refusal in refused]
-
-
-async def drain(queue: Queue, count: int) -> list[Received]:
-    """Receive until there are ``count`` messages: a queue may give fewer at a time than it has."""
-    received: list[Received] = []
-    while len(received) < count and (more := await queue.receive(wait_seconds=2)):
-        received.extend(more)
-    return received
 
 
 async def on_sqs(client: Any, ending: str = "", **attributes: str) -> Bench:
@@ -295,9 +286,8 @@ async def test_a_settler_that_is_opened_hands_messages_back(client):
 @pytest.mark.parametrize("act", ["hide", "bury"])
 async def test_a_settler_that_does_not_answer_may_answer_later(aws: LocalStack, session, act: str):
     """A call that reaches nobody is a fault of the service that may pass."""
-    config = AioConfig(connect_timeout=1, retries={"max_attempts": 0})
-    async with session.create_client("sqs", endpoint_url="http://127.0.0.1:9", verify=False, config=config) as made:
-        silent = SqsQueue(made, dead_letter_queue_url="http://127.0.0.1:9/000000000000/dead")
+    async with unanswered(session, "sqs") as made:
+        silent = SqsQueue(made, dead_letter_queue_url=f"{NOBODY}/000000000000/dead")
         record = Record(make_record("body"))
         calls = {"hide": lambda: silent.hide([(record, 0)]), "bury": lambda: silent.bury([(record, "reason")])}
         with pytest.raises(ServiceError) as raised:

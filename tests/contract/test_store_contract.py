@@ -144,20 +144,16 @@ async def test_an_object_that_is_not_the_pinned_one_is_not_read(bucket, start, s
         await anext(bucket.store.read(bucket.name, "key", start=start, stop=stop, etag=etag))
 
 
-async def test_the_first_write_under_a_key_wins(bucket):
-    """A write that must be the first is refused where there is an object, which is left as it was."""
-    await bucket.put("key", b"first", if_absent=True)
+@pytest.mark.parametrize(("data", "if_absent"), [(b"first", True), (b"", False)])
+async def test_the_first_write_under_a_key_wins(bucket, data, if_absent):
+    """A write that must be the first is refused where there is an object, which is left as it was.
+
+    It does not matter how the object that is there was written.
+    """
+    await bucket.put("key", data, if_absent=if_absent)
     with pytest.raises(ObjectExistsError):
         await bucket.put("key", b"second", if_absent=True)
-    assert await bucket.get("key") == b"first"
-
-
-async def test_a_write_that_must_be_the_first_does_not_replace_a_plain_one(bucket):
-    """It does not matter how the object that is there was written."""
-    await bucket.put("key", b"")
-    with pytest.raises(ObjectExistsError):
-        await bucket.put("key", b"second", if_absent=True)
-    assert await bucket.get("key") == b""
+    assert await bucket.get("key") == data
 
 
 async def test_of_many_first_writes_one_wins(bucket):

@@ -7,20 +7,19 @@ import uuid
 from typing import Any
 
 import pytest
-from aiobotocore.config import AioConfig
 
 from buckets import Bucket
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.s3 import S3Store
 from fanfold.errors import ObjectChangedError, ServiceError
+from on_aws import unanswered
 
 
 @pytest.mark.stack
 @pytest.mark.parametrize("act", ["head", "read", "put", "list", "copy", "delete"])
 async def test_a_store_that_does_not_answer_may_answer_later(aws: LocalStack, session, act):
     """A call that reaches nobody is a fault of the service that may pass."""
-    config = AioConfig(connect_timeout=1, retries={"max_attempts": 0})
-    async with session.create_client("s3", endpoint_url="http://127.0.0.1:9", verify=False, config=config) as client:
+    async with unanswered(session, "s3") as client:
         silent = S3Store(client)
         calls = {
             "head": lambda: silent.head("bucket", "key"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from failing import Hostile, Notes
+from failing import FailsAt, Hostile, Notes
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
@@ -18,7 +18,7 @@ from fanfold._jobs.job_state import JobState
 from fanfold._jobs.segment_handler import SegmentContext
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_record
-from harness import Bench
+from harness import Bench, ended, started
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "archive_bucket" / "app.py"
 DAY = "2026-11-24"
@@ -66,24 +66,10 @@ def dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FANFOLD_DEAD_LETTER_QUEUE_URL", "in this process")
 
 
-class Dies:
-    """Ends the handler at one call, before or after it had its effect."""
-
-    def __init__(self, number: int | None = None) -> None:
-        self.number = number
-        self.seen: list[str] = []
-
-    def __call__(self, operation: str) -> None:
-        self.seen.append(operation)
-        if self.number is not None and len(self.seen) - 1 == self.number:
-            raise RuntimeError("killed")
-
-
 async def calls_of_a_delivery() -> tuple[int, list[str]]:
     """The calls of the first delivery of a sound run, and how many there were before."""
-    gate = Dies()
-    bench = bench_of(gate=gate)
-    await bench.job.start(bench.backend, {"bucket": "source"}, "run")
+    gate = FailsAt()
+    bench = await started(bench_of(gate=gate), bucket="source")
     begin = len(gate.seen)
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
     return begin, gate.seen[begin:]
@@ -94,8 +80,7 @@ async def test_a_crash_at_any_call_loses_nothing_and_the_next_delivery_ends_it()
     begin, calls = await calls_of_a_delivery()
     assert {"before copy", "after copy", "before delete_many", "after delete_many"} <= set(calls)
     for number, call in enumerate(calls, begin):
-        bench = bench_of(gate=Dies(number))
-        await bench.job.start(bench.backend, {"bucket": "source"}, "run")
+        bench = await started(bench_of(gate=FailsAt(number, error=RuntimeError("killed"))), bucket="source")
         await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
         assert {data for data in (await contents(bench)).values() if data != OTHER.encode()} == set(ARCHIVED.values())
         await bench.settle()
@@ -105,8 +90,7 @@ async def test_a_crash_at_any_call_loses_nothing_and_the_next_delivery_ends_it()
 
 async def test_a_delivery_after_midnight_and_a_second_one_do_the_same():
     """Yesterday is the day before the run began, whenever its messages are worked on."""
-    bench = bench_of("incoming/2026-11-25-new.log")
-    await bench.job.start(bench.backend, {"bucket": "source"}, "run")
+    bench = await started(bench_of("incoming/2026-11-25-new.log"), bucket="source")
     (message,) = await bench.plain.work_queue.receive()
     bench.clock.advance(3600)
     assert bench.clock() > MIDNIGHT
@@ -121,9 +105,7 @@ async def test_a_delivery_after_midnight_and_a_second_one_do_the_same():
 async def test_keys_that_are_left_are_named_in_the_notification_of_a_run_that_bears_them():
     """Two originals for one place: one is archived, the other stays, and nothing is overwritten."""
     more = [f"incoming/c/{DAY}-{n}.log" for n in range(10, 17)]
-    bench = bench_of(*more, f"incoming/d/{DAY}-16.log")
-    await bench.job.start(bench.backend, {"bucket": "source", "day": DAY}, "run")
-    await bench.settle()
+    bench = await ended(bench_of(*more, f"incoming/d/{DAY}-16.log"), bucket="source", day=DAY)
     ((subject, body),) = bench.backend.notifier.told
     assert subject == "fanfold: archive SUCCEEDED"
     (reason,) = json.loads(body)["failures"].values()
@@ -139,9 +121,7 @@ async def test_keys_that_are_left_are_named_in_the_notification_of_a_run_that_be
 
 async def test_a_run_that_leaves_more_than_its_share_fails_and_says_so():
     """One of five is over a tenth."""
-    bench = bench_of(f"incoming/c/{DAY}-0.log")
-    await bench.job.start(bench.backend, {"bucket": "source"}, "run")
-    await bench.settle()
+    bench = await ended(bench_of(f"incoming/c/{DAY}-0.log"), bucket="source")
     ((subject, body),) = bench.backend.notifier.told
     assert subject == "fanfold: archive FAILED"
     assert f"{DAY}-0.log exists" in body
@@ -149,8 +129,7 @@ async def test_a_run_that_leaves_more_than_its_share_fails_and_says_so():
 
 async def test_a_key_that_may_be_moved_later_is_tried_again_and_named():
     """Its reason is what the run is told if that was the last delivery."""
-    bench = bench_of()
-    await bench.job.start(bench.backend, {"bucket": "source"}, "run")
+    bench = await started(bench_of(), bucket="source")
     over = Deadline(bench.clock(), 0, bench.clock)
     record = Record(make_record("", receive_count=1))
     segment: Any = None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from failing import Hostile, Scripted, throttled
+from failing import FailsAt, Hostile, Scripted, throttled
 from fanfold import Context, Deadline, DynamoDBScan, Record, inmemory
 from fanfold._base.context import BatchContext
 from fanfold._jobs.collect import collect
@@ -101,28 +101,14 @@ async def _at_once(_: float) -> None:
     """Wait no time at all."""
 
 
-class FailsAt:
-    """Fails one call, and counts them."""
-
-    def __init__(self, number: int, fault: Callable[[], ServiceError]) -> None:
-        self.number = number
-        self.fault = fault
-        self.seen = 0
-
-    def __call__(self, operation: str) -> None:
-        self.seen += 1
-        if self.seen - 1 == self.number:
-            raise self.fault()
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_failure_at_any_single_call_counts_every_item_once(fault):
     """Before the call had its effect or after it, and whatever the service says."""
-    sound = FailsAt(-1, throttled)
+    sound = FailsAt()
     assert await Continued(sound).run() == list(range(17))
-    assert sound.seen > 40
-    for number in range(sound.seen):
-        assert await Continued(FailsAt(number, FAULTS[fault])).run() == list(range(17)), f"call {number}"
+    assert len(sound.seen) > 40
+    for number in range(len(sound.seen)):
+        assert await Continued(FailsAt(number, error=FAULTS[fault]())).run() == list(range(17)), f"call {number}"
 
 
 @pytest.mark.parametrize("stride", [11, 17, 23])

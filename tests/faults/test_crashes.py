@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from failing import throttled
+from failing import FailsAt
 from fanfold import Job, S3JsonArray, S3Lines, S3Objects
 from fanfold.errors import FanfoldError
 from fanfold.sinks import move_objects
@@ -30,24 +30,8 @@ def make_job(source: Source = LINES) -> Job:
     async def segment(rows, ctx):
         return [int(row["key"][1:]) if isinstance(row, dict) else row async for row in rows]
 
-    @job.fold
-    def fold(results):
-        return [number for result in results for number in result]
-
+    job.fold(lambda results: [number for result in results for number in result])
     return job
-
-
-class FailsAt:
-    """Fails the calls whose numbers it is given, before or after they had their effect."""
-
-    def __init__(self, *numbers: int) -> None:
-        self.numbers = set(numbers)
-        self.seen: list[str] = []
-
-    def __call__(self, operation: str) -> None:
-        self.seen.append(operation)
-        if len(self.seen) - 1 in self.numbers:
-            raise throttled()
 
 
 async def finish(bench: Bench) -> list[int]:
@@ -110,10 +94,7 @@ def make_archive() -> Job:
         results = await move_objects(ctx.store, "source", found, to=lambda key: f"archive/{key}", concurrency=1)
         return [result.key for result in results if not result.done]
 
-    @job.fold
-    def failures(results):
-        return [key for keys in results for key in keys]
-
+    job.fold(lambda results: [key for keys in results for key in keys])
     return job
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from failing import Scripted, throttled
+from failing import FailsAt, Scripted, throttled
 from fanfold._base.deadline import Deadline
 from fanfold.errors import (
     ConfigurationError,
@@ -51,24 +51,10 @@ async def contents(store: InMemoryStore) -> dict[str, bytes]:
 MOVED = {archived(key): key.encode() for key in KEYS}
 
 
-class Gate:
-    """Fails some calls of a store, before or after they had their effect."""
-
-    def __init__(self, number: int = -1, error: Exception | None = None) -> None:
-        self.number = number
-        self.error = error or throttled()
-        self.seen = 0
-
-    def __call__(self, operation: str) -> None:
-        self.seen += 1
-        if self.seen - 1 == self.number:
-            raise self.error
-
-
 async def calls_of_a_sound_move() -> int:
-    store, gate = filled(), Gate()
+    store, gate = filled(), FailsAt()
     await move_objects(Scripted(store, gate), "bucket", await listed(store), to=archived)
-    return gate.seen
+    return len(gate.seen)
 
 
 async def test_objects_are_moved():
@@ -110,7 +96,9 @@ async def test_a_crash_at_any_call_and_a_second_delivery_lose_nothing():
         store = filled()
         objects = await listed(store)
         with pytest.raises(RuntimeError):
-            await move_objects(Scripted(store, Gate(number, RuntimeError("killed"))), "bucket", objects, to=archived)
+            await move_objects(
+                Scripted(store, FailsAt(number, error=RuntimeError("killed"))), "bucket", objects, to=archived
+            )
         there = await contents(store)
         assert {key.rpartition("/")[2] for key in there} == {"0", "1", "2", "3"}
         results = await move_objects(store, "bucket", objects, to=archived)
@@ -132,7 +120,9 @@ async def test_a_fault_that_transient_is_tried_again(error):
     """A fault at any call, before or after its effect, shows in no result."""
     for number in range(await calls_of_a_sound_move()):
         store = filled()
-        results = await move_objects(Scripted(store, Gate(number, error)), "bucket", await listed(store), to=archived)
+        results = await move_objects(
+            Scripted(store, FailsAt(number, error=error)), "bucket", await listed(store), to=archived
+        )
         assert [result.error for result in results] == [None] * 4
         assert await contents(store) == MOVED
 
@@ -142,7 +132,7 @@ async def test_a_fault_that_stays_is_the_result_of_its_key_alone():
     store = filled()
     denied = ConfigurationError("AWS refuses the permission")
     results = await move_objects(
-        Scripted(store, Gate(0, denied)), "bucket", await listed(store), to=archived, concurrency=1
+        Scripted(store, FailsAt(0, error=denied)), "bucket", await listed(store), to=archived, concurrency=1
     )
     assert [result.error for result in results] == [denied, None, None, None]
     assert not results[0].done
@@ -314,8 +304,8 @@ async def test_an_object_is_named_with_all_that_it_takes(missing):
 
 async def test_nothing_to_do_is_nothing_done():
     """No objects are no results, and no call."""
-    gate = Gate()
+    gate = FailsAt()
     store = Scripted(filled(), gate)
     assert await move_objects(store, "bucket", [], to=archived) == []
     assert await delete_objects(store, "bucket", []) == []
-    assert gate.seen == 0
+    assert gate.seen == []

@@ -13,8 +13,9 @@ import fanfold
 from batches import kinds
 from fanfold import Done, Failed, NotStarted
 from fanfold.errors import AbandonedError
-from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import deliver, make_context, make_event
+from settlers import NotingSettler
+from simple_handlers import hangs
 
 SECONDS = 1.6
 """What an invocation has: its margin is half of it, so an answer is due 150 ms before the end."""
@@ -62,11 +63,7 @@ def test_a_record_that_was_cancelled_failed_even_if_its_handler_then_returned():
 
 def test_no_further_record_starts_when_the_margin_begins():
     """One that was under way fails, those behind it are not started."""
-
-    @fanfold.consumer(concurrency=1)
-    async def handler(number) -> None:
-        await asyncio.Event().wait()
-
+    handler = fanfold.consumer(concurrency=1)(hangs)
     result = deliver(handler, 1, 2, 3, seconds=SECONDS)
     assert kinds(result) == [Failed, NotStarted, NotStarted]
     assert result.outcomes[2].reason == "the invocation's time was over"
@@ -74,11 +71,7 @@ def test_no_further_record_starts_when_the_margin_begins():
 
 def test_a_record_cut_off_by_the_end_did_not_take_too_long():
     """Its error is that the time was over, although a timeout is set, too."""
-
-    @fanfold.consumer(timeout=60)
-    async def handler(number) -> None:
-        await asyncio.Event().wait()
-
+    handler = fanfold.consumer(timeout=60)(hangs)
     [outcome] = deliver(handler, 1, seconds=SECONDS).outcomes
     assert repr(outcome.error) == 'CancelledError("cancelled: the invocation\'s time was over")'
 
@@ -249,14 +242,9 @@ def test_the_commit_of_what_is_done_does_not_wait_for_what_hangs():
 
 def test_a_handler_that_ends_after_the_answer_does_not_hurry_its_message_back():
     """It may still have had side effects: the message stays hidden as long as the queue says."""
-    release, hidden = threading.Event(), []
+    release, settler = threading.Event(), NotingSettler()
 
-    class Recording(InMemorySettler):
-        async def hide(self, changes):
-            hidden.extend(changes)
-            return []
-
-    @fanfold.consumer(settler=Recording(InMemoryQueue()))
+    @fanfold.consumer(settler=settler)
     async def handler(number) -> None:
         try:
             await asyncio.Event().wait()
@@ -267,7 +255,7 @@ def test_a_handler_that_ends_after_the_answer_does_not_hurry_its_message_back():
     in_time(handler, 1)
     release.set()
     handler.close()
-    assert hidden == []
+    assert settler.hidden == []
 
 
 def test_a_rollback_after_the_deadlines_cancellation_is_not_cancelled_again_by_a_timeout():

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -14,10 +11,12 @@ from pathlib import Path
 import pytest
 
 import fanfold
+from command import python
 from fanfold import Consumer, Done, Failed
 from fanfold._consumer.consumer import ConsumerStats
 from fanfold._consumer.loop_thread import MOST_LEFTOVERS, MOST_LOOPS
 from fanfold.testing import make_context, make_event
+from simple_handlers import hangs
 
 SECONDS = 1.0
 FOR_A_HUNDRED_SECONDS = 5.0
@@ -176,11 +175,7 @@ def test_the_line_that_blocks_the_loop_is_named(release: threading.Event, caplog
 
 def test_a_loop_that_turns_is_not_blamed(caplog: pytest.LogCaptureFixture):
     """A handler that waits for long blocks nothing."""
-
-    @fanfold.consumer
-    async def handler(number) -> None:
-        await asyncio.Event().wait()
-
+    handler = fanfold.consumer(hangs)
     assert invoke(handler, 1, seconds=1.5) == [Failed]
     handler.close()
     assert "blocked" not in caplog.text
@@ -201,13 +196,7 @@ HOLDS_THE_LOCK = """
 
 def test_the_stacks_are_dumped_when_no_thread_can_answer():
     """A regular expression that runs away keeps the interpreter's lock: the dump needs none."""
-    child = subprocess.run(  # noqa: S603 - this very interpreter
-        [sys.executable, "-c", textwrap.dedent(HOLDS_THE_LOCK)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    child = python(HOLDS_THE_LOCK)
     assert child.stderr.startswith("Timeout (0:00:00.")
     assert 'File "<string>", line 8 in handler' in child.stderr
     assert child.stdout in {"0\n", "1\n"}
@@ -288,13 +277,7 @@ ENDS_THE_LOOP = """
 @pytest.mark.parametrize("seconds", ["600", "0"])
 def test_a_handler_that_ends_the_event_loop_costs_its_own_batch_and_no_other(how: str, seconds: str):
     """It is answered at once, not when its time is over, if it has any; the next batch finds a fresh loop."""
-    child = subprocess.run(  # noqa: S603 - this very interpreter
-        [sys.executable, "-c", textwrap.dedent(ENDS_THE_LOOP), how, seconds],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    child = python(ENDS_THE_LOOP, how, seconds)
     assert child.stdout == "answered\n", child.stderr
 
 
@@ -321,7 +304,5 @@ FORKS = """
 
 def test_a_process_that_was_forked_has_a_loop_of_its_own():
     """That of its parent does not turn in it."""
-    child = subprocess.run(  # noqa: S603 - this very interpreter
-        [sys.executable, "-c", textwrap.dedent(FORKS)], capture_output=True, text=True, timeout=60, check=False
-    )
+    child = python(FORKS)
     assert child.stdout == "0 0\n", child.stderr

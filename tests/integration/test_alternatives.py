@@ -18,6 +18,8 @@ import fanfold
 from batches import Gauge, ids
 from fanfold import Backoff, Done, Failed, NotStarted, Record, Rejected
 from fanfold.testing import deliver, make_context, make_event, make_record
+from settlers import NotingSettler
+from simple_handlers import raises
 
 
 class Step(BaseModel):
@@ -64,12 +66,9 @@ def test_powertools_starts_a_whole_batch_at_once_and_fanfold_its_bound(powertool
     processor = powertools.AsyncBatchProcessor(event_type=powertools.EventType.SQS)
 
     async def record_handler(record) -> None:
-        await theirs()
+        await theirs(record)
 
-    @fanfold.consumer(concurrency=100)
-    async def handler(number) -> None:
-        await ours()
-
+    handler = fanfold.consumer(concurrency=100)(ours)
     response = powertools.async_process_partial_response(event, record_handler, processor)
     assert (ids(response), theirs.most) == ([], 10_000)
 
@@ -87,11 +86,7 @@ def test_one_cancelled_error_fails_a_batch_of_powertools_and_one_record_of_fanfo
             raise asyncio.CancelledError
         done.append(record.body)
 
-    @fanfold.consumer
-    async def handler(number) -> None:
-        if number == 1:
-            raise asyncio.CancelledError
-
+    handler = fanfold.consumer(raises(asyncio.CancelledError, 1))
     with pytest.raises(asyncio.CancelledError):
         powertools.async_process_partial_response(make_event(0, 1, 2), record_handler, processor)
     assert done == ["0", "2"]  # done, and delivered again
@@ -304,12 +299,9 @@ def test_fifo_groups_ignore_the_limit_of_fastsqs_and_keep_that_of_fanfold(fastsq
 
     @fastsqs.default()
     async def default(payload, ctx) -> None:
-        await theirs()
+        await theirs(payload)
 
-    @fanfold.consumer(concurrency=2)
-    async def handler(payload: dict) -> None:
-        await ours()
-
+    handler = fanfold.consumer(concurrency=2)(ours)
     event = grouped("a", "b", "c", "d", "e")
     fastsqs.handler(event, make_context())
     assert theirs.most == 5  # with max_concurrent_messages=2
@@ -357,25 +349,11 @@ def test_a_digit_in_a_queue_name_changes_nothing():
 
 def test_visibility_is_changed_ten_messages_at_a_time():
     """SQS takes ten in a call: a consumer that sends more has the whole call refused."""
-    calls: list[int] = []
-
-    class Recording:
-        async def hide(self, changes):
-            calls.append(len(changes))
-            return ()
-
-        async def bury(self, rejects):
-            raise AssertionError
-
-    async def open_settler() -> Recording:
-        return Recording()
-
-    @fanfold.consumer(concurrency=25, backoff=Backoff(), settler=open_settler)
-    async def handler(number) -> None:
-        raise ValueError
-
+    settler = NotingSettler()
+    handler = fanfold.consumer(concurrency=25, backoff=Backoff(), settler=settler)(raises(ValueError))
     assert len(ids(deliver(handler, *range(25)).response)) == 25
-    assert (max(calls), sum(calls)) == (10, 25)
+    sizes = [len(call) for call in settler.hidden]
+    assert (max(sizes), sum(sizes), settler.buried) == (10, 25, [])
 
 
 def test_a_handler_that_forgets_its_return_value_still_reports_its_failures():

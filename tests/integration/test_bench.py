@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from command import fanfold
+from command import fanfold, running
 from fanfold.bench.batches import batches_of, made_up_records
 from fanfold.bench.cells import Setting
 from fanfold.bench.groups import Groups, find_groups
@@ -241,17 +240,11 @@ def test_all_files_are_written_and_an_interrupted_sweep_goes_on(folder: Path):
     """Ctrl-C keeps what is done and says how to go on; then only the rest is measured."""
     arguments = ["event.json", "--handler", "app:notes", *QUICK[:4], "--repeats", "3", "--seconds", "0.3",
                  "--output", "out"]  # fmt: skip
-    process = subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", "fanfold", "bench", *arguments], cwd=folder, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
+    with running("bench", *arguments, folder=folder) as process:
         while not (folder / "out" / "bench.json").exists():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
-    finally:
-        process.kill()
     assert process.returncode == 130
     assert "go on with --resume out/bench.json" in told
     before = json.loads((folder / "out" / "bench.json").read_text())["samples"]
@@ -329,9 +322,7 @@ def test_nothing_is_left_running_and_no_group_behind(folder: Path):
     groups = find_groups()
     if groups.memory is None:
         pytest.skip("no groups are permitted here")
-    process = subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", "fanfold", "bench", "event.json", "--handler", "app:waits", *QUICK],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.wait(timeout=120) == 0
+    with running("bench", "event.json", "--handler", "app:waits", *QUICK, folder=folder) as process:
+        process.communicate(timeout=120)
+    assert process.returncode == 0
     assert not list(groups.memory.glob(f"fanfold-{process.pid}-*"))

@@ -11,15 +11,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from command import fanfold, running
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.functions import DeployedFunction, FunctionSetting
 from fanfold.errors import FanfoldError
@@ -70,16 +71,24 @@ def is_as_it_was(client: Any) -> bool:
     return found["MemorySize"] == 256 and found["Environment"]["Variables"] == VARIABLES
 
 
-def command(folder: Path, *arguments: str) -> list[str]:
+def command(folder: Path, *arguments: str, function: str = "swept") -> list[str]:
     (folder / "event.json").write_text(json.dumps(make_event(*range(4))), encoding="utf-8")
-    return [sys.executable, "-m", "fanfold", "bench", "event.json", "--function", "swept", "--repeats", "1",
-            "--seconds", "0.1", *arguments]  # fmt: skip
+    return ["bench", "event.json", "--function", function, "--repeats", "1", "--seconds", "0.1", *arguments]
+
+
+@contextmanager
+def swept(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A sweep of eight settings that takes a while and keeps its samples."""
+    grid = ("--concurrency", "1,2,3,4", "--memory", "128,512", "--seconds", "1", "--output", "out")
+    with running(*command(folder, *grid), folder=folder) as process:
+        yield process
 
 
 def test_every_setting_is_set_measured_and_put_back(function: str, client: Any, tmp_path: Path):
     """The present one is measured too; what the durations are is said."""
     arguments = command(tmp_path, "--concurrency", "1,10", "--memory", "128,512", "--json")
-    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)  # noqa: S603 - ourselves
+    done = fanfold(*arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     settings = {(c["setting"]["concurrency"], c["setting"]["memory_mb"]): c["end"] for c in found["cells"]}
     assert settings == dict.fromkeys([(1, 128), (1, 512), (10, 128), (10, 512), (7, 256)], "measured")
@@ -92,7 +101,8 @@ def test_every_setting_is_set_measured_and_put_back(function: str, client: Any, 
 def test_it_is_put_back_after_an_invocation_that_failed(function: str, client: Any, tmp_path: Path):
     """A setting at which the function raises is told; the others are measured."""
     arguments = command(tmp_path, "--concurrency", "1,13", "--memory", "128", "--json")
-    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)  # noqa: S603 - ourselves
+    done = fanfold(*arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     ends = {each["setting"]["concurrency"]: (each["end"], each["reason"]) for each in json.loads(done.stdout)["cells"]}
     assert ends[1][0] == "measured"
     assert ends[13][0] == "failed"
@@ -103,17 +113,11 @@ def test_it_is_put_back_after_an_invocation_that_failed(function: str, client: A
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_is_put_back_when_the_sweep_is_interrupted(function: str, client: Any, tmp_path: Path, number: int):
     """By Ctrl-C, by a terminator, by a terminal that is closed; what was measured is kept."""
-    arguments = command(
-        tmp_path, "--concurrency", "1,2,3,4", "--memory", "128,512", "--seconds", "1", "--output", "out"
-    )
-    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ourselves
-    try:
+    with swept(tmp_path) as process:
         while is_as_it_was(client) or not (tmp_path / "out" / "bench.json").exists():
             assert process.poll() is None
         os.kill(process.pid, number)
         _, told = process.communicate(timeout=60)
-    finally:
-        process.kill()
     assert process.returncode == 130
     assert "go on with --resume out/bench.json" in told
     assert is_as_it_was(client)
@@ -141,17 +145,11 @@ def test_a_function_that_cannot_be_put_back_is_told_with_what_to_set(function: s
 
 def test_what_was_measured_is_kept_when_the_function_is_gone(function: str, client: Any, tmp_path: Path):
     """One line says so, and how to go on."""
-    arguments = command(
-        tmp_path, "--concurrency", "1,2,3,4", "--memory", "128,512", "--seconds", "1", "--output", "out"
-    )
-    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ourselves
-    try:
+    with swept(tmp_path) as process:
         while not (tmp_path / "out" / "bench.json").exists():
             assert process.poll() is None
         client.delete_function(FunctionName="swept")
         _, told = process.communicate(timeout=60)
-    finally:
-        process.kill()
     client.create_function(**FUNCTION, Code={"ZipFile": package()})
     assert process.returncode == 1
     assert "samples are kept, go on with --resume out/bench.json" in told
@@ -160,7 +158,6 @@ def test_what_was_measured_is_kept_when_the_function_is_gone(function: str, clie
 
 def test_a_function_that_does_not_exist_is_one_line(aws: LocalStack, tmp_path: Path):
     """Exit code 2, and the name."""
-    arguments = [each if each != "swept" else "nobody" for each in command(tmp_path)]
-    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 - ourselves
+    done = fanfold(*command(tmp_path, function="nobody"), folder=tmp_path)
     assert done.returncode == 2
     assert "function nobody: does not exist" in done.stderr.splitlines()[-1]

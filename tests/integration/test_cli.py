@@ -138,10 +138,7 @@ VARIABLES = {
 
 @pytest.mark.parametrize(
     ("variables", "complaint"),
-    [
-        ({}, "no AWS region is set: set AWS_REGION"),
-        ({"AWS_DEFAULT_REGION": "eu-west-1"}, "no AWS credentials found"),
-    ],
+    [({}, "no AWS region is set: set AWS_REGION"), ({"AWS_DEFAULT_REGION": "eu-west-1"}, "no AWS credentials found")],
 )
 def test_a_user_without_credentials_or_region_is_told_so(variables: dict[str, str], complaint: str):
     """One clear line that names the mend."""

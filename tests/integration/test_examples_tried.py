@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from command import succeeds
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -23,17 +24,8 @@ def tried(example: str, folder: Path) -> str:
     opening, *typed = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FANFOLD_"))}
     variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(  # noqa: S603 - our own page
-        ["/bin/bash", "-c", opening.replace(" -- bash", " -- bash -eu")],
-        input="\n".join(typed),
-        cwd=folder,
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    shell = opening.replace(" -- bash", " -- bash -eu")
+    return succeeds("/bin/bash", "-c", shell, input="\n".join(typed), folder=folder, env=variables, timeout=None)
 
 
 def test_the_flights_are_counted_by_sqs_and_by_step_functions(tmp_path: Path):

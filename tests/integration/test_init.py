@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import boto3
 import pytest
 
-from command import fanfold
+from command import fanfold, run, succeeds
 from deployment import CODE_BUCKET, Deployment, until
 from fanfold._stack.deploy import deploy
 from fanfold._stack.emulator import LocalStack, local_stack
 from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, environment, program
+from worker_trial import in_queue
 
 BIN = Path(sys.executable).parent
 ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}]}
@@ -34,17 +34,9 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_a_new_project_passes_its_own_tests_and_replays_its_events(project: Path):
     """By its own Makefile, in this environment instead of one of its own."""
     targets = [f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.made", "test", "replay"]
-    done = subprocess.run(  # noqa: S603 - make
-        ["make", *targets],  # noqa: S607
-        cwd=project,
-        env=environment({}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
-    assert "0 lost" in done.stdout
+    printed = succeeds("make", *targets, folder=project, env=environment({}))
+    assert " passed" in printed
+    assert "0 lost" in printed
 
 
 def test_fanfold_check_finds_nothing_in_a_new_project(project: Path):
@@ -56,8 +48,7 @@ def test_fanfold_check_finds_nothing_in_a_new_project(project: Path):
 
 def test_the_linter_has_nothing_to_say_of_a_new_template(project: Path):
     """Warnings count."""
-    lint = [BIN / "cfn-lint", "template.yaml"]
-    done = subprocess.run(lint, cwd=project, capture_output=True, text=True, check=False)  # noqa: S603 - installed
+    done = run(BIN / "cfn-lint", "template.yaml", folder=project)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -85,10 +76,7 @@ class Orders:
             self.sqs.send_message(QueueUrl=self.outputs["QueueUrl"], MessageBody=json.dumps(order))
 
     def waiting(self, queue: str) -> int:
-        """Return how many messages lie in a queue, hidden ones included."""
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        told = self.sqs.get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=names)["Attributes"]
-        return sum(int(told[name]) for name in names)
+        return in_queue(self.sqs, self.outputs[queue])
 
     def work_through(self) -> None:
         """Send a sound order and one that cannot be priced; the one ends as done, the other as a dead letter."""
@@ -127,12 +115,10 @@ def test_a_new_job_is_deployed_and_its_run_ends_with_the_sums(stack: LocalStack,
     (copied,) = re.findall(r"^aws s3 cp .*\n", block, re.MULTILINE)
     assert "input/orders.csv" in copied
     variables = environment(stack.environment) | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    script = ["bash", "-euc", block.replace(copied, "")]
-    done = subprocess.run(script, cwd=folder, env=variables, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-    assert done.returncode == 0, done.stderr
-    printed, _ = json.JSONDecoder().raw_decode(done.stdout)
+    told = succeeds("bash", "-euc", block.replace(copied, ""), folder=folder, env=variables)
+    printed, _ = json.JSONDecoder().raw_decode(told)
     assert printed == {"ada": 1349, "bob": 375, "eve": 4001}
-    assert "SUCCEEDED" in done.stdout
+    assert "SUCCEEDED" in told
 
 
 def commands(heading: str) -> list[str]:
@@ -149,19 +135,7 @@ def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(tmp_path: Path):
     """Its lines, one after another in one shell, but for the installation, which is that of these tests."""
     sam_bin = program().parent
     wheels = tmp_path / "wheels"
-    wheel = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(wheels),
-        str(ROOT),
-    ]
-    subprocess.run(wheel, check=True, capture_output=True)  # noqa: S603 - our own package
+    succeeds(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", wheels, ROOT)
     lines = commands("From nothing to a deployed consumer")
     assert [line.split()[0] for line in lines][-2:] == ["sam", "sam"]
     with local_stack() as stack:
@@ -172,11 +146,7 @@ def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(tmp_path: Path):
             "ARCHITECTURE": OUR_ARCHITECTURE,
             "PYTHON_VERSION": OUR_VERSION,
         }
-        script = ["bash", "-euxc", "\n".join(lines)]
-        done = subprocess.run(  # noqa: S603 - our own page
-            script, cwd=tmp_path, env=environment(variables), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        succeeds("bash", "-euxc", "\n".join(lines), folder=tmp_path, env=environment(variables), timeout=None)
         described = boto3.client("cloudformation", **stack.client_settings).describe_stacks(StackName="shop-orders-dev")
         outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0]["Outputs"]}
         Orders(stack, outputs).work_through()

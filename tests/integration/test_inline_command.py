@@ -6,13 +6,11 @@ import gzip
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from command import FLIGHTS, fanfold, only_line
+from command import FLIGHTS, fanfold, only_line, running
 from fanfold._stack.demo import expected_answer
 
 APP = """
@@ -91,11 +89,8 @@ def test_wrong_options_are_one_clear_line(folder: Path):
 
 def test_an_interrupted_run_goes_on_where_it_was(folder: Path):
     """Ctrl-C ends it with one line; what was done is not done again."""
-    command = [sys.executable, "-m", "fanfold", "run", "app:job", "--inline", "--run", "r"]
     environment = {**os.environ, "HANG": "1", "AWS_DEFAULT_REGION": "eu-west-1"}
-    with subprocess.Popen(  # noqa: S603 - our own command
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with running("run", "app:job", "--inline", "--run", "r", folder=folder, env=environment) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "hanging\n"
         process.send_signal(signal.SIGINT)

@@ -15,6 +15,7 @@ from fanfold._stack.emulator import LocalStack
 from fanfold.aws.sqs import SqsQueue, record_of
 from fanfold.payloads import open_store, send
 from fanfold.testing import deliver, make_context, make_event, make_extended_record
+from simple_handlers import nothing
 
 pytestmark = pytest.mark.stack
 
@@ -62,10 +63,7 @@ async def test_a_text_larger_than_sqs_takes_comes_back_as_it_was(bucket: str):
 
 def test_a_payload_that_is_gone_is_rejected(bucket: str):
     """With its name, for whoever looks at the dead letter."""
-
-    @fanfold.consumer(large_payloads=True)
-    async def handler(value) -> None: ...
-
+    handler = fanfold.consumer(large_payloads=True)(nothing)
     records = [make_extended_record(bucket, "gone", size_bytes=1)]
     result = handler.invoke(make_event(records=records), make_context())
     handler.close()
@@ -74,8 +72,5 @@ def test_a_payload_that_is_gone_is_rejected(bucket: str):
 
 def test_small_bodies_open_no_client():
     """The setting costs nothing until a body points to S3."""
-
-    @fanfold.consumer(large_payloads=True)
-    async def handler(value) -> None: ...
-
+    handler = fanfold.consumer(large_payloads=True)(nothing)
     assert deliver(handler, 1, 2).outcomes == [Done(), Done()]  # with no region and no credentials

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from command import FLIGHTS, fanfold, only_line
+from command import FLIGHTS, fanfold, only_line, running
 
 pytestmark = pytest.mark.stack
 LONG = Path(__file__).parent / "long_job"
@@ -36,9 +35,7 @@ def test_a_job_is_run_on_it_in_one_line():
 
 def test_without_a_command_it_runs_until_it_is_told_to_stop():
     """What it prints is for a shell."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "fanfold", "local"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with running("local") as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(5)]
         assert all(line.startswith("export AWS_") for line in lines)

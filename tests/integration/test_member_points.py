@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +13,7 @@ import pytest
 
 from fanfold import inmemory
 from fanfold._jobs.inline import run_inline
+from idempotent import opening
 from systems.member_points import EXAMPLE, expected, made, make, members_of, rows_of
 
 
@@ -66,12 +66,7 @@ async def run_here(members: list[dict[str, Any]], folder: Path):
     """Run the example in this process over these members."""
     backend = inmemory.backend()
     await backend.store.put(backend.results_bucket, "members.json", json.dumps(members).encode())
-
-    @asynccontextmanager
-    async def opened():
-        yield backend
-
-    job = module("app").job.with_changes(backend=opened)
+    job = module("app").job.with_changes(backend=opening(backend))
     return await run_inline(job, {"bucket": backend.results_bucket, "key": "members.json"}, run="here", folder=folder)
 
 

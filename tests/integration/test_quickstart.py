@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from command import succeeds
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "quickstart.md").read_text()
@@ -32,16 +33,7 @@ def test_the_quickstart_does_what_it_says(tmp_path: Path):
             for command in text.splitlines():
                 if command.startswith(ELSEWHERE):
                     continue
-                done = subprocess.run(  # noqa: S603 - our own page
-                    ["/bin/bash", "-c", command],
-                    cwd=tmp_path,
-                    env=environment,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-                outputs.append(done.stdout)
+                outputs.append(succeeds("/bin/bash", "-c", command, folder=tmp_path, env=environment))
     assert "2 passed" in outputs[0]
     (account,) = re.findall(r"`(3 messages: [^`]+)`", PAGE)
     assert account in " ".join(outputs[1].split())

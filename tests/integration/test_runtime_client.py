@@ -321,22 +321,17 @@ def test_a_handler_that_ends_the_event_loop_does_not_end_the_process(statement: 
         assert sandbox.invoke(3).failed_ids == []
 
 
-def test_a_sandbox_full_of_abandoned_threads_is_given_up(tmp_path: Path):
+@pytest.mark.parametrize(
+    "source",
+    [SITS_IN_A_THREAD.replace("consumer", "consumer(concurrency=101)", 1), SWALLOWS_ITS_CANCELLATION],
+    ids=["threads", "tasks that swallow their cancellation"],
+)
+def test_a_sandbox_full_of_abandoned_handlers_is_given_up(source: str, tmp_path: Path):
     """More than a hundred still run: the process ends, and Lambda delivers the batch to a fresh one."""
-    source = SITS_IN_A_THREAD.replace("consumer", "consumer(concurrency=101)", 1)
     with function(tmp_path, source) as sandbox:
         answer = sandbox.invoke(*[-1] * 101, seconds=2.0)
         assert len(answer.failed_ids) == 101
         assert answer.seconds_left > 0
-        answer = sandbox.invoke(1)
-        assert (answer.kind, answer.value) == ("exit", 1)
-        assert "101 abandoned handlers" in sandbox.log
-
-
-def test_a_sandbox_full_of_tasks_that_swallow_their_cancellation_is_given_up(tmp_path: Path):
-    """More than a hundred still run: the process ends, and Lambda delivers the batch to a fresh one."""
-    with function(tmp_path, SWALLOWS_ITS_CANCELLATION) as sandbox:
-        assert len(sandbox.invoke(*[-1] * 101, seconds=2.0).failed_ids) == 101
         answer = sandbox.invoke(1)
         assert (answer.kind, answer.value) == ("exit", 1)
         assert "101 abandoned handlers" in sandbox.log

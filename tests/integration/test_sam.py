@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +11,14 @@ from typing import Any
 import boto3
 import pytest
 
+import command
+from command import succeeds
 from fanfold._jobs.report import Account, account_of, watch
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
 from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, build, environment, program, sam
+from worker_trial import in_queue
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
@@ -35,8 +37,7 @@ def built(tmp_path_factory) -> Path:
 def test_the_linters_have_nothing_to_say():
     """Neither SAM's nor cfn-lint itself, whose warnings count."""
     assert "is a valid SAM Template" in sam("validate", "--lint")
-    lint = [Path(sys.executable).parent / "cfn-lint", "template.yaml"]
-    linted = subprocess.run(lint, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - installed
+    linted = command.run(Path(sys.executable).parent / "cfn-lint", "template.yaml", folder=ROOT)
     assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
 
 
@@ -51,10 +52,7 @@ def run_built(built: Path, function: str, program: str) -> None:
     """Run a program on what was built for a function, and nothing else."""
     folders = [str(built / function), str(built / "DependenciesLayer" / "python")]
     ours = f"import sys; sys.path[:0] = sys.argv[1:]; {program}; import fanfold; print(fanfold.__file__)"
-    command = [sys.executable, "-I", "-S", "-c", ours, *folders]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
-    assert done.returncode == 0, done.stderr
-    assert str(built) in done.stdout
+    assert str(built) in succeeds(sys.executable, "-I", "-S", "-c", ours, *folders)
 
 
 def test_an_example_is_built_by_its_makefile(tmp_path: Path):
@@ -64,9 +62,7 @@ def test_an_example_is_built_by_its_makefile(tmp_path: Path):
     variables["PATH"] += f":{program().parent}"
     parameters = f"StateMachine=inline Runtime=python{OUR_VERSION} Architecture={OUR_ARCHITECTURE}"
     settings = [f"BUILD={tmp_path}", f"PARAMETERS={parameters}"]
-    command = ["make", "-C", str(ROOT / "examples" / "member_points"), "build", *settings]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-    assert done.returncode == 0, done.stderr
+    succeeds("make", "-C", ROOT / "examples" / "member_points", "build", *settings, env=variables, timeout=None)
     for function in ("FoldFunction", "CollectFunction"):
         run_built(
             tmp_path / ".aws-sam" / "build", function, "import app, members, xlsxwriter; print(app.collect_handler)"
@@ -123,13 +119,6 @@ async def run(stack: LocalStack, outputs: Mapping[str, str], name: str, rows: by
         return await account_of(backend, await backend.ledger.run(name))
 
 
-def waiting(stack: LocalStack, url: str) -> int:
-    """Return how many messages lie in a queue, hidden ones included."""
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    told = client(stack, "sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-    return sum(int(told[name]) for name in names)
-
-
 def settings(stack: LocalStack, outputs: Mapping[str, str]) -> tuple[int, int, int]:
     """Return the segment function's memory and timeout, and the work queue's visibility timeout."""
     function = client(stack, "lambda").get_function_configuration(FunctionName=outputs["SegmentFunction"])
@@ -145,8 +134,11 @@ async def test_a_job_is_deployed_does_its_work_is_updated_and_deleted(own_stack:
     assert (account.segments, account.done, account.missing) == (995, 990, 0)
     assert sorted(account.failed) == [198, 397, 596, 795, 994]
     assert all("quote" in reason for reason in account.failed.values())
-    assert [waiting(own_stack, outputs[queue]) for queue in ("QueueUrl", "DeadLetterQueueUrl")] == [0, 0]
-    assert waiting(own_stack, outputs["ParkingQueueUrl"]) == 5
+    assert [in_queue(client(own_stack, "sqs"), outputs[queue]) for queue in ("QueueUrl", "DeadLetterQueueUrl")] == [
+        0,
+        0,
+    ]
+    assert in_queue(client(own_stack, "sqs"), outputs["ParkingQueueUrl"]) == 5
 
     assert deploy(own_stack, built, FunctionTimeout="30", MemorySize="512") == outputs
     assert settings(own_stack, outputs) == (512, 30, 180)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import boto3
 import pytest
 
+from command import run
 from deployment import until
 from fanfold._replay.deployed_settings import deployed_settings
 from fanfold._stack.deploy import deploy
@@ -100,8 +100,6 @@ def test_the_template_has_the_settings_that_matter():
 def test_the_linters_have_nothing_to_say_of_the_template(command: tuple[str, ...]):
     """Neither CloudFormation's nor ours."""
     name, *options = command
-    done = subprocess.run(  # noqa: S603 - installed
-        [BIN / name, *options, EXAMPLE / "template.yaml"], capture_output=True, text=True, check=False
-    )
+    done = run(BIN / name, *options, EXAMPLE / "template.yaml")
     assert (done.returncode, done.stderr) == (0, "")
     assert name == "fanfold" or done.stdout == ""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanfold
-from fanfold import Done, Reject, Retry
+from batches import ids
+from endings import end_as
+from fanfold import Done
 from fanfold.testing import make_context, make_event, make_record
 
 ENDINGS = ["return", "raise", "retry", "reject", "cancel", "exit", "swallow", "self-cancel", "hang", "bad body"]
@@ -52,24 +53,7 @@ class Handlers:
     async def end(self, case: Case) -> int:
         for _ in range(case.steps):
             await asyncio.sleep(0)
-        match case.ending:
-            case "raise":
-                raise ValueError
-            case "retry":
-                raise Retry(after=1)
-            case "reject":
-                raise Reject("never")
-            case "cancel":
-                raise asyncio.CancelledError
-            case "exit":
-                raise SystemExit
-            case "self-cancel":
-                asyncio.current_task().cancel()
-            case "hang":
-                await asyncio.Event().wait()
-            case "swallow":
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.Event().wait()
+        await end_as(case.ending)
         return case.steps
 
 
@@ -101,11 +85,9 @@ def test_a_record_is_acknowledged_only_if_it_is_known_to_have_succeeded(batch, c
             assert case.ending == "return"
             assert number in handlers.calls
             assert committed is None or number in committed
-    reported = [failure["itemIdentifier"] for failure in result.response["batchItemFailures"]]
-    not_done = [
-        case.message_id for case, outcome in zip(batch, result.outcomes, strict=True) if not isinstance(outcome, Done)
-    ]
-    assert reported == list(dict.fromkeys(not_done))
+    pairs = zip(batch, result.outcomes, strict=True)
+    not_done = [case.message_id for case, outcome in pairs if not isinstance(outcome, Done)]
+    assert ids(result) == list(dict.fromkeys(not_done))
     if not hangs and committed is None:
         assert sum(isinstance(outcome, Done) for outcome in result.outcomes) == sum(
             case.ending == "return" for case in batch

@@ -43,7 +43,7 @@ from fanfold._ports.run import Hop, Marker
 from fanfold.errors import ConfigurationError, LedgerError
 from fanfold.inmemory import InMemoryTables
 from fanfold.testing import ManualClock, make_record
-from harness import Bench
+from harness import Bench, ended
 from strategies import csv_objects
 
 MEMBERS = [{"pk": f"m-{n % 5}", "n": n} for n in range(23)]
@@ -262,9 +262,7 @@ async def test_a_job_goes_on_through_its_own_handlers():
     job.segment(sum_of)
     job.fold(lambda results: [len(results), sum(results)])
     assert job.segment_handler.settings.deadline_margin == 450
-    bench = Bench(job)
-    await bench.job.start(bench.backend, {"count": 12}, "run")
-    await bench.settle()
+    bench = await ended(Bench(job), count=12)
     assert await bench.output() == [2, 66]
 
 

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanfold
+from batches import ids
+from endings import end_as
 from fanfold import Backoff, Done, Record, Reject, Rejected, Retry
 from fanfold._base.outcome import OUTCOMES, acknowledges
 from fanfold._ports.queue import Refusal
@@ -56,9 +58,9 @@ class Handlers:
         self.crowded: set[str] = set()
         """Groups of which two calls ran at once."""
 
-    async def one(self, number) -> Any:
+    async def one(self, number) -> None:
         async with self.counted([number]):
-            return await self.end(self.batch[number])
+            await end_as(self.batch[number].ending)
 
     async def several(self, numbers: list) -> list[Any]:
         async with self.counted(numbers):
@@ -81,27 +83,6 @@ class Handlers:
             yield
         finally:
             self.running.remove(group)
-
-    async def end(self, case: Case) -> Any:
-        match case.ending:
-            case "raise":
-                raise ValueError
-            case "retry":
-                raise Retry(after=1)
-            case "reject":
-                raise Reject("never")
-            case "cancel":
-                raise asyncio.CancelledError
-            case "exit":
-                raise SystemExit
-            case "self-cancel":
-                asyncio.current_task().cancel()
-            case "hang":
-                await asyncio.Event().wait()
-            case "swallow":
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.Event().wait()
-        return None
 
 
 class Settler:
@@ -166,8 +147,7 @@ def assert_laws(batch: list[Case], concurrency: int, handlers: Handlers, settler
             assert batch[number].ending == "return"
         if isinstance(outcome, Rejected) and outcome.forwarded:
             assert number in settler.buried
-    reported = [failure["itemIdentifier"] for failure in result.response["batchItemFailures"]]
-    assert reported == [str(number) for number, outcome in enumerate(outcomes) if not acknowledges(outcome)]
+    assert ids(result) == [str(number) for number, outcome in enumerate(outcomes) if not acknowledges(outcome)]
 
 
 def first_stops(batch: list[Case], *, commits: bool) -> dict[str, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanfold
+from batches import ids
 from fanfold._base.retry import ATTEMPTS, RetrySchedule
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import make_event, make_record
+from idempotent import at_once, opening
 from settlers import accepting
 
 NOW = 1_800_000_000.0
@@ -108,14 +109,10 @@ async def test_what_is_acknowledged_is_written_down_and_nothing_done_is_done_aga
     """With keys that come twice, failures, lost answers, lists, and keys that others have done or hold."""
     store, handler = Unreliable(script), Handler()
 
-    @asynccontextmanager
-    async def open_entries():
-        yield store
-
     once = Idempotency(
         lambda order: None if order["do"] == NO_KEY else order["key"],
         prefix="law",
-        open_entries=open_entries,
+        open_entries=opening(store),
         clock=lambda: NOW,
     )
     names = {key: once.key_for({"key": key, "do": OK}, handler.handle) for key in range(5)}
@@ -139,7 +136,7 @@ async def test_what_is_acknowledged_is_written_down_and_nothing_done_is_done_aga
         make_record({"key": key, "do": do}, message_id=f"m-{number}") for number, (key, do) in enumerate(given_records)
     ]
     result = await consumer.with_settings(settler=accepting).process(make_event(records=raw))
-    reported = {failure["itemIdentifier"] for failure in result.response["batchItemFailures"]}
+    reported = ids(result)
     for number, (key, do) in enumerate(given_records):
         if f"m-{number}" in reported:
             continue
@@ -169,11 +166,6 @@ class LeavesOver(Unreliable):
         return refused
 
 
-def at_once(schedule: RetrySchedule, failures: int, _: float) -> float | None:
-    """Let the next attempt follow without waiting, up to the last."""
-    return 0.0 if failures < schedule.attempts else None
-
-
 LEASE, REMEMBERED = 60, 100
 rounds = st.lists(
     st.tuples(
@@ -196,16 +188,12 @@ async def test_batches_that_run_beside_each_other_never_do_a_key_twice_at_once(g
     """In one sandbox, round after round, whichever way the clock jumps between, though entries are left unwritten."""
     store, handler, clock = LeavesOver(script, left), Handler(), [NOW]
 
-    @asynccontextmanager
-    async def open_entries():
-        yield store
-
     once = Idempotency(
         lambda order: order["key"],
         prefix="law",
         lease_seconds=LEASE,
         expires_after_seconds=REMEMBERED,
-        open_entries=open_entries,
+        open_entries=opening(store),
         clock=lambda: clock[0],
     )
     names = {key: once.key_for({"key": key}, handler.handle) for key in range(4)}

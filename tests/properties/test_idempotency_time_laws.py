@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import make_context, make_event, make_fifo_record, make_record
+from idempotent import at_once, opening
 from settlers import accepting
 
 NOW = 1_800_000_000
@@ -165,11 +165,6 @@ class Handlers:
         return None
 
 
-def at_once(schedule: RetrySchedule, failures: int, _: float) -> float | None:
-    """Let the next attempt follow without waiting, up to the last."""
-    return 0.0 if failures < schedule.attempts else None
-
-
 def event_of(batch: Sequence[Case], *, fifo: bool) -> Any:
     records = []
     for number, case in enumerate(batch):
@@ -203,7 +198,7 @@ class Trial:
             lambda order: order["key"],
             prefix="law",
             lease_seconds=60,
-            open_entries=self.open_entries,
+            open_entries=opening(self.store),
             clock=lambda: NOW,
         )
         self.keys = {key: self.terms.key_for({"key": key}, None) for key in KEYS}
@@ -214,10 +209,6 @@ class Trial:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(RetrySchedule, "delay", at_once)
             asyncio.run(self.run())
-
-    @asynccontextmanager
-    async def open_entries(self):
-        yield self.store
 
     async def run(self) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, complaint: self.complaints.append(complaint))

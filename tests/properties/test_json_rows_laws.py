@@ -249,13 +249,7 @@ async def test_a_giant_row_is_read_whole():
 
 @pytest.mark.parametrize(
     ("pointer", "tokens"),
-    [
-        ("", ()),
-        ("/", ("",)),
-        ("/a/b", ("a", "b")),
-        ("/a~1b/~0/~01", ("a/b", "~", "~1")),
-        ("/日本/0", ("日本", "0")),
-    ],
+    [("", ()), ("/", ("",)), ("/a/b", ("a", "b")), ("/a~1b/~0/~01", ("a/b", "~", "~1")), ("/日本/0", ("日本", "0"))],
 )
 def test_a_pointer_is_taken_apart(pointer, tokens):
     """The steps of a pointer are its names, with what was escaped."""

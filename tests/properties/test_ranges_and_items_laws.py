@@ -117,19 +117,13 @@ def test_impossible_settings_are_refused_when_the_source_is_made(make):
 async def test_a_job_over_a_range_folds_every_number_once(records):
     """No segment at all is a run, too: it ends with the fold of nothing."""
     job = Job("offsets")
-
-    @job.source
-    def numbers(params):
-        return Ranges(params["records"], size=10)
+    job.source(lambda params: Ranges(params["records"], size=10))
 
     @job.segment
     async def count(rows, ctx):
         return [row async for row in rows]
 
-    @job.fold
-    def join(results):
-        return [number for result in results for number in result]
-
+    job.fold(lambda results: [number for result in results for number in result])
     bench = Bench(job)
     async with bench.job.open_backend() as backend:
         await bench.job.start(backend, {"records": records}, "run")

@@ -60,10 +60,7 @@ class Restless:
 def joining(segments: int, fan_in: int, per_message: int, *, on_threads: bool) -> Job:
     """Return a job whose segments are two numbers each, and whose output is all of them in order."""
     job = Job("join", fan_in=fan_in, segments_per_message=per_message, watch_seconds=60)
-
-    @job.source
-    def numbers(params: dict) -> Ranges:
-        return Ranges(2 * segments, size=2)
+    job.source(lambda params: Ranges(2 * segments, size=2))
 
     @job.segment
     async def one(rows, ctx) -> list[int]:

@@ -19,31 +19,26 @@ def texts_of(data: bytes) -> list[str]:
     return re.split("\r?\n", data.decode("utf-8-sig").removesuffix("\n").removesuffix("\r"))
 
 
-@given(data=csv_objects(max_rows=3), piece_bytes=st.integers(1, 40))
+@pytest.mark.parametrize(
+    ("key", "objects", "whole"),
+    [
+        ("o.csv", csv_objects(max_rows=3), rows_of),
+        ("o.jsonl", jsonl_objects(max_rows=3), values_of),
+        ("o.txt", text_objects(max_rows=4), texts_of),
+    ],
+    ids=["csv", "json lines", "text"],
+)
+@given(drawn=st.data(), piece_bytes=st.integers(1, 40))
 @settings(deadline=None, max_examples=40)
-async def test_csv_cut_at_any_size_reads_as_the_whole(data, piece_bytes):
-    """The segments of a CSV object, whatever their size, give the rows of the whole, once and in order."""
-    expected = rows_of(data)
+async def test_an_object_cut_at_any_size_reads_as_the_whole(key, objects, whole, drawn, piece_bytes):
+    """The segments of an object, whatever their size, give the rows of the whole, once and in order.
+
+    So do those of JSON Lines its values, and those of a text its lines, empty ones too.
+    """
+    data = drawn.draw(objects)
+    expected = whole(data)
     for chunk_bytes in range(1, len(data) + 2):
-        assert await read_all(data, key="o.csv", chunk_bytes=chunk_bytes, piece_bytes=piece_bytes) == expected
-
-
-@given(data=jsonl_objects(max_rows=3), piece_bytes=st.integers(1, 40))
-@settings(deadline=None, max_examples=40)
-async def test_json_lines_cut_at_any_size_read_as_the_whole(data, piece_bytes):
-    """The segments of a JSON Lines object, whatever their size, give the values of the whole, once and in order."""
-    expected = values_of(data)
-    for chunk_bytes in range(1, len(data) + 2):
-        assert await read_all(data, key="o.jsonl", chunk_bytes=chunk_bytes, piece_bytes=piece_bytes) == expected
-
-
-@given(data=text_objects(max_rows=4), piece_bytes=st.integers(1, 40))
-@settings(deadline=None, max_examples=40)
-async def test_text_cut_at_any_size_reads_as_the_whole(data, piece_bytes):
-    """The segments of a text object, whatever their size, give the lines of the whole, empty ones too."""
-    expected = texts_of(data)
-    for chunk_bytes in range(1, len(data) + 2):
-        assert await read_all(data, key="o.txt", chunk_bytes=chunk_bytes, piece_bytes=piece_bytes) == expected
+        assert await read_all(data, key=key, chunk_bytes=chunk_bytes, piece_bytes=piece_bytes) == expected
 
 
 @given(data=csv_objects(max_rows=40), chunk_bytes=st.integers(1, 2_000), piece_bytes=st.integers(1, 2_000))

@@ -28,10 +28,7 @@ def grouped(*groups: str, queue_arn: str = FIFO_ARN, body: Callable[[int], Any] 
     return make_event(
         records=[
             make_record(
-                body(number),
-                message_id=f"message-{number}",
-                queue_arn=queue_arn,
-                attributes={"MessageGroupId": group},
+                body(number), message_id=f"message-{number}", queue_arn=queue_arn, attributes={"MessageGroupId": group}
             )
             for number, group in enumerate(groups)
         ]
@@ -48,13 +45,13 @@ def fifo_event(*entries: tuple[str, Any]) -> dict[str, Any]:
 
 
 class Gauge:
-    """Counts how many handlers run at once."""
+    """A handler that counts how many of it run at once."""
 
     def __init__(self) -> None:
         self.running = 0
         self.most = 0
 
-    async def __call__(self) -> None:
+    async def __call__(self, body: Any) -> None:
         self.running += 1
         self.most = max(self.most, self.running)
         await asyncio.sleep(0)

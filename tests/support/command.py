@@ -5,22 +5,47 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
 
 
+def run(*command: str | Path, folder: Path | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program in a folder; return its code and what it printed."""
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder, **{"timeout": 300, **more})  # noqa: S603 - the tests' own
+
+
+def succeeds(*command: str | Path, **more: Any) -> str:
+    """Run a program that has to end well; return what it printed."""
+    done = run(*command, **more)
+    assert done.returncode == 0, f"{command[-1]}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in this interpreter's language in a process of its own."""
+    return run(sys.executable, "-c", textwrap.dedent(program), *arguments, timeout=60)
+
+
 def fanfold(*arguments: str, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, with more variables in its environment; return its code and what it printed."""
-    return subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "fanfold", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, **variables},
-        timeout=300,
-    )
+    return run(sys.executable, "-m", "fanfold", *arguments, folder=folder, env={**os.environ, **variables})
+
+
+@contextmanager
+def running(*arguments: str, folder: Path | None = None, **more: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a command while the block does something; it is killed at the end if it still runs."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-m", "fanfold", *arguments]
+    with subprocess.Popen(command, text=True, cwd=folder, **{**pipes, **more}) as process:  # noqa: S603 - our own program
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def only_line(text: str) -> str:

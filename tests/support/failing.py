@@ -41,6 +41,20 @@ class Scripted:
         return gated if inspect.iscoroutinefunction(operation) else operation
 
 
+class FailsAt:
+    """A gate that fails the calls of these numbers, before or after they had their effect; it knows all it has seen."""
+
+    def __init__(self, *numbers: int, error: Exception | None = None) -> None:
+        self.numbers = set(numbers)
+        self.error = error or throttled()
+        self.seen: list[str] = []
+
+    def __call__(self, operation: str) -> None:
+        self.seen.append(operation)
+        if len(self.seen) - 1 in self.numbers:
+            raise self.error
+
+
 class RefusingQueue(InMemoryQueue):
     """Accepts no message."""
 

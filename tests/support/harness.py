@@ -18,6 +18,8 @@ from fanfold.inmemory import InMemoryLedger, InMemoryQueue, InMemoryStore
 from fanfold.testing import ManualClock, make_context
 from mapped import delete, event_of
 
+PORTS = ("ledger", "store", "tables", "work_queue", "fold_queue", "parking_queue")
+
 
 class Bench:
     """A job, a backend, and time that moves when nothing is left to do."""
@@ -37,19 +39,8 @@ class Bench:
         self.plain = plain
         self.store: InMemoryStore = plain.store
         self.store.fill("source", {name.replace("_", "."): data for name, data in objects.items()})
-        self.backend: Backend = (
-            plain
-            if gate is None
-            else replace(
-                plain,
-                ledger=Scripted(plain.ledger, gate),
-                store=Scripted(plain.store, gate),
-                tables=Scripted(plain.tables, gate),
-                work_queue=Scripted(plain.work_queue, gate),
-                fold_queue=Scripted(plain.fold_queue, gate),
-                parking_queue=Scripted(plain.parking_queue, gate),
-            )
-        )
+        gated = {} if gate is None else {name: Scripted(getattr(plain, name), gate) for name in PORTS}
+        self.backend: Backend = replace(plain, **gated)
         self.job = job.with_changes(
             backend=self._open, settler=inmemory.InMemorySettler(plain.work_queue, plain.work_queue.dead_letter_queue)
         )
@@ -85,6 +76,11 @@ class Bench:
             await delete(queue, received, Returned(json.dumps(response)))
         return len(received)
 
+    async def work(self) -> None:
+        """Deliver segments until none is waiting."""
+        while await self.pump(self.plain.work_queue, self.job.segment_handler):
+            pass
+
     async def looks(self, times: int) -> set[str]:
         """Deliver checks, some times, each when it is visible again; return the states that the run has had by then."""
         states = set()
@@ -110,3 +106,15 @@ class Bench:
                     return
                 self.clock.advance(min(waits))
         raise AssertionError(f"not settled after {rounds} rounds")
+
+
+async def started(bench: Bench, **params: Any) -> Bench:
+    """Start the run "run" of a bench's job."""
+    await bench.job.start(bench.backend, params, "run")
+    return bench
+
+
+async def ended(bench: Bench, **params: Any) -> Bench:
+    """Start the run "run", and deliver messages until none is left."""
+    await (await started(bench, **params)).settle()
+    return bench

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import fanfold
+from fanfold._base.retry import RetrySchedule
+from fanfold._ports.idempotency import IN_PROGRESS, Entry
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import make_context, make_event, make_record
@@ -63,6 +65,11 @@ def opening(entries: Any) -> Any:
     return open_entries
 
 
+def at_once(schedule: RetrySchedule, failures: int, _: float) -> float | None:
+    """Let the next attempt follow without waiting, up to the last: a delay of a schedule for tests."""
+    return 0.0 if failures < schedule.attempts else None
+
+
 def by_id(entries: Any, **terms: Any) -> Idempotency:
     chosen = {"prefix": "orders", "clock": Clock(), **terms}
     return Idempotency(lambda order: order["id"], open_entries=opening(entries), **chosen)
@@ -92,6 +99,13 @@ def counting(idempotency: Idempotency, **settings: Any) -> Any:
 
     handler.done = Counter()
     return handler
+
+
+def held_elsewhere(entries: InMemoryEntries, terms: Idempotency, order_id: int, left: float | None = None) -> str:
+    """Have another invocation hold an order, with so many seconds of its lease left; return its key."""
+    key = terms.key_for({"id": order_id}, handler_of_nothing)
+    entries.entries[key] = Entry(key, IN_PROGRESS, int(NOW) + 60, left and NOW + left, "other")
+    return key
 
 
 def statuses(entries: InMemoryEntries) -> Counter[str]:

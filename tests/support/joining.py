@@ -10,10 +10,7 @@ from fanfold import Job, Ranges
 def joining(segments: int, fan_in: int, *, combine: Any = None, fold: Any = None, **terms: Any) -> Job:
     """Return a job of so many segments whose results are lists, joined in order."""
     job = Job("join", fan_in=fan_in, **terms)
-
-    @job.source
-    def numbers(params: dict) -> Ranges:
-        return Ranges(segments, size=1)
+    job.source(lambda params: Ranges(segments, size=1))
 
     @job.segment
     async def one(rows, ctx) -> list[int]:

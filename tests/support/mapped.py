@@ -38,12 +38,14 @@ async def delete(queue: InMemoryQueue, received: Sequence[Received], invocation:
 
 
 def deleted(handler: Any, event: dict[str, Any], seconds: float = 30.0) -> list[str]:
-    """Invoke a handler and return the ids of the messages that the mapping then deletes, in batch order."""
+    """Invoke a handler, close it, and return the ids of the messages that the mapping then deletes, in batch order."""
     ids = [record["messageId"] for record in event["Records"]]
     invocation: Invocation
     try:
         invocation = Returned(json.dumps(handler(event, make_context(seconds))))
     except Exception as error:  # noqa: BLE001 - whatever it is, the batch comes back
         invocation = Errored("error", repr(error))
+    finally:
+        handler.close()
     failed = judge(invocation, ids, MappingSettings()).failed
     return [one for one in ids if one not in failed]

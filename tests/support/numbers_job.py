@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fanfold import Job, S3Lines
-from harness import Bench
 
 NUMBERS = b"".join(b"%d\n" % number for number in range(100))
 """290 bytes of JSON Lines."""
@@ -20,17 +19,9 @@ def make_job(*, segment=None, fold=None, **settings) -> Job:
     async def add(rows, ctx):
         return [number async for number in rows]
 
-    @job.fold
-    def join(results):
-        return [number for result in results for number in result]
-
+    job.fold(lambda results: [number for result in results for number in result])
     if segment:
         job.segment(segment)
     if fold:
         job.fold(fold)
     return job
-
-
-async def started(bench: Bench, **params) -> Bench:
-    await bench.job.start(bench.backend, params, "run")
-    return bench

@@ -37,6 +37,16 @@ class Kind:
         return handle
 
 
+def fails_if(holds: Callable[[Any], bool]) -> Callable[[Any], None]:
+    """Return what fails the records of which something holds."""
+
+    def work(record: Any) -> None:
+        if holds(record):
+            raise ValueError
+
+    return work
+
+
 def fails_on(*bodies: str) -> Callable[[Any], str]:
     def work(record: Any) -> str:
         if record.body in bodies:

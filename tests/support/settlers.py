@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from fanfold import (
-    Backoff,
-    Record,
-)
+from fanfold import Backoff, Record
 from fanfold._ports.queue import Refusal
 
 STEADY = Backoff(base=10, factor=2, cap=60, jitter=0)
 DEAD = "https://sqs.eu-west-1.amazonaws.com/123456789012/dead"
+
+
+class NotingSettler:
+    """Notes each call; refuses the messages named and delays too long, and fails its first call of each kind."""
+
+    def __init__(self, *refused: str, longest: float = float("inf"), fails: Exception | None = None) -> None:
+        self.hidden: list[list[tuple[str, int]]] = []
+        self.buried: list[list[tuple[str, str]]] = []
+        self.refused = set(refused)
+        self.longest = longest
+        self.fails = fails
+
+    async def __call__(self) -> NotingSettler:
+        return self
+
+    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+        self.hidden.append([(record.message_id, seconds) for record, seconds in changes])
+        self.fail(self.hidden)
+        return [
+            Refusal(at, "too long", final=True)
+            for at, (record, seconds) in enumerate(changes)
+            if record.message_id in self.refused or seconds > self.longest
+        ]
+
+    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+        self.buried.append([(record.message_id, reason) for record, reason in rejects])
+        self.fail(self.buried)
+        return [
+            Refusal(at, "AccessDenied", final=False)
+            for at, (record, _) in enumerate(rejects)
+            if record.message_id in self.refused
+        ]
+
+    def fail(self, calls: list[Any]) -> None:
+        if self.fails and len(calls) == 1:
+            raise self.fails
 
 
 class Accepting:

@@ -44,6 +44,14 @@ def in_groups(groups: str) -> list[dict[str, Any]]:
     return [make_fifo_record(number, group=group, message_id=f"{group}{number}") for number, group in enumerate(groups)]
 
 
+def simulate(handler: Any, *bodies: Any, records: Sequence[dict[str, Any]] = (), **settings: Any) -> Simulator:
+    """Return a simulator that has delivered these messages to a handler until none was left."""
+    simulator = Simulator(handler, **settings)
+    simulator.send(*bodies, records=records)
+    simulator.run()
+    return simulator
+
+
 def batches(deliveries: Sequence[Delivery]) -> list[list[str]]:
     return [[message.message_id for message in delivery.messages] for delivery in deliveries]
 

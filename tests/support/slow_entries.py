@@ -6,16 +6,17 @@ import asyncio
 import gc
 import json
 from collections.abc import Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
+import idempotent
 from fanfold import Record
 from fanfold._base.deadline import Deadline
 from fanfold._consumer.idempotent_calls import IdempotentCalls
 from fanfold._consumer.stages import HandlerCall
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
-from fanfold.testing import ManualClock, make_context, make_event
+from fanfold.testing import ManualClock
+from idempotent import bodies, opening
 
 SLOW = 0.2
 TIMEOUT = 0.02
@@ -45,23 +46,18 @@ class Slow(InMemoryEntries):
 
 
 def once(entries: Any, **terms: Any) -> Idempotency:
-    @asynccontextmanager
-    async def open_entries():
-        yield entries
-
-    return Idempotency(lambda order: order["id"], open_entries=open_entries, **{"prefix": "p", **terms})
+    return Idempotency(lambda order: order["id"], open_entries=opening(entries), **{"prefix": "p", **terms})
 
 
 def run(handler: Any, *ids: Any, seconds: float = 30.0) -> Any:
     try:
-        return handler.invoke(make_event(*({"id": each} for each in ids)), make_context(seconds)).outcomes
+        return idempotent.run(handler, *bodies(*ids), seconds=seconds)
     finally:
-        handler.close()
         gc.collect()
 
 
 def records_of(*ids: Any) -> list[Record]:
-    return [Record(raw) for raw in make_event(*({"id": each} for each in ids))["Records"]]
+    return [Record(raw) for raw in bodies(*ids)]
 
 
 def once_of(records: Sequence[Record], call: Any, entries: InMemoryEntries, clock: ManualClock) -> IdempotentCalls:

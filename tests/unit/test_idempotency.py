@@ -11,12 +11,12 @@ import pytest
 
 import fanfold
 from fanfold import Done, Failed, Reject, Rejected, Retrying
-from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, Layout, result_text
+from fanfold._ports.idempotency import COMPLETED, Entry, Layout, result_text
 from fanfold.errors import ConfigurationError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import deliver
-from idempotent import NOW, Clock, Faulty, bodies, by_id, counting, handler_of_nothing, run, statuses
+from idempotent import NOW, Clock, Faulty, bodies, by_id, counting, handler_of_nothing, held_elsewhere, run, statuses
 
 
 def test_what_was_done_is_acknowledged_and_not_done_again():
@@ -80,8 +80,7 @@ def test_what_another_invocation_holds_comes_back_when_its_lease_is_over():
     entries = InMemoryEntries()
     terms = by_id(entries)
     for each, left in ((1, 12.0), (2, 0.5), (3, None)):
-        key = terms.key_for({"id": each}, handler_of_nothing)
-        entries.entries[key] = Entry(key, IN_PROGRESS, int(NOW) + 60, left and NOW + left, "other")
+        held_elsewhere(entries, terms, each, left)
     handler = counting(terms)
     outcomes = run(handler.with_settings(settler=None), *bodies(1, 2, 3, 4))
     assert [getattr(outcome, "after", "done") for outcome in outcomes] == [12.0, 1.0, None, "done"]
@@ -92,8 +91,7 @@ def test_a_lease_that_is_over_is_taken_over():
     """Whoever held it is taken for dead."""
     entries = InMemoryEntries()
     terms = by_id(entries)
-    key = terms.key_for({"id": 1}, handler_of_nothing)
-    entries.entries[key] = Entry(key, IN_PROGRESS, int(NOW) + 60, NOW - 1, "dead")
+    key = held_elsewhere(entries, terms, 1, -1)
     assert run(counting(terms), *bodies(1)) == [Done(1)]
     assert entries.entries[key].status == COMPLETED
 

@@ -10,10 +10,15 @@ import pytest
 
 import fanfold
 from fanfold import Done, Failed, NotStarted, Rejected, Retrying
-from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry
+from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import make_fifo_record, make_record
-from idempotent import NOW, bodies, by_id, counting, handler_of_nothing, run, statuses
+from idempotent import bodies, by_id, counting, held_elsewhere, run, statuses
+from simple_handlers import raises
+
+
+def in_one_group(*ids: int | None) -> list[dict[str, Any]]:
+    return [make_fifo_record({"id": each}, group="g", message_id=f"m-{at}") for at, each in enumerate(ids)]
 
 
 def test_a_handler_that_is_cancelled_and_returns_all_the_same_is_not_done():
@@ -51,11 +56,7 @@ def test_the_claim_of_a_plain_handler_that_is_still_running_is_kept(chunk_size: 
 def test_plain_handlers_that_end_are_like_any_other():
     """On worker threads."""
     entries = InMemoryEntries()
-
-    @fanfold.consumer(idempotency=by_id(entries))
-    def handler(order: dict) -> int:
-        return 1 // order["id"]
-
+    handler = fanfold.consumer(idempotency=by_id(entries))(lambda order: 1 // order["id"])
     done, failed, again = run(handler, *bodies(1, 0, 1))
     assert (done, again) == (Done(1), Done(1))
     assert isinstance(failed.error, ZeroDivisionError)
@@ -66,13 +67,9 @@ def test_in_a_fifo_group_what_is_held_keeps_back_what_follows():
     """What is done lets it go on."""
     entries = InMemoryEntries()
     terms = by_id(entries)
-    key = terms.key_for({"id": 2}, handler_of_nothing)
-    entries.entries[key] = Entry(key, IN_PROGRESS, int(NOW) + 60, None, "other")
+    held_elsewhere(entries, terms, 2)
     handler = counting(terms)
-    records = [
-        make_fifo_record({"id": each}, group="g", message_id=f"m-{number}") for number, each in enumerate([1, 1, 2, 3])
-    ]
-    done, again, held, behind = run(handler, *records)
+    done, again, held, behind = run(handler, *in_one_group(1, 1, 2, 3))
     assert (done, again) == (Done(1), Done(1))
     assert isinstance(held, Retrying)
     assert isinstance(behind, NotStarted)
@@ -103,13 +100,8 @@ def test_a_handler_of_lists_that_raises_drops_all_its_claims():
     """And none of another's."""
     entries = InMemoryEntries()
     terms = by_id(entries)
-    key = terms.key_for({"id": 2}, handler_of_nothing)
-    entries.entries[key] = Entry(key, IN_PROGRESS, int(NOW) + 60, None, "other")
-
-    @fanfold.consumer(idempotency=terms, chunk_size=10)
-    async def handler(orders: list[dict]) -> None:
-        raise ValueError("no")
-
+    key = held_elsewhere(entries, terms, 2)
+    handler = fanfold.consumer(idempotency=terms, chunk_size=10)(raises(ValueError("no")))
     assert [type(outcome) for outcome in run(handler, *bodies(1, 2, 3))] == [Failed, Retrying, Failed]
     assert list(entries.entries) == [key]
 
@@ -134,8 +126,7 @@ def test_in_a_list_of_a_fifo_group_nothing_starts_behind_what_is_held_or_has_no_
     """Its claim is dropped; what is before it is done."""
     entries = InMemoryEntries()
     terms = by_id(entries)
-    held = terms.key_for({"id": 2}, handler_of_nothing)
-    entries.entries[held] = Entry(held, IN_PROGRESS, int(NOW) + 60, None, "other")
+    held_elsewhere(entries, terms, 2)
     given = []
 
     @fanfold.consumer(idempotency=terms, chunk_size=10)
@@ -143,8 +134,7 @@ def test_in_a_list_of_a_fifo_group_nothing_starts_behind_what_is_held_or_has_no_
         given.extend(orders)
 
     def outcomes(*numbers: int | None) -> list[Any]:
-        records = [make_fifo_record({"id": each}, group="g", message_id=f"m-{at}") for at, each in enumerate(numbers)]
-        return [type(outcome) for outcome in run(handler, *records)]
+        return [type(outcome) for outcome in run(handler, *in_one_group(*numbers))]
 
     assert outcomes(1, 2, 3) == [Done, Retrying, NotStarted]
     assert statuses(entries) == {COMPLETED: 1, IN_PROGRESS: 1}

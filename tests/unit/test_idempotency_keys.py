@@ -22,6 +22,7 @@ from fanfold.inmemory import InMemoryEntries, InMemoryStore
 from fanfold.testing import make_extended_record, make_record
 from idempotent import bodies, by_id, counting, handler_of_nothing, opening, run
 from powertools_store import InProcess
+from simple_handlers import nothing
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -74,9 +75,7 @@ def test_the_key_is_given_the_body_as_the_handler_gets_it():
     @fanfold.consumer(idempotency=terms)
     async def of_text(text: str) -> None: ...
 
-    @fanfold.consumer(idempotency=terms, chunk_size=2)
-    async def of_list(bodies: list[dict]) -> None: ...
-
+    of_list = fanfold.consumer(idempotency=terms, chunk_size=2)(nothing)
     for handler in (of_record, of_text, of_list):
         run(handler, make_record({"id": 1}))
     assert [type(each) for each in seen] == [Record, str, dict]

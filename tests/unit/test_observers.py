@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fanfold
+from batches import ids
 from fanfold import Done, Failed
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
@@ -21,6 +22,7 @@ from fanfold._consumer.notify_observers import Observation
 from fanfold.errors import AbandonedError, ConfigurationError
 from fanfold.observers import Watch
 from fanfold.testing import ManualClock, deliver, make_context, make_event
+from simple_handlers import raises
 from watching import Seen, handler, watched
 
 
@@ -216,17 +218,10 @@ def test_what_an_observer_does_to_what_it_is_given_changes_nothing(chunk_size, c
             ended.response["batchItemFailures"].clear()
             ended.outcomes.clear()
 
-    @fanfold.consumer(observers=[Taking()], chunk_size=chunk_size)
-    async def handler(body: list) -> None:
-        raise ValueError("no")
-
+    handler = fanfold.consumer(observers=[Taking()], chunk_size=chunk_size)(raises(ValueError("no")))
     result = deliver(handler, 1, 2, 3)
     assert [type(outcome) for outcome in result.outcomes] == [Failed] * 3
-    assert [failure["itemIdentifier"] for failure in result.response["batchItemFailures"]] == [
-        "message-0",
-        "message-1",
-        "message-2",
-    ]
+    assert ids(result) == ["message-0", "message-1", "message-2"]
 
 
 def test_a_call_under_which_the_loop_is_closed_asks_no_loop():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -14,28 +13,15 @@ from fanfold._base.aws_limits import SQS_MESSAGE_BYTES
 from fanfold.errors import ConfigurationError, DecodeError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemoryStore
 from fanfold.payloads import Pointer, offload, pointer_of, send
-from fanfold.testing import make_context, make_event, make_extended_record, make_fifo_record, make_record
-
-
-def opening(store: Any) -> Any:
-    @asynccontextmanager
-    async def open_store():
-        yield store
-
-    return open_store
+from fanfold.testing import make_extended_record, make_fifo_record, make_record
+from idempotent import opening, run
+from simple_handlers import nothing
 
 
 def filled(**objects: bytes) -> InMemoryStore:
     store = InMemoryStore()
     store.fill("bucket", objects)
     return store
-
-
-def outcomes(handler: Any, *records: Any) -> Any:
-    try:
-        return handler.invoke(make_event(records=records), make_context()).outcomes
-    finally:
-        handler.close()
 
 
 def extended(key: str, *, legacy: bool = False, message_id: str = "message-0") -> dict[str, Any]:
@@ -55,7 +41,7 @@ def test_a_body_that_points_to_s3_is_fetched_before_it_is_decoded(legacy: bool, 
 
     large = extended("key", legacy=legacy)
     large["body"] = json.dumps([name, json.loads(large["body"])[1]])
-    assert outcomes(handler, large, make_record({"id": 2}, message_id="message-1")) == [Done(1), Done(2)]
+    assert run(handler, large, make_record({"id": 2}, message_id="message-1")) == [Done(1), Done(2)]
 
 
 def test_the_record_of_the_context_holds_the_payload_too():
@@ -65,7 +51,7 @@ def test_the_record_of_the_context_holds_the_payload_too():
     def handler(record: Record, ctx: fanfold.Context) -> tuple:
         return record.body, ctx.record.body, record.message_id
 
-    assert outcomes(handler, extended("key")) == [Done(("text", "text", "message-0"))]
+    assert run(handler, extended("key")) == [Done(("text", "text", "message-0"))]
 
 
 def test_without_the_setting_the_body_is_the_pointer():
@@ -75,16 +61,13 @@ def test_without_the_setting_the_body_is_the_pointer():
     async def handler(pointer: list) -> str:
         return pointer[1]["s3Key"]
 
-    assert outcomes(handler, extended("key")) == [Done("key")]
+    assert run(handler, extended("key")) == [Done("key")]
 
 
 def test_a_missing_payload_is_a_permanent_error():
     """No further delivery brings it back; the reason names it."""
-
-    @fanfold.consumer(large_payloads=opening(filled()))
-    async def handler(order: dict) -> None: ...
-
-    assert outcomes(handler, extended("gone")) == [Rejected("the payload s3://bucket/gone does not exist")]
+    handler = fanfold.consumer(large_payloads=opening(filled()))(nothing)
+    assert run(handler, extended("gone")) == [Rejected("the payload s3://bucket/gone does not exist")]
 
 
 def test_a_throttled_payload_comes_back():
@@ -95,10 +78,8 @@ def test_a_throttled_payload_comes_back():
             raise ServiceError("slow down", code="SlowDown", transient=True)
             yield b""
 
-    @fanfold.consumer(large_payloads=opening(Throttling()))
-    async def handler(order: dict) -> None: ...
-
-    (outcome,) = outcomes(handler, extended("key"))
+    handler = fanfold.consumer(large_payloads=opening(Throttling()))(nothing)
+    (outcome,) = run(handler, extended("key"))
     assert isinstance(outcome, Failed)
     assert str(outcome.error) == "slow down"
 
@@ -112,8 +93,8 @@ def test_handlers_of_lists_are_given_payloads_and_one_that_is_missing_fails_alon
 
     records = [extended("key"), extended("gone", message_id="message-1"), make_record(3, message_id="message-2")]
     reject = Rejected("the payload s3://bucket/gone does not exist")
-    assert outcomes(handler, *records) == [Done(10), reject, Done(30)]
-    assert outcomes(handler, extended("gone")) == [reject]
+    assert run(handler, *records) == [Done(10), reject, Done(30)]
+    assert run(handler, extended("gone")) == [reject]
 
 
 def test_in_a_list_of_a_fifo_group_nothing_starts_behind_a_payload_that_is_missing():
@@ -129,7 +110,7 @@ def test_in_a_list_of_a_fifo_group_nothing_starts_behind_a_payload_that_is_missi
         large = extended(key)
         pointing = {name: large[name] for name in ("body", "messageAttributes")}
         records.append(make_fifo_record(group="g", message_id=f"message-{number}") | pointing)
-    done, rejected, behind = outcomes(handler, *records)
+    done, rejected, behind = run(handler, *records)
     assert (done, given) == (Done(), [1])
     assert isinstance(rejected, Rejected)
     assert isinstance(behind, NotStarted)
@@ -138,11 +119,8 @@ def test_in_a_list_of_a_fifo_group_nothing_starts_behind_a_payload_that_is_missi
 @pytest.mark.parametrize("data", [b"\xff", b"no JSON"])
 def test_a_payload_that_cannot_be_decoded_is_rejected(data: bytes):
     """As a body would be."""
-
-    @fanfold.consumer(large_payloads=opening(filled(key=data)))
-    async def handler(order: dict) -> None: ...
-
-    assert isinstance(outcomes(handler, extended("key"))[0], Rejected)
+    handler = fanfold.consumer(large_payloads=opening(filled(key=data)))(nothing)
+    assert isinstance(run(handler, extended("key"))[0], Rejected)
 
 
 @pytest.mark.parametrize(

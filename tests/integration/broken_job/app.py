@@ -9,9 +9,7 @@ from fanfold import Job, Ranges, Reject
 job = Job("broken")
 
 
-@job.source
-def numbers(params):
-    return Ranges(20, size=2)
+job.source(lambda params: Ranges(20, size=2))
 
 
 @job.segment
@@ -22,9 +20,7 @@ async def segment(rows, ctx):
     return [number async for number in rows]
 
 
-@job.fold
-def fold(results):
-    return [number for result in results for number in result]
+job.fold(lambda results: [number for result in results for number in result])
 
 
 scatter_handler, segment_handler = job.scatter_handler, job.segment_handler

@@ -9,9 +9,7 @@ from fanfold import Job, Ranges
 job = Job("long", continuation=True)
 
 
-@job.source
-def numbers(params):
-    return Ranges(params["count"], parts=1)
+job.source(lambda params: Ranges(params["count"], parts=1))
 
 
 @job.segment

@@ -11,18 +11,18 @@ from fanfold.testing import ManualClock
 
 
 @pytest.mark.parametrize(
-    ("seconds", "margin"), [(900.0, 45.0), (60.0, 3.0), (20.0, 1.0), (10.0, 1.0), (2.0, 1.0), (1.0, 0.5), (0.0, 0.0)]
+    ("seconds", "wanted", "margin"),
+    [
+        *[(900.0, None, 45.0), (60.0, None, 3.0), (20.0, None, 1.0), (10.0, None, 1.0), (2.0, None, 1.0)],
+        *[(1.0, None, 0.5), (0.0, None, 0.0), (60.0, 10.0, 10.0), (60.0, 0.0, 0.0), (60.0, 50.0, 30.0)],
+        (0.0, 5.0, 0.0),
+    ],
 )
-def test_the_margin_is_five_percent_at_least_a_second_and_at_most_half(seconds, margin):
-    """Without a margin set, 5 % of the time left is kept, 1 second if that is more, half the time if that is less."""
-    assert Deadline.after(seconds, clock=ManualClock()).margin == margin
+def test_the_margin_is_five_percent_at_least_a_second_and_at_most_half(seconds, wanted, margin):
+    """Without a margin set, 5 % of the time left is kept, 1 second if that is more, half the time if that is less.
 
-
-@pytest.mark.parametrize(
-    ("seconds", "wanted", "margin"), [(60.0, 10.0, 10.0), (60.0, 0.0, 0.0), (60.0, 50.0, 30.0), (0.0, 5.0, 0.0)]
-)
-def test_a_margin_that_is_set_is_kept_up_to_half_the_time(seconds, wanted, margin):
-    """A margin that was set is kept, but never leaves less than half the time for work."""
+    A margin that was set is kept, but never leaves less than half the time for work.
+    """
     assert Deadline.after(seconds, margin=wanted, clock=ManualClock()).margin == margin
 
 

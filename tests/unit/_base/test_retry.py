@@ -39,20 +39,12 @@ async def test_a_call_is_made_until_it_succeeds(times):
     assert await retry(Failing(times), sleep=no_sleep) == times + 1
 
 
-async def test_the_eighth_fault_counts():
-    """After eight attempts the last fault is raised."""
-    call = Failing(8)
+@pytest.mark.parametrize(("call", "attempts"), [(Failing(8), 8), (Failing(1, transient=False), 1)])
+async def test_the_eighth_fault_counts_and_one_that_stays_at_once(call: Failing, attempts: int):
+    """After eight attempts the last fault is raised. What will not pass is raised by the first attempt."""
     with pytest.raises(ServiceError):
         await retry(call, sleep=no_sleep)
-    assert call.calls == 8
-
-
-async def test_a_fault_that_stays_counts_at_once():
-    """What will not pass is raised by the first attempt."""
-    call = Failing(1, transient=False)
-    with pytest.raises(ServiceError):
-        await retry(call, sleep=no_sleep)
-    assert call.calls == 1
+    assert call.calls == attempts
 
 
 async def test_there_is_no_attempt_past_the_deadline():

@@ -9,16 +9,12 @@ import threading
 import pytest
 
 import fanfold
-from batches import ids
+from batches import Gauge, ids
 from fanfold import Context, Done, Failed, Record, Reject, Rejected, Retry, Retrying
 from fanfold.errors import AbandonedError, DecodeError, EventError, TotalFailureError
-from fanfold.testing import (
-    deliver,
-    make_context,
-    make_event,
-    make_record,
-)
+from fanfold.testing import deliver, make_context, make_event, make_record
 from settlers import DEAD, Accepting
+from simple_handlers import raises
 
 
 def test_a_handler_that_returns_acknowledges_its_message():
@@ -56,12 +52,7 @@ def test_exactly_what_failed_is_reported_in_batch_order():
 )
 def test_whatever_a_handler_raises_fails_its_record_alone(error: BaseException):
     """The others carry on."""
-
-    @fanfold.consumer(concurrency=1)
-    async def handler(number) -> None:
-        if number == 1:
-            raise error
-
+    handler = fanfold.consumer(concurrency=1)(raises(error, 1))
     result = deliver(handler, 0, 1, 2)
     assert ids(result.response) == ["message-1"]
     assert [type(outcome) for outcome in result.outcomes] == [Done, Failed, Done]
@@ -81,11 +72,7 @@ def test_whatever_a_plain_handler_raises_fails_its_record_alone(error: BaseExcep
 
 def test_a_keyboard_interrupt_is_not_swallowed():
     """Ctrl-C ends the invocation: the whole batch comes back."""
-
-    @fanfold.consumer(concurrency=1)
-    async def handler(number) -> None:
-        raise KeyboardInterrupt
-
+    handler = fanfold.consumer(concurrency=1)(raises(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         deliver(handler, 0, 1)
 
@@ -108,11 +95,7 @@ def test_an_outcome_carries_what_the_handler_chose():
 
 def test_a_body_that_is_not_json_is_rejected_before_the_handler_runs():
     """It never will be JSON; it comes back until it is a dead letter."""
-
-    @fanfold.consumer
-    async def handler(order: dict) -> None:
-        raise AssertionError
-
+    handler = fanfold.consumer(raises(AssertionError))
     result = deliver(handler, "{", "[" * 100_000)
     assert [type(outcome) for outcome in result.outcomes] == [Rejected, Rejected]
     assert "not JSON" in result.outcomes[0].reason
@@ -120,12 +103,7 @@ def test_a_body_that_is_not_json_is_rejected_before_the_handler_runs():
 
 def test_a_repeated_message_id_is_reported_once_if_any_of_its_records_failed():
     """Fail closed: done once and failed once is failed."""
-
-    @fanfold.consumer
-    async def handler(number) -> None:
-        if number == 1:
-            raise ValueError
-
+    handler = fanfold.consumer(raises(ValueError, 1))
     twice = [make_record(number, message_id="same") for number in (0, 1, 1)]
     assert ids(handler(make_event(records=twice), make_context())) == ["same"]
 
@@ -160,18 +138,10 @@ def test_an_empty_batch_is_answered():
 
 def test_there_are_never_more_handlers_than_the_bound():
     """And with enough records, there are as many."""
-    running, most = 0, 0
-
-    @fanfold.consumer(concurrency=7)
-    async def handler(number) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0)
-        running -= 1
-
+    gauge = Gauge()
+    handler = fanfold.consumer(concurrency=7)(gauge)
     deliver(handler, *range(100))
-    assert most == 7
+    assert gauge.most == 7
 
 
 def test_plain_handlers_run_at_once_under_the_same_bound():
@@ -228,11 +198,7 @@ async def test_a_batch_that_is_cancelled_from_outside_cancels_its_handlers():
 
 def test_the_failures_of_a_batch_make_a_short_log(caplog: pytest.LogCaptureFixture):
     """Each kind once, with one traceback, a count and no body."""
-
-    @fanfold.consumer
-    async def handler(body: dict) -> None:
-        raise ValueError("broken")
-
+    handler = fanfold.consumer(raises(ValueError("broken")))
     deliver(handler, *({"secret": number} for number in range(1000)))
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1

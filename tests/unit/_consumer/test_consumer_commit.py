@@ -10,6 +10,7 @@ import fanfold
 from batches import ids
 from fanfold.errors import CommitError
 from fanfold.testing import deliver
+from simple_handlers import raises
 
 
 def test_what_is_not_committed_is_not_acknowledged():
@@ -68,8 +69,5 @@ def test_nothing_to_commit_means_no_commit():
     async def commit(done, batch):
         raise AssertionError
 
-    @fanfold.consumer(commit=commit)
-    async def handler(number) -> None:
-        raise ValueError
-
+    handler = fanfold.consumer(commit=commit)(raises(ValueError))
     assert ids(deliver(handler, 1).response) == ["message-0"]

@@ -11,6 +11,7 @@ import pytest
 import fanfold
 from fanfold import Context, Done
 from fanfold.testing import deliver, make_context, make_event, make_record
+from simple_handlers import nothing
 
 
 def test_the_lifespan_is_entered_once_and_kept_across_invocations():
@@ -36,10 +37,7 @@ def test_the_lifespan_is_entered_once_and_kept_across_invocations():
 
 def test_a_closed_consumer_starts_again_at_the_next_invocation():
     """Closing is no end."""
-
-    @fanfold.consumer
-    async def handler(number) -> None: ...
-
+    handler = fanfold.consumer(nothing)
     for _ in range(2):
         assert deliver(handler, 1).response == {"batchItemFailures": []}
 
@@ -55,9 +53,7 @@ def test_a_lifespan_that_fails_makes_the_whole_batch_come_back_and_is_tried_agai
             raise OSError("no connection")
         yield
 
-    @fanfold.consumer(lifespan=lifespan)
-    async def handler(number) -> None: ...
-
+    handler = fanfold.consumer(lifespan=lifespan)(nothing)
     with pytest.raises(OSError, match="no connection"):
         handler(make_event(1), make_context())
     assert deliver(handler, 1).response == {"batchItemFailures": []}

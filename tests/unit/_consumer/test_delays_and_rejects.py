@@ -10,28 +10,15 @@ import pytest
 
 import fanfold
 from batches import ids, kinds
-from fanfold import (
-    BatchResult,
-    Consumer,
-    Failed,
-    Record,
-    Reject,
-    Rejected,
-    Retry,
-    Retrying,
-)
+from fanfold import BatchResult, Consumer, Failed, Record, Reject, Rejected, Retry, Retrying
 from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold._ports.queue import Message, Refusal
 from fanfold._replay.mapping import Returned
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
-from fanfold.testing import (
-    ManualClock,
-    deliver,
-    make_context,
-    make_event,
-)
+from fanfold.testing import ManualClock, deliver, make_context, make_event
 from mapped import delete, event_of
 from settlers import DEAD, STEADY, Accepting
+from simple_handlers import raises
 
 
 class Mapped:
@@ -69,11 +56,7 @@ async def test_a_retry_hides_its_message_for_as_long_as_it_says(after, seconds: 
     """Without a time it is the queue's visibility timeout."""
     mapped = Mapped()
     await mapped.queue.send([Message("1")])
-
-    @fanfold.consumer
-    async def handler(number) -> None:
-        raise Retry(after=after)
-
+    handler = fanfold.consumer(raises(Retry(after=after)))
     assert kinds(await mapped.deliver(handler)) == [Retrying]
     assert mapped.queue.seconds_until_visible() == seconds
 
@@ -82,11 +65,7 @@ async def test_a_failure_is_hidden_the_longer_the_more_often_it_was_received():
     """Ten seconds, twenty, forty, and then the cap."""
     mapped = Mapped()
     await mapped.queue.send([Message("1")])
-
-    @fanfold.consumer(backoff=STEADY)
-    async def handler(number) -> None:
-        raise ValueError
-
+    handler = fanfold.consumer(backoff=STEADY)(raises(ValueError))
     waits = []
     for _ in range(4):
         await mapped.deliver(handler)
@@ -99,11 +78,7 @@ async def test_without_a_back_off_a_failure_is_left_to_the_visibility_timeout():
     """No settler is asked."""
     mapped = Mapped()
     await mapped.queue.send([Message("1")])
-
-    @fanfold.consumer
-    async def handler(number) -> None:
-        raise ValueError
-
+    handler = fanfold.consumer(raises(ValueError))
     await mapped.deliver(handler)
     assert mapped.queue.seconds_until_visible() == 100
 
@@ -142,11 +117,7 @@ async def test_a_reject_goes_to_the_dead_letter_queue_with_its_reason_and_is_del
 async def test_a_reject_is_acknowledged_only_if_the_dead_letter_queue_accepted_it():
     """The other one comes back."""
     settler = Accepting("message-1")
-
-    @fanfold.consumer(dead_letter_queue_url=DEAD, settler=settler)
-    async def handler(number) -> None:
-        raise Reject("never")
-
+    handler = fanfold.consumer(dead_letter_queue_url=DEAD, settler=settler)(raises(Reject("never")))
     result = await handler.process(make_event(0, 1))
     assert result.outcomes == [Rejected("never"), Rejected("never", forwarded=True)]
     assert ids(result) == ["message-0"]
@@ -238,10 +209,6 @@ async def test_a_batch_cancelled_from_outside_leaves_no_settling_behind():
 
 def test_a_settler_that_hangs_does_not_keep_the_answer(caplog: pytest.LogCaptureFixture):
     """What could not be settled comes back by itself."""
-
-    @fanfold.consumer(settler=Hanging())
-    async def handler(number) -> None:
-        raise Retry(after=5)
-
+    handler = fanfold.consumer(settler=Hanging())(raises(Retry(after=5)))
     assert ids(deliver(handler, 0, seconds=0.4)) == ["message-0"]
     assert "could not be settled in time" in caplog.text

@@ -17,25 +17,12 @@ from aws_lambda_powertools.utilities.data_classes.sns_event import SNSMessage
 
 import fanfold
 from fanfold import Done, Rejected
-from fanfold.testing import (
-    make_context,
-    make_event,
-    make_eventbridge_record,
-    make_record,
-    make_s3_record,
-    make_sns_record,
-)
+from fanfold.testing import make_eventbridge_record, make_record, make_s3_record, make_sns_record
+from idempotent import run
 
 
 class Placed(EventBridgeEvent):
     """A user's own."""
-
-
-def outcomes(handler: Any, *records: Any) -> Any:
-    try:
-        return handler.invoke(make_event(records=records), make_context()).outcomes
-    finally:
-        handler.close()
 
 
 def test_a_notification_of_s3_is_handed_over_as_s3_event():
@@ -45,7 +32,7 @@ def test_a_notification_of_s3_is_handed_over_as_s3_event():
     async def handler(event: S3Event) -> str:
         return f"{event.bucket_name}/{event.object_key}"
 
-    assert outcomes(handler, make_s3_record("photos", "a b+c.jpg")) == [Done("photos/a b+c.jpg")]
+    assert run(handler, make_s3_record("photos", "a b+c.jpg")) == [Done("photos/a b+c.jpg")]
 
 
 def test_what_sns_has_wrapped_around_another_services_event_is_taken_off():
@@ -59,8 +46,8 @@ def test_what_sns_has_wrapped_around_another_services_event_is_taken_off():
     async def bridge(event: EventBridgeEvent) -> dict:
         return event.detail
 
-    assert outcomes(s3, make_sns_record(make_s3_record("photos", "a.jpg")["body"])) == [Done("a.jpg")]
-    assert outcomes(bridge, make_sns_record(make_eventbridge_record({"id": 1})["body"])) == [Done({"id": 1})]
+    assert run(s3, make_sns_record(make_s3_record("photos", "a.jpg")["body"])) == [Done("a.jpg")]
+    assert run(bridge, make_sns_record(make_eventbridge_record({"id": 1})["body"])) == [Done({"id": 1})]
 
 
 def test_the_test_event_of_s3_is_an_event_without_records():
@@ -72,7 +59,7 @@ def test_the_test_event_of_s3_is_an_event_without_records():
         seen.extend(event.records)
 
     test = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "photos"}
-    assert outcomes(handler, make_record(test)) == [Done()]
+    assert run(handler, make_record(test)) == [Done()]
     assert seen == []
 
 
@@ -90,8 +77,8 @@ def test_a_notification_of_sns_is_handed_over_as_event_or_as_message():
 
     record = make_sns_record({"id": 1})
     body = json.loads(record["body"])
-    assert outcomes(event, record) == [Done(('{"id": 1}', "orders", body["SigningCertURL"], body["UnsubscribeURL"]))]
-    assert outcomes(message, record) == [Done({"id": 1})]
+    assert run(event, record) == [Done(('{"id": 1}', "orders", body["SigningCertURL"], body["UnsubscribeURL"]))]
+    assert run(message, record) == [Done({"id": 1})]
 
 
 def test_an_event_of_eventbridge_is_handed_over_as_its_data_class():
@@ -105,8 +92,8 @@ def test_an_event_of_eventbridge_is_handed_over_as_its_data_class():
     async def s3(event: S3EventBridgeNotificationEvent) -> str:
         return event.detail.object.key
 
-    assert outcomes(handler, make_eventbridge_record({"id": 1})) == [Done((Placed, "Order placed", {"id": 1}))]
-    assert outcomes(s3, make_eventbridge_record({"object": {"key": "a.jpg"}})) == [Done("a.jpg")]
+    assert run(handler, make_eventbridge_record({"id": 1})) == [Done((Placed, "Order placed", {"id": 1}))]
+    assert run(s3, make_eventbridge_record({"object": {"key": "a.jpg"}})) == [Done("a.jpg")]
 
 
 def test_any_other_data_class_is_made_from_the_body():
@@ -116,7 +103,7 @@ def test_any_other_data_class_is_made_from_the_body():
     async def handler(events: list[CloudWatchAlarmEvent]) -> list:
         return [event.source for event in events]
 
-    assert outcomes(handler, make_record({"source": "aws.cloudwatch"})) == [Done("aws.cloudwatch")]
+    assert run(handler, make_record({"source": "aws.cloudwatch"})) == [Done("aws.cloudwatch")]
 
 
 @pytest.mark.parametrize("annotation", [S3Event, SNSEvent, SNSMessage, EventBridgeEvent, CloudWatchAlarmEvent])
@@ -127,7 +114,7 @@ def test_a_body_that_holds_no_such_event_is_rejected(annotation: Any, body: str)
     async def handler(event) -> None: ...
 
     handler.__annotations__["event"] = annotation
-    (outcome,) = outcomes(fanfold.consumer(handler), make_record(body))
+    (outcome,) = run(fanfold.consumer(handler), make_record(body))
     if annotation in {SNSEvent, SNSMessage} and "TopicArn" in body:
         assert outcome == Done()  # a notification without a message; the data class validates nothing
     else:
@@ -141,6 +128,4 @@ def test_an_event_of_another_kind_is_rejected():
     @fanfold.consumer
     async def handler(event: S3Event) -> None: ...
 
-    assert outcomes(handler, make_record({"id": 1})) == [
-        Rejected("the body is no S3 notification: it has no 'Records'")
-    ]
+    assert run(handler, make_record({"id": 1})) == [Rejected("the body is no S3 notification: it has no 'Records'")]

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import pytest
 
 import fanfold
+from batches import fifo_event
 from fanfold import Done, Failed, NotStarted, Record
 from fanfold._ports.idempotency import COMPLETED
 from fanfold.inmemory import InMemoryEntries
-from fanfold.testing import ManualClock, make_event, make_fifo_record
+from fanfold.testing import ManualClock
+from idempotent import Faulty, statuses
+from simple_handlers import nothing, raises
 from slow_entries import TIMEOUT, Slow, once, once_of, records_of, run, turns
-
-
-def statuses(entries: InMemoryEntries) -> Counter[str]:
-    return Counter(entry.status for entry in entries.entries.values())
 
 
 def test_what_succeeded_in_a_list_is_written_down_though_dropping_the_rest_is_cut_off():
@@ -34,15 +32,8 @@ def test_what_succeeded_in_a_list_is_written_down_though_dropping_the_rest_is_cu
 
 def test_a_fault_of_ours_while_a_claim_is_dropped_leaves_the_handlers_failure(caplog):
     """It is logged."""
-
-    class Broken(InMemoryEntries):
-        async def release(self, key, owner):
-            raise RuntimeError("a bug")
-
-    @fanfold.consumer(idempotency=once(Broken()))
-    async def handler(order: dict) -> None:
-        raise KeyError("the handler's")
-
+    broken = Faulty(release=[RuntimeError("a bug")])
+    handler = fanfold.consumer(idempotency=once(broken))(raises(KeyError("the handler's")))
     (failed,) = run(handler, 1)
     assert isinstance(failed.error, KeyError)
     assert "could not be dropped" in caplog.text
@@ -50,14 +41,7 @@ def test_a_fault_of_ours_while_a_claim_is_dropped_leaves_the_handlers_failure(ca
 
 def test_a_fault_of_ours_while_writing_down_is_logged_and_nothing_is_acknowledged(caplog):
     """No task is left whose error nobody looked at."""
-
-    class Broken(InMemoryEntries):
-        async def complete(self, entries):
-            raise RuntimeError("a bug")
-
-    @fanfold.consumer(idempotency=once(Broken()))
-    async def handler(order: dict) -> None: ...
-
+    handler = fanfold.consumer(idempotency=once(Faulty(complete=[RuntimeError("a bug")])))(nothing)
     assert [type(outcome) for outcome in run(handler, 1)] == [Failed]
     assert "could not be written down" in caplog.text
     assert "never retrieved" not in caplog.text
@@ -68,10 +52,7 @@ def test_one_write_that_hangs_costs_only_its_own_records_their_acknowledgement()
     entries = Slow()
     terms = once(entries)
     entries.stuck = frozenset({terms.key_for({"id": 0}, once)})
-
-    @fanfold.consumer(idempotency=terms, concurrency=100)
-    async def handler(order: dict) -> None: ...
-
+    handler = fanfold.consumer(idempotency=terms, concurrency=100)(nothing)
     outcomes = run(handler, *range(100), seconds=1)
     done = sum(isinstance(outcome, Done) for outcome in outcomes)
     assert 50 <= done < 100
@@ -97,10 +78,7 @@ def test_what_waits_behind_a_write_that_hangs_is_written_before_the_answer(recor
 
 def test_writes_that_wait_when_the_consumer_is_closed_are_not_begun(caplog):
     """Nothing is left pending on a closed loop."""
-
-    @fanfold.consumer(idempotency=once(Slow("complete")), concurrency=100)
-    async def handler(order: dict) -> None: ...
-
+    handler = fanfold.consumer(idempotency=once(Slow("complete")), concurrency=100)(nothing)
     outcomes = {type(outcome) for outcome in run(handler, *range(300), seconds=0.5)}
     assert {Failed} <= outcomes <= {Failed, NotStarted}  # on a busy machine some have no time to start
     assert "pending" not in caplog.text
@@ -143,11 +121,7 @@ def test_what_is_done_behind_a_failure_in_a_fifo_group_is_written_down_before_th
         return [ValueError("no") if order["id"] == 1 else None for order in orders]
 
     async def answered() -> Any:
-        records = [
-            make_fifo_record({"id": each}, group=group, message_id=f"m-{each}")
-            for each, group in ((3, "other"), (1, "g"), (2, "g"))
-        ]
-        result = await handler.process(make_event(records=records))
+        result = await handler.process(fifo_event(("other", {"id": 3}), ("g", {"id": 1}), ("g", {"id": 2})))
         return result.outcomes, statuses(entries)
 
     (_, failed, behind), written = asyncio.run(answered())

@@ -18,6 +18,7 @@ from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import ManualClock
+from simple_handlers import notes, nothing
 from slow_entries import TIMEOUT, Slow, once, once_of, records_of, run, turns
 
 
@@ -38,11 +39,7 @@ def test_a_lease_counts_through_the_millisecond_it_ends_in(now: float, *, holds:
 def test_a_claim_that_is_cut_off_is_dropped(chunk_size: int | None):
     """It may have been made; its handler has not run."""
     entries, started = Slow("claim"), []
-
-    @fanfold.consumer(idempotency=once(entries), timeout=TIMEOUT, chunk_size=chunk_size)
-    async def handler(body: Any) -> None:
-        started.append(body)
-
+    handler = fanfold.consumer(idempotency=once(entries), timeout=TIMEOUT, chunk_size=chunk_size)(notes(started))
     assert {type(outcome) for outcome in run(handler, 1, 2)} == {Failed}
     assert not started
     assert not entries.entries
@@ -78,10 +75,7 @@ def test_a_claim_whose_answers_are_lost_is_dropped():
             raise ServiceError("no answer", code="ReadTimeoutError", transient=True)
 
     entries = Lost()
-
-    @fanfold.consumer(idempotency=once(entries))
-    async def handler(order: dict) -> None: ...
-
+    handler = fanfold.consumer(idempotency=once(entries))(nothing)
     (failed,) = run(handler, 1, seconds=0.2)
     assert isinstance(failed.error, ServiceError)
     assert not entries.entries
@@ -137,9 +131,7 @@ def test_a_claim_that_took_longer_than_its_lease_is_none():
             now[0] += 6
             return known
 
-    @fanfold.consumer(idempotency=once(Late(), lease_seconds=5, clock=lambda: now[0]))
-    async def handler(order: dict) -> None: ...
-
+    handler = fanfold.consumer(idempotency=once(Late(), lease_seconds=5, clock=lambda: now[0]))(nothing)
     (failed,) = run(handler, 1)
     assert isinstance(failed.error, LedgerError)
 
@@ -193,10 +185,7 @@ def test_a_key_function_that_exits_fails_its_own_record():
 
     terms = once(InMemoryEntries())
     exiting = Idempotency(key, prefix="p", open_entries=terms.open_entries)
-
-    @fanfold.consumer(idempotency=exiting, concurrency=2)
-    async def handler(order: dict) -> None: ...
-
+    handler = fanfold.consumer(idempotency=exiting, concurrency=2)(nothing)
     outcomes = run(handler, *range(10), seconds=5)
     assert [position for position, outcome in enumerate(outcomes) if not isinstance(outcome, Done)] == [5]
 
@@ -279,8 +268,6 @@ def test_a_look_that_hangs_leaves_it_to_the_claims(caplog):
         async def read(self, keys):
             await asyncio.Event().wait()
 
-    @fanfold.consumer(idempotency=once(Hanging()))
-    async def handler(order: dict) -> None: ...
-
+    handler = fanfold.consumer(idempotency=once(Hanging()))(nothing)
     assert [type(outcome) for outcome in run(handler, 1, 2, seconds=2)] == [Done, Done]
     assert "could not be looked up" in caplog.text

@@ -11,15 +11,10 @@ import pytest
 
 import fanfold
 from batches import kinds
-from fanfold import (
-    Done,
-    Reject,
-    Rejected,
-)
-from fanfold.testing import (
-    make_event,
-)
+from fanfold import Done, Reject, Rejected
+from fanfold.testing import make_event
 from settlers import DEAD, Accepting
+from simple_handlers import raises
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +26,9 @@ class FrozenError(Exception):
 
 async def test_an_error_that_cannot_be_changed_is_as_good_as_another():
     """Also the second of its kind."""
-
-    @fanfold.consumer(reject_on=FrozenError, dead_letter_queue_url=DEAD, settler=Accepting("message-0", "message-1"))
-    async def handler(number) -> None:
-        raise FrozenError("never")
-
+    handler = fanfold.consumer(
+        reject_on=FrozenError, dead_letter_queue_url=DEAD, settler=Accepting("message-0", "message-1")
+    )(raises(FrozenError("never")))
     assert kinds(await handler.process(make_event(0, 1))) == [Rejected, Rejected]
 
 

@@ -10,18 +10,8 @@ import pytest
 
 import fanfold
 from batches import ids, kinds
-from fanfold import (
-    Context,
-    Done,
-    Failed,
-    Reject,
-    Rejected,
-    Retry,
-    Retrying,
-)
-from fanfold.testing import (
-    make_event,
-)
+from fanfold import Context, Done, Failed, Reject, Rejected, Retry, Retrying
+from fanfold.testing import make_event
 from settlers import Accepting
 
 

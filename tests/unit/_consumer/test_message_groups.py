@@ -8,23 +8,11 @@ from typing import Any
 import pytest
 
 import fanfold
-from batches import ids, kinds
-from fanfold import (
-    Done,
-    Failed,
-    NotStarted,
-    Reject,
-    Rejected,
-    Retry,
-)
-from fanfold.testing import (
-    make_context,
-    make_event,
-    make_fair_record,
-    make_fifo_record,
-    make_record,
-)
+from batches import Gauge, fifo_event, ids, kinds
+from fanfold import Done, Failed, NotStarted, Reject, Rejected, Retry
+from fanfold.testing import make_context, make_event, make_fair_record, make_fifo_record, make_record
 from settlers import DEAD, STEADY, Accepting
+from simple_handlers import notes, raises
 
 BEHIND = NotStarted("an earlier record of its message group is not done")
 
@@ -32,11 +20,7 @@ BEHIND = NotStarted("an earlier record of its message group is not done")
 async def test_on_standard_queues_what_was_received_most_often_starts_first():
     """So that what does not fit is what was tried least."""
     seen = []
-
-    @fanfold.consumer(concurrency=1)
-    async def handler(number) -> None:
-        seen.append(number)
-
+    handler = fanfold.consumer(concurrency=1)(notes(seen))
     counts = [1, 5, 2, 5]
     records = [make_record(at, message_id=f"m{at}", receive_count=count) for at, count in enumerate(counts)]
     await handler.process(make_event(records=records))
@@ -82,18 +66,10 @@ async def test_a_message_group_is_worked_on_one_record_at_a_time_in_order():
 
 async def test_message_groups_share_the_bound():
     """Five groups, two places."""
-    running, most = 0, 0
-
-    @fanfold.consumer(concurrency=2)
-    async def handler(number) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0)
-        running -= 1
-
+    gauge = Gauge()
+    handler = fanfold.consumer(concurrency=2)(gauge)
     await handler.process(fifo("abcdeabcde"))
-    assert most == 2
+    assert gauge.most == 2
 
 
 @pytest.mark.parametrize("error", [ValueError(), Retry(), Reject("never"), asyncio.CancelledError()])
@@ -116,12 +92,7 @@ async def test_a_message_group_stops_at_the_first_record_that_is_not_done(error:
 async def test_what_is_behind_a_failure_is_hidden_for_as_long_as_it():
     """Else it would be there before what has to come first."""
     settler = Accepting()
-
-    @fanfold.consumer(backoff=STEADY, settler=settler)
-    async def handler(number) -> None:
-        if number == 1:
-            raise ValueError
-
+    handler = fanfold.consumer(backoff=STEADY, settler=settler)(raises(ValueError, 1))
     await handler.process(fifo("aaab"))
     assert settler.hidden == {"m1": 10, "m2": 10}
 
@@ -129,11 +100,7 @@ async def test_what_is_behind_a_failure_is_hidden_for_as_long_as_it():
 async def test_what_is_behind_a_retry_is_hidden_for_as_long_as_it():
     """As the handler said of the head."""
     settler = Accepting()
-
-    @fanfold.consumer(settler=settler)
-    async def handler(number) -> None:
-        raise Retry(after=77)
-
+    handler = fanfold.consumer(settler=settler)(raises(Retry(after=77)))
     await handler.process(fifo("aab"))
     assert settler.hidden == {"m0": 77, "m1": 77, "m2": 77}
 
@@ -149,24 +116,14 @@ async def test_without_a_delay_what_is_behind_is_left_to_the_visibility_timeout(
 async def test_a_reject_that_was_forwarded_counts_as_done_in_its_group():
     """The records behind it run."""
     settler = Accepting("m1")
-
-    @fanfold.consumer(dead_letter_queue_url=DEAD, settler=settler)
-    async def handler(number) -> None:
-        if number == 1:
-            raise Reject("never")
-
+    handler = fanfold.consumer(dead_letter_queue_url=DEAD, settler=settler)(raises(Reject("never"), 1))
     result = await handler.process(fifo("aaa"))
     assert result.outcomes == [Done(), Rejected("never", forwarded=True), Done()]
 
 
 async def test_a_reject_that_was_not_forwarded_stops_its_group():
     """As any failure does."""
-
-    @fanfold.consumer(dead_letter_queue_url=DEAD, settler=Accepting("m0"))
-    async def handler(number) -> None:
-        if number == 1:
-            raise Reject("never")
-
+    handler = fanfold.consumer(dead_letter_queue_url=DEAD, settler=Accepting("m0"))(raises(Reject("never"), 1))
     result = await handler.process(fifo("aaa"))
     assert result.outcomes == [Done(), Rejected("never"), BEHIND]
 
@@ -218,15 +175,8 @@ def test_a_message_group_whose_time_is_over_comes_back_from_there():
 async def test_in_a_list_of_a_fifo_group_nothing_starts_behind_a_body_that_cannot_be_decoded():
     """It comes back with it; another group is not held up."""
     given = []
-
-    @fanfold.consumer(chunk_size=10)
-    async def handler(orders: list[dict]) -> None:
-        given.append(orders)
-
-    bodies = [("a", {"n": 0}), ("a", "no JSON"), ("a", {"n": 1}), ("b", {"n": 3})]
-    records = [
-        make_fifo_record(body, group=group, message_id=f"m-{number}") for number, (group, body) in enumerate(bodies)
-    ]
-    result = await handler.process(make_event(records=records))
+    handler = fanfold.consumer(chunk_size=10)(notes(given))
+    event = fifo_event(("a", {"n": 0}), ("a", "no JSON"), ("a", {"n": 1}), ("b", {"n": 3}))
+    result = await handler.process(event)
     assert kinds(result) == [Done, Rejected, NotStarted, Done]
     assert given == [[{"n": 0}], [{"n": 3}]]

@@ -6,31 +6,40 @@ import os
 import resource
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 import fanfold
 from fanfold._consumer.process_limits import RESERVED, clamped
 from fanfold.testing import make_context, make_event
+from simple_handlers import nothing
+
+
+@contextmanager
+def limited(kind: int, most: int) -> Iterator[None]:
+    """Let the process have so many of a kind in the block."""
+    before = resource.getrlimit(kind)
+    resource.setrlimit(kind, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, before)
 
 
 @pytest.fixture
 def descriptors() -> Iterator[None]:
     """A process that may have as many descriptors as it has now, the reserve and 20."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are all that is needed
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used + RESERVED + 20, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    with limited(resource.RLIMIT_NOFILE, used + RESERVED + 20):
+        yield
 
 
 @pytest.fixture
 def threads() -> Iterator[None]:
     """A process that may have as many threads as it has now, the reserve and 10."""
-    before = resource.getrlimit(resource.RLIMIT_NPROC)
-    resource.setrlimit(resource.RLIMIT_NPROC, (threading.active_count() + RESERVED + 10, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NPROC, before)
+    with limited(resource.RLIMIT_NPROC, threading.active_count() + RESERVED + 10):
+        yield
 
 
 @pytest.mark.usefixtures("descriptors")
@@ -70,34 +79,23 @@ def test_the_lower_limit_counts_for_plain_handlers():
 
 def test_one_handler_always_runs(caplog: pytest.LogCaptureFixture):
     """Even when nothing is left, and the warning tells of no less than nothing."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (32, before[1]))
-    try:
+    with limited(resource.RLIMIT_NOFILE, 32):
         assert clamped(10, threads=False) == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert "0 descriptors left: 1 is used" in caplog.text
 
 
 def test_a_process_without_limits_bears_any_concurrency():
     """Where the system sets none."""
-    before = resource.getrlimit(resource.RLIMIT_NPROC)
-    if before[1] != resource.RLIM_INFINITY:
+    if resource.getrlimit(resource.RLIMIT_NPROC)[1] != resource.RLIM_INFINITY:
         pytest.skip("this system sets a hard limit")
-    resource.setrlimit(resource.RLIMIT_NPROC, before[1:] * 2)
-    try:
+    with limited(resource.RLIMIT_NPROC, resource.RLIM_INFINITY):
         assert clamped(100, threads=True) == 100
-    finally:
-        resource.setrlimit(resource.RLIMIT_NPROC, before)
 
 
 @pytest.mark.usefixtures("descriptors")
 def test_a_consumer_is_clamped_with_one_warning(caplog: pytest.LogCaptureFixture):
     """Not one for each batch; the setting itself stays."""
-
-    @fanfold.consumer(concurrency=500)
-    async def handler(number) -> None: ...
-
+    handler = fanfold.consumer(concurrency=500)(nothing)
     for _ in range(2):
         assert handler(make_event(1), make_context()) == {"batchItemFailures": []}
     handler.close()

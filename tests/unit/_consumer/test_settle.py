@@ -7,94 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
+from failing import throttled
 from fanfold import Backoff, Done, Failed, NotStarted, Record, Rejected, Retrying
+from fanfold._base.outcome import Outcome
 from fanfold._consumer.settle import Settling, delay_of
 from fanfold._ports.queue import Refusal
-from fanfold.errors import MissingExtraError, ServiceError
+from fanfold.errors import MissingExtraError
 from fanfold.testing import make_record
-
-STEADY = Backoff(base=10, factor=2, cap=60, jitter=0)
-
-
-class NotingSettler:
-    """Accepts everything, and notes each call."""
-
-    def __init__(self) -> None:
-        self.hidden: list[list[tuple[str, int]]] = []
-        self.buried: list[list[tuple[str, str]]] = []
-
-    async def __call__(self) -> NotingSettler:
-        return self
-
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        self.hidden.append([(record.message_id, seconds) for record, seconds in changes])
-        return []
-
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        self.buried.append([(record.message_id, reason) for record, reason in rejects])
-        return []
-
-
-class RefusingSettler(NotingSettler):
-    """Refuses the messages named."""
-
-    def __init__(self, *refused: str) -> None:
-        super().__init__()
-        self.refused = set(refused)
-
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        await super().hide(changes)
-        return [
-            Refusal(at, "too long", final=True)
-            for at, (record, _) in enumerate(changes)
-            if record.message_id in self.refused
-        ]
-
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        await super().bury(rejects)
-        return [
-            Refusal(at, "AccessDenied", final=False)
-            for at, (record, _) in enumerate(rejects)
-            if record.message_id in self.refused
-        ]
-
-
-class NearTwelveHoursSettler(NotingSettler):
-    """Refuses what would hide a message for longer than it has left."""
-
-    def __init__(self, left: int) -> None:
-        super().__init__()
-        self.left = left
-
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        await super().hide(changes)
-        return [Refusal(at, "too long", final=True) for at, (_, seconds) in enumerate(changes) if seconds > self.left]
-
-
-class ThrottledSettler(NotingSettler):
-    """Fails its first call of each kind and accepts the next."""
-
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        await super().hide(changes)
-        if len(self.hidden) == 1:
-            raise ServiceError("slow down", code="ThrottlingException", transient=True)
-        return []
-
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        await super().bury(rejects)
-        if len(self.buried) == 1:
-            raise ServiceError("slow down", code="ThrottlingException", transient=True)
-        return []
-
-
-class BrokenSettler(NotingSettler):
-    """Breaks at its first dead letter with an error that is none of ours."""
-
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        await super().bury(rejects)
-        if len(self.buried) == 1:
-            raise RuntimeError("broken")
-        return []
+from settlers import STEADY, NotingSettler
 
 
 class HangingSettler(NotingSettler):
@@ -127,6 +47,15 @@ def record(message_id: str = "m", receive_count: int = 1) -> Record:
 
 def settling(settler, *, backoff: Backoff | None = None, dead_letters: bool = True) -> Settling:
     return Settling(settler, backoff=backoff, dead_letters=dead_letters)
+
+
+async def settled(settler, *ended: tuple[Record, Outcome], seconds: float = 10, **settings) -> Settling:
+    """Settle a batch whose records ended so, in order."""
+    batch = settling(settler, **settings)
+    for position, (ended_record, outcome) in enumerate(ended):
+        batch.add(position, ended_record, outcome)
+    await batch.finish(seconds)
+    return batch
 
 
 @pytest.mark.parametrize(
@@ -166,9 +95,7 @@ async def test_a_failure_is_hidden_by_its_receive_count():
 async def test_a_retry_at_once_is_visible_at_once():
     """Nought seconds is a delay like any other: the queue's own timeout would be longer."""
     settler = NotingSettler()
-    batch = settling(settler)
-    batch.add(0, record(), Retrying(0))
-    await batch.finish(10)
+    await settled(settler, (record(), Retrying(0)))
     assert settler.hidden == [[("m", 0)]]
 
 
@@ -192,9 +119,7 @@ async def test_a_reject_is_buried_with_its_reason():
 
 async def test_without_a_dead_letter_queue_a_reject_is_not_forwarded():
     """It comes back."""
-    batch = settling(MissingSettler(), dead_letters=False)
-    batch.add(0, record(), Rejected("never"))
-    await batch.finish(10)
+    batch = await settled(MissingSettler(), (record(), Rejected("never")), dead_letters=False)
     assert batch.buried == set()
 
 
@@ -235,21 +160,15 @@ async def test_what_is_added_after_all_was_settled_is_settled_too():
 
 async def test_what_the_dead_letter_queue_refuses_is_not_buried(caplog: pytest.LogCaptureFixture):
     """The others are, and the log names the one with the reason."""
-    batch = settling(RefusingSettler("m1"))
-    for number in range(3):
-        batch.add(number, record(f"m{number}"), Rejected("r"))
-    await batch.finish(10)
+    batch = await settled(NotingSettler("m1"), *((record(f"m{number}"), Rejected("r")) for number in range(3)))
     assert batch.buried == {0, 2}
     assert "the dead-letter queue refused message m1: AccessDenied" in caplog.text
 
 
 async def test_what_the_dead_letter_queue_refuses_is_backed_off():
     """As any other record that comes back, by its own receive count."""
-    settler = RefusingSettler("m1")
-    batch = settling(settler, backoff=STEADY)
-    for number in range(3):
-        batch.add(number, record(f"m{number}", receive_count=2), Rejected("r"))
-    await batch.finish(10)
+    settler = NotingSettler("m1")
+    await settled(settler, *((record(f"m{number}", 2), Rejected("r")) for number in range(3)), backoff=STEADY)
     assert settler.hidden[0] == [("m1", 20)]
 
 
@@ -257,49 +176,38 @@ async def test_what_the_dead_letter_queue_refuses_is_backed_off():
 async def test_a_call_has_one_mebibyte_of_rejects_at_most(more: int, calls: list[int]):
     """Bodies by their UTF-8, reasons by the four bytes that a character may take, and 1 KiB for what is around them."""
     settler = NotingSettler()
-    batch = settling(settler)
     body = "日" * ((1_048_576 // 2 - 1_024 - 4 * 5) // 3) + "x" * ((1_048_576 // 2 - 1_024 - 4 * 5) % 3)
-    for number in range(2):
-        batch.add(number, Record(make_record(body + "x" * more, message_id=f"m{number}")), Rejected("never"))
-    await batch.finish(10)
+    await settled(settler, *[(Record(make_record(body + "x" * more)), Rejected("never"))] * 2)
     assert [len(call) for call in settler.buried] == calls
 
 
 async def test_attributes_count_in_a_call_of_rejects():
     """They go along: two thirds of a mebibyte of them leave no room for a second message."""
     settler = NotingSettler()
-    batch = settling(settler)
     attribute = {"stringValue": "x" * 175_000, "dataType": "String"}
-    for number in range(2):
-        raw = {**make_record("body", message_id=f"m{number}"), "messageAttributes": {"name": attribute}}
-        batch.add(number, Record(raw), Rejected("r"))
-    await batch.finish(10)
+    with_attribute = Record(make_record("body", message_attributes={"name": attribute}))
+    await settled(settler, *[(with_attribute, Rejected("r"))] * 2)
     assert [len(call) for call in settler.buried] == [1, 1]
 
 
 async def test_a_delay_that_is_refused_is_halved_until_it_is_taken():
     """How much of the twelve hours is left only a try tells; what was taken is not sent again."""
-    settler = NearTwelveHoursSettler(left=1_000)
-    batch = settling(settler)
-    batch.add(0, record("long"), Retrying(3_600))
-    batch.add(1, record("short"), Retrying(900))
-    await batch.finish(10)
+    settler = NotingSettler(longest=1_000)
+    await settled(settler, (record("long"), Retrying(3_600)), (record("short"), Retrying(900)))
     assert settler.hidden == [[("long", 3_600), ("short", 900)], [("long", 1_800)], [("long", 900)]]
 
 
 async def test_a_delay_that_is_never_taken_is_given_up():
     """The message is gone, or received again; the tries are few."""
-    settler = RefusingSettler("m")
-    batch = settling(settler)
-    batch.add(0, record("m"), Retrying(43_200))
-    await batch.finish(10)
+    settler = NotingSettler("m")
+    await settled(settler, (record("m"), Retrying(43_200)))
     assert len(settler.hidden) == 16
     assert settler.hidden[-1] == [("m", 1)]
 
 
 async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: pytest.LogCaptureFixture):
     """What it was to settle comes back by itself."""
-    settler = ThrottledSettler()
+    settler = NotingSettler(fails=throttled())
     batch = settling(settler)
     for number in range(20):
         batch.add(number, record(f"m{number}"), Retrying(5))
@@ -313,30 +221,23 @@ async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: py
 
 async def test_a_settler_that_breaks_spoils_one_call_alone():
     """Whatever it raises: the rest is settled, and nothing is acknowledged that was not taken."""
-    settler = BrokenSettler()
-    batch = settling(settler)
-    for number in range(12):
-        batch.add(number, record(f"m{number}"), Rejected("r"))
-    batch.add(12, record("late"), Retrying(5))
-    await batch.finish(10)
+    settler = NotingSettler(fails=RuntimeError("broken"))
+    rejects = [(record(f"m{number}"), Rejected("r")) for number in range(12)]
+    batch = await settled(settler, *rejects, (record("late"), Retrying(5)))
     assert batch.buried == {10, 11}
     assert settler.hidden == [[("late", 5)]]
 
 
 async def test_a_settler_that_cannot_be_opened_names_what_is_missing(caplog: pytest.LogCaptureFixture):
     """Nothing is buried."""
-    batch = settling(MissingSettler())
-    batch.add(0, record(), Rejected("r"))
-    await batch.finish(10)
+    batch = await settled(MissingSettler(), (record(), Rejected("r")))
     assert batch.buried == set()
     assert "they come back: delays and dead letters needs an extra: pip install 'fanfold[aws]'" in caplog.text
 
 
 async def test_the_log_complains_of_what_was_to_be_settled_alone(caplog: pytest.LogCaptureFixture):
     """Without rejects there is no word of rejects."""
-    batch = settling(MissingSettler())
-    batch.add(0, record(), Retrying(5))
-    await batch.finish(10)
+    await settled(MissingSettler(), (record(), Retrying(5)))
     assert "delays could not be set" in caplog.text
     assert "rejected messages" not in caplog.text
 
@@ -344,10 +245,7 @@ async def test_the_log_complains_of_what_was_to_be_settled_alone(caplog: pytest.
 async def test_a_settler_that_hangs_is_cancelled_when_the_answer_is_due(caplog: pytest.LogCaptureFixture):
     """What is not settled is left to the queue's timeout, and the log says so."""
     settler = HangingSettler()
-    batch = settling(settler)
-    for number in range(15):
-        batch.add(number, record(f"m{number}"), Retrying(5))
-    await batch.finish(0.01)
+    await settled(settler, *((record(f"m{number}"), Retrying(5)) for number in range(15)), seconds=0.01)
     await asyncio.sleep(0)
     assert settler.cancelled == 1
     assert "messages could not be settled in time" in caplog.text
@@ -356,10 +254,7 @@ async def test_a_settler_that_hangs_is_cancelled_when_the_answer_is_due(caplog: 
 async def test_rejects_are_forwarded_before_delays_are_set():
     """A delay that hangs keeps no reject of the same turn."""
     settler = HangingSettler()
-    batch = settling(settler)
-    batch.add(0, record("delay"), Retrying(5))
-    batch.add(1, record("reject"), Rejected("r"))
-    await batch.finish(0.01)
+    batch = await settled(settler, (record("delay"), Retrying(5)), (record("reject"), Rejected("r")), seconds=0.01)
     await asyncio.sleep(0)
     assert batch.buried == {1}
 

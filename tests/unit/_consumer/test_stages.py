@@ -19,8 +19,7 @@ def items(*going: int) -> list[str | Ended]:
 
 
 @pytest.mark.parametrize(
-    ("startable", "left"),
-    [({0, 1, 2}, {0, 1, 2}), ({0, 2}, {0}), ({1, 2}, set()), ({0, 1}, {0, 1}), (set(), set())],
+    ("startable", "left"), [({0, 1, 2}, {0, 1, 2}), ({0, 2}, {0}), ({1, 2}, set()), ({0, 1}, {0, 1}), (set(), set())]
 )
 def test_behind_the_first_that_cannot_start_nothing_of_a_fifo_list_does(startable: set[int], left: set[int]):
     """What had already ended keeps its own error."""

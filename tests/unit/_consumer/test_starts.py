@@ -6,16 +6,9 @@ import asyncio
 
 import fanfold
 from batches import ids, kinds
-from fanfold import (
-    Done,
-    NotStarted,
-)
-from fanfold.testing import (
-    deliver,
-    make_context,
-    make_event,
-    make_record,
-)
+from fanfold import Done, NotStarted
+from fanfold.testing import deliver, make_context, make_event, make_record
+from simple_handlers import nothing
 
 
 async def test_starts_are_spread_over_time():
@@ -67,7 +60,7 @@ def test_what_is_about_to_be_dead_lettered_untried_is_warned_about(monkeypatch, 
     """A record that is not started at its last receive is named before the queue dead-letters it; others are not."""
     monkeypatch.setenv("FANFOLD_MAX_RECEIVE_COUNT", "5")
     records = [make_record(number, message_id=f"m-{number}", receive_count=6 - number) for number in range(4)]
-    handler = fanfold.consumer(starts_per_second=0.1)(_nothing)
+    handler = fanfold.consumer(starts_per_second=0.1)(nothing)
     handler.invoke({"Records": records}, make_context(0.3))
     handler.close()
     assert "1 messages were not started at receive 5, their last" in caplog.text
@@ -89,7 +82,7 @@ def test_what_ran_at_its_last_receive_is_no_reason_for_a_warning(monkeypatch, ca
 
 def test_without_a_known_receive_limit_nothing_is_said_of_it(caplog):
     """A function that is not told the queue's receive limit does not guess it."""
-    handler = fanfold.consumer(starts_per_second=0.1)(_nothing)
+    handler = fanfold.consumer(starts_per_second=0.1)(nothing)
     handler.invoke({"Records": [make_record(number, receive_count=99) for number in range(3)]}, make_context(0.3))
     handler.close()
     assert "dead-letters" not in caplog.text
@@ -104,7 +97,3 @@ async def test_starts_that_waited_for_memory_are_reported(caplog):
 
     await handler.process(make_event(1, 2, 3), make_context(memory_limit_in_mb=1))
     assert "memory was full: starts waited" in caplog.text
-
-
-async def _nothing(body):
-    pass

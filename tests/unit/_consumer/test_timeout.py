@@ -7,17 +7,10 @@ import threading
 
 import fanfold
 from batches import ids, kinds
-from fanfold import (
-    Context,
-    Done,
-    Failed,
-    NotStarted,
-)
-from fanfold.testing import (
-    deliver,
-    make_event,
-)
+from fanfold import Context, Done, Failed, NotStarted
+from fanfold.testing import deliver, make_event
 from settlers import STEADY, Accepting
+from simple_handlers import hangs
 
 
 async def test_a_handler_that_takes_too_long_fails_alone_and_leaves_its_place():
@@ -97,11 +90,7 @@ async def test_a_timeout_does_not_hit_the_record_after_it():
 async def test_a_failure_by_timeout_is_backed_off():
     """It is a failure like any other."""
     settler = Accepting()
-
-    @fanfold.consumer(timeout=0.02, backoff=STEADY, settler=settler)
-    async def handler(number) -> None:
-        await asyncio.Event().wait()
-
+    handler = fanfold.consumer(timeout=0.02, backoff=STEADY, settler=settler)(hangs)
     await handler.process(make_event(1))
     assert settler.hidden == {"message-0": 10}
 

@@ -15,7 +15,7 @@ from fanfold._ports.run import Marker, Run
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.aws.ledger_items import marker_item
 from fanfold.errors import FanfoldError
-from harness import Bench
+from harness import Bench, started
 from joining import joining
 
 RUN = Run("run", "job", {}, {}, created_at=0.0, expires_at=1)
@@ -47,10 +47,8 @@ class Pages:
 
 async def worked_on(job: Job, gate: Any = None) -> Bench:
     """Return a run all of whose segments have ended; its checks wait in the fold queue."""
-    bench = Bench(job, gate=gate)
-    await bench.job.start(bench.backend, {}, "run")
-    while await bench.pump(bench.plain.work_queue, bench.job.segment_handler):
-        pass
+    bench = await started(Bench(job, gate=gate))
+    await bench.work()
     return bench
 
 

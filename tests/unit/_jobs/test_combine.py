@@ -17,7 +17,7 @@ from fanfold._jobs.inline import run_inline
 from fanfold._jobs.redrive import redrive
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_context
-from harness import Bench
+from harness import Bench, started
 from joining import joining
 
 
@@ -133,8 +133,7 @@ async def _fails_once(operation: str, number: int) -> None:
 
 async def test_messages_of_groups_that_are_lost_are_sent_again():
     """By the next check that watches the run."""
-    bench = Bench(joining(9, 3))
-    await bench.job.start(bench.backend, {}, "run")
+    bench = await started(Bench(joining(9, 3)))
     fold = bench.plain.fold_queue
     for _ in range(200):
         await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
@@ -167,8 +166,7 @@ async def test_a_group_that_cannot_be_looked_at_ends_no_run_whose_segments_have_
         if broken and operation == "before list":
             raise RuntimeError("the session is closed")
 
-    bench = Bench(joining(9, 3), gate=gate, max_receive_count=5)
-    await bench.job.start(bench.backend, {}, "run")
+    bench = await started(Bench(joining(9, 3), gate=gate, max_receive_count=5))
     await bench.plain.fold_queue.send([to_message(CombineGroup("run", 0, 0))])
     assert await bench.looks(4) == {"RUNNING"}
     broken = False
@@ -204,8 +202,7 @@ async def test_a_combine_function_that_returns_no_value_fails_the_run(combine):
 
 async def test_a_message_of_a_group_that_is_not_there_changes_nothing():
     """Be it of a generation before."""
-    bench = Bench(joining(9, 3))
-    await bench.job.start(bench.backend, {}, "run")
+    bench = await started(Bench(joining(9, 3)))
     for place in ((0, 3), (1, 0)):
         await bench.plain.fold_queue.send([to_message(CombineGroup("run", *place))])
     await bench.settle()
@@ -219,10 +216,8 @@ async def test_a_message_of_a_group_that_is_not_there_changes_nothing():
 async def test_on_step_functions_one_invocation_combines_all():
     """There is no fold queue; what an earlier try combined stays."""
     job = joining(9, 3)
-    bench = Bench(job)
-    await bench.job.start(bench.backend, {}, "run")
-    while await bench.pump(bench.plain.work_queue, bench.job.segment_handler):
-        pass
+    bench = await started(Bench(job))
+    await bench.work()
     bench.plain.fold_queue.discard(bench.plain.fold_queue.messages())
     collected = bench.job.collect_handler({"run": "run"}, make_context(60))
     assert collected["state"] == "SUCCEEDED"

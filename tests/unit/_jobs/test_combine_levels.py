@@ -33,8 +33,7 @@ class Ended:
 
         self.bench = Bench(job)
         await self.bench.job.start(self.bench.backend, {}, "run")
-        while await self.bench.pump(self.bench.plain.work_queue, self.bench.job.segment_handler):
-            pass
+        await self.bench.work()
         self.sent()
         self.run = await self.bench.run()
         return self

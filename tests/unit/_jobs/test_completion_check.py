@@ -6,15 +6,7 @@ import json
 
 import pytest
 
-from fanfold._jobs.completion_check import (
-    Check,
-    CombineGroup,
-    Look,
-    ResumeScatter,
-    Watch,
-    from_body,
-    to_message,
-)
+from fanfold._jobs.completion_check import Check, CombineGroup, Look, ResumeScatter, Watch, from_body, to_message
 from fanfold.errors import SegmentError
 
 BODIES = [

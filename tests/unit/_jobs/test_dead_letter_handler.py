@@ -12,8 +12,8 @@ from failing import RefusingQueue
 from fanfold import Retry, Segment
 from fanfold._jobs.dead_letter_handler import UNTOLD
 from fanfold._jobs.report import account_of
-from harness import Bench
-from numbers_job import NUMBERS, make_job, started
+from harness import Bench, ended, started
+from numbers_job import NUMBERS, make_job
 
 
 @pytest.fixture
@@ -29,8 +29,7 @@ async def test_a_segment_that_fails_to_its_last_delivery_tells_why(told):
     async def segment(rows, ctx):
         raise ValueError(f"delivery {ctx.receive_count}")
 
-    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
-    await bench.settle()
+    bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
     assert (await bench.run()).state == "FAILED"
     assert await bench.output() == {"segments": {"0": "ValueError: delivery 3"}}
     kept = json.loads(await bench.plain.get_result("runs/run/0/failed/0.json"))
@@ -63,8 +62,7 @@ async def test_segments_that_shared_a_message_are_sent_back_alone(told):
         return [number async for number in rows]
 
     job = make_job(segment=segment, segments_per_message=3, tolerated_failures=1)
-    bench = await started(Bench(job, numbers_jsonl=NUMBERS), chunk_bytes=100)
-    await bench.settle()
+    bench = await ended(Bench(job, numbers_jsonl=NUMBERS), chunk_bytes=100)
     run = await bench.run()
     account = await account_of(bench.backend, run)
     assert (run.state, account.segments, account.done, list(account.failed)) == ("SUCCEEDED", 3, 2, [1])
@@ -79,11 +77,9 @@ async def test_a_number_that_json_does_not_have_fails_its_segment_or_fold(told, 
     async def segment(rows, ctx):
         return value
 
-    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
-    await bench.settle()
+    bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
     assert "the segment handler returned what is no JSON value" in (await bench.output())["segments"]["0"]
-    bench = await started(Bench(make_job(fold=lambda results: value), numbers_jsonl=NUMBERS))
-    await bench.settle()
+    bench = await ended(Bench(make_job(fold=lambda results: value), numbers_jsonl=NUMBERS))
     assert "no JSON value" in (await bench.output())["fold"]
 
 
@@ -93,8 +89,7 @@ async def test_what_was_sent_once_more_and_comes_back_without_a_word_has_failed(
     async def segment(rows, ctx):
         raise asyncio.CancelledError  # as if its time had been over each time
 
-    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
-    await bench.settle()
+    bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
     assert await bench.output() == {"segments": {"0": UNTOLD}}
 
 
@@ -104,8 +99,7 @@ async def test_a_function_that_is_not_told_the_receive_limit_sends_nothing_back(
     async def segment(rows, ctx):
         raise ValueError
 
-    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
-    await bench.settle()
+    bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
     assert await bench.output() == {"segments": {"0": UNTOLD}}
 
 
@@ -130,8 +124,7 @@ async def test_a_segment_that_asks_for_another_delivery_at_its_last_is_sent_once
             raise Retry(after=1)
         return [number async for number in rows]
 
-    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
-    await bench.settle()
+    bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
     assert deliveries == [1, 2, 3, 1, 2]
     assert await bench.output() == list(range(100))
 

@@ -15,8 +15,8 @@ from fanfold._jobs.report import watch
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
 from fanfold.errors import FanfoldError
-from harness import Bench
-from numbers_job import NUMBERS, make_job, started
+from harness import Bench, started
+from numbers_job import NUMBERS, make_job
 
 
 async def test_a_watch_message_finds_a_run_whose_check_was_lost():
@@ -109,8 +109,7 @@ async def test_a_segment_that_ends_while_a_check_looks_is_looked_at_again_at_onc
         return [number async for number in rows]
 
     job.fold(list)
-    bench = Bench(job, gate=gate)
-    await bench.job.start(bench.backend, {}, "run")
+    bench = await started(Bench(job, gate=gate))
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler, most=1)
     await send_check(bench.plain, Look("run"))
     while await bench.pump(bench.plain.fold_queue, bench.job.fold_handler):
@@ -124,8 +123,7 @@ async def test_markers_that_do_not_hold_all_are_never_folded():
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     pins = "runs/run/0/markers.json"
     await bench.plain.put_result(pins, b"[]")
-    while await bench.pump(bench.plain.work_queue, bench.job.segment_handler):
-        pass
+    await bench.work()
     await bench.pump(bench.plain.fold_queue, bench.job.fold_handler)
     assert not (await bench.run()).ended
 

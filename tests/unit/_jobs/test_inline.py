@@ -16,6 +16,7 @@ from fanfold._folds.output_file import File
 from fanfold._jobs.inline import run_inline
 from fanfold._jobs.inline_database import KEPT_BUCKET, kept_in
 from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, SourceError
+from idempotent import opening
 
 
 class Trial:
@@ -32,11 +33,7 @@ class Trial:
         for port in ("work_queue", "fold_queue", "parking_queue", "ledger"):
             object.__setattr__(self.backend, port, Scripted(getattr(self.backend, port), gate))
 
-        @asynccontextmanager
-        async def opened():
-            yield self.backend
-
-        self.job = Job("sum", backend=opened, **settings)
+        self.job = Job("sum", backend=opening(self.backend), **settings)
         self.job.source(source or (lambda params: Ranges(params.get("count", 25), size=10)))
         self.job.fold(fold)
 

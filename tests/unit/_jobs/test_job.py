@@ -13,8 +13,8 @@ from fanfold import Items, Job, S3Objects, Segment, inmemory
 from fanfold._jobs.report import account_of
 from fanfold._ports.queue import Message
 from fanfold.errors import ConfigurationError, ServiceError
-from harness import Bench
-from numbers_job import NUMBERS, make_job, started
+from harness import Bench, ended, started
+from numbers_job import NUMBERS, make_job
 
 
 async def test_the_results_of_all_segments_are_folded_in_segment_order():
@@ -68,8 +68,7 @@ async def test_a_segment_that_fails_at_first_is_delivered_again():
             raise ConnectionError
         return [number async for number in rows]
 
-    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS))
-    await bench.settle()
+    bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS))
     assert await bench.output() == list(range(100))
     account = await account_of(bench.plain, await bench.run())
     assert (account.retries, account.deliveries, account.duplicates) == (1, 30, 0)
@@ -83,8 +82,7 @@ async def test_a_segment_that_fails_for_good_fails_the_run_with_a_list_and_its_b
             raise ConnectionError
         return 1
 
-    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS))
-    await bench.settle()
+    bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS))
     run = await bench.run()
     assert (run.state, run.failed) == ("FAILED", 1)
     assert await bench.output() == {
@@ -150,8 +148,7 @@ async def test_results_too_large_for_a_marker_go_through_the_store():
     async def segment(rows, ctx):
         return ["ü" * 3000, ctx.segment.number, 0.1 + 0.2]
 
-    bench = await started(Bench(make_job(segment=segment, fold=list), numbers_jsonl=NUMBERS))
-    await bench.settle()
+    bench = await ended(Bench(make_job(segment=segment, fold=list), numbers_jsonl=NUMBERS))
     assert await bench.output() == [["ü" * 3000, number, 0.1 + 0.2] for number in range(29)]
     assert [key for key in bench.store._buckets["results"] if "/results/" in key]
 
@@ -162,8 +159,7 @@ async def test_a_result_that_is_no_json_is_a_permanent_error():
     async def segment(rows, ctx):
         return {1, 2}
 
-    bench = await started(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
-    await bench.settle()
+    bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
     assert (await bench.run()).state == "FAILED"
 
 
@@ -176,8 +172,7 @@ async def test_an_async_fold_iterates_with_async_for():
     async def segment(rows, ctx):
         return ctx.segment.number
 
-    bench = await started(Bench(make_job(segment=segment, fold=fold), numbers_jsonl=NUMBERS))
-    await bench.settle()
+    bench = await ended(Bench(make_job(segment=segment, fold=fold), numbers_jsonl=NUMBERS))
     assert await bench.output() == [29, list(range(29))]
 
 
@@ -203,8 +198,7 @@ async def test_a_fold_that_raises_is_tried_three_times_and_then_fails_the_run(ra
 
 async def test_a_fold_that_returns_no_json_fails_the_run_at_once():
     """Trying again would change nothing."""
-    bench = await started(Bench(make_job(fold=lambda results: {1}), numbers_jsonl=NUMBERS))
-    await bench.settle()
+    bench = await ended(Bench(make_job(fold=lambda results: {1}), numbers_jsonl=NUMBERS))
     assert (await bench.run()).state == "FAILED"
     assert "no JSON value" in (await bench.output())["fold"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from failing import FailingNotifier, Notes, RefusingQueue, Scripted, throttled
+from failing import FailingNotifier, FailsAt, Notes, RefusingQueue, Scripted
 from fanfold import Job, Ranges
 from fanfold._jobs.completion_check import Look, send_check
 from fanfold._jobs.notify import is_tolerated
@@ -20,7 +20,7 @@ from fanfold._jobs.segment import Segment
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker, RunState
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError
-from harness import Bench
+from harness import Bench, ended, started
 
 
 class Broken:
@@ -53,17 +53,14 @@ def make_job(broken: Broken, **settings: Any) -> Job:
     return job
 
 
-async def ended(broken: Broken, **settings: Any) -> Bench:
-    bench = Bench(make_job(broken, **settings), max_receive_count=2)
-    await bench.job.start(bench.backend, {}, "run")
-    await bench.settle()
-    return bench
+async def ended_with(broken: Broken, **settings: Any) -> Bench:
+    return await ended(Bench(make_job(broken, **settings), max_receive_count=2))
 
 
 async def test_only_what_failed_is_done_again_and_the_output_is_whole():
     """Under the next generation; the list of failures of the first one stays where it was."""
     broken = Broken(3, 7)
-    bench = await ended(broken)
+    bench = await ended_with(broken)
     assert (await bench.run()).state == RunState.FAILED
     assert set((await failures_of("run", bench.backend)).segments) == {3, 7}
     broken.segments.clear()
@@ -83,7 +80,7 @@ async def test_only_what_failed_is_done_again_and_the_output_is_whole():
 async def test_what_fails_again_can_be_redriven_again():
     """As often as it takes; some of it, if only some is wanted."""
     broken = Broken(1, 3, 7)
-    bench = await ended(broken)
+    bench = await ended_with(broken)
     await redrive("run", bench.backend, only={3, 7})
     await bench.settle()
     assert set((await failures_of("run", bench.backend)).segments) == {1, 3, 7}
@@ -101,7 +98,7 @@ async def test_what_fails_again_can_be_redriven_again():
 async def test_late_news_of_an_old_generation_does_not_count_against_a_new_one():
     """A duplicate of an old message is late; a failure that is entered late is of a generation that is over."""
     broken = Broken(3)
-    bench = await ended(broken)
+    bench = await ended_with(broken)
     broken.segments.clear()
     await redrive("run", bench.backend)
     old = Segment("job", "run", 3, {"type": "ranges", "start": 6, "stop": 8, "yields": "numbers"}, gen=0)
@@ -132,8 +129,7 @@ class Overtaken:
 async def test_a_fold_that_looked_before_a_redrive_does_not_end_the_new_generation():
     """All segments had ended when it looked; when it claims the run, another has ended it, and it was redriven."""
     broken = Broken(3, 7)
-    bench = Bench(make_job(broken), max_receive_count=2)
-    await bench.job.start(bench.backend, {}, "run")
+    bench = await started(Bench(make_job(broken), max_receive_count=2))
     work, fold = bench.plain.work_queue, bench.plain.fold_queue
     while len(work) or len(work.dead_letter_queue):
         await bench.pump(work, bench.job.segment_handler)
@@ -161,7 +157,7 @@ async def test_a_run_whose_fold_failed_is_folded_again():
     """No segment is done again."""
     broken = Broken()
     broken.fold_fails = True
-    bench = await ended(broken)
+    bench = await ended_with(broken)
     assert (await bench.run()).state == RunState.FAILED
     assert "the fold is broken" in (await bench.output())["fold"]
     broken.fold_fails = False
@@ -175,14 +171,9 @@ async def test_a_redrive_that_died_is_resumed_by_the_next_one_or_by_a_look_at_th
     """At whichever call it died; nothing is left out."""
     for number in range(30):
         broken = Broken(3, 7, 9)
-        bench = await ended(broken)
+        bench = await ended_with(broken)
         broken.segments.clear()
-        calls = iter(range(1_000))
-
-        def gate(operation: str, calls=calls, number=number) -> None:
-            if next(calls) == number:
-                raise throttled()
-
+        gate = FailsAt(number)
         ports = ("ledger", "work_queue", "fold_queue", "store")
         hostile = replace(bench.plain, **{name: Scripted(getattr(bench.plain, name), gate) for name in ports})
         with suppress(FanfoldError):
@@ -197,7 +188,7 @@ async def test_a_redrive_that_died_is_resumed_by_the_next_one_or_by_a_look_at_th
 async def test_a_queue_that_takes_nothing_leaves_a_redrive_to_be_resumed():
     """The error is the queue's."""
     broken = Broken(3)
-    bench = await ended(broken)
+    bench = await ended_with(broken)
     broken.segments.clear()
     with pytest.raises(EnqueueError):
         await redrive("run", replace(bench.plain, work_queue=RefusingQueue()))
@@ -209,8 +200,7 @@ async def test_a_queue_that_takes_nothing_leaves_a_redrive_to_be_resumed():
 async def test_what_cannot_be_redriven_is_one_clear_error():
     """A run that runs, is folded, or has nothing to redo; a segment that did not fail; a run that is not there."""
     broken = Broken(3)
-    bench = Bench(make_job(broken), max_receive_count=2)
-    await bench.job.start(bench.backend, {}, "run")
+    bench = await started(Bench(make_job(broken), max_receive_count=2))
     with pytest.raises(FanfoldError, match="run run is still running"):
         await redrive("run", bench.backend)
     await bench.settle()
@@ -233,7 +223,7 @@ async def test_what_cannot_be_redriven_is_one_clear_error():
 async def test_of_two_redrives_at_once_one_begins_the_generation():
     """The other is told so, and sends nothing."""
     broken = Broken(3)
-    bench = await ended(broken)
+    bench = await ended_with(broken)
 
     async def other() -> None:
         await bench.ledger.redrive("run", gen=1, redos=["x"], redo=0)
@@ -273,7 +263,7 @@ def test_failures_are_borne_by_count_or_by_share(failed, total, tolerated, holds
 async def test_a_run_with_failures_it_bears_succeeds_without_them_and_lists_them():
     """They can be redriven all the same."""
     broken = Broken(3)
-    bench = await ended(broken, tolerated_failures=0.1)
+    bench = await ended_with(broken, tolerated_failures=0.1)
     run = await bench.run()
     assert (run.state, run.failed) == (RunState.SUCCEEDED, 1)
     assert await bench.output() == [n for n in range(20) if n // 2 != 3]
@@ -294,9 +284,7 @@ def test_an_impossible_tolerance_is_refused(tolerated):
 async def test_the_end_of_each_generation_is_told_of_once_with_what_failed():
     """And with where the output lies."""
     broken, notes = Broken(3), Notes()
-    bench = Bench(make_job(broken), max_receive_count=2, notifier=notes)
-    await bench.job.start(bench.backend, {}, "run")
-    await bench.settle()
+    bench = await ended(Bench(make_job(broken), max_receive_count=2, notifier=notes))
     broken.segments.clear()
     await redrive("run", bench.backend)
     await bench.settle()
@@ -314,9 +302,7 @@ async def test_the_end_of_each_generation_is_told_of_once_with_what_failed():
 async def test_a_notifier_that_fails_is_tried_again_and_changes_nothing_of_the_end():
     """At least once: the check comes back until it has told."""
     notes = FailingNotifier(2)
-    bench = Bench(make_job(Broken()), notifier=notes, max_receive_count=9)
-    await bench.job.start(bench.backend, {}, "run")
-    await bench.settle()
+    bench = await ended(Bench(make_job(Broken()), notifier=notes, max_receive_count=9))
     assert len(notes.told) == 1
     assert (await bench.run()).notified
     assert await bench.output() == list(range(20))

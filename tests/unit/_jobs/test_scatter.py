@@ -12,8 +12,8 @@ from fanfold._jobs.report import account_of
 from fanfold._jobs.scatter import scatter
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
 from fanfold.testing import ManualClock, make_context
-from harness import Bench
-from numbers_job import NUMBERS, make_job, started
+from harness import Bench, started
+from numbers_job import NUMBERS, make_job
 
 COMPLETE = {"complete": True}
 
@@ -151,7 +151,7 @@ async def test_a_long_scatter_notes_how_far_it_is_every_thousand_segments():
     job = Job("numbers")
     job.source(lambda params: Ranges(2_500, size=1))
     bench = Bench(job, gate=gate)
-    await bench.job.start(bench.backend, {}, "run")
+    await started(bench)
     assert positions == [1_000, 2_000, 2_500]
 
 

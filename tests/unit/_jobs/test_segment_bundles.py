@@ -23,7 +23,7 @@ from fanfold._jobs.segment_handler import work_on
 from fanfold._jobs.segment_result import BundleResult, SegmentDone, Unrecorded
 from fanfold.errors import ConfigurationError, SegmentError
 from fanfold.testing import ManualClock, make_record
-from harness import Bench
+from harness import Bench, ended, started
 
 SEGMENTS = [Segment("job", "run", n, {"type": "items", "values": [n]}, gen=2) for n in range(25)]
 
@@ -100,8 +100,7 @@ def make_job(per_message: int, failing: set[int], attempts: dict[int, int]) -> J
 async def test_the_results_of_all_segments_are_folded_in_order(per_message):
     """However many share a message."""
     attempts: dict[int, int] = {}
-    bench = Bench(make_job(per_message, set(), attempts))
-    await bench.job.start(bench.backend, {"count": 25}, "run")
+    bench = await started(Bench(make_job(per_message, set(), attempts)), count=25)
     assert len(bench.plain.work_queue) == -(-25 // per_message)
     await bench.settle()
     assert await bench.output() == list(range(25))
@@ -111,9 +110,7 @@ async def test_the_results_of_all_segments_are_folded_in_order(per_message):
 async def test_a_segment_that_fails_goes_on_alone_and_the_others_are_done_once():
     """It is tried as often as the queue allows, and named; what it shared its message with is not done again."""
     attempts: dict[int, int] = {}
-    bench = Bench(make_job(5, {7}, attempts), max_receive_count=3)
-    await bench.job.start(bench.backend, {"count": 25}, "run")
-    await bench.settle()
+    bench = await ended(Bench(make_job(5, {7}, attempts), max_receive_count=3), count=25)
     assert list((await bench.output())["segments"]) == ["7"]
     assert attempts == dict.fromkeys(range(25), 1) | {7: 1 + 3}
     account = await account_of(bench.plain, await bench.run())
@@ -123,9 +120,7 @@ async def test_a_segment_that_fails_goes_on_alone_and_the_others_are_done_once()
 async def test_a_message_none_of_whose_segments_ends_comes_back_and_then_names_them_all():
     """As one of a single segment does."""
     attempts: dict[int, int] = {}
-    bench = Bench(make_job(5, {5, 6, 7, 8, 9}, attempts), max_receive_count=3)
-    await bench.job.start(bench.backend, {"count": 25}, "run")
-    await bench.settle()
+    bench = await ended(Bench(make_job(5, {5, 6, 7, 8, 9}, attempts), max_receive_count=3), count=25)
     assert list((await bench.output())["segments"]) == ["5", "6", "7", "8", "9"]
     assert {attempts[number] for number in range(5, 10)} == {3}
     kept = json.loads(await bench.plain.get_result("runs/run/0/failed/6.json"))
@@ -149,9 +144,7 @@ async def test_a_segment_that_is_rejected_takes_no_other_with_it(error, monkeypa
             raise ConnectionError("not now")
         return [row async for row in rows][0]  # noqa: RUF015 - an async iterator
 
-    bench = Bench(job, max_receive_count=3)
-    await bench.job.start(bench.backend, {"count": 3}, "run")
-    await bench.settle()
+    bench = await ended(Bench(job, max_receive_count=3), count=3)
     assert list((await bench.output())["segments"]) == ["0"]
     assert "no such number" in (await bench.output())["segments"]["0"]
     assert attempts == {0: 2, 1: 2, 2: 2}
@@ -205,8 +198,7 @@ async def test_segments_whose_turn_comes_after_the_time_is_over_go_on_without_ha
 
 async def test_a_bundle_of_a_run_that_is_over_is_late():
     """All of it."""
-    bench = Bench(make_job(5, set(), {}))
-    await bench.job.start(bench.backend, {"count": 5}, "run")
+    bench = await started(Bench(make_job(5, set(), {})), count=5)
     (message,) = await bench.plain.work_queue.receive()
     await bench.ledger.claim("run", now=0, lease_seconds=900)
     batch: Any = BatchContext(None, Deadline.never(), JobState(bench.plain))

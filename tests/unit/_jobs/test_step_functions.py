@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -16,6 +15,7 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
 from fanfold.testing import make_context
+from idempotent import opening
 
 
 class Machine:
@@ -24,12 +24,7 @@ class Machine:
     def __init__(self, *, fold=sum, **settings: Any) -> None:
         self.errors: dict[int, Exception] = {}
         self.backend: Backend = inmemory.backend()
-
-        @asynccontextmanager
-        async def opened():
-            yield self.backend
-
-        job = self.job = Job("sum", backend=opened, **settings)
+        job = self.job = Job("sum", backend=opening(self.backend), **settings)
         job.source(lambda params: Ranges(params.get("count", 25), size=10))
         job.fold(fold)
 
@@ -96,8 +91,7 @@ def test_a_plan_too_large_for_a_state_says_what_to_do():
 
 
 @pytest.mark.parametrize(
-    "event",
-    [None, {}, {"run": "r", "items": "both"}, {"run": "r", "items": "s3", "input": 3}, {"items": "s3"}],
+    "event", [None, {}, {"run": "r", "items": "both"}, {"run": "r", "items": "s3", "input": 3}, {"items": "s3"}]
 )
 def test_a_plan_that_is_asked_for_wrongly_is_one_clear_error(event):
     """Nothing is planned then."""

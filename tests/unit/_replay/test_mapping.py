@@ -9,13 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fanfold._replay.mapping import (
-    Errored,
-    MappingSettings,
-    Returned,
-    Verdict,
-    judge,
-)
+from fanfold._replay.mapping import Errored, MappingSettings, Returned, Verdict, judge
 from strategies import json_values
 
 ON = MappingSettings()
@@ -33,6 +27,14 @@ def failures(*identifiers: Any) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in identifiers]}
 
 
+def all_deleted(reason: str) -> Verdict:
+    return Verdict("complete success", reason, frozenset())
+
+
+def all_come_back(reason: str) -> Verdict:
+    return Verdict("complete failure", reason, frozenset(IDS))
+
+
 def assert_all_deleted(verdict: Verdict) -> None:
     assert (verdict.kind, verdict.failed) == ("complete success", frozenset())
 
@@ -47,9 +49,7 @@ def assert_all_come_back(verdict: Verdict) -> None:
 @pytest.mark.parametrize("text", ["", "null", " null\n"])
 def test_an_empty_or_null_response_deletes_everything(text: str):
     """So a handler that forgets its return value acknowledges what failed, too."""
-    verdict = judge(Returned(text), IDS, ON)
-    assert_all_deleted(verdict)
-    assert verdict.reason == "the response is null or empty"
+    assert judge(Returned(text), IDS, ON) == all_deleted("the response is null or empty")
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,7 @@ def test_an_empty_or_null_response_deletes_everything(text: str):
 )
 def test_an_empty_or_null_list_of_failures_deletes_everything(response: Any, reason: str):
     """Whatever else the answer holds."""
-    verdict = judged(response)
-    assert_all_deleted(verdict)
-    assert verdict.reason == reason
+    assert judged(response) == all_deleted(reason)
 
 
 @pytest.mark.parametrize(
@@ -73,17 +71,14 @@ def test_an_empty_or_null_list_of_failures_deletes_everything(response: Any, rea
 )
 def test_an_answer_without_the_key_deletes_everything(response: Any):
     """A key in another spelling is not the key, so the failures it names are lost."""
-    verdict = judged(response)
-    assert_all_deleted(verdict)
-    assert verdict.reason == "batchItemFailures is not in the response"
+    assert judged(response) == all_deleted("batchItemFailures is not in the response")
 
 
 # --- Complete failure.
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"),
-    [("error", "raised"), ("timeout", "timed out"), ("killed", "killed"), ("throttled", "throttled")],
+    ("kind", "word"), [("error", "raised"), ("timeout", "timed out"), ("killed", "killed"), ("throttled", "throttled")]
 )
 @pytest.mark.parametrize("settings", [ON, OFF])
 def test_an_invocation_that_returns_nothing_brings_the_whole_batch_back(
@@ -98,9 +93,7 @@ def test_an_invocation_that_returns_nothing_brings_the_whole_batch_back(
 
 def test_an_ending_of_a_kind_of_its_own_brings_the_whole_batch_back():
     """Whoever invokes may know of more ways to fail."""
-    verdict = judge(Errored("eaten", "by a dog"), IDS, ON)
-    assert_all_come_back(verdict)
-    assert verdict.reason == "eaten: by a dog"
+    assert judge(Errored("eaten", "by a dog"), IDS, ON) == all_come_back("eaten: by a dog")
 
 
 @pytest.mark.parametrize(
@@ -109,17 +102,15 @@ def test_an_ending_of_a_kind_of_its_own_brings_the_whole_batch_back():
 )
 def test_a_response_that_is_not_valid_json_brings_the_whole_batch_back(text: str):
     """Nothing can be read from it."""
-    verdict = judge(Returned(text), IDS, ON)
-    assert_all_come_back(verdict)
-    assert verdict.reason == "the response is not valid JSON"
+    assert judge(Returned(text), IDS, ON) == all_come_back("the response is not valid JSON")
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_a_response_with_a_number_that_json_does_not_know_brings_the_whole_batch_back(constant: str):
     """Python's encoder writes such a number and its decoder reads it; to JSON it is a fault of syntax."""
-    verdict = judge(Returned(f'{{"batchItemFailures": [], "mean": {constant}}}'), IDS, ON)
-    assert_all_come_back(verdict)
-    assert verdict.reason == "the response is not valid JSON"
+    assert judge(Returned(f'{{"batchItemFailures": [], "mean": {constant}}}'), IDS, ON) == all_come_back(
+        "the response is not valid JSON"
+    )
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, '{"batchItemFailures":' * 100_000])
@@ -173,9 +164,9 @@ def test_one_bad_identifier_brings_the_whole_batch_back(identifier: Any, reason:
 )
 def test_a_misspelt_identifier_key_brings_the_whole_batch_back(failure: Any):
     """The reason asks after the spelling."""
-    verdict = judged({"batchItemFailures": [{"itemIdentifier": "b"}, failure]})
-    assert_all_come_back(verdict)
-    assert verdict.reason == "entry 1 of batchItemFailures has no itemIdentifier: is the key misspelt?"
+    assert judged({"batchItemFailures": [{"itemIdentifier": "b"}, failure]}) == all_come_back(
+        "entry 1 of batchItemFailures has no itemIdentifier: is the key misspelt?"
+    )
 
 
 @pytest.mark.parametrize("failure", ["a", None, 1, True, ["a"], ["itemIdentifier"], "itemIdentifier"])
@@ -186,9 +177,7 @@ def test_a_list_of_anything_but_objects_brings_the_whole_batch_back(failure: Any
 
 def test_naming_every_message_is_a_complete_failure():
     """Nothing is deleted."""
-    verdict = judged(failures(*IDS))
-    assert_all_come_back(verdict)
-    assert verdict.reason == "every message of the batch is reported"
+    assert judged(failures(*IDS)) == all_come_back("every message of the batch is reported")
 
 
 # --- Partial success.

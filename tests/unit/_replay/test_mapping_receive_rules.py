@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 import fanfold
+from batches import ids
 from fanfold import Backoff, Deadline, Record, Reject, Retry
 from fanfold._base.outcome import NotStarted
 from fanfold._base.record import records_from_event
@@ -19,34 +20,13 @@ from fanfold._consumer.batch import Batch
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
-from fanfold._ports.queue import Refusal
-from fanfold.testing import ManualClock, make_event, make_record
+from fanfold.testing import ManualClock, make_context, make_event, make_record
 from mapped import deleted
+from settlers import NotingSettler
+from simple_handlers import notes, raises
 
 
-class Visibility:
-    """A settler that takes down which messages are hidden, for how long, and refuses what it is told to."""
-
-    def __init__(self, most_seconds: int = 43_200) -> None:
-        self.calls: list[list[tuple[str, int]]] = []
-        self._most_seconds = most_seconds
-
-    async def open(self) -> Visibility:
-        return self
-
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        self.calls.append([(record.message_id, seconds) for record, seconds in changes])
-        return [
-            Refusal(position, "too long", final=True)
-            for position, (_, seconds) in enumerate(changes)
-            if seconds > self._most_seconds
-        ]
-
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        raise AssertionError
-
-
-async def untouched() -> Visibility:
+async def untouched() -> NotingSettler:
     """Open no settler: nothing may ask for one."""
     raise AssertionError
 
@@ -57,15 +37,10 @@ async def untouched() -> Visibility:
 def test_a_redelivered_message_runs_again():
     """Nothing is kept by message id: a redriven message has a new one, and a redelivered one must run."""
     ran = []
-
-    @fanfold.consumer
-    async def handler(number) -> None:
-        ran.append(number)
-
+    handler = fanfold.consumer(notes(ran))
     for _ in range(2):
         assert deleted(handler, make_event(7)) == ["message-0"]
     assert ran == [7, 7]
-    handler.close()
 
 
 # --- Visibility.
@@ -74,66 +49,50 @@ def test_a_redelivered_message_runs_again():
 @pytest.mark.parametrize("error", [ValueError(), Retry(), Reject("never"), asyncio.CancelledError()])
 def test_without_a_back_off_the_visibility_of_a_reported_message_is_left_alone(error: BaseException):
     """The queue's own timeout is at work: no call is made, and no client opened."""
-
-    @fanfold.consumer(settler=untouched)
-    async def handler(number) -> None:
-        raise error
-
+    handler = fanfold.consumer(settler=untouched)(raises(error))
     assert deleted(handler, make_event(1)) == []
-    handler.close()
 
 
 def test_with_a_back_off_a_reported_message_is_hidden_and_a_deleted_one_is_not():
     """Lambda leaves the visibility of a reported id alone, so the change holds."""
-    visibility = Visibility()
+    visibility = NotingSettler()
 
-    @fanfold.consumer(backoff=Backoff(base=40, jitter=0), settler=visibility.open)
+    @fanfold.consumer(backoff=Backoff(base=40, jitter=0), settler=visibility)
     async def handler(number) -> None:
         if number:
             raise ValueError
 
     assert deleted(handler, make_event(0, 1)) == ["message-0"]
-    assert visibility.calls == [[("message-1", 40)]]
-    handler.close()
+    assert visibility.hidden == [[("message-1", 40)]]
 
 
 @pytest.mark.parametrize(("after", "hidden"), [(0, 0), (0.2, 1), (30, 30), (43_200, 43_200), (100_000, 43_200)])
 def test_a_retry_hides_its_message_for_whole_seconds_up_to_twelve_hours(after: float, hidden: int):
     """0 is at once, which the queue's visibility timeout is not."""
-    visibility = Visibility()
-
-    @fanfold.consumer(settler=visibility.open)
-    async def handler(number) -> None:
-        raise Retry(after=after)
-
+    visibility = NotingSettler()
+    handler = fanfold.consumer(settler=visibility)(raises(Retry(after=after)))
     assert deleted(handler, make_event(1)) == []
-    assert visibility.calls == [[("message-0", hidden)]]
-    handler.close()
+    assert visibility.hidden == [[("message-0", hidden)]]
 
 
 def test_a_visibility_that_is_refused_is_asked_for_by_halves():
     """A message stays hidden twelve hours at most since its first receive; how many are left only a try tells."""
-    visibility = Visibility(most_seconds=300)
+    visibility = NotingSettler(longest=300)
 
-    @fanfold.consumer(settler=visibility.open)
+    @fanfold.consumer(settler=visibility)
     async def handler(number) -> None:
         raise Retry(after=[900, 200][number])
 
     assert deleted(handler, make_event(0, 1)) == []
-    handler.close()
-    assert visibility.calls == [
-        [("message-0", 900), ("message-1", 200)],
-        [("message-0", 450)],
-        [("message-0", 225)],
-    ]
+    assert visibility.hidden == [[("message-0", 900), ("message-1", 200)], [("message-0", 450)], [("message-0", 225)]]
 
 
 def test_a_message_whose_handler_still_runs_is_not_hurried_back():
     """A back-off of one second would deliver it beside its own handler."""
-    visibility = Visibility()
+    visibility = NotingSettler()
     release = asyncio.Event()
 
-    @fanfold.consumer(backoff=Backoff(base=1, jitter=0), settler=visibility.open)
+    @fanfold.consumer(backoff=Backoff(base=1, jitter=0), settler=visibility)
     async def handler(number) -> None:
         while not release.is_set():
             try:
@@ -141,8 +100,8 @@ def test_a_message_whose_handler_still_runs_is_not_hurried_back():
             except asyncio.CancelledError:
                 continue
 
-    assert deleted(handler, make_event(1), seconds=0.5) == []
-    assert visibility.calls == []
+    assert ids(handler(make_event(1), make_context(0.5))) == ["message-0"]
+    assert visibility.hidden == []
     handler._runtime._loop._loop.call_soon_threadsafe(release.set)
     handler.close()
 

@@ -18,6 +18,7 @@ from batches import grouped
 from fanfold import Record
 from fanfold.testing import make_context, make_event, make_record
 from mapped import deleted
+from simple_handlers import nothing, raises
 
 STANDARD_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"
 RESPONSE_BYTES = 6 * 1024 * 1024
@@ -29,10 +30,7 @@ RESPONSE_BYTES = 6 * 1024 * 1024
 
 def test_an_empty_list_is_answered_only_when_every_record_succeeded():
     """It makes Lambda delete the whole batch."""
-
-    @fanfold.consumer
-    async def handler(number) -> None: ...
-
+    handler = fanfold.consumer(nothing)
     assert handler(make_event(1, 2), make_context()) == {"batchItemFailures": []}
     assert deleted(handler, make_event(1, 2)) == ["message-0", "message-1"]
     handler.close()
@@ -49,7 +47,6 @@ def test_what_a_handler_returns_never_becomes_the_answer(value: object):
         return value
 
     assert deleted(handler, make_event(0, 1)) == ["message-0"]
-    handler.close()
 
 
 def test_an_answer_is_json_whatever_handlers_return():
@@ -60,7 +57,6 @@ def test_an_answer_is_json_whatever_handlers_return():
         return {object(): b"\xff"}
 
     assert deleted(handler, make_event(0, 1)) == ["message-0", "message-1"]
-    handler.close()
 
 
 def test_every_id_that_is_answered_stands_in_the_batch():
@@ -72,7 +68,6 @@ def test_every_id_that_is_answered_stands_in_the_batch():
             raise ValueError({"itemIdentifier": "elsewhere", "messageId": ""})
 
     assert deleted(handler, make_event(0, 1, 2)) == ["message-0", "message-2"]
-    handler.close()
 
 
 def test_an_id_is_answered_once_though_its_message_stands_in_the_batch_twice():
@@ -106,9 +101,7 @@ def test_an_exception_makes_the_whole_batch_come_back():
         raise OSError
         yield
 
-    @fanfold.consumer(lifespan=lifespan)
-    async def handler(number) -> None: ...
-
+    handler = fanfold.consumer(lifespan=lifespan)(nothing)
     assert deleted(handler, make_event(0, 1)) == []
 
 
@@ -135,7 +128,6 @@ def test_a_batch_that_takes_too_long_is_answered_and_the_finished_part_deleted()
             await asyncio.Event().wait()
 
     assert deleted(handler, make_event(0, 1, 0), seconds=0.5) == ["message-0", "message-2"]
-    handler.close()
 
 
 def test_the_answer_for_ten_thousand_failures_is_far_under_six_megabytes():
@@ -160,7 +152,6 @@ def test_a_message_of_one_mebibyte_is_handled():
     assert len(event["Records"][0]["body"]) == 1_048_576
     assert deleted(handler, event) == ["message-0"]
     assert sizes == [1_048_564]
-    handler.close()
 
 
 # --- FIFO.
@@ -178,7 +169,6 @@ def test_a_fifo_batch_answers_the_failed_record_and_all_later_ones_of_its_group(
 
     assert deleted(handler, grouped("a", "b", "a", "b", "b", "c")) == ["message-0", "message-2", "message-5"]
     assert sorted(ran) == [0, 1, 2, 5]
-    handler.close()
 
 
 def test_the_records_of_a_fifo_group_run_one_after_another_in_batch_order():
@@ -193,30 +183,17 @@ def test_the_records_of_a_fifo_group_run_one_after_another_in_batch_order():
 
     assert len(deleted(handler, grouped("a", "a", "a"))) == 3
     assert steps == [(step, number) for number in range(3) for step in ("begin", "end")]
-    handler.close()
 
 
 @pytest.mark.parametrize("groups", [["tenant"] * 3, ["tenant", "", "other"]])
 def test_message_groups_of_a_fair_queue_are_tenants_and_no_order(groups: list[str]):
     """A queue is FIFO by the end of its ARN alone; behind a failure on a fair queue everything goes on."""
-
-    @fanfold.consumer(concurrency=1)
-    async def handler(number) -> None:
-        if number == 0:
-            raise ValueError
-
+    handler = fanfold.consumer(concurrency=1)(raises(ValueError, 0))
     assert deleted(handler, grouped(*groups, queue_arn=STANDARD_ARN)) == ["message-1", "message-2"]
-    handler.close()
 
 
 @pytest.mark.parametrize("arn", [f"{STANDARD_ARN}fifo", f"{STANDARD_ARN}.fifo-2", f"{STANDARD_ARN}.fifo.dead"])
 def test_a_queue_is_fifo_only_if_its_arn_ends_so(arn: str):
     """Names that merely hold the word are of standard queues."""
-
-    @fanfold.consumer(concurrency=1)
-    async def handler(number) -> None:
-        if number == 0:
-            raise ValueError
-
+    handler = fanfold.consumer(concurrency=1)(raises(ValueError, 0))
     assert deleted(handler, grouped("a", "a", queue_arn=arn)) == ["message-1"]
-    handler.close()

@@ -11,11 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fanfold._base.aws_limits import LAMBDA_EVENT_BYTES
-from fanfold._replay.mapping import (
-    MappingSettings,
-    fitting,
-    record_bytes,
-)
+from fanfold._replay.mapping import MappingSettings, fitting, record_bytes
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_record
 

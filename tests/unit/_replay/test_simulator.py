@@ -13,7 +13,7 @@ from fanfold._replay.mapping import Returned
 from fanfold._replay.simulator import Simulator
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_record
-from simulated import Event, acknowledged, answer, batches, count_of, counts, dead, done, failing, times
+from simulated import Event, acknowledged, answer, batches, count_of, counts, dead, done, failing, simulate, times
 
 # --- The plain case.
 
@@ -27,9 +27,8 @@ def test_an_empty_queue_is_delivered_nowhere():
 
 def test_what_succeeds_is_delivered_once_and_deleted():
     """In batches of ten, in the order of sending."""
-    simulator = Simulator(done)
-    simulator.send(*range(25))
-    deliveries = simulator.run()
+    simulator = simulate(done, *range(25))
+    deliveries = simulator.deliveries
     assert [len(delivery.messages) for delivery in deliveries] == [10, 10, 5]
     assert acknowledged(simulator) == [f"message-{number}" for number in range(25)]
     assert [delivery.number for delivery in deliveries] == [0, 1, 2]
@@ -47,9 +46,8 @@ def test_a_handler_gets_the_event_that_lambda_would_give_it():
 
     attributes = {"tenant": {"stringValue": "blue", "dataType": "String"}}
     record = make_record({"order": 1}, message_id="sent", message_attributes=attributes)
-    simulator = Simulator(handler, function_timeout=60)
-    simulator.send("text", records=[record])
-    (delivery,) = simulator.run()
+    simulator = simulate(handler, "text", records=[record], function_timeout=60)
+    (delivery,) = simulator.deliveries
     ((event, remaining),) = seen
     assert [one["body"] for one in event["Records"]] == ["text", '{"order": 1}']
     assert event["Records"][1] == {**record, "receiptHandle": delivery.handles[1]}
@@ -69,9 +67,7 @@ def test_the_ids_of_messages_sent_later_are_new_ones():
 
 def test_the_ids_of_messages_sent_to_an_empty_queue_are_new_ones():
     """What a test has seen of the first run is not mistaken for the second."""
-    simulator = Simulator(done)
-    simulator.send(0)
-    simulator.run()
+    simulator = simulate(done, 0)
     simulator.send(1)
     simulator.run()
     assert len(set(acknowledged(simulator))) == 2
@@ -82,9 +78,8 @@ def test_the_ids_of_messages_sent_to_an_empty_queue_are_new_ones():
 
 def test_a_reported_message_comes_back_after_the_visibility_timeout_with_a_higher_count():
     """The rest is gone."""
-    simulator = Simulator(failing("message-1", times=2), visibility_timeout=40)
-    simulator.send(0, 1, 2)
-    deliveries = simulator.run()
+    simulator = simulate(failing("message-1", times=2), 0, 1, 2, visibility_timeout=40)
+    deliveries = simulator.deliveries
     assert batches(deliveries) == [["message-0", "message-1", "message-2"], ["message-1"], ["message-1"]]
     assert counts(deliveries) == [[1, 1, 1], [2], [3]]
     assert times(deliveries) == [(0, 1), (40, 41), (80, 81)]
@@ -94,9 +89,8 @@ def test_a_reported_message_comes_back_after_the_visibility_timeout_with_a_highe
 @pytest.mark.parametrize("most", [1, 2, 5])
 def test_a_message_is_a_dead_letter_after_its_last_receive(most: int):
     """It was delivered as often as the queue allows; what was well beside it is not touched."""
-    simulator = Simulator(failing("message-0"), max_receive_count=most)
-    simulator.send("poison", "well")
-    deliveries = simulator.run()
+    simulator = simulate(failing("message-0"), "poison", "well", max_receive_count=most)
+    deliveries = simulator.deliveries
     assert batches(deliveries) == [["message-0", "message-1"], *[["message-0"]] * (most - 1)]
     assert dead(simulator) == ["message-0"]
     assert simulator.dead_letters[0].body == "poison"
@@ -106,9 +100,7 @@ def test_a_message_is_a_dead_letter_after_its_last_receive(most: int):
 
 def test_a_dead_letter_tells_what_happened_to_it():
     """One line for each delivery, with the reason, and one for the move."""
-    simulator = Simulator(failing("message-0"), max_receive_count=2)
-    simulator.send("poison", "well")
-    simulator.run()
+    simulator = simulate(failing("message-0"), "poison", "well", max_receive_count=2)
     (letter,) = simulator.dead_letter_queue.messages()
     assert letter.history == [
         "delivery 0: came back (1 of 2 messages are reported)",
@@ -120,9 +112,9 @@ def test_a_dead_letter_tells_what_happened_to_it():
 def test_a_dead_letter_keeps_its_attributes_and_its_count_of_receives():
     """What is looked at to find out why."""
     attributes = {"tenant": {"stringValue": "blue", "dataType": "String"}}
-    simulator = Simulator(failing("sent"), max_receive_count=3)
-    simulator.send(records=[make_record(1, message_id="sent", message_attributes=attributes)])
-    simulator.run()
+    simulator = simulate(
+        failing("sent"), records=[make_record(1, message_id="sent", message_attributes=attributes)], max_receive_count=3
+    )
     (letter,) = simulator.dead_letters
     assert letter.message_attributes == attributes
     assert letter.receive_count >= 3
@@ -130,17 +122,17 @@ def test_a_dead_letter_keeps_its_attributes_and_its_count_of_receives():
 
 def test_without_a_redrive_policy_nothing_is_ever_a_dead_letter():
     """It comes back until it succeeds."""
-    simulator = Simulator(failing("message-0", times=50), max_receive_count=None)
-    simulator.send(1)
-    assert counts(simulator.run()) == [[number] for number in range(1, 52)]
+    simulator = simulate(failing("message-0", times=50), 1, max_receive_count=None)
+    assert counts(simulator.deliveries) == [[number] for number in range(1, 52)]
     assert not simulator.dead_letters
 
 
 def test_a_message_that_arrives_with_receives_behind_it_goes_on_from_there():
     """Records captured from a real queue have been received before."""
-    simulator = Simulator(failing("old"), max_receive_count=5)
-    simulator.send(records=[make_record(1, message_id="old", receive_count=4)])
-    assert counts(simulator.run()) == [[4], [5]]
+    simulator = simulate(
+        failing("old"), records=[make_record(1, message_id="old", receive_count=4)], max_receive_count=5
+    )
+    assert counts(simulator.deliveries) == [[4], [5]]
     assert dead(simulator) == ["old"]
 
 
@@ -164,9 +156,7 @@ def test_two_messages_of_one_id_are_both_delivered_and_share_their_fate():
         bad = [one for one in event["Records"] if one["body"] == "bad" and count_of(one) == 1]
         return answer(one["messageId"] for one in bad)
 
-    simulator = Simulator(handler)
-    simulator.send(records=[make_record(body, message_id="same") for body in ("good", "bad")])
-    simulator.run()
+    simulator = simulate(handler, records=[make_record(body, message_id="same") for body in ("good", "bad")])
     assert seen == [["good", "bad"], ["good", "bad"]]
     assert len(simulator.queue) == 0
 

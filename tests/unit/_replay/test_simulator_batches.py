@@ -10,7 +10,20 @@ import pytest
 from fanfold._replay.mapping import Errored
 from fanfold._replay.simulator import Simulator
 from fanfold.testing import make_record
-from simulated import Event, acknowledged, batches, count_of, counts, dead, done, failing, ids_of, most_at_once, times
+from simulated import (
+    Event,
+    acknowledged,
+    batches,
+    count_of,
+    counts,
+    dead,
+    done,
+    failing,
+    ids_of,
+    most_at_once,
+    simulate,
+    times,
+)
 
 # --- Batches.
 
@@ -29,9 +42,8 @@ from simulated import Event, acknowledged, batches, count_of, counts, dead, done
 )
 def test_batches_are_as_large_as_the_mapping_says(batch_size: int, window: float, messages: int, sizes: list[int]):
     """From 1 to 10,000."""
-    simulator = Simulator(done, batch_size=batch_size, window_seconds=window)
-    simulator.send(*range(messages))
-    assert [len(delivery.messages) for delivery in simulator.run()] == sizes
+    simulator = simulate(done, *range(messages), batch_size=batch_size, window_seconds=window)
+    assert [len(delivery.messages) for delivery in simulator.deliveries] == sizes
     assert acknowledged(simulator) == [f"message-{number}" for number in range(messages)]
 
 
@@ -47,25 +59,25 @@ def test_a_batch_is_gathered_for_the_window_and_no_longer():
 
 def test_a_full_batch_does_not_wait_for_its_window():
     """Ten are there at once."""
-    simulator = Simulator(done, window_seconds=300, visibility_timeout=1_800)
-    simulator.send(*range(12))
-    assert [(delivery.began_at, len(delivery.messages)) for delivery in simulator.run()] == [(0, 10), (300, 2)]
+    assert [
+        (delivery.began_at, len(delivery.messages))
+        for delivery in simulate(done, *range(12), window_seconds=300, visibility_timeout=1_800).deliveries
+    ] == [(0, 10), (300, 2)]
 
 
 def test_a_batch_ends_at_six_megabytes():
     """However many it may hold, and whatever its window."""
-    simulator = Simulator(done, batch_size=100, window_seconds=10)
-    simulator.send(*["x" * 1_048_000 for _ in range(14)])
-    deliveries = simulator.run()
+    simulator = simulate(done, *["x" * 1_048_000 for _ in range(14)], batch_size=100, window_seconds=10)
+    deliveries = simulator.deliveries
     assert [len(delivery.messages) for delivery in deliveries] == [6, 6, 2]
     assert len(acknowledged(simulator)) == len(set(acknowledged(simulator))) == 14
 
 
 def test_no_more_is_received_than_a_batch_holds():
     """What waits in a poller's hands uses up its visibility timeout: here it would be delivered twice in one batch."""
-    simulator = Simulator(done, batch_size=3, maximum_concurrency=1, invocation_seconds=10, visibility_timeout=30)
-    simulator.send(*range(10))
-    simulator.run()
+    simulator = simulate(
+        done, *range(10), batch_size=3, maximum_concurrency=1, invocation_seconds=10, visibility_timeout=30
+    )
     assert acknowledged(simulator) == [f"message-{number}" for number in range(10)]
     assert all(set(delivery.receive_counts) == {1} for delivery in simulator.deliveries)
 
@@ -77,31 +89,30 @@ def test_the_counts_of_a_delivery_are_what_its_handler_was_told():
     def handler(event: Event, context: Any) -> None:
         told.append([count_of(record) for record in event["Records"]])
 
-    simulator = Simulator(handler, window_seconds=50, visibility_timeout=30)
-    simulator.send(1)
-    assert counts(simulator.run()) == told
+    assert counts(simulate(handler, 1, window_seconds=50, visibility_timeout=30).deliveries) == told
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 3, 7])
 def test_no_more_invocations_run_at_once_than_the_maximum(concurrency: int):
     """In simulated time; with enough to do it is reached."""
-    simulator = Simulator(
+    simulator = simulate(
         done,
+        *["x" * number for number in range(40)],
         batch_size=1,
         maximum_concurrency=concurrency,
         invocation_seconds=lambda event: 1 + len(event["Records"][0]["body"]) % 3,
         visibility_timeout=1_800,
     )
-    simulator.send(*["x" * number for number in range(40)])
-    assert most_at_once(simulator.run()) == concurrency
+    assert most_at_once(simulator.deliveries) == concurrency
     assert len(simulator.deliveries) == 40
 
 
 def test_an_invocation_may_take_its_time_from_its_event():
     """Simulated seconds."""
-    simulator = Simulator(done, invocation_seconds=lambda event: len(event["Records"]) * 2)
-    simulator.send(*range(12))
-    assert times(simulator.run()) == [(0, 20), (0, 4)]
+    assert times(simulate(done, *range(12), invocation_seconds=lambda event: len(event["Records"]) * 2).deliveries) == [
+        (0, 20),
+        (0, 4),
+    ]
 
 
 # --- Timeouts and throttles.
@@ -109,15 +120,17 @@ def test_an_invocation_may_take_its_time_from_its_event():
 
 def test_a_timeout_brings_the_whole_batch_back():
     """What was done in it comes back too."""
-    simulator = Simulator(
+    simulator = simulate(
         failing("message-1"),
+        0,
+        1,
+        2,
         invocation_seconds=lambda event: 31 if count_of(event["Records"][0]) == 1 else 30,
         function_timeout=30,
         visibility_timeout=180,
         max_receive_count=2,
     )
-    simulator.send(0, 1, 2)
-    deliveries = simulator.run()
+    deliveries = simulator.deliveries
     assert deliveries[0].invocation == Errored("timeout", "timed out after 30 s")
     assert times(deliveries) == [(0, 30), (180, 210)]
     assert batches(deliveries) == [["message-0", "message-1", "message-2"]] * 2
@@ -130,17 +143,14 @@ def test_an_invocation_that_would_fail_after_its_timeout_times_out():
     def handler(event: Event, context: Any) -> None:
         raise ValueError
 
-    simulator = Simulator(handler, invocation_seconds=31, function_timeout=30, max_receive_count=1)
-    simulator.send(0)
-    (delivery,) = simulator.run()
+    (delivery,) = simulate(handler, 0, invocation_seconds=31, function_timeout=30, max_receive_count=1).deliveries
     assert delivery.invocation == Errored("timeout", "timed out after 30 s")
 
 
 def test_a_function_that_always_times_out_makes_dead_letters_of_all():
     """Every delivery counts."""
-    simulator = Simulator(done, invocation_seconds=math.inf, max_receive_count=3)
-    simulator.send(*range(4))
-    assert len(simulator.run()) == 3
+    simulator = simulate(done, *range(4), invocation_seconds=math.inf, max_receive_count=3)
+    assert len(simulator.deliveries) == 3
     assert len(dead(simulator)) == 4
 
 
@@ -151,9 +161,8 @@ def test_a_throttled_batch_comes_back_without_the_handler_having_run():
     def handler(event: Event, context: Any) -> None:
         ran.append(ids_of(event))
 
-    simulator = Simulator(handler, throttled=1, max_receive_count=3)
-    simulator.send(0, 1)
-    deliveries = simulator.run()
+    simulator = simulate(handler, 0, 1, throttled=1, max_receive_count=3)
+    deliveries = simulator.deliveries
     assert ran == []
     assert counts(deliveries) == [[1, 1], [2, 2], [3, 3]]
     assert {delivery.invocation for delivery in deliveries} == {Errored("throttled", "no concurrency was left")}

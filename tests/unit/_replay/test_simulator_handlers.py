@@ -13,7 +13,8 @@ import fanfold
 from fanfold import Record
 from fanfold._replay.mapping import Errored, Returned
 from fanfold._replay.simulator import Simulator
-from simulated import Event, acknowledged, answer, batches, count_of, dead, ids_of, in_groups, times
+from simple_handlers import nothing
+from simulated import Event, acknowledged, answer, batches, count_of, dead, ids_of, in_groups, simulate, times
 
 # --- What handlers are.
 
@@ -28,9 +29,7 @@ def test_a_fanfold_consumer_is_delivered_to():
         if record.body == "1" and record.receive_count < 3:
             raise ValueError
 
-    simulator = Simulator(handler)
-    simulator.send(0, 1, 2)
-    simulator.run()
+    simulator = simulate(handler, 0, 1, 2)
     assert ran == {("0", 1): 1, ("1", 1): 1, ("2", 1): 1, ("1", 2): 1, ("1", 3): 1}
     assert not simulator.dead_letters
 
@@ -43,9 +42,7 @@ def test_a_consumer_of_a_plain_function_is_delivered_to():
     def handler(number: int) -> None:
         ran.append(number)
 
-    simulator = Simulator(handler)
-    simulator.send(*range(12))
-    simulator.run()
+    simulate(handler, *range(12))
     assert sorted(ran) == list(range(12))
 
 
@@ -59,12 +56,8 @@ def test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it():
         yield
         steps.append("end")
 
-    @fanfold.consumer(lifespan=lifespan)
-    async def handler(number: int) -> None: ...
-
-    simulator = Simulator(handler)
-    simulator.send(1)
-    simulator.run()
+    handler = fanfold.consumer(lifespan=lifespan)(nothing)
+    simulator = simulate(handler, 1)
     handler.close()
     getattr(simulator, "close", lambda: None)()
     assert steps == ["begin", "end"]
@@ -72,14 +65,9 @@ def test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it():
 
 def test_the_consumer_itself_keeps_its_settings():
     """The simulator works on a copy, with queues of its own."""
-
-    @fanfold.consumer
-    async def handler(number: int) -> None: ...
-
+    handler = fanfold.consumer(nothing)
     before = handler.settings
-    simulator = Simulator(handler)
-    simulator.send(1)
-    simulator.run()
+    simulate(handler, 1)
     assert handler.settings == before
 
 
@@ -95,9 +83,8 @@ def test_powertools_batch_processor_is_delivered_to():
     def handler(event: Event, context: Any) -> Any:
         return batch.process_partial_response(event, record_handler, processor, context)
 
-    simulator = Simulator(handler, max_receive_count=2)
-    simulator.send(0, 1, 2)
-    deliveries = simulator.run()
+    simulator = simulate(handler, 0, 1, 2, max_receive_count=2)
+    deliveries = simulator.deliveries
     assert [delivery.verdict.kind for delivery in deliveries] == ["partial success", "complete failure"]
     assert isinstance(deliveries[1].invocation, Errored)
     assert deliveries[1].invocation.reason.startswith("BatchProcessingError: ")
@@ -117,9 +104,7 @@ def test_powertools_fifo_processor_keeps_a_group_in_order():
     def handler(event: Event, context: Any) -> Any:
         return batch.process_partial_response(event, record_handler, processor, context)
 
-    simulator = Simulator(handler, fifo=True)
-    simulator.send(records=in_groups("abaaba"))
-    simulator.run()
+    simulator = simulate(handler, records=in_groups("abaaba"), fifo=True)
     assert acknowledged(simulator) == ["a0", "b1", "b4", "a2", "a3", "a5"]
 
 
@@ -131,9 +116,7 @@ def test_a_handler_that_raises_brings_the_whole_batch_back(error: BaseException)
         if count_of(event["Records"][0]) == 1:
             raise error
 
-    simulator = Simulator(handler)
-    simulator.send(0, 1)
-    deliveries = simulator.run()
+    deliveries = simulate(handler, 0, 1).deliveries
     assert batches(deliveries) == [["message-0", "message-1"]] * 2
     assert isinstance(deliveries[0].invocation, Errored)
     assert type(error).__name__ in deliveries[0].invocation.reason
@@ -154,9 +137,8 @@ def test_whoever_stops_the_run_stops_it():
 @pytest.mark.parametrize("value", [object(), b"bytes", {"batchItemFailures": {1, 2}}, {(1, 2): 3}])
 def test_a_value_that_is_not_json_brings_the_whole_batch_back(value: object):
     """Lambda's runtime fails at it, after the handler has done its work."""
-    simulator = Simulator(lambda event, context: value, max_receive_count=2)
-    simulator.send(0, 1)
-    deliveries = simulator.run()
+    simulator = simulate(lambda event, context: value, 0, 1, max_receive_count=2)
+    deliveries = simulator.deliveries
     assert all(delivery.invocation.reason.startswith("Runtime.MarshalError: ") for delivery in deliveries)
     assert dead(simulator) == ["message-0", "message-1"]
 
@@ -165,25 +147,21 @@ def test_a_value_that_holds_itself_brings_the_whole_batch_back():
     """There is no end to writing it."""
     endless: list[Any] = []
     endless.append(endless)
-    simulator = Simulator(lambda event, context: endless, max_receive_count=1)
-    simulator.send(0)
-    simulator.run()
+    simulator = simulate(lambda event, context: endless, 0, max_receive_count=1)
     assert dead(simulator) == ["message-0"]
 
 
 def test_a_misspelt_key_loses_what_it_names():
     """As in AWS: the batch is deleted, and nothing is red."""
-    simulator = Simulator(lambda event, context: {"batchItemFailure": [{"itemIdentifier": "message-0"}]})
-    simulator.send(0)
-    assert [delivery.verdict.kind for delivery in simulator.run()] == ["complete success"]
+    simulator = simulate(lambda event, context: {"batchItemFailure": [{"itemIdentifier": "message-0"}]}, 0)
+    assert [delivery.verdict.kind for delivery in simulator.deliveries] == ["complete success"]
     assert len(simulator.queue) == 0
 
 
 def test_an_unknown_id_brings_the_whole_batch_back():
     """The verdict says why."""
-    simulator = Simulator(lambda event, context: answer(["elsewhere"]), max_receive_count=1)
-    simulator.send(0, 1)
-    (delivery,) = simulator.run()
+    simulator = simulate(lambda event, context: answer(["elsewhere"]), 0, 1, max_receive_count=1)
+    (delivery,) = simulator.deliveries
     assert "'elsewhere', which is not in the batch" in delivery.verdict.reason
     assert dead(simulator) == ["message-0", "message-1"]
 
@@ -196,9 +174,8 @@ def test_without_report_batch_item_failures_what_is_named_is_deleted():
             raise ValueError
         return answer(ids_of(event))
 
-    simulator = Simulator(handler, report_batch_item_failures=False)
-    simulator.send(0, 1)
-    assert [delivery.verdict.kind for delivery in simulator.run()] == ["complete failure", "complete success"]
+    simulator = simulate(handler, 0, 1, report_batch_item_failures=False)
+    assert [delivery.verdict.kind for delivery in simulator.deliveries] == ["complete failure", "complete success"]
     assert not simulator.dead_letters
 
 
@@ -206,8 +183,6 @@ def test_without_report_batch_item_failures_what_is_named_is_deleted():
 def test_a_function_may_be_invoked_in_another_way(kind: str):
     """What it comes to is a value; a timeout has lasted as long as the function may."""
     endings = iter([Errored(kind, "because"), Returned("null")])
-    simulator = Simulator(invoke=lambda event: next(endings), function_timeout=20)
-    simulator.send(0)
-    deliveries = simulator.run()
+    deliveries = simulate(None, 0, invoke=lambda event: next(endings), function_timeout=20).deliveries
     assert deliveries[0].invocation == Errored(kind, "because")
     assert times(deliveries) == [(0, 20 if kind == "timeout" else 1), (30, 31)]

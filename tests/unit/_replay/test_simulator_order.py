@@ -13,7 +13,7 @@ import fanfold
 from fanfold import Record, Retry
 from fanfold._replay.simulator import Simulator
 from fanfold.testing import make_fifo_record, make_record
-from simulated import Event, acknowledged, answer, batches, count_of, dead, done, failing, in_groups
+from simulated import Event, acknowledged, answer, batches, count_of, dead, done, failing, in_groups, simulate
 
 
 def in_group_order(failed: Callable[[dict[str, Any]], bool]) -> Callable[[Event, Any], dict[str, Any]]:
@@ -47,9 +47,7 @@ def summary(simulator: Simulator) -> list[Any]:
 
 def test_duplicates_come_although_everything_succeeds():
     """At least once is what standard queues promise; nothing is lost by it."""
-    simulator = Simulator(done, duplicates=0.3, max_receive_count=None, seed=1)
-    simulator.send(*range(200))
-    simulator.run()
+    simulator = simulate(done, *range(200), duplicates=0.3, max_receive_count=None, seed=1)
     handled = Counter(acknowledged(simulator))
     assert set(handled) == {f"message-{number}" for number in range(200)}
     assert max(handled.values()) > 1
@@ -58,26 +56,20 @@ def test_duplicates_come_although_everything_succeeds():
 
 def test_without_duplicates_nothing_is_handled_twice():
     """If it succeeds, and is visible no earlier than it has to be."""
-    simulator = Simulator(done)
-    simulator.send(*range(200))
-    simulator.run()
+    simulator = simulate(done, *range(200))
     assert set(Counter(acknowledged(simulator)).values()) == {1}
 
 
 def test_a_deletion_may_be_forgotten():
     """The message comes back although it was deleted; its history says so."""
-    simulator = Simulator(done, fifo=True, duplicates=1, max_receive_count=2)
-    simulator.send(records=in_groups("a"))
-    deliveries = simulator.run()
+    deliveries = simulate(done, records=in_groups("a"), fifo=True, duplicates=1, max_receive_count=2).deliveries
     assert batches(deliveries) == [["a0"], ["a0"]]
     assert "deleted, but the queue delivers it once more (at least once)" in deliveries[0].messages[0].history
 
 
 def test_a_standard_queue_may_give_messages_out_of_order():
     """On demand; all of them, once."""
-    simulator = Simulator(done, reordered=True, seed=3)
-    simulator.send(*range(100))
-    simulator.run()
+    simulator = simulate(done, *range(100), reordered=True, seed=3)
     sent = [f"message-{number}" for number in range(100)]
     assert acknowledged(simulator) != sent
     assert sorted(acknowledged(simulator)) == sorted(sent)
@@ -89,16 +81,15 @@ def test_the_same_seed_gives_the_same_run(fifo: bool):
 
     def run(seed: int) -> list[Any]:
         chance = random.Random(0)
-        simulator = Simulator(
+        simulator = simulate(
             failing(*[f"a{number}" for number in range(0, 60, 7)], times=2),
+            records=in_groups("".join(chance.choice("abcdefgh") for _ in range(60))),
             fifo=fifo,
             throttled=0.2,
             duplicates=0.2,
             reordered=True,
             seed=seed,
         )
-        simulator.send(records=in_groups("".join(chance.choice("abcdefgh") for _ in range(60))))
-        simulator.run()
         return summary(simulator)
 
     assert run(1) == run(1)
@@ -141,9 +132,8 @@ def test_a_group_is_locked_while_a_message_of_it_is_hidden_after_a_failure():
         if record.message_id == "a0" and record.receive_count == 1:
             raise Retry(after=100)
 
-    simulator = Simulator(handler, fifo=True, visibility_timeout=30)
-    simulator.send(records=in_groups("aab"))
-    deliveries = simulator.run()
+    simulator = simulate(handler, records=in_groups("aab"), fifo=True, visibility_timeout=30)
+    deliveries = simulator.deliveries
     assert [(delivery.began_at, ids) for delivery, ids in zip(deliveries, batches(deliveries), strict=True)] == [
         (0, ["a0", "a1", "b2"]),
         (100, ["a0", "a1"]),
@@ -165,9 +155,8 @@ def test_a_batch_of_large_fifo_messages_that_ends_early_keeps_the_group_in_order
 def test_a_poison_head_blocks_its_group_until_it_is_dead_lettered():
     """Nothing behind it is handled before; another group's messages are."""
     handler = in_group_order(lambda record: record["messageId"] == "a0")
-    simulator = Simulator(handler, fifo=True, batch_size=1, max_receive_count=3)
-    simulator.send(records=in_groups("aabb"))
-    deliveries = simulator.run()
+    simulator = simulate(handler, records=in_groups("aabb"), fifo=True, batch_size=1, max_receive_count=3)
+    deliveries = simulator.deliveries
     assert acknowledged(simulator) == ["b2", "b3", "a1"]
     assert dead(simulator) == ["a0"]
     assert [delivery.began_at for delivery in deliveries if delivery.messages[0].group == "a"] == [0, 30, 60, 90]
@@ -176,18 +165,14 @@ def test_a_poison_head_blocks_its_group_until_it_is_dead_lettered():
 def test_what_stands_behind_a_poison_head_in_its_batch_uses_up_its_receives_with_it():
     """It is returned with the head each time, so it is dead-lettered untried."""
     handler = in_group_order(lambda record: record["messageId"] == "a0")
-    simulator = Simulator(handler, fifo=True, max_receive_count=3)
-    simulator.send(records=in_groups("aab"))
-    simulator.run()
+    simulator = simulate(handler, records=in_groups("aab"), fifo=True, max_receive_count=3)
     assert dead(simulator) == ["a0", "a1"]
     assert acknowledged(simulator) == ["b2"]
 
 
 def test_the_bodies_sent_to_a_fifo_queue_are_one_group():
     """In the order of sending; records bring groups of their own."""
-    simulator = Simulator(done, fifo=True)
-    simulator.send(1, 2)
-    simulator.run()
+    simulator = simulate(done, 1, 2, fifo=True)
     assert {message.group for delivery in simulator.deliveries for message in delivery.messages} == {"group-0"}
     assert acknowledged(simulator) == ["message-0", "message-1"]
 

@@ -11,7 +11,8 @@ from fanfold import Backoff, Record, Reject, Retry
 from fanfold._base.dead_letter import reason_in
 from fanfold._replay.simulator import Simulator
 from fanfold.testing import make_record
-from simulated import batches, counts, dead, done, most_at_once, times
+from simple_handlers import nothing, raises
+from simulated import batches, counts, dead, done, most_at_once, simulate, times
 
 
 def test_back_off_and_retry_hide_a_message_for_their_own_time():
@@ -22,9 +23,7 @@ def test_back_off_and_retry_hide_a_message_for_their_own_time():
         if record.receive_count == 1:
             raise {"5": Retry(after=5), "100": Retry(after=100)}.get(record.body, ValueError())
 
-    simulator = Simulator(handler, visibility_timeout=30)
-    simulator.send("5", "100", "timeout")
-    deliveries = simulator.run()
+    deliveries = simulate(handler, "5", "100", "timeout", visibility_timeout=30).deliveries
     assert [delivery.began_at for delivery in deliveries] == [0, 5, 30, 100]
     assert batches(deliveries)[1:] == [["message-0"], ["message-2"], ["message-1"]]
 
@@ -33,28 +32,17 @@ def test_back_off_and_retry_hide_a_message_for_their_own_time():
 @pytest.mark.parametrize("after", [0, 5])
 def test_a_message_that_asks_for_a_retry_does_not_come_back_before_its_own_invocation_has_ended(after: int, fifo: bool):
     """It is alone in its batch, so the invocation ends with the handler that asked."""
-
-    @fanfold.consumer
-    async def handler(number: int) -> None:
-        raise Retry(after=after)
-
-    simulator = Simulator(handler, fifo=fifo, invocation_seconds=20, max_receive_count=3)
-    simulator.send(1)
-    deliveries = simulator.run()
+    handler = fanfold.consumer(raises(Retry(after=after)))
+    deliveries = simulate(handler, 1, fifo=fifo, invocation_seconds=20, max_receive_count=3).deliveries
     assert len(deliveries) == 3
     assert most_at_once(deliveries) == 1
 
 
 def test_back_off_grows_with_each_delivery():
     """Seconds from one delivery to the next."""
-
-    @fanfold.consumer(backoff=Backoff(base=10, jitter=0))
-    async def handler(number: int) -> None:
-        raise ValueError
-
-    simulator = Simulator(handler, max_receive_count=4)
-    simulator.send(1)
-    assert [delivery.began_at for delivery in simulator.run()] == [0, 10, 30, 70]
+    handler = fanfold.consumer(backoff=Backoff(base=10, jitter=0))(raises(ValueError))
+    simulator = simulate(handler, 1, max_receive_count=4)
+    assert [delivery.began_at for delivery in simulator.deliveries] == [0, 10, 30, 70]
     assert simulator.dead_letter_queue.messages()[0].history[:2] == [
         "hidden for 10 s by the handler",
         "delivery 0: came back (every message of the batch is reported)",
@@ -63,10 +51,7 @@ def test_back_off_grows_with_each_delivery():
 
 def test_the_jitter_of_a_back_off_is_the_same_for_the_same_seed():
     """All chance is the simulator's."""
-
-    @fanfold.consumer(backoff=Backoff(base=1_000, jitter=1))
-    async def handler(number: int) -> None:
-        raise ValueError
+    handler = fanfold.consumer(backoff=Backoff(base=1_000, jitter=1))(raises(ValueError))
 
     def began() -> list[float]:
         simulator = Simulator(handler, seed=7)
@@ -84,9 +69,10 @@ def test_a_delay_beyond_twelve_hours_since_the_receive_is_halved():
         if record.receive_count == 1:
             raise Retry(after=43_200)
 
-    simulator = Simulator(handler, window_seconds=20)
-    simulator.send(1)
-    assert [delivery.began_at for delivery in simulator.run()] == [20, 20 + 21_600 + 20]
+    assert [delivery.began_at for delivery in simulate(handler, 1, window_seconds=20).deliveries] == [
+        20,
+        20 + 21_600 + 20,
+    ]
 
 
 def test_a_rejected_message_is_a_dead_letter_at_once_with_its_reason():
@@ -98,9 +84,10 @@ def test_a_rejected_message_is_a_dead_letter_at_once_with_its_reason():
             raise Reject("no such customer")
 
     attributes = {"tenant": {"stringValue": "blue", "dataType": "String"}}
-    simulator = Simulator(handler)
-    simulator.send("good", records=[make_record("bad", message_id="sent", message_attributes=attributes)])
-    assert len(simulator.run()) == 1
+    simulator = simulate(
+        handler, "good", records=[make_record("bad", message_id="sent", message_attributes=attributes)]
+    )
+    assert len(simulator.deliveries) == 1
     (letter,) = simulator.dead_letters
     assert (letter.message_id, letter.body, reason_in(letter)) == ("sent", "bad", "no such customer")
     assert letter.message_attributes["tenant"] == attributes["tenant"]
@@ -112,26 +99,17 @@ def test_a_rejected_message_is_a_dead_letter_at_once_with_its_reason():
 
 def test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once():
     """It would never succeed."""
-
-    @fanfold.consumer
-    async def handler(number: int) -> None: ...
-
-    simulator = Simulator(handler)
-    simulator.send("{", 1)
-    assert len(simulator.run()) == 1
+    handler = fanfold.consumer(nothing)
+    simulator = simulate(handler, "{", 1)
+    assert len(simulator.deliveries) == 1
     assert dead(simulator) == ["message-0"]
 
 
 def test_a_consumer_without_dead_letters_reports_what_it_rejects():
     """An empty address turns them off; the queue's own limit of receives is what is left."""
-
-    @fanfold.consumer(dead_letter_queue_url="")
-    async def handler(number: int) -> None:
-        raise Reject("never")
-
-    simulator = Simulator(handler, max_receive_count=3)
-    simulator.send(1)
-    assert counts(simulator.run()) == [[1], [2], [3]]
+    handler = fanfold.consumer(dead_letter_queue_url="")(raises(Reject("never")))
+    simulator = simulate(handler, 1, max_receive_count=3)
+    assert counts(simulator.deliveries) == [[1], [2], [3]]
     assert reason_in(simulator.dead_letters[0]) is None
 
 
@@ -151,16 +129,14 @@ def test_a_message_whose_visibility_is_shorter_than_its_invocation_is_delivered_
 
 def test_a_message_whose_visibility_is_shorter_than_its_invocation_can_die_of_success():
     """Every invocation succeeds, and the receives are used up all the same."""
-    simulator = Simulator(done, visibility_timeout=10, invocation_seconds=25, max_receive_count=2)
-    simulator.send(1)
-    assert len(simulator.run()) == 2
+    simulator = simulate(done, 1, visibility_timeout=10, invocation_seconds=25, max_receive_count=2)
+    assert len(simulator.deliveries) == 2
     assert dead(simulator) == ["message-0"]
 
 
 def test_the_visibility_clock_starts_before_the_window():
     """Received at 0, invoked at 20: visible again at 30, in the middle of the invocation."""
-    simulator = Simulator(done, visibility_timeout=30, window_seconds=20, invocation_seconds=25)
-    simulator.send(1)
-    assert simulator.run()[0].began_at == 20
+    simulator = simulate(done, 1, visibility_timeout=30, window_seconds=20, invocation_seconds=25)
+    assert simulator.deliveries[0].began_at == 20
     assert simulator.deliveries[1].receive_counts == [2]
     assert simulator.deliveries[1].began_at == 50

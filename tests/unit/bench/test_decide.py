@@ -102,12 +102,7 @@ def test_the_knee_is_where_the_front_bends():
 
 
 @pytest.mark.parametrize(
-    "speeds_and_costs",
-    [
-        [(10, 1), (20, 2)],
-        [(10, 1), (20, 2), (40, 4)],
-        [(10, 1), (11, 2), (100, 4)],
-    ],
+    "speeds_and_costs", [[(10, 1), (20, 2)], [(10, 1), (20, 2), (40, 4)], [(10, 1), (11, 2), (100, 4)]]
 )
 def test_a_straight_or_hollow_front_has_no_knee(speeds_and_costs: list[tuple[float, float]]):
     """Two cells make no curve, and where speed costs in proportion there is no bend."""

@@ -75,6 +75,10 @@ def left(report: Report) -> set[str]:
     return {rule for note in report.not_known for rule in note.rules}
 
 
+def found(report: Report) -> tuple[list[str], set[str]]:
+    return rules(report), left(report)
+
+
 def test_the_template_of_these_tests_passes(check: Any):
     """So what is found below is what a test has put in."""
     report = check(template())
@@ -118,20 +122,14 @@ def test_the_template_of_these_tests_passes(check: Any):
 )
 def test_a_setting_that_is_not_known_is_said_and_is_no_finding(check: Any, changes: Any, looked_past: set[str]):
     """Nothing is guessed, and no rule that can do without it is left out."""
-    report = check(template(**changes))
-    assert rules(report) == []
-    assert left(report) == looked_past
+    assert found(check(template(**changes))) == ([], looked_past)
 
 
 def test_what_fanfold_is_told_may_be_open(check: Any):
     """The concurrency, a queue's URL, what a role allows, whether a recursion is allowed."""
     variables = environment(FANFOLD_CONCURRENCY=OPEN, FANFOLD_DEAD_LETTER_QUEUE_URL=OPEN)
-    report = check(template(function=variables | {"Policies": [OPEN]}))
-    assert rules(report) == []
-    assert left(report) == {"FF014", "FF015", "FF016"}
-    report = check(template(function={"Policies": [SENDS], "RecursiveLoop": OPEN}))
-    assert rules(report) == []
-    assert left(report) == {"FF019"}
+    assert found(check(template(function=variables | {"Policies": [OPEN]}))) == ([], {"FF014", "FF015", "FF016"})
+    assert found(check(template(function={"Policies": [SENDS], "RecursiveLoop": OPEN}))) == ([], {"FF019"})
 
 
 @pytest.mark.parametrize(
@@ -167,10 +165,7 @@ def test_what_fanfold_is_told_may_be_open(check: Any):
         ({"function": {"Policies": [SENDS], "RecursiveLoop": "Allow"}}, []),
         ({"function": {"Policies": [SENDS], "RecursiveLoop": "Terminate"}}, ["FF019"]),
         ({"function": {"Policies": [SENDS], "FunctionUrlConfig": {"AuthType": "AWS_IAM"}}}, []),
-        (
-            {"function": told(FANFOLD_QUEUE_URL=""), "event": {"BatchSize": 1, "FunctionResponseTypes": []}},
-            ["FF001"],
-        ),
+        ({"function": told(FANFOLD_QUEUE_URL=""), "event": {"BatchSize": 1, "FunctionResponseTypes": []}}, ["FF001"]),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1}}}, ["FF011"]),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1001}}}, ["FF011"]),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1000}}}, []),
@@ -231,34 +226,29 @@ def test_a_fifo_queue_of_another_stack_is_told_by_its_arn(check: Any):
     """All else of it is not known."""
     event = {"Queue": "arn:aws:sqs:eu-west-1:1:steps.fifo", "BatchSize": 11, "MaximumBatchingWindowInSeconds": 1}
     report = check(template(event=event))
-    assert rules(report) == ["FF006", "FF006"]
-    assert left(report) == {"FF003", "FF004", "FF007", "FF008"}
+    assert found(report) == (["FF006", "FF006"], {"FF003", "FF004", "FF007", "FF008"})
     assert report.not_known[0].why == "steps.fifo is not in this template"
 
 
 def test_a_fifo_queue_may_have_an_open_batch_size(check: Any):
     """What is known of it is judged all the same."""
     names = {"FifoQueue": True}
-    report = check(template(queue=names, dead=names, event={"BatchSize": OPEN, "MaximumBatchingWindowInSeconds": 1}))
-    assert rules(report) == ["FF004", "FF006"]
-    assert left(report) == {"FF006"}
+    assert found(
+        check(template(queue=names, dead=names, event={"BatchSize": OPEN, "MaximumBatchingWindowInSeconds": 1}))
+    ) == (["FF004", "FF006"], {"FF006"})
 
 
 def test_a_dead_letter_queue_of_another_stack_is_one(check: Any):
     """Its retention cannot be compared, its type only if the ARN tells it; nothing is said of either."""
     redrive = {"deadLetterTargetArn": {"Fn::ImportValue": "dead"}, "maxReceiveCount": 5}
-    report = check(template(queue={"RedrivePolicy": redrive}))
-    assert rules(report) == []
-    assert left(report) == set()
+    assert found(check(template(queue={"RedrivePolicy": redrive}))) == ([], set())
 
 
 def test_a_queue_of_the_same_name_in_an_account_that_is_written_out_is_another_one(check: Any):
     """It may be this one, which nobody can know; so it may get dead letters, and is judged as neither."""
     named = {"QueueName": "jobs", "VisibilityTimeout": 1}
     other = "arn:aws:sqs:eu-west-1:123456789012:jobs"
-    report = check(template(queue=named, event={"Queue": other}))
-    assert rules(report) == []
-    assert left(report) == {"FF003", "FF004", "FF007", "FF008"}
+    assert found(check(template(queue=named, event={"Queue": other}))) == ([], {"FF003", "FF004", "FF007", "FF008"})
     redrive = {"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:123456789012:dead", "maxReceiveCount": 5}
     report = check(
         template(
@@ -283,9 +273,7 @@ def test_a_mapping_that_may_not_be_enabled_is_no_second_reader(check: Any):
             "Enabled": OPEN,
         },
     }
-    report = check(template(Second=second))
-    assert rules(report) == []
-    assert left(report) == {"FF017"}
+    assert found(check(template(Second=second))) == ([], {"FF017"})
 
 
 def test_policies_that_may_not_exist_or_are_not_known_leave_a_doubt(check: Any):

@@ -6,19 +6,13 @@ import asyncio
 import threading
 
 import pytest
-from aws_lambda_powertools.utilities.batch.exceptions import (
-    SQSFifoMessageGroupCircuitBreakerError,
-)
+from aws_lambda_powertools.utilities.batch.exceptions import SQSFifoMessageGroupCircuitBreakerError
 from aws_lambda_powertools.utilities.parser.models import SqsRecordModel
 from pydantic import BaseModel, Json
 
 from batches import fifo_event, ids
 from fanfold.errors import ConfigurationError
-from fanfold.powertools import (
-    SqsFifoPartialProcessor,
-    async_process_partial_response,
-    process_partial_response,
-)
+from fanfold.powertools import SqsFifoPartialProcessor, async_process_partial_response, process_partial_response
 from fanfold.testing import make_context
 
 

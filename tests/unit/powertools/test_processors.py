@@ -8,9 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from aws_lambda_powertools.utilities.batch.exceptions import (
-    BatchProcessingError,
-)
+from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from aws_lambda_powertools.utilities.parser.models import SqsRecordModel
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
@@ -34,7 +32,7 @@ def test_the_async_processor_is_bounded():
     gauge = Gauge()
 
     async def handle(record):
-        await gauge()
+        await gauge(record)
 
     processor = AsyncBatchProcessor(event_type=EventType.SQS, concurrency=25)
     response = async_process_partial_response(make_event(*range(10_000)), handle, processor, make_context())

@@ -27,10 +27,7 @@ class Paced:
         self.waits: list[float] = []
         tables: Any = InMemoryTables(members=(["pk"], MEMBERS))
         self.backend: Backend = replace(
-            inmemory.backend(),
-            tables=Scripted(tables, gate) if gate else tables,
-            now=self.clock,
-            sleep=self._sleep,
+            inmemory.backend(), tables=Scripted(tables, gate) if gate else tables, now=self.clock, sleep=self._sleep
         )
 
     async def _sleep(self, seconds: float) -> None:

@@ -1,0 +1,30 @@
+"""The ways in which a handler can end, by name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from fanfold import Reject, Retry
+
+
+async def end_as(ending: str) -> None:
+    """End as a handler that raises, asks for another delivery, exits, hangs …; by any other name it returns."""
+    match ending:
+        case "raise":
+            raise ValueError
+        case "retry":
+            raise Retry(after=1)
+        case "reject":
+            raise Reject("never")
+        case "cancel":
+            raise asyncio.CancelledError
+        case "exit":
+            raise SystemExit
+        case "self-cancel":
+            asyncio.current_task().cancel()
+        case "hang":
+            await asyncio.Event().wait()
+        case "swallow":
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
