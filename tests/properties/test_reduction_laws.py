@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from failing import throttled
 from fanfold import Job, Ranges
-from fanfold._jobs.completion_check import Watch, send_check
+from fanfold._jobs.fold_requests import Watch, send_request
 from harness import Bench
 
 HEALED = 300
@@ -137,7 +137,7 @@ class Trial:
         elif (await self.bench.run()).ended:
             return True
         else:  # the scatter that died before it asked to be watched was not the last
-            await send_check(self.bench.plain, Watch("run"))
+            await send_request(self.bench.plain, Watch("run"))
         return False
 
 

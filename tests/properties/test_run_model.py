@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from failing import throttled
 from fanfold import Job, Ranges
-from fanfold._jobs.completion_check import Look, send_check
+from fanfold._jobs.fold_requests import Look, send_request
 from fanfold._jobs.redrive import redrive
 from fanfold._ports.run import RunState
 from fanfold.errors import FanfoldError
@@ -95,7 +95,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule()
     def check_too_early(self) -> None:
-        anyio.run(send_check, self.bench.plain, Look("run"))
+        anyio.run(send_request, self.bench.plain, Look("run"))
 
     @rule(seconds=st.sampled_from([1, 31, 1_000]))
     def let_time_pass(self, seconds: int) -> None:

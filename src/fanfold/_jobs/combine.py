@@ -17,7 +17,7 @@ from typing import Final
 
 from fanfold._base.concurrency import each
 from fanfold._folds.output_file import File
-from fanfold._jobs.completion_check import CombineGroup, to_message
+from fanfold._jobs.fold_requests import CombineGroup, to_message
 from fanfold._jobs.output import apply, to_json
 from fanfold._jobs.results import FoldFunction, Results, results_of
 from fanfold._ports.backend import Backend

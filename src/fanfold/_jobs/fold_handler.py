@@ -27,7 +27,7 @@ from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
 from fanfold._jobs.collect import Collected, collect
 from fanfold._jobs.combine import Reduction, advance, combine, is_complete, left_of, tree_of
-from fanfold._jobs.completion_check import Check, CombineGroup, ResumeScatter, Watch, from_body, send_check
+from fanfold._jobs.fold_requests import CombineGroup, FoldRequest, ResumeScatter, Watch, from_body, send_request
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.notify import is_tolerated, tell_of_the_end
 from fanfold._jobs.output import apply, commit
@@ -93,11 +93,11 @@ async def check_and_fold(
         await tell_of_the_end(run.id, backend)
     elif isinstance(check, Watch) and backend.now() < run.expires_at:
         # Last, and once: a check that fails comes back by itself.
-        await send_check(backend, Watch(run.id, run.position), watch_seconds)
+        await send_request(backend, Watch(run.id, run.position), watch_seconds)
     return state
 
 
-async def _scatter_stands_still(check: Check, run: Run, backend: Backend) -> bool:
+async def _scatter_stands_still(check: FoldRequest, run: Run, backend: Backend) -> bool:
     """Tell whether nobody goes on enqueueing the segments of a run: its scatter says so, or has got no further."""
     if not isinstance(check, ResumeScatter) and not (isinstance(check, Watch) and check.position == run.position):
         return False
@@ -117,7 +117,7 @@ class _Attempt:
     """One invocation's attempt to take a run further; every step of it may be repeated."""
 
     run: Run
-    check: Check
+    check: FoldRequest
     folding: Folding
     backend: Backend
     ctx: Context[JobState]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fanfold._base.deadline import Deadline
-from fanfold._jobs.completion_check import Watch, send_check
+from fanfold._jobs.fold_requests import Watch, send_request
 from fanfold._jobs.scatter import Scattered, scatter_on
 from fanfold._jobs.tally import put_redo, tally_of
 from fanfold._ports.backend import Backend
@@ -69,7 +69,7 @@ async def redrive(
     key = f"runs/{run.id}/{run.gen + 1}/redo-{uuid.uuid4().hex}.json"
     await put_redo(key, segments, backend)
     # Before the generation begins: should this process die, somebody looks.
-    await send_check(backend, Watch(run.id), watch_seconds)
+    await send_request(backend, Watch(run.id), watch_seconds)
     counter = await backend.ledger.counter(run.id)
     begun = await backend.ledger.redrive(run.id, gen=run.gen + 1, redos=[*run.redos, key], redo=len(segments))
     if not begun:

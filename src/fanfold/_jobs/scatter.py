@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fanfold import sources
 from fanfold._base.deadline import Deadline
-from fanfold._jobs.completion_check import Look, ResumeScatter, Watch, send_check
+from fanfold._jobs.fold_requests import Look, ResumeScatter, Watch, send_request
 from fanfold._jobs.segment import Segment, bodies
 from fanfold._jobs.tally import redo_of
 from fanfold._ports.backend import Backend
@@ -88,7 +88,7 @@ async def scatter(  # noqa: PLR0913 - one option each, by keyword
         counter = await backend.ledger.counter(run.id)
         return Scattered(run.id, counter.total or 0)
     # Before the first segment: should this scatter die, somebody still looks.
-    await send_check(backend, Watch(run.id), watch_seconds)
+    await send_request(backend, Watch(run.id), watch_seconds)
     return await scatter_on(run, backend, deadline, per_message=per_message, progress=progress)
 
 
@@ -140,12 +140,12 @@ async def scatter_on(
     )
     await backend.ledger.checkpoint(run.id, position, gen=run.gen)
     if stopped:
-        await send_check(backend, ResumeScatter(run.id))
+        await send_request(backend, ResumeScatter(run.id))
         logger.info("run %s: %d segments enqueued; the fold function goes on", run.id, position)
         return Scattered(run.id, position, complete=False)
     counter = await (backend.ledger.counter(run.id) if run.gen else backend.ledger.seal(run.id, position))
     if counter.due:
-        await send_check(backend, Look(run.id))
+        await send_request(backend, Look(run.id))
     logger.info("run %s: %d segments enqueued", run.id, position)
     return Scattered(run.id, position)
 

@@ -23,7 +23,7 @@ from fanfold._base.record import Record
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._folds.output_file import temporary_file
 from fanfold._jobs.commit import MARKER_SEGMENTS, commit_ended
-from fanfold._jobs.completion_check import Look, from_body, to_message
+from fanfold._jobs.fold_requests import Look, from_body, to_message
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.scatter import pin_run, segments_left
 from fanfold._jobs.segment import Segment

@@ -1,6 +1,6 @@
 """An SQS event source mapping, as decisions on values: what goes into a batch, and what an answer means.
 
-Nothing here waits, receives or deletes; the simulator, the poller of a real queue and the worker do that. The rules are
+Nothing here waits, receives or deletes; the simulator and the poller of a real queue do that. The rules are
 those of the Lambda developer guide, "Using Lambda with Amazon SQS" and "Reporting batch item failures", as of November
 2026.
 """

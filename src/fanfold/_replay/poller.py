@@ -1,6 +1,6 @@
 """The mapping over a real SQS endpoint: receives, forms batches, calls a function here, deletes what it may.
 
-What it decides is decided in ``local.mapping``; this module waits and calls. It does not scale: it keeps up to
+What it decides is decided in ``_replay.mapping``; this module waits and calls. It does not scale: it keeps up to
 ``maximum_concurrency`` invocations going, and polls as fast after function errors as before.
 """
 
@@ -32,7 +32,7 @@ Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
 _PARALLEL: Final = 8
 """Calls of one kind at once."""
 _LOOK_SECONDS: Final = 1
-"""The same, when an empty queue is the end."""
+"""Seconds of a receive that ends the poller when the queue is empty."""
 _DELETIONS: Final = RetrySchedule(5, SCHEDULE.backoff)
 """How often a deletion is tried."""
 
@@ -58,7 +58,7 @@ class Poller:
         client: An aiobotocore client of SQS.
         queue_url: The queue.
         settings: Of the mapping.
-        invoke: Invokes the function; called on a worker thread, see ``local.simulator.invoke_here``.
+        invoke: Invokes the function; called on a worker thread, see ``_replay.simulator.invoke_here``.
         maximum_concurrency: Invocations at once, from 1.
 
     Raises:

@@ -1,7 +1,7 @@
 """Control groups: the kernel holds a process to a memory and to a share of the CPU, as Lambda does.
 
 Version 1 and version 2 are found by what is mounted. What is not permitted is not done, and ``Groups.words`` says so.
-Where a group cannot hold the memory, resident memory is watched instead (``local.function``).
+Where a group cannot hold the memory, resident memory is watched instead (``_replay.function``).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Groups:
 
 
 class Group:
-    """The confinement of one process; see ``local.function.Confinement``."""
+    """The confinement of one process; see ``_replay.function.Confinement``."""
 
     def __init__(self, memory: Path | None, cpu: Path | None, memory_mb: int, version: int) -> None:
         self._memory, self._cpu, self._version = memory, cpu, version

@@ -19,7 +19,7 @@ from typing import Final
 
 import boto3
 
-from fanfold._jobs.completion_check import Look, send_check
+from fanfold._jobs.fold_requests import Look, send_request
 from fanfold._jobs.report import account_of, watch
 from fanfold._jobs.scatter import segments_left
 from fanfold._ports.backend import Backend
@@ -150,7 +150,7 @@ async def _send_again(backend: Backend, name: str, chance: random.Random) -> int
     if run is None:
         raise FanfoldError(f"{name} is not in the ledger")
     segments = [each for each in segments_left(replace(run, position=0)) if chance.random() < 0.5]
-    await send_check(backend, Look(name))
+    await send_request(backend, Look(name))
     return await enqueue(backend.work_queue, [Message(segment.to_body()) for segment in segments])
 
 

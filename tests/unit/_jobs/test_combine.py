@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from failing import throttled
 from fanfold import Job
 from fanfold._jobs.combine import Tree, levels
-from fanfold._jobs.completion_check import CombineGroup, to_message
+from fanfold._jobs.fold_requests import CombineGroup, to_message
 from fanfold._jobs.inline import run_inline
 from fanfold._jobs.redrive import redrive
 from fanfold.errors import ConfigurationError

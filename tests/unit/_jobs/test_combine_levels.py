@@ -10,7 +10,7 @@ import pytest
 from failing import throttled
 from fanfold._jobs.collect import collect
 from fanfold._jobs.combine import Reduction, Tree, advance, combine, is_complete, tree_of
-from fanfold._jobs.completion_check import CombineGroup, from_body
+from fanfold._jobs.fold_requests import CombineGroup, from_body
 from fanfold._jobs.results import Results, Rows
 from fanfold.errors import ServiceError
 from harness import Bench

@@ -12,7 +12,7 @@ import pytest
 
 from failing import FailingNotifier, FailsAt, Notes, RefusingQueue, Scripted
 from fanfold import Job, Ranges
-from fanfold._jobs.completion_check import Look, send_check
+from fanfold._jobs.fold_requests import Look, send_request
 from fanfold._jobs.notify import is_tolerated
 from fanfold._jobs.redrive import failures_of, redrive
 from fanfold._jobs.report import account_of
@@ -138,7 +138,7 @@ async def test_a_fold_that_looked_before_a_redrive_does_not_end_the_new_generati
 
     async def ended_and_redriven() -> None:
         bench.backend = bench.plain
-        await send_check(bench.plain, Look("run"))
+        await send_request(bench.plain, Look("run"))
         await bench.pump(fold, bench.job.fold_handler)
         assert (await bench.run()).state == RunState.FAILED
         broken.segments.clear()
@@ -288,7 +288,7 @@ async def test_the_end_of_each_generation_is_told_of_once_with_what_failed():
     broken.segments.clear()
     await redrive("run", bench.backend)
     await bench.settle()
-    await send_check(bench.backend, Look("run"))
+    await send_request(bench.backend, Look("run"))
     await bench.settle()
     (first, told), (second, whole) = notes.told
     assert (first, second) == ("fanfold: job FAILED", "fanfold: job SUCCEEDED")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fanfold._jobs.completion_check import Check, CombineGroup, Look, ResumeScatter, Watch, from_body, to_message
+from fanfold._jobs.fold_requests import CombineGroup, FoldRequest, Look, ResumeScatter, Watch, from_body, to_message
 from fanfold.errors import SegmentError
 
 BODIES = [
@@ -20,7 +20,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("check", "body"), BODIES)
-def test_a_check_is_read_as_it_was_sent(check: Check, body: str):
+def test_a_check_is_read_as_it_was_sent(check: FoldRequest, body: str):
     """Every release reads and writes these bodies: a message in flight survives a deployment."""
     message = to_message(check, 5)
     assert (message.body, message.delay_seconds) == (body, 5)
@@ -29,12 +29,12 @@ def test_a_check_is_read_as_it_was_sent(check: Check, body: str):
 
 
 @pytest.mark.parametrize(("body", "check"), [('{"check":"run"}', Look("run")), ('{"check":7}', Look("7"))])
-def test_a_check_without_more_is_a_look(body: str, check: Check):
+def test_a_check_without_more_is_a_look(body: str, check: FoldRequest):
     """As it always was."""
     assert from_body(body) == check
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{}", "null", '{"check":"run","position":"x"}', "[" * 100_000, "x" * 200])
+@pytest.mark.parametrize("body", ['{"v":2,"check":"run"}', "", "[]", "{}", "null", '{"check":"run","position":"x"}', "[" * 100_000, "x" * 200])
 def test_what_is_no_check_is_shown(body: str):
     """By its first 80 characters."""
     with pytest.raises(SegmentError) as raised:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from fanfold._ports.backend import Backend
 from fanfold._ports.queue import Message
 from fanfold.errors import FanfoldError, SegmentError
+
+_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,13 @@ class CombineGroup:
     """The group's number in its level, from 0."""
 
 
-Check: TypeAlias = Look | Watch | ResumeScatter | CombineGroup
+FoldRequest: TypeAlias = Look | Watch | ResumeScatter | CombineGroup
 """What the fold function is asked for."""
 
 
-def to_message(check: Check, delay_seconds: int = 0) -> Message:
+def to_message(check: FoldRequest, delay_seconds: int = 0) -> Message:
     """Return the message of a check."""
-    document: dict[str, Any] = {"v": 1, "check": check.run_id, "watch": isinstance(check, Watch)}
+    document: dict[str, Any] = {"v": _VERSION, "check": check.run_id, "watch": isinstance(check, Watch)}
     match check:
         case Watch(position=int(position)):
             document["position"] = position
@@ -69,14 +71,14 @@ def to_message(check: Check, delay_seconds: int = 0) -> Message:
     return Message(json.dumps(document, separators=(",", ":")), delay_seconds=delay_seconds)
 
 
-def from_body(body: str) -> Check:
+def from_body(body: str) -> FoldRequest:
     """Return the check that a message body describes.
 
     Raises:
         SegmentError: If it is none.
     """
     try:
-        document = json.loads(body)
+        document = _of_this_version(json.loads(body))
         run_id, position, combine = str(document["check"]), document.get("position"), document.get("combine")
         position = None if position is None else int(position)
         if combine is not None:
@@ -88,13 +90,19 @@ def from_body(body: str) -> Check:
         raise SegmentError(f"not a check of a run: {body[:80]!r}") from error
 
 
+def _of_this_version(document: dict[str, Any]) -> dict[str, Any]:
+    if document.get("v", _VERSION) != _VERSION:
+        raise ValueError("of another version of fanfold")
+    return document
+
+
 def _place(level: int, group: int) -> tuple[int, int]:
     if not (isinstance(level, int) and isinstance(group, int) and level >= 0 and group >= 0):
         raise ValueError("no place in a tree")
     return level, group
 
 
-async def send_check(backend: Backend, check: Check, delay_seconds: int = 0) -> None:
+async def send_request(backend: Backend, check: FoldRequest, delay_seconds: int = 0) -> None:
     """Send a check to the fold function.
 
     Raises:
