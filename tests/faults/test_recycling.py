@@ -158,6 +158,7 @@ def test_blocked_loops_that_turn_again_are_forgotten(release: threading.Event):
     with pytest.raises(SystemExit):
         handler(make_event(0), make_context())
     assert handler.stats.blocked_loops == MOST_LOOPS + 1
+    handler.close()
     release.set()
     wait_until_nothing_is_left(handler)
     assert handler(make_event(0), make_context()) == {"batchItemFailures": []}

@@ -52,6 +52,19 @@ def test_each_kind_of_ending_is_told_as_it_is():
     assert seen.ended == [(["message-0"], [Rejected])]
 
 
+def test_of_a_call_that_was_cancelled_no_other_ending_is_told():
+    """Not even of a record that would have been rejected."""
+    seen = Seen()
+
+    @fanfold.consumer(chunk_size=2, timeout=0.05, observers=[seen])
+    async def swallowing(numbers: list[int]) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    assert [type(outcome) for outcome in deliver(swallowing, "no number {", 1).outcomes] == [Failed, Failed]
+    assert [kinds for _, kinds in seen.ended] == [[Failed, Failed]]
+
+
 def test_a_handler_of_lists_is_one_call_of_several_records():
     """With an outcome for each of them; what it raises holds for all."""
     seen = Seen()

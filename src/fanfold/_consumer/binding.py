@@ -114,7 +114,8 @@ async def _call_with_list(
     """Call a handler of lists with the bodies that can be decoded; those that cannot do not spoil the others."""
 
     async def call(bodies: list[Any]) -> Sequence[object]:
-        return each_of(await give(bodies, records[0]), len(bodies))
+        count = len(bodies)  # a handler may change its list
+        return each_of(await give(bodies, records[0]), count)
 
     return await pass_on(cut(records, [_decoded(decode, record) for record in records]), call)
 

@@ -19,7 +19,7 @@ def where_is(thread: int | None) -> str:
     frame = sys._current_frames().get(thread or 0)  # noqa: SLF001 - the documented way
     if frame is None:
         return "a thread that has ended"
-    stack = [(each.f_code, line) for each, line in traceback.walk_stack(frame)]
+    stack = [(each.f_code, line or 0) for each, line in traceback.walk_stack(frame)]  # None between two lines
     users = [(code, line) for code, line in stack if not _is_library(code.co_filename)]
     code, line = (users or stack)[0]
     text = linecache.getline(code.co_filename, line).strip()

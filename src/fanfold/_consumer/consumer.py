@@ -42,12 +42,13 @@ DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStats:
-    """What is left in an execution environment of batches that have been answered."""
+    """What runs in an execution environment; between batches, what is left of those that have been answered."""
 
     abandoned_handlers: int
-    """Handlers that still run although their batch has been answered, on the event loop or on threads."""
+    """Handlers that still run although their batch has been answered, on the event loop or on threads; while a batch
+    is processed, its handlers too."""
     blocked_loops: int
-    """Event loops that were left behind because a handler blocks them."""
+    """Event loops that an invocation found blocked by a handler, and left behind."""
 
 
 class Consumer(Generic[P, T]):
@@ -158,7 +159,7 @@ class Consumer(Generic[P, T]):
 
     @property
     def stats(self) -> ConsumerStats:
-        """What is left in this execution environment of batches that have been answered."""
+        """What runs in this execution environment, and what is left of earlier batches."""
         return ConsumerStats(*self._runtime.leftovers())
 
     @property

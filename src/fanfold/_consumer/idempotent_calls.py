@@ -248,7 +248,7 @@ class IdempotentCalls:
         task = asyncio.current_task()
         cancelled = task is not None and task.cancelling() > 0
         failed: dict[str, str] = {}
-        for key, value in zip(free, returned, strict=True):
+        for key, value in dict(zip(free, returned, strict=True)).items():
             outcome = outcome_of(value, _never)
             if isinstance(outcome, Done) and not cancelled:
                 self._done[key] = value

@@ -88,12 +88,14 @@ class Runtime(Generic[S]):
     def leftovers(self) -> tuple[int, int]:
         """Return how many abandoned handlers, and how many event loops that were left behind, still run."""
         with self._lock:
-            return (0, 0) if self._loop is None else self._count_leftovers(self._loop)
+            return self._count_leftovers(self._loop)
 
     def close(self) -> None:
-        """End the lifespan and the loop; the next use starts new ones."""
+        """End the lifespan and the loop, and those left behind once they turn; the next use starts new ones."""
         with self._lock:
             loop, self._loop = self._loop, None
+            for left in self._left_behind:
+                left.end()
         if loop is not None:
             loop.close()
 
@@ -104,7 +106,6 @@ class Runtime(Generic[S]):
                 if loop is not None and loop.alive():
                     logger.warning("an event loop that no longer turns was left behind, and a new one started")
                     self._left_behind.append(loop)
-                    loop.end()
                 loop = self._loop = _LoopThread(self._lifespan)
             self._recycle_if_worn(loop)
             return loop
@@ -118,11 +119,10 @@ class Runtime(Generic[S]):
                 "this sandbox: it is given up for a fresh one"
             )
 
-    def _count_leftovers(self, loop: _LoopThread[S]) -> tuple[int, int]:
+    def _count_leftovers(self, loop: _LoopThread[S] | None) -> tuple[int, int]:
         self._left_behind = [left for left in self._left_behind if left.alive()]
-        state = loop.state
-        running = self._leftovers(state.result()) if state.done() and not state.exception() else 0
-        return running, len(self._left_behind)
+        started = loop is not None and loop.state.done() and not loop.state.exception()
+        return self._leftovers(loop.state.result()) if loop is not None and started else 0, len(self._left_behind)
 
 
 class _LoopThread(Generic[S]):

@@ -67,11 +67,13 @@ class Observation:
             except GeneratorExit:
                 raise  # the loop is closed under a call that was abandoned, and whose end was told
             except BaseException as error:
-                self._end_call(key, [error] * len(records))
+                if key is not None:
+                    self._close(key, [error] * len(records))
                 raise
             finally:
                 self._in_flight -= 1
-            self._end_call(key, values)
+            if key is not None:
+                self._close(key, _as_cancelled(values))
             return values
 
         return observed
@@ -110,15 +112,6 @@ class Observation:
         self._open[key] = (len(records), endings)
         return key
 
-    def _end_call(self, key: object | None, values: Sequence[object]) -> None:
-        if key is None:
-            return
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # what it returned does not count
-            cancelled = asyncio.CancelledError("the handler's task was cancelled")
-            values = [value if isinstance(value, BaseException) else cancelled for value in values]
-        self._close(key, values)
-
     def _close(self, key: object, values: Sequence[object] | None) -> None:
         if (opened := self._open.pop(key, None)) is None:
             return
@@ -146,6 +139,14 @@ class Observation:
         self._faults += 1
         if self._faults == 1:
             logger.error("an observer failed; the batch is not disturbed by it", exc_info=error)
+
+
+def _as_cancelled(values: Sequence[object]) -> Sequence[object]:
+    """Return what a call returned; if its task was cancelled, that does not count."""
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return values
+    return [asyncio.CancelledError("the handler's task was cancelled")] * len(values)
 
 
 def _watch(observer: Observer, records: Sequence[Record], batch: BatchContext[Any]) -> Watch | None:

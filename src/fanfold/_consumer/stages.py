@@ -68,18 +68,20 @@ def cut(records: Sequence[Record], items: Sequence[T | Ended]) -> Sequence[T | E
 
 
 async def pass_on(items: Sequence[T | Ended], stage: Callable[[list[T]], Awaitable[Sequence[Any]]]) -> list[Any]:
-    """Give a stage what goes on, and return a value for each position.
+    """Give a stage what goes on, in a list of its own, and return a value for each position.
 
     Raises:
         ValueError: If the stage returned another number of values.
         BaseException: Whatever the stage raises.
     """
-    going = [item for item in items if not isinstance(item, Ended)]
-    returned = await stage(going) if going else ()
-    if len(returned) != len(going):
+    values = [item.value if isinstance(item, Ended) else None for item in items]
+    going = {position: item for position, item in enumerate(items) if not isinstance(item, Ended)}
+    returned = await stage(list(going.values())) if going else ()
+    if len(returned) != len(going):  # counted by what was given, whatever a handler has done to its list
         raise ValueError(f"a stage returned {len(returned)} values for {len(going)} records")
-    rest = iter(returned)
-    return [item.value if isinstance(item, Ended) else next(rest) for item in items]
+    for position, value in zip(going, returned, strict=True):
+        values[position] = value
+    return values
 
 
 def _could_not_start(item: object) -> bool:

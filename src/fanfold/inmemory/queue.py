@@ -160,7 +160,7 @@ class InMemoryQueue:
     async def receive(self, *, most: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
         """Receive up to ``most`` messages, waiting up to ``wait_seconds`` for the first."""
         until = self._clock() + wait_seconds
-        while not (taken := self.take(most)) and self._clock() < until:  # noqa: ASYNC110 - time, not an event, makes messages visible
+        while not (taken := self._take_until_full(most)) and self._clock() < until:  # noqa: ASYNC110 - time, not an event, makes messages visible
             await anyio.sleep(_POLL_SECONDS)
         return [
             Received(each.message_id, each.handle, each.body, each.receive_count, each.attributes) for each in taken
@@ -195,6 +195,13 @@ class InMemoryQueue:
             else:
                 self._receive(message)
                 taken.append(message)
+        return taken
+
+    def _take_until_full(self, most: int) -> list[QueuedMessage]:
+        """Receive as ``take`` does; what has been received too often takes nobody's place."""
+        taken = self.take(most)
+        while len(taken) < most and not self.seconds_until_visible():
+            taken += self.take(most - len(taken))
         return taken
 
     def put_back(self, message: QueuedMessage) -> None:
@@ -343,7 +350,9 @@ class InMemorySettler:
             return [Refusal(position, reason, final=True) for position in range(len(rejects))]
         for record, reason in rejects:
             why = {"dataType": "String", "stringValue": reason_attribute(record, reason)}
-            letter = {**record.raw, "messageAttributes": {**record.message_attributes, ATTRIBUTE: why}}
+            sent = {name: value for name, value in record.attributes.items() if name != "ApproximateReceiveCount"}
+            attributes = {**record.message_attributes, ATTRIBUTE: why}
+            letter = {**record.raw, "attributes": sent, "messageAttributes": attributes}  # a message of its own
             self._dead_letter_queue.put(letter).history.append(f"rejected by the handler: {reason}")
         return []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,11 @@ def test_an_error_in_the_block_passes():
     """And the dump is called off."""
     with pytest.raises(ValueError, match="mine"), dump_before(Deadline.after(30)):
         raise ValueError("mine")
+
+
+def test_a_thread_between_two_lines_is_still_somewhere(monkeypatch: pytest.MonkeyPatch):
+    """The interpreter has no number for the line then; to look must not fail the invocation."""
+    walk = traceback.walk_stack
+    monkeypatch.setattr(traceback, "walk_stack", lambda frame: ((each, None) for each, _ in walk(frame)))
+    with Thread(waits) as ident:
+        assert where_is(ident).startswith("waits (test_blocked_loop.py, line 0)")

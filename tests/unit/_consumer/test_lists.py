@@ -55,6 +55,32 @@ async def test_a_handler_of_lists_that_returns_anything_else_failed(returned):
     assert "the handler of 2 records returned" in str(result.outcomes[0].error)
 
 
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_handler_that_empties_its_list_has_done_it(*, plain: bool):
+    """The list is the handler's own."""
+
+    def handle(numbers: list) -> None:
+        while numbers:
+            numbers.pop()
+
+    async def handle_on_the_loop(numbers: list) -> None:
+        handle(numbers)
+
+    handler = fanfold.consumer(chunk_size=3)(handle if plain else handle_on_the_loop)
+    assert kinds(await handler.process(make_event(*range(5)))) == [Done] * 5
+
+
+async def test_a_handler_that_lengthens_its_list_and_returns_as_much_failed():
+    """Which value is whose is not known."""
+
+    @fanfold.consumer(chunk_size=3)
+    async def handler(rows: list) -> list[Any]:
+        rows.insert(0, "header")
+        return [None for _ in rows]
+
+    assert kinds(await handler.process(make_event(*range(3)))) == [Failed] * 3
+
+
 async def test_a_handler_of_lists_that_raises_failed_with_all_of_its_list():
     """And with no other."""
 

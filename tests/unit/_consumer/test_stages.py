@@ -72,6 +72,20 @@ async def test_a_stage_that_returns_another_number_of_values_fails_all(returned:
         await pass_on(["a", "b"], stage)
 
 
+@pytest.mark.parametrize("change", [list.clear, lambda going: going.pop(0), lambda going: going.append("c")])
+async def test_what_a_stage_does_to_its_list_changes_no_count(change):
+    """A value belongs to what was given."""
+
+    async def stage(going: list[str]) -> list[str]:
+        values = [each.upper() for each in going]
+        change(going)
+        return values
+
+    given = ["a", "b"]
+    assert await pass_on(given, stage) == ["A", "B"]
+    assert given == ["a", "b"]
+
+
 async def test_a_handler_of_one_body_is_a_stage_of_lists_of_one():
     """So that the other stages know lists alone."""
 

@@ -34,7 +34,10 @@ def test_a_check_without_more_is_a_look(body: str, check: FoldRequest):
     assert from_body(body) == check
 
 
-@pytest.mark.parametrize("body", ['{"v":2,"check":"run"}', "", "[]", "{}", "null", '{"check":"run","position":"x"}', "[" * 100_000, "x" * 200])
+@pytest.mark.parametrize(
+    "body",
+    ['{"v":2,"check":"run"}', "", "[]", "{}", "null", '{"check":"run","position":"x"}', "[" * 100_000, "x" * 200],
+)
 def test_what_is_no_check_is_shown(body: str):
     """By its first 80 characters."""
     with pytest.raises(SegmentError) as raised:

@@ -6,8 +6,9 @@ import math
 
 import pytest
 
+from fanfold._base.record import Record
 from fanfold._ports.queue import Message
-from fanfold.inmemory import InMemoryQueue
+from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import ManualClock, make_record
 
 
@@ -92,3 +93,24 @@ async def test_a_message_received_too_often_is_a_dead_letter_with_its_id_and_his
     (letter,) = dead.messages()
     assert (letter.message_id, letter.body, letter.attributes) == (received.message_id, "body", {"name": "value"})
     assert (letter.origin, letter.history) == (0, ["moved to the dead-letter queue after 1 receives"])
+
+
+async def test_what_was_received_too_often_takes_nobodys_place():
+    """Who polls until nothing comes gets what may be received."""
+    clock, dead_letters = ManualClock(), InMemoryQueue()
+    queue = InMemoryQueue(clock=clock, max_receive_count=1, visibility_timeout=5, dead_letter_queue=dead_letters)
+    await queue.send([Message(f"old {number}") for number in range(10)])
+    await queue.receive(most=10)
+    clock.advance(5)
+    await queue.send([Message(f"new {number}") for number in range(5)])
+    assert {received.body for received in await queue.receive(most=10)} == {f"new {number}" for number in range(5)}
+    assert len(dead_letters) == 10
+
+
+async def test_a_rejected_message_is_sent_and_not_moved():
+    """Its receives are counted anew: a dead-letter queue with a limit of its own does not lose it."""
+    record = Record(make_record("bad") | {"attributes": {"ApproximateReceiveCount": "5"}})
+    dead_letters = InMemoryQueue(max_receive_count=3)
+    assert await InMemorySettler(InMemoryQueue(), dead_letters).bury([(record, "never")]) == []
+    [received] = await dead_letters.receive()
+    assert (received.body, received.receive_count) == ("bad", 1)
