@@ -9,13 +9,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import TimeRemainingColumn
+from rich.table import Table
 
 from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB
 from fanfold._replay.function import HandlerError, LocalFunction
 from fanfold.bench.accepting import accepting_queues
-from fanfold.bench.cells import Sample, Setting
+from fanfold.bench.cells import Cell, Sample, Setting
+from fanfold.bench.decide import Findings
 from fanfold.bench.deployed import LIMITS, UNREPORTED, DeployedMeasurer
 from fanfold.bench.downstream import URL_VARIABLE, serving
 from fanfold.bench.groups import find_groups
@@ -23,12 +27,18 @@ from fanfold.bench.made_up import LATENCY_VARIABLE
 from fanfold.bench.measure import LocalMeasurer
 from fanfold.bench.result import Result, document_of
 from fanfold.bench.sweep import Measure, sweep
+from fanfold.bench.words import conditions, figures, sentences
 from fanfold.cli import options
 from fanfold.cli.bench_files import Files
 from fanfold.cli.bench_plan import DEPLOYED, Asked, Plan, plan_of
-from fanfold.cli.bench_show import show
 from fanfold.cli.show import progress_bar
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
+
+_WIDE = 120
+"""Columns of a terminal from which a table shows everything."""
+_NARROW = ("at\nonce", "MB", "records\n/s", "±", "batch\np95 s", "record\np95 ms", "peak\nMB", "throt-\ntled",
+           "$ per\nmillion")  # fmt: skip
+_MORE = ("record ms\np50 · p99 · max", "came\nback", "cold\nms")
 
 _measured = options.panel("What is measured")
 _settings = options.panel("At which settings")
@@ -113,7 +123,7 @@ def _sweep(plan: Plan, files: Files, *, as_json: bool) -> None:
         print(json.dumps(document_of(result)))
     else:
         console = Console()
-        show(result, console)
+        _show(result, console)
         for file in written:
             console.print(f"written: {file}", markup=False, highlight=False)
     if interrupted:
@@ -228,3 +238,50 @@ def _environment(plan: Plan) -> Iterator[dict[str, str]]:
         elif latency is not None:
             found[URL_VARIABLE] = running.enter_context(serving(latency))
         yield found
+
+
+def _show(result: Result, console: Console) -> None:
+    """Print the cells, what follows from them, and how they were measured."""
+    table = Table(
+        title=f"{escape(result.workload.handler)}: concurrency x memory",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    more = console.width >= _WIDE
+    for name in (*_NARROW, *(_MORE if more else ())):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", min_width=10)
+    for cell in result.cells:
+        table.add_row(*_row(cell, more=more), ", ".join(_marks(cell, result.findings, result.present, more=more)))
+    console.print(table)
+    for number, line in enumerate(sentences(result)):
+        console.print(escape(line), style="" if number else "bold", highlight=False)
+    for line in conditions(result):
+        console.print(escape(line), style="dim", highlight=False)
+
+
+def _row(cell: Cell, *, more: bool) -> list[str]:
+    found, record = figures(cell), cell.record_seconds if cell.measured else None
+    names = "concurrency", "memory", "speed", "tolerance", "batch p95", "record p95", "peak", "throttled", "cost"
+    row = [found[name] for name in names]
+    if more:
+        spread = () if record is None else (record.p50, record.p99, record.most)
+        row += [" · ".join(f"{value * 1000:.1f}" for value in spread) or "-", found["failed"], found["cold"]]
+    return row
+
+
+def _marks(cell: Cell, found: Findings, present: Setting | None, *, more: bool) -> Iterator[str]:
+    if not cell.measured:
+        yield f"[bold red]{cell.end}[/]" + (f": {escape(cell.reason)}" if more else "")
+    elif cell.failed_share:
+        yield f"[red]{cell.failed_share:.1%} came back[/]"
+    if found.cheapest is not None and cell.setting in found.cheapest.settings:
+        yield "[bold green]cheapest[/]" if cell.setting == found.cheapest.best.setting else "as cheap"
+    if found.fastest is not None and cell.setting in found.fastest.settings:
+        yield "[bold]fastest[/]" if cell.setting == found.fastest.best.setting else "as fast"
+    if found.knee is not None and cell.setting == found.knee.setting:
+        yield "knee"
+    if cell.setting == present:
+        yield "present"

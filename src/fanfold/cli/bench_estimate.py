@@ -11,10 +11,12 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from fanfold._base.aws_limits import LAMBDA_ACCOUNT_CONCURRENCY
 from fanfold.bench.cells import Cell, Setting
-from fanfold.bench.compare import compare
+from fanfold.bench.compare import Comparison, compare
 from fanfold.bench.estimate import (
     Backlog,
     Estimate,
@@ -30,7 +32,6 @@ from fanfold.bench.estimate import estimate as estimate_of
 from fanfold.bench.result import Result, read_result
 from fanfold.bench.words import dollars
 from fanfold.cli import options
-from fanfold.cli.bench_show import show_comparison
 from fanfold.cli.given import setting_of
 from fanfold.errors import ConfigurationError
 
@@ -183,4 +184,20 @@ def compare_results(first: options.Result, second: options.Result, as_json: opti
     if as_json:
         print(json.dumps(asdict(comparison)))
     else:
-        show_comparison(comparison, Console())
+        _show(comparison, Console())
+
+
+def _show(comparison: Comparison, console: Console) -> None:
+    table = Table(title="second / first", title_justify="left")
+    for name in ("at once", "MB", "records/s", "$/million", "peak MB", ""):
+        table.add_column(name, justify="left" if not name else "right")
+    for row in comparison.rows:
+        ratios = [_ratio(row.speed), _ratio(row.cost), _ratio(row.memory)]
+        table.add_row(str(row.setting.concurrency), f"{row.setting.memory_mb:,}", *ratios, row.words)
+    console.print(table)
+    for line in comparison.lines:
+        console.print(escape(line), highlight=False)
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -21,6 +21,8 @@ from fanfold.check.values import Finding, Severity
 from fanfold.cli.given import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
 
+_STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+
 
 class Form(StrEnum):
     """How findings are printed."""
@@ -71,7 +73,7 @@ def check(
     elif chosen is Form.SARIF:
         print(json.dumps(as_sarif(reports, __version__), default=str))
     else:
-        show(reports, Console())
+        _show(reports, Console())
     if any(report.fails(fail_on) for report in reports):
         _fail(reports)
 
@@ -102,10 +104,7 @@ def _rule(name: str) -> str:
     return name.upper()
 
 
-_STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
-
-
-def show(reports: Sequence[Report], console: Console) -> None:
+def _show(reports: Sequence[Report], console: Console) -> None:
     """Print what was found in each template, what is not known, and the sum."""
     for report in reports:
         for finding in report.findings:

@@ -49,6 +49,10 @@ _KINDS = {
     "report_batch_item_failures": {True: "[ReportBatchItemFailures]"},
 }
 
+_MOST_ROWS = 40
+_MOST_DELIVERIES = 12
+_STYLES = {"deleted": "green", "dead-lettered": "yellow", "lost": "bold red", "in the queue": "cyan"}
+
 _in = panel("What is replayed")
 _set = panel("As the deployed function and its queue are set")
 _out = panel("What comes out")
@@ -199,7 +203,7 @@ def _report(document: Mapping[str, Any], explain_id: str | None, html: Path | No
     elif explain_id is not None:
         print(explain(document, explain_id))
     else:
-        show(document, Console(), html)
+        _show(document, Console(), html)
 
 
 def _expected(texts: Sequence[str]) -> dict[str, int]:
@@ -223,12 +227,7 @@ def _check(summary: Mapping[str, int], wanted: Mapping[str, int]) -> None:
         raise FanfoldError("; ".join(wrong))
 
 
-_MOST_ROWS = 40
-_MOST_DELIVERIES = 12
-_STYLES = {"deleted": "green", "dead-lettered": "yellow", "lost": "bold red", "in the queue": "cyan"}
-
-
-def show(document: Mapping[str, Any], console: Console, html: Path | None) -> None:
+def _show(document: Mapping[str, Any], console: Console, html: Path | None) -> None:
     """Print what happened: deliveries with their verdicts, who ran when, the messages, the sum."""
     console.print(_deliveries(document))
     first = next((each for each in document["deliveries"] if each["measured"]["spans"]), None)

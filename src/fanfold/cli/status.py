@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -188,16 +188,12 @@ def _segments(count: int) -> str:
 
 
 def _show_failures(failures: Failures) -> None:
-    console = Console(stderr=True)
-    console.print(_failures_table(failures.segments))
-    if (left := len(failures.segments) - _SHOWN) > 0:
-        console.print(f"and {left:,} more: fanfold results {failures.run.id} --failures")
-
-
-def _failures_table(segments: Mapping[int, str]) -> Table:
-    table = Table(title=f"failed for good: {len(segments):,}", title_justify="left")
+    table = Table(title=f"failed for good: {len(failures.segments):,}", title_justify="left")
     table.add_column("segment", justify="right")
     table.add_column("reason")
-    for segment, reason in list(segments.items())[:_SHOWN]:
+    for segment, reason in list(failures.segments.items())[:_SHOWN]:
         table.add_row(str(segment), escape(reason))
-    return table
+    console = Console(stderr=True)
+    console.print(table)
+    if (left := len(failures.segments) - _SHOWN) > 0:
+        console.print(f"and {left:,} more: fanfold results {failures.run.id} --failures")
