@@ -81,6 +81,11 @@ class Bench:
         while await self.pump(self.plain.work_queue, self.job.segment_handler):
             pass
 
+    async def fold(self) -> None:
+        """Deliver checks until none is waiting."""
+        while await self.pump(self.plain.fold_queue, self.job.fold_handler):
+            pass
+
     async def looks(self, times: int) -> set[str]:
         """Deliver checks, some times, each when it is visible again; return the states that the run has had by then."""
         states = set()

@@ -8,6 +8,10 @@ NUMBERS = b"".join(b"%d\n" % number for number in range(100))
 """290 bytes of JSON Lines."""
 
 
+async def all_of(rows, ctx):
+    return [row async for row in rows]
+
+
 def make_job(*, segment=None, fold=None, **settings) -> Job:
     job = Job("sum", **settings)
 
@@ -15,13 +19,6 @@ def make_job(*, segment=None, fold=None, **settings) -> Job:
     def source(params):
         return S3Lines("source", params.get("key", "numbers.jsonl"), chunk_bytes=params.get("chunk_bytes", 10))
 
-    @job.segment
-    async def add(rows, ctx):
-        return [number async for number in rows]
-
-    job.fold(lambda results: [number for result in results for number in result])
-    if segment:
-        job.segment(segment)
-    if fold:
-        job.fold(fold)
+    job.segment(segment or all_of)
+    job.fold(fold or (lambda results: [number for result in results for number in result]))
     return job

@@ -17,6 +17,7 @@ from fanfold.aws.ledger_items import marker_item
 from fanfold.errors import FanfoldError
 from harness import Bench, started
 from joining import joining
+from numbers_job import all_of
 
 RUN = Run("run", "job", {}, {}, created_at=0.0, expires_at=1)
 
@@ -55,11 +56,7 @@ async def worked_on(job: Job, gate: Any = None) -> Bench:
 def numbers(segments: int) -> Job:
     job = Job("numbers")
     job.source(lambda params: Ranges(segments, size=1))
-
-    @job.segment
-    async def one(rows, ctx) -> list[int]:
-        return [number async for number in rows]
-
+    job.segment(all_of)
     job.fold(lambda results: sum(number for result in results for number in result))
     return job
 
@@ -72,8 +69,7 @@ async def test_a_fold_of_two_thousand_segments_reads_the_markers_once():
     dynamodb = DynamoDBLedger(pages, "ledger")
     scripted = bench.backend.ledger
     scripted._port = Overriding(bench.ledger, markers=dynamodb.markers)
-    while await bench.pump(bench.plain.fold_queue, bench.job.fold_handler):
-        pass
+    await bench.fold()
     assert await bench.output() == sum(range(2_000))
     assert asked.count("before markers") == 1
     assert (pages.pages, pages.markers) == (pages.expected, 200)
@@ -94,8 +90,7 @@ async def test_combining_reads_the_markers_once_to_write_the_results_down_and_on
     """Not for each group: most invocations combine a group and end."""
     asked: list[str] = []
     bench = await worked_on(joining(64, 4), asked.append)
-    while await bench.pump(bench.plain.fold_queue, bench.job.fold_handler):
-        pass
+    await bench.fold()
     assert await bench.output() == list(range(64))
     assert asked.count("before markers") == 1 + 2
 

@@ -16,7 +16,7 @@ from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
 from fanfold.errors import FanfoldError
 from harness import Bench, started
-from numbers_job import NUMBERS, make_job
+from numbers_job import NUMBERS, all_of, make_job
 
 
 async def test_a_watch_message_finds_a_run_whose_check_was_lost():
@@ -103,17 +103,12 @@ async def test_a_segment_that_ends_while_a_check_looks_is_looked_at_again_at_onc
 
     job = Job("sum")
     job.source(lambda params: Ranges(2, size=1))
-
-    @job.segment
-    async def add(rows, ctx):
-        return [number async for number in rows]
-
+    job.segment(all_of)
     job.fold(list)
     bench = await started(Bench(job, gate=gate))
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler, most=1)
     await send_request(bench.plain, Look("run"))
-    while await bench.pump(bench.plain.fold_queue, bench.job.fold_handler):
-        pass
+    await bench.fold()
     assert looked
     assert await bench.output() == [[0], [1]]
 

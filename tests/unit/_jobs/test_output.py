@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from failing import throttled
+from failing import FailsAt
 from fanfold import Job, S3Lines, folds
 from fanfold._jobs.output import file_in
 from fanfold.folds import File
@@ -141,16 +141,8 @@ async def test_a_file_is_committed_once_whatever_fails():
     seen: list[str] = []
     await folded(fold, seen.append)
     for number in range(len(seen)):
-        calls = 0
-
-        def fail_at(operation: str, number: int = number) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == number + 1:
-                raise throttled()
-
         tries = 0
-        bench = await folded(fold, fail_at)
+        bench = await folded(fold, FailsAt(number))
         assert (await bench.run()).state == "SUCCEEDED"
         told = await bench.output()
         assert len(await bench.plain.get_result(told["file"])) == told["bytes"]
