@@ -13,6 +13,7 @@ from command import FLIGHTS, fanfold, only_line, running
 
 pytestmark = pytest.mark.stack
 LONG = Path(__file__).parent / "long_job"
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
 def test_a_command_runs_with_the_local_aws_in_its_environment():
@@ -50,7 +51,7 @@ def test_without_a_command_it_runs_until_it_is_told_to_stop():
     [
         (("--", "no-such-program"), "no-such-program cannot be run"),
         (("--job", str(LONG), "--module", "none"), "there is no none.py"),
-        (("--job", str(Path(__file__).parent), "--module", "worker_trial"), "cannot import name 'scatter_handler'"),
+        (("--job", str(SUPPORT), "--module", "worker_trial"), "cannot import name 'scatter_handler'"),
         (("--log", "none/it.log"), "--log none/it.log cannot be written: No such file or directory"),
         (("--port", "0"), "port 0: a port is a number from 1 to 65535"),
         (("--parameter", "Stage=dev"), "name its folder with --job"),

@@ -129,8 +129,7 @@ def test_the_second_of_a_key_tries_itself_if_the_first_failed():
             raise ValueError("not yet")
         return running["calls"]
 
-    outcomes = run(handler, *bodies(1, 1, 1, 1))
-    assert [type(outcome) for outcome in outcomes] == [Failed, Failed, Done, Done]
+    assert [type(outcome) for outcome in run(handler, *bodies(1, 1, 1, 1))] == [Failed, Failed, Done, Done]
     assert running == {"now": 0, "most": 1, "calls": 3}
 
 

@@ -96,8 +96,7 @@ def test_a_record_without_a_group_is_of_the_nameless_group():
 )
 def test_nothing_is_acknowledged_behind_what_is_not(stops):
     """Whatever stopped the group; the other group is not touched."""
-    outcomes = [Done(1), stops, Done(2), Done(3)]
-    assert in_order(fifo("aaab"), outcomes) == [Done(1), stops, BEHIND, Done(3)]
+    assert in_order(fifo("aaab"), [Done(1), stops, Done(2), Done(3)]) == [Done(1), stops, BEHIND, Done(3)]
 
 
 def test_a_forwarded_reject_stops_nothing():

@@ -117,15 +117,13 @@ async def test_a_reject_that_was_forwarded_counts_as_done_in_its_group():
     """The records behind it run."""
     settler = Accepting("m1")
     handler = fanfold.consumer(dead_letter_queue_url=DEAD, settler=settler)(raises(Reject("never"), 1))
-    result = await handler.process(fifo("aaa"))
-    assert result.outcomes == [Done(), Rejected("never", forwarded=True), Done()]
+    assert (await handler.process(fifo("aaa"))).outcomes == [Done(), Rejected("never", forwarded=True), Done()]
 
 
 async def test_a_reject_that_was_not_forwarded_stops_its_group():
     """As any failure does."""
     handler = fanfold.consumer(dead_letter_queue_url=DEAD, settler=Accepting("m0"))(raises(Reject("never"), 1))
-    result = await handler.process(fifo("aaa"))
-    assert result.outcomes == [Done(), Rejected("never"), BEHIND]
+    assert (await handler.process(fifo("aaa"))).outcomes == [Done(), Rejected("never"), BEHIND]
 
 
 async def test_a_message_group_may_be_worked_on_in_lists():
@@ -155,8 +153,7 @@ async def test_a_record_behind_one_that_was_not_committed_comes_back():
         return {1, 2}
 
     handler = fanfold.consumer(commit=commit)(lambda number: number)
-    result = await handler.process(fifo("aab"))
-    assert kinds(result) == [Failed, NotStarted, Done]
+    assert kinds(await handler.process(fifo("aab"))) == [Failed, NotStarted, Done]
 
 
 def test_a_message_group_whose_time_is_over_comes_back_from_there():
@@ -177,6 +174,5 @@ async def test_in_a_list_of_a_fifo_group_nothing_starts_behind_a_body_that_canno
     given = []
     handler = fanfold.consumer(chunk_size=10)(notes(given))
     event = fifo_event(("a", {"n": 0}), ("a", "no JSON"), ("a", {"n": 1}), ("b", {"n": 3}))
-    result = await handler.process(event)
-    assert kinds(result) == [Done, Rejected, NotStarted, Done]
+    assert kinds(await handler.process(event)) == [Done, Rejected, NotStarted, Done]
     assert given == [[{"n": 0}], [{"n": 3}]]

@@ -39,8 +39,7 @@ async def test_full_memory_lets_records_run_one_by_one():
             await asyncio.sleep(0)
         running -= 1
 
-    result = await handler.process(make_event(*range(6)), make_context(memory_limit_in_mb=1))
-    assert kinds(result) == [Done] * 6
+    assert kinds(await handler.process(make_event(*range(6)), make_context(memory_limit_in_mb=1))) == [Done] * 6
     assert most == 1
 
 
@@ -52,8 +51,7 @@ async def test_without_a_guard_full_memory_holds_nothing_back():
     async def handler(number) -> None:
         await barrier.wait()
 
-    result = await handler.process(make_event(*range(5)), make_context(memory_limit_in_mb=1))
-    assert kinds(result) == [Done] * 5
+    assert kinds(await handler.process(make_event(*range(5)), make_context(memory_limit_in_mb=1))) == [Done] * 5
 
 
 def test_what_is_about_to_be_dead_lettered_untried_is_warned_about(monkeypatch, caplog):

@@ -90,8 +90,7 @@ def test_a_reported_message_comes_back_after_the_visibility_timeout_with_a_highe
 def test_a_message_is_a_dead_letter_after_its_last_receive(most: int):
     """It was delivered as often as the queue allows; what was well beside it is not touched."""
     simulator = simulate(failing("message-0"), "poison", "well", max_receive_count=most)
-    deliveries = simulator.deliveries
-    assert batches(deliveries) == [["message-0", "message-1"], *[["message-0"]] * (most - 1)]
+    assert batches(simulator.deliveries) == [["message-0", "message-1"], *[["message-0"]] * (most - 1)]
     assert dead(simulator) == ["message-0"]
     assert simulator.dead_letters[0].body == "poison"
     assert reason_in(simulator.dead_letters[0]) is None

@@ -68,8 +68,7 @@ def test_a_full_batch_does_not_wait_for_its_window():
 def test_a_batch_ends_at_six_megabytes():
     """However many it may hold, and whatever its window."""
     simulator = simulate(done, *["x" * 1_048_000 for _ in range(14)], batch_size=100, window_seconds=10)
-    deliveries = simulator.deliveries
-    assert [len(delivery.messages) for delivery in deliveries] == [6, 6, 2]
+    assert [len(delivery.messages) for delivery in simulator.deliveries] == [6, 6, 2]
     assert len(acknowledged(simulator)) == len(set(acknowledged(simulator))) == 14
 
 

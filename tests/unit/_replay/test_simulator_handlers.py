@@ -138,8 +138,7 @@ def test_whoever_stops_the_run_stops_it():
 def test_a_value_that_is_not_json_brings_the_whole_batch_back(value: object):
     """Lambda's runtime fails at it, after the handler has done its work."""
     simulator = simulate(lambda event, context: value, 0, 1, max_receive_count=2)
-    deliveries = simulator.deliveries
-    assert all(delivery.invocation.reason.startswith("Runtime.MarshalError: ") for delivery in deliveries)
+    assert all(delivery.invocation.reason.startswith("Runtime.MarshalError: ") for delivery in simulator.deliveries)
     assert dead(simulator) == ["message-0", "message-1"]
 
 
