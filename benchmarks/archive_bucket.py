@@ -15,8 +15,6 @@ moved, or the benchmark fails.
   second delivery changes nothing: six requests an object, where the loop has two.
 """
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 import itertools

@@ -13,8 +13,6 @@ AWS: each run's workers are killed with SIGKILL, and half of its segments sent t
 The exit code is 1 if a run of fanfold did not end with one exact answer.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import sys

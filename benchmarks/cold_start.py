@@ -10,8 +10,6 @@ there. The peers take turns; compiled modules are cached, as in a deployed packa
 standard library alone: what any handler on asyncio pays.
 """
 
-from __future__ import annotations
-
 import sys
 import textwrap
 import time

@@ -11,8 +11,6 @@ the batch is entered in the ledger, the check is sent, received, and the markers
 whose workers are started, is not counted.
 """
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from statistics import median

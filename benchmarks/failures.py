@@ -9,8 +9,6 @@ does, as JSON. Powertools by default raises an error whose text holds every trac
 list of failures, as fanfold does by default.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

@@ -14,8 +14,6 @@ machine, or *simulated*, in a committed result. The exit code is 1 if a figure d
 counted, moved and put, and by one road alone.
 """
 
-from __future__ import annotations
-
 import asyncio
 import tempfile
 from collections.abc import Iterator

@@ -11,8 +11,6 @@ neither weighs on the measurement. The peak is that of all resident memory of th
 included; the output is checked.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math

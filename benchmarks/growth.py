@@ -9,8 +9,6 @@ handler takes the decoded body and does nothing with it. Each measurement is a p
 and the table shows medians. Time is what a function pays for: decoding the event, and the handler's call.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from itertools import product

@@ -1,7 +1,5 @@
 """Three handlers of three kinds, for surfaces.py: one waits for a service, one computes, one needs memory."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

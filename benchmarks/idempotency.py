@@ -10,8 +10,6 @@ process answers; requests are counted where the SDK sends them. Time is the medi
 AWS a request takes some milliseconds of waiting instead of the emulator's processor.
 """
 
-from __future__ import annotations
-
 import os
 import uuid
 from collections import Counter

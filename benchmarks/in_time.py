@@ -12,8 +12,6 @@ runs in it, is counted apart: its second batch comes back whole. Exit code 1 if 
 second batch wrong.
 """
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections.abc import Callable

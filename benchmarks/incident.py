@@ -11,8 +11,6 @@ processes and their real timeouts, on a simulated queue. A handler that goes thr
 Powertools' processor, one by one and all at once, and fanfold, under the same bound of time.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import random

@@ -9,8 +9,6 @@ clock is given as a share of it, for fanfold and for a bare pool of c workers ov
 process of its own.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 from itertools import product

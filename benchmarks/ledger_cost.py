@@ -11,8 +11,6 @@ segment (DynamoDB writes the whole item again), an item and a counter in one tra
 Step Functions for each segment, as write units of the same price.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import random

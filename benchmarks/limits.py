@@ -23,8 +23,6 @@ rule FF014 on the two. Needs the ``openssl`` command for a certificate. Linux on
 Each measurement is a process of its own.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import resource

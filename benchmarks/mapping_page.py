@@ -9,8 +9,6 @@ consumer, Powertools' ``AsyncBatchProcessor``, and a loop as people write it. Wi
 the exit code says whether the page is up to date.
 """
 
-from __future__ import annotations
-
 import asyncio
 import importlib.metadata
 import json

@@ -11,8 +11,6 @@ The keyword arguments are the options of the command line. A function with ``@is
 with ``@served`` in one that serves until it is no longer needed. ``main`` measures, prints and writes the document.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import functools

@@ -11,8 +11,6 @@ waits. X-Ray subsegments are sent, as in Lambda, as UDP packets to a port of thi
 exporter that drops them; metrics are written to a buffer.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import io

@@ -8,8 +8,6 @@ Every measurement is a process of its own, the peers take turns, and the table s
 this file for what the numbers say and what they do not.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import json

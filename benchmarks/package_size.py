@@ -11,8 +11,6 @@ adds to them: with every module compiled into the package, and with none compile
 built without its Python; it cannot keep what it compiles.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -3,8 +3,6 @@
 A peer makes a Lambda handler for a workload, once, as a module does when it is imported.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator

@@ -28,8 +28,6 @@ reads a local file with its local executor; fanfold reads the same bytes from a 
 Each measurement is a process of its own; peak memory is above what was resident just before.
 """
 
-from __future__ import annotations
-
 import asyncio
 import csv as csv_module
 import io

@@ -10,8 +10,6 @@ in 16 threads that share a client. Each measurement is a process of its own, and
 is not measured. Below it, a scatter into a queue in this process that accepts and forgets: peak memory above the start.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -9,8 +9,6 @@ A table of items with 15 fields is counted by 1, 2, 4, 8 and 16 segments that ar
 ``--stack`` it is the emulated DynamoDB's, as fast as that is. Ideal is one n-th of the time of one segment.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager

@@ -1,7 +1,5 @@
 """The services of the benchmarks, each in a process of its own: the time it spends is not that of the peers."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import hashlib

@@ -9,8 +9,6 @@ the first sweep, the numbers of the second, and a summary of all. The page and t
 ``--draw`` makes them again from the numbers.
 """
 
-from __future__ import annotations
-
 import argparse
 import subprocess
 import sys

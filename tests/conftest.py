@@ -1,7 +1,5 @@
 """What every test gets: a clean environment, and one emulated AWS for the whole run."""
 
-from __future__ import annotations
-
 import gc
 import os
 import signal

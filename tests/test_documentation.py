@@ -1,7 +1,5 @@
 """The documentation is whole: pages can be found, public names and variables are described, pictures are fresh."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import re

@@ -1,7 +1,5 @@
 """What the README, the documentation and the examples show, runs; what cannot run says why."""
 
-from __future__ import annotations
-
 import ast
 import re
 import shlex

@@ -1,7 +1,5 @@
 """What an import costs: exact, by the modules it loads."""
 
-from __future__ import annotations
-
 import pytest
 
 from command import python
@@ -18,6 +16,13 @@ HEAVY = (
     "rich",
 )
 
+
+RUN_A_COMMAND = """
+import sys
+from fanfold.__main__ import main
+sys.argv = ['fanfold', 'check', 'template.yaml']
+main()
+"""
 
 MOST_MODULES = 36
 """Modules of fanfold that a handler loads."""
@@ -84,6 +89,8 @@ def test_declaring_a_consumer_starts_nothing():
     [
         ("aiobotocore", "aws", OPEN_BACKEND),
         ("ministack", "local", "from fanfold._stack.emulator import local_stack\nwith local_stack(): pass"),
+        ("typer", "cli", RUN_A_COMMAND),
+        ("rich", "cli", RUN_A_COMMAND),
         ("xlsxwriter", "excel", WRITE_SHEET),
         ("aws_lambda_powertools", "powertools", "import fanfold.powertools"),
         ("jinja2", "cli", "from fanfold._base.html import render; render('fanfold.bench', 'page.html')"),

@@ -1,7 +1,5 @@
 """Packages lie in layers, and imports go one way."""
 
-from __future__ import annotations
-
 import ast
 import functools
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """What the migration guide shows, before and after, runs and answers the same."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import warnings

@@ -1,7 +1,5 @@
 """What the page on observing says beside its Python, holds: alarms are on metrics that are written."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every path that a list of the project names exists: a file that is moved or split cannot drop out of one unseen."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path

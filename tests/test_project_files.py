@@ -1,7 +1,5 @@
 """The workflows and hooks: what they run is pinned, and they are granted no more than they need."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

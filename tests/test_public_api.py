@@ -1,7 +1,5 @@
 """The public names are what they are said to be."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 from types import ModuleType

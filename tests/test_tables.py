@@ -1,7 +1,5 @@
 """Tables that name every case of something name every case."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import inspect

@@ -1,7 +1,5 @@
 """The job that ``end_to_end.py`` deploys: segments that say when they ended, a fold that says when it began."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any

@@ -9,12 +9,13 @@ def main() -> None:
     """Run the command line."""
     try:
         from fanfold.cli.app import app
+
+        app()  # imports a command's module when it is named
     except ModuleNotFoundError as error:
         if error.name not in {"typer", "rich", "click"}:
             raise
         print("fanfold: the command line needs an extra: pip install 'fanfold[cli]'", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from error
-    app()
 
 
 if __name__ == "__main__":

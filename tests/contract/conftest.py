@@ -1,7 +1,5 @@
 """What the contracts run against: the backends in this process, and those on AWS."""
 
-from __future__ import annotations
-
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator

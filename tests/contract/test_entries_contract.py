@@ -1,7 +1,5 @@
 """What entries of idempotency promise, asked of those in this process and of those in DynamoDB."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What writing items in batches promises, asked of tables in this process and of those on AWS."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import uuid

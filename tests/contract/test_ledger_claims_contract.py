@@ -1,7 +1,5 @@
 """What a ledger promises of claims to a fold, and of how a run ends, begins anew and is redriven."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import anyio

@@ -1,7 +1,5 @@
 """What a ledger promises, asked of the one in this process and of the one on AWS."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import anyio

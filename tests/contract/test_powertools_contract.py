@@ -1,7 +1,5 @@
 """What Powertools' batch processors promise, asked of theirs and of fanfold's drop-ins."""
 
-from __future__ import annotations
-
 import base64
 import warnings
 from typing import Any

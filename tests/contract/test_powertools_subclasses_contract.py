@@ -1,7 +1,5 @@
 """What Powertools' batch processors promise to subclasses and of FIFO queues, theirs and fanfold's drop-ins."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """What a settler promises, asked of the one in this process and of the one on AWS."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import AsyncIterator, Sequence

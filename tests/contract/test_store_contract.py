@@ -1,7 +1,5 @@
 """What a store promises, asked of the one in this process and of the one on AWS."""
 
-from __future__ import annotations
-
 import json
 import time
 from contextlib import aclosing

@@ -1,7 +1,5 @@
 """What a store promises of copies and deletions."""
 
-from __future__ import annotations
-
 import pytest
 
 from buckets import ODD_KEYS

@@ -1,7 +1,5 @@
 """What the store on AWS makes of S3 when it fails, breaks off, or changes amid a copy."""
 
-from __future__ import annotations
-
 import asyncio
 import uuid
 from typing import Any

@@ -1,7 +1,5 @@
 """What tables promise to a scan, asked of those in this process and of DynamoDB's."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """System 3, ``examples/archive_bucket``: nothing is lost, and the day stays what it was when the run began."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 from datetime import UTC, datetime

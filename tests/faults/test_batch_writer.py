@@ -1,7 +1,5 @@
 """Items written in batches to tables that throttle, leave over, break off and time out: nothing is lost."""
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Collection, Iterable, Sequence

@@ -3,8 +3,6 @@
 500 of them, and the counter that is written by hand beside them: ``python benchmarks/chaos.py``.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 
 import pytest

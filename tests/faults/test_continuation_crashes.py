@@ -1,7 +1,5 @@
 """A continued scan of a table on a backend that fails at any call: every item counts once all the same."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing

@@ -1,7 +1,5 @@
 """A backend that fails at any call: the run ends with one exact output all the same."""
 
-from __future__ import annotations
-
 import itertools
 import json
 

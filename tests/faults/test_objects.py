@@ -1,7 +1,5 @@
 """Objects copied, moved and deleted in bulk: repeated, interrupted and raced, nothing is lost."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 

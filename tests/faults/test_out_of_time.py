@@ -1,7 +1,5 @@
 """Handlers that do not end in time: the answer is given all the same, and says nothing that is not known."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

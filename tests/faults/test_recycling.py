@@ -1,7 +1,5 @@
 """What piles up in a sandbox, what is told of it, and when the sandbox is given up."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

@@ -1,7 +1,5 @@
 """What several tests of the whole have: an AWS of their own, and data in a bucket."""
 
-from __future__ import annotations
-
 import gzip
 import uuid
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ Each test gives the same hostile batch to an alternative, where it is installed,
 the alternative is what was seen, so that no claim about it outlives its next release.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from typing import Any

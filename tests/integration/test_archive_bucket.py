@@ -3,8 +3,6 @@
 A thousand objects, and how long they take: ``benchmarks/archive_bucket.py``.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """``fanfold bench``, as a user runs it: handlers that wait, hold memory, fail, hang; wrong input; Ctrl-C."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

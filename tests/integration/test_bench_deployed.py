@@ -4,8 +4,6 @@ The emulator enforces no memory and reports no durations: that settings are chan
 not how fast anything is.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

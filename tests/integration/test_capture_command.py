@@ -1,7 +1,5 @@
 """``fanfold capture``, on the emulated AWS."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import uuid

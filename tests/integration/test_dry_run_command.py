@@ -1,7 +1,5 @@
 """``fanfold run --dry-run``, as a user has it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

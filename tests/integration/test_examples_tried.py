@@ -1,7 +1,5 @@
 """What the examples' READMEs say under "Try it", typed into the shell that their first command opens."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

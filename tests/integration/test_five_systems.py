@@ -1,7 +1,5 @@
 """The table of the five systems' figures: what holds, and that the page shows what was committed."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

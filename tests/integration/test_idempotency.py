@@ -1,7 +1,5 @@
 """Idempotency on the emulated AWS: shared among processes, and with Powertools."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

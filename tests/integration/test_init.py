@@ -1,7 +1,5 @@
 """``fanfold init``, and what the projects it makes can do at once; then the way the README shows."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """``fanfold run --inline``, as a user has it."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

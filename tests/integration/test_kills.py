@@ -1,7 +1,5 @@
 """Workers killed in the middle of a batch, and messages sent twice: one output is committed, and it is exact."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Large payloads over the emulated S3 and SQS: sent, received, and gone."""
 
-from __future__ import annotations
-
 import uuid
 from typing import Any
 

@@ -1,7 +1,5 @@
 """``fanfold local``, as a user has it."""
 
-from __future__ import annotations
-
 import json
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The page of what becomes of a batch."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """System 5: members in S3, a bonus for each, one Excel sheet; everything on this machine, by ``make``."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 from decimal import Decimal

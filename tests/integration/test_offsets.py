@@ -1,7 +1,5 @@
 """System 2: records counted out to jobs by offset and count, by SQS and by a Map with MaxConcurrency 0."""
 
-from __future__ import annotations
-
 import json
 import re
 

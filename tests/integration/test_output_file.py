@@ -1,7 +1,5 @@
 """A file that a deployed fold makes, and how a user gets it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

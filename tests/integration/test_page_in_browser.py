@@ -1,7 +1,5 @@
 """The HTML page of a real replay in a real browser, where one is installed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

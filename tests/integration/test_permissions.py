@@ -1,7 +1,5 @@
 """What the roles and policies of the templates allow, on an emulated AWS that enforces them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The mapping over a real queue, with a function called here."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections import Counter

@@ -1,7 +1,5 @@
 """Powertools' logger, metrics, tracer and idempotency, stacked over and under a consumer."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import io

@@ -1,7 +1,5 @@
 """The quickstart, followed to the letter in an empty folder: every file written, every command run."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -1,7 +1,5 @@
 """``fanfold replay``, as a user runs it: a folder with a handler and saved events."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

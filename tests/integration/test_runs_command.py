@@ -1,7 +1,5 @@
 """``fanfold run``, ``status``, ``redrive`` and ``results`` on a deployed job, as a user has them."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A consumer under Lambda's own runtime client, in a process of its own, as in a sandbox."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

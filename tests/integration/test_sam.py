@@ -1,7 +1,5 @@
 """``template.yaml`` by the real SAM CLI: linted, built, deployed, at work, updated, deleted."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The same job on Step Functions: both definitions, deployed by the template with the roles it gives."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Iterator
@@ -35,7 +33,7 @@ def strict() -> Iterator[LocalStack]:
 
 
 @pytest.fixture(scope="module", params=["inline", "distributed"])
-def machine(request, strict: LocalStack, tmp_path_factory) -> Machine:
+def machine(request, strict: LocalStack, tmp_path_factory) -> "Machine":
     folder = tmp_path_factory.mktemp(request.param)
     template = over_http(project_folder() / "template.yaml", folder / "template.yaml")
     return Machine(strict, request.param, template)

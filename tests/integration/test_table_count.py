@@ -1,7 +1,5 @@
 """System 1: a table counted by 16 segments through scatter, real workers and the fold."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

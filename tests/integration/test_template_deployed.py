@@ -1,7 +1,5 @@
 """What ``template.yaml`` makes on the emulated AWS with other parameters than its defaults."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

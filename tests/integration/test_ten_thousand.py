@@ -1,7 +1,5 @@
 """System 4: ten thousand records in one batch, a real request for each, under a sandbox's 1,024 descriptors."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """``fanfold worker`` on the emulated AWS."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """What every property-based test gets."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator
 

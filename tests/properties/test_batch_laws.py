@@ -1,7 +1,5 @@
 """What holds for every batch, whatever its handlers do."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Laws of what is decided on cells, and of estimates."""
 
-from __future__ import annotations
-
 import math
 from itertools import product
 

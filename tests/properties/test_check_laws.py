@@ -1,7 +1,5 @@
 """``fanfold check`` never fails on an odd template: it reports, or says in one line what it cannot read."""
 
-from __future__ import annotations
-
 import copy
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Whether a run has ended depends on what its markers say, not on how often or in which order they say it."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 

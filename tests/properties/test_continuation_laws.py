@@ -1,7 +1,5 @@
 """A segment that stops anywhere and goes on in another message is read whole, once, in order."""
 
-from __future__ import annotations
-
 import json
 import random
 import sqlite3

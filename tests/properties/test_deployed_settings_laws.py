@@ -1,7 +1,5 @@
 """Whatever a template says of a setting, a replay uses exactly that, or says that it is not known."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Whatever the queue does, a message is accepted or named, and nothing is told to be accepted that is not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise

@@ -1,12 +1,10 @@
 """What holds for every batch of a FIFO queue, whatever its handlers do."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,7 +91,7 @@ class Settler:
         self.buried: list[int] = []
         self.hidden: dict[int, int] = {}
 
-    async def __call__(self) -> Settler:
+    async def __call__(self) -> Self:
         await asyncio.sleep(0)
         return self
 

@@ -1,7 +1,5 @@
 """Laws of idempotency: whatever fails, what is acknowledged is written down as done, and nothing done is done again."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from typing import Any

@@ -1,7 +1,5 @@
 """Laws of idempotency when calls are slow and handlers are cut off: in order, in lists, on threads and on the loop."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from collections import Counter
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 
 import fanfold
 from fanfold import Done
+from fanfold._base.outcome import Outcome
 from fanfold._base.retry import RetrySchedule
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry
 from fanfold.errors import ServiceError
@@ -182,7 +181,7 @@ def entry_that_is(how: str, key: str) -> Entry:
     return Entry(key, IN_PROGRESS, NOW + 60, NOW + (30 if how == "held" else -1), "another")
 
 
-def timed_out(outcome: fanfold.Outcome) -> bool:
+def timed_out(outcome: Outcome) -> bool:
     return isinstance(outcome, fanfold.Failed) and isinstance(outcome.error, TimeoutError)
 
 

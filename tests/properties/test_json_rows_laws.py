@@ -1,7 +1,5 @@
 """However a JSON document arrives, the elements of the array in it are found with their text, or it is refused."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

@@ -1,7 +1,5 @@
 """Objects and arrays of any content: what the segments read is the whole, once and in order, wherever it is cut."""
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import re

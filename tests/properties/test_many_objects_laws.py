@@ -1,7 +1,5 @@
 """Several objects, and compressed ones: every line of every object is read once, in order, or the object is named."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import json

@@ -1,7 +1,5 @@
 """Ranges and items: all segments together are the whole, for any cut."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

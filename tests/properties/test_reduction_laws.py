@@ -1,7 +1,5 @@
 """A run that is combined, by several invocations at once of which any may die between two calls, ends in one answer."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import json

@@ -4,8 +4,6 @@ The model knows which segments are broken. Everything else is done to the run: d
 that fail before or after they had their effect, checks at any time, leases that run out, redrives that die.
 """
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from typing import Any

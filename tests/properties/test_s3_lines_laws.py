@@ -1,7 +1,5 @@
 """Whatever lies in an object and wherever it is cut: every item is read once, in order, or the object is refused."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,7 +1,5 @@
 """What is no CSV, no JSON or no UTF-8, or is replaced during a run, is refused and never half read."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator
 

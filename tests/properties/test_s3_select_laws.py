@@ -1,7 +1,5 @@
 """S3 Select's SQL deals every row to one segment; its answers are read event by event, and only whole."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

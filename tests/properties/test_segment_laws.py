@@ -1,7 +1,5 @@
 """A segment survives its message, and a body that is no segment is refused with the one error for that."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 

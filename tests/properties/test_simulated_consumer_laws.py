@@ -1,7 +1,5 @@
 """A consumer in the simulator: every message ends where its handler sends it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What holds for every run of the simulator, whatever fails in it."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field

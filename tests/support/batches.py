@@ -1,7 +1,5 @@
 """Batches of message groups, what a response reports, and handlers: counted, or not minding to be cancelled."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Callable

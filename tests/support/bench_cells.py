@@ -1,7 +1,5 @@
 """Cells and samples for tests, made by hand."""
 
-from __future__ import annotations
-
 from fanfold.bench.cells import MEASURED, OUT_OF_MEMORY, Cell, Sample, Setting, Spread
 from fanfold.bench.prices import Prices
 

@@ -1,7 +1,5 @@
 """A page of HTML in a real browser, where one is installed."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

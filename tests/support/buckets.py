@@ -1,7 +1,5 @@
 """One bucket of a store, for the contract of stores."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from fanfold._ports.stores import Store

@@ -1,7 +1,5 @@
 """A job deployed to the emulated AWS from the project's template, for benchmarks and for tests."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import time

@@ -1,7 +1,5 @@
 """The ways in which a handler can end, by name."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 

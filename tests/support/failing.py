@@ -1,7 +1,5 @@
 """Ports of a backend that fail where a test says, and a notifier that keeps what it was told."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any

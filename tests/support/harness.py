@@ -1,7 +1,5 @@
 """A job on a backend in this process, its queues pumped as an event source mapping would."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

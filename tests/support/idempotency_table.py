@@ -1,7 +1,5 @@
 """A table of idempotency on the emulated AWS, for the benchmark and the tests."""
 
-from __future__ import annotations
-
 import uuid
 
 

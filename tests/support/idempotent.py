@@ -1,7 +1,5 @@
 """Idempotent consumers on entries in this process that fail as they are told to."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """A job whose results are lists, joined in order."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fanfold import Job, Ranges

@@ -1,7 +1,5 @@
 """A run for the contract of ledgers."""
 
-from __future__ import annotations
-
 import uuid
 
 from fanfold._ports.run import Run

@@ -1,7 +1,5 @@
 """An event source mapping between a queue in this process and a handler: its own decisions, done."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

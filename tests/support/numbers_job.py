@@ -1,7 +1,5 @@
 """A job that reads lines of numbers."""
 
-from __future__ import annotations
-
 from fanfold import Job, S3Lines
 
 NUMBERS = b"".join(b"%d\n" % number for number in range(100))

@@ -1,7 +1,5 @@
 """What contracts of backends on AWS share: the parameter of their fixtures, a client that nobody answers, a drain."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any

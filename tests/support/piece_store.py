@@ -1,7 +1,5 @@
 """A store of one object that comes in pieces, and lines read from it whole or in parts."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

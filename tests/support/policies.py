@@ -1,7 +1,5 @@
 """Templates for an emulated AWS that enforces policies, and what it has refused."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The two ways to run records with Powertools' batch processors, or with fanfold's."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Any

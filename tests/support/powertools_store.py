@@ -1,7 +1,5 @@
 """Powertools' idempotency records in this process, for tests."""
 
-from __future__ import annotations
-
 import threading
 
 from aws_lambda_powertools.utilities.idempotency import BasePersistenceLayer

@@ -1,7 +1,5 @@
 """A folder with a handler and a saved event, and ``fanfold replay`` in it, as a user runs it."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

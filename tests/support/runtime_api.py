@@ -1,7 +1,5 @@
 """Lambda's Runtime API on a local port, and a function's process that polls it with the real runtime client."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

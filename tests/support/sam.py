@@ -1,7 +1,5 @@
 """The real SAM CLI, from its own environment, against the emulated AWS."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil

@@ -1,9 +1,7 @@
 """Settlers that take down what they are asked for."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from fanfold import Backoff, Record
 from fanfold._ports.queue import Refusal
@@ -22,7 +20,7 @@ class NotingSettler:
         self.longest = longest
         self.fails = fails
 
-    async def __call__(self) -> NotingSettler:
+    async def __call__(self) -> Self:
         return self
 
     async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
@@ -56,7 +54,7 @@ class Accepting:
         self.hidden: dict[str, int] = {}
         self.asked: list[str] = []
 
-    async def __call__(self) -> Accepting:
+    async def __call__(self) -> Self:
         return self
 
     async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:

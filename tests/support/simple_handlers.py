@@ -1,7 +1,5 @@
 """The handlers that many tests need: one that does nothing, and those that raise, hang, or note what they are given."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any

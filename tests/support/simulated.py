@@ -1,7 +1,5 @@
 """Handlers for the simulator, and what its deliveries were."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Idempotent calls on entries that answer late."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import json

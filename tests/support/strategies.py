@@ -1,7 +1,5 @@
 """Generators: objects of lines as they lie in S3, and segments."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Observers that take down what they are told, and one that breaks."""
 
-from __future__ import annotations
-
 import fanfold
 from fanfold.observers import Observer, Watch
 

@@ -1,7 +1,5 @@
 """A worker process on a queue of the emulated AWS, and what it did."""
 
-from __future__ import annotations
-
 import os
 import random
 import signal

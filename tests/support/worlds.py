@@ -1,7 +1,5 @@
 """Settings of a simulator, drawn."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from hypothesis import strategies as st

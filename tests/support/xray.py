@@ -1,7 +1,5 @@
 """The X-Ray SDK as in Lambda, with nothing sent."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

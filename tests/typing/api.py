@@ -1,7 +1,5 @@
 """What type checkers make of the public names: checked, never run."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, assert_type

@@ -7,8 +7,6 @@ Prints each name that leaves something open; the exit code says whether there is
     python tests/typing/completeness.py
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Capturing batches as event files."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Ready folds: what they make of results, and what they refuse."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

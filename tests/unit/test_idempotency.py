@@ -1,7 +1,5 @@
 """Idempotency: what was done once is not done again, and only what is known to be done is acknowledged."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections import Counter

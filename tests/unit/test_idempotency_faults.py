@@ -1,7 +1,5 @@
 """Idempotency when a key or the table fails: what is not written down is not acknowledged."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Idempotency of every kind of handler: cancelled, plain, of lists, of message groups."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from typing import Any

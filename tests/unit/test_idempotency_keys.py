@@ -1,7 +1,5 @@
 """What the key of a message is made of: as Powertools has it."""
 
-from __future__ import annotations
-
 import datetime as dt
 import enum
 import json

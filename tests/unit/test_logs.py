@@ -1,7 +1,5 @@
 """Log lines say which record they are about."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import json

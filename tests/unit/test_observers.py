@@ -1,7 +1,5 @@
 """What an observer of a consumer is told, and that it disturbs nothing."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

@@ -1,7 +1,5 @@
 """What observers are told of calls and of how they ended."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import contextvars

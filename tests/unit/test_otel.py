@@ -1,7 +1,5 @@
 """OpenTelemetry spans by the messaging conventions, as the SDK records them."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import threading

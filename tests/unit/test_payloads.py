@@ -1,7 +1,5 @@
 """Bodies that point to S3: fetched before they are decoded, and sent."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

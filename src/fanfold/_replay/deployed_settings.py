@@ -12,12 +12,14 @@ from fanfold.check.deployment import Deployment, deployment_of, undetermined
 from fanfold.check.values import Queue, Setting
 from fanfold.errors import ConfigurationError
 
+_UNBOUNDED: Final = 1_000_000
+"""Stands where the most that AWS takes depends on the kind of function."""
 _ALLOWED: Final[Mapping[str, tuple[int, int]]] = {
-    "function_timeout": (1, aws_limits.LAMBDA_MAX_TIMEOUT_SECONDS),
-    "memory_mb": (aws_limits.LAMBDA_MIN_MEMORY_MB, aws_limits.LAMBDA_MAX_MEMORY_MB),
+    "function_timeout": (1, _UNBOUNDED),
+    "memory_mb": (aws_limits.LAMBDA_MIN_MEMORY_MB, _UNBOUNDED),
     "batch_size": (1, aws_limits.MAPPING_MAX_BATCH_SIZE),
     "window_seconds": (0, aws_limits.MAPPING_MAX_WINDOW_SECONDS),
-    "maximum_concurrency": (1, 1_000_000),
+    "maximum_concurrency": (1, _UNBOUNDED),
     "visibility_timeout": (0, aws_limits.SQS_MAX_VISIBILITY_SECONDS),
     "max_receive_count": (1, aws_limits.SQS_MAX_RECEIVES),
 }

@@ -1,7 +1,5 @@
 """A job of whose segments some fail until a file says that they are mended."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from fanfold import Job, Ranges, Reject

@@ -1,7 +1,5 @@
 """A job whose one segment takes longer than its function may."""
 
-from __future__ import annotations
-
 import asyncio
 
 from fanfold import Job, Ranges

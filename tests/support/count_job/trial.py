@@ -3,8 +3,6 @@
 It is laid beside the example's ``app.py``. A line in a file tells of each time that a segment is begun and left.
 """
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 from collections.abc import AsyncIterator

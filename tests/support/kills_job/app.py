@@ -1,7 +1,5 @@
 """A job whose segments take a while, so that its workers can be killed in the middle of a batch."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """System 3: ``examples/archive_bucket`` on the local AWS, its bucket, and what it tells people."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """System 1: a table of items with 15 fields on the emulated DynamoDB, for ``examples/table_count`` to count."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """A road to DynamoDB on which a third of each batch of writes is left over, as of a table that is short of capacity."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """System 5: the members of ``examples/member_points``, its sheet, and what has to stand in it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

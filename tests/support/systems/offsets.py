@@ -1,7 +1,5 @@
 """System 2: ``examples/offsets`` on the local AWS, and what it has to count out."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The lines of the table of the five systems: what has to come, what came, and how far that goes."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """System 1: ``examples/table_count`` by 16 segments, with a broken one, by one that is continued, and written back."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

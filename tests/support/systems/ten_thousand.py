@@ -1,7 +1,5 @@
 """System 4: the orders of ``examples/ten_thousand``, replayed in one batch against a real shop on this machine."""
 
-from __future__ import annotations
-
 import json
 import resource
 import subprocess

@@ -8,8 +8,6 @@ Left out: an invocation does not feel its time run out. One that takes longer th
 is worse than what a consumer makes of it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import json
@@ -93,7 +91,7 @@ class CountingQueue(InMemoryQueue):
 class QueuePort:
     """A simulated queue as a backend sends to it."""
 
-    def __init__(self, queue: InMemoryQueue, numbers: itertools.count[int]) -> None:
+    def __init__(self, queue: InMemoryQueue, numbers: "itertools.count[int]") -> None:
         self._queue = queue
         self._numbers = numbers
 

@@ -4,8 +4,6 @@ A sandbox that dies does so at one of its calls: nothing it asks for from then o
 answers is read, which is all that the rest of the world sees of a process that is killed.
 """
 
-from __future__ import annotations
-
 import inspect
 import random
 from collections import Counter

@@ -1,11 +1,9 @@
 """What a simulated trial works on, and the plain computation that its answer is compared with."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 BUCKET, KEY = "source", "numbers.jsonl"
 LINE_BYTES: Final = 7
@@ -24,7 +22,7 @@ class Input:
     """Segments whose handler cannot succeed until they are mended: it ``raises``, or ``rejects``."""
 
     @classmethod
-    def drawn(cls, seed: int) -> Input:
+    def drawn(cls, seed: int) -> Self:
         """Return the input of a trial: 5 to 40 segments, up to three of them broken."""
         chance = random.Random(seed)
         segments, lines = chance.randint(5, 40), chance.randint(1, 6)

@@ -1,7 +1,5 @@
 """A whole job of fanfold in the simulated cloud: scattered, worked on, folded, and redriven until it is whole."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable

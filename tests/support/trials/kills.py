@@ -3,8 +3,6 @@
 The emulator's Lambda workers are real processes; they are found by their command lines in ``/proc``.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

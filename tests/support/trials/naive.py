@@ -8,8 +8,6 @@ through N once, so that the output is written once: if no message is delivered t
 nobody dies between the update and the output.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping

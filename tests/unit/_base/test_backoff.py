@@ -1,7 +1,5 @@
 """Delays between deliveries."""
 
-from __future__ import annotations
-
 import pytest
 
 from fanfold import Backoff

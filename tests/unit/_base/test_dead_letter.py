@@ -1,7 +1,5 @@
 """The reason a dead letter carries."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """When an invocation has to stop, and when it has to answer."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

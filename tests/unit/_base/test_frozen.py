@@ -1,7 +1,5 @@
 """Frozen values: equal by their fields, not to be changed, copied whole."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 

@@ -1,7 +1,5 @@
 """The order of a batch."""
 
-from __future__ import annotations
-
 import pytest
 
 from fanfold import Done, Failed, NotStarted, Record, Rejected, Retrying

@@ -1,7 +1,5 @@
 """The answer to Lambda."""
 
-from __future__ import annotations
-
 import pytest
 
 from fanfold._base.outcome import Done, Failed, NotStarted, Rejected, Retrying, partial_response

@@ -1,7 +1,5 @@
 """From an event to its records."""
 
-from __future__ import annotations
-
 import pytest
 
 from fanfold._base.record import Record, records_from_event

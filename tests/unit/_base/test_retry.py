@@ -1,7 +1,5 @@
 """Calls that are made again: how often, how long between, and which."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator
 
 import pytest

@@ -1,7 +1,5 @@
 """The worker threads of plain handlers."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 

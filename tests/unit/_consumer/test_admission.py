@@ -1,7 +1,5 @@
 """When the next record may start."""
 
-from __future__ import annotations
-
 import pytest
 
 from fanfold._consumer.admission import LOOK_SECONDS, WAIT_SECONDS, Pace

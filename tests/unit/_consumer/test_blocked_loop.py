@@ -1,7 +1,5 @@
 """Where a thread is."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import traceback

@@ -1,7 +1,5 @@
 """What a handler's value or error means."""
 
-from __future__ import annotations
-
 import asyncio
 import concurrent.futures
 

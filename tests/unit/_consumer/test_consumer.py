@@ -1,7 +1,5 @@
 """A consumer, from the event to the response."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import threading

@@ -1,7 +1,5 @@
 """A commit stage: nothing is acknowledged before it is committed."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

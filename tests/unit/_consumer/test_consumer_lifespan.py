@@ -1,7 +1,5 @@
 """What lasts longer than a batch, and what a handler knows of its own: the lifespan, the context."""
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 from contextlib import asynccontextmanager

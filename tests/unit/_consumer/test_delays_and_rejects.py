@@ -1,7 +1,5 @@
 """What a consumer asks of its queue: delays, and rejects that go to the dead-letter queue."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What the batches of one sandbox share."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """What was done is written down before it is acknowledged, though writes fail, hang or come late."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Idempotency when time is short, calls are cut off or answers come late: no claim is left, no key worked on twice."""
 
-from __future__ import annotations
-
 import asyncio
 import decimal
 import functools

@@ -1,7 +1,5 @@
 """What a handler leaves behind costs no other record anything."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import dataclasses

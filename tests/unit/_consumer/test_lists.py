@@ -1,7 +1,5 @@
 """Handlers of lists."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 from typing import Any

@@ -1,7 +1,5 @@
 """Memory is full when what is resident stays over the limit, freed memory given back."""
 
-from __future__ import annotations
-
 from fanfold._consumer.memory_guard import GIVE_BACK_SECONDS, MemoryGuard, give_back, resident_bytes
 from fanfold.testing import ManualClock
 

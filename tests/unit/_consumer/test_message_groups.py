@@ -1,7 +1,5 @@
 """The order of a batch, and its message groups."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A concurrency that the process can bear."""
 
-from __future__ import annotations
-
 import os
 import resource
 import threading

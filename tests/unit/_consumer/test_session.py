@@ -1,7 +1,5 @@
 """Batches handled on the caller's event loop, several at once, within one lifespan: what a worker stands on."""
 
-from __future__ import annotations
-
 import asyncio
 
 import fanfold

@@ -1,7 +1,5 @@
 """Every setting, its limits and its default."""
 
-from __future__ import annotations
-
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest

@@ -1,7 +1,5 @@
 """Handing failed messages back while others still run."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 

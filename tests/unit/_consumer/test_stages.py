@@ -1,7 +1,5 @@
 """Lists of records pass stages: what ends on the way, and what is behind it."""
 
-from __future__ import annotations
-
 import pytest
 
 from fanfold._base.outcome import BEHIND

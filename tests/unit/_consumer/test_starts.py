@@ -1,7 +1,5 @@
 """When a record starts, and what is said of one that does not: the rate, memory, the last receive."""
 
-from __future__ import annotations
-
 import asyncio
 
 import fanfold

@@ -1,7 +1,5 @@
 """The timeout of each call of a handler."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 

@@ -1,7 +1,5 @@
 """Sums that lose nothing, whatever the order."""
 
-from __future__ import annotations
-
 import math
 from decimal import Decimal
 from fractions import Fraction

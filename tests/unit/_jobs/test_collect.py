@@ -1,7 +1,5 @@
 """The markers of a run are read once in a fold, and those that count are written down."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

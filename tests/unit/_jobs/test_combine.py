@@ -1,7 +1,5 @@
 """Tree reduction: a run whose results are combined by several invocations ends as if one fold had seen them all."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What is sent to be combined, level by level, and when."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -24,7 +22,7 @@ class Ended:
         self.segments = segments
         self.reduction = Reduction(lambda results: [word for result in results for word in result], fan_in)
 
-    async def begin(self) -> Ended:
+    async def begin(self) -> "Ended":
         job = joining(self.segments, self.reduction.fan_in)
 
         @job.segment

@@ -1,7 +1,5 @@
 """What ended is in the ledger before its message is acknowledged."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

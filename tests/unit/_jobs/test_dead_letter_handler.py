@@ -1,7 +1,5 @@
 """The last delivery of a segment: what it tells, what is sent once more, what has failed."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What a run would be is told before anything is written or sent."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from dataclasses import replace

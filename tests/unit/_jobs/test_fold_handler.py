@@ -1,7 +1,5 @@
 """Looks at a run: checks, watches, and the fold when all has ended."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from dataclasses import replace

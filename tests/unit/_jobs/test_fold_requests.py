@@ -1,7 +1,5 @@
 """The messages of the fold queue are read as they were sent, by this release and by older ones."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

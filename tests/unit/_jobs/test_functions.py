@@ -1,7 +1,5 @@
 """The functions of a job, checked when they are decorated."""
 
-from __future__ import annotations
-
 from contextlib import asynccontextmanager
 from functools import partial
 

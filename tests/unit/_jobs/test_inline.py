@@ -1,7 +1,5 @@
 """A whole run in this process: no queue, no ledger; what failed is named, and can be done again alone."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sqlite3

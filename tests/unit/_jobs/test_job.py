@@ -1,7 +1,5 @@
 """A job in this process, from its source to its one output."""
 
-from __future__ import annotations
-
 import json
 from contextlib import asynccontextmanager
 from dataclasses import replace

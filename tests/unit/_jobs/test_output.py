@@ -1,7 +1,5 @@
 """What a fold returns becomes one output: a JSON value, a file, or rows that it yields."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

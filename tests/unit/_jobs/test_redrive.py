@@ -1,7 +1,5 @@
 """A run that failed in part is done again where it failed, and ends with one more output."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The database that the results of a run are read from."""
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 import threading

@@ -1,7 +1,5 @@
 """How a run begins: its request, its scatter, and how one that stopped goes on."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The body of a segment's message, and what is said of one that is none."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Several tiny segments in one message: worked on one after another, and none held up by another that fails."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from typing import Any

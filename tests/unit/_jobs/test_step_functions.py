@@ -1,7 +1,5 @@
 """The handlers that a state machine calls, without one: plan, a task for each segment, collect."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which segments have ended, and how ids are written."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from dataclasses import replace
 

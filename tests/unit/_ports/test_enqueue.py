@@ -1,7 +1,5 @@
 """How messages are grouped and sent: limits, delays, and what is said of those that were refused."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """The SQS endpoint in front of simulated queues, called over HTTP by the real SDKs."""
 
-from __future__ import annotations
-
 import boto3
 import pytest
 from botocore.exceptions import ClientError

@@ -1,7 +1,5 @@
 """Reading saved events in every form people have them."""
 
-from __future__ import annotations
-
 import io
 import json
 

@@ -1,7 +1,5 @@
 """What an event source mapping puts into a batch, and what it makes of an answer: each rule by name."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

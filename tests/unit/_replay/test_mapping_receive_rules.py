@@ -1,7 +1,5 @@
 """AWS's rules for deliveries, visibility and receives: what a consumer makes of them."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import random

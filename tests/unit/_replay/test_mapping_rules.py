@@ -4,8 +4,6 @@
 developer guide on visibility, dead-letter queues, FIFO and fair queues.)
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import uuid

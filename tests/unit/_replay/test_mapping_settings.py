@@ -1,7 +1,5 @@
 """The settings that an event source mapping takes, and what fits into its batch."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """The HTML page of a replay."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 from typing import Any

@@ -1,7 +1,5 @@
 """The simulator: that what it does to messages is what SQS and Lambda do to them."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """The simulator: batches, windows, timeouts and throttles."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

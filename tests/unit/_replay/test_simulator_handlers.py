@@ -1,7 +1,5 @@
 """The simulator: what handlers may be, and what their answers do."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """The simulator: duplicates, and the order of messages."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The simulator: how long a message is hidden."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """What is packaged for the local AWS."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``template.yaml`` itself: what its numbers must satisfy, whatever parameters are chosen."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a service says of a fault, in one of our errors."""
 
-from __future__ import annotations
-
 import pytest
 
 from fanfold.aws.clients import client_of

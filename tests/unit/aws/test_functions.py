@@ -1,7 +1,5 @@
 """A deployed function that is set, invoked and put back, on a client that answers as it is told to."""
 
-from __future__ import annotations
-
 import io
 import os
 import signal

@@ -1,7 +1,5 @@
 """The items of a ledger's table."""
 
-from __future__ import annotations
-
 import pytest
 
 from fanfold._ports.run import Run, RunState

@@ -1,7 +1,5 @@
 """Batches to measure with, and prices."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """From samples to cells."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench_cells import PRICES, sample

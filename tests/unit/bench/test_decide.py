@@ -1,7 +1,5 @@
 """What follows from the cells of a sweep."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

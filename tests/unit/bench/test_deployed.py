@@ -1,7 +1,5 @@
 """What Lambda reports of an invocation, and the sample made of it. The reports are in the form Lambda's guide gives."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Mapping

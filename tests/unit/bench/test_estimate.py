@@ -1,7 +1,5 @@
 """From a measured cell to a backlog."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench_cells import PRICES, sample

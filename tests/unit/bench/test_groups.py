@@ -1,7 +1,5 @@
 """Where control groups can be made. Version 2 is tried on folders that look like one: no kernel acts on them."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

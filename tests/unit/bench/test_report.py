@@ -1,7 +1,5 @@
 """A sweep in words, as a page, as CSV, as a picture, in a file, and beside another one."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

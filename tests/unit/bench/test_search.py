@@ -1,7 +1,5 @@
 """The search for the cheapest cell."""
 
-from __future__ import annotations
-
 from bench_cells import cell, dead
 from fanfold.bench.cells import Setting
 from fanfold.bench.sweep import next_settings

@@ -1,7 +1,5 @@
 """The order of a sweep, and going on with one."""
 
-from __future__ import annotations
-
 import pytest
 
 from bench_cells import PRICES, sample

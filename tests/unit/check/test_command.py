@@ -1,7 +1,5 @@
 """``fanfold check`` as a user meets it: text, JSON, SARIF, exit codes, wrong input; and the rules in cfn-lint."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """``fanfold check`` on templates in the shapes that people write: bad ones, their mends, and good ones."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """CloudFormation's functions, as far as a template tells."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """What policies allow a function to do with a queue."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """What ``fanfold check`` makes of single settings that are odd, open or between two rules."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A text of which a part is known at deployment only."""
 
-from __future__ import annotations
-
 from hypothesis import given
 from hypothesis import strategies as st
 

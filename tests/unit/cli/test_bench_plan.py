@@ -1,7 +1,5 @@
 """What ``fanfold bench --template`` takes from a template."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which options of ``fanfold run`` go together."""
 
-from __future__ import annotations
-
 import pytest
 
 from fanfold.cli.run_modes import MODES, mode_of

@@ -1,7 +1,5 @@
 """How runs look in a terminal."""
 
-from __future__ import annotations
-
 from rich.console import Console
 
 from fanfold._jobs.report import Account

@@ -1,7 +1,5 @@
 """What a new project consists of, and that nothing is ever overwritten."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

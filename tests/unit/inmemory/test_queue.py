@@ -1,7 +1,5 @@
 """The queue in this process, as a simulation uses it."""
 
-from __future__ import annotations
-
 import math
 from itertools import groupby
 from typing import Any

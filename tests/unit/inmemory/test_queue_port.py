@@ -1,7 +1,5 @@
 """The queue in this process, as jobs use it: through the port, on the same messages as a simulation."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

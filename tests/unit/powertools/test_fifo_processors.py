@@ -1,7 +1,5 @@
 """The drop-in processors of FIFO queues: groups run at once, and a failure stops its own."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 

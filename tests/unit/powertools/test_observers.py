@@ -1,7 +1,5 @@
 """A batch's metrics in CloudWatch's embedded format, and a trace subsegment for each record."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import threading

@@ -1,7 +1,5 @@
 """What fanfold's drop-ins do that Powertools' classes do not; what they share is in the contract."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import threading

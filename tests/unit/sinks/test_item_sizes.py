@@ -1,7 +1,5 @@
 """How large an item is."""
 
-from __future__ import annotations
-
 import json
 from decimal import Decimal
 from typing import Any

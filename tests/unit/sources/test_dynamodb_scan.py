@@ -1,7 +1,5 @@
 """A table is cut by its size or as told, and read at the pace that is asked for, whatever DynamoDB throttles."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What fanfold offers to tests of handlers."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
