@@ -84,7 +84,7 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/_jobs/dead_letter_handler.py,src/fanfold/_jobs/fold_handler.py,src/fanfold/_jobs/redrive.py,src/fanfold/_jobs/results.py,$\
 	src/fanfold/_jobs/notify.py,src/fanfold/_jobs/scatter.py,src/fanfold/sources/dynamodb_scan.py,src/fanfold/sources/line_object.py,$\
 	src/fanfold/sources/rows.py,src/fanfold/sources/s3_json_array.py,src/fanfold/sources/s3_lines.py,$\
-	src/fanfold/sources/s3_objects.py,src/fanfold/_consumer/consumer.py,src/fanfold/_consumer/compose.py,src/fanfold/_consumer/respond.py,src/fanfold/_consumer/run_batch.py,src/fanfold/_consumer/stages.py,src/fanfold/_base/deadline.py,$\
+	src/fanfold/sources/s3_objects.py,src/fanfold/_consumer/consumer.py,src/fanfold/_consumer/compose.py,src/fanfold/_consumer/respond.py,src/fanfold/_consumer/stages.py,src/fanfold/_base/deadline.py,$\
 	src/fanfold/_consumer/classify.py,src/fanfold/_consumer/batch.py,src/fanfold/_ports/enqueue.py,src/fanfold/_replay/mapping.py,$\
 	src/fanfold/inmemory/queue.py,src/fanfold/_jobs/collect.py,src/fanfold/_jobs/commit.py,src/fanfold/_jobs/fold_requests.py,src/fanfold/_consumer/memory_guard.py,src/fanfold/_consumer/event_data_classes.py,$\
 	src/fanfold/_consumer/notify_observers.py,$\

@@ -24,7 +24,6 @@ from fanfold._consumer.xray import kept_apart
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._consumer.idempotent_calls import IdempotentCalls
-    from fanfold._consumer.notify_observers import Observation
     from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
 
@@ -64,15 +63,20 @@ class Composer:
         """
         settings, commit = self._settings, self._commit(shared)
         handler = self._bind(shared, sandbox.threads)
-        resolve = _resolver(sandbox) if settings.large_payloads else None
-        reject_on, observation = rejects(settings.reject_on), None
+        resolve, observation = None, None
+        if settings.large_payloads:
+            from fanfold._ports.payload_pointers import resolver  # here and below: a cold start pays for what it uses
+
+            resolve = resolver(sandbox.payloads)
         if settings.idempotency is not None:
             once = self._idempotent(records, handler.as_stage(), shared, sandbox, resolve)
             handler, commit = HandlerCall(once, takes_list=True), once.commit
         elif resolve is not None:
             handler = HandlerCall(_with_payloads(handler.as_stage(), resolve), takes_list=True)
         if observers:
-            observation = _observation(observers, records, shared, reject_on)
+            from fanfold._consumer.notify_observers import Observation
+
+            observation = Observation(observers, records, shared, rejects(settings.reject_on))
             handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
         return Batch(
             records,
@@ -102,7 +106,7 @@ class Composer:
         sandbox: Sandbox,
         resolve: Resolve | None,
     ) -> IdempotentCalls:
-        from fanfold._consumer.idempotent_calls import IdempotentCalls  # a cold start pays for what it uses
+        from fanfold._consumer.idempotent_calls import IdempotentCalls
 
         idempotency = self._settings.idempotency
         assert idempotency is not None  # noqa: S101 - asked for by a consumer that has it
@@ -115,12 +119,6 @@ class Composer:
             entries=sandbox.entries,
             deadline=shared.deadline,
         )
-
-
-def _resolver(sandbox: Sandbox) -> Resolve:
-    from fanfold._ports.payload_pointers import resolver  # a cold start pays for what it uses
-
-    return resolver(sandbox.payloads)
 
 
 def _with_payloads(stage: Stage, resolve: Resolve) -> Stage:
@@ -136,17 +134,6 @@ def _with_payloads(stage: Stage, resolve: Resolve) -> Stage:
         return await pass_on(cut(records, [await resolved(record) for record in records]), stage)
 
     return fetched
-
-
-def _observation(
-    observers: Sequence[Observer],
-    records: Sequence[Record],
-    shared: BatchContext[Any],
-    reject_on: Callable[[BaseException], bool],
-) -> Observation:
-    from fanfold._consumer.notify_observers import Observation  # a cold start pays for what it uses
-
-    return Observation(observers, records, shared, reject_on)
 
 
 def _guard(lambda_context: Any, share: float | None) -> MemoryGuard | None:

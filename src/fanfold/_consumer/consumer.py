@@ -23,8 +23,7 @@ from fanfold._consumer.compose import Composer
 from fanfold._consumer.environment import Sandbox, open_sandbox
 from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
 from fanfold._consumer.process_limits import clamped
-from fanfold._consumer.respond import respond
-from fanfold._consumer.run_batch import run_batch
+from fanfold._consumer.respond import respond, run_batch
 from fanfold._consumer.settings import CommitStage, Settings, allowed_concurrency, check_observer
 from fanfold._consumer.settle import OpenSettler
 from fanfold._consumer.xray import go_by_context

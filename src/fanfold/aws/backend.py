@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -14,7 +14,6 @@ from aiobotocore.session import get_session
 from fanfold._ports.backend import Backend
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.aws.faults import faults_of
-from fanfold.aws.notifier import SnsNotifier
 from fanfold.aws.s3 import S3Store
 from fanfold.aws.sqs import SqsQueue
 from fanfold.aws.tables import DynamoDBTables, with_raw_items
@@ -110,3 +109,17 @@ def _variable(variables: Mapping[str, str], name: str) -> str:
             "fanfold env STACK prints it, fanfold local --job FOLDER -- COMMAND sets it"
         )
     return value
+
+
+class SnsNotifier:
+    """Publishes to a topic; its client is made at the first notification, which most invocations never see."""
+
+    def __init__(self, open_client: Callable[[], AbstractAsyncContextManager[Any]], topic_arn: str) -> None:
+        self._open_client = open_client
+        self._topic_arn = topic_arn
+
+    async def publish(self, subject: str, body: str) -> None:
+        """Publish to the topic."""
+        with faults_of(f"topic {self._topic_arn}"):
+            async with self._open_client() as client:
+                await client.publish(TopicArn=self._topic_arn, Subject=subject, Message=body)

@@ -5,7 +5,10 @@ For tests, and for whole jobs without AWS. One event loop; nothing is written to
 
 from __future__ import annotations
 
-from fanfold.inmemory._backend import backend
+import time
+from collections.abc import Callable
+
+from fanfold._ports.backend import Backend
 from fanfold.inmemory.ledger import InMemoryLedger
 from fanfold.inmemory.queue import InMemoryQueue, InMemorySettler, QueuedMessage
 from fanfold.inmemory.store import InMemoryStore
@@ -22,3 +25,28 @@ __all__ = [
     "QueuedMessage",
     "backend",
 ]
+
+
+def backend(
+    *, visibility_timeout: float = 30.0, max_receive_count: int = 5, clock: Callable[[], float] = time.time
+) -> Backend:
+    """Return a backend that lives in this process: empty queues, ledger and store, results bucket ``results``.
+
+    Its work queue moves what was received too often to a dead-letter queue, ``work_queue.dead_letter_queue``.
+    """
+    dead = InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock)
+    return Backend(
+        work_queue=InMemoryQueue(
+            visibility_timeout=visibility_timeout,
+            max_receive_count=max_receive_count,
+            dead_letter_queue=dead,
+            clock=clock,
+        ),
+        fold_queue=InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock),
+        parking_queue=InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock),
+        ledger=InMemoryLedger(),
+        store=InMemoryStore("results", clock=clock),
+        tables=InMemoryTables(),
+        results_bucket="results",
+        now=clock,
+    )

@@ -20,7 +20,7 @@ from fanfold._consumer.classify import doubtful
 from fanfold._consumer.environment import Sandbox, open_sandbox
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamped
-from fanfold._consumer.run_batch import run_batch
+from fanfold._consumer.respond import run_batch
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall

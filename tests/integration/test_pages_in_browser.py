@@ -1,4 +1,4 @@
-"""The HTML page of a sweep in a real browser, where one is installed."""
+"""The HTML pages of a sweep and of a replay in a real browser, where one is installed."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from browser import drawn, needs_browser
 from fanfold.bench.cells import OUT_OF_MEMORY, Grid
 from fanfold.bench.page import page
 from fanfold.bench.result import Result, Workload, about_this_machine
+from replayed import folder_in, replay
 
 AXES = (1, 10, 50, 100, 200), (128, 256, 512, 1024, 1769, 3008)
 
@@ -41,3 +42,13 @@ def test_the_page_is_drawn_without_errors_and_fits_a_screen(tmp_path: Path, sche
             " const box = text.getBBox(), frame = text.ownerSVGElement.viewBox.baseVal;"
             " return box.x >= 0 && box.x + box.width <= frame.width && box.y + box.height <= frame.height; })"
         )
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_a_replay_is_drawn_without_errors_and_fits_a_screen(tmp_path: Path, scheme: str):
+    """A bar for each record that ran, nothing in the console, nothing beside the screen."""
+    folder = folder_in(tmp_path)
+    replay(folder, "event.json", "--handler", "app:handler", "--html", "replay.html")
+    for drawing in drawn(folder / "replay.html", scheme, 1280, 390):
+        assert drawing.locator('svg[aria-label="slots"] rect').count() >= 4
