@@ -173,8 +173,8 @@ def test_a_command_says_how_its_run_or_its_execution_failed(machine: Machine):
         ),
         ("arn", ["--run", "x" * 81], "an execution's name has at most 80 characters"),
         ("arn", ["--run", "not/a/name"], "starting with a letter or digit"),
-        ("arn", ["--inline"], "leave out --inline and --dry-run"),
-        ("arn", ["--dry-run"], "leave out --inline and --dry-run"),
+        ("arn", ["--inline"], "--state-machine and --inline do not go together"),
+        ("arn", ["--dry-run"], "--state-machine and --dry-run do not go together"),
     ],
 )
 def test_what_cannot_be_started_is_said_in_one_line(strict: LocalStack, arn: str, arguments: list[str], said: str):
