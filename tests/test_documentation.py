@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 import fanfold
+from command import succeeds
 from fanfold.aws import backend
 from fanfold.check.rules import RULES, page
 
@@ -130,3 +132,8 @@ def test_a_link_that_leads_nowhere_is_found_in_the_built_site(tmp_path: Path):
         "loads https://example.com/x.js",
         "links to no.svg, which is not there",
     ]
+
+
+def test_the_page_of_what_becomes_of_a_batch_is_up_to_date():
+    """Made again, by the script it names, it is the same."""
+    succeeds(sys.executable, "benchmarks/mapping_page.py", "--check", folder=ROOT)

@@ -17,12 +17,7 @@ HEAVY = (
 )
 
 
-RUN_A_COMMAND = """
-import sys
-from fanfold.__main__ import main
-sys.argv = ['fanfold', 'check', 'template.yaml']
-main()
-"""
+RUN_A_COMMAND = "import sys; from fanfold.__main__ import main; sys.argv = ['fanfold', 'check', 'x.yaml']; main()"
 
 OPEN_BACKEND = """
 import anyio, fanfold

@@ -83,6 +83,18 @@ def test_writes_that_wait_when_the_consumer_is_closed_are_not_begun(caplog):
     assert "Exception in callback" not in caplog.text
 
 
+async def test_what_waits_behind_a_write_that_is_cancelled_is_not_acknowledged():
+    """The loop is about to be closed: it will not be written."""
+    records, before = records_of(1, 2), asyncio.all_tasks()
+    does = once_of(records, nothing, Slow("complete"), ManualClock())
+    for record in records:
+        await does([record])
+    for write in asyncio.all_tasks() - before:
+        write.cancel()
+    await turns()
+    assert list(await does.commit([(record, None) for record in records], 10)) == []
+
+
 async def test_nothing_is_offered_again_once_the_answer_is_due():
     """What the table left over then is not acknowledged."""
     clock, offers, before = ManualClock(), [], asyncio.all_tasks()
