@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from typing import Any, ClassVar, Self
 
-from fanfold._replay.function import HandlerError, Invoked, how_it_ended, kill, memory_of, printed_to
+from fanfold._replay.function import HandlerError, InvocationResult, how_it_ended, kill, memory_of, printed_to
 from fanfold._replay.mapping import Errored, Returned
 from fanfold.errors import ConfigurationError
 
@@ -84,7 +84,7 @@ class RuntimeClientFunction:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def invoke(self, event: Mapping[str, Any]) -> Invoked:
+    def invoke(self, event: Mapping[str, Any]) -> InvocationResult:
         """Invoke the handler with an event, to its end or its limits.
 
         Raises:
@@ -103,13 +103,13 @@ class RuntimeClientFunction:
         kind, text = self._answer(api, process, began + self._timeout)
         peak, seconds = memory_of(process.pid, "VmHWM"), time.monotonic() - began
         if kind == "response":
-            return Invoked(Returned(text), {}, seconds, peak)
+            return InvocationResult(Returned(text), {}, seconds, peak)
         if kind == "init":
             self.close()
             raise HandlerError(f"importing {self.handler} failed: {_told(text)}", "")
         if kind != "error":
             self.close()
-        return Invoked(Errored(kind, _told(text) if kind == "error" else text), {}, seconds, peak)
+        return InvocationResult(Errored(kind, _told(text) if kind == "error" else text), {}, seconds, peak)
 
     def close(self) -> None:
         """End the process and its Runtime API."""
