@@ -70,7 +70,7 @@ class Runtime(Generic[S]):
         The caller's context variables are the work's.
 
         Raises:
-            TimeoutError: If the work has not ended at ``deadline.gives_up_at``. It is cancelled if the loop still
+            TimeoutError: If the work has not ended at ``deadline.responds_without_loop_at``. It is cancelled if the loop still
                 turns, and what it does later is of no consequence to the caller.
             SystemExit: If so much that was abandoned still runs here that a fresh execution environment is better.
         """
@@ -191,8 +191,8 @@ class _LoopThread(Generic[S]):
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
         turned: threading.Event | None = None
-        while not done.wait(_least(_LOOK_SECONDS, deadline.until(deadline.gives_up_at))):
-            over = deadline.until(deadline.gives_up_at) == 0
+        while not done.wait(_least(_LOOK_SECONDS, deadline.until(deadline.responds_without_loop_at))):
+            over = deadline.until(deadline.responds_without_loop_at) == 0
             if over and turned is None:
                 turned = self._ping()
                 turned.wait(_GLANCE_SECONDS)
