@@ -42,7 +42,7 @@ async def offload(
     store: Store,
     bucket: str,
     prefix: str = "",
-    over_bytes: int = THRESHOLD_BYTES,
+    threshold_bytes: int = THRESHOLD_BYTES,
     attributes: Mapping[str, str] | None = None,
     legacy: bool = False,
 ) -> Message:
@@ -53,7 +53,7 @@ async def offload(
         store: Where large ones go.
         bucket: The bucket there.
         prefix: What their keys begin with; the rest is made up and never used twice.
-        over_bytes: Size of body and attributes over which a message is large, from 0; 262,144 by default.
+        threshold_bytes: Size of body and attributes over which a message is large, from 0; 262,144 by default.
         attributes: Text attributes sent with it; one less than ten, since a pointer needs one.
         legacy: Whether the pointer has the names of older libraries.
 
@@ -62,7 +62,7 @@ async def offload(
         ServiceError: If the store failed.
     """
     message = Message(body, dict(attributes or {}))
-    if message.size_bytes <= over_bytes:
+    if message.size_bytes <= threshold_bytes:
         return message
     pointer = Pointer(bucket, f"{prefix}{uuid.uuid4()}")
     data = body.encode()
