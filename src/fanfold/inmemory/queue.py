@@ -157,10 +157,10 @@ class InMemoryQueue:
             self.put(_record_of(message, fifo=self.fifo), delay_seconds=message.delay_seconds)
         return []
 
-    async def receive(self, *, most: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
-        """Receive up to ``most`` messages, waiting up to ``wait_seconds`` for the first."""
+    async def receive(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
+        """Receive up to ``max_messages`` messages, waiting up to ``wait_seconds`` for the first."""
         until = self._clock() + wait_seconds
-        while not (taken := self._take_until_full(most)) and self._clock() < until:  # noqa: ASYNC110 - time, not an event, makes messages visible
+        while not (taken := self._take_until_full(max_messages)) and self._clock() < until:  # noqa: ASYNC110 - time, not an event, makes messages visible
             await anyio.sleep(_POLL_SECONDS)
         return [
             Received(each.message_id, each.handle, each.body, each.receive_count, each.attributes) for each in taken
