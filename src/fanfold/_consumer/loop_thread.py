@@ -70,8 +70,8 @@ class Runtime(Generic[S]):
         The caller's context variables are the work's.
 
         Raises:
-            TimeoutError: If the work has not ended at ``deadline.responds_without_loop_at``. It is cancelled if the loop still
-                turns, and what it does later is of no consequence to the caller.
+            TimeoutError: If the work has not ended at ``deadline.responds_without_loop_at``. It is cancelled if the
+                loop still turns, and what it does later is of no consequence to the caller.
             SystemExit: If so much that was abandoned still runs here that a fresh execution environment is better.
         """
         loop = self._turning_loop()

@@ -16,9 +16,9 @@ from rich.progress import TimeElapsedColumn
 from rich.table import Table
 
 from fanfold._base.aws_limits import (
-    MAPPING_RECOMMENDED_TIMEOUTS,
     MAPPING_MAX_BATCH_SIZE,
     MAPPING_MAX_UNWINDOWED_BATCH,
+    MAPPING_RECOMMENDED_TIMEOUTS,
     SQS_MAX_VISIBILITY_SECONDS,
 )
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
