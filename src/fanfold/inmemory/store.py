@@ -113,7 +113,7 @@ class InMemoryStore:
     def _pinned(self, bucket: str, key: str, etag: str | None) -> _Object:
         known = self._get(bucket, key)
         if etag not in {None, known.etag}:
-            raise ObjectChangedError(f"s3://{bucket}/{key}: is not the object that was pinned")
+            raise ObjectChangedError(f"s3://{bucket}/{key}: has changed: its ETag is not the pinned one")
         return known
 
 
