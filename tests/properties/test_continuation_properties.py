@@ -137,7 +137,7 @@ async def deliver(body: str, backend: Backend, seconds: float, max_hops: int = M
 
 async def sent(backend: Backend) -> list[str]:
     """Take every message from the work queue."""
-    received = await backend.work_queue.receive(most=10_000)
+    received = await backend.work_queue.receive(max_messages=10_000)
     if received:
         await backend.work_queue.delete([each.receipt_handle for each in received])
     return [each.body for each in received]

@@ -40,7 +40,7 @@ class WorkerQueue(Protocol):
         """The queue's visibility timeout in seconds."""
         ...
 
-    async def receive_records(self, *, most: int, wait_seconds: float) -> Sequence[dict[str, Any]]:
+    async def receive_records(self, *, max_messages: int, wait_seconds: float) -> Sequence[dict[str, Any]]:
         """Receive 1 to 10 messages as records, waiting up to ``wait_seconds`` for the first."""
         ...
 

@@ -141,7 +141,7 @@ class Worker:
         while await self._free_slot(session):
             try:
                 records = await self._or_stop(
-                    self._queue.receive_records(most=self._receive_at_most, wait_seconds=SQS_MAX_WAIT_SECONDS)
+                    self._queue.receive_records(max_messages=self._receive_at_most, wait_seconds=SQS_MAX_WAIT_SECONDS)
                 )
             except ServiceError as error:
                 if not retries.failures:

@@ -126,23 +126,27 @@ class SqsQueue:
         with map_errors(f"queue {self.url}"):
             return _refusals(await self._client.send_message_batch(QueueUrl=self.url, Entries=entries))
 
-    async def receive(self, *, most: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
-        """Receive up to ``most`` messages, waiting up to ``wait_seconds``, rounded up, for the first."""
-        return [_received(message) for message in await self._receive(most, wait_seconds, "ApproximateReceiveCount")]
+    async def receive(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
+        """Receive up to ``max_messages`` messages, waiting up to ``wait_seconds``, rounded up, for the first."""
+        return [
+            _received(message) for message in await self._receive(max_messages, wait_seconds, "ApproximateReceiveCount")
+        ]
 
-    async def receive_records(self, *, most: int = 10, wait_seconds: float = 0) -> Sequence[dict[str, Any]]:
+    async def receive_records(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[dict[str, Any]]:
         """Receive messages as ``receive`` does, in the form of the records of a Lambda event.
 
         If the call is cancelled, SQS redelivers messages that it had already handed over, after the visibility timeout.
         """
         region = self.arn.split(":")[3]
-        return [record_of(message, self.arn, region) for message in await self._receive(most, wait_seconds, "All")]
+        return [
+            record_of(message, self.arn, region) for message in await self._receive(max_messages, wait_seconds, "All")
+        ]
 
-    async def _receive(self, most: int, wait_seconds: float, attribute: str) -> Sequence[Mapping[str, Any]]:
+    async def _receive(self, max_messages: int, wait_seconds: float, attribute: str) -> Sequence[Mapping[str, Any]]:
         with map_errors(f"queue {self.url}"):
             response = await self._client.receive_message(
                 QueueUrl=self.url,
-                MaxNumberOfMessages=most,
+                MaxNumberOfMessages=max_messages,
                 WaitTimeSeconds=math.ceil(wait_seconds),
                 MessageSystemAttributeNames=[attribute],
                 MessageAttributeNames=["All"],

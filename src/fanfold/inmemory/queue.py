@@ -157,10 +157,10 @@ class InMemoryQueue:
             self.put(_record_of(message, fifo=self.fifo), delay_seconds=message.delay_seconds)
         return []
 
-    async def receive(self, *, most: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
-        """Receive up to ``most`` messages, waiting up to ``wait_seconds`` for the first."""
+    async def receive(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
+        """Receive up to ``max_messages`` messages, waiting up to ``wait_seconds`` for the first."""
         until = self._clock() + wait_seconds
-        while not (taken := self._take_until_full(most)) and self._clock() < until:  # noqa: ASYNC110 - time, not an event, makes messages visible
+        while not (taken := self._take_until_full(max_messages)) and self._clock() < until:  # noqa: ASYNC110 - time, not an event, makes messages visible
             await anyio.sleep(_POLL_SECONDS)
         return [
             Received(each.message_id, each.handle, each.body, each.receive_count, each.attributes) for each in taken
@@ -185,10 +185,10 @@ class InMemoryQueue:
         self._show(message, message.visible_at)
         return message
 
-    def take(self, most: int) -> list[QueuedMessage]:
-        """Receive up to ``most`` messages that are visible now, and hide them."""
+    def take(self, max_messages: int) -> list[QueuedMessage]:
+        """Receive up to ``max_messages`` messages that are visible now, and hide them."""
         taken: list[QueuedMessage] = []
-        visible = self._visible_in_groups(most) if self.fifo else self._visible(most)
+        visible = self._visible_in_groups(max_messages) if self.fifo else self._visible(max_messages)
         for message in visible:
             if self.max_receive_count is not None and message.receive_count >= self.max_receive_count:
                 self._move(message)
@@ -197,11 +197,11 @@ class InMemoryQueue:
                 taken.append(message)
         return taken
 
-    def _take_until_full(self, most: int) -> list[QueuedMessage]:
+    def _take_until_full(self, max_messages: int) -> list[QueuedMessage]:
         """Receive as ``take`` does; what has been received too often takes nobody's place."""
-        taken = self.take(most)
-        while len(taken) < most and not self.seconds_until_visible():
-            taken += self.take(most - len(taken))
+        taken = self.take(max_messages)
+        while len(taken) < max_messages and not self.seconds_until_visible():
+            taken += self.take(max_messages - len(taken))
         return taken
 
     def put_back(self, message: QueuedMessage) -> None:
@@ -263,8 +263,8 @@ class InMemoryQueue:
         """Return the seconds until a message can be received: 0 if one can, infinity if none ever."""
         return max(0.0, self.next_visible_at() - self._clock())
 
-    def _visible(self, most: int) -> list[QueuedMessage]:
-        wanted = most * _MORE_TO_CHOOSE_FROM if self._reordered else most
+    def _visible(self, max_messages: int) -> list[QueuedMessage]:
+        wanted = max_messages * _MORE_TO_CHOOSE_FROM if self._reordered else max_messages
         found: dict[int, float] = {}
         while self._order and self._order[0][0] <= self._clock() and len(found) < wanted:
             entry = heapq.heappop(self._order)
@@ -273,17 +273,17 @@ class InMemoryQueue:
         numbers = list(found)
         if self._reordered:
             self._chance.shuffle(numbers)
-        for number in numbers[most:]:
+        for number in numbers[max_messages:]:
             heapq.heappush(self._order, (found[number], number))
-        return [self._messages[number] for number in numbers[:most]]
+        return [self._messages[number] for number in numbers[:max_messages]]
 
-    def _visible_in_groups(self, most: int) -> list[QueuedMessage]:
+    def _visible_in_groups(self, max_messages: int) -> list[QueuedMessage]:
         found: list[QueuedMessage] = []
         for group in self._groups.values():
             if self._unlocked_at(group) <= self._clock():
                 visible = itertools.takewhile(lambda each: each.visible_at <= self._clock(), group.values())
-                found.extend(itertools.islice(visible, most - len(found)))
-            if len(found) >= most:
+                found.extend(itertools.islice(visible, max_messages - len(found)))
+            if len(found) >= max_messages:
                 break
         return found
 

@@ -49,9 +49,9 @@ class Faulty:
             await self._queue.send(messages[:accepted])
         return [Refusal(position, "InternalError", final=False) for position in range(accepted, len(messages))]
 
-    async def receive(self, *, most: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
+    async def receive(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
         """Receive, as the queue does."""
-        return await self._queue.receive(most=most, wait_seconds=wait_seconds)
+        return await self._queue.receive(max_messages=max_messages, wait_seconds=wait_seconds)
 
     async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
         """Delete, as the queue does."""

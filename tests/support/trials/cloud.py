@@ -87,9 +87,9 @@ class CountingQueue(InMemoryQueue):
         self._now, self._injected = clock, chance.injected
         self._kept: Counter[int] = Counter()
 
-    def take(self, most: int) -> list[QueuedMessage]:
+    def take(self, max_messages: int) -> list[QueuedMessage]:
         """Receive messages."""
-        received = super().take(most)
+        received = super().take(max_messages)
         for message in received:
             at_once = message.visible_at < self._now() + self.visibility_timeout
             self._injected["duplicate deliveries"] += at_once or message.keeps > self._kept[message.number]
