@@ -239,7 +239,7 @@ async def test_an_answer_that_is_not_whole_is_an_error(body, code, transient):
 async def test_an_account_without_s3_select_is_told_so():
     """Where S3 knows no such request, the error says why and what to use."""
     body = b"<Error><Code>MethodNotAllowed</Code><Message>not allowed</Message></Error>"
-    with pytest.raises(ConfigurationError, match=r"there is no S3 Select here \(MethodNotAllowed\): .* use S3Lines"):
+    with pytest.raises(ConfigurationError, match=r"S3 Select is not available \(MethodNotAllowed\): .* use S3Lines"):
         await selected(body, status="405 Method Not Allowed")
 
 

@@ -90,7 +90,7 @@ async def test_a_message_received_too_often_is_a_dead_letter_with_its_id_and_his
     assert await queue.receive() == []
     (letter,) = dead.messages()
     assert (letter.message_id, letter.body, letter.attributes) == (received.message_id, "body", {"name": "value"})
-    assert (letter.origin, letter.history) == (0, ["moved to the dead-letter queue after 1 receives"])
+    assert (letter.moved_from, letter.history) == (0, ["moved to the dead-letter queue after 1 receives"])
 
 
 async def test_what_was_received_too_often_takes_nobodys_place():
