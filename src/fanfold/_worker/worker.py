@@ -71,7 +71,7 @@ class Worker:
             raise ConfigurationError("the queue's visibility timeout is 0 s: no message can be held; raise it")
         self.summary: Summary = Summary()
         """What it has done so far."""
-        self.leftovers: int = 0
+        self.abandoned_handlers: int = 0
         """After ``run``: handlers that did not end though they were cancelled."""
         self._queue = queue
         self._heartbeats = Heartbeats(queue)
@@ -157,7 +157,7 @@ class Worker:
         """
         await self._or_stop(self._acknowledging.below(MOST_PENDING))
         while not self._stop.is_set():
-            lost = math.ceil(session.leftovers / self._abreast)
+            lost = math.ceil(session.abandoned_handlers / self._abreast)
             free = self._places - len(self._tasks) - lost
             if free > 0:
                 self._most = aws_limits.SQS_BATCH_ENTRIES if self._together else min(free, aws_limits.SQS_BATCH_ENTRIES)
@@ -242,9 +242,9 @@ class Worker:
             # Cancelled once: what rolls back is given its time, and what had ended by then is acknowledged.
             session.stop(GRACE_SECONDS)
             await asyncio.wait(self._tasks, timeout=GRACE_SECONDS + FLUSH_SECONDS)
-        if leftovers := session.leftovers:
-            logger.warning("%d handlers did not end when they were cancelled; their messages come back", leftovers)
-            self.leftovers = leftovers
+        if abandoned := session.abandoned_handlers:
+            logger.warning("%d handlers did not end when they were cancelled; their messages come back", abandoned)
+            self.abandoned_handlers = abandoned
         for task in self._tasks:
             task.cancel()
         with anyio.move_on_after(FLUSH_SECONDS):
