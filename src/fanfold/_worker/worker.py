@@ -161,8 +161,8 @@ class Worker:
         """
         await self._or_stop(self._acknowledger.wait_below(MAX_PENDING_DELETIONS))
         while not self._stop.is_set():
-            lost = math.ceil(session.abandoned_handlers / self._abreast)
-            free = self._places - len(self._tasks) - lost
+            blocked = math.ceil(session.abandoned_handlers / self._batch_concurrency)
+            free = self._slots - len(self._tasks) - blocked
             if free > 0:
                 self._receive_at_most = (
                     aws_limits.SQS_BATCH_ENTRIES if self._whole_batches else min(free, aws_limits.SQS_BATCH_ENTRIES)
