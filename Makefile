@@ -5,6 +5,10 @@ BIN = $(VENV)/bin
 DEMO_FOLDER ?= fanfold-demo
 # Processes that share the tests: on two cores a third one has what the others' waits leave.
 WORKERS ?= 3
+# The tests of the inner loop wait for nothing.
+INNER_WORKERS ?= 2
+# Python keeps what it has compiled, even where the shell says otherwise: tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE =
 # What the wheel is tested on, the oldest first; paths, where these names are not found.
 PYTHONS ?= python3.11 python3.12 python3.13
 
@@ -20,8 +24,8 @@ help: ## Show this list.
 demo: $(VENV)/.demo ## Run the main job on real input, on an embedded local AWS, and check the answer.
 	$(BIN)/fanfold demo --output $(DEMO_FOLDER)
 
-check: lint types ## The inner loop: lint, types, and the tests that need neither the emulator nor the SAM CLI.
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not stack and not slow"
+check: lint types ## The inner loop: lint, types, and the quick tests, without the emulator; each property on few examples.
+	$(BIN)/python -m pytest -q -n $(INNER_WORKERS) --dist worksteal -m "not stack and not slow" --hypothesis-profile=inner
 
 test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the deciding modules must be covered to the last branch.
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=

@@ -66,6 +66,7 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path):
     assert f"port {port} is in use" in only_line(done.stderr)
 
 
+@pytest.mark.slow
 def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path):
     """Ctrl-C while the local AWS comes up: it is stopped, by its process id."""
     # Where tests run in the background, SIGINT is ignored from the start, and Python leaves it so.

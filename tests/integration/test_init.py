@@ -29,6 +29,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "shop"
 
 
+@pytest.mark.slow
 def test_a_new_project_passes_its_own_tests_and_replays_its_events(project: Path):
     """By its own Makefile, in this environment instead of one of its own."""
     targets = [f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.made", "test", "replay"]
@@ -44,6 +45,7 @@ def test_fanfold_check_finds_nothing_in_a_new_project(project: Path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_linter_has_nothing_to_say_of_a_new_template(project: Path):
     """Warnings count."""
     done = run(BIN / "cfn-lint", "template.yaml", folder=project)

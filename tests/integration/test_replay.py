@@ -65,6 +65,7 @@ def test_a_plain_handlers_own_calls_reach_the_simulated_queues_too(folder):
     assert len(told["dead_letters"]) == 2
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_document_but_for_what_is_measured(folder):
     """Duplicates and jitter included."""
     arguments = ("event.json", "--handler", "app:handler", "--repeat", "30", "--duplicates", "0.3", "--seed", "5")
@@ -108,6 +109,7 @@ def test_an_answer_with_a_foreign_id_keeps_the_whole_batch(folder):
     assert told["deliveries"][0]["verdict"]["reason"].endswith("names 'nobody', which is not in the batch")
 
 
+@pytest.mark.slow
 def test_the_real_runtime_client_gives_the_same_ends(folder):
     """Under awslambdaric, warm from one batch to the next, an error included."""
     plain, real = (
@@ -278,6 +280,7 @@ def test_an_import_error_shows_the_users_traceback(folder):
     assert "fanfold/_" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_nothing_running(folder, number):
     """The handler's process ends with the replay."""
@@ -295,6 +298,7 @@ def test_an_interrupt_leaves_nothing_running(folder, number):
     _wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
+@pytest.mark.slow
 def test_ten_thousand_records_are_replayed_until_none_is_left(folder):
     """With 5 % failures; how long it takes is measured elsewhere."""
     lines = [json.dumps({"number": number, "do": "fail" if number % 20 == 0 else ""}) for number in range(10_000)]

@@ -290,6 +290,7 @@ def lint(template: Path, *arguments: str) -> list[dict[str, Any]]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [WORST, WARNED, INFO], ids=lambda template: template.name)
 def test_cfn_lint_finds_the_same_on_the_same_lines(template: Path):
     """By ids that cfn-lint takes: E, W or I, and 97 for fanfold."""
@@ -299,6 +300,7 @@ def test_cfn_lint_finds_the_same_on_the_same_lines(template: Path):
     assert sorted(each for each in found if each[0][1:3] == "97") == ours
 
 
+@pytest.mark.slow
 def test_cfn_lint_says_nothing_of_good_templates_and_leaves_malformed_ones_to_its_own_rules(tmp_path: Path):
     """Neither an alarm nor an error of ours."""
     malformed = tmp_path / "join.yaml"
