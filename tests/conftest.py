@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack
+from shared_stack import shared_stack
 
 # No verdict depends on how busy the machine is.
 settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -56,9 +57,9 @@ def parsing() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[LocalStack]:
-    """The emulated AWS, started when the first test asks for it."""
-    with local_stack() as running:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The emulated AWS of all tests, started when the first one asks for it."""
+    with shared_stack(tmp_path_factory.getbasetemp(), "stack") as running:
         yield running
 
 

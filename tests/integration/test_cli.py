@@ -18,7 +18,7 @@ import typer
 from command import FLIGHTS, fanfold, only_line
 from deployment import Deployment
 from fanfold._stack.demo import expected_output
-from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack
 from fanfold.cli.app import COMMANDS, app
 
 GROUP: Any = typer.main.get_command(app)
@@ -148,11 +148,9 @@ def test_a_user_without_credentials_or_region_is_told_so(variables: dict[str, st
 
 
 @pytest.fixture(scope="module")
-def deployment():
+def deployment(stack: LocalStack) -> Deployment:
     """The flights job, deployed."""
-    stack: LocalStack
-    with local_stack() as stack:
-        yield Deployment(stack, "flights", FLIGHTS, {"FunctionTimeout": "5"}, visibility_timeout=5)
+    return Deployment(stack, "flights", FLIGHTS, {"FunctionTimeout": "5"}, visibility_timeout=5)
 
 
 @pytest.mark.stack

@@ -12,7 +12,7 @@ import pytest
 from command import fanfold, run, succeeds
 from deployment import CODE_BUCKET, Deployment, until
 from fanfold._stack.deploy import deploy
-from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack
 from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, environment, program
 from worker_trial import in_queue
 
@@ -131,22 +131,21 @@ def commands(heading: str) -> list[str]:
 
 @pytest.mark.stack
 @pytest.mark.slow
-def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(tmp_path: Path):
+def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(stack: LocalStack, tmp_path: Path):
     """Its lines, one after another in one shell, but for the installation, which is that of these tests."""
     sam_bin = program().parent
     wheels = tmp_path / "wheels"
     succeeds(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", wheels, ROOT)
     lines = commands("From nothing to a deployed consumer")
     assert [line.split()[0] for line in lines][-2:] == ["sam", "sam"]
-    with local_stack() as stack:
-        variables = {
-            **stack.environment,
-            "PATH": f"{BIN}:{sam_bin}:{os.environ['PATH']}",
-            "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
-            "ARCHITECTURE": OUR_ARCHITECTURE,
-            "PYTHON_VERSION": OUR_VERSION,
-        }
-        succeeds("bash", "-euxc", "\n".join(lines), folder=tmp_path, env=environment(variables), timeout=None)
-        described = boto3.client("cloudformation", **stack.client_settings).describe_stacks(StackName="shop-orders-dev")
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0]["Outputs"]}
-        Orders(stack, outputs).work_through()
+    variables = {
+        **stack.environment,
+        "PATH": f"{BIN}:{sam_bin}:{os.environ['PATH']}",
+        "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
+        "ARCHITECTURE": OUR_ARCHITECTURE,
+        "PYTHON_VERSION": OUR_VERSION,
+    }
+    succeeds("bash", "-euxc", "\n".join(lines), folder=tmp_path, env=environment(variables), timeout=None)
+    described = boto3.client("cloudformation", **stack.client_settings).describe_stacks(StackName="shop-orders-dev")
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0]["Outputs"]}
+    Orders(stack, outputs).work_through()

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from command import fanfold, only_line
 from deployment import Deployment, Topic
 from fanfold._jobs.redrive import redrive
 from fanfold._jobs.report import read_report, watch
-from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack
 from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from policies import denials, over_http
@@ -25,18 +24,11 @@ PLACES = ("QUEUE_URL", "FOLD_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE",
 NOWHERE = {f"FANFOLD_{place}": "none" for place in PLACES}
 
 
-@pytest.fixture(scope="module")
-def strict() -> Iterator[LocalStack]:
-    """An emulated AWS on which the functions may do what their roles allow, and no more."""
-    with local_stack(enforce_policies=True, wait_share=0.01) as stack:
-        yield stack
-
-
 @pytest.fixture(scope="module", params=["inline", "distributed"])
-def machine(request, strict: LocalStack, tmp_path_factory) -> "Machine":
+def machine(request, strict_stack: LocalStack, tmp_path_factory) -> "Machine":
     folder = tmp_path_factory.mktemp(request.param)
     template = over_http(project_folder() / "template.yaml", folder / "template.yaml")
-    return Machine(strict, request.param, template)
+    return Machine(strict_stack, request.param, template)
 
 
 class Machine:
@@ -177,27 +169,29 @@ def test_a_command_says_how_its_run_or_its_execution_failed(machine: Machine):
         ("arn", ["--dry-run"], "--state-machine and --dry-run do not go together"),
     ],
 )
-def test_what_cannot_be_started_is_said_in_one_line(strict: LocalStack, arn: str, arguments: list[str], said: str):
+def test_what_cannot_be_started_is_said_in_one_line(
+    strict_stack: LocalStack, arn: str, arguments: list[str], said: str
+):
     """Nothing has run."""
     variables = NOWHERE | {"FANFOLD_STATE_MACHINE_ARN": arn}
     flags = ("run", "app:job", "--state-machine", "--params", '{"count": 3}', *arguments)
-    done = fanfold(*flags, folder=JOB, **strict.environment, **variables)
+    done = fanfold(*flags, folder=JOB, **strict_stack.environment, **variables)
     assert done.returncode == 2
     assert said in only_line(done.stderr)
 
 
-def test_a_job_that_continues_segments_cannot_run_on_a_state_machine(strict: LocalStack):
+def test_a_job_that_continues_segments_cannot_run_on_a_state_machine(strict_stack: LocalStack):
     """It says so before anything is started."""
     variables = NOWHERE | {"FANFOLD_STATE_MACHINE_ARN": "arn"}
     done = fanfold(
-        "run", "app:job", "--state-machine", folder=JOB.parent / "long_job", **strict.environment, **variables
+        "run", "app:job", "--state-machine", folder=JOB.parent / "long_job", **strict_stack.environment, **variables
     )
     assert "continuation=True goes on by a queue, and not on Step Functions" in only_line(done.stderr)
 
 
-def test_without_the_parameter_there_is_no_state_machine(strict: LocalStack):
+def test_without_the_parameter_there_is_no_state_machine(strict_stack: LocalStack):
     """Nor any function or role of one."""
-    deployed = Deployment(strict, "no-machine", JOB, {})
+    deployed = Deployment(strict_stack, "no-machine", JOB, {})
     assert "StateMachine" not in deployed.outputs
     resources = deployed.clients["cloudformation"].list_stack_resources(StackName="no-machine")
     names = {each["LogicalResourceId"] for each in resources["StackResourceSummaries"]}
