@@ -101,8 +101,8 @@ def _commands() -> str:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["run", "app"], "'app' is not of the form MODULE:NAME, such as app:job"),
-        (["run", "nowhere:job"], "there is no module 'nowhere' here"),
+        (["run", "app"], "'app' must have the form MODULE:NAME, such as app:job"),
+        (["run", "nowhere:job"], "module 'nowhere' was not found: run the command in the folder that contains it"),
         (["run", "app:jop"], "module app has no 'jop'; it has job"),
         (["run", "app:count"], "app:count is a function, not a fanfold.Job"),
         (["run", "broken:job"], "importing broken failed: ZeroDivisionError: division by zero (broken.py, line 1)"),

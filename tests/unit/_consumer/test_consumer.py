@@ -156,7 +156,7 @@ def test_plain_handlers_run_at_once_under_the_same_bound():
 def test_the_result_of_a_large_batch_is_written_in_few_words():
     """The runner of asyncio writes it out, and a log might."""
     result = deliver(fanfold.consumer(lambda body: None), *range(1000))
-    assert repr(result) == "<BatchResult of 1000 records, 0 come back>"
+    assert repr(result) == "<BatchResult of 1000 records, 0 to be redelivered>"
 
 
 async def test_process_returns_the_outcomes_on_the_callers_loop():
