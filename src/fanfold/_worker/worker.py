@@ -72,9 +72,9 @@ class Worker:
                 "the queue's visibility timeout must be at least 1 s, not 0: heartbeats extend it; raise it"
             )
         self.summary: Summary = Summary()
-        """Counts from the start until now."""
-        self.leftovers: int = 0
-        """After ``run``: the number of abandoned handlers, which did not end after they were cancelled."""
+        """What it has done so far."""
+        self.abandoned_handlers: int = 0
+        """After ``run``: handlers that did not end though they were cancelled."""
         self._queue = queue
         self._heartbeats = Heartbeats(queue)
         self._acknowledger = Acknowledger(queue, self._heartbeats)
@@ -161,7 +161,7 @@ class Worker:
         """
         await self._or_stop(self._acknowledger.wait_below(MAX_PENDING_DELETIONS))
         while not self._stop.is_set():
-            blocked = math.ceil(session.leftovers / self._batch_concurrency)
+            blocked = math.ceil(session.abandoned_handlers / self._batch_concurrency)
             free = self._slots - len(self._tasks) - blocked
             if free > 0:
                 self._receive_at_most = (
@@ -255,12 +255,9 @@ class Worker:
             # still acknowledged.
             session.stop(GRACE_SECONDS)
             await asyncio.wait(self._tasks, timeout=GRACE_SECONDS + FLUSH_SECONDS)
-        if leftovers := session.leftovers:
-            logger.warning(
-                "%d handlers were abandoned: they did not stop after cancellation; their messages are redelivered",
-                leftovers,
-            )
-            self.leftovers = leftovers
+        if abandoned := session.abandoned_handlers:
+            logger.warning("%d handlers did not end when they were cancelled; their messages come back", abandoned)
+            self.abandoned_handlers = abandoned
         for task in self._tasks:
             task.cancel()
         with anyio.move_on_after(FLUSH_SECONDS):
