@@ -258,7 +258,7 @@ class Batch:
                 outcome = self._outcomes[position] = DONE if result is None else self._outcome_of(position, result)
                 group_continues = not self._fifo or isinstance(outcome, Done | Rejected)
             else:
-                self._outcomes[position] = BEHIND
+                self._outcomes[position] = BLOCKED_IN_GROUP
         return not self._fifo or await self._lane_continues(unit)
 
     async def _postpone_yield(self) -> None:
