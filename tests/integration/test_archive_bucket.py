@@ -41,7 +41,7 @@ async def test_of_two_hundred_objects_yesterdays_are_archived_and_what_is_left_i
     assert rows[0] == "key,result,to"
     assert sum(",archived,S3/" in row for row in rows) == 190
     assert [row.partition(",")[0] for row in rows if ",no target," in row] == others
-    told = archive.told("by-sqs")
+    told = archive.notification("by-sqs")
     assert (told["state"], told["failed"]) == ("SUCCEEDED", 1)
     assert list(told["failures"].values()) == [f"{taken}: s3://{SOURCE}/{ARCHIVE}/{DAY}-taken.log exists"]
 
@@ -57,7 +57,7 @@ async def test_a_distributed_map_does_the_same(archive: Archive):
     rows = await archive.report("by-map")
     assert sum(",archived,S3/" in row for row in rows) == 8
     assert "map/readme.txt,no target," in rows
-    told = archive.told("by-map")
+    told = archive.notification("by-map")
     assert (told["state"], told["failed"]) == ("SUCCEEDED", 1)
     assert next(iter(told["failures"].values())).startswith(f"{taken}: ")
 
@@ -74,7 +74,7 @@ async def test_a_run_that_fails_as_a_whole_tells_people_too(archive: Archive):
     archive.deployed.scatter("bad", bucket=SOURCE, prefix="bad/", day=DAY)
     async with connect(archive.deployed.variables, **archive.deployed.client_settings) as backend:
         assert [progress.state async for progress in watch(backend, "bad", within_seconds=240)][-1] == "FAILED"
-    told = archive.told("bad")
+    told = archive.notification("bad")
     assert (told["state"], told["failed"]) == ("FAILED", 2)
     assert sorted(why.partition(": ")[0] for why in told["failures"].values()) == keys[:2] == archive.keys("bad/")
     assert denials(archive.deployed.stack, "archive") == []

@@ -259,7 +259,7 @@ def test_an_impossible_setting_is_an_error_of_initialisation(tmp_path: Path):
         async def handler(number) -> None: ...
     """
     with function(tmp_path, source) as environment:
-        answer = environment.next_answer()
+        answer = environment.next_response()
         assert (answer.kind, answer.value["errorType"]) == ("init error", "ConfigurationError")
         assert answer.value["errorMessage"] == "concurrency must be an integer of at least 1, not 0"
 

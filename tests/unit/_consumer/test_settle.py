@@ -12,10 +12,10 @@ from fanfold._consumer.settle import Settling, delay_of
 from fanfold._ports.queue import Refusal
 from fanfold.errors import MissingExtraError
 from fanfold.testing import make_record
-from settlers import STEADY, NotingSettler
+from settlers import STEADY, RecordingSettler
 
 
-class HangingSettler(NotingSettler):
+class HangingSettler(RecordingSettler):
     """Never answers."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class HangingSettler(NotingSettler):
 class MissingSettler:
     """Cannot be opened."""
 
-    async def __call__(self) -> NotingSettler:
+    async def __call__(self) -> RecordingSettler:
         raise MissingExtraError("aws", "delays and dead letters")
 
 
@@ -83,7 +83,7 @@ def test_a_delay_is_what_the_handler_asked_for_else_the_back_off(outcome, receiv
 
 async def test_a_failure_is_hidden_by_its_receive_count():
     """And the delay is told to who asks."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler, backoff=STEADY)
     assert batch.add(0, record("m", 2), Failed(OSError())) == 20
     await batch.finish(10)
@@ -92,7 +92,7 @@ async def test_a_failure_is_hidden_by_its_receive_count():
 
 async def test_a_retry_at_once_is_visible_at_once():
     """Nought seconds is a delay like any other: the queue's own timeout would be longer."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     await settled(settler, (record(), Retrying(0)))
     assert settler.visibility_changes == [[("m", 0)]]
 
@@ -107,7 +107,7 @@ async def test_what_has_no_delay_is_left_to_the_queue(outcome):
 
 async def test_a_reject_is_buried_with_its_reason():
     """And known as such by its position."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     assert batch.add(7, record("m"), Rejected("no such customer")) is None
     await batch.finish(10)
@@ -123,7 +123,7 @@ async def test_without_a_dead_letter_queue_a_reject_is_not_forwarded():
 
 async def test_what_ends_in_one_turn_of_the_loop_goes_in_one_call():
     """Three delays make one call, three rejects another."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     for number in range(3):
         batch.add(number, record(f"a{number}"), Retrying(5))
@@ -135,7 +135,7 @@ async def test_what_ends_in_one_turn_of_the_loop_goes_in_one_call():
 
 async def test_a_call_has_ten_messages_at_most():
     """Twenty-five make three."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     for number in range(25):
         batch.add(number, record(f"m{number}"), Retrying(5))
@@ -148,7 +148,7 @@ async def test_a_call_has_ten_messages_at_most():
 
 async def test_what_is_added_after_all_was_settled_is_settled_too():
     """A batch goes on."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     for number in range(2):
         batch.add(number, record(f"m{number}"), Retrying(5))
@@ -158,14 +158,14 @@ async def test_what_is_added_after_all_was_settled_is_settled_too():
 
 async def test_what_the_dead_letter_queue_refuses_is_not_buried(caplog: pytest.LogCaptureFixture):
     """The others are, and the log names the one with the reason."""
-    batch = await settled(NotingSettler("m1"), *((record(f"m{number}"), Rejected("r")) for number in range(3)))
+    batch = await settled(RecordingSettler("m1"), *((record(f"m{number}"), Rejected("r")) for number in range(3)))
     assert batch.forwarded == {0, 2}
     assert "the dead-letter queue refused message m1: AccessDenied" in caplog.text
 
 
 async def test_what_the_dead_letter_queue_refuses_is_backed_off():
     """As any other record that comes back, by its own receive count."""
-    settler = NotingSettler("m1")
+    settler = RecordingSettler("m1")
     await settled(settler, *((record(f"m{number}", 2), Rejected("r")) for number in range(3)), backoff=STEADY)
     assert settler.visibility_changes[0] == [("m1", 20)]
 
@@ -173,7 +173,7 @@ async def test_what_the_dead_letter_queue_refuses_is_backed_off():
 @pytest.mark.parametrize(("more", "calls"), [(0, [2]), (1, [1, 1])])
 async def test_a_call_has_one_mebibyte_of_rejects_at_most(more: int, calls: list[int]):
     """Bodies by their UTF-8, reasons by the four bytes that a character may take, and 1 KiB for what is around them."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     body = "日" * ((1_048_576 // 2 - 1_024 - 4 * 5) // 3) + "x" * ((1_048_576 // 2 - 1_024 - 4 * 5) % 3)
     await settled(settler, *[(Record(make_record(body + "x" * more)), Rejected("never"))] * 2)
     assert [len(call) for call in settler.dead_letters] == calls
@@ -181,7 +181,7 @@ async def test_a_call_has_one_mebibyte_of_rejects_at_most(more: int, calls: list
 
 async def test_attributes_count_in_a_call_of_rejects():
     """They go along: two thirds of a mebibyte of them leave no room for a second message."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     attribute = {"stringValue": "x" * 175_000, "dataType": "String"}
     with_attribute = Record(make_record("body", message_attributes={"name": attribute}))
     await settled(settler, *[(with_attribute, Rejected("r"))] * 2)
@@ -190,14 +190,14 @@ async def test_attributes_count_in_a_call_of_rejects():
 
 async def test_a_delay_that_is_refused_is_halved_until_it_is_taken():
     """How much of the twelve hours is left only a try tells; what was taken is not sent again."""
-    settler = NotingSettler(longest=1_000)
+    settler = RecordingSettler(longest=1_000)
     await settled(settler, (record("long"), Retrying(3_600)), (record("short"), Retrying(900)))
     assert settler.visibility_changes == [[("long", 3_600), ("short", 900)], [("long", 1_800)], [("long", 900)]]
 
 
 async def test_a_delay_that_is_never_taken_is_given_up():
     """The message is gone, or received again; the tries are few."""
-    settler = NotingSettler("m")
+    settler = RecordingSettler("m")
     await settled(settler, (record("m"), Retrying(43_200)))
     assert len(settler.visibility_changes) == 16
     assert settler.visibility_changes[-1] == [("m", 1)]
@@ -205,7 +205,7 @@ async def test_a_delay_that_is_never_taken_is_given_up():
 
 async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: pytest.LogCaptureFixture):
     """What it was to settle comes back by itself."""
-    settler = NotingSettler(fails=throttled())
+    settler = RecordingSettler(fails=throttled())
     batch = settling(settler)
     for number in range(20):
         batch.add(number, record(f"m{number}"), Retrying(5))
@@ -225,7 +225,7 @@ async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: py
 
 async def test_a_settler_that_breaks_spoils_one_call_alone():
     """Whatever it raises: the rest is settled, and nothing is acknowledged that was not taken."""
-    settler = NotingSettler(fails=RuntimeError("broken"))
+    settler = RecordingSettler(fails=RuntimeError("broken"))
     rejects = [(record(f"m{number}"), Rejected("r")) for number in range(12)]
     batch = await settled(settler, *rejects, (record("late"), Retrying(5)))
     assert batch.forwarded == {10, 11}
@@ -265,7 +265,7 @@ async def test_rejects_are_forwarded_before_delays_are_set():
 
 async def test_what_is_added_after_a_stop_is_not_settled():
     """The batch is answered: a message whose handler ends later must not be hurried back."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     batch.stop()
     batch.add(0, record("late"), Retrying(0))
@@ -281,7 +281,7 @@ async def test_nothing_to_settle_takes_no_time():
 
 async def test_an_answer_without_a_deadline_waits_for_the_settling():
     """As long as it takes."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     batch.change_visibility(record("m"), 9)
     await batch.finish(None)

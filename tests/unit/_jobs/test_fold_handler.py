@@ -132,7 +132,7 @@ async def test_a_look_that_fails_for_a_reason_of_its_own_does_not_fold_what_has_
     bench = await started(Bench(make_job(), gate=gate, max_receive_count=5, numbers_jsonl=NUMBERS))
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler, most=1)
     await send_request(bench.plain, CheckRun("run"))
-    assert await bench.looks(4) == {"RUNNING"}
+    assert await bench.deliver_checks(4) == {"RUNNING"}
     broken = False
     await bench.settle()
     assert await bench.output() == list(range(100))

@@ -20,11 +20,11 @@ from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
 from fanfold.testing import ManualClock, make_context, make_event, make_record
 from mapped import deleted
-from settlers import NotingSettler
+from settlers import RecordingSettler
 from simple_handlers import notes, raises
 
 
-async def untouched() -> NotingSettler:
+async def untouched() -> RecordingSettler:
     """Open no settler: nothing may ask for one."""
     raise AssertionError
 
@@ -53,7 +53,7 @@ def test_without_a_back_off_the_visibility_of_a_reported_message_is_left_alone(e
 
 def test_with_a_back_off_a_reported_message_is_hidden_and_a_deleted_one_is_not():
     """Lambda leaves the visibility of a reported id alone, so the change holds."""
-    visibility = NotingSettler()
+    visibility = RecordingSettler()
 
     @fanfold.consumer(backoff=Backoff(base=40, jitter=0), settler=visibility)
     async def handler(number) -> None:
@@ -67,7 +67,7 @@ def test_with_a_back_off_a_reported_message_is_hidden_and_a_deleted_one_is_not()
 @pytest.mark.parametrize(("after", "hidden"), [(0, 0), (0.2, 1), (30, 30), (43_200, 43_200), (100_000, 43_200)])
 def test_a_retry_hides_its_message_for_whole_seconds_up_to_twelve_hours(after: float, hidden: int):
     """0 is at once, which the queue's visibility timeout is not."""
-    visibility = NotingSettler()
+    visibility = RecordingSettler()
     handler = fanfold.consumer(settler=visibility)(raises(Retry(after=after)))
     assert deleted(handler, make_event(1)) == []
     assert visibility.visibility_changes == [[("message-0", hidden)]]
@@ -75,7 +75,7 @@ def test_a_retry_hides_its_message_for_whole_seconds_up_to_twelve_hours(after: f
 
 def test_a_visibility_that_is_refused_is_asked_for_by_halves():
     """A message stays hidden twelve hours at most since its first receive; how many are left only a try tells."""
-    visibility = NotingSettler(longest=300)
+    visibility = RecordingSettler(longest=300)
 
     @fanfold.consumer(settler=visibility)
     async def handler(number) -> None:
@@ -88,7 +88,7 @@ def test_a_visibility_that_is_refused_is_asked_for_by_halves():
 
 def test_a_message_whose_handler_still_runs_is_not_hurried_back():
     """A back-off of one second would deliver it beside its own handler."""
-    visibility = NotingSettler()
+    visibility = RecordingSettler()
     release = asyncio.Event()
 
     @fanfold.consumer(backoff=Backoff(base=1, jitter=0), settler=visibility)

@@ -11,7 +11,19 @@ from fanfold._replay.mapping import Returned
 from fanfold._replay.simulator import Simulator
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_record
-from simulated import Event, acknowledged, answer, batches, count_of, counts, dead, done, failing, simulate, times
+from simulated import (
+    Event,
+    acknowledged,
+    batch_response,
+    batches,
+    count_of,
+    counts,
+    dead,
+    done,
+    failing,
+    simulate,
+    times,
+)
 
 # --- The plain case.
 
@@ -151,7 +163,7 @@ def test_two_messages_of_one_id_are_both_delivered_and_share_their_fate():
     def handler(event: Event, context: Any) -> dict[str, Any]:
         seen.append([record["body"] for record in event["Records"]])
         bad = [one for one in event["Records"] if one["body"] == "bad" and count_of(one) == 1]
-        return answer(one["messageId"] for one in bad)
+        return batch_response(one["messageId"] for one in bad)
 
     simulator = simulate(handler, records=[make_record(body, message_id="same") for body in ("good", "bad")])
     assert seen == [["good", "bad"], ["good", "bad"]]

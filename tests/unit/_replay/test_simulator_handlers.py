@@ -12,7 +12,7 @@ from fanfold import Record
 from fanfold._replay.mapping import Errored, Returned
 from fanfold._replay.simulator import Simulator
 from simple_handlers import nothing
-from simulated import Event, acknowledged, answer, batches, count_of, dead, ids_of, in_groups, simulate, times
+from simulated import Event, acknowledged, batch_response, batches, count_of, dead, ids_of, in_groups, simulate, times
 
 # --- What handlers are.
 
@@ -157,7 +157,7 @@ def test_a_misspelt_key_loses_what_it_names():
 
 def test_an_unknown_id_brings_the_whole_batch_back():
     """The verdict says why."""
-    simulator = simulate(lambda event, context: answer(["elsewhere"]), 0, 1, max_receive_count=1)
+    simulator = simulate(lambda event, context: batch_response(["elsewhere"]), 0, 1, max_receive_count=1)
     (delivery,) = simulator.deliveries
     assert "'elsewhere', which is not in the batch" in delivery.verdict.reason
     assert dead(simulator) == ["message-0", "message-1"]
@@ -169,7 +169,7 @@ def test_without_report_batch_item_failures_what_is_named_is_deleted():
     def handler(event: Event, context: Any) -> dict[str, Any]:
         if count_of(event["Records"][0]) == 1:
             raise ValueError
-        return answer(ids_of(event))
+        return batch_response(ids_of(event))
 
     simulator = simulate(handler, 0, 1, report_batch_item_failures=False)
     assert [delivery.verdict.kind for delivery in simulator.deliveries] == ["complete failure", "complete success"]

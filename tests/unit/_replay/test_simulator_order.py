@@ -11,7 +11,7 @@ import fanfold
 from fanfold import Record, Retry
 from fanfold._replay.simulator import Simulator
 from fanfold.testing import make_fifo_record, make_record
-from simulated import Event, acknowledged, answer, batches, count_of, dead, done, failing, in_groups, simulate
+from simulated import Event, acknowledged, batch_response, batches, count_of, dead, done, failing, in_groups, simulate
 
 
 def in_group_order(failed: Callable[[dict[str, Any]], bool]) -> Callable[[Event, Any], dict[str, Any]]:
@@ -25,7 +25,7 @@ def in_group_order(failed: Callable[[dict[str, Any]], bool]) -> Callable[[Event,
             if group in blocked or failed(record):
                 blocked.add(group)
                 reported.append(record["messageId"])
-        return answer(reported)
+        return batch_response(reported)
 
     return handler
 
