@@ -85,11 +85,11 @@ async def test_a_run_that_fails_as_a_whole_tells_people_too(archive: Archive):
 def test_errors_of_lambda_itself_are_tried_again_six_times():
     """After 2 s, then twice as long each time; and the map bears as large a share as the job."""
     states = json.loads((project_folder() / "statemachine" / "distributed.asl.json").read_text())["States"]
-    work = states["Work on segments"]
+    work = states["Process segments"]
     assert work["ToleratedFailurePercentage"] == 10
     (retry,) = [
         each
-        for each in work["ItemProcessor"]["States"]["Work on some"]["Retry"]
+        for each in work["ItemProcessor"]["States"]["Process batch"]["Retry"]
         if "Lambda.ServiceException" in each["ErrorEquals"]
     ]
     assert (retry["IntervalSeconds"], retry["BackoffRate"], retry["MaxAttempts"]) == (2, 2, 6)

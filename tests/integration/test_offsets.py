@@ -45,7 +45,7 @@ async def test_every_record_is_in_exactly_one_job(deployment: Deployment, road: 
 
 def test_the_map_of_its_state_machine_has_no_bound(deployment: Deployment):
     """As the Makefile says."""
-    assert deployment.states()["Work on segments"]["MaxConcurrency"] == 0
+    assert deployment.states()["Process segments"]["MaxConcurrency"] == 0
 
 
 async def test_the_readme_shows_what_a_run_gives(deployment: Deployment):
