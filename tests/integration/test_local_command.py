@@ -55,7 +55,7 @@ def test_without_a_command_it_runs_until_it_is_told_to_stop():
         (("--parameter", "Stage=dev"), "name its folder with --job"),
         (("--job", str(LONG), "--parameter", "Stage"), "is not of the form NAME=VALUE"),
         (("--job", str(LONG), "--parameter", "Stge=dev"), "no parameter 'Stge'; it has Stage"),
-        (("--job", str(LONG), "--parameter", "BatchSize=100"), "A BatchSize over 10 needs a BatchingWindow"),
+        (("--job", str(LONG), "--parameter", "BatchSize=100"), "A BatchSize of more than 10 needs a BatchingWindow"),
         (("--job", str(LONG), "--parameter", "StateMachine=inline"), "cannot import name 'plan_handler'"),
     ],
 )

@@ -47,9 +47,9 @@ def test_a_large_batch_on_a_standard_queue_has_its_window_and_the_visibility_tha
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"BatchSize": "11"}, "A BatchSize over 10 needs a BatchingWindow of at least 1 second"),
-        ({"QueueType": "fifo", "BatchingWindow": "5"}, "A FIFO queue takes no BatchingWindow"),
-        ({"QueueType": "fifo", "BatchSize": "11"}, "A BatchSize over 10 needs a BatchingWindow"),
+        ({"BatchSize": "11"}, "A BatchSize of more than 10 needs a BatchingWindow of at least 1 second"),
+        ({"QueueType": "fifo", "BatchingWindow": "5"}, "A FIFO queue supports no BatchingWindow"),
+        ({"QueueType": "fifo", "BatchSize": "11"}, "A BatchSize of more than 10 needs a BatchingWindow"),
         ({"MaxReceiveCount": "4"}, "MaxReceiveCount"),
         ({"RetentionSeconds": "1209600"}, "RetentionSeconds"),
         ({"FunctionTimeout": "61"}, "FunctionTimeout"),
