@@ -55,7 +55,7 @@ def test_calls_of_the_handler_to_sqs_reach_the_simulated_queue(folder):
         for number in (1, 3)
     }
     assert times == {1: [0, 7, 21], 3: [0, 100]}
-    assert "hidden for 100 s by the handler" in result["messages"][3]["history"]
+    assert "visibility timeout set to 100 s by the handler" in result["messages"][3]["history"]
 
 
 def test_calls_of_a_handler_without_fanfold_reach_the_simulated_queues_too(folder):
@@ -222,7 +222,7 @@ def test_explain_shows_why_a_message_was_redelivered(folder):
     assert output.startswith(
         "message message-1 from event.json: dead-lettered\n  receive 1, delivery 0 at 0 s: Failed - "
     )
-    assert "hidden for 7 s by the handler" in output
+    assert "visibility timeout set to 7 s by the handler" in output
 
 
 def test_the_table_shows_deliveries_slots_and_the_summary(folder):

@@ -261,7 +261,7 @@ def test_an_invalid_setting_is_an_init_error(tmp_path: Path):
     with function(tmp_path, source) as environment:
         response = environment.next_answer()
         assert (response.kind, response.value["errorType"]) == ("init error", "ConfigurationError")
-        assert response.value["errorMessage"] == "concurrency must be a whole number from 1, not 0"
+        assert response.value["errorMessage"] == "concurrency must be an integer of at least 1, not 0"
 
 
 @pytest.mark.parametrize(
@@ -364,5 +364,5 @@ def test_logs_in_lambdas_json_format_are_one_document_per_line(tmp_path: Path):
         entries = [json.loads(line) for line in environment.log.splitlines()]
     assert [entry["level"] for entry in entries] == ["ERROR", "INFO"]
     assert "1 x ValueError" in entries[0]["message"]
-    assert entries[1]["message"] == "batch of 2: 1 acknowledged, 1 come back"
+    assert entries[1]["message"] == "batch of 2: 1 acknowledged, 1 to be redelivered"
     assert "12345" not in json.dumps(entries)

@@ -124,7 +124,7 @@ async def read_first(plan: DryRun, backend: Backend, *, within_seconds: float) -
     ended = False
     began = time.perf_counter()
     with anyio.move_on_after(within_seconds):
-        async with aclosing(sources.read_each(plan.first[0]["source"], backend)) as items:
+        async with aclosing(sources.read_items(plan.first[0]["source"], backend)) as items:
             async for _ in items:
                 count += 1
                 await anyio.lowlevel.checkpoint()
