@@ -18,7 +18,7 @@ def count_of(record: dict[str, Any]) -> int:
     return int(record["attributes"]["ApproximateReceiveCount"])
 
 
-def answer(failed: Iterable[str]) -> dict[str, Any]:
+def batch_response(failed: Iterable[str]) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}
 
 
@@ -30,7 +30,7 @@ def failing(*ids: str, times: float = math.inf) -> Callable[[Event, Any], dict[s
     """Return a handler that fails these messages in their first so many deliveries."""
 
     def handler(event: Event, context: Any) -> dict[str, Any]:
-        return answer(
+        return batch_response(
             one["messageId"] for one in event["Records"] if one["messageId"] in ids and count_of(one) <= times
         )
 

@@ -126,7 +126,7 @@ def _remarks(resources: Resources) -> Iterator[NotKnown]:
         if resources.kind(name) not in _NESTED and not resources.kind(name).endswith("::MODULE"):
             continue
         yield NotKnown(
-            f"the content of {name}", "it is a separate stack: check its template too", resources.place(name)
+            f"the content of {name}", "it is a nested stack or module: check its template too", resources.place(name)
         )
     for name, error in resources.translated.errors.items():
         if "SQS" in texts_in(template.resources.get(name, {"Type": "SQS"})):

@@ -119,7 +119,7 @@ def concurrency_above_reserved(model: Model) -> Iterator[Hit | NotKnown]:
                 limited[0].key,
                 limited[0].maximum_concurrency.place,
                 f"MaximumConcurrency {amount(maximum)} ({names}), but ReservedConcurrentExecutions of {function.key} "
-                f"is {amount(reserved)}: Lambda throttles the excess, and each throttled message counts a receive",
+                f"is {amount(reserved)}: Lambda throttles the excess, and each throttled delivery counts as a receive",
                 f"at most {amount(reserved)} in total, or a higher ReservedConcurrentExecutions",
             )
 

@@ -64,7 +64,7 @@ def too_few_receives(model: Model) -> Iterator[Hit | NotKnown]:
             yield Hit(
                 queue.key,
                 queue.receives.place,
-                f"{describe(queue.receives)}: a few throttled deliveries dead-letter a healthy message",
+                f"{describe(queue.receives)}: throttled deliveries alone can dead-letter a healthy message",
                 f"at least {MAPPING_ADVISED_RECEIVES}",
             )
 

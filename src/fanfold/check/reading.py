@@ -111,7 +111,7 @@ def template_of(source: Any) -> Template:
         for transform in (transforms if isinstance(transforms, list) else [transforms])
     ]
     if isinstance(resources, Mapping) and "Fn::Transform" in resources:
-        macros.append("in Resources (Fn::Transform)")
+        macros.append("Fn::Transform in Resources")
     return Template(
         name=str(source.filename or "template"),
         source=source,

@@ -174,7 +174,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "it.",
         "Set the dead-letter queue's MessageRetentionPeriod to more than the source queue's. The maximum is 14 days.",
         _RETENTION,
-        "MessageRetentionPeriod: 1209600 # 14 days; the source keeps the default 4",
+        "MessageRetentionPeriod: 1209600 # 14 days; the source queue has the default of 4 days",
         on_queues.dead_letters_expire,
     ),
     Rule(
