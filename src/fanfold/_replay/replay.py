@@ -193,7 +193,7 @@ def _row(message: QueuedMessage, source: str) -> dict[str, Any]:
 def _dead_letter(message: QueuedMessage, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return a message of the dead-letter queue: its id, the number of the original message, and the reason."""
     record = Record(message.record)
-    number, original = message.origin, original_id_in(record)
+    number, original = message.moved_from, original_id_in(record)
     if number is None and original is not None:
         number = next((row["number"] for row in rows if row["id"] == original), None)
     last_event = message.history[-1] if message.history else "sent by the handler"

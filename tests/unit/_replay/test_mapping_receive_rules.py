@@ -61,7 +61,7 @@ def test_with_a_backoff_the_visibility_timeout_of_reported_messages_is_changed()
             raise ValueError
 
     assert deleted(handler, make_event(0, 1)) == ["message-0"]
-    assert visibility.hidden == [[("message-1", 40)]]
+    assert visibility.visibility_changes == [[("message-1", 40)]]
 
 
 @pytest.mark.parametrize(("after", "timeout"), [(0, 0), (0.2, 1), (30, 30), (43_200, 43_200), (100_000, 43_200)])
@@ -70,7 +70,7 @@ def test_a_retry_sets_the_visibility_timeout_to_whole_seconds_up_to_twelve_hours
     visibility = NotingSettler()
     handler = fanfold.consumer(settler=visibility)(raises(Retry(after=after)))
     assert deleted(handler, make_event(1)) == []
-    assert visibility.hidden == [[("message-0", timeout)]]
+    assert visibility.visibility_changes == [[("message-0", timeout)]]
 
 
 def test_a_rejected_visibility_timeout_is_retried_with_half_the_time():
@@ -82,7 +82,8 @@ def test_a_rejected_visibility_timeout_is_retried_with_half_the_time():
         raise Retry(after=[900, 200][number])
 
     assert deleted(handler, make_event(0, 1)) == []
-    assert visibility.hidden == [[("message-0", 900), ("message-1", 200)], [("message-0", 450)], [("message-0", 225)]]
+    first_call = [("message-0", 900), ("message-1", 200)]
+    assert visibility.visibility_changes == [first_call, [("message-0", 450)], [("message-0", 225)]]
 
 
 def test_the_visibility_timeout_of_a_message_whose_handler_still_runs_is_not_changed():
@@ -99,7 +100,7 @@ def test_the_visibility_timeout_of_a_message_whose_handler_still_runs_is_not_cha
                 continue
 
     assert ids(handler(make_event(1), make_context(0.5))) == ["message-0"]
-    assert visibility.hidden == []
+    assert visibility.visibility_changes == []
     handler._runtime._loop._loop.call_soon_threadsafe(release.set)
     handler.close()
 

@@ -62,7 +62,7 @@ def test_a_deleted_message_may_be_redelivered():
     """Its history states this."""
     deliveries = simulate(done, records=in_groups("a"), fifo=True, duplicates=1, max_receive_count=2).deliveries
     assert batches(deliveries) == [["a0"], ["a0"]]
-    assert "deleted, but the queue delivers it once more (at least once)" in deliveries[0].messages[0].history
+    assert "deleted, but redelivered by the queue (at-least-once delivery)" in deliveries[0].messages[0].history
 
 
 def test_a_standard_queue_may_deliver_messages_out_of_order():
