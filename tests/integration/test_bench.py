@@ -300,7 +300,7 @@ def test_a_result_is_enough_for_an_estimate(folder: Path):
         (["event.json", "--handler", "app:waits", "--resume", "none.json"], "none.json cannot be read"),
         (["event.json", "--handler", "app:waits", "--png", "none/x.png"], "there is no folder none"),
         (["event.json", "--handler", "app:waits", "--csv", "."], "it is a folder"),
-        (["none.json", "--handler", "app:waits"], "there is no file none.json"),
+        (["none.json", "--handler", "app:waits"], "file none.json does not exist"),
     ],
 )
 def test_invalid_input_is_one_line_that_states_the_fix(folder: Path, arguments: list[str], text: str):

@@ -171,7 +171,7 @@ def test_settings_come_from_a_template(folder):
     wrong = replay(folder, *flags, "Nope")
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "fanfold: template template.yaml has no function 'Nope'; it has Consume\n",
+        "fanfold: template template.yaml has no function 'Nope'; its functions: Consume\n",
     )
 
 
