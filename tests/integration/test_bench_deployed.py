@@ -92,7 +92,7 @@ def test_every_setting_is_set_measured_and_put_back(function: str, client: Any, 
     assert settings == dict.fromkeys([(1, 128), (1, 512), (10, 128), (10, 512), (7, 256)], "measured")
     assert found["present"] == {"concurrency": 7, "memory_mb": 256}
     assert any("not Lambda's" in note for note in found["notes"])
-    assert "function swept: 256 MB, FANFOLD_CONCURRENCY 7; put back in the end" in done.stderr
+    assert "function swept: 256 MB, FANFOLD_CONCURRENCY 7; both are restored at the end" in done.stderr
     assert is_as_it_was(client)
 
 
@@ -150,7 +150,7 @@ def test_what_was_measured_is_kept_when_the_function_is_gone(function: str, clie
         _, told = process.communicate(timeout=60)
     client.create_function(**FUNCTION, Code={"ZipFile": package()})
     assert process.returncode == 1
-    assert "samples are kept, go on with --resume out/bench.json" in told
+    assert "samples are saved. Resume with --resume out/bench.json" in told
     assert "could not be put back: set its memory to 256 MB" in told
 
 
