@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.ordering import Lane, Unit, in_order, lanes
-from fanfold._base.outcome import BEHIND, DONE, Done, Failed, NotStarted, Outcome, Rejected
+from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Rejected
 from fanfold._base.record import Record, is_fifo
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
@@ -258,7 +258,7 @@ class Batch:
                 outcome = self._outcomes[position] = DONE if result is None else self._outcome_of(position, result)
                 group_continues = not self._fifo or isinstance(outcome, Done | Rejected)
             else:
-                self._outcomes[position] = BEHIND
+                self._outcomes[position] = BLOCKED_IN_GROUP
         return not self._fifo or await self._lane_continues(unit)
 
     async def _postpone_yield(self) -> None:
@@ -303,7 +303,7 @@ class Batch:
         """Report the rest of a FIFO lane for redelivery, with the same delay as the record that failed."""
         delay = next((self._delays[position] for position in unit if position in self._delays), None)
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
-            self._outcomes[position] = BEHIND
+            self._outcomes[position] = BLOCKED_IN_GROUP
             if delay is not None:
                 self._settling.change_visibility(self.records[position], delay)
 

@@ -66,7 +66,7 @@ class Runtime(Generic[S]):
         self._blocked_loops: list[_LoopThread[S]] = []
 
     def run(self, work: Callable[[S], Coroutine[Any, Any, T]], deadline: Deadline) -> T:
-        """Run work on the loop with the lifespan's value, and wait for it until ``deadline.gives_up_at``.
+        """Run work on the loop with the lifespan's value, and wait for it until ``deadline.responds_without_loop_at``.
 
         The work runs in the caller's context variables.
 
@@ -186,7 +186,7 @@ class _LoopThread(Generic[S]):
         return outcome, cancel
 
     def wait(self, future: Future[T], deadline: Deadline, message: str) -> T:
-        """Wait for a future until ``deadline.gives_up_at``, and log what blocks the loop in the meantime.
+        """Wait for a future until ``deadline.responds_without_loop_at``, and log what blocks the loop in the meantime.
 
         Raises:
             TimeoutError: If it has not ended by then, with this message. The loop is checked before it is used again.
@@ -194,8 +194,8 @@ class _LoopThread(Generic[S]):
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
         pong: threading.Event | None = None
-        while not done.wait(_shorter(_CHECK_SECONDS, deadline.until(deadline.gives_up_at))):
-            expired = deadline.until(deadline.gives_up_at) == 0
+        while not done.wait(_shorter(_CHECK_SECONDS, deadline.until(deadline.responds_without_loop_at))):
+            expired = deadline.until(deadline.responds_without_loop_at) == 0
             if expired and pong is None:
                 pong = self._ping()
                 pong.wait(_LAST_CHECK_SECONDS)

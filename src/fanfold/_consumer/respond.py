@@ -19,7 +19,7 @@ logger = logging.getLogger("fanfold")
 def run_batch(
     runtime: Runtime[ExecutionEnvironment], create_batch: Callable[[ExecutionEnvironment], Batch], deadline: Deadline
 ) -> Batch:
-    """Run a batch, and return it once it has ended or ``deadline.gives_up_at`` is reached.
+    """Run a batch, and return it once it has ended or ``deadline.responds_without_loop_at`` is reached.
 
     Args:
         runtime: The event loop.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fanfold._base.outcome import BEHIND, NotStarted
+from fanfold._base.outcome import BLOCKED_IN_GROUP, NotStarted
 from fanfold._base.record import Record, is_fifo
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ def stop_group_at_failure(records: Sequence[Record], inputs: Sequence[T | EarlyR
         return inputs
     failed = (position for position, item in enumerate(inputs) if _could_not_start(item))
     first = next(failed, len(inputs))
-    behind = [item if isinstance(item, EarlyResult) else EarlyResult(BEHIND) for item in inputs[first:]]
+    behind = [item if isinstance(item, EarlyResult) else EarlyResult(BLOCKED_IN_GROUP) for item in inputs[first:]]
     return [*inputs[:first], *behind]
 
 
