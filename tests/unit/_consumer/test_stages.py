@@ -23,9 +23,8 @@ def test_behind_the_first_that_cannot_start_nothing_of_a_fifo_list_does(startabl
     """What had already ended keeps its own error."""
     found = stop_group_at_failure(FIFO, items(*startable))
     assert {position for position, item in enumerate(found) if item == "body"} == left
-    assert [position for position, item in enumerate(found) if item == EarlyResult(BLOCKED_IN_GROUP)] == sorted(
-        startable - left
-    )
+    blocked = [position for position, item in enumerate(found) if item == EarlyResult(BLOCKED_IN_GROUP)]
+    assert blocked == sorted(startable - left)
     assert all(found[position] == EarlyResult(ERROR) for position in {0, 1, 2} - startable)
 
 
