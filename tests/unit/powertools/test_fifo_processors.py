@@ -92,7 +92,7 @@ def test_plain_fifo_groups_run_at_once_on_threads():
 
 def test_fifo_groups_at_once_need_groups_that_fail_alone():
     """Where the batch stops at its first failure there is one order, and nothing to run at once."""
-    with pytest.raises(ConfigurationError, match="needs skip_group_on_error=True"):
+    with pytest.raises(ConfigurationError, match="requires skip_group_on_error=True"):
         SqsFifoPartialProcessor(concurrency=2)
 
 

@@ -165,9 +165,9 @@ def test_an_ephemeral_set_of_metrics_does_as_well(capsys):
 def test_metrics_that_could_not_be_written_are_refused_at_once(monkeypatch: pytest.MonkeyPatch):
     """Without a namespace, or for another service than CloudWatch."""
     monkeypatch.delenv("POWERTOOLS_METRICS_NAMESPACE", raising=False)
-    with pytest.raises(ConfigurationError, match=r"no namespace: Metrics\(namespace=…\)"):
+    with pytest.raises(ConfigurationError, match=r"no namespace; use Metrics\(namespace=…\)"):
         BatchMetrics(EphemeralMetrics())
-    with pytest.raises(ConfigurationError, match="takes Powertools' Metrics for CloudWatch"):
+    with pytest.raises(ConfigurationError, match="requires Powertools' Metrics for CloudWatch"):
         BatchMetrics(DatadogMetrics())
 
 
@@ -324,5 +324,5 @@ def test_a_tracer_that_is_turned_off_wants_nothing(monkeypatch: pytest.MonkeyPat
 
 def test_what_is_no_tracer_is_refused_at_once():
     """Before any record runs."""
-    with pytest.raises(ConfigurationError, match="RecordTracing takes Powertools' Tracer"):
+    with pytest.raises(ConfigurationError, match="RecordTracing requires Powertools' Tracer"):
         RecordTracing("orders")
