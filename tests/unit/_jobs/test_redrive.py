@@ -281,7 +281,7 @@ def test_an_invalid_tolerance_is_refused(tolerated):
 
 async def test_the_end_of_each_generation_is_notified_once_with_its_failures():
     """The notification contains the location of the output."""
-    broken, notes = Broken(3), Notes()
+    broken, notes = Broken(3), RecordingNotifier()
     bench = await ended(Bench(make_job(broken), max_receive_count=2, notifier=notes))
     broken.segments.clear()
     await redrive("run", bench.backend)
