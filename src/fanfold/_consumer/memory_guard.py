@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import Final
 
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+from fanfold._base.operating_system import NO_MEMORY_FIGURES, resident_bytes
+
+logger = logging.getLogger("fanfold")
+
 GIVE_BACK_SECONDS: Final = 0.02
 """Least time between two requests to give memory back."""
-
-
-def resident_bytes() -> int | None:
-    """Return the memory of this process that is resident now; None where the system does not tell.
-
-    Source: the second field of ``/proc/self/statm``, in pages (proc(5)).
-    """
-    try:
-        with open("/proc/self/statm", "rb", buffering=0) as statm:  # noqa: PTH123 - many times a second
-            return int(statm.read(128).split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError, ValueError):  # pragma: no cover - where there is no /proc
-        return None
-
-
-def peak_resident_bytes() -> int | None:
-    """Return the most memory this process has had resident so far; None where the system does not tell.
-
-    Source: ``VmHWM`` in ``/proc/self/status``, in KiB (proc(5)).
-    """
-    try:
-        with open("/proc/self/status", "rb") as status:  # noqa: PTH123 - as above
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith(b"VmHWM:"))
-    except (OSError, StopIteration):  # pragma: no cover - where there is no /proc
-        return None
 
 
 @functools.cache
@@ -45,7 +24,7 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):  # pragma: no cover - where the C library is another one
+    except (OSError, AttributeError, TypeError):  # pragma: no cover - another C library; Windows, which names none
         return None
     return trim
 
@@ -102,4 +81,13 @@ class MemoryGuard:
 
     def _over(self) -> bool:
         resident = self._resident()
-        return resident is not None and resident > self.limit_bytes
+        if resident is None:
+            _say_that_nothing_is_guarded()
+            return False
+        return resident > self.limit_bytes
+
+
+@functools.cache
+def _say_that_nothing_is_guarded() -> None:
+    """Log it once in a process."""
+    logger.warning("the memory guard holds no record back here: %s", NO_MEMORY_FIGURES)

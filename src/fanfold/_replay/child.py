@@ -1,7 +1,7 @@
-"""The process a replayed or measured handler runs in: events in on stdin, answers out on a pipe of its own.
+"""The process a replayed or measured handler runs in: events in on stdin, answers out on stdout.
 
-Run as ``python -m fanfold._replay.child MODULE:NAME FD``, with ``durations`` behind it where who ran when is not asked
-for, only how long. What the handler prints goes where the parent lets it go.
+Run as ``python -m fanfold._replay.child MODULE:NAME``, with ``durations`` behind it where who ran when is not asked
+for, only how long. What the handler prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def _words(outcome: Any) -> str | None:
 
 def main() -> None:
     """Load the handler, say so, and answer event after event until stdin ends."""
-    name, descriptor = sys.argv[1], int(sys.argv[2])
-    with os.fdopen(descriptor, "w", encoding="utf-8") as replies:
+    name = sys.argv[1]
+    with _taken_from_stdout() as replies:
         began = time.perf_counter()
         try:
             handler = import_string.load_handler(name)
@@ -112,7 +112,7 @@ def main() -> None:
             raised = error.__cause__
             _say(replies, {"failed": str(error), "traceback": "" if raised is None else _told(raised)})
             return
-        seen: _Seen | _Durations = _Durations() if "durations" in sys.argv[3:] else _Seen()
+        seen: _Seen | _Durations = _Durations() if "durations" in sys.argv[2:] else _Seen()
         consumer = _consumer_in(handler)
         if consumer is not None:
             consumer.add_observer(seen)
@@ -125,6 +125,13 @@ def main() -> None:
             decoded = round(time.perf_counter() - began, 6)
             seen.begin()
             _say(replies, {**_invoked(handler, asked), "decode_seconds": decoded, **seen.told()})
+
+
+def _taken_from_stdout() -> TextIO:
+    """Return the pipe that stdout was; whatever is printed from now on, also by other programs, goes to stderr."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return replies
 
 
 def _consumer_in(handler: Any) -> Consumer[..., Any] | None:

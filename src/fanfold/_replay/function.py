@@ -2,7 +2,7 @@
 
 A handler that hangs is killed when its time is over, one that outgrows its memory when that is seen (every 10 ms, by
 resident memory, or by the kernel where a confinement holds it), as Lambda does; the next invocation starts a fresh
-process.
+process. Where the system does not tell the memory of a process, it is neither measured nor limited.
 """
 
 from __future__ import annotations
@@ -10,21 +10,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import IO, Any, Final, Protocol, Self
 
+from fanfold._base import operating_system
 from fanfold._replay.mapping import Errored, Invocation, Returned
 from fanfold.errors import FanfoldError
 
 _LOOK_SECONDS = 0.01
 _STARTUP_SECONDS = 60.0
+_END_SECONDS = 5.0
 _MB = 1024 * 1024
+AS_ON_LAMBDA: Final = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
+"""Prints come at once, and text is UTF-8, whatever the platform would take."""
 
 
 class HandlerError(FanfoldError):
@@ -121,10 +125,9 @@ class LocalFunction:
         self._lazy = lazy
         self._timeout = timeout_seconds
         self._memory_mb = memory_mb
-        self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+        self._environment = {**os.environ, **environment, **AS_ON_LAMBDA}
         self._process: subprocess.Popen[bytes] | None = None
-        self._replies = -1
-        self._unread = b""
+        self._replies: _Replies | None = None
         self._invocations = 0
 
     def __enter__(self) -> Self:
@@ -141,8 +144,7 @@ class LocalFunction:
         Raises:
             HandlerError: If that fails.
         """
-        read, write = os.pipe()
-        command = [sys.executable, "-m", "fanfold._replay.child", self.handler, str(write)]
+        command = [sys.executable, "-m", "fanfold._replay.child", self.handler]
         if self._durations:
             command.append("durations")
         if self._confinement is not None:
@@ -150,14 +152,13 @@ class LocalFunction:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             command,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL if self._quiet else printed_to(),
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if self._quiet else None,
             env=self._environment,
-            pass_fds=[write],
-            start_new_session=True,
+            **operating_system.in_own_group(),
         )
-        os.close(write)
-        self._replies, self._unread = read, b""
+        assert self._process.stdout is not None  # noqa: S101 - a pipe
+        self._replies = _Replies(self._process.stdout)
         reply, why = self._reply(time.monotonic() + _STARTUP_SECONDS)
         if reply is None:
             self.close()
@@ -184,11 +185,11 @@ class LocalFunction:
             "memory_mb": self._memory_mb,
         }
         began = time.monotonic()
-        with contextlib.suppress(BrokenPipeError):  # it is gone: the missing reply says so
+        with contextlib.suppress(OSError):  # it is gone (EPIPE, on Windows EINVAL): the missing reply says so
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         reply, why = self._reply(began + self._timeout)
-        peak = memory_of(self._process.pid, "VmHWM")
+        peak = peak_mb_of(self._process.pid)
         seconds = time.monotonic() - began
         if reply is None:
             self.close()
@@ -198,38 +199,35 @@ class LocalFunction:
 
     def close(self) -> None:
         """End the process, and what it started."""
-        process, self._process = self._process, None
-        if process is None:
+        process, replies = self._process, self._replies
+        self._process = self._replies = None
+        if process is None or replies is None:
             return
-        kill(process)
+        operating_system.end(process)
         if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):
                 process.stdin.close()
-        os.close(self._replies)
+        replies.wait()
 
     def _reply(self, until: float) -> tuple[dict[str, Any] | None, Errored]:
         """Return the next reply, or none and why: the time is over, the memory too, or the process has ended."""
         assert self._process is not None  # noqa: S101 - by whoever waits for it
-        pieces = [self._unread]
-        while b"\n" not in pieces[-1]:
-            left = until - time.monotonic()
-            if left <= 0:
-                return None, Errored("timeout", f"Task timed out after {self._timeout:.2f} seconds")
-            readable, _, _ = select.select([self._replies], [], [], min(left, _LOOK_SECONDS))
-            if readable:
-                piece = os.read(self._replies, _MB)
-                if not piece:
-                    return None, self._exited(self._process)
-                pieces.append(piece)
-            elif (used := self._watched_mb(self._process.pid)) is not None and used > self._memory_mb:
-                return None, Errored("killed", f"out of memory: {used:.0f} MB of {self._memory_mb} MB")
-        line, _, self._unread = b"".join(pieces).partition(b"\n")
-        return json.loads(line), Errored("error", "")
+        assert self._replies is not None  # noqa: S101 - as the process
+        while (left := until - time.monotonic()) > 0:
+            try:
+                line = self._replies.next(min(left, _LOOK_SECONDS))
+            except queue.Empty:
+                used = self._watched_mb(self._process.pid)
+                if used is not None and used > self._memory_mb:
+                    return None, Errored("killed", f"out of memory: {used:.0f} MB of {self._memory_mb} MB")
+            else:
+                return (json.loads(line), Errored("error", "")) if line else (None, self._exited(self._process))
+        return None, Errored("timeout", f"Task timed out after {self._timeout:.2f} seconds")
 
     def _watched_mb(self, pid: int) -> float | None:
         """Return the resident memory, MB; None where the kernel watches it."""
         held = self._confinement is not None and self._confinement.holds_memory
-        return None if held else memory_of(pid, "VmRSS")
+        return None if held else memory_mb_of(pid)
 
     def _exited(self, process: subprocess.Popen[bytes]) -> Errored:
         how = how_it_ended(process)
@@ -238,11 +236,32 @@ class LocalFunction:
         return Errored("error", f"Runtime exited {how}")
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads a session of its own, and all that it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+class _Replies:
+    """Lines from a process, read on a thread: not every platform can wait for a pipe with a time limit."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._read, args=(pipe,), name="fanfold-replies", daemon=True)
+        self._thread.start()
+
+    def next(self, seconds: float) -> bytes:
+        """Return the next line; empty if the process has closed its end.
+
+        Raises:
+            queue.Empty: If there is none in time.
+        """
+        return self._lines.get(timeout=seconds)
+
+    def wait(self) -> None:
+        """Wait until the pipe is closed, which it is once the process has ended."""
+        self._thread.join(_END_SECONDS)
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        with pipe:
+            for line in pipe:
+                if line.endswith(b"\n"):  # else it ended in the middle of one
+                    self._lines.put(line)
+        self._lines.put(b"")
 
 
 def how_it_ended(process: subprocess.Popen[bytes]) -> str:
@@ -251,14 +270,18 @@ def how_it_ended(process: subprocess.Popen[bytes]) -> str:
     return f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
 
 
-def memory_of(pid: int, name: str) -> float | None:
-    """Return a figure of a process's memory from /proc, MB; None where the system does not tell."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    lines = [line.split() for line in status.splitlines() if line.startswith(f"{name}:")]
-    return round(int(lines[0][1]) / 1024, 1) if lines else None
+def memory_mb_of(pid: int) -> float | None:
+    """Return the resident memory of a process, MB; None where the system does not tell."""
+    return _mb(operating_system.resident_bytes(pid))
+
+
+def peak_mb_of(pid: int) -> float | None:
+    """Return the most memory a process has had resident, MB; None where the system does not tell."""
+    return _mb(operating_system.peak_resident_bytes(pid))
+
+
+def _mb(size_bytes: int | None) -> float | None:
+    return None if size_bytes is None else round(size_bytes / _MB, 1)
 
 
 def printed_to() -> int:

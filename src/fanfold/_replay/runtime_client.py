@@ -18,7 +18,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from typing import Any, ClassVar, Self
 
-from fanfold._replay.function import HandlerError, Invoked, how_it_ended, kill, memory_of, printed_to
+from fanfold._base import operating_system
+from fanfold._replay.function import (
+    AS_ON_LAMBDA,
+    HandlerError,
+    Invoked,
+    how_it_ended,
+    memory_mb_of,
+    peak_mb_of,
+    printed_to,
+)
 from fanfold._replay.mapping import Errored, Returned
 from fanfold.errors import ConfigurationError
 
@@ -101,7 +110,7 @@ class RuntimeClientFunction:
         api.asked.put((headers, json.dumps(event).encode()))
         began = time.monotonic()
         kind, text = self._answer(api, process, began + self._timeout)
-        peak, seconds = memory_of(process.pid, "VmHWM"), time.monotonic() - began
+        peak, seconds = peak_mb_of(process.pid), time.monotonic() - began
         if kind == "response":
             return Invoked(Returned(text), {}, seconds, peak)
         if kind == "init":
@@ -116,7 +125,7 @@ class RuntimeClientFunction:
         process, api = self._process, self._api
         self._process = self._api = None
         if process is not None:
-            kill(process)
+            operating_system.end(process)
         if api is not None:
             api.asked.put(None)
             api.shutdown()
@@ -138,14 +147,14 @@ class RuntimeClientFunction:
             "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/replayed",
             "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/01/[$LATEST]0",
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_address[1]}",
-            "PYTHONUNBUFFERED": "1",
+            **AS_ON_LAMBDA,
         }
         self._process = subprocess.Popen(  # noqa: S603 - the runtime client
             [sys.executable, "-m", "awslambdaric", self.handler.replace(":", ".")],
             stdin=subprocess.DEVNULL,
             stdout=printed_to(),
             env={**os.environ, **self._given, **variables},
-            start_new_session=True,
+            **operating_system.in_own_group(),
         )
         return api, self._process
 
@@ -160,7 +169,7 @@ class RuntimeClientFunction:
                 return "killed", f"Runtime exited {how_it_ended(process)}"
             if time.monotonic() >= until:
                 return "timeout", f"Task timed out after {self._timeout:.2f} seconds"
-            used = memory_of(process.pid, "VmRSS")
+            used = memory_mb_of(process.pid)
             if used is not None and used > self._memory_mb:
                 return "killed", f"out of memory: {used:.0f} MB of {self._memory_mb} MB"
 

@@ -21,6 +21,7 @@ from fanfold._base.aws_limits import (
     MAPPING_MAX_UNWINDOWED_BATCH,
     SQS_MAX_VISIBILITY_SECONDS,
 )
+from fanfold._base.operating_system import NO_MEMORY_FIGURES, tells_memory
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
 from fanfold._replay.events import SavedEvent, read_events
 from fanfold._replay.function import HandlerError
@@ -120,7 +121,7 @@ def replay_events(
     check_page(html)
     deployed = _from_template(template, function)
     options = _options(given, deployed.values, saved, flags)
-    for line in _undetermined(deployed, given, options):
+    for line in (*_undetermined(deployed, given, options), *_unmeasured()):
         print("fanfold:", line, file=sys.stderr)
     document = _replayed(handler, _repeated(saved, repeat), options)
     _report(document, explain_id, html, as_json=as_json)
@@ -180,6 +181,12 @@ def _undetermined(deployed: DeployedSettings, given: Mapping[str, Any], options:
             value = _KINDS.get(name, {}).get(getattr(options, name)) or f"{getattr(options, name):g}{unit}"
             yield f"{line}; {value} is used instead{flag and f', {flag} sets it'}"
     yield from deployed.remarks
+
+
+def _unmeasured() -> Iterator[str]:
+    """Yield what this platform keeps a replay from doing."""
+    if not tells_memory():
+        yield f"peak memory is not measured, and --memory limits nothing: {NO_MEMORY_FIGURES}"
 
 
 def _repeated(saved: Sequence[SavedEvent], times: int) -> list[SavedEvent]:

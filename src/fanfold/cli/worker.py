@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def worker(
     print(f"stopped: {summary.done} done, {summary.failed} come back", file=sys.stderr)
 
 
+def _on_signals(stop: Callable[[], None]) -> None:
+    """Have SIGTERM and Ctrl-C stop the worker; on Windows the event loop itself takes no handlers of signals."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+
+
 async def _work(
     consumer: Consumer[..., Any], queue_url: str, drain_seconds: float, health_file: Path | None, region: str | None
 ) -> Summary:
@@ -61,9 +72,7 @@ async def _work(
     async with open_client(region) as client:
         queue = await open_queue(client, queue_url, dead_letter_queue_url=consumer.dead_letter_queue_url)
         working = Worker(consumer, queue, queue, drain_seconds=drain_seconds, health_file=health_file)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, working.stop)
+        _on_signals(working.stop)
         summary = await working.run()
     if working.leftovers:
         # The end of the event loop would wait for these for ever: they do not mind being cancelled.

@@ -2,8 +2,9 @@
 
 import pytest
 
+from fanfold._base.operating_system import resident_bytes
 from fanfold._consumer.admission import LOOK_SECONDS, WAIT_SECONDS, Pace
-from fanfold._consumer.memory_guard import MemoryGuard, resident_bytes
+from fanfold._consumer.memory_guard import MemoryGuard
 
 
 class ScriptedGuard(MemoryGuard):
