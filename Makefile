@@ -79,7 +79,7 @@ DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/be
 	src/fanfold/bench/compare.py,src/fanfold/bench/prices.py,src/fanfold/bench/sweep.py,$\
 	src/fanfold/check/intrinsics.py,src/fanfold/check/on_functions.py,src/fanfold/check/on_mappings.py,$\
 	src/fanfold/check/on_queues.py,src/fanfold/check/permissions.py,$\
-	src/fanfold/check/rules.py,src/fanfold/check/unresolved.py,src/fanfold/check/words.py,$\
+	src/fanfold/check/rules.py,src/fanfold/check/unresolved.py,src/fanfold/check/wording.py,$\
 	src/fanfold/_base/backoff.py,src/fanfold/_base/retry.py,src/fanfold/_jobs/tally.py,src/fanfold/_jobs/continuation.py,$\
 	src/fanfold/_jobs/dead_letter_handler.py,src/fanfold/_jobs/fold_handler.py,src/fanfold/_jobs/redrive.py,src/fanfold/_jobs/results.py,$\
 	src/fanfold/_jobs/notify.py,src/fanfold/_jobs/scatter.py,src/fanfold/sources/dynamodb_scan.py,src/fanfold/sources/line_object.py,$\

@@ -65,7 +65,7 @@ def by_boto3(address: str, bucket: str, threads: int) -> None:
 
 
 async def by_fanfold(address: str, bucket: str) -> None:
-    """Start a run of the example, deliver its messages ten at a time as one sandbox gets them, and fold."""
+    """Start a run of the example, deliver its messages ten at a time, and fold."""
     from aiobotocore.session import get_session
 
     from fanfold import inmemory

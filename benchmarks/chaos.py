@@ -66,7 +66,7 @@ def simulate(trials: int) -> tuple[Rows, Rows, list[str]]:
         faults[name] = sum((each.injected for each in ended), Counter[str]())
         faults[name]["(generations, in all)"] = sum(each.generations for each in ended)
         faults[name]["(segments that ended twice)"] = sum(each.duplicates for each in ended)
-        faults[name]["(runs that waited for parked checks)"] = sum(each.rescues > 0 for each in ended)
+        faults[name]["(runs that waited for quarantined checks)"] = sum(each.rescues > 0 for each in ended)
     kinds = sorted(set().union(*faults.values()))
     return answers, [{"fault": kind, **{name: faults[name][kind] for name in AMOUNTS}} for kind in kinds], problems
 

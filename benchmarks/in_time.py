@@ -7,9 +7,9 @@
 Each trial gives a batch of ten records that succeed and a hundred that do not end to a fresh consumer, with half a
 second to answer, and then, with what is abandoned still running, a second batch of which one record fails. Counted
 are answers before the deadline, records reported as done that were not, records reported though they were done, and
-right answers to second batches. A sandbox that is given up for a fresh one, because too much that was abandoned still
-runs in it, is counted apart: its second batch comes back whole. Exit code 1 if an answer was late, or a record or a
-second batch wrong.
+right answers to second batches. An execution environment that is given up for a fresh one, because too much that was
+abandoned still runs in it, is counted apart: its second batch comes back whole. Exit code 1 if an answer was late, or a
+record or a second batch wrong.
 """
 
 import asyncio
@@ -94,8 +94,8 @@ def trial(kind: str, seconds: float) -> tuple[int, int, int, bool, bool]:
 
     Returns:
         The milliseconds until the deadline when the answer was there, 0 for late; the records reported as done that
-        were not; those reported as not done that were; whether the next answer was right; and whether the sandbox was
-        given up for a fresh one instead of taking the second batch.
+        were not; those reported as not done that were; whether the next answer was right; and whether the execution
+        environment was given up for a fresh one instead of taking the second batch.
     """
     import fanfold
     from fanfold import testing

@@ -29,7 +29,7 @@ import fanfold
 from measure import Meter, Records, Repeats, Rows, in_turn, isolated, main, table
 from fanfold import Record
 from fanfold.logs import RecordLogging
-from fanfold.observers import CallEnded, Observer, Watch
+from fanfold.observers import BatchCallbacks, CallEnded, Observer
 from fanfold.otel import BatchSpans
 from fanfold.powertools import BatchMetrics, RecordTracing
 from fanfold.testing import make_context, make_event
@@ -53,9 +53,9 @@ async def wait(order: dict[str, Any]) -> None:  # noqa: ARG001 - as a handler ta
 class ToldOfCalls:
     """The least that an observer of each call can do."""
 
-    def batch_started(self, records: Sequence[Record], batch: object) -> Watch:  # noqa: ARG002 - as for all
+    def batch_started(self, records: Sequence[Record], batch: object) -> BatchCallbacks:  # noqa: ARG002 - as for all
         """Ask to be told of each call."""
-        return Watch(call_started=self._started)
+        return BatchCallbacks(call_started=self._started)
 
     def _started(self, records: Sequence[Record]) -> CallEnded:  # noqa: ARG002 - does nothing
         return self._ended

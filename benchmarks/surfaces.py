@@ -21,8 +21,8 @@ from fanfold.bench.compare import compare
 from fanfold.bench.decide import agreement, cheapest
 from fanfold.bench.estimate import Backlog
 from fanfold.bench.result import Result, read_result, write_result
+from fanfold.bench.summary import conditions, sentences
 from fanfold.bench.sweep import next_settings
-from fanfold.bench.words import conditions, sentences
 from fanfold.cli.bench_estimate import estimated
 from fanfold.cli.bench_files import Files
 

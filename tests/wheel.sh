@@ -24,14 +24,14 @@ WITH_FLOORS="--extra aws --extra bench --extra check --extra excel --extra parqu
 # What needs extras, and what looks at src/ or builds from it.
 NEEDS_EXTRAS=(
 	--ignore=tests/contract --ignore=tests/integration
-	--ignore=tests/properties/test_check_laws.py --ignore=tests/properties/test_many_objects_laws.py
-	--ignore=tests/properties/test_s3_select_laws.py --ignore=tests/unit/check/test_command.py
+	--ignore=tests/properties/test_check_properties.py --ignore=tests/properties/test_many_objects_properties.py
+	--ignore=tests/properties/test_s3_select_properties.py --ignore=tests/unit/check/test_command.py
 	--ignore=tests/unit/check/test_corpus.py --ignore=tests/unit/check/test_rules.py
 	--ignore=tests/unit/cli/test_bench_plan.py --ignore=tests/unit/cli/test_show.py --ignore=tests/unit/_jobs/test_collect.py --ignore=tests/unit/_consumer/test_decode.py --ignore=tests/unit/_replay/test_endpoint.py --ignore=tests/unit/aws/test_faults.py
 	--ignore=tests/unit/test_folds.py --ignore=tests/unit/aws/test_functions.py --ignore=tests/unit/sinks/test_item_sizes.py
 	--ignore=tests/unit/_consumer/test_event_data_classes.py --ignore=tests/unit/test_observers.py --ignore=tests/unit/test_observers_calls.py
 	--ignore=tests/unit/powertools/test_processors.py --ignore=tests/unit/powertools/test_fifo_processors.py
-	--ignore=tests/unit/_replay/test_deployed_settings.py --ignore=tests/properties/test_deployed_settings_laws.py
+	--ignore=tests/unit/_replay/test_deployed_settings.py --ignore=tests/properties/test_deployed_settings_properties.py
 	--ignore=tests/unit/_stack/test_template.py --ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
 	--ignore=tests/test_documentation.py --ignore=tests/test_observe_page.py --ignore=tests/unit/test_idempotency_keys.py
 	--ignore=tests/unit/_stack/test_deploy.py --ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py

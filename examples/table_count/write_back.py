@@ -13,7 +13,7 @@ from fanfold.sinks import BatchWriter
 
 @asynccontextmanager
 async def tables() -> AsyncIterator[DynamoDBItems]:
-    """Open DynamoDB for writing, once in a sandbox."""
+    """Open DynamoDB for writing, once in an execution environment."""
     async with connect() as items:
         yield items
 

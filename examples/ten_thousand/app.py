@@ -14,7 +14,7 @@ import fanfold
 
 @asynccontextmanager
 async def shop() -> AsyncIterator[aiohttp.ClientSession]:
-    """One session for the life of a sandbox: connections are kept from one order, and one batch, to the next.
+    """Open one session for each execution environment, whose connections are reused across orders and batches.
 
     It has no limit of its own, where aiohttp's default is 100: how many requests run at once is the consumer's to say,
     so that ``fanfold bench`` can try more.
@@ -25,7 +25,7 @@ async def shop() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @fanfold.consumer(
-    concurrency=100,  # under the sandbox's 1,024 descriptors; FANFOLD_CONCURRENCY overrides it
+    concurrency=100,  # under the execution environment's 1,024 descriptors; FANFOLD_CONCURRENCY overrides it
     timeout=5,  # seconds for one order
     backoff=fanfold.Backoff(base=10, cap=900),
     lifespan=shop,

@@ -13,7 +13,8 @@ succeeded, that is written down, and its message is acknowledged only then; when
 message whose key is done is acknowledged without running; one whose key another invocation holds comes back when that
 has to have ended. The table has the layout of Powertools' idempotency, and may be the same.
 
-What no such table can do: a handler whose sandbox dies between its side effect and the write that says so runs again.
+What no such table can do: a handler whose execution environment dies between its side effect and the write that says so
+runs again.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:  # a cold start pays for what it uses
 __all__ = ["Idempotency", "Layout", "OpenEntries"]
 
 OpenEntries: TypeAlias = Callable[[], "AbstractAsyncContextManager[EntryStore]"]
-"""Makes the store of entries: entered at the first record, kept for the sandbox's life."""
+"""Makes the store of entries: entered at the first record, kept for the execution environment's life."""
 
 TABLE_VARIABLE = "FANFOLD_IDEMPOTENCY_TABLE"
 

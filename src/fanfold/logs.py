@@ -21,7 +21,7 @@ from fanfold._base.log_context import RECORD_KEYS, record_keys
 from fanfold._base.outcome import Outcome
 from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError
-from fanfold.observers import CallEnded, Watch
+from fanfold.observers import BatchCallbacks, CallEnded
 
 __all__ = ["RecordLogging", "record_keys"]
 
@@ -46,9 +46,9 @@ class RecordLogging:
             for handler in _handlers(logger):
                 handler.addFilter(_add_keys)  # once, however often it is added
 
-    def batch_started(self, records: Sequence[Record], batch: object) -> Watch:  # noqa: ARG002 - as for all
+    def batch_started(self, records: Sequence[Record], batch: object) -> BatchCallbacks:  # noqa: ARG002 - as for all
         """Ask to be told of each call."""
-        return Watch(call_started=_call_started)
+        return BatchCallbacks(call_started=_call_started)
 
 
 def _call_started(records: Sequence[Record]) -> CallEnded:

@@ -2,11 +2,11 @@
 
 ::
 
-    from fanfold.observers import Watch
+    from fanfold.observers import BatchCallbacks
 
     class SlowBatches:
         def batch_started(self, records, batch):
-            return Watch(batch_ended=self.look)
+            return BatchCallbacks(batch_ended=self.look)
 
         def look(self, ended):
             if ended.seconds > 60:
@@ -30,7 +30,7 @@ from fanfold._base.frozen import Value, put
 from fanfold._base.outcome import BatchResponse, BatchResult, Outcome
 from fanfold._base.record import Record
 
-__all__ = ["BatchEnded", "CallEnded", "CallStarted", "Observer", "Watch"]
+__all__ = ["BatchCallbacks", "BatchEnded", "CallEnded", "CallStarted", "Observer"]
 
 
 CallEnded: TypeAlias = Callable[[Sequence[Outcome]], object]
@@ -75,7 +75,7 @@ class BatchEnded(BatchResult):
         put(self, "peak_memory_bytes", peak_memory_bytes)
 
 
-class Watch(Value):
+class BatchCallbacks(Value):
     """What an observer wants to be told of one batch."""
 
     __slots__ = ("call_started", "batch_ended")  # noqa: RUF023 - in the order of __init__
@@ -98,6 +98,6 @@ class Watch(Value):
 class Observer(Protocol):
     """Is told of each batch of a consumer."""
 
-    def batch_started(self, records: Sequence[Record], batch: BatchContext[Any]) -> Watch | None:
+    def batch_started(self, records: Sequence[Record], batch: BatchContext[Any]) -> BatchCallbacks | None:
         """Take note that a batch starts, and return what is wanted of it; None for nothing."""
         ...

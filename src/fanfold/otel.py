@@ -8,7 +8,8 @@
     async def handler(order: dict) -> None: ...
 
 Needs ``fanfold[otel]``, which brings the API alone: without an SDK nothing is recorded. Spans are handed to whatever
-the SDK was set up with; that it exports them before Lambda freezes the sandbox is for the set-up to see to.
+the SDK was set up with; that it exports them before Lambda freezes the execution environment is for the set-up to see
+to.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Final
 from fanfold._base.outcome import Done, Failed, Outcome
 from fanfold._base.record import Record
 from fanfold.errors import MissingExtraError
-from fanfold.observers import BatchEnded, CallEnded, Watch
+from fanfold.observers import BatchCallbacks, BatchEnded, CallEnded
 
 try:
     from opentelemetry import context as contexts
@@ -58,7 +59,7 @@ class BatchSpans:
     def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("fanfold", tracer_provider=tracer_provider, schema_url=_SCHEMA)
 
-    def batch_started(self, records: Sequence[Record], batch: object) -> Watch | None:  # noqa: ARG002 - as for all
+    def batch_started(self, records: Sequence[Record], batch: object) -> BatchCallbacks | None:  # noqa: ARG002 - as for all
         """Open the batch's span, and ask to be told of each call and of the end; nothing for a batch of nothing."""
         if not records:
             return None
@@ -93,7 +94,7 @@ class BatchSpans:
             token = contexts.attach(trace.set_span_in_context(below))
             return functools.partial(_call_ended, below, token)
 
-        return Watch(call_started, functools.partial(_batch_ended, span))
+        return BatchCallbacks(call_started, functools.partial(_batch_ended, span))
 
 
 def _call_ended(span: Span, token: Any, outcomes: Sequence[Outcome]) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
-from fanfold._base.concurrency import each
+from fanfold._base.concurrency import for_each
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.payload_pointers import POINTERS, SIZE_ATTRIBUTES, OpenStore, Pointer, pointer_of
 from fanfold._ports.queue import Message, Queue
@@ -99,7 +99,7 @@ async def _send_together(queue: Queue, bodies: Sequence[str], store: Store, buck
         position, body = numbered
         messages[position] = await offload(body, store=store, bucket=bucket, **options)
 
-    await each(put, enumerate(bodies), concurrency=_UPLOADS_AT_ONCE)
+    await for_each(put, enumerate(bodies), concurrency=_UPLOADS_AT_ONCE)
     return await enqueue(queue, [messages[position] for position in range(len(bodies))])
 
 

@@ -97,7 +97,7 @@ def why(received: Received) -> dict[str, Any]:
 async def test_a_message_hidden_for_no_time_is_visible_at_once(bench: Bench):
     """It would be hidden for half a minute otherwise; the receive counts."""
     [record] = await bench.receive("body")
-    assert not await bench.settler.hide([(record, 0)])
+    assert not await bench.settler.change_visibility([(record, 0)])
     [again] = await bench.queue.receive(wait_seconds=2)
     assert (again.message_id, again.receive_count) == (record.message_id, 2)
 
@@ -105,7 +105,7 @@ async def test_a_message_hidden_for_no_time_is_visible_at_once(bench: Bench):
 async def test_a_message_hidden_for_a_second_is_visible_after_it(bench: Bench):
     """Not at once, and long before its own visibility timeout is over."""
     [record] = await bench.receive("body")
-    assert not await bench.settler.hide([(record, 1)])
+    assert not await bench.settler.change_visibility([(record, 1)])
     assert not await bench.queue.receive()
     [again] = await drain(bench.queue, 1)
     assert again.message_id == record.message_id
@@ -114,7 +114,7 @@ async def test_a_message_hidden_for_a_second_is_visible_after_it(bench: Bench):
 async def test_each_message_of_a_call_is_hidden_for_its_own_time(bench: Bench):
     """Those of no time are there, the other one is not."""
     records = await bench.receive("a", "b", "c")
-    assert not await bench.settler.hide(list(zip(records, [0, 600, 0], strict=True)))
+    assert not await bench.settler.change_visibility(list(zip(records, [0, 600, 0], strict=True)))
     assert sorted(each.body for each in await drain(bench.queue, 2)) == ["a", "c"]
     assert not await bench.queue.receive()
 
@@ -122,7 +122,7 @@ async def test_each_message_of_a_call_is_hidden_for_its_own_time(bench: Bench):
 async def test_ten_messages_are_hidden_in_one_call(bench: Bench):
     """As many as SQS takes."""
     records = await bench.receive(*"abcdefghij")
-    assert not await bench.settler.hide([(record, 0) for record in records])
+    assert not await bench.settler.change_visibility([(record, 0) for record in records])
     assert len(await drain(bench.queue, 10)) == 10
 
 
@@ -130,7 +130,7 @@ async def test_a_receipt_that_is_none_is_refused_alone(bench: Bench):
     """By its position; the others of the call are hidden."""
     records = await bench.receive("a", "b")
     unknown = Record(dict(records[0].raw) | {"receiptHandle": "none#0"})
-    assert positions(await bench.settler.hide([(records[0], 0), (unknown, 0), (records[1], 0)])) == [1]
+    assert positions(await bench.settler.change_visibility([(records[0], 0), (unknown, 0), (records[1], 0)])) == [1]
     assert len(await drain(bench.queue, 2)) == 2
 
 
@@ -138,14 +138,14 @@ async def test_the_receipt_of_a_message_that_is_gone_is_refused(bench: Bench):
     """There is nothing left to hide."""
     [record] = await bench.receive("body")
     await bench.queue.delete([record.receipt_handle])
-    [refusal] = await bench.settler.hide([(record, 0)])
+    [refusal] = await bench.settler.change_visibility([(record, 0)])
     assert (refusal.position, refusal.final) == (0, True)
 
 
 async def test_a_buried_message_is_a_dead_letter_with_its_body_and_reason(bench: Bench):
     """And with where it came from."""
     [record] = await bench.receive('{"name": "naïve 日本語 🜁"}')
-    assert await bench.settler.bury([(record, 'no such "customer"\n日本')]) == []
+    assert await bench.settler.send_dead_letters([(record, 'no such "customer"\n日本')]) == []
     [dead] = await bench.dead_letters.receive(wait_seconds=2)
     assert dead.body == '{"name": "naïve 日本語 🜁"}'
     assert why(dead) == {
@@ -159,7 +159,7 @@ async def test_a_buried_message_is_a_dead_letter_with_its_body_and_reason(bench:
 async def test_ten_messages_are_buried_in_one_call_each_with_its_own_reason(bench: Bench):
     """As many as SQS takes."""
     records = await bench.receive(*"abcdefghij")
-    assert await bench.settler.bury([(record, f"because of {record.body}") for record in records]) == []
+    assert await bench.settler.send_dead_letters([(record, f"because of {record.body}") for record in records]) == []
     dead = await drain(bench.dead_letters, 10)
     assert {each.body: why(each)["reason"] for each in dead} == {each: f"because of {each}" for each in "abcdefghij"}
 
@@ -167,8 +167,8 @@ async def test_ten_messages_are_buried_in_one_call_each_with_its_own_reason(benc
 async def test_burying_leaves_the_message_itself_where_it_is(bench: Bench):
     """It is deleted when the batch is answered, and not before."""
     [record] = await bench.receive("body")
-    await bench.settler.bury([(record, "reason")])
-    assert not await bench.settler.hide([(record, 0)])
+    await bench.settler.send_dead_letters([(record, "reason")])
+    assert not await bench.settler.change_visibility([(record, 0)])
     assert len(await drain(bench.queue, 1)) == 1
 
 
@@ -176,7 +176,7 @@ async def test_a_missing_dead_letter_queue_takes_nothing(bench: Bench):
     """Either the call fails or every message of it is refused: none counts as buried."""
     [record] = await bench.receive("body")
     try:
-        refused = positions(await bench.without_dead_letters.bury([(record, "reason")]))
+        refused = positions(await bench.without_dead_letters.send_dead_letters([(record, "reason")]))
     except FanfoldError:
         refused = [0]
     assert refused == [0]
@@ -188,7 +188,7 @@ async def test_a_missing_dead_letter_queue_is_an_error_of_configuration(client):
     bench = await on_sqs(client)
     [record] = await bench.receive("body")
     with pytest.raises(ConfigurationError, match=r"dead-letter queue .*-missing: does not exist"):
-        await bench.without_dead_letters.bury([(record, "reason")])
+        await bench.without_dead_letters.send_dead_letters([(record, "reason")])
 
 
 @pytest.mark.stack
@@ -197,7 +197,7 @@ async def test_a_missing_queue_is_an_error_of_configuration(client):
     bench = await on_sqs(client)
     record = Record(make_record("body", queue_arn=bench.arn + "-missing"))
     with pytest.raises(ConfigurationError, match="-missing: does not exist"):
-        await bench.settler.hide([(record, 0)])
+        await bench.settler.change_visibility([(record, 0)])
 
 
 @pytest.mark.stack
@@ -206,14 +206,14 @@ async def test_a_record_that_names_no_queue_cannot_be_hidden(client, arn: str):
     """The error says what it names instead."""
     settler = SqsQueue(client)
     with pytest.raises(ConfigurationError, match="record m names no queue: eventSourceARN is "):
-        await settler.hide([(Record(make_record("body", message_id="m", queue_arn=arn)), 0)])
+        await settler.change_visibility([(Record(make_record("body", message_id="m", queue_arn=arn)), 0)])
 
 
 async def bury_with_attributes(client: Any, attributes: dict[str, Any]) -> dict[str, Any]:
     """Bury a message that has these attributes; return those of the dead letter, as SQS gives them."""
     bench = await on_sqs(client)
     record = Record(make_record("body", queue_arn=bench.arn, message_attributes=attributes))
-    assert await bench.settler.bury([(record, "reason")]) == []
+    assert await bench.settler.send_dead_letters([(record, "reason")]) == []
     url = bench.settler.dead_letter_queue_url
     answer = await client.receive_message(QueueUrl=url, MessageAttributeNames=["All"], WaitTimeSeconds=2)
     return answer["Messages"][0]["MessageAttributes"]
@@ -262,7 +262,7 @@ async def test_a_dead_letter_of_a_fifo_queue_keeps_its_group_and_is_taken_once(c
     attributes = {"MessageGroupId": "customer-7"}
     record = Record(make_record("body", message_id="m", queue_arn=bench.arn, attributes=attributes))
     for _ in range(2):
-        assert await bench.settler.bury([(record, "reason")]) == []
+        assert await bench.settler.send_dead_letters([(record, "reason")]) == []
     url = bench.settler.dead_letter_queue_url
     answer = await client.receive_message(QueueUrl=url, AttributeNames=["All"], WaitTimeSeconds=2)
     [message] = answer["Messages"]
@@ -276,7 +276,7 @@ async def test_a_settler_that_is_opened_hands_messages_back(client):
     bench = await on_sqs(client)
     [record] = await bench.receive("body")
     async with open_settler("", verify=False) as settler:
-        assert not await settler.hide([(record, 0)])
+        assert not await settler.change_visibility([(record, 0)])
     assert len(await drain(bench.queue, 1)) == 1
 
 
@@ -287,7 +287,10 @@ async def test_a_settler_that_does_not_answer_may_answer_later(aws: LocalStack, 
     async with unanswered(session, "sqs") as made:
         silent = SqsQueue(made, dead_letter_queue_url=f"{NOBODY}/000000000000/dead")
         record = Record(make_record("body"))
-        calls = {"hide": lambda: silent.hide([(record, 0)]), "bury": lambda: silent.bury([(record, "reason")])}
+        calls = {
+            "hide": lambda: silent.change_visibility([(record, 0)]),
+            "bury": lambda: silent.send_dead_letters([(record, "reason")]),
+        }
         with pytest.raises(ServiceError) as raised:
             await calls[act]()
         assert raised.value.transient is True

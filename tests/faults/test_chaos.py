@@ -18,7 +18,7 @@ KINDS = {
     "duplicate deliveries",
     "half-failed calls",
     "jumps of time",
-    "sandboxes that die",
+    "execution environments that die",
     "sends accepted in part",
     "throttled calls",
 }

@@ -16,7 +16,7 @@ from fanfold._jobs.commit import commit_ended
 from fanfold._jobs.continuation import MOST_HOPS
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.scatter import scatter
-from fanfold._jobs.segment_handler import work_on
+from fanfold._jobs.segment_handler import process_message
 from fanfold._ports.backend import Backend
 from fanfold.errors import FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryTables
@@ -66,7 +66,7 @@ class Continued:
                 if await self._deliver(message.body):
                     await self.plain.work_queue.delete([message.receipt_handle])
                 else:
-                    self.plain.work_queue.hide(message.receipt_handle, 0)
+                    self.plain.work_queue.change_visibility(message.receipt_handle, 0)
         return await self._folded(done.segments)
 
     async def _deliver(self, body: str) -> bool:
@@ -74,7 +74,7 @@ class Continued:
         batch = BatchContext(None, Deadline(clock() + 8, 5, clock), JobState(self.backend, clock))
         record = Record(make_record(body))
         try:
-            value = await work_on("job", numbers, record, Context(record, batch), max_hops=MOST_HOPS)
+            value = await process_message("job", numbers, record, Context(record, batch), max_hops=MOST_HOPS)
             return await commit_ended([(record, value)], batch) == {0}
         except FanfoldError:
             return False

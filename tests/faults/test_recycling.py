@@ -1,4 +1,4 @@
-"""What piles up in a sandbox, what is told of it, and when the sandbox is given up."""
+"""What piles up in an execution environment, what is told of it, and when the execution environment is given up."""
 
 import asyncio
 import threading
@@ -90,7 +90,7 @@ LINE = next(
 )
 
 
-def test_abandoned_threads_pile_up_until_the_sandbox_is_given_up(release: threading.Event):
+def test_abandoned_threads_pile_up_until_the_execution_environment_is_given_up(release: threading.Event):
     """The batch that goes over the limit is answered; the next one ends the process, and comes back."""
     handler = sits_in_a_thread(release)
     assert invoke(handler, *[1] * MOST_LEFTOVERS, seconds=FOR_A_HUNDRED_SECONDS) == [Failed] * 100
@@ -103,7 +103,7 @@ def test_abandoned_threads_pile_up_until_the_sandbox_is_given_up(release: thread
 
 
 def test_abandoned_threads_that_end_are_forgotten(release: threading.Event):
-    """The sandbox is as good as new."""
+    """The execution environment is as good as new."""
     handler = sits_in_a_thread(release)
     assert invoke(handler, *[1] * 110, seconds=FOR_A_HUNDRED_SECONDS) == [Failed] * 110
     with pytest.raises(SystemExit):
@@ -114,7 +114,7 @@ def test_abandoned_threads_that_end_are_forgotten(release: threading.Event):
     handler.close()
 
 
-def test_abandoned_tasks_pile_up_until_the_sandbox_is_given_up():
+def test_abandoned_tasks_pile_up_until_the_execution_environment_is_given_up():
     """Handlers that swallow their cancellation are as little to be had back as threads."""
     release = ReleasedFromOutside()
     handler = swallows_its_cancellation(release)
@@ -139,7 +139,7 @@ def test_abandoned_tasks_that_end_are_forgotten():
     handler.close()
 
 
-def test_blocked_loops_pile_up_until_the_sandbox_is_given_up(release: threading.Event):
+def test_blocked_loops_pile_up_until_the_execution_environment_is_given_up(release: threading.Event):
     """Two may be left behind; the invocation that would leave a third ends the process."""
     handler = blocks_the_loop(release)
     for _ in range(MOST_LOOPS + 1):

@@ -58,7 +58,7 @@ def fastsqs():
 
 
 def test_powertools_starts_a_whole_batch_at_once_and_fanfold_its_bound(powertools):
-    """Ten thousand in flight do not fit a sandbox of 1,024 file descriptors."""
+    """Ten thousand in flight do not fit an execution environment of 1,024 file descriptors."""
     theirs, ours = Gauge(), Gauge()
     event = make_event(*range(10_000))
     processor = powertools.AsyncBatchProcessor(event_type=powertools.EventType.SQS)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from command import fanfold, running
-from fanfold.bench.batches import batches_of, made_up_records
+from fanfold.bench.batches import batches_of, synthetic_records
 from fanfold.bench.cells import Setting
 from fanfold.bench.groups import Groups, find_groups
 from fanfold.bench.measure import LocalMeasurer
@@ -125,7 +125,7 @@ def test_without_groups_memory_is_watched_and_the_cpu_is_not_limited(
         "import time\nkept = bytearray(200_000_000)\ntime.sleep(60)\ndef handler(event, context): ..."
     )
     monkeypatch.chdir(folder)
-    batches = batches_of([made_up_records(16, 64)], None)
+    batches = batches_of([synthetic_records(16, 64)], None)
     handler = "fat:handler" if when == "imported" else "app:grows"
     measure = LocalMeasurer(handler, batches, Groups(None, None, 0), seconds=0.1)
     found = measure(Setting(16, 128), 0)
@@ -196,7 +196,7 @@ def test_records_and_handler_are_made_up_from_a_latency_and_a_size(folder: Path)
     """No event and no handler needed."""
     arguments = ["--downstream-latency", "5", "--payload-size", "100", "--batch-size", "20", *QUICK[:-2]]
     found = measured(folder, *arguments)
-    assert found["workload"]["handler"] == "fanfold.bench.made_up:handler"
+    assert found["workload"]["handler"] == "fanfold.bench.synthetic_handler:handler"
     assert found["cells"][0]["record_seconds"]["p50"] >= 0.005
 
 

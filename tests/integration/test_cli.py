@@ -17,7 +17,7 @@ import typer
 
 from command import FLIGHTS, fanfold, only_line
 from deployment import Deployment
-from fanfold._stack.demo import expected_answer
+from fanfold._stack.demo import expected_output
 from fanfold._stack.emulator import LocalStack, local_stack
 from fanfold.cli.app import COMMANDS, app
 
@@ -39,7 +39,7 @@ def test_the_demo_agrees_with_one_plain_pass_over_the_file(tmp_path: Path):
     assert account["retries"] >= 3
     assert account["duplicates"] >= 1
     assert account["deliveries"] == 20 + account["retries"] + account["duplicates"]
-    assert report["parked"][0]["reason"].startswith("not a fanfold segment")
+    assert report["quarantined"][0]["reason"].startswith("not a fanfold segment")
     sheet = openpyxl.load_workbook(report["sheet"]).active
     assert [cell.value for cell in sheet[1]][:2] == ["carrier", "flights"]
     assert sheet.max_row == 17
@@ -49,7 +49,7 @@ def test_the_demo_agrees_with_one_plain_pass_over_the_file(tmp_path: Path):
 def test_the_plain_pass_counts_what_is_there():
     """The demo's own oracle, on a few rows."""
     rows = b"carrier,dep_time,dep_delay,arr_delay\nAA,5,2,4\nAA,NA,NA,NA\nUA,5,-1,NA\n"
-    assert expected_answer(rows) == {
+    assert expected_output(rows) == {
         "AA": {"flights": 2, "mean_dep_delay": 2.0, "mean_arr_delay": 4.0, "cancelled_share": 0.5},
         "UA": {"flights": 1, "mean_dep_delay": -1.0, "mean_arr_delay": None, "cancelled_share": 0.0},
     }
@@ -130,7 +130,7 @@ def test_a_users_mistake_is_one_clear_line(arguments: list[str], complaint: str,
 
 VARIABLES = {
     f"FANFOLD_{name}": "http://127.0.0.1:9/queue"
-    for name in ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
+    for name in ("QUEUE_URL", "FOLD_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
 }
 
 

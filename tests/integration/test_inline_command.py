@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from command import FLIGHTS, fanfold, only_line, running
-from fanfold._stack.demo import expected_answer
+from fanfold._stack.demo import expected_output
 
 APP = """
 import asyncio, os
@@ -108,7 +108,7 @@ def test_the_flights_are_counted_in_this_process(bucket: str, tmp_path: Path):
     done = fanfold(*arguments, folder=FLIGHTS)
     assert done.returncode == 0, done.stderr
     data = gzip.decompress((FLIGHTS / "flights-2013-01.csv.gz").read_bytes())
-    assert json.loads(done.stdout)["output"] == expected_answer(data)
+    assert json.loads(done.stdout)["output"] == expected_output(data)
 
 
 def test_a_source_that_is_not_there_is_one_clear_line(folder: Path):

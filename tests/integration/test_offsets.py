@@ -6,7 +6,7 @@ import re
 import pytest
 
 from deployment import Deployment
-from fanfold._jobs.report import account_of
+from fanfold._jobs.report import read_report
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
 from systems.offsets import CASES, EXAMPLE, deployed, expected
@@ -25,7 +25,7 @@ async def jobs_of(deployment: Deployment, run_id: str) -> list[str]:
     output = await deployment.output(run_id)
     lines = await deployment.lines(output)
     async with connect(deployment.variables, **deployment.client_settings) as backend:
-        account = await account_of(backend, await backend.ledger.run(run_id))
+        account = await read_report(backend, await backend.ledger.run(run_id))
     assert output["rows"] == account.segments == account.done == len(lines)
     return lines
 

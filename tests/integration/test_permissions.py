@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from command import FLIGHTS
 from deployment import CODE_BUCKET, Deployment, until
-from fanfold._jobs.report import account_of, watch
+from fanfold._jobs.report import read_report, watch
 from fanfold._stack.deploy import deploy
 from fanfold._stack.emulator import LocalStack, local_stack
 from fanfold._stack.project import project_folder
@@ -41,9 +41,9 @@ async def test_the_functions_of_a_job_may_do_all_they_do(strict: LocalStack, tmp
     async with connect(deployed.variables, **deployed.client_settings) as backend:
         async for _ in watch(backend, "run", within_seconds=120):
             pass
-        account = await account_of(backend, await backend.ledger.run("run"))
+        account = await read_report(backend, await backend.ledger.run("run"))
         assert (account.done, list(account.failed), account.retries) == (20, [20], 3)
-        assert [message.body for message in await backend.parking_queue.receive(wait_seconds=20)] == ["stray"]
+        assert [message.body for message in await backend.quarantine_queue.receive(wait_seconds=20)] == ["stray"]
     assert denials(strict, "allowed") == []
 
 
@@ -60,7 +60,7 @@ def test_without_a_permission_the_run_says_which(strict: LocalStack, tmp_path: P
 def test_plain_http_is_refused(strict: LocalStack):
     """By every queue; the bucket has the same policy, which the emulator keeps and does not look at."""
     deployed = Deployment(strict, "tls", FLIGHTS, {})
-    for queue in ("QueueUrl", "DeadLetterQueueUrl", "FoldQueueUrl", "ParkingQueueUrl"):
+    for queue in ("QueueUrl", "DeadLetterQueueUrl", "FoldQueueUrl", "QuarantineQueueUrl"):
         with pytest.raises(ClientError, match="AccessDenied"):
             deployed.clients["sqs"].send_message(QueueUrl=deployed.outputs[queue], MessageBody="in the clear")
     told = deployed.clients["s3"].get_bucket_policy(Bucket=deployed.outputs["ResultsBucket"])

@@ -1,4 +1,4 @@
-"""A consumer under Lambda's own runtime client, in a process of its own, as in a sandbox."""
+"""A consumer under Lambda's own runtime client, in a process of its own, as in an execution environment."""
 
 import json
 from pathlib import Path
@@ -121,9 +121,9 @@ def test_every_kind_of_handler_reports_exactly_what_failed(source: str, tmp_path
     """On a cold start and in the warm invocation after it."""
     if "aws_lambda_powertools" in source:
         pytest.importorskip("aws_lambda_powertools", reason="Powertools is not installed")
-    with function(tmp_path, source) as sandbox:
-        assert sandbox.invoke(1, -1, 2, -2, 3).failed_ids == ["message-1", "message-3"]
-        assert sandbox.invoke(4, 5).failed_ids == []
+    with function(tmp_path, source) as environment:
+        assert environment.invoke(1, -1, 2, -2, 3).failed_ids == ["message-1", "message-3"]
+        assert environment.invoke(4, 5).failed_ids == []
 
 
 def test_warm_invocations_share_one_process_one_loop_and_one_lifespan(tmp_path: Path):
@@ -143,12 +143,12 @@ def test_warm_invocations_share_one_process_one_loop_and_one_lifespan(tmp_path: 
             assert ctx.state is asyncio.get_running_loop()
             print("handled", number, "by", os.getpid())
     """
-    with function(tmp_path, source) as sandbox:
+    with function(tmp_path, source) as environment:
         for number in range(3):
-            assert sandbox.invoke(number).failed_ids == []
-        handled = [line for line in sandbox.log.splitlines() if line.startswith("handled")]
-        assert handled == [f"handled {number} by {sandbox.process.pid}" for number in range(3)]
-        assert sandbox.log.count("entered") == 1
+            assert environment.invoke(number).failed_ids == []
+        handled = [line for line in environment.log.splitlines() if line.startswith("handled")]
+        assert handled == [f"handled {number} by {environment.process.pid}" for number in range(3)]
+        assert environment.log.count("entered") == 1
 
 
 def test_the_context_carries_the_deadline_and_the_request_of_the_invocation(tmp_path: Path):
@@ -161,51 +161,51 @@ def test_the_context_carries_the_deadline_and_the_request_of_the_invocation(tmp_
             assert 40 < ctx.deadline.remaining() <= 50
             print("request", ctx.lambda_context.aws_request_id)
     """
-    with function(tmp_path, source) as sandbox:
-        answer = sandbox.invoke(1, seconds=50)
+    with function(tmp_path, source) as environment:
+        answer = environment.invoke(1, seconds=50)
         assert answer.failed_ids == []
-        assert f"request {answer.request_id}" in sandbox.log
+        assert f"request {answer.request_id}" in environment.log
 
 
 @pytest.mark.parametrize("source", [HANGS, SITS_IN_A_THREAD, BLOCKS_THE_LOOP, SWALLOWS_ITS_CANCELLATION])
 def test_a_handler_that_does_not_end_is_answered_before_the_deadline_and_named(source: str, tmp_path: Path):
     """What succeeded beside it is not delivered again, and the next batch is right."""
-    with function(tmp_path, source) as sandbox:
-        assert sandbox.invoke(0).failed_ids == []
-        answer = sandbox.invoke(0, -1, seconds=1.5)
+    with function(tmp_path, source) as environment:
+        assert environment.invoke(0).failed_ids == []
+        answer = environment.invoke(0, -1, seconds=1.5)
         assert answer.failed_ids == ["message-1"]
         assert answer.seconds_left > 0
-        assert sandbox.invoke(1, 2).failed_ids == []
+        assert environment.invoke(1, 2).failed_ids == []
 
 
 def test_the_line_that_blocks_the_event_loop_stands_in_the_log(tmp_path: Path):
     """Lambda's own timeout would have said nothing of it."""
-    with function(tmp_path, BLOCKS_THE_LOOP) as sandbox:
-        assert sandbox.invoke(-1, 1, seconds=3.0).failed_ids == ["message-0", "message-1"]
-        assert "the event loop is blocked by handler (app.py, line 7): threading.Event().wait()" in sandbox.log
+    with function(tmp_path, BLOCKS_THE_LOOP) as environment:
+        assert environment.invoke(-1, 1, seconds=3.0).failed_ids == ["message-0", "message-1"]
+        assert "the event loop is blocked by handler (app.py, line 7): threading.Event().wait()" in environment.log
 
 
 def test_a_malformed_event_is_a_function_error(tmp_path: Path):
     """Lambda then delivers the whole batch again; the process goes on."""
-    with function(tmp_path, ASYNC) as sandbox:
-        answer = sandbox.invoke_with({"Records": [{"eventSource": "aws:sqs", "body": "1"}]})
+    with function(tmp_path, ASYNC) as environment:
+        answer = environment.invoke_with({"Records": [{"eventSource": "aws:sqs", "body": "1"}]})
         assert (answer.kind, answer.value["errorType"]) == ("error", "EventError")
         assert "record 0 of the event has no messageId" in answer.value["errorMessage"]
-        assert sandbox.invoke(1).failed_ids == []
+        assert environment.invoke(1).failed_ids == []
 
 
 def test_a_total_failure_is_a_function_error_where_that_is_asked_for(tmp_path: Path):
     """Lambda polls more slowly after an error; a batch of which anything succeeded is none."""
     source = ASYNC.replace("@fanfold.consumer", "@fanfold.consumer(raise_on_total_failure=True)")
-    with function(tmp_path, source) as sandbox:
-        answer = sandbox.invoke(-1, -2)
+    with function(tmp_path, source) as environment:
+        answer = environment.invoke(-1, -2)
         assert (answer.kind, answer.value["errorType"]) == ("error", "TotalFailureError")
         assert answer.value["errorMessage"] == "none of the 2 records of the batch succeeded"
-        assert sandbox.invoke(-1, 2).failed_ids == ["message-0"]
+        assert environment.invoke(-1, 2).failed_ids == ["message-0"]
 
 
 def test_a_lifespan_that_fails_is_a_function_error_and_is_tried_again(tmp_path: Path):
-    """The error is the lifespan's own, and the sandbox is not lost."""
+    """The error is the lifespan's own, and the execution environment is not lost."""
     source = """
         from contextlib import asynccontextmanager
         import fanfold
@@ -222,11 +222,11 @@ def test_a_lifespan_that_fails_is_a_function_error_and_is_tried_again(tmp_path: 
         @fanfold.consumer(lifespan=lifespan)
         async def handler(number) -> None: ...
     """
-    with function(tmp_path, source) as sandbox:
-        answer = sandbox.invoke(1)
+    with function(tmp_path, source) as environment:
+        answer = environment.invoke(1)
         assert (answer.kind, answer.value["errorType"]) == ("error", "OSError")
         assert answer.value["errorMessage"] == "no connection"
-        assert sandbox.invoke(1).failed_ids == []
+        assert environment.invoke(1).failed_ids == []
 
 
 def test_a_lifespan_that_hangs_is_a_function_error_before_the_deadline(tmp_path: Path):
@@ -244,8 +244,8 @@ def test_a_lifespan_that_hangs_is_a_function_error_before_the_deadline(tmp_path:
         @fanfold.consumer(lifespan=lifespan)
         async def handler(number) -> None: ...
     """
-    with function(tmp_path, source) as sandbox:
-        answer = sandbox.invoke(1, seconds=1.5)
+    with function(tmp_path, source) as environment:
+        answer = environment.invoke(1, seconds=1.5)
         assert (answer.kind, answer.value["errorType"]) == ("error", "TimeoutError")
         assert answer.seconds_left > 0
 
@@ -258,8 +258,8 @@ def test_an_impossible_setting_is_an_error_of_initialisation(tmp_path: Path):
         @fanfold.consumer(concurrency=0)
         async def handler(number) -> None: ...
     """
-    with function(tmp_path, source) as sandbox:
-        answer = sandbox.next_answer()
+    with function(tmp_path, source) as environment:
+        answer = environment.next_answer()
         assert (answer.kind, answer.value["errorType"]) == ("init error", "ConfigurationError")
         assert answer.value["errorMessage"] == "concurrency must be a whole number from 1, not 0"
 
@@ -285,9 +285,9 @@ def test_what_a_handler_raises_ends_neither_the_process_nor_the_batch(error: str
             if number < 0:
                 raise {error}
     """
-    with function(tmp_path, source) as sandbox:
-        assert sandbox.invoke(1, -1, 2).failed_ids == ["message-1"]
-        assert sandbox.invoke(3).failed_ids == []
+    with function(tmp_path, source) as environment:
+        assert environment.invoke(1, -1, 2).failed_ids == ["message-1"]
+        assert environment.invoke(3).failed_ids == []
 
 
 @pytest.mark.parametrize(
@@ -312,11 +312,11 @@ def test_a_handler_that_ends_the_event_loop_does_not_end_the_process(statement: 
                 {statement}
                 await asyncio.Event().wait()
     """
-    with function(tmp_path, source) as sandbox:
-        answer = sandbox.invoke(1, -1, seconds=3.0)
-        assert answer.kind in {"response", "error"}, sandbox.log
+    with function(tmp_path, source) as environment:
+        answer = environment.invoke(1, -1, seconds=3.0)
+        assert answer.kind in {"response", "error"}, environment.log
         assert answer.kind == "error" or answer.failed_ids == ["message-1"]
-        assert sandbox.invoke(3).failed_ids == []
+        assert environment.invoke(3).failed_ids == []
 
 
 @pytest.mark.parametrize(
@@ -324,44 +324,44 @@ def test_a_handler_that_ends_the_event_loop_does_not_end_the_process(statement: 
     [SITS_IN_A_THREAD.replace("consumer", "consumer(concurrency=101)", 1), SWALLOWS_ITS_CANCELLATION],
     ids=["threads", "tasks that swallow their cancellation"],
 )
-def test_a_sandbox_full_of_abandoned_handlers_is_given_up(source: str, tmp_path: Path):
+def test_an_execution_environment_full_of_abandoned_handlers_is_given_up(source: str, tmp_path: Path):
     """More than a hundred still run: the process ends, and Lambda delivers the batch to a fresh one."""
-    with function(tmp_path, source) as sandbox:
-        answer = sandbox.invoke(*[-1] * 101, seconds=2.0)
+    with function(tmp_path, source) as environment:
+        answer = environment.invoke(*[-1] * 101, seconds=2.0)
         assert len(answer.failed_ids) == 101
         assert answer.seconds_left > 0
-        answer = sandbox.invoke(1)
+        answer = environment.invoke(1)
         assert (answer.kind, answer.value) == ("exit", 1)
-        assert "101 abandoned handlers" in sandbox.log
+        assert "101 abandoned handlers" in environment.log
 
 
 def test_a_hundred_abandoned_threads_are_borne(tmp_path: Path):
     """The bound is a hundred, not one: what is left behind now and then does not cost a cold start."""
     source = SITS_IN_A_THREAD.replace("consumer", "consumer(concurrency=100)", 1)
-    with function(tmp_path, source) as sandbox:
-        assert len(sandbox.invoke(*[-1] * 100, seconds=2.0).failed_ids) == 100
-        assert sandbox.invoke(1).failed_ids == []
+    with function(tmp_path, source) as environment:
+        assert len(environment.invoke(*[-1] * 100, seconds=2.0).failed_ids) == 100
+        assert environment.invoke(1).failed_ids == []
 
 
-def test_a_sandbox_with_three_blocked_event_loops_is_given_up(tmp_path: Path):
+def test_an_execution_environment_with_three_blocked_event_loops_is_given_up(tmp_path: Path):
     """Two are left behind and replaced; at the third the process ends."""
-    with function(tmp_path, BLOCKS_THE_LOOP) as sandbox:
+    with function(tmp_path, BLOCKS_THE_LOOP) as environment:
         for _ in range(3):
-            answer = sandbox.invoke(1, -1, seconds=1.0)
+            answer = environment.invoke(1, -1, seconds=1.0)
             assert answer.failed_ids == ["message-1"]
             assert answer.seconds_left > 0
-        answer = sandbox.invoke(1)
+        answer = environment.invoke(1)
         assert (answer.kind, answer.value) == ("exit", 1)
-        assert "3 blocked event loops" in sandbox.log
+        assert "3 blocked event loops" in environment.log
 
 
 def test_logs_in_lambdas_json_format_are_one_document_a_line(tmp_path: Path):
     """A traceback does not tear the log apart, and no body stands in it."""
     variables = {"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": "INFO"}
     source = ASYNC.replace("raise ValueError(number)", "raise ValueError('broken')")
-    with function(tmp_path, source, **variables) as sandbox:
-        assert sandbox.invoke(-12345, 1).failed_ids == ["message-0"]
-        entries = [json.loads(line) for line in sandbox.log.splitlines()]
+    with function(tmp_path, source, **variables) as environment:
+        assert environment.invoke(-12345, 1).failed_ids == ["message-0"]
+        entries = [json.loads(line) for line in environment.log.splitlines()]
     assert [entry["level"] for entry in entries] == ["ERROR", "INFO"]
     assert "1 x ValueError" in entries[0]["message"]
     assert entries[1]["message"] == "batch of 2: 1 acknowledged, 1 come back"

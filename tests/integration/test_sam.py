@@ -11,7 +11,7 @@ import pytest
 
 import command
 from command import succeeds
-from fanfold._jobs.report import Account, account_of, watch
+from fanfold._jobs.report import RunReport, read_report, watch
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
 from fanfold.aws.outputs import variables_of
@@ -102,7 +102,7 @@ def client(stack: LocalStack, service: str) -> Any:
     return boto3.client(service, **stack.client_settings)
 
 
-async def run(stack: LocalStack, outputs: Mapping[str, str], name: str, rows: bytes, strays: int) -> Account:
+async def run(stack: LocalStack, outputs: Mapping[str, str], name: str, rows: bytes, strays: int) -> RunReport:
     """Run the deployed job over rows, one a segment, with messages that are no segments before them."""
     client(stack, "s3").put_object(Bucket=outputs["ResultsBucket"], Key=f"input/{name}.csv", Body=HEADER + rows)
     params = {"bucket": outputs["ResultsBucket"], "key": f"input/{name}.csv", "chunk_bytes": len(SOUND)}
@@ -114,7 +114,7 @@ async def run(stack: LocalStack, outputs: Mapping[str, str], name: str, rows: by
     async with connect(variables_of(outputs), **stack.client_settings) as backend:
         async for _ in watch(backend, name, within_seconds=180):
             pass
-        return await account_of(backend, await backend.ledger.run(name))
+        return await read_report(backend, await backend.ledger.run(name))
 
 
 def settings(stack: LocalStack, outputs: Mapping[str, str]) -> tuple[int, int, int]:
@@ -136,7 +136,7 @@ async def test_a_job_is_deployed_does_its_work_is_updated_and_deleted(own_stack:
         0,
         0,
     ]
-    assert in_queue(client(own_stack, "sqs"), outputs["ParkingQueueUrl"]) == 5
+    assert in_queue(client(own_stack, "sqs"), outputs["QuarantineQueueUrl"]) == 5
 
     assert deploy(own_stack, built, FunctionTimeout="30", MemorySize="512") == outputs
     assert settings(own_stack, outputs) == (512, 30, 180)

@@ -11,7 +11,7 @@ import pytest
 from command import fanfold, only_line
 from deployment import Deployment, Topic
 from fanfold._jobs.redrive import redrive
-from fanfold._jobs.report import account_of, watch
+from fanfold._jobs.report import read_report, watch
 from fanfold._stack.emulator import LocalStack, local_stack
 from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.stack
 
 JOB = Path(__file__).parent / "machine_job"
 PAYLOAD_BYTES = 262_144
-PLACES = ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
+PLACES = ("QUEUE_URL", "FOLD_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
 NOWHERE = {f"FANFOLD_{place}": "none" for place in PLACES}
 
 
@@ -58,7 +58,7 @@ async def test_a_run_ends_with_one_output_and_an_exact_account(machine: Machine)
     async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
         run = await backend.ledger.run("borne")
         assert (run.state, json.loads(await backend.get_result(run.output))) == ("SUCCEEDED", sum(range(8)) - 5)
-        account = await account_of(backend, run)
+        account = await read_report(backend, run)
         assert (account.segments, account.done, account.failed) == (8, 7, {5: "ValueError: this one never ends"})
     (told,) = machine.messages()
     assert json.loads(told)["failures"] == {"5": "ValueError: this one never ends"}
@@ -106,7 +106,7 @@ async def test_what_failed_in_it_is_done_again_over_the_queues(machine: Machine)
         assert seen[-1] == "SUCCEEDED"
         run = await backend.ledger.run("redriven")
         assert json.loads(await backend.get_result(run.output)) == sum(range(5))
-        account = await account_of(backend, run)
+        account = await read_report(backend, run)
         assert (account.segments, account.done, account.failed) == (5, 5, {})
     machine.messages()
     machine.messages()

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from deployment import Deployment
-from fanfold._jobs.report import account_of, watch
+from fanfold._jobs.report import read_report, watch
 from fanfold._stack.emulator import local_stack
 from fanfold.aws.backend import connect
 from systems.articles import EXAMPLE, PARAMETERS, SEGMENTS, fill, item
@@ -36,7 +36,7 @@ async def test_100000_items_of_15_fields_are_counted_exactly_by_16_segments(depl
         assert run is not None
         assert seen[-1].state == "SUCCEEDED"
         assert json.loads(await backend.get_result(run.output)) == {"total_count": ITEMS}
-        spread = (await account_of(backend, run)).evenness
+        spread = (await read_report(backend, run)).evenness
         assert spread is not None
         assert spread.items == ITEMS
         mean = ITEMS / SEGMENTS

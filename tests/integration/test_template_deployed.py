@@ -15,7 +15,7 @@ pytestmark = pytest.mark.stack
 
 
 async def test_a_job_runs_over_a_fifo_queue(own_stack: LocalStack):
-    """Its segments wait for nothing, and what is no segment is parked by way of a FIFO dead-letter queue."""
+    """Its segments wait for nothing, and what is no segment is quarantined by way of a FIFO dead-letter queue."""
     deployed = Deployment(own_stack, "fifo", FLIGHTS, {"QueueType": "fifo", "FunctionTimeout": "15"})
     assert deployed.outputs["QueueUrl"].endswith(".fifo")
     assert deployed.outputs["DeadLetterQueueUrl"].endswith(".fifo")
@@ -28,7 +28,7 @@ async def test_a_job_runs_over_a_fifo_queue(own_stack: LocalStack):
         assert seen[-1].state == "SUCCEEDED"
         output = json.loads(await backend.get_result((await backend.ledger.run("fifo")).output))
         assert output["AA"]["flights"] == 40
-        assert [message.body for message in await backend.parking_queue.receive(wait_seconds=20)] == ["stray"]
+        assert [message.body for message in await backend.quarantine_queue.receive(wait_seconds=20)] == ["stray"]
 
 
 def test_a_large_batch_on_a_standard_queue_has_its_window_and_the_visibility_that_follows(own_stack: LocalStack):

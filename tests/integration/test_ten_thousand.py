@@ -1,4 +1,4 @@
-"""System 4: ten thousand records in one batch, a real request for each, under a sandbox's 1,024 descriptors."""
+"""System 4: ten thousand records in one batch, a real request for each, within Lambda's 1,024 file descriptors."""
 
 import json
 from pathlib import Path

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from failing import throttled
 from fanfold import Job, Ranges
-from fanfold._jobs.fold_requests import Look, send_request
+from fanfold._jobs.fold_requests import CheckRun, send_request
 from fanfold._jobs.redrive import redrive
 from fanfold._ports.run import RunState
 from fanfold.errors import FanfoldError
@@ -93,7 +93,7 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule()
     def check_too_early(self) -> None:
-        anyio.run(send_request, self.bench.plain, Look("run"))
+        anyio.run(send_request, self.bench.plain, CheckRun("run"))
 
     @rule(seconds=st.sampled_from([1, 31, 1_000]))
     def let_time_pass(self, seconds: int) -> None:
@@ -105,12 +105,12 @@ class RunMachine(RuleBasedStateMachine):
         self._scatter()
 
     @precondition(lambda self: self.broken)
-    @rule(mend=st.integers(0, 20), calls=st.none() | st.integers(0, 9))
-    def mend_one_and_redrive(self, mend: int, calls: int | None) -> None:
+    @rule(fix=st.integers(0, 20), calls=st.none() | st.integers(0, 9))
+    def mend_one_and_redrive(self, fix: int, calls: int | None) -> None:
         run = self._run()
         if run is None or not run.ended:
             return
-        self.broken.discard(sorted(self.broken)[mend % len(self.broken)])
+        self.broken.discard(sorted(self.broken)[fix % len(self.broken)])
         self.fails_in = calls
         with suppress(FanfoldError, BaseExceptionGroup):
             anyio.run(redrive, "run", self.bench.backend)

@@ -17,7 +17,7 @@ def drawn(file: Path, scheme: str, *widths: int) -> Iterator[Any]:
     """Yield the page on screens of some widths; nothing is in the console, asked of others, or beside the screen."""
     told: list[str] = []
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-execution environment"])
         for width in widths:
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
             page.on("console", lambda message: told.append(message.text))

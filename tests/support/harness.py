@@ -16,7 +16,7 @@ from fanfold.inmemory import InMemoryLedger, InMemoryQueue, InMemoryStore
 from fanfold.testing import ManualClock, make_context
 from mapped import delete, event_of
 
-PORTS = ("ledger", "store", "tables", "work_queue", "fold_queue", "parking_queue")
+PORTS = ("ledger", "store", "tables", "work_queue", "fold_queue", "quarantine_queue")
 
 
 class Bench:

@@ -53,7 +53,7 @@ class Answer:
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """The Runtime API of one sandbox: hands out invocations and takes the answers."""
+    """The Runtime API of one execution environment: hands out invocations and takes the answers."""
 
     daemon_threads = True
 
@@ -113,7 +113,7 @@ class _Requests(BaseHTTPRequestHandler):
 
 
 class Function:
-    """A function in one sandbox: a process of its own that runs the real runtime client."""
+    """A function in one execution environment: a process of its own that runs the real runtime client."""
 
     def __init__(self, api: RuntimeApi, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process = process

@@ -23,7 +23,7 @@ class NotingSettler:
     async def __call__(self) -> Self:
         return self
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         self.hidden.append([(record.message_id, seconds) for record, seconds in changes])
         self.fail(self.hidden)
         return [
@@ -32,7 +32,7 @@ class NotingSettler:
             if record.message_id in self.refused or seconds > self.longest
         ]
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+    async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         self.buried.append([(record.message_id, reason) for record, reason in rejects])
         self.fail(self.buried)
         return [
@@ -57,11 +57,11 @@ class Accepting:
     async def __call__(self) -> Self:
         return self
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         self.hidden |= {record.message_id: seconds for record, seconds in changes}
         return []
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+    async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         self.asked += [record.message_id for record, _ in rejects]
         return [
             Refusal(at, "no", final=False)
@@ -73,7 +73,7 @@ class Accepting:
 class AcceptingAll(Accepting):
     """A settler for which every hand-back goes well."""
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+    async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         return []
 
 

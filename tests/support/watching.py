@@ -1,7 +1,7 @@
 """Observers that take down what they are told, and one that breaks."""
 
 import fanfold
-from fanfold.observers import Observer, Watch
+from fanfold.observers import BatchCallbacks, Observer
 
 
 class Seen:
@@ -15,7 +15,7 @@ class Seen:
 
     def batch_started(self, records, batch):
         self.batches.append(len(records))
-        return Watch(self.call_started, self.results.append)
+        return BatchCallbacks(self.call_started, self.results.append)
 
     def call_started(self, records):
         ids = [record.message_id for record in records]

@@ -9,7 +9,7 @@ from fanfold import BatchResult, Consumer, Context, Record
 from fanfold._base.context import BatchContext
 from fanfold._base.outcome import BatchResponse
 from fanfold.logs import RecordLogging
-from fanfold.observers import BatchEnded, Watch
+from fanfold.observers import BatchCallbacks, BatchEnded
 from fanfold.testing import deliver, make_context
 
 
@@ -35,8 +35,8 @@ async def with_state(text: str, ctx: Context[float]) -> float:
 
 
 class Counting:
-    def batch_started(self, records: Sequence[Record], batch: BatchContext[Any]) -> Watch | None:
-        return Watch(batch_ended=self.batch_ended)
+    def batch_started(self, records: Sequence[Record], batch: BatchContext[Any]) -> BatchCallbacks | None:
+        return BatchCallbacks(batch_ended=self.batch_ended)
 
     def batch_ended(self, ended: BatchEnded) -> None:
         assert_type(ended.seconds, float)

@@ -18,7 +18,7 @@ from fanfold._base.record import records_from_event
 from fanfold._consumer.classify import rejects
 from fanfold._consumer.notify_observers import Observation
 from fanfold.errors import AbandonedError, ConfigurationError
-from fanfold.observers import Watch
+from fanfold.observers import BatchCallbacks
 from fanfold.testing import ManualClock, deliver, make_context, make_event
 from simple_handlers import raises
 from watching import Seen, handler, watched
@@ -38,7 +38,7 @@ class Broken:
     def batch_started(self, records, batch):
         if self.at == "batch started":
             raise self.error
-        return Watch(self.call_started, lambda _: self.fail("batch ended"))
+        return BatchCallbacks(self.call_started, lambda _: self.fail("batch ended"))
 
     def call_started(self, records):
         if self.at == "call started":
@@ -91,7 +91,7 @@ def test_what_is_no_watch_is_told_by_name(caplog):
             return self
 
     assert deliver(watched(Mistaken()), 1).outcomes == [Done(1)]
-    assert "not a fanfold.observers.Watch or None" in caplog.text
+    assert "not BatchCallbacks or None" in caplog.text
 
 
 @pytest.mark.parametrize("wrong", [Seen, object(), "metrics"])
@@ -122,13 +122,13 @@ def test_an_observer_may_want_nothing():
     """Neither of a batch, nor of its calls, nor of its end."""
 
     class Indifferent:
-        def __init__(self, watch: Watch | None) -> None:
+        def __init__(self, watch: BatchCallbacks | None) -> None:
             self.watch = watch
 
         def batch_started(self, records, batch):
             return self.watch
 
-    nothing = [Indifferent(None), Indifferent(Watch()), Indifferent(Watch(lambda records: None))]
+    nothing = [Indifferent(None), Indifferent(BatchCallbacks()), Indifferent(BatchCallbacks(lambda records: None))]
     assert deliver(handler.with_settings(observers=nothing), 1).outcomes == [Done(1)]
 
 
@@ -141,7 +141,7 @@ def test_an_observer_of_another_ends_first_what_began_last():
             self.name = name
 
         def batch_started(self, records, batch):
-            return Watch(self.call_started)
+            return BatchCallbacks(self.call_started)
 
         def call_started(self, records):
             order.append(f"{self.name} began")
@@ -206,7 +206,7 @@ def test_what_an_observer_does_to_what_it_is_given_changes_nothing(chunk_size, c
         def batch_started(self, records, batch):
             with contextlib.suppress(AttributeError):
                 records.pop()
-            return Watch(self.call_started, self.batch_ended)
+            return BatchCallbacks(self.call_started, self.batch_ended)
 
         def call_started(self, records):
             records.pop()

@@ -11,7 +11,7 @@ import pytest
 import fanfold
 from fanfold import Done, Failed, NotStarted, Rejected, Retrying
 from fanfold.errors import TotalFailureError
-from fanfold.observers import Watch
+from fanfold.observers import BatchCallbacks
 from fanfold.testing import deliver, make_context, make_event, make_fifo_record
 from watching import Seen, handler, watched
 
@@ -154,7 +154,7 @@ def test_context_variables_an_observer_sets_are_those_of_its_record(kind):
     class Naming:
         def batch_started(self, records, batch):
             saw["at the start"] = which.get()
-            return Watch(self.call_started)
+            return BatchCallbacks(self.call_started)
 
         def call_started(self, records):
             token = which.set(records[0].message_id)

@@ -12,7 +12,7 @@ from fanfold.errors import ConfigurationError, FanfoldError
 T = TypeVar("T")
 
 
-async def each(function: Callable[[T], Awaitable[None]], items: Iterable[T], *, concurrency: int) -> None:
+async def for_each(function: Callable[[T], Awaitable[None]], items: Iterable[T], *, concurrency: int) -> None:
     """Call an async function on every item, ``concurrency`` at once; an item is drawn when a worker is free for it.
 
     The first error cancels what still runs, and is raised as it is; what has not begun then never does.
@@ -34,12 +34,12 @@ async def each(function: Callable[[T], Awaitable[None]], items: Iterable[T], *, 
             for _ in range(concurrency):
                 workers.start_soon(work)
     except BaseExceptionGroup as errors:
-        raise first_of(errors) from None
+        raise primary_error(errors) from None
 
 
-def first_of(error: BaseException) -> BaseException:
+def primary_error(error: BaseException) -> BaseException:
     """Return one error of a group: ours before others, which are what it led to; an error of its own as it is."""
     if not isinstance(error, BaseExceptionGroup):
         return error
-    found = [first_of(one) for one in error.exceptions]
+    found = [primary_error(one) for one in error.exceptions]
     return next((one for one in found if isinstance(one, FanfoldError)), found[0])

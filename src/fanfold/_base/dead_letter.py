@@ -19,7 +19,7 @@ REASON_CHARACTERS: Final = 2_000
 """Longest reason kept."""
 
 
-def most_receives() -> int | None:
+def configured_max_receives() -> int | None:
     """Return how often the queue delivers a message before it dead-letters it; None where the function is not told."""
     text = os.environ.get(RECEIVES_VARIABLE, "")
     return int(text) if text.isdecimal() else None

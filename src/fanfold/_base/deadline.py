@@ -2,9 +2,9 @@
 
 A deadline divides the margin before the end of the invocation::
 
-    now ──────────────▶ stops_at ─────▶ cancels_at ──▶ answers_at ─▶ gives_up_at ─▶ ends_at
+    now ──────────────▶ stops_at ─────▶ cancels_at ──▶ responds_at ─▶ gives_up_at ─▶ ends_at
         records start   none starts     what runs is   the answer    … even with a  Lambda kills
-                        any more        cancelled      is made …     blocked loop   the sandbox
+                        any more        cancelled      is made …     blocked loop   the execution environment
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Deadline(Value):
         return self.ends_at - self.margin / 2
 
     @property
-    def answers_at(self) -> float:
+    def responds_at(self) -> float:
         """Here the answer is made from what is known: a quarter of the margin is left."""
         return self.ends_at - self.margin / 4
 

@@ -1,7 +1,7 @@
 """Frozen values for the path of a cold start.
 
 A dataclass writes its methods as text and compiles them when its module is imported: about 0.3 ms each, which every
-new sandbox pays. These methods are written once, for all of them.
+new execution environment pays. These methods are written once, for all of them.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ WAIT_SECONDS: Final = 0.02
 """Seconds until memory that was full is looked at again."""
 
 
-class Pace:
+class Admission:
     """Answers how long the next start has to wait; one for each batch."""
 
     def __init__(self, *, starts_per_second: float | None, guard: MemoryGuard | None, now: float) -> None:

@@ -24,7 +24,7 @@ from fanfold._base.ordering import Lane, Unit, in_order, lanes
 from fanfold._base.outcome import BEHIND, DONE, Done, Failed, NotStarted, Outcome, Rejected
 from fanfold._base.record import Record, is_fifo
 from fanfold._base.threads import StillRunningError
-from fanfold._consumer.admission import Pace
+from fanfold._consumer.admission import Admission
 from fanfold._consumer.classify import outcome_of, rejects
 from fanfold._consumer.failure_log import FailureLog
 from fanfold._consumer.settings import Settings
@@ -59,7 +59,7 @@ class Batch:
         *,
         concurrency: int,
         deadline: Deadline,
-        pace: Pace,
+        admission: Admission,
         settling: Settling,
         commit: Commit | None = None,
         observation: Observation | None = None,
@@ -72,7 +72,7 @@ class Batch:
             settings: The consumer's.
             concurrency: Handlers that run at once, from 1.
             deadline: When to stop, to cancel and to answer.
-            pace: How long a start has to wait.
+            admission: How long a start has to wait.
             settling: What becomes of what failed.
             commit: What has to be durable before an acknowledgement; None for nothing.
             observation: Who is told of the batch's end; None for nobody.
@@ -86,7 +86,7 @@ class Batch:
         self._call, self._takes_list = handler
         self._concurrency = concurrency
         self._deadline = deadline
-        self._pace = pace
+        self._pace = admission
         self._settling = settling
         self._durable = commit
         self._reject_on = rejects(settings.reject_on)
@@ -123,7 +123,7 @@ class Batch:
     async def run(self) -> None:
         """Work on the batch until every record has ended or the answer is due.
 
-        Returns no later than the deadline's ``answers_at``, as long as the event loop turns.
+        Returns no later than the deadline's ``responds_at``, as long as the event loop turns.
         """
         deadline = self._deadline
         ticker = asyncio.ensure_future(self._tick())
@@ -134,9 +134,9 @@ class Batch:
                 await self._commit_done(deadline.cancels_at)
                 if not await self._ended(deadline.cancels_at):
                     self._cancel()
-                    await self._ended((deadline.cancels_at + deadline.answers_at) / 2)
-            await self._commit_done(deadline.answers_at)
-            await self._settling.finish(deadline.until(deadline.answers_at))
+                    await self._ended((deadline.cancels_at + deadline.responds_at) / 2)
+            await self._commit_done(deadline.responds_at)
+            await self._settling.finish(deadline.until(deadline.responds_at))
         except asyncio.CancelledError:
             self._cancel()
             await self._ended(deadline.clock() + _GRACE_SECONDS)
@@ -202,13 +202,13 @@ class Batch:
         """Take lanes until there are none, or no time, and write down how each record ended."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of a task
-        clock, stops_at, pace = self._deadline.clock, self._deadline.stops_at, self._pace
+        clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._pace
         call, records, outcomes, takes_list = self._call, self.records, self._outcomes, self._takes_list
         timeout, untouched = self._timeout, contextvars.copy_context()
         for lane in self._pending:
             for unit in lane:
                 now = clock()
-                if now >= pace.free_until:
+                if now >= admission.free_until:
                     await self._hold()
                     now = clock()
                 if now >= self._yield_at:
@@ -303,7 +303,7 @@ class Batch:
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
             self._outcomes[position] = BEHIND
             if delay is not None:
-                self._settling.hide(self.records[position], delay)
+                self._settling.change_visibility(self.records[position], delay)
 
     async def _why_cancelled(self, task: asyncio.Task[None], timer: _Timer | None) -> BaseException:
         """A record whose task was cancelled failed, even if its handler then returned: say why."""

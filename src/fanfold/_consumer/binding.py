@@ -11,9 +11,9 @@ from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.record import Record
 from fanfold._base.threads import Threads
-from fanfold._consumer.classify import each_of
+from fanfold._consumer.classify import split_list_result
 from fanfold._consumer.decode import Decode, decoder
-from fanfold._consumer.stages import Ended, HandlerCall, cut, pass_on
+from fanfold._consumer.stages import EndedEarly, HandlerCall, cut, run_stage
 from fanfold.errors import ConfigurationError
 
 Bind: TypeAlias = Callable[[BatchContext[Any], Threads], HandlerCall]
@@ -115,16 +115,16 @@ async def _call_with_list(
 
     async def call(bodies: list[Any]) -> Sequence[object]:
         count = len(bodies)  # a handler may change its list
-        return each_of(await give(bodies, records[0]), count)
+        return split_list_result(await give(bodies, records[0]), count)
 
-    return await pass_on(cut(records, [_decoded(decode, record) for record in records]), call)
+    return await run_stage(cut(records, [_decoded(decode, record) for record in records]), call)
 
 
 def _decoded(decode: Decode, record: Record) -> Any:
     try:
         return decode(record)
     except Exception as error:  # noqa: BLE001 - of this record alone, be it no JSON or a validator that breaks
-        return Ended(error)
+        return EndedEarly(error)
 
 
 async def _run_on_thread(threads: Threads, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

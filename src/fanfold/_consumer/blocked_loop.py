@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from fanfold._base.deadline import Deadline
 
 
-def where_is(thread: int | None) -> str:
+def current_user_line(thread: int | None) -> str:
     """Return the line of the user's code that a thread is in: ``handler (app.py, line 12): time.sleep(60)``."""
     import linecache  # here: a cold start need not pay for what is seldom wanted
     import traceback
@@ -33,7 +33,7 @@ def _is_library(file: str) -> bool:
 
 
 @contextmanager
-def dump_before(deadline: Deadline) -> Iterator[None]:
+def dump_stacks_before(deadline: Deadline) -> Iterator[None]:
     """Dump the stacks of all threads to stderr shortly before the end, should the block still run then.
 
     Needs no interpreter lock: it works when a call that never lets go of it keeps every thread.

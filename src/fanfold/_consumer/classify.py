@@ -21,13 +21,13 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
 
     An outcome is itself. ``Retry`` and ``Reject`` say it themselves; a body that cannot be decoded, and what
     ``reject_on`` names, are rejected; any other error, returned or raised, is a failure, and so is what leaves it open
-    whether anything was done (``doubtful``). Anything else is what the handler did. A predicate that itself raises
-    decides nothing.
+    whether anything was done (``invalid_return``). Anything else is what the handler did. A predicate that itself
+    raises decides nothing.
     """
     if isinstance(value, OUTCOMES):
         return value
     if not isinstance(value, BaseException):
-        doubt = None if type(value) in _PLAIN else doubtful(value)
+        doubt = None if type(value) in _PLAIN else invalid_return(value)
         return Done(value) if doubt is None else Failed(doubt)
     if isinstance(value, Retry):
         return Retrying(value.after, _text(value).partition(": ")[2])
@@ -38,7 +38,7 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
     return Failed(value)
 
 
-def doubtful(value: Any) -> BaseException | None:
+def invalid_return(value: Any) -> BaseException | None:
     """Return why a returned value does not say that its handler has succeeded; None if nothing speaks against it.
 
     What has still to run has done nothing: a coroutine, a task or another awaitable, a generator, a future. Errors in a
@@ -57,7 +57,7 @@ def doubtful(value: Any) -> BaseException | None:
     return None
 
 
-def each_of(value: object, records: int) -> Sequence[object]:
+def split_list_result(value: object, records: int) -> Sequence[object]:
     """Return what a handler of lists says of each record.
 
     None: all are done. A list: one value for each record in the same order, an error or an outcome where it did not
@@ -67,7 +67,7 @@ def each_of(value: object, records: int) -> Sequence[object]:
         return [None] * records
     if isinstance(value, list | tuple) and len(value) == records:
         return value
-    if (doubt := doubtful(value)) is not None:
+    if (doubt := invalid_return(value)) is not None:
         return [doubt] * records
     given = f"{len(value)} values" if isinstance(value, list | tuple) else type(value).__qualname__
     return [TypeError(f"the handler of {records} records returned {given}, not None or one value for each")] * records

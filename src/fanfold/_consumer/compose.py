@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
-from fanfold._consumer.admission import Pace
+from fanfold._consumer.admission import Admission
 from fanfold._consumer.batch import Batch, Commit
 from fanfold._consumer.binding import Bind, decoding
 from fanfold._consumer.classify import rejects
-from fanfold._consumer.environment import Sandbox
+from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.memory_guard import MemoryGuard
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
-from fanfold._consumer.stages import Ended, HandlerCall, Stage, cut, pass_on
-from fanfold._consumer.xray import kept_apart
+from fanfold._consumer.stages import EndedEarly, HandlerCall, Stage, cut, run_stage
+from fanfold._consumer.xray import isolate_subsegments
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._consumer.idempotent_calls import IdempotentCalls
@@ -45,7 +45,7 @@ class Composer:
         self,
         records: Sequence[Record],
         shared: BatchContext[Any],
-        sandbox: Sandbox,
+        environment: ExecutionEnvironment,
         *,
         concurrency: int,
         dead_letters: bool,
@@ -56,20 +56,20 @@ class Composer:
         Args:
             records: The batch.
             shared: What its records share.
-            sandbox: What the batches of this sandbox share.
+            environment: What the batches of this execution environment share.
             concurrency: Handlers that run at once, from 1.
             dead_letters: Whether there is a dead-letter queue for what is rejected.
             observers: Who is told of it.
         """
         settings, commit = self._settings, self._commit(shared)
-        handler = self._bind(shared, sandbox.threads)
+        handler = self._bind(shared, environment.threads)
         resolve, observation = None, None
         if settings.large_payloads:
             from fanfold._ports.payload_pointers import resolver  # here and below: a cold start pays for what it uses
 
-            resolve = resolver(sandbox.payloads)
+            resolve = resolver(environment.payloads)
         if settings.idempotency is not None:
-            once = self._idempotent(records, handler.as_stage(), shared, sandbox, resolve)
+            once = self._idempotent(records, handler.as_stage(), shared, environment, resolve)
             handler, commit = HandlerCall(once, takes_list=True), once.commit
         elif resolve is not None:
             handler = HandlerCall(_with_payloads(handler.as_stage(), resolve), takes_list=True)
@@ -80,16 +80,16 @@ class Composer:
             handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
         return Batch(
             records,
-            handler._replace(call=kept_apart(handler.call)),
+            handler._replace(call=isolate_subsegments(handler.call)),
             settings,
             concurrency=concurrency,
             deadline=shared.deadline,
-            pace=Pace(
+            admission=Admission(
                 starts_per_second=settings.starts_per_second,
                 guard=_guard(shared.lambda_context, settings.memory_share),
                 now=shared.deadline.clock(),
             ),
-            settling=Settling(sandbox.settler, backoff=settings.backoff, dead_letters=dead_letters),
+            settling=Settling(environment.settler, backoff=settings.backoff, dead_letters=dead_letters),
             commit=commit,
             observation=observation,
         )
@@ -103,7 +103,7 @@ class Composer:
         records: Sequence[Record],
         stage: Stage,
         shared: BatchContext[Any],
-        sandbox: Sandbox,
+        environment: ExecutionEnvironment,
         resolve: Resolve | None,
     ) -> IdempotentCalls:
         from fanfold._consumer.idempotent_calls import IdempotentCalls
@@ -116,7 +116,7 @@ class Composer:
             idempotency=idempotency,
             key_of=lambda record: idempotency.key_for(self._decode(record), self._function),
             resolve=resolve,
-            entries=sandbox.entries,
+            entries=environment.entries,
             deadline=shared.deadline,
         )
 
@@ -124,14 +124,14 @@ class Composer:
 def _with_payloads(stage: Stage, resolve: Resolve) -> Stage:
     """Return a stage that is given records with their payloads in place of pointers."""
 
-    async def resolved(record: Record) -> Record | Ended:
+    async def resolved(record: Record) -> Record | EndedEarly:
         try:
             return await resolve(record)
         except Exception as error:  # noqa: BLE001 - of this record alone
-            return Ended(error)
+            return EndedEarly(error)
 
     async def fetched(records: Sequence[Record]) -> list[Any]:
-        return await pass_on(cut(records, [await resolved(record) for record in records]), stage)
+        return await run_stage(cut(records, [await resolved(record) for record in records]), stage)
 
     return fetched
 

@@ -20,13 +20,13 @@ from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import bind
 from fanfold._consumer.classify import RejectOn
 from fanfold._consumer.compose import Composer
-from fanfold._consumer.environment import Sandbox, open_sandbox
+from fanfold._consumer.environment import ExecutionEnvironment, open_environment
 from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
-from fanfold._consumer.process_limits import clamped
+from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import respond, run_batch
 from fanfold._consumer.settings import CommitStage, Settings, allowed_concurrency, check_observer
 from fanfold._consumer.settle import OpenSettler
-from fanfold._consumer.xray import go_by_context
+from fanfold._consumer.xray import use_context_variables
 
 if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._ports.payload_pointers import OpenStore
@@ -63,7 +63,9 @@ class Consumer(Generic[P, T]):
         self.settings = settings
         """How this consumer works."""
         self._composer = Composer(function, settings, bind(function, chunk_size=settings.chunk_size))
-        self._runtime = Runtime(functools.partial(open_sandbox, settings, self._dead_letter_queue), Sandbox.leftovers)
+        self._runtime = Runtime(
+            functools.partial(open_environment, settings, self._dead_letter_queue), ExecutionEnvironment.leftovers
+        )
         self._on_threads = not is_coroutine_function(function)
         self._fits: dict[int, int] = {}
         self._added_observers: list[Observer] = []
@@ -95,13 +97,14 @@ class Consumer(Generic[P, T]):
         Raises:
             EventError: If the event is not a batch of SQS records; nothing has run.
             TotalFailureError: If nothing was acknowledged and the settings ask for an error then.
-            SystemExit: If too much that was abandoned piles up in this sandbox: Lambda starts a fresh one.
+            SystemExit: If too much that was abandoned piles up in this execution environment: Lambda starts a fresh
+            one.
         """
         return self.invoke(event, context).response
 
     def invoke(self, event: Event, context: Any) -> BatchResult:
         """Handle a batch as calling the consumer does, and return how each record ended."""
-        go_by_context()
+        use_context_variables()
         deadline = deadline_of(context, self.settings.deadline_margin)
         begin = functools.partial(self._batch, records_from_event(event), context, deadline)
         return self._respond(run_batch(self._runtime, begin, deadline))
@@ -122,13 +125,13 @@ class Consumer(Generic[P, T]):
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
         """Enter the lifespan on the caller's event loop, and yield what handles batches in it, several at once."""
-        async with open_sandbox(self.settings, self._dead_letter_queue) as sandbox:
+        async with open_environment(self.settings, self._dead_letter_queue) as environment:
 
             def begin(event: Event, context: Any) -> Batch:
                 deadline = deadline_of(context, self.settings.deadline_margin)
-                return self._batch(records_from_event(event), context, deadline, sandbox)
+                return self._batch(records_from_event(event), context, deadline, environment)
 
-            yield Session(begin, self._respond, sandbox)
+            yield Session(begin, self._respond, environment)
 
     async def handle_batch(self, event: Event, context: Any = None) -> BatchResponse:
         """Handle a batch on the caller's event loop, as ``process`` does, and return the response alone."""
@@ -170,11 +173,13 @@ class Consumer(Generic[P, T]):
     def _dead_letter_queue(self) -> str:
         return self.dead_letter_queue_url
 
-    def _batch(self, records: Sequence[Record], context: Any, deadline: Deadline, sandbox: Sandbox) -> Batch:
+    def _batch(
+        self, records: Sequence[Record], context: Any, deadline: Deadline, environment: ExecutionEnvironment
+    ) -> Batch:
         return self._composer.batch(
             records,
-            BatchContext(context, deadline, sandbox.state),
-            sandbox,
+            BatchContext(context, deadline, environment.state),
+            environment,
             concurrency=self._fitting(self.concurrency),
             dead_letters=bool(self.dead_letter_queue_url),
             observers=[*self.settings.observers, *self._added_observers],
@@ -186,7 +191,7 @@ class Consumer(Generic[P, T]):
     def _fitting(self, concurrency: int) -> int:
         """Return the concurrency that fits this process: looked up, and warned about, once for each."""
         if concurrency not in self._fits:
-            self._fits[concurrency] = clamped(concurrency, threads=self._on_threads)
+            self._fits[concurrency] = clamp_concurrency(concurrency, threads=self._on_threads)
         return self._fits[concurrency]
 
 
@@ -194,11 +199,14 @@ class Session:
     """Handles batches on the caller's event loop, within one lifespan; see ``Consumer.session``."""
 
     def __init__(
-        self, begin: Callable[[Event, Any], Batch], end: Callable[[Batch], BatchResult], sandbox: Sandbox
+        self,
+        begin: Callable[[Event, Any], Batch],
+        end: Callable[[Batch], BatchResult],
+        environment: ExecutionEnvironment,
     ) -> None:
         self._begin = begin
         self._end = end
-        self._sandbox = sandbox
+        self._sandbox = environment
         self._running: set[Batch] = set()
 
     async def __call__(self, event: Event, context: Any = None) -> BatchResult:

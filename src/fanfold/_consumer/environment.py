@@ -1,4 +1,4 @@
-"""What a consumer keeps for the life of its sandbox: what the lifespan yielded, threads, and a settler when needed."""
+"""What a consumer keeps for its execution environment: the lifespan's value, threads, and a settler when needed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Leftover(Protocol):
         ...
 
 
-class Sandbox:
-    """What the batches of one sandbox share."""
+class ExecutionEnvironment:
+    """What the batches of one execution environment share."""
 
     def __init__(
         self,
@@ -65,8 +65,10 @@ class Sandbox:
 
 
 @asynccontextmanager
-async def open_sandbox(settings: Settings, dead_letter_queue_url: Callable[[], str]) -> AsyncIterator[Sandbox]:
-    """Yield what the batches of one sandbox share, and close it at the end."""
+async def open_environment(
+    settings: Settings, dead_letter_queue_url: Callable[[], str]
+) -> AsyncIterator[ExecutionEnvironment]:
+    """Yield what the batches of one execution environment share, and close it at the end."""
     threads = Threads()
     async with AsyncExitStack() as stack:
         stack.callback(threads.close)
@@ -75,7 +77,7 @@ async def open_sandbox(settings: Settings, dead_letter_queue_url: Callable[[], s
         payloads = _OnDemand(stack, _on_s3 if isinstance(large, bool) else large)
         entries = _OnDemand(stack, lambda: _entries(settings))
         state = None if settings.lifespan is None else await stack.enter_async_context(settings.lifespan())
-        yield Sandbox(state, threads, settler, payloads, entries)
+        yield ExecutionEnvironment(state, threads, settler, payloads, entries)
 
 
 class _OnDemand(Generic[T]):

@@ -16,14 +16,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from typing import Any, Final
 
 from fanfold._base.aws_limits import DYNAMODB_BATCH_ITEMS, DYNAMODB_READ_KEYS, LAMBDA_MAX_TIMEOUT_SECONDS
-from fanfold._base.concurrency import each
+from fanfold._base.concurrency import for_each
 from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import Done, NotStarted, Retry
 from fanfold._base.record import Record
 from fanfold._base.retry import retry
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.classify import outcome_of, rejects
-from fanfold._consumer.stages import Ended, Stage, cut, pass_on
+from fanfold._consumer.stages import EndedEarly, Stage, cut, run_stage
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, EntryStore, result_text
 from fanfold.errors import LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
@@ -81,7 +81,7 @@ class IdempotentCalls:
         async def work(keyed: Sequence[tuple[str, Record]]) -> list[Any]:
             return await self._work_in_turn(keyed, records)
 
-        return await pass_on(cut(records, identified), work)
+        return await run_stage(cut(records, identified), work)
 
     async def commit(self, done: Sequence[tuple[Record, Any]], moment: float) -> Collection[int]:
         """Wait until it is written that these are done, or a moment is near; return the positions of those it is of."""
@@ -121,13 +121,13 @@ class IdempotentCalls:
         else:
             end()
 
-    async def _identify(self, record: Record) -> tuple[str, Record] | Ended:
+    async def _identify(self, record: Record) -> tuple[str, Record] | EndedEarly:
         """Return a record's key, and the record with its payload in it."""
         try:
             whole = record if self._resolve is None else await self._resolve(record)
             return self._keep_key(record, whole), whole
         except Exception as error:  # noqa: BLE001 - of this record alone
-            return Ended(error)
+            return EndedEarly(error)
 
     async def _work(self, mine: Mapping[str, Record], records: Sequence[Record]) -> dict[str, Any]:
         """Return what the handlers of some keys returned, or why they did not run, but for what was done before."""
@@ -142,15 +142,15 @@ class IdempotentCalls:
         held = await self._claim(owners)
         keys = [key for key in owners if key not in self._done]  # to claim one may have shown that it is done
         late = self._is_late()
-        stopped = [Ended(held[key]) if key in held else Ended(_LATE) if late else key for key in keys]
+        stopped = [EndedEarly(held[key]) if key in held else EndedEarly(_LATE) if late else key for key in keys]
         items = cut(records, stopped)
-        in_vain = {key for key, item in zip(keys, items, strict=True) if isinstance(item, Ended)} - held.keys()
+        in_vain = {key for key, item in zip(keys, items, strict=True) if isinstance(item, EndedEarly)} - held.keys()
         await self._drop({key: owners[key] for key in in_vain})
 
         async def run(free: Sequence[str]) -> list[Any]:
             return await self._run({key: owners[key] for key in free}, mine)
 
-        return dict(zip(keys, await pass_on(items, run), strict=True))
+        return dict(zip(keys, await run_stage(items, run), strict=True))
 
     def _is_late(self) -> bool:
         return self._deadline.clock() >= self._deadline.stops_at
@@ -283,7 +283,7 @@ async def _each(function: Callable[[str], Awaitable[None]], keys: Collection[str
     if len(keys) == 1:
         await function(*keys)  # as nearly always: without workers
     else:
-        await each(function, keys, concurrency=_CLAIMS_AT_ONCE)
+        await for_each(function, keys, concurrency=_CLAIMS_AT_ONCE)
 
 
 class _Writer:

@@ -20,7 +20,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base.deadline import Deadline
-from fanfold._consumer.blocked_loop import dump_before, where_is
+from fanfold._consumer.blocked_loop import current_user_line, dump_stacks_before
 
 logger = logging.getLogger("fanfold")
 
@@ -31,9 +31,9 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 MOST_LEFTOVERS: Final = 100
-"""Abandoned handlers that may still run in a sandbox before it is given up."""
+"""Abandoned handlers that may still run in an execution environment before it is given up."""
 MOST_LOOPS: Final = 2
-"""Blocked event loops that may be left behind in a sandbox before it is given up."""
+"""Blocked event loops that may be left behind in an execution environment before it is given up."""
 _LOOK_SECONDS = 1.0
 """How often the invocation's thread looks whether the loop turns."""
 _PROBE_SECONDS = 0.25
@@ -72,10 +72,10 @@ class Runtime(Generic[S]):
         Raises:
             TimeoutError: If the work has not ended at ``deadline.gives_up_at``. It is cancelled if the loop still
                 turns, and what it does later is of no consequence to the caller.
-            SystemExit: If so much that was abandoned still runs here that a fresh sandbox is better.
+            SystemExit: If so much that was abandoned still runs here that a fresh execution environment is better.
         """
         loop = self._turning_loop()
-        with dump_before(deadline):
+        with dump_stacks_before(deadline):
             # A lifespan that fails or hangs raises here, before any record has started: the whole batch comes back.
             state = loop.wait(loop.state, deadline, "the lifespan did not start in time")
             outcome, cancel = loop.submit(lambda: work(state))
@@ -113,10 +113,10 @@ class Runtime(Generic[S]):
     def _recycle_if_worn(self, loop: _LoopThread[S]) -> None:
         running, blocked = self._count_leftovers(loop)
         if running > MOST_LEFTOVERS or blocked > MOST_LOOPS:
-            # Lambda takes this for a crash: the batch comes back, and the next one gets a fresh sandbox.
+            # Lambda takes this for a crash: the batch comes back, and the next one gets a fresh execution environment.
             raise SystemExit(
                 f"fanfold: {running} abandoned handlers and {blocked} blocked event loops still run in "
-                "this sandbox: it is given up for a fresh one"
+                "this execution environment: it is given up for a fresh one"
             )
 
     def _count_leftovers(self, loop: _LoopThread[S] | None) -> tuple[int, int]:
@@ -197,7 +197,7 @@ class _LoopThread(Generic[S]):
                 turned = self._ping()
                 turned.wait(_GLANCE_SECONDS)
             if turned is not None and not turned.is_set():
-                logger.warning("the event loop is blocked by %s", where_is(self._thread.ident))
+                logger.warning("the event loop is blocked by %s", current_user_line(self._thread.ident))
             if over:
                 self._suspect = True
                 raise TimeoutError(complaint)

@@ -13,7 +13,7 @@ from fanfold._base.operating_system import NO_MEMORY_FIGURES, resident_bytes
 
 logger = logging.getLogger("fanfold")
 
-GIVE_BACK_SECONDS: Final = 0.02
+RELEASE_SECONDS: Final = 0.02
 """Least time between two requests to give memory back."""
 
 
@@ -29,7 +29,7 @@ def _malloc_trim() -> Callable[[int], int] | None:
     return trim
 
 
-def give_back() -> None:
+def release_free_memory() -> None:
     """Have the allocator give memory that was freed back to the system, where it can be asked to.
 
     Without it what handlers have freed stays resident, and a guard would let one record through at a time.
@@ -41,12 +41,13 @@ def give_back() -> None:
 class MemoryGuard:
     """Says when no further record should start.
 
-    Lambda kills a sandbox that overruns its memory, and with it the whole batch: a part is always better.
+    Lambda kills an execution environment that overruns its memory, and with it the whole batch: a part is always
+    better.
 
     Args:
         limit_bytes: What may be resident before nothing further starts.
         resident: Tells what is resident now; None where that is not known.
-        give_back: Has freed memory given back.
+        release_free_memory: Has freed memory given back.
         clock: What tells the time; monotonic, in seconds.
     """
 
@@ -55,13 +56,13 @@ class MemoryGuard:
         limit_bytes: float,
         *,
         resident: Callable[[], int | None] = resident_bytes,
-        give_back: Callable[[], None] = give_back,
+        release_free_memory: Callable[[], None] = release_free_memory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limit_bytes = limit_bytes
         """What may be resident before nothing further starts."""
         self._resident = resident
-        self._give_back = give_back
+        self._give_back = release_free_memory
         self._clock = clock
         self._next_give_back = -math.inf
 
@@ -76,7 +77,7 @@ class MemoryGuard:
             return True
         self._give_back()
         # It takes a while, on the event loop: a twentieth of the time at most.
-        self._next_give_back = now + max(GIVE_BACK_SECONDS, 20 * (self._clock() - now))
+        self._next_give_back = now + max(RELEASE_SECONDS, 20 * (self._clock() - now))
         return self._over()
 
     def _over(self) -> bool:

@@ -13,7 +13,7 @@ from fanfold._base.outcome import DONE, BatchResult, Failed
 from fanfold._base.record import Record
 from fanfold._consumer.classify import outcome_of
 from fanfold.errors import AbandonedError
-from fanfold.observers import BatchEnded, CallEnded, Observer, Watch
+from fanfold.observers import BatchCallbacks, BatchEnded, CallEnded, Observer
 
 logger = logging.getLogger("fanfold")
 
@@ -149,8 +149,8 @@ def _as_cancelled(values: Sequence[object]) -> Sequence[object]:
     return [asyncio.CancelledError("the handler's task was cancelled")] * len(values)
 
 
-def _watch(observer: Observer, records: Sequence[Record], batch: BatchContext[Any]) -> Watch | None:
+def _watch(observer: Observer, records: Sequence[Record], batch: BatchContext[Any]) -> BatchCallbacks | None:
     watch = observer.batch_started(records, batch)
-    if not (watch is None or isinstance(watch, Watch)):
-        raise TypeError(f"batch_started of {observer!r} returned {watch!r}, not a fanfold.observers.Watch or None")
+    if not (watch is None or isinstance(watch, BatchCallbacks)):
+        raise TypeError(f"batch_started of {observer!r} returned {watch!r}, not BatchCallbacks or None")
     return watch

@@ -15,11 +15,11 @@ RESERVED: Final = 64
 _UNLIMITED: Final = 2**31
 
 
-def clamped(concurrency: int, *, threads: bool) -> int:
+def clamp_concurrency(concurrency: int, *, threads: bool) -> int:
     """Return the concurrency, or as much of it as the limits of this process allow.
 
     Each handler is taken to need one descriptor; plain handlers need a thread each as well. (Lambda: 1,024 descriptors,
-    1,024 processes and threads, in one sandbox.)
+    1,024 processes and threads, in one execution environment.)
 
     Args:
         concurrency: What is asked for, from 1.

@@ -9,14 +9,16 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import DONE, BatchResult, NotStarted, Outcome, acknowledges, partial_response
 from fanfold._base.record import Record
 from fanfold._consumer.batch import Batch
-from fanfold._consumer.environment import Sandbox
+from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.loop_thread import Runtime
 from fanfold.errors import TotalFailureError
 
 logger = logging.getLogger("fanfold")
 
 
-def run_batch(runtime: Runtime[Sandbox], begin: Callable[[Sandbox], Batch], deadline: Deadline) -> Batch:
+def run_batch(
+    runtime: Runtime[ExecutionEnvironment], begin: Callable[[ExecutionEnvironment], Batch], deadline: Deadline
+) -> Batch:
     """Run a batch, and return it when it has ended or the deadline gives up: with what is known of it by then.
 
     Args:
@@ -26,13 +28,13 @@ def run_batch(runtime: Runtime[Sandbox], begin: Callable[[Sandbox], Batch], dead
 
     Raises:
         TimeoutError: If the batch could not begin in time; nothing of it has run.
-        SystemExit: If so much that was abandoned still runs here that a fresh sandbox is better.
+        SystemExit: If so much that was abandoned still runs here that a fresh execution environment is better.
     """
     begun: list[Batch] = []
 
-    async def work(sandbox: Sandbox) -> None:
-        batch = begin(sandbox)
-        sandbox.begin(batch)
+    async def work(environment: ExecutionEnvironment) -> None:
+        batch = begin(environment)
+        environment.begin(batch)
         begun.append(batch)
         await batch.run()
 
@@ -79,9 +81,9 @@ def _log(batch: Batch, outcomes: Sequence[Outcome], acknowledged: int) -> None:
 
 def _warn_of_untried(records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
     """Warn about what the queue is about to dead-letter without its having run in this delivery, its last."""
-    from fanfold._base.dead_letter import most_receives  # a cold start pays for what it uses
+    from fanfold._base.dead_letter import configured_max_receives  # a cold start pays for what it uses
 
-    if (most := most_receives()) is None:
+    if (most := configured_max_receives()) is None:
         return
     lost = [
         record.message_id

@@ -47,7 +47,7 @@ class Settings:
     """
 
     concurrency: int = 10
-    """Handlers that run at once in one sandbox, from 1. ``FANFOLD_CONCURRENCY`` in the environment overrides it."""
+    """Handlers that run concurrently in one process, from 1. ``FANFOLD_CONCURRENCY`` overrides it."""
     timeout: float | None = None
     """Seconds one call of the handler may take before it is cancelled and its record fails; None for as long as the
     invocation has."""
@@ -63,7 +63,7 @@ class Settings:
     raise_on_total_failure: bool = False
     """Whether a batch of which nothing was acknowledged ends in an error: Lambda then polls the queue more slowly."""
     starts_per_second: float | None = None
-    """Most records that start in a second in one sandbox, evenly spread; None for no limit."""
+    """Most records that start in a second in one execution environment, evenly spread; None for no limit."""
     memory_share: float | None = 0.9
     """Share of the function's memory over which no further record starts while others run, over 0 and up to 1; None
     for no guard."""
@@ -72,7 +72,7 @@ class Settings:
     half of it is left. None for 5 % of the time given, at least 1 second, at most half of it."""
     lifespan: Lifespan | None = None
     """Makes what the handlers share, as an async context manager: entered at the first invocation, kept for the
-    sandbox's life, given as ``ctx.state``."""
+    execution environment's life, given as ``ctx.state``."""
     large_payloads: bool | OpenStore = False
     """Whether bodies that point to S3, as the extended client libraries send them, are fetched before they are decoded:
     True for S3, or what opens another store."""

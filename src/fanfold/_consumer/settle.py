@@ -30,7 +30,7 @@ _ENVELOPE_BYTES = 1_024
 T = TypeVar("T")
 
 OpenSettler: TypeAlias = Callable[[], Awaitable["Settler"]]
-"""Gives the settler of this sandbox; opened when something has to be settled for the first time."""
+"""Gives the settler of this execution environment; opened when something has to be settled for the first time."""
 
 
 def delay_of(outcome: Outcome, receive_count: int, backoff: Backoff | None) -> int | None:
@@ -70,14 +70,14 @@ class Settling:
             return None
         delay = self.delay(record, outcome)
         if delay is not None:
-            self.hide(record, delay)
+            self.change_visibility(record, delay)
         return delay
 
     def delay(self, record: Record, outcome: Outcome) -> int | None:
         """Return the whole seconds until a record's next delivery; None for the queue's visibility timeout."""
         return delay_of(outcome, record.receive_count, self._backoff)
 
-    def hide(self, record: Record, seconds: int) -> None:
+    def change_visibility(self, record: Record, seconds: int) -> None:
         """Hide a message for some seconds from now, in the background."""
         self._hiding.append((record, seconds))
         self._turn()
@@ -109,10 +109,14 @@ class Settling:
         while self._hiding or self._burying:
             rejects, changes = _take(self._burying, _size_of), _take(self._hiding, _no_size)
             if rejects:
-                await self._attempt(self._bury, rejects, "rejected messages could not be forwarded; they come back")
+                await self._attempt(
+                    self._send_dead_letters, rejects, "rejected messages could not be forwarded; they come back"
+                )
             if changes:
                 await self._attempt(
-                    self._hide, changes, "delays could not be set; messages come back after the visibility timeout"
+                    self._change_visibility,
+                    changes,
+                    "delays could not be set; messages come back after the visibility timeout",
                 )
 
     async def _attempt(
@@ -123,8 +127,8 @@ class Settling:
         except Exception as error:  # noqa: BLE001 - whatever it is, the messages are reported and come back
             logger.warning("%s: %s", otherwise, error if isinstance(error, FanfoldError) else repr(error))
 
-    async def _bury(self, settler: Settler, rejects: Sequence[tuple[int, Record, str]]) -> None:
-        refusals = await settler.bury([(record, reason) for _, record, reason in rejects])
+    async def _send_dead_letters(self, settler: Settler, rejects: Sequence[tuple[int, Record, str]]) -> None:
+        refusals = await settler.send_dead_letters([(record, reason) for _, record, reason in rejects])
         refused = {refusal.position: refusal.reason for refusal in refusals}
         accepted = set(range(len(rejects))) - refused.keys()
         self.buried.update(rejects[index][0] for index in accepted)
@@ -134,9 +138,9 @@ class Settling:
             if (delay := self.delay(record, Rejected(why))) is not None:
                 self._hiding.append((record, delay))
 
-    async def _hide(self, settler: Settler, changes: Sequence[tuple[Record, int]]) -> None:
+    async def _change_visibility(self, settler: Settler, changes: Sequence[tuple[Record, int]]) -> None:
         while changes:
-            refused = {refusal.position for refusal in await settler.hide(changes)}
+            refused = {refusal.position for refusal in await settler.change_visibility(changes)}
             # Twelve hours in all is SQS's limit; how many are left of it only a try tells.
             changes = [(record, seconds // 2) for index, (record, seconds) in enumerate(changes) if index in refused]
             changes = [(record, seconds) for record, seconds in changes if seconds]

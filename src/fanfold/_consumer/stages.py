@@ -44,14 +44,14 @@ class HandlerCall(NamedTuple):
         return alone
 
 
-class Ended(NamedTuple):
+class EndedEarly(NamedTuple):
     """A record that goes no further than the stage that ended it."""
 
     value: Any
     """Its value, an error for one that could not start."""
 
 
-def cut(records: Sequence[Record], items: Sequence[T | Ended]) -> Sequence[T | Ended]:
+def cut(records: Sequence[Record], items: Sequence[T | EndedEarly]) -> Sequence[T | EndedEarly]:
     """Return what goes on of the records of one call; the only place where a list of a FIFO group is cut.
 
     Args:
@@ -59,23 +59,23 @@ def cut(records: Sequence[Record], items: Sequence[T | Ended]) -> Sequence[T | E
         items: By position what the next stage is given, or why the record ended. On a FIFO queue nothing goes on that
             is behind the first one that could not start.
     """
-    if not any(isinstance(item, Ended) for item in items) or not is_fifo(records):
+    if not any(isinstance(item, EndedEarly) for item in items) or not is_fifo(records):
         return items
     failed = (position for position, item in enumerate(items) if _could_not_start(item))
     first = next(failed, len(items))
-    behind = [item if isinstance(item, Ended) else Ended(BEHIND) for item in items[first:]]
+    behind = [item if isinstance(item, EndedEarly) else EndedEarly(BEHIND) for item in items[first:]]
     return [*items[:first], *behind]
 
 
-async def pass_on(items: Sequence[T | Ended], stage: Callable[[list[T]], Awaitable[Sequence[Any]]]) -> list[Any]:
+async def run_stage(items: Sequence[T | EndedEarly], stage: Callable[[list[T]], Awaitable[Sequence[Any]]]) -> list[Any]:
     """Give a stage what goes on, in a list of its own, and return a value for each position.
 
     Raises:
         ValueError: If the stage returned another number of values.
         BaseException: Whatever the stage raises.
     """
-    values = [item.value if isinstance(item, Ended) else None for item in items]
-    going = {position: item for position, item in enumerate(items) if not isinstance(item, Ended)}
+    values = [item.value if isinstance(item, EndedEarly) else None for item in items]
+    going = {position: item for position, item in enumerate(items) if not isinstance(item, EndedEarly)}
     returned = await stage(list(going.values())) if going else ()
     if len(returned) != len(going):  # counted by what was given, whatever a handler has done to its list
         raise ValueError(f"a stage returned {len(returned)} values for {len(going)} records")
@@ -85,4 +85,4 @@ async def pass_on(items: Sequence[T | Ended], stage: Callable[[list[T]], Awaitab
 
 
 def _could_not_start(item: object) -> bool:
-    return isinstance(item, Ended) and isinstance(item.value, BaseException | NotStarted)
+    return isinstance(item, EndedEarly) and isinstance(item.value, BaseException | NotStarted)

@@ -35,7 +35,7 @@ class _ContextLocal:
         _OPEN.set({key: value for key, value in (_OPEN.get() or {}).items() if key != name})
 
 
-def go_by_context() -> bool:
+def use_context_variables() -> bool:
     """Have the SDK keep its stack in a context variable, what is open on this thread included; once, for all.
 
     Called on the invocation's thread, where ``capture_lambda_handler`` has opened its subsegment.
@@ -52,9 +52,9 @@ def go_by_context() -> bool:
     return isinstance(local, _ContextLocal)
 
 
-def kept_apart(call: Callable[[T], Awaitable[Any]]) -> Callable[[T], Awaitable[Any]]:
+def isolate_subsegments(call: Callable[[T], Awaitable[Any]]) -> Callable[[T], Awaitable[Any]]:
     """Return a call that does the same with a stack of open subsegments of its own; the same call without the SDK."""
-    if not go_by_context():
+    if not use_context_variables():
         return call
 
     async def apart(given: T) -> Any:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from fanfold._base.concurrency import each
+from fanfold._base.concurrency import for_each
 from fanfold._folds.output_file import File
 from fanfold._jobs.fold_requests import CombineGroup, to_message
 from fanfold._jobs.output import apply, to_json
@@ -167,7 +167,7 @@ async def _arrange(run: Run, results: Results, fan_in: int, backend: Backend) ->
             # Drawn here, one group after another: what waits to be written is all that is held in memory.
             await _put(_input(run, fan_in, group), "\n".join(islice(texts, fan_in)).encode(), backend)
 
-        await each(put, range(tree.levels[0]), concurrency=_WRITTEN_TOGETHER)
+        await for_each(put, range(tree.levels[0]), concurrency=_WRITTEN_TOGETHER)
     await _put(f"{_prefix(run)}/tree.json", json.dumps({"results": tree.results, "fan_in": fan_in}).encode(), backend)
     return await tree_of(run, backend) or tree
 
@@ -184,7 +184,7 @@ async def _combined(run: Run, level: int, groups: Sequence[int], backend: Backen
     async def get(group: int) -> None:
         texts[group] = (await backend.get_result(_key(run, level, group))).decode()
 
-    await each(get, groups, concurrency=_AT_ONCE)
+    await for_each(get, groups, concurrency=_AT_ONCE)
     return [texts[group] for group in groups]
 
 

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
 from fanfold._jobs.continuation import continue_later
-from fanfold._jobs.fold_requests import Look, send_request
+from fanfold._jobs.fold_requests import CheckRun, send_request
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import (
@@ -103,7 +103,7 @@ async def _enter(ended: Sequence[_Ended], backend: Backend) -> None:
     await backend.ledger.put_marker(run, await _marker(ended, backend))
     counter = await backend.ledger.count(run, len(ended))
     if counter.due:
-        await send_request(backend, Look(run))
+        await send_request(backend, CheckRun(run))
 
 
 async def _marker(ended: Sequence[_Ended], backend: Backend) -> Marker:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Final
 
-from fanfold._base.concurrency import each
+from fanfold._base.concurrency import for_each
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, SegmentStopped
 from fanfold._ports.backend import Backend
@@ -42,7 +42,7 @@ async def continue_later(stopped: Sequence[tuple[int, SegmentStopped]], backend:
             logger.exception("%s: it stopped in time and could not be continued; its message comes back", where)
             held.add(position)
 
-    await each(send_on, stopped, concurrency=_ABREAST)
+    await for_each(send_on, stopped, concurrency=_ABREAST)
     return held
 
 

@@ -1,8 +1,8 @@
-"""The dead-letter function: a dead segment becomes a failed one of its run; what is no segment is parked.
+"""The dead-letter function: a dead segment becomes a failed one of its run; what is no segment is quarantined.
 
-A segment that fails at its last delivery goes to the dead-letter queue with its reason (``segment_handler.work_on``).
-One that comes without was moved by the queue itself: that delivery ended without a word, or never started it. It is
-sent once more.
+A segment that fails at its last delivery goes to the dead-letter queue with its reason
+(``segment_handler.process_message``). One that comes without was moved by the queue itself: that delivery ended without
+a word, or never started it. It is sent once more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ import logging
 from collections.abc import Sequence
 
 from fanfold._base.context import Context
-from fanfold._base.dead_letter import ATTRIBUTE, PUT_BACK_ATTRIBUTE, most_receives, reason_attribute, reason_in
+from fanfold._base.dead_letter import (
+    ATTRIBUTE,
+    PUT_BACK_ATTRIBUTE,
+    configured_max_receives,
+    reason_attribute,
+    reason_in,
+)
 from fanfold._base.record import Record
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.segment import Segment, segments_of
@@ -27,11 +33,11 @@ logger = logging.getLogger("fanfold")
 UNTOLD = "moved here by the queue's redrive policy: too many deliveries without success"
 
 
-async def bury(job: str, record: Record, ctx: Context[JobState]) -> BundleResult | Unrecorded:
+async def handle_dead_letter(job: str, record: Record, ctx: Context[JobState]) -> BundleResult | Unrecorded:
     """Find the place of a dead letter.
 
     Segments of a live run are entered as failed, with the reason, and kept under the run; those that came without a
-    word are first sent once more. Anything else goes to the parking queue with the reason; nothing is dropped.
+    word are first sent once more. Anything else goes to the quarantine queue with the reason; nothing is dropped.
 
     Returns:
         What to enter in the ledger, or why nothing is.
@@ -40,12 +46,12 @@ async def bury(job: str, record: Record, ctx: Context[JobState]) -> BundleResult
         segments = segments_of(record.body)
         run = await live_run(job, segments[0], ctx.batch)
     except SegmentError as error:
-        await _park(record, str(error), ctx.state)
+        await _quarantine(record, str(error), ctx.state)
         return Unrecorded.QUARANTINED
     if run is None:
         return Unrecorded.LATE
     reason = reason_in(record)
-    if reason is None and most_receives() is not None and PUT_BACK_ATTRIBUTE not in record.message_attributes:
+    if reason is None and configured_max_receives() is not None and PUT_BACK_ATTRIBUTE not in record.message_attributes:
         await _put_back(segments, record, ctx.state)
         logger.warning(
             "run %s, segment %d was dead-lettered without a word: sent once more", run.id, segments[0].number
@@ -68,8 +74,8 @@ async def _put_back(segments: Sequence[Segment], record: Record, state: JobState
     await enqueue(state.backend.work_queue, again, sleep=state.backend.sleep)
 
 
-async def _park(record: Record, reason: str, state: JobState) -> None:
-    parked = Message(record.body, {ATTRIBUTE: reason_attribute(record, reason)})
-    refused = await state.backend.parking_queue.send([parked])
+async def _quarantine(record: Record, reason: str, state: JobState) -> None:
+    quarantined = Message(record.body, {ATTRIBUTE: reason_attribute(record, reason)})
+    refused = await state.backend.quarantine_queue.send([quarantined])
     if refused:
-        raise FanfoldError(f"the parking queue did not take message {record.message_id}: {refused[0].reason}")
+        raise FanfoldError(f"the quarantine queue did not take message {record.message_id}: {refused[0].reason}")

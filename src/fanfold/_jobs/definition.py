@@ -23,7 +23,7 @@ from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 from fanfold.sources import Source
 
 OpenBackend: TypeAlias = Callable[[], AbstractAsyncContextManager[Backend]]
-"""Opens the backend of a job: entered once in a sandbox."""
+"""Opens the backend of a job: entered once in an execution environment."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

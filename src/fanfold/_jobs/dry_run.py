@@ -47,7 +47,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
+class DryRun:
     """What a run would be."""
 
     segments: int
@@ -80,9 +80,9 @@ class Sample:
     """Whether it was read to its end."""
 
 
-async def rehearse(
+async def plan_dry_run(
     job: str, source: sources.Source, backend: Backend, *, batch_size: int = 10, per_message: int = 1
-) -> Rehearsal:
+) -> DryRun:
     """Plan a run as scatter would, cut all of it, and write and send nothing.
 
     Args:
@@ -106,7 +106,7 @@ async def rehearse(
             raise EnqueueError(f"segment {count} is too large for a message: {reason}", rejected=[(count, reason)])
         count, messages, total, largest = taken, messages + 1, total + size, max(largest, size)
     first = [json.loads(segment.to_body()) for segment in islice(segments_left(run), _SHOWN)]
-    return Rehearsal(
+    return DryRun(
         segments=count,
         messages=messages,
         message_bytes=total,
@@ -118,7 +118,7 @@ async def rehearse(
     )
 
 
-async def read_first(rehearsal: Rehearsal, backend: Backend, *, within_seconds: float) -> Sample:
+async def read_first(rehearsal: DryRun, backend: Backend, *, within_seconds: float) -> Sample:
     """Read the items of the first segment, without a handler, for so many seconds at most."""
     given = 0
     ended = False

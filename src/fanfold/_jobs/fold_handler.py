@@ -27,12 +27,12 @@ from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
 from fanfold._jobs.collect import Collected, collect
 from fanfold._jobs.combine import Reduction, advance, combine, is_complete, left_of, tree_of
-from fanfold._jobs.fold_requests import CombineGroup, FoldRequest, ResumeScatter, Watch, from_body, send_request
+from fanfold._jobs.fold_requests import CombineGroup, FoldRequest, ResumeScatter, WatchRun, from_body, send_request
 from fanfold._jobs.job_state import JobState
-from fanfold._jobs.notify import is_tolerated, tell_of_the_end
+from fanfold._jobs.notify import is_tolerated, notify_run_ended
 from fanfold._jobs.output import apply, commit
 from fanfold._jobs.results import FoldFunction, Results, opened, results_of
-from fanfold._jobs.scatter import scatter_on
+from fanfold._jobs.scatter import resume_scatter
 from fanfold._jobs.segment_result import reason_of
 from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
@@ -86,20 +86,20 @@ async def check_and_fold(
     run = await backend.ledger.run(check.run_id)
     if run is None or run.job != job:
         raise SegmentError(f"a check of run {check.run_id!r}, which is no run of job {job!r} in the ledger")
-    if not run.ended and await _scatter_stands_still(check, run, backend):
-        await scatter_on(run, backend, ctx.deadline, per_message=per_message)
+    if not run.ended and await _is_scatter_stalled(check, run, backend):
+        await resume_scatter(run, backend, ctx.deadline, per_message=per_message)
     state = run.state if run.ended else await _Attempt(run, check, folding, backend, ctx).advance()
     if state.is_final:
-        await tell_of_the_end(run.id, backend)
-    elif isinstance(check, Watch) and backend.now() < run.expires_at:
+        await notify_run_ended(run.id, backend)
+    elif isinstance(check, WatchRun) and backend.now() < run.expires_at:
         # Last, and once: a check that fails comes back by itself.
-        await send_request(backend, Watch(run.id, run.position), watch_seconds)
+        await send_request(backend, WatchRun(run.id, run.position), watch_seconds)
     return state
 
 
-async def _scatter_stands_still(check: FoldRequest, run: Run, backend: Backend) -> bool:
+async def _is_scatter_stalled(check: FoldRequest, run: Run, backend: Backend) -> bool:
     """Tell whether nobody goes on enqueueing the segments of a run: its scatter says so, or has got no further."""
-    if not isinstance(check, ResumeScatter) and not (isinstance(check, Watch) and check.position == run.position):
+    if not isinstance(check, ResumeScatter) and not (isinstance(check, WatchRun) and check.position == run.position):
         return False
     return not run.enqueued or (run.gen == 0 and (await backend.ledger.counter(run.id)).total is None)
 
@@ -203,7 +203,7 @@ class _Attempt:
             results,
             self.backend,
             combined=level,
-            again=isinstance(self.check, Watch) or (level is None and self.ctx.receive_count > 1),
+            again=isinstance(self.check, WatchRun) or (level is None and self.ctx.receive_count > 1),
             here=self.folding.alone,
         )
 

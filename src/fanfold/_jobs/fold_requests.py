@@ -17,7 +17,7 @@ _VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CheckRun:
     """Look whether all segments of a run have ended."""
 
     run_id: str
@@ -25,7 +25,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class WatchRun:
     """Look now and again later, until the run has ended; a scatter that has got no further since is resumed."""
 
     run_id: str
@@ -54,15 +54,15 @@ class CombineGroup:
     """The group's number in its level, from 0."""
 
 
-FoldRequest: TypeAlias = Look | Watch | ResumeScatter | CombineGroup
+FoldRequest: TypeAlias = CheckRun | WatchRun | ResumeScatter | CombineGroup
 """What the fold function is asked for."""
 
 
 def to_message(check: FoldRequest, delay_seconds: int = 0) -> Message:
     """Return the message of a check."""
-    document: dict[str, Any] = {"v": _VERSION, "check": check.run_id, "watch": isinstance(check, Watch)}
+    document: dict[str, Any] = {"v": _VERSION, "check": check.run_id, "watch": isinstance(check, WatchRun)}
     match check:
-        case Watch(position=int(position)):
+        case WatchRun(position=int(position)):
             document["position"] = position
         case ResumeScatter():
             document["scatter"] = True
@@ -84,8 +84,8 @@ def from_body(body: str) -> FoldRequest:
         if combine is not None:
             return CombineGroup(run_id, *_place(*combine))
         if document.get("watch"):
-            return Watch(run_id, position)
-        return ResumeScatter(run_id) if document.get("scatter") else Look(run_id)
+            return WatchRun(run_id, position)
+        return ResumeScatter(run_id) if document.get("scatter") else CheckRun(run_id)
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise SegmentError(f"not a check of a run: {body[:80]!r}") from error
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fanfold import sources
-from fanfold._base.concurrency import each
+from fanfold._base.concurrency import for_each
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
@@ -29,12 +29,12 @@ from fanfold._consumer.failure_log import FailureLog
 from fanfold._consumer.settings import allowed_concurrency, check_count
 from fanfold._folds.output_file import File
 from fanfold._jobs.definition import JobDefinition
-from fanfold._jobs.inline_database import KEPT_BUCKET, Kept, kept_in
+from fanfold._jobs.inline_database import DATABASE_BUCKET, InlineRunDatabase, open_inline_database
 from fanfold._jobs.job_state import JobState
-from fanfold._jobs.output import apply, file_told, to_json
+from fanfold._jobs.output import apply, file_reference, to_json
 from fanfold._jobs.scatter import segments_left
 from fanfold._jobs.segment import Segment
-from fanfold._jobs.segment_handler import work_on_one
+from fanfold._jobs.segment_handler import process_segment
 from fanfold._jobs.segment_result import REASON_CHARACTERS, reason_of
 from fanfold._jobs.tally import Evenness, Tally
 from fanfold._ports.backend import Backend
@@ -43,7 +43,7 @@ from fanfold.errors import ConfigurationError, FanfoldError
 
 logger = logging.getLogger("fanfold")
 
-KEPT_FILE = "results.sqlite"
+DATABASE_FILE = "results.sqlite"
 OUTPUT_FILE = "output.json"
 
 
@@ -110,7 +110,7 @@ async def run_inline(
     abreast = check_count(allowed_concurrency(job.settings) if concurrency is None else concurrency, "concurrency")
     name = check_name(run or uuid.uuid4().hex, "run")
     home = None if folder is None else Path(folder) / name
-    with kept_in(None if home is None else home / KEPT_FILE) as kept:
+    with open_inline_database(None if home is None else home / DATABASE_FILE) as kept:
         async with _opened(job, kept) as state:
             begun = await _begun(job, params, name, kept, state.backend)
             total = sum(1 for _ in sources.cut(begun.plan))
@@ -127,7 +127,7 @@ async def run_inline(
 
             if progress is not None:
                 progress(0, len(wanted))
-            await each(work, (one for one in segments_left(begun) if one.number in wanted), concurrency=abreast)
+            await for_each(work, (one for one in segments_left(begun) if one.number in wanted), concurrency=abreast)
             failures.write(logger)
         items, failed = kept.items(), kept.failures()
         output = await _folded(fold, kept, home) if len(items) == total else None
@@ -145,10 +145,10 @@ async def run_inline(
 
 
 @asynccontextmanager
-async def _opened(job: JobDefinition, kept: Kept) -> AsyncIterator[JobState]:
+async def _opened(job: JobDefinition, kept: InlineRunDatabase) -> AsyncIterator[JobState]:
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(job.open_backend(sources_only=True))
-        backend = replace(opened, store=kept.over(opened.store), results_bucket=KEPT_BUCKET)
+        backend = replace(opened, store=kept.over(opened.store), results_bucket=DATABASE_BUCKET)
         try:
             state = await stack.enter_async_context(job.share(backend))
         except FanfoldError:
@@ -158,7 +158,9 @@ async def _opened(job: JobDefinition, kept: Kept) -> AsyncIterator[JobState]:
         yield state
 
 
-async def _begun(job: JobDefinition, params: Mapping[str, Any] | None, name: str, kept: Kept, backend: Backend) -> Run:
+async def _begun(
+    job: JobDefinition, params: Mapping[str, Any] | None, name: str, kept: InlineRunDatabase, backend: Backend
+) -> Run:
     """Return the run as it was planned when its first segment was cut; plan it, if this is the first time."""
     known = kept.run()
     if known is None:
@@ -176,7 +178,7 @@ async def _begun(job: JobDefinition, params: Mapping[str, Any] | None, name: str
     return known
 
 
-def _wanted(total: int, only: Collection[int] | None, kept: Kept) -> Collection[int]:
+def _wanted(total: int, only: Collection[int] | None, kept: InlineRunDatabase) -> Collection[int]:
     if only is None:
         return {segment for segment in range(total) if not kept.is_done(segment)}
     if wrong := [segment for segment in only if type(segment) is not int or not 0 <= segment < total]:
@@ -190,14 +192,14 @@ async def _work(
     run: Run,
     function: Callable[..., Any],
     state: JobState,
-    kept: Kept,
+    kept: InlineRunDatabase,
     failures: FailureLog,
 ) -> None:
     """Work on a segment and keep how it ended; whatever its handler does, the others carry on."""
     record = Record({"messageId": f"of segment {segment.number}", "body": segment.to_body()})
     context = Context(record, BatchContext(None, Deadline.never(), state))
     try:
-        ended = await work_on_one(segment, run, function, record, context, 0)
+        ended = await process_segment(segment, run, function, record, context, 0)
     except (Exception, asyncio.CancelledError) as error:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
@@ -208,7 +210,7 @@ async def _work(
         kept.done(segment.number, ended.result, ended.items)
 
 
-async def _folded(fold: Callable[..., Any], kept: Kept, home: Path | None) -> Any:
+async def _folded(fold: Callable[..., Any], kept: InlineRunDatabase, home: Path | None) -> Any:
     try:
         value = await apply(fold, kept.results())
     except FanfoldError:
@@ -230,7 +232,7 @@ def _placed(file: File, home: Path) -> dict[str, Any]:
     target = home / file.name
     with file.on_disk() as path:
         shutil.copyfile(path, target)
-    return file_told(file, str(target), target.stat().st_size)
+    return file_reference(file, str(target), target.stat().st_size)
 
 
 def _evenness(total: int, items: Mapping[int, int]) -> Evenness | None:

@@ -16,7 +16,7 @@ from fanfold._ports.run import Run
 from fanfold._ports.stores import ObjectInfo, Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError
 
-KEPT_BUCKET: Final = "_kept"
+DATABASE_BUCKET: Final = "_kept"
 """Stands for the results bucket: no bucket can be named so."""
 _PIECE_BYTES: Final = 1_048_576
 _TABLES: Final = """
@@ -27,7 +27,7 @@ _TABLES: Final = """
 """
 
 
-class Kept:
+class InlineRunDatabase:
     """What has been done of one run. Every method is done, on disk, when it returns."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
@@ -81,11 +81,11 @@ class Kept:
 
     def over(self, store: Store) -> Store:
         """Return a store that keeps here what is written to the results bucket, and is the other one for all else."""
-        return overlay(store, KEPT_BUCKET, cast("Store", _Objects(self._database)))
+        return overlay(store, DATABASE_BUCKET, cast("Store", _Objects(self._database)))
 
 
 @contextmanager
-def kept_in(file: Path | None) -> Iterator[Kept]:
+def open_inline_database(file: Path | None) -> Iterator[InlineRunDatabase]:
     """Open what is kept of a run, for this process alone.
 
     Args:
@@ -96,7 +96,7 @@ def kept_in(file: Path | None) -> Iterator[Kept]:
     """
     with closing(_opened(file)) as database:
         try:
-            yield Kept(database)
+            yield InlineRunDatabase(database)
         except sqlite3.Error as error:
             raise ConfigurationError(f"{file or 'what is kept of the run'} cannot be written: {error}") from error
 

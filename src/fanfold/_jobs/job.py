@@ -20,12 +20,12 @@ from fanfold._consumer.settings import CommitStage
 from fanfold._jobs import step_functions
 from fanfold._jobs.combine import Reduction
 from fanfold._jobs.commit import commit_ended
-from fanfold._jobs.dead_letter_handler import bury
+from fanfold._jobs.dead_letter_handler import handle_dead_letter
 from fanfold._jobs.definition import JobDefinition
 from fanfold._jobs.fold_handler import Folding, check_and_fold
 from fanfold._jobs.job_state import JobState
-from fanfold._jobs.scatter import Scattered, request_of, scatter
-from fanfold._jobs.segment_handler import SegmentFunction, work_on
+from fanfold._jobs.scatter import ScatterResult, request_of, scatter
+from fanfold._jobs.segment_handler import SegmentFunction, process_message
 from fanfold._jobs.segment_result import MessageResult
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import RunState
@@ -36,12 +36,12 @@ ScatterHandler: TypeAlias = Callable[[Any, Any], dict[str, Any]]
 
 
 class Job(JobDefinition):
-    """Scattered work: a source is cut into segments, each is worked on, the results are folded into one output.
+    """ScatterResult work: a source is cut into segments, each is worked on, the results are folded into one output.
 
     Args:
         name: Names the job in messages and in the ledger: letters, digits, '.', '_' and '-', at most 128.
-        concurrency: Segments worked on at once in one sandbox, from 1; ``FANFOLD_CONCURRENCY`` overrides it.
-        backoff: How long a segment that failed stays hidden; None for the queue's visibility timeout.
+        concurrency: Segments worked on at once in one execution environment, from 1; ``FANFOLD_CONCURRENCY`` overrides
+        it. backoff: How long a segment that failed stays hidden; None for the queue's visibility timeout.
         lifespan: Makes what the segment handlers share, as an async context manager; given as ``ctx.state``.
         watch_seconds: Seconds between looks at an unfinished run, in case a check was lost; from 1 to 900, the default.
         tolerated_failures: Segments that may fail for good before the run does: how many, as a whole number, or their
@@ -82,7 +82,7 @@ class Job(JobDefinition):
             params, run_id = request_of(event, context)
             deadline = deadline_of(context, None)
 
-            async def work(state: JobState) -> Scattered:
+            async def work(state: JobState) -> ScatterResult:
                 return await self._scatter(state.backend, params, run_id, deadline)
 
             scattered = runtime.run(work, deadline)
@@ -100,7 +100,7 @@ class Job(JobDefinition):
         """The Lambda handler of the dead-letter queue."""
 
         async def dead_letter_handler(record: Record, ctx: Context[JobState]) -> MessageResult:
-            return await bury(self.name, record, ctx)
+            return await handle_dead_letter(self.name, record, ctx)
 
         return self._consumer(dead_letter_handler, commit_ended, dead_letters=False)
 
@@ -143,7 +143,7 @@ class Job(JobDefinition):
         run_id: str | None = None,
         *,
         progress: Callable[[int], None] | None = None,
-    ) -> Scattered:
+    ) -> ScatterResult:
         """Start a run from this process: cut the source and enqueue the segments.
 
         ``progress`` is called, again and again, with how many segments have been enqueued by then.
@@ -161,7 +161,7 @@ class Job(JobDefinition):
         run_id: str,
         deadline: Deadline,
         progress: Callable[[int], None] | None = None,
-    ) -> Scattered:
+    ) -> ScatterResult:
         return await scatter(
             self.name,
             self.source_of(params),
@@ -178,7 +178,7 @@ class Job(JobDefinition):
         function: SegmentFunction = self.part("segment")
 
         async def segment_handler(record: Record, ctx: Context[JobState]) -> MessageResult:
-            return await work_on(self.name, function, record, ctx, max_hops=self._max_hops)
+            return await process_message(self.name, function, record, ctx, max_hops=self._max_hops)
 
         return segment_handler
 
@@ -210,7 +210,7 @@ class Job(JobDefinition):
         )
 
     def _preload(self) -> None:
-        """Import the SDK while Lambda initialises the sandbox: with full CPU, and not at the first batch's expense."""
+        """Import the SDK during Lambda's init phase, which has full CPU, rather than during the first batch."""
         if self.opens_on_aws and "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             with contextlib.suppress(ModuleNotFoundError):
                 importlib.import_module("fanfold.aws.backend")

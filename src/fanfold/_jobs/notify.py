@@ -26,7 +26,7 @@ def is_tolerated(failed: int, total: int, tolerated: float) -> bool:
     return failed <= (math.floor(tolerated * total) if isinstance(tolerated, float) else tolerated)
 
 
-async def tell_of_the_end(run_id: str, backend: Backend) -> None:
+async def notify_run_ended(run_id: str, backend: Backend) -> None:
     """Tell of the end of a run, unless that was done; at least once, since it is told before it is noted.
 
     Raises:

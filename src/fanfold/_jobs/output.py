@@ -87,7 +87,7 @@ async def commit(key: str, value: Any, backend: Backend) -> None:
         logger.info("%s was committed by an earlier try, and stays", key)
 
 
-def file_told(file: File, where: str, size_bytes: int) -> dict[str, Any]:
+def file_reference(file: File, where: str, size_bytes: int) -> dict[str, Any]:
     """Return what an output says of a file that lies somewhere; ``file_in`` reads it."""
     told = {"file": where, "bytes": size_bytes}
     return told if file.rows is None else {**told, "rows": file.rows}
@@ -113,4 +113,4 @@ async def _commit_file(key: str, file: File, backend: Backend) -> dict[str, Any]
         except ObjectExistsError:
             logger.info("%s was written by an earlier try, and stays", key)
             size = (await backend.store.head(bucket, key)).size_bytes
-    return file_told(file, key, size)
+    return file_reference(file, key, size)

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fanfold._base.deadline import Deadline
-from fanfold._jobs.fold_requests import Watch, send_request
-from fanfold._jobs.scatter import Scattered, scatter_on
+from fanfold._jobs.fold_requests import WatchRun, send_request
+from fanfold._jobs.scatter import ScatterResult, resume_scatter
 from fanfold._jobs.tally import put_redo, tally_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
@@ -45,7 +45,7 @@ async def failures_of(run_id: str, backend: Backend) -> Failures:
 
 async def redrive(
     run_id: str, backend: Backend, *, only: Collection[int] | None = None, watch_seconds: int = 900
-) -> Scattered:
+) -> ScatterResult:
     """Do again what failed in a run that has ended; what was done stays done. A run whose fold failed is folded again.
 
     Args:
@@ -64,12 +64,12 @@ async def redrive(
     failures = await failures_of(run_id, backend)
     run = failures.run
     if not run.ended and not run.enqueued:
-        return await scatter_on(run, backend, Deadline.never())  # begun by a redrive that died
+        return await resume_scatter(run, backend, Deadline.never())  # begun by a redrive that died
     segments = _chosen(run, failures.segments, only)
     key = f"runs/{run.id}/{run.gen + 1}/redo-{uuid.uuid4().hex}.json"
     await put_redo(key, segments, backend)
     # Before the generation begins: should this process die, somebody looks.
-    await send_request(backend, Watch(run.id), watch_seconds)
+    await send_request(backend, WatchRun(run.id), watch_seconds)
     counter = await backend.ledger.counter(run.id)
     begun = await backend.ledger.redrive(run.id, gen=run.gen + 1, redos=[*run.redos, key], redo=len(segments))
     if not begun:
@@ -77,7 +77,7 @@ async def redrive(
     await backend.ledger.raise_next(run.id, counter.ended + len(segments))
     again = await backend.ledger.run(run.id)
     assert again is not None  # noqa: S101 - it was begun
-    return await scatter_on(again, backend, Deadline.never())
+    return await resume_scatter(again, backend, Deadline.never())
 
 
 def _chosen(run: Run, failed: Mapping[int, str], only: Collection[int] | None) -> list[int]:

@@ -30,7 +30,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class RunReport:
     """What became of every segment of a run, from its markers."""
 
     segments: int
@@ -71,7 +71,7 @@ async def watch(backend: Backend, run_id: str, *, within_seconds: float) -> Asyn
     raise FanfoldError(f"run {run_id} has not ended in {within_seconds:.0f} s; it goes on by itself")
 
 
-async def account_of(backend: Backend, run: Run) -> Account:
+async def read_report(backend: Backend, run: Run) -> RunReport:
     """Return the account of a run, ended or not."""
     counter = await backend.ledger.counter(run.id)
     total = run.position if counter.total is None else counter.total
@@ -79,7 +79,7 @@ async def account_of(backend: Backend, run: Run) -> Account:
     for gen in range(run.gen + 1):
         async for hop in backend.ledger.hops(run.id, gen):
             tally.add_items(hop.segment, hop.items)
-    return Account(
+    return RunReport(
         segments=total,
         done=tally.done,
         failed=tally.failed,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fanfold import sources
 from fanfold._base.deadline import Deadline
-from fanfold._jobs.fold_requests import Look, ResumeScatter, Watch, send_request
+from fanfold._jobs.fold_requests import CheckRun, ResumeScatter, WatchRun, send_request
 from fanfold._jobs.segment import Segment, bodies
 from fanfold._jobs.tally import redo_of
 from fanfold._ports.backend import Backend
@@ -27,7 +27,7 @@ CHECKPOINT_SEGMENTS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Scattered:
+class ScatterResult:
     """What a scatter step did."""
 
     run_id: str
@@ -64,7 +64,7 @@ async def scatter(  # noqa: PLR0913 - one option each, by keyword
     deadline: Deadline,
     per_message: int = 1,
     progress: Callable[[int], None] | None = None,
-) -> Scattered:
+) -> ScatterResult:
     """Cut a source into segments and enqueue them; a second call with the same run id resumes the first.
 
     Args:
@@ -86,20 +86,20 @@ async def scatter(  # noqa: PLR0913 - one option each, by keyword
     run = await pin_run(job, source, check_name(run_id, "run"), params, backend)
     if run.ended:
         counter = await backend.ledger.counter(run.id)
-        return Scattered(run.id, counter.total or 0)
+        return ScatterResult(run.id, counter.total or 0)
     # Before the first segment: should this scatter die, somebody still looks.
-    await send_request(backend, Watch(run.id), watch_seconds)
-    return await scatter_on(run, backend, deadline, per_message=per_message, progress=progress)
+    await send_request(backend, WatchRun(run.id), watch_seconds)
+    return await resume_scatter(run, backend, deadline, per_message=per_message, progress=progress)
 
 
-async def scatter_on(
+async def resume_scatter(
     run: Run,
     backend: Backend,
     deadline: Deadline,
     *,
     per_message: int = 1,
     progress: Callable[[int], None] | None = None,
-) -> Scattered:
+) -> ScatterResult:
     """Enqueue what is left of a run's segments, or of those that are redriven.
 
     When the time is over, have the fold function go on.
@@ -142,12 +142,12 @@ async def scatter_on(
     if stopped:
         await send_request(backend, ResumeScatter(run.id))
         logger.info("run %s: %d segments enqueued; the fold function goes on", run.id, position)
-        return Scattered(run.id, position, complete=False)
+        return ScatterResult(run.id, position, complete=False)
     counter = await (backend.ledger.counter(run.id) if run.gen else backend.ledger.seal(run.id, position))
     if counter.due:
-        await send_request(backend, Look(run.id))
+        await send_request(backend, CheckRun(run.id))
     logger.info("run %s: %d segments enqueued", run.id, position)
-    return Scattered(run.id, position)
+    return ScatterResult(run.id, position)
 
 
 async def pin_run(job: str, source: sources.Source, run_id: str, params: Mapping[str, Any], backend: Backend) -> Run:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from fanfold import sources
 from fanfold._base.context import BatchContext, Context
-from fanfold._base.dead_letter import most_receives
+from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import put
 from fanfold._base.log_context import named
@@ -98,7 +98,7 @@ SegmentFunction: TypeAlias = Callable[[AsyncIterator[Any], SegmentContext], Awai
 """A user's segment handler: the items of one segment in, one JSON value out."""
 
 
-async def work_on(
+async def process_message(
     job: str, function: SegmentFunction, record: Record, ctx: Context[JobState], *, max_hops: int = 0
 ) -> MessageResult:
     """Run a segment handler over the items of the segment in a message; of several, over one after another.
@@ -125,10 +125,10 @@ async def work_on(
     run = await live_run(job, segments[0], ctx.batch)
     if run is None:
         return Unrecorded.LATE
-    is_last = (most := most_receives()) is not None and ctx.receive_count >= most
+    is_last = (most := configured_max_receives()) is not None and ctx.receive_count >= most
     if len(segments) == 1:
         try:
-            return await work_on_one(segments[0], run, function, record, ctx, max_hops)
+            return await process_segment(segments[0], run, function, record, ctx, max_hops)
         except Exception as error:
             if not is_last or isinstance(error, Retry) or _is_permanent(error):
                 raise
@@ -142,7 +142,7 @@ async def work_on(
             left.append(segment)
             continue
         try:
-            ended.append(await work_on_one(segment, run, function, record, ctx, max_hops))
+            ended.append(await process_segment(segment, run, function, record, ctx, max_hops))
         except Exception as error:
             logger.warning("run %s, segment %d failed, and is sent on alone", run.id, segment.number, exc_info=error)
             errors.append(error)
@@ -158,10 +158,10 @@ def _is_permanent(error: Exception) -> bool:
     return isinstance(error, Reject) or (isinstance(error, FanfoldError) and error.permanent)
 
 
-async def work_on_one(
+async def process_segment(
     segment: Segment, run: Run, function: SegmentFunction, record: Record, ctx: Context[JobState], max_hops: int
 ) -> SegmentDone | SegmentStopped:
-    """Run a segment handler over the items of one segment; as ``work_on``, without a look at its run."""
+    """Run a segment handler over the items of one segment; as ``process_message``, without a look at its run."""
     rows = SegmentItems(segment.source, ctx.state.backend, _is_over(ctx.deadline) if segment.hop < max_hops else None)
     with named(run=run.id, segment=segment.number):
         async with aclosing(rows.read()) as items:

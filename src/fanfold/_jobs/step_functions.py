@@ -23,7 +23,7 @@ from fanfold._base.record import Record
 from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._folds.output_file import temporary_file
 from fanfold._jobs.commit import MARKER_SEGMENTS, commit_ended
-from fanfold._jobs.fold_requests import Look, from_body, to_message
+from fanfold._jobs.fold_requests import CheckRun, from_body, to_message
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.scatter import pin_run, segments_left
 from fanfold._jobs.segment import Segment
@@ -128,12 +128,12 @@ def _wire(run: Run) -> Iterator[bytes]:
         yield segment.to_body().encode()
 
 
-def task_function(work_on: Work[MessageResult]) -> Work[MessageResult]:
+def task_function(process_message: Work[MessageResult]) -> Work[MessageResult]:
     """Return what works on one segment, and enters why it failed too: another try that succeeds counts more."""
 
     async def task(record: Record, ctx: Context[JobState]) -> MessageResult:
         try:
-            return await work_on(record, ctx)
+            return await process_message(record, ctx)
         except Exception as error:
             reason = error.reason if isinstance(error, Reject) else reason_of(error)
             failed = SegmentFailed(Segment.from_body(record.body), ctx.receive_count, reason)
@@ -208,7 +208,7 @@ def collect_handler(invoke: Invoke) -> Handler:
         tries = event.get("tries") or 0
         if not isinstance(tries, int) or tries < 0:
             raise EventError(f'"tries" of a run that is collected counts from 0, and is not {tries!r}')
-        body = to_message(Look(check_name(event["run"], "run"))).body
+        body = to_message(CheckRun(check_name(event["run"], "run"))).body
         (outcome,) = invoke(_event([body], receives=tries + 1), context).outcomes
         if not isinstance(outcome, Done):
             raise _told([outcome], [])

@@ -21,7 +21,7 @@ class Backend:
     """Segments."""
     fold_queue: Queue
     """Checks."""
-    parking_queue: Queue
+    quarantine_queue: Queue
     """What is no segment of a live run, with the reason; nothing consumes it."""
     ledger: Ledger
     """What is known of runs."""

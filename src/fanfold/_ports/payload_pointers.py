@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # a cold start pays for what it uses
     from fanfold._ports.stores import Store
 
 OpenStore: TypeAlias = Callable[[], "AbstractAsyncContextManager[Store]"]
-"""Makes the store that payloads are read from: entered at the first one, kept for the sandbox's life."""
+"""Makes the store that payloads are read from: entered at the first one, kept for the execution environment's life."""
 
 SIZE_ATTRIBUTES: Final = ("ExtendedPayloadSize", "SQSLargePayloadSize")
 """Names of the attribute that says a body points to S3: of today's libraries, and of older ones."""

@@ -87,7 +87,7 @@ class Queue(Protocol):
 class Settler(Protocol):
     """Hands back what a batch could not do: to its own queue with a delay, or to the dead-letter queue."""
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Hide 1 to 10 messages for some whole seconds from now; return what was refused.
 
         Raises:
@@ -95,7 +95,7 @@ class Settler(Protocol):
         """
         ...
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+    async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send 1 to 10 messages with the reasons to the dead-letter queue; return what was refused.
 
         Raises:

@@ -21,7 +21,7 @@ from fanfold._base.record import Record
 from fanfold._base.sample_events import FakeContext
 from fanfold._consumer.consumer import Consumer
 from fanfold.errors import ConfigurationError
-from fanfold.observers import BatchEnded, CallEnded, Watch
+from fanfold.observers import BatchCallbacks, BatchEnded, CallEnded
 
 
 class _Seen:
@@ -37,8 +37,8 @@ class _Seen:
         self.spans: list[dict[str, Any]] = []
         self.outcomes: dict[str, tuple[str, str | None]] = {}
 
-    def batch_started(self, _records: Sequence[Record], _batch: object) -> Watch:
-        return Watch(self._call_started, self._batch_ended)
+    def batch_started(self, _records: Sequence[Record], _batch: object) -> BatchCallbacks:
+        return BatchCallbacks(self._call_started, self._batch_ended)
 
     def _call_started(self, records: Sequence[Record]) -> CallEnded:
         slot = self._free.pop() if self._free else self._slots
@@ -77,8 +77,8 @@ class _Durations:
         self._seconds = array("d")
         self._most = 0
 
-    def batch_started(self, _records: Sequence[Record], _batch: object) -> Watch:
-        return Watch(self._call_started, self._batch_ended)
+    def batch_started(self, _records: Sequence[Record], _batch: object) -> BatchCallbacks:
+        return BatchCallbacks(self._call_started, self._batch_ended)
 
     def _call_started(self, _records: Sequence[Record]) -> CallEnded:
         began = time.perf_counter()

@@ -88,7 +88,7 @@ class Endpoint:
         return self._queues[name]
 
     def _change(self, asked: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-        if not self._queue(asked).hide(entry["ReceiptHandle"], int(entry["VisibilityTimeout"])):
+        if not self._queue(asked).change_visibility(entry["ReceiptHandle"], int(entry["VisibilityTimeout"])):
             raise _RefusedError(_STALE, "the message is not in flight, or would be hidden for more than 12 hours")
         return {}
 

@@ -63,7 +63,7 @@ class Confinement(Protocol):
         ...
 
 
-class Invoked:
+class InvocationResult:
     """An invocation that has ended, and what was seen of it."""
 
     def __init__(self, invocation: Invocation, seen: Mapping[str, Any], seconds: float, peak_mb: float | None) -> None:
@@ -171,7 +171,7 @@ class LocalFunction:
         if self._confinement is not None:
             self._confinement.loaded()
 
-    def invoke(self, event: Mapping[str, Any]) -> Invoked:
+    def invoke(self, event: Mapping[str, Any]) -> InvocationResult:
         """Invoke the handler with an event, to its end or its limits."""
         if self._process is None:
             self.start()
@@ -193,9 +193,11 @@ class LocalFunction:
         seconds = time.monotonic() - began
         if reply is None:
             self.close()
-            return Invoked(why, {}, seconds, peak)
+            return InvocationResult(why, {}, seconds, peak)
         error = reply["error"]
-        return Invoked(Returned(reply["response"]) if error is None else Errored("error", error), reply, seconds, peak)
+        return InvocationResult(
+            Returned(reply["response"]) if error is None else Errored("error", error), reply, seconds, peak
+        )
 
     def close(self) -> None:
         """End the process, and what it started."""

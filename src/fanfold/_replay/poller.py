@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from fanfold._base import aws_limits
-from fanfold._base.concurrency import first_of
+from fanfold._base.concurrency import primary_error
 from fanfold._base.record import Record
 from fanfold._base.retry import SCHEDULE, Retries, RetrySchedule
 from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
@@ -97,7 +97,7 @@ class Poller:
         try:
             return await delivering.run(until_empty=until_empty, stop=stop or anyio.Event())
         except BaseExceptionGroup as errors:
-            raise first_of(errors) from errors
+            raise primary_error(errors) from errors
 
 
 class _Delivering:
@@ -153,7 +153,7 @@ class _Delivering:
             self._left_over = surplus
         elif surplus:
             self._received -= len(surplus)
-            await self._queue.hide([(Record(record), 0) for record in surplus])
+            await self._queue.change_visibility([(Record(record), 0) for record in surplus])
 
     async def _receive_many(self, wanted: int, wait_seconds: float) -> list[dict[str, Any]]:
         """Receive at most what is wanted, in several calls at once."""

@@ -18,7 +18,7 @@ from fanfold._base.dead_letter import original_id_in, reason_in
 from fanfold._base.record import Record
 from fanfold._replay.endpoint import serving
 from fanfold._replay.events import SavedEvent
-from fanfold._replay.function import Invoked, LocalFunction
+from fanfold._replay.function import InvocationResult, LocalFunction
 from fanfold._replay.mapping import Invocation, Returned
 from fanfold._replay.runtime_client import RuntimeClientFunction
 from fanfold._replay.simulator import Delivery, Simulator
@@ -97,7 +97,7 @@ class _Run:
         self._options = options
         self._progress = progress
         self._function: LocalFunction | RuntimeClientFunction | None = None
-        self._invoked: list[Invoked] = []
+        self._invoked: list[InvocationResult] = []
         settings = {name: value for name, value in asdict(options).items() if name not in _NOT_OF_THE_QUEUE}
         seconds = min(1.0, options.function_timeout) if options.until_empty else 0.0
         self._simulator = Simulator(invoke=self._invoke, invocation_seconds=seconds, **settings)
@@ -195,7 +195,7 @@ def _letter(message: QueuedMessage, told: Sequence[Mapping[str, Any]]) -> dict[s
     return {"id": message.message_id, "number": number, "reason": reason_in(record) or moved}
 
 
-def _note_attempts(told: Sequence[dict[str, Any]], delivery: Delivery, invoked: Invoked) -> None:
+def _note_attempts(told: Sequence[dict[str, Any]], delivery: Delivery, invoked: InvocationResult) -> None:
     for message, handle, count in zip(delivery.messages, delivery.handles, delivery.receive_counts, strict=True):
         if message.number >= len(told):
             continue  # one that the handler itself has sent
@@ -211,7 +211,7 @@ def _note_attempts(told: Sequence[dict[str, Any]], delivery: Delivery, invoked: 
                 "receive_count": count,
                 "outcome": outcome,
                 "error": error,
-                "came_back": message.message_id in delivery.verdict.failed,
+                "retried": message.message_id in delivery.verdict.failed,
             }
         )
 
@@ -226,7 +226,7 @@ def _end(message: Mapping[str, Any], *, left: bool, dead: bool) -> str:
     return LOST if outcomes.isdisjoint({"Done", None}) else DELETED
 
 
-def _delivery(delivery: Delivery, invoked: Invoked) -> dict[str, Any]:
+def _delivery(delivery: Delivery, invoked: InvocationResult) -> dict[str, Any]:
     numbers = {handle: message.number for handle, message in zip(delivery.handles, delivery.messages, strict=True)}
     spans = [
         {"message": numbers[span["handle"]], **{name: span[name] for name in ("slot", "start_ms", "end_ms")}}
@@ -263,7 +263,7 @@ def explain(document: Mapping[str, Any], message_id: str) -> str:
             lines.append(
                 f"  receive {attempt['receive_count']}, delivery {delivery['number']} at {delivery['began_at']:g} s: "
                 f"{' - '.join(words) or 'the handler says nothing of single records'}; "
-                f"{'came back' if attempt['came_back'] else 'not reported'} ({delivery['verdict']['reason']})"
+                f"{'came back' if attempt['retried'] else 'not reported'} ({delivery['verdict']['reason']})"
             )
         lines.extend(f"  · {line}" for line in message["history"])
     return "\n".join(lines)

@@ -22,7 +22,7 @@ from fanfold._base import operating_system
 from fanfold._replay.function import (
     AS_ON_LAMBDA,
     HandlerError,
-    Invoked,
+    InvocationResult,
     how_it_ended,
     memory_mb_of,
     peak_mb_of,
@@ -93,7 +93,7 @@ class RuntimeClientFunction:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def invoke(self, event: Mapping[str, Any]) -> Invoked:
+    def invoke(self, event: Mapping[str, Any]) -> InvocationResult:
         """Invoke the handler with an event, to its end or its limits.
 
         Raises:
@@ -112,13 +112,13 @@ class RuntimeClientFunction:
         kind, text = self._answer(api, process, began + self._timeout)
         peak, seconds = peak_mb_of(process.pid), time.monotonic() - began
         if kind == "response":
-            return Invoked(Returned(text), {}, seconds, peak)
+            return InvocationResult(Returned(text), {}, seconds, peak)
         if kind == "init":
             self.close()
             raise HandlerError(f"importing {self.handler} failed: {_told(text)}", "")
         if kind != "error":
             self.close()
-        return Invoked(Errored(kind, _told(text) if kind == "error" else text), {}, seconds, peak)
+        return InvocationResult(Errored(kind, _told(text) if kind == "error" else text), {}, seconds, peak)
 
     def close(self) -> None:
         """End the process and its Runtime API."""

@@ -23,7 +23,7 @@ from typing import Any, Final
 import boto3
 
 from fanfold._base.dead_letter import ATTRIBUTE
-from fanfold._jobs.report import Account, Progress, account_of, watch
+from fanfold._jobs.report import Progress, RunReport, read_report, watch
 from fanfold._jobs.segment import Segment
 from fanfold._ports.backend import Backend
 from fanfold._ports.queue import Message
@@ -41,7 +41,7 @@ STRAY_BODY: Final = '{"note": "I am no segment; somebody sent me to the wrong qu
 DUPLICATED_SEGMENT: Final = 5
 """The segment that is sent twice."""
 
-# Long enough for a sandbox that a busy machine starts slowly.
+# Long enough for an execution environment that a busy machine starts slowly.
 _PARAMETERS: Final = {"HandlerModule": "faulty_app", "FunctionTimeout": "15"}
 _CODE_BUCKET: Final = "fanfold-demo-code"
 _INPUT_KEY: Final = "input/flights-2013-01.csv"
@@ -62,10 +62,10 @@ class DemoReport:
     """What the fold committed, by carrier."""
     expected: Answer
     """The same, by one plain pass over the file."""
-    account: Account
+    run_report: RunReport
     """What became of every segment."""
-    parked: list[dict[str, str]]
-    """Messages in the parking queue, with their reasons."""
+    quarantined: list[dict[str, str]]
+    """Messages in the quarantine queue, with their reasons."""
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each step took."""
 
@@ -74,11 +74,11 @@ class DemoReport:
         """What does not hold, one line each; empty if all does."""
         found = []
         if self.state != "SUCCEEDED":
-            found.append(f"the run ended as {self.state}: {dict(self.account.failed)}")
+            found.append(f"the run ended as {self.state}: {dict(self.run_report.failed)}")
         if self.answer != self.expected:
             found.append("the committed answer differs from the one plain pass over the file")
-        if [message["body"] for message in self.parked] != [STRAY_BODY] or not self.parked[0]["reason"]:
-            found.append("the stray message does not lie in the parking queue with its reason")
+        if [message["body"] for message in self.quarantined] != [STRAY_BODY] or not self.quarantined[0]["reason"]:
+            found.append("the stray message does not lie in the quarantine queue with its reason")
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def flights_file() -> Path:
     return file
 
 
-def expected_answer(data: bytes) -> Answer:
+def expected_output(data: bytes) -> Answer:
     """Return what the job should find, by one plain pass over the CSV text."""
     flights: dict[str, list[dict[str, str]]] = {}
     for row in csv.DictReader(io.StringIO(data.decode())):
@@ -178,22 +178,22 @@ async def _on_stack(
         with steps.step("consume and fold"):
             async for seen in watch(backend, run_id, within_seconds=_WITHIN_SECONDS):
                 progress(seen)
-        with steps.step("wait for the stray message to be parked"):
-            parked = await _parked(backend)
+        with steps.step("wait for the stray message to be quarantined"):
+            quarantined = await _quarantined(backend)
         with steps.step("check the answer by one plain pass over the file"):
-            expected = expected_answer(data)
-        return await _report(backend, run_id, expected, parked, steps)
+            expected = expected_output(data)
+        return await _report(backend, run_id, expected, quarantined, steps)
 
 
 async def _report(
-    backend: Backend, run_id: str, expected: Answer, parked: list[dict[str, str]], steps: _Steps
+    backend: Backend, run_id: str, expected: Answer, quarantined: list[dict[str, str]], steps: _Steps
 ) -> DemoReport:
     run: Run | None = await backend.ledger.run(run_id)
     if run is None or run.output is None:
         raise FanfoldError(f"run {run_id} has no output")
     answer = json.loads(await backend.get_result(run.output))
-    account = await account_of(backend, run)
-    return DemoReport(run_id, run.state, answer, expected, account, parked, steps.seconds)
+    run_report = await read_report(backend, run)
+    return DemoReport(run_id, run.state, answer, expected, run_report, quarantined, steps.seconds)
 
 
 def _clients(stack: LocalStack) -> dict[str, Any]:
@@ -220,10 +220,10 @@ async def _inject(backend: Backend, run_id: str) -> None:
     await backend.work_queue.send([Message(STRAY_BODY), Message(twice.to_body())])
 
 
-async def _parked(backend: Backend) -> list[dict[str, str]]:
+async def _quarantined(backend: Backend) -> list[dict[str, str]]:
     until = time.monotonic() + _WITHIN_SECONDS
     while time.monotonic() < until:
-        received = await backend.parking_queue.receive(wait_seconds=1)
+        received = await backend.quarantine_queue.receive(wait_seconds=1)
         if received:
             return [
                 {"body": message.body, "reason": json.loads(message.attributes.get(ATTRIBUTE, "{}")).get("reason", "")}

@@ -48,7 +48,7 @@ class WorkerQueue(Protocol):
         """Delete 1 to 10 messages by their receipt handles; return what was refused."""
         ...
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Hide 1 to 10 messages for some whole seconds from now; return what was refused."""
         ...
 
@@ -135,7 +135,7 @@ class Heartbeats:
         now = self._clock()
         try:
             changes = [(hold.record, max(1, self._seconds(hold, now))) for hold in holds]
-            refused = {each.position: each for each in await self._queue.hide(changes)}
+            refused = {each.position: each for each in await self._queue.change_visibility(changes)}
         except FanfoldError as error:
             logger.warning("a heartbeat for %d messages failed; it is tried again: %s", len(holds), error)
             self._put_off(holds, self._every / 4)
@@ -178,14 +178,14 @@ class HeartbeatSettler:
         self._settler = settler
         self._heartbeats = heartbeats
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Hide messages, see ``Settler``; if that fails, they come back after their visibility timeout."""
         await self._heartbeats.let_go([record.receipt_handle for record, _ in changes])
-        return await self._settler.hide(changes)
+        return await self._settler.change_visibility(changes)
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+    async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send messages to the dead-letter queue, see ``Settler``; they are held until they are deleted."""
-        return await self._settler.bury(rejects)
+        return await self._settler.send_dead_letters(rejects)
 
 
 def _tens(items: Sequence[_Hold]) -> Iterator[Sequence[_Hold]]:

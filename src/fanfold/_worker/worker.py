@@ -20,11 +20,11 @@ import anyio
 
 from fanfold._base import aws_limits
 from fanfold._base.aws_limits import SQS_MAX_WAIT_SECONDS
-from fanfold._base.concurrency import first_of
+from fanfold._base.concurrency import primary_error
 from fanfold._base.outcome import acknowledges
 from fanfold._base.record import Record
 from fanfold._base.retry import ENDLESS, Retries
-from fanfold._consumer.admission import Pace
+from fanfold._consumer.admission import Admission
 from fanfold._consumer.consumer import Consumer, Session
 from fanfold._ports.queue import Settler
 from fanfold._worker.acknowledge import Acknowledging
@@ -98,7 +98,7 @@ class Worker:
             settler=open_settler, raise_on_total_failure=False, concurrency=self._abreast
         )
         # The engine paces each batch by itself; here many run at once.
-        self._pace = Pace(starts_per_second=consumer.settings.starts_per_second, guard=None, now=time.monotonic())
+        self._pace = Admission(starts_per_second=consumer.settings.starts_per_second, guard=None, now=time.monotonic())
 
     def stop(self) -> None:
         """Receive nothing more, let what runs end within the time to drain; told again, cancel it now."""
@@ -116,7 +116,7 @@ class Worker:
         try:
             return await self._run()
         except BaseExceptionGroup as errors:
-            raise first_of(errors) from None
+            raise primary_error(errors) from None
 
     async def _run(self) -> Summary:
         async with self._consumer.session() as session, anyio.create_task_group() as background:
@@ -225,7 +225,7 @@ class Worker:
         """Make messages visible at once: nothing was done with them."""
         await self._heartbeats.let_go([record["receiptHandle"] for record in records])
         try:
-            await self._queue.hide([(Record(record), 0) for record in records])
+            await self._queue.change_visibility([(Record(record), 0) for record in records])
         except FanfoldError as error:
             logger.warning("%d messages come back after their visibility timeout only: %s", len(records), error)
 

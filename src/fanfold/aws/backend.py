@@ -25,7 +25,7 @@ _CONFIG: Final[dict[str, Any]] = {
     "max_pool_connections": 64,
     "retries": {"mode": "standard", "max_attempts": 5},
 }
-_NAMES: Final = ("QUEUE_URL", "FOLD_QUEUE_URL", "PARKING_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
+_NAMES: Final = ("QUEUE_URL", "FOLD_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
 
 
 def config_of(service: str) -> AioConfig:
@@ -87,7 +87,7 @@ async def connect(variables: Mapping[str, str], **client: Any) -> AsyncIterator[
         yield Backend(
             work_queue=SqsQueue(sqs, names["QUEUE_URL"]),
             fold_queue=SqsQueue(sqs, names["FOLD_QUEUE_URL"]),
-            parking_queue=SqsQueue(sqs, names["PARKING_QUEUE_URL"]),
+            quarantine_queue=SqsQueue(sqs, names["QUARANTINE_QUEUE_URL"]),
             ledger=DynamoDBLedger(dynamodb, names["LEDGER_TABLE"]),
             store=S3Store(s3),
             tables=DynamoDBTables(dynamodb),

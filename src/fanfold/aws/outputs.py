@@ -13,7 +13,7 @@ _VARIABLES: Final = {
     "FANFOLD_QUEUE_URL": "QueueUrl",
     "FANFOLD_DEAD_LETTER_QUEUE_URL": "DeadLetterQueueUrl",
     "FANFOLD_FOLD_QUEUE_URL": "FoldQueueUrl",
-    "FANFOLD_PARKING_QUEUE_URL": "ParkingQueueUrl",
+    "FANFOLD_QUARANTINE_QUEUE_URL": "QuarantineQueueUrl",
     "FANFOLD_LEDGER_TABLE": "LedgerTable",
     "FANFOLD_RESULTS_BUCKET": "ResultsBucket",
 }

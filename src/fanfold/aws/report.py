@@ -29,9 +29,9 @@ class Report:
     reported: bool
     """Whether there was a report."""
     peak_memory_mb: float | None
-    """Most memory used in its sandbox so far, by Lambda's report."""
+    """Most memory used in its execution environment so far, by Lambda's report."""
     init_seconds: float | None
-    """What starting its sandbox took, by Lambda's report; None if it was warm."""
+    """What starting its execution environment took, by Lambda's report; None if it was warm."""
     waited_seconds: float
     """How long it took by the clock here."""
 

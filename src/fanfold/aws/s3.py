@@ -12,7 +12,7 @@ from typing import Any, Final
 import anyio
 
 from fanfold._base import aws_limits
-from fanfold._base.concurrency import each
+from fanfold._base.concurrency import for_each
 from fanfold._ports.stores import Listed, ObjectInfo
 from fanfold.aws.clients import client_of
 from fanfold.aws.faults import fault_of, faults_of
@@ -236,7 +236,7 @@ class S3Store:
             part = await self._call(what, "upload_part", **upload, PartNumber=number, Body=body)
             etags[number] = part["ETag"]
 
-        await each(send_part, enumerate(range(0, size_bytes, length), 1), concurrency=_UPLOADS_AT_ONCE)
+        await for_each(send_part, enumerate(range(0, size_bytes, length), 1), concurrency=_UPLOADS_AT_ONCE)
         return [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
 
     async def _copy_parts(
@@ -253,7 +253,7 @@ class S3Store:
             )
             etags[number] = part["CopyPartResult"]["ETag"]
 
-        await each(copy_part, enumerate(range(0, size_bytes, length), 1), concurrency=_PARTS_AT_ONCE)
+        await for_each(copy_part, enumerate(range(0, size_bytes, length), 1), concurrency=_PARTS_AT_ONCE)
         return [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
 
     async def delete_many(self, bucket: str, objects: Sequence[tuple[str, str | None]]) -> Mapping[int, FanfoldError]:

@@ -89,7 +89,7 @@ class SqsQueue:
     Args:
         client: A client of SQS.
         url: The queue's URL. Hiding alone needs none: a record names its queue by its ARN.
-        dead_letter_queue_url: Where ``bury`` sends messages.
+        dead_letter_queue_url: Where ``send_dead_letters`` sends messages.
         arn: The queue's ARN, as in an event's records; needed to receive records.
         visibility_timeout: Seconds a received message stays hidden unless that is changed.
     """
@@ -154,7 +154,7 @@ class SqsQueue:
         with faults_of(f"queue {self.url}"):
             return _refusals(await self._client.delete_message_batch(QueueUrl=self.url, Entries=entries))
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Hide 1 to 10 messages of one queue for some whole seconds from now; return what was refused."""
         url = self.url or self._queue_url(changes[0][0])
         entries = [
@@ -164,7 +164,7 @@ class SqsQueue:
         with faults_of(f"queue {url}"):
             return _refusals(await self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries))
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+    async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send 1 to 10 messages with their reasons to the dead-letter queue; return what was refused."""
         url = self.dead_letter_queue_url
         fifo = url.endswith(".fifo")

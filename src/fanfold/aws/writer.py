@@ -22,7 +22,7 @@ _CONFIG: Final[dict[str, Any]] = {
 
 @asynccontextmanager
 async def connect(**client: Any) -> AsyncIterator[DynamoDBItems]:
-    """Open DynamoDB for ``fanfold.sinks.BatchWriter``, once in a sandbox: in a job's lifespan.
+    """Open DynamoDB for ``fanfold.sinks.BatchWriter``, once in an execution environment: in a job's lifespan.
 
     Args:
         client: Credentials, region and endpoint for the SDK's client, where they are not the SDK's usual ones.

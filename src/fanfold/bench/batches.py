@@ -13,7 +13,7 @@ from fanfold._base.sample_events import make_record
 from fanfold._replay.events import SavedEvent
 from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
 
-MADE_UP_BATCH: Final = 1_000
+SYNTHETIC_BATCH: Final = 1_000
 """Records in a batch of made-up records, unless told otherwise."""
 _WARM_UP: Final = 100
 """Records that warm a process up, at least, if a batch has as many."""
@@ -68,7 +68,7 @@ def batches_of(saved: Sequence[SavedEvent], batch_size: int | None) -> Batches:
     return Batches(tuple({"Records": records} for records in cut), cut=any(map(_shorter, cut, whole)))
 
 
-def made_up_records(records: int, payload_bytes: int) -> SavedEvent:
+def synthetic_records(records: int, payload_bytes: int) -> SavedEvent:
     """Return an event of made-up records: JSON bodies of about this size, at least 32 bytes, all different."""
     padding = "x" * max(0, payload_bytes - 32)
     return SavedEvent(
@@ -80,7 +80,7 @@ def made_up_records(records: int, payload_bytes: int) -> SavedEvent:
     )
 
 
-def came_back(invocation: Invocation, event: Mapping[str, Any]) -> int:
+def retried(invocation: Invocation, event: Mapping[str, Any]) -> int:
     """Return how many records of a batch its response leaves in the queue."""
     ids = {record["messageId"] for record in event["Records"]}
     return len(judge(invocation, ids, MappingSettings()).failed)

@@ -29,7 +29,7 @@ class Setting:
     """A pair that can be set on a function."""
 
     concurrency: int
-    """Handlers at once in one sandbox."""
+    """Handlers at once in one execution environment."""
     memory_mb: int
     """Memory of the function, MB."""
 

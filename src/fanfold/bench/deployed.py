@@ -1,4 +1,4 @@
-"""Samples of a deployed function: each sets memory and concurrency, which gives it a new sandbox, and invokes it."""
+"""Samples of a deployed function: set memory and concurrency, which starts a new execution environment, and invoke."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fanfold._replay.mapping import Returned
 from fanfold.aws.report import Report
-from fanfold.bench.batches import Batches, came_back
+from fanfold.bench.batches import Batches, retried
 from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting
 
 LIMITS: Final = "limits enforced by the service that runs the function"
@@ -54,7 +54,7 @@ class DeployedMeasurer:
                 return _ended(setting, repeat, report)
             durations.append(round(report.seconds, 6))
             records += len(event["Records"])
-            failed += came_back(Returned(report.payload), event)
+            failed += retried(Returned(report.payload), event)
             peak = report.peak_memory_mb if peak is None else max(peak, report.peak_memory_mb or 0.0)
             if sum(durations) >= self.seconds:
                 break

@@ -44,7 +44,7 @@ class Rates:
     failed_share: float = 0.0
     """Share of records that come back, each time anew; below 1."""
     cold_start_seconds: float = 0.0
-    """What an invocation takes more in a new sandbox."""
+    """What an invocation takes more in a new execution environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Estimate:
     binds: str
     """What limits it: a quota's name, how fast the mapping scales up, or that there are no more batches."""
     lambda_dollars: float
-    """Duration, requests, and the start of each sandbox."""
+    """Duration, requests, and the start of each execution environment."""
     sqs_dollars: float
     """Sending, receiving and deleting in tens."""
 

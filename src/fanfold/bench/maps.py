@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from fanfold.bench.cells import OUT_OF_MEMORY, Cell, Setting
 from fanfold.bench.result import Result
-from fanfold.bench.words import dollars
+from fanfold.bench.summary import dollars
 
 _CIVIDIS: Final = ("00224e", "123570", "3b496c", "575d6d", "707173", "8a8678", "a59c74", "c3b369", "e1cc55", "fee838")
 """Ten steps of the scale, from the least to the most; made for readers who see colours differently."""

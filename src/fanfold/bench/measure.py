@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any, TypeAlias
 
-from fanfold._replay.function import HandlerError, Invoked, LocalFunction
+from fanfold._replay.function import HandlerError, InvocationResult, LocalFunction
 from fanfold._replay.mapping import Errored
-from fanfold.bench.batches import Batches, came_back
+from fanfold.bench.batches import Batches, retried
 from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting, Spread
 from fanfold.bench.groups import Group, Groups, open_group
 
-_Measured: TypeAlias = tuple[Mapping[str, Any], Invoked]
+_Measured: TypeAlias = tuple[Mapping[str, Any], InvocationResult]
 """A batch, and what became of it."""
 _ENDS = {"killed": OUT_OF_MEMORY, "timeout": TIMED_OUT}
 
@@ -111,7 +111,7 @@ def _summed_up(
         repeat,
         MEASURED,
         records=sum(len(event["Records"]) for event, _ in measured),
-        failed=sum(came_back(invoked.invocation, event) for event, invoked in measured),
+        failed=sum(retried(invoked.invocation, event) for event, invoked in measured),
         batch_seconds=batch_seconds,
         record_seconds=Spread.of([each for _, invoked in measured for each in invoked.durations]),
         peak_memory_mb=max(peaks, default=None),
@@ -126,7 +126,7 @@ def _between(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else after - before
 
 
-def _seconds(invoked: Invoked) -> float:
+def _seconds(invoked: InvocationResult) -> float:
     return round(invoked.decode_seconds + float(invoked.measured["seconds"]), 6)
 
 

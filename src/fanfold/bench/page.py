@@ -12,7 +12,7 @@ from fanfold._base.html import render
 from fanfold.bench.cells import OUT_OF_MEMORY, Cell, Spread
 from fanfold.bench.maps import heat_maps
 from fanfold.bench.result import Result
-from fanfold.bench.words import conditions, dollars, figures, sentences
+from fanfold.bench.summary import conditions, dollars, figures, sentences
 
 _COLUMNS: Final = ("at once", "memory MB", "records/s", "± tie", "$ / million", "batch p50 s", "batch p95 s",
                    "batch max s", "record p50 / p95 / p99 / max ms", "peak MB", "throttled", "came back",

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fanfold.bench.maps import HeatMap, Tile, heat_maps
 from fanfold.bench.result import Result
-from fanfold.bench.words import sentences
+from fanfold.bench.summary import sentences
 from fanfold.errors import ConfigurationError, MissingExtraError
 
 _LETTERS_AN_INCH: Final = 9

@@ -49,7 +49,7 @@ def _made(rule: Rule) -> type[CloudFormationLintRule]:
     attributes = {
         "id": cfnlint_id(rule),
         "shortdesc": rule.title,
-        "description": f"{rule.reason} {rule.mend}",
+        "description": f"{rule.reason} {rule.fix}",
         "source_url": rule.page.url,
         "tags": ["fanfold", "sqs", "lambda"],
         "match": match,

@@ -9,7 +9,7 @@ from typing import Any
 
 from fanfold.check.model import read_model
 from fanfold.check.values import EventMapping, Function, Model, NotKnown, Queue, Setting
-from fanfold.check.words import function_of, not_known
+from fanfold.check.wording import function_of, not_known
 from fanfold.errors import ConfigurationError
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from fanfold.check.permissions import may, names_queue
 from fanfold.check.values import Function, Hit, Model, NotKnown, Queue
-from fanfold.check.words import amount, function_of, not_known, said
+from fanfold.check.wording import amount, describe, function_of, not_known
 
 DEAD_LETTER_QUEUE: Final = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 FOLD_QUEUE: Final = "FANFOLD_FOLD_QUEUE_URL"
@@ -32,7 +32,7 @@ def little_memory(model: Model) -> Iterator[Hit | NotKnown]:
             yield Hit(
                 function.key,
                 function.memory.place,
-                f"{said(function.memory, 'MB')} for {said(concurrency)}",
+                f"{describe(function.memory, 'MB')} for {describe(concurrency)}",
                 f"at least {amount(round(least + 0.5))} MB, if each holds a TLS connection, or fewer at once",
             )
 

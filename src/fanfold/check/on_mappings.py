@@ -13,7 +13,7 @@ from fanfold._base.aws_limits import (
     MAPPING_MIN_CONCURRENCY,
 )
 from fanfold.check.values import EventMapping, Hit, Model, NotKnown
-from fanfold.check.words import amount, function_of, not_known, said
+from fanfold.check.wording import amount, describe, function_of, not_known
 
 REPORT: Final = "ReportBatchItemFailures"
 
@@ -52,7 +52,12 @@ def batch_without_window(model: Model) -> Iterator[Hit | NotKnown]:
         if unknown := not_known(size, window):
             yield from unknown
         elif (window.value or 0) < 1:
-            yield Hit(mapping.key, window.place, f"{said(size)} with {said(window, 's')}", "a window of 1 to 300 s")
+            yield Hit(
+                mapping.key,
+                window.place,
+                f"{describe(size)} with {describe(window, 's')}",
+                "a window of 1 to 300 s",
+            )
 
 
 def fifo_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
@@ -68,10 +73,13 @@ def fifo_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
         yield from not_known(size, window)
         if (size.value or 0) > MAPPING_MAX_FIFO_BATCH_SIZE:
             yield Hit(
-                mapping.key, size.place, f"{said(size)} on a FIFO queue", f"at most {MAPPING_MAX_FIFO_BATCH_SIZE}"
+                mapping.key,
+                size.place,
+                f"{describe(size)} on a FIFO queue",
+                f"at most {MAPPING_MAX_FIFO_BATCH_SIZE}",
             )
         if window.value:
-            yield Hit(mapping.key, window.place, f"{said(window, 's')} on a FIFO queue", "no window")
+            yield Hit(mapping.key, window.place, f"{describe(window, 's')} on a FIFO queue", "no window")
 
 
 def concurrency_out_of_range(model: Model) -> Iterator[Hit | NotKnown]:
@@ -81,7 +89,7 @@ def concurrency_out_of_range(model: Model) -> Iterator[Hit | NotKnown]:
         yield from not_known(most)
         if most.value is not None and not MAPPING_MIN_CONCURRENCY <= most.value <= MAPPING_MAX_CONCURRENCY:
             wanted = f"{MAPPING_MIN_CONCURRENCY} to {MAPPING_MAX_CONCURRENCY:,}"
-            yield Hit(mapping.key, most.place, said(most), wanted)
+            yield Hit(mapping.key, most.place, describe(most), wanted)
 
 
 def concurrency_above_reserved(model: Model) -> Iterator[Hit | NotKnown]:
@@ -117,7 +125,7 @@ def concurrency_and_pollers(model: Model) -> Iterator[Hit | NotKnown]:
         if unknown := not_known(most, provisioned):
             yield from unknown
         else:
-            found = f"{said(most)} and ProvisionedPollerConfig"
+            found = f"{describe(most)} and ProvisionedPollerConfig"
             yield Hit(mapping.key, most.place, found, "one of the two; MaximumPollers bounds provisioned mode")
 
 
@@ -152,7 +160,7 @@ def largest_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
             yield Hit(
                 mapping.key,
                 size.place,
-                f"{said(size)} x {said(message, 'bytes')} is {amount(size.value * message.value)} bytes: "
+                f"{describe(size)} x {describe(message, 'bytes')} is {amount(size.value * message.value)} bytes: "
                 f"a batch ends early, with {amount(fit)} of the largest messages",
                 f"at most {amount(LAMBDA_EVENT_BYTES)} bytes together",
             )

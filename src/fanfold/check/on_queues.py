@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fanfold._base.aws_limits import MAPPING_ADVISED_RECEIVES, MAPPING_ADVISED_TIMEOUTS, SQS_MAX_RETENTION_SECONDS
 from fanfold.check.values import Hit, Model, NotKnown, Queue
-from fanfold.check.words import amount, consumed, not_known, said, timeout_of
+from fanfold.check.wording import amount, consumed, describe, not_known, timeout_of
 
 
 def visibility_below_timeout(model: Model) -> Iterator[Hit | NotKnown]:
@@ -16,7 +16,7 @@ def visibility_below_timeout(model: Model) -> Iterator[Hit | NotKnown]:
         if unknown := not_known(queue.visibility, timeout):
             yield from unknown
         elif (queue.visibility.value or 0) < (timeout.value or 0):
-            found = f"{said(queue.visibility, 's')}, below the {said(timeout, 's')} of {mapping.function_name}"
+            found = f"{describe(queue.visibility, 's')}, below the {describe(timeout, 's')} of {mapping.function_name}"
             yield Hit(queue.key, queue.visibility.place, found, _advice(timeout.value or 0, mapping.window.value or 0))
 
 
@@ -27,7 +27,8 @@ def visibility_below_advice(model: Model) -> Iterator[Hit | NotKnown]:
         if unknown := not_known(visibility, timeout, window):
             yield from unknown
         elif (timeout.value or 0) <= (visibility.value or 0) < _advised(timeout.value or 0, window.value or 0):
-            found = f"{said(visibility, 's')}; {said(timeout, 's')} of {mapping.function_name}, {said(window, 's')}"
+            of_function = f"{describe(timeout, 's')} of {mapping.function_name}, {describe(window, 's')}"
+            found = f"{describe(visibility, 's')}; {of_function}"
             yield Hit(mapping.queue, visibility.place, found, _advice(timeout.value or 0, window.value or 0))
 
 
@@ -55,7 +56,12 @@ def few_receives(model: Model) -> Iterator[Hit | NotKnown]:
     for queue in consumed(model):
         yield from not_known(queue.receives)
         if queue.receives.value is not None and queue.receives.value < MAPPING_ADVISED_RECEIVES:
-            yield Hit(queue.key, queue.receives.place, said(queue.receives), f"at least {MAPPING_ADVISED_RECEIVES}")
+            yield Hit(
+                queue.key,
+                queue.receives.place,
+                describe(queue.receives),
+                f"at least {MAPPING_ADVISED_RECEIVES}",
+            )
 
 
 def dead_letters_expire(model: Model) -> Iterator[Hit | NotKnown]:
@@ -71,7 +77,7 @@ def dead_letters_expire(model: Model) -> Iterator[Hit | NotKnown]:
             yield Hit(
                 target.key,
                 target.retention.place,
-                f"{said(target.retention, 's')}; its source {queue.key} has {said(queue.retention, 's')}",
+                f"{describe(target.retention, 's')}; its source {queue.key} has {describe(queue.retention, 's')}",
                 f"below 14 days in {queue.key}, 14 days here" if longest else wanted,
             )
 

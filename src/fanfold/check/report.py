@@ -61,7 +61,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "path": list(finding.place.path),
         "found": finding.found,
         "wanted": finding.wanted,
-        "mend": rule.mend,
+        "mend": rule.fix,
         "page": {"title": rule.page.title, "url": rule.page.url},
     }
 
@@ -97,7 +97,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "id": rule.id,
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": rule.reason},
-        "help": {"text": f"{rule.reason}\n\n{rule.mend}\n\n{rule.page.title}: {rule.page.url}"},
+        "help": {"text": f"{rule.reason}\n\n{rule.fix}\n\n{rule.page.title}: {rule.page.url}"},
         "helpUri": rule.page.url,
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
     }

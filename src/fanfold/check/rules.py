@@ -29,7 +29,7 @@ class Rule:
     """What is wrong, in a few words."""
     reason: str
     """What happens then."""
-    mend: str
+    fix: str
     page: Page
     """What it rests on."""
     example: str
@@ -152,7 +152,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF008",
         Severity.WARNING,
         "maxReceiveCount below 5",
-        "Every delivery counts as a receive: one that was throttled, one whose sandbox died, one that came back as "
+        "Every delivery counts as a receive: one that was throttled, one whose environment died, one that came back as "
         "the time was over before it was started. With few receives, healthy messages become dead letters.",
         "Set maxReceiveCount to 5 or more.",
         _CONFIGURE,
@@ -216,7 +216,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF014",
         Severity.WARNING,
         "Little memory for so many handlers at once",
-        "FANFOLD_CONCURRENCY handlers run in one sandbox. When it runs out of memory Lambda kills it, and the whole "
+        "FANFOLD_CONCURRENCY handlers run in one process. When it runs out of memory Lambda kills it, and the whole "
         "batch comes back; fanfold's memory guard starts no more records before that, so fewer run than are asked for.",
         f"Raise MemorySize to {on_functions.BASE_MB} MB and {on_functions.HANDLER_MB:g} MB for each handler, or lower "
         "FANFOLD_CONCURRENCY. That is what a handler with a TLS connection of its own was measured to need "
@@ -312,7 +312,7 @@ def page(rule: Rule) -> str:
 
 ## Mend
 
-{rule.mend}
+{rule.fix}
 
 ```yaml
 {rule.example}

@@ -17,20 +17,20 @@ from rich.table import Table
 
 from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB
 from fanfold._replay.function import HandlerError, LocalFunction
-from fanfold.bench.accepting import accepting_queues
+from fanfold.bench.accepting_sqs import accepting_queues
 from fanfold.bench.cells import Cell, Sample, Setting
 from fanfold.bench.decide import Findings
 from fanfold.bench.deployed import LIMITS, UNREPORTED, DeployedMeasurer
 from fanfold.bench.downstream import URL_VARIABLE, serving
 from fanfold.bench.groups import find_groups
-from fanfold.bench.made_up import LATENCY_VARIABLE
 from fanfold.bench.measure import LocalMeasurer
 from fanfold.bench.result import Result, document_of
+from fanfold.bench.summary import conditions, figures, sentences
 from fanfold.bench.sweep import Measure, sweep
-from fanfold.bench.words import conditions, figures, sentences
+from fanfold.bench.synthetic_handler import LATENCY_VARIABLE
 from fanfold.cli import options
 from fanfold.cli.bench_files import Files
-from fanfold.cli.bench_plan import DEPLOYED, Asked, Plan, plan_of
+from fanfold.cli.bench_plan import DEPLOYED, BenchOptions, Plan, plan_of
 from fanfold.cli.show import progress_bar
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
@@ -106,7 +106,7 @@ def bench(
     Exit code 1 when no cell could be measured, or none meets --within.
     """
     files = Files(csv=csv, png=png, html=html, folder=output, resumed=resume)
-    asked = Asked(
+    asked = BenchOptions(
         events=tuple(events or ()), handler=handler, concurrency=concurrency, memory=memory, repeats=repeats,
         seconds=seconds, timeout_seconds=timeout, within_seconds=within, architecture=arch, prices=prices,
         batch_size=batch_size, downstream_latency_ms=downstream_latency, payload_bytes=payload_size, template=template,
@@ -233,7 +233,7 @@ def _environment(plan: Plan) -> Iterator[dict[str, str]]:
     latency = plan.workload.downstream_latency_ms
     with ExitStack() as running:
         found = running.enter_context(accepting_queues())
-        if latency is not None and plan.made_up:
+        if latency is not None and plan.is_synthetic:
             found[LATENCY_VARIABLE] = str(latency / 1000)
         elif latency is not None:
             found[URL_VARIABLE] = running.enter_context(serving(latency))

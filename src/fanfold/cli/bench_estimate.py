@@ -30,9 +30,9 @@ from fanfold.bench.estimate import (
 )
 from fanfold.bench.estimate import estimate as estimate_of
 from fanfold.bench.result import Result, read_result
-from fanfold.bench.words import dollars
+from fanfold.bench.summary import dollars
 from fanfold.cli import options
-from fanfold.cli.given import setting_of
+from fanfold.cli.arguments import setting_of
 from fanfold.errors import ConfigurationError
 
 

@@ -10,7 +10,7 @@ from fanfold._folds.row_files import write_csv
 from fanfold.bench.page import page
 from fanfold.bench.plot import draw
 from fanfold.bench.result import COLUMNS, Result, rows, write_result
-from fanfold.cli.given import check_installed, check_writable, make_folder, writing
+from fanfold.cli.arguments import check_installed, check_writable, make_folder, writing
 
 _UNASKED = Path("fanfold-bench.json")
 

@@ -9,22 +9,22 @@ from typing import IO
 
 from fanfold._base.aws_limits import LAMBDA_MAX_MEMORY_MB, LAMBDA_MB_PER_VCPU, LAMBDA_MIN_MEMORY_MB
 from fanfold._replay.events import read_events
-from fanfold.bench.batches import MADE_UP_BATCH, Batches, batches_of, made_up_records
+from fanfold.bench.batches import SYNTHETIC_BATCH, Batches, batches_of, synthetic_records
 from fanfold.bench.cells import Grid, Sample, Setting
 from fanfold.bench.prices import ARCHITECTURES, Prices, prices_of
 from fanfold.bench.result import Result, Workload, about_this_machine, read_result
 from fanfold.check.deployment import deployment_of, undetermined
-from fanfold.cli.given import setting_of
+from fanfold.cli.arguments import setting_of
 from fanfold.errors import ConfigurationError
 
 DEPLOYED = "a deployed function"
 """Where a sweep by the Lambda API ran."""
-MADE_UP_HANDLER = "fanfold.bench.made_up:handler"
+SYNTHETIC_HANDLER = "fanfold.bench.synthetic_handler:handler"
 _MOST_CONCURRENCY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BenchOptions:
     """The options of ``fanfold bench``, as they were given."""
 
     events: tuple[str, ...]
@@ -75,9 +75,9 @@ class Plan:
     """What a reader of the numbers should know."""
 
     @property
-    def made_up(self) -> bool:
+    def is_synthetic(self) -> bool:
         """Whether the handler is made up, too."""
-        return self.workload.handler == MADE_UP_HANDLER
+        return self.workload.handler == SYNTHETIC_HANDLER
 
     def with_present(self, present: Setting) -> Plan:
         """Return the plan with another present setting, measured too."""
@@ -108,7 +108,7 @@ class Plan:
         )
 
 
-def plan_of(asked: Asked, stdin: IO[bytes]) -> Plan:
+def plan_of(asked: BenchOptions, stdin: IO[bytes]) -> Plan:
     """Return what is measured.
 
     Raises:
@@ -146,7 +146,7 @@ def plan_of(asked: Asked, stdin: IO[bytes]) -> Plan:
     return Plan(workload, batches, grid, prices, present, memory_mb, samples, notes)
 
 
-def _handler(asked: Asked) -> str:
+def _handler(asked: BenchOptions) -> str:
     if asked.deployed:
         if asked.handler is not None:
             raise ConfigurationError(
@@ -158,17 +158,17 @@ def _handler(asked: Asked) -> str:
             raise ConfigurationError(
                 "give --handler MODULE:NAME; or --downstream-latency and no events, for a handler and records made up"
             )
-        return MADE_UP_HANDLER
+        return SYNTHETIC_HANDLER
     module, colon, name = asked.handler.partition(":")
     if not (module and colon and name):
         raise ConfigurationError(f"{asked.handler!r} is not of the form MODULE:NAME, such as app:handler")
     return asked.handler
 
 
-def _batches(asked: Asked, stdin: IO[bytes]) -> Batches:
+def _batches(asked: BenchOptions, stdin: IO[bytes]) -> Batches:
     if asked.events:
         return batches_of(read_events(asked.events, stdin=stdin), asked.batch_size)
-    return batches_of([made_up_records(asked.batch_size or MADE_UP_BATCH, asked.payload_bytes)], None)
+    return batches_of([synthetic_records(asked.batch_size or SYNTHETIC_BATCH, asked.payload_bytes)], None)
 
 
 def _axis(text: str, name: str, least: int, most: int) -> tuple[int, ...]:
@@ -183,7 +183,7 @@ def _axis(text: str, name: str, least: int, most: int) -> tuple[int, ...]:
     return tuple(sorted(values))
 
 
-def _present(asked: Asked) -> tuple[Setting | None, int | None, Sequence[str]]:
+def _present(asked: BenchOptions) -> tuple[Setting | None, int | None, Sequence[str]]:
     """Return the present setting, or its memory alone where its concurrency is the handler's own, and what to note."""
     if asked.present is not None:
         setting = setting_of(asked.present, "--present")
@@ -223,7 +223,7 @@ def _resumed(file: Path, workload: Workload) -> tuple[Sample, ...]:
     return old.samples
 
 
-def _notes(batches: Batches, grid: Grid, asked: Asked) -> list[str]:
+def _notes(batches: Batches, grid: Grid, asked: BenchOptions) -> list[str]:
     notes = []
     if batches.cut:
         notes.append("Batches end early: an event holds at most 6 MB.")

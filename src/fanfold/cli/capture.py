@@ -13,7 +13,7 @@ from rich.console import Console
 from fanfold._base.record import Record
 from fanfold.capture import save_event
 from fanfold.cli import options
-from fanfold.cli.given import writing
+from fanfold.cli.arguments import writing
 from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # the SDK is an extra, and slow to import
@@ -73,7 +73,7 @@ async def _save(queue: SqsQueue, out: Path, most: int, redact: tuple[str, ...], 
         held.update({record["messageId"]: Record(record) for record in records})
         if not new:
             break
-        await queue.hide([(Record(record), _HELD_SECONDS) for record in records])
+        await queue.change_visibility([(Record(record), _HELD_SECONDS) for record in records])
         with writing(out, "--output "):
             save_event({"Records": new}, out / f"{stamp}-{number:04d}.json", redact=redact)
         number += 1
@@ -82,4 +82,4 @@ async def _save(queue: SqsQueue, out: Path, most: int, redact: tuple[str, ...], 
 
 async def _show(queue: SqsQueue, records: list[Record]) -> None:
     for first in range(0, len(records), _BATCH):
-        await queue.hide([(record, 0) for record in records[first : first + _BATCH]])
+        await queue.change_visibility([(record, 0) for record in records[first : first + _BATCH]])

@@ -18,7 +18,7 @@ from fanfold.check.report import as_json, as_sarif, counts
 from fanfold.check.rules import BY_ID, RULES, page
 from fanfold.check.run import Report, check_template
 from fanfold.check.values import Finding, Severity
-from fanfold.cli.given import parameters_of
+from fanfold.cli.arguments import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from fanfold._folds.row_files import write_excel
 from fanfold.cli import options
-from fanfold.cli.given import check_installed, make_folder, writing
-from fanfold.cli.show import account_table, table_of, watching
+from fanfold.cli.arguments import check_installed, make_folder, writing
+from fanfold.cli.show import report_table, table_of, watching
 from fanfold.errors import FanfoldError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def demo(
     Lambda functions, with failures injected: three segments fail on their first delivery, one is delivered twice, one
     message is no segment at all. The results are folded, and compared with one plain pass over the file.
 
-    Exit code 0 only if both agree exactly and the message that is no segment lies in the parking queue.
+    Exit code 0 only if both agree exactly and the message that is no segment lies in the quarantine queue.
     """
     for module in ("boto3", "aiobotocore", "yaml"):
         check_installed(module, "local", "the demo")
@@ -62,9 +62,9 @@ def demo(
 def _show(report: DemoReport, sheet: Path) -> None:
     console = Console()
     console.print(table_of(report.answer, "carrier", "flights of January 2013 by carrier, delays in minutes"))
-    console.print(account_table(report.account))
-    for message in report.parked:
-        words = f"dead letter, parked: {message['body']}\n  reason: {message['reason']}"
+    console.print(report_table(report.run_report))
+    for message in report.quarantined:
+        words = f"dead letter, quarantined: {message['body']}\n  reason: {message['reason']}"
         console.print(words, markup=False, highlight=False)
     took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
     console.print(f"times: {took}", highlight=False)

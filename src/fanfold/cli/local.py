@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from fanfold._stack.emulator import local_stack
-from fanfold.cli.given import parameters_of
+from fanfold.cli.arguments import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
 
 _DAY_SECONDS = 86_400

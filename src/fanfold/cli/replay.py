@@ -27,7 +27,7 @@ from fanfold._replay.events import SavedEvent, read_events
 from fanfold._replay.function import HandlerError
 from fanfold._replay.replay import ReplayOptions, explain, replay
 from fanfold._replay.timeline import durations, text_timeline
-from fanfold.cli.given import check_page, writing
+from fanfold.cli.arguments import check_page, writing
 from fanfold.cli.options import Json, panel
 from fanfold.cli.show import progress_bar
 from fanfold.errors import ConfigurationError, FanfoldError

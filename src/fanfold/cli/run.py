@@ -11,7 +11,7 @@ import typer
 from fanfold._base.import_string import load
 from fanfold._jobs.job import Job
 from fanfold.cli import options
-from fanfold.cli.given import segments_of
+from fanfold.cli.arguments import segments_of
 from fanfold.cli.run_deployed import run_deployed
 from fanfold.cli.run_here import plan, run_here
 from fanfold.cli.run_modes import mode_of
@@ -62,7 +62,7 @@ def run(
     """Start a run of a deployed job and watch it until it has ended.
 
     The segments are cut and enqueued from here; the deployed functions do the rest. Queues, table and bucket are named
-    by FANFOLD_QUEUE_URL, FANFOLD_FOLD_QUEUE_URL, FANFOLD_PARKING_QUEUE_URL, FANFOLD_LEDGER_TABLE and
+    by FANFOLD_QUEUE_URL, FANFOLD_FOLD_QUEUE_URL, FANFOLD_QUARANTINE_QUEUE_URL, FANFOLD_LEDGER_TABLE and
     FANFOLD_RESULTS_BUCKET, as in the functions' environment.
 
     With --state-machine an execution plans it, works on the segments and folds them; it has the name of the run.

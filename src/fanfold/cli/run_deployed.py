@@ -14,10 +14,10 @@ import anyio
 from rich.console import Console
 
 from fanfold._jobs.job import Job
-from fanfold._jobs.report import POLL_SECONDS, Progress, account_of, watch
+from fanfold._jobs.report import POLL_SECONDS, Progress, read_report, watch
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState, check_name
-from fanfold.cli.show import Watching, account_table, watching
+from fanfold.cli.show import Watching, report_table, watching
 from fanfold.errors import ConfigurationError, FanfoldError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run_deployed(
     else:
         console = Console()
         console.print_json(json.dumps(document["output"]))
-        console.print(account_table(document["account"]))
+        console.print(report_table(document["account"]))
     if document["state"] != RunState.SUCCEEDED:
         raise FanfoldError(f"run {document['run']} ended as {document['state']}: {json.dumps(document['output'])}")
 
@@ -56,7 +56,7 @@ async def _run(job: Job, begin: Callable[[Backend], Awaitable[Run]]) -> dict[str
             "run": ended.id,
             "state": ended.state,
             "output": json.loads(await backend.get_result(ended.output)),
-            "account": await account_of(backend, ended),
+            "account": await read_report(backend, ended),
         }
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fanfold._jobs.dry_run import Rehearsal, Sample, dry_backend, read_first, rehearse
+from fanfold._jobs.dry_run import DryRun, Sample, dry_backend, plan_dry_run, read_first
 from fanfold._jobs.inline import InlineRun, run_inline
 from fanfold._jobs.job import Job
 from fanfold.cli.show import two_columns, watching
@@ -102,11 +102,11 @@ def plan(job: Job, params: dict[str, Any], batch_size: int, read_within: float |
 
 async def _plan(
     job: Job, params: dict[str, Any], batch_size: int, read_within: float | None
-) -> tuple[Rehearsal, Sample | None]:
+) -> tuple[DryRun, Sample | None]:
     async with job.open_backend(sources_only=True) as opened:
         backend = dry_backend(opened)
         source, terms = job.source_of(params), {"batch_size": batch_size, "per_message": job.segments_per_message}
-        rehearsal = await rehearse(job.name, source, backend, **terms)
+        rehearsal = await plan_dry_run(job.name, source, backend, **terms)
         if read_within is None or not rehearsal.first:
             return rehearsal, None
         return rehearsal, await read_first(rehearsal, backend, within_seconds=read_within)
@@ -124,7 +124,7 @@ def _of_sample(sample: Sample | None, timeout: float | None) -> list[str]:
     return []
 
 
-def _table(job: Job, rehearsal: Rehearsal, sample: Sample | None) -> Table:
+def _table(job: Job, rehearsal: DryRun, sample: Sample | None) -> Table:
     table = two_columns(f"a run of {job.name}, nothing written or sent")
     rows = {
         "segments": f"{rehearsal.segments:,}",

@@ -20,8 +20,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from fanfold._jobs.report import Account
 from fanfold._jobs.report import Progress as RunProgress
+from fanfold._jobs.report import RunReport
 
 
 class Watching:
@@ -98,18 +98,18 @@ def two_columns(title: str) -> Table:
     return table
 
 
-def account_table(account: Account) -> Table:
+def report_table(report: RunReport) -> Table:
     """Return the account of a run as a table."""
     table = two_columns("the account")
     for name in ("segments", "done", "missing", "deliveries", "retries", "duplicates"):
         label = "duplicates ignored" if name == "duplicates" else name
-        table.add_row(label, f"{getattr(account, name):,}")
-    if (spread := account.evenness) is not None:
+        table.add_row(label, f"{getattr(report, name):,}")
+    if (spread := report.evenness) is not None:
         table.add_row("items", f"{spread.items:,}")
         table.add_row("  in a segment", f"{spread.least:,} to {spread.most:,}, {spread.mean:,.0f} in the mean")
         for segment, items in spread.uneven.items():
             table.add_row(f"  [yellow]uneven:[/yellow] segment {segment}", f"{items:,}, over five times the mean")
-    table.add_row("failed for good", f"{len(account.failed):,}")
-    for segment, reason in account.failed.items():
+    table.add_row("failed for good", f"{len(report.failed):,}")
+    for segment, reason in report.failed.items():
         table.add_row(f"  segment {segment}", escape(reason))
     return table

@@ -18,12 +18,12 @@ from rich.table import Table
 
 from fanfold._jobs.output import file_in
 from fanfold._jobs.redrive import Failures, failures_of, redrive
-from fanfold._jobs.report import Account, account_of, watch
+from fanfold._jobs.report import RunReport, read_report, watch
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.cli import options
-from fanfold.cli.given import segments_of, writing
-from fanfold.cli.show import Watching, account_table, watching
+from fanfold.cli.arguments import segments_of, writing
+from fanfold.cli.show import Watching, report_table, watching
 from fanfold.errors import FanfoldError, MissingExtraError
 
 _SHOWN = 20
@@ -41,22 +41,22 @@ def status_of(
     the run has failed.
     """
     with watching() if follow else nullcontext() as seen:
-        found, account = anyio.run(_status, run, seen, within)
+        found, report = anyio.run(_status, run, seen, within)
     if as_json:
-        print(json.dumps({**_about(found), "account": asdict(account)}))
+        print(json.dumps({**_about(found), "account": asdict(report)}))
     else:
-        _show(found, account)
+        _show(found, report)
     if found.ended and found.state != RunState.SUCCEEDED:
         raise FanfoldError(f"run {found.id} ended as {found.state}; fanfold redrive {found.id} does again what failed")
 
 
-async def _status(run_id: str, seen: Watching | None, within: float) -> tuple[Run, Account]:
+async def _status(run_id: str, seen: Watching | None, within: float) -> tuple[Run, RunReport]:
     async with _backend() as backend:
         if seen is not None:
             async for progress in watch(backend, run_id, within_seconds=within):
                 seen.run(progress)
         run = (await failures_of(run_id, backend)).run
-        return run, await account_of(backend, run)
+        return run, await read_report(backend, run)
 
 
 def redrive_run(
@@ -174,13 +174,13 @@ def _about(run: Run) -> dict[str, Any]:
     }
 
 
-def _show(run: Run, account: Account) -> None:
+def _show(run: Run, report: RunReport) -> None:
     console = Console()
     again = f", generation {run.gen}" if run.gen else ""
     console.print(f"run [bold]{escape(run.id)}[/bold] of {escape(run.job)}: {run.state}{again}")
     if run.output:
         console.print(f"output: {escape(run.output)}", soft_wrap=True)
-    console.print(account_table(account))
+    console.print(report_table(report))
 
 
 def _segments(count: int) -> str:

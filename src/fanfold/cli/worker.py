@@ -19,7 +19,7 @@ from fanfold._consumer.consumer import Consumer
 from fanfold._worker.progress import Summary
 from fanfold._worker.worker import Worker
 from fanfold.cli import options
-from fanfold.cli.given import check_writable
+from fanfold.cli.arguments import check_writable
 from fanfold.errors import MissingExtraError
 
 

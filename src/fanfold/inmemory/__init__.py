@@ -43,7 +43,7 @@ def backend(
             clock=clock,
         ),
         fold_queue=InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock),
-        parking_queue=InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock),
+        quarantine_queue=InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock),
         ledger=InMemoryLedger(),
         store=InMemoryStore("results", clock=clock),
         tables=InMemoryTables(),

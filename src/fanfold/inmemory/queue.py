@@ -223,7 +223,7 @@ class InMemoryQueue:
             self.discard([message])
         return True
 
-    def hide(self, handle: str, seconds: float) -> bool:
+    def change_visibility(self, handle: str, seconds: float) -> bool:
         """Hide a received message for some seconds from now; return whether SQS would accept it.
 
         It does not if the message is gone, received again or visible since, nor for more than 12 hours since its
@@ -337,13 +337,13 @@ class InMemorySettler:
         """Return this settler."""
         return self
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Hide messages for some seconds from now; return those that SQS would refuse."""
-        accepted = [self._queue.hide(record.receipt_handle, seconds) for record, seconds in changes]
+        accepted = [self._queue.change_visibility(record.receipt_handle, seconds) for record, seconds in changes]
         reason = "the message is not in flight, or would be hidden for more than 12 hours"
         return [Refusal(position, reason, final=True) for position, hidden in enumerate(accepted) if not hidden]
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+    async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send messages with their reasons to the dead-letter queue; without one, refuse all."""
         if self._dead_letter_queue is None:
             reason = "there is no dead-letter queue"

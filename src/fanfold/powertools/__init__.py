@@ -33,7 +33,7 @@ from typing import Any, Final
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.deadline import Deadline
 from fanfold._base.threads import Threads
-from fanfold._consumer.environment import Sandbox
+from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.settings import check_count
 from fanfold.errors import ConfigurationError, MissingExtraError, NotStartedError
 from fanfold.logs import RecordLogging
@@ -152,8 +152,8 @@ class BatchProcessor(InTime, theirs.BatchProcessor):
             )
         return super().success_handler(record, result)
 
-    def _on_threads(self, sandbox: Sandbox) -> RunOne:
-        return functools.partial(sandbox.threads.run, self._process_record)
+    def _on_threads(self, environment: ExecutionEnvironment) -> RunOne:
+        return functools.partial(environment.threads.run, self._process_record)
 
     def _one(self, raw: dict[str, Any], deadline: Deadline) -> Entry:
         if deadline.clock() >= deadline.stops_at:
@@ -227,9 +227,9 @@ class SqsFifoPartialProcessor(BatchProcessor, theirs.SqsFifoPartialProcessor):
 def _process_async(processor: AsyncBatchProcessor | SqsFifoPartialProcessor) -> list[Entry]:
     handler = processor.handler
 
-    def prepare(sandbox: Sandbox) -> RunOne:
+    def prepare(environment: ExecutionEnvironment) -> RunOne:
         if not is_coroutine_function(handler):
-            processor.handler = functools.partial(_on_thread, sandbox.threads, handler)
+            processor.handler = functools.partial(_on_thread, environment.threads, handler)
         return processor._async_process_record  # noqa: SLF001 - the method subclasses override
 
     try:

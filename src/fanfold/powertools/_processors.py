@@ -14,17 +14,17 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import put
 from fanfold._base.outcome import Failed, NotStarted, Outcome, acknowledges
 from fanfold._base.record import Record
-from fanfold._consumer.admission import Pace
+from fanfold._consumer.admission import Admission
 from fanfold._consumer.batch import Batch
-from fanfold._consumer.classify import doubtful
-from fanfold._consumer.environment import Sandbox, open_sandbox
+from fanfold._consumer.classify import invalid_return
+from fanfold._consumer.environment import ExecutionEnvironment, open_environment
 from fanfold._consumer.loop_thread import Runtime, deadline_of
-from fanfold._consumer.process_limits import clamped
+from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import run_batch
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
-from fanfold._consumer.xray import go_by_context, kept_apart
+from fanfold._consumer.xray import isolate_subsegments, use_context_variables
 from fanfold.errors import AbandonedError, MissingExtraError, NotStartedError
 
 try:
@@ -48,8 +48,8 @@ _NOTHING: Final = object()
 _FAILED: Final = RuntimeError("the record failed; Powertools' failure_handler has been told why")
 
 _SETTINGS: Final = Settings()
-_RUNTIME: Final = Runtime(functools.partial(open_sandbox, _SETTINGS, str), Sandbox.leftovers)
-"""One event loop for all processors of a sandbox, however many are made; started at the first use."""
+_RUNTIME: Final = Runtime(functools.partial(open_environment, _SETTINGS, str), ExecutionEnvironment.leftovers)
+"""One event loop for all processors of an execution environment, however many are made; started at the first use."""
 
 
 class _Answer:
@@ -118,7 +118,7 @@ class InTime(BasePartialBatchProcessor):
             BaseException: If the result does not say that the handler has succeeded, such as a coroutine that nobody
                 has awaited; Powertools reports the record failed then.
         """
-        if (doubt := doubtful(result)) is not None:
+        if (doubt := invalid_return(result)) is not None:
             raise doubt
         if (answer := _ANSWER.get()) is None:
             return super().success_handler(record, result)
@@ -134,14 +134,14 @@ class InTime(BasePartialBatchProcessor):
                 return ("fail", f"{exception[0]}:{exception[1]}", record)
             return super().failure_handler(record, exception)
 
-    def _fan_out(self, prepare: Callable[[Sandbox], RunOne], *, on_threads: bool) -> list[Entry]:
+    def _fan_out(self, prepare: Callable[[ExecutionEnvironment], RunOne], *, on_threads: bool) -> list[Entry]:
         """Run the batch on the event loop, and return one entry for each record, in batch order."""
         deadline = deadline_given(self._given_context)
         items = [_Item(raw, position, self._lane(raw, position)) for position, raw in enumerate(self.records)]
         answer = _Answer(len(items))
 
-        def begin(sandbox: Sandbox) -> Batch:
-            run_one = kept_apart(prepare(sandbox))
+        def begin(environment: ExecutionEnvironment) -> Batch:
+            run_one = isolate_subsegments(prepare(environment))
 
             async def call(item: Any) -> Exception | None:
                 entry = await run_one(item.raw)
@@ -153,13 +153,13 @@ class InTime(BasePartialBatchProcessor):
                 items,
                 HandlerCall(call, takes_list=False),
                 _SETTINGS,
-                concurrency=clamped(self.concurrency, threads=on_threads),
+                concurrency=clamp_concurrency(self.concurrency, threads=on_threads),
                 deadline=deadline,
-                pace=Pace(starts_per_second=None, guard=None, now=deadline.clock()),
-                settling=Settling(sandbox.settler, backoff=None, dead_letters=False),
+                admission=Admission(starts_per_second=None, guard=None, now=deadline.clock()),
+                settling=Settling(environment.settler, backoff=None, dead_letters=False),
             )
 
-        go_by_context()
+        use_context_variables()
         token = _ANSWER.set(answer)
         try:
             batch = run_batch(_RUNTIME, begin, deadline)

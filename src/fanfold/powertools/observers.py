@@ -15,7 +15,7 @@ from typing import Any, Final
 from fanfold._base.outcome import DONE, Done, Failed, NotStarted, Outcome, Rejected, Retrying
 from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError, MissingExtraError
-from fanfold.observers import BatchEnded, CallEnded, Watch
+from fanfold.observers import BatchCallbacks, BatchEnded, CallEnded
 
 _COUNTS: Final[Mapping[type, str]] = {
     Done: "RecordsDone",
@@ -67,9 +67,9 @@ class BatchMetrics:
         self._metrics = metrics
         self._make = EphemeralMetrics
 
-    def batch_started(self, records: Sequence[Record], batch: object) -> Watch:  # noqa: ARG002 - as for all
+    def batch_started(self, records: Sequence[Record], batch: object) -> BatchCallbacks:  # noqa: ARG002 - as for all
         """Ask to be told of the batch's end."""
-        return Watch(batch_ended=self._write)
+        return BatchCallbacks(batch_ended=self._write)
 
     def _write(self, ended: BatchEnded) -> None:
         given = self._metrics
@@ -132,9 +132,9 @@ class RecordTracing:
         self._tracer = tracer
         self._name = name
 
-    def batch_started(self, records: Sequence[Record], batch: object) -> Watch | None:  # noqa: ARG002 - as for all
+    def batch_started(self, records: Sequence[Record], batch: object) -> BatchCallbacks | None:  # noqa: ARG002 - as for all
         """Ask to be told of each call, unless tracing is off."""
-        return None if self._tracer.disabled else Watch(call_started=self._call_started)
+        return None if self._tracer.disabled else BatchCallbacks(call_started=self._call_started)
 
     def _call_started(self, records: Sequence[Record]) -> CallEnded | None:
         recorder = self._tracer.provider

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import anyio
 
 from fanfold._base import aws_limits
-from fanfold._base.concurrency import each
+from fanfold._base.concurrency import for_each
 from fanfold._base.deadline import Deadline
 from fanfold._base.retry import SCHEDULE, Retries, RetrySchedule, Sleep
 from fanfold._ports.stores import ItemStore, Write
@@ -119,7 +119,7 @@ class BatchWriter:
                 if (reason := await self._write(batch)) is not None:
                     reasons.append(reason)
 
-            await each(write, _batches(taken), concurrency=self._concurrency)
+            await for_each(write, _batches(taken), concurrency=self._concurrency)
         if reasons:
             reason = reasons[0]
             rejected = [one.write for one in taken if self._waiting.get(one.place) is one]

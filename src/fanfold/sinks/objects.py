@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from fanfold._base import aws_limits
-from fanfold._base.concurrency import each
+from fanfold._base.concurrency import for_each
 from fanfold._base.deadline import Deadline
 from fanfold._base.retry import Retries, retry
 from fanfold._ports.stores import Store
@@ -173,7 +173,7 @@ async def _copied(
         except FanfoldError as error:
             errors[position] = error
 
-    await each(copy, enumerate(wanted), concurrency=concurrency)
+    await for_each(copy, enumerate(wanted), concurrency=concurrency)
     return [ObjectResult(one.key, one.to_key, errors[position]) for position, one in enumerate(wanted)]
 
 
@@ -213,7 +213,7 @@ async def _deleted(
             if not waiting or not await retries.wait():
                 return
 
-    await each(delete, range(0, len(named), aws_limits.S3_DELETE_KEYS), concurrency=DELETIONS_AT_ONCE)
+    await for_each(delete, range(0, len(named), aws_limits.S3_DELETE_KEYS), concurrency=DELETIONS_AT_ONCE)
     return errors
 
 

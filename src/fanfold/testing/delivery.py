@@ -46,10 +46,10 @@ def deliver(handler: Consumer[..., Any], *bodies: Any, seconds: float = 30.0) ->
 class _Accepting:
     """Hands nothing back to any queue."""
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:  # noqa: ARG002 - accepted
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:  # noqa: ARG002 - accepted
         return ()
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:  # noqa: ARG002 - accepted
+    async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:  # noqa: ARG002 - accepted
         return ()
 
 

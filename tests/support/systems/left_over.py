@@ -19,7 +19,7 @@ class LeavesOver:
         self.most_items = self.accepted = self.left_over = 0
         self._session = session
 
-    async def pass_on(self, request: web.Request) -> web.Response:
+    async def run_stage(self, request: web.Request) -> web.Response:
         """Answer one request."""
         body, left = await request.read(), dict[str, Any]()
         if request.headers.get("X-Amz-Target", "").endswith(".BatchWriteItem"):
@@ -47,7 +47,7 @@ async def leaving_over(endpoint_url: str) -> AsyncIterator[LeavesOver]:
     async with aiohttp.ClientSession(endpoint_url, auto_decompress=False) as session:
         road = LeavesOver(session)
         app = web.Application(client_max_size=0)
-        app.add_routes([web.post("/", road.pass_on)])
+        app.add_routes([web.post("/", road.run_stage)])
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

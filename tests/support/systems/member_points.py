@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deployment import Deployment
-from fanfold._jobs.report import account_of
+from fanfold._jobs.report import read_report
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
 from systems.rows import EMULATED, Row, row
@@ -101,7 +101,7 @@ async def in_a_sheet(job: Deployment, road: str, target: str, folder: Path, coun
     await asyncio.to_thread(make, target, count, file, {**job.stack.environment, **job.variables, **machine})
     async with connect(job.variables, **job.client_settings) as backend:
         run = await backend.ledger.run(target)
-        segments = (await account_of(backend, run)).segments if run else 0
+        segments = (await read_report(backend, run)).segments if run else 0
     came, wanted = rows_of(file), expected(members_of(count))
     sample = [each[-1] for each in came[1 : len(SAMPLE) + 1]]
     right = sum(one == other for one, other in zip(came[1:], wanted[1:], strict=False))

@@ -38,7 +38,7 @@ class Trial:
         """What a run is started with."""
         return {"log": str(self._log(run)), "mended": str(self._mended(run)), **more}
 
-    def mend(self, run: str) -> None:
+    def fix(self, run: str) -> None:
         """Mend what is broken, and begin to note anew."""
         self._mended(run).touch()
         self._log(run).unlink()
@@ -124,7 +124,7 @@ async def in_one_process(trial: Trial, items: int) -> list[Row]:
     params = trial.params("here", table=TABLE, total=SEGMENTS, broken=[BROKEN])
     first = await trial.inline("trial:job", "here", params)
     at_once = trial.most_at_once("here")
-    trial.mend("here")
+    trial.fix("here")
     again = await trial.inline("trial:job", "here", params)
     return [
         row(1, "one process: segments at once", SEGMENTS, at_once, EMULATED),
@@ -140,7 +140,7 @@ async def redriven(trial: Trial) -> list[Row]:
     job.scatter("sqs", **trial.params("sqs", table="few", total=SEGMENTS, broken=[BROKEN]))
     await trial.fanfold("status", "sqs", "--watch", **job.variables)
     first = json.loads(await trial.fanfold("status", "sqs", "--json", **job.variables))
-    trial.mend("sqs")
+    trial.fix("sqs")
     await trial.fanfold("redrive", "sqs", "--json", **job.variables)
     return mended("SQS", first["account"]["failed"], trial.begun("sqs"), await job.output("sqs"), FEW)
 

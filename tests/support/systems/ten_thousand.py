@@ -16,7 +16,7 @@ from systems.rows import PROVEN, Row, row
 
 EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "ten_thousand"
 DESCRIPTORS: Final = 1_024
-"""Of a sandbox."""
+"""Of an execution environment."""
 AT_ONCE: Final = 100
 BIN: Final = Path(sys.executable).parent
 
@@ -108,7 +108,7 @@ def rows(folder: Path, orders: int) -> list[Row]:
 
 
 def in_trouble(trouble: Trouble, file: Path) -> list[Row]:
-    """Put them a hundred at once, under a sandbox's descriptors, into a shop that makes trouble."""
+    """Put them a hundred at once, under an execution environment's descriptors, into a shop that makes trouble."""
     orders = trouble.orders
     with shop(trouble) as url:
         expect = f"dead-lettered={len(trouble.refused)}"

@@ -27,7 +27,16 @@ from fanfold._ports.queue import Message, Refusal, Settler
 from fanfold._replay.mapping import Errored, Invocation, MappingSettings, Returned, judge
 from fanfold.inmemory.queue import InMemoryQueue, InMemorySettler, QueuedMessage
 from fanfold.testing import ManualClock, make_record
-from trials.faults import HERE, MOST_SKEW_SECONDS, Around, Chance, Sandbox, Troubles, new_sandbox, troubled
+from trials.faults import (
+    HERE,
+    MOST_SKEW_SECONDS,
+    Around,
+    Chance,
+    ExecutionEnvironment,
+    Troubles,
+    new_execution_environment,
+    troubled,
+)
 
 T = TypeVar("T")
 
@@ -154,13 +163,13 @@ class Cloud:
         """The true time."""
         self.chance = Chance(seed, troubles)
         """What decides."""
-        self.parking = self._queue(None)
+        self.quarantine = self._queue(None)
         """What was received too often from the fold queue."""
         self.dead = self._queue(None)
         """Dead letters."""
         self.work = self._queue(WORK_RECEIVES, self.dead)
         """Segments."""
-        self.fold = self._queue(FOLD_RECEIVES, self.parking)
+        self.fold = self._queue(FOLD_RECEIVES, self.quarantine)
         """Checks."""
         plain = inmemory.backend(clock=self.clock)
         self.store = Recording(plain.store, self.chance, self.clock)
@@ -171,7 +180,7 @@ class Cloud:
         ports = {
             "work_queue": QueuePort(self.work, numbers),
             "fold_queue": QueuePort(self.fold, numbers),
-            "parking_queue": QueuePort(self.parking, numbers),
+            "quarantine_queue": QueuePort(self.quarantine, numbers),
             "ledger": self.ledger,
             "store": self.store,
         }
@@ -196,15 +205,15 @@ class Cloud:
         yield self.backend
 
     async def invoke(self, work: Callable[[], Awaitable[T]]) -> T | Errored:
-        """Do something in a sandbox of its own; return what it returns, or how it ended instead."""
-        sandbox = new_sandbox(self.chance)
-        HERE.set(sandbox)
+        """Do something in an execution environment of its own; return what it returns, or how it ended instead."""
+        environment = new_execution_environment(self.chance)
+        HERE.set(environment)
         task = asyncio.ensure_future(work())
-        death = asyncio.ensure_future(sandbox.died.wait())
+        death = asyncio.ensure_future(environment.died.wait())
         await asyncio.wait({task, death}, timeout=FUNCTION_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         death.cancel()
-        in_time = task.done() and not sandbox.died.is_set() and sandbox.dies_at is None
-        sandbox.died.set()
+        in_time = task.done() and not environment.died.is_set() and environment.dies_at is None
+        environment.died.set()
         if not task.done():
             task.cancel()
         with suppress(asyncio.CancelledError):
@@ -214,7 +223,7 @@ class Cloud:
                 return Errored("error", f"{type(error).__name__}: {error}")
             if in_time:
                 return value
-        return Errored("killed", "the sandbox died")
+        return Errored("killed", "the execution environment died")
 
     @asynccontextmanager
     async def mapping(self, *mapped: Mapped) -> AsyncIterator[None]:
@@ -229,11 +238,11 @@ class Cloud:
 
     def move_back(self) -> int:
         """Move what was received too often from the fold queue back, as SQS's redrive does; return how much it was."""
-        parked = self.parking.take(max(1, len(self.parking)))
-        for message in parked:
+        quarantined = self.quarantine.take(max(1, len(self.quarantine)))
+        for message in quarantined:
             self.fold.put({**message.record, "attributes": {}})
-            self.parking.remove(message.handle)
-        return len(parked)
+            self.quarantine.remove(message.handle)
+        return len(quarantined)
 
     async def until(self, holds: Callable[[], Awaitable[bool]], *, within_seconds: float) -> bool:
         """Wait, in simulated time, until something holds; tell whether it came to that."""
@@ -281,7 +290,7 @@ class Cloud:
         return self.clock() + HERE.get(_NOBODY).skew_now
 
 
-_NOBODY = Sandbox()
+_NOBODY = ExecutionEnvironment()
 
 
 def simulated(trial: Callable[[Cloud], Coroutine[Any, Any, T]], seed: int, troubles: Troubles) -> T:

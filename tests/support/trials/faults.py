@@ -1,7 +1,7 @@
 """What goes wrong in a simulated trial: each fault a backend around another one, and all chance from one seed.
 
-A sandbox that dies does so at one of its calls: nothing it asks for from then on takes effect, and nothing that it
-answers is read, which is all that the rest of the world sees of a process that is killed.
+An execution environment that dies does so at one of its calls: nothing it asks for from then on takes effect, and
+nothing that it answers is read, which is all that the rest of the world sees of a process that is killed.
 """
 
 import inspect
@@ -19,10 +19,10 @@ from fanfold._ports.queue import Message, Refusal
 from fanfold.errors import ServiceError
 
 MOST_SKEW_SECONDS: Final = 3_600.0
-"""How far a sandbox's clock is off at most, either way."""
+"""How far an execution environment's clock is off at most, either way."""
 _USUAL_CALL_SECONDS, _SLOW_CALL_SECONDS = 0.05, 50.0
 _MOST_CALLS = 25
-"""A sandbox that is to die does so at one of so many calls, or, if it makes fewer, with its answer on its lips."""
+"""An execution environment that is to die does so within this many calls, or just before its response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class Troubles:
     slow: float = 0.0
     """Of calls: they take up to 50 s, most of an invocation's time."""
     dying: float = 0.0
-    """Of sandboxes: they die in the middle of an invocation."""
+    """Of execution environments: they die in the middle of an invocation."""
     skewed: float = 0.0
-    """Of sandboxes: their clock is off by up to an hour, and from one call on by another one."""
+    """Of execution environments: their clock is off by up to an hour, and from one call on by another one."""
     jumps: float = 0.0
     """Of batches: after them all clocks jump forward by up to an hour, as if the world had stood still."""
     reordered: bool = False
@@ -95,7 +95,7 @@ class Chance:
 
 
 @dataclass(slots=True)
-class Sandbox:
+class ExecutionEnvironment:
     """One invocation, as far as chance has to do with it."""
 
     dies_at: int | None = None
@@ -115,19 +115,19 @@ class Sandbox:
         return self.skew if self.calls >= self.skews_at else -self.skew
 
 
-HERE: ContextVar[Sandbox] = ContextVar("HERE")
-"""The sandbox that a call comes from."""
+HERE: ContextVar[ExecutionEnvironment] = ContextVar("HERE")
+"""The execution environment that a call comes from."""
 
 
-def new_sandbox(chance: Chance) -> Sandbox:
-    """Return a sandbox, and decide what will befall it."""
-    sandbox, troubles = Sandbox(), chance.troubles
-    if chance.strikes("sandboxes that die", troubles.dying):
-        sandbox.dies_at = chance.random.randrange(_MOST_CALLS)
+def new_execution_environment(chance: Chance) -> ExecutionEnvironment:
+    """Return an execution environment, and decide what will befall it."""
+    environment, troubles = ExecutionEnvironment(), chance.troubles
+    if chance.strikes("execution environments that die", troubles.dying):
+        environment.dies_at = chance.random.randrange(_MOST_CALLS)
     if chance.strikes("clocks that are wrong", troubles.skewed):
-        sandbox.skew = chance.random.uniform(-MOST_SKEW_SECONDS, MOST_SKEW_SECONDS)
-        sandbox.skews_at = chance.random.randrange(_MOST_CALLS)
-    return sandbox
+        environment.skew = chance.random.uniform(-MOST_SKEW_SECONDS, MOST_SKEW_SECONDS)
+        environment.skews_at = chance.random.randrange(_MOST_CALLS)
+    return environment
 
 
 class Around:
@@ -211,24 +211,24 @@ class PartlySending(Around):
 
 
 class Mortal(Around):
-    """Takes no call from a sandbox that has died, and has it die where that is its lot."""
+    """Takes no call from an execution environment that has died, and has it die where that is its lot."""
 
     async def before(self) -> None:
-        """Let the sandbox die before the call."""
-        sandbox = HERE.get()
-        sandbox.calls += 1
-        if sandbox.dies_at is not None and sandbox.calls > sandbox.dies_at:
-            sandbox.died.set()
+        """Let the execution environment die before the call."""
+        environment = HERE.get()
+        environment.calls += 1
+        if environment.dies_at is not None and environment.calls > environment.dies_at:
+            environment.died.set()
         self._refuse_the_dead()
 
     async def after(self) -> None:
-        """Let the sandbox not hear of a call during which it died."""
+        """Let the execution environment not hear of a call during which it died."""
         self._refuse_the_dead()
 
     @staticmethod
     def _refuse_the_dead() -> None:
         if HERE.get().died.is_set():
-            raise ServiceError("this sandbox is dead", code="Killed", transient=True)
+            raise ServiceError("this execution environment is dead", code="Killed", transient=True)
 
 
 def troubled(port: Any, chance: Chance) -> Any:

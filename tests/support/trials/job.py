@@ -9,7 +9,7 @@ from typing import Any, Final
 from fanfold import Job, Reject, S3Lines
 from fanfold._consumer.consumer import Consumer
 from fanfold._jobs.redrive import redrive
-from fanfold._jobs.report import account_of
+from fanfold._jobs.report import read_report
 from fanfold._ports.run import Run, RunState
 from fanfold._replay.mapping import Errored
 from fanfold.errors import FanfoldError
@@ -158,7 +158,7 @@ class Trial:
     async def _look(self) -> None:
         """Compare the end with what was promised."""
         run, cloud, say = await self._known(), self.cloud, self.ended.problems.append
-        account = await account_of(cloud.plain, run)
+        account = await read_report(cloud.plain, run)
         self.ended.generations = run.gen + 1
         self.ended.duplicates = account.duplicates
         if run.state != RunState.SUCCEEDED:

@@ -17,8 +17,8 @@ from typing import Final
 
 import boto3
 
-from fanfold._jobs.fold_requests import Look, send_request
-from fanfold._jobs.report import account_of, watch
+from fanfold._jobs.fold_requests import CheckRun, send_request
+from fanfold._jobs.report import read_report, watch
 from fanfold._jobs.scatter import segments_left
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
@@ -148,7 +148,7 @@ async def _send_again(backend: Backend, name: str, chance: random.Random) -> int
     if run is None:
         raise FanfoldError(f"{name} is not in the ledger")
     segments = [each for each in segments_left(replace(run, position=0)) if chance.random() < 0.5]
-    await send_request(backend, Look(name))
+    await send_request(backend, CheckRun(name))
     return await enqueue(backend.work_queue, [Message(segment.to_body()) for segment in segments])
 
 
@@ -160,7 +160,7 @@ async def _problems(job: Deployed, backend: Backend, name: str) -> list[str]:
     run = await backend.ledger.run(name)
     if run is None or run.state != RunState.SUCCEEDED:
         return [f"it is {run and run.state}"]
-    account, problems = await account_of(backend, run), []
+    account, problems = await read_report(backend, run), []
     if (answer := await backend.get_result(str(run.output))) != ANSWER:
         problems.append(f"the answer is {answer!r}, not {ANSWER!r}")
     if (outputs := job.outputs_of(name)) != [f"runs/{name}/0/output.json"]:

@@ -74,7 +74,7 @@ class Naive:
         """Handle a batch of segments."""
         return await self._each(event, self._segment)
 
-    async def bury(self, event: Mapping[str, Any]) -> dict[str, Any]:
+    async def send_dead_letters(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Handle a batch of dead letters: they have ended, too."""
         return await self._each(event, self._dead)
 
@@ -136,7 +136,7 @@ async def naive_trial(cloud: Cloud, seed: int) -> str:
     async def is_over() -> bool:
         return not (len(cloud.work) or len(cloud.dead))
 
-    async with cloud.mapping(Mapped(cloud.work, naive.work, 4), Mapped(cloud.dead, naive.bury, 2)):
+    async with cloud.mapping(Mapped(cloud.work, naive.work, 4), Mapped(cloud.dead, naive.send_dead_letters, 2)):
         while isinstance(await cloud.invoke(naive.scatter), Errored):
             pass
         await cloud.until(is_over, within_seconds=WEEK_SECONDS)

@@ -35,7 +35,7 @@ def test_the_margin_is_divided_into_four_moments():
     deadline = Deadline.after(100.0, margin=8.0, clock=ManualClock(1000.0))
     assert deadline.stops_at == 1092.0
     assert deadline.cancels_at == 1096.0
-    assert deadline.answers_at == 1098.0
+    assert deadline.responds_at == 1098.0
     assert deadline.gives_up_at == 1098.5
     assert deadline.ends_at == 1100.0
 
@@ -65,7 +65,7 @@ def test_a_deadline_that_never_comes_is_never_near():
     """Without a deadline the time left is infinite and no moment of it comes."""
     deadline = Deadline.never()
     assert deadline.remaining() == math.inf
-    moments = [deadline.stops_at, deadline.cancels_at, deadline.answers_at, deadline.gives_up_at]
+    moments = [deadline.stops_at, deadline.cancels_at, deadline.responds_at, deadline.gives_up_at]
     assert [deadline.until(moment) for moment in moments] == [None, None, None, None]
 
 

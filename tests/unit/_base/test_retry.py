@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from fanfold._base.backoff import Backoff
-from fanfold._base.concurrency import each
+from fanfold._base.concurrency import for_each
 from fanfold._base.deadline import Deadline
 from fanfold._base.retry import ENDLESS, SCHEDULE, Retries, RetrySchedule, resume, retry
 from fanfold.errors import ConfigurationError, ServiceError
@@ -157,10 +157,10 @@ async def test_workers_share_the_items_and_raise_the_first_error():
         if item == 5:
             raise KeyError(item)
 
-    await each(work, range(5), concurrency=3)
+    await for_each(work, range(5), concurrency=3)
     assert begun == list(range(5))
     with pytest.raises(KeyError):
-        await each(work, range(5, 100), concurrency=1)
+        await for_each(work, range(5, 100), concurrency=1)
     assert begun == list(range(6))
 
 
@@ -168,4 +168,4 @@ async def test_workers_share_the_items_and_raise_the_first_error():
 async def test_there_is_at_least_one_worker(concurrency):
     """No workers would leave everything undone without a word."""
     with pytest.raises(ConfigurationError, match="concurrency must be a whole number from 1"):
-        await each(no_sleep, [1.0], concurrency=concurrency)
+        await for_each(no_sleep, [1.0], concurrency=concurrency)

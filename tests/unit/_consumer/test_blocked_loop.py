@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fanfold._base.deadline import Deadline
-from fanfold._consumer.blocked_loop import dump_before, where_is
+from fanfold._consumer.blocked_loop import current_user_line, dump_stacks_before
 from fanfold.testing import ManualClock
 
 
@@ -40,7 +40,7 @@ LINE = next(number for number, line in enumerate(Path(__file__).read_text().spli
 def test_a_thread_is_in_a_line_of_the_users_code():
     """What the line calls in libraries is not what the user can mend."""
     with Thread(waits) as ident:
-        assert where_is(ident) == f"waits (test_blocked_loop.py, line {LINE}): thread.go.wait()  # the line"
+        assert current_user_line(ident) == f"waits (test_blocked_loop.py, line {LINE}): thread.go.wait()  # the line"
 
 
 def test_a_thread_without_the_users_code_is_where_it_is():
@@ -49,7 +49,7 @@ def test_a_thread_without_the_users_code_is_where_it_is():
     thread = threading.Thread(target=ended.wait)
     thread.start()
     try:
-        assert "threading.py, line" in where_is(thread.ident)
+        assert "threading.py, line" in current_user_line(thread.ident)
     finally:
         ended.set()
         thread.join()
@@ -65,18 +65,18 @@ def test_code_made_at_run_time_is_not_the_users_line():
         scope["generated"](thread)
 
     with Thread(calls_generated) as ident:
-        assert where_is(ident).startswith("waits (test_blocked_loop.py")
+        assert current_user_line(ident).startswith("waits (test_blocked_loop.py")
 
 
 @pytest.mark.parametrize("thread", [None, 0, 1])
 def test_a_thread_that_has_ended_is_nowhere(thread: int | None):
     """And that is said."""
-    assert where_is(thread) == "a thread that has ended"
+    assert current_user_line(thread) == "a thread that has ended"
 
 
 def test_a_block_that_ends_in_time_dumps_nothing(capfd: pytest.CaptureFixture):
     """The dump is called off."""
-    with dump_before(Deadline.after(0.05)):
+    with dump_stacks_before(Deadline.after(0.05)):
         pass
     threading.Event().wait(0.1)
     assert capfd.readouterr().err == ""
@@ -85,7 +85,7 @@ def test_a_block_that_ends_in_time_dumps_nothing(capfd: pytest.CaptureFixture):
 @pytest.mark.parametrize("deadline", [Deadline.never(), Deadline(10.0, 1.0, ManualClock(20.0))])
 def test_without_time_to_come_no_dump_is_planned(deadline: Deadline):
     """A deadline that never comes, or is past."""
-    with dump_before(deadline):
+    with dump_stacks_before(deadline):
         pass
 
 
@@ -102,7 +102,7 @@ def test_a_stderr_that_is_no_file_is_no_obstacle():
     """The block runs without a dump to come."""
     before, sys.__stderr__ = sys.__stderr__, NoFile()
     try:
-        with dump_before(Deadline.after(30)):
+        with dump_stacks_before(Deadline.after(30)):
             ran = True
     finally:
         sys.__stderr__ = before
@@ -111,7 +111,7 @@ def test_a_stderr_that_is_no_file_is_no_obstacle():
 
 def test_an_error_in_the_block_passes():
     """And the dump is called off."""
-    with pytest.raises(ValueError, match="mine"), dump_before(Deadline.after(30)):
+    with pytest.raises(ValueError, match="mine"), dump_stacks_before(Deadline.after(30)):
         raise ValueError("mine")
 
 
@@ -120,4 +120,4 @@ def test_a_thread_between_two_lines_is_still_somewhere(monkeypatch: pytest.Monke
     walk = traceback.walk_stack
     monkeypatch.setattr(traceback, "walk_stack", lambda frame: ((each, None) for each, _ in walk(frame)))
     with Thread(waits) as ident:
-        assert where_is(ident).startswith("waits (test_blocked_loop.py, line 0)")
+        assert current_user_line(ident).startswith("waits (test_blocked_loop.py, line 0)")

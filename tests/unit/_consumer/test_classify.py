@@ -6,7 +6,7 @@ import concurrent.futures
 import pytest
 
 from fanfold import Done, Failed, NotStarted, Reject, Rejected, Retry, Retrying
-from fanfold._consumer.classify import each_of, outcome_of, rejects
+from fanfold._consumer.classify import outcome_of, rejects, split_list_result
 from fanfold.errors import CommitError, DecodeError, SegmentError
 
 
@@ -64,7 +64,7 @@ async def test_a_task_that_is_returned_is_a_failure():
 
 def test_what_a_handler_of_lists_has_not_awaited_fails_all_its_records():
     """With the words that say so."""
-    first, second = each_of(ship(), 2)
+    first, second = split_list_result(ship(), 2)
     assert "is an await missing?" in str(first)
     assert first is second
 
@@ -161,13 +161,13 @@ def test_a_predicate_that_raises_decides_nothing():
 
 def test_no_word_for_each_record_means_that_all_are_done():
     """A handler of lists that returns nothing has nothing to complain of."""
-    assert each_of(None, 3) == [None, None, None]
+    assert split_list_result(None, 3) == [None, None, None]
 
 
 @pytest.mark.parametrize("value", [[1, None, OSError], (1, 2, 3), [Reject("x"), None, 5]])
 def test_a_value_for_each_record_is_taken_in_order(value):
     """A list or a tuple."""
-    assert each_of(value, 3) is value
+    assert split_list_result(value, 3) is value
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_value_for_each_record_is_taken_in_order(value):
 )
 def test_anything_else_leaves_open_which_record_ended_how(value, given: str):
     """So all have failed, and the error tells what was returned."""
-    ended = each_of(value, 3)
+    ended = split_list_result(value, 3)
     assert len(ended) == 3
     assert all(isinstance(each, TypeError) for each in ended)
     assert f"the handler of 3 records returned {given}, not None or one value for each" in str(ended[0])

@@ -13,7 +13,7 @@ from simple_handlers import nothing
 
 
 def test_the_lifespan_is_entered_once_and_kept_across_invocations():
-    """One loop and one lifespan per sandbox, left when the consumer is closed."""
+    """One loop and one lifespan per execution environment, left when the consumer is closed."""
     events = []
 
     @asynccontextmanager

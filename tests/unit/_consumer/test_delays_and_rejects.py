@@ -41,7 +41,7 @@ class Mapped:
 class Hanging(Accepting):
     """A settler that never answers."""
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         await asyncio.Event().wait()
         return []
 

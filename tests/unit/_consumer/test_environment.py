@@ -1,4 +1,4 @@
-"""What the batches of one sandbox share."""
+"""What the batches of one execution environment share."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ import pytest
 import fanfold
 from fanfold import Retry
 from fanfold._base.threads import Threads
-from fanfold._consumer.environment import Sandbox, open_sandbox
+from fanfold._consumer.environment import ExecutionEnvironment, open_environment
 from fanfold._consumer.settings import Settings
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
@@ -39,14 +39,14 @@ def region(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
 
 
-async def test_a_sandbox_without_a_lifespan_has_no_state():
+async def test_an_execution_environment_without_a_lifespan_has_no_state():
     """And nothing is left over in it."""
-    async with open_sandbox(Settings(), no_queue) as sandbox:
-        assert sandbox.state is None
-        assert sandbox.leftovers() == 0
+    async with open_environment(Settings(), no_queue) as environment:
+        assert environment.state is None
+        assert environment.leftovers() == 0
 
 
-async def test_the_lifespan_is_entered_and_left_with_the_sandbox():
+async def test_the_lifespan_is_entered_and_left_with_the_execution_environment():
     """What it yields is the state."""
     events = []
 
@@ -56,16 +56,16 @@ async def test_the_lifespan_is_entered_and_left_with_the_sandbox():
         yield "state"
         events.append("leave")
 
-    async with open_sandbox(Settings(lifespan=lifespan), no_queue) as sandbox:
-        events.append(sandbox.state)
+    async with open_environment(Settings(lifespan=lifespan), no_queue) as environment:
+        events.append(environment.state)
     assert events == ["enter", "state", "leave"]
 
 
-async def test_a_settler_that_is_set_is_the_sandboxs_own():
+async def test_a_settler_that_is_set_is_the_execution_environments_own():
     """Nothing is opened on SQS."""
     settler = InMemorySettler(InMemoryQueue())
-    async with open_sandbox(Settings(settler=settler), no_queue) as sandbox:
-        assert await sandbox.settler() is settler
+    async with open_environment(Settings(settler=settler), no_queue) as environment:
+        assert await environment.settler() is settler
 
 
 async def test_no_settler_is_opened_as_long_as_none_is_needed():
@@ -74,7 +74,7 @@ async def test_no_settler_is_opened_as_long_as_none_is_needed():
     def asked() -> str:
         raise AssertionError
 
-    async with open_sandbox(Settings(), asked):
+    async with open_environment(Settings(), asked):
         pass
 
 
@@ -87,8 +87,8 @@ async def test_a_settler_is_opened_once_however_many_ask_at_once():
         asked.append(1)
         return "https://sqs.eu-west-1.amazonaws.com/123456789012/dead"
 
-    async with open_sandbox(Settings(), queue_url) as sandbox:
-        settlers = await asyncio.gather(*(sandbox.settler() for _ in range(10)))
+    async with open_environment(Settings(), queue_url) as environment:
+        settlers = await asyncio.gather(*(environment.settler() for _ in range(10)))
     assert len({id(settler) for settler in settlers}) == 1
     assert asked == [1]
 
@@ -96,22 +96,22 @@ async def test_a_settler_is_opened_once_however_many_ask_at_once():
 @pytest.mark.usefixtures("region")
 async def test_a_settler_is_closed_at_the_end():
     """Its connections are not left open."""
-    async with open_sandbox(Settings(), no_queue) as sandbox:
-        connections = (await sandbox.settler())._client._endpoint.http_session
+    async with open_environment(Settings(), no_queue) as environment:
+        connections = (await environment.settler())._client._endpoint.http_session
         assert connections._sessions is not None
     assert connections._sessions is None
 
 
 async def test_a_settler_that_cannot_be_opened_is_tried_again():
     """There is no region here; each call says so."""
-    async with open_sandbox(Settings(), no_queue) as sandbox:
+    async with open_environment(Settings(), no_queue) as environment:
         for _ in range(2):
             with pytest.raises(ConfigurationError, match="no AWS region is set"):
-                await sandbox.settler()
+                await environment.settler()
 
 
 def test_the_settler_is_kept_from_one_batch_to_the_next():
-    """Opened at the first delay, by the loop's own sandbox."""
+    """Opened at the first delay, by the loop's own execution environment."""
     opened = []
     settler = InMemorySettler(InMemoryQueue())
 
@@ -133,23 +133,23 @@ def test_the_settler_is_kept_from_one_batch_to_the_next():
 
 def test_leftovers_are_counted_over_all_batches_and_each_once():
     """A plain handler that was just abandoned shows on the loop and on its thread."""
-    sandbox = Sandbox(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
+    environment = ExecutionEnvironment(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
     for rest in (Rest(2), Rest(0), Rest(3)):
-        sandbox.begin(rest)
-    sandbox.threads.abandoned = 4
-    assert sandbox.leftovers() == 5
-    sandbox.threads.abandoned = 6
-    assert sandbox.leftovers() == 6
+        environment.begin(rest)
+    environment.threads.abandoned = 4
+    assert environment.leftovers() == 5
+    environment.threads.abandoned = 6
+    assert environment.leftovers() == 6
 
 
 def test_batches_of_which_nothing_is_left_are_forgotten():
-    """They would be kept for the life of the sandbox otherwise."""
-    sandbox = Sandbox(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
+    """They would be kept for the life of the execution environment otherwise."""
+    environment = ExecutionEnvironment(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
     rests = [Rest(1) for _ in range(3)]
     for rest in rests:
-        sandbox.begin(rest)
+        environment.begin(rest)
     rests[0].abandoned = rests[2].abandoned = 0
     last = Rest(0)
-    sandbox.begin(last)
-    assert sandbox._batches == [rests[1], last]
-    assert sandbox.leftovers() == 1
+    environment.begin(last)
+    assert environment._batches == [rests[1], last]
+    assert environment.leftovers() == 1

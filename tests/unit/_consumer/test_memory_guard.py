@@ -1,7 +1,12 @@
 """Memory is full when what is resident stays over the limit, freed memory given back."""
 
 from fanfold._base.operating_system import NO_MEMORY_FIGURES, resident_bytes
-from fanfold._consumer.memory_guard import GIVE_BACK_SECONDS, MemoryGuard, _say_that_nothing_is_guarded, give_back
+from fanfold._consumer.memory_guard import (
+    RELEASE_SECONDS,
+    MemoryGuard,
+    _say_that_nothing_is_guarded,
+    release_free_memory,
+)
 from fanfold.testing import ManualClock
 
 
@@ -16,13 +21,15 @@ class Allocator:
     def resident(self) -> int:
         return self.used + self.free
 
-    def give_back(self) -> None:
+    def release_free_memory(self) -> None:
         self.asked += 1
         self.free = 0
         self.clock.advance(self._slow)
 
     def guard(self, limit: int) -> MemoryGuard:
-        return MemoryGuard(limit, resident=self.resident, give_back=self.give_back, clock=self.clock)
+        return MemoryGuard(
+            limit, resident=self.resident, release_free_memory=self.release_free_memory, clock=self.clock
+        )
 
 
 def test_memory_under_the_limit_is_not_full_and_nothing_is_given_back():
@@ -46,7 +53,7 @@ def test_memory_that_is_used_does():
 
 def test_giving_back_takes_a_twentieth_of_the_time_at_most():
     """Between two requests memory is full as it stands."""
-    for slow, pause in ((0.0, GIVE_BACK_SECONDS), (0.5, 10.0)):
+    for slow, pause in ((0.0, RELEASE_SECONDS), (0.5, 10.0)):
         allocator = Allocator(used=101, free=0, slow=slow)
         guard = allocator.guard(100)
         began = allocator.clock()
@@ -67,7 +74,7 @@ def test_where_the_system_does_not_tell_memory_is_never_full():
 
 def test_what_is_resident_here_is_told_and_may_be_given_back():
     """In any process, with any C library."""
-    give_back()
+    release_free_memory()
     assert (resident_bytes() or 1) > 0
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 import fanfold
-from fanfold._consumer.process_limits import RESERVED, clamped
+from fanfold._consumer.process_limits import RESERVED, clamp_concurrency
 from fanfold.testing import make_context, make_event
 from simple_handlers import nothing
 
@@ -43,14 +43,14 @@ def threads() -> Iterator[None]:
 @pytest.mark.usefixtures("descriptors")
 def test_a_concurrency_that_fits_is_left_as_it_is(caplog: pytest.LogCaptureFixture):
     """Without a word."""
-    assert clamped(20, threads=False) == 20
+    assert clamp_concurrency(20, threads=False) == 20
     assert caplog.text == ""
 
 
 @pytest.mark.usefixtures("descriptors")
 def test_a_concurrency_over_the_descriptors_is_clamped_with_a_warning(caplog: pytest.LogCaptureFixture):
     """The warning names what was asked for and what is used."""
-    assert clamped(1_000, threads=False) == 20
+    assert clamp_concurrency(1_000, threads=False) == 20
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert "concurrency 1000 does not fit this process, which has 20 descriptors left" in record.getMessage()
@@ -59,26 +59,26 @@ def test_a_concurrency_over_the_descriptors_is_clamped_with_a_warning(caplog: py
 @pytest.mark.usefixtures("threads")
 def test_plain_handlers_are_clamped_to_the_threads(caplog: pytest.LogCaptureFixture):
     """Each needs one."""
-    assert clamped(100, threads=True) == 10
+    assert clamp_concurrency(100, threads=True) == 10
     assert "10 threads and descriptors left: 10 is used" in caplog.text
 
 
 @pytest.mark.usefixtures("threads")
 def test_async_handlers_need_no_threads():
     """The limit on threads is none for them."""
-    assert clamped(100, threads=False) == 100
+    assert clamp_concurrency(100, threads=False) == 100
 
 
 @pytest.mark.usefixtures("threads", "descriptors")
 def test_the_lower_limit_counts_for_plain_handlers():
     """They need a thread and a descriptor each."""
-    assert clamped(100, threads=True) == 10
+    assert clamp_concurrency(100, threads=True) == 10
 
 
 def test_one_handler_always_runs(caplog: pytest.LogCaptureFixture):
     """Even when nothing is left, and the warning tells of no less than nothing."""
     with limited(resource.RLIMIT_NOFILE, 32):
-        assert clamped(10, threads=False) == 1
+        assert clamp_concurrency(10, threads=False) == 1
     assert "0 descriptors left: 1 is used" in caplog.text
 
 
@@ -87,7 +87,7 @@ def test_a_process_without_limits_bears_any_concurrency():
     if resource.getrlimit(resource.RLIMIT_NPROC)[1] != resource.RLIM_INFINITY:
         pytest.skip("this system sets a hard limit")
     with limited(resource.RLIMIT_NPROC, resource.RLIM_INFINITY):
-        assert clamped(100, threads=True) == 100
+        assert clamp_concurrency(100, threads=True) == 100
 
 
 @pytest.mark.usefixtures("descriptors")

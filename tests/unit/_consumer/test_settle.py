@@ -22,8 +22,8 @@ class HangingSettler(NotingSettler):
         super().__init__()
         self.cancelled = 0
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        await super().hide(changes)
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+        await super().change_visibility(changes)
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -277,7 +277,7 @@ async def test_an_answer_without_a_deadline_waits_for_the_settling():
     """As long as it takes."""
     settler = NotingSettler()
     batch = settling(settler)
-    batch.hide(record("m"), 9)
+    batch.change_visibility(record("m"), 9)
     await batch.finish(None)
     assert settler.hidden == [[("m", 9)]]
 

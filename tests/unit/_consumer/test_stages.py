@@ -4,7 +4,7 @@ import pytest
 
 from fanfold._base.outcome import BEHIND
 from fanfold._base.record import Record
-from fanfold._consumer.stages import Ended, HandlerCall, cut, pass_on
+from fanfold._consumer.stages import EndedEarly, HandlerCall, cut, run_stage
 from fanfold.testing import make_fifo_record, make_record
 
 FIFO = [Record(make_fifo_record(number)) for number in range(3)]
@@ -12,8 +12,8 @@ STANDARD = [Record(make_record(number)) for number in range(3)]
 ERROR = ValueError("it cannot be decoded")
 
 
-def items(*going: int) -> list[str | Ended]:
-    return ["body" if position in going else Ended(ERROR) for position in range(3)]
+def items(*going: int) -> list[str | EndedEarly]:
+    return ["body" if position in going else EndedEarly(ERROR) for position in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ def test_behind_the_first_that_cannot_start_nothing_of_a_fifo_list_does(startabl
     """What had already ended keeps its own error."""
     found = cut(FIFO, items(*startable))
     assert {position for position, item in enumerate(found) if item == "body"} == left
-    assert [position for position, item in enumerate(found) if item == Ended(BEHIND)] == sorted(startable - left)
-    assert all(found[position] == Ended(ERROR) for position in {0, 1, 2} - startable)
+    assert [position for position, item in enumerate(found) if item == EndedEarly(BEHIND)] == sorted(startable - left)
+    assert all(found[position] == EndedEarly(ERROR) for position in {0, 1, 2} - startable)
 
 
 @pytest.mark.parametrize("startable", [{0, 1, 2}, {0, 2}, {1, 2}, set()])
@@ -35,7 +35,7 @@ def test_on_a_standard_queue_each_record_is_for_itself(startable: set[int]):
 
 def test_what_is_done_already_holds_nothing_up():
     """It ended with a value, and not because it could not start."""
-    assert cut(FIFO, [Ended({"n": 1}), "body", "body"]) == [Ended({"n": 1}), "body", "body"]
+    assert cut(FIFO, [EndedEarly({"n": 1}), "body", "body"]) == [EndedEarly({"n": 1}), "body", "body"]
 
 
 async def test_a_stage_is_given_what_goes_on_and_the_others_keep_their_values():
@@ -46,7 +46,7 @@ async def test_a_stage_is_given_what_goes_on_and_the_others_keep_their_values():
         given.append(going)
         return [each.upper() for each in going]
 
-    assert await pass_on(["a", Ended(ERROR), "b"], stage) == ["A", ERROR, "B"]
+    assert await run_stage(["a", EndedEarly(ERROR), "b"], stage) == ["A", ERROR, "B"]
     assert given == [["a", "b"]]
 
 
@@ -56,7 +56,7 @@ async def test_a_stage_that_would_be_given_nothing_is_not_called():
     async def stage(going: list[str]) -> list[str]:
         raise AssertionError("it was called")
 
-    assert await pass_on([Ended(1), Ended(None)], stage) == [1, None]
+    assert await run_stage([EndedEarly(1), EndedEarly(None)], stage) == [1, None]
 
 
 @pytest.mark.parametrize("returned", [["a"], ["a", "b", "c"]])
@@ -67,7 +67,7 @@ async def test_a_stage_that_returns_another_number_of_values_fails_all(returned:
         return returned
 
     with pytest.raises(ValueError, match=f"returned {len(returned)} values for 2 records"):
-        await pass_on(["a", "b"], stage)
+        await run_stage(["a", "b"], stage)
 
 
 @pytest.mark.parametrize("change", [list.clear, lambda going: going.pop(0), lambda going: going.append("c")])
@@ -80,7 +80,7 @@ async def test_what_a_stage_does_to_its_list_changes_no_count(change):
         return values
 
     given = ["a", "b"]
-    assert await pass_on(given, stage) == ["A", "B"]
+    assert await run_stage(given, stage) == ["A", "B"]
     assert given == ["a", "b"]
 
 

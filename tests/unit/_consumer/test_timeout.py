@@ -61,7 +61,7 @@ def test_a_rollback_after_a_timeout_is_not_disturbed_by_the_end_of_the_invocatio
             await asyncio.Event().wait()
         finally:
             cancelled = asyncio.Event()
-            over = ctx.deadline.until((ctx.deadline.cancels_at + ctx.deadline.answers_at) / 2)
+            over = ctx.deadline.until((ctx.deadline.cancels_at + ctx.deadline.responds_at) / 2)
             asyncio.get_running_loop().call_later(over - 0.02, cancelled.set)
             await cancelled.wait()
             ended.append(number)

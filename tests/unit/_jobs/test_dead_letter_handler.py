@@ -9,7 +9,7 @@ import pytest
 from failing import RefusingQueue
 from fanfold import Retry, Segment
 from fanfold._jobs.dead_letter_handler import UNTOLD
-from fanfold._jobs.report import account_of
+from fanfold._jobs.report import read_report
 from harness import Bench, ended, started
 from numbers_job import NUMBERS, make_job
 
@@ -62,7 +62,7 @@ async def test_segments_that_shared_a_message_are_sent_back_alone(told):
     job = make_job(segment=segment, segments_per_message=3, tolerated_failures=1)
     bench = await ended(Bench(job, numbers_jsonl=NUMBERS), chunk_bytes=100)
     run = await bench.run()
-    account = await account_of(bench.backend, run)
+    account = await read_report(bench.backend, run)
     assert (run.state, account.segments, account.done, list(account.failed)) == ("SUCCEEDED", 3, 2, [1])
     output = await bench.output()
     assert (output[0], output[-1]) == (0, 99)

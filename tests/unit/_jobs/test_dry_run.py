@@ -10,7 +10,7 @@ import pytest
 from failing import Scripted
 from fanfold import Items, Ranges, S3JsonArray, S3Lines, S3Objects, inmemory
 from fanfold._jobs import dry_run
-from fanfold._jobs.dry_run import dry_backend, read_first, rehearse
+from fanfold._jobs.dry_run import dry_backend, plan_dry_run, read_first
 from fanfold._jobs.segment import Segment
 from fanfold._ports.backend import Backend
 from fanfold.errors import EnqueueError, SourceError
@@ -28,7 +28,7 @@ def backend_with(**objects: bytes) -> tuple[Backend, inmemory.InMemoryStore]:
 
     ports: dict[str, Any] = {
         name: Scripted(getattr(backend, name), gate)
-        for name in ("work_queue", "fold_queue", "parking_queue", "ledger", "store", "tables")
+        for name in ("work_queue", "fold_queue", "quarantine_queue", "ledger", "store", "tables")
     }
     return dry_backend(replace(backend, **ports)), backend.store
 
@@ -46,7 +46,7 @@ def backend_with(**objects: bytes) -> tuple[Backend, inmemory.InMemoryStore]:
 async def test_segments_messages_and_the_first_few_are_those_of_the_run(source, segments, data_bytes):
     """Whatever the source writes down when it is planned stays in memory; the queues are never asked for anything."""
     backend, _ = backend_with(a_txt=PLAIN, b_txt=b"2\n2\n2\n", rows_json=json.dumps(list(range(11))).encode())
-    told = await rehearse("job", source, backend)
+    told = await plan_dry_run("job", source, backend)
     assert (told.segments, told.data_bytes) == (segments, data_bytes)
     assert [segment["segment"] for segment in told.first] == list(range(min(3, segments)))
     bodies = [Segment.from_body(json.dumps(segment)) for segment in told.first]
@@ -61,7 +61,7 @@ async def test_segments_messages_and_the_first_few_are_those_of_the_run(source, 
 async def test_requests_and_cost_follow_from_messages_and_batches():
     """10,000 segments of some 100 bytes: 1,000 calls to send and as many to receive and delete; 3 units a batch."""
     backend, _ = backend_with()
-    told = await rehearse("job", Ranges(10_000, size=1), backend, batch_size=100)
+    told = await plan_dry_run("job", Ranges(10_000, size=1), backend, batch_size=100)
     assert told.estimate.sqs_requests == 3_000
     assert told.estimate.ledger_write_units == 300
     assert told.estimate.dollars == pytest.approx(3_000 * 0.4e-6 + 300 * 0.625e-6)
@@ -70,7 +70,7 @@ async def test_requests_and_cost_follow_from_messages_and_batches():
 async def test_segments_that_share_messages_cost_less():
     """A tenth of the requests and of the ledger's writes, with ten in a message."""
     backend, _ = backend_with()
-    told = await rehearse("job", Ranges(10_000, size=1), backend, batch_size=100, per_message=10)
+    told = await plan_dry_run("job", Ranges(10_000, size=1), backend, batch_size=100, per_message=10)
     assert (told.segments, told.messages) == (10_000, 1_000)
     assert (told.estimate.sqs_requests, told.estimate.ledger_write_units) == (300, 30)
 
@@ -80,9 +80,9 @@ async def test_what_should_be_looked_at_first_is_said():
     packed = {"one_txt_gz": gzip.compress(PLAIN)}
     backend, _ = backend_with(**packed, a_txt=PLAIN, b_txt=b"1\n" * 50_000)
     of = {
-        "one": await rehearse("job", S3Lines("b", "one.txt.gz"), backend),
-        "none": await rehearse("job", Ranges(0, size=1), backend),
-        "large": await rehearse("job", Items(["x" * 90_000, 1]), backend),
+        "one": await plan_dry_run("job", S3Lines("b", "one.txt.gz"), backend),
+        "none": await plan_dry_run("job", Ranges(0, size=1), backend),
+        "large": await plan_dry_run("job", Items(["x" * 90_000, 1]), backend),
     }
     assert of["one"].warnings == [
         "there is one segment: nothing runs at once",
@@ -92,7 +92,7 @@ async def test_what_should_be_looked_at_first_is_said():
     assert of["none"].first == []
     assert of["large"].warnings == ["a message has 90,103 bytes: SQS bills each 65,536 as one request"]
     many, _ = backend_with(**{f"{n:02}_jsonl": b"1\n" for n in range(20)}, z_jsonl=b"1\n" * 1_000)
-    told = await rehearse("job", S3Lines("b", prefix="", chunk_bytes=10**6), many)
+    told = await plan_dry_run("job", S3Lines("b", prefix="", chunk_bytes=10**6), many)
     assert told.warnings == ["the largest segment has 2,000 bytes, 21 times the mean: the run takes as long as it does"]
 
 
@@ -102,7 +102,7 @@ async def test_a_run_of_very_many_segments_is_warned_of(segments, many, monkeypa
     assert dry_run.MANY_SEGMENTS == 1_000_000
     monkeypatch.setattr(dry_run, "MANY_SEGMENTS", 20_000)
     backend, _ = backend_with()
-    told = await rehearse("job", Ranges(segments, size=1), backend)
+    told = await plan_dry_run("job", Ranges(segments, size=1), backend)
     assert told.segments == segments
     assert [warning for warning in told.warnings if "segments are many" in warning] == told.warnings[: int(many)]
     assert bool(told.warnings) == many
@@ -117,19 +117,19 @@ async def test_a_segment_no_message_can_hold_is_named():
 
     backend, _ = backend_with()
     with pytest.raises(EnqueueError, match="segment 1 is too large for a message"):
-        await rehearse("job", Huge(1, size=1), backend)
+        await plan_dry_run("job", Huge(1, size=1), backend)
 
 
 async def test_a_source_that_cannot_be_read_is_one_clear_error():
     """The same as in the run."""
     backend, _ = backend_with()
     with pytest.raises(SourceError, match=r"s3://b/none\.txt does not exist"):
-        await rehearse("job", S3Lines("b", "none.txt"), backend)
+        await plan_dry_run("job", S3Lines("b", "none.txt"), backend)
 
 
 async def test_a_first_segment_that_takes_too_long_is_left_there():
     """It is said that it was not read to its end."""
     backend, _ = backend_with()
-    told = await rehearse("job", Ranges(10**9, parts=1), backend)
+    told = await plan_dry_run("job", Ranges(10**9, parts=1), backend)
     sample = await read_first(told, backend, within_seconds=0.05)
     assert not sample.ended

@@ -8,7 +8,7 @@ import pytest
 
 from failing import RefusingQueue
 from fanfold import Job, Ranges
-from fanfold._jobs.fold_requests import Look, send_request
+from fanfold._jobs.fold_requests import CheckRun, send_request
 from fanfold._jobs.report import watch
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
@@ -34,7 +34,7 @@ async def test_a_watch_renews_itself_until_the_run_has_ended():
     """A segment that is missing for long is waited for."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     held = await bench.plain.work_queue.receive(most=1)
-    bench.plain.work_queue.hide(held[0].receipt_handle, 5000 - bench.clock.now)
+    bench.plain.work_queue.change_visibility(held[0].receipt_handle, 5000 - bench.clock.now)
     await bench.settle()
     assert (await bench.run()).state == "SUCCEEDED"
     assert bench.clock.now >= 5000
@@ -68,7 +68,7 @@ async def test_a_check_the_queue_refuses_keeps_the_batch():
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
     assert len(bench.plain.work_queue) == 1
     with pytest.raises(FanfoldError, match="did not take the check: refused"):
-        await send_request(bench.backend, Look("run"))
+        await send_request(bench.backend, CheckRun("run"))
 
 
 async def test_watching_a_run_tells_how_far_it_is_until_it_has_ended():
@@ -105,7 +105,7 @@ async def test_a_segment_that_ends_while_a_check_looks_is_looked_at_again_at_onc
     job.fold(list)
     bench = await started(Bench(job, gate=gate))
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler, most=1)
-    await send_request(bench.plain, Look("run"))
+    await send_request(bench.plain, CheckRun("run"))
     await bench.fold()
     assert looked
     assert await bench.output() == [[0], [1]]
@@ -131,7 +131,7 @@ async def test_a_look_that_fails_for_a_reason_of_its_own_does_not_fold_what_has_
 
     bench = await started(Bench(make_job(), gate=gate, max_receive_count=5, numbers_jsonl=NUMBERS))
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler, most=1)
-    await send_request(bench.plain, Look("run"))
+    await send_request(bench.plain, CheckRun("run"))
     assert await bench.looks(4) == {"RUNNING"}
     broken = False
     await bench.settle()

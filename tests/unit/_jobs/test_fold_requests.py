@@ -4,14 +4,22 @@ import json
 
 import pytest
 
-from fanfold._jobs.fold_requests import CombineGroup, FoldRequest, Look, ResumeScatter, Watch, from_body, to_message
+from fanfold._jobs.fold_requests import (
+    CheckRun,
+    CombineGroup,
+    FoldRequest,
+    ResumeScatter,
+    WatchRun,
+    from_body,
+    to_message,
+)
 from fanfold.errors import SegmentError
 
 BODIES = [
-    (Look("run"), '{"v":1,"check":"run","watch":false}'),
-    (Watch("run"), '{"v":1,"check":"run","watch":true}'),
-    (Watch("run", 0), '{"v":1,"check":"run","watch":true,"position":0}'),
-    (Watch("run", 17), '{"v":1,"check":"run","watch":true,"position":17}'),
+    (CheckRun("run"), '{"v":1,"check":"run","watch":false}'),
+    (WatchRun("run"), '{"v":1,"check":"run","watch":true}'),
+    (WatchRun("run", 0), '{"v":1,"check":"run","watch":true,"position":0}'),
+    (WatchRun("run", 17), '{"v":1,"check":"run","watch":true,"position":17}'),
     (ResumeScatter("run"), '{"v":1,"check":"run","watch":false,"scatter":true}'),
     (CombineGroup("run", 2, 17), '{"v":1,"check":"run","watch":false,"combine":[2,17]}'),
 ]
@@ -26,7 +34,7 @@ def test_a_check_is_read_as_it_was_sent(check: FoldRequest, body: str):
     assert to_message(check).delay_seconds == 0
 
 
-@pytest.mark.parametrize(("body", "check"), [('{"check":"run"}', Look("run")), ('{"check":7}', Look("7"))])
+@pytest.mark.parametrize(("body", "check"), [('{"check":"run"}', CheckRun("run")), ('{"check":7}', CheckRun("7"))])
 def test_a_check_without_more_is_a_look(body: str, check: FoldRequest):
     """As it always was."""
     assert from_body(body) == check

@@ -12,7 +12,7 @@ from failing import Scripted
 from fanfold import Job, Ranges, S3Objects, inmemory
 from fanfold._folds.output_file import File
 from fanfold._jobs.inline import run_inline
-from fanfold._jobs.inline_database import KEPT_BUCKET, kept_in
+from fanfold._jobs.inline_database import DATABASE_BUCKET, open_inline_database
 from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, SourceError
 from idempotent import opening
 
@@ -28,7 +28,7 @@ class Trial:
         def gate(operation: str) -> None:
             raise AssertionError(f"a run in this process called {operation}")
 
-        for port in ("work_queue", "fold_queue", "parking_queue", "ledger"):
+        for port in ("work_queue", "fold_queue", "quarantine_queue", "ledger"):
             object.__setattr__(self.backend, port, Scripted(getattr(self.backend, port), gate))
 
         self.job = Job("sum", backend=opening(self.backend), **settings)
@@ -238,7 +238,10 @@ async def test_a_run_is_not_taken_for_another_one(tmp_path: Path):
     trial.job.name = "other"
     with pytest.raises(ConfigurationError, match="run r is one of job 'sum'"):
         await run_inline(trial.job, run="r", folder=tmp_path)
-    with kept_in(tmp_path / "r" / "results.sqlite"), pytest.raises(ConfigurationError, match="another process works"):
+    with (
+        open_inline_database(tmp_path / "r" / "results.sqlite"),
+        pytest.raises(ConfigurationError, match="another process works"),
+    ):
         await run_inline(trial.job, run="r", folder=tmp_path)
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "results.sqlite").write_bytes(b"something else, and long enough to be looked at" * 100)
@@ -305,7 +308,7 @@ def test_a_disk_that_is_full_is_one_clear_error(tmp_path: Path):
     """Whatever was being kept."""
     with (
         pytest.raises(ConfigurationError, match="cannot be written: database or disk is full"),
-        kept_in(tmp_path / "f"),
+        open_inline_database(tmp_path / "f"),
     ):
         raise sqlite3.OperationalError("database or disk is full")
 
@@ -314,16 +317,16 @@ async def test_what_a_source_writes_down_is_read_as_from_a_bucket():
     """Whole or in part, and only if it is what was pinned; all else goes to the store itself."""
     below = inmemory.InMemoryStore("b")
     below.fill("b", {"key": b"below"})
-    with kept_in(None) as kept:
+    with open_inline_database(None) as kept:
         store = kept.over(below)
-        await store.put(KEPT_BUCKET, "key", b"0123456789")
-        info = await store.head(KEPT_BUCKET, "key")
+        await store.put(DATABASE_BUCKET, "key", b"0123456789")
+        info = await store.head(DATABASE_BUCKET, "key")
         assert info.size_bytes == 10
-        assert [piece async for piece in store.read(KEPT_BUCKET, "key", start=3, stop=5, etag=info.etag)] == [b"34"]
-        assert [piece async for piece in store.read(KEPT_BUCKET, "key", start=8)] == [b"89"]
+        assert [piece async for piece in store.read(DATABASE_BUCKET, "key", start=3, stop=5, etag=info.etag)] == [b"34"]
+        assert [piece async for piece in store.read(DATABASE_BUCKET, "key", start=8)] == [b"89"]
         with pytest.raises(ObjectChangedError):
-            _ = [piece async for piece in store.read(KEPT_BUCKET, "key", etag='"other"')]
+            _ = [piece async for piece in store.read(DATABASE_BUCKET, "key", etag='"other"')]
         with pytest.raises(ObjectMissingError):
-            await store.head(KEPT_BUCKET, "other")
+            await store.head(DATABASE_BUCKET, "other")
         assert (await store.head("b", "key")).size_bytes == 5
         assert [piece async for piece in store.read("b", "key")] == [b"below"]

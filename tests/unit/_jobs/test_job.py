@@ -8,7 +8,7 @@ import pytest
 
 from failing import RefusingQueue, throttled
 from fanfold import Items, Job, S3Objects, Segment, inmemory
-from fanfold._jobs.report import account_of
+from fanfold._jobs.report import read_report
 from fanfold._ports.queue import Message
 from fanfold.errors import ConfigurationError, ServiceError
 from harness import Bench, ended, started
@@ -53,7 +53,7 @@ async def test_duplicated_messages_change_nothing():
         await bench.plain.work_queue.send([queued.message])
     await bench.settle(most=7)
     assert await bench.output() == list(range(100))
-    account = await account_of(bench.plain, await bench.run())
+    account = await read_report(bench.plain, await bench.run())
     assert (account.segments, account.done) == (29, 29)
     assert account.deliveries == 29 + account.duplicates > 29
 
@@ -68,7 +68,7 @@ async def test_a_segment_that_fails_at_first_is_delivered_again():
 
     bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS))
     assert await bench.output() == list(range(100))
-    account = await account_of(bench.plain, await bench.run())
+    account = await read_report(bench.plain, await bench.run())
     assert (account.retries, account.deliveries, account.duplicates) == (1, 30, 0)
 
 
@@ -90,14 +90,14 @@ async def test_a_segment_that_fails_for_good_fails_the_run_with_a_list_and_its_b
     assert Segment.from_body(kept["body"]).number == 3
 
 
-async def test_a_message_that_is_no_segment_is_parked_with_the_reason():
+async def test_a_message_that_is_no_segment_is_quarantined_with_the_reason():
     """The run goes on without it, and it is not lost."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     await bench.plain.work_queue.send([Message("stray")])
     await bench.settle()
-    (parked,) = await bench.plain.parking_queue.receive()
-    assert parked.body == "stray"
-    assert "the body is not JSON" in json.loads(parked.attributes["fanfold"])["reason"]
+    (quarantined,) = await bench.plain.quarantine_queue.receive()
+    assert quarantined.body == "stray"
+    assert "the body is not JSON" in json.loads(quarantined.attributes["fanfold"])["reason"]
     assert (await bench.run()).state == "SUCCEEDED"
 
 
@@ -113,14 +113,14 @@ async def test_a_segment_of_an_unknown_run_or_another_job_is_parked(stray: Segme
     bench = Bench(make_job())
     await bench.plain.work_queue.send([Message(stray.to_body())])
     await bench.settle()
-    (parked,) = await bench.plain.parking_queue.receive()
-    assert reason in json.loads(parked.attributes["fanfold"])["reason"]
+    (quarantined,) = await bench.plain.quarantine_queue.receive()
+    assert reason in json.loads(quarantined.attributes["fanfold"])["reason"]
 
 
-async def test_a_stray_that_cannot_be_parked_is_not_acknowledged():
+async def test_a_stray_that_cannot_be_quarantined_is_not_acknowledged():
     """It stays in the dead-letter queue."""
     bench = Bench(make_job())
-    bench.backend = replace(bench.plain, parking_queue=RefusingQueue())
+    bench.backend = replace(bench.plain, quarantine_queue=RefusingQueue())
     dead = bench.plain.work_queue.dead_letter_queue
     await dead.send([Message("stray")])
     await bench.pump(dead, bench.job.dead_letter_handler)
@@ -137,7 +137,7 @@ async def test_a_late_segment_of_a_finished_run_is_acknowledged_without_running(
     await bench.plain.work_queue.dead_letter_queue.send(late[1:])
     await bench.settle()
     assert await bench.ledger.counter("run") == before
-    assert len(bench.plain.parking_queue) == 0
+    assert len(bench.plain.quarantine_queue) == 0
 
 
 async def test_results_too_large_for_a_marker_go_through_the_store():
@@ -263,7 +263,7 @@ async def test_a_source_function_that_cannot_make_a_source_is_named_with_its_par
         await bench.job.start(bench.backend, {"key": 1}, "run")
 
 
-def test_in_lambda_the_sdk_is_imported_while_the_sandbox_initialises(monkeypatch: pytest.MonkeyPatch):
+def test_in_lambda_the_sdk_is_imported_while_the_execution_environment_initialises(monkeypatch: pytest.MonkeyPatch):
     """Then the first batch does not pay for it."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "segment")
     job = make_job()

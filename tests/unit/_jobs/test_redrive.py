@@ -10,10 +10,10 @@ import pytest
 
 from failing import FailingNotifier, FailsAt, Notes, RefusingQueue, Scripted
 from fanfold import Job, Ranges
-from fanfold._jobs.fold_requests import Look, send_request
+from fanfold._jobs.fold_requests import CheckRun, send_request
 from fanfold._jobs.notify import is_tolerated
 from fanfold._jobs.redrive import failures_of, redrive
-from fanfold._jobs.report import account_of
+from fanfold._jobs.report import read_report
 from fanfold._jobs.segment import Segment
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker, RunState
@@ -71,7 +71,7 @@ async def test_only_what_failed_is_done_again_and_the_output_is_whole():
     run = await bench.run()
     assert (run.state, run.gen, run.output, run.failed) == (RunState.SUCCEEDED, 1, "runs/run/1/output.json", 0)
     assert list(json.loads(await bench.plain.get_result("runs/run/0/failures.json"))["segments"]) == ["3", "7"]
-    account = await account_of(bench.plain, run)
+    account = await read_report(bench.plain, run)
     assert (account.segments, account.done, account.failed, account.duplicates) == (10, 10, {}, 0)
 
 
@@ -136,7 +136,7 @@ async def test_a_fold_that_looked_before_a_redrive_does_not_end_the_new_generati
 
     async def ended_and_redriven() -> None:
         bench.backend = bench.plain
-        await send_request(bench.plain, Look("run"))
+        await send_request(bench.plain, CheckRun("run"))
         await bench.pump(fold, bench.job.fold_handler)
         assert (await bench.run()).state == RunState.FAILED
         broken.segments.clear()
@@ -286,7 +286,7 @@ async def test_the_end_of_each_generation_is_told_of_once_with_what_failed():
     broken.segments.clear()
     await redrive("run", bench.backend)
     await bench.settle()
-    await send_request(bench.backend, Look("run"))
+    await send_request(bench.backend, CheckRun("run"))
     await bench.settle()
     (first, told), (second, whole) = notes.told
     assert (first, second) == ("fanfold: job FAILED", "fanfold: job SUCCEEDED")

@@ -6,7 +6,7 @@ import pytest
 
 from failing import RefusingQueue, throttled
 from fanfold import Deadline, Job, Ranges, S3Lines
-from fanfold._jobs.report import account_of
+from fanfold._jobs.report import read_report
 from fanfold._jobs.scatter import scatter
 from fanfold.errors import ConfigurationError, EnqueueError, FanfoldError, ServiceError, SourceError
 from fanfold.testing import ManualClock, make_context
@@ -135,7 +135,7 @@ async def test_a_scatter_whose_time_is_over_goes_on_in_the_fold_function():
     await bench.settle()
     assert (await bench.ledger.counter("run")).total == 580
     assert await bench.output() == list(range(100)) * 20
-    assert (await account_of(bench.plain, await bench.run())).duplicates == 0
+    assert (await read_report(bench.plain, await bench.run())).duplicates == 0
 
 
 async def test_a_long_scatter_notes_how_far_it_is_every_thousand_segments():

@@ -15,9 +15,9 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
 from fanfold._jobs.commit import commit_ended
 from fanfold._jobs.job_state import JobState
-from fanfold._jobs.report import account_of
+from fanfold._jobs.report import read_report
 from fanfold._jobs.segment import bodies, segments_of
-from fanfold._jobs.segment_handler import work_on
+from fanfold._jobs.segment_handler import process_message
 from fanfold._jobs.segment_result import BundleResult, SegmentDone, Unrecorded
 from fanfold.errors import ConfigurationError, SegmentError
 from fanfold.testing import ManualClock, make_record
@@ -111,7 +111,7 @@ async def test_a_segment_that_fails_goes_on_alone_and_the_others_are_done_once()
     bench = await ended(Bench(make_job(5, {7}, attempts), max_receive_count=3), count=25)
     assert list((await bench.output())["segments"]) == ["7"]
     assert attempts == dict.fromkeys(range(25), 1) | {7: 1 + 3}
-    account = await account_of(bench.plain, await bench.run())
+    account = await read_report(bench.plain, await bench.run())
     assert (account.done, account.duplicates) == (24, 0)
 
 
@@ -188,7 +188,7 @@ async def test_segments_whose_turn_comes_after_the_time_is_over_go_on_without_ha
 
     batch: Any = BatchContext(None, Deadline(clock() + 15, 5, clock), JobState(backend))
     record = Record(make_record(message.body))
-    value = await work_on("bundled", slow, record, Context(record, batch))
+    value = await process_message("bundled", slow, record, Context(record, batch))
     assert isinstance(value, BundleResult)
     assert [each.segment.number for each in value.ended] == [0, 1]
     assert [segment.number for segment in value.left] == [2, 3]
@@ -201,7 +201,7 @@ async def test_a_bundle_of_a_run_that_is_over_is_late():
     await bench.ledger.claim("run", now=0, lease_seconds=900)
     batch: Any = BatchContext(None, Deadline.never(), JobState(bench.plain))
     record = Record(make_record(message.body))
-    assert await work_on("bundled", lambda rows, ctx: None, record, Context(record, batch)) is Unrecorded.LATE
+    assert await process_message("bundled", lambda rows, ctx: None, record, Context(record, batch)) is Unrecorded.LATE
 
 
 async def bundled(count: int) -> tuple[Record, Context[Any]]:
@@ -223,7 +223,7 @@ async def test_each_segment_of_a_message_is_given_its_own_context():
         seen.append((ctx.segment.number, ctx.run.id, ctx.record))
         return {"rows": [row async for row in rows], "of": 3}
 
-    value = await work_on("bundled", function, record, ctx)
+    value = await process_message("bundled", function, record, ctx)
     assert seen == [(0, "run", record), (1, "run", record), (2, "run", record)]
     assert isinstance(value, BundleResult)
     assert [each.result for each in value.ended] == [f'{{"rows":[{number}],"of":3}}' for number in range(3)]
@@ -237,7 +237,7 @@ async def test_a_message_none_of_whose_segments_ends_fails_with_the_first_ones_e
         raise ValueError(f"poison {ctx.segment.number}")
 
     with pytest.raises(ValueError, match="poison 0"):
-        await work_on("bundled", function, record, ctx)
+        await process_message("bundled", function, record, ctx)
     assert [line.getMessage() for line in caplog.records] == [
         f"run run, segment {number} failed, and is sent on alone" for number in range(3)
     ]
@@ -251,6 +251,6 @@ async def test_unless_it_is_said_segments_do_not_go_on_elsewhere():
     async def function(rows: Any, ctx: Any) -> int:
         return len([row async for row in rows])
 
-    ended = await work_on("bundled", function, record, Context(record, over))
+    ended = await process_message("bundled", function, record, Context(record, over))
     assert isinstance(ended, SegmentDone)
     assert (ended.result, ended.items) == ("1", 1)

@@ -13,7 +13,7 @@ from batches import ids
 from fanfold import Backoff, Deadline, Record, Reject, Retry
 from fanfold._base.outcome import NotStarted
 from fanfold._base.record import records_from_event
-from fanfold._consumer.admission import Pace
+from fanfold._consumer.admission import Admission
 from fanfold._consumer.batch import Batch
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
@@ -131,7 +131,7 @@ async def by_fanfold(records: list[dict[str, Any]]) -> list[str]:
         Settings(),
         concurrency=10,
         deadline=Deadline(ends_at=FITS + 5, margin=5, clock=clock),
-        pace=Pace(starts_per_second=None, guard=None, now=0),
+        admission=Admission(starts_per_second=None, guard=None, now=0),
         settling=Settling(untouched, backoff=None, dead_letters=False),
     )
     await batch.run()

@@ -103,7 +103,7 @@ def test_every_mapping_reports_failures_and_every_function_writes_to_its_own_log
     assert logs == of_type("AWS::Logs::LogGroup").keys()
 
 
-@pytest.mark.parametrize("name", ["DeadLetterQueue", "LedgerTable", "ParkingQueue", "ResultsBucket"])
+@pytest.mark.parametrize("name", ["DeadLetterQueue", "LedgerTable", "QuarantineQueue", "ResultsBucket"])
 def test_what_holds_data_outlives_the_stack(name: str):
     """But for a stack that could not be made, which leaves nothing behind."""
     resource = RESOURCES[name]

@@ -7,7 +7,7 @@ import pytest
 
 from fanfold._base.aws_limits import cpus_of
 from fanfold._replay.events import SavedEvent
-from fanfold.bench.batches import batches_of, made_up_records
+from fanfold.bench.batches import batches_of, synthetic_records
 from fanfold.bench.prices import Prices, prices_of
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_event, make_fifo_record
@@ -43,7 +43,7 @@ def test_smaller_batches_are_all_of_one_size():
 
 def test_a_batch_ends_at_six_megabytes():
     """As the mapping ends it, and it is said."""
-    batches = batches_of([made_up_records(20, 500_000)], None)
+    batches = batches_of([synthetic_records(20, 500_000)], None)
     assert batches.cut
     assert batches.records == 12
 
@@ -58,7 +58,7 @@ def test_a_fifo_batch_holds_at_most_ten_records():
 
 def test_made_up_records_have_the_size_asked_for_and_differ():
     """JSON bodies; as near as a number of other length allows."""
-    event = made_up_records(100, 640)
+    event = synthetic_records(100, 640)
     sizes = {len(record["body"]) for record in event.records}
     assert max(sizes) - min(sizes) <= 1
     assert all(abs(size - 640) <= 4 for size in sizes)
@@ -67,7 +67,7 @@ def test_made_up_records_have_the_size_asked_for_and_differ():
 
 def test_a_process_is_warmed_up_with_every_handler_at_work():
     """At least a hundred records, or as many as handlers, if there are that many."""
-    batches = batches_of([made_up_records(300, 32)], None)
+    batches = batches_of([synthetic_records(300, 32)], None)
     assert [len(batches.warm_up(at_once)["Records"]) for at_once in (1, 200, 900)] == [100, 200, 300]
 
 

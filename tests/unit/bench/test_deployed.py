@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fanfold.aws.report import Report, report_of
-from fanfold.bench.batches import batches_of, made_up_records
+from fanfold.bench.batches import batches_of, synthetic_records
 from fanfold.bench.cells import Setting
 from fanfold.bench.deployed import DeployedMeasurer
 
@@ -25,7 +25,7 @@ def reported(
 
 
 def test_a_report_is_read():
-    """Duration, most memory, and the start of a cold sandbox."""
+    """Duration, most memory, and the start of a cold execution environment."""
     found = reported(None, 12.5, peak=77, init="Init Duration: 250.00 ms")
     assert (found.seconds, found.peak_memory_mb, found.init_seconds, found.reported) == (0.0125, 77.0, 0.25, True)
     assert found.error is None
@@ -43,7 +43,10 @@ def test_memory_and_time_that_are_over_are_told_apart():
         "errorType": "Runtime.ExitError",
         "errorMessage": "RequestId: x Error: Runtime exited with error: signal: killed",
     }
-    late = {"errorType": "Sandbox.Timedout", "errorMessage": "RequestId: x Error: Task timed out after 3.00 seconds"}
+    late = {
+        "errorType": "ExecutionEnvironment.Timedout",
+        "errorMessage": "RequestId: x Error: Task timed out after 3.00 seconds",
+    }
     assert reported(killed, error="Unhandled").out_of_memory
     assert reported({}, error="Unhandled", more="Status: error\tError Type: Runtime.OutOfMemory").out_of_memory
     assert reported(late, error="Unhandled").timed_out
@@ -57,7 +60,7 @@ def measurer(*answers: Report) -> tuple[DeployedMeasurer, list[Setting]]:
     def invoke(event: Mapping[str, Any]) -> Report:
         return queue.pop(0) if len(queue) > 1 else queue[0]
 
-    batches = batches_of([made_up_records(150, 64)], None)
+    batches = batches_of([synthetic_records(150, 64)], None)
     return DeployedMeasurer(settings.append, invoke, batches, seconds=1.0), settings
 
 
@@ -85,7 +88,8 @@ def test_a_setting_that_runs_out_of_memory_ends_its_sample():
 def test_time_that_is_over_and_errors_are_told():
     """Without JSON the answer itself is the reason."""
     late = reported(
-        {"errorMessage": "Task timed out after 3.00 seconds", "errorType": "Sandbox.Timedout"}, error="Unhandled"
+        {"errorMessage": "Task timed out after 3.00 seconds", "errorType": "ExecutionEnvironment.Timedout"},
+        error="Unhandled",
     )
     odd = Report("oops", "oops", 1.0, reported=False, peak_memory_mb=None, init_seconds=None, waited_seconds=1.0)
     assert measurer(late)[0](Setting(1, 128), 0).end == "timed out"

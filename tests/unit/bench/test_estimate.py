@@ -17,7 +17,7 @@ from fanfold.bench.estimate import (
 
 
 def test_a_small_backlog_is_one_batch():
-    """And the start of a sandbox."""
+    """And the start of an execution environment."""
     found = estimate(Rates(1_000, 3.0, 512, cold_start_seconds=0.5), Backlog(800), PRICES)
     assert (found.batches, found.concurrency, found.binds) == (1, 1, "no more batches")
     assert found.seconds == 3.5

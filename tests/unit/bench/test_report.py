@@ -18,7 +18,7 @@ from fanfold.bench.maps import shade
 from fanfold.bench.page import page
 from fanfold.bench.plot import draw
 from fanfold.bench.result import COLUMNS, Result, Workload, about_this_machine, document_of, read_result, write_result
-from fanfold.bench.words import conditions, dollars, sentences
+from fanfold.bench.summary import conditions, dollars, sentences
 from fanfold.cli.bench_files import Files
 from fanfold.errors import ConfigurationError
 

@@ -95,9 +95,9 @@ def test_not_action_and_not_resource_allow_the_rest():
 
 def test_a_doubt_is_said_only_where_nothing_allows_it():
     """What is allowed is allowed, whatever else there may be."""
-    doubtful = Permissions(doubts=("its role is not in this template",))
-    assert may(doubtful, SEND, queue()) == (None, "its role is not in this template")
-    assert may(Permissions((Grant((SEND,), ("*",)),), doubtful.doubts), SEND, queue()) == (True, "")
+    invalid_return = Permissions(doubts=("its role is not in this template",))
+    assert may(invalid_return, SEND, queue()) == (None, "its role is not in this template")
+    assert may(Permissions((Grant((SEND,), ("*",)),), invalid_return.doubts), SEND, queue()) == (True, "")
     assert may(Permissions(), SEND, queue(open_policy=True)) == (None, "its queue policy may allow it")
     assert may(Permissions(), SEND, queue()) == (False, "")
     perhaps = Permissions((Grant((SEND,), (parsed("${A}"),)),))

@@ -48,10 +48,10 @@ def test_only_the_handle_of_the_last_receive_deletes(fifo: bool):
     clock.advance(30)
     second = queue.take(1)[0].handle
     assert not queue.remove(first)
-    assert not queue.hide(first, 5)
+    assert not queue.change_visibility(first, 5)
     assert queue.remove(second)
     assert not queue.remove(second)
-    assert not queue.hide(second, 5)
+    assert not queue.change_visibility(second, 5)
     assert len(queue) == 0
     assert queue.next_visible_at() == math.inf
 
@@ -61,9 +61,9 @@ def test_a_message_that_is_visible_cannot_be_hidden():
     queue, clock = make_queue(visibility_timeout=30)
     queue.put(make_record(1))
     handle = queue.take(1)[0].handle
-    assert queue.hide(handle, 10)
+    assert queue.change_visibility(handle, 10)
     clock.advance(10)
-    assert not queue.hide(handle, 10)
+    assert not queue.change_visibility(handle, 10)
 
 
 def test_a_message_is_hidden_for_twelve_hours_at_most():
@@ -72,8 +72,8 @@ def test_a_message_is_hidden_for_twelve_hours_at_most():
     queue.put(make_record(1))
     handle = queue.take(1)[0].handle
     clock.advance(10)
-    assert not queue.hide(handle, 43_191)
-    assert queue.hide(handle, 43_190)
+    assert not queue.change_visibility(handle, 43_191)
+    assert queue.change_visibility(handle, 43_190)
     assert queue.next_visible_at() == 43_200
 
 
@@ -83,7 +83,7 @@ def test_a_hidden_message_that_is_hidden_again_comes_at_the_last_time_asked_for(
     queue.put(make_record(1))
     handle = queue.take(1)[0].handle
     for seconds in (100, 5, 30, 8):
-        assert queue.hide(handle, seconds)
+        assert queue.change_visibility(handle, seconds)
         assert queue.next_visible_at() == seconds
     clock.advance(8)
     assert len(queue.take(10)) == 1
@@ -143,7 +143,9 @@ async def test_a_settler_says_which_delays_the_queue_refused():
     records = [Record(message.as_record()) for message in queue.take(10)]
     dead_letters, _ = make_queue()
     settler = await InMemorySettler(queue, dead_letters)()
-    assert [refusal.position for refusal in await settler.hide([(records[0], 43_201), (records[1], 7)])] == [0]
+    assert [
+        refusal.position for refusal in await settler.change_visibility([(records[0], 43_201), (records[1], 7)])
+    ] == [0]
     assert queue.next_visible_at() == 7
-    assert await settler.bury([(records[0], "never")]) == []
+    assert await settler.send_dead_letters([(records[0], "never")]) == []
     assert [reason_in(Record(message.record)) for message in dead_letters.messages()] == ["never"]

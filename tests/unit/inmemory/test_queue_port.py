@@ -73,7 +73,7 @@ async def test_what_is_discarded_is_gone_received_or_not(fifo: bool):
     [received] = await queue.receive(most=1)
     queue.discard(queue.messages()[:2])
     assert bodies(queue) == ["c"]
-    assert not queue.hide(received.receipt_handle, 1)
+    assert not queue.change_visibility(received.receipt_handle, 1)
     queue.discard(queue.messages())
     assert (len(queue), queue.seconds_until_visible()) == (0, math.inf)
     assert await queue.receive() == []
@@ -109,6 +109,6 @@ async def test_a_rejected_message_is_sent_and_not_moved():
     """Its receives are counted anew: a dead-letter queue with a limit of its own does not lose it."""
     record = Record(make_record("bad") | {"attributes": {"ApproximateReceiveCount": "5"}})
     dead_letters = InMemoryQueue(max_receive_count=3)
-    assert await InMemorySettler(InMemoryQueue(), dead_letters).bury([(record, "never")]) == []
+    assert await InMemorySettler(InMemoryQueue(), dead_letters).send_dead_letters([(record, "never")]) == []
     [received] = await dead_letters.receive()
     assert (received.body, received.receive_count) == ("bad", 1)

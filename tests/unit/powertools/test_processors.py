@@ -314,7 +314,7 @@ def test_an_id_that_is_not_of_the_batch_is_reported_too():
     assert ids(process_partial_response(make_event(0, 1), handle, processor)) == ["other-message-1"]
 
 
-def test_all_processors_of_a_sandbox_share_one_event_loop():
+def test_all_processors_of_an_execution_environment_share_one_event_loop():
     """A processor made in each invocation leaves no thread behind."""
 
     async def handle(record):

@@ -12,7 +12,7 @@ logger.setLevel(logging.INFO)
 
 
 @fanfold.consumer(
-    concurrency=100,  # orders at once in one sandbox
+    concurrency=100,  # orders at once in one execution environment
     timeout=20,  # seconds for one order
     backoff=fanfold.Backoff(base=5, cap=900),  # what failed stays hidden 2.5-5 s, 5-10 s, 10-20 s …
     reject_on=(KeyError, TypeError),  # errors that no further delivery mends

@@ -25,7 +25,7 @@ async def new_backend() -> Backend:
 
 @asynccontextmanager
 async def open_backend() -> AsyncIterator[Backend]:
-    """Open what a sandbox opens once, as ``fanfold replay`` does."""
+    """Open what an execution environment opens once, as ``fanfold replay`` does."""
     yield await new_backend()
 
 

@@ -95,13 +95,13 @@ class Settler:
         await asyncio.sleep(0)
         return self
 
-    async def hide(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+    async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         assert 1 <= len(changes) <= 10
         await asyncio.sleep(0)
         self.hidden |= {int(record.message_id): seconds for record, seconds in changes}
         return range(0, len(changes), 2)
 
-    async def bury(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+    async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         assert 1 <= len(rejects) <= 10
         await asyncio.sleep(0)
         numbers = [int(record.message_id) for record, _ in rejects]
@@ -127,7 +127,7 @@ def run(batch: list[Case], seconds: float, **changes: Any):
     return handlers, settler, asyncio.run(handler.process(event_of(batch), make_context(seconds)))
 
 
-def assert_laws(batch: list[Case], concurrency: int, handlers: Handlers, settler: Settler, result) -> None:
+def assert_properties(batch: list[Case], concurrency: int, handlers: Handlers, settler: Settler, result) -> None:
     outcomes = result.outcomes
     assert len(outcomes) == len(batch)
     assert all(isinstance(outcome, OUTCOMES) for outcome in outcomes)
@@ -170,7 +170,7 @@ def test_what_is_acknowledged_of_a_group_is_all_before_its_first_stop(batch, con
     handlers, settler, result = run(
         batch, 60, concurrency=concurrency, commit=commit if commits else None, backoff=backoff
     )
-    assert_laws(batch, concurrency, handlers, settler, result)
+    assert_properties(batch, concurrency, handlers, settler, result)
     stops = first_stops(batch, commits=commits)
     for number, outcome in enumerate(result.outcomes):
         assert acknowledges(outcome) == (number < stops.get(batch[number].group, len(batch)))
@@ -181,7 +181,7 @@ def test_what_is_acknowledged_of_a_group_is_all_before_its_first_stop(batch, con
 def test_a_group_worked_on_in_lists_keeps_its_order(batch, concurrency, chunk_size):
     """Lists of one group follow one another, and stop with the one that is not done."""
     handlers, settler, result = run(batch, 60, concurrency=concurrency, chunk_size=chunk_size)
-    assert_laws(batch, concurrency, handlers, settler, result)
+    assert_properties(batch, concurrency, handlers, settler, result)
     stops = first_stops(batch, commits=False)
     for number, outcome in enumerate(result.outcomes):
         assert acknowledges(outcome) == (number < stops.get(batch[number].group, len(batch)))
@@ -197,7 +197,7 @@ def test_a_deadline_that_cancels_leaves_a_prefix_of_each_group(batch, concurrenc
 
     stage = commit if commits else None
     handlers, settler, result = run(batch, 0.3, concurrency=concurrency, chunk_size=chunk_size, commit=stage)
-    assert_laws(batch, concurrency, handlers, settler, result)
+    assert_properties(batch, concurrency, handlers, settler, result)
 
 
 @given(batches(ENDINGS, 100), st.integers(1, 12), st.floats(0.002, 0.02))
@@ -205,4 +205,4 @@ def test_a_deadline_that_cancels_leaves_a_prefix_of_each_group(batch, concurrenc
 def test_a_deadline_amid_the_work_leaves_a_prefix_of_each_group(batch, concurrency, seconds):
     """Whether there was time for all, for some or for none."""
     handlers, settler, result = run(batch, seconds, concurrency=concurrency, timeout=0.005)
-    assert_laws(batch, concurrency, handlers, settler, result)
+    assert_properties(batch, concurrency, handlers, settler, result)

@@ -17,7 +17,7 @@ _QUEUE, _DEAD_LETTERS = "measured", "measured-dead-letters"
 
 
 class _Accepting(InMemoryQueue):
-    def hide(self, handle: str, seconds: float) -> bool:  # noqa: ARG002 - by the name of what it stands for
+    def change_visibility(self, handle: str, seconds: float) -> bool:  # noqa: ARG002 - by the name of what it stands for
         return True
 
     def remove(self, handle: str) -> bool:  # noqa: ARG002 - by the name of what it stands for

@@ -34,7 +34,7 @@ from fanfold._jobs.commit import commit_ended
 from fanfold._jobs.continuation import MOST_HOPS, continue_later
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.scatter import scatter
-from fanfold._jobs.segment_handler import SegmentItems, work_on
+from fanfold._jobs.segment_handler import SegmentItems, process_message
 from fanfold._jobs.segment_result import SegmentStopped
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Hop, Marker
@@ -131,7 +131,7 @@ async def deliver(body: str, backend: Backend, seconds: float, max_hops: int = M
     clock = ManualClock()
     batch = BatchContext(None, Deadline(clock() + seconds + 5, 5, clock), JobState(backend, clock))
     record = Record(make_record(body))
-    value = await work_on("job", collect_numbers, record, Context(record, batch), max_hops=max_hops)
+    value = await process_message("job", collect_numbers, record, Context(record, batch), max_hops=max_hops)
     assert await commit_ended([(record, value)], batch) == {0}
 
 

@@ -13,7 +13,7 @@ def amount(value: float) -> str:
     return f"{int(value):,}" if value == int(value) else f"{value:,g}"
 
 
-def said(setting: Setting[float], unit: str = "") -> str:
+def describe(setting: Setting[float], unit: str = "") -> str:
     """Return a known setting as ``Name 30 s``, and whether that is AWS's default."""
     value = "not set" if setting.value is None else f"{amount(setting.value)}{' ' if unit else ''}{unit}"
     return f"{setting.name} {value}{'' if setting.stated or setting.value is None else ' (the default)'}"

@@ -183,7 +183,7 @@ left_over = st.lists(st.sets(st.integers(0, 3)), max_size=ATTEMPTS - 1)  # so th
 @settings(max_examples=150, deadline=None)
 @given(rounds, scripts, left_over, st.integers(1, 4))
 async def test_batches_that_run_beside_each_other_never_do_a_key_twice_at_once(given_rounds, script, left, concurrency):
-    """In one sandbox, round after round, whichever way the clock jumps between, though entries are left unwritten."""
+    """In one execution environment, round after round, however the clock jumps and whatever is left unwritten."""
     store, handler, clock = LeavesOver(script, left), Handler(), [NOW]
 
     once = Idempotency(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from failing import throttled
 from fanfold import Job, Ranges
-from fanfold._jobs.fold_requests import Watch, send_request
+from fanfold._jobs.fold_requests import WatchRun, send_request
 from harness import Bench
 
 HEALED = 300
@@ -135,7 +135,7 @@ class Trial:
         elif (await self.bench.run()).ended:
             return True
         else:  # the scatter that died before it asked to be watched was not the last
-            await send_request(self.bench.plain, Watch("run"))
+            await send_request(self.bench.plain, WatchRun("run"))
         return False
 
 
