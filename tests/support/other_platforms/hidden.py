@@ -1,7 +1,8 @@
 """What Python for Windows and Python for macOS do not have, and how it is hidden on Linux.
 
 ``sys.platform`` stays: the standard library would look for modules that are not there. So this shows what code finds
-that asks for a capability, not what it finds that asks for the name of a platform.
+that asks for a capability, not what it finds that asks for the name of a platform. What libraries that do the latter
+then ask for stays, too: ``os.getuid`` and ``os.uname``.
 """
 
 import asyncio
@@ -39,12 +40,12 @@ NO_MODULES = {
 }
 NO_OS = [
     "chown", "chroot", "confstr", "ctermid", "eventfd", "fchmod", "fchown", "fork", "forkpty", "fpathconf", "getegid",
-    "geteuid", "getgid", "getgroups", "getloadavg", "getpgid", "getpgrp", "getpriority", "getsid", "getuid", "getxattr",
+    "geteuid", "getgid", "getgroups", "getloadavg", "getpgid", "getpgrp", "getpriority", "getsid", "getxattr",
     "initgroups", "killpg", "lchown", "listxattr", "lockf", "memfd_create", "mkfifo", "mknod", "nice", "pathconf",
     "pidfd_open", "posix_fadvise", "posix_fallocate", "posix_spawn", "posix_spawnp", "pread", "preadv", "pwrite",
     "pwritev", "readv", "register_at_fork", "sched_getaffinity", "sched_getscheduler", "sched_setaffinity",
     "sched_yield", "sendfile", "set_blocking", "setegid", "seteuid", "setgid", "setpgid", "setpriority", "setsid",
-    "setuid", "splice", "statvfs", "sync", "sysconf", "tcgetpgrp", "uname", "wait", "wait3", "wait4", "waitid",
+    "setuid", "splice", "statvfs", "sync", "sysconf", "tcgetpgrp", "wait", "wait3", "wait4", "waitid",
     "writev",
 ]  # fmt: skip
 NO_SIGNAL = [

@@ -19,6 +19,8 @@ from fanfold._base.operating_system import (
     tells_memory,
 )
 
+pytestmark = pytest.mark.linux
+
 WAITS = "import sys; print('ready', flush=True); sys.stdin.read()"
 STARTS_ANOTHER = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WAITS!r}])"
 ENDS_POLITELY = f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); {WAITS}"

@@ -113,6 +113,7 @@ def test_a_start_held_for_memory_books_no_turn():
     assert admission.wait(0.02, 1) == 1
 
 
+@pytest.mark.linux
 def test_a_guard_tells_by_what_is_resident_now():
     """This process has more than nothing and less than a tebibyte."""
     assert MemoryGuard(1).full()
@@ -120,6 +121,7 @@ def test_a_guard_tells_by_what_is_resident_now():
     assert resident_bytes() > 1_000_000
 
 
+@pytest.mark.linux
 def test_a_guard_sees_memory_fall():
     """The peak is not held against the process."""
     before = resident_bytes()

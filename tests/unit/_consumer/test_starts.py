@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 import fanfold
 from batches import ids, kinds
 from fanfold import Done, NotStarted
@@ -24,6 +26,7 @@ def test_what_the_rate_leaves_no_time_for_is_not_started():
     assert kinds(deliver(handler, 1, 2, 3, seconds=2)) == [Done, NotStarted, NotStarted]
 
 
+@pytest.mark.linux
 async def test_full_memory_lets_records_run_one_by_one():
     """None starts while another runs, and one always runs: the batch ends."""
     running, most = 0, 0
@@ -84,6 +87,7 @@ def test_without_a_known_receive_limit_nothing_is_said_of_it(caplog):
     assert "dead-letters" not in caplog.text
 
 
+@pytest.mark.linux
 async def test_starts_that_waited_for_memory_are_reported(caplog):
     """A batch that was held back by the memory guard says so in the log."""
 
