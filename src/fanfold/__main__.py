@@ -8,20 +8,20 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    _print_anything()
+    _escape_unencodable()
     try:
         from fanfold.cli.app import app
 
-        app()  # imports a command's module when it is named
+        app()  # imports only the module of the command that runs
     except ModuleNotFoundError as error:
         if error.name not in {"typer", "rich", "click"}:
             raise
-        print("fanfold: the command line needs an extra: pip install 'fanfold[cli]'", file=sys.stderr)  # noqa: T201
+        print("fanfold: the command line needs an extra. Run: pip install 'fanfold[cli]'", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from error
 
 
-def _print_anything() -> None:
-    """Have characters escaped that stdout cannot show: on Windows, a file or a pipe takes few by itself."""
+def _escape_unencodable() -> None:
+    """Escape characters that stdout cannot encode: on Windows, a file or a pipe has a small character set."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 

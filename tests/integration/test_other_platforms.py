@@ -17,7 +17,7 @@ from platform_trial import PLATFORMS, Platform
 pytestmark = pytest.mark.slow  # each test starts several interpreters
 
 ORDERS = make_event({"number": 0}, {"number": 1, "do": "fail"}, {"number": 2})
-NO_FIGURES = "this platform does not tell how much memory a process uses (Linux does, in /proc)"
+NOT_REPORTED = "this platform does not report the memory of a process (Linux does, in /proc)"
 
 
 @pytest.fixture(params=PLATFORMS)
@@ -122,7 +122,7 @@ def test_a_consumer_reports_its_failures_and_says_once_that_memory_is_not_guarde
     answers, log = platform.python(program)
     assert answers[:3] == [["message-1"]] * 3
     assert "message-1" in answers[3]
-    said = f"the memory guard holds no record back here: {NO_FIGURES}"
+    said = f"the memory guard is off: {NOT_REPORTED}"
     assert log.count(said) == 1
 
 
@@ -205,7 +205,7 @@ def test_a_replay_prints_its_document_alone_and_says_what_is_not_measured(platfo
     assert [message["end"] for message in told["messages"]] == ["deleted", "dead-lettered", "deleted"]
     assert told["messages"][1]["error"] == "ValueError: \N{RIGHTWARDS ARROW} order 1"
     assert told["measured"]["peak_memory_mb"] is None
-    assert f"fanfold: peak memory is not measured, and --memory limits nothing: {NO_FIGURES}" in done.stderr
+    assert f"fanfold: peak memory is not measured and --memory is not enforced: {NOT_REPORTED}" in done.stderr
     assert "order 0" in done.stderr
 
 

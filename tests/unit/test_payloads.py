@@ -151,7 +151,7 @@ def test_a_body_that_looks_like_a_pointer_without_the_attribute_is_a_body():
 @pytest.mark.parametrize("setting", [None, 1, "s3"])
 def test_an_impossible_setting_is_refused(setting: Any):
     """With a word of what it should be."""
-    with pytest.raises(ConfigurationError, match="large_payloads must be True, False or what opens a store"):
+    with pytest.raises(ConfigurationError, match="large_payloads must be True, False, or a function that opens"):
         fanfold.consumer(large_payloads=setting)
 
 
@@ -176,14 +176,14 @@ async def test_what_is_offloaded_is_what_is_received(legacy: bool):
 async def test_a_small_text_is_sent_as_it_is():
     """Up to the threshold, which counts attributes too."""
     store = filled()
-    assert (await offload("x" * 10, store=store, bucket="bucket", over_bytes=10)).body == "x" * 10
-    assert "s3Key" in (await offload("x" * 11, store=store, bucket="bucket", over_bytes=10)).body
+    assert (await offload("x" * 10, store=store, bucket="bucket", threshold_bytes=10)).body == "x" * 10
+    assert "s3Key" in (await offload("x" * 11, store=store, bucket="bucket", threshold_bytes=10)).body
 
 
 async def test_a_bucket_that_does_not_exist_is_a_configuration_error():
     """It is the sender's to mend."""
     with pytest.raises(ConfigurationError, match="the bucket nowhere for large payloads does not exist"):
-        await offload("x", store=InMemoryStore("bucket"), bucket="nowhere", over_bytes=0)
+        await offload("x", store=InMemoryStore("bucket"), bucket="nowhere", threshold_bytes=0)
 
 
 async def test_texts_of_any_size_are_sent():

@@ -1,6 +1,6 @@
-"""What the operating system offers this process. Linux offers all of it, macOS and Windows less.
+"""The capabilities of the operating system. Linux has all of them; macOS and Windows lack some.
 
-Every function asks for a capability, never for the name of a platform, and says what it returns where there is none.
+Each function checks for a capability, never for the name of a platform, and documents its result without it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import subprocess  # a cold start does without it
 
-NO_MEMORY_FIGURES: Final = "this platform does not tell how much memory a process uses (Linux does, in /proc)"
-"""Why memory is neither measured nor limited where ``tells_memory`` is false."""
+MEMORY_NOT_REPORTED: Final = "this platform does not report the memory of a process (Linux does, in /proc)"
+"""Why memory is neither measured nor limited if ``reports_memory`` returns False."""
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
 
 
 def resident_bytes(pid: int | str = "self") -> int | None:
-    """Return the memory of a process that is resident now; None if the system does not tell, or the process has ended.
+    """Return the resident memory of a process in bytes; None if it has ended or the system does not report it.
 
     Source: the second field of ``/proc/PID/statm``, in pages (proc(5)).
     """
@@ -32,7 +32,7 @@ def resident_bytes(pid: int | str = "self") -> int | None:
 
 
 def peak_resident_bytes(pid: int | str = "self") -> int | None:
-    """Return the most memory a process has had resident so far; None as for ``resident_bytes``.
+    """Return the peak resident memory of a process in bytes; None as in ``resident_bytes``.
 
     Source: ``VmHWM`` in ``/proc/PID/status``, in KiB (proc(5)).
     """
@@ -43,8 +43,8 @@ def peak_resident_bytes(pid: int | str = "self") -> int | None:
         return None
 
 
-def tells_memory() -> bool:
-    """Return whether the system tells how much memory a process uses."""
+def reports_memory() -> bool:
+    """Return whether the system reports the memory of a process."""
     return resident_bytes() is not None
 
 
@@ -59,7 +59,7 @@ def limit_of(name: str) -> int | None:
 
 
 def open_descriptors() -> int:
-    """Return how many descriptors this process has open; 0 where the system does not tell."""
+    """Return the number of open descriptors of this process; 0 if the system does not list them."""
     for folder in ("/proc/self/fd", "/dev/fd"):  # Linux, macOS
         with contextlib.suppress(OSError):
             return len(os.listdir(folder))  # noqa: PTH208 - names are all that is needed
@@ -67,12 +67,12 @@ def open_descriptors() -> int:
 
 
 def signals(*names: str) -> list[int]:
-    """Return the signals of these names that the platform has: ``SIGHUP`` is none on Windows."""
+    """Return those of the named signals that the platform has. Windows has no ``SIGHUP``."""
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 def in_own_group() -> dict[str, Any]:
-    """Return the arguments of ``subprocess.Popen`` for a process that Ctrl-C does not reach; see ``end``."""
+    """Return the arguments of ``subprocess.Popen`` that keep Ctrl-C from a process; ``end`` ends such a process."""
     if hasattr(os, "killpg"):
         return {"start_new_session": True}
     import subprocess
@@ -81,21 +81,23 @@ def in_own_group() -> dict[str, Any]:
 
 
 def end(process: subprocess.Popen[Any], *, grace_seconds: float = 0.0) -> None:
-    """End a process that was started ``in_own_group``, and all that it started; return when it has ended.
+    """End a process that was started ``in_own_group``, and its child processes; wait until it has ended.
 
     Args:
-        process: The process; one that has ended is no error.
-        grace_seconds: What it gets to end by itself, after SIGTERM. There is no such signal on Windows, and no grace.
+        process: The process. It may have ended already.
+        grace_seconds: Seconds from SIGTERM to SIGKILL; 0 sends SIGKILL only. Ignored on Windows, which lacks SIGTERM.
     """
     import subprocess
 
     if not hasattr(os, "killpg"):
         with contextlib.suppress(OSError):
-            # TerminateProcess ends one process; this ends its children, too.
+            # TerminateProcess ends one process; taskkill /T also ends its child processes.
             command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
             subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - ours
     else:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: not permitted for one that has ended
+        with contextlib.suppress(
+            ProcessLookupError, PermissionError
+        ):  # macOS, if it has ended
             if grace_seconds:
                 os.killpg(process.pid, signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):

@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def _taken_from_stdout() -> TextIO:
-    """Return the pipe that stdout was; whatever is printed from now on, also by other programs, goes to stderr."""
+    """Return the pipe on stdout, and redirect stdout to stderr, also for child processes."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return replies

@@ -2,7 +2,7 @@
 
 A handler that hangs is killed when its time is over, one that outgrows its memory when that is seen (every 10 ms, by
 resident memory, or by the kernel where a confinement holds it), as Lambda does; the next invocation starts a fresh
-process. Where the system does not tell the memory of a process, it is neither measured nor limited.
+process. If the system does not report the memory of a process, it is neither measured nor limited.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STARTUP_SECONDS = 60.0
 _END_SECONDS = 5.0
 _MB = 1024 * 1024
 AS_ON_LAMBDA: Final = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
-"""Prints come at once, and text is UTF-8, whatever the platform would take."""
+"""Output is unbuffered, and text is UTF-8 by default, on every platform."""
 
 
 class HandlerError(FanfoldError):
@@ -239,7 +239,7 @@ class LocalFunction:
 
 
 class _Replies:
-    """Lines from a process, read on a thread: not every platform can wait for a pipe with a time limit."""
+    """Lines from a process, read on a thread, because Windows cannot wait for a pipe with a timeout."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -247,21 +247,21 @@ class _Replies:
         self._thread.start()
 
     def next(self, seconds: float) -> bytes:
-        """Return the next line; empty if the process has closed its end.
+        """Return the next line; empty if the process has closed the pipe.
 
         Raises:
-            queue.Empty: If there is none in time.
+            queue.Empty: If no line arrives in time.
         """
         return self._lines.get(timeout=seconds)
 
     def wait(self) -> None:
-        """Wait until the pipe is closed, which it is once the process has ended."""
+        """Wait until the pipe is closed, after the process has ended."""
         self._thread.join(_END_SECONDS)
 
     def _read(self, pipe: IO[bytes]) -> None:
         with pipe:
             for line in pipe:
-                if line.endswith(b"\n"):  # else it ended in the middle of one
+                if line.endswith(b"\n"):  # otherwise, the process ended within a line
                     self._lines.put(line)
         self._lines.put(b"")
 
@@ -273,12 +273,12 @@ def how_it_ended(process: subprocess.Popen[bytes]) -> str:
 
 
 def memory_mb_of(pid: int) -> float | None:
-    """Return the resident memory of a process, MB; None where the system does not tell."""
+    """Return the resident memory of a process in MB; None if the system does not report it."""
     return _mb(operating_system.resident_bytes(pid))
 
 
 def peak_mb_of(pid: int) -> float | None:
-    """Return the most memory a process has had resident, MB; None where the system does not tell."""
+    """Return the peak resident memory of a process in MB; None if the system does not report it."""
     return _mb(operating_system.peak_resident_bytes(pid))
 
 

@@ -31,7 +31,7 @@ _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _MOST_PORT = 65_535
 _FROM_THE_USER: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP")
-"""Where programs are found; on Windows, without the last two, nothing starts."""
+"""Where programs are found. On Windows, no program starts without the last two."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fanfold._base.aws_limits import LAMBDA_DESCRIPTORS, cpus_of
-from fanfold._base.operating_system import tells_memory
+from fanfold._base.aws_limits import LAMBDA_FILE_DESCRIPTORS, cpus_of
+from fanfold._base.operating_system import reports_memory
 
 PERIOD_MICROSECONDS: Final = 100_000
 """The kernel's default period: a share of the CPU is a share of each such period. Lambda's own is not documented."""
@@ -29,7 +29,7 @@ _numbers = itertools.count()
 
 _ENTER: Final = (
     'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; '
-    f'ulimit -Sn {LAMBDA_DESCRIPTORS} 2>/dev/null; exec "$@"'
+    f'ulimit -Sn {LAMBDA_FILE_DESCRIPTORS} 2>/dev/null; exec "$@"'
 )
 """A shell that enters groups, given their files, and then becomes the command behind ``--``."""
 
@@ -48,7 +48,7 @@ class Groups:
     @property
     def words(self) -> str:
         """How limits are enforced, for a reader of the numbers."""
-        watched = "memory by a watch on resident memory" if tells_memory() else "memory neither limited nor measured"
+        watched = "memory by a watch on resident memory" if reports_memory() else "memory neither limited nor measured"
         memory = f"memory by cgroup v{self.version}" if self.memory else watched
         cpu = f"CPU by cgroup v{self.version}" if self.cpu else "CPU not limited"
         return f"{memory}, {cpu}"

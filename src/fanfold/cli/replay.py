@@ -16,12 +16,12 @@ from rich.progress import TimeElapsedColumn
 from rich.table import Table
 
 from fanfold._base.aws_limits import (
-    MAPPING_ADVISED_TIMEOUTS,
     MAPPING_MAX_BATCH_SIZE,
     MAPPING_MAX_UNWINDOWED_BATCH,
+    MAPPING_RECOMMENDED_TIMEOUTS,
     SQS_MAX_VISIBILITY_SECONDS,
 )
-from fanfold._base.operating_system import NO_MEMORY_FIGURES, tells_memory
+from fanfold._base.operating_system import MEMORY_NOT_REPORTED, reports_memory
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
 from fanfold._replay.events import SavedEvent, read_events
 from fanfold._replay.function import HandlerError
@@ -160,7 +160,7 @@ def _options(
         chosen["window_seconds"] = 1
     if "visibility_timeout" not in chosen:
         seconds = chosen.get("window_seconds", 0)
-        seconds += MAPPING_ADVISED_TIMEOUTS * chosen.get("function_timeout", ReplayOptions().function_timeout)
+        seconds += MAPPING_RECOMMENDED_TIMEOUTS * chosen.get("function_timeout", ReplayOptions().function_timeout)
         chosen["visibility_timeout"] = min(seconds, SQS_MAX_VISIBILITY_SECONDS)
     return ReplayOptions(**chosen, **flags)
 
@@ -184,9 +184,9 @@ def _undetermined(deployed: DeployedSettings, given: Mapping[str, Any], options:
 
 
 def _unmeasured() -> Iterator[str]:
-    """Yield what this platform keeps a replay from doing."""
-    if not tells_memory():
-        yield f"peak memory is not measured, and --memory limits nothing: {NO_MEMORY_FIGURES}"
+    """Yield a line for what a replay cannot do on this platform."""
+    if not reports_memory():
+        yield f"peak memory is not measured and --memory is not enforced: {MEMORY_NOT_REPORTED}"
 
 
 def _repeated(saved: Sequence[SavedEvent], times: int) -> list[SavedEvent]:

@@ -53,7 +53,7 @@ def worker(
 
 
 def _on_signals(stop: Callable[[], None]) -> None:
-    """Have SIGTERM and Ctrl-C stop the worker; on Windows the event loop itself takes no handlers of signals."""
+    """Call a function on SIGTERM and Ctrl-C; on Windows, the event loop supports no signal handlers."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
@@ -74,7 +74,7 @@ async def _work(
         working = Worker(consumer, queue, queue, drain_seconds=drain_seconds, health_file=health_file)
         _on_signals(working.stop)
         summary = await working.run()
-    if working.leftovers:
+    if working.abandoned_handlers:
         # The end of the event loop would wait for these for ever: they do not mind being cancelled.
         print(f"stopped: {summary.done} done, {summary.failed} come back", file=sys.stderr, flush=True)
         os._exit(1)

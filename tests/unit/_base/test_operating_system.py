@@ -14,9 +14,9 @@ from fanfold._base.operating_system import (
     limit_of,
     open_descriptors,
     peak_resident_bytes,
+    reports_memory,
     resident_bytes,
     signals,
-    tells_memory,
 )
 
 pytestmark = pytest.mark.linux
@@ -42,7 +42,7 @@ def close(process: subprocess.Popen[bytes]) -> bytes:
 
 def test_the_memory_of_a_process_is_told_while_it_runs():
     """Its own, another's; a process that has ended has none."""
-    assert tells_memory()
+    assert reports_memory()
     process = started(WAITS)
     assert 1_000_000 < resident_bytes(process.pid) <= peak_resident_bytes(process.pid)
     assert resident_bytes() <= peak_resident_bytes(os.getpid()) * 1.1
@@ -122,4 +122,4 @@ def test_nothing_is_told_of_memory_without_proc(monkeypatch: pytest.MonkeyPatch)
         raise FileNotFoundError
 
     monkeypatch.setattr(operating_system, "open", refuse, raising=False)
-    assert (resident_bytes(), peak_resident_bytes(), tells_memory()) == (None, None, False)
+    assert (resident_bytes(), peak_resident_bytes(), reports_memory()) == (None, None, False)

@@ -1,10 +1,10 @@
 """Memory is full when what is resident stays over the limit, freed memory given back."""
 
-from fanfold._base.operating_system import NO_MEMORY_FIGURES, resident_bytes
+from fanfold._base.operating_system import MEMORY_NOT_REPORTED, resident_bytes
 from fanfold._consumer.memory_guard import (
     RELEASE_SECONDS,
     MemoryGuard,
-    _say_that_nothing_is_guarded,
+    _warn_once_unguarded,
     release_free_memory,
 )
 from fanfold.testing import ManualClock
@@ -80,10 +80,10 @@ def test_what_is_resident_here_is_told_and_may_be_given_back():
 
 def test_that_nothing_is_guarded_is_said_once_in_a_process(caplog):
     """However many guards and batches there are."""
-    _say_that_nothing_is_guarded.cache_clear()
+    _warn_once_unguarded.cache_clear()
     for _ in range(2):
         guard = MemoryGuard(0, resident=lambda: None)
         assert not guard.full()
         assert not guard.full()
     [record] = caplog.records
-    assert record.getMessage() == f"the memory guard holds no record back here: {NO_MEMORY_FIGURES}"
+    assert record.getMessage() == f"the memory guard is off: {MEMORY_NOT_REPORTED}"
