@@ -12,7 +12,7 @@ from batches import kinds
 from fanfold import Done, Failed, NotStarted
 from fanfold.errors import AbandonedError
 from fanfold.testing import deliver, make_context, make_event
-from settlers import NotingSettler
+from settlers import RecordingSettler
 from simple_handlers import hangs
 
 SECONDS = 1.6
@@ -240,7 +240,7 @@ def test_the_commit_of_what_is_done_does_not_wait_for_what_hangs():
 
 def test_a_handler_that_ends_after_the_answer_does_not_hurry_its_message_back():
     """It may still have had side effects: the message stays hidden as long as the queue says."""
-    release, settler = threading.Event(), NotingSettler()
+    release, settler = threading.Event(), RecordingSettler()
 
     @fanfold.consumer(settler=settler)
     async def handler(number) -> None:

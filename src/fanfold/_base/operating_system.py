@@ -95,9 +95,7 @@ def end(process: subprocess.Popen[Any], *, grace_seconds: float = 0.0) -> None:
             command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
             subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - ours
     else:
-        with contextlib.suppress(
-            ProcessLookupError, PermissionError
-        ):  # macOS, if it has ended
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS, if it has ended
             if grace_seconds:
                 os.killpg(process.pid, signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):

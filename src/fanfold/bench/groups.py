@@ -63,7 +63,7 @@ class Group:
         self._kills = self._kill_count()
 
     @property
-    def holds_memory(self) -> bool:
+    def limits_memory(self) -> bool:
         """Whether the kernel ends a process that outgrows its memory."""
         return self._memory is not None
 
@@ -75,7 +75,7 @@ class Group:
             return list(command)
         return ["/bin/sh", "-c", _ENTER, "sh", *files, "--", *command]
 
-    def loaded(self) -> None:
+    def limit_cpu(self) -> None:
         """Limit the CPU. Lambda, too, gives a function more of it while its module is imported."""
         if self._cpu is None:
             return
