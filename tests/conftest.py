@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from fanfold._base.operating_system import signals
 from fanfold._stack.emulator import LocalStack, local_stack
 
 # No verdict depends on how busy the machine is.
@@ -18,7 +19,8 @@ settings.load_profile("untimed")
 def pytest_sessionstart() -> None:
     """What tests start can be interrupted, also where a shell runs them in the background, or ``nohup`` does."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for number in signals("SIGHUP"):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from fanfold._base.aws_limits import LAMBDA_FILE_DESCRIPTORS, cpus_of
+from fanfold._base.operating_system import reports_memory
 
 PERIOD_MICROSECONDS: Final = 100_000
 """The kernel's default period: a share of the CPU is a share of each such period. Lambda's own is not documented."""
@@ -47,7 +48,8 @@ class Groups:
     @property
     def words(self) -> str:
         """How limits are enforced, for a reader of the numbers."""
-        memory = f"memory by cgroup v{self.version}" if self.memory else "memory by a watch on resident memory"
+        watched = "memory by a watch on resident memory" if reports_memory() else "memory neither limited nor measured"
+        memory = f"memory by cgroup v{self.version}" if self.memory else watched
         cpu = f"CPU by cgroup v{self.version}" if self.cpu else "CPU not limited"
         return f"{memory}, {cpu}"
 
@@ -69,6 +71,8 @@ class Group:
         """Return the command that enters the group and then becomes this one."""
         folders = {folder for folder in (self._memory, self._cpu) if folder is not None}
         files = [str(folder / "cgroup.procs") for folder in sorted(folders)]
+        if not files and not Path("/bin/sh").exists():
+            return list(command)
         return ["/bin/sh", "-c", _ENTER, "sh", *files, "--", *command]
 
     def limit_cpu(self) -> None:
