@@ -174,7 +174,7 @@ async def delivered_again(archive: Archive, day: Day, road: str, start: Callable
 
 def tried_again(archive: Archive) -> Row:
     """Say how errors of Lambda itself are tried again, by the deployed state machine."""
-    work = archive.deployed.states()["Work on segments"]["ItemProcessor"]["States"]["Work on some"]
+    work = archive.deployed.states()["Process segments"]["ItemProcessor"]["States"]["Process batch"]
     (retry,) = [each for each in work["Retry"] if "Lambda.ServiceException" in each["ErrorEquals"]]
     got = [retry["IntervalSeconds"], retry["BackoffRate"], retry["MaxAttempts"]]
     return row(3, "Distributed Map: Lambda's errors: seconds, factor, attempts", [2, 2, 6], got, EMULATED)
