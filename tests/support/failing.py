@@ -65,10 +65,10 @@ class Notes:
     """A notifier that keeps what it was told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.published: list[tuple[str, str]] = []
 
     async def publish(self, subject: str, body: str) -> None:
-        self.told.append((subject, body))
+        self.published.append((subject, body))
 
 
 class FailingNotifier(Notes):

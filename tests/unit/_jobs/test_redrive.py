@@ -288,7 +288,7 @@ async def test_the_end_of_each_generation_is_told_of_once_with_what_failed():
     await bench.settle()
     await send_request(bench.backend, CheckRun("run"))
     await bench.settle()
-    (first, told), (second, whole) = notes.told
+    (first, told), (second, whole) = notes.published
     assert (first, second) == ("fanfold: job FAILED", "fanfold: job SUCCEEDED")
     document = json.loads(told)
     assert document["failed"] == 1
@@ -301,6 +301,6 @@ async def test_a_notifier_that_fails_is_tried_again_and_changes_nothing_of_the_e
     """At least once: the check comes back until it has told."""
     notes = FailingNotifier(2)
     bench = await ended(Bench(make_job(Broken()), notifier=notes, max_receive_count=9))
-    assert len(notes.told) == 1
+    assert len(notes.published) == 1
     assert (await bench.run()).notified
     assert await bench.output() == list(range(20))
