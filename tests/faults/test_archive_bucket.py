@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from failing import FailsAt, Hostile, Notes
+from failing import FailsAt, Hostile, RecordingNotifier
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
@@ -40,7 +40,7 @@ APP = example()
 
 def bench_of(*more: str, gate: Hostile | None = None) -> Bench:
     """Create a bench with the example one minute before midnight, with yesterday's objects, another one, and these."""
-    bench = Bench(APP.job, gate=gate, max_receive_count=5, notifier=Notes())
+    bench = Bench(APP.job, gate=gate, max_receive_count=5, notifier=RecordingNotifier())
     bench.clock.advance(MIDNIGHT - 60)
     bench.store.fill("source", {key: key.encode() for key in (*KEYS, OTHER, *more)})
     return bench

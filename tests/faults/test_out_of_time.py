@@ -12,7 +12,7 @@ from batches import kinds
 from fanfold import Done, Failed, NotStarted
 from fanfold.errors import AbandonedError
 from fanfold.testing import deliver, make_context, make_event
-from settlers import NotingSettler
+from settlers import RecordingSettler
 from simple_handlers import hangs
 
 SECONDS = 1.6
@@ -240,7 +240,7 @@ def test_the_commit_of_done_records_does_not_wait_for_a_handler_that_hangs():
 
 def test_a_handler_that_ends_after_the_response_does_not_change_its_visibility_timeout():
     """Its side effects may not be complete, so the queue's visibility timeout applies."""
-    release, settler = threading.Event(), NotingSettler()
+    release, settler = threading.Event(), RecordingSettler()
 
     @fanfold.consumer(settler=settler)
     async def handler(number) -> None:

@@ -61,7 +61,7 @@ class RefusingQueue(InMemoryQueue):
         return [Refusal(position, "refused", final=True) for position in range(len(messages))]
 
 
-class Notes:
+class RecordingNotifier:
     """A notifier that keeps what it was told."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Notes:
         self.published.append((subject, body))
 
 
-class FailingNotifier(Notes):
+class FailingNotifier(RecordingNotifier):
     """One that fails a few times first."""
 
     def __init__(self, failures: int) -> None:

@@ -23,7 +23,7 @@ class PieceStore:
         self.version = 1
         self.piece_bytes = piece_bytes
         self.reads = 0
-        self.bytes_asked_for = 0
+        self.bytes_requested = 0
 
     def replace(self, data: bytes | None) -> None:
         self.data = data
@@ -39,7 +39,7 @@ class PieceStore:
         if etag not in {None, f'"{self.version}"'}:
             raise ObjectChangedError("another version")
         self.reads += 1
-        self.bytes_asked_for += len(data)
+        self.bytes_requested += len(data)
         for first in range(0, len(data), self.piece_bytes):
             yield data[first : first + self.piece_bytes]
 

@@ -10,7 +10,7 @@ STEADY = Backoff(base=10, factor=2, cap=60, jitter=0)
 DEAD = "https://sqs.eu-west-1.amazonaws.com/123456789012/dead"
 
 
-class NotingSettler:
+class RecordingSettler:
     """Notes each call; refuses the messages named and delays too long, and fails its first call of each kind."""
 
     def __init__(self, *refused: str, longest: float = float("inf"), fails: Exception | None = None) -> None:
@@ -52,7 +52,7 @@ class Accepting:
     def __init__(self, *accepted: str) -> None:
         self.accepted = set(accepted)
         self.visibility_changes: dict[str, int] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     async def __call__(self) -> Self:
         return self
@@ -62,7 +62,7 @@ class Accepting:
         return []
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        self.asked += [record.message_id for record, _ in rejects]
+        self.requested += [record.message_id for record, _ in rejects]
         return [
             Refusal(at, "no", final=False)
             for at, (record, _) in enumerate(rejects)

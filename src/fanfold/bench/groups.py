@@ -61,7 +61,7 @@ class Group:
         self._kills = self._kill_count()
 
     @property
-    def holds_memory(self) -> bool:
+    def limits_memory(self) -> bool:
         """Whether the kernel ends a process that outgrows its memory."""
         return self._memory is not None
 
@@ -71,7 +71,7 @@ class Group:
         files = [str(folder / "cgroup.procs") for folder in sorted(folders)]
         return ["/bin/sh", "-c", _ENTER, "sh", *files, "--", *command]
 
-    def loaded(self) -> None:
+    def limit_cpu(self) -> None:
         """Limit the CPU. Lambda, too, gives a function more of it while its module is imported."""
         if self._cpu is None:
             return

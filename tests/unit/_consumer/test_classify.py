@@ -93,7 +93,7 @@ def test_retry_means_retrying():
     assert busy.reason == "busy"
     assert Retrying(30).reason == ""
     assert outcome_of(Retry("busy: try later"), nothing) == Retrying(None, "busy: try later")
-    assert outcome_of(Retry(), nothing) == Retrying(None, "the handler asked for another delivery")
+    assert outcome_of(Retry(), nothing) == Retrying(None, "the handler asked for a retry")
 
 
 @pytest.mark.parametrize("make", [lambda: Retry(30), lambda: Retry(0.5), lambda: Retry(after="30")])  # type: ignore[arg-type]

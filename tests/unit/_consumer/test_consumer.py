@@ -156,7 +156,7 @@ def test_def_handlers_run_concurrently_with_the_same_limit():
 def test_the_repr_of_a_large_result_is_short():
     """The asyncio runner formats it, and a log might."""
     result = deliver(fanfold.consumer(lambda body: None), *range(1000))
-    assert repr(result) == "<BatchResult of 1000 records, 0 come back>"
+    assert repr(result) == "<BatchResult of 1000 records, 0 to be redelivered>"
 
 
 async def test_process_returns_the_outcomes_on_the_callers_loop():

@@ -127,7 +127,7 @@ async def test_without_a_dead_letter_queue_a_reject_is_redelivered(url):
     settler = Accepting("message-0")
     handler = fanfold.consumer(dead_letter_queue_url=url, settler=settler)(lambda body: Rejected("never"))
     assert ids(await handler.process(make_event(0))) == ["message-0"]
-    assert settler.asked == []
+    assert settler.requested == []
 
 
 async def test_the_environment_sets_the_dead_letter_queue(monkeypatch: pytest.MonkeyPatch):

@@ -38,7 +38,7 @@ async def test_a_handler_of_lists_can_return_a_value_for_each_record():
         Done(),
         Done(5),
         Failed(error),
-        Retrying(3, "the handler asked for another delivery"),
+        Retrying(3, "the handler asked for a retry"),
         Rejected("never"),
         Retrying(9),
     ]
