@@ -288,7 +288,7 @@ async def test_the_end_of_each_generation_is_notified_once_with_its_failures():
     await bench.settle()
     await send_request(bench.backend, CheckRun("run"))
     await bench.settle()
-    (failed_subject, failed_text), (succeeded_subject, succeeded_text) = notes.told
+    (failed_subject, failed_text), (succeeded_subject, succeeded_text) = notes.published
     assert (failed_subject, succeeded_subject) == ("fanfold: job FAILED", "fanfold: job SUCCEEDED")
     document = json.loads(failed_text)
     assert document["failed"] == 1
