@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from failing import FailsAt, Hostile, Notes
+from failing import FailsAt, Hostile, RecordingNotifier
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
@@ -40,7 +40,7 @@ APP = example()
 
 def bench_of(*more: str, gate: Hostile | None = None) -> Bench:
     """The example at a minute before midnight, with yesterday's objects, one other, and what is given."""
-    bench = Bench(APP.job, gate=gate, max_receive_count=5, notifier=Notes())
+    bench = Bench(APP.job, gate=gate, max_receive_count=5, notifier=RecordingNotifier())
     bench.clock.advance(MIDNIGHT - 60)
     bench.store.fill("source", {key: key.encode() for key in (*KEYS, OTHER, *more)})
     return bench
@@ -104,7 +104,7 @@ async def test_keys_that_are_left_are_named_in_the_notification_of_a_run_that_be
     """Two originals for one place: one is archived, the other stays, and nothing is overwritten."""
     more = [f"incoming/c/{DAY}-{n}.log" for n in range(10, 17)]
     bench = await ended(bench_of(*more, f"incoming/d/{DAY}-16.log"), bucket="source", day=DAY)
-    ((subject, body),) = bench.backend.notifier.told
+    ((subject, body),) = bench.backend.notifier.published
     assert subject == "fanfold: archive SUCCEEDED"
     (reason,) = json.loads(body)["failures"].values()
     left, _, why = reason.partition(": ")
@@ -120,7 +120,7 @@ async def test_keys_that_are_left_are_named_in_the_notification_of_a_run_that_be
 async def test_a_run_that_leaves_more_than_its_share_fails_and_says_so():
     """One of five is over a tenth."""
     bench = await ended(bench_of(f"incoming/c/{DAY}-0.log"), bucket="source")
-    ((subject, body),) = bench.backend.notifier.told
+    ((subject, body),) = bench.backend.notifier.published
     assert subject == "fanfold: archive FAILED"
     assert f"{DAY}-0.log exists" in body
 

@@ -61,17 +61,17 @@ class RefusingQueue(InMemoryQueue):
         return [Refusal(position, "refused", final=True) for position in range(len(messages))]
 
 
-class Notes:
+class RecordingNotifier:
     """A notifier that keeps what it was told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.published: list[tuple[str, str]] = []
 
     async def publish(self, subject: str, body: str) -> None:
-        self.told.append((subject, body))
+        self.published.append((subject, body))
 
 
-class FailingNotifier(Notes):
+class FailingNotifier(RecordingNotifier):
     """One that fails a few times first."""
 
     def __init__(self, failures: int) -> None:

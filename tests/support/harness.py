@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from failing import Hostile, Notes, Scripted
+from failing import Hostile, RecordingNotifier, Scripted
 from fanfold import Job, inmemory
 from fanfold._consumer.consumer import Consumer
 from fanfold._ports.backend import Backend
@@ -28,7 +28,7 @@ class Bench:
         *,
         gate: Hostile | None = None,
         max_receive_count: int = 3,
-        notifier: Notes | None = None,
+        notifier: RecordingNotifier | None = None,
         **objects: bytes,
     ) -> None:
         self.clock = ManualClock()
@@ -63,7 +63,7 @@ class Bench:
 
     async def pump(self, queue: InMemoryQueue, handler: Consumer, most: int = 10) -> int:
         """Deliver one batch as the mapping does; return how many messages it had."""
-        received = await queue.receive(most=most)
+        received = await queue.receive(max_messages=most)
         if not received:
             return 0
         try:
@@ -84,7 +84,7 @@ class Bench:
         while await self.pump(self.plain.fold_queue, self.job.fold_handler):
             pass
 
-    async def looks(self, times: int) -> set[str]:
+    async def deliver_checks(self, times: int) -> set[str]:
         """Deliver checks, some times, each when it is visible again; return the states that the run has had by then."""
         states = set()
         for _ in range(times):

@@ -63,7 +63,7 @@ def opening(entries: Any) -> Any:
     return open_entries
 
 
-def at_once(schedule: RetrySchedule, failures: int, _: float) -> float | None:
+def no_delay(schedule: RetrySchedule, failures: int, _: float) -> float | None:
     """Let the next attempt follow without waiting, up to the last: a delay of a schedule for tests."""
     return 0.0 if failures < schedule.attempts else None
 

@@ -11,7 +11,7 @@ from fanfold import inmemory
 from fanfold._ports.backend import Backend
 from fanfold._ports.stores import ObjectInfo
 from fanfold.errors import ObjectChangedError, ObjectMissingError
-from fanfold.sources import read_each
+from fanfold.sources import read_items
 from fanfold.sources.s3_lines import S3Lines
 
 
@@ -23,7 +23,7 @@ class PieceStore:
         self.version = 1
         self.piece_bytes = piece_bytes
         self.reads = 0
-        self.bytes_asked_for = 0
+        self.bytes_requested = 0
 
     def replace(self, data: bytes | None) -> None:
         self.data = data
@@ -39,7 +39,7 @@ class PieceStore:
         if etag not in {None, f'"{self.version}"'}:
             raise ObjectChangedError("another version")
         self.reads += 1
-        self.bytes_asked_for += len(data)
+        self.bytes_requested += len(data)
         for first in range(0, len(data), self.piece_bytes):
             yield data[first : first + self.piece_bytes]
 
@@ -62,7 +62,7 @@ async def plan_of(store: PieceStore, *, key: str, chunk_bytes: int) -> dict[str,
 
 async def read_parts(store: PieceStore, plan: dict[str, Any]) -> list[Any]:
     backend = backend_with(store)
-    return [item for part in S3Lines.cut(plan) async for item in read_each(part, backend)]
+    return [item for part in S3Lines.cut(plan) async for item in read_items(part, backend)]
 
 
 async def read_all(data: bytes, *, key: str, chunk_bytes: int, piece_bytes: int = 65_536) -> list[Any]:

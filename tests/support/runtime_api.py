@@ -135,11 +135,11 @@ class Function:
         self._invocations += 1
         request_id = f"00000000-0000-4000-8000-{self._invocations:012}"
         self._api.invocations.put(Invocation(request_id, event, int((time.time() + seconds) * 1000)))
-        answer = self.next_answer()
+        answer = self.next_response()
         assert answer.kind not in {"response", "error"} or answer.request_id == request_id
         return answer
 
-    def next_answer(self) -> Answer:
+    def next_response(self) -> Answer:
         """Return what the process says next."""
         return self._api.answers.get(timeout=PATIENCE_SECONDS)
 

@@ -18,7 +18,7 @@ def count_of(record: dict[str, Any]) -> int:
     return int(record["attributes"]["ApproximateReceiveCount"])
 
 
-def answer(failed: Iterable[str]) -> dict[str, Any]:
+def batch_response(failed: Iterable[str]) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}
 
 
@@ -30,7 +30,7 @@ def failing(*ids: str, times: float = math.inf) -> Callable[[Event, Any], dict[s
     """Return a handler that fails these messages in their first so many deliveries."""
 
     def handler(event: Event, context: Any) -> dict[str, Any]:
-        return answer(
+        return batch_response(
             one["messageId"] for one in event["Records"] if one["messageId"] in ids and count_of(one) <= times
         )
 
@@ -76,7 +76,7 @@ def acknowledged(simulator: Simulator) -> list[str]:
     ]
 
 
-def most_at_once(deliveries: Sequence[Delivery]) -> int:
+def max_concurrent(deliveries: Sequence[Delivery]) -> int:
     """Return how many deliveries overlap at most; one that ends when another begins does not overlap it."""
     moments = sorted(
         [(one.began_at, 1) for one in deliveries if one.ended_at > one.began_at]

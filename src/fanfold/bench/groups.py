@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fanfold._base.aws_limits import LAMBDA_DESCRIPTORS, cpus_of
+from fanfold._base.aws_limits import LAMBDA_FILE_DESCRIPTORS, cpus_of
 
 PERIOD_MICROSECONDS: Final = 100_000
 """The kernel's default period of CPU quotas. Lambda's period is not documented."""
@@ -28,7 +28,7 @@ _numbers = itertools.count()
 
 _ENTER: Final = (
     'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; '
-    f'ulimit -Sn {LAMBDA_DESCRIPTORS} 2>/dev/null; exec "$@"'
+    f'ulimit -Sn {LAMBDA_FILE_DESCRIPTORS} 2>/dev/null; exec "$@"'
 )
 """A shell script that enters the groups of these files, and then executes the command after ``--``."""
 
@@ -61,7 +61,7 @@ class Group:
         self._kills = self._kill_count()
 
     @property
-    def holds_memory(self) -> bool:
+    def limits_memory(self) -> bool:
         """True if the kernel kills a process that exceeds its memory."""
         return self._memory is not None
 
@@ -71,7 +71,7 @@ class Group:
         files = [str(folder / "cgroup.procs") for folder in sorted(folders)]
         return ["/bin/sh", "-c", _ENTER, "sh", *files, "--", *command]
 
-    def loaded(self) -> None:
+    def limit_cpu(self) -> None:
         """Limit the CPU, after the import: Lambda, too, gives a function more CPU during the init phase."""
         if self._cpu is None:
             return
@@ -124,7 +124,7 @@ def find_groups(mounts: str | None = None, own: str | None = None) -> Groups:
 
 @contextmanager
 def open_group(groups: Groups, memory_mb: int) -> Iterator[Group]:
-    """Create a group, yield it, and remove it. The CPU is limited when ``loaded`` is called.
+    """Create a group, yield it, and remove it. The CPU is limited when ``limit_cpu`` is called.
 
     Args:
         groups: Where groups can be created.

@@ -52,10 +52,10 @@ def demo(
     make_folder(output)
     with watching() as seen:
         report = anyio.run(
-            partial(run_demo, segments=segments, port=port, tell=seen.step, progress=seen.run, keep_log=log)
+            partial(run_demo, segments=segments, port=port, on_step=seen.step, progress=seen.run, keep_log=log)
         )
     sheet = output / "flights-by-carrier.xlsx"
-    rows = ({"carrier": carrier, **figures} for carrier, figures in report.answer.items())
+    rows = ({"carrier": carrier, **figures} for carrier, figures in report.output.items())
     with writing(sheet):
         write_excel(sheet, rows, None, sheet="flights by carrier", split=False)
     if as_json:
@@ -68,7 +68,7 @@ def demo(
 
 def _show(report: DemoReport, sheet: Path) -> None:
     console = Console()
-    console.print(table_of(report.answer, "carrier", "flights of January 2013 by carrier, delays in minutes"))
+    console.print(table_of(report.output, "carrier", "flights of January 2013 by carrier, delays in minutes"))
     console.print(report_table(report.run_report))
     for message in report.quarantined:
         text = f"quarantined message: {message['body']}\n  reason: {message['reason']}"

@@ -79,7 +79,7 @@ async def _work(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, working.stop)
         summary = await working.run()
-    if working.leftovers:
+    if working.abandoned_handlers:
         # These handlers ignore cancellation, so closing the event loop would wait for them forever.
         print(f"stopped: {summary.done} done, {summary.failed} to be redelivered", file=sys.stderr, flush=True)
         os._exit(1)

@@ -41,8 +41,8 @@ def test_the_description_states_how_each_limit_is_enforced():
 def test_without_groups_a_command_still_runs():
     """Its CPU is not limited; its file descriptors are limited as on Lambda."""
     with open_group(Groups(None, None, 0), 512) as group:
-        assert not group.holds_memory
-        group.loaded()
+        assert not group.limits_memory
+        group.limit_cpu()
         assert group.throttled_seconds() is None
         assert not group.out_of_memory()
         assert group.command(["true"])[-2:] == ["--", "true"]
@@ -54,7 +54,7 @@ def test_version_2_uses_its_own_files(tmp_path: Path):
     (tmp_path / "cpu.stat").write_text("usage_usec 5\nthrottled_usec 1500000\n")
     group = Group(tmp_path, tmp_path, 884, version=2)
     assert group.command(["true"])[4:6] == [str(tmp_path / "cgroup.procs"), "--"]
-    group.loaded()
+    group.limit_cpu()
     assert (tmp_path / "cpu.max").read_text() == "49971 100000"
     assert group.throttled_seconds() == 1.5
     assert not group.out_of_memory()
@@ -77,7 +77,7 @@ def test_a_real_group_is_created_and_removed():
         pytest.skip("no groups are permitted here")
     name = "memory.limit_in_bytes" if groups.version == 1 else "memory.max"
     with open_group(groups, 256) as group:
-        assert group.holds_memory
+        assert group.limits_memory
         (created,) = groups.memory.glob(f"fanfold-{os.getpid()}-*")
         assert int((created / name).read_text()) == 256 * 1024 * 1024
     assert not created.exists()
