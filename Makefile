@@ -29,7 +29,7 @@ check: lint types ## The inner loop: lint, types, and the quick tests, without t
 
 test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the deciding modules must be covered to the last branch.
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
-	$(BIN)/python -m coverage report --fail-under=100 --include="$(DECIDING)"
+	$(BIN)/python -m coverage report --fail-under=100
 
 bare: $(VENV)/.dev ## Run what needs no extra against the built wheel alone.
 	BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh bare $(BIN)/python
@@ -44,10 +44,12 @@ mutants: $(VENV)/.dev ## Break the path to an acknowledgement, line by line; wha
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-lint: $(VENV)/.dev ## Check style, and the template.
+lint: $(VENV)/.dev ## Check style, the template, and the workflows.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/cfn-lint template.yaml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml src/fanfold/init/templates/common/dot_github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
 
 types: $(VENV)/.dev ## Check types, and that every public name says its type.
 	$(BIN)/mypy
@@ -77,28 +79,6 @@ clean: ## Remove what make made.
 # What `make bench` runs, the comparisons first.
 BENCHMARKS = overhead limits io_efficiency failures cold_start incident in_time growth observers scatter end_to_end \
 	idempotency ledger_cost segment_scaling readers folds archive_bucket package_size chaos five_systems
-
-# The modules that decide, and the path to an acknowledgement.
-DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\
-	src/fanfold/bench/compare.py,src/fanfold/bench/prices.py,src/fanfold/bench/sweep.py,$\
-	src/fanfold/check/intrinsics.py,src/fanfold/check/on_functions.py,src/fanfold/check/on_mappings.py,$\
-	src/fanfold/check/on_queues.py,src/fanfold/check/permissions.py,$\
-	src/fanfold/check/rules.py,src/fanfold/check/unresolved.py,src/fanfold/check/wording.py,$\
-	src/fanfold/_base/backoff.py,src/fanfold/_base/retry.py,src/fanfold/_jobs/tally.py,src/fanfold/_jobs/continuation.py,$\
-	src/fanfold/_jobs/dead_letter_handler.py,src/fanfold/_jobs/fold_handler.py,src/fanfold/_jobs/redrive.py,src/fanfold/_jobs/results.py,$\
-	src/fanfold/_jobs/notify.py,src/fanfold/_jobs/scatter.py,src/fanfold/sources/dynamodb_scan.py,src/fanfold/sources/line_object.py,$\
-	src/fanfold/sources/rows.py,src/fanfold/sources/s3_json_array.py,src/fanfold/sources/s3_lines.py,$\
-	src/fanfold/sources/s3_objects.py,src/fanfold/_consumer/consumer.py,src/fanfold/_consumer/compose.py,src/fanfold/_consumer/respond.py,src/fanfold/_consumer/stages.py,src/fanfold/_base/deadline.py,$\
-	src/fanfold/_consumer/classify.py,src/fanfold/_consumer/batch.py,src/fanfold/_ports/enqueue.py,src/fanfold/_replay/mapping.py,$\
-	src/fanfold/inmemory/queue.py,src/fanfold/_jobs/collect.py,src/fanfold/_jobs/commit.py,src/fanfold/_jobs/fold_requests.py,src/fanfold/_consumer/memory_guard.py,src/fanfold/_consumer/event_data_classes.py,$\
-	src/fanfold/_consumer/notify_observers.py,$\
-	src/fanfold/_jobs/functions.py,$\
-	src/fanfold/_base/ordering.py,src/fanfold/_base/outcome.py,src/fanfold/_jobs/output.py,src/fanfold/_consumer/admission.py,src/fanfold/_ports/payload_pointers.py,$\
-	src/fanfold/_base/record.py,src/fanfold/_jobs/segment.py,src/fanfold/_jobs/segment_result.py,src/fanfold/_jobs/segment_handler.py,src/fanfold/_consumer/settings.py,$\
-	src/fanfold/_consumer/settle.py,src/fanfold/_folds/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
-	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
-	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\
-	src/fanfold/_jobs/combine.py,src/fanfold/_base/callables.py,src/fanfold/_ports/idempotency.py,src/fanfold/idempotency.py,src/fanfold/_consumer/idempotent_calls.py,src/fanfold/_base/frozen.py
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later was found; say  make PYTHON=/path/to/python" >&2; exit 2; }

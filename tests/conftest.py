@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from fanfold._base.operating_system import signals
 from fanfold._stack.emulator import LocalStack
 from shared_stack import shared_stack
 
@@ -29,7 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_sessionstart() -> None:
     """What tests start can be interrupted, also where a shell runs them in the background, or ``nohup`` does."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for number in signals("SIGHUP"):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_finish() -> None:

@@ -1,4 +1,4 @@
-"""Every path that a list of the project names exists: a file that is moved or split cannot drop out of one unseen."""
+"""Paths in the project's configuration exist, so that a moved or split file cannot silently drop out of a list."""
 
 import re
 import tomllib
@@ -14,15 +14,8 @@ WHEEL = (ROOT / "tests" / "wheel.sh").read_text(encoding="utf-8")
 DESELECTED = re.findall(r"--deselect=([\w/.]+)::(\w+)", WHEEL)
 
 
-def deciding() -> list[str]:
-    """Return the modules that must be covered to the last branch, from the Makefile, where they go over many lines."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$\\\n", "")
-    (line,) = re.findall(r"^DECIDING = (.*)", makefile, re.MULTILINE)
-    return re.split(r",\s*", line)
-
-
 LISTS: dict[str, list[str]] = {
-    "DECIDING of the Makefile": deciding(),
+    "include of coverage": TOOLS["coverage"]["run"]["include"],
     "only_mutate": TOOLS["mutmut"]["only_mutate"],
     "also_copy": TOOLS["mutmut"]["also_copy"],
     "test_selection of mutmut": TOOLS["mutmut"]["pytest_add_cli_args_test_selection"],
@@ -38,14 +31,14 @@ LISTS: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_what_a_list_names_exists(name: str):
-    """A pattern matches something; and no list is empty, so each is read as it is written."""
+def test_the_paths_of_each_list_exist(name: str):
+    """Each pattern matches a file, and no list is empty."""
     assert LISTS[name]
     assert [path for path in LISTS[name] if not any(ROOT.glob(path))] == []
 
 
-def test_a_test_that_is_deselected_is_in_its_file():
-    """By its name, or by the beginning of one."""
+def test_deselected_tests_exist():
+    """Each is the name of a test, or the beginning of one."""
     assert DESELECTED
     wrong = [f"{path}::{test}" for path, test in DESELECTED if f"def {test}" not in (ROOT / path).read_text()]
     assert wrong == []

@@ -1,4 +1,4 @@
-"""What several tests of the whole have: an AWS of their own, and data in a bucket."""
+"""Fixtures of the integration tests: a separate emulated AWS, and a bucket with data."""
 
 import gzip
 import uuid
@@ -20,7 +20,7 @@ def own_stack() -> Iterator[LocalStack]:
 
 
 @pytest.fixture(scope="session")
-def strict_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """The emulated AWS of all tests on which a function may do what its role allows, and no more.
 
     Its state machines wait a hundredth of the time between two tries.

@@ -1,4 +1,4 @@
-"""What the roles and policies of the templates allow, on an emulated AWS that enforces them."""
+"""The permissions of the templates' roles and policies, on an emulated AWS that enforces them."""
 
 import json
 from pathlib import Path
@@ -22,49 +22,49 @@ pytestmark = pytest.mark.stack
 ROWS = b"carrier,dep_time,dep_delay,arr_delay\n" + b"AA,5,2,4\n" * 20
 
 
-async def test_the_functions_of_a_job_may_do_all_they_do(strict_stack: LocalStack, tmp_path: Path):
-    """Failures that are hidden, dead letters and the fold included; no log tells of a refusal."""
+async def test_the_functions_of_a_job_have_all_permissions_they_need(strict: LocalStack, tmp_path: Path):
+    """Including visibility changes, the dead-letter queue, and the fold; no log contains a denial."""
     template = over_http(project_folder() / "template.yaml", tmp_path / "template.yaml")
     parameters = {"FunctionTimeout": "15", "HandlerModule": "faulty_app"}
-    deployed = Deployment(strict_stack, "allowed", FLIGHTS, parameters, template=template)
+    deployed = Deployment(strict, "allowed", FLIGHTS, parameters, template=template)
     deployed.clients["sqs"].send_message(QueueUrl=deployed.outputs["QueueUrl"], MessageBody="stray")
     deployed.upload("input/few.csv", ROWS + b'"AA,5,22\n')
     assert deployed.scatter("run", key="input/few.csv", chunk_bytes=9)["segments"] == 21
     async with connect(deployed.variables, **deployed.client_settings) as backend:
         async for _ in watch(backend, "run", within_seconds=120):
             pass
-        account = await read_report(backend, await backend.ledger.run("run"))
-        assert (account.done, list(account.failed), account.retries) == (20, [20], 3)
+        report = await read_report(backend, await backend.ledger.run("run"))
+        assert (report.done, list(report.failed), report.retries) == (20, [20], 3)
         assert [message.body for message in await backend.quarantine_queue.receive(wait_seconds=20)] == ["stray"]
-    assert denials(strict_stack, "allowed") == []
+    assert denials(strict, "allowed") == []
 
 
-def test_without_a_permission_the_run_says_which(strict_stack: LocalStack, tmp_path: Path):
-    """So the emulator does enforce them: a scatter that may not write to the ledger."""
+def test_a_missing_permission_is_named_in_the_error(strict: LocalStack, tmp_path: Path):
+    """A scatter without write access to the ledger fails, which shows that the emulator enforces permissions."""
     template = over_http(project_folder() / "template.yaml", tmp_path / "template.yaml")
     template.write_text(template.read_text().replace('"dynamodb:PutItem", ', "", 1))
-    deployed = Deployment(strict_stack, "denied", FLIGHTS, {}, template=template)
+    deployed = Deployment(strict, "denied", FLIGHTS, {}, template=template)
     deployed.upload("input/few.csv", ROWS)
     failed = deployed.scatter("run", key="input/few.csv", chunk_bytes=9)
     assert "dynamodb:PutItem" in failed["errorMessage"]
 
 
-def test_plain_http_is_refused(strict_stack: LocalStack):
-    """By every queue; the bucket has the same policy, which the emulator keeps and does not look at."""
-    deployed = Deployment(strict_stack, "tls", FLIGHTS, {})
+def test_requests_without_tls_are_refused(strict: LocalStack):
+    """By every queue. The bucket has the same policy, which the emulator stores but does not enforce."""
+    deployed = Deployment(strict, "tls", FLIGHTS, {})
     for queue in ("QueueUrl", "DeadLetterQueueUrl", "FoldQueueUrl", "QuarantineQueueUrl"):
         with pytest.raises(ClientError, match="AccessDenied"):
             deployed.clients["sqs"].send_message(QueueUrl=deployed.outputs[queue], MessageBody="in the clear")
-    told = deployed.clients["s3"].get_bucket_policy(Bucket=deployed.outputs["ResultsBucket"])
-    (statement,) = json.loads(told["Policy"])["Statement"]
+    response = deployed.clients["s3"].get_bucket_policy(Bucket=deployed.outputs["ResultsBucket"])
+    (statement,) = json.loads(response["Policy"])["Statement"]
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
-def test_the_function_of_a_new_consumer_may_do_all_it_does(strict_stack: LocalStack, tmp_path: Path):
-    """One order is priced, one rejected into the dead-letter queue, one fails and is hidden for its back-off."""
+def test_the_function_of_a_new_consumer_has_all_permissions_it_needs(strict: LocalStack, tmp_path: Path):
+    """One order is priced, one is sent to the dead-letter queue, and one fails and is delayed by its backoff."""
     folder = create("shop", tmp_path, job=False, version="0.1.0")
     template = over_http(folder / "template.yaml", folder / "over-http.yaml")
-    clients = {name: boto3.client(name, **strict_stack.client_settings) for name in ("s3", "cloudformation", "sqs")}
+    clients = {name: boto3.client(name, **strict.client_settings) for name in ("s3", "cloudformation", "sqs")}
     clients["s3"].create_bucket(Bucket=f"{CODE_BUCKET}-consumer")
     outputs = deploy(clients, template, name="shop", parameters={}, code_bucket=f"{CODE_BUCKET}-consumer")
     huge = {"order": "o-3", "lines": [{"price": 1e308, "count": 10**400}]}
@@ -72,7 +72,5 @@ def test_the_function_of_a_new_consumer_may_do_all_it_does(strict_stack: LocalSt
         clients["sqs"].send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(order))
     received = clients["sqs"].receive_message(QueueUrl=outputs["DeadLetterQueueUrl"], WaitTimeSeconds=20)
     assert [json.loads(message["Body"])["order"] for message in received["Messages"]] == ["o-2"]
-    until(
-        lambda: any("OverflowError" in message for message in logged(strict_stack, "shop"))
-    )  # logged after its back-off
-    assert denials(strict_stack, "shop") == []
+    until(lambda: any("OverflowError" in message for message in logged(strict, "shop")))  # logged after its backoff
+    assert denials(strict, "shop") == []

@@ -1,8 +1,8 @@
 """One emulated AWS for all processes that share the tests: the first that asks starts it, and stops it at the end."""
 
-import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,10 +20,12 @@ def shared_stack(temporary: Path, name: str, **settings: Any) -> Iterator[LocalS
         name: What the emulators of one test run are distinguished by.
         settings: How ``local_stack`` starts it.
     """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    if "PYTEST_XDIST_WORKER" not in os.environ or sys.platform == "win32":
         with local_stack(**settings) as alone:
             yield alone
         return
+    import fcntl  # not on Windows
+
     described = temporary.parent / f"{name}.json"
     with described.with_suffix(".lock").open("a") as users, ExitStack() as started:
         fcntl.flock(users, fcntl.LOCK_EX)
@@ -32,14 +34,9 @@ def shared_stack(temporary: Path, name: str, **settings: Any) -> Iterator[LocalS
             stack = LocalStack(told["endpoint_url"], told["pid"], Path(told["log"]))
         else:
             stack = started.enter_context(local_stack(**settings))
-            started.callback(_await_the_last, users.fileno(), described)
+            started.callback(described.unlink)  # who asks from then on starts another
+            started.callback(fcntl.flock, users, fcntl.LOCK_EX)  # waits until no other process uses it
             told = {"endpoint_url": stack.endpoint_url, "pid": stack.pid, "log": str(stack.log)}
             described.write_text(json.dumps(told))
         fcntl.flock(users, fcntl.LOCK_SH)  # as long as it is used; the kernel lets go of it if this process dies
         yield stack
-
-
-def _await_the_last(users: int, described: Path) -> None:
-    """Return when no other process uses it; who asks from then on starts another."""
-    fcntl.flock(users, fcntl.LOCK_EX)
-    described.unlink()
