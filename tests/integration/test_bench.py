@@ -189,7 +189,9 @@ def test_a_time_limit_that_no_cell_meets_is_reported(folder: Path):
     """With the nearest cell; the exit code is 1."""
     done = bench(folder, "event.json", "--handler", "app:waits", *QUICK, "--within", "0.001", code=1)
     assert "no cell meets 0.001 s a batch; the nearest is" in done.stdout
-    assert done.stderr.strip().endswith("no cell meets --within 0.001 s")
+    assert done.stderr.strip().endswith(
+        "no cell meets --within 0.001 s: allow more time, or measure more --concurrency or --memory"
+    )
 
 
 def test_records_and_a_handler_are_synthesized_from_a_latency_and_a_size(folder: Path):
@@ -273,34 +275,40 @@ def test_a_result_is_enough_for_an_estimate(folder: Path):
     """It names the first bottleneck and its error compared with the simulator, with the evidence level."""
     grid = ["--handler", "app:waits", "--concurrency", "4", "--memory", "512", "--repeats", "2", "--seconds", "0.1"]
     bench(folder, "event.json", *grid, "--output", "out")
-    output = bench(folder, "estimate", "out/bench.json", "--records", "1e9").stdout
-    assert "1,000,000,000 records with app:waits at 4 at 512 MB" in output
-    assert "binds first: the account's concurrency" in output
-    assert "Against the simulator (simulated;" in output
-    assert "Against what ran on this machine" in output
-    document = json.loads(bench(folder, "estimate", "out/bench.json", "--at", "4:512", "--json").stdout)
-    assert document["estimate"]["batches"] == 250_000
-    assert abs(document["trial"]["error"]) < 1
+    told = bench(folder, "estimate", "out/bench.json", "--records", "1e9").stdout
+    assert "1,000,000,000 records with app:waits at 4 at 512 MB" in told
+    assert "limiting factor: the account's concurrency" in told
+    assert "Error against the simulator (" in told
+    assert "Error against the measurements on this machine" in told
+    found = json.loads(bench(folder, "estimate", "out/bench.json", "--at", "4:512", "--json").stdout)
+    assert found["estimate"]["batches"] == 250_000
+    assert abs(found["trial"]["error"]) < 1
     assert "has no measurement at 9:512" in bench(folder, "estimate", "out/bench.json", "--at", "9:512", code=2).stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["event.json"], "give --handler MODULE:NAME"),
+        (["event.json"], "specify --handler MODULE:NAME"),
         (["event.json", "--handler", "app"], "is not of the form MODULE:NAME"),
         (["event.json", "--handler", "app:nothing"], "module app has no 'nothing'"),
-        (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory holds whole numbers from 128 to 10,240"),
-        (["event.json", "--handler", "app:waits", "--concurrency", "1,x"], "--concurrency holds whole numbers"),
-        (["event.json", "--handler", "app:waits", "--arch", "riscv"], "--arch is x86 or arm"),
-        (["event.json", "--handler", "app:waits", "--present", "7"], "--present is CONCURRENCY:MEMORY"),
-        (["event.json", "--handler", "app:waits", "--present", "1,2:512"], "--present is CONCURRENCY:MEMORY"),
+        (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory must be integers from 128 to 10,240"),
+        (["event.json", "--handler", "app:waits", "--concurrency", "1,x"], "--concurrency must be integers from 1"),
+        (["event.json", "--handler", "app:waits", "--arch", "riscv"], "--arch must be x86 or arm, not 'riscv'"),
+        (
+            ["event.json", "--handler", "app:waits", "--present", "7"],
+            "is not of the form CONCURRENCY:MEMORY, such as 10:512",
+        ),
+        (
+            ["event.json", "--handler", "app:waits", "--present", "1,2:512"],
+            "is not of the form CONCURRENCY:MEMORY, such as 10:512",
+        ),
         (["event.json", "--handler", "app:waits", "--template", "t.yaml"], "--template needs --function"),
         (["event.json", "--handler", "app:waits", "--function", "F"], "do not go together"),
         (["event.json", "--handler", "app:waits", "--resume", "none.json"], "none.json cannot be read"),
-        (["event.json", "--handler", "app:waits", "--png", "none/x.png"], "there is no folder none"),
+        (["event.json", "--handler", "app:waits", "--png", "none/x.png"], "folder none does not exist"),
         (["event.json", "--handler", "app:waits", "--csv", "."], "it is a folder"),
-        (["none.json", "--handler", "app:waits"], "there is no file none.json"),
+        (["none.json", "--handler", "app:waits"], "file none.json does not exist"),
     ],
 )
 def test_invalid_input_is_one_line_that_states_the_fix(folder: Path, arguments: list[str], text: str):
@@ -314,7 +322,7 @@ def test_a_result_of_another_sweep_is_not_resumed(folder: Path):
     grid = ["--concurrency", "1", "--memory", "512", "--repeats", "1", "--seconds", "0.1"]
     bench(folder, "event.json", "--handler", "app:waits", *grid, "--output", "out")
     done = bench(folder, "event.json", "--handler", "app:plain", *grid, "--resume", "out/bench.json", code=2)
-    assert "is of another sweep: handler 'app:waits', now 'app:plain'" in done.stderr
+    assert "is the result of another sweep: handler 'app:waits', now 'app:plain'" in done.stderr
 
 
 def test_a_sweep_leaves_no_process_and_no_cgroup_behind(folder: Path):

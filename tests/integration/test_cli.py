@@ -101,8 +101,8 @@ def _commands() -> str:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["run", "app"], "'app' is not of the form MODULE:NAME, such as app:job"),
-        (["run", "nowhere:job"], "there is no module 'nowhere' here"),
+        (["run", "app"], "'app' must have the form MODULE:NAME, such as app:job"),
+        (["run", "nowhere:job"], "module 'nowhere' was not found: run the command in the folder that contains it"),
         (["run", "app:jop"], "module app has no 'jop'; it has job"),
         (["run", "app:count"], "app:count is a function, not a fanfold.Job"),
         (["run", "broken:job"], "importing broken failed: ZeroDivisionError: division by zero (broken.py, line 1)"),
@@ -112,7 +112,7 @@ def _commands() -> str:
         (["run", "app:job", "--params", "{"], "--params is not JSON"),
         (["run", "app:job", "--params", "[]"], "--params must be a JSON object, not []"),
         (["run", "app:job", "--read-first"], "--read-first needs --dry-run: add it, or leave it out"),
-        (["demo", "--output", "app.py/sheets"], "--output app.py/sheets cannot be made: Not a directory"),
+        (["demo", "--output", "app.py/sheets"], "--output app.py/sheets cannot be created: Not a directory"),
         (["run", "app:job", "--params", '{"buckit": 1}'], "the environment variable FANFOLD_QUEUE_URL is not set"),
     ],
 )
@@ -210,7 +210,7 @@ def test_a_full_disk_is_one_clear_line():
         command = [sys.executable, "-m", "fanfold", "check", "--rules"]
         done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)  # noqa: S603 - fanfold itself
     assert done.returncode == 1
-    assert "there is no space left" in only_line(done.stderr)
+    assert "no space left on the device" in only_line(done.stderr)
 
 
 def test_help_describes_commands_and_exit_codes():

@@ -51,8 +51,8 @@ def test_a_failed_segment_is_named_and_can_be_processed_alone(folder: Path):
     assert failed.returncode == 1
     assert failed.stderr.rstrip().endswith(
         "fanfold: run r: 2 of 4 segments failed: segment 1 (ValueError: not [this] one); segment 3 (ValueError: not "
-        "[this] one). What is done is kept; do the rest again with --inline --run r --output fanfold-runs or alone "
-        "with --only 1,3"
+        "[this] one). Finished segments are saved; retry the others with --inline --run r --output fanfold-runs, "
+        "or only the failed ones by adding --only 1,3"
     )
     assert "not [this] one" in failed.stdout
     one = inline(folder, "--only", "1", "--json", BAD="3")
@@ -74,7 +74,7 @@ def test_wrong_options_are_one_clear_line(folder: Path):
     messages = {
         ("--inline", "--dry-run"): "--inline and --dry-run do not go together: choose one of them",
         ("--only", "3"): "--only needs --inline: add it, or leave it out",
-        ("--inline", "--only", "3-1"): "--only '3-1' is no list of segments such as 3,17,20-25",
+        ("--inline", "--only", "3-1"): "--only '3-1' is not a list of segments such as 3,17,20-25",
         ("--inline", "--only", "0-99999999999"): "names more than 1,000,000 segments",
         ("--inline", "--only", "4"): "segment 4 does not exist: the run has 4 segments, numbered 0 to 3",
         ("--inline", "--params", "[]"): "--params must be a JSON object",

@@ -171,7 +171,7 @@ def test_settings_come_from_a_template(folder):
     wrong = replay(folder, *flags, "Nope")
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "fanfold: template template.yaml has no function 'Nope'; it has Consume\n",
+        "fanfold: template template.yaml has no function 'Nope'; its functions: Consume\n",
     )
 
 
@@ -225,11 +225,16 @@ def test_explain_shows_why_a_message_was_redelivered(folder):
     assert "visibility timeout set to 7 s by the handler" in output
 
 
-def test_the_table_shows_deliveries_slots_and_the_summary(folder):
-    """It shows the verdicts, when each record ran, and the result of each message."""
-    output = replay(folder, "event.json", "--handler", "app:handler", COLUMNS="160").stdout
-    for text in ("partial success", "who ran when", "ValueError: order 1", "4 messages: 2 deleted, 2 dead-lettered"):
-        assert text in output
+def test_the_table_shows_messages_slots_and_the_sum(folder):
+    """For reading: the verdicts, who ran when, what became of each message."""
+    told = replay(folder, "event.json", "--handler", "app:handler", COLUMNS="160").stdout
+    for words in (
+        "partial success",
+        "measured timeline of delivery 1",
+        "ValueError: order 1",
+        "4 messages: 2 deleted, 2 dead-lettered",
+    ):
+        assert words in told
 
 
 def test_a_page_is_written_on_request(folder):
@@ -245,15 +250,19 @@ def test_a_page_is_written_on_request(folder):
     [
         (("event.json", "--handler", "app:nobody"), 2, "module app has no 'nobody'"),
         (("event.json", "--handler", "app:notHandler"), 2, "no Lambda handler"),
-        (("event.json", "--handler", "nowhere:handler"), 2, "there is no module 'nowhere' here"),
-        (("event.json", "--handler", "app"), 2, "'app' is not of the form MODULE:NAME, such as app:handler"),
+        (
+            ("event.json", "--handler", "nowhere:handler"),
+            2,
+            "module 'nowhere' was not found: run the command in the folder that contains it",
+        ),
+        (("event.json", "--handler", "app"), 2, "'app' must have the form MODULE:NAME, such as app:handler"),
         (("missing.json", "--handler", "app:handler"), 2, "missing.json"),
         (("bad.json", "--handler", "app:handler"), 1, "bad.json"),
         (("empty.json", "--handler", "app:handler"), 1, "empty.json"),
         (("event.json", "--handler", "app:handler", "--batch-size", "50", "--window", "0"), 2, "batching window"),
         (("event.json", "--handler", "app:handler", "--expect", "much"), 2, "END=COUNT"),
         (("event.json", "--handler", "app:handler", "--template", "t.yaml"), 2, "go together"),
-        (("event.json", "--handler", "app:handler", "--html", "none/x.html"), 2, "there is no folder none"),
+        (("event.json", "--handler", "app:handler", "--html", "none/x.html"), 2, "folder none does not exist"),
         (("event.json", "--handler", "app:handler", "--html", "."), 2, "it is a folder"),
     ],
 )

@@ -62,7 +62,7 @@ def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, vari
     assert "it is broken" in shown.stdout
 
     done = fanfold("results", "r-1", **variables)
-    assert "--failures exports what failed" in only_line(done.stderr)
+    assert "Use --failures to export the failures" in only_line(done.stderr)
     done = fanfold("results", "r-1", "--failures", **variables)
     assert list(json.loads(done.stdout)["segments"]) == ["3", "7"]
 
@@ -70,7 +70,7 @@ def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, vari
     assert done.returncode == 0
     assert list(json.loads(done.stdout)["would_redrive"]) == ["3", "7"]
     done = fanfold("redrive", "r-1", "--dry-run", **variables)
-    assert done.stdout == "would be done again: 2 segments; nothing was sent\n"
+    assert done.stdout == "would retry 2 segments; nothing was sent\n"
     assert "it is broken" in done.stderr
 
     (tmp_path / "fixed").touch()
@@ -119,7 +119,7 @@ def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, vari
         (("status", "none"), "run 'none' is not in the ledger"),
         (("redrive", "none"), "run 'none' is not in the ledger"),
         (("results", "none"), "run 'none' is not in the ledger"),
-        (("redrive", "none", "--only", "a"), "--only 'a' is no list of segments such as 3,17,20-25"),
+        (("redrive", "none", "--only", "a"), "--only 'a' is not a list of segments such as 3,17,20-25"),
     ],
 )
 def test_an_unknown_run_or_segment_is_one_clear_line(arguments, message, variables):

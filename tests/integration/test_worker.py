@@ -50,7 +50,7 @@ def test_a_worker_empties_a_queue_and_stops_cleanly(sqs, tmp_path):
     send(sqs, url, orders(*[{}] * 40, {"do": "fail"}, {"do": "reject"}))
     log = finished(sqs, url, tmp_path, FANFOLD_DEAD_LETTER_QUEUE_URL=dead)
     assert effects(tmp_path) == dict.fromkeys(range(41), 1)
-    assert log.splitlines()[-1] == "stopped: 42 done, 1 come back"
+    assert log.splitlines()[-1] == "stopped: 42 done, 1 to be redelivered"
     (letter,) = sqs.receive_message(QueueUrl=dead, MessageAttributeNames=["All"])["Messages"]
     assert json.loads(letter["MessageAttributes"]["fanfold"]["StringValue"])["reason"] == "no such customer"
 
@@ -139,7 +139,7 @@ def test_a_fifo_queue_is_processed_in_the_order_of_its_groups(sqs, tmp_path):
         (("--queue-url", "{url}", "--handler", "json:dumps"), "is a function, not a fanfold.Consumer"),
         (
             ("--queue-url", "{url}", "--handler", "app:handler", "--health-file", "no/health.json"),
-            "there is no folder no",
+            "folder no does not exist",
         ),
     ],
 )

@@ -166,7 +166,7 @@ async def test_a_group_that_cannot_be_listed_does_not_end_a_run_whose_segments_h
 
     bench = await started(Bench(joining(9, 3), gate=gate, max_receive_count=5))
     await bench.plain.fold_queue.send([to_message(CombineGroup("run", 0, 0))])
-    assert await bench.looks(4) == {"RUNNING"}
+    assert await bench.deliver_checks(4) == {"RUNNING"}
     broken = False
     await bench.settle()
     assert await bench.output() == list(range(9))

@@ -132,7 +132,7 @@ async def test_a_check_that_fails_does_not_end_a_run_whose_segments_have_not_end
     bench = await started(Bench(make_job(), gate=gate, max_receive_count=5, numbers_jsonl=NUMBERS))
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler, most=1)
     await send_request(bench.plain, CheckRun("run"))
-    assert await bench.looks(4) == {"RUNNING"}
+    assert await bench.deliver_checks(4) == {"RUNNING"}
     broken = False
     await bench.settle()
     assert await bench.output() == list(range(100))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from failing import FailingNotifier, FailsAt, Notes, RefusingQueue, Scripted
+from failing import FailingNotifier, FailsAt, RecordingNotifier, RefusingQueue, Scripted
 from fanfold import Job, Ranges
 from fanfold._jobs.fold_requests import CheckRun, send_request
 from fanfold._jobs.notify import is_tolerated
@@ -281,14 +281,14 @@ def test_an_invalid_tolerance_is_refused(tolerated):
 
 async def test_the_end_of_each_generation_is_notified_once_with_its_failures():
     """The notification contains the location of the output."""
-    broken, notes = Broken(3), Notes()
+    broken, notes = Broken(3), RecordingNotifier()
     bench = await ended(Bench(make_job(broken), max_receive_count=2, notifier=notes))
     broken.segments.clear()
     await redrive("run", bench.backend)
     await bench.settle()
     await send_request(bench.backend, CheckRun("run"))
     await bench.settle()
-    (failed_subject, failed_text), (succeeded_subject, succeeded_text) = notes.told
+    (failed_subject, failed_text), (succeeded_subject, succeeded_text) = notes.published
     assert (failed_subject, succeeded_subject) == ("fanfold: job FAILED", "fanfold: job SUCCEEDED")
     document = json.loads(failed_text)
     assert document["failed"] == 1
@@ -301,6 +301,6 @@ async def test_a_notifier_that_fails_is_retried_and_does_not_change_how_the_run_
     """At least once: the check is redelivered until the notification is sent."""
     notes = FailingNotifier(2)
     bench = await ended(Bench(make_job(Broken()), notifier=notes, max_receive_count=9))
-    assert len(notes.told) == 1
+    assert len(notes.published) == 1
     assert (await bench.run()).notified
     assert await bench.output() == list(range(20))
