@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fanfold._base import operating_system
 from fanfold.errors import FanfoldError
 
 URL_VARIABLE = "FANFOLD_BENCH_URL"
@@ -30,7 +31,7 @@ def serving(latency_ms: float) -> Iterator[str]:
     """
     command = [sys.executable, "-m", "fanfold.bench.downstream", str(latency_ms)]
     process = subprocess.Popen(  # noqa: S603 - our own module
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="ascii", **operating_system.in_own_group()
     )
     try:
         assert process.stdout is not None  # noqa: S101 - a pipe

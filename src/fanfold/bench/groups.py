@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from fanfold._base.aws_limits import LAMBDA_FILE_DESCRIPTORS, cpus_of
+from fanfold._base.operating_system import reports_memory
 
 PERIOD_MICROSECONDS: Final = 100_000
 """The kernel's default period of CPU quotas. Lambda's period is not documented."""
@@ -47,7 +48,8 @@ class Groups:
     @property
     def description(self) -> str:
         """A description of how the limits are enforced, for readers of the numbers."""
-        memory = f"memory limited by cgroup v{self.version}" if self.memory else "memory limited by monitoring its size"
+        monitored = "memory limited by monitoring its size" if reports_memory() else "memory not limited or measured"
+        memory = f"memory limited by cgroup v{self.version}" if self.memory else monitored
         cpu = f"CPU limited by cgroup v{self.version}" if self.cpu else "CPU not limited"
         return f"{memory}, {cpu}"
 
@@ -69,6 +71,8 @@ class Group:
         """Return a command that enters the group and then executes this one."""
         folders = {folder for folder in (self._memory, self._cpu) if folder is not None}
         files = [str(folder / "cgroup.procs") for folder in sorted(folders)]
+        if not files and not Path("/bin/sh").exists():
+            return list(command)
         return ["/bin/sh", "-c", _ENTER, "sh", *files, "--", *command]
 
     def limit_cpu(self) -> None:
