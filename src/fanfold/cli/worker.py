@@ -88,7 +88,7 @@ async def _work(
         working = Worker(consumer, queue, queue, drain_seconds=drain_seconds, health_file=health_file)
         _on_signals(working.stop)
         summary = await working.run()
-    if working.leftovers:
+    if working.abandoned_handlers:
         # These handlers ignore cancellation, so closing the event loop would wait for them forever.
         print(f"stopped: {summary.done} done, {summary.failed} to be redelivered", file=sys.stderr, flush=True)
         os._exit(1)
