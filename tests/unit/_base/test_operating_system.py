@@ -1,4 +1,4 @@
-"""What the operating system offers, and what stands in where it does not; here is Linux."""
+"""Capabilities of Linux, and the fallbacks without them."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ ENDS_POLITELY = f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: s
 
 
 def started(program: str) -> subprocess.Popen[bytes]:
-    """Start a program in a group of its own, and wait until it is ready."""
+    """Start a program in a separate process group, and wait until it is ready."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", program], **pipes, **in_own_group())  # noqa: S603 - ours
     assert process.stdout.readline().strip() == b"ready"
@@ -35,13 +35,13 @@ def started(program: str) -> subprocess.Popen[bytes]:
 
 
 def close(process: subprocess.Popen[bytes]) -> bytes:
-    """Close its pipes; return what it printed since, to the end, which does not come while anything holds them."""
+    """Close the pipes of a process; return the rest of its output, which ends when no process has the pipe open."""
     rest, _ = process.communicate(timeout=30)
     return rest
 
 
-def test_the_memory_of_a_process_is_told_while_it_runs():
-    """Its own, another's; a process that has ended has none."""
+def test_the_memory_of_a_process_is_reported_while_it_runs():
+    """A process that has ended has no figures."""
     assert reports_memory()
     process = started(WAITS)
     assert 1_000_000 < resident_bytes(process.pid) <= peak_resident_bytes(process.pid)
@@ -51,15 +51,15 @@ def test_the_memory_of_a_process_is_told_while_it_runs():
     close(process)
 
 
-def test_a_limit_is_none_where_there_is_no_limit_or_no_module_that_tells_it(monkeypatch: pytest.MonkeyPatch):
-    """Python for Windows has no such module."""
+def test_without_the_module_resource_there_are_no_limits(monkeypatch: pytest.MonkeyPatch):
+    """Python for Windows lacks this module."""
     assert limit_of("RLIMIT_NOFILE") > 0
     monkeypatch.setitem(sys.modules, "resource", None)
     assert limit_of("RLIMIT_NOFILE") is None
 
 
-def test_open_descriptors_are_counted_where_a_folder_lists_them(monkeypatch: pytest.MonkeyPatch):
-    """In /proc on Linux, in /dev on macOS; elsewhere the count is nothing."""
+def test_open_descriptors_are_counted_from_the_folder_that_lists_them(monkeypatch: pytest.MonkeyPatch):
+    """On Linux in /proc, on macOS in /dev; elsewhere the count is 0."""
     there = {"/proc/self/fd": ["0", "1", "2"], "/dev/fd": ["0", "1"]}
 
     def listdir(folder: str) -> list[str]:
@@ -75,21 +75,21 @@ def test_open_descriptors_are_counted_where_a_folder_lists_them(monkeypatch: pyt
     assert open_descriptors() == 0
 
 
-def test_a_signal_that_the_platform_lacks_is_left_out():
-    """Names stand for signals that may not be there."""
+def test_signals_that_the_platform_lacks_are_left_out():
+    """The names are those of the module ``signal``."""
     assert signals("SIGTERM", "SIGNONE") == [signal.SIGTERM]
 
 
-def test_a_process_is_ended_with_all_that_it_started():
-    """Nothing holds its pipes any more."""
+def test_a_process_is_ended_with_its_child_processes():
+    """Its pipes are closed, because no child process has them open."""
     process = started(STARTS_ANOTHER)
     end(process)
     assert process.returncode == -signal.SIGKILL
     assert close(process) == b""
 
 
-def test_a_process_with_grace_ends_by_itself():
-    """One that has ended is ended again without an error."""
+def test_a_process_can_end_itself_during_its_grace_period():
+    """Ending a process again is not an error."""
     process = started(ENDS_POLITELY)
     end(process, grace_seconds=30)
     assert process.returncode == 7
@@ -98,7 +98,7 @@ def test_a_process_with_grace_ends_by_itself():
 
 
 def test_without_process_groups_a_process_and_its_children_are_ended_by_taskkill(monkeypatch: pytest.MonkeyPatch):
-    """Where there is no taskkill either, the process alone is."""
+    """Without taskkill, only the process itself is ended."""
     monkeypatch.delattr(os, "killpg")
     commands = []
 
@@ -115,8 +115,8 @@ def test_without_process_groups_a_process_and_its_children_are_ended_by_taskkill
     close(process)
 
 
-def test_nothing_is_told_of_memory_without_proc(monkeypatch: pytest.MonkeyPatch):
-    """On macOS and Windows."""
+def test_without_proc_no_memory_is_reported(monkeypatch: pytest.MonkeyPatch):
+    """This is so on macOS and Windows."""
 
     def refuse(*_arguments: object, **_options: object) -> None:
         raise FileNotFoundError
