@@ -34,7 +34,11 @@ class Threads:
         self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
 
     async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Call a function on a worker thread, in the caller's context variables, and return what it returns.
+        """Call a function on a worker thread in a copy of the caller's context; see ``run_in``."""
+        return await self.run_in(contextvars.copy_context(), function, *args, **kwargs)
+
+    async def run_in(self, context: contextvars.Context, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call a function on a worker thread, in a context, and return what it returns.
 
         On cancellation the caller goes on at once and the thread is left to end by itself.
 
@@ -43,7 +47,6 @@ class Threads:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        context = contextvars.copy_context()
         inbox = self._idle.pop() if self._idle else self._start()
 
         def call() -> None:
@@ -52,7 +55,7 @@ class Threads:
             try:
                 value = context.run(function, *args, **kwargs)
             except BaseException as raised:  # noqa: BLE001 - it is carried to the awaiting task, whatever it is
-                error = raised
+                error = _carried(raised)
             try:
                 loop.call_soon_threadsafe(self._finish, inbox, future, value, error)
             except RuntimeError:
@@ -90,8 +93,6 @@ class Threads:
             return
         if error is None:
             future.set_result(value)
-        elif isinstance(error, StopIteration):  # a future cannot hold one
-            future.set_exception(RuntimeError("the handler raised StopIteration"))
         else:
             future.set_exception(error)
 
@@ -100,3 +101,13 @@ def _serve(inbox: SimpleQueue[Callable[[], None] | None]) -> None:
     while call := inbox.get():
         call()
         del call  # hold nothing of the last record while waiting
+
+
+def _carried(error: BaseException) -> BaseException:
+    """Return an error as a future can hold it."""
+    try:
+        if not isinstance(error, StopIteration):
+            return error
+    except BaseException:  # noqa: BLE001 - an error whose ``__class__`` raises
+        return RuntimeError(f"the handler raised a {type(error).__qualname__}, whose class cannot be read")
+    return RuntimeError("the handler raised StopIteration")

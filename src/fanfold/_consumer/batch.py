@@ -16,7 +16,10 @@ import contextlib
 import contextvars
 import logging
 import math
+import sys
+import weakref
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanfold._base.deadline import Deadline
@@ -27,6 +30,7 @@ from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.classify import outcome_of, rejects
 from fanfold._consumer.failure_log import FailureLog
+from fanfold._consumer.isolation import create_task, is_same, prepare_task
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
@@ -96,14 +100,14 @@ class Batch:
         self._committed: set[int] = set()
         self._delays: dict[int, int] = {}
         self._pending: Iterator[Lane] = lanes(records, settings.chunk_size)
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[Any]] = set()
         self._running = 0
         self._context = contextvars.copy_context()
         self._idle = asyncio.Event()
         self._turn = asyncio.Lock()
-        self._spoiled: set[asyncio.Task[None]] = set()
+        self._spoiled: set[asyncio.Task[Any]] = set()
         """Workers that a handler had cancelled, and may go on to: by a cancel scope it has not left, say."""
-        self._lost: set[asyncio.Task[None]] = set()
+        self._lost: set[asyncio.Task[Any]] = set()
         """Workers whose threads are still with a record that took too long: it keeps its thread, and so its place."""
         self._yield_at = math.inf
         """When a worker has to let the loop turn; put off whenever it turns."""
@@ -184,28 +188,45 @@ class Batch:
             return "the invocation's time was over"
         return "the batch was stopped" if self._cancelled else "every place was kept by a thread that took too long"
 
-    def _start_worker(self, context: contextvars.Context) -> None:
-        worker = asyncio.get_running_loop().create_task(self._work(), context=context)
+    def _start_worker(self, context: contextvars.Context, lane: Lane = ()) -> None:
+        worker = create_task(asyncio.get_running_loop(), self._work(lane), context)
         self._workers.add(worker)
         worker.add_done_callback(self._worker_ended)
 
-    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+    def _worker_ended(self, worker: asyncio.Task[Any]) -> None:
         self._workers.discard(worker)
         error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
         if error is not None and not (self._cancelled or self._closed):
             logger.error("a worker of the batch failed; its record is reported as not done", exc_info=error)
             self._start_worker(self._context.copy())  # the others carry on
+        elif error is None and (lane := worker.result()) is not None and not (self._cancelled or self._closed):
+            # Started here, and so after the callbacks that the last record added to its task.
+            self._start_worker(self._context.copy(), lane)
         if not self._workers:
             self._idle.set()
 
-    async def _work(self) -> None:  # noqa: C901, PLR0912 - one piece: with 1,000 handlers in flight every frame counts
-        """Take lanes until there are none, or no time, and write down how each record ended."""
+    async def _work(self, started: Lane) -> Lane | None:  # noqa: C901, PLR0912 - with 1,000 in flight every frame counts
+        """Take lanes until there are none, or no time, and write down how each record ended.
+
+        Args:
+            started: What is left of a lane that another worker has started.
+
+        Returns:
+            None at the end; else what is left of the lane whose last record has left something on this worker, for a
+            worker without it.
+        """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of a task
         clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._pace
         call, records, outcomes, takes_list = self._call, self.records, self._outcomes, self._takes_list
-        timeout, untouched = self._timeout, contextvars.copy_context()
-        for lane in self._pending:
+        timeout, clean = self._timeout, contextvars.copy_context()
+        has_variables, name = len(clean) > 0, task.get_name()
+        prepare_task()
+        references, weak_references = sys.getrefcount, weakref.getweakrefcount
+        # What is attached to the task: a session keyed by it, a callback, a timer that cancels it, an open scope. The
+        # sum is compared: an eager task's counts shift between strong and weak at its first suspension.
+        attached = references(task) + weak_references(task) + len(task._callbacks or ())  # noqa: SLF001 - there is no other way to see them
+        for lane in chain((started,), self._pending) if started else self._pending:
             for unit in lane:
                 now = clock()
                 if now >= admission.free_until:
@@ -215,7 +236,7 @@ class Batch:
                     await asyncio.sleep(0)
                     now = clock()
                 if now >= stops_at or self._cancelled:
-                    return
+                    return None
                 for position in unit:
                     outcomes[position] = _ABANDONED
                 timer = None if timeout is None else _Timer(task, timeout)
@@ -234,17 +255,24 @@ class Batch:
                     if isinstance(value, StillRunningError):
                         self._lost.add(task)
                     value = await self._why_cancelled(task, timer)
+                goes_on = True
                 if value is None and not takes_list:
                     outcomes[unit[0]] = DONE
                 elif not await self._write_down(unit, value):
                     self._leave_the_rest(lane, unit)
+                    goes_on = False
+                if self._lost and task in self._lost:
+                    return None
+                if (
+                    references(task) + weak_references(task) + len(task._callbacks or ()) != attached  # noqa: SLF001 - there is no other way to see them
+                    or (self._spoiled and task in self._spoiled)
+                    or task.get_name() is not name
+                    or not is_same(contextvars.copy_context(), clean, has_variables)
+                ):
+                    return lane[lane.index(unit) + 1 :] if goes_on else ()
+                if not goes_on:
                     break
-            if self._lost and task in self._lost:
-                return
-            if (self._spoiled and task in self._spoiled) or _differ(contextvars.copy_context(), untouched):
-                # The handler left context variables behind, or is cancelled: the next record gets a worker without.
-                self._start_worker(untouched.copy())
-                return
+        return None
 
     async def _write_down(self, unit: Unit, value: object) -> bool:
         """Write down how the records of a unit ended; tell whether its lane may go on."""
@@ -305,7 +333,7 @@ class Batch:
             if delay is not None:
                 self._settling.change_visibility(self.records[position], delay)
 
-    async def _why_cancelled(self, task: asyncio.Task[None], timer: _Timer | None) -> BaseException:
+    async def _why_cancelled(self, task: asyncio.Task[Any], timer: _Timer | None) -> BaseException:
         """A record whose task was cancelled failed, even if its handler then returned: say why."""
         while task.cancelling():
             task.uncancel()
@@ -368,26 +396,19 @@ class Batch:
             self._committed.update(done[index][0] for index in commit.result())
 
 
-def _differ(one: contextvars.Context, other: contextvars.Context) -> bool:
-    """Tell whether two contexts hold different values; values that cannot be compared do."""
-    try:
-        return bool(one != other)
-    except Exception:  # noqa: BLE001 - a value's own comparison, such as an array's
-        return True
-
-
 class _Timer:
     """Cancels a task once when its time is over."""
 
-    def __init__(self, task: asyncio.Task[None], seconds: float) -> None:
+    def __init__(self, task: asyncio.Task[Any], seconds: float) -> None:
         self.fired = False
-        self._task = task
+        self._task: asyncio.Task[Any] | None = task
         self._handle = asyncio.get_running_loop().call_later(seconds, self._fire)
 
     def stop(self) -> None:
         self._handle.cancel()
+        self._task = None  # a reference more, and the task would seem to have something attached
 
     def _fire(self) -> None:
-        if not self._task.cancelling():
+        if self._task is not None and not self._task.cancelling():
             self.fired = True
             self._task.cancel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,6 +15,7 @@ from fanfold._base.record import Record
 from fanfold._base.threads import Threads
 from fanfold._consumer.classify import split_list_result
 from fanfold._consumer.decode import Decode, decoder
+from fanfold._consumer.isolation import create_task
 from fanfold._consumer.stages import EndedEarly, HandlerCall, cut, run_stage
 from fanfold.errors import ConfigurationError
 
@@ -128,9 +131,16 @@ def _decoded(decode: Decode, record: Record) -> Any:
 
 
 async def _run_on_thread(threads: Threads, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    value = await threads.run(function, *args, **kwargs)
-    # A plain function around a coroutine function (a lambda, a decorator) hands back what is still to be awaited.
-    return await value if inspect.isawaitable(value) else value
+    context = contextvars.copy_context()
+    value = await threads.run_in(context, function, *args, **kwargs)
+    if not inspect.isawaitable(value):
+        return value
+    # A function around a coroutine function (a lambda, a decorator) returns what has yet to run, in the same context.
+    return await create_task(asyncio.get_running_loop(), _awaited(value), context)
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parameter, inspect.Parameter | None]:

@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base.deadline import Deadline
 from fanfold._consumer.blocked_loop import current_user_line, dump_stacks_before
+from fanfold._consumer.isolation import create_task
 
 logger = logging.getLogger("fanfold")
 
@@ -164,12 +165,19 @@ class _LoopThread(Generic[S]):
 
         def start() -> None:
             if outcome.set_running_or_notify_cancel():
-                task = self._loop.create_task(work(), context=context)
+                coroutine = work()
+                try:
+                    task = create_task(self._loop, coroutine, context)
+                except BaseException as error:  # noqa: BLE001 - a task factory of the user's
+                    coroutine.close()
+                    outcome.set_exception(error)
+                    return
                 tasks.append(task)
                 task.add_done_callback(lambda ended: _carry_over(ended, outcome))
 
         def cancel_task() -> None:
-            tasks[0].cancel()
+            if tasks:
+                tasks[0].cancel()
 
         def cancel() -> None:
             # Work that has not begun never will; work that has is cancelled as soon as the loop turns.
