@@ -86,7 +86,7 @@ async def by_fanfold(address: str, bucket: str) -> None:
         job = app.job.with_changes(backend=opened, settler=inmemory.InMemorySettler(queue))
         await job.start(backend, {"bucket": bucket, "prefix": PREFIX, "day": DAY}, "run")
         for each_queue, handler in ((queue, job.segment_handler), (backend.fold_queue, job.fold_handler)):
-            while received := await each_queue.receive(most=10):
+            while received := await each_queue.receive(max_messages=10):
                 records = [make_record(each.body, message_id=each.message_id) for each in received]
                 answer = await handler.handle_batch(make_event(records=records), make_context(900.0))
                 if answer["batchItemFailures"]:

@@ -78,7 +78,7 @@ async def by_segments(address: str, segments: int, concurrency: int) -> tuple[in
 
         async def work() -> None:
             for part in parts:
-                async for row in sources.read_each(part, backend):
+                async for row in sources.read_items(part, backend):
                     found[0] += 1
                     found[1] += int(row["points"])
 
@@ -302,7 +302,7 @@ async def by_fanfold(data: bytes) -> list[int]:
     store.fill("bucket", {"rows.txt": data})
     backend = replace(inmemory.backend(), store=store)
     plan = await S3Lines("bucket", "rows.txt", chunk_bytes=CHUNK_BYTES).pin(backend, "runs/long-row")
-    return [sum([len(line) + 1 async for line in sources.read_each(part, backend)]) for part in sources.cut(plan)]
+    return [sum([len(line) + 1 async for line in sources.read_items(part, backend)]) for part in sources.cut(plan)]
 
 
 def by_lithops(data: bytes) -> list[int]:

@@ -44,7 +44,7 @@ async def _count(address: str, segments: int) -> tuple[float, list[int]]:
         backend = replace(inmemory.backend(), tables=tables)
 
         async def count_one(part: Any) -> int:
-            return len([1 async for _ in sources.read_each(part, backend)])
+            return len([1 async for _ in sources.read_items(part, backend)])
 
         plan = await DynamoDBScan(TABLE, segments=segments, page_items=PAGE_ITEMS).pin(backend, "p")
         with Meter() as meter:

@@ -1,6 +1,6 @@
-"""fanfold: consume SQS batches on AWS Lambda, bounded and in time, and fold the results of scattered work.
+"""fanfold: process SQS batches on AWS Lambda with bounded concurrency, and aggregate the results of distributed jobs.
 
-Every batch comes back in time, and nothing is acknowledged that is not known to have succeeded.
+Every batch gets a response before the Lambda timeout, and a message is deleted only after its handler has succeeded.
 
 Names are resolved at first use: importing this package loads neither an AWS SDK nor an event loop.
 """

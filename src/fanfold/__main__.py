@@ -10,11 +10,11 @@ def main() -> None:
     try:
         from fanfold.cli.app import app
 
-        app()  # imports a command's module when it is named
+        app()  # imports only the module of the command that runs
     except ModuleNotFoundError as error:
         if error.name not in {"typer", "rich", "click"}:
             raise
-        print("fanfold: the command line needs an extra: pip install 'fanfold[cli]'", file=sys.stderr)  # noqa: T201
+        print("fanfold: the command line needs an extra. Run: pip install 'fanfold[cli]'", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from error
 
 

@@ -1,4 +1,4 @@
-"""Saving the batches a function gets as event files, so that today's incident is tomorrow's replay."""
+"""Save the batches that a function receives as event files, so that you can replay them later."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ __all__ = ["REDACTED", "Capture", "redacted", "save_event"]
 logger = logging.getLogger("fanfold")
 
 REDACTED: Final = "redacted"
-"""What stands in place of a value that is not to be saved."""
+"""The text that replaces a redacted value."""
 
 
 class Capture:
-    """A Lambda handler that saves each event before another handler gets it.
+    """A Lambda handler that saves each event before it calls another handler.
 
-    The answer, or the error, is the other handler's own. A save that fails is logged and disturbs nothing.
+    It returns or raises what the other handler returns or raises. If an event cannot be saved, a warning is logged and
+    the handler runs as usual.
 
     Args:
-        handler: The Lambda handler that does the work, a ``Consumer`` for one.
-        folder: Where the files go, one for each batch; on Lambda below ``/tmp``.
-        redact: Dotted names of fields in JSON bodies, and names of message attributes, whose values are not saved. With
-            any, a body that is no JSON object or array is not saved either: what it holds cannot be told.
-        most: Files that this process writes at most; None for no limit.
+        handler: The Lambda handler that does the work, such as a ``Consumer``.
+        folder: The folder for the files, one per batch; on Lambda below ``/tmp``.
+        redact: Dotted names of fields in JSON bodies, and names of message attributes, whose values are not saved. If
+            you name any, a body that is not a JSON object or array is not saved either: its fields are unknown.
+        max_files: Maximum number of files that this process writes; None for no limit.
 
     Raises:
-        ConfigurationError: If a setting is impossible.
+        ConfigurationError: If a setting is invalid.
     """
 
     def __init__(
@@ -46,42 +47,42 @@ class Capture:
         folder: str | os.PathLike[str],
         *,
         redact: Collection[str] = (),
-        most: int | None = 100,
+        max_files: int | None = 100,
     ) -> None:
         if not callable(handler):
             raise ConfigurationError(f"Capture: the handler must be callable, not {handler!r}")
         if isinstance(redact, str) or not all(isinstance(name, str) and name for name in redact):
             raise ConfigurationError(
-                f"Capture: redact takes names of fields, such as ('customer.email',), not {redact!r}"
+                f"Capture: redact must be a list of field names, such as ['customer.email'], not {redact!r}"
             )
-        if most is not None and (type(most) is not int or most < 1):
-            raise ConfigurationError(f"Capture: most must be a whole number from 1, or None, not {most!r}")
+        if max_files is not None and (type(max_files) is not int or max_files < 1):
+            raise ConfigurationError(f"Capture: max_files must be an integer of at least 1, or None, not {max_files!r}")
         self._handler = handler
         self._folder = Path(folder)
         self._redact = tuple(redact)
-        self._most = most
+        self._max_files = max_files
         self._count = itertools.count()
         functools.update_wrapper(self, handler)
         parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("event", "context")]
         self.__signature__: inspect.Signature = inspect.Signature(parameters)
 
     def __call__(self, event: Any, context: Any) -> Any:
-        """Save the event, then let the handler handle it."""
+        """Save the event, then call the handler."""
         number = next(self._count)
-        if self._most is None or number < self._most:
+        if self._max_files is None or number < self._max_files:
             try:
                 name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{_request_id(context)}-{number:06d}.json"
                 save_event(event, self._folder / name, redact=self._redact)
-            except Exception as error:  # noqa: BLE001 - a batch is worth more than its copy
-                logger.warning("an event could not be captured: %s", error)
+            except Exception as error:  # noqa: BLE001 - a failure to save must not stop the batch
+                logger.warning("Could not save the event: %s", error)
         return self._handler(event, context)
 
 
 def save_event(event: Mapping[str, Any], file: Path, *, redact: Sequence[str] = ()) -> None:
-    """Write an event as JSON, whole or not at all; folders are made.
+    """Write an event as JSON, atomically; create missing folders.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}")
@@ -90,11 +91,13 @@ def save_event(event: Mapping[str, Any], file: Path, *, redact: Sequence[str] = 
 
 
 def redacted(event: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Return an event without the values of some fields, and without receipt handles, which are keys to the queue.
+    """Return a copy of an event with the values of some fields and all receipt handles replaced.
+
+    A receipt handle lets its holder delete the message.
 
     Args:
         event: An SQS event; it is not changed.
-        names: Dotted names of fields in JSON bodies, which are found in lists as well, and names of message attributes.
+        names: Dotted names of fields in JSON bodies, also inside lists, and names of message attributes.
     """
     return {**event, "Records": [_record(record, names) for record in event["Records"]]}
 
@@ -137,5 +140,5 @@ def _redact(value: Any, path: Sequence[str]) -> None:
 
 
 def _request_id(context: Any) -> str:
-    given = str(getattr(context, "aws_request_id", "") or "request")
-    return "".join(letter if letter.isalnum() or letter == "-" else "-" for letter in given)[:64]
+    request_id = str(getattr(context, "aws_request_id", "") or "request")
+    return "".join(letter if letter.isalnum() or letter == "-" else "-" for letter in request_id)[:64]

@@ -1,28 +1,28 @@
 """Every error fanfold raises.
 
     FanfoldError
-    ├── ConfigurationError      a setting, an environment variable, a name or a permission the user has to mend
+    ├── ConfigurationError      fix a setting, an environment variable, a name, or a permission
     │   └── MissingExtraError   an optional dependency is not installed
-    ├── EventError              what Lambda was called with is not a batch of SQS records
-    ├── DecodeError             a body is not what the handler takes; the same body never will be
-    ├── SegmentError            a segment cannot be worked on, now or later
-    │   └── SourceError         the data a segment or a run points to is missing, empty, changed or malformed
-    ├── EnqueueError            messages the queue did not accept; they are in ``rejected``
-    ├── WriteError              items a table did not accept; they are in ``rejected``
-    │   └── ItemError           an item that no table takes: too large, without its key, or of no known type
-    ├── CommitError             a handler returned, but what had to be durable before the acknowledgement is not
-    ├── TotalFailureError       nothing of a batch was acknowledged, and the settings ask for an error then
-    ├── NotStartedError         there was no time to call the handler, or something before it had failed
-    ├── AbandonedError          a handler was still running when the answer had to be given
-    ├── LedgerError             the ledger refused a write or holds something unreadable
+    ├── EventError              the event is not a batch of SQS records
+    ├── DecodeError             a body is not valid input for the handler; a retry cannot fix it
+    ├── SegmentError            a segment cannot be processed; a retry cannot fix it
+    │   └── SourceError         the data of a segment or a run is missing, empty, changed, or malformed
+    ├── EnqueueError            messages that the queue did not accept; they are in ``rejected``
+    ├── WriteError              items that a table did not accept; they are in ``rejected``
+    │   └── ItemError           an item that is too large, lacks its key, or has a value of an unsupported type
+    ├── CommitError             a handler returned, but its result could not be committed
+    ├── TotalFailureError       every record of a batch failed, and the settings ask for an error in that case
+    ├── NotStartedError         the handler was not called: no time was left, or a required step had failed
+    ├── AbandonedError          a handler was still running when the batch response was due
+    ├── LedgerError             the ledger refused a write or holds unreadable data
     │   └── FenceLostError      another invocation has taken over this fold
     ├── StoreError              an object could not be read or written
     │   ├── ObjectMissingError
-    │   ├── ObjectChangedError  the object is not the one that was pinned
-    │   └── ObjectExistsError   a write that must be the first one was not
-    └── ServiceError            a service failed; ``code`` is its own word, ``transient`` says whether to try again
+    │   ├── ObjectChangedError  the object was replaced after it was pinned
+    │   └── ObjectExistsError   an object already exists under the key of a conditional write
+    └── ServiceError            an AWS service failed; ``code`` is its error code, ``transient`` whether to retry
 
-A handler that fails raises none of these: how a record ended is an outcome (``fanfold.outcome``), not an error.
+A handler that fails does not raise these errors: the outcome of a record is a value, such as ``fanfold.Failed``.
 """
 
 from __future__ import annotations
@@ -59,62 +59,62 @@ class FanfoldError(Exception):
     """Base of every error fanfold raises."""
 
     permanent = False
-    """Whether the same message would end in the same error each time; a record it ends is treated as rejected."""
+    """Whether a retry of the same message always raises the same error; if so, the record is rejected."""
 
 
 class ConfigurationError(FanfoldError):
-    """A setting, an environment variable, a name or a permission has to be mended by the user."""
+    """A setting, an environment variable, a name, or a permission that the user must fix."""
 
 
 class MissingExtraError(ConfigurationError):
-    """An optional dependency is needed and not installed."""
+    """An optional dependency is needed but not installed."""
 
     def __init__(self, extra: str, needed_for: str) -> None:
         self.extra = extra
-        """The extra that brings it, as in ``fanfold[extra]``."""
+        """The extra that installs it, as in ``fanfold[extra]``."""
         super().__init__(f"{needed_for} needs an extra: pip install 'fanfold[{extra}]'")
 
 
 class EventError(FanfoldError):
-    """The event is not a batch of SQS records; raising it makes Lambda deliver the whole batch again."""
+    """The event is not a batch of SQS records. Raising it makes Lambda redeliver the whole batch."""
 
 
 class DecodeError(FanfoldError):
-    """A body is not what the handler takes."""
+    """A body is not valid input for the handler."""
 
     permanent = True
 
 
 class SegmentError(FanfoldError):
-    """A segment cannot be worked on, now or later."""
+    """A segment cannot be processed; a retry cannot fix it."""
 
     permanent = True
 
 
 class SourceError(SegmentError):
-    """The data a segment or a run points to is missing, empty, changed or malformed."""
+    """The data of a segment or a run is missing, empty, changed, or malformed."""
 
 
 class EnqueueError(FanfoldError):
-    """Messages the queue did not accept, after every retry."""
+    """Messages that the queue did not accept after all retries."""
 
     def __init__(self, message: str, *, rejected: Sequence[tuple[int, str]]) -> None:
         self.rejected: tuple[tuple[int, str], ...] = tuple(rejected)
-        """(position in what was sent, the service's reason) for each message not accepted."""
+        """(position among the messages sent, reason given by the service) for each message that was not accepted."""
         super().__init__(message)
 
 
 class WriteError(FanfoldError):
-    """Items a table did not accept, after every attempt the time allowed."""
+    """Items that a table did not accept after all retries that the deadline allowed."""
 
     def __init__(self, message: str, *, rejected: Sequence[Any]) -> None:
         self.rejected: tuple[Any, ...] = tuple(rejected)
-        """The writes that were not accepted, as ``fanfold.protocols.Write``; a later flush tries them again."""
+        """The writes that were not accepted, as ``fanfold.protocols.Write``; the next flush retries them."""
         super().__init__(message)
 
 
 class ItemError(WriteError):
-    """An item that no table takes, now or later."""
+    """An item that DynamoDB cannot store; a retry cannot fix it."""
 
     permanent = True
 
@@ -123,30 +123,30 @@ class ItemError(WriteError):
 
 
 class CommitError(FanfoldError):
-    """A handler returned, but what had to be durable before the acknowledgement is not."""
+    """A handler returned, but its result could not be committed, so the message is not acknowledged."""
 
 
 class TotalFailureError(FanfoldError):
-    """Nothing of a batch was acknowledged, and the settings ask for an error then: Lambda polls more slowly."""
+    """Every record of a batch failed, and the settings ask for an error in that case, so that Lambda polls less."""
 
 
 class NotStartedError(FanfoldError):
-    """The handler was not called: there was no time left, or something that had to come before it had failed."""
+    """The handler was not called: no time was left, or a required earlier step had failed."""
 
 
 class AbandonedError(FanfoldError):
-    """A handler was still running when the answer had to be given; it may still have side effects."""
+    """A handler was still running when the batch response was due; it may still have side effects."""
 
-    def __init__(self, message: str = "the handler was still running when the answer had to be given") -> None:
+    def __init__(self, message: str = "the handler was still running when the batch response was due") -> None:
         super().__init__(message)
 
 
 class LedgerError(FanfoldError):
-    """The ledger refused a write or holds something unreadable."""
+    """The ledger refused a write or holds unreadable data."""
 
 
 class FenceLostError(LedgerError):
-    """Another invocation has taken over this fold; nothing this one writes counts any more."""
+    """Another invocation has taken over this fold; writes of this one are refused."""
 
 
 class StoreError(FanfoldError):
@@ -154,23 +154,23 @@ class StoreError(FanfoldError):
 
 
 class ObjectMissingError(StoreError):
-    """There is no such object or bucket."""
+    """The object or the bucket does not exist."""
 
 
 class ObjectChangedError(StoreError):
-    """The object is not the one that was pinned: it was replaced meanwhile."""
+    """The object was replaced after it was pinned."""
 
 
 class ObjectExistsError(StoreError):
-    """A write that must be the first one under its key was not."""
+    """An object already exists under the key of a write that must create it."""
 
 
 class ServiceError(FanfoldError):
-    """A service failed."""
+    """An AWS service failed."""
 
     def __init__(self, message: str, *, code: str, transient: bool) -> None:
         self.code = code
-        """The service's own word for the fault, such as ``ThrottlingException``."""
+        """The error code of the service, such as ``ThrottlingException``."""
         self.transient = transient
-        """Whether the same call may succeed later."""
+        """Whether a retry may succeed."""
         super().__init__(message)

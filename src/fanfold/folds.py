@@ -1,7 +1,7 @@
-"""Ready folds: each makes a function for ``job.fold``.
+"""Ready-made folds: each function returns a function for ``job.fold``.
 
-Every one goes through the results once (Parquet: twice), in segment order, and holds no more than it says: numbers are
-added up, groups are held by key, rows are written to a file that becomes the output.
+A fold reads the results once (Parquet: twice), in segment order. In memory are only a sum, the sums by key, or the
+current rows of a file; the file becomes the output.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from fanfold.errors import ConfigurationError, SegmentError
 __all__ = ["File", "count", "groups", "to_csv", "to_excel", "to_json_lines", "to_parquet", "total"]
 
 Fold: TypeAlias = Callable[[Iterable[Any]], Any]
-"""A fold: results in, output out."""
+"""A fold: takes the results and returns the output."""
 _EXCEL_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 def total(*, decimals: bool = False) -> Fold:
-    """Return a fold that adds results up: numbers, or dicts of numbers, of any depth, key by key.
+    """Return a fold that adds up results: numbers, or dicts of numbers of any depth, key by key.
 
-    Exact: whole numbers keep every digit, and of numbers with a fraction the sum is rounded once, at the end, so that
-    their order makes no difference. Of no results it is 0.
+    The sum is exact: integers keep every digit, and a sum of floats is rounded once, at the end, so the order makes no
+    difference. The sum of no results is 0.
 
     Args:
-        decimals: Whether texts such as ``"12.30"`` are numbers: they are added as decimals, exactly, and sums with one
-            of them are texts. JSON has no decimals; ``str`` of a ``Decimal`` is how a segment returns one.
+        decimals: Whether strings such as ``"12.30"`` are numbers. They are added exactly, as decimals, and a sum that
+            includes one is a string. JSON has no decimals: a segment returns a ``Decimal`` as ``str(value)``.
     """
 
     def fold(results: Iterable[Any]) -> Any:
@@ -43,10 +43,10 @@ def total(*, decimals: bool = False) -> Fold:
 
 
 def groups(*, decimals: bool = False) -> Fold:
-    """Return a fold that adds up by key: results are dicts of numbers, or of dicts of numbers; keys come out sorted.
+    """Return a fold that adds up by key: results are dicts of numbers, or of dicts of numbers. Keys are sorted.
 
-    As ``total``, but of no results it is an empty dict, and a result that is no dict is an error. All keys are in
-    memory.
+    Like ``total``, except that the sum of no results is an empty dict and a result that is not a dict is an error. All
+    keys are in memory.
     """
     add = total(decimals=decimals)
 
@@ -57,7 +57,7 @@ def groups(*, decimals: bool = False) -> Fold:
 
 
 def count() -> Fold:
-    """Return a fold that counts: the rows of results that are lists, and one for any other result."""
+    """Return a fold that counts rows: the length of a result that is a list, and 1 for any other result."""
 
     def fold(results: Iterable[Any]) -> int:
         return sum(len(result) if isinstance(result, list) else 1 for result in results)
@@ -66,8 +66,8 @@ def count() -> Fold:
 
 
 def to_json_lines(name: str = "output.jsonl") -> Fold:
-    """Return a fold that writes rows as JSON Lines: those of results that are lists, or the result itself."""
-    _checked(name)
+    """Return a fold that writes rows as JSON Lines: each element of a result that is a list, or the result itself."""
+    _check_name(name)
 
     def fold(results: Iterable[Any]) -> File:
         with JsonLines(name) as lines:
@@ -79,12 +79,12 @@ def to_json_lines(name: str = "output.jsonl") -> Fold:
 
 
 def to_csv(name: str = "output.csv", *, columns: Sequence[str] | None = None) -> Fold:
-    """Return a fold that writes rows as CSV: UTF-8, a header, quoted where it must be.
+    """Return a fold that writes rows as CSV: UTF-8, with a header, quoted where necessary.
 
     Args:
         name: Name of the file.
-        columns: Names of the columns; other values of a row are left out. None for those of the first row: then a row
-            with another one is an error.
+        columns: Names of the columns; other values of a row are left out. None for the columns of the first row: then a
+            row with another column is an error.
     """
     names = _names(columns)
     return _to_file(name, "text/csv; charset=utf-8", lambda path, results: write_csv(path, _rows(results), names))
@@ -95,13 +95,14 @@ def to_excel(
 ) -> Fold:
     """Return a fold that writes rows as an Excel workbook. Needs ``fanfold[excel]``.
 
-    Numbers of more than 15 digits become texts, since Excel would lose the rest; texts are never taken for formulas.
+    A number of more than 15 digits is written as text, because Excel would drop the other digits. A string is never
+    written as a formula.
 
     Args:
         name: Name of the file.
         columns: As in ``to_csv``.
         sheet: Name of the sheet.
-        split: Whether more than 1,048,575 rows go on in a second sheet; else they are an error.
+        split: Whether more than 1,048,575 rows continue in a second sheet; otherwise they are an error.
     """
     names = _names(columns)
     return _to_file(
@@ -114,11 +115,11 @@ def to_excel(
 def to_parquet(name: str = "output.parquet", *, columns: Sequence[str] | None = None) -> Fold:
     """Return a fold that writes rows as Parquet. Needs ``fanfold[parquet]``.
 
-    The type of a column is the one that all of its values have in common; if they have none, the fold fails.
+    The type of a column is the common type of all its values; without one, the fold fails.
 
     Args:
         name: Name of the file.
-        columns: Names of the columns; None for every one that a row has.
+        columns: Names of the columns; None for all columns of all rows.
     """
     names = _names(columns)
     return _to_file(
@@ -129,7 +130,7 @@ def to_parquet(name: str = "output.parquet", *, columns: Sequence[str] | None = 
 
 
 def _to_file(name: str, content_type: str, write: Callable[[Path, Iterable[Any]], int]) -> Fold:
-    _checked(name)
+    _check_name(name)
 
     def fold(results: Iterable[Any]) -> File:
         path = temporary_file()
@@ -142,8 +143,8 @@ def _to_file(name: str, content_type: str, write: Callable[[Path, Iterable[Any]]
     return fold
 
 
-def _checked(name: str) -> None:
-    File(b"", name)  # a wrong name is told when the job is made, not when it is folded
+def _check_name(name: str) -> None:
+    File(b"", name)  # raises for an invalid name when the job is defined, not when it is folded
 
 
 def _names(columns: Sequence[str] | None) -> Sequence[str] | None:
@@ -165,24 +166,24 @@ def _rows(results: Iterable[Any]) -> Iterator[Any]:
 def _dicts(results: Iterable[Any]) -> Iterator[dict[str, Any]]:
     for number, result in enumerate(results):
         if not isinstance(result, dict):
-            raise SegmentError(f"result {number} is no object with numbers by key: {str(result)[:80]}")
+            raise SegmentError(f"result {number} is not an object with numbers by key: {str(result)[:80]}")
         yield result
 
 
 def _added(tree: Any, value: Any, decimals: bool, where: str) -> Any:
-    """Return a tree of sums with a value added: a dict of trees, or a sum."""
+    """Return a tree of sums (a dict of trees, or a sum) with a value added."""
     if isinstance(value, dict):
         if tree is None:
             tree = {}
         if not isinstance(tree, dict):
-            raise SegmentError(f"{where} is an object, where others are numbers")
+            raise SegmentError(f"{where} is an object, but earlier results have a number there")
         for key, part in value.items():
             tree[key] = _added(tree.get(key), part, decimals, f"{where}, {key!r},")
         return tree
     if tree is None:
         tree = Sum()
     if not isinstance(tree, Sum):
-        raise SegmentError(f"{where} is {value!r}, where others are objects")
+        raise SegmentError(f"{where} is {value!r}, but earlier results have an object there")
     tree.add(value, decimals=decimals, where=where)
     return tree
 

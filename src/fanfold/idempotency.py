@@ -1,4 +1,4 @@
-"""Idempotency: what was done once is not done again, however often its message comes, or others of the same key.
+"""Idempotency: work that was done for a key is not done again, however often messages with that key are delivered.
 
 ::
 
@@ -8,13 +8,14 @@
     async def handler(order: dict) -> None:
         await charge(order)
 
-Before a handler runs, its key is claimed in a DynamoDB table, for as long as the invocation may last. When it has
-succeeded, that is written down, and its message is acknowledged only then; when it has not, the claim is dropped. A
-message whose key is done is acknowledged without running; one whose key another invocation holds comes back when that
-has to have ended. The table has the layout of Powertools' idempotency, and may be the same.
+Before a handler runs, fanfold claims its key in a DynamoDB table, for as long as the invocation may last. If the
+handler succeeds, fanfold records that in the table and only then acknowledges the message. If it fails, the claim is
+released. A message whose key is completed is acknowledged without a call of the handler. A message whose key another
+invocation has claimed is redelivered after that claim ends. The table has the layout of Powertools' idempotency; both
+can share one table.
 
-What no such table can do: a handler whose execution environment dies between its side effect and the write that says so
-runs again.
+Limitation: if the execution environment dies between the side effect of a handler and the write to the table, the
+handler runs again.
 """
 
 from __future__ import annotations
@@ -33,38 +34,38 @@ from fanfold._base.outcome import Reject
 from fanfold._ports.idempotency import Layout, is_missing, key_of
 from fanfold.errors import ConfigurationError
 
-if TYPE_CHECKING:  # a cold start pays for what it uses
+if TYPE_CHECKING:  # keep cold starts short
     from fanfold._ports.idempotency import EntryStore
 
 __all__ = ["Idempotency", "Layout", "OpenEntries"]
 
 OpenEntries: TypeAlias = Callable[[], "AbstractAsyncContextManager[EntryStore]"]
-"""Makes the store of entries: entered at the first record, kept for the execution environment's life."""
+"""Opens the store of entries: at the first record, and for the lifetime of the execution environment."""
 
 TABLE_VARIABLE = "FANFOLD_IDEMPOTENCY_TABLE"
 
 
 class Idempotency:
-    """What makes two messages one, and where it is written down that it was done. Not to be changed.
+    """The settings of idempotency: which messages count as duplicates, and where completed work is recorded. Immutable.
 
     Args:
-        key: Returns, for a body as the handler gets it, what makes it the same as another: a text, a number, or a list
-            or dict of them. Never the message's id: a message that is sent, or redriven, again gets a new one.
-            A message of which it returns nothing (None, an empty text, a list of None) is rejected; what it raises is
-            the record's failure.
+        key: Returns the idempotency key of a body as the handler receives it: a string, a number, or a list or dict of
+            them. Do not use the message id: a message that is sent or redriven again gets a new one. A message for
+            which it returns an empty key (None, an empty string, a list of None) is rejected; if it raises, the record
+            fails.
         table: Name of the DynamoDB table; None for ``FANFOLD_IDEMPOTENCY_TABLE`` from the environment.
-        expires_after_seconds: How long what was done is remembered, over 0. Longer than a message may live: its queue's
-            retention, and that of the queue it may be redriven from.
-        lease_seconds: How long a handler may run before another invocation may do its record, over 0; None for the rest
-            of its invocation, and 15 minutes where there is no end of it (``fanfold worker``).
-        prefix: What keys begin with; None for the function's name in Lambda and the handler's, as Powertools has it.
-        hash_function: One of ``hashlib``'s, for the rest of a key.
+        expires_after_seconds: Seconds until a completed entry expires, over 0. Use more than a message can live: the
+            retention of its queue, plus that of the queue from which it may be redriven.
+        lease_seconds: Seconds that a handler may run before another invocation may process its record, over 0; None for
+            the rest of its invocation, or 15 minutes without a deadline (``fanfold worker``).
+        prefix: Beginning of the keys; None for the names of the Lambda function and the handler, as in Powertools.
+        hash_function: A hash function of ``hashlib``, for the rest of a key.
         layout: Names of the table's attributes.
-        open_entries: What opens another store; None for DynamoDB. For tests.
-        clock: What tells the time, in seconds since 1970.
+        open_entries: Opens another store, for tests; None for DynamoDB.
+        clock: Returns the time, in seconds since 1970.
 
     Raises:
-        ConfigurationError: If one of them is impossible.
+        ConfigurationError: If an argument is invalid.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first by keyword
@@ -81,10 +82,10 @@ class Idempotency:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not callable(key) or is_coroutine_function(key):
-            raise ConfigurationError(f"Idempotency: key must be a plain function of the body, not {key!r}")
+            raise ConfigurationError(f"Idempotency: key must be a `def` function of the body, not {key!r}")
         for name, text in (("table", table), ("prefix", prefix)):
             if not isinstance(text, str | None):
-                raise ConfigurationError(f"Idempotency: {name} must be a text or None, not {text!r}")
+                raise ConfigurationError(f"Idempotency: {name} must be a string or None, not {text!r}")
         if not isinstance(layout, Layout | None):
             raise ConfigurationError(
                 f"Idempotency: layout must be a fanfold.idempotency.Layout or None, not {layout!r}"
@@ -94,7 +95,8 @@ class Idempotency:
             _check_seconds(lease_seconds, "lease_seconds")
         if hash_function not in hashlib.algorithms_available or hash_function.startswith("shake"):
             raise ConfigurationError(
-                f"Idempotency: hash_function must be one of hashlib's of a fixed length, not {hash_function!r}"
+                f"Idempotency: hash_function must be a fixed-length hash of hashlib, such as 'md5', not "
+                f"{hash_function!r}"
             )
         self.key: Callable[[Any], Any] = key
         self.expires_after_seconds = expires_after_seconds
@@ -111,26 +113,26 @@ class Idempotency:
         """Name of the DynamoDB table.
 
         Raises:
-            ConfigurationError: If there is none.
+            ConfigurationError: If no table is configured.
         """
         table = self._table or os.environ.get(TABLE_VARIABLE)
         if not table:
-            raise ConfigurationError(f"idempotency needs a table: Idempotency(…, table=…) or {TABLE_VARIABLE}")
+            raise ConfigurationError(f"idempotency needs a table: use Idempotency(…, table=…) or set {TABLE_VARIABLE}")
         return table
 
     def with_entries(self, open_entries: OpenEntries) -> Idempotency:
-        """Return the same with another store of entries, unless this one has been given one already."""
-        same = copy.copy(self)
-        same.open_entries = self.open_entries or open_entries
-        return same
+        """Return a copy that uses another store of entries, unless these settings already specify one."""
+        changed = copy.copy(self)
+        changed.open_entries = self.open_entries or open_entries
+        return changed
 
     def key_for(self, body: Any, function: Callable[..., Any]) -> str:
         """Return the key of a body's entry.
 
         Raises:
-            Reject: If the body has none.
-            ConfigurationError: If it is nothing a key can be made of.
-            Exception: Whatever ``key`` raises.
+            Reject: If the body has no key.
+            ConfigurationError: If a key cannot be made from what ``key`` returns.
+            Exception: Any exception that ``key`` raises.
         """
         value = self.key(body)
         if is_missing(value):
@@ -138,17 +140,19 @@ class Idempotency:
         return key_of(self.prefix_for(function), value, self.hash_function)
 
     def prefix_for(self, function: Callable[..., Any]) -> str:
-        """Return what the keys of a handler's entries begin with.
+        """Return the prefix of the keys of a handler's entries.
 
         Raises:
-            ConfigurationError: If there is no prefix, and the handler has no name to make one of.
+            ConfigurationError: If no prefix is set and the handler has no name.
         """
         if self.prefix is not None:
             return self.prefix
         name = getattr(function, "__qualname__", None)
-        # Any two partials, objects of a class or lambdas would take each other's work for done.
+        # Two partials, lambdas, or instances of a class would share their entries.
         if name is None or name.endswith("<lambda>"):
-            raise ConfigurationError(f"idempotency needs a prefix: Idempotency(…, prefix=…): {function!r} has no name")
+            raise ConfigurationError(
+                f"idempotency needs a prefix because {function!r} has no name: use Idempotency(…, prefix=…)"
+            )
         module = getattr(function, "__module__", "")
         return f"{os.environ.get('AWS_LAMBDA_FUNCTION_NAME', 'test-func')}.{module}.{name}"
 

@@ -1,4 +1,4 @@
-"""Log lines that say which record they are about, whichever logger they come from.
+"""Log lines with the ids of the record that is being processed, for every logger.
 
 ::
 
@@ -6,7 +6,7 @@
     async def handler(order: dict) -> None:
         logger.info("shipping")  # {"message": "shipping", "message_id": "059f36b4-…", …}
 
-For other libraries than ``logging``: ``record_keys()`` returns what names the record in hand.
+For libraries other than ``logging``, ``record_keys()`` returns the ids of the record that is being processed.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ __all__ = ["RecordLogging", "record_keys"]
 
 
 class RecordLogging:
-    """An observer that has each log line carry ``message_id``, and in a job's segment handler ``run`` and ``segment``.
+    """An observer that adds ``message_id`` to each log line, and ``run`` and ``segment`` in a job's segment handler.
 
-    A handler of lists has ``message_ids``. The keys are attributes of the log record: formatters that write JSON
-    (Powertools', Lambda's own) write them; a text format names them, ``%(message_id)s``. One that the line itself
-    brings, as ``extra``, is left as it is. What Powertools' ``Logger`` buffers is written later, and carries none.
+    In a handler of lists, it adds ``message_ids``. The keys are attributes of the log record. JSON formatters (those of
+    Powertools and of Lambda) write them; in a text format, use ``%(message_id)s``. A key that a log call sets itself
+    with ``extra`` is not overwritten. Lines that Powertools' ``Logger`` buffers are written later, without the keys.
 
     Args:
-        loggers: Where lines are written: Powertools' ``Logger``, a logger of ``logging`` or a handler of it. Lines of
-            other loggers that end up there carry the keys too. None for the root logger, which on Lambda writes all.
+        loggers: Powertools' ``Logger``, or a logger or log handler of ``logging``. Lines that other loggers propagate
+            to it get the keys too. None for the root logger, which writes all lines on Lambda.
 
     Raises:
-        ConfigurationError: If one of them has no handler yet, or is no logger.
+        ConfigurationError: If an argument has no log handler yet, or is not a logger or a log handler.
     """
 
     def __init__(self, *loggers: Any) -> None:
         for logger in loggers or [logging.getLogger()]:
             for handler in _handlers(logger):
-                handler.addFilter(_add_keys)  # once, however often it is added
+                handler.addFilter(_add_keys)  # adding it twice has no effect
 
     def batch_started(self, records: Sequence[Record], batch: object) -> BatchCallbacks:  # noqa: ARG002 - as for all
-        """Ask to be told of each call."""
+        """Return the callback for each call of the handler."""
         return BatchCallbacks(call_started=_call_started)
 
 
@@ -60,10 +60,10 @@ def _call_started(records: Sequence[Record]) -> CallEnded:
 
 
 def _call_ended(token: Token[Any], _outcomes: Sequence[Outcome]) -> None:
-    try:  # noqa: SIM105 - the short way costs each record more
+    try:  # noqa: SIM105 - contextlib.suppress is slower, for each record
         RECORD_KEYS.reset(token)
     except ValueError:
-        pass  # not the handler's context: it was abandoned, and its lines go on to carry its keys
+        pass  # another context: the handler was abandoned, and its later log lines keep the keys
 
 
 def _add_keys(line: logging.LogRecord) -> bool:
@@ -75,18 +75,18 @@ def _add_keys(line: logging.LogRecord) -> bool:
 def _handlers(logger: Any) -> Sequence[logging.Handler]:
     if isinstance(logger, logging.Handler):
         return [logger]
-    handlers = [logger.registered_handler] if hasattr(logger, "registered_handler") else _in_reach(logger)
-    if found := [handler for handler in handlers if isinstance(handler, logging.Handler)]:
-        return found
+    handlers = [logger.registered_handler] if hasattr(logger, "registered_handler") else _effective_handlers(logger)
+    if usable := [handler for handler in handlers if isinstance(handler, logging.Handler)]:
+        return usable
     raise ConfigurationError(
-        f"RecordLogging: {logger!r} has no log handler yet: set up logging first, or give the log handler itself"
+        f"RecordLogging: {logger!r} has no log handler yet: set up logging first, or pass the log handler itself"
     )
 
 
-def _in_reach(logger: Any) -> Sequence[logging.Handler]:
-    """Return the handlers a logger's lines come to: its own, and those of the loggers above it."""
+def _effective_handlers(logger: Any) -> Sequence[logging.Handler]:
+    """Return the handlers of a logger, and those of its parents to which it propagates."""
     if not isinstance(logger, logging.Logger):
-        raise ConfigurationError(f"RecordLogging takes loggers and log handlers, not {logger!r}")
+        raise ConfigurationError(f"RecordLogging: an argument must be a logger or a log handler, not {logger!r}")
     handlers = list(logger.handlers)
     while logger.propagate and logger.parent is not None:
         logger = logger.parent

@@ -1,4 +1,4 @@
-"""Observers: plain objects that are told what a consumer does with its batches.
+"""Observers: objects that a consumer notifies of its batches.
 
 ::
 
@@ -15,9 +15,9 @@
     @fanfold.consumer(observers=[SlowBatches()])
     async def handler(order: dict) -> None: ...
 
-They are given values that are not to be changed, and they change nothing: what an observer raises is logged and
-ignored. It is told between the records, on the event loop and before the answer, so it must not wait. Ready ones:
-``fanfold.logs``, ``fanfold.powertools`` and ``fanfold.otel``.
+Observers receive immutable values and cannot change an outcome: an error in an observer is logged and ignored. A
+consumer calls observers on the event loop, between records and before the batch response, so they must not block.
+Ready-made observers are in ``fanfold.logs``, ``fanfold.powertools``, and ``fanfold.otel``.
 """
 
 from __future__ import annotations
@@ -34,29 +34,28 @@ __all__ = ["BatchCallbacks", "BatchEnded", "CallEnded", "CallStarted", "Observer
 
 
 CallEnded: TypeAlias = Callable[[Sequence[Outcome]], object]
-"""Told how one call of the handler ended: an outcome for each of its records, before any commit; ``Failed`` with
-``AbandonedError`` if the answer could not wait for it. Told once, in the context variables of the call if it ended, or
-on the thread that answers if it was abandoned."""
+"""Called once when a call of the handler has ended, with an outcome for each of its records, before any commit. If the
+handler was abandoned, the outcome is ``Failed`` with ``AbandonedError``. Runs in the context variables of the call, or,
+if the handler was abandoned, on the thread that returns the batch response."""
 
 CallStarted: TypeAlias = Callable[[Sequence[Record]], CallEnded | None]
-"""Told the records of one call of the handler, before it: one record, or several of a handler of lists. The context
-variables it sets are those of the handler. Returns what is told of the call's end, or None."""
+"""Called before each call of the handler, with its records: one, or several for a handler of lists. Context variables
+that it sets are visible to the handler. Returns a callback for the end of the call, or None."""
 
 
 class BatchEnded(BatchResult):
-    """How a batch ended, and what it took."""
+    """The result of a batch, with its duration, concurrency, and memory."""
 
     __slots__ = ("seconds", "seconds_left", "peak_in_flight", "peak_memory_bytes")  # noqa: RUF023 - in order of __init__
 
     seconds: float
-    """Seconds from its start to now, when the answer is given."""
+    """Seconds from the start of the batch to now, just before the batch response."""
     seconds_left: float
-    """Seconds from now to when Lambda would have ended the invocation; infinity without a deadline."""
+    """Seconds from now to the Lambda timeout; infinity without a deadline."""
     peak_in_flight: int
-    """Most calls of the handler that ran at once."""
+    """Maximum number of calls of the handler that ran concurrently."""
     peak_memory_bytes: int | None
-    """Most memory this process has had resident since it started, other batches included; None where that is not told.
-    """
+    """Peak resident memory of this process since it started, other batches included; None where it is unknown."""
 
     def __init__(
         self,
@@ -76,14 +75,14 @@ class BatchEnded(BatchResult):
 
 
 class BatchCallbacks(Value):
-    """What an observer wants to be told of one batch."""
+    """The callbacks of an observer for one batch."""
 
     __slots__ = ("call_started", "batch_ended")  # noqa: RUF023 - in the order of __init__
 
     call_started: CallStarted | None
-    """Told of each call of the handler; None if nothing is wanted of them, which costs less."""
+    """Called before each call of the handler; None for no callback, which costs less."""
     batch_ended: Callable[[BatchEnded], object] | None
-    """Told how the batch ended, right before the answer; None if nothing is wanted of it."""
+    """Called when the batch has ended, just before the batch response; None for no callback."""
 
     def __init__(
         self,
@@ -96,8 +95,8 @@ class BatchCallbacks(Value):
 
 @runtime_checkable
 class Observer(Protocol):
-    """Is told of each batch of a consumer."""
+    """An object that a consumer notifies of each batch."""
 
     def batch_started(self, records: Sequence[Record], batch: BatchContext[Any]) -> BatchCallbacks | None:
-        """Take note that a batch starts, and return what is wanted of it; None for nothing."""
+        """Handle the start of a batch, and return the callbacks for it; None for none."""
         ...

@@ -1,15 +1,16 @@
-"""Large payloads: bodies that point to S3, in the format of the extended client libraries.
+"""Large payloads: message bodies that point to S3, in the format of the SQS extended client libraries.
 
-Receiving is a setting, ``@fanfold.consumer(large_payloads=True)``: the body is fetched before it is decoded. Sending::
+To receive them, set ``@fanfold.consumer(large_payloads=True)``: the payload is fetched before it is decoded. To send
+them::
 
     from fanfold.payloads import offload, open_store
 
     async with open_store() as store:
         message = await offload(text, store=store, bucket="payloads")
 
-A payload stays in the bucket after its message was handled, since a message may come again: let a lifecycle rule of the
-bucket delete it, later than the queue's retention. The body says which object is read: whoever may send to the queue
-chooses it, among those the function may read.
+A payload stays in the bucket after its message was processed, because the message may be redelivered. Delete payloads
+with a lifecycle rule of the bucket, after the retention period of the queue. The body determines which object is read:
+anyone who may send to the queue can choose any object that the function may read.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from fanfold.errors import ConfigurationError, MissingExtraError, ObjectMissingE
 __all__ = ["OpenStore", "Pointer", "offload", "open_store", "pointer_of", "send"]
 
 THRESHOLD_BYTES: Final = 262_144
-"""Size over which a message is offloaded unless told otherwise; what the extended client libraries take, and what
-older endpoints take at most."""
-_SENT_TOGETHER: Final = 100
-_UPLOADS_AT_ONCE: Final = 16
+"""Default size above which a message is offloaded: the default of the extended client libraries, and the limit of older
+endpoints."""
+_MESSAGES_PER_CALL: Final = 100
+_CONCURRENT_UPLOADS: Final = 16
 
 
 async def offload(
@@ -42,73 +43,73 @@ async def offload(
     store: Store,
     bucket: str,
     prefix: str = "",
-    over_bytes: int = THRESHOLD_BYTES,
+    threshold_bytes: int = THRESHOLD_BYTES,
     attributes: Mapping[str, str] | None = None,
     legacy: bool = False,
 ) -> Message:
-    """Return a message for a text: the text itself, or, if it is large, one that points to S3, where it was put.
+    """Return a message with a body, or, if the body is large, upload it to S3 and return a message that points to it.
 
     Args:
-        body: The text.
-        store: Where large ones go.
-        bucket: The bucket there.
-        prefix: What their keys begin with; the rest is made up and never used twice.
-        over_bytes: Size of body and attributes over which a message is large, from 0; 262,144 by default.
-        attributes: Text attributes sent with it; one less than ten, since a pointer needs one.
+        body: The body.
+        store: The store for large payloads.
+        bucket: The bucket for large payloads.
+        prefix: Beginning of their keys; the rest is a unique id.
+        threshold_bytes: Size of body and attributes above which the body is offloaded, from 0; 262,144 by default.
+        attributes: Text attributes of the message; at most nine, because a pointer needs one.
         legacy: Whether the pointer has the names of older libraries.
 
     Raises:
-        ConfigurationError: If there is no such bucket.
+        ConfigurationError: If the bucket does not exist.
         ServiceError: If the store failed.
     """
     message = Message(body, dict(attributes or {}))
-    if message.size_bytes <= over_bytes:
+    if message.size_bytes <= threshold_bytes:
         return message
     pointer = Pointer(bucket, f"{prefix}{uuid.uuid4()}")
     data = body.encode()
     try:
         await store.put(pointer.bucket, pointer.key, data)
     except ObjectMissingError as error:
-        raise ConfigurationError(f"the bucket {bucket} for large payloads does not exist") from error
-    pointing = json.dumps([POINTERS[legacy], {"s3BucketName": pointer.bucket, "s3Key": pointer.key}])
-    return Message(pointing, {**message.attributes, SIZE_ATTRIBUTES[legacy]: str(len(data))})
+        raise ConfigurationError(f"bucket {bucket} for large payloads does not exist") from error
+    pointer_body = json.dumps([POINTERS[legacy], {"s3BucketName": pointer.bucket, "s3Key": pointer.key}])
+    return Message(pointer_body, {**message.attributes, SIZE_ATTRIBUTES[legacy]: str(len(data))})
 
 
 async def send(queue: Queue, bodies: Iterable[str], *, store: Store, bucket: str, **options: Any) -> int:
-    """Send texts of any size, drawn lazily, and return how many; ``options`` as for ``offload``.
+    """Send bodies of any size, read lazily, and return their number; ``options`` as for ``offload``.
 
     Raises:
-        EnqueueError: If the queue did not accept a message after every attempt; ``rejected`` counts from the first
-            of the hundred texts that were sent together.
-        ConfigurationError, ServiceError: As ``offload`` does.
+        EnqueueError: If the queue did not accept a message after all retries; positions in ``rejected`` count from the
+            first body of the current hundred.
+        ConfigurationError, ServiceError: As for ``offload``.
     """
     sent = 0
-    together: list[str] = []
+    chunk: list[str] = []
     for body in bodies:
-        together.append(body)
-        if len(together) == _SENT_TOGETHER:
-            sent += await _send_together(queue, together, store, bucket, options)
-            together = []
-    return sent + await _send_together(queue, together, store, bucket, options)
+        chunk.append(body)
+        if len(chunk) == _MESSAGES_PER_CALL:
+            sent += await _send_chunk(queue, chunk, store, bucket, options)
+            chunk = []
+    return sent + await _send_chunk(queue, chunk, store, bucket, options)
 
 
-async def _send_together(queue: Queue, bodies: Sequence[str], store: Store, bucket: str, options: Any) -> int:
+async def _send_chunk(queue: Queue, bodies: Sequence[str], store: Store, bucket: str, options: Any) -> int:
     messages: dict[int, Message] = {}
 
     async def put(numbered: tuple[int, str]) -> None:
         position, body = numbered
         messages[position] = await offload(body, store=store, bucket=bucket, **options)
 
-    await for_each(put, enumerate(bodies), concurrency=_UPLOADS_AT_ONCE)
+    await for_each(put, enumerate(bodies), concurrency=_CONCURRENT_UPLOADS)
     return await enqueue(queue, [messages[position] for position in range(len(bodies))])
 
 
 def open_store() -> AbstractAsyncContextManager[Store]:
-    """Return what opens a store on S3; credentials, region and endpoint are the SDK's usual ones.
+    """Return a context manager that opens S3 as a store, with the SDK's default credentials, region, and endpoint.
 
     Raises:
         MissingExtraError: If the SDK is not installed.
-        ConfigurationError: On entering, if there is no region.
+        ConfigurationError: On entering, if no region is configured.
     """
     try:
         from fanfold.aws.s3 import open_s3

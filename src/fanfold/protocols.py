@@ -1,7 +1,7 @@
-"""What fanfold asks of a queue, an object store and a ledger, named by role.
+"""The interfaces of queues, object stores, and ledgers, named by role.
 
-Two sets of adapters keep these contracts: ``fanfold.inmemory`` in this process, ``fanfold.aws`` on AWS. The same tests
-run against both.
+Two sets of adapters implement them: ``fanfold.inmemory`` in this process, and ``fanfold.aws`` on AWS. Both pass the
+same contract tests.
 """
 
 from __future__ import annotations

@@ -108,8 +108,8 @@ async def test_every_message_of_a_batch_arrives_under_a_name_of_its_own(queue):
 async def test_no_more_messages_are_received_than_asked_for(queue):
     """A receive gives at most as many messages as it was asked for, and the next one gives others."""
     await queue.send([Message(str(number)) for number in range(5)])
-    first = await queue.receive(most=2, wait_seconds=2)
-    others = await queue.receive(most=3, wait_seconds=2)
+    first = await queue.receive(max_messages=2, wait_seconds=2)
+    others = await queue.receive(max_messages=3, wait_seconds=2)
     assert 1 <= len(first) <= 2
     assert 1 <= len(others) <= 3
     assert not {one.message_id for one in first} & {one.message_id for one in others}

@@ -12,7 +12,7 @@ from buckets import ODD_KEYS
 from fanfold import inmemory
 from fanfold._ports.run import source_prefix
 from fanfold.errors import ObjectChangedError, ObjectExistsError, ObjectMissingError
-from fanfold.sources import cut, read_each
+from fanfold.sources import cut, read_items
 from fanfold.sources.s3_json_array import S3JsonArray
 from fanfold.sources.s3_objects import S3Objects
 
@@ -303,6 +303,6 @@ async def test_a_listing_and_an_array_are_planned_and_read(bucket):
     found = []
     for source in sources:
         plan = await source.pin(backend, source_prefix("run"))
-        found.append([item for part in cut(plan) async for item in read_each(part, backend)])
+        found.append([item for part in cut(plan) async for item in read_items(part, backend)])
     assert [item["key"] for item in found[0]] == found[1] == keys
     assert {item["etag"] for item in found[0]} == {await bucket.etag(keys[0])}

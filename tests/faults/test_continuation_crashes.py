@@ -59,7 +59,7 @@ class Continued:
             except FanfoldError:
                 continue  # Lambda tries the scatter again: the same run
         for _ in range(200):
-            received = await self.plain.work_queue.receive(most=10)
+            received = await self.plain.work_queue.receive(max_messages=10)
             if not received:
                 break
             for message in received:

@@ -12,7 +12,7 @@ import fanfold
 from command import python
 from fanfold import Consumer, Done, Failed
 from fanfold._consumer.consumer import ConsumerStats
-from fanfold._consumer.loop_thread import MOST_LEFTOVERS, MOST_LOOPS
+from fanfold._consumer.loop_thread import MAX_ABANDONED_HANDLERS, MAX_BLOCKED_LOOPS
 from fanfold.testing import make_context, make_event
 from simple_handlers import hangs
 
@@ -93,7 +93,7 @@ LINE = next(
 def test_abandoned_threads_pile_up_until_the_execution_environment_is_given_up(release: threading.Event):
     """The batch that goes over the limit is answered; the next one ends the process, and comes back."""
     handler = sits_in_a_thread(release)
-    assert invoke(handler, *[1] * MOST_LEFTOVERS, seconds=FOR_A_HUNDRED_SECONDS) == [Failed] * 100
+    assert invoke(handler, *[1] * MAX_ABANDONED_HANDLERS, seconds=FOR_A_HUNDRED_SECONDS) == [Failed] * 100
     assert handler(make_event(0), make_context()) == {"batchItemFailures": []}
     assert invoke(handler, 1) == [Failed]
     with pytest.raises(SystemExit, match="101 abandoned handlers and 0 blocked event loops still run"):
@@ -142,7 +142,7 @@ def test_abandoned_tasks_that_end_are_forgotten():
 def test_blocked_loops_pile_up_until_the_execution_environment_is_given_up(release: threading.Event):
     """Two may be left behind; the invocation that would leave a third ends the process."""
     handler = blocks_the_loop(release)
-    for _ in range(MOST_LOOPS + 1):
+    for _ in range(MAX_BLOCKED_LOOPS + 1):
         assert invoke(handler, 1) == [Failed]
     with pytest.raises(SystemExit, match="0 abandoned handlers and 3 blocked event loops still run"):
         handler(make_event(0), make_context())
@@ -151,11 +151,11 @@ def test_blocked_loops_pile_up_until_the_execution_environment_is_given_up(relea
 def test_blocked_loops_that_turn_again_are_forgotten(release: threading.Event):
     """Their threads have ended by then."""
     handler = blocks_the_loop(release)
-    for _ in range(MOST_LOOPS + 1):
+    for _ in range(MAX_BLOCKED_LOOPS + 1):
         invoke(handler, 1)
     with pytest.raises(SystemExit):
         handler(make_event(0), make_context())
-    assert handler.stats.blocked_loops == MOST_LOOPS + 1
+    assert handler.stats.blocked_loops == MAX_BLOCKED_LOOPS + 1
     handler.close()
     release.set()
     wait_until_nothing_is_left(handler)

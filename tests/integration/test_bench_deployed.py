@@ -125,7 +125,7 @@ def test_a_variable_that_was_not_set_is_not_set_afterwards(function: str, client
     """Other variables are left as they are at that moment."""
     client.update_function_configuration(FunctionName="swept", Environment={"Variables": {"OTHER": "kept"}})
     deployed = DeployedFunction(client, "swept", "FANFOLD_CONCURRENCY")
-    with pytest.raises(RuntimeError, match="in between"), deployed.put_back() as before:  # noqa: PT012 - the block is it
+    with pytest.raises(RuntimeError, match="in between"), deployed.restored_on_exit() as before:  # noqa: PT012 - the block is it
         assert before == FunctionSetting(256, None)
         deployed.set(FunctionSetting(1024, "50"))
         raise RuntimeError("in between")
@@ -136,8 +136,8 @@ def test_a_variable_that_was_not_set_is_not_set_afterwards(function: str, client
 def test_a_function_that_cannot_be_put_back_is_told_with_what_to_set(function: str, client: Any):
     """The error holds the old memory and the old value."""
     deployed = DeployedFunction(client, "swept", "FANFOLD_CONCURRENCY")
-    words = "could not be put back: set its memory to 256 MB and FANFOLD_CONCURRENCY to 7"
-    with pytest.raises(FanfoldError, match=words), deployed.put_back():
+    words = "could not be restored: set its memory to 256 MB and FANFOLD_CONCURRENCY to 7"
+    with pytest.raises(FanfoldError, match=words), deployed.restored_on_exit():
         deployed.name = "gone"
 
 
@@ -151,7 +151,7 @@ def test_what_was_measured_is_kept_when_the_function_is_gone(function: str, clie
     client.create_function(**FUNCTION, Code={"ZipFile": package()})
     assert process.returncode == 1
     assert "samples are kept, go on with --resume out/bench.json" in told
-    assert "could not be put back: set its memory to 256 MB" in told
+    assert "could not be restored: set its memory to 256 MB" in told
 
 
 def test_a_function_that_does_not_exist_is_one_line(aws: LocalStack, tmp_path: Path):

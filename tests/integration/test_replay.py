@@ -54,7 +54,7 @@ def test_what_the_handler_asks_of_sqs_reaches_the_simulated_queue(folder):
         number: [each["began_at"] for each in told["deliveries"] if number in each["messages"]] for number in (1, 3)
     }
     assert times == {1: [0, 7, 21], 3: [0, 100]}
-    assert "hidden for 100 s by the handler" in told["messages"][3]["history"]
+    assert "visibility timeout set to 100 s by the handler" in told["messages"][3]["history"]
 
 
 def test_a_plain_handlers_own_calls_reach_the_simulated_queues_too(folder):
@@ -221,7 +221,7 @@ def test_explain_says_why_a_message_came_back(folder):
     assert told.startswith(
         "message message-1 from event.json: dead-lettered\n  receive 1, delivery 0 at 0 s: Failed - "
     )
-    assert "hidden for 7 s by the handler" in told
+    assert "visibility timeout set to 7 s by the handler" in told
 
 
 def test_the_table_shows_messages_slots_and_the_sum(folder):

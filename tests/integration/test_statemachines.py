@@ -145,7 +145,7 @@ def test_a_command_starts_an_execution_and_watches_the_run_to_its_end(machine: M
     assert (told["run"], told["state"], told["output"]) == ("by-command", "SUCCEEDED", sum(range(6)))
     assert (told["account"]["segments"], told["account"]["done"]) == (6, 6)
     again = only_line(by_command(machine, "--run", "by-command", count=7).stderr)
-    assert "has had an execution called by-command: choose another name" in again
+    assert "already has an execution named by-command: choose another name" in again
     machine.messages()
 
 
@@ -171,7 +171,7 @@ def test_a_command_says_how_its_run_or_its_execution_failed(machine: Machine):
             [],
             "does not exist; check the name and the region",
         ),
-        ("arn", ["--run", "x" * 81], "an execution's name has at most 80 characters"),
+        ("arn", ["--run", "x" * 81], "the name of an execution must have at most 80 characters, not 81"),
         ("arn", ["--run", "not/a/name"], "starting with a letter or digit"),
         ("arn", ["--inline"], "--state-machine and --inline do not go together"),
         ("arn", ["--dry-run"], "--state-machine and --dry-run do not go together"),

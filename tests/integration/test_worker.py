@@ -87,7 +87,7 @@ def test_a_handler_that_raises_keyboardinterrupt_stops_the_worker_as_ctrl_c_does
     with worker(tmp_path, url) as process:
         assert process.wait(timeout=60) == 0
     log = (tmp_path / "log").read_text()
-    assert "a handler raised KeyboardInterrupt: the worker stops" in log
+    assert "a handler raised KeyboardInterrupt; stopping the worker" in log
     assert "Traceback" not in log
     assert effects(tmp_path) == {0: 1}
     assert in_queue(sqs, url) == 1
@@ -158,7 +158,7 @@ def test_a_queue_whose_messages_cannot_be_held_is_refused(sqs, tmp_path):
     url = new_queue(sqs, 0)
     with worker(tmp_path, url) as process:
         assert process.wait(timeout=60) == 2
-    assert "visibility timeout is 0 s" in (tmp_path / "log").read_text()
+    assert "visibility timeout must be at least 1 s, not 0" in (tmp_path / "log").read_text()
 
 
 def _health(folder: Path) -> dict:

@@ -69,7 +69,7 @@ async def read_in_hops(part: Any, backend: Backend, stops: list[int]) -> list[An
 async def assert_read_whole(source: Any, backend: Backend, stops: list[int]) -> None:
     plan = json.loads(json.dumps(await source.pin(backend, "p")))
     for part in sources.cut(plan):
-        whole = [item async for item in sources.read_each(part, backend)]
+        whole = [item async for item in sources.read_items(part, backend)]
         assert await read_in_hops(part, backend, stops) == whole
 
 
@@ -112,7 +112,7 @@ async def test_a_table_is_read_whole_wherever_it_stops(segments, page_items, nam
     source = DynamoDBScan("members", segments=segments, page_items=page_items, attributes=names)
     await assert_read_whole(source, backend, stops)
     plan = await source.pin(backend, "p")
-    items = [item for part in sources.cut(plan) async for item in sources.read_each(part, backend)]
+    items = [item for part in sources.cut(plan) async for item in sources.read_items(part, backend)]
     wanted = [{name: member[name] for name in names or ("pk", "n")} for member in MEMBERS]
     assert sorted(items, key=lambda item: item["n"]) == wanted
 
@@ -137,7 +137,7 @@ async def deliver(body: str, backend: Backend, seconds: float, max_hops: int = M
 
 async def sent(backend: Backend) -> list[str]:
     """Take every message from the work queue."""
-    received = await backend.work_queue.receive(most=10_000)
+    received = await backend.work_queue.receive(max_messages=10_000)
     if received:
         await backend.work_queue.delete([each.receipt_handle for each in received])
     return [each.body for each in received]

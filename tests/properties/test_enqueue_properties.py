@@ -102,7 +102,7 @@ async def send_all(queue: Faulty, messages: Sequence[Message], concurrency: int)
         progress.append(count)
 
     try:
-        count = await enqueue(queue, messages, concurrency=concurrency, reached=reached, sleep=at_once)
+        count = await enqueue(queue, messages, concurrency=concurrency, on_accepted=reached, sleep=at_once)
     except EnqueueError as error:
         return progress, {position for position, _ in error.rejected}
     assert count == len(messages)

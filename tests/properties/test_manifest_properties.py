@@ -20,7 +20,7 @@ from fanfold._ports.run import source_prefix
 from fanfold._ports.stores import Listed
 from fanfold.errors import ConfigurationError, ObjectChangedError, ServiceError, SourceError
 from fanfold.inmemory import InMemoryStore
-from fanfold.sources import Source, cut, manifest, read_each
+from fanfold.sources import Source, cut, manifest, read_items
 from fanfold.sources.s3_json_array import S3JsonArray
 from fanfold.sources.s3_objects import S3Objects
 from fanfold.testing import ManualClock
@@ -47,7 +47,7 @@ async def plan_of(source: Source, backend: Backend) -> dict[str, Any]:
 async def parts_read(source: Source, backend: Backend) -> list[list[Any]]:
     """What each segment reads, as it comes out of a message."""
     parts = [json.loads(json.dumps(part)) for part in cut(await plan_of(source, backend))]
-    return [[item async for item in read_each(part, backend)] for part in parts]
+    return [[item async for item in read_items(part, backend)] for part in parts]
 
 
 async def stream(segments: Sequence[Sequence[bytes]]) -> AsyncIterator[Sequence[bytes]]:
@@ -172,7 +172,7 @@ async def test_what_happens_after_the_plan_does_not_show():
     parts = list(cut(await plan_of(S3Objects("bucket", keys_per_segment=1), backend)))
     backend.store.fill("bucket", {"a": b"other", "aa": b"new"})
     await backend.store.delete_many("bucket", [("b", None)])
-    found = [(item["key"], item["size"]) for part in parts async for item in read_each(part, backend)]
+    found = [(item["key"], item["size"]) for part in parts async for item in read_items(part, backend)]
     assert found == [("a", 1), ("b", 1)]
 
 
@@ -182,7 +182,7 @@ async def test_two_plans_of_one_run_do_not_share_anything():
     first = list(cut(await plan_of(S3Objects("bucket"), backend)))
     backend.store.fill("bucket", {"0": b"1"})
     await plan_of(S3Objects("bucket"), backend)
-    assert [item["key"] async for item in read_each(first[0], backend)] == ["a"]
+    assert [item["key"] async for item in read_items(first[0], backend)] == ["a"]
 
 
 async def test_a_segment_is_a_small_message_and_a_plan_does_not_hold_the_keys():
@@ -192,7 +192,7 @@ async def test_a_segment_is_a_small_message_and_a_plan_does_not_hold_the_keys():
     assert len(json.dumps(plan)) < 1_024
     part = list(cut(plan))[-1]
     assert len(Segment("j" * 128, "r" * 128, 1_999, part).to_body().encode()) < 1_024
-    assert [item["key"][200:] async for item in read_each(part, backend)][-1] == "9999"
+    assert [item["key"][200:] async for item in read_items(part, backend)][-1] == "9999"
 
 
 class Interrupted(InMemoryStore):
@@ -281,7 +281,7 @@ async def test_an_array_replaced_after_the_plan_does_not_show():
     backend = backend_with({"key": b"[1, 2, 3]"})
     parts = list(cut(await plan_of(S3JsonArray("bucket", "key", rows_per_segment=2), backend)))
     backend.store.fill("bucket", {"key": b"[]"})
-    assert [[row async for row in read_each(part, backend)] for part in parts] == [[1, 2], [3]]
+    assert [[row async for row in read_items(part, backend)] for part in parts] == [[1, 2], [3]]
 
 
 class Replaced(Interrupted):
@@ -326,7 +326,7 @@ async def test_what_was_written_down_and_is_gone_is_named():
     key = f"{plan['manifest']}/000000"
     await backend.store.delete_many("results", [(key, None)])
     with pytest.raises(SourceError, match=f"s3://results/{key}, which holds .* is gone: start a new run"):
-        [item async for item in read_each(next(cut(plan)), backend)]
+        [item async for item in read_items(next(cut(plan)), backend)]
 
 
 @pytest.mark.parametrize("source", [S3Objects("bucket"), S3JsonArray("bucket", "key")], ids=["objects", "array"])

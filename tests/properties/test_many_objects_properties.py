@@ -32,7 +32,7 @@ async def items_of(source: S3Lines, backend: Backend) -> list[list[Any]]:
     plan = json.loads(json.dumps(await source.pin(backend, "plans")))
     parts = [json.loads(json.dumps(part)) for part in sources.cut(plan)]
     assert all(len(json.dumps(part)) < 1_000 for part in parts if "manifest" in part)
-    return [[item async for item in sources.read_each(part, backend)] for part in parts]
+    return [[item async for item in sources.read_items(part, backend)] for part in parts]
 
 
 async def plainly(data: bytes, key: str) -> list[Any]:
@@ -170,5 +170,5 @@ async def test_an_object_replaced_after_the_plan_fails_its_segments_and_no_other
     first, second, third = sources.cut(plan)
     for part in (first, second):
         with pytest.raises(SourceError, match=r"in/a\.txt was replaced"):
-            _ = [item async for item in sources.read_each(part, backend)]
-    assert [item async for item in sources.read_each(third, backend)] == ["3"]
+            _ = [item async for item in sources.read_items(part, backend)]
+    assert [item async for item in sources.read_items(third, backend)] == ["3"]

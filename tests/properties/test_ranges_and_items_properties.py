@@ -26,7 +26,7 @@ async def parts_of(source: Any, first: int = 0) -> list[Any]:
 
 async def segments_of(source: Any, first: int = 0) -> list[list[Any]]:
     backend = inmemory.backend()
-    return [[item async for item in sources.read_each(part, backend)] for part in await parts_of(source, first)]
+    return [[item async for item in sources.read_items(part, backend)] for part in await parts_of(source, first)]
 
 
 async def test_105_records_by_10_are_eleven_segments():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanfold.sources import read_each
+from fanfold.sources import read_items
 from fanfold.sources.s3_lines import S3Lines
 from piece_store import PieceStore, backend_with, plan_of, read_all, read_parts, rows_of, values_of
 from strategies import csv_objects, giant_csv_objects, jsonl_objects, text_objects
@@ -78,7 +78,7 @@ async def test_a_row_belongs_to_the_range_that_holds_its_first_byte():
     """A range gives the rows that begin in it, the one that ends beyond it too, and not the one it begins amid."""
     store = PieceStore(b"n\n11\n22\n33\n")
     plan = await plan_of(store, key="o.csv", chunk_bytes=4)
-    read = [[row["n"] async for row in read_each(part, backend_with(store))] for part in S3Lines.cut(plan)]
+    read = [[row["n"] async for row in read_items(part, backend_with(store))] for part in S3Lines.cut(plan)]
     assert read == [["11", "22"], ["33"], []]
 
 
@@ -86,7 +86,7 @@ async def test_a_range_that_begins_with_a_row_holds_it():
     """A cut that falls between two rows takes nothing from the second."""
     store = PieceStore(b"n\n1\n2\n3\n")
     plan = await plan_of(store, key="o.csv", chunk_bytes=2)
-    read = [[row["n"] async for row in read_each(part, backend_with(store))] for part in S3Lines.cut(plan)]
+    read = [[row["n"] async for row in read_items(part, backend_with(store))] for part in S3Lines.cut(plan)]
     assert read == [["1"], ["2"], ["3"]]
 
 
@@ -105,7 +105,7 @@ async def test_the_rest_of_a_giant_line_is_read_in_growing_steps():
     plan = await plan_of(store, key="o.csv", chunk_bytes=1_000)
     store.reads = store.bytes_asked_for = 0
     first = next(iter(S3Lines.cut(plan)))
-    rows = [row async for row in read_each(first, backend_with(store))]
+    rows = [row async for row in read_items(first, backend_with(store))]
     assert [len(row["n"]) for row in rows] == [1_000_000]
     assert store.reads == 6
     assert store.bytes_asked_for < 2_200_000

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold.errors import ConfigurationError, SourceError
-from fanfold.sources import read_each
+from fanfold.sources import read_items
 from fanfold.sources.s3_lines import S3Lines
 from piece_store import PieceStore, backend_with, plan_of, read_all, read_parts, rows_of, values_of
 from strategies import WORDS, csv_fields, csv_lines, csv_objects
@@ -155,7 +155,7 @@ async def test_an_object_replaced_during_a_run_fails_every_segment_left(data, ch
     store = PieceStore(data)
     parts = list(S3Lines.cut(await plan_of(store, key="o.csv", chunk_bytes=chunk_bytes)))
     store.replace(data)
-    rows = read_each(parts[where % len(parts)], backend_with(store))
+    rows = read_items(parts[where % len(parts)], backend_with(store))
     with pytest.raises(SourceError, match=r"^s3://bucket/o\.csv was replaced since the run was planned"):
         await anext(rows)
 

@@ -20,7 +20,7 @@ from fanfold import inmemory
 from fanfold.aws.s3 import S3Store
 from fanfold.errors import ConfigurationError, ServiceError, SourceError
 from fanfold.inmemory import InMemoryStore
-from fanfold.sources import Source, cut, read_each
+from fanfold.sources import Source, cut, read_items
 from fanfold.sources.s3_select import S3Select
 
 SESSION = get_session()
@@ -54,7 +54,7 @@ class Selecting(InMemoryStore):
 async def rows_of(source: Source, store: InMemoryStore) -> list[list[dict[str, Any]]]:
     backend = replace(inmemory.backend(), store=store)
     plan = json.loads(json.dumps(await source.pin(backend, "prefix")))
-    return [[row async for row in read_each(part, backend)] for part in cut(plan)]
+    return [[row async for row in read_items(part, backend)] for part in cut(plan)]
 
 
 @given(numbers=st.lists(NUMBERS, max_size=40), segments=st.integers(1, 9), piece_bytes=st.integers(1, 50))
@@ -115,10 +115,10 @@ async def test_an_object_replaced_before_a_segment_gives_no_row():
     part = next(cut(await S3Select("bucket", "key.csv", column="item_no", segments=1).pin(backend)))
     store.fill("bucket", {"key.csv": b"another object"})
     with pytest.raises(SourceError, match="was replaced"):
-        await anext(read_each(part, backend))
+        await anext(read_items(part, backend))
     await store.delete_many("bucket", [("key.csv", None)])
     with pytest.raises(SourceError, match="does not exist"):
-        await anext(read_each(part, backend))
+        await anext(read_items(part, backend))
 
 
 async def test_a_store_without_s3_select_is_named():
@@ -239,7 +239,7 @@ async def test_an_answer_that_is_not_whole_is_an_error(body, code, transient):
 async def test_an_account_without_s3_select_is_told_so():
     """Where S3 knows no such request, the error says why and what to use."""
     body = b"<Error><Code>MethodNotAllowed</Code><Message>not allowed</Message></Error>"
-    with pytest.raises(ConfigurationError, match=r"there is no S3 Select here \(MethodNotAllowed\): .* use S3Lines"):
+    with pytest.raises(ConfigurationError, match=r"S3 Select is not available \(MethodNotAllowed\): .* use S3Lines"):
         await selected(body, status="405 Method Not Allowed")
 
 

@@ -63,7 +63,7 @@ class Bench:
 
     async def pump(self, queue: InMemoryQueue, handler: Consumer, most: int = 10) -> int:
         """Deliver one batch as the mapping does; return how many messages it had."""
-        received = await queue.receive(most=most)
+        received = await queue.receive(max_messages=most)
         if not received:
             return 0
         try:

@@ -11,7 +11,7 @@ from fanfold import inmemory
 from fanfold._ports.backend import Backend
 from fanfold._ports.stores import ObjectInfo
 from fanfold.errors import ObjectChangedError, ObjectMissingError
-from fanfold.sources import read_each
+from fanfold.sources import read_items
 from fanfold.sources.s3_lines import S3Lines
 
 
@@ -62,7 +62,7 @@ async def plan_of(store: PieceStore, *, key: str, chunk_bytes: int) -> dict[str,
 
 async def read_parts(store: PieceStore, plan: dict[str, Any]) -> list[Any]:
     backend = backend_with(store)
-    return [item for part in S3Lines.cut(plan) async for item in read_each(part, backend)]
+    return [item for part in S3Lines.cut(plan) async for item in read_items(part, backend)]
 
 
 async def read_all(data: bytes, *, key: str, chunk_bytes: int, piece_bytes: int = 65_536) -> list[Any]:

@@ -176,14 +176,14 @@ async def test_what_is_offloaded_is_what_is_received(legacy: bool):
 async def test_a_small_text_is_sent_as_it_is():
     """Up to the threshold, which counts attributes too."""
     store = filled()
-    assert (await offload("x" * 10, store=store, bucket="bucket", over_bytes=10)).body == "x" * 10
-    assert "s3Key" in (await offload("x" * 11, store=store, bucket="bucket", over_bytes=10)).body
+    assert (await offload("x" * 10, store=store, bucket="bucket", threshold_bytes=10)).body == "x" * 10
+    assert "s3Key" in (await offload("x" * 11, store=store, bucket="bucket", threshold_bytes=10)).body
 
 
 async def test_a_bucket_that_does_not_exist_is_a_configuration_error():
     """It is the sender's to mend."""
     with pytest.raises(ConfigurationError, match="the bucket nowhere for large payloads does not exist"):
-        await offload("x", store=InMemoryStore("bucket"), bucket="nowhere", over_bytes=0)
+        await offload("x", store=InMemoryStore("bucket"), bucket="nowhere", threshold_bytes=0)
 
 
 async def test_texts_of_any_size_are_sent():

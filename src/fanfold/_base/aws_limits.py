@@ -52,7 +52,7 @@ LAMBDA_MB_PER_VCPU: Final = 1_769
 """Memory at which a function has the equivalent of one vCPU, MB (Lambda developer guide, "Configure memory")."""
 LAMBDA_MAX_VCPUS: Final = 6.0
 """vCPUs of a function with the most memory (Lambda announcement of 10 GB functions)."""
-LAMBDA_DESCRIPTORS: Final = 1_024
+LAMBDA_FILE_DESCRIPTORS: Final = 1_024
 """File descriptors of an execution environment (Lambda quotas)."""
 LAMBDA_EVENT_BYTES: Final = 6 * 1024 * 1024
 """Bytes of one event; a batch ends early at it (Lambda quotas)."""
@@ -75,15 +75,15 @@ MAPPING_MIN_CONCURRENCY: Final = 2
 """Least MaximumConcurrency of a mapping (Lambda developer guide, "Scaling for SQS")."""
 MAPPING_MAX_CONCURRENCY: Final = 1_000
 """Largest MaximumConcurrency of a mapping (same page)."""
-MAPPING_SCALING_FIRST: Final = 5
+MAPPING_SCALING_INITIAL: Final = 5
 """Concurrent batches of a mapping when it starts (same page; check)."""
 MAPPING_SCALING_PER_SECOND: Final = 300 / 60
 """Concurrent batches that a mapping adds in a second: 300 a minute (same page; check)."""
-MAPPING_SCALING_MOST: Final = 1_250
+MAPPING_SCALING_MAX: Final = 1_250
 """Concurrent batches of one mapping, at most (same page; check)."""
-MAPPING_ADVISED_TIMEOUTS: Final = 6
+MAPPING_RECOMMENDED_TIMEOUTS: Final = 6
 """Timeouts of the function that a queue's visibility timeout should last, with the window (same guide)."""
-MAPPING_ADVISED_RECEIVES: Final = 5
+MAPPING_RECOMMENDED_RECEIVES: Final = 5
 """Least maxReceiveCount of a queue that a mapping reads (same guide)."""
 
 STEP_FUNCTIONS_PAYLOAD_BYTES: Final = 262_144

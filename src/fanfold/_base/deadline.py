@@ -2,7 +2,7 @@
 
 A deadline divides the margin before the end of the invocation::
 
-    now ──────────────▶ stops_at ─────▶ cancels_at ──▶ responds_at ─▶ gives_up_at ─▶ ends_at
+    now ──────────────▶ stops_at ─────▶ cancels_at ──▶ responds_at ─▶ responds_without_loop_at ─▶ ends_at
         records start   none starts     what runs is   the answer    … even with a  Lambda kills
                         any more        cancelled      is made …     blocked loop   the execution environment
 """
@@ -90,6 +90,6 @@ class Deadline(Value):
         return self.ends_at - self.margin / 4
 
     @property
-    def gives_up_at(self) -> float:
+    def responds_without_loop_at(self) -> float:
         """Here the invocation's thread answers without the event loop: three sixteenths of the margin are left."""
         return self.ends_at - self.margin * 3 / 16

@@ -24,7 +24,7 @@ def record_keys() -> Mapping[str, Any]:
 
 
 @contextmanager
-def named(**keys: object) -> Iterator[None]:
+def add_record_keys(**keys: object) -> Iterator[None]:
     """Add names while this lasts."""
     token = RECORD_KEYS.set({**RECORD_KEYS.get(), **keys})
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from fanfold._base.outcome import BEHIND, Outcome, acknowledges
+from fanfold._base.outcome import BLOCKED_IN_GROUP, Outcome, acknowledges
 from fanfold._base.record import Record, is_fifo
 
 _NONE: Mapping[str, str] = {}
@@ -52,7 +52,7 @@ def in_order(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Out
     for position, record in enumerate(records):
         group = group_of(record)
         if group in stopped and acknowledges(kept[position]):
-            kept[position] = BEHIND
+            kept[position] = BLOCKED_IN_GROUP
         elif not acknowledges(kept[position]):
             stopped.add(group)
     return kept

@@ -120,7 +120,7 @@ class NotStarted(Value):
 DONE = Done()
 """Done with nothing to say: what most records end as, made once."""
 
-BEHIND = NotStarted("an earlier record of its message group is not done")
+BLOCKED_IN_GROUP = NotStarted("an earlier record of its message group is not done")
 """How a record of a FIFO queue ends that has to wait for the next delivery of another."""
 
 Outcome: TypeAlias = Done | Failed | Retrying | Rejected | NotStarted

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.ordering import Lane, Unit, in_order, lanes
-from fanfold._base.outcome import BEHIND, DONE, Done, Failed, NotStarted, Outcome, Rejected
+from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Rejected
 from fanfold._base.record import Record, is_fifo
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
@@ -284,7 +284,7 @@ class Batch:
                 outcome = self._outcomes[position] = DONE if each is None else self._outcome_of(position, each)
                 goes_on = not self._fifo or isinstance(outcome, Done | Rejected)
             else:
-                self._outcomes[position] = BEHIND
+                self._outcomes[position] = BLOCKED_IN_GROUP
         return not self._fifo or await self._goes_on(unit)
 
     async def _tick(self) -> None:
@@ -329,7 +329,7 @@ class Batch:
         """Leave what follows in a FIFO lane to be delivered again, no sooner than what has to come before it."""
         delay = next((self._delays[position] for position in unit if position in self._delays), None)
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
-            self._outcomes[position] = BEHIND
+            self._outcomes[position] = BLOCKED_IN_GROUP
             if delay is not None:
                 self._settling.change_visibility(self.records[position], delay)
 

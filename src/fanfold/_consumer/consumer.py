@@ -64,7 +64,8 @@ class Consumer(Generic[P, T]):
         """How this consumer works."""
         self._composer = Composer(function, settings, bind(function, chunk_size=settings.chunk_size))
         self._runtime = Runtime(
-            functools.partial(open_environment, settings, self._dead_letter_queue), ExecutionEnvironment.leftovers
+            functools.partial(open_environment, settings, self._dead_letter_queue),
+            ExecutionEnvironment.abandoned_handlers,
         )
         self._on_threads = not is_coroutine_function(function)
         self._fits: dict[int, int] = {}
@@ -162,7 +163,7 @@ class Consumer(Generic[P, T]):
     @property
     def stats(self) -> ConsumerStats:
         """What runs in this execution environment, and what is left of earlier batches."""
-        return ConsumerStats(*self._runtime.leftovers())
+        return ConsumerStats(*self._runtime.abandoned())
 
     @property
     def dead_letter_queue_url(self) -> str:
@@ -206,14 +207,14 @@ class Session:
     ) -> None:
         self._begin = begin
         self._end = end
-        self._sandbox = environment
+        self._environment = environment
         self._running: set[Batch] = set()
 
     async def __call__(self, event: Event, context: Any = None) -> BatchResult:
         """Handle a batch, without a deadline if there is no context; raises what ``Consumer.process`` does."""
         batch = self._begin(event, context)
         self._running.add(batch)
-        self._sandbox.begin(batch)
+        self._environment.track(batch)
         try:
             await batch.run()
         finally:
@@ -226,9 +227,9 @@ class Session:
             batch.stop(grace_seconds)
 
     @property
-    def leftovers(self) -> int:
+    def abandoned_handlers(self) -> int:
         """Handlers that run although nothing waits for them: given up at a stop, or on threads after a timeout."""
-        return self._sandbox.leftovers(self._running)
+        return self._environment.abandoned_handlers(self._running)
 
 
 @overload

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a cold start pays for what it uses
 T = TypeVar("T")
 
 
-class Leftover(Protocol):
+class RunningBatch(Protocol):
     """Work that may go on after its batch was answered."""
 
     @property
@@ -50,13 +50,13 @@ class ExecutionEnvironment:
         """Gives the store of large payloads, opened at the first call."""
         self.entries = entries
         """Gives the entries of idempotency, opened at the first call."""
-        self._batches: list[Leftover] = []
+        self._batches: list[RunningBatch] = []
 
-    def begin(self, batch: Leftover) -> None:
+    def track(self, batch: RunningBatch) -> None:
         """Take note of a batch, and forget those of which nothing is left."""
         self._batches = [*(each for each in self._batches if each.abandoned), batch]
 
-    def leftovers(self, running: Collection[Leftover] = ()) -> int:
+    def abandoned_handlers(self, running: Collection[RunningBatch] = ()) -> int:
         """Return how many handlers of answered batches, all but those still running, go on: on the loop or on threads.
 
         A plain handler that was just abandoned shows as a thread and as a worker: it is counted once.

@@ -31,9 +31,9 @@ Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 T = TypeVar("T")
 S = TypeVar("S")
 
-MOST_LEFTOVERS: Final = 100
+MAX_ABANDONED_HANDLERS: Final = 100
 """Abandoned handlers that may still run in an execution environment before it is given up."""
-MOST_LOOPS: Final = 2
+MAX_BLOCKED_LOOPS: Final = 2
 """Blocked event loops that may be left behind in an execution environment before it is given up."""
 _LOOK_SECONDS = 1.0
 """How often the invocation's thread looks whether the loop turns."""
@@ -58,9 +58,11 @@ def deadline_of(lambda_context: Any, margin: float | None) -> Deadline:
 class Runtime(Generic[S]):
     """One event loop on its own thread, with one lifespan; starts at the first use, again after a fork."""
 
-    def __init__(self, lifespan: Callable[[], AbstractAsyncContextManager[S]], leftovers: Callable[[S], int]) -> None:
+    def __init__(
+        self, lifespan: Callable[[], AbstractAsyncContextManager[S]], abandoned_handlers: Callable[[S], int]
+    ) -> None:
         self._lifespan = lifespan
-        self._leftovers = leftovers
+        self._abandoned_handlers = abandoned_handlers
         self._lock = threading.Lock()
         self._loop: _LoopThread[S] | None = None
         self._left_behind: list[_LoopThread[S]] = []
@@ -71,8 +73,8 @@ class Runtime(Generic[S]):
         The caller's context variables are the work's.
 
         Raises:
-            TimeoutError: If the work has not ended at ``deadline.gives_up_at``. It is cancelled if the loop still
-                turns, and what it does later is of no consequence to the caller.
+            TimeoutError: If the work has not ended at ``deadline.responds_without_loop_at``. It is cancelled if the
+                loop still turns, and what it does later is of no consequence to the caller.
             SystemExit: If so much that was abandoned still runs here that a fresh execution environment is better.
         """
         loop = self._turning_loop()
@@ -86,10 +88,10 @@ class Runtime(Generic[S]):
                 cancel()
                 raise
 
-    def leftovers(self) -> tuple[int, int]:
+    def abandoned(self) -> tuple[int, int]:
         """Return how many abandoned handlers, and how many event loops that were left behind, still run."""
         with self._lock:
-            return self._count_leftovers(self._loop)
+            return self._count_abandoned(self._loop)
 
     def close(self) -> None:
         """End the lifespan and the loop, and those left behind once they turn; the next use starts new ones."""
@@ -112,18 +114,20 @@ class Runtime(Generic[S]):
             return loop
 
     def _recycle_if_worn(self, loop: _LoopThread[S]) -> None:
-        running, blocked = self._count_leftovers(loop)
-        if running > MOST_LEFTOVERS or blocked > MOST_LOOPS:
+        running, blocked = self._count_abandoned(loop)
+        if running > MAX_ABANDONED_HANDLERS or blocked > MAX_BLOCKED_LOOPS:
             # Lambda takes this for a crash: the batch comes back, and the next one gets a fresh execution environment.
             raise SystemExit(
                 f"fanfold: {running} abandoned handlers and {blocked} blocked event loops still run in "
                 "this execution environment: it is given up for a fresh one"
             )
 
-    def _count_leftovers(self, loop: _LoopThread[S] | None) -> tuple[int, int]:
+    def _count_abandoned(self, loop: _LoopThread[S] | None) -> tuple[int, int]:
         self._left_behind = [left for left in self._left_behind if left.alive()]
         started = loop is not None and loop.state.done() and not loop.state.exception()
-        return self._leftovers(loop.state.result()) if loop is not None and started else 0, len(self._left_behind)
+        return self._abandoned_handlers(loop.state.result()) if loop is not None and started else 0, len(
+            self._left_behind
+        )
 
 
 class _LoopThread(Generic[S]):
@@ -199,8 +203,8 @@ class _LoopThread(Generic[S]):
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
         turned: threading.Event | None = None
-        while not done.wait(_least(_LOOK_SECONDS, deadline.until(deadline.gives_up_at))):
-            over = deadline.until(deadline.gives_up_at) == 0
+        while not done.wait(_least(_LOOK_SECONDS, deadline.until(deadline.responds_without_loop_at))):
+            over = deadline.until(deadline.responds_without_loop_at) == 0
             if over and turned is None:
                 turned = self._ping()
                 turned.wait(_GLANCE_SECONDS)

@@ -34,7 +34,7 @@ def run_batch(
 
     async def work(environment: ExecutionEnvironment) -> None:
         batch = begin(environment)
-        environment.begin(batch)
+        environment.track(batch)
         begun.append(batch)
         await batch.run()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fanfold._base.outcome import BEHIND, NotStarted
+from fanfold._base.outcome import BLOCKED_IN_GROUP, NotStarted
 from fanfold._base.record import Record, is_fifo
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def cut(records: Sequence[Record], items: Sequence[T | EndedEarly]) -> Sequence[
         return items
     failed = (position for position, item in enumerate(items) if _could_not_start(item))
     first = next(failed, len(items))
-    behind = [item if isinstance(item, EndedEarly) else EndedEarly(BEHIND) for item in items[first:]]
+    behind = [item if isinstance(item, EndedEarly) else EndedEarly(BLOCKED_IN_GROUP) for item in items[first:]]
     return [*items[:first], *behind]
 
 

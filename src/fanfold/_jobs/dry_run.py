@@ -124,7 +124,7 @@ async def read_first(rehearsal: DryRun, backend: Backend, *, within_seconds: flo
     ended = False
     began = time.perf_counter()
     with anyio.move_on_after(within_seconds):
-        async with aclosing(sources.read_each(rehearsal.first[0]["source"], backend)) as items:
+        async with aclosing(sources.read_items(rehearsal.first[0]["source"], backend)) as items:
             async for _ in items:
                 given += 1
                 await anyio.lowlevel.checkpoint()

@@ -136,7 +136,7 @@ async def resume_scatter(
         return stopped
 
     position = segments_in(
-        await enqueue(backend.work_queue, messages(), reached=reached, over=over, sleep=backend.sleep)
+        await enqueue(backend.work_queue, messages(), on_accepted=reached, should_stop=over, sleep=backend.sleep)
     )
     await backend.ledger.checkpoint(run.id, position, gen=run.gen)
     if stopped:

@@ -14,7 +14,7 @@ from fanfold._base.context import BatchContext, Context
 from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import put
-from fanfold._base.log_context import named
+from fanfold._base.log_context import add_record_keys
 from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
 from fanfold._jobs.job_state import JobState
@@ -163,7 +163,7 @@ async def process_segment(
 ) -> SegmentDone | SegmentStopped:
     """Run a segment handler over the items of one segment; as ``process_message``, without a look at its run."""
     rows = SegmentItems(segment.source, ctx.state.backend, _is_over(ctx.deadline) if segment.hop < max_hops else None)
-    with named(run=run.id, segment=segment.number):
+    with add_record_keys(run=run.id, segment=segment.number):
         async with aclosing(rows.read()) as items:
             value = await function(items, SegmentContext(record, ctx.batch, segment, run))
     try:

@@ -46,8 +46,8 @@ async def enqueue(
     messages: Iterable[Message],
     *,
     concurrency: int = CONCURRENCY,
-    reached: Reached | None = None,
-    over: Callable[[], bool] | None = None,
+    on_accepted: Reached | None = None,
+    should_stop: Callable[[], bool] | None = None,
     sleep: Sleep = anyio.sleep,
 ) -> int:
     """Send messages, drawn lazily, and return how many of the first ones have been accepted without a gap.
@@ -60,22 +60,22 @@ async def enqueue(
         queue: Where to.
         messages: What; drawn as they can be sent, never more than ``concurrency`` batches and a message ahead.
         concurrency: Calls in flight at once, from 1.
-        reached: Called, again and again, with how many of the first messages have been accepted by then.
-        over: Tells, before each batch, whether to stop; what is in flight is still awaited. None to never.
+        on_accepted: Called, again and again, with how many of the first messages have been accepted by then.
+        should_stop: Tells, before each batch, whether to stop; what is in flight is still awaited. None to never.
         sleep: What waits between attempts.
 
     Returns:
-        The number of all messages, unless ``over`` stopped it.
+        The number of all messages, unless ``should_stop`` stopped it.
 
     Raises:
         EnqueueError: If messages were not accepted after every attempt; ``rejected`` holds them, and no later ones
             have been offered but those that were in flight.
-        FanfoldError: If the queue is not there, or whatever ``reached`` raises.
+        FanfoldError: If the queue is not there, or whatever ``on_accepted`` raises.
         ValueError: If concurrency is below 1.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency starts at 1, not {concurrency}")
-    sending = _Sending(queue, batches(messages), reached, over, sleep)
+    sending = _Sending(queue, batches(messages), on_accepted, should_stop, sleep)
     async with anyio.create_task_group() as tasks:
         for _ in range(concurrency):
             tasks.start_soon(sending.work)
@@ -97,8 +97,8 @@ class _Sending:
         self,
         queue: Queue,
         drawn: Iterator[list[Message]],
-        reached: Reached | None,
-        over: Callable[[], bool] | None,
+        on_accepted: Reached | None,
+        should_stop: Callable[[], bool] | None,
         sleep: Sleep,
     ) -> None:
         self.accepted = 0
@@ -109,8 +109,8 @@ class _Sending:
         """What ended it; the first of several."""
         self._queue = queue
         self._batches = drawn
-        self._reached = reached
-        self._over = over
+        self._on_accepted = on_accepted
+        self._should_stop = should_stop
         self._sleep = sleep
         self._drawn = 0
         self._ahead: dict[int, int] = {}
@@ -123,13 +123,13 @@ class _Sending:
                 self._drawn += len(batch)
                 failures = await _send_all(self._queue, batch, first, self._sleep)
                 self.failures += failures
-                if not failures and self._advance(first, first + len(batch)) and self._reached is not None:
-                    await self._reached(self.accepted)
+                if not failures and self._advance(first, first + len(batch)) and self._on_accepted is not None:
+                    await self._on_accepted(self.accepted)
         except FanfoldError as error:
             self.error = self.error or error
 
     def _draw(self) -> list[Message] | None:
-        if self.failures or self.error or (self._over is not None and self._over()):
+        if self.failures or self.error or (self._should_stop is not None and self._should_stop()):
             return None
         return next(self._batches, None)
 

@@ -72,8 +72,8 @@ class Queue(Protocol):
         """
         ...
 
-    async def receive(self, *, most: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
-        """Receive up to ``most`` messages (1 to 10), waiting up to ``wait_seconds`` (0 to 20) for the first."""
+    async def receive(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
+        """Receive up to ``max_messages`` messages (1 to 10), waiting up to ``wait_seconds`` (0 to 20) for the first."""
         ...
 
     async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:

@@ -168,7 +168,7 @@ class _Delivering:
         return answers
 
     async def _receive(self, most: int, wait_seconds: float) -> Sequence[dict[str, Any]]:
-        records = await self._queue.receive_records(most=most, wait_seconds=wait_seconds)
+        records = await self._queue.receive_records(max_messages=most, wait_seconds=wait_seconds)
         self._received += len(records)
         return records
 

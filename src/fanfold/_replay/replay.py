@@ -188,7 +188,7 @@ class _Run:
 def _letter(message: QueuedMessage, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return a dead letter: its id, the number of the message it was, and why it is one."""
     record = Record(message.record)
-    number, original = message.origin, original_id_in(record)
+    number, original = message.moved_from, original_id_in(record)
     if number is None and original is not None:
         number = next((each["number"] for each in told if each["id"] == original), None)
     moved = message.history[-1] if message.history else "sent by the handler"

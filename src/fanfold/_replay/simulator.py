@@ -149,7 +149,7 @@ class Simulator:
             fifo=fifo,
             duplicates=duplicates,
             reordered=reordered,
-            chance=self.chance,
+            rng=self.chance,
         )
         self.deliveries = []
         self.function_timeout = function_timeout
@@ -270,11 +270,11 @@ class Simulator:
         """Invoke the function: a message it hides is hidden until it ends or longer; its chance is the simulator's."""
         others = random.getstate()
         random.setstate(self._random)
-        self.queue.hidden_until = self.clock.now + seconds
+        self.queue.earliest_visible_at = self.clock.now + seconds
         try:
             return self._invoke(event)
         finally:
-            self.queue.hidden_until = 0.0
+            self.queue.earliest_visible_at = 0.0
             self._random = random.getstate()
             random.setstate(others)
 

@@ -16,8 +16,8 @@ from typing import Final
 from fanfold._base.aws_limits import (
     LAMBDA_ACCOUNT_CONCURRENCY,
     MAPPING_DEFAULT_BATCH_SIZE,
-    MAPPING_SCALING_FIRST,
-    MAPPING_SCALING_MOST,
+    MAPPING_SCALING_INITIAL,
+    MAPPING_SCALING_MAX,
     MAPPING_SCALING_PER_SECOND,
     SQS_BATCH_ENTRIES,
     SQS_BILLED_BYTES,
@@ -94,7 +94,7 @@ class Estimate:
 def quotas_of(backlog: Backlog, records_per_batch: int) -> list[Quota]:
     """Return what limits the invocations at once, tightest first."""
     found = [
-        Quota("the mapping's most", MAPPING_SCALING_MOST),
+        Quota("the mapping's most", MAPPING_SCALING_MAX),
         Quota("the account's concurrency", backlog.account_concurrency),
         Quota("messages in flight", max(1, SQS_IN_FLIGHT_MESSAGES // records_per_batch)),
     ]
@@ -164,7 +164,7 @@ def held_out_errors(cell: Cell, samples: Sequence[Sample]) -> list[float]:
 
 def _ramped(work_seconds: float, most: int) -> tuple[float, int]:
     """Return how long so much work takes while invocations are added, and how many there are in the end."""
-    first = min(MAPPING_SCALING_FIRST, most)
+    first = min(MAPPING_SCALING_INITIAL, most)
     full_after = (most - first) / MAPPING_SCALING_PER_SECOND
     before_full = first * full_after + MAPPING_SCALING_PER_SECOND * full_after**2 / 2
     if work_seconds >= before_full:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fanfold._base.aws_limits import LAMBDA_DESCRIPTORS, cpus_of
+from fanfold._base.aws_limits import LAMBDA_FILE_DESCRIPTORS, cpus_of
 
 PERIOD_MICROSECONDS: Final = 100_000
 """The kernel's default period: a share of the CPU is a share of each such period. Lambda's own is not documented."""
@@ -28,7 +28,7 @@ _numbers = itertools.count()
 
 _ENTER: Final = (
     'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; '
-    f'ulimit -Sn {LAMBDA_DESCRIPTORS} 2>/dev/null; exec "$@"'
+    f'ulimit -Sn {LAMBDA_FILE_DESCRIPTORS} 2>/dev/null; exec "$@"'
 )
 """A shell that enters groups, given their files, and then becomes the command behind ``--``."""
 

@@ -62,7 +62,7 @@ def _made(rule: Rule) -> type[CloudFormationLintRule]:
 def _matches(rule: Rule, cfn: Any) -> Iterator[RuleMatch]:
     for each in _findings(cfn):
         if each.rule == rule.id:
-            message = f"{each.resource}: {each.found}. Should be: {each.wanted} ({rule.id})"
+            message = f"{each.resource}: {each.actual}. Should be: {each.recommended} ({rule.id})"
             yield RuleMatch(list(each.place.path), message)
 
 

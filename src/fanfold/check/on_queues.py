@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fanfold._base.aws_limits import MAPPING_ADVISED_RECEIVES, MAPPING_ADVISED_TIMEOUTS, SQS_MAX_RETENTION_SECONDS
+from fanfold._base.aws_limits import (
+    MAPPING_RECOMMENDED_RECEIVES,
+    MAPPING_RECOMMENDED_TIMEOUTS,
+    SQS_MAX_RETENTION_SECONDS,
+)
 from fanfold.check.values import Hit, Model, NotKnown, Queue
 from fanfold.check.wording import amount, consumed, describe, not_known, timeout_of
 
@@ -33,12 +37,14 @@ def visibility_below_advice(model: Model) -> Iterator[Hit | NotKnown]:
 
 
 def _advised(timeout: float, window: float) -> float:
-    return MAPPING_ADVISED_TIMEOUTS * timeout + window
+    return MAPPING_RECOMMENDED_TIMEOUTS * timeout + window
 
 
 def _advice(timeout: float, window: float) -> str:
     wait = f" + {amount(window)} s window" if window else ""
-    return f"at least {amount(_advised(timeout, window))} s ({MAPPING_ADVISED_TIMEOUTS} x {amount(timeout)} s{wait})"
+    return (
+        f"at least {amount(_advised(timeout, window))} s ({MAPPING_RECOMMENDED_TIMEOUTS} x {amount(timeout)} s{wait})"
+    )
 
 
 def no_dead_letter_queue(model: Model) -> Iterator[Hit | NotKnown]:
@@ -55,12 +61,12 @@ def few_receives(model: Model) -> Iterator[Hit | NotKnown]:
     """Messages become dead letters after too few receives."""
     for queue in consumed(model):
         yield from not_known(queue.receives)
-        if queue.receives.value is not None and queue.receives.value < MAPPING_ADVISED_RECEIVES:
+        if queue.receives.value is not None and queue.receives.value < MAPPING_RECOMMENDED_RECEIVES:
             yield Hit(
                 queue.key,
                 queue.receives.place,
                 describe(queue.receives),
-                f"at least {MAPPING_ADVISED_RECEIVES}",
+                f"at least {MAPPING_RECOMMENDED_RECEIVES}",
             )
 
 

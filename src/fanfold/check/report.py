@@ -59,9 +59,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "line": finding.place.line,
         "column": finding.place.column,
         "path": list(finding.place.path),
-        "found": finding.found,
-        "wanted": finding.wanted,
-        "mend": rule.fix,
+        "found": finding.actual,
+        "wanted": finding.recommended,
+        "fix": rule.fix,
         "page": {"title": rule.page.title, "url": rule.page.url},
     }
 
@@ -108,7 +108,7 @@ def _result(report: Report, finding: Finding, *, suppressed: bool) -> dict[str, 
         "ruleId": finding.rule,
         "ruleIndex": list(BY_ID).index(finding.rule),
         "level": _LEVELS[finding.severity],
-        "message": {"text": f"{finding.resource}: {finding.found}. Should be: {finding.wanted}."},
+        "message": {"text": f"{finding.resource}: {finding.actual}. Should be: {finding.recommended}."},
         "locations": [_location(report, finding.place, finding.resource)],
     }
     if suppressed:

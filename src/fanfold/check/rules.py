@@ -34,8 +34,8 @@ class Rule:
     """What it rests on."""
     example: str
     """YAML that holds."""
-    look: Callable[[Model], Iterator[Hit | NotKnown]]
-    """A pure function of the model."""
+    check: Callable[[Model], Iterator[Hit | NotKnown]]
+    """A pure function that yields the problems in a model, and the settings that it could not read."""
 
 
 _LAMBDA: Final = "https://docs.aws.amazon.com/lambda/latest/dg"

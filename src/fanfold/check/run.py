@@ -68,9 +68,9 @@ def check_model(model: Model) -> tuple[list[Finding], list[NotKnown]]:
     findings: dict[Finding, None] = {}
     remarks = {(each.subject, each.why): each for each in model.remarks}
     for rule in RULES:
-        for each in rule.look(model):
+        for each in rule.check(model):
             if isinstance(each, Hit):
-                found = Finding(rule.id, rule.severity, each.resource, each.place, each.found, each.wanted)
+                found = Finding(rule.id, rule.severity, each.resource, each.place, each.actual, each.recommended)
                 findings[found] = None
             else:
                 key = each.subject, each.why

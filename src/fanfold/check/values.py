@@ -164,12 +164,12 @@ class NotKnown:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What a rule has found, before it is put under the rule's name."""
+    """A problem that a rule has found, before it becomes a ``Finding`` of that rule."""
 
     resource: str
     place: Place
-    found: str
-    wanted: str
+    actual: str
+    recommended: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +181,10 @@ class Finding:
     resource: str
     """The mapping, queue or function it is about."""
     place: Place
-    found: str
-    """What is."""
-    wanted: str
-    """What should be."""
+    actual: str
+    """The setting and its value, and the effect if it is not obvious."""
+    recommended: str
+    """The value to set instead, or the change to make."""
 
     @property
     def owner(self) -> str:

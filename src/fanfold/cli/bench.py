@@ -181,7 +181,7 @@ def _deployed(plan: Plan, files: Files) -> tuple[Result, bool]:
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "--function") from error
     function = DeployedFunction.connect(plan.workload.handler, "FANFOLD_CONCURRENCY", plan.workload.timeout_seconds)
-    with function.put_back() as before:
+    with function.restored_on_exit() as before:
         if before.value is not None and before.value.isdecimal():
             plan = plan.with_present(Setting(int(before.value), before.memory_mb))
         words = "not set" if before.value is None else before.value

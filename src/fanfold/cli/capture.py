@@ -68,7 +68,7 @@ async def _save(queue: SqsQueue, out: Path, most: int, redact: tuple[str, ...], 
     """Save message after message until no new one comes; ``held`` are the last records by message id."""
     stamp, number = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), 0
     while len(held) < most:
-        records = await queue.receive_records(most=min(_BATCH, most - len(held)), wait_seconds=1)
+        records = await queue.receive_records(max_messages=min(_BATCH, most - len(held)), wait_seconds=1)
         new: list[dict[str, Any]] = [record for record in records if record["messageId"] not in held]
         held.update({record["messageId"]: Record(record) for record in records})
         if not new:

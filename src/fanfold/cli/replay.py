@@ -16,9 +16,9 @@ from rich.progress import TimeElapsedColumn
 from rich.table import Table
 
 from fanfold._base.aws_limits import (
-    MAPPING_ADVISED_TIMEOUTS,
     MAPPING_MAX_BATCH_SIZE,
     MAPPING_MAX_UNWINDOWED_BATCH,
+    MAPPING_RECOMMENDED_TIMEOUTS,
     SQS_MAX_VISIBILITY_SECONDS,
 )
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
@@ -159,7 +159,7 @@ def _options(
         chosen["window_seconds"] = 1
     if "visibility_timeout" not in chosen:
         seconds = chosen.get("window_seconds", 0)
-        seconds += MAPPING_ADVISED_TIMEOUTS * chosen.get("function_timeout", ReplayOptions().function_timeout)
+        seconds += MAPPING_RECOMMENDED_TIMEOUTS * chosen.get("function_timeout", ReplayOptions().function_timeout)
         chosen["visibility_timeout"] = min(seconds, SQS_MAX_VISIBILITY_SECONDS)
     return ReplayOptions(**chosen, **flags)
 

@@ -65,7 +65,7 @@ async def _work(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, working.stop)
         summary = await working.run()
-    if working.leftovers:
+    if working.abandoned_handlers:
         # The end of the event loop would wait for these for ever: they do not mind being cancelled.
         print(f"stopped: {summary.done} done, {summary.failed} come back", file=sys.stderr, flush=True)
         os._exit(1)

@@ -48,7 +48,7 @@ _NOTHING: Final = object()
 _FAILED: Final = RuntimeError("the record failed; Powertools' failure_handler has been told why")
 
 _SETTINGS: Final = Settings()
-_RUNTIME: Final = Runtime(functools.partial(open_environment, _SETTINGS, str), ExecutionEnvironment.leftovers)
+_RUNTIME: Final = Runtime(functools.partial(open_environment, _SETTINGS, str), ExecutionEnvironment.abandoned_handlers)
 """One event loop for all processors of an execution environment, however many are made; started at the first use."""
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 from fanfold._ports.backend import Backend
 from fanfold.errors import SegmentError
 
-__all__ = ["Source", "cut", "read", "read_each", "rest"]
+__all__ = ["Source", "cut", "read", "read_items", "rest"]
 
 _HOMES = {
     "dynamodb-scan": ("fanfold.sources.dynamodb_scan", "DynamoDBScan"),
@@ -76,7 +76,7 @@ def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[t
     return _source(part).read(part, backend)
 
 
-async def read_each(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Any, None]:
+async def read_items(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Any, None]:
     """Yield the items of one segment, one by one."""
     async with aclosing(read(part, backend)) as found:
         async for some in found:

@@ -36,7 +36,7 @@ def test_the_margin_is_divided_into_four_moments():
     assert deadline.stops_at == 1092.0
     assert deadline.cancels_at == 1096.0
     assert deadline.responds_at == 1098.0
-    assert deadline.gives_up_at == 1098.5
+    assert deadline.responds_without_loop_at == 1098.5
     assert deadline.ends_at == 1100.0
 
 
@@ -65,11 +65,11 @@ def test_a_deadline_that_never_comes_is_never_near():
     """Without a deadline the time left is infinite and no moment of it comes."""
     deadline = Deadline.never()
     assert deadline.remaining() == math.inf
-    moments = [deadline.stops_at, deadline.cancels_at, deadline.responds_at, deadline.gives_up_at]
+    moments = [deadline.stops_at, deadline.cancels_at, deadline.responds_at, deadline.responds_without_loop_at]
     assert [deadline.until(moment) for moment in moments] == [None, None, None, None]
 
 
 def test_a_deadline_without_a_margin_lets_records_start_until_the_end():
     """A deadline made by hand keeps no margin unless told to."""
     deadline = Deadline(50.0, clock=ManualClock())
-    assert deadline.stops_at == deadline.gives_up_at == deadline.ends_at == 50.0
+    assert deadline.stops_at == deadline.responds_without_loop_at == deadline.ends_at == 50.0

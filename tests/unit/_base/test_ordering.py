@@ -4,7 +4,7 @@ import pytest
 
 from fanfold import Done, Failed, NotStarted, Record, Rejected, Retrying
 from fanfold._base.ordering import group_of, in_order, lanes
-from fanfold._base.outcome import BEHIND
+from fanfold._base.outcome import BLOCKED_IN_GROUP
 from fanfold._base.record import is_fifo
 from fanfold.testing import make_record
 
@@ -94,7 +94,7 @@ def test_a_record_without_a_group_is_of_the_nameless_group():
 )
 def test_nothing_is_acknowledged_behind_what_is_not(stops):
     """Whatever stopped the group; the other group is not touched."""
-    assert in_order(fifo("aaab"), [Done(1), stops, Done(2), Done(3)]) == [Done(1), stops, BEHIND, Done(3)]
+    assert in_order(fifo("aaab"), [Done(1), stops, Done(2), Done(3)]) == [Done(1), stops, BLOCKED_IN_GROUP, Done(3)]
 
 
 def test_a_forwarded_reject_stops_nothing():
@@ -106,7 +106,7 @@ def test_a_forwarded_reject_stops_nothing():
 def test_a_forwarded_reject_behind_a_failure_is_not_acknowledged():
     """It comes back after what has to come before it."""
     failed = Failed(ValueError())
-    assert in_order(fifo("aa"), [failed, Rejected("never", forwarded=True)]) == [failed, BEHIND]
+    assert in_order(fifo("aa"), [failed, Rejected("never", forwarded=True)]) == [failed, BLOCKED_IN_GROUP]
 
 
 def test_what_failed_behind_a_failure_keeps_its_own_outcome():

@@ -43,7 +43,7 @@ async def test_an_execution_environment_without_a_lifespan_has_no_state():
     """And nothing is left over in it."""
     async with open_environment(Settings(), no_queue) as environment:
         assert environment.state is None
-        assert environment.leftovers() == 0
+        assert environment.abandoned_handlers() == 0
 
 
 async def test_the_lifespan_is_entered_and_left_with_the_execution_environment():
@@ -135,11 +135,11 @@ def test_leftovers_are_counted_over_all_batches_and_each_once():
     """A plain handler that was just abandoned shows on the loop and on its thread."""
     environment = ExecutionEnvironment(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
     for rest in (Rest(2), Rest(0), Rest(3)):
-        environment.begin(rest)
+        environment.track(rest)
     environment.threads.abandoned = 4
-    assert environment.leftovers() == 5
+    assert environment.abandoned_handlers() == 5
     environment.threads.abandoned = 6
-    assert environment.leftovers() == 6
+    assert environment.abandoned_handlers() == 6
 
 
 def test_batches_of_which_nothing_is_left_are_forgotten():
@@ -147,9 +147,9 @@ def test_batches_of_which_nothing_is_left_are_forgotten():
     environment = ExecutionEnvironment(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
     rests = [Rest(1) for _ in range(3)]
     for rest in rests:
-        environment.begin(rest)
+        environment.track(rest)
     rests[0].abandoned = rests[2].abandoned = 0
     last = Rest(0)
-    environment.begin(last)
+    environment.track(last)
     assert environment._batches == [rests[1], last]
-    assert environment.leftovers() == 1
+    assert environment.abandoned_handlers() == 1

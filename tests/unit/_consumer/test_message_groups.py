@@ -12,7 +12,7 @@ from fanfold.testing import make_context, make_event, make_fair_record, make_fif
 from settlers import DEAD, STEADY, Accepting
 from simple_handlers import notes, raises
 
-BEHIND = NotStarted("an earlier record of its message group is not done")
+BLOCKED_IN_GROUP = NotStarted("an earlier record of its message group is not done")
 
 
 async def test_on_standard_queues_what_was_received_most_often_starts_first():
@@ -83,7 +83,7 @@ async def test_a_message_group_stops_at_the_first_record_that_is_not_done(error:
 
     result = await handler.process(fifo("abaaab"))
     assert ids(result) == ["m2", "m3", "m4"]
-    assert result.outcomes[3:5] == [BEHIND, BEHIND]
+    assert result.outcomes[3:5] == [BLOCKED_IN_GROUP, BLOCKED_IN_GROUP]
     assert sorted(seen) == [0, 1, 2, 5]
 
 
@@ -121,7 +121,7 @@ async def test_a_reject_that_was_forwarded_counts_as_done_in_its_group():
 async def test_a_reject_that_was_not_forwarded_stops_its_group():
     """As any failure does."""
     handler = fanfold.consumer(dead_letter_queue_url=DEAD, settler=Accepting("m0"))(raises(Reject("never"), 1))
-    assert (await handler.process(fifo("aaa"))).outcomes == [Done(), Rejected("never"), BEHIND]
+    assert (await handler.process(fifo("aaa"))).outcomes == [Done(), Rejected("never"), BLOCKED_IN_GROUP]
 
 
 async def test_a_message_group_may_be_worked_on_in_lists():
@@ -141,7 +141,7 @@ async def test_a_message_group_may_be_worked_on_in_lists():
 async def test_a_done_record_behind_a_failure_of_its_list_comes_back():
     """What is acknowledged of a group is a prefix."""
     handler = fanfold.consumer(chunk_size=3)(lambda numbers: [1, ValueError(), 3])
-    assert (await handler.process(fifo("aaa"))).outcomes[2] == BEHIND
+    assert (await handler.process(fifo("aaa"))).outcomes[2] == BLOCKED_IN_GROUP
 
 
 async def test_a_record_behind_one_that_was_not_committed_comes_back():

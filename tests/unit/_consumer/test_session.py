@@ -19,7 +19,7 @@ async def test_batches_are_handled_at_once_within_one_lifespan():
     async with handler.session() as session:
         one, other = await asyncio.gather(session(make_event(1)), session(make_event(2)))
     assert [one.outcomes, other.outcomes] == [[DONE], [DONE]]
-    assert session.leftovers == 0
+    assert session.abandoned_handlers == 0
 
 
 async def test_told_to_stop_what_runs_is_cancelled_once_and_what_has_not_started_never_will():
@@ -46,7 +46,7 @@ async def test_told_to_stop_what_runs_is_cancelled_once_and_what_has_not_started
     assert result.outcomes[0] == DONE
     assert isinstance(result.outcomes[1], Failed)
     assert result.outcomes[2] == NotStarted("the batch was stopped")
-    assert session.leftovers == 0
+    assert session.abandoned_handlers == 0
 
 
 async def test_a_rollback_after_a_stop_is_not_cancelled_again_by_a_timeout():
@@ -85,9 +85,9 @@ async def test_a_handler_that_swallows_its_cancellation_is_left_behind_and_count
     async with handler.session() as session:
         batch = asyncio.ensure_future(session(make_event(1)))
         await running.wait()
-        assert session.leftovers == 0
+        assert session.abandoned_handlers == 0
         session.stop(grace_seconds=0)
         result = await batch
-        assert session.leftovers == 1
+        assert session.abandoned_handlers == 1
         let_go.set()
     assert isinstance(result.outcomes[0], Failed)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fanfold._base.outcome import BEHIND
+from fanfold._base.outcome import BLOCKED_IN_GROUP
 from fanfold._base.record import Record
 from fanfold._consumer.stages import EndedEarly, HandlerCall, cut, run_stage
 from fanfold.testing import make_fifo_record, make_record
@@ -23,7 +23,9 @@ def test_behind_the_first_that_cannot_start_nothing_of_a_fifo_list_does(startabl
     """What had already ended keeps its own error."""
     found = cut(FIFO, items(*startable))
     assert {position for position, item in enumerate(found) if item == "body"} == left
-    assert [position for position, item in enumerate(found) if item == EndedEarly(BEHIND)] == sorted(startable - left)
+    assert [position for position, item in enumerate(found) if item == EndedEarly(BLOCKED_IN_GROUP)] == sorted(
+        startable - left
+    )
     assert all(found[position] == EndedEarly(ERROR) for position in {0, 1, 2} - startable)
 
 

@@ -33,7 +33,7 @@ async def test_a_watch_message_finds_a_run_whose_check_was_lost():
 async def test_a_watch_renews_itself_until_the_run_has_ended():
     """A segment that is missing for long is waited for."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
-    held = await bench.plain.work_queue.receive(most=1)
+    held = await bench.plain.work_queue.receive(max_messages=1)
     bench.plain.work_queue.change_visibility(held[0].receipt_handle, 5000 - bench.clock.now)
     await bench.settle()
     assert (await bench.run()).state == "SUCCEEDED"

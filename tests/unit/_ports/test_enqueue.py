@@ -108,7 +108,7 @@ async def send(queue: Queue, messages: Sequence[Message], slept: Slept | None = 
     async def reached(count: int) -> None:
         progress.append(count)
 
-    await enqueue(queue, messages, reached=reached, sleep=slept or Slept())
+    await enqueue(queue, messages, on_accepted=reached, sleep=slept or Slept())
     return progress
 
 
@@ -169,7 +169,7 @@ async def test_a_batch_that_is_slow_holds_up_no_other_but_the_progress():
             assert slow.bodies == {str(number) for number in range(100)}
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: enqueue(slow, numbered(100), concurrency=2, reached=reached))
+        tasks.start_soon(lambda: enqueue(slow, numbered(100), concurrency=2, on_accepted=reached))
         await slow.others_are_in.wait()
         assert told == []
         slow.go_on.set()
@@ -179,7 +179,7 @@ async def test_a_batch_that_is_slow_holds_up_no_other_but_the_progress():
 async def test_told_to_stop_it_offers_no_further_batch():
     """What is in flight is awaited, and counted."""
     queue = Crowded()
-    assert await enqueue(queue, numbered(200), concurrency=4, over=lambda: queue.most == 4) == 40
+    assert await enqueue(queue, numbered(200), concurrency=4, should_stop=lambda: queue.most == 4) == 40
 
 
 async def test_no_more_calls_are_in_flight_than_allowed():
@@ -196,7 +196,7 @@ async def test_messages_are_drawn_as_they_can_be_sent():
     async def reached(count: int) -> None:
         assert messages.drawn <= count + 21
 
-    await enqueue(InMemoryQueue(), messages, concurrency=2, reached=reached, sleep=Slept())
+    await enqueue(InMemoryQueue(), messages, concurrency=2, on_accepted=reached, sleep=Slept())
 
 
 async def test_an_error_of_whoever_is_told_ends_it():
@@ -207,7 +207,7 @@ async def test_an_error_of_whoever_is_told_ends_it():
         raise THROTTLED
 
     with pytest.raises(ServiceError):
-        await enqueue(InMemoryQueue(), messages, concurrency=2, reached=reached)
+        await enqueue(InMemoryQueue(), messages, concurrency=2, on_accepted=reached)
     assert messages.drawn <= 31
 
 

@@ -62,7 +62,7 @@ def test_a_deletion_may_be_forgotten():
     """The message comes back although it was deleted; its history says so."""
     deliveries = simulate(done, records=in_groups("a"), fifo=True, duplicates=1, max_receive_count=2).deliveries
     assert batches(deliveries) == [["a0"], ["a0"]]
-    assert "deleted, but the queue delivers it once more (at least once)" in deliveries[0].messages[0].history
+    assert "deleted, but redelivered by the queue (at-least-once delivery)" in deliveries[0].messages[0].history
 
 
 def test_a_standard_queue_may_give_messages_out_of_order():

@@ -42,7 +42,7 @@ def test_back_off_grows_with_each_delivery():
     simulator = simulate(handler, 1, max_receive_count=4)
     assert [delivery.began_at for delivery in simulator.deliveries] == [0, 10, 30, 70]
     assert simulator.dead_letter_queue.messages()[0].history[:2] == [
-        "hidden for 10 s by the handler",
+        "visibility timeout set to 10 s by the handler",
         "delivery 0: came back (every message of the batch is reported)",
     ]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fanfold.aws.clients import client_of
-from fanfold.aws.faults import fault_of
+from fanfold.aws.faults import error_from
 from fanfold.aws.s3 import S3Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, ServiceError
 
@@ -25,7 +25,7 @@ from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissing
 )
 def test_a_code_becomes_an_error_of_ours_that_names_what_it_is_about(code, kind):
     """A caller tells what to do by the type of the error, and a reader what it is about by its words."""
-    fault = fault_of(code, "words", "s3://bucket/key")
+    fault = error_from(code, "words", "s3://bucket/key")
     assert type(fault) is kind
     assert str(fault).startswith("s3://bucket/key: ")
 
@@ -45,7 +45,7 @@ def test_a_code_becomes_an_error_of_ours_that_names_what_it_is_about(code, kind)
 )
 def test_a_fault_that_may_pass_is_told_from_one_that_stays(code, status, passing):
     """Throttling and the server's own faults may pass, also where an entry of an answer has a code and no status."""
-    fault = fault_of(code, "words", "s3://bucket/key", status=status)
+    fault = error_from(code, "words", "s3://bucket/key", status=status)
     assert isinstance(fault, ServiceError)
     assert (fault.code, fault.transient) == (code, passing)
 

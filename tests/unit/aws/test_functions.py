@@ -54,7 +54,7 @@ def function(client: Lambda) -> DeployedFunction:
 def test_an_interrupt_waits_until_the_function_is_put_back():
     """Ctrl-C in the middle of putting back is raised after it."""
     client = Lambda()
-    with pytest.raises(KeyboardInterrupt), function(client).put_back():  # noqa: PT012 - the block is it
+    with pytest.raises(KeyboardInterrupt), function(client).restored_on_exit():  # noqa: PT012 - the block is it
         function(client).set(FunctionSetting(512, "9"))
         client.interrupt_update = True
     assert (client.memory, client.variables) == (256, {"OTHER": "kept"})

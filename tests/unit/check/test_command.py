@@ -106,6 +106,7 @@ def test_json_is_one_document_and_nothing_else():
     first = document["templates"][0]["findings"][0]
     assert first["rule"] == "FF003"
     assert first["line"] == 3
+    assert first["fix"] == BY_ID["FF003"].fix
     assert first["page"]["url"].startswith("https://docs.aws.amazon.com/")
     assert document["templates"][1]["not_known"][0].keys() == {"what", "why", "line", "rules"}
     assert done.exit_code == 1

@@ -13,7 +13,7 @@ from fanfold.check.rules import RULES
 from fanfold.check.run import check_template
 
 CORPUS = Path(__file__).parents[2] / "check_corpus"
-SIDECARS = (".mend.json", ".findings.json")
+SIDECARS = (".fix.json", ".findings.json")
 BAD = sorted(each for each in (CORPUS / "bad").iterdir() if not each.name.endswith(SIDECARS))
 GOOD = sorted((CORPUS / "good").iterdir())
 BY_NAME = {"ids": lambda template: template.name}
@@ -32,7 +32,7 @@ def mended(template: Path) -> Any:
     """Return a template with the JSON patch beside it applied."""
     document, errors = decode(str(template))
     assert not errors
-    patch = json.loads(template.with_suffix(".mend.json").read_text())
+    patch = json.loads(template.with_suffix(".fix.json").read_text())
     return jsonpatch.apply_patch(json.loads(json.dumps(document)), patch)
 
 
@@ -78,8 +78,8 @@ def test_the_same_template_as_json_gives_the_same(template: Path, tmp_path: Path
     file = tmp_path / "template.json"
     file.write_text(json.dumps(document))
     one, other = check_template(template), check_template(file)
-    assert sorted((each.rule, each.resource, each.found) for each in one.findings) == sorted(
-        (each.rule, each.resource, each.found) for each in other.findings
+    assert sorted((each.rule, each.resource, each.actual) for each in one.findings) == sorted(
+        (each.rule, each.resource, each.actual) for each in other.findings
     )
     assert {(each.subject, each.why) for each in one.not_known} == {
         (each.subject, each.why) for each in other.not_known

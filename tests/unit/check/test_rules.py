@@ -194,7 +194,7 @@ def test_the_edges_of_the_rules(check: Any, changes: Any, found: list[str]):
 def test_what_is_said_names_the_value_and_whether_it_is_the_default(check: Any):
     """In CloudFormation's words, numbers with their unit."""
     report = check(template(event={"BatchSize": 1000, "FunctionResponseTypes": ["Other"]}))
-    assert {each.rule: (each.found, each.wanted) for each in report.findings} == {
+    assert {each.rule: (each.actual, each.recommended) for each in report.findings} == {
         "FF001": (
             "FunctionResponseTypes Other: an answer that names failed messages is ignored and all are deleted",
             "[ReportBatchItemFailures]",
@@ -202,22 +202,22 @@ def test_what_is_said_names_the_value_and_whether_it_is_the_default(check: Any):
         "FF005": ("BatchSize 1,000 with MaximumBatchingWindowInSeconds 0 s (the default)", "a window of 1 to 300 s"),
     }
     (finding,) = check(template(event={"BatchSize": 1000, "MaximumBatchingWindowInSeconds": 7})).findings
-    assert finding.found == "VisibilityTimeout 60 s; Timeout 10 s of Do, MaximumBatchingWindowInSeconds 7 s"
-    assert finding.wanted == "at least 67 s (6 x 10 s + 7 s window)"
+    assert finding.actual == "VisibilityTimeout 60 s; Timeout 10 s of Do, MaximumBatchingWindowInSeconds 7 s"
+    assert finding.recommended == "at least 67 s (6 x 10 s + 7 s window)"
 
 
 def test_what_is_said_of_permissions_and_of_long_retention(check: Any):
     """Who may not do what, and what to lower when nothing can be raised."""
     report = check(template(function=environment(FANFOLD_DEAD_LETTER_QUEUE_URL={"Ref": "Dead"})))
-    found = {each.rule: each.found for each in report.findings}
+    found = {each.rule: each.actual for each in report.findings}
     assert found["FF015"].startswith("Do is not allowed sqs:ChangeMessageVisibility on Jobs: a backoff")
     assert found["FF016"] == "Do is told FANFOLD_DEAD_LETTER_QUEUE_URL Dead, and is not allowed sqs:SendMessage there"
     (finding,) = check(template(queue={"MessageRetentionPeriod": 1209600})).findings
-    assert finding.wanted == "below 14 days in Jobs, 14 days here"
+    assert finding.recommended == "below 14 days in Jobs, 14 days here"
     (finding,) = check(
         template(queue={"MessageRetentionPeriod": 1209599}, dead={"MessageRetentionPeriod": 60})
     ).findings
-    assert finding.wanted == "more than the source's, such as 1,209,600 s (14 days)"
+    assert finding.recommended == "more than the source's, such as 1,209,600 s (14 days)"
 
 
 def test_a_fifo_queue_of_another_stack_is_told_by_its_arn(check: Any):
@@ -343,4 +343,4 @@ def test_a_finding_on_a_global_setting_points_to_the_globals(check: Any):
     report = check(content)
     (finding,) = [each for each in report.findings if each.rule == "FF014"]
     assert Path(report.template).read_text().splitlines()[finding.place.line - 1].strip() == "MemorySize: 128"
-    assert finding.found == "MemorySize 128 MB for FANFOLD_CONCURRENCY 900"
+    assert finding.actual == "MemorySize 128 MB for FANFOLD_CONCURRENCY 900"

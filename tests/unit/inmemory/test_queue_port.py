@@ -18,7 +18,7 @@ async def test_messages_shows_what_is_in_the_queue_visible_or_not():
     """In the order of sending: bodies, attributes, receive counts."""
     queue = InMemoryQueue(clock=ManualClock())
     await queue.send([Message("first", {"name": "value"}), Message("second"), Message("later", delay_seconds=60)])
-    [received] = await queue.receive(most=1)
+    [received] = await queue.receive(max_messages=1)
     first, second, later = queue.messages()
     assert (first.body, first.attributes, first.receive_count) == ("first", {"name": "value"}, 1)
     assert (first.message_id, first.handle) == (received.message_id, received.receipt_handle)
@@ -58,7 +58,7 @@ async def test_a_fifo_queue_gives_the_messages_of_a_group_in_order_and_none_whil
     clock = ManualClock()
     queue = InMemoryQueue(fifo=True, visibility_timeout=30, clock=clock)
     await queue.send([Message("a1", group_id="a"), Message("a2", group_id="a"), Message("x"), Message("y")])
-    assert [each.body for each in await queue.receive(most=1)] == ["a1"]
+    assert [each.body for each in await queue.receive(max_messages=1)] == ["a1"]
     assert [each.body for each in await queue.receive()] == ["x", "y"]
     assert queue.seconds_until_visible() == 30
     clock.advance(30)
@@ -70,7 +70,7 @@ async def test_what_is_discarded_is_gone_received_or_not(fifo: bool):
     """Its receipt handle is of no more use."""
     queue = InMemoryQueue(fifo=fifo, clock=ManualClock())
     await queue.send([Message(body, group_id="group") for body in "abc"])
-    [received] = await queue.receive(most=1)
+    [received] = await queue.receive(max_messages=1)
     queue.discard(queue.messages()[:2])
     assert bodies(queue) == ["c"]
     assert not queue.change_visibility(received.receipt_handle, 1)
@@ -90,7 +90,7 @@ async def test_a_message_received_too_often_is_a_dead_letter_with_its_id_and_his
     assert await queue.receive() == []
     (letter,) = dead.messages()
     assert (letter.message_id, letter.body, letter.attributes) == (received.message_id, "body", {"name": "value"})
-    assert (letter.origin, letter.history) == (0, ["moved to the dead-letter queue after 1 receives"])
+    assert (letter.moved_from, letter.history) == (0, ["moved to the dead-letter queue after 1 receives"])
 
 
 async def test_what_was_received_too_often_takes_nobodys_place():
@@ -98,10 +98,12 @@ async def test_what_was_received_too_often_takes_nobodys_place():
     clock, dead_letters = ManualClock(), InMemoryQueue()
     queue = InMemoryQueue(clock=clock, max_receive_count=1, visibility_timeout=5, dead_letter_queue=dead_letters)
     await queue.send([Message(f"old {number}") for number in range(10)])
-    await queue.receive(most=10)
+    await queue.receive(max_messages=10)
     clock.advance(5)
     await queue.send([Message(f"new {number}") for number in range(5)])
-    assert {received.body for received in await queue.receive(most=10)} == {f"new {number}" for number in range(5)}
+    assert {received.body for received in await queue.receive(max_messages=10)} == {
+        f"new {number}" for number in range(5)
+    }
     assert len(dead_letters) == 10
 
 

@@ -34,7 +34,7 @@ class Paced:
 
     async def read(self, source: DynamoDBScan) -> list[Any]:
         plan = await source.pin(self.backend, "p")
-        return [item async for part in _parts(plan) async for item in sources.read_each(part, self.backend)]
+        return [item async for part in _parts(plan) async for item in sources.read_items(part, self.backend)]
 
 
 async def _parts(plan: Any) -> Any:
@@ -66,7 +66,7 @@ async def test_an_empty_table_is_one_segment_without_items():
     """Not none: a table whose size DynamoDB has not counted yet looks the same."""
     backend = replace(inmemory.backend(), tables=InMemoryTables(members=(["pk"], [])))
     (part,) = sources.cut(await DynamoDBScan("members").pin(backend, "p"))
-    assert [item async for item in sources.read_each(part, backend)] == []
+    assert [item async for item in sources.read_items(part, backend)] == []
 
 
 async def test_a_page_that_is_throttled_is_asked_for_again_ever_more_slowly():
