@@ -43,9 +43,7 @@ def test_an_event_is_made_of_bodies_and_of_records():
 
 def test_only_a_consumer_is_delivered_to():
     """What was not decorated is named, and what to do."""
-    with pytest.raises(
-        ConfigurationError, match=r"deliver needs a handler decorated with @fanfold\.consumer, not <f"
-    ):
+    with pytest.raises(ConfigurationError, match=r"deliver needs a handler decorated with @fanfold\.consumer, not <f"):
         deliver(test_only_a_consumer_is_delivered_to, {})  # type: ignore[arg-type]
 
 
