@@ -64,14 +64,14 @@ def test_no_further_record_starts_when_the_margin_begins():
     handler = fanfold.consumer(concurrency=1)(hangs)
     result = deliver(handler, 1, 2, 3, seconds=SECONDS)
     assert kinds(result) == [Failed, NotStarted, NotStarted]
-    assert result.outcomes[2].reason == "the invocation's time was over"
+    assert result.outcomes[2].reason == "the invocation was about to time out"
 
 
 def test_a_record_cut_off_by_the_end_did_not_take_too_long():
     """Its error is that the time was over, although a timeout is set, too."""
     handler = fanfold.consumer(timeout=60)(hangs)
     [outcome] = deliver(handler, 1, seconds=SECONDS).outcomes
-    assert repr(outcome.error) == 'CancelledError("cancelled: the invocation\'s time was over")'
+    assert repr(outcome.error) == "CancelledError('cancelled: the invocation was about to time out')"
 
 
 def test_a_hundred_handlers_that_swallow_their_cancellation_are_abandoned(caplog: pytest.LogCaptureFixture):
@@ -253,7 +253,7 @@ def test_a_handler_that_ends_after_the_answer_does_not_hurry_its_message_back():
     in_time(handler, 1)
     release.set()
     handler.close()
-    assert settler.hidden == []
+    assert settler.visibility_changes == []
 
 
 def test_a_rollback_after_the_deadlines_cancellation_is_not_cancelled_again_by_a_timeout():

@@ -350,8 +350,8 @@ def test_visibility_is_changed_ten_messages_at_a_time():
     settler = NotingSettler()
     handler = fanfold.consumer(concurrency=25, backoff=Backoff(), settler=settler)(raises(ValueError))
     assert len(ids(deliver(handler, *range(25)).response)) == 25
-    sizes = [len(call) for call in settler.hidden]
-    assert (max(sizes), sum(sizes), settler.buried) == (10, 25, [])
+    sizes = [len(call) for call in settler.visibility_changes]
+    assert (max(sizes), sum(sizes), settler.dead_letters) == (10, 25, [])
 
 
 def test_a_handler_that_forgets_its_return_value_still_reports_its_failures():

@@ -261,7 +261,7 @@ def test_an_impossible_setting_is_an_error_of_initialisation(tmp_path: Path):
     with function(tmp_path, source) as environment:
         answer = environment.next_answer()
         assert (answer.kind, answer.value["errorType"]) == ("init error", "ConfigurationError")
-        assert answer.value["errorMessage"] == "concurrency must be a whole number from 1, not 0"
+        assert answer.value["errorMessage"] == "concurrency must be an integer of at least 1, not 0"
 
 
 @pytest.mark.parametrize(
@@ -364,5 +364,5 @@ def test_logs_in_lambdas_json_format_are_one_document_a_line(tmp_path: Path):
         entries = [json.loads(line) for line in environment.log.splitlines()]
     assert [entry["level"] for entry in entries] == ["ERROR", "INFO"]
     assert "1 x ValueError" in entries[0]["message"]
-    assert entries[1]["message"] == "batch of 2: 1 acknowledged, 1 come back"
+    assert entries[1]["message"] == "batch of 2: 1 acknowledged, 1 to be redelivered"
     assert "12345" not in json.dumps(entries)

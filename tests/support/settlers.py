@@ -14,8 +14,8 @@ class NotingSettler:
     """Notes each call; refuses the messages named and delays too long, and fails its first call of each kind."""
 
     def __init__(self, *refused: str, longest: float = float("inf"), fails: Exception | None = None) -> None:
-        self.hidden: list[list[tuple[str, int]]] = []
-        self.buried: list[list[tuple[str, str]]] = []
+        self.visibility_changes: list[list[tuple[str, int]]] = []
+        self.dead_letters: list[list[tuple[str, str]]] = []
         self.refused = set(refused)
         self.longest = longest
         self.fails = fails
@@ -24,8 +24,8 @@ class NotingSettler:
         return self
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        self.hidden.append([(record.message_id, seconds) for record, seconds in changes])
-        self.fail(self.hidden)
+        self.visibility_changes.append([(record.message_id, seconds) for record, seconds in changes])
+        self.fail(self.visibility_changes)
         return [
             Refusal(at, "too long", final=True)
             for at, (record, seconds) in enumerate(changes)
@@ -33,8 +33,8 @@ class NotingSettler:
         ]
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        self.buried.append([(record.message_id, reason) for record, reason in rejects])
-        self.fail(self.buried)
+        self.dead_letters.append([(record.message_id, reason) for record, reason in rejects])
+        self.fail(self.dead_letters)
         return [
             Refusal(at, "AccessDenied", final=False)
             for at, (record, _) in enumerate(rejects)
@@ -51,14 +51,14 @@ class Accepting:
 
     def __init__(self, *accepted: str) -> None:
         self.accepted = set(accepted)
-        self.hidden: dict[str, int] = {}
+        self.visibility_changes: dict[str, int] = {}
         self.asked: list[str] = []
 
     async def __call__(self) -> Self:
         return self
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        self.hidden |= {record.message_id: seconds for record, seconds in changes}
+        self.visibility_changes |= {record.message_id: seconds for record, seconds in changes}
         return []
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fanfold._consumer.admission import LOOK_SECONDS, WAIT_SECONDS, Admission
+from fanfold._consumer.admission import CHECK_SECONDS, WAIT_SECONDS, Admission
 from fanfold._consumer.memory_guard import MemoryGuard, resident_bytes
 
 
@@ -99,8 +99,8 @@ def test_memory_with_room_is_looked_at_now_and_then():
     for _ in range(1_000):
         admission.wait(0.0, 1)
     assert guard.looks == 1
-    assert admission.free_until == LOOK_SECONDS
-    admission.wait(LOOK_SECONDS, 1)
+    assert admission.free_until == CHECK_SECONDS
+    admission.wait(CHECK_SECONDS, 1)
     assert guard.looks == 2
 
 

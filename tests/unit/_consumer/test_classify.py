@@ -38,12 +38,12 @@ async def pages():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (ship, "a coroutine, which nobody has awaited: is an await missing?"),
-        (pages, "a async_generator, which nobody has awaited"),
-        (lambda: (each for each in "ab"), "a generator, which nobody has awaited"),
-        (concurrent.futures.Future, "a Future, which nobody has awaited"),
-        (lambda: ValueError, "the class ValueError: raise it"),
-        (lambda: Reject, "the class Reject: raise it"),
+        (ship, "an un-awaited coroutine; is an await missing?"),
+        (pages, "an un-awaited async_generator"),
+        (lambda: (each for each in "ab"), "an un-awaited generator"),
+        (concurrent.futures.Future, "an un-awaited Future"),
+        (lambda: ValueError, "the exception class ValueError: raise it instead"),
+        (lambda: Reject, "the exception class Reject: raise it instead"),
         (lambda: [1, OSError("down"), ValueError()], "2 errors among 3 values"),
         (lambda: (None, asyncio.CancelledError()), "1 errors among 2 values"),
     ],
@@ -187,4 +187,4 @@ def test_anything_else_leaves_open_which_record_ended_how(value, given: str):
     ended = split_list_result(value, 3)
     assert len(ended) == 3
     assert all(isinstance(each, TypeError) for each in ended)
-    assert f"the handler of 3 records returned {given}, not None or one value for each" in str(ended[0])
+    assert f"the handler of 3 records returned {given}; return None or a list of one value for each" in str(ended[0])

@@ -24,7 +24,7 @@ def test_the_environment_overrides_the_concurrency(monkeypatch: pytest.MonkeyPat
 def test_an_impossible_concurrency_in_the_environment_is_named(value: str, monkeypatch: pytest.MonkeyPatch):
     """One clear line names the variable."""
     monkeypatch.setenv("FANFOLD_CONCURRENCY", value)
-    with pytest.raises(ConfigurationError, match="FANFOLD_CONCURRENCY must be a whole number from 1"):
+    with pytest.raises(ConfigurationError, match="FANFOLD_CONCURRENCY must be an integer of at least 1"):
         deliver(fanfold.consumer(lambda body: None), 1)
 
 

@@ -148,13 +148,13 @@ def test_a_handler_of_lists_may_take_records():
 @pytest.mark.parametrize("annotation", [dict, str, Order, tuple[int, ...]])
 def test_a_handler_of_lists_that_takes_no_list_is_refused(annotation):
     """At decoration, with the way to write it."""
-    with pytest.raises(ConfigurationError, match=r"handler: with chunk_size the body is annotated list\["):
+    with pytest.raises(ConfigurationError, match=r"handler: with chunk_size, annotate the body as list\["):
         decoder(annotation, "handler", chunked=True)
 
 
 def test_what_stands_beside_a_type_need_not_have_a_hash():
     """Metadata may be anything; it is pydantic's to understand."""
-    with pytest.raises(DecodeError, match="the body is no "):
+    with pytest.raises(DecodeError, match="the body is not a valid "):
         decoded(list[Annotated[int, []]], '["x"]')
 
 
@@ -204,9 +204,9 @@ def test_an_error_repeats_nothing_of_the_body(annotation, body: str):
 
 def test_an_error_says_what_is_wrong_and_where():
     """As far as the type knows the place."""
-    with pytest.raises(DecodeError, match=r"^the body is no Order: id: missing; note: string_type$"):
+    with pytest.raises(DecodeError, match=r"^the body is not a valid Order: id: missing; note: string_type$"):
         decoded(Order, '{"note": 5}')
-    with pytest.raises(DecodeError, match=r"^the body is no Order: body: json_invalid$"):
+    with pytest.raises(DecodeError, match=r"^the body is not a valid Order: body: json_invalid$"):
         decoded(Order, "{")
 
 
@@ -228,7 +228,7 @@ def test_a_body_that_does_not_fit_is_rejected_before_the_handler_runs(caplog: py
 
     assert deliver(handler, {"id": 1}, {"id": SECRET}).outcomes == [
         Done(1),
-        Rejected("the body is no Order: id: int_parsing"),
+        Rejected("the body is not a valid Order: id: int_parsing"),
     ]
     assert SECRET not in caplog.text
 

@@ -128,4 +128,4 @@ def test_an_event_of_another_kind_is_rejected():
     @fanfold.consumer
     async def handler(event: S3Event) -> None: ...
 
-    assert run(handler, make_record({"id": 1})) == [Rejected("the body is no S3 notification: it has no 'Records'")]
+    assert run(handler, make_record({"id": 1})) == [Rejected("the body is not an S3 notification: it has no 'Records'")]

@@ -1,6 +1,7 @@
 """Handlers of other shapes: objects with attributes of a consumer's names, consumers of consumers, methods."""
 
 import functools
+from typing import ClassVar
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_a_static_method_and_a_bound_method_are_handlers():
     """Both take the body first."""
 
     class Orders:
-        seen: list[int] = []
+        seen: ClassVar[list[int]] = []
 
         @staticmethod
         @fanfold.consumer

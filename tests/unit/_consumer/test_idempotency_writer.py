@@ -34,14 +34,14 @@ def test_a_fault_of_ours_while_a_claim_is_dropped_leaves_the_handlers_failure(ca
     handler = fanfold.consumer(idempotency=once(broken))(raises(KeyError("the handler's")))
     (failed,) = run(handler, 1)
     assert isinstance(failed.error, KeyError)
-    assert "could not be dropped" in caplog.text
+    assert "could not be released" in caplog.text
 
 
 def test_a_fault_of_ours_while_writing_down_is_logged_and_nothing_is_acknowledged(caplog):
     """No task is left whose error nobody looked at."""
     handler = fanfold.consumer(idempotency=once(Faulty(complete=[RuntimeError("a bug")])))(nothing)
     assert [type(outcome) for outcome in run(handler, 1)] == [Failed]
-    assert "could not be written down" in caplog.text
+    assert "entries could not be written" in caplog.text
     assert "never retrieved" not in caplog.text
 
 

@@ -255,7 +255,7 @@ class AsyncKey:
 @pytest.mark.parametrize("key", [AsyncKey(), functools.partial(AsyncKey())])
 def test_an_object_that_is_called_asynchronously_is_no_key(key: Any):
     """What it returns would be no key of any body."""
-    with pytest.raises(ConfigurationError, match="key must be a plain function"):
+    with pytest.raises(ConfigurationError, match="key must be a `def` function"):
         Idempotency(key, table="t")
 
 

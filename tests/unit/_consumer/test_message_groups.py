@@ -92,7 +92,7 @@ async def test_what_is_behind_a_failure_is_hidden_for_as_long_as_it():
     settler = Accepting()
     handler = fanfold.consumer(backoff=STEADY, settler=settler)(raises(ValueError, 1))
     await handler.process(fifo("aaab"))
-    assert settler.hidden == {"m1": 10, "m2": 10}
+    assert settler.visibility_changes == {"m1": 10, "m2": 10}
 
 
 async def test_what_is_behind_a_retry_is_hidden_for_as_long_as_it():
@@ -100,7 +100,7 @@ async def test_what_is_behind_a_retry_is_hidden_for_as_long_as_it():
     settler = Accepting()
     handler = fanfold.consumer(settler=settler)(raises(Retry(after=77)))
     await handler.process(fifo("aab"))
-    assert settler.hidden == {"m0": 77, "m1": 77, "m2": 77}
+    assert settler.visibility_changes == {"m0": 77, "m1": 77, "m2": 77}
 
 
 async def test_without_a_delay_what_is_behind_is_left_to_the_visibility_timeout():
@@ -108,7 +108,7 @@ async def test_without_a_delay_what_is_behind_is_left_to_the_visibility_timeout(
     settler = Accepting()
     handler = fanfold.consumer(settler=settler)(lambda number: 1 / number)
     assert ids(await handler.process(fifo("aa"))) == ["m0", "m1"]
-    assert settler.hidden == {}
+    assert settler.visibility_changes == {}
 
 
 async def test_a_reject_that_was_forwarded_counts_as_done_in_its_group():

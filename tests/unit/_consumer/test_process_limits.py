@@ -53,14 +53,14 @@ def test_a_concurrency_over_the_descriptors_is_clamped_with_a_warning(caplog: py
     assert clamp_concurrency(1_000, threads=False) == 20
     [record] = caplog.records
     assert record.levelname == "WARNING"
-    assert "concurrency 1000 does not fit this process, which has 20 descriptors left" in record.getMessage()
+    assert "concurrency 1000 is reduced to 20: this process has 20 file descriptors left" in record.getMessage()
 
 
 @pytest.mark.usefixtures("threads")
 def test_plain_handlers_are_clamped_to_the_threads(caplog: pytest.LogCaptureFixture):
     """Each needs one."""
     assert clamp_concurrency(100, threads=True) == 10
-    assert "10 threads and descriptors left: 10 is used" in caplog.text
+    assert "reduced to 10: this process has 10 threads and file descriptors left" in caplog.text
 
 
 @pytest.mark.usefixtures("threads")
@@ -79,7 +79,7 @@ def test_one_handler_always_runs(caplog: pytest.LogCaptureFixture):
     """Even when nothing is left, and the warning tells of no less than nothing."""
     with limited(resource.RLIMIT_NOFILE, 32):
         assert clamp_concurrency(10, threads=False) == 1
-    assert "0 descriptors left: 1 is used" in caplog.text
+    assert "reduced to 1: this process has 0 file descriptors left" in caplog.text
 
 
 def test_a_process_without_limits_bears_any_concurrency():
@@ -97,5 +97,5 @@ def test_a_consumer_is_clamped_with_one_warning(caplog: pytest.LogCaptureFixture
     for _ in range(2):
         assert handler(make_event(1), make_context()) == {"batchItemFailures": []}
     handler.close()
-    assert caplog.text.count("concurrency 500 does not fit") == 1
+    assert caplog.text.count("concurrency 500 is reduced") == 1
     assert handler.concurrency == 500

@@ -139,7 +139,9 @@ def test_the_defaults_are_those_of_the_documentation():
 
 def test_an_unknown_setting_is_refused_with_those_that_are_known():
     """A slip of the pen is told from a setting."""
-    with pytest.raises(ConfigurationError, match=r"^unknown setting batch, time_out; a consumer knows concurrency, "):
+    with pytest.raises(
+        ConfigurationError, match=r"^unknown setting batch, time_out; the settings of a consumer are concurrency, "
+    ):
         Settings().changed({"time_out": 3, "batch": 1})
 
 
@@ -162,5 +164,5 @@ def test_an_async_predicate_is_refused():
             return False
 
     for each in (permanent, Permanent()):
-        with pytest.raises(ConfigurationError, match="reject_on must be a plain function"):
+        with pytest.raises(ConfigurationError, match="reject_on must be a def, not an async def"):
             fanfold.consumer(reject_on=each)

@@ -87,14 +87,14 @@ async def test_a_failure_is_hidden_by_its_receive_count():
     batch = settling(settler, backoff=STEADY)
     assert batch.add(0, record("m", 2), Failed(OSError())) == 20
     await batch.finish(10)
-    assert settler.hidden == [[("m", 20)]]
+    assert settler.visibility_changes == [[("m", 20)]]
 
 
 async def test_a_retry_at_once_is_visible_at_once():
     """Nought seconds is a delay like any other: the queue's own timeout would be longer."""
     settler = NotingSettler()
     await settled(settler, (record(), Retrying(0)))
-    assert settler.hidden == [[("m", 0)]]
+    assert settler.visibility_changes == [[("m", 0)]]
 
 
 @pytest.mark.parametrize("outcome", [Done(1), Failed(OSError()), Retrying(None), NotStarted("no time")])
@@ -111,14 +111,14 @@ async def test_a_reject_is_buried_with_its_reason():
     batch = settling(settler)
     assert batch.add(7, record("m"), Rejected("no such customer")) is None
     await batch.finish(10)
-    assert settler.buried == [[("m", "no such customer")]]
-    assert batch.buried == {7}
+    assert settler.dead_letters == [[("m", "no such customer")]]
+    assert batch.forwarded == {7}
 
 
 async def test_without_a_dead_letter_queue_a_reject_is_not_forwarded():
     """It comes back."""
     batch = await settled(MissingSettler(), (record(), Rejected("never")), dead_letters=False)
-    assert batch.buried == set()
+    assert batch.forwarded == set()
 
 
 async def test_what_ends_in_one_turn_of_the_loop_goes_in_one_call():
@@ -129,8 +129,8 @@ async def test_what_ends_in_one_turn_of_the_loop_goes_in_one_call():
         batch.add(number, record(f"a{number}"), Retrying(5))
         batch.add(number + 3, record(f"b{number}"), Rejected("r"))
     await batch.finish(10)
-    assert settler.hidden == [[("a0", 5), ("a1", 5), ("a2", 5)]]
-    assert settler.buried == [[("b0", "r"), ("b1", "r"), ("b2", "r")]]
+    assert settler.visibility_changes == [[("a0", 5), ("a1", 5), ("a2", 5)]]
+    assert settler.dead_letters == [[("b0", "r"), ("b1", "r"), ("b2", "r")]]
 
 
 async def test_a_call_has_ten_messages_at_most():
@@ -141,9 +141,9 @@ async def test_a_call_has_ten_messages_at_most():
         batch.add(number, record(f"m{number}"), Retrying(5))
         batch.add(number, record(f"m{number}"), Rejected("r"))
     await batch.finish(10)
-    assert [len(call) for call in settler.hidden] == [10, 10, 5]
-    assert [len(call) for call in settler.buried] == [10, 10, 5]
-    assert batch.buried == set(range(25))
+    assert [len(call) for call in settler.visibility_changes] == [10, 10, 5]
+    assert [len(call) for call in settler.dead_letters] == [10, 10, 5]
+    assert batch.forwarded == set(range(25))
 
 
 async def test_what_is_added_after_all_was_settled_is_settled_too():
@@ -153,13 +153,13 @@ async def test_what_is_added_after_all_was_settled_is_settled_too():
     for number in range(2):
         batch.add(number, record(f"m{number}"), Retrying(5))
         await batch.finish(10)
-    assert settler.hidden == [[("m0", 5)], [("m1", 5)]]
+    assert settler.visibility_changes == [[("m0", 5)], [("m1", 5)]]
 
 
 async def test_what_the_dead_letter_queue_refuses_is_not_buried(caplog: pytest.LogCaptureFixture):
     """The others are, and the log names the one with the reason."""
     batch = await settled(NotingSettler("m1"), *((record(f"m{number}"), Rejected("r")) for number in range(3)))
-    assert batch.buried == {0, 2}
+    assert batch.forwarded == {0, 2}
     assert "the dead-letter queue refused message m1: AccessDenied" in caplog.text
 
 
@@ -167,7 +167,7 @@ async def test_what_the_dead_letter_queue_refuses_is_backed_off():
     """As any other record that comes back, by its own receive count."""
     settler = NotingSettler("m1")
     await settled(settler, *((record(f"m{number}", 2), Rejected("r")) for number in range(3)), backoff=STEADY)
-    assert settler.hidden[0] == [("m1", 20)]
+    assert settler.visibility_changes[0] == [("m1", 20)]
 
 
 @pytest.mark.parametrize(("more", "calls"), [(0, [2]), (1, [1, 1])])
@@ -176,7 +176,7 @@ async def test_a_call_has_one_mebibyte_of_rejects_at_most(more: int, calls: list
     settler = NotingSettler()
     body = "日" * ((1_048_576 // 2 - 1_024 - 4 * 5) // 3) + "x" * ((1_048_576 // 2 - 1_024 - 4 * 5) % 3)
     await settled(settler, *[(Record(make_record(body + "x" * more)), Rejected("never"))] * 2)
-    assert [len(call) for call in settler.buried] == calls
+    assert [len(call) for call in settler.dead_letters] == calls
 
 
 async def test_attributes_count_in_a_call_of_rejects():
@@ -185,22 +185,22 @@ async def test_attributes_count_in_a_call_of_rejects():
     attribute = {"stringValue": "x" * 175_000, "dataType": "String"}
     with_attribute = Record(make_record("body", message_attributes={"name": attribute}))
     await settled(settler, *[(with_attribute, Rejected("r"))] * 2)
-    assert [len(call) for call in settler.buried] == [1, 1]
+    assert [len(call) for call in settler.dead_letters] == [1, 1]
 
 
 async def test_a_delay_that_is_refused_is_halved_until_it_is_taken():
     """How much of the twelve hours is left only a try tells; what was taken is not sent again."""
     settler = NotingSettler(longest=1_000)
     await settled(settler, (record("long"), Retrying(3_600)), (record("short"), Retrying(900)))
-    assert settler.hidden == [[("long", 3_600), ("short", 900)], [("long", 1_800)], [("long", 900)]]
+    assert settler.visibility_changes == [[("long", 3_600), ("short", 900)], [("long", 1_800)], [("long", 900)]]
 
 
 async def test_a_delay_that_is_never_taken_is_given_up():
     """The message is gone, or received again; the tries are few."""
     settler = NotingSettler("m")
     await settled(settler, (record("m"), Retrying(43_200)))
-    assert len(settler.hidden) == 16
-    assert settler.hidden[-1] == [("m", 1)]
+    assert len(settler.visibility_changes) == 16
+    assert settler.visibility_changes[-1] == [("m", 1)]
 
 
 async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: pytest.LogCaptureFixture):
@@ -211,10 +211,16 @@ async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: py
         batch.add(number, record(f"m{number}"), Retrying(5))
         batch.add(number, record(f"m{number}"), Rejected("r"))
     await batch.finish(10)
-    assert [len(call) for call in settler.hidden] == [10, 10]
-    assert batch.buried == set(range(10, 20))
-    assert "rejected messages could not be forwarded; they come back: slow down" in caplog.text
-    assert "delays could not be set; messages come back after the visibility timeout: slow down" in caplog.text
+    assert [len(call) for call in settler.visibility_changes] == [10, 10]
+    assert batch.forwarded == set(range(10, 20))
+    assert (
+        "rejected messages could not be sent to the dead-letter queue; they will be redelivered: slow down"
+        in caplog.text
+    )
+    assert (
+        "delays could not be set; the messages will be redelivered after their visibility timeout: slow down"
+        in caplog.text
+    )
 
 
 async def test_a_settler_that_breaks_spoils_one_call_alone():
@@ -222,15 +228,15 @@ async def test_a_settler_that_breaks_spoils_one_call_alone():
     settler = NotingSettler(fails=RuntimeError("broken"))
     rejects = [(record(f"m{number}"), Rejected("r")) for number in range(12)]
     batch = await settled(settler, *rejects, (record("late"), Retrying(5)))
-    assert batch.buried == {10, 11}
-    assert settler.hidden == [[("late", 5)]]
+    assert batch.forwarded == {10, 11}
+    assert settler.visibility_changes == [[("late", 5)]]
 
 
 async def test_a_settler_that_cannot_be_opened_names_what_is_missing(caplog: pytest.LogCaptureFixture):
     """Nothing is buried."""
     batch = await settled(MissingSettler(), (record(), Rejected("r")))
-    assert batch.buried == set()
-    assert "they come back: delays and dead letters needs an extra: pip install 'fanfold[aws]'" in caplog.text
+    assert batch.forwarded == set()
+    assert "they will be redelivered: delays and dead letters needs an extra: pip install 'fanfold[aws]'" in caplog.text
 
 
 async def test_the_log_complains_of_what_was_to_be_settled_alone(caplog: pytest.LogCaptureFixture):
@@ -254,7 +260,7 @@ async def test_rejects_are_forwarded_before_delays_are_set():
     settler = HangingSettler()
     batch = await settled(settler, (record("delay"), Retrying(5)), (record("reject"), Rejected("r")), seconds=0.01)
     await asyncio.sleep(0)
-    assert batch.buried == {1}
+    assert batch.forwarded == {1}
 
 
 async def test_what_is_added_after_a_stop_is_not_settled():
@@ -265,7 +271,7 @@ async def test_what_is_added_after_a_stop_is_not_settled():
     batch.add(0, record("late"), Retrying(0))
     batch.add(1, record("later"), Rejected("r"))
     await batch.finish(10)
-    assert (settler.hidden, settler.buried, batch.buried) == ([], [], set())
+    assert (settler.visibility_changes, settler.dead_letters, batch.forwarded) == ([], [], set())
 
 
 async def test_nothing_to_settle_takes_no_time():
@@ -279,7 +285,7 @@ async def test_an_answer_without_a_deadline_waits_for_the_settling():
     batch = settling(settler)
     batch.change_visibility(record("m"), 9)
     await batch.finish(None)
-    assert settler.hidden == [[("m", 9)]]
+    assert settler.visibility_changes == [[("m", 9)]]
 
 
 def test_a_delay_that_is_no_number_is_the_queues_own():

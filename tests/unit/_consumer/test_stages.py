@@ -4,7 +4,7 @@ import pytest
 
 from fanfold._base.outcome import BLOCKED_IN_GROUP
 from fanfold._base.record import Record
-from fanfold._consumer.stages import EndedEarly, HandlerCall, cut, run_stage
+from fanfold._consumer.stages import EarlyResult, HandlerCall, run_stage, stop_group_at_failure
 from fanfold.testing import make_fifo_record, make_record
 
 FIFO = [Record(make_fifo_record(number)) for number in range(3)]
@@ -12,8 +12,8 @@ STANDARD = [Record(make_record(number)) for number in range(3)]
 ERROR = ValueError("it cannot be decoded")
 
 
-def items(*going: int) -> list[str | EndedEarly]:
-    return ["body" if position in going else EndedEarly(ERROR) for position in range(3)]
+def items(*going: int) -> list[str | EarlyResult]:
+    return ["body" if position in going else EarlyResult(ERROR) for position in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -21,23 +21,27 @@ def items(*going: int) -> list[str | EndedEarly]:
 )
 def test_behind_the_first_that_cannot_start_nothing_of_a_fifo_list_does(startable: set[int], left: set[int]):
     """What had already ended keeps its own error."""
-    found = cut(FIFO, items(*startable))
+    found = stop_group_at_failure(FIFO, items(*startable))
     assert {position for position, item in enumerate(found) if item == "body"} == left
-    assert [position for position, item in enumerate(found) if item == EndedEarly(BLOCKED_IN_GROUP)] == sorted(
+    assert [position for position, item in enumerate(found) if item == EarlyResult(BLOCKED_IN_GROUP)] == sorted(
         startable - left
     )
-    assert all(found[position] == EndedEarly(ERROR) for position in {0, 1, 2} - startable)
+    assert all(found[position] == EarlyResult(ERROR) for position in {0, 1, 2} - startable)
 
 
 @pytest.mark.parametrize("startable", [{0, 1, 2}, {0, 2}, {1, 2}, set()])
 def test_on_a_standard_queue_each_record_is_for_itself(startable: set[int]):
     """Nothing is behind another one."""
-    assert cut(STANDARD, items(*startable)) == items(*startable)
+    assert stop_group_at_failure(STANDARD, items(*startable)) == items(*startable)
 
 
 def test_what_is_done_already_holds_nothing_up():
     """It ended with a value, and not because it could not start."""
-    assert cut(FIFO, [EndedEarly({"n": 1}), "body", "body"]) == [EndedEarly({"n": 1}), "body", "body"]
+    assert stop_group_at_failure(FIFO, [EarlyResult({"n": 1}), "body", "body"]) == [
+        EarlyResult({"n": 1}),
+        "body",
+        "body",
+    ]
 
 
 async def test_a_stage_is_given_what_goes_on_and_the_others_keep_their_values():
@@ -48,7 +52,7 @@ async def test_a_stage_is_given_what_goes_on_and_the_others_keep_their_values():
         given.append(going)
         return [each.upper() for each in going]
 
-    assert await run_stage(["a", EndedEarly(ERROR), "b"], stage) == ["A", ERROR, "B"]
+    assert await run_stage(["a", EarlyResult(ERROR), "b"], stage) == ["A", ERROR, "B"]
     assert given == [["a", "b"]]
 
 
@@ -58,7 +62,7 @@ async def test_a_stage_that_would_be_given_nothing_is_not_called():
     async def stage(going: list[str]) -> list[str]:
         raise AssertionError("it was called")
 
-    assert await run_stage([EndedEarly(1), EndedEarly(None)], stage) == [1, None]
+    assert await run_stage([EarlyResult(1), EarlyResult(None)], stage) == [1, None]
 
 
 @pytest.mark.parametrize("returned", [["a"], ["a", "b", "c"]])

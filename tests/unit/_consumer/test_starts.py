@@ -59,7 +59,7 @@ def test_what_is_about_to_be_dead_lettered_untried_is_warned_about(monkeypatch, 
     handler = fanfold.consumer(starts_per_second=0.1)(nothing)
     handler.invoke({"Records": records}, make_context(0.3))
     handler.close()
-    assert "1 messages were not started at receive 5, their last" in caplog.text
+    assert "1 messages were not started in receive 5, their last" in caplog.text
     assert caplog.text.endswith("first: m-1\n")
 
 
@@ -92,4 +92,4 @@ async def test_starts_that_waited_for_memory_are_reported(caplog):
         await asyncio.sleep(0)
 
     await handler.process(make_event(1, 2, 3), make_context(memory_limit_in_mb=1))
-    assert "memory was full: starts waited" in caplog.text
+    assert "memory was full: starts of records waited" in caplog.text

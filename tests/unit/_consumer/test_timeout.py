@@ -90,7 +90,7 @@ async def test_a_failure_by_timeout_is_backed_off():
     settler = Accepting()
     handler = fanfold.consumer(timeout=0.02, backoff=STEADY, settler=settler)(hangs)
     await handler.process(make_event(1))
-    assert settler.hidden == {"message-0": 10}
+    assert settler.visibility_changes == {"message-0": 10}
 
 
 async def test_a_plain_handler_that_takes_too_long_fails_alone():
@@ -119,7 +119,7 @@ async def test_once_every_thread_took_too_long_the_rest_is_not_started():
     result = await handler.process(make_event(0, 1))
     release.set()
     assert kinds(result) == [Failed, NotStarted]
-    assert result.outcomes[1] == NotStarted("every place was kept by a thread that took too long")
+    assert result.outcomes[1] == NotStarted("handlers that timed out occupied every thread")
 
 
 async def test_a_plain_handler_that_took_too_long_on_the_event_loop_leaves_its_place():

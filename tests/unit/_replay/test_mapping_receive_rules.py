@@ -61,7 +61,7 @@ def test_with_a_back_off_a_reported_message_is_hidden_and_a_deleted_one_is_not()
             raise ValueError
 
     assert deleted(handler, make_event(0, 1)) == ["message-0"]
-    assert visibility.hidden == [[("message-1", 40)]]
+    assert visibility.visibility_changes == [[("message-1", 40)]]
 
 
 @pytest.mark.parametrize(("after", "hidden"), [(0, 0), (0.2, 1), (30, 30), (43_200, 43_200), (100_000, 43_200)])
@@ -70,7 +70,7 @@ def test_a_retry_hides_its_message_for_whole_seconds_up_to_twelve_hours(after: f
     visibility = NotingSettler()
     handler = fanfold.consumer(settler=visibility)(raises(Retry(after=after)))
     assert deleted(handler, make_event(1)) == []
-    assert visibility.hidden == [[("message-0", hidden)]]
+    assert visibility.visibility_changes == [[("message-0", hidden)]]
 
 
 def test_a_visibility_that_is_refused_is_asked_for_by_halves():
@@ -82,7 +82,8 @@ def test_a_visibility_that_is_refused_is_asked_for_by_halves():
         raise Retry(after=[900, 200][number])
 
     assert deleted(handler, make_event(0, 1)) == []
-    assert visibility.hidden == [[("message-0", 900), ("message-1", 200)], [("message-0", 450)], [("message-0", 225)]]
+    first_call = [("message-0", 900), ("message-1", 200)]
+    assert visibility.visibility_changes == [first_call, [("message-0", 450)], [("message-0", 225)]]
 
 
 def test_a_message_whose_handler_still_runs_is_not_hurried_back():
@@ -99,7 +100,7 @@ def test_a_message_whose_handler_still_runs_is_not_hurried_back():
                 continue
 
     assert ids(handler(make_event(1), make_context(0.5))) == ["message-0"]
-    assert visibility.hidden == []
+    assert visibility.visibility_changes == []
     handler._runtime._loop._loop.call_soon_threadsafe(release.set)
     handler.close()
 

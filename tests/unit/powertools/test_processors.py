@@ -40,7 +40,7 @@ def test_the_async_processor_is_bounded():
 @pytest.mark.parametrize("make", [AsyncBatchProcessor, BatchProcessor])
 def test_an_impossible_bound_is_refused_at_construction(make: Any):
     """With a word of what it should be."""
-    with pytest.raises(ConfigurationError, match="concurrency must be a whole number from 1, not 0"):
+    with pytest.raises(ConfigurationError, match="concurrency must be an integer of at least 1, not 0"):
         make(EventType.SQS, concurrency=0)
 
 
