@@ -14,23 +14,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 import math
 import sys
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from fanfold._base.deadline import Deadline
+from fanfold._base.log import logger
 from fanfold._base.ordering import Lane, Unit, in_order, lanes
-from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Rejected
+from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Reject, Rejected, Retry
 from fanfold._base.record import Record, is_fifo
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.classify import outcome_of, rejects
+from fanfold._consumer.commits import Commit, Commits
 from fanfold._consumer.failure_log import FailureLog
-from fanfold._consumer.isolation import create_task, is_same, prepare_task
+from fanfold._consumer.isolation import create_task, is_running, is_same, prepare_task
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
@@ -39,11 +40,6 @@ from fanfold.errors import AbandonedError, CommitError
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.notify_observers import Observation
 
-logger = logging.getLogger("fanfold")
-
-Commit: TypeAlias = Callable[[Sequence[tuple[Record, Any]], float], Awaitable[Collection[int]]]
-"""Makes the handlers' return values durable. Takes (record, value) pairs and the time at which it will be cancelled;
-returns the positions of the pairs that it made durable."""
 
 _ABANDONED = Failed(AbandonedError())
 _YIELD_SECONDS = 0.02
@@ -92,12 +88,11 @@ class Batch:
         self._deadline = deadline
         self._admission = admission
         self._settling = settling
-        self._commit = commit
+        self._commits = None if commit is None else Commits(records, commit, deadline)
         self._reject_on = rejects(settings.reject_on)
         self._timeout = settings.timeout
         self._fifo = is_fifo(records)
         self._outcomes: list[Outcome | None] = [None] * len(records)
-        self._committed: set[int] = set()
         self._delays: dict[int, int] = {}
         self._lanes: Iterator[Lane] = lanes(records, settings.chunk_size)
         self._workers: set[asyncio.Task[Any]] = set()
@@ -124,6 +119,11 @@ class Batch:
         """Number of times a start waited for memory."""
         return self._admission.held_for_memory
 
+    @property
+    def has_dead_letter_queue(self) -> bool:
+        """Whether rejected messages are sent to a dead-letter queue."""
+        return self._settling.has_dead_letter_queue
+
     async def run(self) -> None:
         """Process the batch until every record has ended or the response is due.
 
@@ -135,11 +135,11 @@ class Batch:
             self._start_worker(self._context.copy())
         try:
             if not await self._wait_for_workers(deadline.stops_at):
-                await self._commit_done(deadline.cancels_at)
+                await self._commit(deadline.cancels_at)
                 if not await self._wait_for_workers(deadline.cancels_at):
                     self._cancel_workers()
                     await self._wait_for_workers((deadline.cancels_at + deadline.responds_at) / 2)
-            await self._commit_done(deadline.responds_at)
+            await self._commit(deadline.responds_at)
             await self._settling.finish(deadline.until(deadline.responds_at))
         except asyncio.CancelledError:
             self._cancel_workers()
@@ -164,8 +164,9 @@ class Batch:
         later changes the result.
         """
         self._closed = True
-        committed, forwarded = frozenset(self._committed), frozenset(self._settling.forwarded)
-        usual = DONE if self._commit is None else _ABANDONED  # already final: skips a call for most records
+        committed = frozenset() if self._commits is None else frozenset(self._commits.positions)
+        forwarded = frozenset(self._settling.forwarded)
+        usual = DONE if self._commits is None else _ABANDONED  # already final: skips a call for most records
         final = [
             outcome
             if outcome is usual
@@ -177,7 +178,7 @@ class Batch:
     def _final(self, outcome: Outcome | None, *, committed: bool, forwarded: bool) -> Outcome:
         if outcome is None:
             return NotStarted(self._reason_not_started())
-        if isinstance(outcome, Done) and self._commit is not None and not committed:
+        if isinstance(outcome, Done) and self._commits is not None and not committed:
             return Failed(CommitError("the handler returned, but its result was not committed in time"))
         if isinstance(outcome, Rejected):
             return Rejected(outcome.reason, forwarded)  # a handler may have returned Rejected(forwarded=True) itself
@@ -243,9 +244,9 @@ class Batch:
                 self._running += 1
                 try:
                     value = await call([records[position] for position in unit] if takes_list else records[unit[0]])
-                except GeneratorExit:
-                    raise  # the loop is closed under an abandoned worker
-                except BaseException as error:  # noqa: BLE001 - the one place where a failure becomes a value
+                except BaseException as error:
+                    if isinstance(error, GeneratorExit) and not is_running(task):
+                        raise  # this coroutine is closed: the loop ended under an abandoned worker
                     value = error
                 finally:
                     self._running -= 1
@@ -308,7 +309,8 @@ class Batch:
             if isinstance(value, KeyboardInterrupt):
                 self.interrupt = value
                 self._cancel_workers()
-            self.failures.add(record, value)
+            if not isinstance(value, Reject | Retry):  # a decision of the handler's, not an error
+                self.failures.add(record, value)
         outcome = outcome_of(value, self._reject_on)
         if (delay := self._settling.add(position, record, outcome)) is not None:
             self._delays[position] = delay
@@ -318,7 +320,7 @@ class Batch:
         """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
         outcomes = [self._outcomes[position] for position in unit]
         if any(isinstance(outcome, Rejected) for outcome in outcomes):
-            await self._settling.wait(self._deadline.until(self._deadline.stops_at))
+            await self._settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
         forwarded = self._settling.forwarded
         return all(
             isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in forwarded)
@@ -356,6 +358,10 @@ class Batch:
                 if not worker.cancelling():  # only once, so that a rollback after a timeout is not interrupted
                     worker.cancel()
 
+    async def _commit(self, moment: float) -> None:
+        if self._commits is not None:
+            await self._commits.commit_done(self._outcomes, moment)
+
     async def _wait_for_workers(self, moment: float) -> bool:
         """Wait until all workers have ended, but no longer than until a moment; return whether all have ended."""
         self._no_workers.clear()
@@ -366,35 +372,6 @@ class Batch:
         except TimeoutError:
             return False
         return True
-
-    async def _call_commit(self, done: Sequence[tuple[Record, Any]], moment: float) -> Collection[int]:
-        assert self._commit is not None  # noqa: S101 - checked by the caller
-        return await self._commit(done, moment)  # here and not in run: a commit that is not async raises in this task
-
-    async def _commit_done(self, moment: float) -> None:
-        """Commit what is done and not yet committed, no later than a moment; the rest stays unacknowledged."""
-        if self._commit is None:
-            return
-        done = [
-            (position, outcome.value)
-            for position, outcome in enumerate(self._outcomes)
-            if isinstance(outcome, Done) and position not in self._committed
-        ]
-        if not done:
-            return
-        pairs = [(self.records[position], value) for position, value in done]
-        commit = asyncio.ensure_future(self._call_commit(pairs, moment))
-        try:
-            await asyncio.wait({commit}, timeout=self._deadline.until(moment))
-        finally:
-            if not commit.done():
-                commit.cancel()
-        if not commit.done():
-            logger.error("%d results were not committed in time; their messages will be redelivered", len(done))
-        elif error := (None if commit.cancelled() else commit.exception()):
-            logger.error("%d results were not committed; their messages will be redelivered", len(done), exc_info=error)
-        elif not commit.cancelled():
-            self._committed.update(done[index][0] for index in commit.result())
 
 
 class _Timer:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.batch import Batch, Commit
+from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import Bind, decoding
 from fanfold._consumer.classify import rejects
+from fanfold._consumer.commits import Commit
 from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.memory_guard import MemoryGuard
 from fanfold._consumer.settings import Settings

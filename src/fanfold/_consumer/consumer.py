@@ -23,7 +23,7 @@ from fanfold._consumer.compose import BatchFactory
 from fanfold._consumer.environment import ExecutionEnvironment, open_environment
 from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
-from fanfold._consumer.respond import respond, run_batch
+from fanfold._consumer.respond import respond, run_and_respond
 from fanfold._consumer.settings import CommitStage, Settings, allowed_concurrency, check_observer
 from fanfold._consumer.settle import OpenSettler
 from fanfold._consumer.xray import use_context_variables
@@ -107,7 +107,8 @@ class Consumer(Generic[P, T]):
         use_context_variables()
         deadline = deadline_of(context, self.settings.deadline_margin)
         create_batch = functools.partial(self._batch, records_from_event(event), context, deadline)
-        return self._respond(run_batch(self._runtime, create_batch, deadline))
+        raises = self.settings.raise_on_total_failure
+        return run_and_respond(self._runtime, create_batch, deadline, raise_on_total_failure=raises)
 
     async def process(self, event: Event, context: Any = None) -> BatchResult:
         """Process a batch on the caller's event loop, and return the outcome of each record.

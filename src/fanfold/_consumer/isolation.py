@@ -47,3 +47,11 @@ def create_task(
     if loop.get_task_factory() is None:
         return loop.create_task(coroutine, context=context)
     return context.run(loop.create_task, coroutine)
+
+
+def is_running(task: asyncio.Task[Any]) -> bool:
+    """Return whether a task is running now; its coroutine may also be closed from outside, without an event loop."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # there is no running event loop
+        return False

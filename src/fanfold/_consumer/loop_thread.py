@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
+import functools
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -19,10 +19,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base.deadline import Deadline
+from fanfold._base.log import logger
 from fanfold._consumer.blocked_loop import current_user_line, dump_stacks_before
 from fanfold._consumer.isolation import create_task
-
-logger = logging.getLogger("fanfold")
 
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 """Creates resources that the handlers share: entered on the loop in the first invocation, and kept."""
@@ -54,6 +53,19 @@ def deadline_of(lambda_context: Any, margin: float | None) -> Deadline:
     return Deadline.never() if remaining is None else Deadline.after(remaining() / 1000, margin=margin)
 
 
+def run_in_time(call: Callable[[], object], deadline: Deadline) -> None:
+    """Call something on a thread of its own, and wait for it no longer than half of the time left.
+
+    For log lines and observers while the event loop is blocked: a log handler may hang, or wait for a lock of the
+    blocked thread.
+    """
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(call,), name="fanfold-report", daemon=True)
+    with contextlib.suppress(RuntimeError):  # no thread can be started
+        thread.start()
+        left = deadline.until(deadline.ends_at)
+        thread.join(None if left is None else left / 2)
+
+
 class Runtime(Generic[S]):
     """An event loop on a separate thread, with a lifespan; started at the first use, and again after a fork."""
 
@@ -76,7 +88,7 @@ class Runtime(Generic[S]):
                 that it does later affects the caller.
             SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment.
         """
-        loop = self._usable_loop()
+        loop = self._usable_loop(deadline)
         with dump_stacks_before(deadline):
             # A lifespan that fails or hangs raises here, before any record starts: the whole batch is redelivered.
             state = loop.wait(loop.state, deadline, "the lifespan did not start in time")
@@ -101,12 +113,13 @@ class Runtime(Generic[S]):
         if loop is not None:
             loop.close()
 
-    def _usable_loop(self) -> _LoopThread[S]:
+    def _usable_loop(self, deadline: Deadline) -> _LoopThread[S]:
         with self._lock:
             loop = self._loop
             if loop is None or not loop.usable():
                 if loop is not None and loop.alive():
-                    logger.warning("the event loop is still blocked by a handler; a new one was started")
+                    warning = "the event loop is still blocked by a handler; a new one was started"
+                    run_in_time(functools.partial(logger.warning, warning), deadline)
                     self._blocked_loops.append(loop)
                 loop = self._loop = _LoopThread(self._lifespan)
             self._exit_if_too_many_abandoned(loop)
@@ -208,7 +221,8 @@ class _LoopThread(Generic[S]):
                 pong = self._ping()
                 pong.wait(_LAST_CHECK_SECONDS)
             if pong is not None and not pong.is_set():
-                logger.warning("the event loop is blocked by %s", current_user_line(self._thread.ident))
+                line = current_user_line(self._thread.ident)
+                run_in_time(functools.partial(logger.warning, "the event loop is blocked by %s", line), deadline)
             if expired:
                 self._suspect = True
                 raise TimeoutError(message)

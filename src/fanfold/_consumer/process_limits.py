@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import threading
 from typing import Final
 
-logger = logging.getLogger("fanfold")
+from fanfold._base.log import logger
 
 RESERVED: Final = 64
 """Descriptors and threads that are reserved for the rest of the process."""

@@ -6,7 +6,6 @@ What it decides is decided in ``_replay.mapping``; this module waits and calls. 
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,13 +17,12 @@ import anyio.to_thread
 
 from fanfold._base import aws_limits
 from fanfold._base.concurrency import primary_error
+from fanfold._base.log import logger
 from fanfold._base.record import Record
 from fanfold._base.retry import SCHEDULE, Retries, RetrySchedule
 from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
 from fanfold.aws.sqs import SqsQueue, open_queue
 from fanfold.errors import ConfigurationError, ServiceError
-
-logger = logging.getLogger("fanfold")
 
 Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
 """Invokes a function with an event, to its end."""
