@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # not imported at cold start
 _ENVELOPE_BYTES = 1_024
 """Size of the message attribute that holds the reason, without the reason itself."""
 
-_RETRY_SECONDS: Final = (0.2, 0.8, None)
+RETRY_SECONDS: Final = (0.2, 0.8, None)
 """Seconds after the first and the second attempt of a call, if a retry may help; the third is the last."""
 _MAX_WARNINGS: Final = 3
 """Warnings of one batch about dead letters, and about delays."""
@@ -60,6 +60,8 @@ class _Sender(Generic[T]):
         send: Makes one call; returns the messages that a retry may settle.
         entry_bytes: Returns the size of a message in a call.
         warning: What to log if messages could not be settled.
+        on_failed: Called with messages that could not be settled.
+        retry_seconds: As ``Settling``'s.
     """
 
     def __init__(
@@ -68,11 +70,15 @@ class _Sender(Generic[T]):
         send: Callable[[Settler, list[T]], Awaitable[list[T]]],
         entry_bytes: Callable[[T], int],
         warning: str,
+        on_failed: Callable[[Sequence[T]], object],
+        retry_seconds: Sequence[float | None],
     ) -> None:
         self._open = open_settler
         self._send = send
         self._entry_bytes = entry_bytes
         self._warning = warning
+        self._on_failed = on_failed
+        self._retry_seconds = retry_seconds
         self._queue: deque[T] = deque()
         self.task: asyncio.Task[None] | None = None
         """What sends; done once everything is sent."""
@@ -94,8 +100,9 @@ class _Sender(Generic[T]):
         try:
             settler = await self._open()
         except Exception as error:  # noqa: BLE001 - after any error, the messages are reported and redelivered
+            messages = list(self._queue)
             self._queue.clear()
-            self._warn(error)
+            self._give_up(messages, error)
             return
         while self._queue:
             await self._attempt(settler, _take_entries(self._queue, self._entry_bytes))
@@ -103,12 +110,12 @@ class _Sender(Generic[T]):
     async def _attempt(self, settler: Settler, messages: list[T]) -> None:
         """Send messages, and retry what is transient; messages of a call that fails are sent one by one."""
         error: Exception | str = ""
-        for delay in _RETRY_SECONDS:
+        for delay in self._retry_seconds:
             try:
                 messages = await self._send(settler, messages)
             except Exception as raised:  # noqa: BLE001 - as above
                 if isinstance(raised, ConfigurationError) or (len(messages) == 1 and not _is_transient(raised)):
-                    self._warn(raised)
+                    self._give_up(messages, raised)
                     return
                 if not _is_transient(raised):
                     for message in messages:  # one of them may be the cause
@@ -118,12 +125,13 @@ class _Sender(Generic[T]):
             else:
                 if not messages:
                     return
-                error = f"refused {len(messages)} of them"
+                error = f"{len(messages)} were refused for a transient reason"
             if delay is not None:
                 await asyncio.sleep(delay)
-        self._warn(error)
+        self._give_up(messages, error)
 
-    def _warn(self, error: Exception | str) -> None:
+    def _give_up(self, messages: Sequence[T], error: Exception | str) -> None:
+        self._on_failed(messages)
         self._warnings += 1
         if self._warnings <= _MAX_WARNINGS:
             logger.warning("%s: %s", self._warning, error if isinstance(error, FanfoldError | str) else repr(error))
@@ -134,9 +142,23 @@ def _is_transient(error: Exception) -> bool:
 
 
 class Settling:
-    """Dead letters and delays of one batch: each kind, and each message, independent of the others."""
+    """Dead letters and delays of one batch: each kind, and each message, independent of the others.
 
-    def __init__(self, open_settler: OpenSettler, *, backoff: Backoff | None, dead_letters: bool) -> None:
+    Args:
+        open_settler: Opens the settler.
+        backoff: Delays of records that failed.
+        dead_letters: Whether there is a dead-letter queue.
+        retry_seconds: Delay after each attempt of a call that a retry may help; None after the last one.
+    """
+
+    def __init__(
+        self,
+        open_settler: OpenSettler,
+        *,
+        backoff: Backoff | None,
+        dead_letters: bool,
+        retry_seconds: Sequence[float | None] = RETRY_SECONDS,
+    ) -> None:
         self._backoff = backoff
         self._backoff_failed = False
         self.has_dead_letter_queue: bool = dead_letters
@@ -146,12 +168,16 @@ class Settling:
             self._send_dead_letters,
             _reject_bytes,
             "rejected messages could not be sent to the dead-letter queue; they will be redelivered",
+            self._back_off,
+            retry_seconds,
         )
         self._changes: _Sender[tuple[Record, int]] = _Sender(
             open_settler,
             self._change_visibility,
             _change_bytes,
             "delays could not be set; the messages will be redelivered after their visibility timeout",
+            len,
+            retry_seconds,
         )
         self.forwarded: set[int] = set()
         """Positions of rejected records that the dead-letter queue has accepted."""
@@ -212,11 +238,16 @@ class Settling:
         refused = _by_position(refusals, len(rejects))
         self.forwarded.update(position for index, (position, _, _) in enumerate(rejects) if index not in refused)
         for index, refusal in refused.items():
-            _, record, reason = rejects[index]
+            _, record, _ = rejects[index]
             logger.warning("the dead-letter queue refused message %s: %s", record.message_id, refusal.reason)
-            if refusal.final and (delay := self.delay(record, Rejected(reason))) is not None:
-                self.change_visibility(record, delay)
+            if refusal.final:
+                self._back_off([rejects[index]])
         return [rejects[index] for index, refusal in refused.items() if not refusal.final]
+
+    def _back_off(self, rejects: Sequence[tuple[int, Record, str]]) -> None:
+        for _, record, reason in rejects:
+            if (delay := self.delay(record, Rejected(reason))) is not None:
+                self.change_visibility(record, delay)
 
     async def _change_visibility(self, settler: Settler, changes: list[tuple[Record, int]]) -> list[tuple[Record, int]]:
         transient: list[tuple[Record, int]] = []
