@@ -16,6 +16,22 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_THREAD = threading.local()
+"""The event loop that a worker thread serves, as ``loop``."""
+
+
+def serve_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Mark the current thread as one that runs calls for an event loop."""
+    _THREAD.loop = loop
+
+
+def served_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs on the current thread, or that this thread runs calls for; None without one."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return getattr(_THREAD, "loop", None)
+
 
 class StillRunningError(asyncio.CancelledError):
     """The caller was cancelled, but its function is still running on the thread."""
@@ -77,7 +93,8 @@ class Threads:
 
     def _start(self) -> SimpleQueue[Callable[[], None] | None]:
         inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        threading.Thread(target=_serve, args=(inbox,), name="fanfold-worker", daemon=True).start()
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=_serve, args=(inbox, loop), name="fanfold-worker", daemon=True).start()
         return inbox
 
     def _finish(
@@ -97,7 +114,8 @@ class Threads:
             future.set_exception(error)
 
 
-def _serve(inbox: SimpleQueue[Callable[[], None] | None]) -> None:
+def _serve(inbox: SimpleQueue[Callable[[], None] | None], loop: asyncio.AbstractEventLoop) -> None:
+    serve_loop(loop)
     while call := inbox.get():
         call()
         del call  # do not keep the last record in memory while waiting

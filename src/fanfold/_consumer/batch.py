@@ -29,7 +29,6 @@ from fanfold._base.record import Record, is_fifo
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.classify import outcome_of, rejects
-from fanfold._consumer.commits import Commit, Commits
 from fanfold._consumer.failure_log import FailureLog
 from fanfold._consumer.isolation import create_task, is_running, is_same, prepare_task
 from fanfold._consumer.settings import Settings
@@ -38,6 +37,7 @@ from fanfold._consumer.stages import HandlerCall
 from fanfold.errors import AbandonedError, CommitError
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._consumer.commits import Commit, Commits
     from fanfold._consumer.notify_observers import Observation
 
 
@@ -88,7 +88,7 @@ class Batch:
         self._deadline = deadline
         self._admission = admission
         self._settling = settling
-        self._commits = None if commit is None else Commits(records, commit, deadline)
+        self._commits = None if commit is None else _commits(records, commit, deadline)
         self._reject_on = rejects(settings.reject_on)
         self._timeout = settings.timeout
         self._fifo = is_fifo(records)
@@ -372,6 +372,12 @@ class Batch:
         except TimeoutError:
             return False
         return True
+
+
+def _commits(records: Sequence[Record], commit: Commit, deadline: Deadline) -> Commits:
+    from fanfold._consumer.commits import Commits  # not imported at cold start
+
+    return Commits(records, commit, deadline)
 
 
 class _Timer:

@@ -43,6 +43,7 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
     if _is_generator(function):
         raise ConfigurationError(f"{name} is a generator: fanfold calls a handler once; use return instead of yield")
     _check_decorators(function, name)
+    _check_not_a_method(function, name)
     body, context = _parameters(function, name)
     decode = decoder(body.annotation, name, chunked=chunk_size is not None)
     is_async = is_coroutine_function(function)
@@ -68,6 +69,22 @@ def decoding(function: Callable[..., Any], *, chunked: bool) -> Decode:
     """
     name = getattr(function, "__qualname__", repr(function))
     return decoder(_parameters(function, name)[0].annotation, name, chunked=chunked)
+
+
+def _check_not_a_method(function: Callable[..., Any], name: str) -> None:
+    """Refuse a method in a class body: its first parameter, ``self``, would take the body.
+
+    Raises:
+        ConfigurationError: If it is one.
+    """
+    scope = getattr(function, "__qualname__", "").rpartition(".")[0]
+    if inspect.isfunction(function) and scope and not scope.endswith("<locals>"):
+        first = next(iter(inspect.signature(function).parameters), "")
+        if first in {"self", "cls"}:
+            raise ConfigurationError(
+                f"{name} is a method: {first} would take the message body. Decorate a function, or a bound method, as "
+                "in  handler = fanfold.consumer(Orders().handle)"
+            )
 
 
 def _check_decorators(function: Callable[..., Any], name: str) -> None:

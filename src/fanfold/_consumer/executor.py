@@ -6,12 +6,14 @@ import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from fanfold._base.threads import serve_loop
+
 
 class _CountingExecutor(ThreadPoolExecutor):
     """A thread pool that knows which calls have not ended."""
 
-    def __init__(self) -> None:
-        super().__init__(thread_name_prefix="fanfold-to-thread")
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(thread_name_prefix="fanfold-to-thread", initializer=serve_loop, initargs=(loop,))
         self.running: set[Future[Any]] = set()
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -45,9 +47,9 @@ class DefaultExecutors:
         if not self._current.running:
             return
         self._left.append(self._current)
-        self._current.shutdown(wait=False, cancel_futures=True)
+        self._current.shutdown(wait=False)
         self._install()
 
     def _install(self) -> None:
-        self._current = _CountingExecutor()
+        self._current = _CountingExecutor(self._loop)
         self._loop.set_default_executor(self._current)

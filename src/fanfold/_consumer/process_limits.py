@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Final
 
@@ -11,6 +12,16 @@ from fanfold._base.operating_system import limit_of, open_descriptors
 RESERVED: Final = 64
 """Descriptors and threads that are reserved for the rest of the process."""
 _UNLIMITED: Final = 2**31
+
+
+def concurrent_processes() -> int:
+    """Return how many processes of this execution environment process invocations concurrently; 1 on ordinary Lambda.
+
+    Source: Lambda Managed Instances, which fork a process for each concurrent invocation, set
+    ``AWS_LAMBDA_MAX_CONCURRENCY``.
+    """
+    text = os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "")
+    return max(1, int(text)) if text.isdecimal() else 1
 
 
 def clamp_concurrency(concurrency: int, *, threads: bool) -> int:

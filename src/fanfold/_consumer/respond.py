@@ -90,6 +90,20 @@ def run_and_respond(
     return _checked(batch, results, raise_on_total_failure=raise_on_total_failure)
 
 
+def not_started(records: Sequence[Record], reason: str, *, raise_on_total_failure: bool) -> BatchResult:
+    """Return the result of a batch of which nothing was started.
+
+    Raises:
+        TotalFailureError: If ``raise_on_total_failure`` is set and there are records.
+    """
+    logger.warning("batch of %d: no record was started: %s", len(records), reason)
+    outcomes: list[Outcome] = [NotStarted(reason)] * len(records)
+    return _checked_result(
+        BatchResult(records, outcomes, partial_response(records, outcomes)),
+        raise_on_total_failure=raise_on_total_failure,
+    )
+
+
 def respond(batch: Batch, *, raise_on_total_failure: bool) -> BatchResult:
     """Return the outcomes of a batch that ran on the caller's event loop, and close the batch.
 
@@ -112,6 +126,10 @@ def _checked(batch: Batch, results: Sequence[BatchResult], *, raise_on_total_fai
     if batch.interrupt is not None:
         raise batch.interrupt
     (result,) = results
+    return _checked_result(result, raise_on_total_failure=raise_on_total_failure)
+
+
+def _checked_result(result: BatchResult, *, raise_on_total_failure: bool) -> BatchResult:
     if raise_on_total_failure and result.outcomes and not any(map(acknowledges, result.outcomes)):
         raise TotalFailureError(f"none of the {len(result.outcomes)} records of the batch succeeded")
     return result

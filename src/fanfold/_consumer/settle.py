@@ -17,7 +17,6 @@ from fanfold._base import aws_limits
 from fanfold._base.backoff import Backoff
 from fanfold._base.log import logger
 from fanfold._base.outcome import Failed, Outcome, Rejected, Retrying
-from fanfold._base.positions import checked_positions
 from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 
@@ -266,6 +265,8 @@ def _by_position(refusals: Sequence[Refusal], count: int) -> dict[int, Refusal]:
     Raises:
         ValueError: If one of them has no valid position: which entries were accepted is unknown.
     """
+    from fanfold._base.positions import checked_positions  # not imported at cold start
+
     checked_positions([refusal.position for refusal in refusals], count)
     return {refusal.position: refusal for refusal in refusals}
 
