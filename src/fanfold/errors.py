@@ -59,7 +59,7 @@ class FanfoldError(Exception):
     """Base of every error fanfold raises."""
 
     permanent = False
-    """Whether a retry of the same message always raises the same error; if so, the record is rejected."""
+    """True if a retry of the same message always raises the same error; then the record is rejected."""
 
 
 class ConfigurationError(FanfoldError):
@@ -172,5 +172,5 @@ class ServiceError(FanfoldError):
         self.code = code
         """The error code of the service, such as ``ThrottlingException``."""
         self.transient = transient
-        """Whether a retry may succeed."""
+        """True if a retry may succeed."""
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Capturing batches as event files."""
+"""Save batches as event files."""
 
 import json
 
@@ -19,8 +19,8 @@ def saved(folder):
     return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.iterdir())]
 
 
-def test_a_batch_is_saved_and_handled_as_without_capture(tmp_path):
-    """The answer is the handler's; what was saved can be read as an event again."""
+def test_a_batch_is_saved_and_processed_as_without_capture(tmp_path):
+    """The response is that of the handler; the saved file can be read as an event."""
 
     @fanfold.consumer
     async def consume(number: int) -> None:
@@ -36,8 +36,8 @@ def test_a_batch_is_saved_and_handled_as_without_capture(tmp_path):
     assert all(record["receiptHandle"].startswith(REDACTED) for record in event.records)
 
 
-def test_the_handlers_error_is_its_own(tmp_path):
-    """And the event that caused it is saved."""
+def test_an_error_of_the_handler_is_raised(tmp_path):
+    """The event that caused it is saved."""
 
     def handler(event, context):
         raise RuntimeError("no database")
@@ -47,24 +47,24 @@ def test_the_handlers_error_is_its_own(tmp_path):
     assert len(saved(tmp_path)) == 1
 
 
-def test_a_save_that_fails_disturbs_nothing(tmp_path, caplog):
-    """It is logged, and the batch is handled."""
+def test_the_handler_runs_even_if_saving_fails(tmp_path, caplog):
+    """The failure is logged, and the batch is processed."""
     (tmp_path / "file").write_text("", encoding="utf-8")
     handler = Capture(lambda event, context: "done", tmp_path / "file" / "below")
     assert handler(make_event(1), make_context()) == "done"
     assert handler({"no": "records"}, make_context()) == "done"
-    assert caplog.text.count("could not be captured") == 2
+    assert caplog.text.count("Could not save the event") == 2
 
 
-def test_no_more_files_are_written_than_asked_for(tmp_path):
-    """The handler goes on without."""
-    handler = Capture(lambda event, context: len(event["Records"]), tmp_path, most=2)
+def test_at_most_max_files_are_written(tmp_path):
+    """After that, the handler runs without saving."""
+    handler = Capture(lambda event, context: len(event["Records"]), tmp_path, max_files=2)
     assert [handler(make_event(1), make_context()) for _ in range(4)] == [1, 1, 1, 1]
     assert len(saved(tmp_path)) == 2
 
 
 def test_named_fields_and_attributes_are_not_saved(tmp_path):
-    """Wherever their path fits, lists included; a body that is not JSON is left out as a whole."""
+    """Fields are found in lists, too; a body that is not a JSON object is redacted completely."""
     body = {"customer": {"email": SECRET, "name": "Ada"}, "lines": [{"card": SECRET}, {"card": SECRET, "n": 1}]}
     attribute = {"token": {"dataType": "String", "stringValue": SECRET}}
     records = [make_record(body, message_attributes=attribute), make_record(f"no JSON {SECRET}"), make_record(7)]
@@ -76,9 +76,9 @@ def test_named_fields_and_attributes_are_not_saved(tmp_path):
     assert [record["body"] for record in event["Records"][1:]] == [REDACTED, REDACTED]
 
 
-@pytest.mark.parametrize("settings", [{"redact": "customer"}, {"redact": ("",)}, {"most": 0}, {"most": 1.5}])
-def test_impossible_settings_are_refused(tmp_path, settings):
-    """When the handler is wrapped, not at the first batch."""
+@pytest.mark.parametrize("settings", [{"redact": "customer"}, {"redact": ("",)}, {"max_files": 0}, {"max_files": 1.5}])
+def test_invalid_settings_are_refused(tmp_path, settings):
+    """They are refused when the handler is wrapped, not at the first batch."""
     with pytest.raises(ConfigurationError):
         Capture(lambda event, context: None, tmp_path, **settings)
     with pytest.raises(ConfigurationError):
@@ -93,8 +93,8 @@ VALUES = st.recursive(
 
 
 @given(value=VALUES, deep=st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4), many=st.booleans())
-def test_a_redacted_value_stands_nowhere_in_the_saved_event(value, deep, many):
-    """However deep it lies, beside whatever else, and the event itself is not changed."""
+def test_a_redacted_value_is_nowhere_in_the_saved_event(value, deep, many):
+    """This holds at any depth and next to any other values; the event itself is not changed."""
     nested = {deep[-1]: SECRET, "other": value}
     for name in reversed(deep[:-1]):
         nested = {name: [nested, value] if many else nested, "other": value}

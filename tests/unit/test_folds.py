@@ -1,4 +1,4 @@
-"""Ready folds: what they make of results, and what they refuse."""
+"""Ready-made folds: their outputs, and the results that they refuse."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ BY_KEY = {"a": {"m": 1, "n": 2}, "b": {"n": 5}}
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files lie; what a test leaves there is seen."""
+    """The folder of temporary files, which a test can inspect."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
@@ -60,7 +60,7 @@ def sheets(data: bytes) -> dict[str, list[tuple[Any, ...]]]:
     ],
 )
 def test_numbers_are_added_up(fold, results, output):
-    """Numbers, rows, or numbers by key of any depth."""
+    """Results may be numbers, rows, or numbers by key of any depth."""
     assert fold(results) == output
     assert json.dumps(fold(iter(results))) == json.dumps(output)
 
@@ -68,22 +68,22 @@ def test_numbers_are_added_up(fold, results, output):
 @pytest.mark.parametrize(
     ("fold", "results", "reason"),
     [
-        (folds.total(), [1, None], "result 1 is no number"),
-        (folds.total(), [1, {"a": 1}], "result 1 is an object, where others are numbers"),
-        (folds.total(), [{"a": {"b": 1}}, {"a": 1}], "result 1, 'a', is 1, where others are objects"),
-        (folds.groups(), [{}, 3], "result 1 is no object"),
-        (folds.to_csv(), [[1, 2]], "row 0 has no names"),
+        (folds.total(), [1, None], "result 1 is not a finite number"),
+        (folds.total(), [1, {"a": 1}], "result 1 is an object, but earlier results have a number there"),
+        (folds.total(), [{"a": {"b": 1}}, {"a": 1}], "result 1, 'a', is 1, but earlier results have an object there"),
+        (folds.groups(), [{}, 3], "result 1 is not an object"),
+        (folds.to_csv(), [[1, 2]], "row 0 has no column names"),
         (folds.to_csv(columns=["a"]), [[[1, 2]]], "row 0 has 2 values for 1 columns"),
         (folds.to_csv(), [{"a": 1}, "text"], 'row 1 is neither an object nor a list: "text"'),
-        (folds.to_csv(), [{"a": 1}, {"b": 1}], "row 1 has a value of 'b', which the first row"),
-        (folds.to_excel(), [{"a": "x" * 32_768}], "row 0 has a text of 32,768 characters"),
-        (folds.to_excel(), [{str(n): n for n in range(16_385)}], "16,385 columns: an Excel sheet has 16,384"),
-        (folds.to_parquet(), [[1]], "row 0 is no object with names and values: 1"),
-        (folds.to_parquet(), [{"a": "x"}, {"a": 1}], "the rows do not fit into Parquet"),
+        (folds.to_csv(), [{"a": 1}, {"b": 1}], "row 1 has a value for 'b', but the first row"),
+        (folds.to_excel(), [{"a": "x" * 32_768}], "row 0 has a string of 32,768 characters"),
+        (folds.to_excel(), [{str(n): n for n in range(16_385)}], "16,385 columns exceed the Excel limit of 16,384"),
+        (folds.to_parquet(), [[1]], "row 0 is not an object: 1"),
+        (folds.to_parquet(), [{"a": "x"}, {"a": 1}], "the rows cannot be written as Parquet"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_named_and_leaves_nothing_behind(fold, results, reason, temporary):
-    """It will not fit in another try either."""
+def test_an_unsuitable_result_is_refused_and_no_file_is_left(fold, results, reason, temporary):
+    """The error is permanent, because a retry cannot fix it."""
     with pytest.raises(SegmentError, match=reason) as caught:
         fold(results)
     assert caught.value.permanent
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_named_and_leaves_nothing_behind(fold, results, rea
 
 
 def test_rows_as_csv():
-    """In segment order, quoted where it must be, nothing for None; what is no single value as JSON."""
+    """Rows are in segment order and quoted where necessary; None is empty, and lists and dicts are JSON."""
     file = folds.to_csv("members.csv")(RESULTS)
     assert (file.name, file.rows, file.content_type) == ("members.csv", 3, "text/csv; charset=utf-8")
     with file.on_disk() as path:
@@ -105,21 +105,21 @@ def test_rows_as_csv():
 
 
 def test_rows_as_json_lines():
-    """Any values, one a line."""
+    """Each value is one line."""
     lines = content(folds.to_json_lines(), [*RESULTS, 7]).decode().splitlines()
     assert [json.loads(line) for line in lines] == [*ROWS, 7]
 
 
 @pytest.mark.parametrize("make", [folds.to_csv, folds.to_excel, folds.to_parquet])
 @pytest.mark.parametrize("columns", ["name", [1, 2]])
-def test_columns_that_are_no_list_of_names_are_refused_when_the_job_is_made(make, columns):
-    """One text would be a column for each of its letters."""
+def test_columns_that_are_not_a_list_of_names_are_refused_when_the_job_is_defined(make, columns):
+    """A string would be treated as one column per letter."""
     with pytest.raises(ConfigurationError, match=r"^columns must be a list of names, .* not "):
         make(columns=columns)
 
 
 def test_rows_as_an_excel_sheet():
-    """Texts stay texts, numbers numbers; what Excel would round is a text."""
+    """Strings and numbers keep their types; numbers that Excel would round are strings."""
     odd = {"text": "=1+1", "url": "https://a.example", "long": 2**60, "list": [1], "not": float("nan"), "yes": True}
     assert sheets(content(folds.to_excel(sheet="members"), [odd, {"text": None, "yes": False}]))["members"] == [
         ("text", "url", "long", "list", "not", "yes"),
@@ -131,8 +131,8 @@ def test_rows_as_an_excel_sheet():
         folds.to_excel(sheet="a/b")([{"a": 1}])
 
 
-def test_more_rows_than_a_sheet_holds_go_on_in_another_or_are_refused(monkeypatch):
-    """Each sheet has the header; at the limit itself there is one."""
+def test_more_rows_than_a_sheet_holds_continue_in_another_or_are_refused(monkeypatch):
+    """Each sheet has the header; rows up to the limit are in one sheet."""
     monkeypatch.setattr(row_files, "EXCEL_ROWS", 3)
     rows = [{"n": n} for n in range(5)]
     assert sheets(content(folds.to_excel(), rows)) == {
@@ -141,12 +141,12 @@ def test_more_rows_than_a_sheet_holds_go_on_in_another_or_are_refused(monkeypatc
         "rows 3": [("n",), (4,)],
     }
     assert list(sheets(content(folds.to_excel(split=False), rows[:2]))) == ["rows"]
-    with pytest.raises(SegmentError, match="over 2 rows: an Excel sheet has no more"):
+    with pytest.raises(SegmentError, match="more than 2 rows exceed the limit of an Excel sheet"):
         folds.to_excel(split=False)(rows)
 
 
 def test_rows_as_parquet(tmp_path, monkeypatch):
-    """With the types that all values of a column have in common, wherever in the rows they show."""
+    """The type of a column is the common type of all its values in all rows."""
     monkeypatch.setattr(row_files, "PARQUET_GROUP_ROWS", 2)
     rows = [{"a": 1, "b": None}, {"a": 2}, {"a": 2.5, "c": [1]}, {"b": "x"}, {"a": None}]
     (tmp_path / "some").write_bytes(content(folds.to_parquet(), rows))
@@ -160,8 +160,8 @@ def test_rows_as_parquet(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["", "../a", "a/b", ".a", "output.json", "markers.json", "x" * 129])
-def test_a_name_that_is_none_is_refused_when_the_job_is_made(name):
-    """Not when its run is folded."""
+def test_an_invalid_file_name_is_refused_when_the_job_is_defined(name):
+    """The error does not wait until a run is folded."""
     for fold in (folds.to_csv, folds.to_json_lines, folds.to_excel, folds.to_parquet):
         with pytest.raises(ConfigurationError, match="an output file cannot be named"):
             fold(name)

@@ -1,4 +1,4 @@
-"""Idempotency: what was done once is not done again, and only what is known to be done is acknowledged."""
+"""Idempotency: completed work is not repeated, and a message is acknowledged only after its completion is recorded."""
 
 import asyncio
 import re
@@ -17,8 +17,8 @@ from fanfold.testing import deliver
 from idempotent import NOW, Clock, Faulty, bodies, by_id, counting, handler_of_nothing, held_elsewhere, run, statuses
 
 
-def test_what_was_done_is_acknowledged_and_not_done_again():
-    """In another invocation, under another message id; the outcome is what the handler returned then."""
+def test_completed_work_is_acknowledged_and_not_repeated():
+    """This holds in another invocation and for another message id; the outcome has the original return value."""
     entries = InMemoryEntries()
     handler = counting(by_id(entries))
     assert run(handler, *bodies(1, 2)) == [Done(1), Done(2)]
@@ -27,8 +27,8 @@ def test_what_was_done_is_acknowledged_and_not_done_again():
     assert statuses(entries) == {COMPLETED: 3}
 
 
-def test_one_read_of_a_hundred_keys_filters_what_is_done():
-    """What is new costs a claim each, and a share of a write."""
+def test_one_read_of_a_hundred_keys_finds_the_completed_ones():
+    """A new key costs one claim, and a share of a batch write."""
     entries = Faulty()
     handler = counting(by_id(entries), concurrency=100)
     run(handler, *bodies(*range(100)))
@@ -36,12 +36,12 @@ def test_one_read_of_a_hundred_keys_filters_what_is_done():
     assert entries.calls["claim"] == 100
     assert entries.calls["complete"] <= 6
     entries.calls.clear()
-    assert run(handler, *bodies(*range(100))) == [Done(each) for each in range(100)]
+    assert run(handler, *bodies(*range(100))) == [Done(number) for number in range(100)]
     assert entries.calls == {"read": 1}
 
 
-def test_a_single_record_is_claimed_without_a_look():
-    """The claim finds out as much."""
+def test_a_single_record_is_claimed_without_a_read():
+    """The claim itself returns a completed entry."""
     entries = Faulty()
     handler = counting(by_id(entries))
     (first,), (second,) = run(handler, *bodies(1)), run(handler, *bodies(1))
@@ -51,8 +51,8 @@ def test_a_single_record_is_claimed_without_a_look():
     assert handler.done == {1: 1}
 
 
-def test_a_failure_drops_its_claim_and_runs_again():
-    """Raised, returned as an outcome, or asked for."""
+def test_a_failure_releases_its_claim():
+    """The handler may raise, return an outcome, or ask for a retry."""
     entries = InMemoryEntries()
 
     @fanfold.consumer(idempotency=by_id(entries))
@@ -73,20 +73,20 @@ def test_a_failure_drops_its_claim_and_runs_again():
     assert not entries.entries
 
 
-def test_what_another_invocation_holds_comes_back_when_its_lease_is_over():
-    """It uses up one receive; at least a second passes."""
+def test_a_record_that_another_invocation_has_claimed_is_redelivered_after_its_lease():
+    """It uses one receive, and the delay is at least one second."""
     entries = InMemoryEntries()
     terms = by_id(entries)
-    for each, left in ((1, 12.0), (2, 0.5), (3, None)):
-        held_elsewhere(entries, terms, each, left)
+    for number, left in ((1, 12.0), (2, 0.5), (3, None)):
+        held_elsewhere(entries, terms, number, left)
     handler = counting(terms)
     outcomes = run(handler.with_settings(settler=None), *bodies(1, 2, 3, 4))
     assert [getattr(outcome, "after", "done") for outcome in outcomes] == [12.0, 1.0, None, "done"]
     assert handler.done == {4: 1}
 
 
-def test_a_lease_that_is_over_is_taken_over():
-    """Whoever held it is taken for dead."""
+def test_an_expired_lease_is_taken_over():
+    """The invocation that claimed the key is assumed to be dead."""
     entries = InMemoryEntries()
     terms = by_id(entries)
     key = held_elsewhere(entries, terms, 1, -1)
@@ -94,8 +94,8 @@ def test_a_lease_that_is_over_is_taken_over():
     assert entries.entries[key].status == COMPLETED
 
 
-def test_what_expired_is_done_again():
-    """As if it had never been."""
+def test_work_of_an_expired_entry_is_repeated():
+    """An expired entry counts as missing."""
     entries, clock = InMemoryEntries(), Clock()
     handler = counting(by_id(entries, clock=clock, expires_after_seconds=60))
     run(handler, *bodies(1, 2))
@@ -105,21 +105,21 @@ def test_what_expired_is_done_again():
 
 
 @pytest.mark.parametrize("concurrency", [1, 10])
-def test_the_second_of_a_key_in_a_batch_waits_for_the_first(concurrency: int):
-    """Both are acknowledged, the handler ran once."""
+def test_a_duplicate_in_the_batch_waits_for_the_first_record(concurrency: int):
+    """The handler runs once, and all duplicates are acknowledged."""
     handler = counting(by_id(InMemoryEntries()), concurrency=concurrency)
     assert run(handler, *bodies(1, 1, 2, 1)) == [Done(1), Done(1), Done(2), Done(1)]
     assert handler.done == {1: 1, 2: 1}
 
 
-def test_the_second_of_a_key_tries_itself_if_the_first_failed():
-    """One after the other."""
+def test_a_duplicate_runs_if_the_first_record_failed():
+    """The duplicates run one after another."""
     running = Counter()
 
     @fanfold.consumer(idempotency=by_id(InMemoryEntries()))
     async def handler(order: dict) -> int:
         running["now"] += 1
-        running["most"] = max(running["most"], running["now"])
+        running["peak"] = max(running["peak"], running["now"])
         await asyncio.sleep(0.001)
         running["now"] -= 1
         running["calls"] += 1
@@ -128,11 +128,11 @@ def test_the_second_of_a_key_tries_itself_if_the_first_failed():
         return running["calls"]
 
     assert [type(outcome) for outcome in run(handler, *bodies(1, 1, 1, 1))] == [Failed, Failed, Done, Done]
-    assert running == {"now": 0, "most": 1, "calls": 3}
+    assert running == {"now": 0, "peak": 1, "calls": 3}
 
 
-def test_a_result_that_is_no_json_is_not_kept():
-    """It is done all the same, and not done again."""
+def test_a_result_that_is_not_json_is_not_stored():
+    """The work still counts as completed and is not repeated."""
     handler = counting(by_id(InMemoryEntries()))
 
     @fanfold.consumer(idempotency=handler.settings.idempotency)
@@ -143,41 +143,41 @@ def test_a_result_that_is_no_json_is_not_kept():
     assert run(odd, *bodies(1, 2)) == [Done(None), Done(None)]
 
 
-def test_a_result_that_something_else_wrote_is_done():
-    """Whatever it is."""
+def test_an_unreadable_result_is_none():
+    """Another program may have written the entry."""
     assert Entry("key", COMPLETED, 0, result="no JSON").value() is None
     assert Entry("key", COMPLETED, 0, result='{"a": 1}').value() == {"a": 1}
 
 
 @pytest.mark.parametrize(
-    ("terms", "words"),
+    ("settings", "message"),
     [
-        ({"key": "id"}, "key must be a plain function"),
-        ({"key": handler_of_nothing}, "key must be a plain function"),
+        ({"key": "id"}, "key must be a `def` function"),
+        ({"key": handler_of_nothing}, "key must be a `def` function"),
         ({"expires_after_seconds": 0}, "expires_after_seconds must be"),
         ({"lease_seconds": True}, "lease_seconds must be"),
         ({"hash_function": "md6"}, "hash_function must be"),
         ({"hash_function": "shake_128"}, "hash_function must be"),
-        ({"table": 5}, "table must be a text or None, not 5"),
-        ({"prefix": b"p"}, "prefix must be a text or None, not b'p'"),
+        ({"table": 5}, "table must be a string or None, not 5"),
+        ({"prefix": b"p"}, "prefix must be a string or None, not b'p'"),
         ({"layout": {"key_attr": "pk"}}, "layout must be a fanfold.idempotency.Layout or None, not {'key_attr': 'pk'}"),
     ],
 )
-def test_impossible_terms_are_refused(terms: dict[str, Any], words: str):
-    """By name."""
-    with pytest.raises(ConfigurationError, match=f"^Idempotency: {re.escape(words)}"):
-        Idempotency(**{"key": lambda body: body, **terms})
+def test_invalid_settings_are_refused(settings: dict[str, Any], message: str):
+    """The error names the setting."""
+    with pytest.raises(ConfigurationError, match=f"^Idempotency: {re.escape(message)}"):
+        Idempotency(**{"key": lambda body: body, **settings})
 
 
 def test_two_attributes_of_one_name_are_refused():
-    """One would overwrite the other."""
+    """One attribute would overwrite the other."""
     with pytest.raises(ConfigurationError, match="'status'"):
         Layout(data_attr="status")
     Layout(key_attr="pk", sort_key_attr="sk")
 
 
-def test_a_table_has_to_be_named(monkeypatch):
-    """In the settings or in the environment."""
+def test_a_table_is_required(monkeypatch):
+    """Its name is in the settings or in the environment."""
     terms = Idempotency(lambda order: order["id"])
     with pytest.raises(ConfigurationError, match="FANFOLD_IDEMPOTENCY_TABLE"):
         _ = terms.table
@@ -188,8 +188,8 @@ def test_a_table_has_to_be_named(monkeypatch):
     assert Idempotency(lambda order: order, table="given").table == "given"
 
 
-def test_idempotency_and_a_commit_of_ones_own_are_refused_together():
-    """Each says what may be acknowledged."""
+def test_idempotency_and_a_custom_commit_are_refused_together():
+    """Both would decide which messages are acknowledged."""
 
     async def commit(done, batch):
         return range(len(done))
@@ -200,8 +200,8 @@ def test_idempotency_and_a_commit_of_ones_own_are_refused_together():
         fanfold.consumer(idempotency="table")(handler_of_nothing)
 
 
-def test_a_delivery_in_a_test_remembers_in_this_process():
-    """No table is asked; a store of its own is kept."""
+def test_deliver_keeps_the_entries_in_memory():
+    """`deliver` reads no table; a store in the settings is used."""
     handler = counting(Idempotency(lambda order: order["id"], table="no-such-table"))
     assert deliver(handler, {"id": 1}, {"id": 1}).outcomes == [Done(1), Done(1)]
     entries = InMemoryEntries()
@@ -211,31 +211,31 @@ def test_a_delivery_in_a_test_remembers_in_this_process():
     assert kept.done == {1: 1}
 
 
-def test_what_has_expired_is_not_filtered_by_the_look():
-    """The claim takes its place."""
+def test_an_expired_entry_in_the_read_does_not_count():
+    """The claim replaces it."""
     entries = InMemoryEntries()
     terms = by_id(entries)
-    for each in (1, 2):
-        key = terms.key_for({"id": each}, handler_of_nothing)
+    for number in (1, 2):
+        key = terms.key_for({"id": number}, handler_of_nothing)
         entries.entries[key] = Entry(key, COMPLETED, int(NOW) - 1)
     assert run(counting(terms), *bodies(1, 2)) == [Done(1), Done(2)]
 
 
-def test_a_key_that_is_looked_up_twice_is_done_once():
-    """In a batch of more records than are looked up at once."""
+def test_a_key_that_is_read_twice_is_processed_once():
+    """This holds in a batch with more keys than one read returns."""
     handler = counting(by_id(Faulty()), concurrency=1)
     run(handler, *bodies(*range(5)))
-    assert run(handler, *bodies(*range(150), 0)) == [*(Done(each) for each in range(150)), Done(0)]
+    assert run(handler, *bodies(*range(150), 0)) == [*(Done(number) for number in range(150)), Done(0)]
     assert handler.done == dict.fromkeys(range(150), 1)
 
 
-def test_terms_are_as_they_are_given():
-    """Parts of a second, and a table's own names."""
+def test_settings_keep_their_values():
+    """A lease may be a fraction of a second, and a table may have other attribute names."""
     terms = Idempotency(str, table="t", lease_seconds=0.5, layout=Layout(key_attr="pk"))
     assert (terms.lease_seconds, terms.layout.key_attr) == (0.5, "pk")
     assert Idempotency(str, table="t").layout == Layout()
 
 
-def test_a_result_is_kept_with_its_names_in_order():
-    """As Powertools writes it."""
+def test_a_result_is_stored_with_sorted_keys():
+    """Powertools writes results in the same way."""
     assert result_text({"b": 1, "a": 2}) == '{"a": 2, "b": 1}'

@@ -1,4 +1,4 @@
-"""Idempotency when a key or the table fails: what is not written down is not acknowledged."""
+"""Idempotency when a key or the table fails: a message whose completion is not recorded is not acknowledged."""
 
 import asyncio
 from dataclasses import replace
@@ -19,7 +19,7 @@ from idempotent import Faulty, bodies, by_id, counting, opening, run, statuses
 
 
 class LeavingOver(InMemoryEntries):
-    """Entries that take one of several at a time, as a throttled table does."""
+    """A store that writes one entry per call, like a throttled table."""
 
     async def complete(self, entries):
         await super().complete(entries[:1])
@@ -27,7 +27,7 @@ class LeavingOver(InMemoryEntries):
 
 
 class Stuck(InMemoryEntries):
-    """Entries that nothing is ever written to once it is done."""
+    """A store whose ``complete`` never returns."""
 
     async def complete(self, entries):
         await asyncio.Event().wait()
@@ -41,8 +41,8 @@ def refused(times: int = 1) -> list[Exception | None]:
     return [ServiceError("no", code="ValidationException", transient=False)] * times
 
 
-def test_a_message_without_a_key_is_rejected_and_nothing_is_written():
-    """None, an empty text, a list of nothing; a number is one, 0 too."""
+def test_a_message_without_a_key_is_rejected_without_an_entry():
+    """None, an empty string, and a list of None are not keys; every number is one, including 0."""
     entries = InMemoryEntries()
     outcomes = run(counting(by_id(entries)), *bodies(None, "", [None], {"a": None}, 0, 1.5))
     assert outcomes[:4] == [Rejected("the message has no idempotency key")] * 4
@@ -50,8 +50,8 @@ def test_a_message_without_a_key_is_rejected_and_nothing_is_written():
     assert len(entries.entries) == 2
 
 
-def test_what_the_key_function_raises_is_its_records_failure():
-    """And what it returns that no key can be made of; others are not touched."""
+def test_an_error_of_the_key_function_fails_only_its_record():
+    """The same holds for a return value from which no key can be made."""
     records = [make_record({"no": "id"}), *bodies(1), make_record("no JSON", message_id="m-2")]
 
     @fanfold.consumer(idempotency=by_id(InMemoryEntries()))
@@ -67,8 +67,8 @@ def test_what_the_key_function_raises_is_its_records_failure():
     assert isinstance(failed.error, ConfigurationError)
 
 
-def test_a_claim_that_cannot_be_made_is_a_failure_and_the_handler_does_not_run():
-    """A throttle is tried again first."""
+def test_if_a_claim_fails_the_record_fails_without_running():
+    """A throttled claim is retried first."""
     handler = counting(by_id(Faulty(claim=[*throttled(2), None, *refused()])), concurrency=1)
     done, failed = run(handler, *bodies(1, 2))
     assert done == Done(1)
@@ -76,16 +76,16 @@ def test_a_claim_that_cannot_be_made_is_a_failure_and_the_handler_does_not_run()
     assert handler.done == {1: 1}
 
 
-def test_a_look_that_fails_leaves_it_to_the_claims(caplog):
-    """It only saves requests."""
+def test_if_a_read_fails_the_claims_decide(caplog):
+    """The read only saves requests."""
     entries = Faulty(read=[RuntimeError("a bug")])
     handler = counting(by_id(entries))
     assert run(handler, *bodies(1, 2)) == [Done(1), Done(2)]
     assert "2 idempotency keys could not be looked up" in caplog.text
 
 
-def test_what_is_done_but_not_written_down_is_not_acknowledged(caplog):
-    """A throttle is tried again; what the table leaves over, too."""
+def test_a_record_whose_completion_is_not_recorded_is_not_acknowledged(caplog):
+    """Throttled writes and unprocessed items are retried first."""
     handler = counting(by_id(Faulty(complete=[*throttled(2), None])))
     assert run(handler, *bodies(1)) == [Done(1)]
     assert run(counting(by_id(LeavingOver())), *bodies(1, 2, 3, 4)) == [Done(1), Done(2), Done(3), Done(4)]
@@ -94,14 +94,14 @@ def test_what_is_done_but_not_written_down_is_not_acknowledged(caplog):
     assert "1 records are done, but their idempotency entries could not be written" in caplog.text
 
 
-def test_what_is_not_written_down_in_time_is_not_acknowledged():
-    """The answer does not wait for the table."""
+def test_a_record_whose_completion_is_not_recorded_in_time_is_not_acknowledged():
+    """The batch response does not wait for the table."""
     (failed,) = run(counting(by_id(Stuck())), *bodies(1), seconds=0.4)
     assert isinstance(failed.error, CommitError)
 
 
-def test_a_claim_that_cannot_be_dropped_holds_until_its_lease_is_over(caplog):
-    """The failure is the handler's, not the table's."""
+def test_a_claim_that_cannot_be_released_holds_until_its_lease_ends(caplog):
+    """The outcome has the error of the handler, not that of the table."""
     entries = Faulty(release=refused())
     (failed,) = run(counting(by_id(entries)), *bodies(1, fails=True))
     assert isinstance(failed.error, ValueError)
@@ -110,7 +110,7 @@ def test_a_claim_that_cannot_be_dropped_holds_until_its_lease_is_over(caplog):
 
 
 def test_a_claim_holds_for_the_rest_of_the_invocation():
-    """Or as long as is said; where there is no end, for 15 minutes."""
+    """Or for the configured lease, or, without a deadline, for 15 minutes."""
     leases: list[float] = []
 
     class Watched(InMemoryEntries):
@@ -127,7 +127,7 @@ def test_a_claim_holds_for_the_rest_of_the_invocation():
 
 
 def test_an_entry_of_an_unknown_status_is_a_failure():
-    """It is neither done nor free."""
+    """Such an entry is neither completed nor available."""
 
     class Odd(InMemoryEntries):
         async def claim(self, entry, now):
@@ -138,8 +138,8 @@ def test_an_entry_of_an_unknown_status_is_a_failure():
     assert "PAUSED" in str(failed.error)
 
 
-def test_every_attempt_to_write_down_is_bounded(caplog):
-    """A table that takes nothing for ever costs the acknowledgement, not the answer."""
+def test_the_attempts_to_record_completion_are_bounded(caplog):
+    """If a table never accepts the write, the record fails, but the batch response is on time."""
 
     class TakesNothing(InMemoryEntries):
         async def complete(self, entries):
@@ -149,8 +149,8 @@ def test_every_attempt_to_write_down_is_bounded(caplog):
     assert isinstance(failed.error, CommitError)
 
 
-async def test_a_loop_that_is_closed_under_a_handler_asks_the_table_for_nothing():
-    """Its claim holds until its lease is over."""
+async def test_if_the_loop_is_closed_during_a_handler_the_table_is_not_called():
+    """The claim holds until its lease ends."""
     entries = Faulty()
     terms = by_id(entries)
     records = [Record(make_record({"id": 1}))]
@@ -161,7 +161,7 @@ async def test_a_loop_that_is_closed_under_a_handler_asks_the_table_for_nothing(
     async def opened() -> InMemoryEntries:
         return entries
 
-    once = IdempotentCalls(
+    calls = IdempotentCalls(
         records,
         closed,
         idempotency=terms,
@@ -171,5 +171,5 @@ async def test_a_loop_that_is_closed_under_a_handler_asks_the_table_for_nothing(
         deadline=Deadline.never(),
     )
     with pytest.raises(GeneratorExit):
-        await once([records[0]])
+        await calls([records[0]])
     assert entries.calls["release"] == 0

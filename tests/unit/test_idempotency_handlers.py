@@ -1,4 +1,4 @@
-"""Idempotency of every kind of handler: cancelled, plain, of lists, of message groups."""
+"""Idempotency of every kind of handler: cancelled ones, `def` handlers, handlers of lists, and message groups."""
 
 import asyncio
 import threading
@@ -16,11 +16,11 @@ from simple_handlers import raises
 
 
 def in_one_group(*ids: int | None) -> list[dict[str, Any]]:
-    return [make_fifo_record({"id": each}, group="g", message_id=f"m-{at}") for at, each in enumerate(ids)]
+    return [make_fifo_record({"id": number}, group="g", message_id=f"m-{at}") for at, number in enumerate(ids)]
 
 
-def test_a_handler_that_is_cancelled_and_returns_all_the_same_is_not_done():
-    """Its claim is dropped: it runs again."""
+def test_a_handler_that_returns_after_its_cancellation_is_not_completed():
+    """Its claim is released, and it runs again."""
     entries = InMemoryEntries()
 
     @fanfold.consumer(idempotency=by_id(entries), timeout=0.02)
@@ -37,8 +37,8 @@ def test_a_handler_that_is_cancelled_and_returns_all_the_same_is_not_done():
 
 
 @pytest.mark.parametrize("chunk_size", [None, 10])
-def test_the_claim_of_a_plain_handler_that_is_still_running_is_kept(chunk_size: int | None):
-    """Until its lease is over: nobody may run beside it."""
+def test_the_claim_of_a_def_handler_that_is_still_running_is_kept(chunk_size: int | None):
+    """No other handler may run for the key until the lease ends."""
     entries, go = InMemoryEntries(), threading.Event()
 
     @fanfold.consumer(idempotency=by_id(entries), timeout=0.02, chunk_size=chunk_size)
@@ -51,31 +51,31 @@ def test_the_claim_of_a_plain_handler_that_is_still_running_is_kept(chunk_size: 
     assert statuses(entries) == {IN_PROGRESS: 1}
 
 
-def test_plain_handlers_that_end_are_like_any_other():
-    """On worker threads."""
+def test_def_handlers_behave_like_async_handlers():
+    """They run on worker threads."""
     entries = InMemoryEntries()
     handler = fanfold.consumer(idempotency=by_id(entries))(lambda order: 1 // order["id"])
-    done, failed, again = run(handler, *bodies(1, 0, 1))
-    assert (done, again) == (Done(1), Done(1))
+    done, failed, duplicate = run(handler, *bodies(1, 0, 1))
+    assert (done, duplicate) == (Done(1), Done(1))
     assert isinstance(failed.error, ZeroDivisionError)
     assert statuses(entries) == {COMPLETED: 1}
 
 
-def test_in_a_fifo_group_what_is_held_keeps_back_what_follows():
-    """What is done lets it go on."""
+def test_in_a_fifo_group_a_claimed_record_blocks_the_following_ones():
+    """A completed record does not block the group."""
     entries = InMemoryEntries()
     terms = by_id(entries)
     held_elsewhere(entries, terms, 2)
     handler = counting(terms)
-    done, again, held, behind = run(handler, *in_one_group(1, 1, 2, 3))
-    assert (done, again) == (Done(1), Done(1))
-    assert isinstance(held, Retrying)
-    assert isinstance(behind, NotStarted)
+    done, duplicate, claimed, blocked = run(handler, *in_one_group(1, 1, 2, 3))
+    assert (done, duplicate) == (Done(1), Done(1))
+    assert isinstance(claimed, Retrying)
+    assert isinstance(blocked, NotStarted)
     assert handler.done == {1: 1}
 
 
-def test_handlers_of_lists_get_what_is_not_done():
-    """Each key once; each record has its own outcome."""
+def test_handlers_of_lists_receive_the_records_that_are_not_completed():
+    """A list contains each key once, and every record has a separate outcome."""
     entries = InMemoryEntries()
     calls: list[list[int]] = []
 
@@ -94,8 +94,8 @@ def test_handlers_of_lists_get_what_is_not_done():
     assert len(calls) == 2
 
 
-def test_a_handler_of_lists_that_raises_drops_all_its_claims():
-    """And none of another's."""
+def test_a_handler_of_lists_that_raises_releases_all_its_claims():
+    """Claims of other invocations are kept."""
     entries = InMemoryEntries()
     terms = by_id(entries)
     key = held_elsewhere(entries, terms, 2)
@@ -104,12 +104,12 @@ def test_a_handler_of_lists_that_raises_drops_all_its_claims():
     assert list(entries.entries) == [key]
 
 
-def test_a_forgotten_await_is_not_written_down_as_done():
-    """Else no delivery would mend it."""
+def test_a_missing_await_is_not_recorded_as_completed():
+    """Otherwise no redelivery could run the work."""
     entries = InMemoryEntries()
 
     async def ship(order: dict) -> None:
-        raise AssertionError("nobody awaits it")
+        raise AssertionError("this coroutine is never awaited")
 
     @fanfold.consumer(idempotency=by_id(entries))
     async def handler(order: dict) -> Any:
@@ -120,16 +120,16 @@ def test_a_forgotten_await_is_not_written_down_as_done():
     assert not entries.entries
 
 
-def test_in_a_list_of_a_fifo_group_nothing_starts_behind_what_is_held_or_has_no_key():
-    """Its claim is dropped; what is before it is done."""
+def test_in_a_list_of_a_fifo_group_no_record_starts_after_a_claimed_one_or_one_without_a_key():
+    """The claims of later records are released; the records before it are done."""
     entries = InMemoryEntries()
     terms = by_id(entries)
     held_elsewhere(entries, terms, 2)
-    given = []
+    received = []
 
     @fanfold.consumer(idempotency=terms, chunk_size=10)
     async def handler(orders: list[dict]) -> None:
-        given.extend(orders)
+        received.extend(orders)
 
     def outcomes(*numbers: int | None) -> list[Any]:
         return [type(outcome) for outcome in run(handler, *in_one_group(*numbers))]
@@ -137,4 +137,4 @@ def test_in_a_list_of_a_fifo_group_nothing_starts_behind_what_is_held_or_has_no_
     assert outcomes(1, 2, 3) == [Done, Retrying, NotStarted]
     assert statuses(entries) == {COMPLETED: 1, IN_PROGRESS: 1}
     assert outcomes(4, None, 5) == [Done, Rejected, NotStarted]
-    assert given == [{"id": 1}, {"id": 4}]
+    assert received == [{"id": 1}, {"id": 4}]

@@ -1,4 +1,4 @@
-"""What the key of a message is made of: as Powertools has it."""
+"""The key of a message, which equals that of Powertools."""
 
 import datetime as dt
 import enum
@@ -29,8 +29,8 @@ JSON = st.recursive(
 )
 
 
-def test_the_key_of_a_large_payload_is_made_of_the_payload():
-    """It is fetched first; no record's key is taken for another's."""
+def test_the_key_of_a_large_payload_is_derived_from_the_payload():
+    """The payload is fetched first, and each record gets the key of its payload."""
     store = InMemoryStore()
     store.fill("bucket", {"one": b'{"id": 1}', "two": b'{"id": 2}'})
     handler = counting(by_id(InMemoryEntries()), large_payloads=opening(store))
@@ -39,16 +39,16 @@ def test_the_key_of_a_large_payload_is_made_of_the_payload():
     assert handler.done == {1: 1, 2: 1}
 
 
-def test_two_records_of_one_message_id_are_told_apart_by_their_bodies():
-    """An id says nothing of what is to be done."""
+def test_two_records_with_one_message_id_are_distinguished_by_their_bodies():
+    """The message id is not part of the key."""
     handler = counting(by_id(InMemoryEntries()))
-    records = [make_record({"id": each}, message_id="same") for each in (1, 2)]
+    records = [make_record({"id": number}, message_id="same") for number in (1, 2)]
     run(handler, *records)
     assert handler.done == {1: 1, 2: 1}
 
 
-def test_the_handlers_name_is_the_keys_prefix(monkeypatch):
-    """As Powertools has it; another may be given."""
+def test_the_prefix_of_a_key_is_the_name_of_the_handler(monkeypatch):
+    """This is Powertools' default; the settings may specify another prefix."""
     terms = Idempotency(lambda body: body, table="t")
     name = f"{handler_of_nothing.__module__}.handler_of_nothing"
     assert terms.key_for("a", handler_of_nothing).startswith(f"test-func.{name}#")
@@ -57,8 +57,8 @@ def test_the_handlers_name_is_the_keys_prefix(monkeypatch):
     assert Idempotency(lambda body: body, prefix="p").key_for("a", handler_of_nothing).startswith("p#")
 
 
-def test_the_key_is_given_the_body_as_the_handler_gets_it():
-    """A record, a text, a list's item."""
+def test_the_key_function_receives_the_body_as_the_handler_does():
+    """The body may be a record, a string, or an item of a list."""
     seen: list[Any] = []
 
     def key(body: Any) -> str:
@@ -76,26 +76,26 @@ def test_the_key_is_given_the_body_as_the_handler_gets_it():
     of_list = fanfold.consumer(idempotency=terms, chunk_size=2)(nothing)
     for handler in (of_record, of_text, of_list):
         run(handler, make_record({"id": 1}))
-    assert [type(each) for each in seen] == [Record, str, dict]
+    assert [type(body) for body in seen] == [Record, str, dict]
     assert json.loads(seen[1]) == seen[2] == {"id": 1}
 
 
-def test_what_is_no_json_but_can_be_a_key_is_one():
-    """Enumerations by their values, dates as ISO 8601 has them; the same as Powertools'."""
+def test_some_values_that_are_not_json_can_be_keys():
+    """Enum members are encoded by value and dates as ISO 8601, as in Powertools."""
     values = [Color.RED, dt.date(2026, 11, 25), dt.time(1, 2), Decimal("1.10"), UUID(int=7), PurePosixPath("a/b")]
     texts = ["red", "2026-11-25", "01:02:00", "1.10", str(UUID(int=7)), "a/b"]
     for value, text in zip(values, texts, strict=True):
-        assert key_of("p", {"a": value}) == key_of("p", {"a": text}) == f"p#{theirs()._generate_hash({'a': value})}"
+        assert key_of("p", {"a": value}) == key_of("p", {"a": text}) == f"p#{powertools()._generate_hash({'a': value})}"
 
 
 class Color(enum.Enum):
-    """A kind of value bodies may be validated to."""
+    """A type to which bodies may be validated."""
 
     RED = "red"
 
 
-def theirs() -> InProcess:
-    """Powertools' own way to a key."""
+def powertools() -> InProcess:
+    """Return Powertools' persistence layer, which creates keys."""
     store = InProcess()
     store.configure(IdempotencyConfig(), "handler", key_prefix="p")
     return store
@@ -103,7 +103,7 @@ def theirs() -> InProcess:
 
 @given(JSON, st.sampled_from(["md5", "sha256"]))
 def test_keys_are_those_of_powertools(value: Any, hash_function: str):
-    """For every JSON value; and so is what counts as none."""
+    """This holds for every JSON value, and also for the values that count as missing."""
     store = InProcess()
     store.configure(IdempotencyConfig(hash_function=hash_function), "handler", key_prefix="p")
     assert is_missing(value) == store.is_missing_idempotency_key(value)

@@ -1,4 +1,4 @@
-"""Log lines say which record they are about."""
+"""Log lines include the ids of the record that is being processed."""
 
 import asyncio
 import io
@@ -21,7 +21,7 @@ from harness import Bench
 
 
 class Written:
-    """What a log handler has written, as JSON documents."""
+    """The output of a log handler, as JSON documents."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
@@ -37,7 +37,7 @@ class Written:
 
 @pytest.fixture
 def written() -> Iterator[Written]:
-    """Lines of the logger "shop", as Lambda's own formatter writes them."""
+    """Lines of the logger "shop", as Lambda's formatter writes them."""
     written, logger = Written(), logging.getLogger("shop")
     logger.addHandler(written.handler)
     logger.setLevel("INFO")
@@ -50,25 +50,25 @@ def powertools(service: str) -> tuple[Logger, Written]:
     return Logger(service=service, stream=written.stream), written
 
 
-@pytest.mark.parametrize("kind", ["async", "plain"])
-def test_eight_concurrent_records_write_lines_with_their_own_ids(kind: str):
-    """By Powertools' logger, on one event loop and on threads; lines around them, and the next batch, carry none."""
+@pytest.mark.parametrize("kind", ["async", "def"])
+def test_eight_concurrent_records_write_lines_with_their_ids(kind: str):
+    """This holds on one event loop and on threads; lines before and after the batch have no id."""
     logger, written = powertools(f"shop-{kind}")
-    met_async, met = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
+    async_barrier, barrier = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
 
     async def work(number: int) -> None:
         logger.info("began %d", number)
-        await met_async.wait()
+        await async_barrier.wait()
         for _ in range(number):
-            await asyncio.sleep(0)  # they end in another order than they began
+            await asyncio.sleep(0)  # the records end in another order than they started
         logger.info("ended %d", number)
 
-    def work_plainly(number: int) -> None:
+    def work_in_thread(number: int) -> None:
         logger.info("began %d", number)
-        met.wait()
+        barrier.wait()
         logger.info("ended %d", number)
 
-    function = work if kind == "async" else work_plainly
+    function = work if kind == "async" else work_in_thread
     handler = fanfold.consumer(concurrency=8, observers=[RecordLogging(logger)])(function)
     for _ in range(2):
         logger.info("before")
@@ -80,8 +80,8 @@ def test_eight_concurrent_records_write_lines_with_their_own_ids(kind: str):
         assert all(line["message_id"] == f"message-{line['message'].split()[1]}" for line in lines)
 
 
-def test_a_record_that_failed_leaves_nothing_to_the_next_one(written: Written):
-    """One after another, in the same worker."""
+def test_a_failed_record_leaves_no_keys_for_the_next_one(written: Written):
+    """The records run one after another, in the same worker."""
     log = logging.getLogger("shop.orders")
 
     @fanfold.consumer(concurrency=1, observers=[RecordLogging(logging.getLogger("shop"))])
@@ -94,8 +94,8 @@ def test_a_record_that_failed_leaves_nothing_to_the_next_one(written: Written):
     assert record_keys() == {}
 
 
-def test_lines_of_lambdas_own_json_format_carry_the_id(written: Written):
-    """They are written by the root logger's handler, which is the one taken when none is named."""
+def test_lines_in_lambdas_json_format_include_the_id(written: Written):
+    """Lambda's handler is a handler of the root logger, which is the default."""
     root = logging.getLogger()
     root.addHandler(written.handler)
     try:
@@ -112,19 +112,19 @@ def test_lines_of_lambdas_own_json_format_carry_the_id(written: Written):
     assert [line["message_id"] for line in written.take()] == ["message-0"]
 
 
-def test_a_key_that_a_line_brings_itself_is_left_as_it_is(written: Written):
-    """And is no mistake of the handler's."""
+def test_a_key_that_a_log_call_sets_is_not_overwritten(written: Written):
+    """Such a log call does not fail the handler."""
 
     @fanfold.consumer(observers=[RecordLogging(written.handler)])
     async def handler(number: int) -> None:
-        logging.getLogger("shop").info("order", extra={"message_id": "my own"})
+        logging.getLogger("shop").info("order", extra={"message_id": "custom"})
 
     assert deliver(handler, 1).response == {"batchItemFailures": []}
-    assert [line["message_id"] for line in written.take()] == ["my own"]
+    assert [line["message_id"] for line in written.take()] == ["custom"]
 
 
-def test_a_text_format_names_the_key(written: Written):
-    """With a default for lines that are about no record."""
+def test_a_text_format_may_include_the_key(written: Written):
+    """A default applies to lines outside of a record."""
     written.handler.setFormatter(logging.Formatter("%(message_id)s %(message)s", defaults={"message_id": "-"}))
 
     @fanfold.consumer(observers=[RecordLogging(written.handler)])
@@ -137,7 +137,7 @@ def test_a_text_format_names_the_key(written: Written):
 
 
 def test_a_handler_of_lists_has_the_ids_of_all_its_records(written: Written):
-    """Which of them a line is about it cannot tell."""
+    """A line may concern any of them."""
 
     @fanfold.consumer(chunk_size=2, observers=[RecordLogging(written.handler)])
     async def handler(numbers: list[int]) -> None:
@@ -147,8 +147,8 @@ def test_a_handler_of_lists_has_the_ids_of_all_its_records(written: Written):
     assert [line["message_ids"] for line in written.take()] == [["message-0", "message-1"]]
 
 
-def test_an_abandoned_handler_goes_on_to_write_lines_with_its_id(written: Written):
-    """After the answer, too: who looks for what it still did finds it."""
+def test_an_abandoned_handler_keeps_its_id_in_log_lines(written: Written):
+    """Lines after the batch response have the id, too, so that you can find its side effects."""
     release, ended = asyncio.Event(), threading.Event()
 
     @fanfold.consumer(observers=[RecordLogging(written.handler)])
@@ -169,8 +169,8 @@ def test_an_abandoned_handler_goes_on_to_write_lines_with_its_id(written: Writte
 
 
 @pytest.mark.parametrize("per_message", [1, 3])
-async def test_lines_of_a_segment_handler_carry_run_and_segment(per_message: int, written: Written):
-    """Each its own, also where several segments share a message."""
+async def test_lines_of_a_segment_handler_include_run_and_segment(per_message: int, written: Written):
+    """Each segment has its ids, even if several segments share a message."""
     job = Job("names", concurrency=4, segments_per_message=per_message)
     job.source(lambda params: Items(range(6)))
     job.fold(len)
@@ -191,9 +191,9 @@ async def test_lines_of_a_segment_handler_carry_run_and_segment(per_message: int
     assert len({line["message_id"] for line in lines}) == 6 // per_message
 
 
-@pytest.mark.parametrize("wrong", ["shop", logging.getLogger("nobody's.logger")])
-def test_what_writes_no_lines_is_refused_at_once(wrong, monkeypatch: pytest.MonkeyPatch):
-    """No logger, or one without a handler yet."""
+@pytest.mark.parametrize("wrong", ["shop", logging.getLogger("logger.without.handler")])
+def test_an_argument_that_writes_no_lines_is_refused_immediately(wrong, monkeypatch: pytest.MonkeyPatch):
+    """It is not a logger, or it has no log handler yet."""
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     with pytest.raises(ConfigurationError, match="RecordLogging"):
         RecordLogging(wrong)

@@ -1,4 +1,4 @@
-"""What an observer of a consumer is told, and that it disturbs nothing."""
+"""Observers: when they are notified, and that they cannot change an outcome."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from watching import Seen, handler, watched
 
 
 class Broken:
-    """Fails wherever it can, as badly as it can."""
+    """An observer that raises an error in every callback, or in one of them."""
 
     def __init__(self, error: BaseException, *, at: str = "everywhere") -> None:
         self.error = error
@@ -46,8 +46,8 @@ class Broken:
         return lambda _: self.fail("call ended")
 
 
-def test_an_observer_is_told_of_every_batch_call_and_result():
-    """Of each call of the handler before and after, and once for each batch how every record ended."""
+def test_an_observer_is_notified_of_every_batch_call_and_result():
+    """It is notified before and after each call of the handler, and once per batch with all outcomes."""
     seen = Seen()
     consumer = watched(seen, concurrency=1)
     deliver(consumer, 1, 2)
@@ -60,8 +60,8 @@ def test_an_observer_is_told_of_every_batch_call_and_result():
 
 @pytest.mark.parametrize("at", ["batch started", "call started", "call ended", "batch ended", "everywhere"])
 @pytest.mark.parametrize("error", [RuntimeError("the meter is broken"), SystemExit(1), asyncio.CancelledError()])
-def test_an_observer_that_fails_is_logged_once_and_disturbs_nothing(error, at, caplog):
-    """The answer is the same as without it, and the other observers are told all the same."""
+def test_an_observer_that_fails_is_logged_once_and_changes_no_outcome(error, at, caplog):
+    """The batch response is the same as without it, and the other observers are still notified."""
     seen = Seen()
     consumer = handler.with_settings(observers=[Broken(error, at=at), seen])
     assert deliver(consumer, 1, 2).response == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
@@ -70,21 +70,21 @@ def test_an_observer_that_fails_is_logged_once_and_disturbs_nothing(error, at, c
     assert sorted(seen.ended) == [(["message-0"], [Done]), (["message-1"], [Failed])]
 
 
-def test_how_often_observers_failed_is_counted(caplog):
-    """Ten thousand records do not make ten thousand tracebacks."""
+def test_failures_of_observers_are_counted(caplog):
+    """A batch with many records logs one traceback and a count."""
     deliver(watched(Broken(ValueError())), 1, 1, 1)
     assert "observers failed 4 times in this batch" in caplog.text
     assert caplog.text.count("Traceback") == 1
 
 
-def test_what_ends_the_process_is_not_swallowed():
-    """Who presses Ctrl-C in an observer's time means it."""
+def test_a_keyboard_interrupt_in_an_observer_is_not_suppressed():
+    """Ctrl-C ends the process even while an observer runs."""
     with pytest.raises(KeyboardInterrupt):
         deliver(watched(Broken(KeyboardInterrupt(), at="batch ended")), 1)
 
 
-def test_what_is_no_watch_is_told_by_name(caplog):
-    """Returning the wrong thing is a mistake like any other."""
+def test_a_wrong_return_value_of_an_observer_is_logged(caplog):
+    """The log line states the expected types."""
 
     class Mistaken:
         def batch_started(self, records, batch):
@@ -95,45 +95,45 @@ def test_what_is_no_watch_is_told_by_name(caplog):
 
 
 @pytest.mark.parametrize("wrong", [Seen, object(), "metrics"])
-def test_what_is_no_observer_is_refused_at_once(wrong):
-    """A class instead of an object, or anything without the method, is seen at decoration."""
-    with pytest.raises(ConfigurationError, match="an observer must be an object with a batch_started method"):
+def test_an_invalid_observer_is_refused_immediately(wrong):
+    """A class instead of an object, or an object without the method, is refused at decoration."""
+    with pytest.raises(ConfigurationError, match="an observer is an object with a batch_started method"):
         fanfold.consumer(observers=[wrong])
     with pytest.raises(ConfigurationError, match="an observer must be an object with a batch_started method"):
         handler.with_settings().add_observer(wrong)
 
 
 def test_observers_are_a_list():
-    """One alone is a mistake that is named."""
+    """A single observer is refused."""
     with pytest.raises(ConfigurationError, match="observers must be a list"):
         fanfold.consumer(observers=Seen())
 
 
-def test_a_consumer_with_other_settings_keeps_the_observers_that_were_added():
-    """They are added once, to whatever comes of the consumer, and stand beside those in the settings."""
-    added, set_ = Seen(), Seen()
+def test_a_consumer_with_other_settings_keeps_its_added_observers():
+    """They are added once, for all consumers derived from it, in addition to the observers in the settings."""
+    added, configured = Seen(), Seen()
     first = handler.with_settings()
     first.add_observer(added)
-    deliver(first.with_settings(concurrency=2, observers=(set_,)), 1)
-    assert len(added.results) == len(set_.results) == 1
+    deliver(first.with_settings(concurrency=2, observers=(configured,)), 1)
+    assert len(added.results) == len(configured.results) == 1
 
 
-def test_an_observer_may_want_nothing():
-    """Neither of a batch, nor of its calls, nor of its end."""
+def test_an_observer_may_return_no_callbacks():
+    """It may omit all callbacks, or any of them."""
 
     class Indifferent:
-        def __init__(self, watch: BatchCallbacks | None) -> None:
-            self.watch = watch
+        def __init__(self, callbacks: BatchCallbacks | None) -> None:
+            self.callbacks = callbacks
 
         def batch_started(self, records, batch):
-            return self.watch
+            return self.callbacks
 
     nothing = [Indifferent(None), Indifferent(BatchCallbacks()), Indifferent(BatchCallbacks(lambda records: None))]
     assert deliver(handler.with_settings(observers=nothing), 1).outcomes == [Done(1)]
 
 
-def test_an_observer_of_another_ends_first_what_began_last():
-    """So that what one sets around the other is taken back in order."""
+def test_observers_are_notified_of_the_end_in_reverse_order():
+    """So nested context variables are reset in the correct order."""
     order: list[str] = []
 
     class Named:
@@ -153,24 +153,24 @@ def test_an_observer_of_another_ends_first_what_began_last():
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([1, 2]), max_size=20), st.integers(1, 5))
-def test_watching_changes_no_outcome(numbers, concurrency):
-    """Of any batch, under any bound, with a failing observer beside a sound one."""
+def test_observers_change_no_outcome(numbers, concurrency):
+    """This holds for any batch and any concurrency, with a failing observer next to a working one."""
     logging.disable()
     try:
-        plain = deliver(handler.with_settings(concurrency=concurrency), *numbers)
+        expected = deliver(handler.with_settings(concurrency=concurrency), *numbers)
         seen = Seen()
         observers = [Broken(SystemExit()), seen]
         observed = deliver(handler.with_settings(concurrency=concurrency, observers=observers), *numbers)
     finally:
         logging.disable(logging.NOTSET)
-    assert observed.response == plain.response
-    assert sorted(seen.started) == sorted(record.message_id for record in plain.records)
+    assert observed.response == expected.response
+    assert sorted(seen.started) == sorted(record.message_id for record in expected.records)
     assert len(seen.ended) == len(numbers)
     assert seen.results[0].peak_in_flight <= min(concurrency, len(numbers))
 
 
-async def test_what_is_told_without_a_task_is_told_all_the_same():
-    """On a deadline of its own clock: the seconds are that clock's."""
+async def test_an_observation_works_without_a_task():
+    """The seconds follow the clock of the deadline."""
     clock, seen = ManualClock(), Seen()
     records = records_from_event(make_event(1))
     batch = BatchContext(None, Deadline.after(30, clock=clock), None)
@@ -181,7 +181,7 @@ async def test_what_is_told_without_a_task_is_told_all_the_same():
 
 
 async def test_a_session_keeps_one_lifespan_for_several_batches():
-    """Entered once, left at the end, whatever the batches do."""
+    """The lifespan is entered once and left at the end, even if a batch fails."""
     entered = []
 
     class Life:
@@ -199,8 +199,8 @@ async def test_a_session_keeps_one_lifespan_for_several_batches():
 
 
 @pytest.mark.parametrize("chunk_size", [None, 2])
-def test_what_an_observer_does_to_what_it_is_given_changes_nothing(chunk_size, caplog):
-    """No record is lost for it, none is acknowledged."""
+def test_an_observer_cannot_change_a_batch_through_its_arguments(chunk_size, caplog):
+    """No record is lost, and none is acknowledged."""
 
     class Taking:
         def batch_started(self, records, batch):
@@ -222,13 +222,13 @@ def test_what_an_observer_does_to_what_it_is_given_changes_nothing(chunk_size, c
     assert ids(result) == ["message-0", "message-1", "message-2"]
 
 
-def test_a_call_under_which_the_loop_is_closed_asks_no_loop():
-    """Its end was told when the answer was given."""
+def test_a_call_whose_loop_is_closed_does_not_use_the_loop():
+    """The observers were notified of its end with the batch response."""
     (record,) = records_from_event(make_event(1))
     seen = Seen()
     batch = BatchContext(None, Deadline.never(), None)
 
-    async def call(given):
+    async def call(_):
         await asyncio.Event().wait()
 
     running = Observation([seen], [record], batch, rejects(None)).around(call)([record])

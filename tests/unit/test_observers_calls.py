@@ -1,4 +1,4 @@
-"""What observers are told of calls and of how they ended."""
+"""Observers: what they receive for each call of the handler and for its end."""
 
 import asyncio
 import contextlib
@@ -16,16 +16,16 @@ from fanfold.testing import deliver, make_context, make_event, make_fifo_record
 from watching import Seen, handler, watched
 
 
-def test_what_a_batch_took_is_told_with_its_end():
-    """How long, how much time was left, how many ran at once at most, how much memory."""
+def test_the_end_of_a_batch_includes_its_measurements():
+    """They are the duration, the time left, the peak concurrency, and the peak memory."""
     seen = Seen()
-    met = asyncio.Barrier(3)
+    barrier = asyncio.Barrier(3)
 
     @fanfold.consumer(concurrency=3, observers=[seen])
-    async def together(number: int) -> None:
-        await met.wait()
+    async def concurrent(number: int) -> None:
+        await barrier.wait()
 
-    together(make_event(*range(6)), make_context(seconds=60))
+    concurrent(make_event(*range(6)), make_context(seconds=60))
     asyncio.run(handler.with_settings(observers=[seen]).process(make_event(1)))
     with_deadline, without = seen.results
     assert with_deadline.peak_in_flight == 3
@@ -35,13 +35,13 @@ def test_what_a_batch_took_is_told_with_its_end():
     assert (without.peak_in_flight, without.seconds_left) == (1, math.inf)
 
 
-def test_each_kind_of_ending_is_told_as_it_is():
-    """What a handler raises to choose is no failure to an observer either."""
+def test_observers_receive_each_kind_of_outcome():
+    """The exceptions that choose an outcome are not failures to an observer."""
     seen = Seen()
 
     @fanfold.consumer(observers=[seen], concurrency=1, reject_on=KeyError, dead_letter_queue_url="")
-    async def choosing(word: str) -> None:
-        raise {"retry": fanfold.Retry(after=1), "reject": fanfold.Reject("no"), "key": KeyError("x")}[word]
+    async def choosing(action: str) -> None:
+        raise {"retry": fanfold.Retry(after=1), "reject": fanfold.Reject("no"), "key": KeyError("x")}[action]
 
     deliver(choosing, "retry", "reject", "key")
     assert [kinds for _, kinds in seen.ended] == [[Retrying], [Rejected], [Rejected]]
@@ -50,8 +50,8 @@ def test_each_kind_of_ending_is_told_as_it_is():
     assert seen.ended == [(["message-0"], [Rejected])]
 
 
-def test_of_a_call_that_was_cancelled_no_other_ending_is_told():
-    """Not even of a record that would have been rejected."""
+def test_a_cancelled_call_is_a_failure_to_observers():
+    """This includes a record of the call that would have been rejected."""
     seen = Seen()
 
     @fanfold.consumer(chunk_size=2, timeout=0.05, observers=[seen])
@@ -64,7 +64,7 @@ def test_of_a_call_that_was_cancelled_no_other_ending_is_told():
 
 
 def test_a_handler_of_lists_is_one_call_of_several_records():
-    """With an outcome for each of them; what it raises holds for all."""
+    """The observer receives an outcome for each record; an exception counts for all of them."""
     seen = Seen()
 
     @fanfold.consumer(chunk_size=3, concurrency=1, observers=[seen])
@@ -79,21 +79,21 @@ def test_a_handler_of_lists_is_one_call_of_several_records():
 
 
 def test_a_list_that_a_handler_returns_is_the_value_of_its_record():
-    """And not one value for each of several."""
-    told = []
+    """The list is not split into one value per record."""
+    outcomes = []
 
     class Values(Seen):
         def call_started(self, records):
-            return told.extend
+            return outcomes.extend
 
     handler_of_one = fanfold.consumer(observers=[Values()])(lambda number: [None, 2])
     result = deliver(handler_of_one, 1)
-    assert told == list(result.outcomes)
-    assert isinstance(told[0], Done)
+    assert outcomes == list(result.outcomes)
+    assert isinstance(outcomes[0], Done)
 
 
-def test_in_a_fifo_group_the_calls_that_were_made_are_told():
-    """What is left behind a failure was never called; the result says so."""
+def test_in_a_fifo_group_observers_receive_only_the_calls_that_were_made():
+    """The records after a failure are not started; the batch result includes them."""
     seen = Seen()
     event = make_event(records=[make_fifo_record(n, group="group", message_id=f"m-{n}") for n in (1, 2, 3)])
     watched(seen)(event, make_context())
@@ -101,8 +101,8 @@ def test_in_a_fifo_group_the_calls_that_were_made_are_told():
     assert [type(outcome) for outcome in seen.results[0].outcomes] == [Done, Failed, NotStarted]
 
 
-def test_a_call_that_outlives_the_answer_is_told_as_abandoned_once():
-    """When the answer is given, and not again when the handler ends after all."""
+def test_an_abandoned_call_is_reported_once():
+    """It is reported with the batch response, and not again when the handler ends."""
     seen, release = Seen(), asyncio.Event()
 
     @fanfold.consumer(observers=[seen])
@@ -121,16 +121,16 @@ def test_a_call_that_outlives_the_answer_is_told_as_abandoned_once():
     assert seen.ended == [(["message-0"], [Failed]), (["message-0"], [Done])]
 
 
-def test_the_observers_are_told_before_a_total_failure_is_raised():
-    """The batch that matters most is in the metrics, too."""
+def test_observers_are_notified_before_a_total_failure_is_raised():
+    """Metrics then include the batch that failed completely."""
     seen = Seen()
     with pytest.raises(TotalFailureError):
         deliver(watched(seen, raise_on_total_failure=True), 2)
     assert len(seen.results) == 1
 
 
-def test_a_handler_that_swallows_its_cancellation_is_told_as_a_failure():
-    """What it returns does not count, to an observer either."""
+def test_a_handler_that_suppresses_its_cancellation_is_a_failure_to_observers():
+    """Its return value does not count."""
     seen = Seen()
 
     @fanfold.consumer(observers=[seen], timeout=0.01)
@@ -144,36 +144,36 @@ def test_a_handler_that_swallows_its_cancellation_is_told_as_a_failure():
     assert seen.ended == [(["message-0"], [Failed])]
 
 
-@pytest.mark.parametrize("kind", ["async", "plain"])
-def test_context_variables_an_observer_sets_are_those_of_its_record(kind):
-    """With eight records at once, each handler sees its own; nothing is left for the next batch."""
-    which: contextvars.ContextVar[str] = contextvars.ContextVar("which", default="nobody's")
-    met_async, met = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
+@pytest.mark.parametrize("kind", ["async", "def"])
+def test_the_handler_sees_the_context_variables_that_an_observer_sets(kind):
+    """Eight concurrent handlers each see the value of their record; the next batch sees none of them."""
+    current_id: contextvars.ContextVar[str] = contextvars.ContextVar("current_id", default="none")
+    async_barrier, barrier = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
     saw: dict[str, str] = {}
 
     class Naming:
         def batch_started(self, records, batch):
-            saw["at the start"] = which.get()
+            saw["at the start"] = current_id.get()
             return BatchCallbacks(self.call_started)
 
         def call_started(self, records):
-            token = which.set(records[0].message_id)
-            return lambda _: which.reset(token)
+            token = current_id.set(records[0].message_id)
+            return lambda _: current_id.reset(token)
 
     async def work(record: fanfold.Record) -> None:
-        await met_async.wait()
-        saw[record.message_id] = which.get()
+        await async_barrier.wait()
+        saw[record.message_id] = current_id.get()
         await asyncio.sleep(0)
-        assert which.get() == record.message_id
+        assert current_id.get() == record.message_id
 
-    def work_plainly(record: fanfold.Record) -> None:
-        met.wait()
-        saw[record.message_id] = which.get()
+    def work_in_thread(record: fanfold.Record) -> None:
+        barrier.wait()
+        saw[record.message_id] = current_id.get()
 
-    consumer = fanfold.consumer(concurrency=8, observers=[Naming()])(work if kind == "async" else work_plainly)
+    consumer = fanfold.consumer(concurrency=8, observers=[Naming()])(work if kind == "async" else work_in_thread)
     for _ in range(2):
         saw.clear()
         assert consumer(make_event(*range(8)), make_context()) == {"batchItemFailures": []}
-        assert saw.pop("at the start") == "nobody's"
+        assert saw.pop("at the start") == "none"
         assert len(saw) == 8
         assert all(message_id == seen for message_id, seen in saw.items())

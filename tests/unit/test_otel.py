@@ -1,4 +1,4 @@
-"""OpenTelemetry spans by the messaging conventions, as the SDK records them."""
+"""OpenTelemetry spans that follow the messaging conventions, as the SDK records them."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ XRAY = "Root=1-0af76519-16cd43dd8448eb211c80319c;Parent=53995c3f42cd8ad8;Sampled
 
 
 class Recorded:
-    """The SDK, with what it would export kept."""
+    """The SDK, with an exporter that keeps the spans in memory."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
@@ -30,7 +30,7 @@ class Recorded:
         self.tracer = self.provider.get_tracer("test")
 
     def take(self) -> tuple[ReadableSpan, list[ReadableSpan]]:
-        """Return the one batch's span and those of its records, by message."""
+        """Return the span of the batch and the spans of its records, by message id."""
         spans = self.exporter.get_finished_spans()
         self.exporter.clear()
         (batch,) = [span for span in spans if "fanfold.batch.failure_count" in span.attributes]
@@ -43,8 +43,8 @@ def recorded() -> Recorded:
     return Recorded()
 
 
-async def choose(word: str) -> None:
-    match word:
+async def choose(action: str) -> None:
+    match action:
         case "fail":
             raise LookupError("no such order")
         case "retry":
@@ -53,8 +53,8 @@ async def choose(word: str) -> None:
             raise fanfold.Reject("no such customer")
 
 
-def test_a_batch_is_a_consumer_span_with_one_for_each_record_below(recorded: Recorded):
-    """With the attributes that the conventions name."""
+def test_a_batch_is_a_consumer_span_with_a_child_span_per_record(recorded: Recorded):
+    """The spans have the attributes of the conventions."""
     with recorded.tracer.start_as_current_span("invocation") as invocation:
         deliver(fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose), "a", "b")
     batch, records = taken_below(recorded, invocation)
@@ -82,24 +82,24 @@ def taken_below(recorded: Recorded, parent: trace.Span) -> tuple[ReadableSpan, l
     return batch, records
 
 
-def test_a_record_that_is_not_done_is_an_error_and_says_why(recorded: Recorded):
-    """A failure with its exception; what was asked for, in the words of the handler."""
+def test_a_record_that_is_not_done_is_an_error_with_a_reason(recorded: Recorded):
+    """A failure has its exception; a retry or a reject has the reason of the handler."""
     handler = fanfold.consumer(observers=[BatchSpans(recorded.provider)], dead_letter_queue_url="")(choose)
     deliver(handler, "done", "fail", "retry", "reject")
     batch, records = recorded.take()
-    assert [(each.status.description, each.attributes.get("error.type")) for each in records] == [
+    assert [(span.status.description, span.attributes.get("error.type")) for span in records] == [
         (None, None), ("LookupError", "LookupError"), ("later", "Retrying"), ("no such customer", "Rejected"),
     ]  # fmt: skip
-    assert [len(each.events) for each in records] == [0, 1, 0, 0]
+    assert [len(span.events) for span in records] == [0, 1, 0, 0]
     assert records[1].events[0].attributes["exception.message"] == "no such order"
     assert batch.attributes["fanfold.batch.failure_count"] == 3
     assert batch.status.status_code is StatusCode.UNSET
 
 
-def test_a_batch_of_which_nothing_was_acknowledged_is_an_error(recorded: Recorded):
-    """The span that alarms are made from."""
+def test_a_batch_in_which_every_record_failed_is_an_error(recorded: Recorded):
+    """Such spans can trigger an alarm."""
     deliver(fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose), "fail", "fail")
-    assert recorded.take()[0].status.description == "nothing was acknowledged"
+    assert recorded.take()[0].status.description == "every record of the batch failed"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_batch_of_which_nothing_was_acknowledged_is_an_error(recorded: Recorde
     ],
 )
 def test_a_record_is_linked_to_the_trace_its_message_was_sent_in(attributes, header, linked, recorded: Recorded):
-    """By OpenTelemetry's message attribute and by X-Ray's header, each once; what is neither is no link."""
+    """Links come from OpenTelemetry's message attribute and X-Ray's header, each once; invalid ones are ignored."""
     record = make_record(
         "a",
         attributes={"AWSTraceHeader": header} if header else {},
@@ -130,49 +130,49 @@ def test_a_record_is_linked_to_the_trace_its_message_was_sent_in(attributes, hea
     assert all(link.context.trace_flags.sampled for link in span.links)
 
 
-def test_binary_message_attributes_are_no_trace_context(recorded: Recorded):
-    """They have no text."""
+def test_binary_message_attributes_are_not_a_trace_context(recorded: Recorded):
+    """They have no string value."""
     record = make_record("a", message_attributes={"traceparent": {"binaryValue": "AAAA", "dataType": "Binary"}})
     fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose)(make_event(records=[record]), make_context())
     assert recorded.take()[1][0].links == ()
 
 
-@pytest.mark.parametrize("kind", ["async", "plain"])
-def test_spans_of_eight_concurrent_handlers_stand_under_their_own_records(kind: str, recorded: Recorded):
-    """On one event loop and on threads; nothing is current any more for the next batch."""
-    met_async, met = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
+@pytest.mark.parametrize("kind", ["async", "def"])
+def test_spans_of_eight_concurrent_handlers_are_children_of_their_records(kind: str, recorded: Recorded):
+    """This holds on one event loop and on threads; the next batch has no parent span."""
+    async_barrier, barrier = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
 
     async def work(number: int) -> None:
         with recorded.tracer.start_as_current_span(f"work {number}"):
-            await met_async.wait()
+            await async_barrier.wait()
             for _ in range(number):
                 await asyncio.sleep(0)
 
-    def work_plainly(number: int) -> None:
+    def work_in_thread(number: int) -> None:
         with recorded.tracer.start_as_current_span(f"work {number}"):
-            met.wait()
+            barrier.wait()
 
     handler = fanfold.consumer(concurrency=8, observers=[BatchSpans(recorded.provider)])(
-        work if kind == "async" else work_plainly
+        work if kind == "async" else work_in_thread
     )
     for _ in range(2):
         handler(make_event(*range(8)), make_context())
         spans = {span.context.span_id: span for span in recorded.exporter.get_finished_spans()}
-        own = [
+        handler_spans = [
             (span.name, spans[span.parent.span_id].attributes["messaging.message.id"])
             for span in spans.values()
             if span.name.startswith("work")
         ]
-        assert sorted(own) == [(f"work {number}", f"message-{number}") for number in range(8)]
+        assert sorted(handler_spans) == [(f"work {number}", f"message-{number}") for number in range(8)]
         batch, records = recorded.take()
         assert batch.parent is None
         assert {record.parent.span_id for record in records} == {batch.context.span_id}
 
 
-def test_in_a_fifo_group_what_was_not_called_has_no_span(recorded: Recorded):
-    """The batch counts it all the same."""
-    words = ("done", "fail", "done")
-    event = make_event(records=[make_fifo_record(word, message_id=f"m-{n}") for n, word in enumerate(words)])
+def test_in_a_fifo_group_a_record_that_was_not_started_has_no_span(recorded: Recorded):
+    """The span of the batch still counts it."""
+    actions = ("done", "fail", "done")
+    event = make_event(records=[make_fifo_record(action, message_id=f"m-{n}") for n, action in enumerate(actions)])
     fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose)(event, make_context())
     batch, records = recorded.take()
     assert [record.attributes["messaging.message.id"] for record in records] == ["m-0", "m-1"]
@@ -182,8 +182,8 @@ def test_in_a_fifo_group_what_was_not_called_has_no_span(recorded: Recorded):
     )
 
 
-def test_an_abandoned_record_ends_with_the_answer_and_once(recorded: Recorded, caplog):
-    """Its handler goes on in its own context; its end later is not complained about."""
+def test_the_span_of_an_abandoned_record_ends_once_with_the_batch_response(recorded: Recorded, caplog):
+    """Its handler keeps running in its context; its later end logs no warning."""
     release, ended, current = asyncio.Event(), threading.Event(), []
 
     @fanfold.consumer(observers=[BatchSpans(recorded.provider)])
@@ -208,7 +208,7 @@ def test_an_abandoned_record_ends_with_the_answer_and_once(recorded: Recorded, c
 
 
 def test_a_call_of_several_records_is_one_span_linked_to_all_of_their_traces(recorded: Recorded):
-    """An error if any of them is not done."""
+    """The span is an error if any of the records is not done."""
 
     @fanfold.consumer(chunk_size=2, observers=[BatchSpans(recorded.provider)])
     async def several(numbers: list[int]) -> list:
@@ -223,14 +223,14 @@ def test_a_call_of_several_records_is_one_span_linked_to_all_of_their_traces(rec
     assert len(call.links) == 2
 
 
-def test_a_batch_of_nothing_has_no_span(recorded: Recorded):
-    """There is nothing to say of it."""
+def test_an_empty_batch_has_no_span(recorded: Recorded):
+    """Without records, no span is opened."""
     fanfold.consumer(observers=[BatchSpans(recorded.provider)])(choose)(make_event(), make_context())
     assert recorded.exporter.get_finished_spans() == ()
 
 
-def test_without_an_sdk_nothing_is_recorded_and_nothing_breaks():
-    """The API alone is what the extra brings."""
+def test_without_an_sdk_no_span_is_recorded_and_the_batch_succeeds():
+    """The extra installs only the API."""
     result = deliver(fanfold.consumer(observers=[BatchSpans()])(choose), "a", "fail")
     assert result.response == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
     assert BatchSpans().batch_started(result.records, None) is None

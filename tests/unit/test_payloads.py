@@ -1,4 +1,4 @@
-"""Bodies that point to S3: fetched before they are decoded, and sent."""
+"""Large payloads: fetched from S3 before they are decoded, and sent."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def extended(key: str, *, legacy: bool = False, message_id: str = "message-0") -
     "name", ["software.amazon.payloadoffloading.PayloadS3Pointer", "com.amazon.sqs.javamessaging.MessageS3Pointer"]
 )
 def test_a_body_that_points_to_s3_is_fetched_before_it_is_decoded(legacy: bool, name: str):
-    """In the form of today's and of older libraries; small bodies beside it are as they are."""
+    """Pointers of current and older libraries are supported; small bodies in the same batch are unchanged."""
 
     @fanfold.consumer(large_payloads=opening(filled(key=b'{"id": 1}')))
     async def handler(order: dict) -> int:
@@ -42,8 +42,8 @@ def test_a_body_that_points_to_s3_is_fetched_before_it_is_decoded(legacy: bool, 
     assert run(handler, large, make_record({"id": 2}, message_id="message-1")) == [Done(1), Done(2)]
 
 
-def test_the_record_of_the_context_holds_the_payload_too():
-    """Handlers of ``Record`` see what handlers of bodies see."""
+def test_the_record_of_the_context_has_the_payload_too():
+    """A handler that takes a ``Record`` receives the payload, like a handler that takes a body."""
 
     @fanfold.consumer(large_payloads=opening(filled(key=b"text")))
     def handler(record: Record, ctx: fanfold.Context) -> tuple:
@@ -53,7 +53,7 @@ def test_the_record_of_the_context_holds_the_payload_too():
 
 
 def test_without_the_setting_the_body_is_the_pointer():
-    """Nothing is fetched that was not asked for."""
+    """No payload is fetched unless the setting is on."""
 
     @fanfold.consumer
     async def handler(pointer: list) -> str:
@@ -63,13 +63,13 @@ def test_without_the_setting_the_body_is_the_pointer():
 
 
 def test_a_missing_payload_is_a_permanent_error():
-    """No further delivery brings it back; the reason names it."""
+    """A redelivery cannot fix it; the reason includes the URL."""
     handler = fanfold.consumer(large_payloads=opening(filled()))(nothing)
     assert run(handler, extended("gone")) == [Rejected("the payload s3://bucket/gone does not exist")]
 
 
-def test_a_throttled_payload_comes_back():
-    """The service's word for it is the record's error."""
+def test_a_message_whose_payload_is_throttled_is_redelivered():
+    """The outcome has the error of the service."""
 
     class Throttling(InMemoryStore):
         async def read(self, bucket, key, **where):
@@ -82,8 +82,8 @@ def test_a_throttled_payload_comes_back():
     assert str(outcome.error) == "slow down"
 
 
-def test_handlers_of_lists_are_given_payloads_and_one_that_is_missing_fails_alone():
-    """The others of its call are handled."""
+def test_handlers_of_lists_receive_payloads_and_only_a_missing_one_fails():
+    """The other records of the call are processed."""
 
     @fanfold.consumer(chunk_size=10, large_payloads=opening(filled(key=b"1")))
     async def handler(numbers: list[int]) -> list:
@@ -95,28 +95,28 @@ def test_handlers_of_lists_are_given_payloads_and_one_that_is_missing_fails_alon
     assert run(handler, extended("gone")) == [reject]
 
 
-def test_in_a_list_of_a_fifo_group_nothing_starts_behind_a_payload_that_is_missing():
-    """It comes back, and is worked on after that."""
-    given = []
+def test_in_a_list_of_a_fifo_group_no_record_starts_after_a_missing_payload():
+    """The records after it are redelivered and processed later."""
+    received = []
 
     @fanfold.consumer(chunk_size=10, large_payloads=opening(filled(key=b"1")))
     async def handler(numbers: list) -> None:
-        given.extend(numbers)
+        received.extend(numbers)
 
     records = []
     for number, key in enumerate(["key", "gone", "key"]):
         large = extended(key)
-        pointing = {name: large[name] for name in ("body", "messageAttributes")}
-        records.append(make_fifo_record(group="g", message_id=f"message-{number}") | pointing)
-    done, rejected, behind = run(handler, *records)
-    assert (done, given) == (Done(), [1])
+        pointer = {name: large[name] for name in ("body", "messageAttributes")}
+        records.append(make_fifo_record(group="g", message_id=f"message-{number}") | pointer)
+    done, rejected, blocked = run(handler, *records)
+    assert (done, received) == (Done(), [1])
     assert isinstance(rejected, Rejected)
-    assert isinstance(behind, NotStarted)
+    assert isinstance(blocked, NotStarted)
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"no JSON"])
 def test_a_payload_that_cannot_be_decoded_is_rejected(data: bytes):
-    """As a body would be."""
+    """A payload is treated like a body."""
     handler = fanfold.consumer(large_payloads=opening(filled(key=data)))(nothing)
     assert isinstance(run(handler, extended("key"))[0], Rejected)
 
@@ -134,30 +134,30 @@ def test_a_payload_that_cannot_be_decoded_is_rejected(data: bytes):
         "[" * 100_000,
     ],
 )
-def test_a_body_that_says_it_points_and_does_not_is_rejected(body: str):
-    """The attribute promises a pointer."""
+def test_a_malformed_pointer_is_rejected(body: str):
+    """The message attribute declares the body to be a pointer."""
     record = extended("key")
     record["body"] = body
-    with pytest.raises(DecodeError, match="its body does not say where"):
+    with pytest.raises(DecodeError, match="its body is not a valid pointer"):
         pointer_of(Record(record))
 
 
-def test_a_body_that_looks_like_a_pointer_without_the_attribute_is_a_body():
-    """Only the sender's library sets the attribute."""
+def test_a_pointer_without_the_attribute_is_an_ordinary_body():
+    """The extended client libraries always set the attribute."""
     assert pointer_of(Record(make_record(json.loads(extended("key")["body"])))) is None
     assert pointer_of(Record(extended("key"))) == Pointer("bucket", "key")
 
 
 @pytest.mark.parametrize("setting", [None, 1, "s3"])
-def test_an_impossible_setting_is_refused(setting: Any):
-    """With a word of what it should be."""
-    with pytest.raises(ConfigurationError, match="large_payloads must be True, False, or a function that opens"):
+def test_an_invalid_setting_is_refused(setting: Any):
+    """The error lists the valid values."""
+    with pytest.raises(ConfigurationError, match="large_payloads must be True, False or what opens a store"):
         fanfold.consumer(large_payloads=setting)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-async def test_what_is_offloaded_is_what_is_received(legacy: bool):
-    """Through the pointer and back, in either form."""
+async def test_an_offloaded_body_is_received_unchanged(legacy: bool):
+    """This holds for the names of current and older libraries."""
     store, text = filled(), "ä" * 200_000
     message = await offload(
         text, store=store, bucket="bucket", prefix="orders/", attributes={"kind": "x"}, legacy=legacy
@@ -173,22 +173,22 @@ async def test_what_is_offloaded_is_what_is_received(legacy: bool):
     assert (await store.head("bucket", pointer.key)).size_bytes == 400_000
 
 
-async def test_a_small_text_is_sent_as_it_is():
-    """Up to the threshold, which counts attributes too."""
+async def test_a_small_body_is_sent_as_is():
+    """A body is small up to the threshold, which includes attributes."""
     store = filled()
     assert (await offload("x" * 10, store=store, bucket="bucket", threshold_bytes=10)).body == "x" * 10
     assert "s3Key" in (await offload("x" * 11, store=store, bucket="bucket", threshold_bytes=10)).body
 
 
 async def test_a_bucket_that_does_not_exist_is_a_configuration_error():
-    """It is the sender's to mend."""
-    with pytest.raises(ConfigurationError, match="the bucket nowhere for large payloads does not exist"):
+    """The sender has to fix it."""
+    with pytest.raises(ConfigurationError, match="bucket nowhere for large payloads does not exist"):
         await offload("x", store=InMemoryStore("bucket"), bucket="nowhere", threshold_bytes=0)
 
 
-async def test_texts_of_any_size_are_sent():
-    """In order, the large ones as pointers."""
+async def test_bodies_of_any_size_are_sent():
+    """They are sent in order; large ones are sent as pointers."""
     queue, store = InMemoryQueue(), filled()
-    texts = [*(str(number) for number in range(150)), "x" * (SQS_MESSAGE_BYTES + 1)]
-    assert await send(queue, iter(texts), store=store, bucket="bucket") == 151
+    bodies = [*(str(number) for number in range(150)), "x" * (SQS_MESSAGE_BYTES + 1)]
+    assert await send(queue, iter(bodies), store=store, bucket="bucket") == 151
     assert len([item async for item in store.list("bucket")]) == 1

@@ -1,7 +1,7 @@
-"""Numbers that AWS fixes or advises, each with its unit and its source.
+"""Limits, defaults, and recommendations of AWS, each with its unit and its source.
 
-Every number here is from AWS's documentation as of November 2026; nothing in this module was measured. Those marked
-"check" have changed before. Prices are in ``aws_prices``.
+All numbers are from AWS's documentation as of November 2026; none was measured. Numbers marked "check" have changed
+before. Prices are in ``aws_prices``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SQS_BATCH_BYTES: Final = 1_048_576
 SQS_MAX_DELAY_SECONDS: Final = 900
 """Seconds a message can be delayed when it is sent (SQS quotas)."""
 SQS_MAX_VISIBILITY_SECONDS: Final = 43_200
-"""Seconds a message can stay hidden after its first receive, all changes together (SQS quotas)."""
+"""Maximum total visibility timeout of a message after a receive, seconds, including all changes (SQS quotas)."""
 SQS_DEFAULT_VISIBILITY_SECONDS: Final = 30
 """Visibility timeout of a queue that sets none, seconds (CloudFormation reference, AWS::SQS::Queue)."""
 SQS_MAX_RETENTION_SECONDS: Final = 1_209_600
@@ -33,7 +33,7 @@ SQS_MAX_RECEIVES: Final = 1_000
 SQS_MAX_WAIT_SECONDS: Final = 20
 """Seconds a ReceiveMessage can wait for a message (SQS quotas)."""
 SQS_IN_FLIGHT_MESSAGES: Final = 120_000
-"""Messages of a standard queue that are received and not deleted, about (SQS quotas)."""
+"""In-flight messages of a standard queue: received and not deleted; approximate (SQS quotas)."""
 
 SNS_SUBJECT_CHARACTERS: Final = 100
 """Characters of a notification's subject (SNS API reference, Publish)."""
@@ -45,49 +45,49 @@ LAMBDA_MAX_TIMEOUT_SECONDS: Final = 900
 LAMBDA_DEFAULT_MEMORY_MB: Final = 128
 """Memory of a function that sets none, MB (CloudFormation reference, AWS::Lambda::Function)."""
 LAMBDA_MIN_MEMORY_MB: Final = 128
-"""Least memory of a function, MB (Lambda quotas)."""
+"""Minimum memory of a function, MB (Lambda quotas)."""
 LAMBDA_MAX_MEMORY_MB: Final = 10_240
-"""Most memory of a function, MB (Lambda quotas)."""
+"""Maximum memory of a function, MB (Lambda quotas)."""
 LAMBDA_MB_PER_VCPU: Final = 1_769
 """Memory at which a function has the equivalent of one vCPU, MB (Lambda developer guide, "Configure memory")."""
 LAMBDA_MAX_VCPUS: Final = 6.0
-"""vCPUs of a function with the most memory (Lambda announcement of 10 GB functions)."""
+"""vCPUs of a function with the maximum memory (Lambda announcement of 10 GB functions)."""
 LAMBDA_FILE_DESCRIPTORS: Final = 1_024
 """File descriptors of an execution environment (Lambda quotas)."""
 LAMBDA_EVENT_BYTES: Final = 6 * 1024 * 1024
-"""Bytes of one event; a batch ends early at it (Lambda quotas)."""
+"""Bytes of one event; Lambda ends a batch early to stay below it (Lambda quotas)."""
 LAMBDA_ACCOUNT_CONCURRENCY: Final = 1_000
 """Concurrent invocations in an account and region, unless raised (Lambda quotas)."""
 LAMBDA_BILLED_STEP_SECONDS: Final = 0.001
-"""Duration is billed in steps of so many seconds, rounded up (Lambda pricing)."""
+"""Granularity in which duration is billed, seconds, rounded up (Lambda pricing)."""
 
 MAPPING_DEFAULT_BATCH_SIZE: Final = 10
 """Records in a batch of a mapping that sets none (CloudFormation reference, AWS::Lambda::EventSourceMapping)."""
 MAPPING_MAX_BATCH_SIZE: Final = 10_000
-"""Most records in a batch of a standard queue (Lambda developer guide, "Using Lambda with Amazon SQS")."""
+"""Maximum records in a batch of a standard queue (Lambda developer guide, "Using Lambda with Amazon SQS")."""
 MAPPING_MAX_FIFO_BATCH_SIZE: Final = 10
-"""Most records in a batch of a FIFO queue (same page)."""
+"""Maximum records in a batch of a FIFO queue (same page)."""
 MAPPING_MAX_UNWINDOWED_BATCH: Final = 10
-"""Most records in a batch without a batching window (same page)."""
+"""Maximum records in a batch without a batching window (same page)."""
 MAPPING_MAX_WINDOW_SECONDS: Final = 300
 """Longest batching window, seconds (same page)."""
 MAPPING_MIN_CONCURRENCY: Final = 2
-"""Least MaximumConcurrency of a mapping (Lambda developer guide, "Scaling for SQS")."""
+"""Minimum value of MaximumConcurrency of a mapping (Lambda developer guide, "Scaling for SQS")."""
 MAPPING_MAX_CONCURRENCY: Final = 1_000
-"""Largest MaximumConcurrency of a mapping (same page)."""
+"""Maximum value of MaximumConcurrency of a mapping (same page)."""
 MAPPING_SCALING_INITIAL: Final = 5
 """Concurrent batches of a mapping when it starts (same page; check)."""
 MAPPING_SCALING_PER_SECOND: Final = 300 / 60
-"""Concurrent batches that a mapping adds in a second: 300 a minute (same page; check)."""
+"""Concurrent batches that a mapping adds per second: 300 per minute (same page; check)."""
 MAPPING_SCALING_MAX: Final = 1_250
-"""Concurrent batches of one mapping, at most (same page; check)."""
+"""Maximum concurrent batches of one mapping (same page; check)."""
 MAPPING_RECOMMENDED_TIMEOUTS: Final = 6
-"""Timeouts of the function that a queue's visibility timeout should last, with the window (same guide)."""
+"""Recommended visibility timeout, in multiples of the function's timeout, plus the batching window (same guide)."""
 MAPPING_RECOMMENDED_RECEIVES: Final = 5
-"""Least maxReceiveCount of a queue that a mapping reads (same guide)."""
+"""Minimum recommended maxReceiveCount of a queue that a mapping reads (same guide)."""
 
 STEP_FUNCTIONS_PAYLOAD_BYTES: Final = 262_144
-"""Bytes that a state can hand to the next, UTF-8 (Step Functions quotas)."""
+"""Bytes of the input or output of a state, UTF-8 (Step Functions quotas)."""
 STEP_FUNCTIONS_NAME_CHARACTERS: Final = 80
 """Characters of an execution's name (Step Functions API reference, StartExecution)."""
 
@@ -96,18 +96,18 @@ S3_PAGE_KEYS: Final = 1_000
 S3_DELETE_KEYS: Final = 1_000
 """Keys in one DeleteObjects (S3 API reference)."""
 S3_COPY_BYTES: Final = 5_000_000_000
-"""Bytes of the largest object that one CopyObject, or one part of a multipart copy, takes: 5 GB (S3 user guide)."""
+"""Maximum bytes of one CopyObject, or of one part of a multipart copy: 5 GB (S3 user guide)."""
 S3_PARTS: Final = 10_000
 """Parts of one multipart upload (S3 user guide)."""
 
 DYNAMODB_BATCH_ITEMS: Final = 25
 """Items in one BatchWriteItem (DynamoDB API reference)."""
 DYNAMODB_BATCH_BYTES: Final = 16_000_000
-"""Bytes of one BatchWriteItem, as it is sent: 16 MB (DynamoDB API reference)."""
+"""Bytes of one BatchWriteItem on the wire: 16 MB (DynamoDB API reference)."""
 DYNAMODB_READ_KEYS: Final = 100
 """Keys in one BatchGetItem (DynamoDB API reference)."""
 DYNAMODB_ITEM_BYTES: Final = 409_600
-"""Bytes of one item, names and values together, as it is stored: 400 KB (DynamoDB developer guide)."""
+"""Bytes of one stored item, names and values together: 400 KB (DynamoDB developer guide)."""
 DYNAMODB_PARTITION_KEY_BYTES: Final = 2_048
 """Bytes of the longest partition key (DynamoDB developer guide)."""
 DYNAMODB_SORT_KEY_BYTES: Final = 1_024
@@ -115,13 +115,13 @@ DYNAMODB_SORT_KEY_BYTES: Final = 1_024
 DYNAMODB_NUMBER_DIGITS: Final = 38
 """Significant digits of a number (DynamoDB developer guide)."""
 DYNAMODB_MIN_EXPONENT: Final = -128
-"""Least exponent of a number, as ``Decimal.adjusted`` counts it."""
+"""Minimum exponent of a number, as ``Decimal.adjusted`` counts it."""
 DYNAMODB_MAX_EXPONENT: Final = 125
-"""Largest exponent of a number, as ``Decimal.adjusted`` counts it (DynamoDB developer guide)."""
+"""Maximum exponent of a number, as ``Decimal.adjusted`` counts it (DynamoDB developer guide)."""
 DYNAMODB_SCAN_SEGMENTS: Final = 1_000_000
 """Segments of a parallel scan (DynamoDB API reference, Scan, TotalSegments)."""
 
 
 def cpus_of(memory_mb: float) -> float:
-    """Return the vCPUs that Lambda gives a function with this memory: in proportion, to 6."""
+    """Return the vCPUs of a function with this memory: proportional to the memory, at most 6."""
     return min(memory_mb / LAMBDA_MB_PER_VCPU, LAMBDA_MAX_VCPUS)

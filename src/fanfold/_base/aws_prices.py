@@ -1,4 +1,4 @@
-"""AWS's prices: the one place where ``prices.json`` is read, or a file of that form."""
+"""AWS prices, read from ``prices.json`` or a file in the same format."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from fanfold.errors import ConfigurationError
 
 
 def read_prices(file: Path | None = None) -> Any:
-    """Return prices, US dollars, with their region and date.
+    """Return prices in US dollars, with their region and date.
 
     Args:
-        file: A file in the form of ``fanfold/_base/prices.json``; None for that file itself.
+        file: A file in the format of ``fanfold/_base/prices.json``; None for that file.
 
     Raises:
-        ConfigurationError: If the file cannot be read, or is not JSON.
+        ConfigurationError: If the file cannot be read or is not JSON.
     """
     try:
         return json.loads((file or files("fanfold._base") / "prices.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"--prices {file} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ConfigurationError(f"{file}: these are no prices, {type(error).__name__}: {error}") from error
+        raise ConfigurationError(f"--prices {file} is not a JSON file: {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""How long a message that failed stays hidden before its next delivery."""
+"""The delay before a failed message is redelivered."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fanfold.errors import ConfigurationError
 class Backoff(Value):
     """A delay that grows with each delivery, with jitter.
 
-    The delay before delivery n + 1 is drawn evenly from ``d * (1 - jitter)`` to ``d``, where
+    The delay before delivery n + 1 is uniformly random between ``d * (1 - jitter)`` and ``d``, where
     ``d = min(cap, base * factor ** (n - 1))``; with the defaults: 2.5 to 5 s, 5 to 10 s, 10 to 20 s … at most 15 min.
     (Source: "Exponential backoff and jitter", AWS architecture blog; ``jitter=1`` is its full jitter.)
 
     Raises:
-        ConfigurationError: If a setting is impossible.
+        ConfigurationError: If a setting is invalid.
     """
 
     __slots__ = ("base", "factor", "cap", "jitter")  # noqa: RUF023 - in the order of __init__
@@ -23,33 +23,33 @@ class Backoff(Value):
     base: float
     """Seconds after the first delivery, over 0."""
     factor: float
-    """What the delay is multiplied by with each delivery, from 1."""
+    """Factor by which the delay grows with each delivery, from 1."""
     cap: float
-    """Longest delay, seconds; at most 12 hours."""
+    """Maximum delay, seconds; at most 12 hours."""
     jitter: float
-    """Share of the delay that is left to chance, from 0 to 1."""
+    """Random share of the delay, from 0 to 1."""
 
     def __init__(self, base: float = 5.0, factor: float = 2.0, cap: float = 900.0, jitter: float = 0.5) -> None:
         put(self, "base", base)
         put(self, "factor", factor)
         put(self, "cap", cap)
         put(self, "jitter", jitter)
-        most = aws_limits.SQS_MAX_VISIBILITY_SECONDS
+        maximum = aws_limits.SQS_MAX_VISIBILITY_SECONDS
         checks = {
-            "base": _is_number(self.base) and 0 < self.base <= most,
+            "base": _is_number(self.base) and 0 < self.base <= maximum,
             "factor": _is_number(self.factor) and self.factor >= 1,
-            "cap": _is_number(self.cap) and 0 < self.cap <= most,
+            "cap": _is_number(self.cap) and 0 < self.cap <= maximum,
             "jitter": _is_number(self.jitter) and 0 <= self.jitter <= 1,
         }
-        for name, holds in checks.items():
-            if not holds:
+        for name, is_valid in checks.items():
+            if not is_valid:
                 raise ConfigurationError(
-                    f"Backoff: {name} is {getattr(self, name)!r}; base and cap are seconds over 0 and up to "
-                    f"{most}, factor is 1 or more, jitter from 0 to 1"
+                    f"Backoff: {name} must not be {getattr(self, name)!r}: base and cap are seconds over 0 and up to "
+                    f"{maximum}, factor is at least 1, jitter is from 0 to 1"
                 )
 
     def next_delay(self, receive_count: int) -> float:
-        """Return how long to hide a message before its next delivery.
+        """Return the visibility timeout of a message until its next delivery.
 
         Args:
             receive_count: Deliveries so far, this one included; starts at 1.
@@ -60,11 +60,11 @@ class Backoff(Value):
         Raises:
             ValueError: If receive_count is below 1.
         """
-        import random  # here: a cold start need not pay for it
+        import random  # imported here to keep cold starts short
 
         if receive_count < 1:
-            raise ValueError(f"receive_count starts at 1, not {receive_count}")
-        doublings = min(receive_count - 1, 1_000)  # beyond any cap, and within what a float holds for any real factor
+            raise ValueError(f"receive_count must be at least 1, not {receive_count}")
+        doublings = min(receive_count - 1, 1_000)  # beyond any cap, and no overflow for a realistic factor
         try:
             longest = min(self.cap, self.base * self.factor**doublings)
         except OverflowError:

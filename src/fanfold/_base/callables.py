@@ -1,4 +1,4 @@
-"""Which functions make coroutines, and are no plain functions."""
+"""Distinguish ``async def`` functions from ``def`` functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
-    """Tell whether calling this makes a coroutine: an ``async def`` function, a partial or an object around one."""
+    """Return whether a call returns a coroutine, as for an ``async def`` function or a partial or object around one."""
     while isinstance(function, functools.partial):
         function = function.func
     called = getattr(type(function), "__call__", None)  # noqa: B004 - the class's method, not callability

@@ -1,4 +1,4 @@
-"""A bounded number of workers over many items, and the one error that a group of them stands for."""
+"""A bounded number of workers over many items, and the primary error of an exception group."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ T = TypeVar("T")
 
 
 async def for_each(function: Callable[[T], Awaitable[None]], items: Iterable[T], *, concurrency: int) -> None:
-    """Call an async function on every item, ``concurrency`` at once; an item is drawn when a worker is free for it.
+    """Call an async function on every item, ``concurrency`` of them concurrently.
 
-    The first error cancels what still runs, and is raised as it is; what has not begun then never does.
+    A free worker takes the next item. The first error cancels the running calls and is raised; no more items start.
 
     Raises:
-        ConfigurationError: If ``concurrency`` is no whole number from 1.
-        Exception: Whatever the function raises.
+        ConfigurationError: If ``concurrency`` is not an integer of at least 1.
+        Exception: The first exception that the function raises.
     """
     if type(concurrency) is not int or concurrency < 1:
-        raise ConfigurationError(f"concurrency must be a whole number from 1, not {concurrency!r}")
-    drawn = iter(items)
+        raise ConfigurationError(f"concurrency must be an integer of at least 1, not {concurrency!r}")
+    remaining = iter(items)
 
     async def work() -> None:
-        for item in drawn:
+        for item in remaining:
             await function(item)
 
     try:
@@ -38,8 +38,8 @@ async def for_each(function: Callable[[T], Awaitable[None]], items: Iterable[T],
 
 
 def primary_error(error: BaseException) -> BaseException:
-    """Return one error of a group: ours before others, which are what it led to; an error of its own as it is."""
+    """Return the first FanfoldError of an exception group, else its first error; return any other error unchanged."""
     if not isinstance(error, BaseExceptionGroup):
         return error
-    found = [primary_error(one) for one in error.exceptions]
-    return next((one for one in found if isinstance(one, FanfoldError)), found[0])
+    errors = [primary_error(member) for member in error.exceptions]
+    return next((member for member in errors if isinstance(member, FanfoldError)), errors[0])

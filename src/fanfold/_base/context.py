@@ -1,4 +1,4 @@
-"""What a handler may ask for besides the body."""
+"""The context that a handler receives in addition to the body."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ State = TypeVar("State")
 
 
 class BatchContext(Value, Generic[State]):
-    """What all records of one batch share."""
+    """The values that all records of one batch share."""
 
     __slots__ = ("lambda_context", "deadline", "state", "shared")  # noqa: RUF023 - in the order of __init__
 
     lambda_context: Any
-    """The context object Lambda called the handler with."""
+    """The context object of the Lambda invocation."""
     deadline: Deadline
-    """When this invocation has to answer."""
+    """The deadline of this invocation."""
     state: State
-    """What the lifespan yielded; None without one."""
+    """The value that the lifespan yielded; None without a lifespan."""
     shared: dict[str, Any]
-    """What the handlers of this batch choose to share; empty at first."""
+    """A dict that the handlers of this batch may use to share values; empty at first."""
 
     def __init__(
         self, lambda_context: Any, deadline: Deadline, state: State, shared: dict[str, Any] | None = None
@@ -35,14 +35,14 @@ class BatchContext(Value, Generic[State]):
 
 
 class Context(Value, Generic[State]):
-    """A handler's second parameter: its record and what the batch shares."""
+    """The second parameter of a handler: its record and the context of the batch."""
 
     __slots__ = ("record", "batch")  # noqa: RUF023 - in the order of __init__
 
     record: Record
     """The message."""
     batch: BatchContext[State]
-    """What all records of this batch share."""
+    """The values that all records of this batch share."""
 
     def __init__(self, record: Record, batch: BatchContext[State]) -> None:
         put(self, "record", record)
@@ -50,12 +50,12 @@ class Context(Value, Generic[State]):
 
     @property
     def lambda_context(self) -> Any:
-        """The context object Lambda called the handler with."""
+        """The context object of the Lambda invocation."""
         return self.batch.lambda_context
 
     @property
     def deadline(self) -> Deadline:
-        """When this invocation has to answer."""
+        """The deadline of this invocation."""
         return self.batch.deadline
 
     @property
@@ -65,5 +65,5 @@ class Context(Value, Generic[State]):
 
     @property
     def state(self) -> State:
-        """What the lifespan yielded; None without one."""
+        """The value that the lifespan yielded; None without a lifespan."""
         return self.batch.state

@@ -1,4 +1,4 @@
-"""Why a message is where it is: one message attribute, as JSON, since a message may have ten of its own."""
+"""The reason of a dead letter: one message attribute that holds JSON, because a message may have at most ten."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from fanfold._base.record import Record
 ATTRIBUTE: Final = "fanfold"
 """Name of the attribute."""
 PUT_BACK_ATTRIBUTE: Final = "fanfold-put-back"
-"""Name of the attribute of a message that was dead-lettered without a word, and sent once more."""
+"""Name of the attribute of a message that was dead-lettered without a reason and then sent to its queue once more."""
 RECEIVES_VARIABLE: Final = "FANFOLD_MAX_RECEIVE_COUNT"
-"""Names the environment variable with the receive limit of the queue's redrive policy."""
+"""Name of the environment variable with the receive limit of the queue's redrive policy."""
 REASON_CHARACTERS: Final = 2_000
-"""Longest reason kept."""
+"""Maximum length of a reason; a longer one is truncated."""
 
 
 def configured_max_receives() -> int | None:
-    """Return how often the queue delivers a message before it dead-letters it; None where the function is not told."""
+    """Return the maxReceiveCount of the queue's redrive policy, as configured for the function; None if it is not."""
     text = os.environ.get(RECEIVES_VARIABLE, "")
     return int(text) if text.isdecimal() else None
 
 
 def reason_attribute(record: Record, reason: str, attributes: Mapping[str, Any] | None = None) -> str:
-    """Return the value of the attribute: the reason, the message's id and queue, and attributes that found no place."""
-    why: dict[str, Any] = {
+    """Return the value of the attribute: the reason, the message's id and queue, and attributes that exceed ten."""
+    document: dict[str, Any] = {
         "reason": reason[:REASON_CHARACTERS],
         "message_id": record.message_id,
         "queue": record.queue_arn,
         "receive_count": record.receive_count,
     }
     if attributes:
-        why["attributes"] = dict(attributes)
-    return json.dumps(why)
+        document["attributes"] = dict(attributes)
+    return json.dumps(document)
 
 
 def reason_in(record: Record) -> str | None:
-    """Return the reason a dead letter carries; None for one that SQS's own redrive has moved."""
+    """Return the reason of a dead letter; None if SQS moved it by its redrive policy."""
     return _text_in(record, "reason")
 
 
 def original_id_in(record: Record) -> str | None:
-    """Return the id the message had in its source queue; None for one that SQS's own redrive has moved."""
+    """Return the id that a dead letter had in its source queue; None if SQS moved it by its redrive policy."""
     return _text_in(record, "message_id")
 
 

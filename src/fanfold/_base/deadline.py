@@ -1,10 +1,11 @@
-"""When an invocation has to stop, and when it has to answer.
+"""The moments at which an invocation stops starting records, cancels handlers, and responds.
 
-A deadline divides the margin before the end of the invocation::
+A deadline divides the margin before the Lambda timeout::
 
-    now ──────────────▶ stops_at ─────▶ cancels_at ──▶ responds_at ─▶ responds_without_loop_at ─▶ ends_at
-        records start   none starts     what runs is   the answer    … even with a  Lambda kills
-                        any more        cancelled      is made …     blocked loop   the execution environment
+    now ───────────▶ stops_at ─────▶ cancels_at ────▶ responds_at ──▶ responds_without_loop_at ─▶ ends_at
+        records      no more         running          the response    … even if the               Lambda ends the
+        start        records start   handlers are     is returned …   event loop is blocked       execution
+                                     cancelled                                                    environment
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from collections.abc import Callable
 from fanfold._base.frozen import Value, put
 
 MARGIN_SHARE = 0.05
-"""Share of the time given that is kept as the margin, when no margin is set."""
+"""Default margin, as a share of the time left."""
 MARGIN_FLOOR_SECONDS = 1.0
-"""Least margin, when no margin is set and the time given allows it."""
+"""Minimum default margin, seconds; but never more than half of the time left."""
 
 
 def _default_margin(seconds: float) -> float:
@@ -34,11 +35,11 @@ class Deadline(Value):
     __slots__ = ("ends_at", "margin", "clock")  # noqa: RUF023 - in the order of __init__
 
     ends_at: float
-    """When Lambda ends the invocation; infinity for a deadline that never comes."""
+    """The time of the Lambda timeout; infinity without a deadline."""
     margin: float
-    """Seconds before the end in which nothing new starts."""
+    """Seconds before the timeout in which no record starts."""
     clock: Callable[[], float]
-    """What tells the time; monotonic, in seconds."""
+    """Returns the time: monotonic, in seconds."""
 
     def __init__(self, ends_at: float, margin: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         put(self, "ends_at", ends_at)
@@ -53,9 +54,9 @@ class Deadline(Value):
 
         Args:
             seconds: Time left, from 0.
-            margin: Seconds before the end in which nothing new starts, at most half the time left;
-                None for 5 % of the time left, at least 1 second, at most half of it.
-            clock: What tells the time.
+            margin: Seconds before the timeout in which no record starts, at most half the time left; None for 5 % of
+                the time left, but at least 1 second, and at most half of it.
+            clock: Returns the time: monotonic, in seconds.
         """
         seconds = max(0.0, seconds)
         chosen = _default_margin(seconds) if margin is None else max(0.0, min(margin, seconds / 2))
@@ -63,33 +64,33 @@ class Deadline(Value):
 
     @classmethod
     def never(cls) -> Deadline:
-        """Return a deadline that does not come."""
+        """Return a deadline that is never reached."""
         return cls(math.inf)
 
     def remaining(self) -> float:
-        """Return the seconds until the end, never below 0."""
+        """Return the seconds until the timeout, at least 0."""
         return max(0.0, self.ends_at - self.clock())
 
     def until(self, moment: float) -> float | None:
-        """Return the seconds until a moment of this deadline, from 0; None for a moment that does not come."""
+        """Return the seconds until a moment of this deadline, at least 0; None if it is never reached."""
         return None if math.isinf(moment) else max(0.0, moment - self.clock())
 
     @property
     def stops_at(self) -> float:
-        """From here on no further record starts."""
+        """The time from which no more records start."""
         return self.ends_at - self.margin
 
     @property
     def cancels_at(self) -> float:
-        """Here, what is still running is cancelled: half the margin is left."""
+        """The time at which running handlers are cancelled: half the margin is left."""
         return self.ends_at - self.margin / 2
 
     @property
     def responds_at(self) -> float:
-        """Here the answer is made from what is known: a quarter of the margin is left."""
+        """The time at which the batch response is built from the outcomes so far: a quarter of the margin is left."""
         return self.ends_at - self.margin / 4
 
     @property
     def responds_without_loop_at(self) -> float:
-        """Here the invocation's thread answers without the event loop: three sixteenths of the margin are left."""
+        """The time at which the invocation's thread responds without the event loop: 3/16 of the margin is left."""
         return self.ends_at - self.margin * 3 / 16

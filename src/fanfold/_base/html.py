@@ -1,4 +1,4 @@
-"""HTML pages from templates that lie beside the code; every value in them is escaped."""
+"""HTML pages, rendered from templates in the packages; all values are escaped."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from fanfold.errors import MissingExtraError
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """Return a page. Text in it is shown as text, whatever it holds.
+    """Return a page; values are escaped.
 
     Args:
-        package: The package that holds the template, such as ``fanfold.bench``.
-        template: Its file.
-        values: Its variables.
+        package: The package that contains the template, such as ``fanfold.bench``.
+        template: The file name of the template.
+        values: The variables of the template.
 
     Raises:
         MissingExtraError: If jinja2 is not installed.

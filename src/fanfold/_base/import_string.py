@@ -1,4 +1,4 @@
-"""From ``MODULE:NAME`` to what it names."""
+"""Import an object by its name, ``MODULE:NAME``."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ T = TypeVar("T")
 
 
 def load(name: str, kind: type[T]) -> T:
-    """Return what ``MODULE:NAME`` names; modules in the current folder are found.
+    """Return the object that ``MODULE:NAME`` refers to. The current folder is on the import path.
 
     Raises:
-        ConfigurationError: If it is not of that form, the module cannot be imported, or what it names is not there or
-            of another kind. What the import raised is its cause.
+        ConfigurationError: If the name is malformed, the module cannot be imported (the import error is the cause), or
+            the object does not exist or is of another kind.
     """
-    found, module = _found(name, kind.__name__.lower())
-    if isinstance(found, kind):
-        return found
-    if found is not None:
-        raise ConfigurationError(f"{name} is a {type(found).__name__}, not a fanfold.{kind.__name__}")
-    there = sorted(each for each, value in vars(module).items() if isinstance(value, kind))
-    raise ConfigurationError(f"{_missing(name)}; it has {', '.join(there) or f'no {kind.__name__}'}")
+    value, module = _import(name, kind.__name__.lower())
+    if isinstance(value, kind):
+        return value
+    if value is not None:
+        raise ConfigurationError(f"{name} is a {type(value).__name__}, not a fanfold.{kind.__name__}")
+    candidates = sorted(candidate for candidate, other in vars(module).items() if isinstance(other, kind))
+    raise ConfigurationError(f"{_missing(name)}; it has {', '.join(candidates) or f'no {kind.__name__}'}")
 
 
 def load_handler(name: str) -> Callable[..., Any]:
-    """Return the Lambda handler that ``MODULE:NAME`` names; modules in the current folder are found.
+    """Return the Lambda handler that ``MODULE:NAME`` refers to. The current folder is on the import path.
 
     Raises:
-        ConfigurationError: As ``load`` does.
+        ConfigurationError: As for ``load``.
     """
-    found, _ = _found(name, "handler")
-    if found is None:
+    value, _ = _import(name, "handler")
+    if value is None:
         raise ConfigurationError(_missing(name))
-    if not callable(found):
-        raise ConfigurationError(f"{name} is a {type(found).__name__}, which is no Lambda handler")
-    handler: Callable[..., Any] = found
+    if not callable(value):
+        raise ConfigurationError(f"{name} is a {type(value).__name__}, not a Lambda handler")
+    handler: Callable[..., Any] = value
     return handler
 
 
-def _found(name: str, example: str) -> tuple[Any, Any]:
-    """Return what is named, None if it is not there, and its module."""
+def _import(name: str, example: str) -> tuple[Any, Any]:
+    """Return the object, None if it does not exist, and its module."""
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
-        raise ConfigurationError(f"{name!r} is not of the form MODULE:NAME, such as app:{example}")
+        raise ConfigurationError(f"{name!r} must have the form MODULE:NAME, such as app:{example}")
     module = _module(module_name)
     return getattr(module, attribute, None), module
 
@@ -70,14 +70,14 @@ def _module(name: str) -> Any:
     except BaseException as error:  # a module may also call sys.exit
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise ConfigurationError(
-                f"there is no module {name!r} here: run the command from the folder that holds it"
+                f"module {name!r} was not found: run the command in the folder that contains it"
             ) from None
         raise ConfigurationError(f"importing {name} failed: {_last_line(error)}") from error
 
 
 def _last_line(error: BaseException) -> str:
-    words = f"{type(error).__name__}: {error}"
+    message = f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) or not frames:
-        return words  # a fault in the syntax says itself where it is
-    return f"{words} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+        return message  # the message of a SyntaxError includes the file and the line
+    return f"{message} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"

@@ -1,4 +1,4 @@
-"""Names of a package that are imported at first use, so that importing the package costs nothing."""
+"""Names of a package that are imported at first use, so that importing the package is fast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def lazy(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         package: The package's ``__name__``.
-        homes: For each module below ``fanfold``, the names that it defines, or its own.
+        homes: For each module below ``fanfold``, the names that it defines, or the name of the module itself.
     """
     home_of = {name: home for home, names in homes.items() for name in names.split()}
 

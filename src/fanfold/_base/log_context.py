@@ -1,7 +1,7 @@
-"""What names the record in hand, for whatever writes about it: its message id, and of a job the run and the segment.
+"""The ids of the record that is being processed, for log lines: its message id, and in a job the run and the segment.
 
-Kept in a context variable: right for records that run at once, on the event loop and on threads, and gone when the
-record has ended.
+They are in a context variable, so they are correct for concurrent records, on the event loop and on threads, and are
+removed when the record has ended.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any, Final
 RECORD_KEYS: Final[contextvars.ContextVar[Mapping[str, Any]]] = contextvars.ContextVar(
     "fanfold_record_keys", default=MappingProxyType({})
 )
-"""The names, in this context; the mapping is not to be changed but replaced."""
+"""The ids by name; replace the mapping instead of changing it."""
 
 
 def record_keys() -> Mapping[str, Any]:
-    """Return what names the record in hand; empty where there is none, or where no ``RecordLogging`` is told of it."""
+    """Return the ids of the record that is being processed; empty without a record or without ``RecordLogging``."""
     return RECORD_KEYS.get()
 
 
 @contextmanager
 def add_record_keys(**keys: object) -> Iterator[None]:
-    """Add names while this lasts."""
+    """Add ids within a ``with`` block."""
     token = RECORD_KEYS.set({**RECORD_KEYS.get(), **keys})
     try:
         yield

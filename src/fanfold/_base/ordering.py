@@ -1,10 +1,11 @@
-"""In which order the records of a batch start, decided before any does.
+"""The order in which the records of a batch start, decided before the first one starts.
 
-A *lane* is what one worker does one after another; lanes run at once. A *unit* is what one call of the handler gets:
-one record, or several when the handler takes lists.
+A *unit* is the input of one call of the handler: one record, or several if the handler takes lists. A *lane* is a
+sequence of units that one worker processes; lanes run concurrently.
 
-Standard queue: a lane for each unit, those delivered most often first, so that a backlog that does not fit into an
-invocation never makes a dead letter of what was never tried. FIFO queue: a lane for each message group, in batch order.
+Standard queue: one lane per unit. Records with the highest receive count start first, so that a backlog that does not
+fit into an invocation never sends a record that was never tried to the dead-letter queue. FIFO queue: one lane per
+message group, in batch order.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from fanfold._base.record import Record, is_fifo
 _NONE: Mapping[str, str] = {}
 
 Unit: TypeAlias = tuple[int, ...]
-"""Positions in the batch that are handled by one call."""
+"""Positions in the batch of the records of one call."""
 Lane: TypeAlias = Sequence[Unit]
-"""Units that are handled one after another."""
+"""Units that are processed one after another."""
 
 
 def lanes(records: Sequence[Record], chunk_size: int | None) -> Iterator[Lane]:
@@ -28,7 +29,7 @@ def lanes(records: Sequence[Record], chunk_size: int | None) -> Iterator[Lane]:
 
     Args:
         records: The batch.
-        chunk_size: Most records in a unit; None for one, given alone.
+        chunk_size: Maximum number of records in a unit; None for a handler that takes one record.
     """
     size = chunk_size or 1
     if not is_fifo(records):
@@ -43,19 +44,19 @@ def lanes(records: Sequence[Record], chunk_size: int | None) -> Iterator[Lane]:
 
 
 def in_order(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the outcomes of a FIFO batch with nothing acknowledged behind what is not.
+    """Return the outcomes of a FIFO batch, with no record acknowledged after an unacknowledged one of its group.
 
-    Whatever ended how: in each message group, what may be deleted is a prefix.
+    In each message group, the acknowledged records are a prefix.
     """
-    stopped: set[str] = set()
-    kept = list(outcomes)
+    blocked_groups: set[str] = set()
+    ordered = list(outcomes)
     for position, record in enumerate(records):
         group = group_of(record)
-        if group in stopped and acknowledges(kept[position]):
-            kept[position] = BLOCKED_IN_GROUP
-        elif not acknowledges(kept[position]):
-            stopped.add(group)
-    return kept
+        if group in blocked_groups and acknowledges(ordered[position]):
+            ordered[position] = BLOCKED_IN_GROUP
+        elif not acknowledges(ordered[position]):
+            blocked_groups.add(group)
+    return ordered
 
 
 def group_of(record: Record) -> str:
@@ -65,7 +66,7 @@ def group_of(record: Record) -> str:
 
 def _most_received_first(records: Sequence[Record]) -> Sequence[int]:
     if len({(record.raw.get("attributes") or _NONE).get("ApproximateReceiveCount") for record in records}) <= 1:
-        return range(len(records))  # as nearly always: one look, no counting
+        return range(len(records))  # the usual case, without parsing the counts
     counts = [record.receive_count for record in records]
     return sorted(range(len(records)), key=lambda position: -counts[position])
 

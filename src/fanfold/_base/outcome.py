@@ -1,13 +1,14 @@
-"""How a record ended, what a handler raises to choose, and the response that follows.
+"""The outcome of a record, the exceptions that choose it, and the batch response that follows from it.
 
-| the handler …                           | outcome              | what the queue does                     |
-|-----------------------------------------|----------------------|-----------------------------------------|
-| returns                                 | ``Done(value)``      | deletes the message                     |
-| raises, is cancelled, takes too long,   | ``Failed(error)``    | delivers it again, after the back-off   |
-| or returns what nobody has awaited      |                      |                                         |
-| raises ``Retry``                        | ``Retrying(after)``  | delivers it again, after that time      |
-| raises ``Reject``, or cannot be decoded | ``Rejected(reason)`` | deletes it once the dead-letter queue has it |
-| never started                           | ``NotStarted(reason)`` | delivers it again                     |
+| the handler …                            | outcome                | the message is …                              |
+|------------------------------------------|------------------------|-----------------------------------------------|
+| returns                                  | ``Done(value)``        | deleted                                       |
+| raises, is cancelled, exceeds a timeout, | ``Failed(error)``      | redelivered after the backoff                 |
+| or returns an un-awaited awaitable       |                        |                                               |
+| raises ``Retry``                         | ``Retrying(after)``    | redelivered after that delay                  |
+| raises ``Reject``, or the body cannot be | ``Rejected(reason)``   | sent to the dead-letter queue, then deleted   |
+| decoded                                  |                        |                                               |
+| never started                            | ``NotStarted(reason)`` | redelivered                                   |
 """
 
 from __future__ import annotations
@@ -22,68 +23,68 @@ if TYPE_CHECKING:
 
 
 class Retry(Exception):  # noqa: N818 - an instruction to the consumer, not an error
-    """Raised by a handler: deliver this message again.
+    """Raised by a handler to have the message redelivered.
 
     Raises:
-        ValueError: If the time is none, or stands where the reason does.
+        ValueError: If ``after`` is not a number of at least 0, or a number is passed as the reason.
     """
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
         _check_time(reason, after)
         self.after = after
         """Seconds until the next delivery; None for the queue's visibility timeout."""
-        super().__init__(reason or "the handler asked for another delivery")
+        super().__init__(reason or "the handler asked for a retry")
 
 
 def _check_time(reason: object, after: Any) -> None:
     if isinstance(reason, int | float):
-        raise ValueError(f"Retry({reason}) names no time: write Retry(after={reason})")  # noqa: TRY004 - as for any time
-    if after is not None and (isinstance(after, str) or not after >= 0):  # says no to what is no number, too
-        raise ValueError(f"after must be 0 seconds or more, not {after!r}")
+        raise ValueError(f"Retry({reason}) sets no delay: use Retry(after={reason})")  # noqa: TRY004 - as for any time
+    if after is not None and (isinstance(after, str) or not after >= 0):  # also refuses NaN
+        raise ValueError(f"after must be a number of seconds of at least 0, not {after!r}")
 
 
 class Reject(Exception):  # noqa: N818 - an instruction to the consumer, not an error
-    """Raised by a handler: this message will never succeed."""
+    """Raised by a handler to reject a message that no retry can process."""
 
     def __init__(self, reason: str) -> None:
         self.reason: str = str(reason)
-        """Why, in words a person who looks at the dead letter understands."""
+        """The reason, for people who inspect the dead letter."""
         super().__init__(reason)
 
 
 class Done(Value):
-    """The handler returned, and what had to be durable is: the message is deleted."""
+    """The handler returned and its result is committed: the message is deleted."""
 
     __slots__ = ("value",)
 
     value: Any
-    """What the handler returned."""
+    """The return value of the handler."""
 
     def __init__(self, value: Any = None) -> None:
         put(self, "value", value)
 
 
 class Failed(Value):
-    """The record did not succeed: the message is delivered again."""
+    """The record failed: the message is redelivered."""
 
     __slots__ = ("error",)
 
     error: BaseException
-    """Why; only the first failure of each kind in a batch keeps its traceback."""
+    """The error; only the first failure of each kind in a batch keeps its traceback."""
 
     def __init__(self, error: BaseException) -> None:
         put(self, "error", error)
 
 
 class Retrying(Value):
-    """The handler asked for another delivery."""
+    """The handler asked for a retry: the message is redelivered after a delay."""
 
     __slots__ = ("after", "reason")
 
     after: float | None
-    """Seconds until then; None for the queue's visibility timeout."""
+    """Seconds until the redelivery; None for the queue's visibility timeout."""
     reason: str
-    """The handler's words."""
+    """The reason that the handler specified."""
 
     def __init__(self, after: float | None, reason: str = "") -> None:
         put(self, "after", after)
@@ -91,44 +92,44 @@ class Retrying(Value):
 
 
 class Rejected(Value):
-    """The message will never succeed."""
+    """The message cannot be processed by any retry: it is sent to the dead-letter queue."""
 
     __slots__ = ("reason", "forwarded")  # noqa: RUF023 - in the order of __init__
 
     reason: str
-    """Why."""
+    """The reason."""
     forwarded: bool
-    """Whether the dead-letter queue has accepted it: then, and only then, the message is deleted here."""
+    """True if the dead-letter queue has accepted the message; only then is it deleted from this queue."""
 
     def __init__(self, reason: str, forwarded: bool = False) -> None:  # noqa: FBT002 - as a dataclass takes it
-        put(self, "reason", str(reason))  # a caught error is a reason, too
+        put(self, "reason", str(reason))  # an exception is accepted as a reason
         put(self, "forwarded", forwarded)
 
 
 class NotStarted(Value):
-    """The handler was not called for this record: the message is delivered again."""
+    """The handler was not called for this record: the message is redelivered."""
 
     __slots__ = ("reason",)
 
     reason: str
-    """Why."""
+    """The reason."""
 
     def __init__(self, reason: str) -> None:
         put(self, "reason", reason)
 
 
 DONE = Done()
-"""Done with nothing to say: what most records end as, made once."""
+"""Done without a value: the most common outcome, created once."""
 
 BLOCKED_IN_GROUP = NotStarted("an earlier record of its message group is not done")
-"""How a record of a FIFO queue ends that has to wait for the next delivery of another."""
+"""The outcome of a record of a FIFO queue after an unacknowledged record of its message group."""
 
 Outcome: TypeAlias = Done | Failed | Retrying | Rejected | NotStarted
 OUTCOMES = (Done, Failed, Retrying, Rejected, NotStarted)
 
 
 def acknowledges(outcome: Outcome) -> bool:
-    """Tell whether a record that ended so may be deleted: done, or rejected and accepted by the dead-letter queue."""
+    """Return whether the message may be deleted: it is done, or the dead-letter queue has accepted it."""
     return outcome is DONE or isinstance(outcome, Done) or (isinstance(outcome, Rejected) and outcome.forwarded)
 
 
@@ -145,7 +146,7 @@ class BatchResponse(TypedDict):
 
 
 class BatchResult(Value):
-    """How every record of a batch ended."""
+    """The outcomes of all records of a batch."""
 
     __slots__ = ("records", "outcomes", "response")  # noqa: RUF023 - in the order of __init__
 
@@ -154,7 +155,7 @@ class BatchResult(Value):
     outcomes: Sequence[Outcome]
     """One outcome for each record, in the same order."""
     response: BatchResponse
-    """What Lambda is answered: every message that is not known to have succeeded, once, in batch order."""
+    """The batch response: the id of every message that has not succeeded, once, in batch order."""
 
     def __init__(self, records: Sequence[Record], outcomes: Sequence[Outcome], response: BatchResponse) -> None:
         put(self, "records", records)
@@ -162,22 +163,23 @@ class BatchResult(Value):
         put(self, "response", response)
 
     def __repr__(self) -> str:
-        # Short: asyncio's runner has a finished task, and with it this result, written out at its end.
-        return f"<BatchResult of {len(self.records)} records, {len(self.response['batchItemFailures'])} come back>"
+        # Kept short: asyncio's runner formats a finished task, and with it this result, when it shuts down.
+        failures = len(self.response["batchItemFailures"])
+        return f"<BatchResult of {len(self.records)} records, {failures} to be redelivered>"
 
 
 def partial_response(records: Sequence[Record], outcomes: Sequence[Outcome]) -> BatchResponse:
-    """Return the partial batch response: what is in it comes back, what is not is deleted.
+    """Return the partial batch response: a message in it is redelivered, any other message is deleted.
 
-    A message id stands in it if any record of that id is not acknowledged, once, in batch order. (Source: Lambda
-    developer guide, "Reporting batch item failures for Lambda functions with an Amazon SQS trigger".)
+    It contains each message id that has an unacknowledged record, once, in batch order. (Source: Lambda developer
+    guide, "Reporting batch item failures for Lambda functions with an Amazon SQS trigger".)
 
     Args:
         records: The whole batch.
         outcomes: One outcome for each record, in the same order.
 
     Raises:
-        ValueError: If there are not as many outcomes as records.
+        ValueError: If the numbers of outcomes and records differ.
     """
     failed = {
         record.message_id: None

@@ -1,4 +1,4 @@
-"""One SQS message as Lambda delivers it, and the way from an event to its records."""
+"""An SQS message as Lambda delivers it, and the records of an event."""
 
 from __future__ import annotations
 
@@ -9,27 +9,24 @@ from fanfold._base.frozen import put
 from fanfold.errors import EventError
 
 Event: TypeAlias = Mapping[str, Any]
-"""What Lambda calls a handler with."""
+"""The event of a Lambda invocation."""
 
 
 _COUNT_DIGITS = 18
-"""Most digits of a receive count; what has more is none."""
+"""Maximum digits of a receive count; a longer one is ignored."""
 
 
 class Record:
-    """One SQS message of a batch.
-
-    A view on the message as it stands in the event; nothing is copied. Not to be changed.
-    """
+    """One SQS message of a batch: an immutable view of the message in the event, without a copy."""
 
     __slots__ = ("body", "message_id", "raw")
 
     raw: Mapping[str, Any]
-    """The message as it stands in the event."""
+    """The message in the event."""
     message_id: str
-    """Names this delivery's message; a redriven message gets a new one."""
+    """The id of the message; a redriven message gets a new one."""
     body: str
-    """The text that was sent."""
+    """The message body."""
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
         put(self, "raw", raw)
@@ -37,34 +34,34 @@ class Record:
         put(self, "body", raw["body"])
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a Record is not to be changed: {name!r} cannot be set")
+        raise AttributeError(f"a Record is immutable: {name!r} cannot be set")
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a Record is not to be changed: {name!r} cannot be deleted")
+        raise AttributeError(f"a Record is immutable: {name!r} cannot be deleted")
 
     def __repr__(self) -> str:
         return f"Record(message_id={self.message_id!r}, receive_count={self.receive_count})"
 
     @property
     def receipt_handle(self) -> str:
-        """Names this receive; needed to delete the message or to change its visibility."""
+        """The receipt handle, needed to delete the message or change its visibility timeout."""
         return str(self.raw.get("receiptHandle", ""))
 
     @property
     def attributes(self) -> Mapping[str, str]:
-        """What SQS says of the message: counts, times, group."""
+        """The system attributes that SQS sets: counts, timestamps, message group."""
         attributes: Mapping[str, str] = self.raw.get("attributes") or {}
         return attributes
 
     @property
     def message_attributes(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the sender added to the message."""
+        """The message attributes that the sender set."""
         attributes: Mapping[str, Mapping[str, Any]] = self.raw.get("messageAttributes") or {}
         return attributes
 
     @property
     def queue_arn(self) -> str:
-        """The queue the message came from."""
+        """The ARN of the queue that delivered the message."""
         return str(self.raw.get("eventSourceARN", ""))
 
     @property
@@ -75,9 +72,9 @@ class Record:
 
 
 def is_fifo(records: Sequence[Record]) -> bool:
-    """Tell whether a batch comes from a FIFO queue: by the queue's ARN alone.
+    """Return whether a batch comes from a FIFO queue, decided only by the queue's ARN.
 
-    A message group proves nothing: on standard queues it names a tenant (fair queues).
+    A message group id is not evidence: on standard queues it identifies a tenant (fair queues).
     """
     return bool(records) and records[0].queue_arn.endswith(".fifo")
 
@@ -86,14 +83,13 @@ def records_from_event(event: object) -> Sequence[Record]:
     """Return the records of an SQS event, in batch order.
 
     Raises:
-        EventError: If the event is no batch of SQS records, or any record in it has no message id or body. Nothing
-            has run then, so that Lambda, given the error, delivers the whole batch again.
+        EventError: If the event is not a batch of SQS records, or a record has no message id or body. It is raised
+            before any handler runs, so that Lambda redelivers the whole batch.
     """
     raws = event.get("Records") if isinstance(event, Mapping) else None
     if not isinstance(raws, list):
         raise EventError(
-            "the event holds no list under 'Records': is this function connected to an SQS queue by an event source "
-            "mapping?"
+            "the event has no list under 'Records': connect this function to an SQS queue with an event source mapping"
         )
     return [_record(raw, position) for position, raw in enumerate(raws)]
 
@@ -102,8 +98,8 @@ def _record(raw: Any, position: int) -> Record:
     try:
         record = Record(raw)
         message_id = record.message_id
-        sound = isinstance(record.body, str) and isinstance(message_id, str) and message_id
-        if sound and raw["eventSource"] == "aws:sqs":
+        is_valid = isinstance(record.body, str) and isinstance(message_id, str) and message_id
+        if is_valid and raw["eventSource"] == "aws:sqs":
             return record
     except (KeyError, IndexError, TypeError):
         pass
@@ -112,7 +108,7 @@ def _record(raw: Any, position: int) -> Record:
 
 def _fault(raw: object, position: int) -> str:
     if not isinstance(raw, Mapping):
-        return f"record {position} of the event is no object but {type(raw).__name__}"
+        return f"record {position} of the event is a {type(raw).__name__}, not an object"
     source, message_id = raw.get("eventSource"), raw.get("messageId")
     if source != "aws:sqs":
         return f"record {position} of the event comes from {source!r}, not from 'aws:sqs'"

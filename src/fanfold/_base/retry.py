@@ -1,4 +1,4 @@
-"""Calls that are made again after a fault that may pass: how often, how long after, and until when."""
+"""Retries of calls after transient errors: how many, with which delays, and until when."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from fanfold._base.frozen import Value, put
 from fanfold.errors import ServiceError
 
 ATTEMPTS: Final = 8
-"""How often a call is made before its fault counts, unless its caller sets another number."""
+"""Default number of attempts of a call, the first one included."""
 
 T = TypeVar("T")
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
-"""What waits for some seconds."""
+"""Waits for some seconds."""
 
 
 class RetrySchedule(Value):
-    """When a call that failed is made again; decides from values alone."""
+    """The number of attempts of a call and the delays between them; a pure decision."""
 
     __slots__ = ("attempts", "backoff")
 
     attempts: int | None
-    """Calls in all, the first one included; None for no limit."""
+    """Number of attempts, the first one included; None for no limit."""
     backoff: Backoff
     """The formula of the delays."""
 
@@ -37,14 +37,14 @@ class RetrySchedule(Value):
         put(self, "backoff", backoff)
 
     def delay(self, failures: int, seconds_left: float = math.inf) -> float | None:
-        """Return how long to wait before the next call; None if there is none.
+        """Return the delay before the next attempt; None for no further attempt.
 
         Args:
-            failures: Calls that failed in a row, from 1.
-            seconds_left: Time in which calls may be made; a call must begin before it is over.
+            failures: Consecutive failures, from 1.
+            seconds_left: Time left for attempts; the next attempt must start within it.
 
         Returns:
-            Seconds, drawn by ``Backoff``: evenly from ``d * (1 - jitter)`` to ``d``, where
+            Seconds from ``Backoff``: uniformly random between ``d * (1 - jitter)`` and ``d``, where
             ``d = min(cap, base * factor ** (failures - 1))``.
         """
         if self.attempts is not None and failures >= self.attempts:
@@ -54,18 +54,18 @@ class RetrySchedule(Value):
 
 
 SCHEDULE: Final = RetrySchedule(ATTEMPTS, Backoff(base=0.2, cap=5.0, jitter=1.0))
-"""8 calls; 0 to 0.2 s, 0 to 0.4 s, 0 to 0.8 s … 0 to 5 s between them."""
+"""8 attempts, with delays of 0 to 0.2 s, 0 to 0.4 s, 0 to 0.8 s … 0 to 5 s between them."""
 ENDLESS: Final = RetrySchedule(None, Backoff(base=1.0, cap=20.0, jitter=0.5))
-"""For what must go on until it is stopped: 0.5 to 1 s, 1 to 2 s, 2 to 4 s … 10 to 20 s between calls."""
+"""For loops that run until they are stopped: delays of 0.5 to 1 s, 1 to 2 s, 2 to 4 s … 10 to 20 s."""
 
 
 class Retries:
-    """The failures in a row of one call, and the waiting after each.
+    """The consecutive failures of one call, and the delay after each.
 
     Args:
-        schedule: How often and how long.
-        deadline: When to stop; None for never.
-        sleep: What waits.
+        schedule: The number of attempts and the delays.
+        deadline: No attempt starts after its ``stops_at``; None for no deadline.
+        sleep: Waits for some seconds.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Retries:
         self._deadline = deadline
         self._sleep = sleep
         self.failures: int = 0
-        """Failures in a row, by now."""
+        """Consecutive failures so far."""
 
     def reset(self) -> None:
-        """Count from the beginning: there was progress."""
+        """Restart the count, after progress."""
         self.failures = 0
 
     async def wait(self) -> bool:
-        """Count a failure, and wait; return False at once if there is no attempt or no time left for another call."""
+        """Count a failure and wait; return False immediately if no attempt or no time is left."""
         self.failures += 1
         left = math.inf if self._deadline is None else self._deadline.stops_at - self._deadline.clock()
         seconds = self._schedule.delay(self.failures, left)
@@ -99,17 +99,17 @@ async def retry(
     deadline: Deadline | None = None,
     sleep: Sleep = anyio.sleep,
 ) -> T:
-    """Make a call until it succeeds, as long as its fault is one that may pass and the schedule allows another.
+    """Retry a call on transient errors until it succeeds, as far as the schedule and the deadline allow.
 
     Args:
-        call: Makes the call; it may be made although an earlier one had an effect.
-        schedule: How often and how long after.
-        deadline: When to stop; None for never.
-        sleep: What waits.
+        call: Makes the call; must be idempotent, because a failed attempt may have had an effect.
+        schedule: The number of attempts and the delays.
+        deadline: No attempt starts after its ``stops_at``; None for no deadline.
+        sleep: Waits for some seconds.
 
     Raises:
-        ServiceError: The last fault: one that stays, or there is no attempt or no time left.
-        Exception: Whatever else the call raises, at once.
+        ServiceError: The last error, if it is not transient or no attempt or no time is left.
+        Exception: Any other exception of the call, immediately.
     """
     retries = Retries(schedule, deadline=deadline, sleep=sleep)
     while True:
@@ -121,13 +121,13 @@ async def retry(
 
 
 async def resume(open_rest: Callable[[], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
-    """Yield what a stream gives; where a fault that may pass ends it, go on with the rest.
+    """Yield the items of a stream; after a transient error, resume it with the rest.
 
     Args:
-        open_rest: Opens the stream behind what has been taken of it so far.
+        open_rest: Opens the stream after the items that have been yielded so far.
 
     Raises:
-        ServiceError: The last fault: one that stays, or the eighth in a row that nothing came between.
+        ServiceError: The last error, if it is not transient or is the eighth in a row without an item in between.
     """
     retries = Retries()
     while True:

@@ -1,4 +1,4 @@
-"""Made-up events, records and contexts, and a clock moved by hand: for tests, and for what is replayed here."""
+"""Sample events, records, and contexts, and a manual clock: for tests and local replays."""
 
 from __future__ import annotations
 
@@ -11,61 +11,65 @@ from typing import Any
 from urllib.parse import quote_plus
 
 QUEUE_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"
-"""The queue that records come from unless told otherwise."""
+"""The default queue of sample records."""
 
 
 class ManualClock:
-    """A clock that stands still until it is moved: call it for the time, in seconds."""
+    """A clock that advances only when you tell it to: call it for the time, in seconds."""
 
     def __init__(self, now: float = 0.0) -> None:
         self.now: float = now
-        """The time it shows."""
+        """The current time."""
 
     def __call__(self) -> float:
-        """Return the time it shows."""
+        """Return the current time."""
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Move it on."""
+        """Advance the clock.
+
+        Raises:
+            ValueError: If ``seconds`` is negative.
+        """
         if seconds < 0:
-            raise ValueError(f"a clock moves on by 0 seconds or more, not {seconds}")
+            raise ValueError(f"seconds must be at least 0, not {seconds}")
         self.now += seconds
 
 
 @dataclass
 class FakeContext:
-    """A Lambda context object, with the time left told by a clock."""
+    """A Lambda context object whose remaining time follows a clock."""
 
     seconds: float = 30.0
-    """Seconds the invocation has from its making."""
+    """Seconds until the timeout, counted from the creation of this object."""
     aws_request_id: str = "00000000-0000-4000-8000-000000000000"
-    """Names the invocation."""
+    """The id of the invocation."""
     function_name: str = "function"
-    """Names the function."""
+    """The name of the function."""
     memory_limit_in_mb: int = 1769
     """Memory of the function, MB."""
     clock: Callable[[], float] = time.monotonic
-    """What tells the time."""
+    """Returns the time, in seconds."""
     function_version: str = "$LATEST"
     """Version of the function."""
     invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:function"
-    """Names the function that was invoked."""
+    """ARN of the function."""
     log_group_name: str = "/aws/lambda/function"
-    """Where its log goes."""
+    """Log group of the function."""
     log_stream_name: str = "2026/01/01/[$LATEST]0"
-    """Where its log goes."""
+    """Log stream of the execution environment."""
     _started: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._started = self.clock()
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return the milliseconds left, from 0."""
+        """Return the milliseconds until the timeout, at least 0."""
         return max(0, int((self._started + self.seconds - self.clock()) * 1000))
 
 
 def make_context(seconds: float = 30.0, **fields: Any) -> FakeContext:
-    """Return a Lambda context with this many seconds left; ``fields`` as in ``FakeContext``."""
+    """Return a Lambda context with some seconds left; ``fields`` are those of ``FakeContext``."""
     return FakeContext(seconds, **fields)
 
 
@@ -81,12 +85,12 @@ def make_record(
     """Return one record of an SQS event, as Lambda delivers it.
 
     Args:
-        body: A text as it is; anything else is sent as JSON.
-        message_id: Names the message.
+        body: A string, used as is, or a value that is encoded as JSON.
+        message_id: The id of the message.
         receive_count: Deliveries so far, this one included.
-        queue_arn: The queue it comes from.
-        attributes: What SQS says of it, beside the usual.
-        message_attributes: What the sender added, in the event's form: ``{name: {"stringValue": …, "dataType": …}}``.
+        queue_arn: The ARN of its queue.
+        attributes: System attributes of SQS, in addition to the defaults.
+        message_attributes: Message attributes, as in an event: ``{name: {"stringValue": …, "dataType": …}}``.
     """
     text = body if isinstance(body, str) else json.dumps(body)
     return {
@@ -111,7 +115,7 @@ def make_record(
 def make_fifo_record(
     body: Any = None, *, group: str = "group-0", message_id: str = "message-0", receive_count: int = 1
 ) -> dict[str, Any]:
-    """Return one record of a FIFO queue, in a message group; its deduplication id is its message id."""
+    """Return one record of a FIFO queue; its deduplication id is its message id."""
     attributes = {
         "MessageGroupId": group,
         "MessageDeduplicationId": message_id,
@@ -127,7 +131,7 @@ def make_fifo_record(
 
 
 def make_fair_record(body: Any = None, *, tenant: str, message_id: str = "message-0") -> dict[str, Any]:
-    """Return one record of a fair queue: a standard queue whose message groups are tenants, and no order."""
+    """Return one record of a fair queue: a standard queue whose message groups identify tenants, without an order."""
     return make_record(body, message_id=message_id, attributes={"MessageGroupId": tenant})
 
 
@@ -141,7 +145,7 @@ def make_extended_record(
         key: Key of the payload.
         size_bytes: Size of the payload.
         legacy: Whether the attribute has its older name, ``SQSLargePayloadSize``.
-        message_id: Names the message.
+        message_id: The id of the message.
     """
     pointer = ["software.amazon.payloadoffloading.PayloadS3Pointer", {"s3BucketName": bucket, "s3Key": key}]
     name = "SQSLargePayloadSize" if legacy else "ExtendedPayloadSize"
@@ -152,7 +156,7 @@ def make_extended_record(
 def make_sns_record(
     message: Any, *, topic_arn: str = "arn:aws:sns:eu-west-1:123456789012:orders", message_id: str = "message-0"
 ) -> dict[str, Any]:
-    """Return one record that SNS has put in the queue: the message stands in the notification's ``Message``."""
+    """Return one record that SNS sent to the queue, with the message in the notification's ``Message``."""
     notification = {
         "Type": "Notification",
         "MessageId": f"sns-{message_id}",
@@ -170,7 +174,7 @@ def make_sns_record(
 def make_s3_record(
     bucket: str, key: str, *, size_bytes: int = 1, event: str = "ObjectCreated:Put", message_id: str = "message-0"
 ) -> dict[str, Any]:
-    """Return one record that a notification of S3 has put in the queue; the key as it is, quoted here as S3 does."""
+    """Return one record of an S3 event notification; pass the key unquoted, it is quoted as S3 does."""
     notification = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
@@ -198,7 +202,7 @@ def make_s3_record(
 def make_eventbridge_record(
     detail: Any, *, detail_type: str = "Order placed", source: str = "shop.orders", message_id: str = "message-0"
 ) -> dict[str, Any]:
-    """Return one record that a rule of EventBridge has put in the queue."""
+    """Return one record that an EventBridge rule sent to the queue."""
     event = {
         "version": "0",
         "id": f"eventbridge-{message_id}",
@@ -214,6 +218,6 @@ def make_eventbridge_record(
 
 
 def make_event(*bodies: Any, records: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Return an SQS event: a record for each body, with the ids ``message-0``, ``message-1`` …, then ``records``."""
-    made = [make_record(body, message_id=f"message-{number}") for number, body in enumerate(bodies)]
-    return {"Records": [*made, *records]}
+    """Return an SQS event: a record per body, with the ids ``message-0``, ``message-1`` …, followed by ``records``."""
+    body_records = [make_record(body, message_id=f"message-{number}") for number, body in enumerate(bodies)]
+    return {"Records": [*body_records, *records]}

@@ -1,8 +1,8 @@
-"""Worker threads for plain handlers.
+"""Worker threads for ``def`` handlers.
 
-A handler that never returns must not keep the answer, nor keep the process from ending: these threads are daemons,
-and a caller that is cancelled leaves its thread behind. (anyio's worker threads are neither, on purpose: they hold
-the process until the function returns.)
+A handler that never returns must not delay the batch response or the end of the process. So these threads are daemons,
+and a cancelled caller abandons its thread. (anyio's worker threads deliberately keep the process alive until the
+function returns.)
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ T = TypeVar("T")
 
 
 class StillRunningError(asyncio.CancelledError):
-    """The caller was cancelled; the function it called still runs on its thread."""
+    """The caller was cancelled, but its function is still running on the thread."""
 
 
 class Threads:
-    """Daemon threads, started when they are first needed and kept for the next call.
+    """Daemon threads, started when needed and reused for later calls.
 
-    Used from one event loop. There are never more threads than calls that run at once, so the caller's bound is the
-    bound of the threads; a thread whose call was abandoned comes back when the function returns.
+    Use it from one event loop. There are never more threads than concurrent calls, so the caller bounds the number of
+    threads. A thread whose call was abandoned is reused after the function returns.
     """
 
     def __init__(self) -> None:
         self.abandoned: int = 0
-        """Calls that were cancelled and whose functions are still running."""
+        """Number of cancelled calls whose functions are still running."""
         self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
 
     async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Call a function on a worker thread, in the caller's context variables, and return what it returns.
+        """Call a function on a worker thread, in the caller's context variables, and return its result.
 
-        On cancellation the caller goes on at once and the thread is left to end by itself.
+        On cancellation, this returns immediately and abandons the thread.
 
         Raises:
-            StillRunningError: If the caller is cancelled and the function has not ended.
+            StillRunningError: If the caller is cancelled before the function has ended.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -51,12 +51,12 @@ class Threads:
             error: BaseException | None = None
             try:
                 value = context.run(function, *args, **kwargs)
-            except BaseException as raised:  # noqa: BLE001 - it is carried to the awaiting task, whatever it is
+            except BaseException as raised:  # noqa: BLE001 - every exception is raised in the awaiting task
                 error = raised
             try:
                 loop.call_soon_threadsafe(self._finish, inbox, future, value, error)
             except RuntimeError:
-                inbox.put(None)  # the loop is closed: nobody waits for this any more
+                inbox.put(None)  # the loop is closed: no task awaits this call any more
 
         inbox.put(call)
         try:
@@ -68,7 +68,7 @@ class Threads:
             raise StillRunningError from None
 
     def close(self) -> None:
-        """Let idle threads end; busy ones end after their call."""
+        """End the idle threads; busy threads end after their call."""
         while self._idle:
             self._idle.pop().put(None)
 
@@ -90,7 +90,7 @@ class Threads:
             return
         if error is None:
             future.set_result(value)
-        elif isinstance(error, StopIteration):  # a future cannot hold one
+        elif isinstance(error, StopIteration):  # a future does not accept a StopIteration
             future.set_exception(RuntimeError("the handler raised StopIteration"))
         else:
             future.set_exception(error)
@@ -99,4 +99,4 @@ class Threads:
 def _serve(inbox: SimpleQueue[Callable[[], None] | None]) -> None:
     while call := inbox.get():
         call()
-        del call  # hold nothing of the last record while waiting
+        del call  # do not keep the last record in memory while waiting

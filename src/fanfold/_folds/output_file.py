@@ -1,4 +1,4 @@
-"""A file as the output of a run: what a fold returns in place of a JSON value."""
+"""A file as the output of a run, which a fold may return instead of a JSON value."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from typing import Final
 from fanfold.errors import ConfigurationError
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_TAKEN: Final = frozenset({"failures.json", "fold-failure.json", "markers.json", "output.json"})
-"""What else lies beside an output."""
+_RESERVED: Final = frozenset({"failures.json", "fold-failure.json", "markers.json", "output.json"})
+"""Names of other objects in the folder of an output."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
     """A file that a fold returns.
 
-    It is committed beside the run's output, once, and the output says where: ``{"file": key, "bytes": …, "rows": …}``.
+    It is committed once, next to the run's output, which refers to it: ``{"file": key, "bytes": …, "rows": …}``.
 
     Raises:
-        ConfigurationError: If the name is none for an object of a run.
+        ConfigurationError: If the name is invalid or reserved.
     """
 
     content: Path | str | bytes
-    """Where the file lies, or its bytes."""
+    """The path of the file, or its bytes."""
     name: str
-    """Its name: letters, digits, '.', '_' and '-', at most 128, such as ``members.csv``."""
+    """The name: at most 128 letters, digits, '.', '_', and '-', such as ``members.csv``."""
     content_type: str = "application/octet-stream"
-    """What it is, as in HTTP."""
+    """The media type, as in HTTP."""
     rows: int | None = None
-    """Rows in it; None if it has none, or nobody counted."""
+    """The number of rows; None if it is unknown or the file has no rows."""
     temporary: bool = False
-    """Whether the file is deleted from this machine once it is committed, or cannot be."""
+    """True if the local file is deleted after the commit, even if the commit fails."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name in _TAKEN:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name in _RESERVED:
             raise ConfigurationError(
-                f"an output file cannot be named {self.name!r}: use letters, digits, '.', '_' and '-', starting with a "
-                f"letter or digit, and none of {', '.join(sorted(_TAKEN))}"
+                f"an output file cannot be named {self.name!r}: use at most 128 letters, digits, '.', '_', and '-', "
+                f"starting with a letter or digit, and none of {', '.join(sorted(_RESERVED))}"
             )
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
-        """Give the path of the file while the block runs; a temporary one is deleted at the end."""
+        """Yield the path of the file; a temporary file is deleted at the end of the ``with`` block."""
         path, temporary = self.content, self.temporary
         if isinstance(path, bytes):
             data, path, temporary = path, temporary_file(), True
@@ -58,12 +58,12 @@ class File:
         finally:
             if temporary:
                 with contextlib.suppress(OSError):
-                    os.unlink(path)  # noqa: PTH108 - a text or a path
+                    os.unlink(path)  # noqa: PTH108 - a string or a path
 
 
 def temporary_file() -> Path:
-    """Return a new, empty file; whoever asks for it deletes it."""
-    import tempfile  # here: a cold start need not pay for what few folds want
+    """Return a new, empty file; the caller must delete it."""
+    import tempfile  # imported here to keep cold starts short
 
     handle, name = tempfile.mkstemp(prefix="fanfold-")
     os.close(handle)

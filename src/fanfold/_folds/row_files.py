@@ -1,7 +1,7 @@
-"""Rows to a file, one after another, in flat memory: CSV, JSON Lines, Parquet, Excel.
+"""Write rows to a file in constant memory: CSV, JSON Lines, Parquet, Excel.
 
-A row is a dict, or for CSV and Excel a list too. What a format cannot hold is an error that names the row, never a row
-that is changed or left out.
+A row is a dict or, for CSV and Excel, a list. If a format cannot represent a row, the error names the row; no row is
+changed or left out.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from fanfold._folds.output_file import File, temporary_file
 from fanfold.errors import ConfigurationError, MissingExtraError, SegmentError
 
 EXCEL_ROWS: Final = 1_048_576
-"""Rows of a sheet, its header included (Excel specifications and limits)."""
+"""Maximum rows of a sheet, the header included (Excel specifications and limits)."""
 EXCEL_COLUMNS: Final = 16_384
-"""Columns of a sheet (Excel specifications and limits)."""
+"""Maximum columns of a sheet (Excel specifications and limits)."""
 EXCEL_CHARACTERS: Final = 32_767
-"""Characters of a cell (Excel specifications and limits)."""
+"""Maximum characters of a cell (Excel specifications and limits)."""
 EXCEL_WIDTH: Final = 9
-"""Characters that a column shows unless its name is longer."""
+"""Minimum width of a column, characters."""
 EXCEL_DIGITS: Final = 15
-"""Digits of a number that Excel keeps (Excel specifications and limits)."""
+"""Maximum significant digits of a number (Excel specifications and limits)."""
 PARQUET_GROUP_ROWS: Final = 20_000
-"""Rows that are in memory at once, and in one row group of a Parquet file."""
+"""Rows in memory, and in one row group of a Parquet file."""
 
 
 class JsonLines:
-    """A file of JSON values, one a line; deleted at the end of the block unless it was asked for."""
+    """A file of JSON values, one per line; deleted at the end of the ``with`` block unless ``file`` was called."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._path = temporary_file()
-        self._text = self._path.open("w", encoding="utf-8")
+        self._text = self._path.open("w", encoding="utf-8", newline="\n")
         self._rows = 0
-        self._kept = False
+        self._is_returned = False
 
     def __enter__(self) -> Self:
         return self
@@ -52,43 +52,43 @@ class JsonLines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._text.close()
-        if not self._kept:
+        if not self._is_returned:
             drop(self._path)
 
     def write(self, row: Any) -> None:
         """Write one value.
 
         Raises:
-            SegmentError: If it is no JSON value.
+            SegmentError: If it is not a JSON value.
         """
         try:
             line = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
         except (TypeError, ValueError) as error:
-            raise SegmentError(f"row {self._rows} is no JSON value: {error}") from error
+            raise SegmentError(f"row {self._rows} is not a JSON value: {error}") from error
         self._text.write(line + "\n")
         self._rows += 1
 
     def file(self) -> File:
-        """Return the file: what has been written."""
+        """Return the file with the values that have been written."""
         self._text.close()
-        self._kept = True
+        self._is_returned = True
         return File(self._path, self._name, "application/x-ndjson", rows=self._rows, temporary=True)
 
 
 def drop(path: Path) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file, if it exists."""
     with suppress(OSError):
         os.unlink(path)  # noqa: PTH108 - as in output_file
 
 
 def write_csv(path: Path, rows: Iterable[Any], columns: Sequence[str] | None) -> int:
-    """Write rows as CSV (RFC 4180, UTF-8), the names of the columns first; return how many.
+    """Write rows as CSV (RFC 4180, UTF-8) with a header; return the number of rows.
 
     Args:
         path: The file.
-        rows: Dicts, or lists of as many values as there are columns.
-        columns: Names of the columns; other values of a dict are left out. None for those of the first row: then a
-            value of another name is an error.
+        rows: Dicts, or lists with one value per column.
+        columns: Names of the columns; other values of a dict are left out. None for the columns of the first row: then
+            a row with another column is an error.
 
     Raises:
         SegmentError: If a row does not fit.
@@ -103,18 +103,18 @@ def write_csv(path: Path, rows: Iterable[Any], columns: Sequence[str] | None) ->
 
 
 def write_excel(path: Path, rows: Iterable[Any], columns: Sequence[str] | None, *, sheet: str, split: bool) -> int:
-    """Write rows as an Excel workbook, row by row; return how many.
+    """Write rows as an Excel workbook, row by row; return the number of rows.
 
     Args:
         path: The file.
         rows: As in ``write_csv``.
         columns: As in ``write_csv``.
-        sheet: Name of the sheet; the second one is called the same with a 2.
-        split: Whether to go on in another sheet after 1,048,575 rows; else more are an error.
+        sheet: Name of the sheet; further sheets have the same name followed by 2, 3, ….
+        split: Whether more than 1,048,575 rows continue in another sheet; otherwise they are an error.
 
     Raises:
         MissingExtraError: If xlsxwriter is not installed.
-        ConfigurationError: If there is no sheet of that name, or the file cannot be written.
+        ConfigurationError: If the name of the sheet is invalid, or the file cannot be written.
         SegmentError: If a row does not fit.
     """
     try:
@@ -130,14 +130,16 @@ def write_excel(path: Path, rows: Iterable[Any], columns: Sequence[str] | None, 
             bold = book.add_format({"bold": True})
             page = book.add_worksheet(sheet)
             for values in _tabular(rows, columns, header.extend):
-                line = count % (EXCEL_ROWS - 1)
-                if count and not line:
+                row = count % (EXCEL_ROWS - 1)
+                if count and not row:
                     if not split:
-                        raise SegmentError(f"over {count:,} rows: an Excel sheet has no more")
+                        raise SegmentError(
+                            f"more than {count:,} rows exceed the limit of an Excel sheet: use split=True"
+                        )
                     page = book.add_worksheet(f"{sheet} {count // (EXCEL_ROWS - 1) + 1}")
-                if not line:
+                if not row:
                     _write_header(page, header, bold)
-                page.write_row(line + 1, 0, [_cell(value, count) for value in values])
+                page.write_row(row + 1, 0, [_cell(value, count) for value in values])
                 count += 1
             if not count:
                 page.write_row(0, 0, columns or [], bold)
@@ -149,18 +151,18 @@ def write_excel(path: Path, rows: Iterable[Any], columns: Sequence[str] | None, 
 
 
 def write_parquet(path: Path, rows: Callable[[], Iterable[Any]], columns: Sequence[str] | None) -> int:
-    """Write rows as Parquet, in groups of 20,000; return how many.
+    """Write rows as Parquet, in row groups of 20,000; return the number of rows.
 
-    The rows are gone through twice: what type a column has, only all of its values tell.
+    The rows are read twice, because the type of a column depends on all its values.
 
     Args:
         path: The file.
-        rows: Gives the rows, each time anew: dicts.
-        columns: Names of the columns; other values are left out. None for every name there is.
+        rows: Returns a new iterator over the rows, which are dicts, at each call.
+        columns: Names of the columns; other values are left out. None for all columns of all rows.
 
     Raises:
         MissingExtraError: If pyarrow is not installed.
-        SegmentError: If a row is no dict, or a column's values have no type in common.
+        SegmentError: If a row is not a dict, or the values of a column have no common type.
     """
     try:
         import pyarrow as pa
@@ -171,8 +173,8 @@ def write_parquet(path: Path, rows: Callable[[], Iterable[Any]], columns: Sequen
     try:
         for group in _groups(rows()):
             names = dict.fromkeys(name for row in group for name in row)
-            found = pa.schema([(name, pa.array([row.get(name) for row in group]).type) for name in names])
-            schema = pa.unify_schemas([schema, found], promote_options="permissive")
+            group_schema = pa.schema([(name, pa.array([row.get(name) for row in group]).type) for name in names])
+            schema = pa.unify_schemas([schema, group_schema], promote_options="permissive")
             count += len(group)
         if columns is not None:
             known = {field.name: field for field in schema}
@@ -181,7 +183,7 @@ def write_parquet(path: Path, rows: Callable[[], Iterable[Any]], columns: Sequen
             for group in _groups(rows()):
                 writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=PARQUET_GROUP_ROWS)
     except pa.ArrowException as error:
-        raise SegmentError(f"the rows do not fit into Parquet: {error}") from error
+        raise SegmentError(f"the rows cannot be written as Parquet: {error}") from error
     return count
 
 
@@ -190,11 +192,11 @@ def _options(folder: str) -> dict[str, Any]:
 
 
 def _groups(rows: Iterable[Any]) -> Iterator[list[Mapping[str, Any]]]:
-    drawn, count = iter(rows), 0
-    while group := list(islice(drawn, PARQUET_GROUP_ROWS)):
+    remaining, count = iter(rows), 0
+    while group := list(islice(remaining, PARQUET_GROUP_ROWS)):
         for row in group:
             if not isinstance(row, dict):
-                raise SegmentError(f"row {count} is no object with names and values: {_shown(row)}")
+                raise SegmentError(f"row {count} is not an object: {_excerpt(row)}")
             count += 1
         yield group
 
@@ -202,14 +204,16 @@ def _groups(rows: Iterable[Any]) -> Iterator[list[Mapping[str, Any]]]:
 def _tabular(
     rows: Iterable[Any], columns: Sequence[str] | None, begin: Callable[[Sequence[str]], object]
 ) -> Iterator[Sequence[Any]]:
-    """Yield each row's values in the order of the columns, whose names ``begin`` is told before the first."""
+    """Yield the values of each row in column order; before the first row, call ``begin`` with the column names."""
     names = None if columns is None else list(columns)
     if names is not None:
         begin(names)
     for number, row in enumerate(rows):
         if names is None:
             if not isinstance(row, dict):
-                raise SegmentError(f"row {number} has no names: give the columns, or rows that are objects")
+                raise SegmentError(
+                    f"row {number} has no column names: specify columns=, or return rows that are objects"
+                )
             names = list(row)
             begin(names)
         yield _values(row, names, number, strict=columns is None)
@@ -220,14 +224,14 @@ def _values(row: Any, names: Sequence[str], number: int, *, strict: bool) -> Seq
         if strict and not row.keys() <= set(names):
             unknown = next(name for name in row if name not in names)
             raise SegmentError(
-                f"row {number} has a value of {unknown!r}, which the first row has not: give the columns"
+                f"row {number} has a value for {unknown!r}, but the first row does not: specify columns="
             )
         return [row.get(name) for name in names]
     if isinstance(row, list):
         if len(row) != len(names):
             raise SegmentError(f"row {number} has {len(row)} values for {len(names)} columns")
         return row
-    raise SegmentError(f"row {number} is neither an object nor a list: {_shown(row)}")
+    raise SegmentError(f"row {number} is neither an object nor a list: {_excerpt(row)}")
 
 
 def _text(value: Any) -> Any:
@@ -235,13 +239,15 @@ def _text(value: Any) -> Any:
 
 
 def _cell(value: Any, number: int) -> Any:
-    """Return a value as Excel keeps it: a number that would lose digits, or is none, as text."""
+    """Return a value for an Excel cell; a number that Excel cannot represent becomes a string."""
     if isinstance(value, dict | list):
         value = json.dumps(value, ensure_ascii=False)
     elif isinstance(value, int | float) and not _is_excel_number(value):
         value = str(value)
     if isinstance(value, str) and len(value) > EXCEL_CHARACTERS:
-        raise SegmentError(f"row {number} has a text of {len(value):,} characters: Excel takes {EXCEL_CHARACTERS:,}")
+        raise SegmentError(
+            f"row {number} has a string of {len(value):,} characters, over the Excel limit of {EXCEL_CHARACTERS:,}"
+        )
     return value
 
 
@@ -251,11 +257,11 @@ def _is_excel_number(value: float) -> bool:
 
 def _write_header(page: Any, header: Sequence[str], bold: Any) -> None:
     if len(header) > EXCEL_COLUMNS:
-        raise SegmentError(f"{len(header):,} columns: an Excel sheet has {EXCEL_COLUMNS:,}")
+        raise SegmentError(f"{len(header):,} columns exceed the Excel limit of {EXCEL_COLUMNS:,}")
     page.write_row(0, 0, header, bold)
     for column, name in enumerate(header):
         page.set_column(column, column, max(len(name) + 1, EXCEL_WIDTH))
 
 
-def _shown(value: Any) -> str:
+def _excerpt(value: Any) -> str:
     return json.dumps(value)[:80]

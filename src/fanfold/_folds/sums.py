@@ -1,4 +1,4 @@
-"""Sums that lose nothing: of whole numbers, of numbers with a fraction, and of decimals written as text."""
+"""Exact sums of integers, floats, and decimals written as strings."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fanfold.errors import SegmentError
 
 _DIGITS: Final = 2_000
 _EXACT: Final = decimal.Context(prec=_DIGITS, traps=[decimal.Inexact, decimal.InvalidOperation])
-"""Holds any number of DynamoDB, and more; what it cannot hold raises, and is never rounded."""
+"""Represents every number of DynamoDB, and more; it raises an error instead of rounding."""
 
 
 class Sum:
-    """A sum; the order in which numbers are added makes no difference to its value."""
+    """A sum whose value does not depend on the order of the numbers."""
 
     __slots__ = ("_decimal", "_parts", "_whole")
 
@@ -29,67 +29,67 @@ class Sum:
         """Add a number.
 
         Args:
-            value: The number; with ``decimals``, a text that is one too.
-            decimals: Whether texts are numbers.
-            where: What an error names.
+            value: The number; with ``decimals``, also a string such as ``"12.30"``.
+            decimals: Whether strings are numbers.
+            where: The place of the value, for errors.
 
         Raises:
-            SegmentError: If it is no number, or none that is finite.
+            SegmentError: If the value is not a finite number.
         """
         if isinstance(value, int) and not isinstance(value, bool):
             self._whole += value
         elif isinstance(value, float) and math.isfinite(value):
-            self._parts = _with(self._parts, value)
+            self._parts = _with_value(self._parts, value)
         elif decimals and isinstance(value, str):
-            self._decimal = _plus(self._decimal or Decimal(0), _decimal_of(value, where), where)
+            self._decimal = _exact_sum(self._decimal or Decimal(0), _decimal_of(value, where), where)
         else:
-            raise SegmentError(f"{where} is no number that can be added up: {str(value)[:80]!r}")
+            raise SegmentError(f"{where} is not a finite number: {str(value)[:80]!r}")
 
     def value(self) -> int | float | str:
-        """Return the sum: whole if all numbers were, rounded once if not, a text if one of them was.
+        """Return the sum: an integer if all numbers are integers, a float rounded once, or a string with decimals.
 
         Raises:
-            SegmentError: If it is larger than a number with a fraction can be.
+            SegmentError: If the sum exceeds the largest float.
         """
         if self._decimal is not None:
-            found = _plus(self._decimal, Decimal(self._whole), "the sum")
+            total = _exact_sum(self._decimal, Decimal(self._whole), "the sum")
             for part in self._parts:
-                found = _plus(found, Decimal(part), "the sum")
-            return format(found, "f")
+                total = _exact_sum(total, Decimal(part), "the sum")
+            return format(total, "f")
         if not self._parts:
             return self._whole
         try:
             return float(sum(map(Fraction, self._parts), Fraction(self._whole)))
         except OverflowError as error:
-            raise SegmentError("a sum is larger than a number with a fraction can be") from error
+            raise SegmentError("a sum exceeds the largest float") from error
 
 
-def _with(parts: list[float], value: float) -> list[float]:
-    """Return parts whose sum, if nothing were rounded, is that of the parts and the value (Shewchuk, 1997)."""
-    grown = []
+def _with_value(parts: list[float], value: float) -> list[float]:
+    """Return parts whose exact sum is that of the given parts and the value (Shewchuk, 1997)."""
+    new_parts = []
     for part in parts:
         larger, smaller = (value, part) if abs(value) >= abs(part) else (part, value)
         value = larger + smaller
-        lost = smaller - (value - larger)
-        if lost:
-            grown.append(lost)
+        rounding_error = smaller - (value - larger)
+        if rounding_error:
+            new_parts.append(rounding_error)
     if not math.isfinite(value):
-        raise SegmentError("a sum is larger than a number with a fraction can be")
-    return [*grown, value]
+        raise SegmentError("a sum exceeds the largest float")
+    return [*new_parts, value]
 
 
 def _decimal_of(text: str, where: str) -> Decimal:
     try:
-        found = Decimal(text)
+        value = Decimal(text)
     except decimal.InvalidOperation:
-        found = Decimal("NaN")
-    if not found.is_finite() or abs(found.adjusted()) > _DIGITS:
-        raise SegmentError(f"{where} is no number that can be added up: {text[:80]!r}")
-    return found
+        value = Decimal("NaN")
+    if not value.is_finite() or abs(value.adjusted()) > _DIGITS:
+        raise SegmentError(f"{where} is not a finite number: {text[:80]!r}")
+    return value
 
 
-def _plus(one: Decimal, other: Decimal, where: str) -> Decimal:
+def _exact_sum(first: Decimal, second: Decimal, where: str) -> Decimal:
     try:
-        return _EXACT.add(one, other)
+        return _EXACT.add(first, second)
     except decimal.Inexact as error:
         raise SegmentError(f"{where} has more than {_DIGITS:,} digits") from error

@@ -1,4 +1,4 @@
-"""The queues, the ledger and the stores that a job works with, as one value."""
+"""The queues, the ledger, and the stores of a job, as one value."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from fanfold._ports.stores import Store, Tables
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The queues, the ledger and the store that the functions of a job work with."""
+    """The queues, the ledger, and the stores that the functions of a job use."""
 
     work_queue: Queue
-    """Segments."""
+    """The queue of segments."""
     fold_queue: Queue
-    """Checks."""
+    """The queue of the fold function."""
     quarantine_queue: Queue
-    """What is no segment of a live run, with the reason; nothing consumes it."""
+    """The queue of messages that are not segments of a live run, with the reasons; no function consumes it."""
     ledger: Ledger
-    """What is known of runs."""
+    """The state of all runs."""
     store: Store
-    """Sources, results and outputs."""
+    """The objects of sources, results, and outputs."""
     tables: Tables
-    """Sources that are tables."""
+    """The tables of sources."""
     results_bucket: str
     """The bucket for results and outputs."""
     now: Callable[[], float] = time.time
-    """What tells the time of leases and expiry: seconds since 1970."""
+    """Returns the time for leases and expiry: seconds since 1970."""
     notifier: Notifier | None = None
-    """What tells of the end of a run; None for nothing."""
+    """Notifies people when a run has ended; None for no notification."""
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
-    """What waits some seconds, before a request is tried again or to keep a pace."""
+    """Waits for some seconds, before a retry or to limit a rate."""
 
     async def read_all(self, bucket: str, key: str) -> bytes:
-        """Return a whole object; for objects that fit in memory."""
+        """Return the content of an object; for objects that fit in memory."""
         return b"".join([piece async for piece in self.store.read(bucket, key)])
 
     async def put_result(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
@@ -47,5 +47,5 @@ class Backend:
         await self.store.put(self.results_bucket, key, data, if_absent=if_absent)
 
     async def get_result(self, key: str) -> bytes:
-        """Return a whole object of the results bucket."""
+        """Return the content of an object of the results bucket."""
         return await self.read_all(self.results_bucket, key)

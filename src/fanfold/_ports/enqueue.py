@@ -1,4 +1,4 @@
-"""Many messages to a queue: in batches as large as SQS takes, several at once, each sent until it is accepted."""
+"""Send many messages to a queue: in batches of the maximum size, concurrently, with retries."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from fanfold._ports.queue import Message, Queue
 from fanfold.errors import EnqueueError, FanfoldError, ServiceError
 
 CONCURRENCY: Final = 16
-"""Calls in flight at once."""
+"""Concurrent calls."""
 
-Reached: TypeAlias = Callable[[int], Awaitable[None]]
-"""Told how many of the first messages have been accepted."""
+OnAccepted: TypeAlias = Callable[[int], Awaitable[None]]
+"""Called with the number of messages that have been accepted without a gap, from the first one."""
 
 
 def batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
     """Yield the messages in order, in batches of at most 10 and at most 1 MiB in total.
 
     Raises:
-        EnqueueError: If one message alone is larger than SQS takes.
+        EnqueueError: If a message is larger than the SQS limit.
     """
     batch: list[Message] = []
     batch_bytes = 0
     for position, message in enumerate(messages):
         size = message.size_bytes
         if size > aws_limits.SQS_MESSAGE_BYTES:
-            reason = f"{size} bytes, where SQS takes {aws_limits.SQS_MESSAGE_BYTES}"
+            reason = f"{size} bytes, over the SQS limit of {aws_limits.SQS_MESSAGE_BYTES}"
             raise EnqueueError(f"message {position} is too large: {reason}", rejected=[(position, reason)])
         if len(batch) == aws_limits.SQS_BATCH_ENTRIES or batch_bytes + size > aws_limits.SQS_BATCH_BYTES:
             yield batch
@@ -46,35 +46,36 @@ async def enqueue(
     messages: Iterable[Message],
     *,
     concurrency: int = CONCURRENCY,
-    on_accepted: Reached | None = None,
+    on_accepted: OnAccepted | None = None,
     should_stop: Callable[[], bool] | None = None,
     sleep: Sleep = anyio.sleep,
 ) -> int:
-    """Send messages, drawn lazily, and return how many of the first ones have been accepted without a gap.
+    """Send messages, read lazily, and return how many have been accepted without a gap, from the first one.
 
-    Entries that the queue did not accept are sent again, after the usual delays (``_base.retry.SCHEDULE``), up to 8
-    times in all, unless the fault is the sender's. A message may be sent twice: a call that failed may have been
-    accepted.
+    Entries that the queue did not accept are retried with the default delays (``_base.retry.SCHEDULE``), up to 8
+    attempts, unless the sender caused the error. A message may be sent twice, because SQS may have accepted the
+    messages of a failed call.
 
     Args:
-        queue: Where to.
-        messages: What; drawn as they can be sent, never more than ``concurrency`` batches and a message ahead.
-        concurrency: Calls in flight at once, from 1.
-        on_accepted: Called, again and again, with how many of the first messages have been accepted by then.
-        should_stop: Tells, before each batch, whether to stop; what is in flight is still awaited. None to never.
-        sleep: What waits between attempts.
+        queue: The queue.
+        messages: The messages; at most ``concurrency`` batches and one message are read ahead.
+        concurrency: Concurrent calls, from 1.
+        on_accepted: Called repeatedly with the number of messages that have been accepted without a gap.
+        should_stop: Called before each batch; if it returns true, no more batches are sent, and the calls in flight
+            are awaited. None to send all messages.
+        sleep: Waits between attempts.
 
     Returns:
-        The number of all messages, unless ``should_stop`` stopped it.
+        The number of all messages, unless ``should_stop`` stopped the sending.
 
     Raises:
-        EnqueueError: If messages were not accepted after every attempt; ``rejected`` holds them, and no later ones
-            have been offered but those that were in flight.
-        FanfoldError: If the queue is not there, or whatever ``on_accepted`` raises.
+        EnqueueError: If messages were not accepted after all attempts. They are in ``rejected``; of the later batches,
+            only those in flight have been sent.
+        FanfoldError: If the queue does not exist, or ``on_accepted`` raises it.
         ValueError: If concurrency is below 1.
     """
     if concurrency < 1:
-        raise ValueError(f"concurrency starts at 1, not {concurrency}")
+        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
     sending = _Sending(queue, batches(messages), on_accepted, should_stop, sleep)
     async with anyio.create_task_group() as tasks:
         for _ in range(concurrency):
@@ -84,43 +85,43 @@ async def enqueue(
     if failures := sorted(sending.failures):
         position, reason = failures[0]
         raise EnqueueError(
-            f"{len(failures)} messages were not accepted by the queue, the first is number {position}: {reason}",
+            f"the queue did not accept {len(failures)} messages; the first is message {position}: {reason}",
             rejected=failures,
         )
     return sending.accepted
 
 
 class _Sending:
-    """What the workers that send share: one iterator of batches, and what became of them."""
+    """The state that the sending workers share: one iterator of batches, and their results."""
 
     def __init__(
         self,
         queue: Queue,
-        drawn: Iterator[list[Message]],
-        on_accepted: Reached | None,
+        remaining: Iterator[list[Message]],
+        on_accepted: OnAccepted | None,
         should_stop: Callable[[], bool] | None,
         sleep: Sleep,
     ) -> None:
         self.accepted = 0
-        """How many of the first messages have been accepted without a gap."""
+        """Number of messages that have been accepted without a gap, from the first one."""
         self.failures: list[tuple[int, str]] = []
-        """Position and reason of what was not."""
+        """Position and reason of each message that was not accepted."""
         self.error: FanfoldError | None = None
-        """What ended it; the first of several."""
+        """The first error that stopped the sending."""
         self._queue = queue
-        self._batches = drawn
+        self._batches = remaining
         self._on_accepted = on_accepted
         self._should_stop = should_stop
         self._sleep = sleep
-        self._drawn = 0
+        self._read = 0
         self._ahead: dict[int, int] = {}
 
     async def work(self) -> None:
-        """Send batches until there are none, or one failed."""
+        """Send batches until none is left or one has failed."""
         try:
-            while (batch := self._draw()) is not None:
-                first = self._drawn
-                self._drawn += len(batch)
+            while (batch := self._next_batch()) is not None:
+                first = self._read
+                self._read += len(batch)
                 failures = await _send_all(self._queue, batch, first, self._sleep)
                 self.failures += failures
                 if not failures and self._advance(first, first + len(batch)) and self._on_accepted is not None:
@@ -128,13 +129,13 @@ class _Sending:
         except FanfoldError as error:
             self.error = self.error or error
 
-    def _draw(self) -> list[Message] | None:
+    def _next_batch(self) -> list[Message] | None:
         if self.failures or self.error or (self._should_stop is not None and self._should_stop()):
             return None
         return next(self._batches, None)
 
     def _advance(self, first: int, after: int) -> bool:
-        """Take note of an accepted batch; tell whether what has been accepted without a gap is more now."""
+        """Record an accepted batch; return whether the number accepted without a gap has grown."""
         self._ahead[first] = after
         before = self.accepted
         while (after := self._ahead.pop(self.accepted, -1)) >= 0:
@@ -143,7 +144,7 @@ class _Sending:
 
 
 async def _send_all(queue: Queue, batch: Sequence[Message], first: int, sleep: Sleep) -> list[tuple[int, str]]:
-    """Send a batch until it is accepted; return position and reason of what is not in the end."""
+    """Send a batch with retries; return the position and the reason of each message that was not accepted."""
     waiting = list(enumerate(batch, first))
     failures: list[tuple[int, str]] = []
     reasons: dict[int, str] = {}

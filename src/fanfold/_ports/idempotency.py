@@ -1,4 +1,4 @@
-"""What is known of a key of idempotency: an entry, as Powertools' idempotency records have it, and what it means."""
+"""Entries of idempotency keys, in the format of Powertools' idempotency records."""
 
 from __future__ import annotations
 
@@ -16,78 +16,78 @@ from typing import Any, Final, Protocol
 from fanfold.errors import ConfigurationError
 
 IN_PROGRESS: Final = "INPROGRESS"
-"""Status of an entry whose handler runs, or was cut off."""
+"""Status of an entry whose handler is running or was interrupted."""
 COMPLETED: Final = "COMPLETED"
 """Status of an entry whose handler succeeded."""
 MOST_RESULT_BYTES: Final = 300_000
-"""Largest result that is kept: DynamoDB's items hold 400 KB."""
+"""Maximum size of a stored result: a DynamoDB item has at most 400 KB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a table holds under a key."""
+    """The item of a key in the table."""
 
     key: str
     """The key, with its prefix."""
     status: str
     """IN_PROGRESS or COMPLETED."""
     expires_at: int
-    """When it counts no more; whole seconds since 1970."""
+    """When it expires; integer seconds since 1970."""
     lease_ends_at: float | None = None
-    """When another may take over what is in progress; seconds since 1970, kept to the millisecond. None for not before
+    """When another owner may take over an entry in progress; seconds since 1970, stored in milliseconds. None for when
     the entry expires."""
     owner: str | None = None
-    """Who works on it; None where that was not said."""
+    """The owner of the claim; None if it is unknown."""
     result: str | None = None
-    """What the handler returned, as JSON."""
+    """The return value of the handler, as JSON."""
 
     def is_done(self, now: float) -> bool:
-        """Tell whether its handler has succeeded, and that still counts."""
+        """Return whether the handler has succeeded and the entry has not expired."""
         return self.status == COMPLETED and self.expires_at >= int(now)
 
     def is_held(self, now: float) -> bool:
-        """Tell whether nobody else may begin: its handler may be running."""
+        """Return whether no other owner may claim the key, because its handler may be running."""
         lease = self.lease_ends_at
         in_time = lease is None or int(lease * 1000) >= int(now * 1000)
         return self.status == IN_PROGRESS and self.expires_at >= int(now) and in_time
 
     def value(self) -> Any:
-        """Return what the handler returned, as far as it was kept; None otherwise."""
+        """Return the stored return value of the handler; None without one."""
         try:
             return None if self.result is None else json.loads(self.result)
-        except (ValueError, RecursionError):  # written by something else: that it is done is what counts
+        except (ValueError, RecursionError):  # another program wrote it: only the status matters
             return None
 
 
 class EntryStore(Protocol):
-    """Entries of idempotency under keys. Every method raises ServiceError if the service failed."""
+    """A store of entries by key. Every method raises ServiceError if the service failed."""
 
     async def read(self, keys: Sequence[str]) -> Sequence[Entry]:
-        """Return what is known of 1 to 100 different keys, in no order; what was written just now may be missing."""
+        """Return the entries of 1 to 100 distinct keys, in any order; reads are eventually consistent."""
         ...
 
     async def claim(self, entry: Entry, now: float) -> Entry | None:
-        """Write an entry unless there is one that is done or held; a claim made twice by one owner is one.
+        """Write an entry unless the key has one that is completed or claimed; idempotent for the same owner.
 
         Returns:
-            None if it is written; else what stands there.
+            None if the entry was written; otherwise the existing entry.
         """
         ...
 
     async def complete(self, entries: Sequence[Entry]) -> Collection[int]:
-        """Write 1 to 25 entries of different keys, whatever stands there; return the positions of those not written."""
+        """Write 1 to 25 entries of distinct keys unconditionally; return the positions of those not written."""
         ...
 
     async def release(self, key: str, owner: str) -> None:
-        """Delete an entry, if it is in progress and still this owner's."""
+        """Delete an entry if it is in progress and has this owner."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a DynamoDB table names what an entry holds.
+    """The attribute names of a DynamoDB table of entries.
 
-    The names, and their defaults, are those of Powertools' ``DynamoDBPersistenceLayer``: both can share a table.
+    The fields and their defaults are those of Powertools' ``DynamoDBPersistenceLayer``, so both can share a table.
 
     Raises:
         ConfigurationError: If two attributes have the same name.
@@ -96,65 +96,67 @@ class Layout:
     key_attr: str = "id"
     """The partition key."""
     sort_key_attr: str | None = None
-    """The sort key, which then holds the entry's key; None for a table without."""
+    """The sort key, which then holds the key of the entry; None for a table without a sort key."""
     static_pk_value: str | None = None
-    """What the partition key holds where there is a sort key; None for ``idempotency#`` and the function's name."""
+    """The value of the partition key in a table with a sort key; None for ``idempotency#`` and the function's name."""
     expiry_attr: str = "expiration"
-    """When the entry expires, in seconds: the table's time to live."""
+    """When the entry expires, seconds since 1970: the attribute for the table's time to live."""
     in_progress_expiry_attr: str = "in_progress_expiration"
-    """When the lease ends, in milliseconds."""
+    """When the lease ends, milliseconds since 1970."""
     status_attr: str = "status"
     """The status."""
     data_attr: str = "data"
-    """What the handler returned."""
+    """The return value of the handler."""
     owner_attr: str = "owner"
-    """Who works on it; Powertools has no such attribute, and does not mind it."""
+    """The owner of the claim; Powertools does not have this attribute and ignores it."""
 
     def __post_init__(self) -> None:
         names = [self.key_attr, self.expiry_attr, self.in_progress_expiry_attr, self.status_attr, self.data_attr]
         names += [self.owner_attr, *([self.sort_key_attr] if self.sort_key_attr else [])]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigurationError(f"an idempotency table has two attributes of the name {twice[0]!r}")
+            raise ConfigurationError(f"Layout: two attributes have the name {twice[0]!r}: use distinct names")
 
 
 def key_of(prefix: str, value: Any, hash_function: str = "md5") -> str:
-    """Return the key of an entry: the prefix, ``#``, and the hash of a value's JSON with its names in order.
+    """Return the key of an entry: the prefix, ``#``, and the hash of the value as JSON with sorted keys.
 
-    The same as Powertools makes for the same value, so that both find each other's entries.
+    It equals the key that Powertools creates for the same value, so each finds the entries of the other.
 
     Raises:
-        ConfigurationError: If the value is nothing a key can be made of.
+        ConfigurationError: If the value cannot be encoded as JSON.
     """
     try:
-        text = json.dumps(value, sort_keys=True, default=_plain)
+        text = json.dumps(value, sort_keys=True, default=_json_value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"no idempotency key can be made of a {type(value).__qualname__}: {error}") from error
+        raise ConfigurationError(
+            f"an idempotency key cannot be made from a {type(value).__qualname__}: {error}"
+        ) from error
     return f"{prefix}#{hashlib.new(hash_function, text.encode(), usedforsecurity=False).hexdigest()}"
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a value is no key: None, an empty text or collection, or a collection of nothing but None."""
+    """Return whether a key is empty: None, an empty string or collection, or a collection that holds only None."""
     if isinstance(value, dict):
-        return all(each is None for each in value.values())
+        return all(item is None for item in value.values())
     if isinstance(value, list | tuple):
-        return all(each is None for each in value)
+        return all(item is None for item in value)
     return not isinstance(value, bool | int | float | decimal.Decimal) and not value
 
 
 def result_text(value: Any) -> str | None:
-    """Return what a handler returned as JSON; None for what is no JSON, or too large to be kept."""
+    """Return a return value as JSON; None if it is not JSON or is too large to store."""
     try:
         text = json.dumps(value, sort_keys=True)
-    except Exception:  # noqa: BLE001 - whatever a value of the handler's raises: it is done all the same
+    except Exception:  # noqa: BLE001 - a value that cannot be encoded does not change that the work is done
         return None
-    return text if len(text) <= MOST_RESULT_BYTES else None  # ASCII: as many bytes as characters
+    return text if len(text) <= MOST_RESULT_BYTES else None  # ASCII: one byte per character
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, dt.date | dt.time):
         return value.isoformat()
     if isinstance(value, decimal.Decimal | uuid.UUID | pathlib.PurePath):
         return str(value)
-    raise TypeError(f"a {type(value).__qualname__} is no JSON")
+    raise TypeError(f"a {type(value).__qualname__} is not a JSON value")

@@ -1,4 +1,4 @@
-"""How a ledger writes segment numbers and results as text."""
+"""The text encoding of segment numbers and results in a ledger."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final
 from fanfold.errors import LedgerError
 
 _ID_DIGITS: Final = 18
-"""Most digits of a difference between ids; what has more is none of ours."""
+"""Maximum digits of a difference between ids; a longer one is invalid."""
 
 
 def encode_ids(ids: Iterable[int]) -> str:
-    """Return ids, sorted, as the first one and the differences: 3, 4, 9 is ``3,1,5``."""
+    """Return sorted ids as the first one and the differences: 3, 4, 9 becomes ``3,1,5``."""
     encoded, last = [], 0
     for number in sorted(set(ids)):
         encoded.append(str(number - last))
@@ -22,10 +22,10 @@ def encode_ids(ids: Iterable[int]) -> str:
 
 
 def decode_ids(text: str) -> Sequence[int]:
-    """Return what ``encode_ids`` encoded, ascending.
+    """Return the ids that ``encode_ids`` encoded, in ascending order.
 
     Raises:
-        LedgerError: If the text is none of its making.
+        LedgerError: If the text is malformed.
     """
     ids, last = [], 0
     for part in text.split(",") if text else ():
@@ -37,10 +37,10 @@ def decode_ids(text: str) -> Sequence[int]:
 
 
 def results_to_json(results: Mapping[int, str]) -> str:
-    """Return results, each already JSON text, as the text of one JSON object by segment."""
+    """Return results, which are JSON texts, as one JSON object by segment."""
     return "{" + ",".join(f'"{segment}":{text}' for segment, text in results.items()) + "}"
 
 
 def results_from_json(text: str | bytes) -> dict[int, str]:
-    """Return what ``results_to_json`` made into one text."""
+    """Return the results that ``results_to_json`` encoded."""
     return {int(segment): json.dumps(value, separators=(",", ":")) for segment, value in json.loads(text).items()}

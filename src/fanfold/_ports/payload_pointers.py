@@ -1,4 +1,4 @@
-"""Bodies that point to S3, in the format of the extended client libraries, and what fetches their payloads."""
+"""Message bodies that point to S3, in the format of the extended client libraries, and the fetching of payloads."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from fanfold._base.outcome import Reject
 from fanfold._base.record import Record
 from fanfold.errors import DecodeError, ObjectMissingError
 
-if TYPE_CHECKING:  # a cold start pays for what it uses
+if TYPE_CHECKING:  # keep cold starts short
     from fanfold._ports.stores import Store
 
 OpenStore: TypeAlias = Callable[[], "AbstractAsyncContextManager[Store]"]
-"""Makes the store that payloads are read from: entered at the first one, kept for the execution environment's life."""
+"""Opens the store of payloads: at the first payload, and for the lifetime of the execution environment."""
 
 SIZE_ATTRIBUTES: Final = ("ExtendedPayloadSize", "SQSLargePayloadSize")
-"""Names of the attribute that says a body points to S3: of today's libraries, and of older ones."""
+"""Names of the attribute that marks a body as a pointer to S3: of current libraries, and of older ones."""
 POINTERS: Final = (
     "software.amazon.payloadoffloading.PayloadS3Pointer",
     "com.amazon.sqs.javamessaging.MessageS3Pointer",
 )
-"""Names that stand first in such a body: of today's libraries, and of older ones."""
+"""Names at the beginning of such a body: of current libraries, and of older ones."""
 
 Resolve: TypeAlias = Callable[[Record], Awaitable[Record]]
-"""Gives a record its payload in place of a pointer."""
+"""Returns a record with its payload in place of a pointer."""
 
 
 class Pointer(NamedTuple):
-    """Where a payload lies."""
+    """The location of a payload in S3."""
 
     bucket: str
     """Its bucket."""
@@ -39,33 +39,32 @@ class Pointer(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Its name for people."""
+        """The ``s3://`` URL of the payload."""
         return f"s3://{self.bucket}/{self.key}"
 
 
 def pointer_of(record: Record) -> Pointer | None:
-    """Return where the payload of a record lies; None for a record that holds it itself.
+    """Return the location of the payload of a record; None if the body is the payload.
 
     Raises:
-        DecodeError: If an attribute says that the body points to S3, and it does not.
+        DecodeError: If an attribute marks the body as a pointer, but it is not a valid one.
     """
     if not any(name in record.message_attributes for name in SIZE_ATTRIBUTES):
         return None
     try:
-        name, place = json.loads(record.body)
-        bucket, key = place["s3BucketName"], place["s3Key"]
+        name, location = json.loads(record.body)
+        bucket, key = location["s3BucketName"], location["s3Key"]
     except (ValueError, TypeError, KeyError, RecursionError):
         name = bucket = key = None
     if name in POINTERS and isinstance(bucket, str) and isinstance(key, str) and bucket and key:
         return Pointer(bucket, key)
-    raise DecodeError("the message says that its payload lies in S3, but its body does not say where")
+    raise DecodeError("an attribute marks the message as a pointer to S3, but its body is not a valid pointer")
 
 
 def resolver(store: Callable[[], Awaitable[Store]]) -> Resolve:
-    """Return what gives a record its payload in place of a pointer.
+    """Return a function that replaces the pointer of a record by its payload.
 
-    A payload that is missing is a permanent error, ``Reject``; one that cannot be read now, a throttle, is raised as it
-    is and its message comes back.
+    A missing payload raises ``Reject``. A transient error is raised as is, so the message is redelivered.
     """
 
     async def resolve(record: Record) -> Record:

@@ -1,4 +1,4 @@
-"""What fanfold asks of a queue, of whoever settles its messages, and of whoever notifies people."""
+"""The interfaces of a queue, of a settler of messages, and of a notifier."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from fanfold._base.record import Record
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message to be sent."""
+    """A message to send."""
 
     body: str
-    """Its text."""
+    """The message body."""
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """Text attributes sent with it, at most ten."""
+    """String message attributes, at most ten."""
     delay_seconds: int = 0
-    """Seconds it is hidden at first, from 0 to 900."""
+    """Delay before the first delivery, seconds, from 0 to 900."""
     group_id: str | None = None
     """Message group, for FIFO queues."""
     deduplication_id: str | None = None
-    """What makes two messages one, for FIFO queues."""
+    """Deduplication id, for FIFO queues."""
 
     @property
     def size_bytes(self) -> int:
-        """What SQS counts against its limits: the body, and each attribute's name, type and value."""
+        """The size that counts against the SQS limits: the body, and the name, type, and value of each attribute."""
         return len(self.body.encode()) + sum(
             len(name.encode()) + len("String") + len(value.encode()) for name, value in self.attributes.items()
         )
@@ -34,30 +34,30 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An entry of a call that the queue did not carry out; the other entries are not affected."""
+    """A failed entry of a batch call; the other entries are not affected."""
 
     position: int
-    """Where it stood in the call, from 0."""
+    """Position of the entry in the call, from 0."""
     reason: str
-    """The queue's own words."""
+    """The reason that the queue gives."""
     final: bool
-    """Whether the same entry would be refused again."""
+    """True if a retry of the entry would be refused again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as it was received; hidden from others until its visibility timeout ends or it is deleted."""
+    """A received message; in flight until it is deleted or its visibility timeout expires."""
 
     message_id: str
-    """Names the message."""
+    """The id of the message."""
     receipt_handle: str
-    """Names this receive."""
+    """The receipt handle of this receive."""
     body: str
-    """Its text."""
+    """The message body."""
     receive_count: int
     """Deliveries so far, this one included; from 1."""
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """Text attributes sent with it."""
+    """String message attributes."""
 
 
 class Queue(Protocol):
@@ -67,8 +67,8 @@ class Queue(Protocol):
         """Send 1 to 10 messages of at most 1 MiB in total; return those that were not accepted.
 
         Raises:
-            ServiceError: If the call failed; some messages may have been accepted all the same.
-            ConfigurationError: If the queue does not exist or may not be sent to.
+            ServiceError: If the call failed; some messages may have been accepted nevertheless.
+            ConfigurationError: If the queue does not exist or access to it is denied.
         """
         ...
 
@@ -77,18 +77,18 @@ class Queue(Protocol):
         ...
 
     async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
-        """Delete 1 to 10 messages by their receipt handles; return what was refused.
+        """Delete 1 to 10 messages by their receipt handles; return the failed entries.
 
-        Messages that are already gone are no error.
+        Deleting a message that no longer exists is not an error.
         """
         ...
 
 
 class Settler(Protocol):
-    """Hands back what a batch could not do: to its own queue with a delay, or to the dead-letter queue."""
+    """Changes the visibility timeout of messages of a batch, or sends them to the dead-letter queue."""
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        """Hide 1 to 10 messages for some whole seconds from now; return what was refused.
+        """Set the visibility timeout of 1 to 10 messages, integer seconds from now; return the failed entries.
 
         Raises:
             FanfoldError: If the call failed.
@@ -96,7 +96,7 @@ class Settler(Protocol):
         ...
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        """Send 1 to 10 messages with the reasons to the dead-letter queue; return what was refused.
+        """Send 1 to 10 messages with their reasons to the dead-letter queue; return the failed entries.
 
         Raises:
             FanfoldError: If the call failed.
@@ -105,16 +105,16 @@ class Settler(Protocol):
 
 
 class Notifier(Protocol):
-    """Tells people of things."""
+    """Sends notifications to people."""
 
     async def publish(self, subject: str, body: str) -> None:
-        """Tell of something.
+        """Publish a notification.
 
         Args:
             subject: At most 100 characters of ASCII, on one line.
             body: At most 256 KiB.
 
         Raises:
-            FanfoldError: If that failed.
+            FanfoldError: If the call failed.
         """
         ...

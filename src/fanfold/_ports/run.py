@@ -1,4 +1,4 @@
-"""The values a ledger holds: a run, its counter, and markers of what has ended."""
+"""The values in a ledger: a run, its counter, its markers, and its hops."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Final
 from fanfold.errors import ConfigurationError
 
 EXPIRY_SECONDS: Final = 30 * 24 * 3600
-"""How long the ledger remembers a run: longer than a message can live in the work queue and then in the dead-letter
+"""How long the ledger keeps a run: longer than the maximum retention of the work queue plus that of the dead-letter
 queue, 14 days each (SQS quotas)."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-def check_name(name: str, what: str) -> str:
-    """Return a name that is safe as part of an object's or an item's key.
+def check_name(name: str, kind: str) -> str:
+    """Return a name if it is safe as part of the key of an object or an item.
 
     Raises:
         ConfigurationError: If it is not 1 to 128 letters, digits, dots, underscores and hyphens, the first a letter
@@ -26,38 +26,38 @@ def check_name(name: str, what: str) -> str:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigurationError(
-            f"{what} {name!r}: use 1 to 128 letters, digits, '.', '_' and '-', starting with a letter or digit"
+            f"{kind} {name!r}: use 1 to 128 letters, digits, '.', '_', and '-', starting with a letter or digit"
         )
     return name
 
 
 def source_prefix(run_id: str) -> str:
-    """Return a prefix for what a source writes down: another one with each call.
+    """Return a unique prefix for the objects that a source writes; it differs for each call.
 
-    A run may be planned twice, at the same time even; only one of the plans counts, and nothing of another one may
-    stand among what it reads.
+    A run may be planned twice, even concurrently. Only one of the plans is used, and it must not read objects of the
+    other.
     """
-    import uuid  # here: a cold start need not pay for it
+    import uuid  # imported here to keep cold starts short
 
     return f"runs/{run_id}/source/{uuid.uuid4().hex}"
 
 
 class RunState(StrEnum):
-    """Where a run stands; its text is what the ledger stores."""
+    """The state of a run; the ledger stores its value."""
 
     RUNNING = "RUNNING"
-    """Segments are being enqueued or worked on."""
+    """Segments are being enqueued or processed."""
     FOLDING = "FOLDING"
-    """Every segment has ended and the fold function has the results."""
+    """Every segment has ended, and the fold function processes the results."""
     SUCCEEDED = "SUCCEEDED"
     """The output is committed."""
     FAILED = "FAILED"
-    """More segments failed for good than are tolerated, or the fold failed; which, or why, is committed in place of an
-    output."""
+    """More segments failed permanently than are tolerated, or the fold failed. The list of failures, or the reason, is
+    committed instead of an output."""
 
     @property
     def is_final(self) -> bool:
-        """Whether only a redrive can change it."""
+        """True if only a redrive can change the state."""
         return self in {RunState.SUCCEEDED, RunState.FAILED}
 
 
@@ -66,57 +66,56 @@ class Run:
     """One execution of a job."""
 
     id: str
-    """Its name."""
+    """The id of the run."""
     job: str
     """Name of the job."""
     params: Mapping[str, Any]
-    """What whoever started the run gave it."""
+    """The parameters with which the run was started."""
     plan: Mapping[str, Any]
-    """The source as it was pinned before the first segment was sent: every segment is cut from this."""
+    """The pinned source, from which every segment is cut; fixed before the first segment is sent."""
     created_at: float
     """When it was created; seconds since 1970."""
     expires_at: int
-    """When the ledger may forget it; seconds since 1970."""
+    """When the ledger may delete it; seconds since 1970."""
     gen: int = 0
-    """Generation: one more with each redrive."""
+    """Generation: incremented by each redrive."""
     state: RunState = RunState.RUNNING
-    """Where it stands."""
+    """The state of the run."""
     position: int = 0
-    """Segments below this number have been enqueued."""
+    """All segments with lower numbers have been enqueued."""
     fence: int = 0
-    """Counts the claims of the fold; a write that names an older one is refused."""
+    """Number of claims of the fold; a write with a lower number is refused."""
     lease_until: float = 0.0
-    """When the claim of the fold is over; seconds since 1970."""
+    """When the lease of the fold expires; seconds since 1970."""
     ended_at: float | None = None
     """When it ended; seconds since 1970."""
     output: str | None = None
-    """Key of the output in the results bucket, or of what is there in its place: the list of failures, or why the fold
-    failed."""
+    """Key of the output in the results bucket, or of the list of failures or the reason why the fold failed."""
     failed: int = 0
-    """Segments that failed for good."""
+    """Number of segments that failed permanently."""
     redos: Sequence[str] = ()
-    """Keys of the objects that list what was redriven, for each generation after the first."""
+    """Keys of the objects that list the redriven segments, one for each generation after the first."""
     redo: int = 0
-    """Segments that this generation does again; ``position`` counts those enqueued."""
+    """Number of segments that this generation redrives; ``position`` counts those enqueued."""
     notified: bool = False
-    """Whether its end has been told of."""
+    """True if the notification of its end has been sent."""
 
     @property
     def enqueued(self) -> bool:
-        """Whether all that a redrive does again has been enqueued; of a first generation its counter says so."""
+        """True if all redriven segments have been enqueued; for the first generation, the counter decides."""
         return self.gen == 0 or self.position >= self.redo
 
     @property
     def ended(self) -> bool:
-        """Whether its end state is written."""
+        """True if the run has a final state."""
         return self.state.is_final
 
     def prefix(self) -> str:
-        """Return the prefix of its objects' keys in the results bucket."""
+        """Return the prefix of the keys of its objects in the results bucket."""
         return f"runs/{self.id}/{self.gen}"
 
     def failures_key(self) -> str:
-        """Return the key of the list of its failures, if there are any."""
+        """Return the key of the list of its failures, which exists if there are any."""
         return f"{self.prefix()}/failures.json"
 
 
@@ -125,57 +124,57 @@ class Counter:
     """The counter of a run."""
 
     ended: int
-    """Segments that ended, never too few; those that ended twice count twice."""
+    """Number of ended segments; never too low, and too high if a segment was counted twice."""
     total: int | None = None
-    """Segments of the run; None while they are still being enqueued."""
+    """Number of segments of the run; None while they are being enqueued."""
     next: int | None = None
-    """When ``ended`` reaches it, it is worth looking whether all have ended; None while total is None."""
+    """Value of ``ended`` at which to check whether all segments have ended; None while ``total`` is None."""
 
     @property
     def due(self) -> bool:
-        """Whether it is worth looking whether all segments have ended."""
+        """True if it is time to check whether all segments have ended."""
         return self.next is not None and self.ended >= self.next
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """Segments that ended together: what one batch knows of one run."""
+    """The segments of one run that ended in one batch."""
 
     id: str
-    """Its name; unique, and in no order of time."""
+    """A unique id; not in order of time."""
     gen: int
-    """Generation of the run it belongs to."""
+    """Generation of the run."""
     results: Mapping[int, str] = field(default_factory=dict)
-    """Result by segment as JSON text, when they are small."""
+    """Results by segment as JSON texts, if they are small."""
     ids: Sequence[int] = ()
-    """The segments that are done; ascending."""
+    """Numbers of the segments that are done; ascending."""
     results_key: str | None = None
-    """Key of the object that holds ``results``, when they are not small."""
+    """Key of the object with ``results``, if they are large."""
     failed: Mapping[int, str] = field(default_factory=dict)
-    """Reason by segment, for those that failed for good."""
+    """Reasons by segment, for segments that failed permanently."""
     receive_counts: Mapping[int, int] = field(default_factory=dict)
-    """Deliveries by segment, for those that took more than one."""
+    """Deliveries by segment, for segments that took more than one."""
     hops: Mapping[int, int] = field(default_factory=dict)
-    """By segment, for those that are done and had stopped before: how often. Their results begin in that many hops."""
+    """Number of hops by segment, for segments that are done after continuations; the hops hold partial results."""
     items: Sequence[int] = ()
-    """How many items each segment of ``ids`` gave its handler, in the same order; empty if that is not known."""
+    """Number of items that the handler of each segment in ``ids`` received, in the same order; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """Where a segment stopped because the time was over: what goes on from there is the segment's next hop."""
+    """Where a segment stopped before the Lambda timeout; the next hop of the segment continues from there."""
 
     segment: int
     """Number of the segment."""
     number: int
-    """How often it had been continued before, from 0."""
+    """Number of earlier hops, from 0."""
     gen: int
-    """Generation of the run it belongs to."""
+    """Generation of the run."""
     rest: Mapping[str, Any]
-    """What is left to read, in the words of the source."""
+    """The unread rest of the segment, in the format of the source."""
     result: str | None
-    """What the handler returned for what it had read, as JSON text, when that is small."""
+    """The handler's result for the items it has read, as JSON text, if it is small."""
     results_key: str | None = None
-    """Key of the object that holds it, when it is not small."""
+    """Key of the object with the result, if it is large."""
     items: int = 0
-    """How many items the handler was given."""
+    """Number of items that the handler received."""

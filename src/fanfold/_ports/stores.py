@@ -1,4 +1,4 @@
-"""What fanfold asks of objects and of tables, named by role; see ``fanfold.protocols``."""
+"""The interfaces of object stores and tables, named by role; see ``fanfold.protocols``."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from fanfold.errors import FanfoldError
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What is known of an object without reading it."""
+    """The metadata of an object."""
 
     size_bytes: int
-    """Its size."""
+    """The size of the object."""
     etag: str
-    """Changes when the object is replaced."""
+    """The ETag, which changes when the object is replaced."""
     copy_of: str | None = None
-    """ETag of the object that ``Store.copy`` made it from; None for one that was not made so."""
+    """ETag of the original, if the object was created by ``Store.copy``; None otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An object, as a listing tells of it."""
+    """An entry of a listing."""
 
     key: str
-    """Its key."""
+    """The key of the object."""
     size_bytes: int
-    """Its size."""
+    """The size of the object."""
     etag: str
-    """Its ETag, in quotes, as ``ObjectInfo`` has it."""
+    """The ETag, in quotes, as in ``ObjectInfo``."""
     last_modified: float
-    """When it was written; seconds since 1970."""
+    """When the object was last modified; seconds since 1970."""
 
 
 class Store(Protocol):
-    """Objects under keys, in buckets. Every method raises ServiceError if the service failed."""
+    """Objects by key, in buckets. Every method raises ServiceError if the service failed."""
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
-        """Return what is known of an object.
+        """Return the metadata of an object.
 
         Raises:
-            ObjectMissingError: If there is no such object or bucket.
+            ObjectMissingError: If the object or the bucket does not exist.
         """
         ...
 
     def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes from ``start`` up to but not including ``stop`` (None: the end), in pieces of any size.
+        """Yield the bytes from ``start`` up to but not including ``stop`` (None: the end), in chunks of any size.
 
-        A range past the end yields what there is.
+        A range past the end yields the bytes up to the end.
 
         Raises:
-            ObjectMissingError: If there is no such object or bucket.
+            ObjectMissingError: If the object or the bucket does not exist.
             ObjectChangedError: If its ETag is not ``etag``.
         """
         ...
@@ -64,30 +64,31 @@ class Store(Protocol):
         """Write an object.
 
         Raises:
-            ObjectExistsError: If ``if_absent`` and there already is one; it is left as it was.
-            ObjectMissingError: If there is no such bucket.
+            ObjectExistsError: If ``if_absent`` and the object exists; it is not changed.
+            ObjectMissingError: If the bucket does not exist.
         """
         ...
 
     async def put_file(
         self, bucket: str, key: str, file: Path, *, content_type: str = "", if_absent: bool = False
     ) -> None:
-        """Write a file as an object of any size, in flat memory.
+        """Write a file as an object of any size, in constant memory.
 
         Raises:
-            ObjectExistsError: If ``if_absent`` and there already is one; it is left as it was.
-            ObjectMissingError: If there is no such bucket.
+            ObjectExistsError: If ``if_absent`` and the object exists; it is not changed.
+            ObjectMissingError: If the bucket does not exist.
             OSError: If the file cannot be read.
         """
         ...
 
     def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncGenerator[Listed, None]:
-        """Yield the objects whose keys begin with ``prefix`` and come after ``start_after``.
+        """Yield the objects whose keys begin with ``prefix`` and sort after ``start_after``.
 
-        They come in the order of their keys' UTF-8 bytes. What is written or deleted meanwhile may be listed or not.
+        They are in the order of the UTF-8 bytes of their keys. Objects written or deleted meanwhile may or may not be
+        listed.
 
         Raises:
-            ObjectMissingError: If there is no such bucket.
+            ObjectMissingError: If the bucket does not exist.
         """
         ...
 
@@ -96,104 +97,103 @@ class Store(Protocol):
     ) -> None:
         """Copy an object of any size, with its metadata.
 
-        The copy tells from then on what it is a copy of (``ObjectInfo.copy_of``): its own ETag need not be that of the
-        original.
+        The copy stores the ETag of its original (``ObjectInfo.copy_of``), because its own ETag may differ.
 
         Raises:
-            ObjectExistsError: If ``if_absent`` and there already is one under the other key; it is left as it was.
-            ObjectMissingError: If there is no such object or bucket.
-            ObjectChangedError: If the original's ETag is not ``etag``; nothing is copied.
+            ObjectExistsError: If ``if_absent`` and an object exists under the target key; it is not changed.
+            ObjectMissingError: If the object or the bucket does not exist.
+            ObjectChangedError: If the ETag of the original is not ``etag``; no copy is made.
         """
         ...
 
     async def delete_many(self, bucket: str, objects: Sequence[tuple[str, str | None]]) -> Mapping[int, FanfoldError]:
-        """Delete 1 to 1,000 objects, each given as its key, and the ETag it must have or None for any.
+        """Delete 1 to 1,000 objects, each specified by its key and its required ETag, or None for any ETag.
 
         Returns:
-            Why, by position, for those not deleted: ObjectChangedError where the ETag is another one. An object that is
-            already gone is no fault.
+            The errors of the objects that were not deleted, by position: ObjectChangedError if the ETag differs. A
+            missing object is not an error.
 
         Raises:
-            ObjectMissingError: If there is no such bucket.
+            ObjectMissingError: If the bucket does not exist.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TableInfo:
-    """What is known of a table, or of one of its indexes, without reading it."""
+    """The metadata of a table, or of one of its indexes."""
 
     keys: Sequence[str]
-    """Names of the attributes that say where an item stands: the table's key and, for an index, the index's too."""
+    """Names of the key attributes: those of the table and, for an index, also those of the index."""
     size_bytes: int
-    """Its size, about; DynamoDB updates it some six hours apart."""
+    """Approximate size; DynamoDB updates it about every six hours."""
     items: int
-    """Its items, about; likewise."""
+    """Approximate number of items; updated about every six hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one request of a scan gave."""
+    """The response to one request of a scan."""
 
     items: Sequence[Mapping[str, Any]]
-    """Items as plain Python values: numbers are ``Decimal``, binaries ``bytes``, sets ``set``."""
+    """Items as Python values: numbers are ``Decimal``, binaries ``bytes``, sets ``set``."""
     next: Mapping[str, Any] | None
-    """Where the next page begins: the key of the item before it, in DynamoDB's JSON, binaries in base64; None for the
-    last page."""
+    """Start of the next page: the key of the item before it, in DynamoDB JSON, binaries in base64; None for the last
+    page."""
     read_units: float
-    """Read capacity units that it took."""
+    """Read capacity units consumed."""
 
 
 class Tables(Protocol):
-    """DynamoDB tables to be read. Every method raises ServiceError if the service failed."""
+    """DynamoDB tables to read. Every method raises ServiceError if the service failed."""
 
     async def describe(self, table: str, index: str | None = None) -> TableInfo:
-        """Return what is known of a table or of one of its indexes.
+        """Return the metadata of a table or of one of its indexes.
 
         Raises:
-            ConfigurationError: If there is no such table or index, or it may not be read.
+            ConfigurationError: If the table or index does not exist, or access to it is denied.
         """
         ...
 
-    async def scan(self, wanted: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
+    async def scan(self, request: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
         """Return a page of a segment of a scan, at most 1 MB before filtering.
 
         Args:
-            wanted: ``table``, ``segment``, ``segments`` and, where they are not None, ``index``, ``filter``, ``names``,
-                ``values`` (as ``to_json`` gave them), ``attributes``, ``consistent``, ``page_items``.
-            start: Where the page begins: the key of the item before it, in the form of ``Page.next``; None for the
-                beginning.
+            request: ``table``, ``segment``, ``segments``, and, unless they are None, ``index``, ``filter``, ``names``,
+                ``values`` (from ``to_json``), ``attributes``, ``consistent``, ``page_items``.
+            start: Start of the page: the key of the item before it, in the form of ``Page.next``; None for the first
+                page.
         """
         ...
 
     def to_json(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return plain Python values in DynamoDB's JSON, binaries in base64.
+        """Return Python values in DynamoDB JSON, binaries in base64.
 
         Raises:
-            ConfigurationError: If DynamoDB has no type for a value.
+            ConfigurationError: If DynamoDB does not support the type of a value.
         """
         ...
 
 
 @runtime_checkable
 class SelectStore(Store, Protocol):
-    """A store that runs SQL over an object: S3, for accounts that still have S3 Select."""
+    """A store that runs SQL on an object: S3, for accounts that still have S3 Select."""
 
     def select(
         self, bucket: str, key: str, expression: str, *, kind: str, compression: str | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Yield what S3 Select's SQL gives for an object, as JSON Lines, in pieces of any size.
+        """Yield the result of an S3 Select query of an object, as JSON Lines, in chunks of any size.
 
         Args:
-            bucket: The object's bucket.
-            key: Its key.
-            expression: The SQL.
-            kind: What the object is: ``csv`` with a header, ``jsonl`` or ``parquet``.
+            bucket: The bucket of the object.
+            key: The key of the object.
+            expression: The SQL expression.
+            kind: Format of the object: ``csv`` with a header, ``jsonl``, or ``parquet``.
             compression: ``gzip`` or ``bzip2``; None for none.
 
         Raises:
-            ObjectMissingError: If there is no such object or bucket.
-            ServiceError: If S3 refuses the SQL or stops amid it, or the answer ends without saying that it is whole.
+            ObjectMissingError: If the object or the bucket does not exist.
+            ServiceError: If S3 refuses the SQL or fails while running it, or the response ends without its end event.
             ConfigurationError: If the account has no S3 Select.
         """
         ...
@@ -201,25 +201,25 @@ class SelectStore(Store, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One item to be written to a table, or deleted from it."""
+    """An item to write to a table or to delete from it."""
 
     key: Mapping[str, Any]
-    """Its key: the values of the table's key attributes by name."""
+    """The key of the item: the values of the key attributes by name."""
     item: Mapping[str, Any] | None
-    """The whole item, key included: values of ``str``, ``int``, ``Decimal``, ``bool``, ``None``, ``bytes``, and dicts,
-    lists and sets of them; None to delete what lies under the key."""
+    """The item, key included, with values of ``str``, ``int``, ``Decimal``, ``bool``, ``None``, ``bytes``, and dicts,
+    lists, and sets of them; None to delete the item of the key."""
 
 
 class ItemStore(Protocol):
-    """Items under keys, in tables. Every method raises ServiceError if the service failed."""
+    """Items by key, in tables. Every method raises ServiceError if the service failed."""
 
     async def write_batch(self, table: str, writes: Sequence[Write]) -> Collection[int]:
-        """Write 1 to 25 items of different keys, over what the keys held; return the positions of those not written.
+        """Put or delete 1 to 25 items with distinct keys; return the positions of those not written.
 
-        Writing the same again changes nothing.
+        The call is idempotent: it replaces existing items.
 
         Raises:
-            ServiceError: If the call failed; some items may have been written all the same.
-            ConfigurationError: If the table does not exist or may not be written to.
+            ServiceError: If the call failed; some items may have been written nevertheless.
+            ConfigurationError: If the table does not exist or access to it is denied.
         """
         ...

@@ -211,7 +211,7 @@ class InMemoryQueue:
             taken += self.take(max_messages - len(taken))
         return taken
 
-    def put_back(self, message: QueuedMessage) -> None:
+    def undo_receive(self, message: QueuedMessage) -> None:
         """Undo the receive of a message that was not delivered: make it visible, and do not count the receive."""
         message.receive_count -= 1
         self._by_handle.pop(message.handle, None)
@@ -239,10 +239,10 @@ class InMemoryQueue:
         message = self._by_handle.get(handle)
         if message is None or message.visible_at <= self._clock():
             return False
-        until = max(self._clock() + seconds, self.earliest_visible_at)
-        if until > message.received_at + aws_limits.SQS_MAX_VISIBILITY_SECONDS:
+        visible_at = max(self._clock() + seconds, self.earliest_visible_at)
+        if visible_at > message.received_at + aws_limits.SQS_MAX_VISIBILITY_SECONDS:
             return False
-        self._set_visible_at(message, until)
+        self._set_visible_at(message, visible_at)
         message.history.append(f"visibility timeout set to {seconds:g} s by the handler")
         return True
 

@@ -1,4 +1,4 @@
-"""Sinks: what segment handlers write in bulk, safe to do again when a segment is delivered again."""
+"""Sinks: bulk writes for segment handlers, idempotent if a segment is redelivered."""
 
 from __future__ import annotations
 

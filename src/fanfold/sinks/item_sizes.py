@@ -1,4 +1,4 @@
-"""How large an item is: as DynamoDB stores it, and as it is sent."""
+"""The size of an item: in storage, and on the wire."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 from fanfold._base.aws_limits import DYNAMODB_MAX_EXPONENT, DYNAMODB_MIN_EXPONENT, DYNAMODB_NUMBER_DIGITS
 
 _TYPE_BYTES: Final = 10
-"""Most of what is sent beside a value: braces, the name of its type, a colon and a comma, as in ``{"NULL":true},``."""
+"""Maximum overhead of a value: braces, the name of its type, a colon, and a comma, as in ``{"NULL":true},``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class ItemSize:
     """The size of a value."""
 
     stored_bytes: int
-    """As DynamoDB counts it against 400 KB; for numbers nearly so, and never too little."""
+    """Size that counts against the limit of 400 KB; approximate for numbers, but never too low."""
     sent_bytes: int
-    """As JSON on the wire; never too little."""
+    """Size as JSON on the wire; never too low."""
 
     def __add__(self, other: ItemSize) -> ItemSize:
         return ItemSize(self.stored_bytes + other.stored_bytes, self.sent_bytes + other.sent_bytes)
@@ -31,14 +31,14 @@ def size_of(value: Any) -> ItemSize:
     """Return the size of a value of an item, or of an item.
 
     Raises:
-        TypeError: If DynamoDB has no such type, or no such number; it says what to use instead.
+        TypeError: If DynamoDB does not support the type, or cannot represent the number.
     """
     for kinds, measure in _MEASURES:
         if isinstance(value, kinds):
             return measure(value)
     if isinstance(value, float):
-        raise TypeError(f"{value!r} is a float, which DynamoDB does not keep exactly: use decimal.Decimal")
-    raise TypeError(f"a value of type {type(value).__name__}, which DynamoDB has none for")
+        raise TypeError(f"the float {value!r}, which DynamoDB cannot represent exactly: use decimal.Decimal")
+    raise TypeError(f"a value of type {type(value).__name__}, which DynamoDB does not support")
 
 
 def _of_constant(_: bool | None) -> ItemSize:
@@ -65,32 +65,34 @@ def _of_list(value: list[Any] | tuple[Any, ...]) -> ItemSize:
 def _of_number(value: int | Decimal) -> ItemSize:
     number = Decimal(value)
     if not number.is_finite():
-        raise TypeError(f"{value} is no number that DynamoDB knows")
+        raise TypeError(f"the number {value}, which is not finite: DynamoDB stores only finite numbers")
     digits = len(number.as_tuple().digits)
     if digits > DYNAMODB_NUMBER_DIGITS or not (
         number.is_zero() or DYNAMODB_MIN_EXPONENT <= number.adjusted() <= DYNAMODB_MAX_EXPONENT
     ):
-        raise TypeError(f"the number {number:.3E}, of {digits} digits: DynamoDB keeps 38 digits, from 1E-128 to 1E+126")
+        raise TypeError(
+            f"the number {number:.3E} with {digits} digits: DynamoDB stores at most 38 digits, from 1E-128 to 1E+126"
+        )
     return ItemSize((digits + 1) // 2 + 2, _TYPE_BYTES + len(str(value)) + 2)
 
 
 def _of_member(member: tuple[Any, Any]) -> ItemSize:
     name, value = member
     if not isinstance(name, str):
-        raise TypeError(f"{name!r} as a name, which has to be a text")
+        raise TypeError(f"the attribute name {name!r}, which is not a string")
     return size_of(value) + ItemSize(len(name.encode()) + 1, len(json.dumps(name)) + 1)
 
 
 def _of_set(value: set[Any] | frozenset[Any]) -> ItemSize:
     kinds = (str, bytes, int | Decimal)
-    alike = any(all(isinstance(each, kind) and not isinstance(each, bool) for each in value) for kind in kinds)
-    if not value or not alike:
-        raise TypeError("a set that is empty, or not of texts alone, numbers alone or bytes alone")
+    is_uniform = any(all(isinstance(item, kind) and not isinstance(item, bool) for item in value) for kind in kinds)
+    if not value or not is_uniform:
+        raise TypeError("a set that is empty or mixed: DynamoDB stores sets of only strings, numbers, or bytes")
     return sum(map(size_of, value), ItemSize(3, _TYPE_BYTES + 2))
 
 
 _MEASURES: Final[Sequence[tuple[tuple[type, ...], Callable[[Any], ItemSize]]]] = (
-    ((bool, type(None)), _of_constant),  # before int, which bool is one of
+    ((bool, type(None)), _of_constant),  # before int, because bool is a subclass of int
     ((str,), _of_text),
     ((int, Decimal), _of_number),
     ((bytes, bytearray), _of_bytes),

@@ -1,8 +1,9 @@
-"""Sources: what can be cut into segments, and how a segment is read.
+"""Sources: input that can be cut into segments, and how a segment is read.
 
-Each source is one module. It *pins* what a live system says now (a size, an ETag, a listing), *cuts* what is pinned,
-which is pure and gives the same segments each time, and *reads* one segment. With each item comes a mark, from which
-the source tells what is left to *read* after it: a segment that stops in time goes on from there in another message.
+Each source is one module. It *pins* the current state of a live system (a size, an ETag, a listing), *cuts* the pinned
+state, which is a pure function that yields the same segments each time, and *reads* one segment. Each item has a mark,
+from which the source derives the unread *rest* of the segment: if a segment stops before the Lambda timeout, another
+message continues with the rest.
 """
 
 from __future__ import annotations
@@ -29,45 +30,45 @@ _HOMES = {
 
 
 class Source(Protocol):
-    """What can be cut into segments."""
+    """Input that can be cut into segments."""
 
     async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
-        """Return the plan of a run, as JSON: ``type``, and all that the cut depends on.
+        """Return the plan of a run, as JSON: ``type``, and everything on which the cut depends.
 
         Args:
-            backend: What may be looked at.
-            prefix: Beginning of keys in the results bucket, without a last ``/``, for what a source writes down to be
-                read by its segments; no other call has the same. What a call wrote that failed is never read.
+            backend: The stores and tables to read.
+            prefix: Unique beginning of keys in the results bucket, without a final ``/``, for objects that the source
+                writes for its segments. Objects of a failed call are never read.
 
         Raises:
-            SourceError: If there is nothing to cut, or it cannot be read.
+            SourceError: If the input is missing, empty, or unreadable.
         """
         ...
 
     @staticmethod
     def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
-        """Yield what each segment is to read, from segment number ``first`` on; the same for the same plan."""
+        """Yield the part of each segment, from segment number ``first``; always the same for the same plan."""
         ...
 
     @staticmethod
     def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
-        """Yield the items of one segment, several at a time as they come, each with a mark for ``rest``.
+        """Yield the items of one segment, several at a time as they are read, each with a mark for ``rest``.
 
-        A mark is None where reading cannot go on after an item. What is yielded is iterated before more is asked for.
+        A mark is None if reading cannot resume after the item. The caller exhausts each iterable before the next one.
 
         Raises:
-            SourceError: If the data is not what was pinned, or malformed: permanent.
+            SourceError: If the data has changed since it was pinned, or is malformed; permanent.
         """
         ...
 
     @staticmethod
     def rest(part: Mapping[str, Any], mark: Any) -> Mapping[str, Any]:
-        """Return what is left to read of a segment after the item that came with a mark."""
+        """Return the unread rest of a segment after the item with a mark."""
         ...
 
 
 def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
-    """Yield what each segment of a plan is to read, from segment number ``first`` on."""
+    """Yield the part of each segment of a plan, from segment number ``first``."""
     return _source(plan).cut(plan, first)
 
 
@@ -78,20 +79,20 @@ def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[t
 
 async def read_items(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Any, None]:
     """Yield the items of one segment, one by one."""
-    async with aclosing(read(part, backend)) as found:
-        async for some in found:
-            for item, _ in some:
+    async with aclosing(read(part, backend)) as chunks:
+        async for chunk in chunks:
+            for item, _ in chunk:
                 yield item
 
 
 def rest(part: Mapping[str, Any], mark: Any) -> Mapping[str, Any]:
-    """Return what is left to read of a segment after the item that came with a mark."""
+    """Return the unread rest of a segment after the item with a mark."""
     return _source(part).rest(part, mark)
 
 
-def _source(described: Mapping[str, Any]) -> type[Source]:
-    kind = described.get("type")
+def _source(description: Mapping[str, Any]) -> type[Source]:
+    kind = description.get("type")
     if kind not in _HOMES:
-        raise SegmentError(f"source of unknown type {kind!r}: this release reads {', '.join(_HOMES)}")
+        raise SegmentError(f"unknown source type {kind!r}: this release supports {', '.join(_HOMES)}")
     module, name = _HOMES[kind]
     return cast("type[Source]", getattr(importlib.import_module(module), name))

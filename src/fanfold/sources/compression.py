@@ -1,4 +1,4 @@
-"""Compressed bytes, streamed: gzip, bzip2 and Zstandard, of one member or of several one after another."""
+"""Streaming decompression of gzip, bzip2, and Zstandard, with one or several members."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, Final, Protocol
 from fanfold.errors import MissingExtraError
 
 COMPRESSIONS: Final = {".gz": "gzip", ".bz2": "bzip2", ".zst": "zstd"}
-"""Compression by the ending of a key."""
+"""Compression by the suffix of a key."""
 _PIECE_BYTES: Final = 262_144
-"""Most bytes expanded at once, however well they were compressed."""
+"""Maximum bytes of one decompressed chunk, at any compression ratio."""
 
 
 class CompressionError(ValueError):
-    """Bytes are not compressed as they should be."""
+    """The bytes are not compressed in the expected format, or are damaged."""
 
 
 class _Expander(Protocol):
@@ -31,7 +31,7 @@ class _Expander(Protocol):
 
 
 class _Gzip:
-    """zlib, in the words of bz2."""
+    """An adapter of zlib to the interface of bz2."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=31)
@@ -73,18 +73,18 @@ def _maker(compression: str) -> tuple[Callable[[], _Expander], tuple[type[Except
 
 
 async def expanded(pieces: AsyncIterator[bytes], compression: str) -> AsyncGenerator[bytes, None]:
-    """Yield what compressed pieces hold, in pieces of at most 256 KiB.
+    """Yield the decompressed bytes, in chunks of at most 256 KiB.
 
     Args:
-        pieces: The compressed bytes, in pieces of any size.
-        compression: ``gzip``, ``bzip2`` or ``zstd``.
+        pieces: The compressed bytes, in chunks of any size.
+        compression: ``gzip``, ``bzip2``, or ``zstd``.
 
     Raises:
-        CompressionError: If they are compressed otherwise, damaged, or end too early.
-        MissingExtraError: If what reads Zstandard is not installed.
+        CompressionError: If the bytes are in another format, damaged, or truncated.
+        MissingExtraError: If the Zstandard library is not installed.
     """
     make, faults = _maker(compression)
-    padding = b"\0" if compression == "gzip" else b""  # what some writers leave after a member
+    padding = b"\0" if compression == "gzip" else b""  # some writers add padding after a member
     expander: _Expander | None = make()
     try:
         async for piece in pieces:
@@ -97,13 +97,13 @@ async def expanded(pieces: AsyncIterator[bytes], compression: str) -> AsyncGener
                 if expander.eof:
                     expander = None  # another member may follow
     except faults as error:
-        raise CompressionError(f"the bytes are no {compression}, or damaged: {error}") from error
+        raise CompressionError(f"the bytes are not valid {compression}: {error}") from error
     if expander is not None:
-        raise CompressionError(f"the {compression} ends in the middle")
+        raise CompressionError(f"the {compression} data is truncated")
 
 
 def _expand(expander: _Expander, data: bytes) -> Iterator[bytes]:
-    """Yield what there is to be had of some bytes; once the end is reached, the rest of them is ``unused_data``."""
+    """Yield the decompressed chunks of some bytes; bytes after the end of the member are in ``unused_data``."""
     while not expander.eof:
         if part := expander.decompress(data, _PIECE_BYTES):
             yield part

@@ -16,30 +16,30 @@ from fanfold.errors import ConfigurationError
 class DynamoDBScan:
     """A DynamoDB table, or one of its indexes, cut into the segments of a parallel scan.
 
-    Items are dicts of plain Python values: numbers are ``Decimal``, binaries ``bytes``, sets ``set``. DynamoDB divides
-    a table by the hash of the partition key, so a segment holds about as many items as another as long as there are
-    many partition keys; the account of a run says how uneven its segments were, and warns.
+    Items are dicts of Python values: numbers are ``Decimal``, binaries ``bytes``, sets ``set``. DynamoDB divides a
+    table by the hash of the partition key, so segments have about the same number of items if there are many partition
+    keys. The run report shows how uneven the segments were, and warns.
 
-    A scan is no snapshot: an item that is written while the scan goes on is read before or after, or not at all.
+    A scan is not a snapshot: an item that is written during the scan may be read before or after the write, or not.
 
     Args:
         table: Name of the table.
-        segments: Number of segments, 1 to 1,000,000; None to derive it from the size that DynamoDB tells, which it
-            updates some six hours apart: one segment for each ``segment_bytes``.
-        segment_bytes: Bytes of table in a segment when their number is derived, from 1.
+        segments: Number of segments, 1 to 1,000,000; None for one segment per ``segment_bytes`` of the table size that
+            DynamoDB reports, which it updates about every six hours.
+        segment_bytes: Bytes of the table per segment if ``segments`` is None, from 1.
         index: Name of a secondary index to read instead of the table.
-        filter: Condition on items, as a DynamoDB filter expression such as ``"#rank >= :least"``. It is applied after
-            an item was read and paid for.
-        names: What stands for attribute names in ``filter``, such as ``{"#rank": "rank"}``.
-        values: What stands for values in ``filter``, as plain Python values, such as ``{":least": 4}``.
+        filter: DynamoDB filter expression, such as ``"#rank >= :least"``. DynamoDB applies it after reading an item, so
+            you pay for items that it filters out.
+        names: Expression attribute names of ``filter``, such as ``{"#rank": "rank"}``.
+        values: Expression attribute values of ``filter``, as Python values, such as ``{":least": 4}``.
         attributes: Names of the attributes to read, at the top level of an item; None for all.
         consistent: Whether reads are strongly consistent, at twice the cost; not on global indexes.
-        page_items: Most items in one request, from 1; None for as many as are in 1 MB.
-        read_units_per_second: Read capacity units a second that the reader of one segment may take, over 0; None for no
-            limit. All segments that are read at once take this much each.
+        page_items: Maximum items per request, from 1; None for the items in 1 MB.
+        read_units_per_second: Read capacity units per second for the reader of one segment, over 0; None for no limit.
+            Concurrent readers each consume up to this rate.
 
     Raises:
-        ConfigurationError: If a setting is impossible.
+        ConfigurationError: If a setting is invalid.
     """
 
     def __init__(  # noqa: PLR0913 - one option for each option of a scan, by keyword
@@ -59,18 +59,18 @@ class DynamoDBScan:
     ) -> None:
         for name, text in (("table", table), ("index", index), ("filter", filter)):
             if not (isinstance(text, str) and text) and not (text is None and name != "table"):
-                raise ConfigurationError(f"DynamoDBScan: {name} must be a text, not {text!r}")
+                raise ConfigurationError(f"DynamoDBScan: {name} must be a non-empty string, not {text!r}")
         if segments is not None and (type(segments) is not int or not 1 <= segments <= DYNAMODB_SCAN_SEGMENTS):
             raise ConfigurationError(
-                f"DynamoDBScan: segments must be from 1 to {DYNAMODB_SCAN_SEGMENTS:,}, not {segments!r}"
+                f"DynamoDBScan: segments must be an integer from 1 to {DYNAMODB_SCAN_SEGMENTS:,}, not {segments!r}"
             )
         for name, count in (("segment_bytes", segment_bytes), ("page_items", page_items)):
             if count is not None and (type(count) is not int or count < 1):
-                raise ConfigurationError(f"DynamoDBScan: {name} must be a whole number from 1, not {count!r}")
+                raise ConfigurationError(f"DynamoDBScan: {name} must be an integer of at least 1, not {count!r}")
         rate = read_units_per_second
         if rate is not None and not (type(rate) in {int, float} and rate > 0):
-            raise ConfigurationError(f"DynamoDBScan: read_units_per_second must be over 0, not {rate!r}")
-        if isinstance(attributes, str) or not all(isinstance(each, str) and each for each in attributes or ()):
+            raise ConfigurationError(f"DynamoDBScan: read_units_per_second must be a number over 0, not {rate!r}")
+        if isinstance(attributes, str) or not all(isinstance(name, str) and name for name in attributes or ()):
             raise ConfigurationError(f"DynamoDBScan: attributes must be a list of names, not {attributes!r}")
         if not isinstance(consistent, bool):
             raise ConfigurationError(f"DynamoDBScan: consistent must be True or False, not {consistent!r}")
@@ -89,11 +89,11 @@ class DynamoDBScan:
             "units_per_second": rate,
         }
 
-    async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:  # noqa: ARG002 - nothing is written down
-        """Return the plan: how many segments, and what to ask for.
+    async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:  # noqa: ARG002 - this source writes no objects
+        """Return the plan: the number of segments, and the parameters of the scan.
 
         Raises:
-            ConfigurationError: If there is no such table or index, or it may not be read.
+            ConfigurationError: If the table or index does not exist, or access to it is denied.
         """
         info = await backend.tables.describe(self.table, self.index)
         segments = self.segments or min(DYNAMODB_SCAN_SEGMENTS, max(1, -(-info.size_bytes // self.segment_bytes)))
@@ -110,39 +110,39 @@ class DynamoDBScan:
 
     @staticmethod
     def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
-        """Yield what to ask for each segment of the scan, from segment number ``first`` on."""
+        """Yield the parameters of each segment of the scan, from segment number ``first``."""
         for number in range(first, plan["segments"]):
             yield {**plan, "segment": number}
 
     @staticmethod
     async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
-        """Yield the items of one segment, each with itself as it was read: its keys say where to go on."""
+        """Yield the items of one segment; the mark of an item is the item with its key attributes."""
         chosen = part.get("attributes")
-        unasked = [key for key in part["keys"] if chosen is not None and key not in chosen]
-        wanted = part if chosen is None else {**part, "attributes": [*chosen, *unasked]}  # keys say where to go on
+        extra_keys = [key for key in part["keys"] if chosen is not None and key not in chosen]
+        request = part if chosen is None else {**part, "attributes": [*chosen, *extra_keys]}  # marks need the keys
         start = part.get("start")
         while True:
-            began = backend.now()
-            page = await retry(partial(backend.tables.scan, wanted, start), sleep=backend.sleep)
-            yield ((_without(item, unasked) if unasked else item, item) for item in page.items)
+            started_at = backend.now()
+            page = await retry(partial(backend.tables.scan, request, start), sleep=backend.sleep)
+            yield ((_without(item, extra_keys) if extra_keys else item, item) for item in page.items)
             if page.next is None:
                 return
             start = page.next
             if rate := part.get("units_per_second"):
-                await backend.sleep(max(0.0, page.read_units / rate - (backend.now() - began)))
+                await backend.sleep(max(0.0, page.read_units / rate - (backend.now() - started_at)))
 
     @staticmethod
     def rest(part: Mapping[str, Any], mark: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the same segment from after an item on."""
+        """Return the same segment, starting after an item."""
         return {**part, "start": {key: _typed(mark[key]) for key in part["keys"]}}
 
 
 def _check_filter(filter: str | None, names: object, values: object) -> None:  # noqa: A002 - DynamoDB's term
-    for name, given in (("names", names), ("values", values)):
-        if not isinstance(given, Mapping | None):
-            raise ConfigurationError(f"DynamoDBScan: {name} must be a dict or None, not {given!r}")
+    for name, value in (("names", names), ("values", values)):
+        if not isinstance(value, Mapping | None):
+            raise ConfigurationError(f"DynamoDBScan: {name} must be a dict or None, not {value!r}")
     if filter is None and (names or values):
-        raise ConfigurationError("DynamoDBScan: names and values stand for something in a filter, and there is none")
+        raise ConfigurationError("DynamoDBScan: names and values require filter, the expression that uses them")
 
 
 def _without(item: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:
@@ -150,7 +150,7 @@ def _without(item: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]
 
 
 def _typed(value: Any) -> Mapping[str, str]:
-    """Return a key's value in DynamoDB's JSON: keys are texts, numbers or binaries."""
+    """Return the value of a key attribute in DynamoDB JSON; keys are strings, numbers, or binaries."""
     if isinstance(value, str):
         return {"S": value}
     if isinstance(value, bytes):

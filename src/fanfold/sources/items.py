@@ -1,4 +1,4 @@
-"""Values given by whoever starts the run."""
+"""Values that are specified when the run is started."""
 
 from __future__ import annotations
 
@@ -9,57 +9,57 @@ from typing import Any, Final
 from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError
 
-MOST_BYTES: Final = 100_000
-"""JSON of all values together: the plan is kept in the run's item of the ledger, which every batch reads, and which
-DynamoDB limits to 400 KB."""
+MAX_BYTES: Final = 100_000
+"""Maximum size of all values as JSON. The plan is part of the run's item in the ledger, which every batch reads and
+which DynamoDB limits to 400 KB."""
 
 
 class Items:
-    """JSON values, ``size`` of them in a segment. They travel in the messages themselves.
+    """JSON values, ``size`` of them per segment. The messages contain the values.
 
-    For thousands of values, not for millions: more than 100 KB of JSON belongs into an object, read by ``S3Lines``.
+    Use it for thousands of values, not for millions: write more than 100 KB of JSON to an object and use ``S3Lines``.
 
     Args:
-        values: The values, in order; taken once, when the source is made.
-        size: Most values in a segment, from 1.
+        values: The values, in order; iterated once, when the source is created.
+        size: Maximum number of values in a segment, from 1.
 
     Raises:
-        ConfigurationError: If a value is no JSON value, they are too large together, or size is impossible.
+        ConfigurationError: If a value is not a JSON value, the values are too large in total, or size is invalid.
     """
 
     def __init__(self, values: Iterable[Any], *, size: int = 1) -> None:
         if type(size) is not int or size < 1:
-            raise ConfigurationError(f"Items: size must be a whole number from 1, not {size!r}")
+            raise ConfigurationError(f"Items: size must be an integer of at least 1, not {size!r}")
         if isinstance(values, str | bytes | Mapping):
-            raise ConfigurationError(f"Items: values must be several, such as a list, not one {type(values).__name__}")
+            raise ConfigurationError(f"Items: values must be an iterable such as a list, not a {type(values).__name__}")
         self.size: int = size
         self.values: list[Any] = [_checked(value, position) for position, value in enumerate(values)]
-        taken = len(json.dumps(self.values, ensure_ascii=False).encode())
-        if taken > MOST_BYTES:
+        size_bytes = len(json.dumps(self.values, ensure_ascii=False).encode())
+        if size_bytes > MAX_BYTES:
             raise ConfigurationError(
-                f"Items: {len(self.values)} values are {taken:,} bytes of JSON, over {MOST_BYTES:,}: write them to an "
-                "object, one a line, and use S3Lines"
+                f"Items: {len(self.values)} values are {size_bytes:,} bytes of JSON, over the limit of {MAX_BYTES:,}: "
+                "write them to an object, one per line, and use S3Lines"
             )
 
-    async def pin(self, backend: Backend, prefix: str = "") -> Mapping[str, Any]:  # noqa: ARG002 - there is nothing live to look at
+    async def pin(self, backend: Backend, prefix: str = "") -> Mapping[str, Any]:  # noqa: ARG002 - this source reads no live system
         """Return the plan: the values themselves."""
         return {"type": "items", "values": self.values, "size": self.size}
 
     @staticmethod
     def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
-        """Yield the values of each segment, from segment number ``first`` on."""
+        """Yield the values of each segment, from segment number ``first``."""
         values, size = plan["values"], plan["size"]
         for begin in range(first * size, len(values), size):
             yield {"type": "items", "values": values[begin : begin + size]}
 
     @staticmethod
-    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, int]], None]:  # noqa: ARG004 - nothing to fetch
-        """Yield the values of one segment, each with how many there have been."""
-        yield ((value, taken) for taken, value in enumerate(part["values"], 1))
+    async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, int]], None]:  # noqa: ARG004 - the part contains the values
+        """Yield the values of one segment; the mark of a value is the number of values so far."""
+        yield ((value, count) for count, value in enumerate(part["values"], 1))
 
     @staticmethod
     def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:
-        """Return the values that are left after so many."""
+        """Return the values after the first ``mark`` ones."""
         return {**part, "values": part["values"][mark:]}
 
 
@@ -68,5 +68,5 @@ def _checked(value: Any, position: int) -> Any:
         text = json.dumps(value, allow_nan=False)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"Items: value {position} is no JSON value: {error}") from error
-    return json.loads(text)  # what a segment will read: tuples are lists, keys are texts
+        raise ConfigurationError(f"Items: value {position} is not a JSON value: {error}") from error
+    return json.loads(text)  # as a segment will read it: tuples become lists, keys become strings

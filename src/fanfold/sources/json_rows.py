@@ -1,8 +1,8 @@
-"""The elements of one array in a JSON document, each as the text it has there, found while the document arrives.
+"""Find the elements of one array in a JSON document, as their original text, while the document is read.
 
-Of what has arrived no more is held than the element that is not whole yet, or one window: what does not lead to the
-array is passed over, large objects and arrays member by member. The whole document is looked at, and refused where it
-is no JSON (RFC 8259; ``NaN`` and ``Infinity`` are none).
+Memory holds only the current incomplete element, or one window: values outside the array are skipped, large objects
+and arrays member by member. The whole document is validated, and refused if it is not JSON (RFC 8259, which excludes
+``NaN`` and ``Infinity``).
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from typing import Final, TypeAlias
 from fanfold.errors import SourceError
 
 WINDOW: Final = 65_536
-"""Characters that are waited for before an element that is not whole in them is taken for a large one."""
+"""Characters to buffer before an incomplete element is treated as a large one."""
 _NEAR_THE_END: Final = 16
-"""An error this close to the end of what has arrived may be that the rest is missing: the longest literal and the
-longest escape are shorter."""
+"""An error within this distance of the end of the buffer may mean that more input is needed: the longest literal and
+the longest escape sequence are shorter."""
 _BLANK = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"[-+.0-9eE]*")
 _INDEX = re.compile(r"0|[1-9][0-9]*")
 
 _Steps: TypeAlias = Generator[str | None, None, None]
-"""Yields rows, and None where more of the document is needed to go on."""
+"""Yields rows, and None if more input is needed."""
 
 
 def tokens_of(pointer: str) -> tuple[str, ...]:
-    """Return the steps of a JSON pointer (RFC 6901); the empty one has none.
+    """Return the reference tokens of a JSON pointer (RFC 6901); an empty pointer has none.
 
     Raises:
-        ValueError: If it is no JSON pointer.
+        ValueError: If it is not a JSON pointer.
     """
     if pointer and not pointer.startswith("/"):
-        raise ValueError(f"a JSON pointer is empty or begins with '/', as in '/data/rows', unlike {pointer!r}")
+        raise ValueError(f"a JSON pointer must be empty or begin with '/', such as '/data/rows', not {pointer!r}")
     if re.search("~(?![01])", pointer):
-        raise ValueError(f"in a JSON pointer '~' is written '~0', and '/' inside a name '~1', unlike in {pointer!r}")
+        raise ValueError(f"in the JSON pointer {pointer!r}, write '~0' for '~', and '~1' for '/' in a name")
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:])
 
 
 class JsonRows:
-    """Finds the elements of an array: feed it the document, and close it at its end.
+    """A parser that finds the elements of an array: feed it the document, then close it.
 
     Args:
-        name: What the document is called in errors.
-        pointer: JSON pointer to the array; empty for a document that is the array.
+        name: The name of the document in errors.
+        pointer: JSON pointer to the array; empty if the document itself is the array.
         window: As ``WINDOW``, in characters.
     """
 
@@ -58,25 +58,25 @@ class JsonRows:
         self._scan = json.JSONDecoder(parse_constant=_no_constant).raw_decode
         self._text = ""
         self._at = 0
-        """Place in the text of what comes next."""
+        """Index of the next character in the buffered text."""
         self._before_bytes = 0
-        """Bytes of the document before the text."""
+        """Bytes of the document before the buffered text."""
         self._decoded_bytes = 0
         self._ended = False
-        self._found = False
+        self._array_found = False
         self._steps = self._document(tokens_of(pointer))
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Take the next bytes of the document; yield the elements that are whole now, to be drawn before the next.
+        """Add bytes of the document; yield the elements that are now complete. Exhaust it before the next call.
 
         Raises:
-            SourceError: If the document is malformed; it names the byte.
+            SourceError: If the document is malformed; the error states the byte.
         """
         try:
             more = self._decode.decode(data, final=self._ended)
         except UnicodeDecodeError as error:
             waiting = len(self._decode.getstate()[0])
-            raise self._fault(self._decoded_bytes - waiting + error.start, f"no UTF-8: {error.reason}") from error
+            raise self._fault(self._decoded_bytes - waiting + error.start, f"not UTF-8: {error.reason}") from error
         self._decoded_bytes += len(data)
         self._before_bytes += len(self._text[: self._at].encode())
         self._text = self._text[self._at :] + more
@@ -87,10 +87,10 @@ class JsonRows:
             yield row
 
     def close(self) -> Iterator[str]:
-        """Say that the document ends here; yield the elements that are whole now.
+        """End the document; yield the remaining elements.
 
         Raises:
-            SourceError: If the document is malformed or breaks off, or has no array at the pointer.
+            SourceError: If the document is malformed or truncated, or has no array at the pointer.
         """
         self._ended = True
         yield from self.feed(b"")
@@ -101,38 +101,38 @@ class JsonRows:
                 self._at += 1
             yield from self._toward(tokens)
             if (yield from self._next()):
-                raise self._malformed("something follows the document")
+                raise self._malformed("unexpected data after the document")
         except RecursionError as error:
             raise self._malformed("nested too deeply") from error
-        if not self._found:
-            raise SourceError(f"{self._name} has nothing at {self._pointer!r}: check the pointer")
+        if not self._array_found:
+            raise SourceError(f"{self._name} has no value at {self._pointer!r}: check the pointer")
 
     def _toward(self, tokens: Sequence[str]) -> _Steps:
-        """Pass over one value; yield the elements of the array that the steps lead to from there."""
+        """Skip one value; yield the elements of the array to which the tokens lead from there."""
         begins = yield from self._next()
         if not tokens and begins not in {"[", ""}:
             raise SourceError(
-                f"{self._name} has no array at {self._pointer!r}, but what begins with {begins!r}: say where the array "
-                "lies, as in pointer='/data/rows'"
+                f"{self._name} has no array at {self._pointer!r}, but a value that begins with {begins!r}: specify "
+                "pointer= with the path of the array, such as pointer='/data/rows'"
             )
         if not tokens and begins:
-            self._found = True
+            self._array_found = True
             yield from self._rows()
             return
         token, rest = (tokens[0], tokens[1:]) if tokens else ("", ())
 
         def member(name: str) -> _Steps:
-            return self._toward(rest) if name == token and not self._found else self._over()
+            return self._toward(rest) if name == token and not self._array_found else self._skip()
 
         if begins == "{":
             yield from self._object(member)
         elif begins == "[" and _INDEX.fullmatch(token):
             yield from self._array(member)
         else:
-            yield from self._over()
+            yield from self._skip()
 
-    def _over(self) -> _Steps:
-        """Pass over one value, whatever its size."""
+    def _skip(self) -> _Steps:
+        """Skip one value of any size."""
         begins = yield from self._next()
         while len(self._text) - self._at < self._window and not self._ended:
             yield None
@@ -140,11 +140,11 @@ class JsonRows:
         if stop is not None:
             self._at = stop
         elif begins == "{":
-            yield from self._object(lambda _: self._over())
+            yield from self._object(lambda _: self._skip())
         elif begins == "[":
-            yield from self._array(lambda _: self._over())
+            yield from self._array(lambda _: self._skip())
         else:
-            yield from self._whole()
+            yield from self._value_text()
 
     def _array(self, member: Callable[[str], _Steps]) -> _Steps:
         self._at += 1
@@ -157,7 +157,7 @@ class JsonRows:
             number += 1
             after = yield from self._next()
             if after not in {",", "]"}:
-                raise self._malformed("a ',' or ']' is missing")
+                raise self._malformed("expected ',' or ']'")
             self._at += 1
             if after == "]":
                 return
@@ -169,21 +169,21 @@ class JsonRows:
             return
         while True:
             if (yield from self._next()) != '"':
-                raise self._malformed("a name in quotes is missing")
-            name = yield from self._whole()
+                raise self._malformed("expected a name in quotes")
+            name = yield from self._value_text()
             if (yield from self._next()) != ":":
-                raise self._malformed("a ':' is missing")
+                raise self._malformed("expected ':'")
             self._at += 1
             yield from member(json.loads(name))
             after = yield from self._next()
             if after not in {",", "}"}:
-                raise self._malformed("a ',' or '}' is missing")
+                raise self._malformed("expected ',' or '}'")
             self._at += 1
             if after == "}":
                 return
 
     def _rows(self) -> _Steps:
-        """Yield the elements of the array that comes next."""
+        """Yield the elements of the next array."""
         self._at += 1
         if (yield from self._next()) == "]":
             self._at += 1
@@ -192,59 +192,62 @@ class JsonRows:
         while after != "]":
             if not self._peek():
                 yield from self._next()
-            text = yield from self._whole()
-            if "\n" in text or "\r" in text:  # between values only: inside a text they are escaped
+            text = yield from self._value_text()
+            if "\n" in text or "\r" in text:  # only between values: in a string they are escaped
                 text = text.replace("\n", " ").replace("\r", " ")
             yield text
             after = self._peek() or (yield from self._next())
             if after not in {",", "]"}:
-                raise self._malformed("a ',' or ']' is missing")
+                raise self._malformed("expected ',' or ']'")
             self._at += 1
 
-    def _whole(self) -> Generator[None, None, str]:
-        """Return the text of the value that comes next, however long it is, and pass over it."""
+    def _value_text(self) -> Generator[None, None, str]:
+        """Consume the next value of any length, and return its text."""
         while (stop := self._stop()) is None:
-            wanted = 2 * (len(self._text) - self._at)  # so that a long value is looked at a few times, not once a piece
-            while len(self._text) - self._at < wanted and not self._ended:
+            needed = 2 * (len(self._text) - self._at)  # doubling, so that a long value is parsed only a few times
+            while len(self._text) - self._at < needed and not self._ended:
                 yield None
         text = self._text[self._at : stop]
         self._at = stop
         return text
 
     def _next(self) -> Generator[None, None, str]:
-        """Pass over blanks; return the character that comes next, empty at the end of the document."""
-        while not (found := self._peek()) and not self._ended:
+        """Skip whitespace; return the next character, or an empty string at the end of the document."""
+        while not (character := self._peek()) and not self._ended:
             yield None
-        return found
+        return character
 
     def _peek(self) -> str:
-        """Pass over blanks; return the character that comes next, empty where no more has arrived."""
-        self._at = _BLANK.match(self._text, self._at).end()  # type: ignore[union-attr] # none match too
+        """Skip whitespace; return the next character, or an empty string at the end of the buffer."""
+        self._at = _BLANK.match(self._text, self._at).end()  # type: ignore[union-attr] # the pattern matches the empty string
         return self._text[self._at : self._at + 1]
 
     def _stop(self) -> int | None:
-        """Return where the value that comes next stops; None if that has not arrived yet."""
+        """Return the index after the next value; None if the value is incomplete."""
         try:
             _, stop = self._scan(self._text, self._at)
         except json.JSONDecodeError as error:
-            cut = error.msg.startswith("Unterminated string") or len(self._text) - error.pos <= _NEAR_THE_END
-            if cut and not self._ended:
+            may_be_incomplete = (
+                error.msg.startswith("Unterminated string") or len(self._text) - error.pos <= _NEAR_THE_END
+            )
+            if may_be_incomplete and not self._ended:
                 return None
             raise self._fault(self._byte(error.pos), error.msg) from error
         except ValueError as error:
             raise self._malformed(str(error)) from error
-        number_stops = _NUMBER.match(self._text, self._at).end()  # type: ignore[union-attr] # none match too
+        number_stops = _NUMBER.match(self._text, self._at).end()  # type: ignore[union-attr] # the pattern matches the empty string
         return None if number_stops == len(self._text) and not self._ended else stop
 
-    def _byte(self, place: int) -> int:
-        return self._before_bytes + len(self._text[:place].encode())
+    def _byte(self, index: int) -> int:
+        return self._before_bytes + len(self._text[:index].encode())
 
-    def _malformed(self, what: str) -> SourceError:
-        return self._fault(self._byte(self._at), what if self._at < len(self._text) else f"{what}: it breaks off")
+    def _malformed(self, problem: str) -> SourceError:
+        at_end = self._at >= len(self._text)
+        return self._fault(self._byte(self._at), f"{problem}, but the document ends" if at_end else problem)
 
-    def _fault(self, byte: int, what: str) -> SourceError:
-        return SourceError(f"{self._name}: malformed JSON near byte {byte}: {what}")
+    def _fault(self, byte: int, problem: str) -> SourceError:
+        return SourceError(f"{self._name}: malformed JSON near byte {byte}: {problem}")
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")

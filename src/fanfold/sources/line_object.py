@@ -1,4 +1,4 @@
-"""One S3 object of lines: pinned, cut into byte ranges, and read; a compressed one is read as a whole."""
+"""One S3 object of lines: pinned, cut into byte ranges, and read; a compressed object is one range."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from fanfold.sources.lines import lines_of_range
 from fanfold.sources.rows import BOM, FORMATS, csv_header, parsed, parser_of
 
 _HEADER_BYTES: Final = 1_048_576
-"""Longest header of a CSV object."""
+"""Maximum size of the header of a CSV object."""
 _ANYWHERE: Final = 2**63
-"""Past the end of any object."""
+"""A position past the end of any object."""
 
 
 def name_of(bucket: str, key: str) -> str:
-    """Return what an object is called in errors."""
+    """Return the name of an object in errors."""
     return f"s3://{bucket}/{key}"
 
 
 def compression_of(key: str) -> str | None:
-    """Return how an object is compressed, by the ending of its key; None if it is not."""
-    return next((known for ending, known in COMPRESSIONS.items() if key.lower().endswith(ending)), None)
+    """Return the compression of an object, derived from the suffix of its key; None without compression."""
+    return next((known for suffix, known in COMPRESSIONS.items() if key.lower().endswith(suffix)), None)
 
 
 def format_of(key: str) -> str:
-    """Return the format of an object's lines, by the ending of its key, before that of a compression.
+    """Return the format of an object's lines, derived from the suffix of its key before that of a compression.
 
     Raises:
-        ConfigurationError: If it cannot be told.
+        ConfigurationError: If the suffix is unknown.
     """
-    plain = key.lower()
-    for ending in COMPRESSIONS:
-        plain = plain.removesuffix(ending)
-    for ending, known in FORMATS.items():
-        if plain.endswith(ending):
+    uncompressed = key.lower()
+    for suffix in COMPRESSIONS:
+        uncompressed = uncompressed.removesuffix(suffix)
+    for suffix, known in FORMATS.items():
+        if uncompressed.endswith(suffix):
             return known
-    raise ConfigurationError(f"S3Lines: cannot tell the format of {key!r}: say format='csv', 'jsonl' or 'text'")
+    raise ConfigurationError(f"S3Lines: the format of {key!r} is unknown: specify format='csv', 'jsonl', or 'text'")
 
 
 async def pin_object(store: Store, bucket: str, key: str, form: str) -> dict[str, Any]:
-    """Return what there is to cut: the object's size and ETag as of now, and where its lines begin; for CSV its header.
+    """Return the pinned object: its size, its ETag, the start of its lines, and, for CSV, its header.
 
-    An object without lines begins at its end.
+    In an object without lines, the start is the end.
 
     Raises:
         SourceError: If the object is missing, or a CSV object has no header.
@@ -67,12 +67,12 @@ async def pin_object(store: Store, bucket: str, key: str, form: str) -> dict[str
         return {**pinned, "begin": len(BOM) if head.startswith(BOM) else 0}
     line, newline, _ = head.partition(b"\n")
     if not newline and len(line) >= _HEADER_BYTES:
-        raise SourceError(f"{name} has no line end in its first {_HEADER_BYTES} bytes: it is no CSV with a header")
+        raise SourceError(f"{name} has no line end in its first {_HEADER_BYTES} bytes: it is not CSV with a header")
     return {**pinned, "header": csv_header(line, name), "begin": len(line) + len(newline)}
 
 
 def cut_object(pinned: Mapping[str, Any], chunk_bytes: int, first: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield the byte ranges of a pinned object, from range number ``first`` on; a compressed one is one range."""
+    """Yield the byte ranges of a pinned object, from range number ``first``; a compressed object is one range."""
     begin, size = pinned["begin"], pinned["size"]
     if "compression" in pinned:
         chunk_bytes = size
@@ -81,23 +81,23 @@ def cut_object(pinned: Mapping[str, Any], chunk_bytes: int, first: int = 0) -> I
 
 
 async def read_object(part: Mapping[str, Any], store: Store) -> AsyncGenerator[Iterable[tuple[Any, int | None]], None]:
-    """Yield the items of one byte range, several at a time, each with the byte after its line.
+    """Yield the items of one byte range, several at a time; the mark of an item is the byte after its line.
 
-    There is None instead where no range can begin.
+    The mark is None if no range can start there.
 
     Raises:
         SourceError: If the object was replaced or deleted since it was pinned, or a line is malformed.
     """
     if "compression" in part:
-        async with aclosing(_read_compressed(part, store)) as items:
-            async for some in items:
-                yield some
+        async with aclosing(_read_compressed(part, store)) as chunks:
+            async for chunk in chunks:
+                yield chunk
         return
     read = partial(_read_range, store, part)
     parse, name = parser_of(part["format"], part.get("header")), name_of(part["bucket"], part["key"])
-    found = lines_of_range(read, start=part["start"], stop=part["stop"], begin=part["begin"], size_bytes=part["size"])
-    async with aclosing(found):
-        async for position, lines in found:
+    ranges = lines_of_range(read, start=part["start"], stop=part["stop"], begin=part["begin"], size_bytes=part["size"])
+    async with aclosing(ranges):
+        async for position, lines in ranges:
             yield parsed(parse, lines, position, name)
 
 
@@ -105,14 +105,14 @@ async def _read_compressed(part: Mapping[str, Any], store: Store) -> AsyncGenera
     name = name_of(part["bucket"], part["key"])
     pieces = expanded(_read_range(store, part, 0, part["size"]), part["compression"])
     parse = None if part["format"] == "csv" else parser_of(part["format"], None)
-    found = lines_of_range(lambda _start, _stop: pieces, start=0, stop=_ANYWHERE, begin=0, size_bytes=0)
+    chunks = lines_of_range(lambda _start, _stop: pieces, start=0, stop=_ANYWHERE, begin=0, size_bytes=0)
     try:
-        async with aclosing(pieces), aclosing(found):
-            async for position, some in found:
-                lines = [some[0].removeprefix(BOM), *some[1:]] if position == 0 else some
+        async with aclosing(pieces), aclosing(chunks):
+            async for position, chunk in chunks:
+                lines = [chunk[0].removeprefix(BOM), *chunk[1:]] if position == 0 else chunk
                 if parse is None:
                     parse = parser_of("csv", csv_header(lines[0].removesuffix(b"\r"), name))
-                    position, lines = position + len(lines[0]) + 1, lines[1:]  # noqa: PLW2901 - the header is no item
+                    position, lines = position + len(lines[0]) + 1, lines[1:]  # noqa: PLW2901 - the header is not an item
                 yield ((item, None) for item, _ in parsed(parse, lines, position, name))
     except CompressionError as error:
         raise SourceError(f"{name}: {error}") from error
@@ -130,9 +130,9 @@ async def _read_range(store: Store, part: Mapping[str, Any], start: int, stop: i
         raise SourceError(f"{name} was replaced since the run was planned: start a new run") from error
 
 
-async def _read_head(store: Store, pinned: Mapping[str, Any], most: int) -> bytes:
+async def _read_head(store: Store, pinned: Mapping[str, Any], max_bytes: int) -> bytes:
     pieces: list[bytes] = []
-    async with aclosing(_read_range(store, pinned, 0, min(most, pinned["size"]))) as read:
+    async with aclosing(_read_range(store, pinned, 0, min(max_bytes, pinned["size"]))) as read:
         async for piece in read:
             pieces.append(piece)
             if b"\n" in piece:

@@ -1,7 +1,7 @@
 """Lines of a byte range: a line belongs to the range that holds its first byte.
 
-So ranges that tile an object give every line exactly once, wherever the cuts fall. A line ends with LF, and a CR before
-it is part of the line; the last line of an object need not end. Lines may have any length.
+So contiguous ranges yield every line of an object exactly once, wherever the object is cut. A line ends with LF; a CR
+before it is part of the line. The last line of an object may lack an LF. Lines may have any length.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ ReadRange: TypeAlias = Callable[[int, int], AsyncGenerator[bytes, None]]
 """Yields the bytes from the first position up to but not including the second."""
 
 _TAIL_BYTES = 65_536
-"""How much is read past the end of the range at first, for the rest of its last line; doubled each time."""
+"""Size of the first read past the end of the range, for the rest of its last line; doubled for each further read."""
 
 
 async def lines_of_range(
     read: ReadRange, *, start: int, stop: int, begin: int, size_bytes: int
 ) -> AsyncGenerator[tuple[int, Sequence[bytes]], None]:
-    """Yield the lines whose first byte lies in ``start`` <= position < ``stop``, without their LF.
+    """Yield the lines whose first byte is at ``start`` <= position < ``stop``, without their LF.
 
     Args:
-        read: Reads the object.
+        read: Reads a byte range of the object.
         start: First byte of the range, from ``begin``.
         stop: One past the last byte of the range.
-        begin: Where the lines of the object begin (after a header), so that a line does begin there.
+        begin: Position at which the lines of the object start, after any header.
         size_bytes: Size of the object; nothing is read past it.
 
     Yields:
         Several lines at a time, with the position of the first of them.
     """
-    # Whether a line begins at ``start`` is told by the byte before it.
+    # The byte before ``start`` decides whether a line starts there.
     position = start if start == begin else start - 1
     skipping = start != begin
     unfinished: list[bytes] = []
@@ -52,10 +52,10 @@ async def lines_of_range(
                 unfinished = []
             if tail:
                 unfinished.append(tail)
-    if unfinished:  # the last line began in this range; its end lies beyond
-        began = position - sum(map(len, unfinished))
-        rest = b"".join([each async for each in _until_newline(read, stop, size_bytes)])
-        yield began, [b"".join([*unfinished, rest])]
+    if unfinished:  # the last line starts in this range and ends after it
+        line_start = position - sum(map(len, unfinished))
+        rest = b"".join([piece async for piece in _until_newline(read, stop, size_bytes)])
+        yield line_start, [b"".join([*unfinished, rest])]
 
 
 async def _until_newline(read: ReadRange, position: int, size_bytes: int) -> AsyncIterator[bytes]:

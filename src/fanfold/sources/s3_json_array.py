@@ -1,4 +1,4 @@
-"""One JSON array in an S3 object, some rows to a segment."""
+"""One JSON array in an S3 object, with several rows per segment."""
 
 from __future__ import annotations
 
@@ -18,25 +18,24 @@ from fanfold.sources.json_rows import JsonRows, tokens_of
 
 
 class S3JsonArray:
-    """The elements of one JSON array, which is an object in S3 or lies in one.
+    """The elements (rows) of one JSON array, which is an S3 object or part of one.
 
-    JSON cannot be cut by bytes: when the run is planned, the object is read once from its first byte to its last,
-    whatever its size in flat memory, and its rows are written down under the run's prefix, each with the very text it
-    has. An object that is replaced later does not show.
+    JSON cannot be cut by bytes. So when the run is planned, the object is read once, in constant memory, and its rows
+    are written under the run's prefix, each as its original text. Replacing the object later has no effect.
 
-    Items are the JSON values of the rows. An empty array is no segments, and no error.
+    Items are the JSON values of the rows. An empty array has no segments, and is not an error.
 
     Args:
         bucket: The bucket.
-        key: The object's key.
-        pointer: Where the array lies in the document, as a JSON pointer (RFC 6901), such as ``/data/rows``; empty if
-            the document is the array. Of two members of the same name the first counts.
-        rows_per_segment: Most rows in a segment, from 1.
-        decimals: Whether numbers with a fraction or an exponent are given as ``decimal.Decimal``, which is exact and
-            what DynamoDB wants, instead of as ``float``.
+        key: The key of the object.
+        pointer: JSON pointer (RFC 6901) to the array, such as ``/data/rows``; empty if the document is the array. Of
+            two members with the same name, the first one is used.
+        rows_per_segment: Maximum number of rows in a segment, from 1.
+        decimals: Whether numbers with a fraction or an exponent are ``decimal.Decimal``, which is exact and which
+            DynamoDB requires, instead of ``float``.
 
     Raises:
-        ConfigurationError: If a setting is impossible.
+        ConfigurationError: If a setting is invalid.
     """
 
     def __init__(
@@ -44,13 +43,13 @@ class S3JsonArray:
     ) -> None:
         for name, value in (("bucket", bucket), ("key", key)):
             if not isinstance(value, str) or not value:
-                raise ConfigurationError(f"S3JsonArray: {name} must be a name, not {value!r}")
+                raise ConfigurationError(f"S3JsonArray: {name} must be a non-empty string, not {value!r}")
         if type(rows_per_segment) is not int or rows_per_segment < 1:
             raise ConfigurationError(
-                f"S3JsonArray: rows_per_segment must be a whole number from 1, not {rows_per_segment!r}"
+                f"S3JsonArray: rows_per_segment must be an integer of at least 1, not {rows_per_segment!r}"
             )
         if not isinstance(pointer, str):
-            raise ConfigurationError(f"S3JsonArray: pointer must be a text, not {pointer!r}")
+            raise ConfigurationError(f"S3JsonArray: pointer must be a string, not {pointer!r}")
         if not isinstance(decimals, bool):
             raise ConfigurationError(f"S3JsonArray: decimals must be True or False, not {decimals!r}")
         try:
@@ -64,35 +63,35 @@ class S3JsonArray:
         self.decimals: bool = decimals
 
     async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
-        """Read the object and write its rows down; return the plan.
+        """Read the object, write its rows to the results bucket, and return the plan.
 
         Raises:
-            SourceError: If the object is missing, malformed or replaced meanwhile, or has no array at the pointer.
+            SourceError: If the object is missing, malformed, or replaced meanwhile, or has no array at the pointer.
         """
         written = await manifest.write(backend, prefix, self._segments(backend))
         return {"type": "s3-json-array", "decimals": self.decimals, **written}
 
     @staticmethod
     def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
-        """Yield where the rows of each segment are written, from segment number ``first`` on."""
+        """Yield the location of the rows of each segment, from segment number ``first``."""
         for part in manifest.cut(plan, first):
             yield {"type": "s3-json-array", "decimals": plan["decimals"], **part}
 
     @staticmethod
     async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, int]], None]:
-        """Yield the rows of one segment, each with how many there have been.
+        """Yield the rows of one segment; the mark of a row is the number of rows so far.
 
         Raises:
-            SourceError: If what was written down is gone.
+            SourceError: If the written rows no longer exist.
         """
         parse = partial(json.loads, parse_float=Decimal) if part["decimals"] else json.loads
-        async with aclosing(manifest.read(part, backend)) as found:
-            async for lines in found:
-                yield ((parse(line.decode()), taken) for line, taken in lines)
+        async with aclosing(manifest.read(part, backend)) as chunks:
+            async for lines in chunks:
+                yield ((parse(line.decode()), count) for line, count in lines)
 
     @staticmethod
     def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:
-        """Return the same segment from after so many rows on."""
+        """Return the same segment without the first ``mark`` rows."""
         return manifest.rest(part, mark)
 
     async def _segments(self, backend: Backend) -> AsyncIterator[Sequence[bytes]]:
@@ -112,7 +111,7 @@ class S3JsonArray:
 
 
 async def _whole(store: Store, bucket: str, key: str) -> AsyncGenerator[bytes, None]:
-    """Yield one version of an object from its first byte to its last, going on where a connection broke off."""
+    """Yield the bytes of one version of an object; resume where a connection broke off."""
     name = f"s3://{bucket}/{key}"
     position = 0
     try:
@@ -124,4 +123,4 @@ async def _whole(store: Store, bucket: str, key: str) -> AsyncGenerator[bytes, N
     except ObjectMissingError as error:
         raise SourceError(f"{name} does not exist: check the bucket and the key") from error
     except ObjectChangedError as error:
-        raise SourceError(f"{name} was replaced while it was read: start a new run") from error
+        raise SourceError(f"{name} was replaced while it was being read: start a new run") from error

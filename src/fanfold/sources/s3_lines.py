@@ -17,30 +17,31 @@ _UNREADABLE: Final = (".xz", ".zip", ".7z", ".lz4", ".snappy", ".parquet")
 
 
 class S3Lines:
-    """One S3 object of lines, or all those whose keys begin alike, cut into byte ranges.
+    """One S3 object of lines, or all objects with a key prefix, cut into byte ranges.
 
     A line belongs to the range that holds its first byte, so every line is read exactly once. Objects are pinned by
-    their ETags when the run is planned: one that is replaced meanwhile fails clearly instead of being half read.
+    their ETags when the run is planned: if one is replaced later, its segments fail instead of mixing two versions.
 
-    Items are, by format: ``csv``: a dict of header name to text per row; ``jsonl``: the JSON value of each line;
-    ``text``: each line. The text is UTF-8, lines end with LF or CR LF, blank lines are no rows (in ``text`` they are).
+    Items depend on the format. ``csv``: a dict of strings by column name for each row; ``jsonl``: the JSON value of
+    each line; ``text``: each line. The encoding is UTF-8, and lines end with LF or CR LF. Blank lines are skipped,
+    except in ``text``.
 
-    A row that spans lines (a newline inside quotes) cannot be told from two rows by a reader that starts in the middle
-    of an object; a line with an odd number of quotes is refused, never read wrongly.
+    A reader that starts in the middle of an object cannot distinguish a row that spans lines (a newline inside quotes)
+    from two rows. So a line with an odd number of quotes is refused.
 
-    A compressed object (``.gz``, ``.bz2``, ``.zst``) cannot be cut by bytes: it is one segment, whatever its size.
+    A compressed object (``.gz``, ``.bz2``, ``.zst``) cannot be cut by bytes: it is one segment of any size.
 
     Args:
         bucket: The bucket.
-        key: The object's key.
-        prefix: Beginning of the keys of several objects, in place of ``key``; their ranges are written down under the
-            run's prefix when it is planned. Objects without lines are left out.
+        key: The key of one object.
+        prefix: Beginning of the keys of several objects, instead of ``key``; their ranges are written under the run's
+            prefix when it is planned. Objects without lines are skipped.
         suffix: End of the keys of several objects.
         chunk_bytes: Size of a range, from 1; each is one segment.
-        format: ``csv``, ``jsonl`` or ``text``; None to tell by each key's ending.
+        format: ``csv``, ``jsonl``, or ``text``; None to derive it from the suffix of each key.
 
     Raises:
-        ConfigurationError: If a setting is impossible, or the format cannot be told or read.
+        ConfigurationError: If a setting is invalid, or the format is unknown or not supported.
     """
 
     def __init__(
@@ -54,20 +55,20 @@ class S3Lines:
         format: str | None = None,  # noqa: A002 - the term users know
     ) -> None:
         if not isinstance(bucket, str) or not bucket:
-            raise ConfigurationError(f"S3Lines: bucket must be a name, not {bucket!r}")
+            raise ConfigurationError(f"S3Lines: bucket must be a non-empty string, not {bucket!r}")
         if (key is None) == (prefix is None):
-            raise ConfigurationError("S3Lines: say either key, for one object, or prefix, for several")
+            raise ConfigurationError("S3Lines: specify either key, for one object, or prefix, for several")
         if key is not None and (not isinstance(key, str) or not key):
-            raise ConfigurationError(f"S3Lines: key must be a name, not {key!r}")
+            raise ConfigurationError(f"S3Lines: key must be a non-empty string, not {key!r}")
         for name, text in (("prefix", "" if prefix is None else prefix), ("suffix", suffix)):
             if not isinstance(text, str):
-                raise ConfigurationError(f"S3Lines: {name} must be a text, not {text!r}")
+                raise ConfigurationError(f"S3Lines: {name} must be a string, not {text!r}")
         if suffix and key is not None:
-            raise ConfigurationError("S3Lines: suffix goes with prefix; with key there is one object")
+            raise ConfigurationError("S3Lines: suffix requires prefix; key already selects one object")
         if type(chunk_bytes) is not int or chunk_bytes < 1:
-            raise ConfigurationError(f"S3Lines: chunk_bytes must be a whole number from 1, not {chunk_bytes!r}")
+            raise ConfigurationError(f"S3Lines: chunk_bytes must be an integer of at least 1, not {chunk_bytes!r}")
         if format is not None and format not in FORMATS.values():
-            raise ConfigurationError(f"S3Lines: format must be 'csv', 'jsonl' or 'text', not {format!r}")
+            raise ConfigurationError(f"S3Lines: format must be 'csv', 'jsonl', or 'text', not {format!r}")
         self.bucket: str = bucket
         self.key: str | None = key
         self.prefix: str | None = prefix
@@ -78,26 +79,26 @@ class S3Lines:
             self.format = self._format_of(key)
 
     async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
-        """Return the plan: the object's size and ETag as of now and, for CSV, its header; of several, where it is.
+        """Return the plan: the size, the ETag, and, for CSV, the header of the object; or the manifest of several.
 
         Raises:
-            SourceError: If the object is missing or has no lines, there is no such bucket or no object with lines in
-                it, or a CSV object has no header.
+            SourceError: If the object is missing or has no lines, the bucket does not exist or has no matching object
+                with lines, or a CSV object has no header.
         """
         if self.key is not None:
             pinned = await pin_object(backend.store, self.bucket, self.key, self._format_of(self.key))
             if pinned["begin"] >= pinned["size"]:
-                raise SourceError(f"{name_of(self.bucket, self.key)} {_without_lines(pinned)}: there is nothing to cut")
+                raise SourceError(f"{name_of(self.bucket, self.key)} {_without_lines(pinned)}: use an object with rows")
             return {"type": "s3-lines", "chunk_bytes": self.chunk_bytes, **pinned}
-        told = {"objects": 0, "compressed": 0, "bytes": 0, "largest_bytes": 0}
-        written = await manifest.write(backend, prefix, self._ranges(backend, told))
+        totals = {"objects": 0, "compressed": 0, "bytes": 0, "largest_bytes": 0}
+        written = await manifest.write(backend, prefix, self._ranges(backend, totals))
         if not written["items"]:
-            raise SourceError(f"{name_of(self.bucket, self.prefix or '')}*{self.suffix}: no object there has lines")
-        return {"type": "s3-lines", **written, **told}
+            raise SourceError(f"{name_of(self.bucket, self.prefix or '')}*{self.suffix}: no matching object has lines")
+        return {"type": "s3-lines", **written, **totals}
 
     @staticmethod
     def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
-        """Yield the byte range of each segment, or where it is written, from segment number ``first`` on."""
+        """Yield the byte range of each segment, or its location in the manifest, from segment number ``first``."""
         if "manifest" in plan:
             for part in manifest.cut(plan, first):
                 yield {"type": "s3-lines", **part}
@@ -107,41 +108,43 @@ class S3Lines:
 
     @staticmethod
     async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
-        """Yield the items of one byte range, each with the byte after its line.
+        """Yield the items of one byte range; the mark of an item is the byte after its line.
 
         Raises:
             SourceError: If the object was replaced or deleted since the run was planned, or a line is malformed.
         """
-        found = await _written(part, backend) if "manifest" in part else part
-        if "from" in part:
-            found = {**found, "start": min(part["from"], found["stop"])}  # a last line may end beyond the range
-        async with aclosing(read_object(found, backend.store)) as items:
-            async for some in items:
-                yield some
+        byte_range = await _range_in_manifest(part, backend) if "manifest" in part else part
+        if "from" in part:  # the last line may end after the range
+            byte_range = {**byte_range, "start": min(part["from"], byte_range["stop"])}
+        async with aclosing(read_object(byte_range, backend.store)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     @staticmethod
     def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:
-        """Return the same range from a byte on, where a line begins."""
+        """Return the same range, starting at a byte where a line begins."""
         return {**part, "from": mark}
 
     def _format_of(self, key: str) -> str:
         if key.lower().endswith(_UNREADABLE):
-            raise ConfigurationError(f"S3Lines: {key} cannot be read as lines; store it plain, or as .gz, .bz2 or .zst")
+            raise ConfigurationError(
+                f"S3Lines: {key} cannot be read as lines: store it uncompressed, or as .gz, .bz2, or .zst"
+            )
         return self.format or format_of(key)
 
-    async def _ranges(self, backend: Backend, told: dict[str, int]) -> AsyncIterator[Sequence[bytes]]:
-        """Yield each range of each object as one line of a manifest; sum up what there is to tell of them."""
+    async def _ranges(self, backend: Backend, totals: dict[str, int]) -> AsyncIterator[Sequence[bytes]]:
+        """Yield each range of each object as one line of a manifest, and update the totals."""
         try:
             async with aclosing(backend.store.list(self.bucket, self.prefix or "")) as listing:
-                async for each in listing:
-                    if not each.key.endswith(self.suffix) or not each.size_bytes:
+                async for listed in listing:
+                    if not listed.key.endswith(self.suffix) or not listed.size_bytes:
                         continue
-                    pinned = await pin_object(backend.store, self.bucket, each.key, self._format_of(each.key))
-                    told["objects"] += 1
-                    told["compressed"] += "compression" in pinned
+                    pinned = await pin_object(backend.store, self.bucket, listed.key, self._format_of(listed.key))
+                    totals["objects"] += 1
+                    totals["compressed"] += "compression" in pinned
                     for part in cut_object(pinned, self.chunk_bytes):
-                        told["bytes"] += part["stop"] - part["start"]
-                        told["largest_bytes"] = max(told["largest_bytes"], part["stop"] - part["start"])
+                        totals["bytes"] += part["stop"] - part["start"]
+                        totals["largest_bytes"] = max(totals["largest_bytes"], part["stop"] - part["start"])
                         yield [json.dumps(part, separators=(",", ":")).encode()]
         except ObjectMissingError as error:
             raise SourceError(f"s3://{self.bucket} does not exist: check the bucket") from error
@@ -153,8 +156,8 @@ def _without_lines(pinned: Mapping[str, Any]) -> str:
     return "has a header and no rows" if pinned["format"] == "csv" else "has no rows"
 
 
-async def _written(part: Mapping[str, Any], backend: Backend) -> Mapping[str, Any]:
-    """Return the range that is written down for a segment: its one line in the manifest."""
-    written = [line async for lines in manifest.read(part, backend) for line, _ in lines]
-    found: Mapping[str, Any] = json.loads(written[0])
-    return found
+async def _range_in_manifest(part: Mapping[str, Any], backend: Backend) -> Mapping[str, Any]:
+    """Return the byte range of a segment, which is its only line in the manifest."""
+    lines = [line async for chunk in manifest.read(part, backend) for line, _ in chunk]
+    byte_range: Mapping[str, Any] = json.loads(lines[0])
+    return byte_range

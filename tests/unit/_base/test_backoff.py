@@ -1,4 +1,4 @@
-"""Delays between deliveries."""
+"""The delay before a message is redelivered."""
 
 import pytest
 
@@ -10,42 +10,42 @@ from fanfold.errors import ConfigurationError
     ("receive_count", "seconds"), [(1, 5), (2, 10), (3, 20), (8, 640), (9, 900), (100, 900), (10**9, 900)]
 )
 def test_without_jitter_the_delay_doubles_up_to_its_cap(receive_count: int, seconds: float):
-    """Five seconds, ten, twenty … fifteen minutes."""
+    """The delays are 5, 10, 20 … seconds, and at most 15 minutes."""
     assert Backoff(jitter=0).next_delay(receive_count) == seconds
 
 
 @pytest.mark.parametrize(("receive_count", "longest"), [(1, 5), (2, 10), (20, 900)])
-def test_by_default_half_of_the_delay_is_left_to_chance(receive_count: int, longest: float):
-    """Many draws lie in the upper half, and not all in one place."""
-    drawn = {Backoff().next_delay(receive_count) for _ in range(200)}
-    assert longest / 2 <= min(drawn) < max(drawn) <= longest
-    assert min(drawn) < longest * 0.7
-    assert max(drawn) > longest * 0.8
+def test_by_default_half_of_the_delay_is_random(receive_count: int, longest: float):
+    """Delays are spread over the upper half of the range."""
+    delays = {Backoff().next_delay(receive_count) for _ in range(200)}
+    assert longest / 2 <= min(delays) < max(delays) <= longest
+    assert min(delays) < longest * 0.7
+    assert max(delays) > longest * 0.8
 
 
-def test_full_jitter_draws_from_nothing_to_the_delay():
-    """It never exceeds the cap."""
-    drawn = [Backoff(base=100, cap=40, jitter=1).next_delay(1) for _ in range(200)]
-    assert 0 <= min(drawn) < 10
-    assert 30 < max(drawn) <= 40
+def test_full_jitter_draws_from_zero_to_the_delay():
+    """A delay is anywhere between 0 and the cap."""
+    delays = [Backoff(base=100, cap=40, jitter=1).next_delay(1) for _ in range(200)]
+    assert 0 <= min(delays) < 10
+    assert 30 < max(delays) <= 40
 
 
 def test_a_factor_of_one_is_a_constant_delay():
-    """However often the message was received."""
+    """The delay does not depend on the receive count."""
     backoff = Backoff(base=7, factor=1, jitter=0)
     assert [backoff.next_delay(count) for count in (1, 2, 50)] == [7, 7, 7]
 
 
 @pytest.mark.parametrize("factor", [1e300, float("inf")])
-def test_a_factor_too_large_for_a_number_ends_at_the_cap(factor: float):
-    """Nothing overflows."""
+def test_a_factor_that_overflows_a_float_yields_the_cap(factor: float):
+    """An overflow of the formula is not an error."""
     assert Backoff(factor=factor, cap=60, jitter=0).next_delay(1_000_000) == 60
 
 
 @pytest.mark.parametrize("receive_count", [0, -1])
 def test_a_receive_count_below_one_is_refused(receive_count: int):
-    """There was at least this delivery."""
-    with pytest.raises(ValueError, match="receive_count starts at 1"):
+    """The count includes the current delivery."""
+    with pytest.raises(ValueError, match="receive_count must be at least 1, not"):
         Backoff().next_delay(receive_count)
 
 
@@ -66,20 +66,20 @@ def test_a_receive_count_below_one_is_refused(receive_count: int):
         ("jitter", float("nan")),
     ],
 )
-def test_an_impossible_setting_is_refused_and_named(name: str, value: float):
-    """One line says which and what it may be."""
-    with pytest.raises(ConfigurationError, match=f"^Backoff: {name} is {value!r}; base and cap are seconds"):
+def test_an_invalid_setting_is_refused_by_name(name: str, value: float):
+    """The error names the setting, its value, and the valid values."""
+    with pytest.raises(ConfigurationError, match=f"^Backoff: {name} must not be {value!r}: base and cap are seconds"):
         Backoff(**{name: value})
 
 
 @pytest.mark.parametrize("name", ["base", "factor", "cap", "jitter"])
-def test_a_setting_that_is_no_number_is_refused_and_named(name: str):
-    """A text from the environment is no number."""
-    with pytest.raises(ConfigurationError, match=f"Backoff: {name} is '5'"):
+def test_a_setting_that_is_not_a_number_is_refused_by_name(name: str):
+    """A string from the environment is not a number."""
+    with pytest.raises(ConfigurationError, match=f"Backoff: {name} must not be '5'"):
         Backoff(**{name: "5"})
 
 
-def test_the_limits_themselves_are_possible():
-    """Twelve hours is the longest SQS hides a message."""
+def test_the_limits_themselves_are_valid():
+    """The maximum visibility timeout of SQS, 12 hours, is valid."""
     assert Backoff(base=43_200, factor=1, cap=43_200, jitter=0).next_delay(1) == 43_200
     assert 0 <= Backoff(jitter=1).next_delay(1) <= 5

@@ -1,4 +1,4 @@
-"""The reason a dead letter carries."""
+"""The reason of a dead letter."""
 
 import json
 
@@ -14,8 +14,8 @@ def dead_letter(value: str | None) -> Record:
     return Record(make_record("body", message_attributes={ATTRIBUTE: attribute}))
 
 
-def test_a_reason_comes_with_the_message_it_is_of():
-    """Its id, its queue and how often it was delivered are lost otherwise."""
+def test_a_reason_includes_the_id_queue_and_receive_count_of_the_message():
+    """SQS does not keep them when a message is sent to another queue."""
     record = Record(make_record("body", message_id="m", receive_count=3))
     assert json.loads(reason_attribute(record, "no such customer")) == {
         "reason": "no such customer",
@@ -25,24 +25,24 @@ def test_a_reason_comes_with_the_message_it_is_of():
     }
 
 
-def test_attributes_that_found_no_place_are_kept_with_the_reason():
-    """A message may have ten, and the reason is one of them."""
+def test_attributes_beyond_the_limit_are_kept_with_the_reason():
+    """A message may have ten attributes, and the reason is one of them."""
     extra = {"tenth": {"dataType": "String", "stringValue": "ü"}}
     assert json.loads(reason_attribute(Record(make_record()), "why", extra))["attributes"] == extra
 
 
-def test_no_attributes_leave_no_trace():
-    """Neither none nor an empty mapping."""
+def test_without_attributes_there_is_no_attributes_key():
+    """An empty mapping adds no key either."""
     assert "attributes" not in json.loads(reason_attribute(Record(make_record()), "why", {}))
 
 
 def test_a_reason_is_read_back_as_it_was_written():
-    """Whatever characters it holds."""
+    """A reason may contain any characters."""
     reason = 'naïve 日本語 🜁 "quoted"\n\\'
     assert reason_in(dead_letter(reason_attribute(Record(make_record()), reason))) == reason
 
 
-def test_a_long_reason_is_cut():
+def test_a_long_reason_is_truncated():
     """The attribute counts towards the size of the message."""
     text = reason_attribute(Record(make_record()), "x" * 1_000_000)
     assert len(text) < REASON_CHARACTERS + 200
@@ -50,18 +50,18 @@ def test_a_long_reason_is_cut():
 
 
 def test_a_reason_is_plain_ascii_on_the_wire():
-    """Every character of it is one that SQS takes."""
+    """SQS accepts every character of the encoded reason."""
     assert reason_attribute(Record(make_record()), "\x00\x1f\ud800 ü").isascii()
 
 
-def test_a_dead_letter_that_the_queue_itself_moved_has_no_reason():
-    """SQS's own redrive gives none."""
+def test_a_dead_letter_that_sqs_moved_has_no_reason():
+    """The redrive policy of SQS adds no attribute."""
     assert reason_in(Record(make_record("body"))) is None
 
 
 @pytest.mark.parametrize(
     "value", [None, "", "{", "[" * 100_000, "[]", '"text"', "null", "{}", '{"reason": 5}', '{"reason": null}']
 )
-def test_what_is_no_reason_of_ours_is_none(value: str | None):
-    """An attribute of that name may be anyone's."""
+def test_an_attribute_in_another_format_is_ignored(value: str | None):
+    """Another program may set an attribute of that name."""
     assert reason_in(dead_letter(value)) is None

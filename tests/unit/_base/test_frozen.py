@@ -1,4 +1,4 @@
-"""Frozen values: equal by their fields, not to be changed, copied whole."""
+"""Immutable values: compared by their fields, and copied with them."""
 
 import copy
 import pickle
@@ -27,7 +27,7 @@ class Named(Point):
 
 
 def test_values_are_equal_by_class_and_fields():
-    """Two values are equal when they are of one class and their fields are equal, and then their hashes are too."""
+    """Two values with the same class and equal fields are equal, and have equal hashes."""
     assert Named(1, "a") == Named(1, "a")
     assert hash(Named(1, "a")) == hash(Named(1, "a"))
     assert Named(1, "a") != Named(1, "b")
@@ -39,7 +39,7 @@ def test_values_are_equal_by_class_and_fields():
     "value", [fanfold.Done(1), fanfold.Rejected("no", forwarded=True), fanfold.Backoff(), Named(1, "a")]
 )
 def test_a_value_cannot_be_changed(value):
-    """Setting or deleting a field of a value raises, and the field keeps what it held."""
+    """Setting or deleting a field raises an error, and the field keeps its value."""
     name = value.__match_args__[0]
     before = getattr(value, name)
     with pytest.raises(AttributeError, match=f"'{name}' cannot be set"):
@@ -53,12 +53,12 @@ def test_a_value_cannot_be_changed(value):
 
 @pytest.mark.parametrize("value", [fanfold.Done([1]), fanfold.Retrying(3.0, "busy"), fanfold.Backoff(base=2)])
 def test_a_value_survives_copying_and_pickling(value):
-    """A copy, deep or shallow, and a pickled value are equal to the value."""
+    """A deep copy, a shallow copy, and an unpickled value equal the original."""
     assert copy.copy(value) == copy.deepcopy(value) == pickle.loads(pickle.dumps(value)) == value  # noqa: S301
 
 
 def test_a_value_shows_its_fields_and_can_be_matched_by_them():
-    """The text of a value reads like the call that makes it, and a pattern takes its fields in that order."""
+    """The repr of a value looks like its constructor call, and a class pattern matches its fields in that order."""
     assert repr(Named(1, "a")) == "Named(x=1, name='a')"
     match fanfold.Rejected("bad", forwarded=True):
         case fanfold.Rejected(reason, forwarded):

@@ -1,4 +1,4 @@
-"""The worker threads of plain handlers."""
+"""The worker threads of `def` handlers."""
 
 import asyncio
 import threading
@@ -8,8 +8,8 @@ import pytest
 from fanfold._base.threads import StillRunningError, Threads
 
 
-async def test_a_thread_is_kept_for_the_next_call():
-    """One after another needs no second one; all of them are daemons, with a name to be found by."""
+async def test_a_thread_is_reused_for_the_next_call():
+    """Sequential calls need only one thread. It is a daemon and has a recognizable name."""
     threads, seen = Threads(), []
     for _ in range(3):
         await threads.run(lambda: seen.append(threading.current_thread()))
@@ -19,15 +19,15 @@ async def test_a_thread_is_kept_for_the_next_call():
     threads.close()
 
 
-async def test_calls_at_once_have_a_thread_each():
-    """As many as there are, and no more."""
+async def test_concurrent_calls_have_a_thread_each():
+    """There are as many threads as concurrent calls."""
     threads, barrier = Threads(), threading.Barrier(3)
     assert sorted(await asyncio.gather(*(threads.run(barrier.wait) for _ in range(3)))) == [0, 1, 2]
     threads.close()
 
 
-async def test_a_call_that_was_given_up_is_counted_until_it_ends():
-    """Then its thread is there for the next one."""
+async def test_an_abandoned_call_is_counted_until_it_ends():
+    """After that, its thread is available for the next call."""
     threads, go, seen = Threads(), threading.Event(), []
 
     def wait() -> None:
@@ -49,8 +49,8 @@ async def test_a_call_that_was_given_up_is_counted_until_it_ends():
     threads.close()
 
 
-async def test_what_a_function_raises_is_raised():
-    """Also what no future can hold."""
+async def test_an_exception_of_the_function_is_raised():
+    """This includes StopIteration, which a future does not accept."""
     threads = Threads()
     with pytest.raises(KeyError, match="id"):
         await threads.run({}.__getitem__, "id")

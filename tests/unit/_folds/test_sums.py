@@ -1,4 +1,4 @@
-"""Sums that lose nothing, whatever the order."""
+"""Exact sums, independent of the order."""
 
 import math
 from decimal import Decimal
@@ -15,22 +15,22 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_
 
 
 def added(values, *, decimals: bool = False):
-    found = Sum()
+    total = Sum()
     for value in values:
-        found.add(value, decimals=decimals)
-    return found.value()
+        total.add(value, decimals=decimals)
+    return total.value()
 
 
 @given(st.lists(st.integers()))
-def test_whole_numbers_keep_every_digit(values):
-    """However large they are; of none it is 0."""
+def test_integers_keep_every_digit(values):
+    """Sums of integers are exact at any size; the sum of no numbers is 0."""
     assert added(values) == sum(values)
     assert isinstance(added(values), int)
 
 
 @given(st.lists(st.one_of(FINITE, st.integers(-(10**30), 10**30)), max_size=30), st.randoms(use_true_random=False))
-def test_numbers_with_a_fraction_are_rounded_once(values, chance):
-    """The sum is the number nearest to the exact one, in any order."""
+def test_a_sum_of_floats_is_rounded_once(values, chance):
+    """The sum is the float nearest to the exact sum, in any order."""
     exact = sum(map(Fraction, values), Fraction(0))
     shuffled = chance.sample(values, len(values))
     assert added(values) == added(shuffled) == (exact if exact.denominator == 1 and _whole(values) else float(exact))
@@ -41,50 +41,50 @@ def _whole(values) -> bool:
 
 
 @given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**60), max_value=10**60, places=12)))
-def test_decimals_written_as_text_are_added_exactly(values):
-    """And the sum is a text, so that it stays exact in JSON."""
-    found = added([str(value) for value in values], decimals=True)
-    assert Fraction(found) == sum(map(Fraction, values), Fraction(0))
-    assert isinstance(found, str) is bool(values)
+def test_decimal_strings_are_added_exactly(values):
+    """The sum is a string, so that it stays exact in JSON."""
+    total = added([str(value) for value in values], decimals=True)
+    assert Fraction(total) == sum(map(Fraction, values), Fraction(0))
+    assert isinstance(total, str) is bool(values)
 
 
 def test_decimals_and_other_numbers_add_up():
-    """One text among them makes the sum one; every part counts with what it exactly is."""
+    """A single string makes the sum a string; every number is added exactly."""
     assert added(["0.10", 2, "0.20"], decimals=True) == "2.30"
     assert added(["1", 0.5], decimals=True) == "1.5"
     assert added(["1E+3"], decimals=True) == "1000"
 
 
 @pytest.mark.parametrize("value", [None, True, "1", [], math.nan, math.inf])
-def test_what_is_no_number_is_named(value):
-    """A text is none, unless decimals are asked for."""
-    with pytest.raises(SegmentError, match="result 3 is no number that can be added up"):
+def test_a_value_that_is_not_a_number_is_refused(value):
+    """A string is refused unless decimals are enabled."""
+    with pytest.raises(SegmentError, match="result 3 is not a finite number"):
         Sum().add(value, where="result 3")
 
 
 @pytest.mark.parametrize("text", ["", "one", "NaN", "Infinity", "1e99999"])
-def test_a_text_that_is_no_decimal_is_named(text):
-    """Nor is one with more digits than anybody means."""
-    with pytest.raises(SegmentError, match="no number that can be added up"):
+def test_a_string_that_is_not_a_decimal_is_refused(text):
+    """A decimal with an excessive exponent is refused too."""
+    with pytest.raises(SegmentError, match="is not a finite number"):
         Sum().add(text, decimals=True)
 
 
-def test_what_cannot_be_held_is_an_error_and_never_rounded():
-    """A sum over the largest number with a fraction, and a decimal of too many digits."""
-    with pytest.raises(SegmentError, match="larger than"):
+def test_a_sum_that_cannot_be_represented_is_an_error():
+    """A sum above the largest float, and a decimal with too many digits, are never rounded."""
+    with pytest.raises(SegmentError, match="exceeds the largest float"):
         added([1.7e308, 1.7e308])
-    with pytest.raises(SegmentError, match="larger than"):
+    with pytest.raises(SegmentError, match="exceeds the largest float"):
         added([10**400, 0.5])
     with pytest.raises(SegmentError, match="more than 2,000 digits"):
         added(["1e1500", "1e-1500"], decimals=True)
 
 
-def test_a_sum_that_passes_the_largest_number_on_its_way_is_refused():
-    """Rather than wrong: what is added later might bring it back."""
-    with pytest.raises(SegmentError, match="larger than"):
+def test_a_partial_sum_above_the_largest_float_is_refused():
+    """It is refused even if later numbers would reduce the sum again."""
+    with pytest.raises(SegmentError, match="exceeds the largest float"):
         added([1.7e308, 1.7e308, -1.7e308])
 
 
 def test_a_decimal_sum_is_a_decimal():
-    """As DynamoDB wrote it."""
+    """A decimal string of DynamoDB can be added up."""
     assert Decimal(added(["12.30", "-0.30"], decimals=True)) == Decimal("12.00")

@@ -1,4 +1,4 @@
-"""How messages are grouped and sent: limits, delays, and what is said of those that were refused."""
+"""How messages are batched and sent: limits, delays, and errors for refused messages."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class Refusing:
 
 @dataclass
 class RefusingOne:
-    """A queue that accepts all messages but those of one body."""
+    """A queue that accepts all messages except those with one body."""
 
     body: str
     final: bool
@@ -39,20 +39,22 @@ class RefusingOne:
         bodies = [message.body for message in messages]
         self.calls.append(bodies)
         return [
-            Refusal(place, "InvalidMessage: no", self.final) for place, body in enumerate(bodies) if body == self.body
+            Refusal(position, "InvalidMessage: no", self.final)
+            for position, body in enumerate(bodies)
+            if body == self.body
         ]
 
 
 @dataclass
 class Crowded:
-    """A queue that tells how many calls were in flight at once."""
+    """A queue that records the maximum number of calls in flight."""
 
     in_flight: int = 0
-    most: int = 0
+    peak: int = 0
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         self.in_flight += 1
-        self.most = max(self.most, self.in_flight)
+        self.peak = max(self.peak, self.in_flight)
         await anyio.lowlevel.checkpoint()
         self.in_flight -= 1
         return []
@@ -60,24 +62,24 @@ class Crowded:
 
 @dataclass
 class Slow:
-    """A queue whose first call takes until it is told to go on."""
+    """A queue whose first call blocks until it is released."""
 
     bodies: set[str] = field(default_factory=set)
-    others_are_in: anyio.Event = field(default_factory=anyio.Event)
-    go_on: anyio.Event = field(default_factory=anyio.Event)
+    others_accepted: anyio.Event = field(default_factory=anyio.Event)
+    released: anyio.Event = field(default_factory=anyio.Event)
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         if messages[0].body == "0":
-            await self.go_on.wait()
+            await self.released.wait()
         self.bodies.update(message.body for message in messages)
         if len(self.bodies) == 90:
-            self.others_are_in.set()
+            self.others_accepted.set()
         return []
 
 
 @dataclass
 class Slept:
-    """A sleep that takes no time and remembers how long it should have been."""
+    """A sleep that returns immediately and records the delays."""
 
     seconds: list[float] = field(default_factory=list)
 
@@ -87,7 +89,7 @@ class Slept:
 
 @dataclass
 class Drawn:
-    """Messages that tell how many of them have been drawn."""
+    """Messages that count how many of them have been read."""
 
     count: int
     drawn: int = 0
@@ -105,10 +107,10 @@ def numbered(count: int) -> list[Message]:
 async def send(queue: Queue, messages: Sequence[Message], slept: Slept | None = None) -> list[int]:
     progress: list[int] = []
 
-    async def reached(count: int) -> None:
+    async def on_accepted(count: int) -> None:
         progress.append(count)
 
-    await enqueue(queue, messages, on_accepted=reached, sleep=slept or Slept())
+    await enqueue(queue, messages, on_accepted=on_accepted, sleep=slept or Slept())
     return progress
 
 
@@ -116,7 +118,7 @@ THROTTLED = ServiceError("slow down", code="ThrottlingException", transient=True
 
 
 def test_no_messages_make_no_batch():
-    """Nothing to send is no batch, not an empty one, which SQS would refuse."""
+    """Without messages there is no batch; SQS would refuse an empty one."""
     assert list(batches([])) == []
 
 
@@ -126,7 +128,7 @@ def test_a_batch_holds_ten_messages():
 
 
 def test_a_message_of_one_mebibyte_is_the_largest():
-    """A message as large as SQS takes is sent, alone."""
+    """A message of the maximum size is sent in a separate batch."""
     assert [len(batch) for batch in batches([Message("x" * MEBIBYTE), Message("y")])] == [1, 1]
 
 
@@ -135,84 +137,86 @@ def test_a_message_of_one_mebibyte_is_the_largest():
     [Message("x" * (MEBIBYTE + 1)), Message("é" * (MEBIBYTE // 2) + "x"), Message("x" * (MEBIBYTE - 8), {"ab": "c"})],
     ids=["characters", "bytes of characters", "attributes"],
 )
-def test_a_message_that_no_batch_can_hold_is_named(message):
-    """A message over 1 MiB, by its bytes and with its attributes, is refused by its number before it is sent."""
-    with pytest.raises(EnqueueError, match=r"^message 1 is too large: 10485\d\d bytes, where SQS takes 1048576$") as e:
+def test_a_message_that_is_too_large_is_refused_by_its_position(message):
+    """The bytes of the body and the attributes count; over 1 MiB, the message is refused before it is sent."""
+    with pytest.raises(
+        EnqueueError, match=r"^message 1 is too large: 10485\d\d bytes, over the SQS limit of 1048576$"
+    ) as e:
         list(batches([Message("small"), message]))
     assert [position for position, _ in e.value.rejected] == [1]
 
 
 def test_attributes_count_towards_the_size_of_a_message():
-    """A message's size is its body's and that of each attribute's name, type and value, in bytes."""
+    """The size of a message is the bytes of its body and of the name, type, and value of each attribute."""
     assert Message("é", {"name": "väl"}).size_bytes == 2 + len("name") + len("String") + 4
 
 
-async def test_nothing_to_send_calls_nobody():
-    """Without messages the queue is not called and no progress is told."""
+async def test_without_messages_the_queue_is_not_called():
+    """Without messages, no progress is reported either."""
     queue = Refusing(THROTTLED)
     assert await send(queue, []) == []
     assert queue.calls == 0
 
 
-async def test_progress_is_told_as_batches_are_accepted():
-    """How many of the first messages have been accepted, and at the end all."""
+async def test_progress_is_reported_as_batches_are_accepted():
+    """The callback receives the number of messages accepted without a gap, up to all of them."""
     assert await send(InMemoryQueue(), numbered(345)) == [*range(10, 345, 10), 345]
 
 
-async def test_a_batch_that_is_slow_holds_up_no_other_but_the_progress():
-    """What comes after it is sent, and told of once there is no gap."""
-    slow, told = Slow(), []
+async def test_a_slow_batch_delays_the_progress_but_no_other_batch():
+    """Later batches are sent, and reported when the gap is closed."""
+    slow, reported = Slow(), []
 
-    async def reached(count: int) -> None:
-        told.append(count)
+    async def on_accepted(count: int) -> None:
+        reported.append(count)
         if count == 100:
             assert slow.bodies == {str(number) for number in range(100)}
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: enqueue(slow, numbered(100), concurrency=2, on_accepted=reached))
-        await slow.others_are_in.wait()
-        assert told == []
-        slow.go_on.set()
-    assert told == [100]
+        tasks.start_soon(lambda: enqueue(slow, numbered(100), concurrency=2, on_accepted=on_accepted))
+        await slow.others_accepted.wait()
+        assert reported == []
+        slow.released.set()
+    assert reported == [100]
 
 
-async def test_told_to_stop_it_offers_no_further_batch():
-    """What is in flight is awaited, and counted."""
+async def test_after_a_stop_no_more_batches_are_sent():
+    """Calls in flight are awaited, and their messages are counted."""
     queue = Crowded()
-    assert await enqueue(queue, numbered(200), concurrency=4, should_stop=lambda: queue.most == 4) == 40
+    assert await enqueue(queue, numbered(200), concurrency=4, should_stop=lambda: queue.peak == 4) == 40
 
 
-async def test_no_more_calls_are_in_flight_than_allowed():
-    """As many batches are sent at once as the concurrency says, and no more."""
+async def test_the_concurrency_limits_the_calls_in_flight():
+    """The limit is also reached."""
     queue = Crowded()
     assert await enqueue(queue, numbered(200), concurrency=3, sleep=Slept()) == 200
-    assert queue.most == 3
+    assert queue.peak == 3
 
 
-async def test_messages_are_drawn_as_they_can_be_sent():
-    """At any time, hardly more than what has been accepted and what is in flight."""
+async def test_messages_are_read_lazily():
+    """Few more messages are read than those that have been accepted or are in flight."""
     messages = Drawn(1_000)
 
-    async def reached(count: int) -> None:
+    async def on_accepted(count: int) -> None:
         assert messages.drawn <= count + 21
 
-    await enqueue(InMemoryQueue(), messages, concurrency=2, on_accepted=reached, sleep=Slept())
+    await enqueue(InMemoryQueue(), messages, concurrency=2, on_accepted=on_accepted, sleep=Slept())
 
 
-async def test_an_error_of_whoever_is_told_ends_it():
-    """As a ledger that cannot keep the position: what follows is not offered."""
+async def test_an_error_of_the_progress_callback_stops_the_sending():
+    """If, for example, the ledger cannot store the position, no more batches are sent."""
     messages = Drawn(1_000)
 
-    async def reached(_: int) -> None:
+    async def on_accepted(_: int) -> None:
         raise THROTTLED
 
     with pytest.raises(ServiceError):
-        await enqueue(InMemoryQueue(), messages, concurrency=2, on_accepted=reached)
+        await enqueue(InMemoryQueue(), messages, concurrency=2, on_accepted=on_accepted)
     assert messages.drawn <= 31
 
 
-async def test_a_call_that_is_throttled_is_made_eight_times():
-    """A fault that may pass is tried 8 times in all, the first included; then every message of the call is named."""
+async def test_a_throttled_call_is_made_eight_times():
+    """A transient error allows 8 attempts, the first included; then the error lists every message of the call."""
     queue, slept = Refusing(THROTTLED), Slept()
     with pytest.raises(EnqueueError) as raised:
         await send(queue, numbered(3), slept)
@@ -222,7 +226,7 @@ async def test_a_call_that_is_throttled_is_made_eight_times():
 
 
 async def test_delays_grow_and_are_bounded():
-    """Before attempt n + 1 at most 0.1 * 2^n seconds are waited, and never more than 5."""
+    """The delay before attempt n + 1 is at most 0.1 * 2^n seconds, and never more than 5."""
     slept = Slept()
     with pytest.raises(EnqueueError):
         await send(Refusing(THROTTLED), numbered(1), slept)
@@ -230,8 +234,8 @@ async def test_delays_grow_and_are_bounded():
     assert all(0 <= seconds <= bound for seconds, bound in zip(slept.seconds, bounds, strict=True))
 
 
-async def test_a_fault_that_will_not_pass_is_not_tried_again():
-    """A call that is refused for good is made once, and its messages are named."""
+async def test_a_permanent_error_is_not_retried():
+    """A call with a permanent error is made once, and the error lists its messages."""
     queue = Refusing(ServiceError("invalid", code="InvalidParameterValue", transient=False))
     with pytest.raises(EnqueueError) as raised:
         await send(queue, numbered(2))
@@ -240,13 +244,13 @@ async def test_a_fault_that_will_not_pass_is_not_tried_again():
 
 
 async def test_a_queue_that_does_not_exist_is_a_configuration_error():
-    """What the user has to mend comes through as it is, not wrapped in a group."""
+    """The error that the user must fix is raised itself, not in an exception group."""
     with pytest.raises(ConfigurationError, match="queue q: does not exist"):
         await send(Refusing(ConfigurationError("queue q: does not exist")), numbered(30))
 
 
-async def test_a_message_refused_by_the_sender_s_fault_is_sent_once():
-    """Only what the queue may still accept is sent again; the rest is named with the queue's words."""
+async def test_a_message_refused_because_of_the_sender_is_sent_once():
+    """Only messages that the queue may still accept are retried; the error lists the others with the queue's reason."""
     queue = RefusingOne("1", final=True)
     with pytest.raises(EnqueueError) as raised:
         await send(queue, numbered(3))
@@ -254,24 +258,24 @@ async def test_a_message_refused_by_the_sender_s_fault_is_sent_once():
     assert raised.value.rejected == ((1, "InvalidMessage: no"),)
 
 
-async def test_only_the_message_that_was_refused_is_sent_again():
-    """The messages of a batch that were accepted are not sent a second time."""
+async def test_only_the_refused_message_is_retried():
+    """The accepted messages of a batch are not sent again."""
     queue = RefusingOne("1", final=False)
     with pytest.raises(EnqueueError):
         await send(queue, numbered(3))
     assert queue.calls == [["0", "1", "2"]] + [["1"]] * 7
 
 
-async def test_the_error_tells_how_many_and_the_first():
-    """The error names the number of messages, the first of them and the queue's reason."""
+async def test_the_error_states_the_number_of_messages_and_the_first():
+    """The error states the number of refused messages, the position of the first, and the queue's reason."""
     with pytest.raises(EnqueueError) as raised:
         await send(Refusing(THROTTLED), numbered(7))
-    assert str(raised.value) == "7 messages were not accepted by the queue, the first is number 0: slow down"
+    assert str(raised.value) == "the queue did not accept 7 messages; the first is message 0: slow down"
     assert [position for position, _ in raised.value.rejected] == list(range(7))
 
 
-async def test_nothing_is_offered_after_a_failure():
-    """But what was in flight: a second try begins before it."""
+async def test_no_batch_is_sent_after_a_failure():
+    """Only the batches that were in flight are sent."""
     messages = Drawn(1_000)
     queue = RefusingOne("15", final=True)
     with pytest.raises(EnqueueError):
@@ -280,7 +284,7 @@ async def test_nothing_is_offered_after_a_failure():
     assert messages.drawn <= 31
 
 
-async def test_a_message_that_is_too_large_ends_it_after_what_is_in_flight():
+async def test_a_message_that_is_too_large_stops_the_sending():
     """The messages before it are sent."""
     queue = InMemoryQueue()
     with pytest.raises(EnqueueError, match="message 25 is too large"):
@@ -288,7 +292,7 @@ async def test_a_message_that_is_too_large_ends_it_after_what_is_in_flight():
     assert len(queue) == 20
 
 
-async def test_a_concurrency_of_none_is_refused():
-    """It would send nothing, and say nothing."""
-    with pytest.raises(ValueError, match="concurrency starts at 1, not 0"):
+async def test_a_concurrency_of_zero_is_refused():
+    """It would send no messages and raise no error."""
+    with pytest.raises(ValueError, match="concurrency must be at least 1, not 0"):
         await enqueue(InMemoryQueue(), [Message("a")], concurrency=0)

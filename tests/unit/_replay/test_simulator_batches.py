@@ -18,7 +18,7 @@ from simulated import (
     done,
     failing,
     ids_of,
-    most_at_once,
+    max_concurrent,
     simulate,
     times,
 )
@@ -100,7 +100,7 @@ def test_no_more_invocations_run_concurrently_than_the_maximum(concurrency: int)
         invocation_seconds=lambda event: 1 + len(event["Records"][0]["body"]) % 3,
         visibility_timeout=1_800,
     )
-    assert most_at_once(simulator.deliveries) == concurrency
+    assert max_concurrent(simulator.deliveries) == concurrency
     assert len(simulator.deliveries) == 40
 
 

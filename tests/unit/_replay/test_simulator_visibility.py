@@ -10,7 +10,7 @@ from fanfold._base.dead_letter import reason_in
 from fanfold._replay.simulator import Simulator
 from fanfold.testing import make_record
 from simple_handlers import nothing, raises
-from simulated import batches, counts, dead, done, most_at_once, simulate, times
+from simulated import batches, counts, dead, done, max_concurrent, simulate, times
 
 
 def test_backoff_and_retry_change_the_visibility_timeout():
@@ -33,7 +33,7 @@ def test_a_message_is_not_redelivered_before_its_invocation_has_ended(after: int
     handler = fanfold.consumer(raises(Retry(after=after)))
     deliveries = simulate(handler, 1, fifo=fifo, invocation_seconds=20, max_receive_count=3).deliveries
     assert len(deliveries) == 3
-    assert most_at_once(deliveries) == 1
+    assert max_concurrent(deliveries) == 1
 
 
 def test_the_backoff_grows_with_each_delivery():
