@@ -11,7 +11,7 @@ from fanfold._stack.emulator import LocalStack
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 from ledgers import RUN
-from on_aws import unanswered
+from on_aws import without_server
 
 MARKERS = {
     "done": Marker("m", 0, ids=[0, 1, 2, 5, 1_000_000], results={}),
@@ -253,7 +253,7 @@ async def test_a_missing_table_is_an_error_that_names_it(aws: LocalStack, raw_se
 @pytest.mark.stack
 async def test_no_response_is_a_transient_error(aws: LocalStack, raw_session):
     """A refused connection raises a transient service error."""
-    async with unanswered(raw_session, "dynamodb") as client:
+    async with without_server(raw_session, "dynamodb") as client:
         with pytest.raises(ServiceError) as raised:
             await DynamoDBLedger(client, "table").count("run-1", 1)
     assert raised.value.transient is True

@@ -13,7 +13,7 @@ from fanfold._stack.emulator import LocalStack
 from fanfold.aws.sqs import SqsQueue
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryQueue
-from on_aws import AWS, NOBODY, drain, unanswered
+from on_aws import AWS, NO_SERVER, drain, without_server
 
 VISIBILITY_SECONDS = 1
 MEBIBYTE = 1_048_576
@@ -273,8 +273,8 @@ async def test_a_missing_queue_is_an_error_that_names_it(aws: LocalStack, sessio
 @pytest.mark.parametrize("act", ["send", "receive", "delete"])
 async def test_no_response_is_a_transient_error(aws: LocalStack, session, act):
     """A refused connection raises a transient service error."""
-    async with unanswered(session, "sqs") as client:
-        silent = SqsQueue(client, f"{NOBODY}/000000000000/queue")
+    async with without_server(session, "sqs") as client:
+        silent = SqsQueue(client, f"{NO_SERVER}/000000000000/queue")
         calls = {
             "send": lambda: silent.send([Message("body")]),
             "receive": silent.receive,

@@ -17,7 +17,7 @@ from fanfold.aws.sqs import SqsQueue, open_settler
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import make_record
-from on_aws import AWS, NOBODY, drain, unanswered
+from on_aws import AWS, NO_SERVER, drain, without_server
 
 
 @dataclass(frozen=True)
@@ -286,8 +286,8 @@ async def test_open_settler_changes_visibility_timeouts(client):
 @pytest.mark.parametrize("act", ["change_visibility", "send_dead_letters"])
 async def test_no_response_is_a_transient_error(aws: LocalStack, session, act: str):
     """A refused connection raises a transient service error."""
-    async with unanswered(session, "sqs") as sqs:
-        silent = SqsQueue(sqs, dead_letter_queue_url=f"{NOBODY}/000000000000/dead")
+    async with without_server(session, "sqs") as sqs:
+        silent = SqsQueue(sqs, dead_letter_queue_url=f"{NO_SERVER}/000000000000/dead")
         record = Record(make_record("body"))
         calls = {
             "change_visibility": lambda: silent.change_visibility([(record, 0)]),

@@ -10,14 +10,14 @@ from buckets import Bucket
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.s3 import S3Store
 from fanfold.errors import ObjectChangedError, ServiceError
-from on_aws import unanswered
+from on_aws import without_server
 
 
 @pytest.mark.stack
 @pytest.mark.parametrize("act", ["head", "read", "put", "list", "copy", "delete"])
 async def test_no_response_is_a_transient_error(aws: LocalStack, session, act):
     """A refused connection raises a transient service error."""
-    async with unanswered(session, "s3") as client:
+    async with without_server(session, "s3") as client:
         silent = S3Store(client)
         calls = {
             "head": lambda: silent.head("bucket", "key"),
