@@ -172,7 +172,7 @@ async def test_attempts_that_have_an_effect_do_not_count():
 
 
 async def test_the_deadline_ends_the_attempts():
-    """There is no attempt after the deadline; before it, their number is not limited."""
+    """Attempts end at the deadline; before it, their number is not limited."""
     items = FaultyItems(*["throttled"] * 1_000)
     sleep = RecordingSleep()
     writer = writer_of(items, sleep, deadline=Deadline.after(60, margin=10, clock=sleep.clock))
