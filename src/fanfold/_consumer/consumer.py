@@ -119,7 +119,7 @@ class Consumer(Generic[P, T]):
     async def process(self, event: Event, context: Any = None) -> BatchResult:
         """Process a batch on the caller's event loop, and return the outcome of each record.
 
-        This call enters and exits the lifespan. Without a context, there is no deadline. A handler that blocks the
+        This call enters and exits the lifespan. Without a context, the deadline is infinite. A handler that blocks the
         event loop also blocks the caller: only ``__call__`` and ``invoke`` guarantee a response before the timeout.
 
         Raises:
@@ -217,7 +217,7 @@ class Session:
         self._running: set[Batch] = set()
 
     async def __call__(self, event: Event, context: Any = None) -> BatchResult:
-        """Process a batch, without a deadline if there is no context; raises as ``Consumer.process`` does."""
+        """Process a batch; without a context, the deadline is infinite. Raises the errors of ``Consumer.process``."""
         batch = self._create_batch(event, context)
         self._running.add(batch)
         self._environment.track(batch)

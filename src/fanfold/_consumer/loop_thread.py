@@ -50,7 +50,7 @@ _STOPPED: Final = "a handler stopped the event loop or cancelled the batch"
 
 
 def deadline_of(lambda_context: Any, margin: float | None) -> Deadline:
-    """Return the deadline of an invocation from its Lambda context; without a context, there is no deadline.
+    """Return the deadline of an invocation from its Lambda context; an infinite one without a context.
 
     This is the only place that reads the remaining milliseconds.
     """

@@ -51,10 +51,10 @@ def clamp_concurrency(concurrency: int, *, threads: bool) -> int:
 
 
 def _free_descriptors() -> int:
-    most = limit_of("RLIMIT_NOFILE")
-    return _UNLIMITED if most is None else most - open_descriptors() - RESERVED
+    limit = limit_of("RLIMIT_NOFILE")
+    return _UNLIMITED if limit is None else limit - open_descriptors() - RESERVED
 
 
 def _free_threads() -> int:
-    most = limit_of("RLIMIT_NPROC")
-    return _UNLIMITED if most is None else most - threading.active_count() - RESERVED
+    limit = limit_of("RLIMIT_NPROC")
+    return _UNLIMITED if limit is None else limit - threading.active_count() - RESERVED

@@ -50,7 +50,7 @@ class Summary:
 
 
 class Poller:
-    """Delivers the messages of an SQS queue to a local function, as Lambda's event source mapping would.
+    """An event source mapping that delivers the messages of an SQS queue to a local function.
 
     Args:
         client: An aiobotocore client for SQS.
