@@ -230,7 +230,7 @@ def test_the_table_shows_deliveries_slots_and_the_summary(folder):
     output = replay(folder, "event.json", "--handler", "app:handler", COLUMNS="160").stdout
     for text in (
         "partial success",
-        "measured timeline of delivery 1",
+        "measured timeline of delivery 0",
         "ValueError: order 1",
         "4 messages: 2 deleted, 2 dead-lettered",
     ):
@@ -249,7 +249,7 @@ def test_a_page_is_written_on_request(folder):
     ("arguments", "code", "text"),
     [
         (("event.json", "--handler", "app:nobody"), 2, "module app has no 'nobody'"),
-        (("event.json", "--handler", "app:notHandler"), 2, "no Lambda handler"),
+        (("event.json", "--handler", "app:notHandler"), 2, "not a Lambda handler"),
         (
             ("event.json", "--handler", "nowhere:handler"),
             2,
