@@ -347,7 +347,7 @@ def test_a_digit_in_a_queue_name_is_accepted():
 
 def test_visibility_is_changed_ten_messages_at_a_time():
     """SQS accepts ten per call and refuses a call with more."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     handler = fanfold.consumer(concurrency=25, backoff=Backoff(), settler=settler)(raises(ValueError))
     assert len(ids(deliver(handler, *range(25)).response)) == 25
     sizes = [len(call) for call in settler.visibility_changes]

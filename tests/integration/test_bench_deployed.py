@@ -90,8 +90,8 @@ def test_every_setting_is_set_and_measured_and_the_original_is_restored(function
     document = json.loads(done.stdout)
     settings = {(c["setting"]["concurrency"], c["setting"]["memory_mb"]): c["end"] for c in document["cells"]}
     assert settings == dict.fromkeys([(1, 128), (1, 512), (10, 128), (10, 512), (7, 256)], "measured")
-    assert found["present"] == {"concurrency": 7, "memory_mb": 256}
-    assert any("not Lambda's" in note for note in found["notes"])
+    assert document["present"] == {"concurrency": 7, "memory_mb": 256}
+    assert any("not Lambda's" in note for note in document["notes"])
     assert "function swept: 256 MB, FANFOLD_CONCURRENCY 7; both are restored at the end" in done.stderr
     assert is_as_it_was(client)
 
@@ -150,8 +150,8 @@ def test_samples_are_kept_when_the_function_is_deleted(function: str, client: An
         _, errors = process.communicate(timeout=60)
     client.create_function(**FUNCTION, Code={"ZipFile": package()})
     assert process.returncode == 1
-    assert "samples are saved. Resume with --resume out/bench.json" in told
-    assert "could not be put back: set its memory to 256 MB" in told
+    assert "samples are saved. Resume with --resume out/bench.json" in errors
+    assert "could not be restored: set its memory to 256 MB" in errors
 
 
 def test_a_function_that_does_not_exist_is_one_line(aws: LocalStack, tmp_path: Path):

@@ -228,7 +228,12 @@ def test_explain_shows_why_a_message_was_redelivered(folder):
 def test_the_table_shows_messages_slots_and_the_sum(folder):
     """For reading: the verdicts, who ran when, what became of each message."""
     told = replay(folder, "event.json", "--handler", "app:handler", COLUMNS="160").stdout
-    for words in ("partial success", "measured timeline of delivery 1", "ValueError: order 1", "4 messages: 2 deleted, 2 dead-lettered"):
+    for words in (
+        "partial success",
+        "measured timeline of delivery 1",
+        "ValueError: order 1",
+        "4 messages: 2 deleted, 2 dead-lettered",
+    ):
         assert words in told
 
 
@@ -245,7 +250,11 @@ def test_a_page_is_written_on_request(folder):
     [
         (("event.json", "--handler", "app:nobody"), 2, "module app has no 'nobody'"),
         (("event.json", "--handler", "app:notHandler"), 2, "no Lambda handler"),
-        (("event.json", "--handler", "nowhere:handler"), 2, "module 'nowhere' was not found: run the command in the folder that contains it"),
+        (
+            ("event.json", "--handler", "nowhere:handler"),
+            2,
+            "module 'nowhere' was not found: run the command in the folder that contains it",
+        ),
         (("event.json", "--handler", "app"), 2, "'app' must have the form MODULE:NAME, such as app:handler"),
         (("missing.json", "--handler", "app:handler"), 2, "missing.json"),
         (("bad.json", "--handler", "app:handler"), 1, "bad.json"),

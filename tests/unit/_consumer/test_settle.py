@@ -15,7 +15,7 @@ from fanfold.testing import make_record
 from settlers import STEADY, RecordingSettler
 
 
-class HangingSettler(NotingSettler):
+class HangingSettler(RecordingSettler):
     """Never responds."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ def test_the_delay_is_the_handlers_or_else_the_backoff(outcome, receive_count, b
 
 async def test_the_backoff_of_a_failure_depends_on_its_receive_count():
     """``add`` returns the delay."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler, backoff=STEADY)
     assert batch.add(0, record("m", 2), Failed(OSError())) == 20
     await batch.finish(10)
@@ -92,7 +92,7 @@ async def test_the_backoff_of_a_failure_depends_on_its_receive_count():
 
 async def test_an_immediate_retry_is_immediately_visible():
     """A delay of 0 seconds is set, because the queue's visibility timeout would be longer."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     await settled(settler, (record(), Retrying(0)))
     assert settler.visibility_changes == [[("m", 0)]]
 
@@ -107,7 +107,7 @@ async def test_a_message_without_a_delay_keeps_its_visibility_timeout(outcome):
 
 async def test_a_reject_is_sent_to_the_dead_letter_queue_with_its_reason():
     """``forwarded`` contains its position."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     assert batch.add(7, record("m"), Rejected("no such customer")) is None
     await batch.finish(10)
@@ -123,7 +123,7 @@ async def test_without_a_dead_letter_queue_a_reject_is_not_forwarded():
 
 async def test_records_that_end_in_one_iteration_of_the_loop_share_a_call():
     """Three delays are one call, three rejects another."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     for number in range(3):
         batch.add(number, record(f"a{number}"), Retrying(5))
@@ -135,7 +135,7 @@ async def test_records_that_end_in_one_iteration_of_the_loop_share_a_call():
 
 async def test_a_call_contains_at_most_ten_messages():
     """25 messages are three calls."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     for number in range(25):
         batch.add(number, record(f"m{number}"), Retrying(5))
@@ -148,7 +148,7 @@ async def test_a_call_contains_at_most_ten_messages():
 
 async def test_a_message_added_after_all_were_settled_is_settled():
     """The batch continues."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     for number in range(2):
         batch.add(number, record(f"m{number}"), Retrying(5))
@@ -158,14 +158,14 @@ async def test_a_message_added_after_all_were_settled_is_settled():
 
 async def test_a_message_that_the_dead_letter_queue_refuses_is_not_forwarded(caplog: pytest.LogCaptureFixture):
     """The others are, and the log contains its ID and the reason."""
-    batch = await settled(NotingSettler("m1"), *((record(f"m{number}"), Rejected("r")) for number in range(3)))
+    batch = await settled(RecordingSettler("m1"), *((record(f"m{number}"), Rejected("r")) for number in range(3)))
     assert batch.forwarded == {0, 2}
     assert "the dead-letter queue refused message m1: AccessDenied" in caplog.text
 
 
 async def test_a_message_that_the_dead_letter_queue_refuses_gets_the_backoff():
     """Its delay depends on its receive count, as for a failure."""
-    settler = NotingSettler("m1")
+    settler = RecordingSettler("m1")
     await settled(settler, *((record(f"m{number}", 2), Rejected("r")) for number in range(3)), backoff=STEADY)
     assert settler.visibility_changes[0] == [("m1", 20)]
 
@@ -173,7 +173,7 @@ async def test_a_message_that_the_dead_letter_queue_refuses_gets_the_backoff():
 @pytest.mark.parametrize(("more", "calls"), [(0, [2]), (1, [1, 1])])
 async def test_a_call_contains_at_most_1_mib_of_rejects(more: int, calls: list[int]):
     """Bodies count in UTF-8, reasons with 4 bytes per character, and 1 KiB is added for the attribute."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     body = "日" * ((1_048_576 // 2 - 1_024 - 4 * 5) // 3) + "x" * ((1_048_576 // 2 - 1_024 - 4 * 5) % 3)
     await settled(settler, *[(Record(make_record(body + "x" * more)), Rejected("never"))] * 2)
     assert [len(call) for call in settler.dead_letters] == calls
@@ -181,7 +181,7 @@ async def test_a_call_contains_at_most_1_mib_of_rejects(more: int, calls: list[i
 
 async def test_attributes_count_toward_the_size_of_a_call():
     """They are sent with the message: with 2/3 MiB of attributes, a second message does not fit."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     attribute = {"stringValue": "x" * 175_000, "dataType": "String"}
     with_attribute = Record(make_record("body", message_attributes={"name": attribute}))
     await settled(settler, *[(with_attribute, Rejected("r"))] * 2)
@@ -190,14 +190,14 @@ async def test_attributes_count_toward_the_size_of_a_call():
 
 async def test_a_delay_that_is_refused_is_halved_until_it_is_accepted():
     """SQS does not report how much of the 12 hours is left; an accepted delay is not sent again."""
-    settler = NotingSettler(longest=1_000)
+    settler = RecordingSettler(longest=1_000)
     await settled(settler, (record("long"), Retrying(3_600)), (record("short"), Retrying(900)))
     assert settler.visibility_changes == [[("long", 3_600), ("short", 900)], [("long", 1_800)], [("long", 900)]]
 
 
 async def test_a_delay_that_is_never_accepted_is_dropped():
     """The message was deleted or received again; the number of attempts is small."""
-    settler = NotingSettler("m")
+    settler = RecordingSettler("m")
     await settled(settler, (record("m"), Retrying(43_200)))
     assert len(settler.visibility_changes) == 16
     assert settler.visibility_changes[-1] == [("m", 1)]
@@ -205,7 +205,7 @@ async def test_a_delay_that_is_never_accepted_is_dropped():
 
 async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: pytest.LogCaptureFixture):
     """Its messages are redelivered after their visibility timeout."""
-    settler = NotingSettler(fails=throttled())
+    settler = RecordingSettler(fails=throttled())
     batch = settling(settler)
     for number in range(20):
         batch.add(number, record(f"m{number}"), Retrying(5))
@@ -225,7 +225,7 @@ async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: py
 
 async def test_an_unexpected_error_of_a_settler_affects_only_one_call():
     """The other messages are settled, and only accepted messages are acknowledged."""
-    settler = NotingSettler(fails=RuntimeError("broken"))
+    settler = RecordingSettler(fails=RuntimeError("broken"))
     rejects = [(record(f"m{number}"), Rejected("r")) for number in range(12)]
     batch = await settled(settler, *rejects, (record("late"), Retrying(5)))
     assert batch.forwarded == {10, 11}
@@ -265,7 +265,7 @@ async def test_dead_letters_are_sent_before_delays_are_set():
 
 async def test_a_message_added_after_a_stop_is_not_settled():
     """The response has been returned: a message whose handler ends later keeps its visibility timeout."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     batch.stop()
     batch.add(0, record("late"), Retrying(0))
@@ -281,7 +281,7 @@ async def test_a_batch_without_messages_to_settle_does_not_wait():
 
 async def test_without_a_deadline_the_response_waits_until_all_is_settled():
     """The wait has no limit."""
-    settler = NotingSettler()
+    settler = RecordingSettler()
     batch = settling(settler)
     batch.change_visibility(record("m"), 9)
     await batch.finish(None)

@@ -281,14 +281,14 @@ def test_an_invalid_tolerance_is_refused(tolerated):
 
 async def test_the_end_of_each_generation_is_notified_once_with_its_failures():
     """The notification contains the location of the output."""
-    broken, notes = Broken(3), Notes()
+    broken, notes = Broken(3), RecordingNotifier()
     bench = await ended(Bench(make_job(broken), max_receive_count=2, notifier=notes))
     broken.segments.clear()
     await redrive("run", bench.backend)
     await bench.settle()
     await send_request(bench.backend, CheckRun("run"))
     await bench.settle()
-    (failed_subject, failed_text), (succeeded_subject, succeeded_text) = notes.told
+    (failed_subject, failed_text), (succeeded_subject, succeeded_text) = notes.published
     assert (failed_subject, succeeded_subject) == ("fanfold: job FAILED", "fanfold: job SUCCEEDED")
     document = json.loads(failed_text)
     assert document["failed"] == 1

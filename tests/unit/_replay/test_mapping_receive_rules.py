@@ -24,7 +24,7 @@ from settlers import RecordingSettler
 from simple_handlers import notes, raises
 
 
-async def unopened() -> NotingSettler:
+async def unopened() -> RecordingSettler:
     """Fail if a settler is opened."""
     raise AssertionError
 
@@ -53,7 +53,7 @@ def test_without_a_backoff_the_visibility_timeout_of_a_reported_message_is_not_c
 
 def test_with_a_backoff_the_visibility_timeout_of_reported_messages_is_changed():
     """Lambda does not change the visibility timeout of a reported message, so the change remains in effect."""
-    visibility = NotingSettler()
+    visibility = RecordingSettler()
 
     @fanfold.consumer(backoff=Backoff(base=40, jitter=0), settler=visibility)
     async def handler(number) -> None:
@@ -67,7 +67,7 @@ def test_with_a_backoff_the_visibility_timeout_of_reported_messages_is_changed()
 @pytest.mark.parametrize(("after", "timeout"), [(0, 0), (0.2, 1), (30, 30), (43_200, 43_200), (100_000, 43_200)])
 def test_a_retry_sets_the_visibility_timeout_to_whole_seconds_up_to_twelve_hours(after: float, timeout: int):
     """0 makes the message visible immediately, unlike the visibility timeout of the queue."""
-    visibility = NotingSettler()
+    visibility = RecordingSettler()
     handler = fanfold.consumer(settler=visibility)(raises(Retry(after=after)))
     assert deleted(handler, make_event(1)) == []
     assert visibility.visibility_changes == [[("message-0", timeout)]]
@@ -75,7 +75,7 @@ def test_a_retry_sets_the_visibility_timeout_to_whole_seconds_up_to_twelve_hours
 
 def test_a_rejected_visibility_timeout_is_retried_with_half_the_time():
     """The limit is twelve hours since the receive; the consumer does not know how much of that is left."""
-    visibility = NotingSettler(longest=300)
+    visibility = RecordingSettler(longest=300)
 
     @fanfold.consumer(settler=visibility)
     async def handler(number) -> None:
@@ -88,7 +88,7 @@ def test_a_rejected_visibility_timeout_is_retried_with_half_the_time():
 
 def test_the_visibility_timeout_of_a_message_whose_handler_still_runs_is_not_changed():
     """A backoff of one second would redeliver it while its handler still runs."""
-    visibility = NotingSettler()
+    visibility = RecordingSettler()
     release = asyncio.Event()
 
     @fanfold.consumer(backoff=Backoff(base=1, jitter=0), settler=visibility)
