@@ -50,14 +50,14 @@ NEEDS_EXTRAS=(
 	--deselect=tests/unit/_consumer/test_lists.py::test_a_handler_of_lists_gets_as_many_bodies_as_it_asks_for
 	--deselect=tests/unit/test_payloads.py::test_handlers_of_lists_are_given_payloads_and_one_that_is_missing_fails_alone
 	--deselect=tests/unit/_consumer/test_environment.py::test_a_settler
-	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_body_that_cannot_be_decoded_is_dead_lettered_immediately
 	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_a_consumer
-	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_consumer
-	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_message_that_asks_for_a_retry_does_not_come_back_before_its_own
-	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_back_off_grows_with_each_delivery
-	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_the_consumer_itself_keeps_its_settings
-	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_the_jitter_of_a_back_off_is_the_same_for_the_same_seed
-	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_without_a_dead_letter_queue_url_a_rejected_message_is_reported
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_message_is_not_redelivered_before_its_invocation_has_ended
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_the_backoff_grows_with_each_delivery
+	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_the_simulator_does_not_change_the_consumer
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_the_jitter_of_a_backoff_is_the_same_for_the_same_seed
+	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_the_lifespan_of_a_consumer_can_be_ended
 )
 NEEDS_SOURCE=(
 	--ignore=tests/test_layers.py --ignore=tests/test_paths.py --ignore=tests/test_documentation.py --ignore=tests/test_project_files.py --ignore=tests/integration/test_sam.py --ignore=tests/integration/test_init.py

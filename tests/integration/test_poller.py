@@ -90,7 +90,7 @@ async def test_a_fifo_queue_keeps_the_order_of_its_groups(aws: LocalStack):
         handler.close()
         assert seen == list(range(8))
         assert await in_queue(client, url) == 0
-        with pytest.raises(ConfigurationError, match="set fifo so"):
+        with pytest.raises(ConfigurationError, match="is a FIFO queue; set fifo=True"):
             await Poller(client, url, MappingSettings(), invoke_here(handler, 30)).run()
 
 

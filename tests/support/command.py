@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forked
+
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
 
 
 def run(*command: str | Path, folder: Path | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
     """Run a program in a folder; return its code and what it printed."""
-    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder, **{"timeout": 300, **more})  # noqa: S603 - the tests' own
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder, **{"timeout": 600, **more})  # noqa: S603 - the tests' own
 
 
 def succeeds(*command: str | Path, **more: Any) -> str:
@@ -26,12 +28,12 @@ def succeeds(*command: str | Path, **more: Any) -> str:
 
 def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python code in a separate process."""
-    return run(sys.executable, "-c", textwrap.dedent(program), *arguments, timeout=60)
+    return run(sys.executable, "-c", textwrap.dedent(program), *arguments)
 
 
 def fanfold(*arguments: str, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, with more variables in its environment; return its code and what it printed."""
-    return run(sys.executable, "-m", "fanfold", *arguments, folder=folder, env={**os.environ, **variables})
+    return forked.parent().run(*arguments, folder=folder, environment={**os.environ, **variables}, timeout=600)
 
 
 @contextmanager

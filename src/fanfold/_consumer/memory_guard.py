@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import Final
 
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+from fanfold._base.operating_system import MEMORY_NOT_REPORTED, resident_bytes
+
+logger = logging.getLogger("fanfold")
+
 RELEASE_SECONDS: Final = 0.02
 """Minimum interval between requests to release free memory, in seconds."""
-
-
-def resident_bytes() -> int | None:
-    """Return the resident memory of this process in bytes; None if the system does not report it.
-
-    Source: the second field of ``/proc/self/statm``, in pages (proc(5)).
-    """
-    try:
-        with open("/proc/self/statm", "rb", buffering=0) as statm:  # noqa: PTH123 - many times a second
-            return int(statm.read(128).split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError, ValueError):  # pragma: no cover - where there is no /proc
-        return None
-
-
-def peak_resident_bytes() -> int | None:
-    """Return the peak resident memory of this process in bytes; None if the system does not report it.
-
-    Source: ``VmHWM`` in ``/proc/self/status``, in KiB (proc(5)).
-    """
-    try:
-        with open("/proc/self/status", "rb") as status:  # noqa: PTH123 - as above
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith(b"VmHWM:"))
-    except (OSError, StopIteration):  # pragma: no cover - where there is no /proc
-        return None
 
 
 @functools.cache
@@ -45,7 +24,7 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):  # pragma: no cover - another C library
+    except (OSError, AttributeError, TypeError):  # pragma: no cover - another C library; Windows, which names none
         return None
     return trim
 
@@ -103,4 +82,13 @@ class MemoryGuard:
 
     def _exceeded(self) -> bool:
         resident = self._resident()
-        return resident is not None and resident > self.limit_bytes
+        if resident is None:
+            _warn_once_unguarded()
+            return False
+        return resident > self.limit_bytes
+
+
+@functools.cache
+def _warn_once_unguarded() -> None:
+    """Log once per process that the guard has no effect."""
+    logger.warning("the memory guard is off: %s", MEMORY_NOT_REPORTED)

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from fanfold._base.context import BatchContext
+from fanfold._base.operating_system import peak_resident_bytes
 from fanfold._base.outcome import DONE, BatchResult, Failed
 from fanfold._base.record import Record
 from fanfold._consumer.classify import outcome_of
-from fanfold._consumer.memory_guard import peak_resident_bytes
 from fanfold.errors import AbandonedError
 from fanfold.observers import BatchCallbacks, BatchEnded, CallEnded, Observer
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import resource
 import threading
 from typing import Final
+
+from fanfold._base.operating_system import limit_of, open_descriptors
 
 logger = logging.getLogger("fanfold")
 
 RESERVED: Final = 64
 """Descriptors and threads that are reserved for the rest of the process."""
+_UNLIMITED: Final = 2**31
 
 
 def clamp_concurrency(concurrency: int, *, threads: bool) -> int:
@@ -41,16 +42,10 @@ def clamp_concurrency(concurrency: int, *, threads: bool) -> int:
 
 
 def _free_descriptors() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return 2**31
-    try:
-        used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only the names are needed
-    except OSError:
-        used = 0
-    return soft - used - RESERVED
+    most = limit_of("RLIMIT_NOFILE")
+    return _UNLIMITED if most is None else most - open_descriptors() - RESERVED
 
 
 def _free_threads() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    return 2**31 if soft == resource.RLIM_INFINITY else soft - threading.active_count() - RESERVED
+    most = limit_of("RLIMIT_NPROC")
+    return _UNLIMITED if most is None else most - threading.active_count() - RESERVED

@@ -1,7 +1,7 @@
-"""The process of a replayed or measured handler: reads events from stdin, writes results to a separate pipe.
+"""The process of a replayed or measured handler: reads events from stdin, writes results to stdout.
 
-Usage: ``python -m fanfold._replay.child MODULE:NAME FD``, followed by ``durations`` to record only how long each call
-took instead of a timeline. The handler's own output goes to the stdout and stderr that the parent set.
+Usage: ``python -m fanfold._replay.child MODULE:NAME``, followed by ``durations`` to record only how long each call
+took instead of a timeline. The handler's own output goes to stderr.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def _reason(outcome: Any) -> str | None:
 
 def main() -> None:
     """Load the handler, report that it is ready, and invoke it with one event after another until stdin ends."""
-    name, descriptor = sys.argv[1], int(sys.argv[2])
-    with os.fdopen(descriptor, "w", encoding="utf-8") as replies:
+    name = sys.argv[1]
+    with _taken_from_stdout() as replies:
         began = time.perf_counter()
         try:
             handler = import_string.load_handler(name)
@@ -112,7 +112,7 @@ def main() -> None:
             raised = error.__cause__
             _send(replies, {"failed": str(error), "traceback": "" if raised is None else _traceback_of(raised)})
             return
-        observer: _Timeline | _Durations = _Durations() if "durations" in sys.argv[3:] else _Timeline()
+        observer: _Timeline | _Durations = _Durations() if "durations" in sys.argv[2:] else _Timeline()
         consumer = _consumer_in(handler)
         if consumer is not None:
             consumer.add_observer(observer)
@@ -125,6 +125,13 @@ def main() -> None:
             decode_seconds = round(time.perf_counter() - began, 6)
             observer.begin()
             _send(replies, {**_invoke(handler, request), "decode_seconds": decode_seconds, **observer.result()})
+
+
+def _taken_from_stdout() -> TextIO:
+    """Return the pipe on stdout, and redirect stdout to stderr, also for child processes."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return replies
 
 
 def _consumer_in(handler: Any) -> Consumer[..., Any] | None:

@@ -1,7 +1,8 @@
 """A Lambda function on this machine: its handler in a separate process, with its timeout and its memory limit.
 
 As on Lambda, the process is killed at the timeout, or when its memory exceeds the limit: the resident memory is checked
-every 10 ms, unless a confinement has the kernel enforce the limit. The next invocation starts a fresh process.
+every 10 ms, unless a confinement has the kernel enforce the limit. The next invocation starts a fresh process. If the
+system does not report the memory of a process, it is neither measured nor limited.
 """
 
 from __future__ import annotations
@@ -9,21 +10,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import IO, Any, Final, Protocol, Self
 
+from fanfold._base import operating_system
 from fanfold._replay.mapping import Errored, Invocation, Returned
 from fanfold.errors import FanfoldError
 
 _POLL_SECONDS = 0.01
 _STARTUP_SECONDS = 60.0
+_END_SECONDS = 5.0
 _MB = 1024 * 1024
+AS_ON_LAMBDA: Final = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
+"""Output is unbuffered, and text is UTF-8 by default, on every platform."""
 
 
 class HandlerError(FanfoldError):
@@ -120,10 +125,9 @@ class LocalFunction:
         self._lazy = lazy
         self._timeout = timeout_seconds
         self._memory_mb = memory_mb
-        self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+        self._environment = {**os.environ, **environment, **AS_ON_LAMBDA}
         self._process: subprocess.Popen[bytes] | None = None
-        self._replies = -1
-        self._unread = b""
+        self._replies: _Replies | None = None
         self._invocations = 0
 
     def __enter__(self) -> Self:
@@ -140,8 +144,7 @@ class LocalFunction:
         Raises:
             HandlerError: If the process does not start, or the import fails.
         """
-        read, write = os.pipe()
-        command = [sys.executable, "-m", "fanfold._replay.child", self.handler, str(write)]
+        command = [sys.executable, "-m", "fanfold._replay.child", self.handler]
         if self._durations:
             command.append("durations")
         if self._confinement is not None:
@@ -149,14 +152,13 @@ class LocalFunction:
         self._process = subprocess.Popen(  # noqa: S603 - a module of fanfold
             command,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL if self._quiet else output_descriptor(),
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if self._quiet else None,
             env=self._environment,
-            pass_fds=[write],
-            start_new_session=True,
+            **operating_system.in_own_group(),
         )
-        os.close(write)
-        self._replies, self._unread = read, b""
+        assert self._process.stdout is not None  # noqa: S101 - a pipe
+        self._replies = _Replies(self._process.stdout)
         reply, ended = self._reply(time.monotonic() + _STARTUP_SECONDS)
         if reply is None:
             self.close()
@@ -183,11 +185,11 @@ class LocalFunction:
             "memory_mb": self._memory_mb,
         }
         began = time.monotonic()
-        with contextlib.suppress(BrokenPipeError):  # the process has ended: there will be no reply
+        with contextlib.suppress(OSError):  # EPIPE, on Windows EINVAL: the process has ended, and sends no reply
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         reply, ended = self._reply(began + self._timeout)
-        peak = memory_of(self._process.pid, "VmHWM")
+        peak = peak_mb_of(self._process.pid)
         seconds = time.monotonic() - began
         if reply is None:
             self.close()
@@ -199,38 +201,35 @@ class LocalFunction:
 
     def close(self) -> None:
         """Kill the process and its children."""
-        process, self._process = self._process, None
-        if process is None:
+        process, replies = self._process, self._replies
+        self._process = self._replies = None
+        if process is None or replies is None:
             return
-        kill(process)
+        operating_system.end(process)
         if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):
                 process.stdin.close()
-        os.close(self._replies)
+        replies.wait()
 
     def _reply(self, until: float) -> tuple[dict[str, Any] | None, Errored]:
         """Return the next reply; or None and the reason: a timeout, out of memory, or the process has ended."""
         assert self._process is not None  # noqa: S101 - the callers have started it
-        pieces = [self._unread]
-        while b"\n" not in pieces[-1]:
-            left = until - time.monotonic()
-            if left <= 0:
-                return None, Errored("timeout", f"Task timed out after {self._timeout:.2f} seconds")
-            readable, _, _ = select.select([self._replies], [], [], min(left, _POLL_SECONDS))
-            if readable:
-                piece = os.read(self._replies, _MB)
-                if not piece:
-                    return None, self._exited(self._process)
-                pieces.append(piece)
-            elif (used := self._polled_mb(self._process.pid)) is not None and used > self._memory_mb:
-                return None, Errored("killed", f"out of memory: {used:.0f} MB of {self._memory_mb} MB")
-        line, _, self._unread = b"".join(pieces).partition(b"\n")
-        return json.loads(line), Errored("error", "")
+        assert self._replies is not None  # noqa: S101 - with the process
+        while (left := until - time.monotonic()) > 0:
+            try:
+                line = self._replies.next(min(left, _POLL_SECONDS))
+            except queue.Empty:
+                used = self._polled_mb(self._process.pid)
+                if used is not None and used > self._memory_mb:
+                    return None, Errored("killed", f"out of memory: {used:.0f} MB of {self._memory_mb} MB")
+            else:
+                return (json.loads(line), Errored("error", "")) if line else (None, self._exited(self._process))
+        return None, Errored("timeout", f"Task timed out after {self._timeout:.2f} seconds")
 
     def _polled_mb(self, pid: int) -> float | None:
         """Return the resident memory, MB; None if the kernel enforces the limit."""
         enforced = self._confinement is not None and self._confinement.limits_memory
-        return None if enforced else memory_of(pid, "VmRSS")
+        return None if enforced else memory_mb_of(pid)
 
     def _exited(self, process: subprocess.Popen[bytes]) -> Errored:
         status = exit_status_of(process)
@@ -239,11 +238,32 @@ class LocalFunction:
         return Errored("error", f"Runtime exited {status}")
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads a session, and all processes of that session."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+class _Replies:
+    """Lines from a process, read on a thread, because Windows cannot wait for a pipe with a timeout."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._read, args=(pipe,), name="fanfold-replies", daemon=True)
+        self._thread.start()
+
+    def next(self, seconds: float) -> bytes:
+        """Return the next line; empty if the process has closed the pipe.
+
+        Raises:
+            queue.Empty: If no line arrives in time.
+        """
+        return self._lines.get(timeout=seconds)
+
+    def wait(self) -> None:
+        """Wait until the pipe is closed, after the process has ended."""
+        self._thread.join(_END_SECONDS)
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        with pipe:
+            for line in pipe:
+                if line.endswith(b"\n"):  # otherwise, the process ended within a line
+                    self._lines.put(line)
+        self._lines.put(b"")
 
 
 def exit_status_of(process: subprocess.Popen[bytes]) -> str:
@@ -252,14 +272,18 @@ def exit_status_of(process: subprocess.Popen[bytes]) -> str:
     return f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
 
 
-def memory_of(pid: int, name: str) -> float | None:
-    """Return a memory field of a process, such as ``VmRSS``, from /proc, MB; None if it is not available."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    lines = [line.split() for line in status.splitlines() if line.startswith(f"{name}:")]
-    return round(int(lines[0][1]) / 1024, 1) if lines else None
+def memory_mb_of(pid: int) -> float | None:
+    """Return the resident memory of a process in MB; None if the system does not report it."""
+    return _mb(operating_system.resident_bytes(pid))
+
+
+def peak_mb_of(pid: int) -> float | None:
+    """Return the peak resident memory of a process in MB; None if the system does not report it."""
+    return _mb(operating_system.peak_resident_bytes(pid))
+
+
+def _mb(size_bytes: int | None) -> float | None:
+    return None if size_bytes is None else round(size_bytes / _MB, 1)
 
 
 def output_descriptor() -> int:

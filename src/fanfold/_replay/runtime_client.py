@@ -18,7 +18,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from typing import Any, ClassVar, Self
 
-from fanfold._replay.function import HandlerError, InvocationResult, exit_status_of, kill, memory_of, output_descriptor
+from fanfold._base import operating_system
+from fanfold._replay.function import (
+    AS_ON_LAMBDA,
+    HandlerError,
+    InvocationResult,
+    exit_status_of,
+    memory_mb_of,
+    output_descriptor,
+    peak_mb_of,
+)
 from fanfold._replay.mapping import Errored, Returned
 from fanfold.errors import ConfigurationError
 
@@ -103,7 +112,7 @@ class RuntimeClientFunction:
         api.events.put((headers, json.dumps(event).encode()))
         began = time.monotonic()
         kind, text = self._wait_for_reply(api, process, began + self._timeout)
-        peak, seconds = memory_of(process.pid, "VmHWM"), time.monotonic() - began
+        peak, seconds = peak_mb_of(process.pid), time.monotonic() - began
         if kind == "response":
             return InvocationResult(Returned(text), {}, seconds, peak)
         if kind == "init":
@@ -118,7 +127,7 @@ class RuntimeClientFunction:
         process, api = self._process, self._api
         self._process = self._api = None
         if process is not None:
-            kill(process)
+            operating_system.end(process)
         if api is not None:
             api.events.put(None)
             api.shutdown()
@@ -140,14 +149,14 @@ class RuntimeClientFunction:
             "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/replayed",
             "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/01/[$LATEST]0",
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_address[1]}",
-            "PYTHONUNBUFFERED": "1",
+            **AS_ON_LAMBDA,
         }
         self._process = subprocess.Popen(  # noqa: S603 - the runtime client
             [sys.executable, "-m", "awslambdaric", self.handler.replace(":", ".")],
             stdin=subprocess.DEVNULL,
             stdout=output_descriptor(),
             env={**os.environ, **self._environment, **variables},
-            start_new_session=True,
+            **operating_system.in_own_group(),
         )
         return api, self._process
 
@@ -162,7 +171,7 @@ class RuntimeClientFunction:
                 return "killed", f"Runtime exited {exit_status_of(process)}"
             if time.monotonic() >= until:
                 return "timeout", f"Task timed out after {self._timeout:.2f} seconds"
-            used = memory_of(process.pid, "VmRSS")
+            used = memory_mb_of(process.pid)
             if used is not None and used > self._memory_mb:
                 return "killed", f"out of memory: {used:.0f} MB of {self._memory_mb} MB"
 

@@ -224,7 +224,7 @@ class Simulator:
             return False
         fits, surplus = batch.cut(self.mapping)
         for message, _ in surplus:
-            self.queue.put_back(message)
+            self.queue.undo_receive(message)
         self._open_batch = None
         self._deliver(fits)
         return True

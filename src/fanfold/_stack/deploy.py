@@ -91,7 +91,7 @@ def _check_parameters(known: Mapping[str, Any], values: Mapping[str, str]) -> No
 
 
 def _packaged(s3: Any, template: Path, bucket: str, code: Path | None) -> dict[str, Any]:
-    with template.open() as text:
+    with template.open(encoding="utf-8") as text:
         body: dict[str, Any] = yaml.load(text, _IntrinsicLoader)  # noqa: S506 - a SafeLoader with CloudFormation's tags
     common = body.get("Globals", {}).get("Function", {})
     for owner in (common, *_properties(body, "AWS::Serverless::Function")):

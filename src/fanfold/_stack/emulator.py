@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fanfold._base import operating_system
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
 HOST: Final = "127.0.0.1"
@@ -30,6 +30,8 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _MAX_PORT = 65_535
+_FROM_THE_USER: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP")
+"""Variables that find programs. On Windows, no program starts without the last two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def local_stack(
             _await_health(stack, process)
             yield stack
         finally:
-            _stop(process)
+            operating_system.end(process, grace_seconds=_STOP_SECONDS)  # and every worker that it started
     finally:
         if keep_log is not None:
             shutil.copyfile(log, keep_log)
@@ -110,7 +112,7 @@ def local_stack(
 def _spawn(port: int, folder: Path, log: Path, *, enforce_policies: bool, wait_share: float) -> subprocess.Popen[bytes]:
     # Its function workers inherit this environment. Of the user's variables, it contains only those that find programs.
     environment = {
-        **{name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ},
+        **{name: os.environ[name] for name in _FROM_THE_USER if name in os.environ},
         **CREDENTIALS,
         "AWS_DEFAULT_REGION": REGION,
         "MINISTACK_HOST": HOST,
@@ -133,7 +135,7 @@ def _spawn(port: int, folder: Path, log: Path, *, enforce_policies: bool, wait_s
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches only this process, which stops the whole group
+            **operating_system.in_own_group(),  # Ctrl-C reaches only this process, which stops the whole group
         )
 
 
@@ -148,19 +150,9 @@ def _await_health(stack: LocalStack, process: subprocess.Popen[bytes]) -> None:
         ):
             return
         time.sleep(_POLL_SECONDS)
-    last = stack.log.read_text(errors="replace").strip().splitlines()[-1:] if stack.log.exists() else []
+    text = stack.log.read_text(encoding="utf-8", errors="replace") if stack.log.exists() else ""
+    last = text.strip().splitlines()[-1:]
     raise FanfoldError(f"the local AWS did not start: {last[0] if last else 'its log is empty'}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the emulator and, by its process group, every worker it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _free_port() -> int:

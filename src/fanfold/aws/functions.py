@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from fanfold._base.backoff import Backoff
+from fanfold._base.operating_system import signals
 from fanfold._base.retry import RetrySchedule
 from fanfold.aws.faults import map_errors
 from fanfold.aws.report import Report, report_of
@@ -184,14 +185,15 @@ def _variables(configuration: Mapping[str, Any]) -> dict[str, str]:
 @contextmanager
 def _hangup_interrupts() -> Iterator[None]:
     """Treat SIGHUP like Ctrl-C, so that closing the terminal also restores the function."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGHUP) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    main = threading.current_thread() is threading.main_thread()
+    numbers = [each for each in signals("SIGHUP") if main and signal.getsignal(each) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
@@ -201,7 +203,7 @@ def _deferred_signals() -> Iterator[None]:
         yield
         return
     deferred: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = signals("SIGINT", "SIGTERM", "SIGHUP")
     handlers = [signal.signal(number, lambda number, _: deferred.append(number)) for number in numbers]
     try:
         yield

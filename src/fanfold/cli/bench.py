@@ -132,7 +132,7 @@ def _here(plan: Plan, files: Files) -> tuple[Result, bool]:
         measurer = LocalMeasurer(work.handler, plan.batches, groups, work.seconds, work.timeout_seconds, environment)
 
         def result_of(samples: Sequence[Sample]) -> Result:
-            return plan.result(samples, groups.words, consumer=measurer.is_consumer)
+            return plan.result(samples, groups.description, consumer=measurer.is_consumer)
 
         return _swept(plan, files, measurer, result_of)
 

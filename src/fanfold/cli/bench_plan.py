@@ -49,7 +49,7 @@ class BenchOptions:
 
     @property
     def deployed(self) -> bool:
-        """Whether the sweep measures a deployed function, not a handler on this machine."""
+        """True if the sweep measures a deployed function, not a handler on this machine."""
         return self.function is not None and self.template is None
 
 
@@ -76,7 +76,7 @@ class Plan:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether the handler is synthetic, too."""
+        """True if the handler is synthetic, too."""
         return self.workload.handler == SYNTHETIC_HANDLER
 
     def with_present(self, present: Setting) -> Plan:

@@ -71,7 +71,7 @@ async def _save(queue: SqsQueue, out: Path, most: int, redact: tuple[str, ...], 
     """Save messages until no new one is received. ``received`` collects the latest record of each message id."""
     stamp, number = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), 0
     while len(received) < most:
-        records = await queue.receive_records(most=min(_BATCH, most - len(received)), wait_seconds=1)
+        records = await queue.receive_records(max_messages=min(_BATCH, most - len(received)), wait_seconds=1)
         new: list[dict[str, Any]] = [record for record in records if record["messageId"] not in received]
         received.update({record["messageId"]: Record(record) for record in records})
         if not new:

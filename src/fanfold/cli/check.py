@@ -153,7 +153,7 @@ def _show_finding(report: Report, finding: Finding, console: Console) -> None:
         f"  {finding.resource}: {rule.title}",
     )
     console.print(head, soft_wrap=True)
-    for name, value in (("is", finding.found), ("should be", finding.wanted)):
+    for name, value in (("is", finding.actual), ("should be", finding.recommended)):
         line = Table.grid(padding=(0, 1))
         line.add_column(width=9, style="dim", no_wrap=True)
         line.add_column(overflow="fold")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import typer
 from fanfold._stack.emulator import local_stack
 from fanfold.cli.arguments import parameters_of
 from fanfold.errors import ConfigurationError, FanfoldError
+
+_DAY_SECONDS = 86_400
 
 
 def local(
@@ -57,7 +59,8 @@ def local(
         for name, value in variables.items():
             print(f"export {name}={shlex.quote(value)}", flush=True)
         print("# Press Ctrl-C to stop; all data is discarded", file=sys.stderr, flush=True)
-        signal.pause()
+        while True:
+            time.sleep(_DAY_SECONDS)
 
 
 def _run(command: list[str], variables: Mapping[str, str]) -> int:

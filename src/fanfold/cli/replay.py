@@ -20,6 +20,7 @@ from fanfold._base.aws_limits import (
     MAPPING_RECOMMENDED_TIMEOUTS,
     SQS_MAX_VISIBILITY_SECONDS,
 )
+from fanfold._base.operating_system import MEMORY_NOT_REPORTED, reports_memory
 from fanfold._replay.deployed_settings import DeployedSettings, deployed_settings
 from fanfold._replay.events import SavedEvent, read_events
 from fanfold._replay.function import HandlerError
@@ -97,7 +98,7 @@ def replay_events(
     check_page(html)
     deployed = _from_template(template, function)
     options = _options(specified, deployed.values, saved, flags)
-    for line in _undetermined(deployed, specified, options):
+    for line in (*_undetermined(deployed, specified, options), *_unmeasured()):
         print("fanfold:", line, file=sys.stderr)
     document = _replayed(handler, _repeated(saved, repeat), options)
     _report(document, explain_id, html, as_json=as_json)
@@ -158,6 +159,12 @@ def _undetermined(deployed: DeployedSettings, specified: Mapping[str, Any], opti
             value = _KINDS.get(name, {}).get(getattr(options, name)) or f"{getattr(options, name):g}{unit}"
             yield f"{line}; {value} is used instead{flag and f', {flag} sets it'}"
     yield from deployed.remarks
+
+
+def _unmeasured() -> Iterator[str]:
+    """Yield a line for what a replay cannot do on this platform."""
+    if not reports_memory():
+        yield f"peak memory is not measured and --memory is not enforced: {MEMORY_NOT_REPORTED}"
 
 
 def _repeated(saved: Sequence[SavedEvent], times: int) -> list[SavedEvent]:

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,16 @@ def worker(
     print(f"stopped: {summary.done} done, {summary.failed} to be redelivered", file=sys.stderr)
 
 
+def _on_signals(stop: Callable[[], None]) -> None:
+    """Call a function on SIGTERM and Ctrl-C; on Windows, the event loop supports no signal handlers."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+
+
 async def _work(
     consumer: Consumer[..., Any], queue_url: str, drain_seconds: float, health_file: Path | None, region: str | None
 ) -> Summary:
@@ -75,11 +86,9 @@ async def _work(
     async with open_client(region) as client:
         queue = await open_queue(client, queue_url, dead_letter_queue_url=consumer.dead_letter_queue_url)
         working = Worker(consumer, queue, queue, drain_seconds=drain_seconds, health_file=health_file)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, working.stop)
+        _on_signals(working.stop)
         summary = await working.run()
-    if working.leftovers:
+    if working.abandoned_handlers:
         # These handlers ignore cancellation, so closing the event loop would wait for them forever.
         print(f"stopped: {summary.done} done, {summary.failed} to be redelivered", file=sys.stderr, flush=True)
         os._exit(1)

@@ -2,8 +2,9 @@
 
 import pytest
 
+from fanfold._base.operating_system import resident_bytes
 from fanfold._consumer.admission import CHECK_SECONDS, WAIT_SECONDS, Admission
-from fanfold._consumer.memory_guard import MemoryGuard, resident_bytes
+from fanfold._consumer.memory_guard import MemoryGuard
 
 
 class ScriptedGuard(MemoryGuard):
@@ -112,6 +113,7 @@ def test_a_start_delayed_by_memory_does_not_count_for_the_rate():
     assert admission.wait(0.02, 1) == 1
 
 
+@pytest.mark.linux
 def test_a_guard_measures_current_resident_memory():
     """This process uses more than 1 byte and less than 1 TiB."""
     assert MemoryGuard(1).full()
@@ -119,6 +121,7 @@ def test_a_guard_measures_current_resident_memory():
     assert resident_bytes() > 1_000_000
 
 
+@pytest.mark.linux
 def test_a_guard_sees_memory_fall():
     """The limit applies to current memory, not to the peak."""
     before = resident_bytes()

@@ -1,6 +1,12 @@
 """Memory is full if resident memory exceeds the limit even after free memory is released."""
 
-from fanfold._consumer.memory_guard import RELEASE_SECONDS, MemoryGuard, release_free_memory, resident_bytes
+from fanfold._base.operating_system import MEMORY_NOT_REPORTED, resident_bytes
+from fanfold._consumer.memory_guard import (
+    RELEASE_SECONDS,
+    MemoryGuard,
+    _warn_once_unguarded,
+    release_free_memory,
+)
 from fanfold.testing import ManualClock
 
 
@@ -70,3 +76,14 @@ def test_resident_memory_is_measured_and_free_memory_can_be_released():
     """In any process and with any C library."""
     release_free_memory()
     assert (resident_bytes() or 1) > 0
+
+
+def test_that_nothing_is_guarded_is_said_once_in_a_process(caplog):
+    """However many guards and batches there are."""
+    _warn_once_unguarded.cache_clear()
+    for _ in range(2):
+        guard = MemoryGuard(0, resident=lambda: None)
+        assert not guard.full()
+        assert not guard.full()
+    [record] = caplog.records
+    assert record.getMessage() == f"the memory guard is off: {MEMORY_NOT_REPORTED}"

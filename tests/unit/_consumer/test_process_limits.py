@@ -13,6 +13,8 @@ from fanfold._consumer.process_limits import RESERVED, clamp_concurrency
 from fanfold.testing import make_context, make_event
 from simple_handlers import nothing
 
+pytestmark = pytest.mark.linux
+
 
 @contextmanager
 def limited(resource_kind: int, maximum: int) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 import fanfold
 from batches import ids, kinds
 from fanfold import Done, NotStarted
@@ -24,6 +26,7 @@ def test_records_that_the_rate_delays_past_the_deadline_are_not_started():
     assert kinds(deliver(handler, 1, 2, 3, seconds=2)) == [Done, NotStarted, NotStarted]
 
 
+@pytest.mark.linux
 async def test_with_full_memory_records_run_one_by_one():
     """No record starts while another runs, but one always runs, so the batch ends."""
     running, peak = 0, 0
@@ -84,6 +87,7 @@ def test_without_a_known_receive_limit_no_message_is_logged(caplog):
     assert "were not started" not in caplog.text
 
 
+@pytest.mark.linux
 async def test_starts_that_waited_for_memory_are_logged(caplog):
     """A warning contains their number."""
 
