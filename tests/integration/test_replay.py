@@ -243,8 +243,8 @@ def test_a_page_is_written_when_asked_for(folder):
     ("arguments", "code", "words"),
     [
         (("event.json", "--handler", "app:nobody"), 2, "module app has no 'nobody'"),
-        (("event.json", "--handler", "app:notHandler"), 2, "no Lambda handler"),
-        (("event.json", "--handler", "nowhere:handler"), 2, "module 'nowhere' was not found: run the command in the folder that contains it"),
+        (("event.json", "--handler", "app:notHandler"), 2, "not a Lambda handler"),
+        (("event.json", "--handler", "nowhere:handler"), 2, "module 'nowhere' was not found: run the command"),
         (("event.json", "--handler", "app"), 2, "'app' must have the form MODULE:NAME, such as app:handler"),
         (("missing.json", "--handler", "app:handler"), 2, "missing.json"),
         (("bad.json", "--handler", "app:handler"), 1, "bad.json"),
