@@ -40,10 +40,12 @@ mutants: $(VENV)/.dev ## Break the path to an acknowledgement, line by line; wha
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-lint: $(VENV)/.dev ## Check style, and the template.
+lint: $(VENV)/.dev ## Check style, the template, and the workflows.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/cfn-lint template.yaml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml src/fanfold/init/templates/common/dot_github/workflows/*.yml
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
 
 types: $(VENV)/.dev ## Check types, and that every public name says its type.
 	$(BIN)/mypy

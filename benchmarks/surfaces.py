@@ -34,7 +34,7 @@ class Surface(NamedTuple):
     """What is swept."""
 
     handler: str
-    words: str
+    description: str
     options: tuple[str, ...]
 
 
@@ -113,7 +113,7 @@ def summary() -> str:
             continue
         first, second = read_result(folder / "bench.json"), read_result(folder / "again.json")
         command = f"`fanfold bench --handler {surface.handler} {' '.join(surface.options)}`"
-        lines += [f"## A handler that {surface.words}", "", command, "", f"![Heat maps]({name}/bench.png)", ""]
+        lines += [f"## A handler that {surface.description}", "", command, "", f"![Heat maps]({name}/bench.png)", ""]
         lines += [f"- {line}" for line in sentences(first)]
         lines += ["", "The same sweep again:", "", f"- {sentences(second)[0]}"]
         lines += [f"- {line}" for line in compare(first, second).lines]
@@ -134,7 +134,7 @@ def searched(result: Result) -> str:
 
 def estimated_lines(file: Path) -> list[str]:
     """Return how wrong an estimate from the recommended cell is."""
-    return [line for line in estimated(file, Backlog(10**9), None).lines() if line.startswith("Against")]
+    return [line for line in estimated(file, Backlog(10**9), None).lines() if line.startswith("Error against")]
 
 
 if __name__ == "__main__":

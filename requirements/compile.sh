@@ -15,3 +15,6 @@ uv pip compile $options --group pyproject.toml:sam -o requirements/sam.txt
 # What the tests need that need no extra; for an environment with nothing else in it.
 # shellcheck disable=SC2086
 uv pip compile $options pyproject.toml --group bare -c requirements/dev.txt -o requirements/bare.txt
+# What a laptop with macOS or Windows needs to run the tests of what works there.
+# shellcheck disable=SC2086
+uv pip compile $options pyproject.toml --extra all --group build --group bare -c requirements/dev.txt -o requirements/laptops.txt

@@ -8,17 +8,29 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from fanfold._base.operating_system import signals
 from fanfold._stack.emulator import LocalStack, local_stack
 
 # No verdict depends on how busy the machine is.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("inner", settings.get_profile("all"), max_examples=20)
+settings.load_profile("all")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``--hypothesis-profile=inner``, a property that sets its number of examples looks at fewer, too."""
+    if (most := settings.default.max_examples) == settings.get_profile("all").max_examples:
+        return
+    for test in {item.function for item in items if isinstance(item, pytest.Function)}:
+        if own := getattr(test, "_hypothesis_internal_use_settings", None):
+            test._hypothesis_internal_use_settings = settings(own, max_examples=min(own.max_examples, most))
 
 
 def pytest_sessionstart() -> None:
     """What tests start can be interrupted, also where a shell runs them in the background, or ``nohup`` does."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for number in signals("SIGHUP"):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What the README, the documentation and the examples show, runs; what cannot run says why."""
+"""The code in the README, the documentation, and the examples runs, or states why it cannot."""
 
 import ast
 import re
@@ -24,12 +24,12 @@ FILES = sorted(
     ]
 )
 PAGES = [str(file.relative_to(ROOT)) for file in FILES]
-IN_TESTS_OF_THEIR_OWN = {"README.md", "docs/migrate-from-powertools.md", "docs/quickstart.md"}
-"""Pages whose blocks need names from outside, stand for themselves before and after, or are files."""
+TESTED_ELSEWHERE = {"README.md", "docs/migrate-from-powertools.md", "docs/quickstart.md"}
+"""Pages with separate tests: their blocks need other names, are alternatives, or are files."""
 NOT_CODE = {"", "json", "text", "console"}
 UsageError: Any = typer.BadParameter.__base__
 SHOWN = {"sh", "yaml", "hcl", "py", "toml"}
-"""Languages of what is shown and not run as Python: commands, whose options are checked here, and configuration."""
+"""Languages of blocks that do not run as Python: shell commands, whose options are checked, and configuration."""
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!-- not run: .{10,} -->\n```py\n")
 
@@ -39,7 +39,7 @@ def blocks(page: str, language: str = "python") -> list[str]:
 
 
 def run(code: str, page: str, namespace: dict[str, Any]) -> None:
-    """Run a block as a module of its own would: nothing of this file's future imports."""
+    """Run a block as a separate module, without this file's future imports."""
     exec(compile(code, page, "exec", dont_inherit=True), namespace)  # noqa: S102 - our own page
 
 
@@ -50,7 +50,7 @@ async def ship(order: dict) -> None:
 
 @pytest.fixture(scope="module")
 def readme() -> dict[str, Any]:
-    """Every Python block of the README, run one after another in one namespace."""
+    """The namespace after running every Python block of the README in order."""
     namespace: dict[str, Any] = {"ship": ship, "__name__": "readme"}
     for block in blocks("README.md"):
         run(block, "README.md", namespace)
@@ -62,12 +62,12 @@ def test_the_code_of_the_readme_runs(readme: dict[str, Any]):
     assert isinstance(readme["handler"], Consumer)
     assert isinstance(readme["job"], Job)
     assert isinstance(readme["segment_handler"], Consumer)
-    readme["test_an_order_without_a_customer_comes_back"]()
+    readme["test_an_order_without_a_customer_is_redelivered"]()
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in IN_TESTS_OF_THEIR_OWN])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in TESTED_ELSEWHERE])
 def test_the_code_of_the_documentation_runs(page: str):
-    """Every block, one after another, and then the tests in it."""
+    """The blocks run in order, followed by the tests that they define."""
     namespace: dict[str, Any] = {"__name__": "page"}
     for block in blocks(page):
         run(block, page, namespace)
@@ -77,8 +77,8 @@ def test_the_code_of_the_documentation_runs(page: str):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_block_is_run_or_says_why_not(page: str):
-    """A language this file knows; Python that is not run has its reason above it; the other languages can be parsed."""
+def test_every_block_runs_or_states_why_not(page: str):
+    """Each block has a known language; Python that does not run is parsed, and has a comment with the reason."""
     text = (ROOT / page).read_text()
     for info, code in _FENCE.findall(text):
         language = (info.split() or [""])[0]
@@ -89,30 +89,30 @@ def test_every_block_is_run_or_says_why_not(page: str):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")])
-def test_the_commands_of_the_documentation_are_understood(page: str):
-    """By the shell; and every ``fanfold …`` by the command line of today: its command, options and arguments."""
+def test_the_commands_of_the_documentation_are_valid(page: str):
+    """The shell can parse them, and each ``fanfold …`` has an existing command, options, and arguments."""
     for code in blocks(page, "sh"):
         subprocess.run(["bash", "-n", "-c", code], check=True)  # noqa: S603, S607 - parses it and runs nothing
         for command in commands_in(code):
-            assert not not_understood(command), f"{page}: fanfold {' '.join(command)}"
+            assert not usage_error_of(command), f"{page}: fanfold {' '.join(command)}"
 
 
 def commands_in(code: str) -> list[list[str]]:
-    """Return the words after each ``fanfold`` in a block of shell, up to the command's end."""
-    found = []
+    """Return the arguments of each ``fanfold`` command in a block of shell code."""
+    commands = []
     for line in code.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+        tokens = shlex.split(line, comments=True)
         starts = [
-            n for n, word in enumerate(words) if word == "fanfold" and (not n or re.search("^--$|=", words[n - 1]))
+            n for n, token in enumerate(tokens) if token == "fanfold" and (not n or re.search("^--$|=", tokens[n - 1]))
         ]
         for start in starts:
-            ends = (n for n, word in enumerate(words) if n > start and word in {"|", "&&", ";", ">", "--"})
-            found.append(words[start + 1 : next(ends, len(words))])
-    return found
+            ends = (n for n, token in enumerate(tokens) if n > start and token in {"|", "&&", ";", ">", "--"})
+            commands.append(tokens[start + 1 : next(ends, len(tokens))])
+    return commands
 
 
-def not_understood(arguments: list[str]) -> str:
-    """Return what the command line finds wrong with these arguments; whether files are there is another question."""
+def usage_error_of(arguments: list[str]) -> str:
+    """Return the usage error for arguments, or an empty string; missing files are ignored."""
     group: Any = typer.main.get_command(app)
     name, command, rest = group.resolve_command(typer.Context(group), arguments)
     try:
@@ -123,25 +123,25 @@ def not_understood(arguments: list[str]) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_link_leads_nowhere(page: str):
-    """Files that are linked, shown as pictures, or named as the test or script behind a claim."""
+def test_links_and_paths_exist(page: str):
+    """This covers links, images, and the paths of tests and scripts in the text."""
     file = ROOT / page
     text = _FENCE.sub("", file.read_text())
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text)
-    named = re.findall(r"`((?:tests|benchmarks|examples|docs)/[\w/.-]+\.\w+)`", text)
-    lost = [link for link in links if "://" not in link and not (file.parent / link).exists()]
-    assert lost + [name for name in named if not (ROOT / name).exists()] == []
+    mentioned = re.findall(r"`((?:tests|benchmarks|examples|docs)/[\w/.-]+\.\w+)`", text)
+    missing = [link for link in links if "://" not in link and not (file.parent / link).exists()]
+    assert missing + [name for name in mentioned if not (ROOT / name).exists()] == []
 
 
-def test_the_first_code_stands_in_the_first_30_lines():
-    """A reader sees at once what it looks like."""
+def test_the_readme_has_code_in_the_first_30_lines():
+    """A reader sees an example on the first screen."""
     lines = (ROOT / "README.md").read_text().splitlines()
     assert lines.index("```python") < 30
 
 
 @pytest.mark.usefixtures("parsing")
-def test_each_test_opens_with_one_sentence_that_says_what_holds():
-    """As the others do."""
+def test_each_test_has_a_docstring_that_ends_with_a_period():
+    """The docstring is a sentence about the expected behavior."""
     without = [
         f"{file.name}: {function.name}"
         for file in (ROOT / "tests").rglob("test_*.py")

@@ -1,4 +1,4 @@
-"""What an import costs: exact, by the modules it loads."""
+"""Import costs, measured by the modules that an import loads."""
 
 import pytest
 
@@ -40,36 +40,36 @@ def loaded_after(statement: str) -> set[str]:
 
 
 def test_importing_the_package_loads_neither_an_event_loop_nor_an_sdk():
-    """A cold start pays for what it uses."""
+    """A cold start loads only modules that it uses."""
     assert not loaded_after("import fanfold") & set(HEAVY)
 
 
 def test_declaring_a_consumer_loads_no_sdk():
-    """A plain consumer needs anyio and the standard library."""
+    """A consumer needs only anyio and the standard library."""
     statement = "import fanfold; fanfold.consumer(lambda body: None)"
     assert not loaded_after(statement) & (set(HEAVY) - {"asyncio"})
 
 
 def test_declaring_a_consumer_loads_few_modules():
-    """Each costs a cold start something."""
+    """Every module adds to the cold start."""
     loaded = loaded_after("import fanfold; fanfold.consumer(lambda body: None)")
     assert len([name for name in loaded if name.partition(".")[0] == "fanfold"]) <= 36
 
 
 def test_declaring_a_job_loads_no_sdk():
-    """A job's module can be imported where AWS is not installed."""
+    """A job's module can be imported without the AWS extra."""
     statement = "import fanfold; fanfold.Job('job'); fanfold.S3Lines('bucket', 'key.csv')"
     assert not loaded_after(statement) & (set(HEAVY) - {"asyncio"})
 
 
-def test_the_command_line_needs_its_own_extra_alone():
-    """``fanfold[cli]`` and ``fanfold[bench]`` bring no SDK; what a command needs besides, it asks for."""
-    not_brought = {"aiobotocore", "boto3", "botocore", "yaml", "samtranslator", "cfnlint", "matplotlib", "xlsxwriter"}
-    assert not loaded_after("import fanfold.cli.app") & not_brought
+def test_the_command_line_needs_only_its_extra():
+    """``fanfold[cli]`` and ``fanfold[bench]`` install no SDK; commands import other extras when they need them."""
+    other_extras = {"aiobotocore", "boto3", "botocore", "yaml", "samtranslator", "cfnlint", "matplotlib", "xlsxwriter"}
+    assert not loaded_after("import fanfold.cli.app") & other_extras
 
 
 def test_declaring_a_consumer_starts_nothing():
-    """No loop, no thread and no connection before the first invocation: snapshots and forks stay safe."""
+    """Before the first invocation, there is no event loop, thread, or connection, so SnapStart and forks are safe."""
     program = (
         "import threading, fanfold; handler = fanfold.consumer(lambda body: None); print(threading.active_count())"
     )
@@ -95,7 +95,7 @@ def test_declaring_a_consumer_starts_nothing():
     ],
 )
 def test_a_missing_extra_fails_at_use_and_names_the_install_command(module: str, extra: str, statement: str):
-    """An import alone never fails for want of an extra."""
+    """The import of ``fanfold`` itself never fails because of a missing extra."""
     blocked = (
         "import sys, importlib.abc, importlib.util\n"
         "class Blocker(importlib.abc.MetaPathFinder):\n"

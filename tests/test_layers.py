@@ -1,4 +1,4 @@
-"""Packages lie in layers, and imports go one way."""
+"""Packages form layers, and import only from lower layers."""
 
 import ast
 import functools
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("parsing")
 
 @functools.cache
 def modules() -> Mapping[str, Path]:
-    """Return every module below ``fanfold`` by its dotted name; the package and its entry point bind the layers."""
+    """Return modules by dotted name, except ``fanfold`` and ``fanfold.__main__``, which may import any layer."""
     files = [file for file in sorted(SOURCE.rglob("*.py")) if "templates" not in file.relative_to(SOURCE).parts]
     dotted = [
         (".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"), file) for file in files
@@ -44,7 +44,7 @@ def modules() -> Mapping[str, Path]:
 
 
 def imports(file: Path) -> Iterator[str]:
-    """Yield every module a file imports, at its top or inside a function, and names that may be modules."""
+    """Yield every module that a file imports, at the top or in a function, and imported names that may be modules."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -66,8 +66,8 @@ def package(module: str) -> str:
 
 @functools.cache
 def chain(module: str) -> tuple[str, ...]:
-    """Return the longest chain of imports that begins at a module; endless, thus an error, where there is a cycle."""
-    return (module, *max((chain(each) for each in ours(module)), key=len, default=()))
+    """Return the longest chain of imports from a module; a cycle raises RecursionError."""
+    return (module, *max((chain(imported) for imported in ours(module)), key=len, default=()))
 
 
 def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -78,14 +78,14 @@ def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (function.end_lineno or 0) - function.lineno + 1 - docstring
 
 
-def test_every_package_has_its_layer():
-    """A new package is given its place."""
+def test_every_package_has_a_layer():
+    """A new package must be added to a layer."""
     assert {package(module) for module in modules()} == set(RANK)
 
 
 @pytest.mark.parametrize("name", sorted(RANK))
 def test_a_package_imports_only_from_lower_layers(name: str):
-    """Data flows one way, and so do imports; packages of one layer know nothing of each other."""
+    """Packages of one layer do not import each other."""
     wrong = {
         (module, target)
         for module in modules()
@@ -96,15 +96,15 @@ def test_a_package_imports_only_from_lower_layers(name: str):
     assert not wrong
 
 
-def test_no_module_imports_itself_in_a_circle_and_no_chain_is_long():
-    """Also within a package."""
+def test_there_are_no_import_cycles_and_no_long_import_chains():
+    """This includes imports within a package."""
     longest = max((chain(module) for module in modules()), key=len)
     assert len(longest) <= LONGEST_CHAIN, " -> ".join(longest)
 
 
 @pytest.mark.parametrize("name", sorted(RANK))
 def test_a_name_with_an_underscore_stays_in_its_package(name: str):
-    """A package's path may begin with one; what is in it is then public within fanfold."""
+    """Names in a package whose path starts with an underscore are public within fanfold."""
     private = {
         (module, target)
         for module in modules()
@@ -117,14 +117,14 @@ def test_a_name_with_an_underscore_stays_in_its_package(name: str):
 
 
 def test_only_the_adapters_import_an_sdk():
-    """The engine knows nothing of AWS."""
+    """The engine does not depend on AWS."""
     users = {package(module) for module, file in modules().items() if {n.split(".")[0] for n in imports(file)} & SDKS}
     assert users <= MAY_IMPORT_AN_SDK
 
 
 @pytest.mark.parametrize("module", sorted(modules()))
-def test_a_module_is_read_in_one_sitting_and_a_function_fits_on_a_screen(module: str):
-    """No module has more than 400 lines, and no function more than 60, docstrings not counted."""
+def test_modules_and_functions_are_short(module: str):
+    """A module has at most 400 lines, and a function at most 60 without its docstring."""
     source = modules()[module].read_text()
     assert len(source.splitlines()) <= 400
     functions = [

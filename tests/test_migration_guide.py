@@ -1,4 +1,4 @@
-"""What the migration guide shows, before and after, runs and answers the same."""
+"""The code of the migration guide runs, and returns the same response before and after."""
 
 import asyncio
 import re
@@ -20,12 +20,12 @@ SECTIONS = {
     heading: re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     for heading, text in re.findall(r"^##+ (.+?)\n(.*?)(?=^##+ |\Z)", GUIDE, re.MULTILINE | re.DOTALL)
 }
-PAIRS = ["One import", "The whole stack", "With idempotency", "A semaphore of your own"]
+PAIRS = ["One import", "The whole stack", "With idempotency", "A custom semaphore"]
 
 
 @pytest.fixture(autouse=True)
 def as_in_lambda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Powertools' own async processor wants a loop of the main thread."""
+    """Powertools' async processor needs an event loop in the main thread."""
     monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
     monkeypatch.setenv("POWERTOOLS_TRACE_DISABLED", "true")
     loop = asyncio.new_event_loop()
@@ -36,7 +36,7 @@ def as_in_lambda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Shop:
-    """What the guide's handlers call."""
+    """Functions that the guide's handlers call."""
 
     def __init__(self) -> None:
         self.done: list[Any] = []
@@ -58,26 +58,26 @@ class Shop:
         self.done.append(order["id"])
 
     def run(self, code: str, event: dict[str, Any]) -> Any:
-        """Define what a block of the guide defines, and call its handler."""
+        """Run a block of the guide, and call its handler."""
         with warnings.catch_warnings():
             exec(compile(code, "migrate-from-powertools.md", "exec"), self.names)  # noqa: S102 - our own page
             response = self.names["handler"](event, make_context())
-        for made in self.names.values():
-            if isinstance(made, Consumer):
-                made.close()
+        for value in self.names.values():
+            if isinstance(value, Consumer):
+                value.close()
         return response
 
 
 def test_every_section_with_code_is_run():
-    """A new pair in the guide is a new pair here."""
+    """A new section of the guide must be added to this test."""
     with_code = [heading for heading, blocks in SECTIONS.items() if blocks]
     assert with_code == [*PAIRS, "Events in the body", "Large payloads"]
 
 
 @pytest.mark.parametrize("heading", PAIRS)
 @pytest.mark.parametrize("when", [0, 1], ids=["before", "after"])
-def test_before_and_after_answer_the_same(heading: str, when: int):
-    """Two orders are shipped, the one without a customer comes back."""
+def test_before_and_after_return_the_same_response(heading: str, when: int):
+    """Two orders are shipped, and the one without a customer is redelivered."""
     shop = Shop()
     orders = [{"id": number, "customer": None if number == 2 else "c"} for number in (1, 2, 3)]
     response = shop.run(SECTIONS[heading][when], make_event(*orders))
@@ -87,7 +87,7 @@ def test_before_and_after_answer_the_same(heading: str, when: int):
 
 @pytest.mark.parametrize("when", [0, 1], ids=["before", "after"])
 def test_before_and_after_read_the_same_event(when: int):
-    """The notification of S3 in the body."""
+    """The body is an S3 event notification."""
     shop = Shop()
     event = make_event(records=[make_s3_record("photos", "a.jpg")])
     assert shop.run(SECTIONS["Events in the body"][when], event) == {"batchItemFailures": []}
@@ -95,7 +95,7 @@ def test_before_and_after_read_the_same_event(when: int):
 
 
 def test_after_large_payloads_are_fetched(monkeypatch: pytest.MonkeyPatch):
-    """Beside small ones; here from a store in this process."""
+    """The batch also has a small payload; the store is in memory."""
     payloads = InMemoryStore()
     payloads.fill("bucket", {"key": b'{"id": 1, "customer": "c"}'})
 

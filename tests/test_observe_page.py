@@ -1,4 +1,4 @@
-"""What the page on observing says beside its Python, holds: alarms are on metrics that are written."""
+"""The alarms and the table on the page about observability use existing metrics."""
 
 import json
 import re
@@ -20,21 +20,21 @@ ALARMS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0]
 
 @pytest.fixture
 def written(capsys) -> dict:
-    """One line of metrics."""
+    """Return one line of metrics."""
     metrics = Metrics(namespace="shop", service="orders")
     deliver(fanfold.consumer(observers=[BatchMetrics(metrics)])(lambda body: None), 1)
     return json.loads(capsys.readouterr().out)
 
 
 def test_the_alarms_are_valid():
-    """By cfn-lint's schema."""
+    """cfn-lint reports no error."""
     assert lint(ALARMS, config=ManualArgs(regions=["us-east-1"])) == []
 
 
-def test_the_alarms_and_the_table_name_metrics_that_are_written(written: dict):
-    """In the namespace and with the dimensions of the example, each of them with its unit."""
+def test_the_alarms_and_the_table_use_existing_metrics(written: dict):
+    """They have the example's namespace, dimensions, and units."""
     (directive,) = written["_aws"]["CloudWatchMetrics"]
-    units = {each["Name"]: each["Unit"] for each in directive["Metrics"]}
+    units = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
     assert re.findall(r"^\| `(\w+)` \| (Count|Milliseconds|Megabytes) \|", PAGE, re.MULTILINE) == [
         (name, units[name])
         for name in [

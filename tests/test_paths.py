@@ -1,4 +1,4 @@
-"""Every path that a list of the project names exists: a file that is moved or split cannot drop out of one unseen."""
+"""Paths in the project's configuration exist, so that a moved or split file cannot silently drop out of a list."""
 
 import re
 import tomllib
@@ -15,7 +15,7 @@ DESELECTED = re.findall(r"--deselect=([\w/.]+)::(\w+)", WHEEL)
 
 
 def deciding() -> list[str]:
-    """Return the modules that must be covered to the last branch, from the Makefile, where they go over many lines."""
+    """Return the modules that need full branch coverage, from the Makefile."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$\\\n", "")
     (line,) = re.findall(r"^DECIDING = (.*)", makefile, re.MULTILINE)
     return re.split(r",\s*", line)
@@ -38,14 +38,14 @@ LISTS: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_what_a_list_names_exists(name: str):
-    """A pattern matches something; and no list is empty, so each is read as it is written."""
+def test_the_paths_of_each_list_exist(name: str):
+    """Each pattern matches a file, and no list is empty."""
     assert LISTS[name]
     assert [path for path in LISTS[name] if not any(ROOT.glob(path))] == []
 
 
-def test_a_test_that_is_deselected_is_in_its_file():
-    """By its name, or by the beginning of one."""
+def test_deselected_tests_exist():
+    """Each is the name of a test, or the beginning of one."""
     assert DESELECTED
     wrong = [f"{path}::{test}" for path, test in DESELECTED if f"def {test}" not in (ROOT / path).read_text()]
     assert wrong == []

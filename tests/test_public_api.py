@@ -1,4 +1,4 @@
-"""The public names are what they are said to be."""
+"""Public names: complete, sorted, and documented."""
 
 import importlib
 import inspect
@@ -59,54 +59,54 @@ MODULES = [
     "fanfold.sources",
     "fanfold.testing",
 ]
-"""What users import; everything else may change without notice."""
+"""Modules that users import; all others may change without notice."""
 
 
-def test_the_top_of_the_package_has_these_names_and_no_others():
-    """A new public name is a visible change of this test."""
+def test_the_package_exports_exactly_these_names():
+    """Adding a public name requires a change of this test."""
     assert fanfold.__all__ == PUBLIC
     assert dir(fanfold) == sorted([*PUBLIC, "__version__"])
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_every_public_name_is_there_and_documented(name: str):
-    """Whatever is listed can be had, and says what it is."""
+def test_every_public_name_exists_and_is_documented(name: str):
+    """Each name in ``__all__`` can be imported, and has a docstring."""
     assert inspect.getdoc(getattr(fanfold, name))
 
 
 def test_the_decorator_is_not_shadowed_by_a_module():
-    """Importing any submodule first leaves ``fanfold.consumer`` the decorator."""
+    """``fanfold.consumer`` is the decorator even after the import of a submodule."""
     importlib.import_module("fanfold._consumer.consumer")
     assert callable(fanfold.consumer)
     assert not isinstance(fanfold.consumer, ModuleType)
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    """A typing error is told apart from a missing extra."""
+    """A misspelled name raises AttributeError, unlike a missing extra."""
     with pytest.raises(AttributeError, match="no attribute 'Consumr'"):
         _ = fanfold.Consumr
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_all_lists_what_a_module_offers(name: str):
+def test_all_is_sorted_and_complete(name: str):
     """``__all__`` is sorted, constants first, then classes, and every name in it exists."""
     module = importlib.import_module(name)
     listed = getattr(module, "__all__", [])
-    assert listed == sorted(listed, key=lambda each: (not each.isupper(), not each[0].isupper(), each))
-    assert [each for each in listed if not hasattr(module, each)] == []
+    assert listed == sorted(listed, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    assert [name for name in listed if not hasattr(module, name)] == []
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_what_a_module_offers_is_documented(name: str):
+def test_everything_in_all_is_documented(name: str):
     """Every public function and class, and every public method, has a docstring."""
     module = importlib.import_module(name)
-    offered = [getattr(module, each) for each in getattr(module, "__all__", [])]
-    ours = [each for each in offered if inspect.isclass(each) or inspect.isfunction(each)]
+    exported = [getattr(module, name) for name in getattr(module, "__all__", [])]
+    objects = [value for value in exported if inspect.isclass(value) or inspect.isfunction(value)]
     methods = [
         method
-        for each in ours
-        if inspect.isclass(each)
-        for label, method in vars(each).items()
+        for value in objects
+        if inspect.isclass(value)
+        for label, method in vars(value).items()
         if not label.startswith("_") and (inspect.isfunction(method) or isinstance(method, property | staticmethod))
     ]
-    assert [each for each in [*ours, *methods] if not inspect.getdoc(each)] == []
+    assert [value for value in [*objects, *methods] if not inspect.getdoc(value)] == []

@@ -40,9 +40,9 @@ NEEDS_EXTRAS=(
 	--deselect=tests/unit/bench/test_report.py::test_names_and_reasons_are_shown_as_text
 	--deselect=tests/unit/bench/test_report.py::test_the_page_asks_for_nothing_and_holds_every_cell
 	--deselect=tests/unit/bench/test_report.py::test_what_ran_out_of_memory_is_hatched_framed_and_never_a_number
-	--deselect=tests/test_imports.py::test_the_command_line_needs_its_own_extra_alone
-	--deselect=tests/test_public_api.py::test_all_lists_what_a_module_offers
-	--deselect=tests/test_public_api.py::test_what_a_module_offers_is_documented
+	--deselect=tests/test_imports.py::test_the_command_line_needs_only_its_extra
+	--deselect=tests/test_public_api.py::test_all_is_sorted_and_complete
+	--deselect=tests/test_public_api.py::test_everything_in_all_is_documented
 	--deselect=tests/unit/bench/test_report.py::test_the_picture_is_drawn
 	--deselect=tests/unit/_consumer/test_binding.py::test_a_body_is_decoded_also_where_only_type_checkers_see_the_type_of_the_context
 	--deselect=tests/unit/_consumer/test_binding.py::test_what_can_be_no_handler_is_refused_at_decoration
@@ -50,18 +50,18 @@ NEEDS_EXTRAS=(
 	--deselect=tests/unit/_consumer/test_lists.py::test_a_handler_of_lists_gets_as_many_bodies_as_it_asks_for
 	--deselect=tests/unit/test_payloads.py::test_handlers_of_lists_are_given_payloads_and_one_that_is_missing_fails_alone
 	--deselect=tests/unit/_consumer/test_environment.py::test_a_settler
-	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_body_that_cannot_be_decoded_is_dead_lettered_immediately
 	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_a_consumer
-	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_consumer
-	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_message_that_asks_for_a_retry_does_not_come_back_before_its_own
-	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_back_off_grows_with_each_delivery
-	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_the_consumer_itself_keeps_its_settings
-	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_the_jitter_of_a_back_off_is_the_same_for_the_same_seed
-	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_without_a_dead_letter_queue_url_a_rejected_message_is_reported
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_message_is_not_redelivered_before_its_invocation_has_ended
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_the_backoff_grows_with_each_delivery
+	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_the_simulator_does_not_change_the_consumer
+	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_the_jitter_of_a_backoff_is_the_same_for_the_same_seed
+	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_the_lifespan_of_a_consumer_can_be_ended
 )
 NEEDS_SOURCE=(
 	--ignore=tests/test_layers.py --ignore=tests/test_paths.py --ignore=tests/test_documentation.py --ignore=tests/test_project_files.py --ignore=tests/integration/test_sam.py --ignore=tests/integration/test_init.py
-	'--deselect=tests/test_examples.py::test_no_link_leads_nowhere[README.md]'
+	'--deselect=tests/test_examples.py::test_links_and_paths_exist[README.md]'
 )
 NEEDS_THE_EMULATOR=(
 	-m "not stack" --ignore=tests/integration --ignore=tests/contract/test_powertools_contract.py
@@ -69,8 +69,8 @@ NEEDS_THE_EMULATOR=(
 	--ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
 	# what is beside the extras here, and what is compared with the Powertools of today
 	--ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py --ignore=tests/unit/powertools/test_observers.py
-	'--deselect=tests/test_public_api.py::test_all_lists_what_a_module_offers[fanfold.otel]'
-	'--deselect=tests/test_public_api.py::test_what_a_module_offers_is_documented[fanfold.otel]'
+	'--deselect=tests/test_public_api.py::test_all_is_sorted_and_complete[fanfold.otel]'
+	'--deselect=tests/test_public_api.py::test_everything_in_all_is_documented[fanfold.otel]'
 	--deselect=tests/unit/test_idempotency_keys.py::test_keys_are_those_of_powertools
 	--deselect=tests/unit/test_idempotency_keys.py::test_what_is_no_json_but_can_be_a_key_is_one
 )

@@ -1,4 +1,4 @@
-"""Yesterday's objects of a bucket, moved to ``S3/YYYY/MM/DD/``: a key a segment, ten segments a message."""
+"""Move yesterday's objects of a bucket to ``S3/YYYY/MM/DD/``: one key per segment, ten segments per message."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ job = Job(
     "archive",
     concurrency=10,
     segments_per_message=10,
-    tolerated_failures=0.1,  # a share of the keys; over it the run fails. The state machine bears as much.
+    tolerated_failures=0.1,  # a share of the keys; above it, the run fails. The state machine tolerates the same share.
     backoff=Backoff(base=2, cap=60),
 )
 
 
 class KeyLeftError(Exception):
-    """A key could not be moved now; the next delivery tries again."""
+    """A key could not be moved now; its segment is redelivered."""
 
 
 @job.source
 def listing(params: dict[str, Any]) -> S3Objects:
-    """List the bucket by prefix; whether a key is of the day is found out key by key, so that each is reported."""
-    date.fromisoformat(params.get("day", "2026-11-24"))  # a day that is none fails the start of the run
+    """List the bucket by prefix. The segment handler checks the day of each key, so that every key is reported."""
+    date.fromisoformat(params.get("day", "2026-11-24"))  # an invalid day fails the start of the run
     return S3Objects(params["bucket"], prefix=params.get("prefix", "incoming/"), keys_per_segment=1)
 
 
 def day_of(run: Run) -> date:
-    """Return the day to archive: the one the run was given, else the day before it was created, by UTC.
+    """Return the day to archive: the ``day`` parameter of the run, or the day before its creation, in UTC.
 
-    Both are written down with the run: a delivery after midnight, or a redrive next week, moves the same objects.
+    The run stores both, so a delivery after midnight or a redrive next week moves the same objects.
     """
     if "day" in run.params:
         return date.fromisoformat(run.params["day"])
@@ -42,18 +42,18 @@ def day_of(run: Run) -> date:
 
 @job.segment
 async def archive(objects: AsyncIterator[dict[str, Any]], ctx: SegmentContext) -> dict[str, str | None]:
-    """Move one object if its name carries the day; say what became of its key."""
-    found = await anext(objects)
-    key, day = found["key"], day_of(ctx.run)
+    """Move one object if its name contains the day; return the result for its key."""
+    item = await anext(objects)
+    key, day = item["key"], day_of(ctx.run)
     name = key.rpartition("/")[2]
     to = f"S3/{day:%Y/%m/%d}/{name}"
     if day.isoformat() not in name or key == to:
         return {"key": key, "result": "no target", "to": None}
-    (moved,) = await move_objects(ctx.store, ctx.run.params["bucket"], [found], to=lambda _: to, deadline=ctx.deadline)
+    (moved,) = await move_objects(ctx.store, ctx.run.params["bucket"], [item], to=lambda _: to, deadline=ctx.deadline)
     if moved.done:
         return {"key": key, "result": "archived", "to": to}
     if moved.transient:
-        raise KeyLeftError(f"{key}: {moved.error}")  # at the last delivery, the reason that the notification names
+        raise KeyLeftError(f"{key}: {moved.error}")  # at the last delivery, this is the reason in the notification
     raise Reject(f"{key}: {moved.error}")
 
 

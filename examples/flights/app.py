@@ -1,4 +1,4 @@
-"""Flights by carrier: one CSV object, cut into byte ranges, counted in Lambda, folded into one table."""
+"""Count flights by carrier: cut one CSV object into byte ranges, count in Lambda, and fold into one table."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ job = Job("flights-by-carrier", concurrency=16, backoff=Backoff(base=2, cap=60))
 
 @job.source
 def flights(params: dict[str, Any]) -> S3Lines:
-    """Cut the object the run was started with."""
+    """Cut the object named in the parameters into chunks of bytes."""
     return S3Lines(params["bucket"], params["key"], chunk_bytes=params.get("chunk_bytes", 150_000))
 
 
 @job.segment
 async def count(rows: AsyncIterator[dict[str, str]], ctx: Context[Any]) -> dict[str, dict[str, int]]:  # noqa: ARG001 - the signature of a segment handler
-    """Return, by carrier, whole numbers that can be added up exactly."""
+    """Return integer counts and sums by carrier, which can be added exactly."""
     carriers: defaultdict[str, dict[str, int]] = defaultdict(
         lambda: dict.fromkeys(("flights", "cancelled", "departed", "dep_delay", "arrived", "arr_delay"), 0)
     )
@@ -36,7 +36,7 @@ async def count(rows: AsyncIterator[dict[str, str]], ctx: Context[Any]) -> dict[
 
 @job.fold
 def total(results: Iterable[dict[str, dict[str, int]]]) -> dict[str, dict[str, float | None]]:
-    """Return, by carrier: flights, mean delays in minutes, share of flights that were cancelled."""
+    """Return the number of flights, mean delays in minutes, and share of cancelled flights, by carrier."""
     sums: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
     for result in results:
         for carrier, counts in result.items():

@@ -1,4 +1,4 @@
-"""Members and their bonus points: a JSON array in S3, worked on ten rows at a time, joined into one Excel sheet."""
+"""Compute members' bonus points: a JSON array in S3, processed in segments of ten rows, joined into an Excel sheet."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ job = Job("member-points", concurrency=16)
 
 @job.source
 def members(params: dict[str, Any]) -> S3JsonArray:
-    """Cut the array the run was started with; ten rows to a segment unless it says otherwise."""
+    """Cut the array named in the parameters into segments of ``rows`` rows, by default 10."""
     return S3JsonArray(params["bucket"], params["key"], rows_per_segment=params.get("rows", 10))
 
 
 @job.segment
 async def add_bonus(rows: AsyncIterator[dict[str, Any]], ctx: Context[Any]) -> list[dict[str, Any]]:  # noqa: ARG001 - the signature of a segment handler
-    """Return the rows with one column more."""
+    """Return the rows with an additional column."""
     return [{**row, BONUS: bonus(row)} async for row in rows]
 
 
 def bonus(member: dict[str, Any]) -> float:
-    """Return a member's points, and a quarter more for ranks 4 and 5. It is exact: quarters are, in binary.
+    """Return a member's points, with a quarter more for ranks 4 and 5. The result is exact: floats represent quarters.
 
     Raises:
-        Reject: If there is no such rank, or the points are no whole number: no other try would mend that.
+        Reject: If the rank is not from 1 to 5, or the points are not an integer: a retry cannot fix that.
     """
     rank, points = member.get(RANK), member.get(POINTS)
-    if type(rank) is not int or not 1 <= rank <= 5 or type(points) is not int:  # noqa: PLR2004 - the ranks there are
+    if type(rank) is not int or not 1 <= rank <= 5 or type(points) is not int:  # noqa: PLR2004 - the ranks
         raise Reject(f"member {member.get(NUMBER)!r} has rank {rank!r} and {points!r} points")
     return points * 5 / 4 if rank in {4, 5} else points
 

@@ -1,4 +1,4 @@
-"""Make members, as many as asked for; the same ones for the same seed. The first three are the sample of the README.
+"""Generate members, the same ones for the same seed. The first three are the sample of the README.
 
 python members.py 1000 > members.json
 python members.py 1000 --bucket BUCKET --key input/members.json
@@ -31,16 +31,16 @@ GIVEN = (
 
 
 def members(count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield members, one after another."""
+    """Yield members one by one."""
     chance = random.Random(seed)  # noqa: S311 - test data
     for number in range(count):
-        made = (
+        generated = (
             f"{chance.choice(FAMILY)} {chance.choice(GIVEN)}",
             chance.randint(1, 5),
             chance.randint(50, 100),
             str(dt.date(2021, 1, 1) + dt.timedelta(days=chance.randrange(365))),
         )
-        name, rank, points, date = SAMPLE[number] if number < len(SAMPLE) else made
+        name, rank, points, date = SAMPLE[number] if number < len(SAMPLE) else generated
         yield {
             "会員番号": f"{number:03}",
             "名前": name,
@@ -51,7 +51,7 @@ def members(count: int, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def write(count: int, seed: int, file: IO[bytes]) -> None:
-    """Write members as one JSON array, a line each, in flat memory."""
+    """Write members as one JSON array, one per line, with constant memory."""
     file.write(b"[")
     for number, member in enumerate(members(count, seed)):
         file.write(b",\n" if number else b"\n")
@@ -60,22 +60,22 @@ def write(count: int, seed: int, file: IO[bytes]) -> None:
 
 
 def main() -> None:
-    """Write to standard output, or upload."""
-    parser = argparse.ArgumentParser(description="Make members.")
+    """Write to standard output, or upload to S3."""
+    parser = argparse.ArgumentParser(description="Generate members.")
     parser.add_argument("count", type=int, nargs="?", default=1_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--bucket", help="upload them to this bucket")
-    parser.add_argument("--key", default="input/members.json", help="under this key")
-    asked = parser.parse_args()
-    if asked.bucket is None:
-        write(asked.count, asked.seed, sys.stdout.buffer)
+    parser.add_argument("--bucket", help="upload the members to this bucket")
+    parser.add_argument("--key", default="input/members.json", help="key of the uploaded object")
+    arguments = parser.parse_args()
+    if arguments.bucket is None:
+        write(arguments.count, arguments.seed, sys.stdout.buffer)
         return
     import boto3
 
     with tempfile.TemporaryFile() as file:
-        write(asked.count, asked.seed, file)
+        write(arguments.count, arguments.seed, file)
         file.seek(0)
-        boto3.client("s3").upload_fileobj(file, asked.bucket, asked.key)
+        boto3.client("s3").upload_fileobj(file, arguments.bucket, arguments.key)
 
 
 if __name__ == "__main__":

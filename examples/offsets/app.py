@@ -1,4 +1,4 @@
-"""So many records, so many at most in a job; or so many jobs, with the records spread evenly over them."""
+"""Divide a number of records into jobs of a maximum size, or into a number of jobs of equal size."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ job = Job("offsets", concurrency=16)
 
 @job.source
 def jobs(params: dict[str, Any]) -> Ranges:
-    """Cut ``records`` into jobs of ``at_most`` so many, or into as many ``jobs`` as asked for."""
+    """Cut ``records`` into jobs of at most ``at_most`` records, or into ``jobs`` jobs."""
     return Ranges(params["records"], size=params.get("at_most"), parts=params.get("jobs"), yields="bounds")
 
 
 @job.segment
 async def work(parts: AsyncIterator[dict[str, int]], ctx: Context[Any]) -> dict[str, Any]:  # noqa: ARG001 - the signature of a segment handler
-    """Do one job: what is read between offset and offset + count goes here. Return what was processed."""
+    """Process one job: replace this code to read the records from offset to offset + count. Return their numbers."""
     part = await anext(parts)
     offset, count = part["offset"], part["limit"]
     return {"offset": offset, "count": count, "processed": list(range(offset, offset + count))}

@@ -1,4 +1,4 @@
-"""The items of a DynamoDB table, counted by a parallel scan: one segment a message, added up in the fold."""
+"""Count the items of a DynamoDB table by a parallel scan: one segment per message, added up in the fold."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ job = Job("table-count", concurrency=16, continuation=True)
 
 @job.source
 def table(params: dict[str, Any]) -> DynamoDBScan:
-    """Cut the table the run was started with, into 4 segments unless it says otherwise."""
+    """Cut the table named in the parameters into ``total`` segments, by default 4."""
     return DynamoDBScan(params["table"], segments=params.get("total", 4), page_items=params.get("page_items"))
 
 
 @job.segment
 async def count(items: AsyncIterator[dict[str, Any]], ctx: Context[Any]) -> dict[str, int]:  # noqa: ARG001 - the signature of a segment handler
-    """Count a segment; one that would not end in time is continued, and counted in parts."""
+    """Count the items of a segment. A segment that cannot end in time is continued and counted in parts."""
     counted = 0
     async for _ in items:
         counted += 1
@@ -27,7 +27,7 @@ async def count(items: AsyncIterator[dict[str, Any]], ctx: Context[Any]) -> dict
 
 @job.fold
 def total(results: Iterable[dict[str, int]]) -> dict[str, int]:
-    """Add up what was counted."""
+    """Add up the counts."""
     return {"total_count": sum(result["count"] for result in results)}
 
 

@@ -1,4 +1,4 @@
-"""The same table, written back: each item gets a field more, by the batch writer, segment by segment."""
+"""Write the same table back: the batch writer adds a field to each item, segment by segment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fanfold.sinks import BatchWriter
 
 @asynccontextmanager
 async def tables() -> AsyncIterator[DynamoDBItems]:
-    """Open DynamoDB for writing, once in an execution environment."""
+    """Open DynamoDB for writing, once per execution environment."""
     async with connect() as items:
         yield items
 
@@ -23,13 +23,13 @@ job = Job("table-write-back", concurrency=4, lifespan=tables, continuation=True)
 
 @job.source
 def table(params: dict[str, Any]) -> DynamoDBScan:
-    """Cut the table the run was started with, into 4 segments unless it says otherwise."""
+    """Cut the table named in the parameters into ``total`` segments, by default 4."""
     return DynamoDBScan(params["table"], segments=params.get("total", 4))
 
 
 @job.segment
 async def mark(items: AsyncIterator[dict[str, Any]], ctx: SegmentContext) -> dict[str, int]:
-    """Write each item back with the length of its fields; done again, it writes the same."""
+    """Write each item back with the length of its fields; a repeated call writes the same items."""
     params = ctx.run.params
     async with BatchWriter(ctx.state, params["table"], key=params["key"], deadline=ctx.deadline) as writer:
         async for item in items:
@@ -40,7 +40,7 @@ async def mark(items: AsyncIterator[dict[str, Any]], ctx: SegmentContext) -> dic
 
 @job.fold
 def total(results: Iterable[dict[str, int]]) -> dict[str, int]:
-    """Add up what was written."""
+    """Add up the numbers of written items."""
     return {"total_written": sum(result["written"] for result in results)}
 
 

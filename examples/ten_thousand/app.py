@@ -1,4 +1,4 @@
-"""Orders put into a shop by HTTP: ten thousand in one batch, a hundred at once."""
+"""Send orders to a shop by HTTP: ten thousand in one batch, a hundred concurrently."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import fanfold
 
 @asynccontextmanager
 async def shop() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open one session for each execution environment, whose connections are reused across orders and batches.
+    """Open one session per execution environment, whose connections are reused across orders and batches.
 
-    It has no limit of its own, where aiohttp's default is 100: how many requests run at once is the consumer's to say,
-    so that ``fanfold bench`` can try more.
+    The session has no connection limit (aiohttp's default is 100), so that only the consumer limits the concurrent
+    requests, and ``fanfold bench`` can try more.
     """
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(os.environ["SHOP_URL"], connector=connector) as session:
@@ -31,8 +31,8 @@ async def shop() -> AsyncIterator[aiohttp.ClientSession]:
     lifespan=shop,
 )
 async def handler(order: dict[str, Any], ctx: fanfold.Context[aiohttp.ClientSession]) -> None:
-    """Put one order, under its number, so that doing it again does no harm."""
+    """Put one order under its number, so that a repeated request has no effect."""
     async with ctx.state.put(f"/orders/{order['order']}", json=order) as response:
-        if response.status == 422:  # noqa: PLR2004 - the shop will never take it
+        if response.status == 422:  # noqa: PLR2004 - the shop will never accept it
             raise fanfold.Reject(f"order {order['order']}: {await response.text()}")
         response.raise_for_status()

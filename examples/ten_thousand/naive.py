@@ -1,4 +1,4 @@
-"""What not to do: all orders of a batch at once, with a connection each. It runs out of file descriptors."""
+"""A counterexample: send all orders of a batch concurrently, each on its own connection. File descriptors run out."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ async def put(record: dict[str, Any]) -> None:
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
-    """Put all orders of a batch; name those that failed."""
+    """Put all orders of a batch; report those that failed."""
 
     async def put_all() -> list[BaseException | None]:
         return await asyncio.gather(*map(put, event["Records"]), return_exceptions=True)
 
     outcomes = asyncio.run(put_all())
     if errors := [error for error in outcomes if error is not None]:
-        print(f"{len(errors)} orders failed, the last one with {errors[-1]}")  # noqa: T201 - what would be in the log
+        print(f"{len(errors)} orders failed, the last one with {errors[-1]}")  # noqa: T201 - goes to the log
     failed = [record for record, error in zip(event["Records"], outcomes, strict=True) if error is not None]
     return {"batchItemFailures": [{"itemIdentifier": record["messageId"]} for record in failed]}

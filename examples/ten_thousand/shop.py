@@ -1,12 +1,12 @@
-"""A shop on this machine that takes orders by HTTP, to try the example with; not part of what is deployed.
+"""A local shop that accepts orders by HTTP, to try the example with; it is not deployed.
 
 ::
 
     python shop.py [--port 8088] [--latency 0.02] [--fails 97] [--hangs 997] [--refuses 1999]
 
-An order whose number is a multiple of ``--fails`` gets a 503 the first time, one of ``--hangs`` no answer the first
-time, one of ``--refuses`` a 422 each time; 0 is never. ``GET /seen`` tells how many requests there were, which orders
-were taken, and how many connections were open at most.
+An order whose number is a multiple of ``--fails`` gets a 503 the first time, a multiple of ``--hangs`` gets no response
+the first time, and a multiple of ``--refuses`` always gets a 422; 0 means never. ``GET /seen`` returns the number of
+requests, the accepted orders, and the maximum number of open connections.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from aiohttp import web
 
 
 class Shop:
-    """Takes orders after a while, and counts."""
+    """Accepts orders after a latency, and counts requests and connections."""
 
     def __init__(self, *, latency: float, fails: int, hangs: int, refuses: int) -> None:
         self.latency, self.fails, self.hangs, self.refuses = latency, fails, hangs, refuses
-        self.tries: Counter[int] = Counter()
+        self.attempts: Counter[int] = Counter()
         self.taken: Counter[int] = Counter()
         self.open: set[asyncio.Transport] = set()
         self.most_open = 0
 
     async def put(self, request: web.Request) -> web.Response:
-        """Take an order, or do not."""
+        """Accept an order, or fail as configured."""
         self._count_connections(request)
         number = int(request.match_info["number"])
         await request.read()
-        self.tries[number] += 1
-        first = self.tries[number] == 1
+        self.attempts[number] += 1
+        first = self.attempts[number] == 1
         if first and is_multiple(number, self.hangs):
             await asyncio.sleep(3600)
         await asyncio.sleep(self.latency)
@@ -47,10 +47,10 @@ class Shop:
         return web.Response(status=204)
 
     async def seen(self, _: web.Request) -> web.Response:
-        """Tell what was seen."""
+        """Return what the shop has counted."""
         return web.json_response(
             {
-                "requests": self.tries.total(),
+                "requests": self.attempts.total(),
                 "taken": sorted(self.taken),
                 "taken_twice": sorted(number for number, times in self.taken.items() if times > 1),
                 "most_connections": self.most_open,
@@ -65,12 +65,12 @@ class Shop:
 
 
 def is_multiple(number: int, of: int) -> bool:
-    """Tell whether a number is a multiple; of 0 nothing is."""
+    """Return whether a number is a multiple of another; never for 0."""
     return bool(of) and number % of == 0
 
 
 async def serve(shop: Shop, port: int) -> None:
-    """Serve until ended; print the address."""
+    """Print the address and serve until the process ends."""
     app = web.Application()
     app.add_routes([web.put("/orders/{number}", shop.put), web.get("/seen", shop.seen)])
     runner = web.AppRunner(app, access_log=None)
@@ -84,15 +84,15 @@ async def serve(shop: Shop, port: int) -> None:
 
 def main() -> None:
     """Run the shop."""
-    parser = argparse.ArgumentParser(description="A shop that takes orders by HTTP.")
+    parser = argparse.ArgumentParser(description="A shop that accepts orders by HTTP.")
     parser.add_argument("--port", type=int, default=8088, help="0 for a free one (%(default)s)")
-    parser.add_argument("--latency", type=float, default=0.02, help="seconds to an answer (%(default)s)")
+    parser.add_argument("--latency", type=float, default=0.02, help="seconds to a response (%(default)s)")
     parser.add_argument("--fails", type=int, default=97, help="orders that fail at first (every %(default)s)")
     parser.add_argument("--hangs", type=int, default=997, help="orders that hang at first (every %(default)s)")
     parser.add_argument("--refuses", type=int, default=1999, help="orders that are refused (every %(default)s)")
-    given = parser.parse_args()
-    shop = Shop(latency=given.latency, fails=given.fails, hangs=given.hangs, refuses=given.refuses)
-    asyncio.run(serve(shop, given.port))
+    arguments = parser.parse_args()
+    shop = Shop(latency=arguments.latency, fails=arguments.fails, hangs=arguments.hangs, refuses=arguments.refuses)
+    asyncio.run(serve(shop, arguments.port))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 
 def main() -> None:
     """Run the command line."""
+    _escape_unencodable()
     try:
         from fanfold.cli.app import app
 
@@ -16,6 +18,12 @@ def main() -> None:
             raise
         print("fanfold: the command line needs an extra. Run: pip install 'fanfold[cli]'", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from error
+
+
+def _escape_unencodable() -> None:
+    """Escape characters that stdout cannot encode: on Windows, a file or a pipe has a small character set."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

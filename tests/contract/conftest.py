@@ -1,4 +1,4 @@
-"""What the contracts run against: the backends in this process, and those on AWS."""
+"""Backends that the contract tests run against: in memory, and on AWS."""
 
 import asyncio
 import uuid
@@ -22,7 +22,7 @@ from powertools_kinds import Kind
 
 @pytest.fixture(scope="module")
 def session() -> AioSession:
-    """An SDK session, which reads its service descriptions once; its clients read no certificates for plain HTTP."""
+    """An SDK session per module, since loading service descriptions is slow."""
     return get_session()
 
 
@@ -41,7 +41,7 @@ async def bucket(request, session) -> AsyncIterator[Bucket]:
 
 @pytest.fixture(scope="module")
 def raw_session() -> AioSession:
-    """The session of a ledger, whose clients give the items of tables as they come."""
+    """The session of a ledger, whose clients return items as DynamoDB's JSON."""
     return with_raw_items(get_session())
 
 
@@ -57,7 +57,7 @@ async def ledger(request, raw_session) -> AsyncIterator[Ledger]:
 
 @pytest.fixture
 async def fence(ledger) -> int:
-    """The fence of a claim to the fold of the run "run-1", which is opened: at 1,000 s, for a minute."""
+    """The fence of a claim to the fold of the new run "run-1": from 1,000 s, with a lease of 60 s."""
     await ledger.open_run(RUN)
     claimed = await ledger.claim("run-1", now=1000.0, lease_seconds=60.0)
     assert claimed == 1
@@ -66,7 +66,7 @@ async def fence(ledger) -> int:
 
 @pytest.fixture(params=[theirs, ours], ids=["powertools", "fanfold"])
 def batch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Powertools' batch module, and the module that takes its place."""
+    """Powertools' batch module, and fanfold's drop-in replacement."""
     monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -1,4 +1,4 @@
-"""What entries of idempotency promise, asked of those in this process and of those in DynamoDB."""
+"""Contract of idempotency entries, for the in-memory store and for DynamoDB."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -31,20 +31,20 @@ async def store(request) -> AsyncIterator[EntryStore]:
         yield DynamoDBEntries(client, new_table(layout.sort_key_attr), layout)
 
 
-async def test_a_key_that_nobody_holds_is_claimed_and_is_held_from_then_on(store):
-    """The second to ask is told who holds it, and until when."""
+async def test_a_free_key_can_be_claimed_once(store):
+    """A second claim returns the entry that holds the key, with its owner and its lease."""
     assert await store.claim(WORKING, NOW) is None
     assert await store.claim(replace(WORKING, owner="other"), NOW) == WORKING
 
 
-async def test_a_claim_made_again_by_its_owner_is_the_same_claim(store):
-    """As the SDK does when an answer is lost."""
+async def test_a_repeated_claim_of_the_same_owner_succeeds(store):
+    """The SDK repeats a call if its response is lost."""
     assert await store.claim(WORKING, NOW) is None
     assert await store.claim(WORKING, NOW) is None
 
 
-async def test_a_claim_whose_lease_is_over_may_be_taken_over(store):
-    """Not before: to the millisecond."""
+async def test_a_claim_can_be_taken_over_after_its_lease(store):
+    """The lease is exact to the millisecond."""
     await store.claim(WORKING, NOW)
     other = replace(WORKING, owner="other", lease_ends_at=NOW + 90)
     assert await store.claim(other, NOW + 30) == WORKING
@@ -53,30 +53,30 @@ async def test_a_claim_whose_lease_is_over_may_be_taken_over(store):
 
 
 async def test_a_claim_without_a_lease_holds_until_it_expires(store):
-    """As Powertools writes them where no Lambda context was registered."""
-    forever = replace(WORKING, lease_ends_at=None)
-    await store.claim(forever, NOW)
+    """Powertools writes such claims if no Lambda context is registered."""
+    without_lease = replace(WORKING, lease_ends_at=None)
+    await store.claim(without_lease, NOW)
     other = replace(WORKING, owner="other")
-    assert await store.claim(other, NOW + 60) == forever
+    assert await store.claim(other, NOW + 60) == without_lease
     assert await store.claim(other, NOW + 61) is None
 
 
-async def test_what_is_done_is_not_claimed_until_it_expires(store):
-    """The claimer is told what the handler returned."""
+async def test_a_completed_entry_cannot_be_claimed_until_it_expires(store):
+    """A claim returns the completed entry, with the handler's result."""
     assert not await store.complete([DONE])
     assert await store.claim(WORKING, NOW + 60) == DONE
     assert await store.claim(WORKING, NOW + 61) is None
 
 
-async def test_what_is_done_takes_the_place_of_its_claim(store):
-    """Whoever holds it by now: that it is done is true."""
+async def test_completing_an_entry_replaces_its_claim(store):
+    """This holds even if another owner has the claim by then, since the work is done."""
     await store.claim(WORKING, NOW)
     await store.complete([DONE])
     assert await store.read(["key"]) == [DONE]
 
 
-async def test_a_claim_is_dropped_by_its_owner_alone(store):
-    """Nor is what is done dropped, or what is not there."""
+async def test_only_its_owner_can_release_a_claim(store):
+    """Releasing a completed or missing entry has no effect."""
     await store.claim(WORKING, NOW)
     await store.release("key", "other")
     assert await store.read(["key"]) == [WORKING]
@@ -88,16 +88,16 @@ async def test_a_claim_is_dropped_by_its_owner_alone(store):
     assert await store.read(["key"]) == [DONE]
 
 
-async def test_many_are_written_and_read_together(store):
-    """Keys that are not there are left out."""
+async def test_entries_are_written_and_read_in_batches(store):
+    """A read omits missing keys."""
     entries = [replace(DONE, key=f"key {number}") for number in range(25)]
     assert not await store.complete(entries)
-    found = await store.read([f"key {number}" for number in range(100)])
-    assert sorted(entry.key for entry in found) == sorted(entry.key for entry in entries)
+    stored = await store.read([f"key {number}" for number in range(100)])
+    assert sorted(entry.key for entry in stored) == sorted(entry.key for entry in entries)
 
 
-async def test_a_result_that_was_not_kept_is_none(store):
-    """That it is done is known all the same."""
+async def test_an_entry_without_a_result_is_completed_with_none(store):
+    """The entry still counts as done."""
     await store.complete([replace(DONE, result=None)])
     (entry,) = await store.read(["key"])
     assert entry.is_done(NOW)
@@ -105,18 +105,23 @@ async def test_a_result_that_was_not_kept_is_none(store):
 
 
 @pytest.mark.stack
-async def test_a_table_that_does_not_exist_is_named(aws):
-    """By whatever is asked of it."""
+async def test_a_missing_table_is_an_error_that_names_it(aws):
+    """Each operation raises the error."""
     async with get_session().create_client("dynamodb") as client:
         store = DynamoDBEntries(client, "no-such-table")
-        for asked in (store.read(["key"]), store.claim(WORKING, NOW), store.complete([DONE]), store.release("k", "me")):
+        for operation in (
+            store.read(["key"]),
+            store.claim(WORKING, NOW),
+            store.complete([DONE]),
+            store.release("k", "me"),
+        ):
             with pytest.raises(ConfigurationError, match="no-such-table"):
-                await asked
+                await operation
 
 
 @pytest.mark.stack
-async def test_the_partition_of_a_table_with_a_sort_key_is_the_functions(aws, monkeypatch):
-    """Unless another is named."""
+async def test_the_partition_key_contains_the_function_name_by_default(aws, monkeypatch):
+    """This applies to a table with a sort key, unless ``static_pk_value`` is set."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "orders")
     async with get_session().create_client("dynamodb") as client:
         table = new_table("sk")

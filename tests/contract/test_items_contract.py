@@ -1,4 +1,4 @@
-"""What writing items in batches promises, asked of tables in this process and of those on AWS."""
+"""Contract of batch writes, for in-memory tables and for DynamoDB."""
 
 import asyncio
 import json
@@ -60,10 +60,10 @@ async def table(request) -> AsyncIterator[Table]:
     if request.param == "in-process":
         items = InMemoryItems()
 
-        async def held() -> Sequence[Mapping[str, Any]]:
+        async def stored() -> Sequence[Mapping[str, Any]]:
             return list(items.tables.get(name, {}).values())
 
-        yield Table(items, name, held)
+        yield Table(items, name, stored)
         return
     request.getfixturevalue("aws")
     async with get_session().create_client("dynamodb", verify=False) as client:
@@ -78,8 +78,10 @@ async def table(request) -> AsyncIterator[Table]:
         )
 
         async def scanned() -> Sequence[Mapping[str, Any]]:
-            found = (await client.scan(TableName=name, ConsistentRead=True))["Items"]
-            return [{key: TypeDeserializer().deserialize(value) for key, value in item.items()} for item in found]
+            scanned_items = (await client.scan(TableName=name, ConsistentRead=True))["Items"]
+            return [
+                {key: TypeDeserializer().deserialize(value) for key, value in item.items()} for item in scanned_items
+            ]
 
         yield Table(DynamoDBItems(client), name, scanned)
 
@@ -88,41 +90,41 @@ def sorted_items(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(items, key=lambda item: item["sk"])
 
 
-async def test_an_item_is_there_as_it_was_written(table):
-    """Values of every type come out as they went in."""
+async def test_an_item_is_stored_unchanged(table):
+    """A read returns values of every type as they were written."""
     await table.write(put(1, **MANY))
     (item,) = await table.all()
     assert {**item, "bytes": bytes(item["bytes"])} == {"pk": "p", "sk": 1, **MANY}
 
 
-async def test_a_batch_holds_25_writes_of_both_kinds(table):
-    """Items are written and deleted in one call; what is not there can be deleted too."""
+async def test_a_batch_can_have_25_puts_and_deletes(table):
+    """One call can put and delete items; deleting a missing item is not an error."""
     await table.write(*[put(number) for number in range(25)])
     deleted = [Write({"pk": "p", "sk": number}, None) for number in (3, 4, 99)]
     await table.write(*deleted, put(5, new=True))
-    there = sorted_items(await table.all())
-    assert [item["sk"] for item in there] == [number for number in range(25) if number not in {3, 4}]
-    assert there[3] == {"pk": "p", "sk": 5, "new": True}
+    stored_items = sorted_items(await table.all())
+    assert [item["sk"] for item in stored_items] == [number for number in range(25) if number not in {3, 4}]
+    assert stored_items[3] == {"pk": "p", "sk": 5, "new": True}
 
 
-async def test_an_item_is_replaced_whole(table):
-    """A second write leaves nothing of the first."""
+async def test_a_put_replaces_the_whole_item(table):
+    """No attribute of the first write remains."""
     await table.write(put(1, first=1))
     await table.write(put(1, second=2))
     assert await table.all() == [{"pk": "p", "sk": 1, "second": 2}]
 
 
 @pytest.mark.parametrize("writes", [[put(1), put(1, other=True)], [put(number) for number in range(26)], []])
-async def test_what_no_batch_takes_is_refused_whole(table, writes):
-    """One key twice, more than 25 writes, or none, are a fault that stays, and nothing of it is written."""
+async def test_an_invalid_batch_is_refused_as_a_whole(table, writes):
+    """A repeated key, more than 25 writes, or no writes raise a permanent error, and nothing is written."""
     with pytest.raises(ServiceError) as raised:
         await table.items.write_batch(table.name, writes)
     assert raised.value.transient is False
     assert await table.all() == []
 
 
-async def test_a_writer_writes_what_it_is_given(table):
-    """Items of any number, some of them twice and some of them deleted, end as they were left."""
+async def test_a_writer_applies_all_writes_in_order(table):
+    """Each item ends in the state of its last put or delete."""
     async with BatchWriter(table.items, table.name, key=["pk", "sk"]) as items:
         for number in range(230):
             await items.put({"pk": "p", "sk": number, "round": 1})
@@ -130,36 +132,36 @@ async def test_a_writer_writes_what_it_is_given(table):
             await items.put({"pk": "p", "sk": Decimal(number), "round": 2})
         for number in range(0, 230, 3):
             await items.delete({"pk": "p", "sk": number})
-    there = {int(item["sk"]): int(item["round"]) for item in await table.all()}
-    assert there == {number: 2 - number % 2 for number in range(230) if number % 3}
+    stored_items = {int(item["sk"]): int(item["round"]) for item in await table.all()}
+    assert stored_items == {number: 2 - number % 2 for number in range(230) if number % 3}
 
 
 @pytest.mark.stack
-async def test_a_table_that_is_not_there_is_named(aws: LocalStack):
-    """Writing to a table that does not exist is a configuration error that names it."""
+async def test_a_missing_table_is_an_error_that_names_it(aws: LocalStack):
+    """A write to a missing table raises a configuration error."""
     async with writer.connect(verify=False) as items:
         with pytest.raises(ConfigurationError, match="table no-such-table: does not exist"):
             await items.write_batch("no-such-table", [put(1)])
 
 
 @pytest.mark.stack
-async def test_tables_that_do_not_answer_may_answer_later(aws: LocalStack):
-    """A call that reaches nobody is a fault of the service that may pass."""
+async def test_no_response_is_a_transient_error(aws: LocalStack):
+    """A refused connection raises a transient service error."""
     async with writer.connect(endpoint_url="http://127.0.0.1:9", verify=False) as items:
         with pytest.raises(ServiceError) as raised:
             await items.write_batch("table", [put(1)])
     assert raised.value.transient is True
 
 
-async def leave_over(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, renamed: bool) -> None:
-    """Answer a BatchWriteItem with every second request left over."""
+async def respond_with_unprocessed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, renamed: bool) -> None:
+    """Respond to BatchWriteItem with every second request as unprocessed."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = int(head.partition("content-length:")[2].partition("\r\n")[0])
     (sent,) = json.loads(await reader.readexactly(length))["RequestItems"].values()
-    left = sent[1::2]
-    if renamed:  # a key in another form than it was sent in
-        left = [{"DeleteRequest": {"Key": {"pk": {"S": "p"}, "sk": {"N": "1.0"}}}}]
-    body = json.dumps({"UnprocessedItems": {"table": left}}).encode()
+    unprocessed = sent[1::2]
+    if renamed:  # the key of the request in another number format
+        unprocessed = [{"DeleteRequest": {"Key": {"pk": {"S": "p"}, "sk": {"N": "1.0"}}}}]
+    body = json.dumps({"UnprocessedItems": {"table": unprocessed}}).encode()
     writer.write(
         b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %d\r\n\r\n" % len(body)
     )
@@ -167,13 +169,13 @@ async def leave_over(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
     writer.close()
 
 
-@pytest.mark.parametrize(("renamed", "left"), [(False, {1, 3}), (True, {0, 1, 2, 3})])
-async def test_what_dynamodb_left_over_is_told_by_its_position(renamed, left):
-    """Writes and deletions left over are found by their keys; where one cannot be told, all are to be sent again."""
+@pytest.mark.parametrize(("renamed", "unprocessed"), [(False, {1, 3}), (True, {0, 1, 2, 3})])
+async def test_unprocessed_writes_are_returned_by_position(renamed, unprocessed):
+    """Unprocessed puts and deletes are identified by key; if a key is unknown, all positions are returned."""
     credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    answer = partial(leave_over, renamed=renamed)
+    respond = partial(respond_with_unprocessed, renamed=renamed)
     writes = [put(0), put(1), put(2), Write({"pk": "p", "sk": 3}, None)]
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with writer.connect(endpoint_url=url, verify=False, **credentials) as items:
-            assert set(await items.write_batch("table", writes)) == left
+            assert set(await items.write_batch("table", writes)) == unprocessed

@@ -1,4 +1,4 @@
-"""What a ledger promises of claims to a fold, and of how a run ends, begins anew and is redriven."""
+"""Contract of a ledger: claims to a fold, the end of a run, and redrives."""
 
 from dataclasses import replace
 
@@ -10,21 +10,21 @@ from fanfold.errors import FenceLostError, LedgerError
 from ledgers import RUN
 
 
-async def test_a_claim_takes_the_fold_of_a_running_run(ledger):
-    """The first claim gets the first fence, and the run is being folded until the lease is over."""
+async def test_the_first_claim_starts_the_fold_of_a_running_run(ledger):
+    """The claim gets fence 1 and a lease, and the run's state is FOLDING."""
     await ledger.open_run(RUN)
     assert await ledger.claim("run-1", now=1000.5, lease_seconds=60.25) == 1
     assert await ledger.run("run-1") == replace(RUN, state=RunState.FOLDING, fence=1, lease_until=1060.75)
 
 
-async def test_a_fold_that_is_claimed_is_not_claimed_again(ledger, fence):
-    """Within the lease nobody else gets the fold, and the claim stays as it is."""
+async def test_a_claimed_fold_cannot_be_claimed_during_the_lease(ledger, fence):
+    """A second claim fails, and leaves the lease unchanged."""
     assert await ledger.claim("run-1", now=1059.0, lease_seconds=60.0) is None
     assert (await ledger.run("run-1")).lease_until == 1060.0
 
 
-async def test_of_many_claims_one_gets_the_fold(ledger):
-    """When ten claim a run at the same time, one gets a fence."""
+async def test_of_concurrent_claims_one_succeeds(ledger):
+    """Of ten concurrent claims, one gets a fence."""
     await ledger.open_run(RUN)
     fences: list[int | None] = []
 
@@ -37,29 +37,29 @@ async def test_of_many_claims_one_gets_the_fold(ledger):
     assert [fence for fence in fences if fence is not None] == [1]
 
 
-async def test_a_lease_that_is_over_is_taken_over(ledger, fence):
-    """After the lease another claim gets the fold, a higher fence and a lease of its own."""
+async def test_a_fold_can_be_claimed_after_its_lease(ledger, fence):
+    """The next claim gets a higher fence and a new lease."""
     assert await ledger.claim("run-1", now=1061.0, lease_seconds=30.0) == 2
     assert await ledger.run("run-1") == replace(RUN, state=RunState.FOLDING, fence=2, lease_until=1091.0)
 
 
-async def test_a_claim_that_is_released_can_be_claimed_at_once(ledger, fence):
-    """Who gives the fold back need not be waited for; the next claim gets a higher fence."""
+async def test_a_released_fold_can_be_claimed_immediately(ledger, fence):
+    """The next claim gets a higher fence, without waiting for the lease to end."""
     await ledger.release("run-1", fence=fence)
     released = await ledger.run("run-1")
     assert (released.state, released.fence) == (RunState.FOLDING, 1)
     assert await ledger.claim("run-1", now=1001.0, lease_seconds=60.0) == 2
 
 
-async def test_a_claim_that_was_lost_cannot_be_released(ledger, fence):
-    """After a take-over the older fence releases nothing, and that is no error."""
+async def test_releasing_a_lost_claim_has_no_effect(ledger, fence):
+    """A release with an old fence changes nothing and raises no error."""
     await ledger.claim("run-1", now=1061.0, lease_seconds=60.0)
     await ledger.release("run-1", fence=fence)
     assert await ledger.run("run-1") == replace(RUN, state=RunState.FOLDING, fence=2, lease_until=1121.0)
 
 
-async def test_a_release_after_the_end_changes_nothing(ledger, fence):
-    """A run that has ended stays as it is when its claim is released."""
+async def test_releasing_after_the_end_has_no_effect(ledger, fence):
+    """A release does not change a run that has ended."""
     await ledger.finish("run-1", fence=fence, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
     ended = await ledger.run("run-1")
     await ledger.release("run-1", fence=fence)
@@ -67,23 +67,23 @@ async def test_a_release_after_the_end_changes_nothing(ledger, fence):
 
 
 @pytest.mark.parametrize(("state", "failed"), [(RunState.SUCCEEDED, 0), (RunState.FAILED, 3)])
-async def test_the_end_of_a_run_is_written_by_who_holds_the_fold(ledger, fence, state, failed):
-    """The end state, the output, the time and the number of failures stand in the run, the rest as it was."""
+async def test_the_holder_of_the_fence_ends_the_run(ledger, fence, state, failed):
+    """``finish`` stores the state, the output, the time, and the number of failures, and changes nothing else."""
     await ledger.finish("run-1", fence=fence, state=state, output="runs/o", ended_at=1030.5, failed=failed)
     ended = replace(RUN, state=state, output="runs/o", ended_at=1030.5, failed=failed, fence=1, lease_until=1060.0)
     assert await ledger.run("run-1") == ended
     assert ended.ended
 
 
-async def test_a_run_that_has_ended_is_not_claimed(ledger, fence):
-    """Once the end state is written, nobody gets the fold, even when the lease is long over."""
+async def test_a_run_that_has_ended_cannot_be_claimed(ledger, fence):
+    """A claim fails after the end, even long after the lease."""
     await ledger.finish("run-1", fence=fence, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
     assert await ledger.claim("run-1", now=9000.0, lease_seconds=60.0) is None
     assert (await ledger.run("run-1")).state == RunState.SUCCEEDED
 
 
-async def test_a_generation_that_is_over_is_not_claimed(ledger, fence):
-    """Who looked at a run before it was redriven cannot take the fold of the generation that began since."""
+async def test_an_earlier_generation_cannot_be_claimed(ledger, fence):
+    """A claim with the generation from before a redrive fails; one with the current generation succeeds."""
     await ledger.finish("run-1", fence=fence, state=RunState.FAILED, output="runs/f", ended_at=1030.0, failed=1)
     assert await ledger.redrive("run-1", gen=1, redos=["runs/redo"], redo=1)
     assert await ledger.claim("run-1", now=9000.0, lease_seconds=60.0) is None
@@ -91,14 +91,14 @@ async def test_a_generation_that_is_over_is_not_claimed(ledger, fence):
     assert await ledger.claim("run-1", gen=1, now=9000.0, lease_seconds=60.0) == 2
 
 
-async def test_a_run_that_is_not_in_the_ledger_is_not_claimed(ledger):
-    """A claim of an unknown run gets no fence and makes no run."""
+async def test_a_run_that_is_not_in_the_ledger_cannot_be_claimed(ledger):
+    """A claim of an unknown run returns None and creates no run."""
     assert await ledger.claim("run-1", now=1000.0, lease_seconds=60.0) is None
     assert await ledger.run("run-1") is None
 
 
-async def test_who_lost_the_fold_cannot_end_the_run(ledger, fence):
-    """After a take-over the older fence is refused and the run stays with the younger, who can end it."""
+async def test_an_old_fence_cannot_end_the_run(ledger, fence):
+    """After another claim, ``finish`` refuses the old fence and accepts the new one."""
     await ledger.claim("run-1", now=1061.0, lease_seconds=60.0)
     with pytest.raises(FenceLostError, match="run run-1: another invocation has taken over the fold"):
         await ledger.finish("run-1", fence=fence, state=RunState.FAILED, output="runs/old", ended_at=1062.0, failed=1)
@@ -107,31 +107,31 @@ async def test_who_lost_the_fold_cannot_end_the_run(ledger, fence):
     assert (await ledger.run("run-1")).output == "runs/new"
 
 
-async def test_a_run_ends_once(ledger, fence):
-    """An end state that is written stays, even against the one who wrote it."""
+async def test_a_run_ends_only_once(ledger, fence):
+    """A second ``finish`` is refused, even with the same fence."""
     await ledger.finish("run-1", fence=fence, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
     with pytest.raises(FenceLostError):
         await ledger.finish("run-1", fence=fence, state=RunState.FAILED, output="runs/f", ended_at=1031.0, failed=1)
     assert (await ledger.run("run-1")).state == RunState.SUCCEEDED
 
 
-async def test_a_run_that_nobody_claimed_cannot_be_ended(ledger):
-    """Without a claim there is no fence to end a run with."""
+async def test_a_run_cannot_end_without_a_claim(ledger):
+    """``finish`` refuses fence 0, and the run stays RUNNING."""
     await ledger.open_run(RUN)
     with pytest.raises(FenceLostError):
         await ledger.finish("run-1", fence=0, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
     assert (await ledger.run("run-1")).state == RunState.RUNNING
 
 
-async def test_a_run_that_is_not_in_the_ledger_cannot_be_ended(ledger):
-    """Ending an unknown run is refused and makes no run."""
+async def test_a_run_that_is_not_in_the_ledger_cannot_end(ledger):
+    """``finish`` refuses an unknown run and creates no run."""
     with pytest.raises(LedgerError):
         await ledger.finish("run-1", fence=1, state=RunState.SUCCEEDED, output="runs/o", ended_at=1030.0, failed=0)
     assert await ledger.run("run-1") is None
 
 
-async def test_a_generation_begins_once_and_only_when_the_one_before_has_ended(ledger):
-    """All of it in one write; what the end had left is gone, and late notes of the old generation change nothing."""
+async def test_a_generation_starts_once_and_only_after_the_previous_one_has_ended(ledger):
+    """One write resets the run; later writes for the old generation have no effect."""
     await ledger.open_run(RUN)
     assert not await ledger.redrive("run-1", gen=1, redos=["a"], redo=2)
     await ledger.checkpoint("run-1", 40)
@@ -154,7 +154,7 @@ async def test_a_generation_begins_once_and_only_when_the_one_before_has_ended(l
     assert not (await ledger.run("run-1")).enqueued
 
 
-async def test_a_run_that_is_not_there_cannot_be_redriven(ledger):
-    """It is named."""
+async def test_a_run_that_is_not_in_the_ledger_cannot_be_redriven(ledger):
+    """The error names the run."""
     with pytest.raises(LedgerError, match="run-9"):
         await ledger.redrive("run-9", gen=1, redos=["a"], redo=2)

@@ -1,4 +1,4 @@
-"""What a ledger promises, asked of the one in this process and of the one on AWS."""
+"""Contract of a ledger, for the in-memory one and for DynamoDB: runs, markers, counters, and hops."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from fanfold._stack.emulator import LocalStack
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.errors import ConfigurationError, LedgerError, ServiceError
 from ledgers import RUN
-from on_aws import unanswered
+from on_aws import without_server
 
 MARKERS = {
     "done": Marker("m", 0, ids=[0, 1, 2, 5, 1_000_000], results={}),
@@ -32,33 +32,33 @@ MARKERS = {
 
 
 async def markers_of(ledger: Ledger, run: str, gen: int) -> list[Marker]:
-    found = [marker async for marker in ledger.markers(run, gen)]
-    return sorted(found, key=lambda marker: marker.id)
+    markers = [marker async for marker in ledger.markers(run, gen)]
+    return sorted(markers, key=lambda marker: marker.id)
 
 
-async def test_a_run_is_opened_as_it_is_given(ledger):
-    """A new run stands in the ledger as it was given, parameters and plan to the last digit."""
+async def test_a_new_run_is_stored_unchanged(ledger):
+    """The ledger stores a new run exactly, including the numbers in its parameters and its plan."""
     assert await ledger.open_run(RUN) == RUN
     assert await ledger.run("run-1") == RUN
 
 
-async def test_a_run_is_opened_once(ledger):
-    """Opening a run that exists returns the first one and leaves it as it is."""
+async def test_opening_an_existing_run_returns_it(ledger):
+    """The existing run stays unchanged."""
     await ledger.open_run(RUN)
-    again = replace(RUN, job="another", plan={"type": "items"}, gen=7, position=9)
-    assert await ledger.open_run(again) == RUN
+    second = replace(RUN, job="another", plan={"type": "items"}, gen=7, position=9)
+    assert await ledger.open_run(second) == RUN
     assert await ledger.run("run-1") == RUN
 
 
-async def test_opening_a_run_returns_it_as_it_stands_now(ledger):
-    """What happened to a run since it was opened shows when it is opened again."""
+async def test_opening_an_existing_run_returns_its_current_state(ledger):
+    """The returned run includes changes since it was first opened."""
     await ledger.open_run(RUN)
     await ledger.checkpoint("run-1", 20)
     assert await ledger.open_run(RUN) == replace(RUN, position=20)
 
 
-async def test_of_many_that_open_a_run_all_get_the_same(ledger):
-    """When several open a run at the same time with different plans, one plan wins and all are given it."""
+async def test_concurrent_opens_of_a_run_return_the_same_run(ledger):
+    """If several callers open a run concurrently with different plans, all get the plan of one of them."""
     opened: list[Run] = []
 
     async def open_with(number: int) -> None:
@@ -71,12 +71,12 @@ async def test_of_many_that_open_a_run_all_get_the_same(ledger):
 
 
 async def test_a_run_that_was_never_opened_is_none(ledger):
-    """An unknown run is no error but None."""
+    """Reading an unknown run returns None."""
     assert await ledger.run("run-1") is None
 
 
-async def test_a_checkpoint_never_goes_back(ledger):
-    """The position is the highest that was ever told, whatever the order."""
+async def test_a_checkpoint_never_decreases_the_position(ledger):
+    """The position is the maximum of all checkpoints, in any order."""
     await ledger.open_run(RUN)
     positions = []
     for position in [10, 30, 20, 30, 0, 31]:
@@ -85,55 +85,55 @@ async def test_a_checkpoint_never_goes_back(ledger):
     assert positions == [10, 30, 30, 30, 30, 31]
 
 
-async def test_a_checkpoint_changes_nothing_else(ledger):
-    """A run that moved on is otherwise the run that was opened."""
+async def test_a_checkpoint_changes_only_the_position(ledger):
+    """All other fields of the run stay unchanged."""
     await ledger.open_run(RUN)
     await ledger.checkpoint("run-1", 10)
     assert await ledger.run("run-1") == replace(RUN, position=10)
 
 
-async def test_a_run_that_was_never_opened_has_no_checkpoint(ledger):
-    """A checkpoint of an unknown run is refused, and makes no run."""
+async def test_a_checkpoint_of_an_unknown_run_is_refused(ledger):
+    """The error names the run, and no run is created."""
     with pytest.raises(LedgerError, match="run 'run-1' is not in the ledger"):
         await ledger.checkpoint("run-1", 10)
     assert await ledger.run("run-1") is None
 
 
 @pytest.mark.parametrize("name", list(MARKERS))
-async def test_a_marker_is_read_as_it_was_put(ledger, name):
-    """Ids, results to the character, their key, failures and receive counts come out as they went in."""
+async def test_a_marker_is_stored_unchanged(ledger, name):
+    """A read returns the same IDs, results, results key, failures, and receive counts."""
     await ledger.put_marker("run-1", MARKERS[name])
     assert await markers_of(ledger, "run-1", MARKERS[name].gen) == [MARKERS[name]]
 
 
-async def test_the_same_marker_twice_is_one(ledger):
-    """A write that was repeated leaves one marker."""
+async def test_putting_a_marker_twice_stores_one_marker(ledger):
+    """A repeated write is idempotent."""
     await ledger.put_marker("run-1", MARKERS["results"])
     await ledger.put_marker("run-1", MARKERS["results"])
     assert len(await markers_of(ledger, "run-1", 0)) == 1
 
 
 async def test_a_run_without_markers_yields_none(ledger):
-    """Reading the markers of a run that has none is no error."""
+    """Reading the markers of an unknown run returns none, without an error."""
     assert await markers_of(ledger, "run-1", 0) == []
 
 
-async def test_markers_are_those_of_one_generation(ledger):
-    """A generation's markers are neither an older one's nor those of one whose number begins with the same digit."""
+async def test_markers_returns_only_one_generation(ledger):
+    """It excludes older generations, and those whose number starts with the same digit."""
     for gen in [0, 1, 10, 11]:
         await ledger.put_marker("run-1", Marker(f"of-{gen}", gen, ids=[gen]))
     assert [marker.id for marker in await markers_of(ledger, "run-1", 1)] == ["of-1"]
 
 
-async def test_markers_are_those_of_one_run(ledger):
-    """A run's markers are not those of a run whose name begins with its name."""
+async def test_markers_returns_only_one_run(ledger):
+    """It excludes runs whose name starts with the same characters."""
     for run in ["run-1", "run-11", "run-1.5"]:
         await ledger.put_marker(run, Marker(f"of-{run}", 0, ids=[1]))
     assert [marker.id for marker in await markers_of(ledger, "run-1", 0)] == ["of-run-1"]
 
 
-async def test_every_one_of_many_markers_is_read(ledger):
-    """All of 250 markers put at the same time are read, each once."""
+async def test_all_of_many_markers_are_read(ledger):
+    """Each of 250 markers that were put concurrently is read once."""
     markers = [Marker(f"marker-{number:03}", 0, ids=[number]) for number in range(250)]
     async with anyio.create_task_group() as tasks:
         for marker in markers:
@@ -141,30 +141,32 @@ async def test_every_one_of_many_markers_is_read(ledger):
     assert await markers_of(ledger, "run-1", 0) == markers
 
 
-async def test_markers_that_fill_several_pages_are_all_read(ledger):
-    """Markers of 300 KB each, which a table keeps together, are all read though no answer can hold them."""
-    together = [19, 31, 50, 67, 78, 92]
-    for number in together:
+async def test_markers_are_read_across_pages(ledger):
+    """Six markers of 300 KB in one partition, more than one query response holds, are all read."""
+    same_partition = [19, 31, 50, 67, 78, 92]
+    for number in same_partition:
         await ledger.put_marker("run-1", Marker(f"marker-{number}", 0, ids=[0], results={0: f'"{"x" * 300_000}"'}))
-    assert [marker.id for marker in await markers_of(ledger, "run-1", 0)] == [f"marker-{n}" for n in together]
+    assert [marker.id for marker in await markers_of(ledger, "run-1", 0)] == [
+        f"marker-{number}" for number in same_partition
+    ]
 
 
-async def test_a_counter_begins_at_nothing(ledger):
-    """A run of which nothing was counted has ended in no segment, and its total is unknown."""
+async def test_a_new_counter_is_zero(ledger):
+    """In a new run, no segment has ended, and the total is unknown."""
     counter = await ledger.counter("run-1")
     assert counter == Counter(0, None, None)
     assert counter.due is False
 
 
-async def test_what_is_counted_adds_up(ledger):
-    """Each count adds to those before and returns the sum."""
+async def test_counts_add_up(ledger):
+    """Each count returns the new sum."""
     assert await ledger.count("run-1", 3) == Counter(3)
     assert await ledger.count("run-1", 4) == Counter(7)
     assert await ledger.counter("run-1") == Counter(7)
 
 
-async def test_counts_at_the_same_time_are_all_counted(ledger):
-    """Of 50 counts at once none is lost, and each returns another sum."""
+async def test_concurrent_counts_are_all_counted(ledger):
+    """Of 50 concurrent counts, none is lost, and each returns a different sum."""
     sums: list[int] = []
 
     async def count() -> None:
@@ -176,53 +178,53 @@ async def test_counts_at_the_same_time_are_all_counted(ledger):
     assert sorted(sums) == list(range(2, 102, 2))
 
 
-async def test_runs_are_counted_apart(ledger):
-    """Counting one run leaves the counter of another."""
+async def test_runs_have_separate_counters(ledger):
+    """Counting in one run does not change the counter of another."""
     await ledger.count("run-1", 3)
     await ledger.seal("run-2", 5)
     assert await ledger.counter("run-1") == Counter(3)
     assert await ledger.counter("run-2") == Counter(0, 5, 5)
 
 
-async def test_sealing_fixes_the_total_and_when_to_look(ledger):
-    """A sealed run is worth a look once as many segments have ended as it has."""
+async def test_sealing_sets_the_total_and_the_next_check(ledger):
+    """A completion check is due when the number of ended segments reaches the total."""
     await ledger.count("run-1", 3)
     assert await ledger.seal("run-1", 5) == Counter(3, 5, 5)
     assert [(await ledger.count("run-1", 1)).due for _ in range(2)] == [False, True]
 
 
-async def test_sealing_tells_that_all_have_ended_already(ledger):
-    """A run whose segments ended before it was sealed is worth a look at once, and so is one of no segments."""
+async def test_sealing_reports_that_all_segments_have_ended(ledger):
+    """A check is due immediately if all segments ended before the seal, or if there are none."""
     await ledger.count("run-1", 5)
     assert (await ledger.seal("run-1", 5)).due is True
     assert await ledger.seal("run-2", 0) == Counter(0, 0, 0)
     assert (await ledger.counter("run-2")).due is True
 
 
-async def test_sealing_again_changes_nothing(ledger):
-    """A seal that was repeated leaves the counter, also after the next look was put off."""
+async def test_sealing_twice_has_no_effect(ledger):
+    """A repeated seal does not change the counter, even after the next check was postponed."""
     await ledger.seal("run-1", 5)
     assert await ledger.seal("run-1", 5) == Counter(0, 5, 5)
     await ledger.raise_next("run-1", 8)
     assert await ledger.seal("run-1", 5) == Counter(0, 5, 8)
 
 
-async def test_a_next_look_that_was_set_before_the_seal_stays(ledger):
-    """Sealing sets the total, and the next look only where none was set."""
+async def test_sealing_keeps_an_existing_threshold_of_the_next_check(ledger):
+    """Sealing sets the threshold of the next check only if none is set."""
     assert await ledger.raise_next("run-1", 7) == Counter(0, None, 7)
     assert await ledger.seal("run-1", 5) == Counter(0, 5, 7)
 
 
-async def test_the_next_look_is_only_ever_put_off(ledger):
-    """A threshold as high or lower than the one that stands changes nothing; a higher one does."""
+async def test_the_threshold_of_the_next_check_never_decreases(ledger):
+    """``raise_next`` accepts a higher threshold only."""
     await ledger.seal("run-1", 5)
     nexts = [(await ledger.raise_next("run-1", threshold)).next for threshold in [4, 5, 8, 6, 8, 9]]
     assert nexts == [5, 5, 8, 8, 8, 9]
     assert await ledger.counter("run-1") == Counter(0, 5, 9)
 
 
-async def test_counting_reaches_a_look_that_was_put_off(ledger):
-    """After the next look was put off, the count that reaches it says so, and so does every later one."""
+async def test_a_postponed_check_becomes_due(ledger):
+    """The count that reaches the threshold, and every later one, report that a check is due."""
     await ledger.seal("run-1", 2)
     assert (await ledger.count("run-1", 2)).due is True
     await ledger.raise_next("run-1", 3)
@@ -232,8 +234,8 @@ async def test_counting_reaches_a_look_that_was_put_off(ledger):
 
 @pytest.mark.stack
 @pytest.mark.parametrize("act", ["open_run", "run", "put_marker", "count", "markers", "claim"])
-async def test_a_table_that_does_not_exist_is_named(aws: LocalStack, raw_session, act):
-    """Whatever is asked of a table that is not there, the error says which one and what to check."""
+async def test_a_missing_table_is_an_error_that_names_it(aws: LocalStack, raw_session, act):
+    """The error of each operation names the table and what to check."""
     async with raw_session.create_client("dynamodb", verify=False) as client:
         missing = DynamoDBLedger(client, "no-such-table")
         calls = {
@@ -249,16 +251,16 @@ async def test_a_table_that_does_not_exist_is_named(aws: LocalStack, raw_session
 
 
 @pytest.mark.stack
-async def test_a_table_that_does_not_answer_may_answer_later(aws: LocalStack, raw_session):
-    """A call that reaches nobody is a fault of the service that may pass."""
-    async with unanswered(raw_session, "dynamodb") as client:
+async def test_no_response_is_a_transient_error(aws: LocalStack, raw_session):
+    """A refused connection raises a transient service error."""
+    async with without_server(raw_session, "dynamodb") as client:
         with pytest.raises(ServiceError) as raised:
             await DynamoDBLedger(client, "table").count("run-1", 1)
     assert raised.value.transient is True
 
 
-async def test_where_a_segment_stopped_is_entered_once(ledger):
-    """A second delivery that stopped elsewhere is told what stands there; other hops and generations are others."""
+async def test_a_hop_is_stored_once(ledger):
+    """A second hop with the same key gets the stored one; other hops, segments, and generations are separate."""
     first = Hop(17, 0, 0, rest={"type": "items", "values": ["naïve", {"a": None}]}, result='{"n":1}', items=3)
     assert await ledger.put_hop("run-1", first) == first
     assert await ledger.put_hop("run-1", replace(first, rest={"type": "ranges"}, result="2")) == first
@@ -269,7 +271,7 @@ async def test_where_a_segment_stopped_is_entered_once(ledger):
     ]
     for other in others:
         assert await ledger.put_hop("run-1", other) == other
-    found = [hop async for hop in ledger.hops("run-1", 0)]
-    assert sorted(found, key=lambda hop: (hop.segment, hop.number)) == [first, *others[:2]]
+    hops = [hop async for hop in ledger.hops("run-1", 0)]
+    assert sorted(hops, key=lambda hop: (hop.segment, hop.number)) == [first, *others[:2]]
     assert [hop async for hop in ledger.hops("run-1", 1)] == [others[2]]
     assert [hop async for hop in ledger.hops("run-2", 0)] == []

@@ -1,4 +1,4 @@
-"""What Powertools' batch processors promise, asked of theirs and of fanfold's drop-ins."""
+"""Contract of batch processors, for Powertools' own and for fanfold's drop-ins."""
 
 import base64
 import warnings
@@ -21,9 +21,9 @@ def kinesis_event(*payloads: str) -> dict[str, Any]:
         "Records": [
             {
                 "eventSource": "aws:kinesis",
-                "kinesis": {"sequenceNumber": f"k-{at}", "data": base64.b64encode(payload.encode()).decode()},
+                "kinesis": {"sequenceNumber": f"k-{position}", "data": base64.b64encode(payload.encode()).decode()},
             }
-            for at, payload in enumerate(payloads)
+            for position, payload in enumerate(payloads)
         ]
     }
 
@@ -32,14 +32,14 @@ def stream_event(*names: str) -> dict[str, Any]:
     return {
         "Records": [
             {
-                "eventID": str(at),
+                "eventID": str(position),
                 "eventName": "INSERT",
                 "eventVersion": "1.0",
                 "eventSource": "aws:dynamodb",
                 "awsRegion": "eu-west-1",
                 "eventSourceARN": "arn:aws:dynamodb:eu-west-1:123456789012:table/t/stream/s",
                 "dynamodb": {
-                    "SequenceNumber": f"d-{at}",
+                    "SequenceNumber": f"d-{position}",
                     "SizeBytes": 1,
                     "StreamViewType": "NEW_AND_OLD_IMAGES",
                     "ApproximateCreationDateTime": 1767225600,
@@ -47,13 +47,13 @@ def stream_event(*names: str) -> dict[str, Any]:
                     "NewImage": {"name": {"S": name}},
                 },
             }
-            for at, name in enumerate(names)
+            for position, name in enumerate(names)
         ]
     }
 
 
-def test_the_response_names_what_failed(kind: Kind):
-    """The others are acknowledged."""
+def test_the_response_lists_the_failed_records(kind: Kind):
+    """All other records are acknowledged."""
     processor = kind.processor(event_type=EventType.SQS)
     response = kind.respond(make_event("a", "b", "c"), kind.handler(fails_on("b")), processor, make_context())
     assert response == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
@@ -61,28 +61,28 @@ def test_the_response_names_what_failed(kind: Kind):
 
 
 def test_a_batch_that_succeeds_reports_nothing(kind: Kind):
-    """An empty list deletes the batch."""
+    """An empty list acknowledges the whole batch."""
     processor = kind.processor(EventType.SQS)
     assert ids(kind.respond(make_event("a", "b"), kind.handler(fails_on()), processor)) == []
 
 
-def test_a_batch_of_which_all_failed_raises(kind: Kind):
-    """Lambda polls more slowly then; the error carries what each record raised."""
+def test_a_batch_in_which_all_records_failed_raises(kind: Kind):
+    """The exception makes Lambda poll more slowly, and has the exception of each record."""
     processor = kind.processor(event_type=EventType.SQS)
     with pytest.raises(BatchProcessingError, match=r"All records failed processing\. 2 individual errors") as error:
         kind.respond(make_event("a", "b"), kind.handler(fails_on("a", "b")), processor, make_context())
     assert [child[0] for child in error.value.child_exceptions] == [ValueError, ValueError]
 
 
-def test_a_batch_of_which_all_failed_is_reported_when_asked_for(kind: Kind):
-    """``raise_on_entire_batch_failure=False`` makes it a response like any other."""
+def test_a_batch_in_which_all_records_failed_can_be_reported(kind: Kind):
+    """With ``raise_on_entire_batch_failure=False``, the response lists all records."""
     processor = kind.processor(EventType.SQS, raise_on_entire_batch_failure=False)
     response = kind.respond(make_event("a", "b"), kind.handler(fails_on("a", "b")), processor, make_context())
     assert ids(response) == ["message-0", "message-1"]
 
 
-def test_what_succeeded_and_failed_is_on_the_processor(kind: Kind):
-    """Within the context manager, and after it until the next batch."""
+def test_the_processor_has_the_results_of_the_batch(kind: Kind):
+    """They are available inside the context manager, and afterwards until the next batch."""
     processor = kind.processor(event_type=EventType.SQS)
     records = make_event("a", "b", "c")["Records"]
     with processor(records, kind.handler(fails_on("b"))):
@@ -102,7 +102,7 @@ def test_what_succeeded_and_failed_is_on_the_processor(kind: Kind):
 
 
 def test_the_decorator_runs_the_batch_before_the_handler(kind: Kind):
-    """The handler returns the processor's response, and may look at it first."""
+    """The handler can read the processor's response before it returns it."""
     processor = kind.processor(event_type=EventType.SQS)
 
     @kind.decorate(record_handler=kind.handler(fails_on("b")), processor=processor)
@@ -110,28 +110,28 @@ def test_the_decorator_runs_the_batch_before_the_handler(kind: Kind):
         return processor.response()
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Powertools means to drop the decorator
+        warnings.simplefilter("ignore")  # Powertools has deprecated the decorator
         assert ids(lambda_handler(make_event("a", "b"), make_context())) == ["message-1"]
 
 
-def test_kinesis_records_are_told_by_their_sequence_numbers(kind: Kind):
-    """The record handler is given Powertools' data class."""
+def test_kinesis_records_are_identified_by_sequence_number(kind: Kind):
+    """The record handler receives Powertools' data class."""
     work = fails_if(lambda record: record.kinesis.data_as_text() == "bad")
     processor = kind.processor(event_type=EventType.KinesisDataStreams)
     response = kind.respond(kinesis_event("good", "bad", "good"), kind.handler(work), processor, make_context())
     assert ids(response) == ["k-1"]
 
 
-def test_stream_records_of_dynamodb_are_told_by_their_sequence_numbers(kind: Kind):
-    """The record handler is given Powertools' data class."""
+def test_dynamodb_stream_records_are_identified_by_sequence_number(kind: Kind):
+    """The record handler receives Powertools' data class."""
     work = fails_if(lambda record: record.dynamodb.new_image["name"] == "bad")
     processor = kind.processor(event_type=EventType.DynamoDBStreams)
     response = kind.respond(stream_event("good", "bad", "bad"), kind.handler(work), processor, make_context())
     assert ids(response) == ["d-1", "d-2"]
 
 
-def test_records_of_kafka_are_told_by_partition_and_offset(kind: Kind):
-    """The event holds them by topic and partition."""
+def test_kafka_records_are_identified_by_partition_and_offset(kind: Kind):
+    """The event groups them by topic and partition."""
     work = fails_if(lambda record: record.offset == 1)
     records = [{"topic": "t", "partition": 0, "offset": offset, "key": None, "value": "eA=="} for offset in range(3)]
     event = {"eventSource": "aws:kafka", "records": {"t-0": records}}
@@ -149,8 +149,8 @@ class OrderRecord(SqsRecordModel):
     body: Json[Order]
 
 
-def test_models_are_validated_and_what_does_not_fit_fails_alone(kind: Kind):
-    """The handler is given the model; a poison record is reported by the id of its message."""
+def test_only_records_that_do_not_fit_the_model_fail(kind: Kind):
+    """The handler receives the model; an invalid record is reported by its message ID."""
     seen = []
     event = make_event({"number": 1}, {"number": "poison"}, {"number": 3})
     processor = kind.processor(EventType.SQS, OrderRecord)
@@ -159,8 +159,8 @@ def test_models_are_validated_and_what_does_not_fit_fails_alone(kind: Kind):
     assert seen == [1, 3]
 
 
-def test_a_handler_that_fails_a_valid_model_is_reported_by_its_message(kind: Kind):
-    """Models have the event's names where data classes have Python's."""
+def test_a_failed_record_with_a_model_is_reported_by_its_message_id(kind: Kind):
+    """Models have the field names of the event; data classes have Python names."""
     work = fails_if(lambda record: record.body.number == 2)
     processor = kind.processor(event_type=EventType.SQS, model=OrderRecord)
     response = kind.respond(make_event({"number": 1}, {"number": 2}), kind.handler(work), processor, make_context())
@@ -169,14 +169,14 @@ def test_a_handler_that_fails_a_valid_model_is_reported_by_its_message(kind: Kin
 
 
 def test_models_of_stream_records_are_validated(kind: Kind):
-    """DynamoDB's too."""
+    """This works for DynamoDB stream records, too."""
     work = fails_if(lambda record: record.dynamodb.SequenceNumber == "d-1")
     processor = kind.processor(event_type=EventType.DynamoDBStreams, model=DynamoDBStreamRecordModel)
     assert ids(kind.respond(stream_event("a", "b"), kind.handler(work), processor, make_context())) == ["d-1"]
 
 
-def test_a_record_handler_that_asks_for_it_is_given_the_lambda_context(kind: Kind):
-    """By the name of its parameter; it is on the processor too."""
+def test_a_record_handler_can_receive_the_lambda_context(kind: Kind):
+    """It receives the context as a parameter of this name; the processor has it, too."""
     context, seen = make_context(), []
 
     def handle(record, lambda_context):
@@ -193,26 +193,26 @@ def test_a_record_handler_that_asks_for_it_is_given_the_lambda_context(kind: Kin
 
 @pytest.mark.parametrize("event", [{}, {"Records": []}, {"Records": "x"}])
 def test_an_event_without_records_is_refused(kind: Kind, event: dict[str, Any]):
-    """Nothing has run."""
+    """No handler runs."""
     processor = kind.processor(event_type=EventType.SQS)
     with pytest.raises(UnexpectedBatchTypeError, match="Unexpected batch event type"):
         kind.respond(event, kind.handler(fails_on()), processor)
 
 
-def test_an_event_that_is_no_object_is_refused(kind: Kind):
-    """With a word of what it should be."""
+def test_an_event_that_is_not_a_json_object_is_refused(kind: Kind):
+    """The error states the expected format."""
     with pytest.raises(ValueError, match="Invalid event format"):
         kind.respond("event", kind.handler(fails_on()), kind.processor(event_type=EventType.SQS))
 
 
-def test_the_plain_processor_has_no_async_form_and_the_async_one_no_plain_form(batch: Any):
-    """Each says so."""
+def test_an_async_processor_cannot_process_synchronously(batch: Any):
+    """``process_partial_response`` raises NotImplementedError."""
     with pytest.raises(NotImplementedError):
         batch.process_partial_response(make_event("a"), print, batch.AsyncBatchProcessor(EventType.SQS))
 
 
-def test_drop_ins_are_what_they_replace():
-    """Code that asks ``isinstance`` goes on working, and every name can be imported from the one module."""
+def test_drop_ins_are_subclasses_of_the_classes_they_replace():
+    """``isinstance`` checks still work, and ``fanfold.powertools`` exports every name of Powertools' module."""
     for name in ("AsyncBatchProcessor", "BatchProcessor", "SqsFifoPartialProcessor"):
         assert issubclass(getattr(ours, name), getattr(theirs, name))
     assert set(theirs.__all__) <= set(ours.__all__)

@@ -1,4 +1,4 @@
-"""What Powertools' batch processors promise to subclasses and of FIFO queues, theirs and fanfold's drop-ins."""
+"""Contract of batch processors: subclasses and FIFO queues, for Powertools' own and for fanfold's drop-ins."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from powertools_kinds import EventType, Kind, fails_on
 
 
 def test_hooks_of_a_subclass_are_called(kind: Kind):
-    """Those users override to count and to log: around the batch, and when a record succeeds or fails."""
+    """Users override them for metrics and logs: around the batch, and when a record succeeds or fails."""
     calls: list[Any] = []
 
     class Watching(kind.processor):
@@ -41,8 +41,8 @@ def test_hooks_of_a_subclass_are_called(kind: Kind):
     assert calls == ["prepare", "did a", ValueError, "clean"]
 
 
-def test_a_subclass_may_run_a_record_its_own_way(kind: Kind):
-    """``_process_record`` and ``_async_process_record`` are the places."""
+def test_a_subclass_can_override_how_a_record_is_processed(kind: Kind):
+    """It overrides ``_process_record`` and ``_async_process_record``."""
     seen: list[str] = []
 
     class Around(kind.processor):
@@ -59,8 +59,8 @@ def test_a_subclass_may_run_a_record_its_own_way(kind: Kind):
     assert seen == ["message-0", "message-1"]
 
 
-def test_hooks_of_a_subclass_may_return_nothing(kind: Kind):
-    """What counts is what they hand on to Powertools' own."""
+def test_hooks_of_a_subclass_can_return_none(kind: Kind):
+    """Only the arguments that they pass to Powertools' hooks count."""
 
     class Silent(kind.processor):
         def success_handler(self, record, result):
@@ -76,8 +76,8 @@ def test_hooks_of_a_subclass_may_return_nothing(kind: Kind):
     assert (len(processor.success_messages), len(processor.exceptions)) == (1, 1)
 
 
-def test_a_subclass_may_hide_a_failure(kind: Kind):
-    """What ``failure_handler`` does not hand on is not reported: that is the subclass's own decision."""
+def test_a_subclass_can_suppress_a_failure(kind: Kind):
+    """A failure that ``failure_handler`` does not pass on is not reported."""
 
     class Forgiving(kind.processor):
         def failure_handler(self, record, exception):
@@ -87,8 +87,8 @@ def test_a_subclass_may_hide_a_failure(kind: Kind):
     assert ids(kind.respond(make_event("a", "b"), kind.handler(fails_on("b")), processor, make_context())) == []
 
 
-def test_a_hook_that_raises_brings_the_batch_back(kind: Kind):
-    """As users have it who want to stop at the first failure."""
+def test_a_hook_that_raises_fails_the_batch(kind: Kind):
+    """Users raise there to stop at the first failure."""
 
     class Strict(kind.processor):
         def failure_handler(self, record, exception):
@@ -99,14 +99,14 @@ def test_a_hook_that_raises_brings_the_batch_back(kind: Kind):
 
 
 @pytest.mark.parametrize(
-    ("settings", "reported", "left", "errors"),
+    ("settings", "reported", "completed", "errors"),
     [
         ({}, [1, 2, 3], ["a"], [SQSFifoCircuitBreakerError] * 2),
         ({"skip_group_on_error": True}, [1, 3], ["a", "c"], [SQSFifoMessageGroupCircuitBreakerError]),
     ],
 )
-def test_fifo_stops_at_the_first_failure(batch: Any, settings, reported, left, errors):
-    """All that comes after it is reported, with the reason; or of its group alone when asked to: other groups go on."""
+def test_fifo_stops_at_the_first_failure(batch: Any, settings, reported, completed, errors):
+    """All later records are reported with the reason; with ``skip_group_on_error``, only those of the same group."""
     done: list[str] = []
 
     def handle(record):
@@ -117,12 +117,12 @@ def test_fifo_stops_at_the_first_failure(batch: Any, settings, reported, left, e
     event = fifo_event(("g", "a"), ("g", "b"), ("h", "c"), ("g", "d"))
     response = batch.process_partial_response(event, handle, processor, make_context())
     assert ids(response) == [f"message-{number}" for number in reported]
-    assert done == left
+    assert done == completed
     assert [error[0] for error in processor.exceptions] == [ValueError, *errors]
 
 
-def test_fifo_starts_the_next_batch_afresh(batch: Any):
-    """A group that failed is no longer skipped."""
+def test_fifo_state_does_not_carry_over_to_the_next_batch(batch: Any):
+    """A failed group is not skipped in the next batch."""
     processor = batch.SqsFifoPartialProcessor(skip_group_on_error=True)
     event = fifo_event(("g", "a"), ("h", "b"))
     assert ids(batch.process_partial_response(event, fails_on("a"), processor)) == ["message-0"]

@@ -1,4 +1,4 @@
-"""What a queue promises, asked of the one in this process and of the one on AWS."""
+"""Contract of a queue, for the in-memory one and for SQS."""
 
 import json
 import uuid
@@ -13,37 +13,40 @@ from fanfold._stack.emulator import LocalStack
 from fanfold.aws.sqs import SqsQueue
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryQueue
-from on_aws import AWS, NOBODY, drain, unanswered
+from on_aws import AWS, NO_SERVER, drain, without_server
 
 VISIBILITY_SECONDS = 1
 MEBIBYTE = 1_048_576
 
 
-# The client warns of request bodies as large as SQS takes; a warning would be an error here.
+# The client warns about request bodies of the size that SQS allows; here, warnings are errors.
 large_bodies = pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 
 
 @dataclass(frozen=True)
 class Queues:
-    """A queue, one that hides messages briefly, one that does so and delivers once, and where its messages go then."""
+    """Queues with different visibility timeouts and redrive policies."""
 
-    patient: Queue
+    default: Queue
     brief: Queue
+    """Has a visibility timeout of ``VISIBILITY_SECONDS``."""
     once: Queue
+    """Has that visibility timeout and a maximum receive count of 1."""
     dead_letters: Queue
+    """The dead-letter queue of ``once``."""
 
 
 async def sqs_queues(client) -> Queues:
     name = f"queue-{uuid.uuid4().hex}"
     timeout = {"VisibilityTimeout": str(VISIBILITY_SECONDS)}
-    patient_url = (await client.create_queue(QueueName=name))["QueueUrl"]
+    default_url = (await client.create_queue(QueueName=name))["QueueUrl"]
     brief_url = (await client.create_queue(QueueName=f"{name}-brief", Attributes=timeout))["QueueUrl"]
     dead_url = (await client.create_queue(QueueName=f"{name}-dead"))["QueueUrl"]
-    answer = await client.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
-    redrive = json.dumps({"deadLetterTargetArn": answer["Attributes"]["QueueArn"], "maxReceiveCount": 1})
+    response = await client.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
+    redrive = json.dumps({"deadLetterTargetArn": response["Attributes"]["QueueArn"], "maxReceiveCount": 1})
     attributes = {**timeout, "RedrivePolicy": redrive}
     once_url = (await client.create_queue(QueueName=f"{name}-once", Attributes=attributes))["QueueUrl"]
-    return Queues(*(SqsQueue(client, url) for url in (patient_url, brief_url, once_url, dead_url)))
+    return Queues(*(SqsQueue(client, url) for url in (default_url, brief_url, once_url, dead_url)))
 
 
 def in_process_queues() -> Queues:
@@ -64,7 +67,7 @@ async def queues(request, session) -> AsyncIterator[Queues]:
 
 @pytest.fixture
 def queue(queues) -> Queue:
-    return queues.patient
+    return queues.default
 
 
 @pytest.fixture
@@ -72,8 +75,8 @@ def brief(queues) -> Queue:
     return queues.brief
 
 
-async def test_a_message_is_received_as_it_was_sent(queue):
-    """A body comes out as it went in, whatever characters it holds, at its first delivery."""
+async def test_a_message_body_is_received_unchanged(queue):
+    """The body may contain any characters; the first delivery has a receive count of 1."""
     assert await queue.send([Message('{"name": "naïve 日本語 🜁",\n"tab": "\t"}')]) == []
     [received] = await queue.receive(wait_seconds=2)
     assert received.body == '{"name": "naïve 日本語 🜁",\n"tab": "\t"}'
@@ -82,8 +85,8 @@ async def test_a_message_is_received_as_it_was_sent(queue):
     assert received.receipt_handle
 
 
-async def test_attributes_are_received_as_they_were_sent(queue):
-    """Ten text attributes, the most there can be, come out as they went in."""
+async def test_attributes_are_received_unchanged(queue):
+    """A message can have up to ten string attributes."""
     attributes = {f"name-{number}": f"välue {number} 日本" for number in range(10)}
     await queue.send([Message("body", attributes)])
     [received] = await queue.receive(wait_seconds=2)
@@ -91,37 +94,37 @@ async def test_attributes_are_received_as_they_were_sent(queue):
 
 
 async def test_a_message_without_attributes_has_none(queue):
-    """What was sent without attributes is received without."""
+    """A message that was sent without attributes is received without attributes."""
     await queue.send([Message("body")])
     [received] = await queue.receive(wait_seconds=2)
     assert received.attributes == {}
 
 
-async def test_every_message_of_a_batch_arrives_under_a_name_of_its_own(queue):
-    """Ten messages sent at once are ten messages, even those of equal bodies."""
+async def test_each_message_of_a_batch_has_a_unique_message_id(queue):
+    """Ten messages in one call are ten messages, even if their bodies are equal."""
     await queue.send([Message(f"body-{number // 2}") for number in range(10)])
     received = await drain(queue, 10)
-    assert sorted(one.body for one in received) == [f"body-{number // 2}" for number in range(10)]
-    assert len({one.message_id for one in received}) == 10
+    assert sorted(message.body for message in received) == [f"body-{number // 2}" for number in range(10)]
+    assert len({message.message_id for message in received}) == 10
 
 
-async def test_no_more_messages_are_received_than_asked_for(queue):
-    """A receive gives at most as many messages as it was asked for, and the next one gives others."""
+async def test_a_receive_returns_at_most_max_messages(queue):
+    """The next receive returns other messages."""
     await queue.send([Message(str(number)) for number in range(5)])
     first = await queue.receive(max_messages=2, wait_seconds=2)
     others = await queue.receive(max_messages=3, wait_seconds=2)
     assert 1 <= len(first) <= 2
     assert 1 <= len(others) <= 3
-    assert not {one.message_id for one in first} & {one.message_id for one in others}
+    assert not {message.message_id for message in first} & {message.message_id for message in others}
 
 
-async def test_an_empty_queue_gives_nothing(queue):
-    """Receiving from an empty queue is no error."""
+async def test_a_receive_from_an_empty_queue_returns_nothing(queue):
+    """An empty queue does not raise an error."""
     assert list(await queue.receive()) == []
 
 
 async def test_a_receive_waits_for_the_first_message(queue):
-    """A message sent while a receive waits is what that receive gives."""
+    """A waiting receive returns a message that is sent meanwhile."""
     received: list[Received] = []
 
     async def receive() -> None:
@@ -134,15 +137,15 @@ async def test_a_receive_waits_for_the_first_message(queue):
     assert [one.body for one in received] == ["late"]
 
 
-async def test_a_received_message_is_hidden(queue):
-    """While a message is worked on, nobody else receives it."""
+async def test_a_received_message_is_invisible(queue):
+    """During the visibility timeout, no other receive returns the message."""
     await queue.send([Message("body")])
     assert len(await queue.receive(wait_seconds=2)) == 1
     assert list(await queue.receive()) == []
 
 
-async def test_a_message_that_was_not_deleted_is_visible_again(brief):
-    """After its visibility timeout the same message is delivered again, counted, under another receipt."""
+async def test_a_message_that_was_not_deleted_is_redelivered(brief):
+    """After the visibility timeout, the message has a higher receive count and a new receipt handle."""
     await brief.send([Message("body", {"name": "value"})])
     [first] = await brief.receive(wait_seconds=2)
     [second] = await brief.receive(wait_seconds=5)
@@ -151,56 +154,56 @@ async def test_a_message_that_was_not_deleted_is_visible_again(brief):
     assert second.receipt_handle != first.receipt_handle
 
 
-async def test_what_is_deleted_is_gone_and_nothing_else(brief):
-    """Of the messages of a receive those that were deleted never come back, and the others do."""
+async def test_only_deleted_messages_are_gone(brief):
+    """Deleted messages are never redelivered; the others are."""
     await brief.send([Message(str(number)) for number in range(10)])
     received = await drain(brief, 10)
-    await brief.delete([one.receipt_handle for one in received if one.body not in {"3", "7"}])
-    assert sorted(one.body for one in await drain(brief, 2)) == ["3", "7"]
+    await brief.delete([message.receipt_handle for message in received if message.body not in {"3", "7"}])
+    assert sorted(message.body for message in await drain(brief, 2)) == ["3", "7"]
     assert list(await brief.receive()) == []
 
 
-async def test_ten_messages_are_deleted_at_once(brief):
-    """As many messages as a receive gives can be deleted in one call."""
+async def test_ten_messages_are_deleted_in_one_call(brief):
+    """One call can delete as many messages as one receive returns."""
     await brief.send([Message(str(number)) for number in range(10)])
     received = await drain(brief, 10)
     await brief.send([Message("kept")])
     await brief.receive(wait_seconds=2)
-    await brief.delete([one.receipt_handle for one in received])
-    assert [one.body for one in await brief.receive(wait_seconds=5)] == ["kept"]
+    await brief.delete([message.receipt_handle for message in received])
+    assert [message.body for message in await brief.receive(wait_seconds=5)] == ["kept"]
 
 
-async def test_deleting_what_is_gone_is_no_error(brief):
-    """A message can be deleted again, beside one that is still there, which is gone then too."""
+async def test_deleting_a_deleted_message_is_not_an_error(brief):
+    """The same call still deletes the other messages."""
     await brief.send([Message("first"), Message("second"), Message("kept")])
-    handles = {one.body: one.receipt_handle for one in await drain(brief, 3)}
+    handles = {message.body: message.receipt_handle for message in await drain(brief, 3)}
     await brief.delete([handles["first"]])
     await brief.delete([handles["first"], handles["second"]])
-    assert [one.body for one in await brief.receive(wait_seconds=5)] == ["kept"]
+    assert [message.body for message in await brief.receive(wait_seconds=5)] == ["kept"]
 
 
-async def test_a_delayed_message_is_hidden_at_first(queue):
-    """A message sent with a delay is received after it, not before, at its first delivery."""
+async def test_a_delayed_message_is_not_received_before_its_delay_ends(queue):
+    """Its first delivery has a receive count of 1."""
     await queue.send([Message("late", delay_seconds=1), Message("soon")])
-    assert [one.body for one in await queue.receive()] == ["soon"]
+    assert [message.body for message in await queue.receive()] == ["soon"]
     [late] = await queue.receive(wait_seconds=5)
     assert (late.body, late.receive_count) == ("late", 1)
 
 
 async def test_a_message_received_too_often_goes_to_the_dead_letter_queue(queues):
-    """After its last receive a message that was not deleted is in the dead-letter queue, whole, and in no other."""
+    """After its last receive, the message is only in the dead-letter queue, with its body and attributes."""
     await queues.once.send([Message("kept", {"name": "value"}), Message("deleted")])
-    received = {one.body: one for one in await drain(queues.once, 2)}
+    received = {message.body: message for message in await drain(queues.once, 2)}
     await queues.once.delete([received["deleted"].receipt_handle])
     assert list(await queues.once.receive(wait_seconds=2)) == []
     dead = await queues.dead_letters.receive(wait_seconds=1)
-    assert [(one.message_id, one.body) for one in dead] == [(received["kept"].message_id, "kept")]
+    assert [(message.message_id, message.body) for message in dead] == [(received["kept"].message_id, "kept")]
     assert dead[0].attributes == {"name": "value"}
 
 
 @pytest.mark.parametrize("count", [0, 11])
-async def test_a_batch_of_none_or_more_than_ten_is_refused(queue, count):
-    """A batch that SQS does not take fails for good, and none of it is accepted."""
+async def test_a_batch_of_zero_or_more_than_ten_messages_is_refused(queue, count):
+    """The error is permanent, and no message is accepted."""
     with pytest.raises(ServiceError) as raised:
         await queue.send([Message(str(number)) for number in range(count)])
     assert raised.value.transient is False
@@ -209,7 +212,7 @@ async def test_a_batch_of_none_or_more_than_ten_is_refused(queue, count):
 
 @large_bodies
 async def test_a_batch_over_one_mebibyte_is_refused(queue):
-    """Messages that are small enough one by one but not together fail for good, and none of them is accepted."""
+    """Messages whose total size is too large raise a permanent error, and none is accepted."""
     with pytest.raises(ServiceError) as raised:
         await queue.send([Message("x" * (MEBIBYTE // 2)), Message("x" * (MEBIBYTE // 2)), Message("x")])
     assert raised.value.transient is False
@@ -218,7 +221,7 @@ async def test_a_batch_over_one_mebibyte_is_refused(queue):
 
 @large_bodies
 async def test_a_batch_of_one_mebibyte_is_accepted(queue):
-    """A batch as large as SQS takes, attributes included, arrives whole."""
+    """The limit includes attributes."""
     largest = Message("x" * (MEBIBYTE - 108), {"name": "v" * 98})
     assert largest.size_bytes == MEBIBYTE
     assert await queue.send([largest]) == []
@@ -227,19 +230,21 @@ async def test_a_batch_of_one_mebibyte_is_accepted(queue):
 
 
 @pytest.mark.stack
-async def test_a_message_that_sqs_cannot_take_is_named_and_the_others_are_accepted(aws: LocalStack, session):
-    """Of a batch with one impossible message the call names its place and whose fault it is, and the rest arrives."""
+async def test_an_invalid_message_is_refused_and_the_others_are_accepted(aws: LocalStack, session):
+    """The refusal has the position of the invalid message, and is final."""
     async with session.create_client("sqs", verify=False) as client:
-        queue = (await sqs_queues(client)).patient
-        [refused] = await queue.send([Message("first"), Message("a character that is none: \x00"), Message("third")])
+        queue = (await sqs_queues(client)).default
+        [refused] = await queue.send([Message("first"), Message("an invalid character: \x00"), Message("third")])
         assert (refused.position, refused.final) == (1, True)
         assert refused.reason.startswith("InvalidMessageContents: ")
-        assert sorted(one.body for one in await drain(queue, 2)) == ["first", "third"]
+        assert sorted(message.body for message in await drain(queue, 2)) == ["first", "third"]
 
 
 @pytest.mark.stack
-async def test_on_a_fifo_queue_messages_without_a_group_wait_for_nothing_and_repeats_are_one(aws: LocalStack, session):
-    """Two bodies are received at once; the same body sent again is not there a second time."""
+async def test_on_a_fifo_queue_messages_without_a_group_do_not_block_each_other_and_repeats_are_dropped(
+    aws: LocalStack, session
+):
+    """Messages with different bodies are in different groups; an equal body is deduplicated."""
     async with session.create_client("sqs", verify=False) as client:
         name, attributes = f"queue-{uuid.uuid4().hex}.fifo", {"FifoQueue": "true"}
         queue = SqsQueue(client, (await client.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"])
@@ -251,8 +256,8 @@ async def test_on_a_fifo_queue_messages_without_a_group_wait_for_nothing_and_rep
 
 @pytest.mark.stack
 @pytest.mark.parametrize("act", ["send", "receive", "delete"])
-async def test_a_queue_that_does_not_exist_is_named(aws: LocalStack, session, act):
-    """Whatever is asked of a queue that is not there, the error says which one and what to check."""
+async def test_a_missing_queue_is_an_error_that_names_it(aws: LocalStack, session, act):
+    """The error of each operation names the queue and what to check."""
     async with session.create_client("sqs", verify=False) as client:
         missing = SqsQueue(client, f"{aws.endpoint_url}/000000000000/no-such-queue")
         calls = {
@@ -266,10 +271,10 @@ async def test_a_queue_that_does_not_exist_is_named(aws: LocalStack, session, ac
 
 @pytest.mark.stack
 @pytest.mark.parametrize("act", ["send", "receive", "delete"])
-async def test_a_queue_that_does_not_answer_may_answer_later(aws: LocalStack, session, act):
-    """A call that reaches nobody is a fault of the service that may pass."""
-    async with unanswered(session, "sqs") as client:
-        silent = SqsQueue(client, f"{NOBODY}/000000000000/queue")
+async def test_no_response_is_a_transient_error(aws: LocalStack, session, act):
+    """A refused connection raises a transient service error."""
+    async with without_server(session, "sqs") as client:
+        silent = SqsQueue(client, f"{NO_SERVER}/000000000000/queue")
         calls = {
             "send": lambda: silent.send([Message("body")]),
             "receive": silent.receive,

@@ -1,4 +1,4 @@
-"""What a store promises, asked of the one in this process and of the one on AWS."""
+"""Contract of a store, for the in-memory one and for S3."""
 
 import json
 import time
@@ -17,31 +17,31 @@ from fanfold.sources.s3_json_array import S3JsonArray
 from fanfold.sources.s3_objects import S3Objects
 
 
-async def test_an_object_is_read_as_it_was_put(bucket):
-    """Bytes of any value come out as they went in."""
+async def test_an_object_is_read_unchanged(bucket):
+    """An object can contain any bytes."""
     data = bytes(range(256)) + b"\r\n\x00\n"
     await bucket.put("key", data)
     assert await bucket.get("key") == data
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-async def test_a_key_may_hold_any_characters(bucket, key):
-    """An object is found under the very key it was put under."""
+async def test_a_key_may_contain_any_characters(bucket, key):
+    """An object is found under the exact key that it was written to."""
     await bucket.put(key, b"data")
     assert (await bucket.store.head(bucket.name, key)).size_bytes == 4
     assert await bucket.get(key) == b"data"
 
 
-async def test_head_tells_the_size(bucket):
-    """What is known of an object without reading it is its size, and an ETag that is not empty."""
+async def test_head_returns_size_and_etag(bucket):
+    """The ETag is not empty."""
     await bucket.put("key", b"12345")
     info = await bucket.store.head(bucket.name, "key")
     assert info.size_bytes == 5
     assert info.etag
 
 
-async def test_an_etag_stays_until_the_object_is_replaced(bucket):
-    """An object has the same ETag each time it is asked for, and another one after it was replaced."""
+async def test_an_etag_changes_only_when_the_object_is_replaced(bucket):
+    """Repeated calls return the same ETag until another object is written."""
     await bucket.put("key", b"first")
     before = [await bucket.etag("key") for _ in range(2)]
     await bucket.put("key", b"other")
@@ -49,14 +49,14 @@ async def test_an_etag_stays_until_the_object_is_replaced(bucket):
 
 
 async def test_an_object_can_be_replaced(bucket):
-    """A second write under a key leaves the second object."""
+    """A second write to a key replaces the object."""
     await bucket.put("key", b"first")
     await bucket.put("key", b"second, longer")
     assert await bucket.get("key") == b"second, longer"
 
 
-async def test_an_empty_object_is_an_object(bucket):
-    """An object of no bytes has a size of 0 and is read as nothing, by any range."""
+async def test_an_object_can_be_empty(bucket):
+    """An empty object has size 0, and every range of it is empty."""
     await bucket.put("key", b"")
     assert (await bucket.store.head(bucket.name, "key")).size_bytes == 0
     assert await bucket.get("key") == b""
@@ -83,24 +83,24 @@ async def test_an_empty_object_is_an_object(bucket):
         (10, 10, b""),
     ],
 )
-async def test_a_range_yields_what_lies_in_it(bucket, start, stop, data):
-    """A range holds the bytes from its start up to but not including its stop, as far as there are any."""
+async def test_a_range_yields_its_bytes(bucket, start, stop, data):
+    """A range includes its start, excludes its stop, and ends with the object."""
     await bucket.put("key", b"0123456789")
     assert await bucket.get("key", start=start, stop=stop) == data
 
 
-async def test_an_object_of_5_mb_is_read_in_pieces(bucket):
-    """A large object comes in many pieces, none of them empty, and is whole."""
+async def test_an_object_of_5_mb_is_read_in_chunks(bucket):
+    """The chunks are not empty, and together they are the object."""
     data = b"".join(number.to_bytes(4, "big") for number in range(1_250_000))
     await bucket.put("key", data)
-    pieces = [piece async for piece in bucket.store.read(bucket.name, "key")]
-    assert len(pieces) > 1
-    assert all(pieces)
-    assert b"".join(pieces) == data
+    chunks = [chunk async for chunk in bucket.store.read(bucket.name, "key")]
+    assert len(chunks) > 1
+    assert all(chunks)
+    assert b"".join(chunks) == data
 
 
 async def test_ranges_that_tile_an_object_are_the_object(bucket):
-    """A large object read range by range, all at once, is whole."""
+    """Ranges that are read concurrently are together the object."""
     data = b"".join(number.to_bytes(4, "big") for number in range(250_000))
     await bucket.put("key", data)
     parts: dict[int, bytes] = {}
@@ -114,17 +114,17 @@ async def test_ranges_that_tile_an_object_are_the_object(bucket):
     assert b"".join(parts[start] for start in sorted(parts)) == data
 
 
-async def test_a_read_may_be_left_before_its_end(bucket):
-    """A reader that has seen enough leaves a store that works as before."""
+async def test_a_read_can_be_abandoned(bucket):
+    """Closing readers early does not affect later reads."""
     await bucket.put("key", b"x" * 900_000)
     for _ in range(20):
-        async with aclosing(bucket.store.read(bucket.name, "key")) as pieces:
-            assert await anext(pieces)
+        async with aclosing(bucket.store.read(bucket.name, "key")) as chunks:
+            assert await anext(chunks)
     assert len(await bucket.get("key")) == 900_000
 
 
 async def test_a_pinned_object_is_read(bucket):
-    """With its own ETag an object is read, whole or by ranges, also past its end."""
+    """A read with the current ETag succeeds, whole or by ranges, even beyond the end."""
     await bucket.put("key", b"0123456789")
     etag = await bucket.etag("key")
     assert await bucket.get("key", etag=etag) == b"0123456789"
@@ -133,8 +133,8 @@ async def test_a_pinned_object_is_read(bucket):
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, None), (3, 7), (7, None), (100, 200)])
-async def test_an_object_that_is_not_the_pinned_one_is_not_read(bucket, start, stop):
-    """After an object was replaced, a read pinned to the first is refused before it yields a byte."""
+async def test_a_replaced_object_is_not_read_with_the_pinned_etag(bucket, start, stop):
+    """The read raises before it yields a byte."""
     await bucket.put("key", b"0123456789")
     etag = await bucket.etag("key")
     await bucket.put("key", b"abcdefghij")
@@ -143,10 +143,10 @@ async def test_an_object_that_is_not_the_pinned_one_is_not_read(bucket, start, s
 
 
 @pytest.mark.parametrize(("data", "if_absent"), [(b"first", True), (b"", False)])
-async def test_the_first_write_under_a_key_wins(bucket, data, if_absent):
-    """A write that must be the first is refused where there is an object, which is left as it was.
+async def test_a_conditional_write_does_not_replace_an_object(bucket, data, if_absent):
+    """A write with ``if_absent`` is refused if the key has an object, which stays unchanged.
 
-    It does not matter how the object that is there was written.
+    It does not matter how the existing object was written.
     """
     await bucket.put("key", data, if_absent=if_absent)
     with pytest.raises(ObjectExistsError):
@@ -154,8 +154,8 @@ async def test_the_first_write_under_a_key_wins(bucket, data, if_absent):
     assert await bucket.get("key") == data
 
 
-async def test_of_many_first_writes_one_wins(bucket):
-    """When ten write under a key at the same time and each must be the first, one is, and its object stays."""
+async def test_of_concurrent_conditional_writes_one_succeeds(bucket):
+    """Of ten concurrent writes with ``if_absent``, one succeeds, and its object stays."""
     written: list[bytes] = []
 
     async def put(data: bytes) -> None:
@@ -172,8 +172,8 @@ async def test_of_many_first_writes_one_wins(bucket):
 
 
 @pytest.mark.parametrize("size", [0, 4, 5_242_880, 11_600_004])
-async def test_a_file_becomes_an_object(bucket, tmp_path, size):
-    """Of any size, also where it goes part by part; it replaces what its key held."""
+async def test_a_file_is_uploaded_as_an_object(bucket, tmp_path, size):
+    """A file of any size, including multipart uploads, replaces the object under its key."""
     data = b"".join(number.to_bytes(4, "big") for number in range(size // 4))
     (tmp_path / "file").write_bytes(data)
     await bucket.put("key", b"old")
@@ -183,8 +183,8 @@ async def test_a_file_becomes_an_object(bucket, tmp_path, size):
 
 
 @pytest.mark.parametrize("size", [4, 6_000_001])
-async def test_a_file_that_must_be_the_first_replaces_nothing(bucket, tmp_path, size):
-    """Where something lies already it is refused and leaves it; elsewhere it is written."""
+async def test_a_conditional_upload_does_not_replace_an_object(bucket, tmp_path, size):
+    """An upload with ``if_absent`` is refused if the key has an object, and succeeds otherwise."""
     (tmp_path / "file").write_bytes(b"1" * size)
     await bucket.put("taken", b"other")
     with pytest.raises(ObjectExistsError):
@@ -195,8 +195,8 @@ async def test_a_file_that_must_be_the_first_replaces_nothing(bucket, tmp_path, 
 
 
 @pytest.mark.parametrize("size", [4, 6_000_001])
-async def test_a_file_goes_to_no_bucket_that_is_not_there(bucket, tmp_path, size):
-    """It is told as that, and so is a file that is not there."""
+async def test_an_upload_to_a_missing_bucket_or_of_a_missing_file_raises(bucket, tmp_path, size):
+    """Each case raises a specific error."""
     (tmp_path / "file").write_bytes(b"1" * size)
     with pytest.raises(ObjectMissingError):
         await bucket.store.put_file("no-such-bucket", "key", tmp_path / "file")
@@ -204,21 +204,21 @@ async def test_a_file_goes_to_no_bucket_that_is_not_there(bucket, tmp_path, size
         await bucket.store.put_file(bucket.name, "key", tmp_path / "none")
 
 
-async def test_an_object_that_is_not_there_has_no_head(bucket):
-    """Asking for an object that does not exist is told as that."""
+async def test_head_of_a_missing_object_raises(bucket):
+    """The error is ObjectMissingError."""
     with pytest.raises(ObjectMissingError):
         await bucket.store.head(bucket.name, "no-such-key")
 
 
 @pytest.mark.parametrize(("start", "stop", "etag"), [(0, None, None), (3, 7, None), (0, None, '"0123"'), (5, 5, None)])
-async def test_an_object_that_is_not_there_is_not_read(bucket, start, stop, etag):
-    """Reading an object that does not exist is told as that, whatever the range."""
+async def test_a_read_of_a_missing_object_raises(bucket, start, stop, etag):
+    """This holds for every range, including an empty one."""
     with pytest.raises(ObjectMissingError):
         await bucket.get("no-such-key", start=start, stop=stop, etag=etag)
 
 
-async def test_a_bucket_that_is_not_there_holds_nothing(bucket):
-    """Asking, reading and writing in a bucket that does not exist are told as that."""
+async def test_a_missing_bucket_raises(bucket):
+    """``head``, ``read``, and ``put`` raise ObjectMissingError."""
     with pytest.raises(ObjectMissingError):
         await bucket.store.head("no-such-bucket", "key")
     with pytest.raises(ObjectMissingError):
@@ -229,25 +229,25 @@ async def test_a_bucket_that_is_not_there_holds_nothing(bucket):
         await bucket.store.put("no-such-bucket", "key", b"data", if_absent=True)
 
 
-async def test_a_listing_tells_what_a_head_tells(bucket):
-    """Each object is listed with its key, its size, the ETag that a head gives, and when it was written."""
+async def test_a_listing_returns_key_size_etag_and_time(bucket):
+    """The ETag is the same as that of ``head``, and the time is that of the write."""
     before = time.time()
     await bucket.put("key", b"12345")
-    listed = [each async for each in bucket.store.list(bucket.name)]
-    assert [(each.key, each.size_bytes, each.etag) for each in listed] == [("key", 5, await bucket.etag("key"))]
+    listed = [item async for item in bucket.store.list(bucket.name)]
+    assert [(item.key, item.size_bytes, item.etag) for item in listed] == [("key", 5, await bucket.etag("key"))]
     assert before - 2 <= listed[0].last_modified <= time.time() + 2
 
 
-async def test_a_listing_is_in_the_order_of_keys_and_whole(bucket):
-    """Every key is listed once, in the order of its UTF-8 bytes, over as many pages as it takes."""
+async def test_a_listing_is_complete_and_in_key_order(bucket):
+    """Every key is listed once, in the order of its UTF-8 bytes, across pages."""
     keys = [f"k{number}" for number in range(10)] + ["K", "ké", "k\uffee", "k\U0001f701", "k/1", "k "]
     for key in keys:
         await bucket.put(key, b"")
     assert await bucket.keys() == sorted(keys, key=str.encode)
 
 
-async def test_a_listing_holds_keys_of_any_characters(bucket):
-    """A key is listed as it was given."""
+async def test_a_listing_returns_keys_with_any_characters(bucket):
+    """A key is listed unchanged."""
     for key in ODD_KEYS:
         await bucket.put(key, b"")
     assert await bucket.keys() == sorted(ODD_KEYS)
@@ -265,23 +265,23 @@ async def test_a_listing_holds_keys_of_any_characters(bucket):
         ("c", "", []),
     ],
 )
-async def test_a_listing_is_of_a_prefix_and_after_a_key(bucket, prefix, start_after, keys):
-    """A listing holds the keys that begin with the prefix and come after the key it is to start after."""
+async def test_a_listing_can_start_with_a_prefix_and_after_a_key(bucket, prefix, start_after, keys):
+    """It has the keys that start with ``prefix`` and come after ``start_after``."""
     for key in ["a/1", "a/2", "a/3", "a/4", "b/1"]:
         await bucket.put(key, b"")
     assert await bucket.keys(prefix, start_after=start_after) == keys
 
 
-async def test_a_backend_keeps_results_in_its_own_bucket(bucket):
-    """A result is an object of the results bucket, and is read whole however many pieces it has."""
+async def test_a_backend_stores_results_in_the_results_bucket(bucket):
+    """A result is an object in the results bucket, and is read completely, even in several chunks."""
     backend = replace(inmemory.backend(), store=bucket.store, results_bucket=bucket.name)
     await backend.put_result("runs/run-1/0/output.json", b"[1]" * 100_000)
     assert await backend.get_result("runs/run-1/0/output.json") == b"[1]" * 100_000
     assert await backend.read_all(bucket.name, "runs/run-1/0/output.json") == b"[1]" * 100_000
 
 
-async def test_a_result_that_must_be_the_first_is_committed_once(bucket):
-    """The second of two results that must each be the first is refused, and the first stays."""
+async def test_a_conditional_result_is_committed_once(bucket):
+    """A second result with ``if_absent`` is refused, and the first one stays."""
     backend = replace(inmemory.backend(), store=bucket.store, results_bucket=bucket.name)
     await backend.put_result("output.json", b"first", if_absent=True)
     with pytest.raises(ObjectExistsError):
@@ -290,7 +290,7 @@ async def test_a_result_that_must_be_the_first_is_committed_once(bucket):
 
 
 async def test_a_listing_and_an_array_are_planned_and_read(bucket):
-    """What a run reads is written to the results bucket by one function and read from there by others."""
+    """One function writes the plan to the results bucket, and others read it from there."""
     backend = replace(inmemory.backend(), store=bucket.store, results_bucket=bucket.name)
     keys = [f"in/日本-{number:02d}" for number in range(11)]
     for key in keys:
@@ -300,9 +300,9 @@ async def test_a_listing_and_an_array_are_planned_and_read(bucket):
         S3Objects(bucket.name, prefix="in/", keys_per_segment=3),
         S3JsonArray(bucket.name, "members.json", "/members"),
     )
-    found = []
+    read = []
     for source in sources:
         plan = await source.pin(backend, source_prefix("run"))
-        found.append([item for part in cut(plan) async for item in read_items(part, backend)])
-    assert [item["key"] for item in found[0]] == found[1] == keys
-    assert {item["etag"] for item in found[0]} == {await bucket.etag(keys[0])}
+        read.append([item for part in cut(plan) async for item in read_items(part, backend)])
+    assert [item["key"] for item in read[0]] == read[1] == keys
+    assert {item["etag"] for item in read[0]} == {await bucket.etag(keys[0])}

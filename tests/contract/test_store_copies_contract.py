@@ -1,4 +1,4 @@
-"""What a store promises of copies and deletions."""
+"""Contract of a store: copies and deletions."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from fanfold.errors import ObjectChangedError, ObjectExistsError, ObjectMissingE
 from fanfold.sinks import move_objects
 
 
-async def test_a_copy_is_the_object_and_tells_so(bucket):
-    """A copy has the bytes of the original, tells its ETag, and leaves it as it was."""
+async def test_a_copy_has_the_bytes_and_the_etag_of_its_original(bucket):
+    """``copy_of`` is the ETag of the original, which stays unchanged."""
     await bucket.put("key", b"data")
     etag = await bucket.etag("key")
     await bucket.copy("key", "copies/key")
@@ -20,23 +20,23 @@ async def test_a_copy_is_the_object_and_tells_so(bucket):
 
 @pytest.mark.parametrize("key", ODD_KEYS)
 async def test_a_key_of_any_characters_is_copied_and_deleted(bucket, key):
-    """Copying and deleting find an object under the very key it was put under."""
+    """Copies and deletions find an object under its exact key."""
     await bucket.put(key, b"data")
     await bucket.copy(key, f"copies/{key}")
     assert await bucket.store.delete_many(bucket.name, [(key, await bucket.etag(key))]) == {}
     assert await bucket.keys() == [f"copies/{key}"]
 
 
-async def test_a_copy_of_a_copy_tells_what_it_was_made_from(bucket):
-    """A copy tells of the object it was made from, not of that one's own original."""
+async def test_a_copy_of_a_copy_refers_to_the_copy(bucket):
+    """``copy_of`` is the ETag of the copied object, not that of the first original."""
     await bucket.put("key", bytes(6_000_001))
     await bucket.copy("key", "second")
     await bucket.copy("second", "third")
     assert (await bucket.store.head(bucket.name, "third")).copy_of == await bucket.etag("second")
 
 
-async def test_a_large_object_is_copied_whole(bucket):
-    """An object that is copied part by part has the bytes of the original, and tells its ETag."""
+async def test_a_large_object_is_copied_completely(bucket):
+    """A copy in parts has the bytes of the original and refers to its ETag."""
     data = b"".join(number.to_bytes(4, "big") for number in range(2_900_001))
     await bucket.put("key", data)
     await bucket.copy("key", "copy")
@@ -45,8 +45,8 @@ async def test_a_large_object_is_copied_whole(bucket):
     assert await bucket.get("copy") == data
 
 
-async def test_what_is_copied_over_is_gone(bucket):
-    """A copy replaces what its key held; a later plain write tells of no original."""
+async def test_a_copy_replaces_an_object(bucket):
+    """After a later write, the object no longer refers to an original."""
     await bucket.put("key", b"data")
     await bucket.put("copy", b"old")
     await bucket.copy("key", "copy")
@@ -56,8 +56,8 @@ async def test_what_is_copied_over_is_gone(bucket):
 
 
 @pytest.mark.parametrize("size", [4, 6_000_001])
-async def test_an_object_that_is_not_the_pinned_one_is_not_copied(bucket, size):
-    """After an object was replaced, a copy of the first is refused and writes nothing."""
+async def test_a_replaced_object_is_not_copied_with_the_pinned_etag(bucket, size):
+    """The copy is refused and writes nothing."""
     await bucket.put("key", bytes(size))
     etag = await bucket.etag("key")
     await bucket.put("key", b"1" * size)
@@ -67,8 +67,8 @@ async def test_an_object_that_is_not_the_pinned_one_is_not_copied(bucket, size):
 
 
 @pytest.mark.parametrize("size", [4, 6_000_001])
-async def test_a_copy_that_must_be_the_first_replaces_nothing(bucket, size):
-    """Where something lies already such a copy is refused and leaves it; elsewhere it is made."""
+async def test_a_conditional_copy_does_not_replace_an_object(bucket, size):
+    """A copy with ``if_absent`` is refused if the key has an object, and succeeds otherwise."""
     await bucket.put("key", b"1" * size)
     await bucket.put("taken", b"other")
     etag = await bucket.etag("key")
@@ -79,8 +79,8 @@ async def test_a_copy_that_must_be_the_first_replaces_nothing(bucket, size):
     assert await bucket.get("free") == b"1" * size
 
 
-async def test_what_is_not_there_is_not_copied(bucket):
-    """Copying an object that does not exist, from or to a bucket that does not, is told as that."""
+async def test_a_copy_of_a_missing_object_or_in_a_missing_bucket_raises(bucket):
+    """The error is ObjectMissingError."""
     await bucket.put("key", b"data")
     etag = await bucket.etag("key")
     for source, key, target in [
@@ -92,8 +92,8 @@ async def test_what_is_not_there_is_not_copied(bucket):
             await bucket.store.copy(source, key, target, "copy", etag=etag)
 
 
-async def test_objects_are_deleted_together(bucket):
-    """Those that are named go, whether their ETag is asked for or not; the others stay."""
+async def test_only_the_given_objects_are_deleted(bucket):
+    """They are deleted with or without an ETag condition; the others stay."""
     for number in range(6):
         await bucket.put(f"key-{number}", b"data")
     etag = await bucket.etag("key-0")
@@ -102,7 +102,7 @@ async def test_objects_are_deleted_together(bucket):
 
 
 async def test_a_thousand_objects_are_deleted_in_one_call(bucket):
-    """A call takes a thousand keys, and those that are already gone are no fault, with an ETag or without."""
+    """Keys that do not exist are not errors, with or without an ETag."""
     await bucket.put("key-7", b"data")
     objects = [(f"key-{number}", '"0"' if number % 2 == 0 else None) for number in range(1_000)]
     assert await bucket.store.delete_many(bucket.name, objects) == {}
@@ -111,32 +111,32 @@ async def test_a_thousand_objects_are_deleted_in_one_call(bucket):
 
 @pytest.mark.parametrize("key", ["key", "bell\x07"])
 async def test_only_the_pinned_object_is_deleted(bucket, key):
-    """An object that was replaced is not deleted by the ETag of the first, and is the only one told of."""
+    """A replaced object is not deleted, and is the only error."""
     await bucket.put(key, b"first")
     await bucket.put("other", b"other")
     etag = await bucket.etag(key)
     await bucket.put(key, b"second")
-    faults = await bucket.store.delete_many(bucket.name, [("other", None), (key, etag)])
-    assert {position: type(fault) for position, fault in faults.items()} == {1: ObjectChangedError}
+    errors = await bucket.store.delete_many(bucket.name, [("other", None), (key, etag)])
+    assert {position: type(error) for position, error in errors.items()} == {1: ObjectChangedError}
     assert await bucket.keys() == [key]
     assert await bucket.get(key) == b"second"
 
 
-async def test_a_bucket_that_is_not_there_is_not_listed_nor_deleted_from(bucket):
-    """Listing and deleting in a bucket that does not exist are told as that."""
+async def test_listing_and_deleting_in_a_missing_bucket_raises(bucket):
+    """The error is ObjectMissingError."""
     with pytest.raises(ObjectMissingError):
         await anext(bucket.store.list("no-such-bucket"))
     with pytest.raises(ObjectMissingError):
         await bucket.store.delete_many("no-such-bucket", [("key", None)])
 
 
-async def test_objects_are_moved_once_however_often(bucket):
-    """Objects moved twice lie under their new keys alone, small ones and large ones."""
+async def test_moving_objects_twice_has_the_effect_of_once(bucket):
+    """Small and large objects exist only under their new keys."""
     for number, size in enumerate([0, 4, 6_000_001]):
         await bucket.put(f"in/{number}", bytes(size))
     objects = [
-        {"key": each.key, "size": each.size_bytes, "etag": each.etag}
-        async for each in bucket.store.list(bucket.name, "in/")
+        {"key": item.key, "size": item.size_bytes, "etag": item.etag}
+        async for item in bucket.store.list(bucket.name, "in/")
     ]
     for _ in range(2):
         results = await move_objects(bucket.store, bucket.name, objects, to=lambda key: key.replace("in/", "archive/"))

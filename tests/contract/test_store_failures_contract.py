@@ -1,4 +1,4 @@
-"""What the store on AWS makes of S3 when it fails, breaks off, or changes amid a copy."""
+"""The store on S3 when S3 fails, ends a response early, or replaces an object during a copy."""
 
 import asyncio
 import uuid
@@ -10,14 +10,14 @@ from buckets import Bucket
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.s3 import S3Store
 from fanfold.errors import ObjectChangedError, ServiceError
-from on_aws import unanswered
+from on_aws import without_server
 
 
 @pytest.mark.stack
 @pytest.mark.parametrize("act", ["head", "read", "put", "list", "copy", "delete"])
-async def test_a_store_that_does_not_answer_may_answer_later(aws: LocalStack, session, act):
-    """A call that reaches nobody is a fault of the service that may pass."""
-    async with unanswered(session, "s3") as client:
+async def test_no_response_is_a_transient_error(aws: LocalStack, session, act):
+    """A refused connection raises a transient service error."""
+    async with without_server(session, "s3") as client:
         silent = S3Store(client)
         calls = {
             "head": lambda: silent.head("bucket", "key"),
@@ -32,22 +32,22 @@ async def test_a_store_that_does_not_answer_may_answer_later(aws: LocalStack, se
     assert raised.value.transient is True
 
 
-class ReplacedAmidACopy(S3Store):
-    """A store whose original is replaced when the first part of a copy is about to be made."""
+class ReplacedDuringCopy(S3Store):
+    """A store that replaces the original before it copies the first part."""
 
-    async def _call(self, what: str, operation: str, **arguments: Any) -> Any:
+    async def _call(self, resource: str, operation: str, **arguments: Any) -> Any:
         if operation == "upload_part_copy" and arguments["PartNumber"] == 1:
             await self.put(arguments["CopySource"]["Bucket"], "key", b"1" * 6_000_001)
-        return await super()._call(what, operation, **arguments)
+        return await super()._call(resource, operation, **arguments)
 
 
 @pytest.mark.stack
-async def test_a_large_original_replaced_amid_its_copy_leaves_nothing(aws: LocalStack, session):
-    """A copy of parts of two objects is never made, and no part of it is left to be paid for."""
+async def test_a_multipart_copy_of_an_object_that_is_replaced_meanwhile_is_aborted(aws: LocalStack, session):
+    """The store never combines parts of two objects, and leaves no incomplete upload."""
     name = f"bucket-{uuid.uuid4().hex}"
     async with session.create_client("s3", verify=False) as client:
         await client.create_bucket(Bucket=name)
-        bucket = Bucket(ReplacedAmidACopy(client, copy_bytes=6_000_000, part_bytes=5_242_880), name)
+        bucket = Bucket(ReplacedDuringCopy(client, copy_bytes=6_000_000, part_bytes=5_242_880), name)
         await bucket.put("key", bytes(6_000_001))
         with pytest.raises(ObjectChangedError):
             await bucket.copy("key", "copy")
@@ -56,34 +56,34 @@ async def test_a_large_original_replaced_amid_its_copy_leaves_nothing(aws: Local
 
 
 @pytest.mark.stack
-async def test_a_copy_keeps_how_the_original_is_served(aws: LocalStack, session):
-    """A copy has its original's type, encoding and metadata, whether it was made in one call or in parts."""
+async def test_a_copy_keeps_headers_and_metadata(aws: LocalStack, session):
+    """This holds for copies in one call and in parts."""
     name = f"bucket-{uuid.uuid4().hex}"
     async with session.create_client("s3", verify=False) as client:
         await client.create_bucket(Bucket=name)
         bucket = Bucket(S3Store(client, copy_bytes=6_000_000, part_bytes=5_242_880), name)
         for key, size in {"small": 5, "large": 6_000_001}.items():
-            served = {"ContentType": "text/csv", "CacheControl": "no-cache", "ContentDisposition": 'filename="a.csv"'}
-            await client.put_object(Bucket=name, Key=key, Body=bytes(size), Metadata={"owner": "me"}, **served)
+            headers = {"ContentType": "text/csv", "CacheControl": "no-cache", "ContentDisposition": 'filename="a.csv"'}
+            await client.put_object(Bucket=name, Key=key, Body=bytes(size), Metadata={"owner": "me"}, **headers)
             await bucket.copy(key, f"copy-of-{key}")
             head = await client.head_object(Bucket=name, Key=f"copy-of-{key}")
-            assert served.items() <= head.items()
+            assert headers.items() <= head.items()
             assert head["Metadata"]["owner"] == "me"
 
 
-async def answer_half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Promise 1,000 bytes, send 3 and hang up."""
+async def respond_partly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Announce 1,000 bytes, send 3, and close the connection."""
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nETag: "0"\r\n\r\nabc')
     writer.close()
 
 
-async def test_an_object_that_breaks_off_may_be_read_later(session):
-    """A connection that ends amid an object is a fault of the service that may pass, not an end of the object."""
+async def test_a_truncated_response_is_a_transient_error(session):
+    """A closed connection is not mistaken for the end of the object."""
     credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    async with await asyncio.start_server(answer_half, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(respond_partly, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with session.create_client("s3", endpoint_url=url, verify=False, **credentials) as client:
             with pytest.raises(ServiceError) as raised:
-                [piece async for piece in S3Store(client).read("bucket", "key")]
+                [chunk async for chunk in S3Store(client).read("bucket", "key")]
     assert raised.value.transient is True

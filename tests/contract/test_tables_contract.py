@@ -1,4 +1,4 @@
-"""What tables promise to a scan, asked of those in this process and of DynamoDB's."""
+"""Contract of tables for scans, for in-memory tables and for DynamoDB."""
 
 import json
 import uuid
@@ -33,7 +33,8 @@ async def tables(request) -> AsyncIterator[tuple[Tables, str]]:
             TableName=name,
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[
-                {"AttributeName": each, "AttributeType": kind} for each, kind in (("pk", "S"), ("n", "N"), ("raw", "B"))
+                {"AttributeName": attribute, "AttributeType": kind}
+                for attribute, kind in (("pk", "S"), ("n", "N"), ("raw", "B"))
             ],
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "n", "KeyType": "RANGE"}],
             GlobalSecondaryIndexes=[
@@ -55,11 +56,11 @@ def in_order(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(items, key=lambda item: item["n"])
 
 
-async def pages_of(tables: Tables, **wanted: Any) -> list[Page]:
-    """Every page of one segment, each asked for as the one before says, over JSON."""
+async def pages_of(tables: Tables, **query: Any) -> list[Page]:
+    """Return every page of one segment; the query and each start key go through JSON."""
     pages, start = [], None
     while True:
-        page = await tables.scan(json.loads(json.dumps(wanted)), start)
+        page = await tables.scan(json.loads(json.dumps(query)), start)
         pages.append(page)
         if page.next is None:
             return pages
@@ -67,37 +68,37 @@ async def pages_of(tables: Tables, **wanted: Any) -> list[Page]:
 
 
 @pytest.mark.parametrize("segments", [1, 2, 5, 200])
-async def test_all_segments_together_are_every_item_once(tables, segments):
-    """However many there are: as plain values."""
+async def test_all_segments_together_contain_every_item_once(tables, segments):
+    """This holds for any number of segments; items have Python values."""
     port, name = tables
-    found = [
+    items = [
         item
         for segment in range(segments)
         for page in await pages_of(port, table=name, segment=segment, segments=segments)
         for item in page.items
     ]
-    assert in_order(found) == ITEMS
+    assert in_order(items) == ITEMS
 
 
-async def test_pages_of_any_size_are_the_same_items(tables):
-    """A page holds at most so many, and the next begins after it."""
+async def test_the_page_size_does_not_change_the_items(tables):
+    """A page has at most ``page_items`` items, and the next page continues after it."""
     port, name = tables
-    for most in (1, 7, 60, 61):
-        pages = await pages_of(port, table=name, segment=0, segments=1, page_items=most)
+    for page_items in (1, 7, 60, 61):
+        pages = await pages_of(port, table=name, segment=0, segments=1, page_items=page_items)
         assert in_order([item for page in pages for item in page.items]) == ITEMS
-        assert all(len(page.items) <= most for page in pages)
+        assert all(len(page.items) <= page_items for page in pages)
         assert all(page.read_units > 0 for page in pages)
 
 
-async def test_only_the_attributes_that_are_asked_for_come(tables):
-    """Whatever words they are."""
+async def test_a_scan_can_select_attributes(tables):
+    """DynamoDB may reserve their names, such as ``name``."""
     port, name = tables
     (page,) = await pages_of(port, table=name, segment=0, segments=1, attributes=["name", "n"])
     assert in_order(list(page.items)) == [{"name": item["name"], "n": item["n"]} for item in ITEMS]
 
 
-async def test_a_scan_goes_on_after_any_item(tables):
-    """From its key as the source writes it down: no item twice, none left out."""
+async def test_a_scan_can_resume_after_any_item(tables):
+    """It resumes from the key that the source stores, without repeating or skipping an item."""
     port, name = tables
     info = await port.describe(name)
     assert list(info.keys) == ["pk", "n"]
@@ -108,23 +109,23 @@ async def test_a_scan_goes_on_after_any_item(tables):
         assert list(rest.items) == list(whole.items[number + 1 :])
 
 
-async def test_a_table_that_is_not_there_is_named(tables):
-    """Before anything is scanned."""
+async def test_a_missing_table_is_an_error_that_names_it(tables):
+    """``describe`` raises before anything is scanned."""
     port, _ = tables
     with pytest.raises(ConfigurationError, match="no-such-table"):
         await port.describe("no-such-table")
 
 
-async def test_an_index_that_is_not_there_is_named(tables):
-    """With those that are."""
+async def test_a_missing_index_is_an_error_that_names_it(tables):
+    """The error names the index."""
     port, name = tables
     with pytest.raises(ConfigurationError, match="no-index"):
         await port.describe(name, "no-index")
 
 
 @pytest.mark.parametrize("tables", [AWS, RAW], indirect=True)
-async def test_an_index_is_scanned_and_its_keys_and_the_tables_say_where_to_go_on(tables):
-    """Binary keys too."""
+async def test_a_scan_of_an_index_resumes_from_the_keys_of_index_and_table(tables):
+    """Keys may be binary."""
     port, name = tables
     info = await port.describe(name, "by-raw")
     assert list(info.keys) == ["pk", "n", "raw"]
@@ -136,8 +137,8 @@ async def test_an_index_is_scanned_and_its_keys_and_the_tables_say_where_to_go_o
 
 
 @pytest.mark.parametrize("tables", [AWS, RAW], indirect=True)
-async def test_a_filter_leaves_out_what_does_not_match(tables):
-    """Its values travel as JSON, whatever their types."""
+async def test_a_filter_excludes_other_items(tables):
+    """Filter values of any type go through JSON."""
     port, name = tables
     values = json.loads(json.dumps(port.to_json({":least": 30, ":raw": b"\x1f\xff", ":part": "藤"})))
     expression = "#n >= :least AND #raw <> :raw AND contains(#name, :part)"
@@ -157,8 +158,8 @@ async def test_a_filter_leaves_out_what_does_not_match(tables):
 
 
 @pytest.mark.parametrize("tables", [AWS, RAW], indirect=True)
-async def test_a_filter_that_is_none_is_the_services_own_word(tables):
-    """And not worth trying again."""
+async def test_an_invalid_filter_raises_the_error_of_dynamodb(tables):
+    """The error is permanent."""
     port, name = tables
     with pytest.raises(ServiceError) as raised:
         await port.scan({"table": name, "segment": 0, "segments": 1, "filter": "n >>> 3"}, None)
@@ -166,8 +167,8 @@ async def test_a_filter_that_is_none_is_the_services_own_word(tables):
 
 
 @pytest.mark.parametrize("tables", [AWS, RAW], indirect=True)
-async def test_a_value_dynamodb_has_no_type_for_is_named(tables):
-    """When the source is pinned, not in every segment."""
+async def test_a_value_without_a_dynamodb_type_is_an_error_that_names_it(tables):
+    """The error is raised when the source is pinned, not in every segment."""
     port, _ = tables
     with pytest.raises(ConfigurationError, match=":x"):
         port.to_json({":x": object()})

@@ -1,4 +1,4 @@
-"""Items written in batches to tables that throttle, leave over, break off and time out: nothing is lost."""
+"""Batch writes to tables that throttle, leave items unprocessed, disconnect, and time out: no item is lost."""
 
 import math
 import random
@@ -19,31 +19,31 @@ from fanfold.testing import ManualClock
 
 
 class FaultyItems(InMemoryItems):
-    """Tables that take each call as a script says, and soundly once it is over."""
+    """Tables that process each call as scripted, and without failures after the script."""
 
     def __init__(self, *script: str) -> None:
         super().__init__()
         self.script = list(script)
         self.calls: list[list[Any]] = []
-        self.begun, self.go_on = anyio.Event(), anyio.Event()
+        self.started, self.release = anyio.Event(), anyio.Event()
 
     async def write_batch(self, table: str, writes: Sequence[Write]) -> Collection[int]:
-        """Write a batch as the script's next step says."""
+        """Write a batch as the next step of the script specifies."""
         self.calls.append([write.key["id"] for write in writes])
         step = self.script.pop(0) if self.script else "sound"
         await anyio.lowlevel.checkpoint()
-        if step == "held":  # until the test lets it go on
-            self.begun.set()
-            await self.go_on.wait()
+        if step == "held":  # until the test releases it
+            self.started.set()
+            await self.release.wait()
         if step == "throttled":
             raise ServiceError("slow down", code="ProvisionedThroughputExceededException", transient=True)
-        if step == "half":  # every second one is left over
+        if step == "half":  # every second item is unprocessed
             await super().write_batch(table, writes[::2])
             return range(1, len(writes), 2)
         if step == "none":
             return range(len(writes))
         await super().write_batch(table, writes)
-        if step == "lost":  # written, and not known to be
+        if step == "lost":  # written, but the response is lost
             raise ServiceError("connection reset", code="ConnectionResetError", transient=True)
         if step == "refused":
             raise ServiceError("ValidationException", code="ValidationException", transient=False)
@@ -53,8 +53,8 @@ class FaultyItems(InMemoryItems):
 FAULTS = ["sound", "throttled", "half", "none", "lost"]
 
 
-class Naps:
-    """A clock, and a sleep that moves it on."""
+class RecordingSleep:
+    """A sleep that records its calls and advances a clock."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -66,8 +66,8 @@ class Naps:
         await anyio.lowlevel.checkpoint()
 
 
-def writer_of(items: InMemoryItems, sleep: Naps | None = None, **settings: Any) -> BatchWriter:
-    return BatchWriter(items, "table", key=["id"], sleep=sleep or Naps(), **settings)
+def writer_of(items: InMemoryItems, sleep: RecordingSleep | None = None, **settings: Any) -> BatchWriter:
+    return BatchWriter(items, "table", key=["id"], sleep=sleep or RecordingSleep(), **settings)
 
 
 async def write(items: InMemoryItems, ids: Iterable[int], **settings: Any) -> BatchWriter:
@@ -88,13 +88,13 @@ def held(items: InMemoryItems) -> dict[int, Any]:
     flushes=st.sets(st.integers(0, 200), max_size=5),
 )
 @settings(deadline=None, max_examples=150)
-async def test_a_table_ends_as_if_each_write_was_made_alone(script, changes, concurrency, flushes):
-    """Whatever is throttled, left over or lost on the way, each key ends with the last that was written to it."""
+async def test_a_table_ends_as_if_each_write_was_a_separate_call(script, changes, concurrency, flushes):
+    """Under any throttling, unprocessed items, and lost responses, each key ends with its last write."""
     items = FaultyItems(*script)
     expected: dict[int, int] = {}
-    naps = Naps()
-    deadline = Deadline.after(10_000, clock=naps.clock)
-    async with writer_of(items, naps, concurrency=concurrency, deadline=deadline) as writer:
+    sleep = RecordingSleep()
+    deadline = Deadline.after(10_000, clock=sleep.clock)
+    async with writer_of(items, sleep, concurrency=concurrency, deadline=deadline) as writer:
         for position, (number, value) in enumerate(changes):
             if value is None:
                 await writer.delete({"id": number})
@@ -109,26 +109,26 @@ async def test_a_table_ends_as_if_each_write_was_made_alone(script, changes, con
 
 
 @pytest.mark.parametrize("fault", ["throttled", "half", "none", "lost"])
-async def test_what_was_not_accepted_is_sent_again(fault):
-    """A batch of which any part failed is sent again, that part alone where it is known."""
+async def test_items_that_were_not_accepted_are_sent_again(fault):
+    """Only the failed part of a batch is sent again, if it is known."""
     items = FaultyItems(fault, fault)
     writer = await write(items, range(10))
     assert held(items) == {number: str(number) for number in range(10)}
     assert writer.written == 10
-    left = {"half": [10, 5, 2]}.get(fault, [10, 10, 10])
-    assert [len(call) for call in items.calls] == left
+    sizes = {"half": [10, 5, 2]}.get(fault, [10, 10, 10])
+    assert [len(call) for call in items.calls] == sizes
 
 
-async def test_batches_are_full_and_sent_together():
-    """With room for four batches at once, 230 items are sent in ten calls."""
+async def test_batches_are_full_and_sent_concurrently():
+    """With four concurrent batches, 230 items are sent in ten calls."""
     items = FaultyItems()
     writer = await write(items, range(230))
     assert sorted(len(call) for call in items.calls) == [5] + [25] * 9
     assert writer.written == 230
 
 
-async def test_of_two_writes_that_wait_the_later_is_sent():
-    """The same key twice before a flush is one write, of the later content, behind what is older."""
+async def test_the_later_of_two_waiting_writes_is_sent():
+    """Two writes to a key before a flush become one write of the later content, after older writes."""
     items = FaultyItems()
     async with writer_of(items) as writer:
         await writer.put({"id": 1, "value": "first"})
@@ -140,7 +140,7 @@ async def test_of_two_writes_that_wait_the_later_is_sent():
 
 
 async def test_large_items_are_sent_in_smaller_batches():
-    """Items that are several times as large as sent as they are stored do not make a call of over 16 MB."""
+    """Items that are several times larger when sent than when stored do not exceed 16 MB per call."""
     items = FaultyItems()
     async with writer_of(items) as writer:
         for number in range(7):
@@ -149,61 +149,61 @@ async def test_large_items_are_sent_in_smaller_batches():
 
 
 @pytest.mark.parametrize("fault", ["throttled", "none"])
-async def test_without_a_deadline_eight_attempts_without_effect_are_enough(fault):
-    """What is never accepted ends in an error that holds it, and waits for a later flush."""
+async def test_without_a_deadline_a_write_fails_after_eight_attempts_without_effect(fault):
+    """The error contains the items that were not accepted; a later flush retries them."""
     items = FaultyItems(*[fault] * 8)
-    naps = Naps()
-    writer = writer_of(items, naps)
+    sleep = RecordingSleep()
+    writer = writer_of(items, sleep)
     await writer.put({"id": 1, "value": "1"})
     with pytest.raises(WriteError, match=r"^1 items were not accepted: ") as raised:
         await writer.flush()
     assert [write.key for write in raised.value.rejected] == [{"id": 1}]
     assert raised.value.permanent is False
-    assert (len(items.calls), len(naps.slept)) == (8, 7)
+    assert (len(items.calls), len(sleep.slept)) == (8, 7)
     await writer.flush()
     assert held(items) == {1: "1"}
 
 
 async def test_attempts_that_have_an_effect_do_not_count():
-    """A batch that is accepted bit by bit is sent until nothing is left, however many calls it takes."""
+    """A batch that is accepted gradually is sent until no item remains, in any number of calls."""
     items = FaultyItems(*["none"] * 7, "half", *["none"] * 6, "half", *["none"] * 6)
     await write(items, range(3))
     assert held(items) == {number: str(number) for number in range(3)}
 
 
 async def test_the_deadline_ends_the_attempts():
-    """No attempt is waited for past the deadline; up to it there may be any number."""
+    """There is no attempt after the deadline; before it, their number is not limited."""
     items = FaultyItems(*["throttled"] * 1_000)
-    naps = Naps()
-    writer = writer_of(items, naps, deadline=Deadline.after(60, margin=10, clock=naps.clock))
+    sleep = RecordingSleep()
+    writer = writer_of(items, sleep, deadline=Deadline.after(60, margin=10, clock=sleep.clock))
     await writer.put({"id": 1, "value": "1"})
     with pytest.raises(WriteError, match="slow down"):
         await writer.flush()
-    assert naps.clock() < 50
+    assert sleep.clock() < 50
     assert len(items.calls) > 8
 
 
-async def test_a_deadline_that_never_comes_is_none():
-    """Outside Lambda too a table that never accepts anything is given up."""
+async def test_an_infinite_deadline_means_no_deadline():
+    """Outside Lambda, writes to a table that accepts nothing fail, too."""
     items = FaultyItems(*["throttled"] * 1_000)
     with pytest.raises(WriteError):
         await write(items, [1], deadline=Deadline(math.inf))
     assert len(items.calls) == 8
 
 
-async def test_pauses_grow_and_are_jittered():
-    """A pause is drawn from nothing up to a bound that doubles to five seconds."""
+async def test_retry_delays_grow_and_have_jitter():
+    """A delay is random, between 0 and a limit that doubles up to 5 seconds."""
     random.seed(1)
-    naps = Naps()
+    sleep = RecordingSleep()
     items = FaultyItems(*["throttled"] * 40)
-    await write(items, [1], sleep=naps, deadline=Deadline.after(10_000, clock=naps.clock))
-    assert all(seconds <= min(5.0, 0.1 * 2**attempt) for attempt, seconds in enumerate(naps.slept, 1))
-    assert max(naps.slept) > 4
-    assert len(set(naps.slept)) == 40
+    await write(items, [1], sleep=sleep, deadline=Deadline.after(10_000, clock=sleep.clock))
+    assert all(seconds <= min(5.0, 0.1 * 2**attempt) for attempt, seconds in enumerate(sleep.slept, 1))
+    assert max(sleep.slept) > 4
+    assert len(set(sleep.slept)) == 40
 
 
-async def test_a_fault_that_stays_is_not_tried_again():
-    """What the table refuses for good is an error at once; other batches are sent all the same."""
+async def test_a_permanent_error_is_not_retried():
+    """A validation error is raised immediately; other batches are still sent."""
     items = FaultyItems("refused")
     with pytest.raises(WriteError, match="25 items were not accepted: ValidationException"):
         await write(items, range(50))
@@ -211,8 +211,8 @@ async def test_a_fault_that_stays_is_not_tried_again():
     assert len(items.calls) == 2
 
 
-async def test_an_error_inside_flushes_nothing():
-    """When the handler fails, what waits is not written: the segment comes back whole."""
+async def test_an_error_in_the_block_prevents_a_flush():
+    """If the handler fails, waiting items are not written: the whole segment is redelivered."""
     items = FaultyItems()
 
     async def handler() -> None:
@@ -226,24 +226,24 @@ async def test_an_error_inside_flushes_nothing():
 
 
 async def test_a_write_during_a_flush_is_not_lost():
-    """A later write to a key that is under way is sent after it, and stays."""
+    """A later write to a key in flight is sent after it and is not overwritten."""
     items = FaultyItems("held", "half", "none", "throttled")
     async with writer_of(items) as writer:
         for number in range(4):
             await writer.put({"id": number, "value": "first"})
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(writer.flush)
-            await items.begun.wait()
+            await items.started.wait()
             for number in range(2):
                 await writer.put({"id": number, "value": "second"})
             tasks.start_soon(writer.flush)
-            items.go_on.set()
+            items.release.set()
     assert held(items) == {0: "second", 1: "second", 2: "first", 3: "first"}
     assert items.calls[:3] == [[0, 1, 2, 3], [0, 1], [1]]
 
 
 @pytest.mark.parametrize(
-    ("item", "told"),
+    ("item", "message"),
     [
         ({"value": 1}, "has None as its key 'id', which has to be a number, or text or bytes of 1 to 2,048 bytes"),
         ({"id": ""}, "has '' as its key 'id'"),
@@ -255,26 +255,26 @@ async def test_a_write_during_a_flush_is_not_lost():
     ],
     ids=["no key", "empty", "bool", "long", "float", "surrogate", "large"],
 )
-async def test_an_item_that_no_table_takes_is_refused_alone(item, told):
-    """It is named, for good, before anything is sent; what waits is written all the same."""
+async def test_an_item_that_no_table_accepts_is_refused_alone(item, message):
+    """The permanent error contains the item, before it is sent; waiting items are written."""
     items = FaultyItems()
     async with writer_of(items) as writer:
         await writer.put({"id": 7, "value": "7"})
-        with pytest.raises(ItemError, match=told) as raised:
+        with pytest.raises(ItemError, match=message) as raised:
             await writer.put(item)
     assert raised.value.permanent is True
     assert held(items) == {7: "7"}
 
 
-async def test_a_key_to_delete_has_the_names_of_the_key_and_no_others():
-    """More than the key is refused: it would be taken for a condition."""
+async def test_a_key_to_delete_contains_only_the_key_attributes():
+    """Other attributes are refused, because they look like a condition."""
     writer = writer_of(FaultyItems())
     with pytest.raises(ItemError, match=r"table table: 'value' is not in the key, which is \['id'\]"):
         await writer.delete({"id": 1, "value": 1})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"key": "id"}, "key must be a list of one or two names, not 'id'"),
         ({"key": []}, "key must be a list of one or two names"),
@@ -283,7 +283,7 @@ async def test_a_key_to_delete_has_the_names_of_the_key_and_no_others():
         ({"concurrency": True}, "concurrency must be a whole number from 1, not True"),
     ],
 )
-def test_impossible_settings_are_refused(arguments, told):
-    """A setting that cannot work is a configuration error that names it."""
-    with pytest.raises(ConfigurationError, match=told):
+def test_invalid_settings_are_refused(arguments, message):
+    """The configuration error contains the name of the setting."""
+    with pytest.raises(ConfigurationError, match=message):
         BatchWriter(**{"items": InMemoryItems(), "table": "table", "key": ["id"], **arguments})

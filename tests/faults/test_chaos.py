@@ -1,6 +1,6 @@
-"""Whole jobs in a simulated cloud where much goes wrong at once: each commits one exact answer.
+"""Whole jobs in a simulated cloud with many concurrent failures: each commits one exact output.
 
-500 of them, and the counter that is written by hand beside them: ``python benchmarks/chaos.py``.
+``python benchmarks/chaos.py`` runs 500 of them, and compares them with a hand-written counter.
 """
 
 from collections import Counter
@@ -34,16 +34,16 @@ def run(seed: int, troubles: Troubles) -> Ended:
 @pytest.mark.parametrize(
     ("troubles", "trials"), [(NOTHING, 3), (SOME, 10), (MANY, 25)], ids=["nothing", "some", "many"]
 )
-def test_whatever_goes_wrong_each_run_commits_one_exact_answer(troubles: Troubles, trials: int):
-    """One end in each generation, one output in the last, an exact account, and empty queues."""
+def test_under_any_failures_each_run_commits_one_exact_output(troubles: Troubles, trials: int):
+    """One end in each generation, one output in the last one, an exact run report, and empty queues."""
     ended = {seed: run(seed, troubles) for seed in range(trials)}
-    assert {seed: each.problems for seed, each in ended.items() if each.problems} == {}
+    assert {seed: trial.problems for seed, trial in ended.items() if trial.problems} == {}
     if troubles is MANY:
-        assert set(sum((each.injected for each in ended.values()), Counter())) == KINDS
+        assert set(sum((trial.injected for trial in ended.values()), Counter())) == KINDS
 
 
 def test_the_same_seed_gives_the_same_trial():
-    """So that one that fails can be looked at."""
+    """A trial that fails can be repeated and examined."""
     first, second = run(6, MANY), run(6, MANY)
     assert (first.injected, first.generations, first.duplicates) == (
         second.injected,
@@ -52,8 +52,8 @@ def test_the_same_seed_gives_the_same_trial():
     )
 
 
-def test_a_counter_written_by_hand_is_right_when_nothing_goes_wrong():
-    """What it is compared with is fair: it fails for the faults, not for itself."""
+def test_a_hand_written_counter_is_right_without_failures():
+    """The comparison is fair: the counter fails because of injected failures, not because of bugs."""
 
     async def trial(cloud: Cloud) -> str:
         return await naive_trial(cloud, 1)

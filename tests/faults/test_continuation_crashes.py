@@ -1,4 +1,4 @@
-"""A continued scan of a table on a backend that fails at any call: every item counts once all the same."""
+"""A continued table scan on a backend that fails at any call: every item is counted exactly once."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -33,14 +33,14 @@ FAULTS: dict[str, Callable[[], ServiceError]] = {
 
 
 class Continued:
-    """A run whose every delivery stops after three items, on a backend behind a gate; what fails is delivered again."""
+    """A run whose deliveries each stop after three items, on a failing backend; failed messages are redelivered."""
 
     def __init__(self, gate: Hostile) -> None:
         self.plain = replace(inmemory.backend(), tables=InMemoryTables(members=(["pk"], MEMBERS)))
         ports: dict[str, Any] = {
             name: Scripted(getattr(self.plain, name), gate) for name in ("work_queue", "fold_queue", "ledger", "tables")
         }
-        self.backend: Backend = replace(self.plain, sleep=_at_once, **ports)
+        self.backend: Backend = replace(self.plain, sleep=_no_sleep, **ports)
 
     async def run(self) -> list[int]:
         for _ in range(50):
@@ -57,7 +57,7 @@ class Continued:
                 )
                 break
             except FanfoldError:
-                continue  # Lambda tries the scatter again: the same run
+                continue  # Lambda retries the scatter of the same run
         for _ in range(200):
             received = await self.plain.work_queue.receive(max_messages=10)
             if not received:
@@ -88,30 +88,30 @@ class Continued:
 
 
 async def numbers(items: AsyncIterator[dict[str, Any]], ctx: Any) -> list[int]:
-    taken = []
+    processed = []
     async for item in items:
-        taken.append(item["n"])
+        processed.append(item["n"])
         ctx.state.advance(1)
-    return taken
+    return processed
 
 
-async def _at_once(_: float) -> None:
-    """Wait no time at all."""
+async def _no_sleep(_: float) -> None:
+    """Return immediately."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_failure_at_any_single_call_counts_every_item_once(fault):
-    """Before the call had its effect or after it, and whatever the service says."""
-    sound = FailsAt()
-    assert await Continued(sound).run() == list(range(17))
-    assert len(sound.seen) > 40
-    for number in range(len(sound.seen)):
+async def test_after_a_failure_at_any_call_every_item_is_counted_once(fault):
+    """The failure occurs before or after the call takes effect, with any error of the service."""
+    no_failure = FailsAt()
+    assert await Continued(no_failure).run() == list(range(17))
+    assert len(no_failure.seen) > 40
+    for number in range(len(no_failure.seen)):
         assert await Continued(FailsAt(number, error=FAULTS[fault]())).run() == list(range(17)), f"call {number}"
 
 
 @pytest.mark.parametrize("stride", [11, 17, 23])
-async def test_failures_at_every_few_calls_count_every_item_once(stride):
-    """As long as a run takes."""
+async def test_with_failures_at_every_few_calls_every_item_is_counted_once(stride):
+    """The failures continue for the whole run."""
     calls = iter(range(10_000))
 
     def gate(operation: str) -> None:

@@ -1,4 +1,4 @@
-"""A backend that fails at any call: the run ends with one exact output all the same."""
+"""A backend that fails at any call: the run ends with one exact output."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ async def finish(bench: Bench) -> list[int]:
             await bench.job.start(bench.backend, {}, "run")
             break
         except FanfoldError:
-            continue  # Lambda tries the scatter again: the same run
+            continue  # Lambda retries the scatter of the same run
     await bench.settle(rounds=2000)
     return await bench.output()
 
@@ -49,32 +49,32 @@ def bench_of(source: Source, gate: FailsAt) -> Bench:
     return bench
 
 
-async def calls_of_a_sound_run(source: Source = LINES) -> list[str]:
+async def calls_of_a_run_without_failures(source: Source = LINES) -> list[str]:
     gate = FailsAt()
     assert await finish(bench_of(source, gate)) == list(range(60))
     return gate.seen
 
 
 @pytest.mark.parametrize("source", [LINES, ARRAY, LISTING], ids=["lines", "array", "listing"])
-async def test_a_failure_at_any_single_call_leaves_one_exact_output(source):
-    """Throttled, or failed after it took effect: every call of a run, one after another."""
-    for number in range(len(await calls_of_a_sound_run(source))):
+async def test_after_a_failure_at_any_call_a_run_has_one_exact_output(source):
+    """Each call of a run in turn is throttled, or fails after it took effect."""
+    for number in range(len(await calls_of_a_run_without_failures(source))):
         bench = bench_of(source, FailsAt(number))
         assert await finish(bench) == list(range(60)), f"call {number}: {bench.backend}"
         assert (await bench.run()).state == "SUCCEEDED"
 
 
 @pytest.mark.parametrize("stride", [5, 7, 11])
-async def test_failures_at_every_few_calls_leave_one_exact_output(stride: int):
-    """Until far behind where a sound run would have ended; messages have the deliveries that takes."""
+async def test_with_failures_at_every_few_calls_a_run_has_one_exact_output(stride: int):
+    """The failures continue far longer than a run without failures takes; the receive limit allows that."""
     bench = Bench(make_job(), gate=FailsAt(*range(3, 400, stride)), max_receive_count=100, numbers_jsonl=NUMBERS)
     assert await finish(bench) == list(range(60))
 
 
 @pytest.mark.parametrize("operation", ["put_marker", "count", "claim", "put", "finish", "seal", "send"])
-async def test_an_operation_that_fails_twice_after_its_effect_is_harmless(operation: str):
-    """Written, not known to be written, and written again."""
-    calls = await calls_of_a_sound_run()
+async def test_an_operation_that_fails_twice_after_it_took_effect_is_harmless(operation: str):
+    """It was written, but the response was lost, so it is written again."""
+    calls = await calls_of_a_run_without_failures()
     after = [number for number, name in enumerate(calls) if name == f"after {operation}"]
     assert after
     for first, second in itertools.pairwise([*after[:6], after[-1] + 3]):
@@ -88,8 +88,8 @@ def make_archive() -> Job:
 
     @job.segment
     async def move(objects, ctx):
-        found = [each async for each in objects]
-        results = await move_objects(ctx.store, "source", found, to=lambda key: f"archive/{key}", concurrency=1)
+        items = [item async for item in objects]
+        results = await move_objects(ctx.store, "source", items, to=lambda key: f"archive/{key}", concurrency=1)
         return [result.key for result in results if not result.done]
 
     job.fold(lambda results: [key for keys in results for key in keys])
@@ -97,17 +97,18 @@ def make_archive() -> Job:
 
 
 async def archived(gate: FailsAt) -> dict[str, bytes]:
-    """Move eight objects by a job; return what lies where in the end."""
+    """Move eight objects with a job; return the final contents of the bucket by key."""
     bench = Bench(make_archive(), gate=gate)
     bench.store.fill("source", {f"o{number}": f"{number}".encode() for number in range(8)})
     assert await finish(bench) == []
-    return {each.key: await bench.plain.read_all("source", each.key) async for each in bench.store.list("source")}
+    keys = [listed.key async for listed in bench.store.list("source")]
+    return {key: await bench.plain.read_all("source", key) for key in keys}
 
 
-async def test_objects_moved_by_a_job_are_moved_once_whatever_fails():
-    """With a fault at any single call of the run every object lies in the archive in the end, and none is told of."""
+async def test_a_job_moves_objects_exactly_once_under_any_failure():
+    """With a failure at any call of the run, every object is finally in the archive, and no failure is reported."""
     gate = FailsAt()
-    sound = await archived(gate)
-    assert sound == {f"archive/o{number}": f"{number}".encode() for number in range(8)}
+    expected = await archived(gate)
+    assert expected == {f"archive/o{number}": f"{number}".encode() for number in range(8)}
     for number in range(len(gate.seen)):
-        assert await archived(FailsAt(number)) == sound
+        assert await archived(FailsAt(number)) == expected

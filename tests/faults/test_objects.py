@@ -1,4 +1,4 @@
-"""Objects copied, moved and deleted in bulk: repeated, interrupted and raced, nothing is lost."""
+"""Objects copied, moved, and deleted in bulk: no object is lost under repeats, interruptions, and races."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -33,35 +33,35 @@ def filled(store: InMemoryStore | None = None) -> InMemoryStore:
 
 
 async def listed(store: InMemoryStore, prefix: str = "in/") -> list[dict[str, Any]]:
-    """Items as S3Objects gives them."""
+    """Return items as S3Objects yields them."""
     return [
-        {"key": each.key, "size": each.size_bytes, "etag": each.etag} async for each in store.list("bucket", prefix)
+        {"key": item.key, "size": item.size_bytes, "etag": item.etag} async for item in store.list("bucket", prefix)
     ]
 
 
 async def contents(store: InMemoryStore) -> dict[str, bytes]:
     return {
-        each.key: b"".join([piece async for piece in store.read("bucket", each.key)])
-        async for each in store.list("bucket")
+        listed.key: b"".join([piece async for piece in store.read("bucket", listed.key)])
+        async for listed in store.list("bucket")
     }
 
 
 MOVED = {archived(key): key.encode() for key in KEYS}
 
 
-async def calls_of_a_sound_move() -> int:
+async def calls_of_a_move_without_failures() -> int:
     store, gate = filled(), FailsAt()
     await move_objects(Scripted(store, gate), "bucket", await listed(store), to=archived)
     return len(gate.seen)
 
 
 async def test_objects_are_moved():
-    """Each object lies under its new key alone, and its result says where."""
+    """Each object has only its new key, which its result contains."""
     store = filled()
 
-    async def objects() -> AsyncIterator[dict[str, Any]]:  # as a segment's items are given
-        for each in await listed(store):
-            yield each
+    async def objects() -> AsyncIterator[dict[str, Any]]:  # as a segment gets its items
+        for item in await listed(store):
+            yield item
 
     results = await move_objects(store, "bucket", objects(), to=archived)
     assert results == [ObjectResult(key, archived(key)) for key in KEYS]
@@ -70,16 +70,16 @@ async def test_objects_are_moved():
 
 
 async def test_objects_are_copied_to_another_bucket():
-    """Copies lie in the other bucket, and the originals where they were."""
+    """The copies are in the other bucket, and the originals are unchanged."""
     store = filled(InMemoryStore("bucket", "other"))
     results = await copy_objects(store, "bucket", await listed(store), to=lambda key: key, to_bucket="other")
     assert [result.done for result in results] == [True] * 4
-    assert [each.key async for each in store.list("other")] == KEYS
+    assert [copy.key async for copy in store.list("other")] == KEYS
     assert await contents(store) == {key: key.encode() for key in KEYS}
 
 
 async def test_a_second_delivery_changes_nothing():
-    """The same objects moved again are all done, whatever became of the originals."""
+    """Moving the same objects again succeeds, although the originals are gone."""
     store = filled()
     objects = await listed(store)
     for _ in range(3):
@@ -88,17 +88,17 @@ async def test_a_second_delivery_changes_nothing():
     assert await contents(store) == MOVED
 
 
-async def test_a_crash_at_any_call_and_a_second_delivery_lose_nothing():
-    """Wherever a move ends, no object is ever in neither place, and a second one ends it."""
-    for number in range(await calls_of_a_sound_move()):
+async def test_a_crash_at_any_call_and_a_second_delivery_lose_no_object():
+    """After a crash, every object is in at least one place, and a second move completes the first."""
+    for number in range(await calls_of_a_move_without_failures()):
         store = filled()
         objects = await listed(store)
         with pytest.raises(RuntimeError):
             await move_objects(
                 Scripted(store, FailsAt(number, error=RuntimeError("killed"))), "bucket", objects, to=archived
             )
-        there = await contents(store)
-        assert {key.rpartition("/")[2] for key in there} == {"0", "1", "2", "3"}
+        remaining = await contents(store)
+        assert {key.rpartition("/")[2] for key in remaining} == {"0", "1", "2", "3"}
         results = await move_objects(store, "bucket", objects, to=archived)
         assert [result.error for result in results] == [None] * 4
         assert await contents(store) == MOVED
@@ -114,9 +114,9 @@ async def test_a_crash_at_any_call_and_a_second_delivery_lose_nothing():
     ],
     ids=lambda error: error.code,
 )
-async def test_a_fault_that_transient_is_tried_again(error):
-    """A fault at any call, before or after its effect, shows in no result."""
-    for number in range(await calls_of_a_sound_move()):
+async def test_a_transient_error_is_retried(error):
+    """After a transient error at any call, before or after it takes effect, every result is done."""
+    for number in range(await calls_of_a_move_without_failures()):
         store = filled()
         results = await move_objects(
             Scripted(store, FailsAt(number, error=error)), "bucket", await listed(store), to=archived
@@ -125,8 +125,8 @@ async def test_a_fault_that_transient_is_tried_again(error):
         assert await contents(store) == MOVED
 
 
-async def test_a_fault_that_stays_is_the_result_of_its_key_alone():
-    """One object that may not be copied keeps its original, and the others are moved."""
+async def test_a_permanent_error_is_the_result_of_its_key_only():
+    """An object that cannot be copied keeps its original; the others are moved."""
     store = filled()
     denied = ConfigurationError("AWS refuses the permission")
     results = await move_objects(
@@ -138,20 +138,20 @@ async def test_a_fault_that_stays_is_the_result_of_its_key_alone():
     assert (await contents(store)).keys() == {"in/0", *list(MOVED)[1:]}
 
 
-async def test_an_object_replaced_before_it_is_copied_is_left_alone():
-    """What was listed is gone for good: that is said, and what lies there now is neither copied nor deleted."""
+async def test_an_object_replaced_before_it_is_copied_is_not_touched():
+    """The listed object no longer exists: its result is an error, and the new object is neither copied nor deleted."""
     store = filled()
     objects = await listed(store)
     store.fill("bucket", {"in/1": b"new"})
     results = await move_objects(store, "bucket", objects, to=archived)
     assert [type(result.error) for result in results] == [type(None), ObjectChangedError, type(None), type(None)]
-    there = await contents(store)
-    assert there["in/1"] == b"new"
-    assert archived("in/1") not in there
+    after = await contents(store)
+    assert after["in/1"] == b"new"
+    assert archived("in/1") not in after
 
 
 class ReplacedOnceCopied(InMemoryStore):
-    """A store in which an original is replaced as soon as it was copied."""
+    """A store that replaces an original as soon as it is copied."""
 
     async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **conditions: Any) -> None:
         await super().copy(bucket, key, to_bucket, to_key, **conditions)
@@ -160,7 +160,7 @@ class ReplacedOnceCopied(InMemoryStore):
 
 
 async def test_an_object_replaced_after_it_was_copied_is_not_deleted():
-    """The copy is of what was listed; what came since stays, each time, and is told of."""
+    """The copy is of the listed object; the new object remains, and its result is an error each time."""
     store = filled(ReplacedOnceCopied("bucket"))
     objects = await listed(store)
     for _ in range(2):
@@ -170,15 +170,15 @@ async def test_an_object_replaced_after_it_was_copied_is_not_deleted():
 
 
 async def test_two_originals_for_one_key_are_not_merged():
-    """The first copy stays, the other original stays, and its result says what is in the way."""
+    """The first copy and the other originals remain, and their results contain the key that already exists."""
     store = filled()
     results = await move_objects(store, "bucket", await listed(store), to=lambda _: "archive/one", concurrency=1)
     assert [type(result.error) for result in results] == [type(None)] + [ObjectExistsError] * 3
     assert await contents(store) == {"archive/one": b"in/0", **{key: key.encode() for key in KEYS[1:]}}
 
 
-async def test_an_older_object_under_the_new_key_is_not_taken_for_the_copy():
-    """With the original gone and something else of the same size in place of the copy, the object is not done."""
+async def test_an_older_object_under_the_new_key_does_not_count_as_the_copy():
+    """If the original is gone and the new key holds another object of the same size, the object is not done."""
     store = filled()
     objects = await listed(store)
     await store.delete_many("bucket", [("in/1", None)])
@@ -188,7 +188,7 @@ async def test_an_older_object_under_the_new_key_is_not_taken_for_the_copy():
 
 
 class OtherEtags(InMemoryStore):
-    """A store whose copies have ETags of their own, as multipart copies and those encrypted with a KMS key do."""
+    """A store whose copies have different ETags, as multipart copies and those encrypted with a KMS key do."""
 
     async def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, **conditions: Any) -> None:
         await super().copy(bucket, key, to_bucket, to_key, **conditions)
@@ -196,8 +196,8 @@ class OtherEtags(InMemoryStore):
         self._buckets[to_bucket][to_key] = type(copy)(copy.data, '"another-2"', copy.written_at, copy.copy_of)
 
 
-async def test_a_copy_with_another_etag_is_known_for_what_it_is():
-    """A second delivery finds the copy although its ETag is not that of the original."""
+async def test_a_copy_with_another_etag_is_recognized():
+    """A second delivery recognizes the copy, although its ETag differs from the original's."""
     store = filled(OtherEtags("bucket"))
     objects = await listed(store)
     for _ in range(2):
@@ -208,15 +208,15 @@ async def test_a_copy_with_another_etag_is_known_for_what_it_is():
 
 @pytest.mark.parametrize("act", [copy_objects, move_objects])
 async def test_an_object_is_never_copied_onto_itself(act):
-    """A copy under the original's own key is refused before anything happens: deleting the original would lose it."""
+    """A copy to the same key is refused before any call, because deleting the original would lose it."""
     store = filled()
     with pytest.raises(ConfigurationError, match="s3://bucket/in/0 would be copied onto itself"):
         await act(store, "bucket", await listed(store), to=lambda key: key)
     assert len(await contents(store)) == 4
 
 
-async def test_what_was_not_begun_in_time_may_be_done_later():
-    """Past the deadline nothing is begun, and each result says that doing it again may help."""
+async def test_objects_that_were_not_started_in_time_can_be_retried():
+    """After the deadline, no operation starts, and each result is transient."""
     store = filled()
     clock = ManualClock()
     deadline = Deadline.after(10, margin=1, clock=clock)
@@ -230,7 +230,7 @@ async def test_what_was_not_begun_in_time_may_be_done_later():
 
 
 class Refusing(InMemoryStore):
-    """A store that answers for some keys of a deletion with a fault, some number of times."""
+    """A store that returns an error for the first key of a deletion, a number of times."""
 
     def __init__(self, times: int, error: FanfoldError) -> None:
         super().__init__("bucket")
@@ -247,8 +247,8 @@ class Refusing(InMemoryStore):
         return await super().delete_many(bucket, objects)
 
 
-async def test_what_a_deletion_did_not_take_is_deleted_again():
-    """Of an answer that names faults that may pass, only those keys are sent again."""
+async def test_objects_that_a_deletion_did_not_process_are_deleted_again():
+    """After a response with transient errors, only their keys are sent again."""
     store = filled(Refusing(2, throttled()))
     results = await delete_objects(store, "bucket", await listed(store))
     assert [result.done for result in results] == [True] * 4
@@ -257,7 +257,7 @@ async def test_what_a_deletion_did_not_take_is_deleted_again():
 
 
 async def test_a_deletion_that_is_refused_is_the_result_of_its_key():
-    """A fault that stays is named for its key, and not sent again."""
+    """A permanent error is the result of its key, which is not sent again."""
     denied = ConfigurationError("AWS refuses the permission")
     store = filled(Refusing(9, denied))
     results = await delete_objects(store, "bucket", await listed(store))
@@ -265,8 +265,8 @@ async def test_a_deletion_that_is_refused_is_the_result_of_its_key():
     assert store.calls == [4]
 
 
-async def test_a_deletion_that_never_passes_is_given_up():
-    """When the deadline comes first, the last fault is the result."""
+async def test_a_deletion_that_never_succeeds_ends_at_the_deadline():
+    """The last error is the result."""
     store = filled()
     clock = ManualClock()
     gate = Scripted(store, lambda operation: fail_deletions(operation, clock))
@@ -279,8 +279,8 @@ def fail_deletions(operation: str, clock: ManualClock) -> None:
     raise throttled()
 
 
-async def test_thousands_are_deleted_a_thousand_in_a_call():
-    """2,500 objects take three calls, those without an ETag too, and those that were replaced stay."""
+async def test_objects_are_deleted_in_calls_of_1000():
+    """2,500 objects take three calls, including one without an ETag; a replaced object remains."""
     store = Refusing(0, throttled())
     store.fill("bucket", {f"{number:04d}": b"1" for number in range(2_500)})
     objects = await listed(store, "")
@@ -292,16 +292,16 @@ async def test_thousands_are_deleted_a_thousand_in_a_call():
 
 
 @pytest.mark.parametrize("missing", ["key", "etag", "size"])
-async def test_an_object_is_named_with_all_that_it_takes(missing):
-    """An item without its key, its ETag or its size is refused by name."""
+async def test_an_item_requires_its_key_etag_and_size(missing):
+    """The error contains the attribute that is missing."""
     item = {"key": "in/0", "etag": '"0"', "size": 1}
     del item[missing]
     with pytest.raises(ConfigurationError, match=f"is named with its '{missing}'"):
         await copy_objects(filled(), "bucket", [item], to=archived)
 
 
-async def test_nothing_to_do_is_nothing_done():
-    """No objects are no results, and no call."""
+async def test_without_objects_there_are_no_calls():
+    """The list of results is empty."""
     gate = FailsAt()
     store = Scripted(filled(), gate)
     assert await move_objects(store, "bucket", [], to=archived) == []

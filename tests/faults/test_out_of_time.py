@@ -1,4 +1,4 @@
-"""Handlers that do not end in time: the answer is given all the same, and says nothing that is not known."""
+"""Handlers that do not end before the deadline: the response is returned, with only what is known."""
 
 import asyncio
 import threading
@@ -12,22 +12,22 @@ from batches import kinds
 from fanfold import Done, Failed, NotStarted
 from fanfold.errors import AbandonedError
 from fanfold.testing import deliver, make_context, make_event
-from settlers import NotingSettler
+from settlers import RecordingSettler
 from simple_handlers import hangs
 
 SECONDS = 1.6
-"""What an invocation has: its margin is half of it, so an answer is due 150 ms before the end."""
+"""Duration of an invocation. Its margin is half of it, so the response is due 150 ms before the timeout."""
 
 
-def in_time(handler, *bodies):
-    """Deliver a batch and tell whether the answer was there before the end."""
+def invoke(handler, *bodies):
+    """Deliver a batch; return the result, and whether it was there before the timeout."""
     context = make_context(SECONDS)
     result = handler.invoke(make_event(*bodies), context)
     return result, context.get_remaining_time_in_millis() > 0
 
 
-def test_a_handler_that_sleeps_past_the_end_is_cancelled_and_its_rollback_finishes():
-    """What succeeded before is not reported."""
+def test_a_handler_that_waits_past_the_deadline_is_cancelled_and_its_rollback_finishes():
+    """A record that succeeded before is not reported."""
     ended = []
 
     @fanfold.consumer(concurrency=2)
@@ -39,15 +39,15 @@ def test_a_handler_that_sleeps_past_the_end_is_cancelled_and_its_rollback_finish
                 await asyncio.sleep(0)
                 ended.append(number)
 
-    result, answered = in_time(handler, 0, 1)
+    result, responded_in_time = invoke(handler, 0, 1)
     handler.close()
     assert kinds(result) == [Done, Failed]
-    assert answered
+    assert responded_in_time
     assert ended == [1]
 
 
-def test_a_record_that_was_cancelled_failed_even_if_its_handler_then_returned():
-    """Whether it did its work is not known."""
+def test_a_cancelled_record_fails_even_if_its_handler_then_returns():
+    """It is unknown whether its work is complete."""
 
     @fanfold.consumer
     async def handler(number) -> None:
@@ -59,23 +59,23 @@ def test_a_record_that_was_cancelled_failed_even_if_its_handler_then_returned():
     assert kinds(deliver(handler, 1, seconds=SECONDS)) == [Failed]
 
 
-def test_no_further_record_starts_when_the_margin_begins():
-    """One that was under way fails, those behind it are not started."""
+def test_no_more_records_start_once_the_margin_begins():
+    """The record in flight fails, and later records are not started."""
     handler = fanfold.consumer(concurrency=1)(hangs)
     result = deliver(handler, 1, 2, 3, seconds=SECONDS)
     assert kinds(result) == [Failed, NotStarted, NotStarted]
-    assert result.outcomes[2].reason == "the invocation's time was over"
+    assert result.outcomes[2].reason == "the invocation was about to time out"
 
 
-def test_a_record_cut_off_by_the_end_did_not_take_too_long():
-    """Its error is that the time was over, although a timeout is set, too."""
+def test_the_error_of_a_record_cancelled_at_the_deadline_is_not_a_timeout():
+    """It is a cancellation, although a timeout is set, too."""
     handler = fanfold.consumer(timeout=60)(hangs)
     [outcome] = deliver(handler, 1, seconds=SECONDS).outcomes
-    assert repr(outcome.error) == 'CancelledError("cancelled: the invocation\'s time was over")'
+    assert repr(outcome.error) == "CancelledError('cancelled: the invocation was about to time out')"
 
 
-def test_a_hundred_handlers_that_swallow_their_cancellation_are_abandoned(caplog: pytest.LogCaptureFixture):
-    """The answer does not wait for them, and what they do later changes nothing, in this batch or the next."""
+def test_a_hundred_handlers_that_suppress_their_cancellation_are_abandoned(caplog: pytest.LogCaptureFixture):
+    """The response does not wait for them, and they do not affect this batch or the next."""
     release = threading.Event()
 
     @fanfold.consumer(concurrency=100)
@@ -87,8 +87,8 @@ def test_a_hundred_handlers_that_swallow_their_cancellation_are_abandoned(caplog
                 if not release.is_set():
                     await asyncio.get_running_loop().run_in_executor(None, release.wait)
 
-    result, answered = in_time(handler, 0, *range(1, 101))
-    assert answered
+    result, responded_in_time = invoke(handler, 0, *range(1, 101))
+    assert responded_in_time
     assert kinds(result) == [Done] + [Failed] * 100
     assert "100 handlers were still running" in caplog.text
     release.set()
@@ -96,8 +96,8 @@ def test_a_hundred_handlers_that_swallow_their_cancellation_are_abandoned(caplog
     handler.close()
 
 
-def test_a_handler_that_sits_in_a_thread_does_not_keep_the_answer():
-    """Its record is a failure, those that returned are not."""
+def test_a_handler_that_blocks_a_thread_does_not_delay_the_response():
+    """Its record is a failure; handlers that returned succeeded."""
     release = threading.Event()
 
     @fanfold.consumer(concurrency=2)
@@ -105,15 +105,15 @@ def test_a_handler_that_sits_in_a_thread_does_not_keep_the_answer():
         if number:
             release.wait()
 
-    result, answered = in_time(handler, 0, 1)
+    result, responded_in_time = invoke(handler, 0, 1)
     release.set()
     handler.close()
-    assert answered
+    assert responded_in_time
     assert kinds(result) == [Done, Failed]
 
 
-def test_a_handler_that_blocks_the_event_loop_does_not_keep_the_answer():
-    """The invocation's thread answers from what is known; what succeeded before is not reported."""
+def test_a_handler_that_blocks_the_event_loop_does_not_delay_the_response():
+    """The invocation's thread responds with what is known: a record that succeeded before is not reported."""
     release = threading.Event()
 
     @fanfold.consumer(concurrency=1)
@@ -121,16 +121,16 @@ def test_a_handler_that_blocks_the_event_loop_does_not_keep_the_answer():
         if number == 1:
             release.wait()
 
-    result, answered = in_time(handler, 0, 1, 2)
+    result, responded_in_time = invoke(handler, 0, 1, 2)
     release.set()
-    assert answered
+    assert responded_in_time
     assert kinds(result) == [Done, Failed, NotStarted]
     assert isinstance(result.outcomes[1].error, AbandonedError)
     handler.close()
 
 
-def test_after_a_blocked_loop_the_next_batch_is_right():
-    """On the same loop if it turns again, else on a new one."""
+def test_the_batch_after_a_blocked_loop_is_processed():
+    """It runs on a new loop, because the old one is still blocked."""
     release = threading.Event()
     loops = []
 
@@ -140,7 +140,7 @@ def test_after_a_blocked_loop_the_next_batch_is_right():
         if number == 1:
             release.wait()
 
-    first, _ = in_time(handler, 1)
+    first, _ = invoke(handler, 1)
     second = handler(make_event(0, 2), make_context())
     release.set()
     assert kinds(first) == [Failed]
@@ -149,8 +149,8 @@ def test_after_a_blocked_loop_the_next_batch_is_right():
     handler.close()
 
 
-def test_a_loop_that_was_blocked_and_turns_again_is_kept():
-    """With its lifespan: one that was only late is not left behind."""
+def test_a_blocked_loop_that_runs_again_is_kept():
+    """A loop that was only late is not replaced, and its lifespan is kept."""
     release, loops = threading.Event(), []
 
     @fanfold.consumer
@@ -159,15 +159,15 @@ def test_a_loop_that_was_blocked_and_turns_again_is_kept():
         if number:
             release.wait()
 
-    in_time(handler, 1)
+    invoke(handler, 1)
     release.set()
     handler(make_event(0), make_context())
     handler.close()
     assert loops[0] is loops[1]
 
 
-def test_a_lifespan_that_hangs_makes_the_whole_batch_come_back():
-    """Raising, before a record has started."""
+def test_a_lifespan_that_hangs_causes_redelivery_of_the_whole_batch():
+    """An error is raised before a record starts."""
 
     @asynccontextmanager
     async def lifespan():
@@ -179,8 +179,8 @@ def test_a_lifespan_that_hangs_makes_the_whole_batch_come_back():
         handler(make_event(1), make_context(SECONDS))
 
 
-def test_a_handler_that_cancels_its_own_task_fails_its_record_alone():
-    """A cancellation left pending does not hit the next record."""
+def test_a_handler_that_cancels_its_own_task_fails_only_its_record():
+    """A pending cancellation does not affect the next record."""
 
     @fanfold.consumer(concurrency=1)
     async def handler(number) -> None:
@@ -193,35 +193,35 @@ def test_a_handler_that_cancels_its_own_task_fails_its_record_alone():
     assert kinds(deliver(handler, 0, 1, 2, 3, 4)) == [Done, Failed, Done, Failed, Done]
 
 
-def test_handlers_that_never_wait_leave_the_loop_its_turn():
-    """Other tasks on the loop go on while a long batch is worked through."""
-    turned = []
+def test_handlers_that_never_await_let_the_loop_run_other_tasks():
+    """Other tasks on the loop run while a long batch is processed."""
+    iterations = []
 
     @asynccontextmanager
     async def lifespan():
-        async def turn():
+        async def count_iterations():
             while True:
-                turned.append(1)
+                iterations.append(1)
                 await asyncio.sleep(0)
 
-        task = asyncio.ensure_future(turn())
+        task = asyncio.ensure_future(count_iterations())
         yield
         task.cancel()
 
     @fanfold.consumer(concurrency=1, lifespan=lifespan)
     async def handler(number) -> None:
         if not number:
-            turned.clear()
+            iterations.clear()
         until = time.monotonic() + 0.03
         while time.monotonic() < until:
             pass
 
     deliver(handler, *range(4))
-    assert len(turned) >= 2
+    assert len(iterations) >= 2
 
 
-def test_the_commit_of_what_is_done_does_not_wait_for_what_hangs():
-    """Done is committed when the margin begins; a hanging handler is still given its time."""
+def test_the_commit_of_done_records_does_not_wait_for_a_handler_that_hangs():
+    """Done records are committed when the margin begins; other handlers can still finish."""
     committed = []
 
     async def commit(done, batch):
@@ -238,9 +238,9 @@ def test_the_commit_of_what_is_done_does_not_wait_for_what_hangs():
     assert kinds(result) == [Done, Failed]
 
 
-def test_a_handler_that_ends_after_the_answer_does_not_hurry_its_message_back():
-    """It may still have had side effects: the message stays hidden as long as the queue says."""
-    release, settler = threading.Event(), NotingSettler()
+def test_a_handler_that_ends_after_the_response_does_not_change_its_visibility_timeout():
+    """Its side effects may not be complete, so the queue's visibility timeout applies."""
+    release, settler = threading.Event(), RecordingSettler()
 
     @fanfold.consumer(settler=settler)
     async def handler(number) -> None:
@@ -250,14 +250,14 @@ def test_a_handler_that_ends_after_the_answer_does_not_hurry_its_message_back():
             await asyncio.get_running_loop().run_in_executor(None, release.wait)
             raise fanfold.Retry(after=0) from None
 
-    in_time(handler, 1)
+    invoke(handler, 1)
     release.set()
     handler.close()
-    assert settler.hidden == []
+    assert settler.visibility_changes == []
 
 
 def test_a_rollback_after_the_deadlines_cancellation_is_not_cancelled_again_by_a_timeout():
-    """Each handler is cancelled once."""
+    """Each handler is cancelled only once."""
     ended = []
 
     @fanfold.consumer(timeout=1.55)
@@ -265,7 +265,7 @@ def test_a_rollback_after_the_deadlines_cancellation_is_not_cancelled_again_by_a
         try:
             await asyncio.Event().wait()  # cancelled after 1.5 s
         finally:
-            await asyncio.sleep(0.08)  # the timeout falls into the rollback
+            await asyncio.sleep(0.08)  # the timeout expires during the rollback
             ended.append(number)
 
     result = deliver(handler, 1, seconds=2)
@@ -273,8 +273,8 @@ def test_a_rollback_after_the_deadlines_cancellation_is_not_cancelled_again_by_a
     assert kinds(result) == [Failed]
 
 
-def test_a_handler_that_answers_its_cancellation_with_the_worst_error_fails_its_record():
-    """Its worker ends with it, and is not started again when the time is over."""
+def test_a_handler_that_raises_generator_exit_when_cancelled_fails_its_record():
+    """Its worker ends with this error, and is not restarted near the deadline."""
 
     @fanfold.consumer(concurrency=1)
     async def handler(number) -> None:

@@ -1,4 +1,4 @@
-"""What piles up in an execution environment, what is told of it, and when the execution environment is given up."""
+"""Abandoned handlers and blocked loops accumulate in an execution environment until the process exits."""
 
 import asyncio
 import threading
@@ -12,18 +12,18 @@ import fanfold
 from command import python
 from fanfold import Consumer, Done, Failed
 from fanfold._consumer.consumer import ConsumerStats
-from fanfold._consumer.loop_thread import MOST_LEFTOVERS, MOST_LOOPS
+from fanfold._consumer.loop_thread import MAX_ABANDONED_HANDLERS, MAX_BLOCKED_LOOPS
 from fanfold.testing import make_context, make_event
 from simple_handlers import hangs
 
 SECONDS = 1.0
-FOR_A_HUNDRED_SECONDS = 5.0
-"""What an invocation has in which a hundred threads start, also where other processes keep the machine busy."""
+LONG_SECONDS = 5.0
+"""Duration of an invocation that starts 100 threads, even on a busy machine."""
 
 
 @pytest.fixture
 def release() -> Iterator[threading.Event]:
-    """Lets everything go at the end, whatever became of the test."""
+    """An event that releases blocked handlers when the test ends."""
     event = threading.Event()
     yield event
     event.set()
@@ -33,7 +33,7 @@ def invoke(handler: Consumer, *bodies, seconds: float = SECONDS) -> list[type]:
     return [type(outcome) for outcome in handler.invoke(make_event(*bodies), make_context(seconds)).outcomes]
 
 
-def sits_in_a_thread(release: threading.Event, **settings) -> Consumer:
+def blocks_a_thread(release: threading.Event, **settings) -> Consumer:
     @fanfold.consumer(concurrency=200, **settings)
     def handler(number) -> None:
         if number:
@@ -42,8 +42,8 @@ def sits_in_a_thread(release: threading.Event, **settings) -> Consumer:
     return handler
 
 
-class ReleasedFromOutside:
-    """An event of the handler's loop, set from another thread."""
+class ThreadSafeEvent:
+    """An event of the handler's loop that another thread can set."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -59,12 +59,12 @@ class ReleasedFromOutside:
         self._loop.call_soon_threadsafe(self._event.set)
 
 
-def wait_until_nothing_is_left(handler: Consumer) -> None:
+def wait_until_all_have_ended(handler: Consumer) -> None:
     while handler.stats != ConsumerStats(abandoned_handlers=0, blocked_loops=0):
-        time.sleep(0)  # lets the other threads go on
+        time.sleep(0)  # lets other threads run
 
 
-def swallows_its_cancellation(release: ReleasedFromOutside) -> Consumer:
+def suppresses_its_cancellation(release: ThreadSafeEvent) -> Consumer:
     @fanfold.consumer(concurrency=200)
     async def handler(number) -> None:
         while number and not release.is_set():
@@ -90,10 +90,10 @@ LINE = next(
 )
 
 
-def test_abandoned_threads_pile_up_until_the_execution_environment_is_given_up(release: threading.Event):
-    """The batch that goes over the limit is answered; the next one ends the process, and comes back."""
-    handler = sits_in_a_thread(release)
-    assert invoke(handler, *[1] * MOST_LEFTOVERS, seconds=FOR_A_HUNDRED_SECONDS) == [Failed] * 100
+def test_too_many_abandoned_threads_make_the_process_exit(release: threading.Event):
+    """The batch that exceeds the limit gets a response; the next one makes the process exit and is redelivered."""
+    handler = blocks_a_thread(release)
+    assert invoke(handler, *[1] * MAX_ABANDONED_HANDLERS, seconds=LONG_SECONDS) == [Failed] * 100
     assert handler(make_event(0), make_context()) == {"batchItemFailures": []}
     assert invoke(handler, 1) == [Failed]
     with pytest.raises(SystemExit, match="101 abandoned handlers and 0 blocked event loops still run"):
@@ -102,22 +102,22 @@ def test_abandoned_threads_pile_up_until_the_execution_environment_is_given_up(r
     handler.close()
 
 
-def test_abandoned_threads_that_end_are_forgotten(release: threading.Event):
-    """The execution environment is as good as new."""
-    handler = sits_in_a_thread(release)
-    assert invoke(handler, *[1] * 110, seconds=FOR_A_HUNDRED_SECONDS) == [Failed] * 110
+def test_abandoned_threads_that_end_are_not_counted(release: threading.Event):
+    """The execution environment can be used again."""
+    handler = blocks_a_thread(release)
+    assert invoke(handler, *[1] * 110, seconds=LONG_SECONDS) == [Failed] * 110
     with pytest.raises(SystemExit):
         handler(make_event(0), make_context())
     release.set()
-    wait_until_nothing_is_left(handler)
+    wait_until_all_have_ended(handler)
     assert handler(make_event(0), make_context()) == {"batchItemFailures": []}
     handler.close()
 
 
-def test_abandoned_tasks_pile_up_until_the_execution_environment_is_given_up():
-    """Handlers that swallow their cancellation are as little to be had back as threads."""
-    release = ReleasedFromOutside()
-    handler = swallows_its_cancellation(release)
+def test_too_many_abandoned_tasks_make_the_process_exit():
+    """Handlers that suppress their cancellation cannot be stopped, as threads cannot."""
+    release = ThreadSafeEvent()
+    handler = suppresses_its_cancellation(release)
     assert invoke(handler, *[1] * 60) == [Failed] * 60
     assert invoke(handler, *[1] * 60) == [Failed] * 60
     with pytest.raises(SystemExit, match="120 abandoned handlers"):
@@ -126,10 +126,10 @@ def test_abandoned_tasks_pile_up_until_the_execution_environment_is_given_up():
     handler.close()
 
 
-def test_abandoned_tasks_that_end_are_forgotten():
-    """Two batches of sixty are no more than one, when the first has ended."""
-    release = ReleasedFromOutside()
-    handler = swallows_its_cancellation(release)
+def test_abandoned_tasks_that_end_are_not_counted():
+    """The handlers of the first batch have ended, so only those of the second count."""
+    release = ThreadSafeEvent()
+    handler = suppresses_its_cancellation(release)
     for _ in range(2):
         assert invoke(handler, *[1] * 60) == [Failed] * 60
         release.set()
@@ -139,32 +139,32 @@ def test_abandoned_tasks_that_end_are_forgotten():
     handler.close()
 
 
-def test_blocked_loops_pile_up_until_the_execution_environment_is_given_up(release: threading.Event):
-    """Two may be left behind; the invocation that would leave a third ends the process."""
+def test_too_many_blocked_loops_make_the_process_exit(release: threading.Event):
+    """Two blocked loops are allowed; with a third, the process exits."""
     handler = blocks_the_loop(release)
-    for _ in range(MOST_LOOPS + 1):
+    for _ in range(MAX_BLOCKED_LOOPS + 1):
         assert invoke(handler, 1) == [Failed]
     with pytest.raises(SystemExit, match="0 abandoned handlers and 3 blocked event loops still run"):
         handler(make_event(0), make_context())
 
 
-def test_blocked_loops_that_turn_again_are_forgotten(release: threading.Event):
-    """Their threads have ended by then."""
+def test_blocked_loops_that_run_again_are_not_counted(release: threading.Event):
+    """Their threads end."""
     handler = blocks_the_loop(release)
-    for _ in range(MOST_LOOPS + 1):
+    for _ in range(MAX_BLOCKED_LOOPS + 1):
         invoke(handler, 1)
     with pytest.raises(SystemExit):
         handler(make_event(0), make_context())
-    assert handler.stats.blocked_loops == MOST_LOOPS + 1
+    assert handler.stats.blocked_loops == MAX_BLOCKED_LOOPS + 1
     handler.close()
     release.set()
-    wait_until_nothing_is_left(handler)
+    wait_until_all_have_ended(handler)
     assert handler(make_event(0), make_context()) == {"batchItemFailures": []}
     handler.close()
 
 
-def test_the_line_that_blocks_the_loop_is_named(release: threading.Event, caplog: pytest.LogCaptureFixture):
-    """By function, file and line, so that it can be mended."""
+def test_the_line_that_blocks_the_loop_is_logged(release: threading.Event, caplog: pytest.LogCaptureFixture):
+    """With function, file, and line, so that the user can fix it."""
     handler = blocks_the_loop(release)
     assert invoke(handler, 1, seconds=1.5) == [Failed]
     release.set()
@@ -172,8 +172,8 @@ def test_the_line_that_blocks_the_loop_is_named(release: threading.Event, caplog
     assert f"the event loop is blocked by handler (test_recycling.py, line {LINE}): release.wait()" in caplog.text
 
 
-def test_a_loop_that_turns_is_not_blamed(caplog: pytest.LogCaptureFixture):
-    """A handler that waits for long blocks nothing."""
+def test_a_loop_that_is_not_blocked_is_not_logged(caplog: pytest.LogCaptureFixture):
+    """A handler that awaits for a long time does not block the loop."""
     handler = fanfold.consumer(hangs)
     assert invoke(handler, 1, seconds=1.5) == [Failed]
     handler.close()
@@ -193,16 +193,16 @@ HOLDS_THE_LOCK = """
 """
 
 
-def test_the_stacks_are_dumped_when_no_thread_can_answer():
-    """A regular expression that runs away keeps the interpreter's lock: the dump needs none."""
+def test_the_stacks_are_dumped_if_every_thread_is_blocked():
+    """A regular expression with catastrophic backtracking holds the interpreter lock; the dump does not need it."""
     child = python(HOLDS_THE_LOCK)
     assert child.stderr.startswith("Timeout (0:00:00.")
     assert 'File "<string>", line 8 in handler' in child.stderr
     assert child.stdout in {"0\n", "1\n"}
 
 
-def test_no_stacks_are_dumped_when_the_answer_is_in_time(capfd: pytest.CaptureFixture):
-    """Stderr is the function's log."""
+def test_no_stacks_are_dumped_if_the_response_is_in_time(capfd: pytest.CaptureFixture):
+    """On Lambda, stderr is the function's log."""
     handler = fanfold.consumer(lambda body: None)
     for _ in range(3):
         assert handler(make_event(1), make_context(5)) == {"batchItemFailures": []}
@@ -210,8 +210,8 @@ def test_no_stacks_are_dumped_when_the_answer_is_in_time(capfd: pytest.CaptureFi
     assert "Timeout" not in capfd.readouterr().err
 
 
-def test_a_loop_that_a_handler_has_stopped_is_not_used_again():
-    """The batch is answered at once, and the next one has a loop of its own."""
+def test_a_loop_that_a_handler_stopped_is_not_used_again():
+    """The response is returned immediately, and the next batch runs on a new loop."""
 
     @fanfold.consumer
     async def handler(number) -> None:
@@ -225,8 +225,8 @@ def test_a_loop_that_a_handler_has_stopped_is_not_used_again():
     handler.close()
 
 
-def test_work_for_a_loop_that_has_just_ended_is_ended_too():
-    """And not waited for: without a deadline that would be for ever."""
+def test_work_submitted_to_a_closed_loop_fails():
+    """Otherwise the caller would wait forever, without a deadline."""
     handler = fanfold.consumer(lambda number: None)
     invoke(handler, 1)
     loop = handler._runtime._loop
@@ -240,7 +240,7 @@ ENDS_THE_LOOP = """
     import fanfold
     from fanfold.testing import make_context, make_event
 
-    how, seconds = sys.argv[1], float(sys.argv[2])
+    action, seconds = sys.argv[1], float(sys.argv[2])
 
     async def exits(after: float) -> None:
         try:
@@ -250,11 +250,11 @@ ENDS_THE_LOOP = """
 
     @fanfold.consumer
     async def handler(number) -> None:
-        if number == 0 and how == "cancel":
+        if number == 0 and action == "cancel":
             for task in asyncio.all_tasks():
                 task.cancel()
         elif number == 0:
-            for after in (0, 60) if how == "twice" else (0,):
+            for after in (0, 60) if action == "twice" else (0,):
                 asyncio.create_task(exits(after))
         try:
             await asyncio.sleep(0 if number else 60)
@@ -268,16 +268,16 @@ ENDS_THE_LOOP = """
     for _ in range(2):
         assert "message-0" in reported(0, 1)
         assert reported(1, 2, 3) == []
-    print("answered")
+    print("passed")
 """
 
 
-@pytest.mark.parametrize("how", ["cancel", "exit", "twice"])
+@pytest.mark.parametrize("action", ["cancel", "exit", "twice"])
 @pytest.mark.parametrize("seconds", ["600", "0"])
-def test_a_handler_that_ends_the_event_loop_costs_its_own_batch_and_no_other(how: str, seconds: str):
-    """It is answered at once, not when its time is over, if it has any; the next batch finds a fresh loop."""
-    child = python(ENDS_THE_LOOP, how, seconds)
-    assert child.stdout == "answered\n", child.stderr
+def test_a_handler_that_ends_the_event_loop_affects_only_its_batch(action: str, seconds: str):
+    """The response is returned immediately, not at the deadline; the next batch runs on a new loop."""
+    child = python(ENDS_THE_LOOP, action, seconds)
+    assert child.stdout == "passed\n", child.stderr
 
 
 FORKS = """
@@ -285,7 +285,7 @@ FORKS = """
     import fanfold
     from fanfold.testing import make_context, make_event
 
-    warnings.simplefilter("ignore")  # of threads beside a fork: they are what this is about
+    warnings.simplefilter("ignore")  # Python warns about threads in a process that forks
 
     @fanfold.consumer
     async def handler(number) -> None: ...
@@ -301,7 +301,7 @@ FORKS = """
 """
 
 
-def test_a_process_that_was_forked_has_a_loop_of_its_own():
-    """That of its parent does not turn in it."""
+def test_a_forked_process_has_a_separate_loop():
+    """The thread of its parent's loop does not run in it."""
     child = python(FORKS)
     assert child.stdout == "0 0\n", child.stderr

@@ -1,4 +1,4 @@
-"""What several tests of the whole have: an AWS of their own, and data in a bucket."""
+"""Fixtures of the integration tests: a separate emulated AWS, and a bucket with data."""
 
 import gzip
 import uuid

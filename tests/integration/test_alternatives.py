@@ -1,7 +1,7 @@
-"""Where other consumers lose, repeat or overload, and what fanfold does in the same place.
+"""Cases in which other consumers lose messages, repeat them, or overload, and what fanfold does in the same case.
 
-Each test gives the same hostile batch to an alternative, where it is installed, and to fanfold. What is asserted of
-the alternative is what was seen, so that no claim about it outlives its next release.
+Each test passes the same hostile batch to an alternative, if it is installed, and to fanfold. The assertions about the
+alternative describe its observed behavior, so that a claim does not outlive its next release.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import fanfold
 from batches import Gauge, ids
 from fanfold import Backoff, Done, Failed, NotStarted, Record, Rejected
 from fanfold.testing import deliver, make_context, make_event, make_record
-from settlers import NotingSettler
+from settlers import RecordingSettler
 from simple_handlers import raises
 
 
@@ -31,9 +31,9 @@ def grouped(*groups: str, **more: str) -> dict[str, Any]:
 
 @pytest.fixture
 def powertools(monkeypatch: pytest.MonkeyPatch):
-    """Powertools' batch module, set up as in Lambda, on an event loop of the test's own."""
+    """Set up Powertools' batch module as in Lambda, on a separate event loop."""
     batch = pytest.importorskip("aws_lambda_powertools.utilities.batch", reason="Powertools is not installed")
-    # Lambda sets this variable; with it Powertools keeps its event loop from one batch to the next.
+    # Lambda sets this variable, which makes Powertools keep its event loop between batches.
     monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -47,7 +47,7 @@ def powertools(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def fastsqs():
-    """An app of the package ``fastsqs``, with the loop that it leaves behind closed at the end."""
+    """Create an app of the package ``fastsqs``; close the event loop that it leaves open at the end."""
     module = pytest.importorskip("fastsqs", reason="fastsqs is not installed")
     loop = asyncio.new_event_loop()
     app = module.FastSQS(max_concurrent_messages=2)
@@ -57,8 +57,8 @@ def fastsqs():
     loop.close()
 
 
-def test_powertools_starts_a_whole_batch_at_once_and_fanfold_its_bound(powertools):
-    """Ten thousand in flight do not fit an execution environment of 1,024 file descriptors."""
+def test_powertools_starts_a_whole_batch_concurrently_and_fanfold_respects_its_limit(powertools):
+    """An execution environment with 1,024 file descriptors cannot support ten thousand records in flight."""
     theirs, ours = Gauge(), Gauge()
     event = make_event(*range(10_000))
     processor = powertools.AsyncBatchProcessor(event_type=powertools.EventType.SQS)
@@ -75,7 +75,7 @@ def test_powertools_starts_a_whole_batch_at_once_and_fanfold_its_bound(powertool
 
 
 def test_one_cancelled_error_fails_a_batch_of_powertools_and_one_record_of_fanfold(powertools):
-    """What succeeded beside it is done once, not again."""
+    """Records that succeeded alongside it are not processed again."""
     processor = powertools.AsyncBatchProcessor(event_type=powertools.EventType.SQS)
     done = []
 
@@ -87,13 +87,13 @@ def test_one_cancelled_error_fails_a_batch_of_powertools_and_one_record_of_fanfo
     handler = fanfold.consumer(raises(asyncio.CancelledError, 1))
     with pytest.raises(asyncio.CancelledError):
         powertools.async_process_partial_response(make_event(0, 1, 2), record_handler, processor)
-    assert done == ["0", "2"]  # done, and delivered again
+    assert done == ["0", "2"]  # processed, and redelivered
 
     assert ids(deliver(handler, 0, 1, 2).response) == ["message-1"]
 
 
 def test_orphans_of_a_cancelled_batch_reach_powertools_next_response_and_never_fanfolds(powertools):
-    """An id that is not in the batch makes Lambda deliver all of it again."""
+    """An id that is not in the batch makes Lambda redeliver the whole batch."""
     processor = powertools.AsyncBatchProcessor(event_type=powertools.EventType.SQS)
     orphan = make_event(records=[make_record("orphan", message_id="of-the-first-batch"), make_record("cancelled")])
     gates: list[asyncio.Event] = []
@@ -131,7 +131,7 @@ def test_orphans_of_a_cancelled_batch_reach_powertools_next_response_and_never_f
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_async_handler_is_lost_by_powertools_batch_processor_and_run_by_fanfold(powertools):
-    """There the response says success and the messages are gone; here the kind of handler is nobody's burden."""
+    """With Powertools, the response reports success and the messages are lost; fanfold accepts both handler kinds."""
     processor = powertools.BatchProcessor(event_type=powertools.EventType.SQS)
     theirs, ours = [], []
 
@@ -153,7 +153,7 @@ def test_an_async_handler_is_lost_by_powertools_batch_processor_and_run_by_fanfo
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_forgotten_await_is_success_to_powertools_and_a_failure_to_fanfold(powertools):
-    """There the messages are gone although nothing was shipped; here they come back, and the log says why."""
+    """With Powertools, messages are deleted although nothing was shipped; fanfold reports them and logs the reason."""
     processor = powertools.AsyncBatchProcessor(powertools.EventType.SQS)
     shipped = []
 
@@ -172,8 +172,8 @@ def test_a_forgotten_await_is_success_to_powertools_and_a_failure_to_fanfold(pow
     assert shipped == []
 
 
-def test_a_plain_handler_is_reported_failed_by_powertools_async_processor_and_done_by_fanfold(powertools):
-    """There its side effects happen again and again; here it runs on a thread, once."""
+def test_a_def_handler_is_reported_failed_by_powertools_async_processor_and_done_by_fanfold(powertools):
+    """With Powertools, its side effects are repeated; fanfold runs it once, on a thread."""
     processor = powertools.AsyncBatchProcessor(powertools.EventType.SQS, raise_on_entire_batch_failure=False)
     theirs, ours = [], []
 
@@ -192,7 +192,7 @@ def test_a_plain_handler_is_reported_failed_by_powertools_async_processor_and_do
 
 
 def test_two_poison_records_fail_a_fifo_batch_of_powertools_and_two_records_of_fanfold(powertools):
-    """Groups without a poison record go on."""
+    """Groups without a poison record continue."""
     models = pytest.importorskip("aws_lambda_powertools.utilities.parser.models", reason="the parser is not installed")
     from pydantic import Json, ValidationError
 
@@ -221,7 +221,7 @@ def test_two_poison_records_fail_a_fifo_batch_of_powertools_and_two_records_of_f
 def test_when_ten_thousand_fail_powertools_writes_megabytes_and_fanfold_one_line(
     powertools, caplog: pytest.LogCaptureFixture
 ):
-    """An error text counts towards Lambda's 6 MB, and is what an operator has to read."""
+    """An error text counts towards Lambda's limit of 6 MB, and operators have to read it."""
     from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 
     event = make_event(*range(10_000))
@@ -246,7 +246,7 @@ def test_when_ten_thousand_fail_powertools_writes_megabytes_and_fanfold_one_line
 
 
 def test_a_cancelled_error_is_a_success_to_fastsqs_and_a_failure_to_fanfold(fastsqs):
-    """A message whose handler was cancelled is not done: deleting it loses it."""
+    """A message whose handler was cancelled is not done, so deleting it loses it."""
 
     @fastsqs.default()
     async def default(payload, ctx) -> None:
@@ -265,7 +265,7 @@ def test_a_cancelled_error_is_a_success_to_fastsqs_and_a_failure_to_fanfold(fast
 
 
 def test_a_cancelled_error_loses_the_rest_of_its_fifo_group_in_fastsqs_and_nothing_in_fanfold(fastsqs):
-    """What stands behind it in its group has not even run."""
+    """The records behind it in its group have not even run."""
     theirs, ours = [], []
 
     @fastsqs.default()
@@ -282,7 +282,7 @@ def test_a_cancelled_error_loses_the_rest_of_its_fifo_group_in_fastsqs_and_nothi
 
     event = grouped("a", "a", "b")
     assert ids(fastsqs.handler(event, make_context())) == []
-    assert theirs == [2]  # 0 and 1 are deleted undone
+    assert theirs == [2]  # 0 and 1 are deleted without having been processed
 
     result = handler.invoke(event, make_context())
     handler.close()
@@ -292,7 +292,7 @@ def test_a_cancelled_error_loses_the_rest_of_its_fifo_group_in_fastsqs_and_nothi
 
 
 def test_fifo_groups_ignore_the_limit_of_fastsqs_and_keep_that_of_fanfold(fastsqs):
-    """The bound holds whatever the queue."""
+    """The limit of fanfold holds for every kind of queue."""
     theirs, ours = Gauge(), Gauge()
 
     @fastsqs.default()
@@ -309,8 +309,8 @@ def test_fifo_groups_ignore_the_limit_of_fastsqs_and_keep_that_of_fanfold(fastsq
     assert ours.most == 2
 
 
-def test_a_message_group_on_a_standard_queue_is_a_tenant_and_no_order():
-    """Where FIFO is inferred from MessageGroupId, one failure of a fair queue stops its tenant's other messages."""
+def test_a_message_group_on_a_standard_queue_is_a_tenant_without_an_order():
+    """If FIFO were inferred from MessageGroupId, one failure on a fair queue would stop the tenant's other messages."""
 
     @fanfold.consumer(concurrency=1)
     async def handler(payload: dict) -> None:
@@ -324,7 +324,7 @@ def test_a_message_group_on_a_standard_queue_is_a_tenant_and_no_order():
 
 @pytest.mark.parametrize("body", ["", "{", "\x00", '{"step": "x"}', "[" * 100_000, "NaN,"])
 def test_a_message_that_cannot_be_parsed_is_not_deleted(body: str):
-    """It comes back until the queue's redrive policy makes a dead letter of it; consumers exist that delete it."""
+    """It is redelivered until the redrive policy moves it to the dead-letter queue; some consumers delete it."""
 
     @fanfold.consumer
     async def handler(step: Step) -> None:
@@ -335,8 +335,8 @@ def test_a_message_that_cannot_be_parsed_is_not_deleted(body: str):
     assert isinstance(result.outcomes[1], Rejected)
 
 
-def test_a_digit_in_a_queue_name_changes_nothing():
-    """A consumer that takes an ARN apart by a pattern without digits fails every record of such a queue."""
+def test_a_digit_in_a_queue_name_is_accepted():
+    """A consumer that parses ARNs with a pattern without digits fails every record of such a queue."""
     handler = fanfold.consumer(lambda body: None)
     arns = ["arn:aws:sqs:eu-west-1:123456789012:orders-2", "arn:aws:sqs:us-gov-west-1:123456789012:2_orders-v2.fifo"]
     for arn in arns:
@@ -346,16 +346,16 @@ def test_a_digit_in_a_queue_name_changes_nothing():
 
 
 def test_visibility_is_changed_ten_messages_at_a_time():
-    """SQS takes ten in a call: a consumer that sends more has the whole call refused."""
-    settler = NotingSettler()
+    """SQS accepts ten per call and refuses a call with more."""
+    settler = RecordingSettler()
     handler = fanfold.consumer(concurrency=25, backoff=Backoff(), settler=settler)(raises(ValueError))
     assert len(ids(deliver(handler, *range(25)).response)) == 25
-    sizes = [len(call) for call in settler.hidden]
-    assert (max(sizes), sum(sizes), settler.buried) == (10, 25, [])
+    sizes = [len(call) for call in settler.visibility_changes]
+    assert (max(sizes), sum(sizes), settler.dead_letters) == (10, 25, [])
 
 
 def test_a_handler_that_forgets_its_return_value_still_reports_its_failures():
-    """An empty answer deletes the batch: the answer is the consumer's to make, not the handler's to forget."""
+    """An empty response would delete the batch, so the consumer creates the response, not the handler."""
 
     @fanfold.consumer
     async def handler(record: Record):

@@ -1,6 +1,6 @@
-"""System 3: a bucket archived through SQS and through a Distributed Map, by one deployment.
+"""System 3: a bucket archived with SQS and with a Distributed Map, by one deployment.
 
-A thousand objects, and how long they take: ``benchmarks/archive_bucket.py``.
+``benchmarks/archive_bucket.py`` measures the time for a thousand objects.
 """
 
 import json
@@ -20,13 +20,13 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> Iterator[Archive]:
-    """The example on an emulator that enforces the functions' roles."""
+    """Deploy the example on an emulator that enforces the functions' roles."""
     with local_stack(enforce_policies=True, wait_share=0.01) as stack:
         yield Archive(stack, over_http(project_folder() / "template.yaml", tmp_path_factory.mktemp("a") / "t.yaml"))
 
 
-async def test_of_two_hundred_objects_yesterdays_are_archived_and_what_is_left_is_named(archive: Archive):
-    """By SQS: 190 of the day are moved, nine are no target, one whose place is taken stays and is told of."""
+async def test_of_two_hundred_objects_yesterdays_are_archived_and_the_others_are_reported(archive: Archive):
+    """With SQS: 190 of the day are moved, nine have no target, and one whose target exists is kept and reported."""
     of_day = [f"incoming/{DAY}-{n:04d}.log" for n in range(190)]
     others = [f"incoming/2026-11-{n:02d}.log" for n in range(10, 19)]
     taken = f"incoming/twice/{DAY}-taken.log"
@@ -41,13 +41,13 @@ async def test_of_two_hundred_objects_yesterdays_are_archived_and_what_is_left_i
     assert rows[0] == "key,result,to"
     assert sum(",archived,S3/" in row for row in rows) == 190
     assert [row.partition(",")[0] for row in rows if ",no target," in row] == others
-    told = archive.told("by-sqs")
-    assert (told["state"], told["failed"]) == ("SUCCEEDED", 1)
-    assert list(told["failures"].values()) == [f"{taken}: s3://{SOURCE}/{ARCHIVE}/{DAY}-taken.log exists"]
+    notification = archive.told("by-sqs")
+    assert (notification["state"], notification["failed"]) == ("SUCCEEDED", 1)
+    assert list(notification["failures"].values()) == [f"{taken}: s3://{SOURCE}/{ARCHIVE}/{DAY}-taken.log exists"]
 
 
 async def test_a_distributed_map_does_the_same(archive: Archive):
-    """The same ledger, report and notification; up to a tenth of the keys may be left."""
+    """It uses the same ledger, report, and notification; up to a tenth of the keys may fail."""
     taken = f"map/{DAY}-m-taken.log"
     archive.upload(*(f"map/{DAY}-m{n:02d}.log" for n in range(8)), "map/readme.txt", taken)
     archive.take(f"{DAY}-m-taken.log")
@@ -57,15 +57,15 @@ async def test_a_distributed_map_does_the_same(archive: Archive):
     rows = await archive.report("by-map")
     assert sum(",archived,S3/" in row for row in rows) == 8
     assert "map/readme.txt,no target," in rows
-    told = archive.told("by-map")
-    assert (told["state"], told["failed"]) == ("SUCCEEDED", 1)
-    assert next(iter(told["failures"].values())).startswith(f"{taken}: ")
+    notification = archive.told("by-map")
+    assert (notification["state"], notification["failed"]) == ("SUCCEEDED", 1)
+    assert next(iter(notification["failures"].values())).startswith(f"{taken}: ")
 
 
-async def test_a_run_that_fails_as_a_whole_tells_people_too(archive: Archive):
-    """Of three keys two are left; and a bucket that is not there fails the state machine's plan.
+async def test_a_run_that_fails_sends_a_notification_too(archive: Archive):
+    """Two of three keys fail; separately, a bucket that does not exist fails the plan step of the state machine.
 
-    Before that, nothing was refused: the functions have the roles that ``SourceBucketAccess=move`` gives.
+    Before that, no request was denied: ``SourceBucketAccess=move`` grants the functions all permissions.
     """
     keys = [f"bad/{DAY}-bad-{n}.log" for n in range(3)]
     archive.upload(*keys)
@@ -74,22 +74,26 @@ async def test_a_run_that_fails_as_a_whole_tells_people_too(archive: Archive):
     archive.deployed.scatter("bad", bucket=SOURCE, prefix="bad/", day=DAY)
     async with connect(archive.deployed.variables, **archive.deployed.client_settings) as backend:
         assert [progress.state async for progress in watch(backend, "bad", within_seconds=240)][-1] == "FAILED"
-    told = archive.told("bad")
-    assert (told["state"], told["failed"]) == ("FAILED", 2)
-    assert sorted(why.partition(": ")[0] for why in told["failures"].values()) == keys[:2] == archive.keys("bad/")
+    notification = archive.told("bad")
+    assert (notification["state"], notification["failed"]) == ("FAILED", 2)
+    assert (
+        sorted(reason.partition(": ")[0] for reason in notification["failures"].values())
+        == keys[:2]
+        == archive.keys("bad/")
+    )
     assert denials(archive.deployed.stack, "archive") == []
     assert archive.deployed.execute("no-bucket", bucket=f"{SOURCE}-not") == "FAILED"
-    assert any("did not get through" in message for message in archive.topic.messages())
+    assert any(message.startswith("execution ") for message in archive.topic.messages())
 
 
-def test_errors_of_lambda_itself_are_tried_again_six_times():
-    """After 2 s, then twice as long each time; and the map bears as large a share as the job."""
+def test_errors_of_lambda_itself_are_retried_six_times():
+    """After 2 s, then twice as long each time. The map tolerates the same share of failures as the job."""
     states = json.loads((project_folder() / "statemachine" / "distributed.asl.json").read_text())["States"]
-    work = states["Work on segments"]
+    work = states["Process segments"]
     assert work["ToleratedFailurePercentage"] == 10
     (retry,) = [
-        each
-        for each in work["ItemProcessor"]["States"]["Work on some"]["Retry"]
-        if "Lambda.ServiceException" in each["ErrorEquals"]
+        retry
+        for retry in work["ItemProcessor"]["States"]["Process batch"]["Retry"]
+        if "Lambda.ServiceException" in retry["ErrorEquals"]
     ]
     assert (retry["IntervalSeconds"], retry["BackoffRate"], retry["MaxAttempts"]) == (2, 2, 6)

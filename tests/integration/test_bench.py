@@ -1,4 +1,4 @@
-"""``fanfold bench``, as a user runs it: handlers that wait, hold memory, fail, hang; wrong input; Ctrl-C."""
+"""``fanfold bench``, as a user runs it: handlers that wait, hold memory, fail, or hang; invalid input; Ctrl-C."""
 
 import json
 import signal
@@ -33,7 +33,7 @@ APP = """
 
     @fanfold.consumer
     async def grows(order: dict) -> None:
-        held = bytearray(200_000_000)  # one is too much for 128 MB, and stays for longer than between two looks
+        held = bytearray(200_000_000)  # more than 128 MB, and held longer than the interval of the memory checks
         await asyncio.sleep(0.5)
 
     @fanfold.consumer
@@ -76,7 +76,7 @@ QUICK = ["--concurrency", "1,4", "--memory", "128,512", "--repeats", "1", "--sec
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with ``app.py`` and one saved event of four orders."""
+    """Return a folder with ``app.py`` and a saved event of four orders."""
     (tmp_path / "app.py").write_text(textwrap.dedent(APP), encoding="utf-8")
     event = make_event(*({"number": number} for number in range(4)))
     (tmp_path / "event.json").write_text(json.dumps(event), encoding="utf-8")
@@ -94,33 +94,33 @@ def measured(folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
 
 
 def test_a_sweep_measures_every_cell_and_recommends_one(folder: Path):
-    """Each with as many handlers at once as it says, and every figure; and how limits were enforced is told."""
-    found = measured(folder, "event.json", "--handler", "app:waits", *QUICK)
-    assert [cell["end"] for cell in found["cells"]] == ["measured"] * 4
-    assert [cell["most_in_flight"] for cell in found["cells"]] == [1, 1, 4, 4]
-    assert found["findings"]["cheapest"] is not None
-    assert found["limits"] == find_groups().words
-    cell = found["cells"][-1]
+    """Each cell is measured at its concurrency and has every figure; the result states how limits were enforced."""
+    document = measured(folder, "event.json", "--handler", "app:waits", *QUICK)
+    assert [cell["end"] for cell in document["cells"]] == ["measured"] * 4
+    assert [cell["most_in_flight"] for cell in document["cells"]] == [1, 1, 4, 4]
+    assert document["findings"]["cheapest"] is not None
+    assert document["limits"] == find_groups().words
+    cell = document["cells"][-1]
     assert cell["record_seconds"]["p50"] >= 0.005
     assert cell["peak_memory_mb"] > 5
     assert cell["cold_start_seconds"] > 0.01
 
 
-def test_an_out_of_memory_cell_is_told_as_such(folder: Path):
-    """Killed, never slow; the frontier says how much was enough."""
+def test_an_out_of_memory_cell_is_reported(folder: Path):
+    """As killed, not as slow; the frontier states how much memory is sufficient."""
     arguments = ["--handler", "app:holds", "--concurrency", "1,16", "--memory", "128,1024", "--repeats", "1",
                  "--seconds", "0.1", "--batch-size", "16"]  # fmt: skip
-    found = measured(folder, "event.json", *arguments)
-    ends = {(c["setting"]["concurrency"], c["setting"]["memory_mb"]): c["end"] for c in found["cells"]}
+    document = measured(folder, "event.json", *arguments)
+    ends = {(c["setting"]["concurrency"], c["setting"]["memory_mb"]): c["end"] for c in document["cells"]}
     assert ends == {(1, 128): "measured", (1, 1024): "measured", (16, 128): "out of memory", (16, 1024): "measured"}
-    assert {"concurrency": 16, "killed_at_mb": 128, "fits_from_mb": 1024} in found["findings"]["frontier"]
+    assert {"concurrency": 16, "killed_at_mb": 128, "fits_from_mb": 1024} in document["findings"]["frontier"]
 
 
 @pytest.mark.parametrize("when", ["imported", "warmed up"])
-def test_without_groups_memory_is_watched_and_the_cpu_is_not_limited(
+def test_without_cgroups_memory_is_watched_and_the_cpu_is_not_limited(
     folder: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ):
-    """What outgrows its memory is killed all the same, also while it is imported."""
+    """A handler that exceeds its memory is killed nevertheless, also during its import."""
     (folder / "fat.py").write_text(
         "import time\nkept = bytearray(200_000_000)\ntime.sleep(60)\ndef handler(event, context): ..."
     )
@@ -128,24 +128,24 @@ def test_without_groups_memory_is_watched_and_the_cpu_is_not_limited(
     batches = batches_of([synthetic_records(16, 64)], None)
     handler = "fat:handler" if when == "imported" else "app:grows"
     measure = LocalMeasurer(handler, batches, Groups(None, None, 0), seconds=0.1)
-    found = measure(Setting(16, 128), 0)
-    assert found.end == "out of memory"
-    assert f"of 128 MB, while it was {when}" in found.reason
-    alive = LocalMeasurer("app:waits", batches, Groups(None, None, 0), seconds=0.1)(Setting(16, 128), 0)
-    assert (alive.end, alive.throttled_seconds) == ("measured", None)
+    sample = measure(Setting(16, 128), 0)
+    assert sample.end == "out of memory"
+    assert f"of 128 MB, while it was {when}" in sample.reason
+    surviving = LocalMeasurer("app:waits", batches, Groups(None, None, 0), seconds=0.1)(Setting(16, 128), 0)
+    assert (surviving.end, surviving.throttled_seconds) == ("measured", None)
 
 
-def test_a_handler_that_does_not_fit_while_it_is_imported_is_out_of_memory(folder: Path):
-    """By the kernel where it is permitted; nothing is said of a broken module."""
+def test_a_handler_that_exceeds_its_memory_during_import_is_out_of_memory(folder: Path):
+    """The kernel kills it where permitted; it is not reported as a broken module."""
     (folder / "fat.py").write_text("kept = bytearray(200_000_000)\ndef handler(event, context): ...")
-    found = measured(folder, "event.json", "--handler", "fat:handler", "--concurrency", "1", "--memory", "128,512",
+    document = measured(folder, "event.json", "--handler", "fat:handler", "--concurrency", "1", "--memory", "128,512",
                      "--repeats", "1", "--seconds", "0.1")  # fmt: skip
-    assert [cell["end"] for cell in found["cells"]] == ["out of memory", "measured"]
-    assert "while it was imported" in found["cells"][0]["reason"]
+    assert [cell["end"] for cell in document["cells"]] == ["out of memory", "measured"]
+    assert "while it was imported" in document["cells"][0]["reason"]
 
 
 def test_less_memory_is_less_cpu(folder: Path):
-    """A handler that computes is throttled at 128 MB, where the CPU can be limited."""
+    """A handler that computes is throttled at 128 MB, if the CPU can be limited."""
     if find_groups().cpu is None:
         pytest.skip("the CPU cannot be limited here")
     arguments = ["--handler", "app:computes", "--concurrency", "1", "--memory", "128,1769", "--repeats", "1",
@@ -154,29 +154,29 @@ def test_less_memory_is_less_cpu(folder: Path):
     assert small["throttled_share"] > large["throttled_share"]
 
 
-def test_a_handler_that_is_no_consumer_is_measured_by_batch(folder: Path):
-    """Its records are not known, and that is said."""
-    found = measured(folder, "event.json", "--handler", "app:plain", *QUICK[:-2])
-    assert found["consumer"] is False
-    assert found["cells"][0]["record_seconds"] is None
-    assert found["cells"][0]["batch_seconds"]["p50"] >= 0.01
-    assert any("no fanfold consumer" in note for note in found["notes"])
+def test_a_handler_that_is_not_a_consumer_is_measured_by_batch(folder: Path):
+    """Times of its records are unknown, which a note states."""
+    document = measured(folder, "event.json", "--handler", "app:plain", *QUICK[:-2])
+    assert document["consumer"] is False
+    assert document["cells"][0]["record_seconds"] is None
+    assert document["cells"][0]["batch_seconds"]["p50"] >= 0.01
+    assert any("no fanfold consumer" in note for note in document["notes"])
 
 
-def test_records_that_come_back_are_counted_and_not_paid_for(folder: Path):
-    """A quarter of them fails."""
-    found = measured(folder, "event.json", "--handler", "app:fails", *QUICK)
-    assert {cell["failed_share"] for cell in found["cells"]} == {0.25}
+def test_redelivered_records_are_counted_but_not_billed(folder: Path):
+    """A quarter of the records fails."""
+    document = measured(folder, "event.json", "--handler", "app:fails", *QUICK)
+    assert {cell["failed_share"] for cell in document["cells"]} == {0.25}
 
 
-def test_what_a_handler_asks_of_sqs_is_accepted_here(folder: Path):
-    """Rejected records count as done, as they do where a dead-letter queue accepts them; failed ones come back."""
-    found = measured(folder, "event.json", "--handler", "app:hands_back", *QUICK[:-2])
-    assert {cell["failed_share"] for cell in found["cells"]} == {0.5}
+def test_calls_of_a_handler_to_sqs_are_accepted(folder: Path):
+    """Rejected records count as done, as with a dead-letter queue that accepts them; failed ones are redelivered."""
+    document = measured(folder, "event.json", "--handler", "app:hands_back", *QUICK[:-2])
+    assert {cell["failed_share"] for cell in document["cells"]} == {0.5}
 
 
-def test_what_hangs_or_raises_is_not_measured(folder: Path):
-    """It says why; with nothing measured the exit code is 1."""
+def test_a_handler_that_hangs_or_raises_is_not_measured(folder: Path):
+    """The reason is shown; without any measurement, the exit code is 1."""
     hung = bench(folder, "event.json", "--handler", "app:hangs", "--concurrency", "1", "--memory", "512",
                  "--timeout", "1", code=1)  # fmt: skip
     assert "timed out" in hung.stdout
@@ -185,31 +185,33 @@ def test_what_hangs_or_raises_is_not_measured(folder: Path):
     assert "RuntimeError: no database" in raised.stdout
 
 
-def test_a_time_that_no_cell_meets_is_told(folder: Path):
-    """And which one comes nearest; exit code 1."""
+def test_a_time_limit_that_no_cell_meets_is_reported(folder: Path):
+    """With the nearest cell; the exit code is 1."""
     done = bench(folder, "event.json", "--handler", "app:waits", *QUICK, "--within", "0.001", code=1)
     assert "no cell meets 0.001 s a batch; the nearest is" in done.stdout
-    assert done.stderr.strip().endswith("no cell meets --within 0.001 s")
+    assert done.stderr.strip().endswith(
+        "no cell meets --within 0.001 s: allow more time, or measure more --concurrency or --memory"
+    )
 
 
-def test_records_and_handler_are_made_up_from_a_latency_and_a_size(folder: Path):
-    """No event and no handler needed."""
+def test_records_and_a_handler_are_synthesized_from_a_latency_and_a_size(folder: Path):
+    """Without an event or a handler."""
     arguments = ["--downstream-latency", "5", "--payload-size", "100", "--batch-size", "20", *QUICK[:-2]]
-    found = measured(folder, *arguments)
-    assert found["workload"]["handler"] == "fanfold.bench.synthetic_handler:handler"
-    assert found["cells"][0]["record_seconds"]["p50"] >= 0.005
+    document = measured(folder, *arguments)
+    assert document["workload"]["handler"] == "fanfold.bench.synthetic_handler:handler"
+    assert document["cells"][0]["record_seconds"]["p50"] >= 0.005
 
 
-def test_a_handler_can_call_a_service_of_the_latency_asked_for(folder: Path):
-    """It finds it in FANFOLD_BENCH_URL."""
+def test_a_handler_can_call_a_service_with_the_specified_latency(folder: Path):
+    """FANFOLD_BENCH_URL is the address of the service."""
     arguments = ["--handler", "app:asks", "--downstream-latency", "10", *QUICK]
-    found = measured(folder, "event.json", *arguments)
-    assert all(cell["failed_share"] == 0 for cell in found["cells"])
-    assert found["cells"][0]["record_seconds"]["p50"] >= 0.010
+    document = measured(folder, "event.json", *arguments)
+    assert all(cell["failed_share"] == 0 for cell in document["cells"])
+    assert document["cells"][0]["record_seconds"]["p50"] >= 0.010
 
 
-def test_the_template_says_what_is_set_now(folder: Path):
-    """Its memory, and the handler's own concurrency where the environment sets none; with the predicted saving."""
+def test_the_present_setting_is_taken_from_the_template(folder: Path):
+    """The memory, and the handler's concurrency unless the environment sets it; with the predicted saving."""
     template = """
         Resources:
           Consume:
@@ -218,10 +220,12 @@ def test_the_template_says_what_is_set_now(folder: Path):
     """
     (folder / "template.yaml").write_text(textwrap.dedent(template))
     arguments = ["--handler", "app:waits", "--template", "template.yaml", "--function", "Consume", *QUICK]
-    found = measured(folder, "event.json", *arguments)
-    assert found["present"] == {"concurrency": 5, "memory_mb": 512}
-    assert found["findings"]["saving"] is not None
-    unknown = measured(folder, "event.json", *[each if each != "app:waits" else "app:plain" for each in arguments])
+    document = measured(folder, "event.json", *arguments)
+    assert document["present"] == {"concurrency": 5, "memory_mb": 512}
+    assert document["findings"]["saving"] is not None
+    unknown = measured(
+        folder, "event.json", *[argument if argument != "app:waits" else "app:plain" for argument in arguments]
+    )
     assert unknown["present"] is None
     assert any("--present says it" in note for note in unknown["notes"])
     (folder / "template.yaml").write_text(
@@ -229,22 +233,22 @@ def test_the_template_says_what_is_set_now(folder: Path):
             "MemorySize: 512,", "MemorySize: 512, Environment: {Variables: {FANFOLD_CONCURRENCY: '2'}},"
         )
     )
-    found = measured(folder, "event.json", *arguments)
-    assert found["present"] == {"concurrency": 2, "memory_mb": 512}
-    assert found["findings"]["saving"] is not None
+    document = measured(folder, "event.json", *arguments)
+    assert document["present"] == {"concurrency": 2, "memory_mb": 512}
+    assert document["findings"]["saving"] is not None
 
 
-def test_all_files_are_written_and_an_interrupted_sweep_goes_on(folder: Path):
-    """Ctrl-C keeps what is done and says how to go on; then only the rest is measured."""
+def test_all_files_are_written_and_an_interrupted_sweep_is_resumed(folder: Path):
+    """Ctrl-C keeps the measured samples and prints how to resume; then only the rest is measured."""
     arguments = ["event.json", "--handler", "app:notes", *QUICK[:4], "--repeats", "3", "--seconds", "0.3",
                  "--output", "out"]  # fmt: skip
     with running("bench", *arguments, folder=folder) as process:
         while not (folder / "out" / "bench.json").exists():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with --resume out/bench.json" in told
+    assert "go on with --resume out/bench.json" in errors
     before = json.loads((folder / "out" / "bench.json").read_text())["samples"]
     assert 0 < len(before) < 12
     bench(folder, *arguments, "--resume", "out/bench.json")
@@ -255,27 +259,27 @@ def test_all_files_are_written_and_an_interrupted_sweep_goes_on(folder: Path):
 
 
 def test_a_search_measures_less_and_two_results_are_compared(folder: Path):
-    """``--search`` leaves cells out; ``compare`` says whether both recommend the same."""
+    """``--search`` skips cells; ``compare`` reports whether both results recommend the same setting."""
     grid = ["--handler", "app:waits", "--concurrency", "1,2,4,8", "--memory", "128,256,512,1024,2048", "--repeats", "1",
             "--seconds", "0.1", "--batch-size", "8"]  # fmt: skip
     bench(folder, "event.json", *grid, "--search", "--output", "searched")
-    found = json.loads((folder / "searched" / "bench.json").read_text())
-    assert len(found["cells"]) < 20
-    assert found["complete"]
+    document = json.loads((folder / "searched" / "bench.json").read_text())
+    assert len(document["cells"]) < 20
+    assert document["complete"]
     same = json.loads(bench(folder, "compare", "searched/bench.json", "searched/bench.json", "--json").stdout)
     assert same["kind"] == "agree"
     assert "agree" in bench(folder, "compare", "searched/bench.json", "searched/bench.json").stdout
 
 
 def test_a_result_is_enough_for_an_estimate(folder: Path):
-    """With what binds first, and its error against the simulator, labelled."""
+    """It names the first bottleneck and its error compared with the simulator, with the evidence level."""
     grid = ["--handler", "app:waits", "--concurrency", "4", "--memory", "512", "--repeats", "2", "--seconds", "0.1"]
     bench(folder, "event.json", *grid, "--output", "out")
     told = bench(folder, "estimate", "out/bench.json", "--records", "1e9").stdout
     assert "1,000,000,000 records with app:waits at 4 at 512 MB" in told
-    assert "binds first: the account's concurrency" in told
-    assert "Against the simulator (simulated;" in told
-    assert "Against what ran on this machine" in told
+    assert "limiting factor: the account's concurrency" in told
+    assert "Error against the simulator (" in told
+    assert "Error against the measurements on this machine" in told
     found = json.loads(bench(folder, "estimate", "out/bench.json", "--at", "4:512", "--json").stdout)
     assert found["estimate"]["batches"] == 250_000
     assert abs(found["trial"]["error"]) < 1
@@ -283,40 +287,46 @@ def test_a_result_is_enough_for_an_estimate(folder: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "text"),
     [
-        (["event.json"], "give --handler MODULE:NAME"),
+        (["event.json"], "specify --handler MODULE:NAME"),
         (["event.json", "--handler", "app"], "is not of the form MODULE:NAME"),
         (["event.json", "--handler", "app:nothing"], "module app has no 'nothing'"),
-        (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory holds whole numbers from 128 to 10,240"),
-        (["event.json", "--handler", "app:waits", "--concurrency", "1,x"], "--concurrency holds whole numbers"),
-        (["event.json", "--handler", "app:waits", "--arch", "riscv"], "--arch is x86 or arm"),
-        (["event.json", "--handler", "app:waits", "--present", "7"], "--present is CONCURRENCY:MEMORY"),
-        (["event.json", "--handler", "app:waits", "--present", "1,2:512"], "--present is CONCURRENCY:MEMORY"),
+        (["event.json", "--handler", "app:waits", "--memory", "64"], "--memory must be integers from 128 to 10,240"),
+        (["event.json", "--handler", "app:waits", "--concurrency", "1,x"], "--concurrency must be integers from 1"),
+        (["event.json", "--handler", "app:waits", "--arch", "riscv"], "--arch must be x86 or arm, not 'riscv'"),
+        (
+            ["event.json", "--handler", "app:waits", "--present", "7"],
+            "is not of the form CONCURRENCY:MEMORY, such as 10:512",
+        ),
+        (
+            ["event.json", "--handler", "app:waits", "--present", "1,2:512"],
+            "is not of the form CONCURRENCY:MEMORY, such as 10:512",
+        ),
         (["event.json", "--handler", "app:waits", "--template", "t.yaml"], "--template needs --function"),
         (["event.json", "--handler", "app:waits", "--function", "F"], "do not go together"),
         (["event.json", "--handler", "app:waits", "--resume", "none.json"], "none.json cannot be read"),
-        (["event.json", "--handler", "app:waits", "--png", "none/x.png"], "there is no folder none"),
+        (["event.json", "--handler", "app:waits", "--png", "none/x.png"], "folder none does not exist"),
         (["event.json", "--handler", "app:waits", "--csv", "."], "it is a folder"),
-        (["none.json", "--handler", "app:waits"], "there is no file none.json"),
+        (["none.json", "--handler", "app:waits"], "file none.json does not exist"),
     ],
 )
-def test_wrong_input_is_one_line_that_says_what_to_do(folder: Path, arguments: list[str], words: str):
-    """Exit code 2; nothing is measured."""
+def test_invalid_input_is_one_line_that_states_the_fix(folder: Path, arguments: list[str], text: str):
+    """The exit code is 2, and nothing is measured."""
     done = bench(folder, *arguments, code=2)
-    assert words in done.stderr.splitlines()[-1]
+    assert text in done.stderr.splitlines()[-1]
 
 
-def test_a_result_of_another_sweep_is_not_gone_on_with(folder: Path):
-    """It says what is different."""
+def test_a_result_of_another_sweep_is_not_resumed(folder: Path):
+    """The error states the difference."""
     grid = ["--concurrency", "1", "--memory", "512", "--repeats", "1", "--seconds", "0.1"]
     bench(folder, "event.json", "--handler", "app:waits", *grid, "--output", "out")
     done = bench(folder, "event.json", "--handler", "app:plain", *grid, "--resume", "out/bench.json", code=2)
-    assert "is of another sweep: handler 'app:waits', now 'app:plain'" in done.stderr
+    assert "is the result of another sweep: handler 'app:waits', now 'app:plain'" in done.stderr
 
 
-def test_nothing_is_left_running_and_no_group_behind(folder: Path):
-    """After a sweep there is no group of its own."""
+def test_a_sweep_leaves_no_process_and_no_cgroup_behind(folder: Path):
+    """After a sweep, its cgroups are removed."""
     groups = find_groups()
     if groups.memory is None:
         pytest.skip("no groups are permitted here")

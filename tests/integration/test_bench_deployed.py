@@ -1,7 +1,7 @@
-"""``fanfold bench --function``: a deployed function's memory and concurrency, swept on the emulated AWS and put back.
+"""``fanfold bench --function``: a sweep of a deployed function's memory and concurrency on the emulated AWS.
 
-The emulator enforces no memory and reports no durations: that settings are changed, used and put back is shown here,
-not how fast anything is.
+The emulator enforces no memory limit and reports no durations. These tests show that settings are changed, used, and
+restored, but not how fast the function is.
 """
 
 import io
@@ -58,15 +58,15 @@ def package() -> bytes:
 
 @pytest.fixture
 def function(client: Any) -> Iterator[str]:
-    """A deployed function with 256 MB and a concurrency of 7."""
+    """Deploy a function with 256 MB and a concurrency of 7; yield its name."""
     client.create_function(**FUNCTION, Code={"ZipFile": package()})
     yield "swept"
     client.delete_function(FunctionName="swept")
 
 
 def is_as_it_was(client: Any) -> bool:
-    found = client.get_function_configuration(FunctionName="swept")
-    return found["MemorySize"] == 256 and found["Environment"]["Variables"] == VARIABLES
+    configuration = client.get_function_configuration(FunctionName="swept")
+    return configuration["MemorySize"] == 256 and configuration["Environment"]["Variables"] == VARIABLES
 
 
 def command(folder: Path, *arguments: str, function: str = "swept") -> list[str]:
@@ -76,32 +76,32 @@ def command(folder: Path, *arguments: str, function: str = "swept") -> list[str]
 
 @contextmanager
 def swept(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A sweep of eight settings that takes a while and keeps its samples."""
+    """Start a sweep of eight settings that takes some time and saves its samples."""
     grid = ("--concurrency", "1,2,3,4", "--memory", "128,512", "--seconds", "1", "--output", "out")
     with running(*command(folder, *grid), folder=folder) as process:
         yield process
 
 
-def test_every_setting_is_set_measured_and_put_back(function: str, client: Any, tmp_path: Path):
-    """The present one is measured too; what the durations are is said."""
+def test_every_setting_is_set_and_measured_and_the_original_is_restored(function: str, client: Any, tmp_path: Path):
+    """The present setting is measured too; a note states that the durations are not Lambda's."""
     arguments = command(tmp_path, "--concurrency", "1,10", "--memory", "128,512", "--json")
     done = fanfold(*arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    settings = {(c["setting"]["concurrency"], c["setting"]["memory_mb"]): c["end"] for c in found["cells"]}
+    document = json.loads(done.stdout)
+    settings = {(c["setting"]["concurrency"], c["setting"]["memory_mb"]): c["end"] for c in document["cells"]}
     assert settings == dict.fromkeys([(1, 128), (1, 512), (10, 128), (10, 512), (7, 256)], "measured")
-    assert found["present"] == {"concurrency": 7, "memory_mb": 256}
-    assert any("not Lambda's" in note for note in found["notes"])
-    assert "function swept: 256 MB, FANFOLD_CONCURRENCY 7; put back in the end" in done.stderr
+    assert document["present"] == {"concurrency": 7, "memory_mb": 256}
+    assert any("not Lambda's" in note for note in document["notes"])
+    assert "function swept: 256 MB, FANFOLD_CONCURRENCY 7; both are restored at the end" in done.stderr
     assert is_as_it_was(client)
 
 
-def test_it_is_put_back_after_an_invocation_that_failed(function: str, client: Any, tmp_path: Path):
-    """A setting at which the function raises is told; the others are measured."""
+def test_settings_are_restored_after_an_invocation_that_failed(function: str, client: Any, tmp_path: Path):
+    """A setting with which the function raises is reported; the others are measured."""
     arguments = command(tmp_path, "--concurrency", "1,13", "--memory", "128", "--json")
     done = fanfold(*arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    ends = {each["setting"]["concurrency"]: (each["end"], each["reason"]) for each in json.loads(done.stdout)["cells"]}
+    ends = {c["setting"]["concurrency"]: (c["end"], c["reason"]) for c in json.loads(done.stdout)["cells"]}
     assert ends[1][0] == "measured"
     assert ends[13][0] == "failed"
     assert "unlucky" in ends[13][1]
@@ -109,53 +109,53 @@ def test_it_is_put_back_after_an_invocation_that_failed(function: str, client: A
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_is_put_back_when_the_sweep_is_interrupted(function: str, client: Any, tmp_path: Path, number: int):
-    """By Ctrl-C, by a terminator, by a terminal that is closed; what was measured is kept."""
+def test_settings_are_restored_when_the_sweep_is_interrupted(function: str, client: Any, tmp_path: Path, number: int):
+    """By Ctrl-C, SIGTERM, or a closed terminal; the measured samples are kept."""
     with swept(tmp_path) as process:
         while is_as_it_was(client) or not (tmp_path / "out" / "bench.json").exists():
             assert process.poll() is None
         os.kill(process.pid, number)
-        _, told = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with --resume out/bench.json" in told
+    assert "go on with --resume out/bench.json" in errors
     assert is_as_it_was(client)
 
 
 def test_a_variable_that_was_not_set_is_not_set_afterwards(function: str, client: Any):
-    """Other variables are left as they are at that moment."""
+    """Other variables keep their current values."""
     client.update_function_configuration(FunctionName="swept", Environment={"Variables": {"OTHER": "kept"}})
     deployed = DeployedFunction(client, "swept", "FANFOLD_CONCURRENCY")
-    with pytest.raises(RuntimeError, match="in between"), deployed.put_back() as before:  # noqa: PT012 - the block is it
+    with pytest.raises(RuntimeError, match="in between"), deployed.restored_on_exit() as before:  # noqa: PT012 - the block is tested
         assert before == FunctionSetting(256, None)
         deployed.set(FunctionSetting(1024, "50"))
         raise RuntimeError("in between")
-    found = client.get_function_configuration(FunctionName="swept")
-    assert (found["MemorySize"], found["Environment"]["Variables"]) == (256, {"OTHER": "kept"})
+    configuration = client.get_function_configuration(FunctionName="swept")
+    assert (configuration["MemorySize"], configuration["Environment"]["Variables"]) == (256, {"OTHER": "kept"})
 
 
-def test_a_function_that_cannot_be_put_back_is_told_with_what_to_set(function: str, client: Any):
-    """The error holds the old memory and the old value."""
+def test_the_error_of_settings_that_cannot_be_restored_contains_them(function: str, client: Any):
+    """The error contains the original memory and the original value."""
     deployed = DeployedFunction(client, "swept", "FANFOLD_CONCURRENCY")
-    words = "could not be put back: set its memory to 256 MB and FANFOLD_CONCURRENCY to 7"
-    with pytest.raises(FanfoldError, match=words), deployed.put_back():
+    message = "could not be restored: set its memory to 256 MB and FANFOLD_CONCURRENCY to 7"
+    with pytest.raises(FanfoldError, match=message), deployed.restored_on_exit():
         deployed.name = "gone"
 
 
-def test_what_was_measured_is_kept_when_the_function_is_gone(function: str, client: Any, tmp_path: Path):
-    """One line says so, and how to go on."""
+def test_samples_are_kept_when_the_function_is_deleted(function: str, client: Any, tmp_path: Path):
+    """One line states this and how to resume."""
     with swept(tmp_path) as process:
         while not (tmp_path / "out" / "bench.json").exists():
             assert process.poll() is None
         client.delete_function(FunctionName="swept")
-        _, told = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
     client.create_function(**FUNCTION, Code={"ZipFile": package()})
     assert process.returncode == 1
-    assert "samples are kept, go on with --resume out/bench.json" in told
-    assert "could not be put back: set its memory to 256 MB" in told
+    assert "samples are saved. Resume with --resume out/bench.json" in errors
+    assert "could not be put back: set its memory to 256 MB" in errors
 
 
 def test_a_function_that_does_not_exist_is_one_line(aws: LocalStack, tmp_path: Path):
-    """Exit code 2, and the name."""
+    """The exit code is 2, and the line contains the name."""
     done = fanfold(*command(tmp_path, function="nobody"), folder=tmp_path)
     assert done.returncode == 2
     assert "function nobody: does not exist" in done.stderr.splitlines()[-1]

@@ -26,8 +26,8 @@ def capture(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return fanfold("capture", *arguments, folder=folder)
 
 
-def test_what_lies_in_a_queue_is_saved_and_stays_there(sqs, tmp_path):
-    """Every message once, with its attributes, redacted as asked, and visible again at the end."""
+def test_the_messages_of_a_queue_are_saved_and_stay_in_the_queue(sqs, tmp_path):
+    """Every message is saved once with its attributes, redacted as specified, and visible again at the end."""
     url = sqs.create_queue(QueueName=f"dead-{uuid.uuid4().hex}")["QueueUrl"]
     for number in range(23):
         body = json.dumps({"number": number, "card": "4711"})
@@ -40,12 +40,15 @@ def test_what_lies_in_a_queue_is_saved_and_stays_there(sqs, tmp_path):
     assert sorted(json.loads(record["body"])["number"] for record in records) == list(range(23))
     assert {json.loads(record["body"])["card"] for record in records} == {"redacted"}
     assert records[0]["messageAttributes"]["colour"]["stringValue"] == "blue"
-    told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    assert (told["ApproximateNumberOfMessages"], told["ApproximateNumberOfMessagesNotVisible"]) == ("23", "0")
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert (attributes["ApproximateNumberOfMessages"], attributes["ApproximateNumberOfMessagesNotVisible"]) == (
+        "23",
+        "0",
+    )
 
 
-def test_an_empty_queue_and_one_that_is_not_there_are_told_apart(sqs, tmp_path):
-    """The one is no error, the other one clear line."""
+def test_an_empty_queue_and_one_that_does_not_exist_are_distinguished(sqs, tmp_path):
+    """An empty queue is not an error; a missing queue is one clear line."""
     url = sqs.create_queue(QueueName=f"empty-{uuid.uuid4().hex}")["QueueUrl"]
     empty = capture(tmp_path, "--queue-url", url)
     assert (empty.returncode, empty.stderr) == (0, "there is no message in the queue to be saved\n")

@@ -1,4 +1,4 @@
-"""The command line, as a user has it: in a process of its own."""
+"""The command line, run in a separate process as by a user."""
 
 import json
 import os
@@ -26,8 +26,8 @@ GROUP: Any = typer.main.get_command(app)
 
 @pytest.mark.stack
 @pytest.mark.slow
-def test_the_demo_agrees_with_one_plain_pass_over_the_file(tmp_path: Path):
-    """Every part is the real one; the faults it injects are in the account."""
+def test_the_demo_output_equals_the_one_computed_from_the_file(tmp_path: Path):
+    """All parts are real; the injected faults are in the run report."""
     done = fanfold("demo", "--json", "--output", str(tmp_path), "--log", str(tmp_path / "log"))
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -46,8 +46,8 @@ def test_the_demo_agrees_with_one_plain_pass_over_the_file(tmp_path: Path):
     assert (tmp_path / "log").stat().st_size > 0
 
 
-def test_the_plain_pass_counts_what_is_there():
-    """The demo's own oracle, on a few rows."""
+def test_the_expected_output_of_the_demo_is_correct():
+    """Checked with a few rows."""
     rows = b"carrier,dep_time,dep_delay,arr_delay\nAA,5,2,4\nAA,NA,NA,NA\nUA,5,-1,NA\n"
     assert expected_output(rows) == {
         "AA": {"flights": 2, "mean_dep_delay": 2.0, "mean_arr_delay": 4.0, "cancelled_share": 0.5},
@@ -56,7 +56,7 @@ def test_the_plain_pass_counts_what_is_there():
 
 
 def test_a_port_in_use_is_one_clear_line(tmp_path: Path):
-    """And nothing is started."""
+    """Nothing is started."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -67,15 +67,15 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path):
 
 
 def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path):
-    """Ctrl-C while the local AWS comes up: it is stopped, by its process id."""
-    # Where tests run in the background, SIGINT is ignored from the start, and Python leaves it so.
+    """Ctrl-C while the local AWS starts stops it by its process id."""
+    # If the tests run in the background, SIGINT is ignored from the start, and Python keeps that.
     program = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from fanfold.__main__ import main; main()"
     )
     command = [sys.executable, "-c", program, "demo", "--output", str(tmp_path)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603 - our own program
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603 - fanfold itself
     assert process.stderr is not None
     lines = iter(process.stderr.readline, "")
     assert any("deploy template.yaml" in line for line in lines)
@@ -89,13 +89,13 @@ def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path):
 
 
 def _commands() -> str:
-    found = []
+    commands = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            found.append((folder / "cmdline").read_bytes().decode(errors="replace"))
+            commands.append((folder / "cmdline").read_bytes().decode(errors="replace"))
         except OSError:
             continue
-    return "\n".join(found)
+    return "\n".join(commands)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def _commands() -> str:
         (["run", "app:job", "--params", "{"], "--params is not JSON"),
         (["run", "app:job", "--params", "[]"], "--params must be a JSON object, not []"),
         (["run", "app:job", "--read-first"], "--read-first needs --dry-run: add it, or leave it out"),
-        (["demo", "--output", "app.py/sheets"], "--output app.py/sheets cannot be made: Not a directory"),
+        (["demo", "--output", "app.py/sheets"], "--output app.py/sheets cannot be created: Not a directory"),
         (["run", "app:job", "--params", '{"buckit": 1}'], "the environment variable FANFOLD_QUEUE_URL is not set"),
     ],
 )
 def test_a_users_mistake_is_one_clear_line(arguments: list[str], complaint: str, tmp_path: Path):
-    """On stderr, with exit code 2 and no traceback."""
+    """On stderr, with exit code 2 and without a traceback."""
     (tmp_path / "app.py").write_text((FLIGHTS / "app.py").read_text())
     (tmp_path / "broken.py").write_text("1 / 0\n")
     (tmp_path / "wants.py").write_text("import wanted\n")
@@ -138,8 +138,8 @@ VARIABLES = {
     ("variables", "complaint"),
     [({}, "no AWS region is set: set AWS_REGION"), ({"AWS_DEFAULT_REGION": "eu-west-1"}, "no AWS credentials found")],
 )
-def test_a_user_without_credentials_or_region_is_told_so(variables: dict[str, str], complaint: str):
-    """One clear line that names the mend."""
+def test_missing_credentials_or_region_are_one_clear_line(variables: dict[str, str], complaint: str):
+    """The line names the fix."""
     params = '{"bucket": "b", "key": "k.csv"}'
     done = fanfold("run", "app:job", "--params", params, folder=FLIGHTS, **VARIABLES, **variables)
     assert (done.returncode, done.stdout) == (2, "")
@@ -179,8 +179,8 @@ def test_a_run_is_started_watched_and_shown(deployment: Deployment):
         ({"FANFOLD_FOLD_QUEUE_URL": "http://127.0.0.1:1/0/none"}, "does not exist", 2),
     ],
 )
-def test_what_is_missing_is_one_clear_line(deployment: Deployment, change: dict, complaint: str, code: int):
-    """Objects, tables, queues: the line names the thing."""
+def test_a_missing_resource_is_one_clear_line(deployment: Deployment, change: dict, complaint: str, code: int):
+    """The line names the object, table, or queue."""
     deployment.upload("input/few.csv", b"carrier,dep_time\nAA,5\n")
     deployment.upload("input/empty.csv", b"")
     deployment.upload("input/header.csv", b"carrier,dep_time\n")
@@ -192,8 +192,8 @@ def test_what_is_missing_is_one_clear_line(deployment: Deployment, change: dict,
 
 
 @pytest.mark.stack
-def test_a_run_with_bad_rows_fails_with_the_segment_and_keeps_the_account(deployment: Deployment):
-    """Exit code 1; the run's failure list is printed, and the rest was worked on."""
+def test_a_run_with_bad_rows_fails_with_the_segment_and_prints_the_run_report(deployment: Deployment):
+    """The exit code is 1, the failures are printed, and the other segments are processed."""
     rows = b"carrier,dep_time,dep_delay,arr_delay\n" + b"AA,5,2,4\n" * 10 + b'"AA,5\n' + b"AA,5,2,4\n" * 10
     deployment.upload("input/bad.csv", rows)
     params = {"bucket": deployment.outputs["ResultsBucket"], "key": "input/bad.csv", "chunk_bytes": 60}
@@ -205,16 +205,16 @@ def test_a_run_with_bad_rows_fails_with_the_segment_and_keeps_the_account(deploy
 
 
 def test_a_full_disk_is_one_clear_line():
-    """No traceback, whatever was to be printed."""
+    """Without a traceback, whatever was to be printed."""
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
         command = [sys.executable, "-m", "fanfold", "check", "--rules"]
-        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)  # noqa: S603 - ours
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)  # noqa: S603 - fanfold itself
     assert done.returncode == 1
-    assert "there is no space left" in only_line(done.stderr)
+    assert "no space left on the device" in only_line(done.stderr)
 
 
-def test_help_teaches():
-    """Every command says what it does and what its exit code means."""
+def test_help_describes_commands_and_exit_codes():
+    """Every command states what it does and what its exit code means."""
     done = fanfold("--help")
     assert done.returncode == 0
     assert "fanfold demo" in done.stdout
@@ -223,10 +223,10 @@ def test_help_teaches():
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_commands_help_ends_with_an_example_that_it_takes(name: str):
-    """Its options are there, and its paragraphs fill a terminal of any width."""
+def test_every_commands_help_ends_with_a_valid_example(name: str):
+    """The options in the example exist, and the paragraphs of the help wrap at any terminal width."""
     command = GROUP.get_command(typer.Context(GROUP), name)
-    words = shlex.split((command.epilog or "").removeprefix("Example:"))
-    assert " ".join(words).startswith(f"fanfold {name}")
-    assert command.make_context(name, words[1 + len(name.split()) :]).params
+    example = shlex.split((command.epilog or "").removeprefix("Example:"))
+    assert " ".join(example).startswith(f"fanfold {name}")
+    assert command.make_context(name, example[1 + len(name.split()) :]).params
     assert not re.search(r"[^\n]\n[^\n]", command.help or "")

@@ -43,7 +43,7 @@ APP = """
 
 @pytest.fixture
 def table(aws: LocalStack) -> str:
-    """A table as Powertools' documentation has it."""
+    """Create a table as in Powertools' documentation."""
     return new_table()
 
 
@@ -59,7 +59,7 @@ def queue(aws: LocalStack) -> Any:
 
 
 def effects(folder: Path) -> dict[int, list[int]]:
-    """Which processes did what, by order."""
+    """Return, by order, the ids of the processes that processed it."""
     done: dict[int, list[int]] = defaultdict(list)
     file = folder / "effects"
     for line in file.read_text().splitlines() if file.is_file() else ():
@@ -69,8 +69,8 @@ def effects(folder: Path) -> dict[int, list[int]]:
 
 
 @pytest.mark.slow
-def test_what_is_sent_twice_to_four_processes_is_done_once(queue, table, tmp_path):
-    """In random order, over one table; ``IDEMPOTENCY_ORDERS`` in the environment says how many orders."""
+def test_an_order_that_is_sent_twice_to_four_processes_is_processed_once(queue, table, tmp_path):
+    """In random order, with a shared table. The variable ``IDEMPOTENCY_ORDERS`` sets the number of orders."""
     sqs, url = queue
     with ExitStack() as workers:
         for _ in range(4):
@@ -82,22 +82,22 @@ def test_what_is_sent_twice_to_four_processes_is_done_once(queue, table, tmp_pat
 
 
 @pytest.mark.slow
-def test_what_a_killed_process_held_is_done_by_another(queue, table, tmp_path):
-    """When its leases are over. Done again is at most what it had done a moment before and could not write down."""
+def test_claims_of_a_killed_process_are_taken_over_by_another(queue, table, tmp_path):
+    """After their leases expire. Only orders whose completion could not be recorded before the kill are repeated."""
     sqs, url = queue
     with ExitStack() as workers:
         processes = [
             workers.enter_context(worker(tmp_path, url, app=APP, FANFOLD_IDEMPOTENCY_TABLE=table)) for _ in range(4)
         ]
         first = processes[0]
-        wait_for(lambda: sum(first.pid in each for each in effects(tmp_path).values()) > ORDERS / 10)
+        wait_for(lambda: sum(first.pid in processes for processes in effects(tmp_path).values()) > ORDERS / 10)
         first.send_signal(signal.SIGKILL)
         wait_for(lambda: in_queue(sqs, url) == 0)
     done = effects(tmp_path)
     assert set(done) == set(range(ORDERS))
-    again = [each for each in done.values() if len(each) > 1]
-    assert all(each[0] == first.pid and len(each) == 2 for each in again)
-    assert len(again) <= 40
+    repeated = [pids for pids in done.values() if len(pids) > 1]
+    assert all(pids[0] == first.pid and len(pids) == 2 for pids in repeated)
+    assert len(repeated) <= 40
 
 
 def counted(idempotency: Idempotency) -> Any:
@@ -114,14 +114,14 @@ def counted(idempotency: Idempotency) -> Any:
 
 def run(handler: Any, *ids: int) -> Any:
     try:
-        return handler.invoke(make_event(*({"id": each} for each in ids)), make_context()).outcomes
+        return handler.invoke(make_event(*({"id": id_} for id_ in ids)), make_context()).outcomes
     finally:
         handler.close()
 
 
 @pytest.mark.parametrize("sort_key", [False, True])
 def test_a_table_is_shared_with_powertools(table, monkeypatch, sort_key):
-    """What either has done, the other does not do again; what either holds, the other waits for."""
+    """Neither repeats a call that the other has completed, and each waits for calls that the other has claimed."""
     layout: dict[str, Any] = {}
     if sort_key:
         table, layout = new_table("sk"), {"key_attr": "pk", "sort_key_attr": "sk"}
@@ -140,8 +140,8 @@ def test_a_table_is_shared_with_powertools(table, monkeypatch, sort_key):
             assert not held.calls
         return {"charged": order["id"]}
 
-    terms = Idempotency(lambda order: order["id"], table=table, prefix="shared", layout=Layout(**layout))
-    ours = counted(terms)
+    settings = Idempotency(lambda order: order["id"], table=table, prefix="shared", layout=Layout(**layout))
+    ours = counted(settings)
     config.register_lambda_context(make_context(20))
     theirs(order={"id": 1})
     assert run(ours, 1, 2) == [Done({"charged": 1}), Done({"charged": 2})]
@@ -150,7 +150,7 @@ def test_a_table_is_shared_with_powertools(table, monkeypatch, sort_key):
     theirs(order={"id": 3})
     assert calls == [1, 3]
 
-    @fanfold.consumer(idempotency=terms)
+    @fanfold.consumer(idempotency=settings)
     def while_held(order: dict) -> None:
         theirs(order=order)
 

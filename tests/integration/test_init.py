@@ -1,4 +1,4 @@
-"""``fanfold init``, and what the projects it makes can do at once; then the way the README shows."""
+"""``fanfold init``, the generated projects, and the steps that the README shows."""
 
 import json
 import os
@@ -22,44 +22,44 @@ ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}]}
 
 @pytest.fixture(params=["consumer", "job"])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A new project of each kind."""
-    made = fanfold("init", "shop", *(["--job"] if request.param == "job" else []), folder=tmp_path)
-    assert made.returncode == 0, made.stderr
-    assert f"shop: a {request.param} in " in made.stdout
+    """Return the folder of a new project, one of each kind."""
+    created = fanfold("init", "shop", *(["--job"] if request.param == "job" else []), folder=tmp_path)
+    assert created.returncode == 0, created.stderr
+    assert f"shop: a {request.param} in " in created.stdout
     return tmp_path / "shop"
 
 
 def test_a_new_project_passes_its_own_tests_and_replays_its_events(project: Path):
-    """By its own Makefile, in this environment instead of one of its own."""
+    """With its Makefile, in this environment instead of a new one."""
     targets = [f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.made", "test", "replay"]
     printed = succeeds("make", *targets, folder=project, env=environment({}))
     assert " passed" in printed
     assert "0 lost" in printed
 
 
-def test_fanfold_check_finds_nothing_in_a_new_project(project: Path):
-    """Nothing in its template loses or duplicates messages."""
+def test_fanfold_check_has_no_findings_in_a_new_project(project: Path):
+    """The generated template has no setting that loses or duplicates messages."""
     pytest.importorskip("fanfold.check")
     done = fanfold("check", "template.yaml", folder=project)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_linter_has_nothing_to_say_of_a_new_template(project: Path):
-    """Warnings count."""
+def test_the_linter_reports_nothing_for_a_new_template(project: Path):
+    """Not even warnings."""
     done = run(BIN / "cfn-lint", "template.yaml", folder=project)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_second_project_of_the_same_name_is_one_clear_line(tmp_path: Path):
-    """On stderr, with exit code 2; --json prints one document and nothing else."""
+    """On stderr, with exit code 2. ``--json`` prints one document and nothing else."""
     made = fanfold("init", "shop", "--json", folder=tmp_path)
     assert made.returncode == 0
     document = json.loads(made.stdout)
     assert document["folder"] == "shop"
     assert "src/app.py" in document["files"]
-    again = fanfold("init", "shop", "--job", folder=tmp_path)
-    assert (again.returncode, again.stdout) == (2, "")
-    assert again.stderr == "fanfold: shop is there already: choose another name, or another folder\n"
+    second = fanfold("init", "shop", "--job", folder=tmp_path)
+    assert (second.returncode, second.stdout) == (2, "")
+    assert second.stderr == "fanfold: shop is there already: choose another name, or another folder\n"
 
 
 class Orders:
@@ -77,7 +77,7 @@ class Orders:
         return in_queue(self.sqs, self.outputs[queue])
 
     def work_through(self) -> None:
-        """Send a sound order and one that cannot be priced; the one ends as done, the other as a dead letter."""
+        """Send a valid order, which is processed, and one without a price, which goes to the dead-letter queue."""
         self.send(ORDER, {"order": "o-2", "lines": []})
         until(lambda: self.waiting("QueueUrl") == 0 and self.waiting("DeadLetterQueueUrl") == 1)
         received = self.sqs.receive_message(
@@ -91,7 +91,7 @@ class Orders:
 
 @pytest.mark.stack
 def test_a_new_consumer_is_deployed_and_works(stack: LocalStack, tmp_path: Path):
-    """A message goes through; one that cannot be priced lies in the dead-letter queue with its reason."""
+    """A valid message is processed; one without a price is in the dead-letter queue with its reason."""
     assert fanfold("init", "shop", folder=tmp_path).returncode == 0
     clients = {name: boto3.client(name, **stack.client_settings) for name in ("s3", "cloudformation")}
     clients["s3"].create_bucket(Bucket=f"{CODE_BUCKET}-init")
@@ -102,7 +102,7 @@ def test_a_new_consumer_is_deployed_and_works(stack: LocalStack, tmp_path: Path)
 
 @pytest.mark.stack
 def test_a_new_job_is_deployed_and_its_run_ends_with_the_sums(stack: LocalStack, tmp_path: Path):
-    """Over the input that comes with it, by the commands of its README; a copy into the bucket is ours."""
+    """With its sample input and the commands of its README; the test uploads the input itself."""
     assert fanfold("init", "tally", "--job", folder=tmp_path).returncode == 0
     folder = tmp_path / "tally"
     parameters, template = {"FunctionTimeout": "15"}, folder / "template.yaml"
@@ -113,24 +113,24 @@ def test_a_new_job_is_deployed_and_its_run_ends_with_the_sums(stack: LocalStack,
     (copied,) = re.findall(r"^aws s3 cp .*\n", block, re.MULTILINE)
     assert "input/orders.csv" in copied
     variables = environment(stack.environment) | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    told = succeeds("bash", "-euc", block.replace(copied, ""), folder=folder, env=variables)
-    printed, _ = json.JSONDecoder().raw_decode(told)
+    output = succeeds("bash", "-euc", block.replace(copied, ""), folder=folder, env=variables)
+    printed, _ = json.JSONDecoder().raw_decode(output)
     assert printed == {"ada": 1349, "bob": 375, "eve": 4001}
-    assert "SUCCEEDED" in told
+    assert "SUCCEEDED" in output
 
 
 def commands(heading: str) -> list[str]:
     """Return the lines of the first shell block under a heading of the README."""
     section = (ROOT / "README.md").read_text().partition(f"\n## {heading}\n")[2]
-    found = re.search(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    assert found is not None
-    return [line for line in found[1].splitlines() if not line.startswith(("pip ", "pipx "))]
+    block = re.search(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    return [line for line in block[1].splitlines() if not line.startswith(("pip ", "pipx "))]
 
 
 @pytest.mark.stack
 @pytest.mark.slow
 def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(tmp_path: Path):
-    """Its lines, one after another in one shell, but for the installation, which is that of these tests."""
+    """Its commands run in one shell, except for the installation, which exists here."""
     sam_bin = program().parent
     wheels = tmp_path / "wheels"
     succeeds(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", wheels, ROOT)

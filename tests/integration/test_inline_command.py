@@ -1,4 +1,4 @@
-"""``fanfold run --inline``, as a user has it."""
+"""``fanfold run --inline``, as a user runs it."""
 
 import gzip
 import json
@@ -45,14 +45,14 @@ def inline(folder: Path, *arguments: str, **environment: str):
     return fanfold("run", "app:job", "--inline", "--run", "r", *arguments, folder=folder, **variables)
 
 
-def test_a_failed_segment_is_named_and_then_done_alone(folder: Path):
-    """Until all are done the command fails; then it prints the output, and has kept it."""
+def test_a_failed_segment_is_named_and_can_be_processed_alone(folder: Path):
+    """The command fails until all segments are done; then it prints and stores the output."""
     failed = inline(folder, BAD="13")
     assert failed.returncode == 1
     assert failed.stderr.rstrip().endswith(
         "fanfold: run r: 2 of 4 segments failed: segment 1 (ValueError: not [this] one); segment 3 (ValueError: not "
-        "[this] one). What is done is kept; do the rest again with --inline --run r --output fanfold-runs or alone "
-        "with --only 1,3"
+        "[this] one). Finished segments are saved; retry the others with --inline --run r --output fanfold-runs, "
+        "or only the failed ones by adding --only 1,3"
     )
     assert "not [this] one" in failed.stdout
     one = inline(folder, "--only", "1", "--json", BAD="3")
@@ -70,23 +70,23 @@ def test_a_failed_segment_is_named_and_then_done_alone(folder: Path):
 
 
 def test_wrong_options_are_one_clear_line(folder: Path):
-    """Each names the mend."""
-    told = {
+    """Each line names the fix."""
+    messages = {
         ("--inline", "--dry-run"): "--inline and --dry-run do not go together: choose one of them",
         ("--only", "3"): "--only needs --inline: add it, or leave it out",
-        ("--inline", "--only", "3-1"): "--only '3-1' is no list of segments such as 3,17,20-25",
+        ("--inline", "--only", "3-1"): "--only '3-1' is not a list of segments such as 3,17,20-25",
         ("--inline", "--only", "0-99999999999"): "names more than 1,000,000 segments",
-        ("--inline", "--only", "4"): "there is no segment 4: the run has 4, from 0 to 3",
+        ("--inline", "--only", "4"): "segment 4 does not exist: the run has 4 segments, numbered 0 to 3",
         ("--inline", "--params", "[]"): "--params must be a JSON object",
     }
-    for arguments, line in told.items():
+    for arguments, line in messages.items():
         done = fanfold("run", "app:job", *arguments, folder=folder, AWS_DEFAULT_REGION="eu-west-1")
         assert done.returncode == 2
         assert line in done.stderr
 
 
-def test_an_interrupted_run_goes_on_where_it_was(folder: Path):
-    """Ctrl-C ends it with one line; what was done is not done again."""
+def test_an_interrupted_run_is_resumed(folder: Path):
+    """Ctrl-C ends it with one line; done segments are not processed again."""
     environment = {**os.environ, "HANG": "1", "AWS_DEFAULT_REGION": "eu-west-1"}
     with running("run", "app:job", "--inline", "--run", "r", folder=folder, env=environment) as process:
         assert process.stdout is not None
@@ -102,7 +102,7 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path):
 
 @pytest.mark.stack
 def test_the_flights_are_counted_in_this_process(bucket: str, tmp_path: Path):
-    """From the bucket alone: no variable of fanfold's, no queue, no table; the answer of the one plain pass."""
+    """It needs only the bucket, no ``FANFOLD_…`` variable, queue, or table; the output is the expected one."""
     params = json.dumps({"bucket": bucket, "key": "flights.csv"})
     arguments = ("run", "app:job", "--inline", "--params", params, "--json", "--output", str(tmp_path))
     done = fanfold(*arguments, folder=FLIGHTS)
@@ -111,15 +111,15 @@ def test_the_flights_are_counted_in_this_process(bucket: str, tmp_path: Path):
     assert json.loads(done.stdout)["output"] == expected_output(data)
 
 
-def test_a_source_that_is_not_there_is_one_clear_line(folder: Path):
-    """As in a run: here the source function itself fails."""
+def test_a_source_function_that_fails_is_one_clear_line(folder: Path):
+    """Like in a deployed run."""
     done = inline(folder, "--params", '{"count": "many"}')
     assert done.returncode == 2
     assert only_line(done.stderr.strip().splitlines()[-1]).startswith("fanfold: ")
 
 
 def test_a_job_that_reads_nothing_on_aws_needs_neither_region_nor_credentials(tmp_path: Path):
-    """One that does says what is missing, in one line."""
+    """For a job that reads from AWS, one line names what is missing."""
     (tmp_path / "app.py").write_text(
         "from fanfold import Job, Ranges, S3Lines, folds\n"
         "job = Job('squares')\n"
@@ -134,10 +134,10 @@ def test_a_job_that_reads_nothing_on_aws_needs_neither_region_nor_credentials(tm
     )
     done = fanfold("run", "app:job", "--inline", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["output"] == sum(n * n for n in range(25))
-    assert list(told)[:2] == ["run", "segments"]
-    assert "id" not in told
+    document = json.loads(done.stdout)
+    assert document["output"] == sum(n * n for n in range(25))
+    assert list(document)[:2] == ["run", "segments"]
+    assert "id" not in document
     done = fanfold("run", "app:job", "--inline", "--params", '{"s3": true}', folder=tmp_path)
     assert done.returncode == 2
     assert "no AWS region is set" in only_line(done.stderr)

@@ -1,4 +1,4 @@
-"""Workers killed in the middle of a batch, and messages sent twice: one output is committed, and it is exact."""
+"""Workers killed during a batch, and messages sent twice: exactly one correct output is committed."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ import pytest
 from trials.kills import deployed, kill_trials
 
 TRIALS = 5
-"""More of them: ``python benchmarks/chaos.py --stack --trials 50``."""
+"""To run more trials: ``python benchmarks/chaos.py --stack --trials 50``."""
 
 
 @pytest.mark.stack
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are found by their command lines in /proc")
 async def test_workers_killed_at_random_points_and_messages_sent_twice_leave_one_exact_output():
-    """SIGKILL in the middle of batches over five runs at once; the folds' workers are hit too."""
+    """SIGKILL during batches of five concurrent runs; the workers of the folds are killed too."""
     with deployed() as job:
         hits = await kill_trials(job, TRIALS, seed=2013)
     assert [hit.problems for hit in hits] == [[]] * TRIALS

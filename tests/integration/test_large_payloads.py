@@ -1,4 +1,4 @@
-"""Large payloads over the emulated S3 and SQS: sent, received, and gone."""
+"""Large payloads on the emulated S3 and SQS: sent, received, and missing."""
 
 import uuid
 from typing import Any
@@ -26,24 +26,24 @@ def bucket(aws: LocalStack) -> str:
 
 
 async def sent_and_received(bucket: str, *bodies: str) -> list[dict[str, Any]]:
-    """Send texts to a queue of their own, and return them as the records of a Lambda event."""
+    """Send texts to a new queue, and return them as the records of a Lambda event."""
     sqs = boto3.client("sqs")
     url = sqs.create_queue(QueueName=f"payloads-{uuid.uuid4().hex}")["QueueUrl"]
     async with open_store() as store, get_session().create_client("sqs") as client:
         assert await send(SqsQueue(client, url), bodies, store=store, bucket=bucket) == len(bodies)
     records: list[dict[str, Any]] = []
     while len(records) < len(bodies):
-        answer = sqs.receive_message(
+        response = sqs.receive_message(
             QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=2, MessageAttributeNames=["All"]
         )
         records += [
-            record_of(message, "arn:aws:sqs:eu-west-1:000000000000:q", "eu-west-1") for message in answer["Messages"]
+            record_of(message, "arn:aws:sqs:eu-west-1:000000000000:q", "eu-west-1") for message in response["Messages"]
         ]
     return sorted(records, key=lambda record: len(record["body"]))
 
 
-async def test_a_text_larger_than_sqs_takes_comes_back_as_it_was(bucket: str):
-    """The message points to S3, with the attribute the extended client libraries look for."""
+async def test_a_text_larger_than_the_sqs_limit_is_received_unchanged(bucket: str):
+    """The message points to S3, with the attribute that the extended client libraries use."""
     large = '"' + "x" * 2_000_000 + '"'
     small, pointing = await sent_and_received(bucket, "1", large)
     assert small["messageAttributes"] == {}
@@ -59,8 +59,8 @@ async def test_a_text_larger_than_sqs_takes_comes_back_as_it_was(bucket: str):
     assert result.outcomes == [Done(1), Done(2_000_000)]
 
 
-def test_a_payload_that_is_gone_is_rejected(bucket: str):
-    """With its name, for whoever looks at the dead letter."""
+def test_a_missing_payload_is_rejected(bucket: str):
+    """The reason names the object, for anyone who inspects the dead-letter queue."""
     handler = fanfold.consumer(large_payloads=True)(nothing)
     records = [make_extended_record(bucket, "gone", size_bytes=1)]
     result = handler.invoke(make_event(records=records), make_context())
@@ -71,4 +71,4 @@ def test_a_payload_that_is_gone_is_rejected(bucket: str):
 def test_small_bodies_open_no_client():
     """The setting costs nothing until a body points to S3."""
     handler = fanfold.consumer(large_payloads=True)(nothing)
-    assert deliver(handler, 1, 2).outcomes == [Done(), Done()]  # with no region and no credentials
+    assert deliver(handler, 1, 2).outcomes == [Done(), Done()]  # without a region or credentials

@@ -1,4 +1,4 @@
-"""System 5: members in S3, a bonus for each, one Excel sheet; everything on this machine, by ``make``."""
+"""System 5: members in S3, a bonus for each, and one Excel sheet; everything on this machine, with ``make``."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ def module(name: str) -> ModuleType:
 @pytest.mark.slow
 @pytest.mark.parametrize(("road", "count"), [("queue", 1_000), ("machine", 40)])
 def test_make_ends_with_the_sheet_of_all_members_in_order(road: str, count: int, tmp_path: Path):
-    """A local AWS, the deployment, the members, the run, the sheet; a failure on the way would fail make."""
+    """``make`` starts a local AWS, deploys, generates members, runs, and exports; it fails if any step fails."""
     file = tmp_path / "members.xlsx"
     make(road, count, file)
     rows = rows_of(file)
@@ -36,13 +36,13 @@ def test_make_ends_with_the_sheet_of_all_members_in_order(road: str, count: int,
 
 
 def test_the_first_three_members_get_their_bonus():
-    """Rank 4 with 58 points: 72.5; ranks 2 with 75 and 57: as many."""
+    """Rank 4 with 58 points gets 72.5; rank 2 with 75 and 57 points gets the same number."""
     bonus = module("app").bonus
     assert [bonus(member) for member in members_of(3)] == [72.5, 75, 57]
 
 
 def test_the_bonus_is_exact():
-    """For every rank and number of points there is."""
+    """For every valid rank and number of points."""
     bonus = module("app").bonus
     for rank in range(1, 6):
         for points in range(50, 101):
@@ -50,8 +50,8 @@ def test_the_bonus_is_exact():
             assert Decimal(bonus({"会員ランク": rank, "ポイント": points})) == exact
 
 
-def test_any_number_of_members_is_made_and_the_same_ones_for_the_same_seed():
-    """Of every rank, from 50 to 100 points; another seed gives others."""
+def test_any_number_of_members_is_generated_and_the_same_ones_for_the_same_seed():
+    """They have every rank and 50 to 100 points; another seed generates others."""
     thousand = json.loads(made())
     assert [member["会員番号"] for member in thousand] == [f"{number:03}" for number in range(1_000)]
     assert {member["会員ランク"] for member in thousand} == {1, 2, 3, 4, 5}
@@ -69,8 +69,8 @@ async def run_here(members: list[dict[str, Any]], folder: Path):
 
 
 @pytest.mark.parametrize("wrong", [{"会員ランク": 6}, {"会員ランク": True}, {"ポイント": 57.5}, {"ポイント": None}])
-async def test_a_row_that_is_no_member_fails_the_run_and_is_named(wrong: dict[str, Any], tmp_path: Path):
-    """Its chunk alone: the others are done."""
+async def test_an_invalid_member_fails_the_run_and_is_named(wrong: dict[str, Any], tmp_path: Path):
+    """Only its segment fails; the others are done."""
     members = members_of(30)
     members[17] |= wrong
     ended = await run_here(members, tmp_path)
@@ -78,7 +78,7 @@ async def test_a_row_that_is_no_member_fails_the_run_and_is_named(wrong: dict[st
     assert "'017'" in ended.failed[1]
 
 
-async def test_no_members_are_a_sheet_with_its_header(tmp_path: Path):
-    """And no failure."""
+async def test_without_members_the_sheet_has_only_its_header(tmp_path: Path):
+    """The run succeeds."""
     ended = await run_here([], tmp_path)
     assert rows_of(Path(ended.output["file"])) == expected([])

@@ -1,4 +1,4 @@
-"""A file that a deployed fold makes, and how a user gets it."""
+"""A file that a deployed fold returns, and how a user exports it."""
 
 import json
 from pathlib import Path
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.stack
 JOB = Path(__file__).parent / "machine_job"
 
 
-async def test_a_file_is_committed_beside_the_output_and_exported(stack: LocalStack, tmp_path: Path):
-    """With the type it was given; the command writes the file itself, not where it lies."""
+async def test_a_file_is_committed_next_to_the_output_and_exported(stack: LocalStack, tmp_path: Path):
+    """It has its content type; the command exports the file itself, not the reference to it."""
     deployed = Deployment(stack, "file", JOB, {"HandlerModule": "file_app", "FunctionTimeout": "15"})
     deployed.scatter("r", count=5)
     async with connect(deployed.variables, **deployed.client_settings) as backend:

@@ -1,4 +1,4 @@
-"""What the roles and policies of the templates allow, on an emulated AWS that enforces them."""
+"""The permissions of the templates' roles and policies, on an emulated AWS that enforces them."""
 
 import json
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ ROWS = b"carrier,dep_time,dep_delay,arr_delay\n" + b"AA,5,2,4\n" * 20
 
 @pytest.fixture(scope="module")
 def strict() -> Iterator[LocalStack]:
-    """An emulated AWS on which a role may do what its policies allow, and no more."""
+    """Start an emulated AWS that enforces the policies of roles."""
     with local_stack(enforce_policies=True) as stack:
         yield stack
 
 
-async def test_the_functions_of_a_job_may_do_all_they_do(strict: LocalStack, tmp_path: Path):
-    """Failures that are hidden, dead letters and the fold included; no log tells of a refusal."""
+async def test_the_functions_of_a_job_have_all_permissions_they_need(strict: LocalStack, tmp_path: Path):
+    """Including visibility changes, the dead-letter queue, and the fold; no log contains a denial."""
     template = over_http(project_folder() / "template.yaml", tmp_path / "template.yaml")
     parameters = {"FunctionTimeout": "15", "HandlerModule": "faulty_app"}
     deployed = Deployment(strict, "allowed", FLIGHTS, parameters, template=template)
@@ -41,14 +41,14 @@ async def test_the_functions_of_a_job_may_do_all_they_do(strict: LocalStack, tmp
     async with connect(deployed.variables, **deployed.client_settings) as backend:
         async for _ in watch(backend, "run", within_seconds=120):
             pass
-        account = await read_report(backend, await backend.ledger.run("run"))
-        assert (account.done, list(account.failed), account.retries) == (20, [20], 3)
+        report = await read_report(backend, await backend.ledger.run("run"))
+        assert (report.done, list(report.failed), report.retries) == (20, [20], 3)
         assert [message.body for message in await backend.quarantine_queue.receive(wait_seconds=20)] == ["stray"]
     assert denials(strict, "allowed") == []
 
 
-def test_without_a_permission_the_run_says_which(strict: LocalStack, tmp_path: Path):
-    """So the emulator does enforce them: a scatter that may not write to the ledger."""
+def test_a_missing_permission_is_named_in_the_error(strict: LocalStack, tmp_path: Path):
+    """A scatter without write access to the ledger fails, which shows that the emulator enforces permissions."""
     template = over_http(project_folder() / "template.yaml", tmp_path / "template.yaml")
     template.write_text(template.read_text().replace('"dynamodb:PutItem", ', "", 1))
     deployed = Deployment(strict, "denied", FLIGHTS, {}, template=template)
@@ -57,19 +57,19 @@ def test_without_a_permission_the_run_says_which(strict: LocalStack, tmp_path: P
     assert "dynamodb:PutItem" in failed["errorMessage"]
 
 
-def test_plain_http_is_refused(strict: LocalStack):
-    """By every queue; the bucket has the same policy, which the emulator keeps and does not look at."""
+def test_requests_without_tls_are_refused(strict: LocalStack):
+    """By every queue. The bucket has the same policy, which the emulator stores but does not enforce."""
     deployed = Deployment(strict, "tls", FLIGHTS, {})
     for queue in ("QueueUrl", "DeadLetterQueueUrl", "FoldQueueUrl", "QuarantineQueueUrl"):
         with pytest.raises(ClientError, match="AccessDenied"):
             deployed.clients["sqs"].send_message(QueueUrl=deployed.outputs[queue], MessageBody="in the clear")
-    told = deployed.clients["s3"].get_bucket_policy(Bucket=deployed.outputs["ResultsBucket"])
-    (statement,) = json.loads(told["Policy"])["Statement"]
+    response = deployed.clients["s3"].get_bucket_policy(Bucket=deployed.outputs["ResultsBucket"])
+    (statement,) = json.loads(response["Policy"])["Statement"]
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
-def test_the_function_of_a_new_consumer_may_do_all_it_does(strict: LocalStack, tmp_path: Path):
-    """One order is priced, one rejected into the dead-letter queue, one fails and is hidden for its back-off."""
+def test_the_function_of_a_new_consumer_has_all_permissions_it_needs(strict: LocalStack, tmp_path: Path):
+    """One order is priced, one is sent to the dead-letter queue, and one fails and is delayed by its backoff."""
     folder = create("shop", tmp_path, job=False, version="0.1.0")
     template = over_http(folder / "template.yaml", folder / "over-http.yaml")
     clients = {name: boto3.client(name, **strict.client_settings) for name in ("s3", "cloudformation", "sqs")}
@@ -80,5 +80,5 @@ def test_the_function_of_a_new_consumer_may_do_all_it_does(strict: LocalStack, t
         clients["sqs"].send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(order))
     received = clients["sqs"].receive_message(QueueUrl=outputs["DeadLetterQueueUrl"], WaitTimeSeconds=20)
     assert [json.loads(message["Body"])["order"] for message in received["Messages"]] == ["o-2"]
-    until(lambda: any("OverflowError" in message for message in logged(strict, "shop")))  # logged after its back-off
+    until(lambda: any("OverflowError" in message for message in logged(strict, "shop")))  # logged after its backoff
     assert denials(strict, "shop") == []

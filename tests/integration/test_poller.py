@@ -1,4 +1,4 @@
-"""The mapping over a real queue, with a function called here."""
+"""The event source mapping on a real queue, with a function called in this process."""
 
 import json
 import uuid
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.stack
 
 
 async def new_queue(client, *, receives: int | None = None, **attributes: str) -> tuple[str, str]:
-    """A queue and its dead-letter queue."""
+    """Create a queue and its dead-letter queue; return their URLs."""
     name, ending = f"poll-{uuid.uuid4().hex}", ".fifo" if "FifoQueue" in attributes else ""
     dead = (await client.create_queue(QueueName=f"{name}-dead{ending}", Attributes=attributes))["QueueUrl"]
-    told = await client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
+    response = await client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
     if receives is not None:
-        policy = {"deadLetterTargetArn": told["Attributes"]["QueueArn"], "maxReceiveCount": receives}
+        policy = {"deadLetterTargetArn": response["Attributes"]["QueueArn"], "maxReceiveCount": receives}
         attributes = {**attributes, "RedrivePolicy": json.dumps(policy)}
     return (await client.create_queue(QueueName=f"{name}{ending}", Attributes=attributes))["QueueUrl"], dead
 
@@ -43,12 +43,12 @@ async def send(client, url: str, bodies: range, **fields) -> None:
 
 
 async def in_queue(client, url: str) -> int:
-    told = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-    return sum(int(value) for name, value in told["Attributes"].items() if name.startswith("ApproximateNumberOf"))
+    response = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    return sum(int(value) for name, value in response["Attributes"].items() if name.startswith("ApproximateNumberOf"))
 
 
 async def test_ten_thousand_messages_in_batches_of_up_to_ten_thousand_are_all_accounted_for(aws: LocalStack):
-    """One in a hundred fails: those are dead letters, every other one is done and gone."""
+    """One in a hundred fails and is sent to the dead-letter queue; all others are processed and deleted."""
     handled: Counter[int] = Counter()
 
     @fanfold.consumer(concurrency=100)
@@ -72,7 +72,7 @@ async def test_ten_thousand_messages_in_batches_of_up_to_ten_thousand_are_all_ac
 
 
 async def test_a_fifo_queue_keeps_the_order_of_its_groups(aws: LocalStack):
-    """Also when a message has to be delivered again."""
+    """Also if a message has to be redelivered."""
     seen: list[int] = []
 
     @fanfold.consumer
@@ -90,12 +90,12 @@ async def test_a_fifo_queue_keeps_the_order_of_its_groups(aws: LocalStack):
         handler.close()
         assert seen == list(range(8))
         assert await in_queue(client, url) == 0
-        with pytest.raises(ConfigurationError, match="set fifo so"):
+        with pytest.raises(ConfigurationError, match="is a FIFO queue; set fifo=True"):
             await Poller(client, url, MappingSettings(), invoke_here(handler, 30)).run()
 
 
-async def test_a_queue_that_is_not_there_is_named(aws: LocalStack):
-    """In one line, before anything is delivered."""
+async def test_a_queue_that_does_not_exist_is_named(aws: LocalStack):
+    """In one line, before any message is delivered."""
     async with open_client() as client:
         url, _ = await new_queue(client)
         with pytest.raises(ConfigurationError, match="does not exist"):

@@ -1,4 +1,4 @@
-"""Powertools' logger, metrics, tracer and idempotency, stacked over and under a consumer."""
+"""Powertools' logger, metrics, tracer, and idempotency decorators, applied outside and inside a consumer."""
 
 import asyncio
 import functools
@@ -50,7 +50,7 @@ def logged(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_inject_lambda_context_stacks_over_a_consumer():
-    """Lines of the handler carry the request's id, on the event loop too, cold and warm."""
+    """Log lines of the handler contain the request id, also on the event loop, in cold and warm invocations."""
     stream = io.StringIO()
     logger = Logger(service="alone", stream=stream)
 
@@ -67,7 +67,7 @@ def test_inject_lambda_context_stacks_over_a_consumer():
 
 
 def test_log_metrics_stacks_over_a_consumer(capsys: pytest.CaptureFixture[str]):
-    """What handlers add is flushed once for each invocation."""
+    """Metrics that handlers add are flushed once per invocation."""
     metrics = Metrics(namespace="shop", service="orders")
 
     @metrics.log_metrics
@@ -81,7 +81,7 @@ def test_log_metrics_stacks_over_a_consumer(capsys: pytest.CaptureFixture[str]):
 
 
 def test_capture_lambda_handler_stacks_over_a_consumer(tracer: Tracer, xray: Emitter):
-    """One subsegment for each invocation, named after the handler."""
+    """Each invocation has one subsegment, named after the handler."""
 
     @tracer.capture_lambda_handler
     @fanfold.consumer
@@ -93,9 +93,9 @@ def test_capture_lambda_handler_stacks_over_a_consumer(tracer: Tracer, xray: Emi
         assert xray.take() == [("## handler", "facade")]
 
 
-@pytest.mark.parametrize("kind", ["async", "plain"])
+@pytest.mark.parametrize("kind", ["async", "def"])
 def test_eight_concurrent_records_have_subsegments_under_the_right_parent(kind: str, tracer: Tracer, xray: Emitter):
-    """On one event loop the SDK's stack would be shared: subsegments end one another, and records fail for it."""
+    """Otherwise, records on one event loop would share the SDK's stack, end each other's subsegments, and fail."""
     met_async, met = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
 
     async def step() -> None:
@@ -105,16 +105,16 @@ def test_eight_concurrent_records_have_subsegments_under_the_right_parent(kind: 
         await met_async.wait()
         await tracer.capture_method(step)()
         for _ in range(number):
-            await asyncio.sleep(0)  # they end in another order than they began
+            await asyncio.sleep(0)  # they end in a different order than they started
 
-    def work_plainly(number: int) -> None:
+    def work_in_thread(number: int) -> None:
         met.wait()
 
     def traced(function) -> str:
-        """Return the name Powertools gives a function's subsegment, without what X-Ray does not take."""
+        """Return Powertools' name for a function's subsegment, without characters that X-Ray does not accept."""
         return f"## {function.__module__}.{function.__qualname__}".replace("<", "").replace(">", "")
 
-    function = tracer.capture_method(work if kind == "async" else work_plainly)
+    function = tracer.capture_method(work if kind == "async" else work_in_thread)
     handler = tracer.capture_lambda_handler(fanfold.consumer(concurrency=8)(function))
     for _ in range(2):
         assert ids(handler(make_event(*range(8)), make_context())) == []
@@ -125,7 +125,7 @@ def test_eight_concurrent_records_have_subsegments_under_the_right_parent(kind: 
 
 
 def test_the_drop_in_keeps_subsegments_apart_too(tracer: Tracer, xray: Emitter):
-    """The same stack as before the migration."""
+    """The decorators are the same as before the migration."""
     met = asyncio.Barrier(8)
 
     @tracer.capture_method
@@ -141,10 +141,10 @@ def test_the_drop_in_keeps_subsegments_apart_too(tracer: Tracer, xray: Emitter):
         assert {parent for _, parent in xray.take()} == {"## handler", "facade"}
 
 
-def test_a_context_of_the_sdk_that_goes_by_tasks_is_left_as_it_is(
+def test_a_task_based_context_of_the_sdk_is_not_replaced(
     tracer: Tracer, xray: Emitter, monkeypatch: pytest.MonkeyPatch
 ):
-    """Who has chosen ``AsyncContext`` keeps it."""
+    """A user who has chosen ``AsyncContext`` keeps it."""
     loop = asyncio.new_event_loop()
     context = AsyncContext(use_task_factory=False, loop=loop)
     loop.close()
@@ -155,8 +155,8 @@ def test_a_context_of_the_sdk_that_goes_by_tasks_is_left_as_it_is(
     assert context._local is local
 
 
-def test_idempotent_function_works_under_a_consumer_of_a_plain_handler():
-    """The body is passed by keyword, which is where it looks; a repeat is answered from the record."""
+def test_idempotent_function_works_inside_a_consumer_of_a_def_handler():
+    """The body is passed by keyword, as it requires; a repeated call returns the stored result."""
     ran, config = [], IdempotencyConfig(event_key_jmespath="id")
 
     @fanfold.consumer
@@ -174,21 +174,21 @@ def test_idempotent_function_works_under_a_consumer_of_a_plain_handler():
 
 
 def test_idempotent_function_over_an_async_handler_is_refused_at_decoration(tracer: Tracer):
-    """It would store the coroutine; the error says what to do, however deep it is in the stack."""
+    """It would store the coroutine. The error states the fix, however deep the decorator is in the stack."""
     idempotent = idempotent_function(data_keyword_argument="order", persistence_store=InProcess())
 
     async def handler(order: dict) -> None: ...
 
     for decorated in (idempotent(handler), tracer.capture_method(idempotent(handler))):
-        with pytest.raises(ConfigurationError, match=r"idempotent_function cannot wrap an async def.*plain def"):
+        with pytest.raises(ConfigurationError, match=r"idempotent_function cannot wrap an async def.*make .* a def"):
             fanfold.consumer(decorated)
 
 
-def test_a_plain_decorator_that_hands_the_coroutine_on_is_welcome():
-    """Only those that keep it are refused."""
+def test_a_decorator_that_returns_the_coroutine_is_accepted():
+    """Only decorators that store the coroutine are refused."""
     seen = []
 
-    def noting(function):
+    def passing_on(function):
         @functools.wraps(function)
         def wrapper(*args, **kwargs):
             return function(*args, **kwargs)
@@ -196,7 +196,7 @@ def test_a_plain_decorator_that_hands_the_coroutine_on_is_welcome():
         return wrapper
 
     @fanfold.consumer
-    @noting
+    @passing_on
     async def handler(number: int) -> None:
         seen.append(number)
 
@@ -205,7 +205,7 @@ def test_a_plain_decorator_that_hands_the_coroutine_on_is_welcome():
 
 
 def test_all_of_them_stack_together(tracer: Tracer, xray: Emitter, capsys: pytest.CaptureFixture[str]):
-    """Cold and warm; a failure in the middle of it all fails its record alone."""
+    """In cold and warm invocations; a failure affects only its record."""
     stream = io.StringIO()
     logger, metrics = Logger(service="together", stream=stream), Metrics(namespace="shop", service="orders")
     config = IdempotencyConfig()
@@ -232,7 +232,7 @@ def test_all_of_them_stack_together(tracer: Tracer, xray: Emitter, capsys: pytes
 
 
 def test_observers_stack_under_the_decorators(tracer: Tracer, xray: Emitter, capsys: pytest.CaptureFixture[str]):
-    """Logger, metrics and tracer around the consumer, their observers in it: cold and warm, eight records at once."""
+    """Logger, metrics, and tracer wrap a consumer with their observers, cold and warm, with eight records at a time."""
     stream, met = io.StringIO(), asyncio.Barrier(8)
     logger, metrics = Logger(service="observed", stream=stream), Metrics(namespace="shop", service="orders")
 

@@ -1,4 +1,4 @@
-"""The quickstart, followed to the letter in an empty folder: every file written, every command run."""
+"""The quickstart, followed exactly in an empty folder: every file is written and every command is run."""
 
 import os
 import re
@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "quickstart.md").read_text()
 STEPS = re.findall(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL)
 ELSEWHERE = ("python3 -m venv", ". .venv", "pip install", "fanfold demo")
-"""What made the environment that this test runs in, and the demonstration, which has a test of its own."""
+"""Commands that create the environment, which exists here, and the demo, which has a separate test."""
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 
-def test_the_quickstart_does_what_it_says(tmp_path: Path):
-    """Each command ends well; the replay's account, and the job's output, here and on the local AWS, are the page's."""
+def test_the_quickstart_works_as_written(tmp_path: Path):
+    """Each command succeeds; the summary of the replay and the outputs of the job equal those on the page."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FANFOLD_"))}
     environment |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     environment["HOME"] = str(tmp_path / "home")
@@ -33,13 +33,13 @@ def test_the_quickstart_does_what_it_says(tmp_path: Path):
                     continue
                 outputs.append(succeeds("/bin/bash", "-c", command, folder=tmp_path, env=environment))
     assert "2 passed" in outputs[0]
-    (account,) = re.findall(r"`(3 messages: [^`]+)`", PAGE)
-    assert account in " ".join(outputs[1].split())
-    (answer,) = re.findall(r"one output, `(\d+)`", PAGE)
-    assert [output.split()[0] for output in outputs[-2:]] == [answer, answer]
+    (summary,) = re.findall(r"`(3 messages: [^`]+)`", PAGE)
+    assert summary in " ".join(outputs[1].split())
+    (output_value,) = re.findall(r"one output, `(\d+)`", PAGE)
+    assert [output.split()[0] for output in outputs[-2:]] == [output_value, output_value]
 
 
 def test_every_block_of_the_quickstart_is_a_file_or_a_command():
-    """Nothing on the page is left out of the test above."""
+    """So that the test above covers the whole page."""
     assert [language for language, title, _ in STEPS if not title and language != "sh"] == []
     assert PAGE.count("```") == 2 * len(STEPS)

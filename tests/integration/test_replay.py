@@ -27,46 +27,47 @@ def document(folder: Path, *arguments: str) -> dict[str, Any]:
 
 def without_measured(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: without_measured(each) for name, each in value.items() if name != "measured"}
-    return [without_measured(each) for each in value] if isinstance(value, list) else value
+        return {name: without_measured(entry) for name, entry in value.items() if name != "measured"}
+    return [without_measured(entry) for entry in value] if isinstance(value, list) else value
 
 
-def ends(told: dict[str, Any]) -> list[str]:
-    return [message["end"] for message in told["messages"]]
+def ends(result: dict[str, Any]) -> list[str]:
+    return [message["end"] for message in result["messages"]]
 
 
-def test_a_replay_goes_on_until_every_message_is_deleted_or_a_dead_letter(folder):
-    """Done is deleted, a failure comes back until the receive limit, a reject goes to the dead letters at once."""
+def test_a_replay_continues_until_every_message_is_deleted_or_dead_lettered(folder):
+    """Done is deleted, a failure is redelivered up to the receive limit, and a reject is dead-lettered immediately."""
     done = replay(folder, "event.json", "--handler", "app:handler", "--json", "--max-receive-count", "3")
-    told = json.loads(done.stdout)
-    assert ends(told) == ["deleted", "dead-lettered", "dead-lettered", "deleted"]
-    assert [message["receives"] for message in told["messages"]] == [1, 3, 1, 2]
-    assert [message["outcome"] for message in told["messages"]] == ["Done", "Failed", "Rejected", "Done"]
+    result = json.loads(done.stdout)
+    assert ends(result) == ["deleted", "dead-lettered", "dead-lettered", "deleted"]
+    assert [message["receives"] for message in result["messages"]] == [1, 3, 1, 2]
+    assert [message["outcome"] for message in result["messages"]] == ["Done", "Failed", "Rejected", "Done"]
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == "fanfold: 2 dead-lettered, 0 expected"
-    assert told["dead_letters"][0]["reason"] == "no such customer"
+    assert result["dead_letters"][0]["reason"] == "no such customer"
 
 
-def test_what_the_handler_asks_of_sqs_reaches_the_simulated_queue(folder):
-    """A back-off and a retry with a delay move the moment of the next delivery, over the SDK's own HTTP."""
-    told = document(folder, "event.json", "--handler", "app:handler", "--max-receive-count", "3")
+def test_calls_of_the_handler_to_sqs_reach_the_simulated_queue(folder):
+    """A backoff and a retry with a delay change the time of the next delivery, through the SDK's HTTP calls."""
+    result = document(folder, "event.json", "--handler", "app:handler", "--max-receive-count", "3")
     times = {
-        number: [each["began_at"] for each in told["deliveries"] if number in each["messages"]] for number in (1, 3)
+        number: [delivery["began_at"] for delivery in result["deliveries"] if number in delivery["messages"]]
+        for number in (1, 3)
     }
     assert times == {1: [0, 7, 21], 3: [0, 100]}
-    assert "hidden for 100 s by the handler" in told["messages"][3]["history"]
+    assert "visibility timeout set to 100 s by the handler" in result["messages"][3]["history"]
 
 
-def test_a_plain_handlers_own_calls_reach_the_simulated_queues_too(folder):
-    """With boto3: a visibility timeout changed, and a message sent to the dead-letter queue."""
-    told = document(folder, "event.json", "--handler", "app:asks")
-    assert [each["began_at"] for each in told["deliveries"]] == [0, 50]
-    assert ends(told) == ["deleted"] * 4
-    assert len(told["dead_letters"]) == 2
+def test_calls_of_a_handler_without_fanfold_reach_the_simulated_queues_too(folder):
+    """With boto3: a changed visibility timeout, and a message that is sent to the dead-letter queue."""
+    result = document(folder, "event.json", "--handler", "app:asks")
+    assert [delivery["began_at"] for delivery in result["deliveries"]] == [0, 50]
+    assert ends(result) == ["deleted"] * 4
+    assert len(result["dead_letters"]) == 2
 
 
-def test_the_same_seed_gives_the_same_document_but_for_what_is_measured(folder):
-    """Duplicates and jitter included."""
+def test_the_same_seed_gives_the_same_document_except_for_measurements(folder):
+    """Including duplicates and jitter."""
     arguments = ("event.json", "--handler", "app:handler", "--repeat", "30", "--duplicates", "0.3", "--seed", "5")
     first, second = (document(folder, *arguments) for _ in range(2))
     assert without_measured(first) == without_measured(second)
@@ -74,17 +75,17 @@ def test_the_same_seed_gives_the_same_document_but_for_what_is_measured(folder):
 
 
 def test_a_handler_that_forgets_its_failures_deletes_everything(folder):
-    """And what it prints does not stand in the document."""
+    """Its own output is not part of the document."""
     done = replay(folder, "event.json", "--handler", "app:forgetful", "--json")
-    told = json.loads(done.stdout)
+    result = json.loads(done.stdout)
     assert done.returncode == 0
-    assert ends(told) == ["deleted"] * 4
-    assert told["deliveries"][0]["verdict"] == {"kind": "complete success", "reason": "the response is null or empty"}
+    assert ends(result) == ["deleted"] * 4
+    assert result["deliveries"][0]["verdict"] == {"kind": "complete success", "reason": "the response is null or empty"}
     assert "working on message-0" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("handler", "timeout", "kind", "words"),
+    ("handler", "timeout", "kind", "text"),
     [
         ("sleepy", "1", "timeout", "timed out"),
         ("fat", "60", "killed", "out of memory"),
@@ -92,48 +93,48 @@ def test_a_handler_that_forgets_its_failures_deletes_everything(folder):
         ("raises", "60", "error", "RuntimeError: no database"),
     ],
 )
-def test_a_function_that_does_not_answer_gets_its_whole_batch_back(folder, handler, timeout, kind, words):
-    """Timeouts, kills and errors are shown as Lambda shows them, and every message comes back."""
+def test_the_whole_batch_of_a_function_that_does_not_respond_is_redelivered(folder, handler, timeout, kind, text):
+    """Timeouts, kills, and errors are reported like Lambda does, and every message is redelivered."""
     limits = ("--timeout", timeout, "--memory", "200", "--once")
-    told = document(folder, "event.json", "--handler", f"app:{handler}", *limits)
-    (delivery,) = told["deliveries"]
+    result = document(folder, "event.json", "--handler", f"app:{handler}", *limits)
+    (delivery,) = result["deliveries"]
     assert delivery["error"]["kind"] == kind
-    assert words in delivery["error"]["reason"]
-    assert ends(told) == ["in the queue"] * 4
+    assert text in delivery["error"]["reason"]
+    assert ends(result) == ["in the queue"] * 4
 
 
-def test_an_answer_with_a_foreign_id_keeps_the_whole_batch(folder):
-    """The verdict says why."""
-    told = document(folder, "event.json", "--handler", "app:odd", "--once")
-    assert told["deliveries"][0]["verdict"]["reason"].endswith("names 'nobody', which is not in the batch")
+def test_a_response_with_a_foreign_id_keeps_the_whole_batch(folder):
+    """The verdict states the reason."""
+    result = document(folder, "event.json", "--handler", "app:odd", "--once")
+    assert result["deliveries"][0]["verdict"]["reason"].endswith("names 'nobody', which is not in the batch")
 
 
-def test_the_real_runtime_client_gives_the_same_ends(folder):
-    """Under awslambdaric, warm from one batch to the next, an error included."""
-    plain, real = (
+def test_the_real_runtime_client_gives_the_same_results(folder):
+    """With awslambdaric, warm from one batch to the next, including an error."""
+    direct, real = (
         document(folder, "event.json", "--handler", "app:handler", *flags) for flags in ((), ("--runtime-client",))
     )
-    assert ends(real) == ends(plain)
-    told = document(folder, "event.json", "--handler", "app:raises", "--once", "--runtime-client")
-    assert told["deliveries"][0]["error"]["reason"] == "RuntimeError: no database"
+    assert ends(real) == ends(direct)
+    result = document(folder, "event.json", "--handler", "app:raises", "--once", "--runtime-client")
+    assert result["deliveries"][0]["error"]["reason"] == "RuntimeError: no database"
 
 
 def test_a_fifo_event_keeps_the_order_of_its_groups(folder):
-    """Told by the ARN; what is behind a poison record waits until it is a dead letter."""
+    """The ARN shows that the queue is FIFO. Records behind a poison record wait until it is dead-lettered."""
     orders = [{"number": 0, "do": "fail"}, {"number": 1}, {"number": 2}]
     records = [
         make_fifo_record(order, group="a" if order["number"] < 2 else "b", message_id=f"m{order['number']}")
         for order in orders
     ]
     save(folder, {"Records": records})
-    told = document(folder, "event.json", "--handler", "app:handler", "--max-receive-count", "2")
-    assert told["settings"]["fifo"]
-    assert ends(told)[0] == "dead-lettered"
-    assert ends(told)[2] == "deleted"
+    result = document(folder, "event.json", "--handler", "app:handler", "--max-receive-count", "2")
+    assert result["settings"]["fifo"]
+    assert ends(result)[0] == "dead-lettered"
+    assert ends(result)[2] == "deleted"
 
 
 def test_settings_come_from_a_template(folder):
-    """A function's timeout, memory and mapping, and its queue's visibility and receive limit."""
+    """The function's timeout, memory, and mapping, and the queue's visibility timeout and receive limit."""
     template = """
         Parameters:
           Receives: {Type: Number, Default: 2}
@@ -159,23 +160,23 @@ def test_settings_come_from_a_template(folder):
     (folder / "template.yaml").write_text(textwrap.dedent(template), encoding="utf-8")
     flags = ("event.json", "--handler", "app:handler", "--template", "template.yaml", "--function")
     settings = document(folder, *flags, "Consume")["settings"]
-    wanted = {
+    expected = {
         "function_timeout": 7,
         "memory_mb": 512,
         "batch_size": 5,
         "visibility_timeout": 55,
         "max_receive_count": 2,
     }
-    assert {name: settings[name] for name in wanted} == wanted
+    assert {name: settings[name] for name in expected} == expected
     wrong = replay(folder, *flags, "Nope")
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "fanfold: template template.yaml has no function 'Nope'; it has Consume\n",
+        "fanfold: template template.yaml has no function 'Nope'; its functions: Consume\n",
     )
 
 
-def test_a_setting_that_a_template_does_not_tell_is_named_with_the_default(folder):
-    """The function, the property, what stands there, and what is used instead; unless an option sets it."""
+def test_a_setting_that_a_template_does_not_determine_is_named_with_the_default(folder):
+    """The warning names the function, the property, its value, and the default, unless an option sets it."""
     template = {
         "Parameters": {"Time": {"Type": "Number"}},
         "Resources": {
@@ -197,42 +198,47 @@ def test_a_setting_that_a_template_does_not_tell_is_named_with_the_default(folde
     (folder / "template.json").write_text(json.dumps(template), encoding="utf-8")
     flags = ("event.json", "--handler", "app:handler", "--template", "template.json", "--function", "Consume", "--json")
     done = replay(folder, *flags)
-    told, *rest = done.stderr.splitlines()
-    assert told == (
+    warning, *others = done.stderr.splitlines()
+    assert warning == (
         'fanfold: template.json:1 Timeout of Consume is not known: {"Ref": "Time"} (parameter Time has no default); '
         "30 s is used instead, --timeout sets it"
     )
-    assert not [line for line in rest if "is not known" in line]
+    assert not [line for line in others if "is not known" in line]
     assert json.loads(done.stdout)["settings"]["function_timeout"] == 30
     assert "is not known" not in replay(folder, *flags, "--timeout", "20").stderr
 
 
 def test_expectations_decide_the_exit_code(folder):
-    """What must come out, and only that."""
+    """The results must equal the expectations exactly."""
     flags = ("event.json", "--handler", "app:handler")
     assert replay(folder, *flags, "--expect", "dead-lettered=2", "--expect", "deleted=2").returncode == 0
     wrong = replay(folder, *flags, "--expect", "dead-lettered=1")
     assert (wrong.returncode, wrong.stderr.splitlines()[-1]) == (1, "fanfold: 2 dead-lettered, 1 expected")
 
 
-def test_explain_says_why_a_message_came_back(folder):
-    """Each receive with its outcome and the mapping's verdict."""
-    told = replay(folder, "event.json", "--handler", "app:handler", "--explain", "message-1").stdout
-    assert told.startswith(
+def test_explain_shows_why_a_message_was_redelivered(folder):
+    """Each receive is listed with its outcome and the verdict of the mapping."""
+    output = replay(folder, "event.json", "--handler", "app:handler", "--explain", "message-1").stdout
+    assert output.startswith(
         "message message-1 from event.json: dead-lettered\n  receive 1, delivery 0 at 0 s: Failed - "
     )
-    assert "hidden for 7 s by the handler" in told
+    assert "visibility timeout set to 7 s by the handler" in output
 
 
 def test_the_table_shows_messages_slots_and_the_sum(folder):
     """For reading: the verdicts, who ran when, what became of each message."""
     told = replay(folder, "event.json", "--handler", "app:handler", COLUMNS="160").stdout
-    for words in ("partial success", "who ran when", "ValueError: order 1", "4 messages: 2 deleted, 2 dead-lettered"):
+    for words in (
+        "partial success",
+        "measured timeline of delivery 1",
+        "ValueError: order 1",
+        "4 messages: 2 deleted, 2 dead-lettered",
+    ):
         assert words in told
 
 
-def test_a_page_is_written_when_asked_for(folder):
-    """One self-contained file."""
+def test_a_page_is_written_on_request(folder):
+    """It is one self-contained file."""
     replay(folder, "event.json", "--handler", "app:handler", "--html", "replay.html")
     page = (folder / "replay.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
@@ -240,11 +246,15 @@ def test_a_page_is_written_when_asked_for(folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "text"),
     [
         (("event.json", "--handler", "app:nobody"), 2, "module app has no 'nobody'"),
         (("event.json", "--handler", "app:notHandler"), 2, "not a Lambda handler"),
-        (("event.json", "--handler", "nowhere:handler"), 2, "module 'nowhere' was not found: run the command"),
+        (
+            ("event.json", "--handler", "nowhere:handler"),
+            2,
+            "module 'nowhere' was not found: run the command in the folder that contains it",
+        ),
         (("event.json", "--handler", "app"), 2, "'app' must have the form MODULE:NAME, such as app:handler"),
         (("missing.json", "--handler", "app:handler"), 2, "missing.json"),
         (("bad.json", "--handler", "app:handler"), 1, "bad.json"),
@@ -252,25 +262,25 @@ def test_a_page_is_written_when_asked_for(folder):
         (("event.json", "--handler", "app:handler", "--batch-size", "50", "--window", "0"), 2, "batching window"),
         (("event.json", "--handler", "app:handler", "--expect", "much"), 2, "END=COUNT"),
         (("event.json", "--handler", "app:handler", "--template", "t.yaml"), 2, "go together"),
-        (("event.json", "--handler", "app:handler", "--html", "none/x.html"), 2, "there is no folder none"),
+        (("event.json", "--handler", "app:handler", "--html", "none/x.html"), 2, "folder none does not exist"),
         (("event.json", "--handler", "app:handler", "--html", "."), 2, "it is a folder"),
     ],
 )
-def test_bad_input_gets_one_clear_line(folder, arguments, code, words):
-    """And an exit code, without a traceback of ours."""
+def test_bad_input_gets_one_clear_line(folder, arguments, code, text):
+    """With an exit code, and without a traceback of fanfold."""
     (folder / "bad.json").write_text('{"Records": [', encoding="utf-8")
     (folder / "empty.json").write_text("", encoding="utf-8")
     done = replay(folder, *arguments)
     assert done.returncode == code, done.stderr
     assert done.stderr.splitlines()[-1].startswith("fanfold: ")
-    assert words in done.stderr.splitlines()[-1]
+    assert text in done.stderr.splitlines()[-1]
     assert "fanfold/_" not in done.stderr
     assert not done.stdout
     assert done.stderr.strip() == done.stderr.removesuffix("\n"), "no empty line where no bar is shown"
 
 
 def test_an_import_error_shows_the_users_traceback(folder):
-    """From the user's line on, not from ours."""
+    """It starts at the user's code, not in fanfold."""
     (folder / "broken.py").write_text("import json\n\nvalue = json.loads('{')\n", encoding="utf-8")
     done = replay(folder, "event.json", "--handler", "broken:handler")
     assert done.returncode == 2
@@ -282,7 +292,7 @@ def test_an_import_error_shows_the_users_traceback(folder):
 def test_an_interrupt_leaves_nothing_running(folder, number):
     """The handler's process ends with the replay."""
     arguments = command("event.json", "--handler", "app:sleepy", "--timeout", "600")
-    with subprocess.Popen(  # noqa: S603 - ourselves
+    with subprocess.Popen(  # noqa: S603 - fanfold itself
         arguments,
         cwd=folder,
         stderr=subprocess.PIPE,
@@ -296,13 +306,13 @@ def test_an_interrupt_leaves_nothing_running(folder, number):
 
 
 def test_ten_thousand_records_are_replayed_until_none_is_left(folder):
-    """With 5 % failures; how long it takes is measured elsewhere."""
+    """With 5 % failures; the time is measured elsewhere."""
     lines = [json.dumps({"number": number, "do": "fail" if number % 20 == 0 else ""}) for number in range(10_000)]
     (folder / "orders.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    told = document(folder, "orders.jsonl", "--handler", "app:handler", "--batch-size", "100", "--window", "1")
-    assert told["summary"]["deleted"] == 9_500
-    assert told["summary"]["dead_lettered"] == 500
-    assert told["summary"]["lost"] == 0
+    result = document(folder, "orders.jsonl", "--handler", "app:handler", "--batch-size", "100", "--window", "1")
+    assert result["summary"]["deleted"] == 9_500
+    assert result["summary"]["dead_lettered"] == 500
+    assert result["summary"]["lost"] == 0
 
 
 def _interruptible() -> None:

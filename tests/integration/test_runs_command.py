@@ -1,4 +1,4 @@
-"""``fanfold run``, ``status``, ``redrive`` and ``results`` on a deployed job, as a user has them."""
+"""``fanfold run``, ``status``, ``redrive``, and ``results`` on a deployed job, as a user runs them."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
-    """The broken job, on an emulator of its own, with a topic that is told of ends, and a queue that listens."""
+    """Deploy the broken job on a separate emulator, with a topic for notifications."""
     with local_stack() as stack:
         credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         sns = boto3.client("sns", endpoint_url=stack.endpoint_url, region_name=REGION, **credentials)
@@ -30,23 +30,23 @@ def deployment() -> Iterator[Deployment]:
 
 @pytest.fixture
 def variables(deployment: Deployment) -> dict[str, str]:
-    """What a user sets to reach the deployed job."""
+    """Return the variables that a user sets to use the deployed job."""
     return {**deployment.stack.environment, **deployment.variables, "COLUMNS": "120"}
 
 
 @pytest.fixture
-def heard(deployment: Deployment) -> list[str]:
-    """The queue that listens to the topic."""
+def received(deployment: Deployment) -> list[str]:
+    """Return the URL of a queue that subscribes to the topic."""
     sqs, sns = deployment.client("sqs"), deployment.client("sns")
-    url = sqs.create_queue(QueueName="heard")["QueueUrl"]
+    url = sqs.create_queue(QueueName="received")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     sns.subscribe(TopicArn=sns.list_topics()["Topics"][0]["TopicArn"], Protocol="sqs", Endpoint=arn)
     return [url]
 
 
-def test_a_run_that_failed_in_part_is_looked_at_redriven_and_exported(deployment, variables, heard, tmp_path: Path):
-    """Each command says what the next one is."""
-    params = json.dumps({"broken": [3, 7], "mended": str(tmp_path / "mended")})
+def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, variables, received, tmp_path: Path):
+    """Each command suggests the next one."""
+    params = json.dumps({"broken": [3, 7], "fixed": str(tmp_path / "fixed")})
     done = fanfold("run", "app:job", "--params", params, "--run", "r-1", folder=BROKEN, **variables)
     assert done.returncode == 1
     assert "ended as FAILED" in only_line(done.stderr)
@@ -54,15 +54,15 @@ def test_a_run_that_failed_in_part_is_looked_at_redriven_and_exported(deployment
     done = fanfold("status", "r-1", "--json", **variables)
     assert done.returncode == 1
     assert "fanfold redrive r-1" in only_line(done.stderr)
-    told = json.loads(done.stdout)
-    assert (told["state"], told["failed"], told["generation"]) == ("FAILED", 2, 0)
-    assert set(told["account"]["failed"]) == {"3", "7"}
+    document = json.loads(done.stdout)
+    assert (document["state"], document["failed"], document["generation"]) == ("FAILED", 2, 0)
+    assert set(document["account"]["failed"]) == {"3", "7"}
     shown = fanfold("status", "r-1", "--watch", **variables)
     assert "segment 3" in shown.stdout
     assert "it is broken" in shown.stdout
 
     done = fanfold("results", "r-1", **variables)
-    assert "--failures exports what failed" in only_line(done.stderr)
+    assert "Use --failures to export the failures" in only_line(done.stderr)
     done = fanfold("results", "r-1", "--failures", **variables)
     assert list(json.loads(done.stdout)["segments"]) == ["3", "7"]
 
@@ -70,34 +70,39 @@ def test_a_run_that_failed_in_part_is_looked_at_redriven_and_exported(deployment
     assert done.returncode == 0
     assert list(json.loads(done.stdout)["would_redrive"]) == ["3", "7"]
     done = fanfold("redrive", "r-1", "--dry-run", **variables)
-    assert done.stdout == "would be done again: 2 segments; nothing was sent\n"
+    assert done.stdout == "would retry 2 segments; nothing was sent\n"
     assert "it is broken" in done.stderr
 
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     done = fanfold("redrive", "r-1", "--only", "7", **variables)
     assert done.returncode == 1
     assert "it is broken" in done.stderr
     assert "ended as FAILED again" in only_line(done.stderr)
     done = fanfold("redrive", "r-1", "--json", **variables)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["state"], told["generation"], told["redriven"], told["failed"]) == ("SUCCEEDED", 2, 1, 0)
+    document = json.loads(done.stdout)
+    assert (document["state"], document["generation"], document["redriven"], document["failed"]) == (
+        "SUCCEEDED",
+        2,
+        1,
+        0,
+    )
 
     done = fanfold("results", "r-1", "--output", str(tmp_path / "out.json"), **variables)
     assert done.returncode == 0
     assert json.loads((tmp_path / "out.json").read_text()) == list(range(20))
-    looked = fanfold("status", "r-1", **variables)
-    assert (looked.returncode, looked.stderr) == (0, "")
+    shown = fanfold("status", "r-1", **variables)
+    assert (shown.returncode, shown.stderr) == (0, "")
     done = fanfold("run", "app:job", "--run", "r-1", "--params", '{"broken": []}', folder=BROKEN, **variables)
-    assert "run r-1 was begun with params " in only_line(done.stderr)
+    assert "run r-1 was started with params " in only_line(done.stderr)
     done = fanfold("run", "app:job", "--run", "r-1", "--json", folder=BROKEN, **variables)
     assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "SUCCEEDED")
 
     sqs, ends = deployment.client("sqs"), []
 
     def three() -> bool:
-        answer = sqs.receive_message(QueueUrl=heard[0], MaxNumberOfMessages=10)
-        ends.extend(json.loads(json.loads(message["Body"])["Message"]) for message in answer.get("Messages", []))
+        response = sqs.receive_message(QueueUrl=received[0], MaxNumberOfMessages=10)
+        ends.extend(json.loads(json.loads(message["Body"])["Message"]) for message in response.get("Messages", []))
         return len(ends) >= 3
 
     until(three)
@@ -109,35 +114,35 @@ def test_a_run_that_failed_in_part_is_looked_at_redriven_and_exported(deployment
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("status", "none"), "run 'none' is not in the ledger"),
         (("redrive", "none"), "run 'none' is not in the ledger"),
         (("results", "none"), "run 'none' is not in the ledger"),
-        (("redrive", "none", "--only", "a"), "--only 'a' is no list of segments such as 3,17,20-25"),
+        (("redrive", "none", "--only", "a"), "--only 'a' is not a list of segments such as 3,17,20-25"),
     ],
 )
-def test_what_is_not_there_is_one_clear_line(arguments, told, variables):
-    """No traceback."""
+def test_an_unknown_run_or_segment_is_one_clear_line(arguments, message, variables):
+    """Without a traceback."""
     done = fanfold(*arguments, **variables)
     assert done.returncode in {1, 2}
-    assert told in only_line(done.stderr)
+    assert message in only_line(done.stderr)
 
 
 def test_the_variables_of_a_deployed_job_are_printed_for_a_shell(deployment: Deployment):
-    """Those that the other commands need, and no state machine where there is none."""
+    """Those that the other commands need; without a state machine, its variable is missing."""
     variables = deployment.stack.environment
     printed = fanfold("env", "broken", **variables)
     assert printed.returncode == 0, printed.stderr
     shell = f"{printed.stdout}\nenv -0"
-    seen = subprocess.run(["bash", "-euc", shell], env={}, capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 - a shell, over our own output
-    exported = dict(each.split("=", 1) for each in seen.split("\0") if each.startswith("FANFOLD_"))
+    seen = subprocess.run(["bash", "-euc", shell], env={}, capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 - a shell, with fanfold's output
+    exported = dict(line.split("=", 1) for line in seen.split("\0") if line.startswith("FANFOLD_"))
     assert exported == deployment.variables == json.loads(fanfold("env", "broken", "--json", **variables).stdout)
     assert "FANFOLD_STATE_MACHINE_ARN" not in exported
 
 
-def test_a_stack_that_is_none_or_no_jobs_is_one_clear_line(deployment: Deployment, tmp_path: Path):
-    """The name is in it."""
+def test_an_unknown_stack_or_one_without_a_job_is_one_clear_line(deployment: Deployment, tmp_path: Path):
+    """The line contains the name of the stack or of the missing output."""
     done = fanfold("env", "no-such-stack", **deployment.stack.environment)
     assert done.returncode == 2
     assert "no-such-stack" in only_line(done.stderr)
@@ -150,7 +155,7 @@ def test_a_stack_that_is_none_or_no_jobs_is_one_clear_line(deployment: Deploymen
 
 
 def test_without_a_deployed_job_the_variable_is_named():
-    """The first that is missing."""
+    """The line names the first missing variable."""
     done = fanfold("status", "r-1")
     assert done.returncode == 2
     assert "FANFOLD_QUEUE_URL is not set" in only_line(done.stderr)

@@ -1,4 +1,4 @@
-"""A consumer under Lambda's own runtime client, in a process of its own, as in an execution environment."""
+"""A consumer with Lambda's runtime client, in a separate process, like in an execution environment."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ ASYNC = """
         if number < 0:
             raise ValueError(number)
 """
-PLAIN = """
+DEF = """
     import fanfold
 
     @fanfold.consumer(concurrency=3)
@@ -34,7 +34,7 @@ LISTS = """
         assert len(numbers) <= 2
         return [ValueError(number) if number < 0 else None for number in numbers]
 """
-PLAIN_LISTS = """
+DEF_LISTS = """
     import fanfold
 
     @fanfold.consumer(chunk_size=2)
@@ -87,7 +87,7 @@ HANGS = """
         if number < 0:
             await asyncio.Event().wait()
 """
-SITS_IN_A_THREAD = """
+BLOCKS_A_THREAD = """
     import threading, fanfold
 
     @fanfold.consumer
@@ -116,7 +116,7 @@ SWALLOWS_ITS_CANCELLATION = """
 """
 
 
-@pytest.mark.parametrize("source", [ASYNC, PLAIN, LISTS, PLAIN_LISTS, WITH_STATE, VALIDATED, STACKED])
+@pytest.mark.parametrize("source", [ASYNC, DEF, LISTS, DEF_LISTS, WITH_STATE, VALIDATED, STACKED])
 def test_every_kind_of_handler_reports_exactly_what_failed(source: str, tmp_path: Path):
     """On a cold start and in the warm invocation after it."""
     if "aws_lambda_powertools" in source:
@@ -127,7 +127,7 @@ def test_every_kind_of_handler_reports_exactly_what_failed(source: str, tmp_path
 
 
 def test_warm_invocations_share_one_process_one_loop_and_one_lifespan(tmp_path: Path):
-    """Clients and locks made at the first invocation are good for all that follow."""
+    """Clients and locks that are created in the first invocation can be used in all later ones."""
     source = """
         import asyncio, os
         from contextlib import asynccontextmanager
@@ -152,7 +152,7 @@ def test_warm_invocations_share_one_process_one_loop_and_one_lifespan(tmp_path: 
 
 
 def test_the_context_carries_the_deadline_and_the_request_of_the_invocation(tmp_path: Path):
-    """The header's time, less what has passed, is what a handler has."""
+    """The deadline is the time in the invocation's header."""
     source = """
         import fanfold
 
@@ -162,60 +162,60 @@ def test_the_context_carries_the_deadline_and_the_request_of_the_invocation(tmp_
             print("request", ctx.lambda_context.aws_request_id)
     """
     with function(tmp_path, source) as environment:
-        answer = environment.invoke(1, seconds=50)
-        assert answer.failed_ids == []
-        assert f"request {answer.request_id}" in environment.log
+        response = environment.invoke(1, seconds=50)
+        assert response.failed_ids == []
+        assert f"request {response.request_id}" in environment.log
 
 
-@pytest.mark.parametrize("source", [HANGS, SITS_IN_A_THREAD, BLOCKS_THE_LOOP, SWALLOWS_ITS_CANCELLATION])
-def test_a_handler_that_does_not_end_is_answered_before_the_deadline_and_named(source: str, tmp_path: Path):
-    """What succeeded beside it is not delivered again, and the next batch is right."""
+@pytest.mark.parametrize("source", [HANGS, BLOCKS_A_THREAD, BLOCKS_THE_LOOP, SWALLOWS_ITS_CANCELLATION])
+def test_a_handler_that_does_not_end_is_reported_before_the_deadline(source: str, tmp_path: Path):
+    """Records that succeeded alongside it are not redelivered, and the next batch is correct."""
     with function(tmp_path, source) as environment:
         assert environment.invoke(0).failed_ids == []
-        answer = environment.invoke(0, -1, seconds=1.5)
-        assert answer.failed_ids == ["message-1"]
-        assert answer.seconds_left > 0
+        response = environment.invoke(0, -1, seconds=1.5)
+        assert response.failed_ids == ["message-1"]
+        assert response.seconds_left > 0
         assert environment.invoke(1, 2).failed_ids == []
 
 
-def test_the_line_that_blocks_the_event_loop_stands_in_the_log(tmp_path: Path):
-    """Lambda's own timeout would have said nothing of it."""
+def test_the_line_that_blocks_the_event_loop_is_logged(tmp_path: Path):
+    """Lambda's own timeout error would not show it."""
     with function(tmp_path, BLOCKS_THE_LOOP) as environment:
         assert environment.invoke(-1, 1, seconds=3.0).failed_ids == ["message-0", "message-1"]
         assert "the event loop is blocked by handler (app.py, line 7): threading.Event().wait()" in environment.log
 
 
 def test_a_malformed_event_is_a_function_error(tmp_path: Path):
-    """Lambda then delivers the whole batch again; the process goes on."""
+    """Lambda then redelivers the whole batch; the process continues."""
     with function(tmp_path, ASYNC) as environment:
-        answer = environment.invoke_with({"Records": [{"eventSource": "aws:sqs", "body": "1"}]})
-        assert (answer.kind, answer.value["errorType"]) == ("error", "EventError")
-        assert "record 0 of the event has no messageId" in answer.value["errorMessage"]
+        response = environment.invoke_with({"Records": [{"eventSource": "aws:sqs", "body": "1"}]})
+        assert (response.kind, response.value["errorType"]) == ("error", "EventError")
+        assert "record 0 of the event has no messageId" in response.value["errorMessage"]
         assert environment.invoke(1).failed_ids == []
 
 
-def test_a_total_failure_is_a_function_error_where_that_is_asked_for(tmp_path: Path):
-    """Lambda polls more slowly after an error; a batch of which anything succeeded is none."""
+def test_a_total_failure_is_a_function_error_if_requested(tmp_path: Path):
+    """Lambda polls more slowly after an error. A batch with at least one success is not an error."""
     source = ASYNC.replace("@fanfold.consumer", "@fanfold.consumer(raise_on_total_failure=True)")
     with function(tmp_path, source) as environment:
-        answer = environment.invoke(-1, -2)
-        assert (answer.kind, answer.value["errorType"]) == ("error", "TotalFailureError")
-        assert answer.value["errorMessage"] == "none of the 2 records of the batch succeeded"
+        response = environment.invoke(-1, -2)
+        assert (response.kind, response.value["errorType"]) == ("error", "TotalFailureError")
+        assert response.value["errorMessage"] == "none of the 2 records of the batch succeeded"
         assert environment.invoke(-1, 2).failed_ids == ["message-0"]
 
 
-def test_a_lifespan_that_fails_is_a_function_error_and_is_tried_again(tmp_path: Path):
-    """The error is the lifespan's own, and the execution environment is not lost."""
+def test_a_lifespan_that_fails_is_a_function_error_and_is_retried(tmp_path: Path):
+    """The error is the one that the lifespan raised, and the execution environment is not lost."""
     source = """
         from contextlib import asynccontextmanager
         import fanfold
 
-        tries = []
+        attempts = []
 
         @asynccontextmanager
         async def lifespan():
-            tries.append(1)
-            if len(tries) == 1:
+            attempts.append(1)
+            if len(attempts) == 1:
                 raise OSError("no connection")
             yield
 
@@ -223,14 +223,14 @@ def test_a_lifespan_that_fails_is_a_function_error_and_is_tried_again(tmp_path: 
         async def handler(number) -> None: ...
     """
     with function(tmp_path, source) as environment:
-        answer = environment.invoke(1)
-        assert (answer.kind, answer.value["errorType"]) == ("error", "OSError")
-        assert answer.value["errorMessage"] == "no connection"
+        response = environment.invoke(1)
+        assert (response.kind, response.value["errorType"]) == ("error", "OSError")
+        assert response.value["errorMessage"] == "no connection"
         assert environment.invoke(1).failed_ids == []
 
 
 def test_a_lifespan_that_hangs_is_a_function_error_before_the_deadline(tmp_path: Path):
-    """No record has started, so the whole batch comes back."""
+    """No record has started, so the whole batch is redelivered."""
     source = """
         import asyncio
         from contextlib import asynccontextmanager
@@ -245,13 +245,13 @@ def test_a_lifespan_that_hangs_is_a_function_error_before_the_deadline(tmp_path:
         async def handler(number) -> None: ...
     """
     with function(tmp_path, source) as environment:
-        answer = environment.invoke(1, seconds=1.5)
-        assert (answer.kind, answer.value["errorType"]) == ("error", "TimeoutError")
-        assert answer.seconds_left > 0
+        response = environment.invoke(1, seconds=1.5)
+        assert (response.kind, response.value["errorType"]) == ("error", "TimeoutError")
+        assert response.seconds_left > 0
 
 
-def test_an_impossible_setting_is_an_error_of_initialisation(tmp_path: Path):
-    """It shows at the first cold start, before any message is received."""
+def test_an_invalid_setting_is_an_init_error(tmp_path: Path):
+    """It appears in the first cold start, before any message is received."""
     source = """
         import fanfold
 
@@ -259,9 +259,9 @@ def test_an_impossible_setting_is_an_error_of_initialisation(tmp_path: Path):
         async def handler(number) -> None: ...
     """
     with function(tmp_path, source) as environment:
-        answer = environment.next_answer()
-        assert (answer.kind, answer.value["errorType"]) == ("init error", "ConfigurationError")
-        assert answer.value["errorMessage"] == "concurrency must be a whole number from 1, not 0"
+        response = environment.next_answer()
+        assert (response.kind, response.value["errorType"]) == ("init error", "ConfigurationError")
+        assert response.value["errorMessage"] == "concurrency must be an integer of at least 1, not 0"
 
 
 @pytest.mark.parametrize(
@@ -275,8 +275,8 @@ def test_an_impossible_setting_is_an_error_of_initialisation(tmp_path: Path):
         "fanfold.Retry(after=float('inf'))",
     ],
 )
-def test_what_a_handler_raises_ends_neither_the_process_nor_the_batch(error: str, tmp_path: Path):
-    """Its record alone is delivered again, and those behind it run."""
+def test_an_exception_of_a_handler_ends_neither_the_process_nor_the_batch(error: str, tmp_path: Path):
+    """Only its record is redelivered, and later records run."""
     source = f"""
         import asyncio, fanfold
 
@@ -299,7 +299,7 @@ def test_what_a_handler_raises_ends_neither_the_process_nor_the_batch(error: str
     ],
 )
 def test_a_handler_that_ends_the_event_loop_does_not_end_the_process(statement: str, tmp_path: Path):
-    """The answer is made from what is known, or is an error that Lambda is told; the next batch is right."""
+    """The response contains the known outcomes, or is an error; the next batch is correct."""
     source = f"""
         import asyncio, sys, fanfold
 
@@ -313,50 +313,50 @@ def test_a_handler_that_ends_the_event_loop_does_not_end_the_process(statement: 
                 await asyncio.Event().wait()
     """
     with function(tmp_path, source) as environment:
-        answer = environment.invoke(1, -1, seconds=3.0)
-        assert answer.kind in {"response", "error"}, environment.log
-        assert answer.kind == "error" or answer.failed_ids == ["message-1"]
+        response = environment.invoke(1, -1, seconds=3.0)
+        assert response.kind in {"response", "error"}, environment.log
+        assert response.kind == "error" or response.failed_ids == ["message-1"]
         assert environment.invoke(3).failed_ids == []
 
 
 @pytest.mark.parametrize(
     "source",
-    [SITS_IN_A_THREAD.replace("consumer", "consumer(concurrency=101)", 1), SWALLOWS_ITS_CANCELLATION],
+    [BLOCKS_A_THREAD.replace("consumer", "consumer(concurrency=101)", 1), SWALLOWS_ITS_CANCELLATION],
     ids=["threads", "tasks that swallow their cancellation"],
 )
-def test_an_execution_environment_full_of_abandoned_handlers_is_given_up(source: str, tmp_path: Path):
-    """More than a hundred still run: the process ends, and Lambda delivers the batch to a fresh one."""
+def test_an_execution_environment_with_too_many_abandoned_handlers_ends(source: str, tmp_path: Path):
+    """If more than a hundred still run, the process ends, and Lambda delivers the batch to a new one."""
     with function(tmp_path, source) as environment:
-        answer = environment.invoke(*[-1] * 101, seconds=2.0)
-        assert len(answer.failed_ids) == 101
-        assert answer.seconds_left > 0
-        answer = environment.invoke(1)
-        assert (answer.kind, answer.value) == ("exit", 1)
+        response = environment.invoke(*[-1] * 101, seconds=2.0)
+        assert len(response.failed_ids) == 101
+        assert response.seconds_left > 0
+        response = environment.invoke(1)
+        assert (response.kind, response.value) == ("exit", 1)
         assert "101 abandoned handlers" in environment.log
 
 
-def test_a_hundred_abandoned_threads_are_borne(tmp_path: Path):
-    """The bound is a hundred, not one: what is left behind now and then does not cost a cold start."""
-    source = SITS_IN_A_THREAD.replace("consumer", "consumer(concurrency=100)", 1)
+def test_a_hundred_abandoned_threads_are_tolerated(tmp_path: Path):
+    """The limit is a hundred, so that an occasional abandoned thread does not cause a cold start."""
+    source = BLOCKS_A_THREAD.replace("consumer", "consumer(concurrency=100)", 1)
     with function(tmp_path, source) as environment:
         assert len(environment.invoke(*[-1] * 100, seconds=2.0).failed_ids) == 100
         assert environment.invoke(1).failed_ids == []
 
 
-def test_an_execution_environment_with_three_blocked_event_loops_is_given_up(tmp_path: Path):
-    """Two are left behind and replaced; at the third the process ends."""
+def test_an_execution_environment_with_three_blocked_event_loops_ends(tmp_path: Path):
+    """Two blocked loops are abandoned and replaced; at the third, the process ends."""
     with function(tmp_path, BLOCKS_THE_LOOP) as environment:
         for _ in range(3):
-            answer = environment.invoke(1, -1, seconds=1.0)
-            assert answer.failed_ids == ["message-1"]
-            assert answer.seconds_left > 0
-        answer = environment.invoke(1)
-        assert (answer.kind, answer.value) == ("exit", 1)
+            response = environment.invoke(1, -1, seconds=1.0)
+            assert response.failed_ids == ["message-1"]
+            assert response.seconds_left > 0
+        response = environment.invoke(1)
+        assert (response.kind, response.value) == ("exit", 1)
         assert "3 blocked event loops" in environment.log
 
 
-def test_logs_in_lambdas_json_format_are_one_document_a_line(tmp_path: Path):
-    """A traceback does not tear the log apart, and no body stands in it."""
+def test_logs_in_lambdas_json_format_are_one_document_per_line(tmp_path: Path):
+    """A traceback does not span several lines, and no message body is logged."""
     variables = {"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": "INFO"}
     source = ASYNC.replace("raise ValueError(number)", "raise ValueError('broken')")
     with function(tmp_path, source, **variables) as environment:
@@ -364,5 +364,5 @@ def test_logs_in_lambdas_json_format_are_one_document_a_line(tmp_path: Path):
         entries = [json.loads(line) for line in environment.log.splitlines()]
     assert [entry["level"] for entry in entries] == ["ERROR", "INFO"]
     assert "1 x ValueError" in entries[0]["message"]
-    assert entries[1]["message"] == "batch of 2: 1 acknowledged, 1 come back"
+    assert entries[1]["message"] == "batch of 2: 1 acknowledged, 1 to be redelivered"
     assert "12345" not in json.dumps(entries)

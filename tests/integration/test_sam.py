@@ -1,4 +1,4 @@
-"""``template.yaml`` by the real SAM CLI: linted, built, deployed, at work, updated, deleted."""
+"""``template.yaml`` with the real SAM CLI: linted, built, deployed, run, updated, and deleted."""
 
 import json
 import sys
@@ -28,33 +28,33 @@ STACK = "fanfold-dev"
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """What ``sam build`` makes for the Python and the processor the tests run on."""
+    """Run ``sam build`` for the Python version and processor of the tests; return its output folder."""
     return build(tmp_path_factory.mktemp("sam"))
 
 
-def test_the_linters_have_nothing_to_say():
-    """Neither SAM's nor cfn-lint itself, whose warnings count."""
+def test_the_linters_report_nothing():
+    """Neither SAM's linter nor cfn-lint, including warnings."""
     assert "is a valid SAM Template" in sam("validate", "--lint")
     linted = command.run(Path(sys.executable).parent / "cfn-lint", "template.yaml", folder=ROOT)
     assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
 
 
-def test_what_is_built_is_complete(built: Path):
-    """Every handler is imported from the layer and the function's own folder, with no other package in reach."""
+def test_the_build_is_complete(built: Path):
+    """Every handler can be imported from the layer and the function's folder, without any other package."""
     program = "import app, faulty_app, fanfold.aws.backend, fanfold.aws.sqs; print(app.segment_handler)"
     for function in ("ScatterFunction", "SegmentFunction", "DeadLetterFunction", "FoldFunction"):
         run_built(built, function, program)
 
 
 def run_built(built: Path, function: str, program: str) -> None:
-    """Run a program on what was built for a function, and nothing else."""
+    """Run a program with only the build output of a function."""
     folders = [str(built / function), str(built / "DependenciesLayer" / "python")]
-    ours = f"import sys; sys.path[:0] = sys.argv[1:]; {program}; import fanfold; print(fanfold.__file__)"
-    assert str(built) in succeeds(sys.executable, "-I", "-S", "-c", ours, *folders)
+    code = f"import sys; sys.path[:0] = sys.argv[1:]; {program}; import fanfold; print(fanfold.__file__)"
+    assert str(built) in succeeds(sys.executable, "-I", "-S", "-c", code, *folders)
 
 
 def test_an_example_is_built_by_its_makefile(tmp_path: Path):
-    """From the project's template, with the example's own code and requirements."""
+    """It uses the project's template with the code and requirements of the example."""
     chosen = {"PYTHON_VERSION": OUR_VERSION, "ARCHITECTURE": OUR_ARCHITECTURE}
     variables = environment(chosen)
     variables["PATH"] += f":{program().parent}"
@@ -67,8 +67,8 @@ def test_an_example_is_built_by_its_makefile(tmp_path: Path):
         )
 
 
-def test_what_is_built_is_compiled(built: Path):
-    """Lambda cannot keep what it compiles: every module has its compiled form, whatever the time in a zip says."""
+def test_the_built_modules_are_compiled(built: Path):
+    """Lambda cannot store compiled modules, so every module has a compiled file that ignores timestamps."""
     for folder in (built / "SegmentFunction", built / "DependenciesLayer" / "python" / "fanfold"):
         for module in folder.glob("*.py"):
             compiled = (folder / "__pycache__" / f"{module.stem}.{sys.implementation.cache_tag}.pyc").read_bytes()
@@ -79,14 +79,14 @@ def test_what_is_built_is_compiled(built: Path):
 def test_every_python_and_every_processor_is_built_on_this_machine(
     version: str, architecture: str, request: pytest.FixtureRequest, tmp_path: Path
 ):
-    """Without a container and without that Python: what is compiled is for the one that was asked for."""
+    """Without a container and without that Python version, compiled packages match the requested version."""
     ours = (version, architecture) == (OUR_VERSION, OUR_ARCHITECTURE)
     folder = request.getfixturevalue("built") if ours else build(tmp_path, version, architecture)
     compiled = [file.name for file in (folder / "DependenciesLayer" / "python").rglob("*.so")]
     machine = {"arm64": "aarch64", "x86_64": "x86_64"}[architecture]
     assert compiled
-    wanted = f"cpython-{version.replace('.', '')}-{machine}-linux-gnu.so"
-    assert [name for name in compiled if not name.endswith(wanted)] == []
+    suffix = f"cpython-{version.replace('.', '')}-{machine}-linux-gnu.so"
+    assert [name for name in compiled if not name.endswith(suffix)] == []
 
 
 def deploy(stack: LocalStack, built: Path, **parameters: str) -> dict[str, str]:
@@ -103,14 +103,14 @@ def client(stack: LocalStack, service: str) -> Any:
 
 
 async def run(stack: LocalStack, outputs: Mapping[str, str], name: str, rows: bytes, strays: int) -> RunReport:
-    """Run the deployed job over rows, one a segment, with messages that are no segments before them."""
+    """Run the deployed job over rows, one per segment, after sending messages that are not segments."""
     client(stack, "s3").put_object(Bucket=outputs["ResultsBucket"], Key=f"input/{name}.csv", Body=HEADER + rows)
     params = {"bucket": outputs["ResultsBucket"], "key": f"input/{name}.csv", "chunk_bytes": len(SOUND)}
     for number in range(strays):
         client(stack, "sqs").send_message(QueueUrl=outputs["QueueUrl"], MessageBody=f"stray {number}")
     request = json.dumps({"run": name, "params": params}).encode()
-    answer = client(stack, "lambda").invoke(FunctionName=outputs["ScatterFunction"], Payload=request)
-    assert json.loads(answer["Payload"].read())["segments"] == len(rows) // len(SOUND)
+    response = client(stack, "lambda").invoke(FunctionName=outputs["ScatterFunction"], Payload=request)
+    assert json.loads(response["Payload"].read())["segments"] == len(rows) // len(SOUND)
     async with connect(variables_of(outputs), **stack.client_settings) as backend:
         async for _ in watch(backend, name, within_seconds=180):
             pass
@@ -124,14 +124,14 @@ def settings(stack: LocalStack, outputs: Mapping[str, str]) -> tuple[int, int, i
     return function["MemorySize"], function["Timeout"], int(queue["Attributes"]["VisibilityTimeout"])
 
 
-async def test_a_job_is_deployed_does_its_work_is_updated_and_deleted(own_stack: LocalStack, built: Path):
-    """Of 1,000 messages 990 are done; 5 segments that cannot be read and 5 strays are found with their reasons."""
+async def test_a_job_is_deployed_run_updated_and_deleted(own_stack: LocalStack, built: Path):
+    """Of 1,000 messages, 990 are done; 5 unreadable segments and 5 stray messages are reported with their reasons."""
     outputs = deploy(own_stack, built, FunctionTimeout="15")
     assert settings(own_stack, outputs) == (1769, 15, 90)
-    account = await run(own_stack, outputs, "first", (SOUND * 198 + POISON) * 5, strays=5)
-    assert (account.segments, account.done, account.missing) == (995, 990, 0)
-    assert sorted(account.failed) == [198, 397, 596, 795, 994]
-    assert all("quote" in reason for reason in account.failed.values())
+    report = await run(own_stack, outputs, "first", (SOUND * 198 + POISON) * 5, strays=5)
+    assert (report.segments, report.done, report.missing) == (995, 990, 0)
+    assert sorted(report.failed) == [198, 397, 596, 795, 994]
+    assert all("quote" in reason for reason in report.failed.values())
     assert [in_queue(client(own_stack, "sqs"), outputs[queue]) for queue in ("QueueUrl", "DeadLetterQueueUrl")] == [
         0,
         0,
@@ -140,12 +140,12 @@ async def test_a_job_is_deployed_does_its_work_is_updated_and_deleted(own_stack:
 
     assert deploy(own_stack, built, FunctionTimeout="30", MemorySize="512") == outputs
     assert settings(own_stack, outputs) == (512, 30, 180)
-    again = await run(own_stack, outputs, "second", SOUND * 20, strays=0)
-    assert (again.segments, again.done) == (20, 20)
+    second = await run(own_stack, outputs, "second", SOUND * 20, strays=0)
+    assert (second.segments, second.done) == (20, 20)
 
     sam("delete", *DEV, "--no-prompts", "--region", "us-east-1", **own_stack.environment)
     with pytest.raises(client(own_stack, "cloudformation").exceptions.ClientError, match="does not exist"):
         client(own_stack, "cloudformation").describe_stacks(StackName=STACK)
     assert client(own_stack, "lambda").list_functions()["Functions"] == []
-    kept = client(own_stack, "s3").list_objects_v2(Bucket=outputs["ResultsBucket"], Prefix="runs/first/")
-    assert kept["KeyCount"] > 0  # results outlive their stack
+    objects = client(own_stack, "s3").list_objects_v2(Bucket=outputs["ResultsBucket"], Prefix="runs/first/")
+    assert objects["KeyCount"] > 0  # results are retained when the stack is deleted

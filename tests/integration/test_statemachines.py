@@ -1,4 +1,4 @@
-"""The same job on Step Functions: both definitions, deployed by the template with the roles it gives."""
+"""The same job on Step Functions: both definitions, deployed by the template with its roles."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ NOWHERE = {f"FANFOLD_{place}": "none" for place in PLACES}
 
 @pytest.fixture(scope="module")
 def strict() -> Iterator[LocalStack]:
-    """An emulated AWS on which the functions may do what their roles allow, and no more."""
+    """Start an emulated AWS that enforces the roles of the functions."""
     with local_stack(enforce_policies=True, wait_share=0.01) as stack:
         yield stack
 
@@ -45,28 +45,28 @@ class Machine:
     def __init__(self, stack: LocalStack, kind: str, template: Path) -> None:
         self.kind = kind
         self.stack = stack
-        topic = Topic(stack, f"told-{kind}")
+        topic = Topic(stack, f"notified-{kind}")
         self.messages = topic.messages
         parameters = {"StateMachine": kind, "FunctionTimeout": "30", "NotificationTopicArn": topic.arn}
         self.deployed = Deployment(stack, f"machine-{kind}", JOB, parameters, template=template)
         self.run = self.deployed.execute
 
 
-async def test_a_run_ends_with_one_output_and_an_exact_account(machine: Machine):
-    """One segment fails at its first try, one always: the run bears one; the ledger has it all, with the reason."""
-    assert machine.run("borne", count=8, flaky=[3], bad=[5]) == "SUCCEEDED"
+async def test_a_run_ends_with_one_output_and_an_exact_report(machine: Machine):
+    """One segment fails in its first attempt and one always, which is tolerated; the ledger has the reason."""
+    assert machine.run("tolerated", count=8, flaky=[3], bad=[5]) == "SUCCEEDED"
     async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
-        run = await backend.ledger.run("borne")
+        run = await backend.ledger.run("tolerated")
         assert (run.state, json.loads(await backend.get_result(run.output))) == ("SUCCEEDED", sum(range(8)) - 5)
-        account = await read_report(backend, run)
-        assert (account.segments, account.done, account.failed) == (8, 7, {5: "ValueError: this one never ends"})
-    (told,) = machine.messages()
-    assert json.loads(told)["failures"] == {"5": "ValueError: this one never ends"}
+        report = await read_report(backend, run)
+        assert (report.segments, report.done, report.failed) == (8, 7, {5: "ValueError: this one never ends"})
+    (notification,) = machine.messages()
+    assert json.loads(notification)["failures"] == {"5": "ValueError: this one never ends"}
     assert denials(machine.stack, f"machine-{machine.kind}") == []
 
 
 async def test_its_results_were_combined_three_at_a_time(machine: Machine):
-    """By the step that collects them; and by the fold function's invocations, in a run over the queues."""
+    """By the collect step, and in a run with queues, by invocations of the fold function."""
     assert machine.run("tree", count=10) == "SUCCEEDED"
     assert machine.deployed.scatter("queued-tree", count=10)["segments"] == 10
     async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
@@ -86,41 +86,41 @@ async def test_its_results_were_combined_three_at_a_time(machine: Machine):
     assert denials(machine.stack, f"machine-{machine.kind}") == []
 
 
-async def test_a_run_that_fails_has_the_list_of_what_failed(machine: Machine):
-    """More segments than it bears: the execution fails too."""
+async def test_a_run_that_fails_has_the_list_of_failures(machine: Machine):
+    """If more segments fail than the job tolerates, the execution fails too."""
     assert machine.run("failed", count=3, bad=[0, 2]) == "FAILED"
-    (told,) = machine.messages()
-    assert json.loads(told)["state"] == "FAILED"
+    (notification,) = machine.messages()
+    assert json.loads(notification)["state"] == "FAILED"
     async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
         run = await backend.ledger.run("failed")
         assert run.state == "FAILED"
         assert list(json.loads(await backend.get_result(run.output))["segments"]) == ["0", "2"]
 
 
-async def test_what_failed_in_it_is_done_again_over_the_queues(machine: Machine):
-    """By ``fanfold redrive``, as of any run: those segments and no others, and a second output."""
-    assert machine.run("redriven", count=5, bad=[1, 3], mended=True) == "FAILED"
+async def test_failed_segments_are_redriven_with_the_queues(machine: Machine):
+    """By ``fanfold redrive``, like in any run: only those segments are processed again, with a second output."""
+    assert machine.run("redriven", count=5, bad=[1, 3], fixed=True) == "FAILED"
     async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
         assert (await redrive("redriven", backend)).segments == 2
         seen = [progress.state async for progress in watch(backend, "redriven", within_seconds=120)]
         assert seen[-1] == "SUCCEEDED"
         run = await backend.ledger.run("redriven")
         assert json.loads(await backend.get_result(run.output)) == sum(range(5))
-        account = await read_report(backend, run)
-        assert (account.segments, account.done, account.failed) == (5, 5, {})
+        report = await read_report(backend, run)
+        assert (report.segments, report.done, report.failed) == (5, 5, {})
     machine.messages()
     machine.messages()
 
 
-async def test_a_plan_larger_than_a_state_goes_by_s3(machine: Machine):
-    """The distributed machine runs it; the inline one says what to do."""
+async def test_a_plan_larger_than_a_state_is_stored_in_s3(machine: Machine):
+    """The distributed state machine runs it; the error of the inline one suggests the distributed one."""
     rows = [f"n,{'x' * 10_000}\n", *(f"{number},{'y' * 990}\n" for number in range(30))]
     machine.deployed.upload("input/large.csv", "".join(rows).encode())
     status = machine.run("large", key="input/large.csv")
     if machine.kind == "inline":
         assert status == "FAILED"
-        (told,) = machine.messages()
-        assert "use the distributed state machine" in told
+        (notification,) = machine.messages()
+        assert "use the distributed state machine" in notification
         return
     assert status == "SUCCEEDED"
     async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
@@ -131,26 +131,26 @@ async def test_a_plan_larger_than_a_state_goes_by_s3(machine: Machine):
 
 
 def by_command(machine: Machine, *arguments: str, **params: Any) -> subprocess.CompletedProcess[str]:
-    """Run ``fanfold run --state-machine``, as a user does, where the machine is deployed."""
+    """Run ``fanfold run --state-machine`` with the deployed state machine, like a user."""
     variables = {**machine.stack.environment, **machine.deployed.variables}
     flags = ("--state-machine", "--params", json.dumps(params), *arguments)
     return fanfold("run", "app:job", *flags, folder=JOB, **variables)
 
 
 def test_a_command_starts_an_execution_and_watches_the_run_to_its_end(machine: Machine):
-    """It prints what a run over the queues prints; the name cannot be used again."""
+    """It prints the same as a run with queues; the name cannot be used again."""
     done = by_command(machine, "--run", "by-command", "--json", count=6)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["run"], told["state"], told["output"]) == ("by-command", "SUCCEEDED", sum(range(6)))
-    assert (told["account"]["segments"], told["account"]["done"]) == (6, 6)
-    again = only_line(by_command(machine, "--run", "by-command", count=7).stderr)
-    assert "has had an execution called by-command: choose another name" in again
+    document = json.loads(done.stdout)
+    assert (document["run"], document["state"], document["output"]) == ("by-command", "SUCCEEDED", sum(range(6)))
+    assert (document["account"]["segments"], document["account"]["done"]) == (6, 6)
+    error = only_line(by_command(machine, "--run", "by-command", count=7).stderr)
+    assert "already has an execution named by-command: choose another name" in error
     machine.messages()
 
 
-def test_a_command_says_how_its_run_or_its_execution_failed(machine: Machine):
-    """A run that bears no more has its failures; an execution that planned nothing has its own words."""
+def test_a_command_reports_how_its_run_or_its_execution_failed(machine: Machine):
+    """A run with too many failures lists them; an execution whose plan step failed shows its own error."""
     failed = by_command(machine, "--run", "command-failed", count=3, bad=[0, 2])
     assert failed.returncode == 1
     assert "run command-failed ended as FAILED" in only_line(failed.stderr)
@@ -163,7 +163,7 @@ def test_a_command_says_how_its_run_or_its_execution_failed(machine: Machine):
 
 
 @pytest.mark.parametrize(
-    ("arn", "arguments", "said"),
+    ("arn", "arguments", "message"),
     [
         ("", [], "FANFOLD_STATE_MACHINE_ARN is not set: deploy with StateMachine=inline or distributed"),
         (
@@ -171,34 +171,36 @@ def test_a_command_says_how_its_run_or_its_execution_failed(machine: Machine):
             [],
             "does not exist; check the name and the region",
         ),
-        ("arn", ["--run", "x" * 81], "an execution's name has at most 80 characters"),
+        ("arn", ["--run", "x" * 81], "the name of an execution must have at most 80 characters, not 81"),
         ("arn", ["--run", "not/a/name"], "starting with a letter or digit"),
         ("arn", ["--inline"], "--state-machine and --inline do not go together"),
         ("arn", ["--dry-run"], "--state-machine and --dry-run do not go together"),
     ],
 )
-def test_what_cannot_be_started_is_said_in_one_line(strict: LocalStack, arn: str, arguments: list[str], said: str):
-    """Nothing has run."""
+def test_a_run_that_cannot_be_started_is_one_clear_line(
+    strict: LocalStack, arn: str, arguments: list[str], message: str
+):
+    """Nothing is started."""
     variables = NOWHERE | {"FANFOLD_STATE_MACHINE_ARN": arn}
     flags = ("run", "app:job", "--state-machine", "--params", '{"count": 3}', *arguments)
     done = fanfold(*flags, folder=JOB, **strict.environment, **variables)
     assert done.returncode == 2
-    assert said in only_line(done.stderr)
+    assert message in only_line(done.stderr)
 
 
 def test_a_job_that_continues_segments_cannot_run_on_a_state_machine(strict: LocalStack):
-    """It says so before anything is started."""
+    """The error is raised before anything is started."""
     variables = NOWHERE | {"FANFOLD_STATE_MACHINE_ARN": "arn"}
     done = fanfold(
         "run", "app:job", "--state-machine", folder=JOB.parent / "long_job", **strict.environment, **variables
     )
-    assert "continuation=True goes on by a queue, and not on Step Functions" in only_line(done.stderr)
+    assert "continuation=True needs a work queue and does not work on Step Functions" in only_line(done.stderr)
 
 
 def test_without_the_parameter_there_is_no_state_machine(strict: LocalStack):
-    """Nor any function or role of one."""
+    """Its functions and roles do not exist either."""
     deployed = Deployment(strict, "no-machine", JOB, {})
     assert "StateMachine" not in deployed.outputs
     resources = deployed.clients["cloudformation"].list_stack_resources(StackName="no-machine")
-    names = {each["LogicalResourceId"] for each in resources["StackResourceSummaries"]}
+    names = {resource["LogicalResourceId"] for resource in resources["StackResourceSummaries"]}
     assert not names & {"PlanFunction", "TaskRole", "InlineStateMachine", "DistributedStateMachine"}

@@ -1,4 +1,4 @@
-"""System 1: a table counted by 16 segments through scatter, real workers and the fold."""
+"""System 1: a table counted in 16 segments by the scatter function, real workers, and the fold."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
-    """The example, on an emulator of its own, and its table."""
+    """Deploy the example on a separate emulator, with its table."""
     with local_stack() as stack:
         deployed = Deployment(stack, "count", EXAMPLE, {**PARAMETERS, "SourceTable": "articles"})
         anyio.run(fill, stack.client_settings, "articles", ITEMS)
@@ -28,7 +28,7 @@ def deployment() -> Iterator[Deployment]:
 
 
 async def test_100000_items_of_15_fields_are_counted_exactly_by_16_segments(deployment: Deployment):
-    """And every segment holds within 10 % of the mean, as the account says; nothing is uneven."""
+    """According to the run report, every segment is within 10 % of the mean, and none is uneven."""
     async with connect(deployment.variables, **deployment.client_settings) as backend:
         assert deployment.scatter("count", table="articles", total=SEGMENTS)["segments"] == SEGMENTS
         seen = [progress async for progress in watch(backend, "count", within_seconds=240)]
@@ -45,7 +45,7 @@ async def test_100000_items_of_15_fields_are_counted_exactly_by_16_segments(depl
 
 
 async def test_a_table_is_written_back_item_by_item(deployment: Deployment):
-    """Each gets a field more, over the same key; nothing else of it changes."""
+    """Each item gets an additional field under the same key and is otherwise unchanged."""
     await fill(deployment.client_settings, "members", 2_000)
     parameters = {"HandlerModule": "write_back", "SourceTable": "members", "SourceTableAccess": "write"}
     deployed = Deployment(deployment.stack, "back", EXAMPLE, parameters)
@@ -55,22 +55,22 @@ async def test_a_table_is_written_back_item_by_item(deployment: Deployment):
         run = await backend.ledger.run("back")
         assert run is not None
         assert json.loads(await backend.get_result(run.output)) == {"total_written": 2_000}
-        wanted = {"table": "members", "segments": 1, "segment": 0}
-        found, start = [], None
+        part = {"table": "members", "segments": 1, "segment": 0}
+        items, start = [], None
         while True:
-            page = await backend.tables.scan(wanted, start)
-            found += page.items
+            page = await backend.tables.scan(part, start)
+            items += page.items
             if (start := page.next) is None:
                 break
-        assert {int(each["item_no"]) for each in found} == set(range(2_000))
-        for each in found:
-            given = {name: value["S"] for name, value in item(int(each["item_no"])).items() if "S" in value}
-            length = len(str(each["item_no"])) + sum(map(len, given.values()))
-            assert each == {**given, "item_no": each["item_no"], "length": length}
+        assert {int(stored["item_no"]) for stored in items} == set(range(2_000))
+        for stored in items:
+            original = {name: value["S"] for name, value in item(int(stored["item_no"])).items() if "S" in value}
+            length = len(str(stored["item_no"])) + sum(map(len, original.values()))
+            assert stored == {**original, "item_no": stored["item_no"], "length": length}
 
 
 async def test_a_segment_that_takes_longer_than_its_function_is_continued_and_counts_exactly(deployment: Deployment):
-    """The life-extension form: 6 seconds of work in a function that has 5."""
+    """With ``continuation=True``: 6 seconds of work in a function with a timeout of 5."""
     parameters = {"FunctionTimeout": "5", "HandlerModule": "app"}
     folder = Path(__file__).parent / "long_job"
     long = Deployment(deployment.stack, "long", folder, parameters, visibility_timeout=5)
@@ -81,5 +81,5 @@ async def test_a_segment_that_takes_longer_than_its_function_is_continued_and_co
         assert run is not None
         output = json.loads(await backend.get_result(run.output))
         assert output["total"] == sum(range(600))
-        # A second delivery of a message may end where the first had stopped: then that hop is not of the chain.
+        # A second delivery of a message may end where the first stopped; then that hop is not part of the chain.
         assert 2 <= output["parts"] <= len([hop async for hop in backend.ledger.hops("long", 0)]) + 1

@@ -1,4 +1,4 @@
-"""What ``template.yaml`` makes on the emulated AWS with other parameters than its defaults."""
+"""``template.yaml`` deployed to the emulated AWS with parameters other than the defaults."""
 
 import json
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.stack
 
 
 async def test_a_job_runs_over_a_fifo_queue(own_stack: LocalStack):
-    """Its segments wait for nothing, and what is no segment is quarantined by way of a FIFO dead-letter queue."""
+    """Its segments do not block each other, and a stray message is quarantined through a FIFO dead-letter queue."""
     deployed = Deployment(own_stack, "fifo", FLIGHTS, {"QueueType": "fifo", "FunctionTimeout": "15"})
     assert deployed.outputs["QueueUrl"].endswith(".fifo")
     assert deployed.outputs["DeadLetterQueueUrl"].endswith(".fifo")
@@ -31,8 +31,8 @@ async def test_a_job_runs_over_a_fifo_queue(own_stack: LocalStack):
         assert [message.body for message in await backend.quarantine_queue.receive(wait_seconds=20)] == ["stray"]
 
 
-def test_a_large_batch_on_a_standard_queue_has_its_window_and_the_visibility_that_follows(own_stack: LocalStack):
-    """All of it from three parameters."""
+def test_a_large_batch_has_its_window_and_the_derived_visibility_timeout(own_stack: LocalStack):
+    """All settings are derived from the parameters."""
     large = {"BatchSize": "10000", "BatchingWindow": "60", "FunctionTimeout": "300", "MaximumConcurrency": "100"}
     deployed = Deployment(own_stack, "large", FLIGHTS, large)
     mappings = deployed.clients["lambda"].list_event_source_mappings(FunctionName=deployed.outputs["SegmentFunction"])
@@ -40,23 +40,23 @@ def test_a_large_batch_on_a_standard_queue_has_its_window_and_the_visibility_tha
     assert (mapping["BatchSize"], int(mapping["MaximumBatchingWindowInSeconds"])) == (10_000, 60)
     assert mapping["ScalingConfig"] == {"MaximumConcurrency": 100}
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    told = deployed.clients["sqs"].get_queue_attributes(QueueUrl=deployed.outputs["QueueUrl"], AttributeNames=["All"])
-    assert told["Attributes"]["VisibilityTimeout"] == "1860"
+    queue = deployed.clients["sqs"].get_queue_attributes(QueueUrl=deployed.outputs["QueueUrl"], AttributeNames=["All"])
+    assert queue["Attributes"]["VisibilityTimeout"] == "1860"
 
 
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"BatchSize": "11"}, "A BatchSize over 10 needs a BatchingWindow of at least 1 second"),
-        ({"QueueType": "fifo", "BatchingWindow": "5"}, "A FIFO queue takes no BatchingWindow"),
-        ({"QueueType": "fifo", "BatchSize": "11"}, "A BatchSize over 10 needs a BatchingWindow"),
+        ({"BatchSize": "11"}, "A BatchSize of more than 10 needs a BatchingWindow of at least 1 second"),
+        ({"QueueType": "fifo", "BatchingWindow": "5"}, "A FIFO queue supports no BatchingWindow"),
+        ({"QueueType": "fifo", "BatchSize": "11"}, "A BatchSize of more than 10 needs a BatchingWindow"),
         ({"MaxReceiveCount": "4"}, "MaxReceiveCount"),
         ({"RetentionSeconds": "1209600"}, "RetentionSeconds"),
         ({"FunctionTimeout": "61"}, "FunctionTimeout"),
         ({"MaximumConcurrency": "1"}, "MaximumConcurrency"),
     ],
 )
-def test_parameters_that_do_not_fit_together_make_nothing(own_stack: LocalStack, parameters: dict, reason: str):
-    """CloudFormation refuses them and says which."""
+def test_invalid_combinations_of_parameters_are_refused(own_stack: LocalStack, parameters: dict, reason: str):
+    """CloudFormation refuses them, names the parameter, and creates nothing."""
     with pytest.raises(Exception, match=reason):
         Deployment(own_stack, "wrong", FLIGHTS, parameters)

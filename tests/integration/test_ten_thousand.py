@@ -1,4 +1,4 @@
-"""System 4: ten thousand records in one batch, a real request for each, within Lambda's 1,024 file descriptors."""
+"""System 4: ten thousand records in one batch, each with a real request, within Lambda's 1,024 file descriptors."""
 
 import json
 from pathlib import Path
@@ -21,14 +21,14 @@ ORDERS = TROUBLE.orders
 
 @pytest.fixture(scope="module")
 def orders(tmp_path_factory) -> Path:
-    """As the README makes them."""
+    """Write the orders of the README to a file."""
     file = tmp_path_factory.mktemp("orders") / "orders.json"
     TROUBLE.write(file)
     return file
 
 
-def test_each_of_ten_thousand_orders_arrives_a_hundred_at_once_and_what_failed_is_named(orders: Path):
-    """One batch holds them all; exactly those that failed or hung come back, and arrive by another delivery."""
+def test_ten_thousand_orders_arrive_a_hundred_concurrently_and_failures_are_reported(orders: Path):
+    """One batch contains all orders; exactly those that failed or hung are redelivered and then arrive."""
     refused, failed = TROUBLE.refused, TROUBLE.failed
     with shop(TROUBLE) as url:
         document = replay("app:handler", url, orders, "--expect", f"dead-lettered={len(refused)}")
@@ -47,8 +47,8 @@ def test_each_of_ten_thousand_orders_arrives_a_hundred_at_once_and_what_failed_i
     assert document["measured"]["peak_memory_mb"] < document["settings"]["memory_mb"]
 
 
-def test_orders_all_at_once_run_out_of_descriptors(orders: Path):
-    """What ``asyncio.gather`` makes of the first 3,000: of all that find no descriptor none arrives."""
+def test_sending_all_orders_concurrently_runs_out_of_descriptors(orders: Path):
+    """With ``asyncio.gather`` and 3,000 orders, those without a descriptor do not arrive."""
     few = orders.with_name("few.json")
     few.write_text(json.dumps(json.loads(orders.read_text())[:3_000]))
     with shop(TROUBLE) as url:
@@ -60,7 +60,7 @@ def test_orders_all_at_once_run_out_of_descriptors(orders: Path):
 
 @pytest.mark.stack
 def test_the_template_deploys_and_its_function_puts_orders_into_the_shop(stack: LocalStack):
-    """On the emulated AWS, whose mapping knows batches of ten: what is refused lies in the dead-letter queue."""
+    """On the emulated AWS, which supports batches of ten, refused orders are in the dead-letter queue."""
     s3, cloudformation, sqs = (boto3.client(name, **stack.client_settings) for name in ("s3", "cloudformation", "sqs"))
     s3.create_bucket(Bucket="code-of-ten-thousand")
     with shop(TROUBLE) as url:
@@ -75,18 +75,18 @@ def test_the_template_deploys_and_its_function_puts_orders_into_the_shop(stack: 
         for number in numbers:
             sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps({"order": number}))
         until(lambda: len(seen_by(url)["taken"]) == 19)
-        answer = sqs.receive_message(
+        response = sqs.receive_message(
             QueueUrl=outputs["DeadLetterQueueUrl"], WaitTimeSeconds=20, MessageAttributeNames=["All"]
         )
     cloudformation.delete_stack(StackName="ten-thousand")
-    (message,) = answer["Messages"]
+    (message,) = response["Messages"]
     assert json.loads(message["Body"]) == {"order": TROUBLE.refuses}
     (reason,) = message["MessageAttributes"].values()
     assert json.loads(reason["StringValue"])["reason"] == f"order {TROUBLE.refuses}: no such article"
 
 
 def test_the_template_has_the_settings_that_matter():
-    """The window, a visibility of six timeouts and the window, and the answer is read."""
+    """A batching window, a visibility timeout of six timeouts plus the window, and ``ReportBatchItemFailures``."""
     settings = deployed_settings(EXAMPLE / "template.yaml", "ConsumeFunction").values
     assert settings["batch_size"] == ORDERS
     assert settings["window_seconds"] >= 1
@@ -95,8 +95,8 @@ def test_the_template_has_the_settings_that_matter():
 
 
 @pytest.mark.parametrize("command", [("cfn-lint",), ("fanfold", "check", "--json")], ids=lambda command: command[0])
-def test_the_linters_have_nothing_to_say_of_the_template(command: tuple[str, ...]):
-    """Neither CloudFormation's nor ours."""
+def test_the_linters_report_nothing_for_the_template(command: tuple[str, ...]):
+    """Neither cfn-lint nor ``fanfold check``."""
     name, *options = command
     done = run(BIN / name, *options, EXAMPLE / "template.yaml")
     assert (done.returncode, done.stderr) == (0, "")

@@ -14,7 +14,7 @@ from fanfold.check.run import Report, check_template
 from fanfold.errors import ConfigurationError
 
 CORPUS = Path(__file__).parents[1] / "check_corpus"
-SIDECARS = (".mend.json", ".findings.json")
+SIDECARS = (".fix.json", ".findings.json")
 TEMPLATES = [
     json.loads(json.dumps(decode(str(file))[0]))
     for file in sorted(CORPUS.glob("*/*"))

@@ -16,7 +16,7 @@ from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import make_event, make_record
-from idempotent import at_once, opening
+from idempotent import no_delay, opening
 from settlers import accepting
 
 NOW = 1_800_000_000.0
@@ -207,7 +207,7 @@ async def test_concurrent_batches_never_run_a_key_concurrently(all_rounds, scrip
         return names[key] in store.entries and store.entries[names[key]].is_done(clock[0])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RetrySchedule, "delay", at_once)
+        patch.setattr(RetrySchedule, "delay", no_delay)
         async with consumer.session() as process:
             for jump, batches in all_rounds:
                 clock[0] += jump

@@ -20,7 +20,7 @@ from fanfold.errors import ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import make_context, make_event, make_fifo_record, make_record
-from idempotent import at_once, opening
+from idempotent import no_delay, opening
 from settlers import accepting
 
 NOW = 1_800_000_000
@@ -206,7 +206,7 @@ class Trial:
         self.is_cut_off = any(case.ending == "swallow" for case in batch) and not shape.on_threads
         self.loop_errors: list[Any] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(RetrySchedule, "delay", at_once)
+            patch.setattr(RetrySchedule, "delay", no_delay)
             asyncio.run(self.run())
 
     async def run(self) -> None:

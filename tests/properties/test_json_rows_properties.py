@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fanfold.errors import SourceError
 from fanfold.sources.json_rows import JsonRows, tokens_of
-from strategies import BOM, WORDS, json_values
+from strategies import BOM, TEXTS, json_values
 
 INDENTS = st.sampled_from([None, 0, 2, "\t"])
 NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,3})?\Z")
@@ -46,8 +46,8 @@ def documents(draw: st.DrawFn) -> tuple[bytes, str, list[Any]]:
             document = [*before, document, *draw(st.lists(json_values(), max_size=2))]
             tokens.insert(0, str(len(before)))
         else:
-            name = draw(WORDS | st.sampled_from(["a/b", "~", "~1", "0"]))
-            others = draw(st.dictionaries(WORDS.filter(lambda other, name=name: other != name), json_values()))
+            name = draw(TEXTS | st.sampled_from(["a/b", "~", "~1", "0"]))
+            others = draw(st.dictionaries(TEXTS.filter(lambda other, name=name: other != name), json_values()))
             document = {**others, name: document} if draw(st.booleans()) else {name: document, **others}
             tokens.insert(0, name.replace("~", "~0").replace("/", "~1"))
     text = json.dumps(document, ensure_ascii=draw(st.booleans()), indent=draw(INDENTS))

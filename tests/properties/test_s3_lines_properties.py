@@ -103,12 +103,12 @@ async def test_the_rest_of_a_very_long_line_is_read_in_growing_steps():
     """The rest of a line of 1 MB takes five reads, not one per 64 KB, and reads little more than the line."""
     store = PieceStore(b"n\n" + b"x" * 1_000_000 + b"\n" + b"1\n" * 1_000_000)
     plan = await plan_of(store, key="o.csv", chunk_bytes=1_000)
-    store.reads = store.bytes_asked_for = 0
+    store.reads = store.bytes_requested = 0
     first = next(iter(S3Lines.cut(plan)))
     rows = [row async for row in read_items(first, backend_with(store))]
     assert [len(row["n"]) for row in rows] == [1_000_000]
     assert store.reads == 6
-    assert store.bytes_asked_for < 2_200_000
+    assert store.bytes_requested < 2_200_000
 
 
 async def test_only_the_header_is_read_to_plan():
@@ -116,7 +116,7 @@ async def test_only_the_header_is_read_to_plan():
     store = PieceStore(b"a,b\n" + b"1,2\n" * 1_000_000, piece_bytes=1_000)
     await plan_of(store, key="o.csv", chunk_bytes=1_000)
     assert store.reads == 1
-    assert store.bytes_asked_for <= 1_048_576
+    assert store.bytes_requested <= 1_048_576
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from fanfold.errors import ConfigurationError, SourceError
 from fanfold.sources import read_items
 from fanfold.sources.s3_lines import S3Lines
 from piece_store import PieceStore, backend_with, plan_of, read_all, read_parts, rows_of, values_of
-from strategies import WORDS, csv_fields, csv_lines, csv_objects
+from strategies import TEXTS, csv_fields, csv_lines, csv_objects
 
 ANYWHERE = st.integers(0, 2**32)
 """A position, taken modulo the number of possible positions."""
@@ -40,7 +40,7 @@ async def test_an_odd_number_of_quotes_is_refused(lines, where, column, chunk_by
         await read_all("\n".join(lines).encode(), key="o.csv", chunk_bytes=chunk_bytes)
 
 
-@given(columns=st.integers(1, 4), fields=st.lists(WORDS, min_size=1, max_size=6).flatmap(csv_fields), cut=ANYWHERE)
+@given(columns=st.integers(1, 4), fields=st.lists(TEXTS, min_size=1, max_size=6).flatmap(csv_fields), cut=ANYWHERE)
 @settings(deadline=None, max_examples=50)
 async def test_a_row_of_another_width_is_refused(columns, fields, cut):
     """A row with more or fewer fields than the header is refused with the object and the row's first byte."""

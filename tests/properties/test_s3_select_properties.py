@@ -239,7 +239,7 @@ async def test_an_incomplete_response_is_an_error(body, code, transient):
 async def test_an_account_without_s3_select_gets_a_configuration_error():
     """The error states the cause, and the source to use instead."""
     body = b"<Error><Code>MethodNotAllowed</Code><Message>not allowed</Message></Error>"
-    with pytest.raises(ConfigurationError, match=r"there is no S3 Select here \(MethodNotAllowed\): .* use S3Lines"):
+    with pytest.raises(ConfigurationError, match=r"S3 Select is not available \(MethodNotAllowed\): .* use S3Lines"):
         await selected(body, status="405 Method Not Allowed")
 
 

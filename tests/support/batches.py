@@ -1,4 +1,4 @@
-"""Batches of message groups, what a response reports, and handlers: counted, or not minding to be cancelled."""
+"""Batches with message groups, the ids in a response, and handlers that count concurrency or ignore cancellation."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ FIFO_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders.fifo"
 
 
 def ids(result: Any) -> list[Any]:
-    """Return the ids that a response, or the response of a result, reports."""
+    """Return the ids in a response, or in the response of a result."""
     response = getattr(result, "response", result)
     return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
@@ -22,7 +22,7 @@ def kinds(result: BatchResult) -> list[type]:
 
 
 def grouped(*groups: str, queue_arn: str = FIFO_ARN, body: Callable[[int], Any] = int) -> dict[str, Any]:
-    """Return a batch of one record for each message group named; a body is made of its record's number."""
+    """Return a batch with one record per message group; ``body`` makes a body from the number of a record."""
     return make_event(
         records=[
             make_record(
@@ -34,16 +34,17 @@ def grouped(*groups: str, queue_arn: str = FIFO_ARN, body: Callable[[int], Any] 
 
 
 def fifo_event(*entries: tuple[str, Any]) -> dict[str, Any]:
-    """Return a batch of a FIFO queue from message groups and bodies."""
+    """Return a batch of a FIFO queue from pairs of message group and body."""
     return make_event(
         records=[
-            make_fifo_record(body, group=group, message_id=f"message-{at}") for at, (group, body) in enumerate(entries)
+            make_fifo_record(body, group=group, message_id=f"message-{number}")
+            for number, (group, body) in enumerate(entries)
         ]
     )
 
 
 class Gauge:
-    """A handler that counts how many of it run at once."""
+    """A handler that records the maximum number of concurrent calls."""
 
     def __init__(self) -> None:
         self.running = 0
@@ -57,7 +58,7 @@ class Gauge:
 
 
 async def swallow_until(release: asyncio.Event) -> None:
-    """Wait as a handler does that does not mind being cancelled."""
+    """Wait like a handler that ignores cancellation."""
     while not release.is_set():
         with contextlib.suppress(asyncio.CancelledError):
             await release.wait()

@@ -1,4 +1,4 @@
-"""Cells and samples for tests, made by hand."""
+"""Hand-made cells and samples."""
 
 from fanfold.bench.cells import MEASURED, OUT_OF_MEMORY, Cell, Sample, Setting, Spread
 from fanfold.bench.prices import Prices
@@ -16,7 +16,7 @@ def cell(
     batch_p95: float = 1.0,
     failed: float = 0.0,
 ) -> Cell:
-    """Return a cell that was measured."""
+    """Return a measured cell."""
     return Cell(
         setting=Setting(concurrency, memory_mb),
         end=MEASURED,
@@ -37,7 +37,7 @@ def cell(
 
 
 def dead(concurrency: int, memory_mb: int, *, end: str = OUT_OF_MEMORY) -> Cell:
-    """Return a cell that was not."""
+    """Return a cell that could not be measured."""
     return Cell(
         setting=Setting(concurrency, memory_mb),
         end=end,

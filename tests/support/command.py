@@ -1,4 +1,4 @@
-"""The command line, as a user has it: in a process of its own."""
+"""The command line in a separate process, as users run it."""
 
 import os
 import subprocess
@@ -9,34 +9,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forked
+
 FLIGHTS = Path(__file__).parents[2] / "examples" / "flights"
 
 
 def run(*command: str | Path, folder: Path | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
     """Run a program in a folder; return its code and what it printed."""
-    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder, **{"timeout": 300, **more})  # noqa: S603 - the tests' own
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder, **{"timeout": 600, **more})  # noqa: S603 - the tests' own
 
 
 def succeeds(*command: str | Path, **more: Any) -> str:
-    """Run a program that has to end well; return what it printed."""
+    """Run a program that must succeed; return its output."""
     done = run(*command, **more)
     assert done.returncode == 0, f"{command[-1]}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
 def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in this interpreter's language in a process of its own."""
-    return run(sys.executable, "-c", textwrap.dedent(program), *arguments, timeout=60)
+    """Run Python code in a separate process."""
+    return run(sys.executable, "-c", textwrap.dedent(program), *arguments)
 
 
 def fanfold(*arguments: str, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, with more variables in its environment; return its code and what it printed."""
-    return run(sys.executable, "-m", "fanfold", *arguments, folder=folder, env={**os.environ, **variables})
+    return forked.parent().run(*arguments, folder=folder, environment={**os.environ, **variables}, timeout=600)
 
 
 @contextmanager
 def running(*arguments: str, folder: Path | None = None, **more: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run a command while the block does something; it is killed at the end if it still runs."""
+    """Run a command during the block; kill it at the end if it is still running."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = [sys.executable, "-m", "fanfold", *arguments]
     with subprocess.Popen(command, text=True, cwd=folder, **{**pipes, **more}) as process:  # noqa: S603 - our own program
@@ -47,7 +49,7 @@ def running(*arguments: str, folder: Path | None = None, **more: Any) -> Iterato
 
 
 def only_line(text: str) -> str:
-    """Return the one line a failure prints, beside the progress."""
+    """Return the only error line of a command, which may also print progress."""
     lines = [line for line in text.splitlines() if line.startswith("fanfold: ")]
     assert len(lines) == 1, text
     assert "Traceback" not in text

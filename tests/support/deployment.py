@@ -1,4 +1,4 @@
-"""A job deployed to the emulated AWS from the project's template, for benchmarks and for tests."""
+"""Deployment of a job to the emulated AWS from the project's template, for benchmarks and tests."""
 
 import contextlib
 import json
@@ -18,42 +18,42 @@ from fanfold.aws.outputs import variables_of
 from fanfold.errors import FanfoldError
 
 CODE_BUCKET = "code"
-PATIENCE_SECONDS = 180
+CONDITION_SECONDS = 180
 
 
-def until(holds: Callable[[], bool], *, within_seconds: float = PATIENCE_SECONDS) -> None:
-    """Look until it holds; the emulator's mapping works in its own time."""
+def until(is_met: Callable[[], bool], *, within_seconds: float = CONDITION_SECONDS) -> None:
+    """Poll until a condition is met."""
     end = time.monotonic() + within_seconds
-    while not holds():
+    while not is_met():
         if time.monotonic() > end:
-            raise TimeoutError("it did not come about in time")
+            raise TimeoutError(f"the condition was not met within {within_seconds:g} s")
         time.sleep(0.1)
 
 
 class Topic:
-    """An SNS topic, and a queue that is subscribed to it."""
+    """An SNS topic with a subscribed queue."""
 
     def __init__(self, stack: LocalStack, name: str) -> None:
         sns, self._sqs = (boto3.client(service, **stack.client_settings) for service in ("sns", "sqs"))
         self.arn: str = sns.create_topic(Name=name)["TopicArn"]
         self._url = self._sqs.create_queue(QueueName=name)["QueueUrl"]
-        told = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])
-        arn = told["Attributes"]["QueueArn"]
+        response = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])
+        arn = response["Attributes"]["QueueArn"]
         allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
         self._sqs.set_queue_attributes(QueueUrl=self._url, Attributes={"Policy": policy})
         sns.subscribe(TopicArn=self.arn, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
 
     def messages(self) -> list[str]:
-        """Return what people have been told since the last look."""
-        answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
-        for message in answer.get("Messages", []):
+        """Return the notifications since the last call."""
+        response = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
+        for message in response.get("Messages", []):
             self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
-        return [message["Body"] for message in answer.get("Messages", [])]
+        return [message["Body"] for message in response.get("Messages", [])]
 
 
 class Deployment:
-    """The outputs of a deployed template, and what tests do with them."""
+    """A deployed template: its outputs, and operations on it."""
 
     def __init__(
         self,
@@ -78,24 +78,24 @@ class Deployment:
             code_bucket=CODE_BUCKET,
             code=code,
         )
-        if visibility_timeout is not None:  # shorter than the template allows: a test does not wait six timeouts
+        if visibility_timeout is not None:  # shorter than in the template, so that tests do not wait so long
             for queue in ("QueueUrl", "DeadLetterQueueUrl", "FoldQueueUrl"):
                 self.clients["sqs"].set_queue_attributes(
                     QueueUrl=self.outputs[queue], Attributes={"VisibilityTimeout": str(visibility_timeout)}
                 )
 
     def client(self, service: str) -> Any:
-        """Return boto3's client of a service."""
+        """Return a boto3 client of a service."""
         return boto3.client(service, **self.client_settings)
 
     @property
     def client_settings(self) -> dict[str, str]:
-        """What points a client to the emulator."""
+        """Client settings for the emulator."""
         return self.stack.client_settings
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables that name its queues, table and bucket."""
+        """Environment variables for its queues, table and bucket."""
         return variables_of(self.outputs)
 
     def upload(self, key: str, data: bytes) -> None:
@@ -103,21 +103,21 @@ class Deployment:
         self.clients["s3"].put_object(Bucket=self.outputs["ResultsBucket"], Key=key, Body=data)
 
     def objects(self, prefix: str) -> list[str]:
-        """Return the keys in its results bucket."""
-        answer = self.clients["s3"].list_objects_v2(Bucket=self.outputs["ResultsBucket"], Prefix=prefix)
-        return [entry["Key"] for entry in answer.get("Contents", [])]
+        """Return the keys with a prefix in its results bucket."""
+        response = self.clients["s3"].list_objects_v2(Bucket=self.outputs["ResultsBucket"], Prefix=prefix)
+        return [entry["Key"] for entry in response.get("Contents", [])]
 
     def scatter(self, run: str, **params: Any) -> dict[str, Any]:
-        """Start a run by SQS; return what the scatter function answers."""
+        """Start a run with SQS; return the response of the scatter function."""
         request = {"run": run, "params": {"bucket": self.outputs["ResultsBucket"], **params}}
-        answer = self.clients["lambda"].invoke(
+        response = self.clients["lambda"].invoke(
             FunctionName=self.outputs["ScatterFunction"], Payload=json.dumps(request).encode()
         )
-        answered: dict[str, Any] = json.loads(answer["Payload"].read())
-        return answered
+        summary: dict[str, Any] = json.loads(response["Payload"].read())
+        return summary
 
     def execute(self, run: str, **params: Any) -> str:
-        """Run it by its state machine, to the end of the execution; return how that ended."""
+        """Start a run with the state machine; return the status of the execution after its end."""
         states = self.client("stepfunctions")
         request = {"params": {"bucket": self.outputs["ResultsBucket"], **params}}
         arn = states.start_execution(stateMachineArn=self.outputs["StateMachine"], name=run, input=json.dumps(request))[
@@ -127,26 +127,26 @@ class Deployment:
         return str(states.describe_execution(executionArn=arn)["status"])
 
     def states(self) -> dict[str, Any]:
-        """Return the states of its state machine, as they are deployed."""
+        """Return the states of its deployed state machine."""
         machine = self.outputs["StateMachine"]
         described = self.client("stepfunctions").describe_state_machine(stateMachineArn=machine)
         states: dict[str, Any] = json.loads(described["definition"])["States"]
         return states
 
     async def output(self, run_id: str, *, within_seconds: float = 240) -> Any:
-        """Wait for the end of a run, which has to succeed; return its output.
+        """Wait until a run succeeds; return its output.
 
         Raises:
-            FanfoldError: If it has another end, or none in time.
+            FanfoldError: If it fails, or does not end in time.
         """
         async with connect(self.variables, **self.client_settings) as backend:
-            seen = [progress async for progress in watch(backend, run_id, within_seconds=within_seconds)]
-            if (state := seen[-1].state) != "SUCCEEDED":
+            updates = [progress async for progress in watch(backend, run_id, within_seconds=within_seconds)]
+            if (state := updates[-1].state) != "SUCCEEDED":
                 raise FanfoldError(f"the run {run_id} is {state}")
             run = await backend.ledger.run(run_id)
             return json.loads(await backend.get_result(str(run and run.output)))
 
     async def lines(self, output: dict[str, Any]) -> list[str]:
-        """Return the lines of the file that an output names."""
+        """Return the lines of the file in an output."""
         async with connect(self.variables, **self.client_settings) as backend:
             return (await backend.get_result(output["file"])).decode().splitlines()

@@ -1,4 +1,4 @@
-"""The ways in which a handler can end, by name."""
+"""Ways in which a handler can end, by name."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from fanfold import Reject, Retry
 
 
 async def end_as(ending: str) -> None:
-    """End as a handler that raises, asks for another delivery, exits, hangs …; by any other name it returns."""
+    """Raise, request a retry, exit, hang, …, according to a name; return for any other name."""
     match ending:
         case "raise":
             raise ValueError

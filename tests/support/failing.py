@@ -1,4 +1,4 @@
-"""Ports of a backend that fail where a test says, and a notifier that keeps what it was told."""
+"""Backend ports that fail at a chosen operation, and a notifier that records notifications."""
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -9,11 +9,11 @@ from fanfold.errors import ServiceError
 from fanfold.inmemory import InMemoryQueue
 
 Hostile = Callable[[str], None]
-"""Called with the name of each backend operation before and after it; raises to make it fail there."""
+"""A function that is called with the operation before and after it; raising makes the operation fail there."""
 
 
 class Scripted:
-    """A backend port whose every operation passes a gate before it happens, and another after it has."""
+    """A backend port that calls a gate before and after each operation."""
 
     def __init__(self, port: Any, gate: Hostile) -> None:
         self._port = port
@@ -25,22 +25,22 @@ class Scripted:
 
             async def yielding(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
                 self._gate(f"before {name}")
-                async for each in operation(*args, **kwargs):
-                    yield each
+                async for item in operation(*args, **kwargs):
+                    yield item
 
             return yielding
 
         async def gated(*args: Any, **kwargs: Any) -> Any:
             self._gate(f"before {name}")
-            answer = await operation(*args, **kwargs)
+            result = await operation(*args, **kwargs)
             self._gate(f"after {name}")
-            return answer
+            return result
 
         return gated if inspect.iscoroutinefunction(operation) else operation
 
 
 class FailsAt:
-    """A gate that fails the calls of these numbers, before or after they had their effect; it knows all it has seen."""
+    """A gate that fails at the given call numbers, and records all calls."""
 
     def __init__(self, *numbers: int, error: Exception | None = None) -> None:
         self.numbers = set(numbers)
@@ -54,25 +54,25 @@ class FailsAt:
 
 
 class RefusingQueue(InMemoryQueue):
-    """Accepts no message."""
+    """A queue that refuses every message."""
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
-        """Refuse every message, as its sender's fault."""
+        """Refuse every message permanently."""
         return [Refusal(position, "refused", final=True) for position in range(len(messages))]
 
 
-class Notes:
-    """A notifier that keeps what it was told."""
+class RecordingNotifier:
+    """A notifier that records notifications."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.published: list[tuple[str, str]] = []
 
     async def publish(self, subject: str, body: str) -> None:
-        self.told.append((subject, body))
+        self.published.append((subject, body))
 
 
-class FailingNotifier(Notes):
-    """One that fails a few times first."""
+class FailingNotifier(RecordingNotifier):
+    """A notifier whose first calls fail."""
 
     def __init__(self, failures: int) -> None:
         super().__init__()

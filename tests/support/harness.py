@@ -1,4 +1,4 @@
-"""A job on a backend in this process, its queues pumped as an event source mapping would."""
+"""A job on an in-memory backend, and delivery of its messages like an event source mapping."""
 
 import json
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from failing import Hostile, Notes, Scripted
+from failing import Hostile, RecordingNotifier, Scripted
 from fanfold import Job, inmemory
 from fanfold._consumer.consumer import Consumer
 from fanfold._ports.backend import Backend
@@ -20,7 +20,7 @@ PORTS = ("ledger", "store", "tables", "work_queue", "fold_queue", "quarantine_qu
 
 
 class Bench:
-    """A job, a backend, and time that moves when nothing is left to do."""
+    """A job, a backend, and a manual clock."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Bench:
         *,
         gate: Hostile | None = None,
         max_receive_count: int = 3,
-        notifier: Notes | None = None,
+        notifier: RecordingNotifier | None = None,
         **objects: bytes,
     ) -> None:
         self.clock = ManualClock()
@@ -53,22 +53,22 @@ class Bench:
         return self.plain.ledger
 
     async def run(self, run_id: str = "run") -> Run:
-        found = await self.ledger.run(run_id)
-        assert found is not None
-        return found
+        run = await self.ledger.run(run_id)
+        assert run is not None
+        return run
 
     async def output(self, run_id: str = "run") -> Any:
         run = await self.run(run_id)
         return json.loads(await self.plain.get_result(run.output))
 
     async def pump(self, queue: InMemoryQueue, handler: Consumer, most: int = 10) -> int:
-        """Deliver one batch as the mapping does; return how many messages it had."""
+        """Deliver one batch as the mapping does; return the number of its messages."""
         received = await queue.receive(max_messages=most)
         if not received:
             return 0
         try:
             response = await handler.handle_batch(event_of(received), make_context(900))
-        except Exception as error:  # noqa: BLE001 - the mapping takes any error so
+        except Exception as error:  # noqa: BLE001 - the mapping handles any error
             await delete(queue, received, Errored("error", repr(error)))
         else:
             await delete(queue, received, Returned(json.dumps(response)))
@@ -80,12 +80,12 @@ class Bench:
             pass
 
     async def fold(self) -> None:
-        """Deliver checks until none is waiting."""
+        """Deliver all waiting checks."""
         while await self.pump(self.plain.fold_queue, self.job.fold_handler):
             pass
 
-    async def looks(self, times: int) -> set[str]:
-        """Deliver checks, some times, each when it is visible again; return the states that the run has had by then."""
+    async def deliver_checks(self, times: int) -> set[str]:
+        """Deliver checks ``times`` times, whenever they are visible; return the states of the run."""
         states = set()
         for _ in range(times):
             await self.pump(self.plain.fold_queue, self.job.fold_handler)
@@ -94,7 +94,7 @@ class Bench:
         return states
 
     async def settle(self, *, most: int = 10, rounds: int = 500) -> None:
-        """Pump every queue until all are empty, moving the clock to the next visible message."""
+        """Deliver messages until all queues are empty, and advance the clock to the next visible message."""
         work, fold = self.plain.work_queue, self.plain.fold_queue
         pairs = [
             (work, self.job.segment_handler),
@@ -102,8 +102,8 @@ class Bench:
             (fold, self.job.fold_handler),
         ]
         for _ in range(rounds):
-            worked = sum([await self.pump(queue, handler, most) for queue, handler in pairs])
-            if not worked:
+            delivered = sum([await self.pump(queue, handler, most) for queue, handler in pairs])
+            if not delivered:
                 waits = [queue.seconds_until_visible() for queue, _ in pairs]
                 if min(waits) == float("inf"):
                     return
@@ -112,12 +112,12 @@ class Bench:
 
 
 async def started(bench: Bench, **params: Any) -> Bench:
-    """Start the run "run" of a bench's job."""
+    """Start the run "run"."""
     await bench.job.start(bench.backend, params, "run")
     return bench
 
 
 async def ended(bench: Bench, **params: Any) -> Bench:
-    """Start the run "run", and deliver messages until none is left."""
+    """Start the run "run", and deliver all messages."""
     await (await started(bench, **params)).settle()
     return bench

@@ -1,12 +1,12 @@
-"""A table of idempotency on the emulated AWS, for the benchmark and the tests."""
+"""An idempotency table on the emulated AWS, for the benchmark and the tests."""
 
 import uuid
 
 
 def new_table(sort_key: str | None = None) -> str:
-    """Make a table in the layout of Powertools' documentation, and return its name.
+    """Create a table with the layout of Powertools' documentation, and return its name.
 
-    With a sort key the partition key is called ``pk``, else ``id``.
+    The partition key is ``pk`` with a sort key, and ``id`` without.
     """
     import boto3
 

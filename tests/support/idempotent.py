@@ -1,4 +1,4 @@
-"""Idempotent consumers on entries in this process that fail as they are told to."""
+"""Idempotent consumers on in-memory entries that fail according to a script."""
 
 import asyncio
 from collections import Counter
@@ -16,7 +16,7 @@ NOW = 1_800_000_000.0
 
 
 class Clock:
-    """A wall clock moved by hand."""
+    """A manual wall clock."""
 
     now = NOW
 
@@ -25,7 +25,7 @@ class Clock:
 
 
 class Faulty(InMemoryEntries):
-    """Entries whose operations can be made to fail, and which counts them."""
+    """Entries whose operations fail according to a script, and are counted."""
 
     def __init__(self, **faults: list[Exception | None]) -> None:
         super().__init__()
@@ -63,14 +63,14 @@ def opening(entries: Any) -> Any:
     return open_entries
 
 
-def at_once(schedule: RetrySchedule, failures: int, _: float) -> float | None:
-    """Let the next attempt follow without waiting, up to the last: a delay of a schedule for tests."""
+def no_delay(schedule: RetrySchedule, failures: int, _: float) -> float | None:
+    """Return a delay of 0 until the last attempt; replaces ``RetrySchedule.delay`` in tests."""
     return 0.0 if failures < schedule.attempts else None
 
 
-def by_id(entries: Any, **terms: Any) -> Idempotency:
-    chosen = {"prefix": "orders", "clock": Clock(), **terms}
-    return Idempotency(lambda order: order["id"], open_entries=opening(entries), **chosen)
+def by_id(entries: Any, **settings: Any) -> Idempotency:
+    defaults = {"prefix": "orders", "clock": Clock()}
+    return Idempotency(lambda order: order["id"], open_entries=opening(entries), **{**defaults, **settings})
 
 
 def run(handler: Any, *records: Any, seconds: float = 30.0) -> Any:
@@ -81,11 +81,11 @@ def run(handler: Any, *records: Any, seconds: float = 30.0) -> Any:
 
 
 def bodies(*ids: Any, **more: Any) -> list[Any]:
-    return [make_record({"id": each, **more}, message_id=f"m-{number}") for number, each in enumerate(ids)]
+    return [make_record({"id": order_id, **more}, message_id=f"m-{number}") for number, order_id in enumerate(ids)]
 
 
 def counting(idempotency: Idempotency, **settings: Any) -> Any:
-    """Return a consumer that counts how often it did what for which order."""
+    """Return a consumer that counts how often it processed each order."""
 
     @fanfold.consumer(idempotency=idempotency, **settings)
     async def handler(order: dict) -> Any:
@@ -99,9 +99,9 @@ def counting(idempotency: Idempotency, **settings: Any) -> Any:
     return handler
 
 
-def held_elsewhere(entries: InMemoryEntries, terms: Idempotency, order_id: int, left: float | None = None) -> str:
-    """Have another invocation hold an order, with so many seconds of its lease left; return its key."""
-    key = terms.key_for({"id": order_id}, handler_of_nothing)
+def held_elsewhere(entries: InMemoryEntries, idempotency: Idempotency, order_id: int, left: float | None = None) -> str:
+    """Let another invocation hold an order, with ``left`` seconds of its lease remaining; return the key."""
+    key = idempotency.key_for({"id": order_id}, handler_of_nothing)
     entries.entries[key] = Entry(key, IN_PROGRESS, int(NOW) + 60, left and NOW + left, "other")
     return key
 

@@ -5,9 +5,9 @@ from typing import Any
 from fanfold import Job, Ranges
 
 
-def joining(segments: int, fan_in: int, *, combine: Any = None, fold: Any = None, **terms: Any) -> Job:
-    """Return a job of so many segments whose results are lists, joined in order."""
-    job = Job("join", fan_in=fan_in, **terms)
+def joining(segments: int, fan_in: int, *, combine: Any = None, fold: Any = None, **settings: Any) -> Job:
+    """Return a job whose segments return lists; they are joined in order."""
+    job = Job("join", fan_in=fan_in, **settings)
     job.source(lambda params: Ranges(segments, size=1))
 
     @job.segment

@@ -1,4 +1,4 @@
-"""A run for the contract of ledgers."""
+"""A run and a DynamoDB ledger for the contract of ledgers."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""An event source mapping between a queue in this process and a handler: its own decisions, done."""
+"""An event source mapping between an in-memory queue and a handler, with the decisions of ``_replay.mapping``."""
 
 import json
 from collections.abc import Sequence
@@ -11,39 +11,39 @@ from fanfold.testing import make_context, make_event, make_record
 
 
 def event_of(received: Sequence[Received]) -> dict[str, Any]:
-    """Return the event that the function is invoked with."""
+    """Return the event for received messages."""
     return make_event(
         records=[
             make_record(
-                each.body,
-                message_id=each.message_id,
-                receive_count=each.receive_count,
+                message.body,
+                message_id=message.message_id,
+                receive_count=message.receive_count,
                 message_attributes={
-                    name: {"stringValue": text, "dataType": "String"} for name, text in each.attributes.items()
+                    name: {"stringValue": text, "dataType": "String"} for name, text in message.attributes.items()
                 },
             )
-            | {"receiptHandle": each.receipt_handle}
-            for each in received
+            | {"receiptHandle": message.receipt_handle}
+            for message in received
         ]
     )
 
 
 async def delete(queue: InMemoryQueue, received: Sequence[Received], invocation: Invocation) -> None:
-    """Delete from the queue what the mapping deletes after an invocation."""
-    failed = judge(invocation, [each.message_id for each in received], MappingSettings()).failed
-    if done := [each.receipt_handle for each in received if each.message_id not in failed]:
+    """Delete the messages that the mapping deletes after an invocation."""
+    failed = judge(invocation, [message.message_id for message in received], MappingSettings()).failed
+    if done := [message.receipt_handle for message in received if message.message_id not in failed]:
         await queue.delete(done)
 
 
 def deleted(handler: Any, event: dict[str, Any], seconds: float = 30.0) -> list[str]:
-    """Invoke a handler, close it, and return the ids of the messages that the mapping then deletes, in batch order."""
+    """Invoke a handler, close it, and return the ids of the messages that the mapping deletes, in batch order."""
     ids = [record["messageId"] for record in event["Records"]]
     invocation: Invocation
     try:
         invocation = Returned(json.dumps(handler(event, make_context(seconds))))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the batch comes back
+    except Exception as error:  # noqa: BLE001 - any error makes SQS redeliver the batch
         invocation = Errored("error", repr(error))
     finally:
         handler.close()
     failed = judge(invocation, ids, MappingSettings()).failed
-    return [one for one in ids if one not in failed]
+    return [message_id for message_id in ids if message_id not in failed]

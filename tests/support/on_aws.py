@@ -1,4 +1,4 @@
-"""What contracts of backends on AWS share: the parameter of their fixtures, a client that nobody answers, a drain."""
+"""Helpers for contract tests on AWS: the fixture parameter, a client without a server, and a drain."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,21 +11,21 @@ from aiobotocore.session import AioSession
 from fanfold._ports.queue import Queue, Received
 
 AWS = pytest.param("aws", marks=pytest.mark.stack)
-"""The parameter of a contract's fixture that stands for the backend on AWS, as the local stack emulates it."""
+"""The fixture parameter for the backend on AWS, which the local stack emulates."""
 
-NOBODY = "http://127.0.0.1:9"
+NO_SERVER = "http://127.0.0.1:9"
 
 
 @asynccontextmanager
-async def unanswered(session: AioSession, service: str) -> AsyncIterator[Any]:
-    """A client of a service where nobody listens."""
+async def without_server(session: AioSession, service: str) -> AsyncIterator[Any]:
+    """Yield a client with an endpoint on which no server listens."""
     config = AioConfig(connect_timeout=1, retries={"max_attempts": 0})
-    async with session.create_client(service, endpoint_url=NOBODY, verify=False, config=config) as client:
+    async with session.create_client(service, endpoint_url=NO_SERVER, verify=False, config=config) as client:
         yield client
 
 
 async def drain(queue: Queue, count: int) -> list[Received]:
-    """Receive until there are ``count`` messages: a queue may give fewer at a time than it has."""
+    """Receive until there are ``count`` messages, since a receive may return fewer than the queue has."""
     received: list[Received] = []
     while len(received) < count and (more := await queue.receive(wait_seconds=2)):
         received.extend(more)

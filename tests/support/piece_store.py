@@ -1,4 +1,4 @@
-"""A store of one object that comes in pieces, and lines read from it whole or in parts."""
+"""A store of one object that is read in pieces, and readers of its lines."""
 
 import csv
 import io
@@ -16,37 +16,37 @@ from fanfold.sources.s3_lines import S3Lines
 
 
 class PieceStore:
-    """A store of one object that comes in pieces of a chosen size; counts the reads and what they asked for."""
+    """A store of one object that is read in pieces of a given size; counts the reads and their bytes."""
 
     def __init__(self, data: bytes | None, piece_bytes: int = 65_536) -> None:
         self.data = data
         self.version = 1
         self.piece_bytes = piece_bytes
         self.reads = 0
-        self.bytes_asked_for = 0
+        self.bytes_requested = 0
 
     def replace(self, data: bytes | None) -> None:
         self.data = data
         self.version += 1
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
-        return ObjectInfo(len(self._known()), f'"{self.version}"')
+        return ObjectInfo(len(self._data()), f'"{self.version}"')
 
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> AsyncIterator[bytes]:
-        data = self._known()[start:stop]
+        data = self._data()[start:stop]
         if etag not in {None, f'"{self.version}"'}:
             raise ObjectChangedError("another version")
         self.reads += 1
-        self.bytes_asked_for += len(data)
+        self.bytes_requested += len(data)
         for first in range(0, len(data), self.piece_bytes):
             yield data[first : first + self.piece_bytes]
 
     async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
         self.replace(data)
 
-    def _known(self) -> bytes:
+    def _data(self) -> bytes:
         if self.data is None:
             raise ObjectMissingError("no object")
         return self.data
@@ -71,7 +71,7 @@ async def read_all(data: bytes, *, key: str, chunk_bytes: int, piece_bytes: int 
 
 
 def rows_of(data: bytes) -> list[dict[str, str]]:
-    """What the standard library reads in the whole object at once."""
+    """Return the rows that the standard library reads from the whole object."""
     csv.field_size_limit(max(csv.field_size_limit(), len(data)))
     return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
 

@@ -1,4 +1,4 @@
-"""Templates for an emulated AWS that enforces policies, and what it has refused."""
+"""Templates for an emulated AWS that enforces policies, and the denials in its logs."""
 
 import re
 from pathlib import Path
@@ -9,11 +9,11 @@ from fanfold._stack.emulator import LocalStack
 
 
 def over_http(template: Path, target: Path) -> Path:
-    """Write a template without what refuses plain HTTP, which the emulator speaks.
+    """Write a template without the policies that deny HTTP, which the emulator uses.
 
-    The emulator looks for an action of its own where AWS takes ``sqs:SendMessage`` for the batch call too, and likewise
-    with the other two: they are given as ``sqs:SendMessage*``. State machines beside it are copied, with fewer items at
-    once: each of these is a process here, and its start costs more than its work.
+    The emulator checks a separate action for batch calls, where AWS accepts ``sqs:SendMessage``, and the same holds for
+    two other actions: they become ``sqs:SendMessage*``. State machines next to the template are copied with a lower
+    ``MaxConcurrency``, since the emulator starts a process per item.
     """
     text = template.read_text()
     text = re.sub(r"^  \w+Policy:\n    Type: AWS::(?:SQS|S3)::(?:.+\n|\n(?=   ))+", "", text, flags=re.MULTILINE)
@@ -28,15 +28,15 @@ def over_http(template: Path, target: Path) -> Path:
 
 
 def logged(stack: LocalStack, name: str) -> list[str]:
-    """Return what the functions of one deployment have logged."""
+    """Return the log messages of the functions of a deployment."""
     logs = boto3.client("logs", **stack.client_settings)
     names = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
-    groups = [each for each in names if f"/{name}/" in each]
+    groups = [group for group in names if f"/{name}/" in group]
     return [event["message"] for group in groups for event in logs.filter_log_events(logGroupName=group)["events"]]
 
 
 def denials(stack: LocalStack, name: str) -> list[str]:
-    """Return what they logged of permissions they do not have."""
+    """Return the log messages about missing permissions."""
     messages = logged(stack, name)
     assert messages
     return [message for message in messages if re.search("not authorized|AccessDenied", message)]

@@ -1,4 +1,4 @@
-"""The two ways to run records with Powertools' batch processors, or with fanfold's."""
+"""The synchronous and the async interface of batch processors, Powertools' or fanfold's."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ EventType = theirs.EventType
 
 
 class Kind:
-    """One of the two ways to run records."""
+    """The synchronous or the async interface."""
 
     def __init__(self, batch: Any, name: str) -> None:
         self.is_async = name == "async"
@@ -24,7 +24,7 @@ class Kind:
         return processor.async_process() if self.is_async else processor.process()
 
     def handler(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a record handler of the kind that does this work."""
+        """Return a record handler of this kind that calls ``work``."""
         if not self.is_async:
             return work
 
@@ -36,7 +36,7 @@ class Kind:
 
 
 def fails_if(holds: Callable[[Any], bool]) -> Callable[[Any], None]:
-    """Return what fails the records of which something holds."""
+    """Return a record handler that raises for records that meet a condition."""
 
     def work(record: Any) -> None:
         if holds(record):

@@ -1,4 +1,4 @@
-"""Powertools' idempotency records in this process, for tests."""
+"""An in-memory persistence layer for Powertools' idempotency."""
 
 import threading
 
@@ -11,7 +11,7 @@ from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import D
 
 
 class InProcess(BasePersistenceLayer):
-    """Powertools' idempotency records, in this process."""
+    """Powertools' idempotency records in a dict."""
 
     def __init__(self) -> None:
         super().__init__()

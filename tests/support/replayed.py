@@ -1,4 +1,4 @@
-"""A folder with a handler and a saved event, and ``fanfold replay`` in it, as a user runs it."""
+"""A folder with a handler and a saved event, and ``fanfold replay`` in it."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ APP = """
 
 
 def folder_in(tmp_path: Path) -> Path:
-    """Make a folder with ``app.py`` and one saved event of four orders."""
+    """Create ``app.py`` and a saved event of four orders in a folder."""
     (tmp_path / "app.py").write_text(textwrap.dedent(APP), encoding="utf-8")
     orders = [{"number": 0}, {"number": 1, "do": "fail"}, {"number": 2, "do": "reject"}, {"number": 3, "do": "retry"}]
     save(tmp_path, make_event(*orders))

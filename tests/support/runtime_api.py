@@ -1,4 +1,4 @@
-"""Lambda's Runtime API on a local port, and a function's process that polls it with the real runtime client."""
+"""Lambda's Runtime API on a local port, and a function process with the real runtime client."""
 
 import json
 import os
@@ -19,53 +19,53 @@ from fanfold.testing import make_event
 
 VERSION = "/2018-06-01/runtime"
 FUNCTION_ARN = "arn:aws:lambda:eu-west-1:123456789012:function:orders"
-PATIENCE_SECONDS = 60.0
-"""How long a test waits for a process that says nothing before it fails."""
+RESPONSE_SECONDS = 60.0
+"""Time that a test waits for a response of the process."""
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """What the function is given next."""
+    """The next invocation of the function."""
 
     request_id: str
     event: Any
     deadline_ms: int
-    """When the invocation ends, in milliseconds since the epoch: the header the runtime client reads."""
+    """Deadline of the invocation in milliseconds since the epoch, as in the header that the runtime client reads."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the function said to an invocation, or at its start."""
+class Response:
+    """A response of the function to an invocation or to its start."""
 
     kind: str
     """``response``, ``error``, ``init error`` or ``exit``."""
     request_id: str = ""
     value: Any = None
-    """The decoded answer; for an exit the process's exit code."""
+    """The decoded response; for ``exit``, the exit code of the process."""
     seconds_left: float = 0.0
-    """Time that was left of the invocation when the answer arrived."""
+    """Remaining time of the invocation when the response arrived."""
 
     @property
     def failed_ids(self) -> list[str]:
-        """The ids in a partial batch response."""
+        """The message IDs in a partial batch response."""
         assert self.kind == "response", self
         return [failure["itemIdentifier"] for failure in self.value["batchItemFailures"]]
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """The Runtime API of one execution environment: hands out invocations and takes the answers."""
+    """The Runtime API of one execution environment: returns invocations, and receives responses."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Requests)
         self.invocations: SimpleQueue[Invocation | None] = SimpleQueue()
-        self.answers: SimpleQueue[Answer] = SimpleQueue()
+        self.responses: SimpleQueue[Response] = SimpleQueue()
         self.current: Invocation | None = None
 
     @property
     def address(self) -> str:
-        """Host and port, as ``AWS_LAMBDA_RUNTIME_API`` names them."""
+        """Host and port, as in ``AWS_LAMBDA_RUNTIME_API``."""
         return f"127.0.0.1:{self.server_port}"
 
 
@@ -76,7 +76,7 @@ class _Requests(BaseHTTPRequestHandler):
         assert self.path == f"{VERSION}/invocation/next"
         invocation = self.server.invocations.get()
         if invocation is None:
-            return  # the server ends
+            return  # the server is shutting down
         self.server.current = invocation
         headers = {
             "Content-Type": "application/json",
@@ -88,17 +88,17 @@ class _Requests(BaseHTTPRequestHandler):
         self._send(200, headers, json.dumps(invocation.event).encode())
 
     def do_POST(self) -> None:
-        arrived = time.time()
+        arrived_at = time.time()
         value = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self._send(202, {"Content-Type": "application/json"}, b'{"status":"OK"}')
         if self.path == f"{VERSION}/init/error":
-            self.server.answers.put(Answer("init error", value=value))
+            self.server.responses.put(Response("init error", value=value))
             return
         current = self.server.current
         assert current is not None
-        left = current.deadline_ms / 1000 - arrived
+        seconds_left = current.deadline_ms / 1000 - arrived_at
         request_id, kind = self.path.removeprefix(f"{VERSION}/invocation/").split("/")
-        self.server.answers.put(Answer(kind, request_id, value, left))
+        self.server.responses.put(Response(kind, request_id, value, seconds_left))
 
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
@@ -109,11 +109,11 @@ class _Requests(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Function:
-    """A function in one execution environment: a process of its own that runs the real runtime client."""
+    """A function in one execution environment: a separate process with the real runtime client."""
 
     def __init__(self, api: RuntimeApi, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process = process
@@ -123,30 +123,30 @@ class Function:
 
     @property
     def log(self) -> str:
-        """What the process has written so far."""
+        """Output of the process so far."""
         return self._log.read_text(encoding="utf-8")
 
-    def invoke(self, *bodies: Any, seconds: float = 30.0) -> Answer:
-        """Invoke the function with a batch of these bodies and return its answer."""
+    def invoke(self, *bodies: Any, seconds: float = 30.0) -> Response:
+        """Invoke the function with a batch of these bodies, and return its response."""
         return self.invoke_with(make_event(*bodies), seconds=seconds)
 
-    def invoke_with(self, event: Any, *, seconds: float = 30.0) -> Answer:
-        """Invoke the function with an event and return its answer."""
+    def invoke_with(self, event: Any, *, seconds: float = 30.0) -> Response:
+        """Invoke the function with an event, and return its response."""
         self._invocations += 1
         request_id = f"00000000-0000-4000-8000-{self._invocations:012}"
         self._api.invocations.put(Invocation(request_id, event, int((time.time() + seconds) * 1000)))
-        answer = self.next_answer()
-        assert answer.kind not in {"response", "error"} or answer.request_id == request_id
-        return answer
+        response = self.next_response()
+        assert response.kind not in {"response", "error"} or response.request_id == request_id
+        return response
 
-    def next_answer(self) -> Answer:
-        """Return what the process says next."""
-        return self._api.answers.get(timeout=PATIENCE_SECONDS)
+    def next_response(self) -> Response:
+        """Return the next response of the process."""
+        return self._api.responses.get(timeout=RESPONSE_SECONDS)
 
 
 @contextmanager
 def function(folder: Path, source: str, **variables: str) -> Iterator[Function]:
-    """Start a function whose module ``app`` has this source; its handler is ``app.handler``."""
+    """Start a function with the handler ``app.handler``, from the source of the module ``app``."""
     (folder / "app.py").write_text(textwrap.dedent(source), encoding="utf-8")
     log = folder / "log"
     with RuntimeApi() as api:
@@ -161,7 +161,9 @@ def function(folder: Path, source: str, **variables: str) -> Iterator[Function]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        watcher = threading.Thread(target=lambda: api.answers.put(Answer("exit", value=process.wait())), daemon=True)
+        watcher = threading.Thread(
+            target=lambda: api.responses.put(Response("exit", value=process.wait())), daemon=True
+        )
         watcher.start()
         try:
             yield Function(api, process, log)

@@ -1,4 +1,4 @@
-"""The real SAM CLI, from its own environment, against the emulated AWS."""
+"""The real SAM CLI, from a separate virtual environment, with the emulated AWS."""
 
 import os
 import platform
@@ -15,20 +15,20 @@ RUNTIMES = ("3.11", "3.12", "3.13")
 
 OUR_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 OUR_ARCHITECTURE = "arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64"
-"""What the emulator runs functions on, whatever their runtime and architecture say."""
+"""The emulator runs every function on this Python and architecture, whatever the template specifies."""
 
 
 def program() -> Path:
-    """Return the program that ``make test`` installs beside the tests' environment; skip where it is not."""
-    beside = Path(f"{sys.prefix}-sam") / "bin" / "sam"
-    found = beside if beside.exists() else shutil.which("sam")
-    if found is None:
-        pytest.skip(f"the SAM CLI is not installed: make {beside.parents[1].name}/.made")
-    return Path(found)
+    """Return the path of ``sam``, which ``make test`` installs in a separate environment; skip if it is missing."""
+    installed = Path(f"{sys.prefix}-sam") / "bin" / "sam"
+    path = installed if installed.exists() else shutil.which("sam")
+    if path is None:
+        pytest.skip(f"the SAM CLI is not installed: make {installed.parents[1].name}/.made")
+    return Path(path)
 
 
 def sam(*arguments: str, folder: Path = ROOT, **variables: str) -> str:
-    """Run ``sam`` and return what it printed; a failure shows all of it."""
+    """Run ``sam`` and return its output; a failure shows the whole output."""
     done = subprocess.run(  # noqa: S603 - an installed program
         [program(), *arguments],
         cwd=folder,
@@ -45,22 +45,22 @@ def sam(*arguments: str, folder: Path = ROOT, **variables: str) -> str:
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return this environment without what an outer ``make`` left for inner ones, and with what ``sam`` needs."""
+    """Return the environment variables, without those of an outer ``make``, and with those that ``sam`` needs."""
     return {
         **{name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}},
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "AWS_DEFAULT_REGION": "us-east-1",
         "SAM_CLI_TELEMETRY": "0",
-        "__SAM_CLI_APP_DIR": str(ROOT / ".aws-sam" / "settings"),  # not in the user's home
+        "__SAM_CLI_APP_DIR": str(ROOT / ".aws-sam" / "settings"),  # instead of the user's home folder
         "PIP": f"{sys.executable} -m pip",
         **variables,
     }
 
 
 def build(target: Path, version: str = OUR_VERSION, architecture: str = OUR_ARCHITECTURE, folder: Path = ROOT) -> Path:
-    """Build a project for a Python and a processor; return the folder of what was built."""
+    """Build a project for a Python version and an architecture; return the build folder."""
     runtime = f"python{version if version in RUNTIMES else RUNTIMES[-1]}"
-    chosen = {"PYTHON_VERSION": version, "ARCHITECTURE": architecture}
+    parameters = {"PYTHON_VERSION": version, "ARCHITECTURE": architecture}
     overrides = ("--parameter-overrides", f"Runtime={runtime}", f"Architecture={architecture}")
-    sam("build", "--build-dir", str(target / "build"), *overrides, folder=folder, **chosen)
+    sam("build", "--build-dir", str(target / "build"), *overrides, folder=folder, **parameters)
     return target / "build"

@@ -1,4 +1,4 @@
-"""Settlers that take down what they are asked for."""
+"""Settlers that record their calls."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -10,12 +10,12 @@ STEADY = Backoff(base=10, factor=2, cap=60, jitter=0)
 DEAD = "https://sqs.eu-west-1.amazonaws.com/123456789012/dead"
 
 
-class NotingSettler:
-    """Notes each call; refuses the messages named and delays too long, and fails its first call of each kind."""
+class RecordingSettler:
+    """A settler that records calls, refuses given messages and long delays, and can fail its first calls."""
 
     def __init__(self, *refused: str, longest: float = float("inf"), fails: Exception | None = None) -> None:
-        self.hidden: list[list[tuple[str, int]]] = []
-        self.buried: list[list[tuple[str, str]]] = []
+        self.visibility_changes: list[list[tuple[str, int]]] = []
+        self.dead_letters: list[list[tuple[str, str]]] = []
         self.refused = set(refused)
         self.longest = longest
         self.fails = fails
@@ -24,20 +24,20 @@ class NotingSettler:
         return self
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        self.hidden.append([(record.message_id, seconds) for record, seconds in changes])
-        self.fail(self.hidden)
+        self.visibility_changes.append([(record.message_id, seconds) for record, seconds in changes])
+        self.fail(self.visibility_changes)
         return [
-            Refusal(at, "too long", final=True)
-            for at, (record, seconds) in enumerate(changes)
+            Refusal(position, "too long", final=True)
+            for position, (record, seconds) in enumerate(changes)
             if record.message_id in self.refused or seconds > self.longest
         ]
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        self.buried.append([(record.message_id, reason) for record, reason in rejects])
-        self.fail(self.buried)
+        self.dead_letters.append([(record.message_id, reason) for record, reason in rejects])
+        self.fail(self.dead_letters)
         return [
-            Refusal(at, "AccessDenied", final=False)
-            for at, (record, _) in enumerate(rejects)
+            Refusal(position, "AccessDenied", final=False)
+            for position, (record, _) in enumerate(rejects)
             if record.message_id in self.refused
         ]
 
@@ -47,31 +47,31 @@ class NotingSettler:
 
 
 class Accepting:
-    """A settler that buries the messages named and no others; what it hides is noted."""
+    """A settler that accepts dead letters of the given messages only, and records visibility changes."""
 
     def __init__(self, *accepted: str) -> None:
         self.accepted = set(accepted)
-        self.hidden: dict[str, int] = {}
-        self.asked: list[str] = []
+        self.visibility_changes: dict[str, int] = {}
+        self.requested: list[str] = []
 
     async def __call__(self) -> Self:
         return self
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        self.hidden |= {record.message_id: seconds for record, seconds in changes}
+        self.visibility_changes |= {record.message_id: seconds for record, seconds in changes}
         return []
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        self.asked += [record.message_id for record, _ in rejects]
+        self.requested += [record.message_id for record, _ in rejects]
         return [
-            Refusal(at, "no", final=False)
-            for at, (record, _) in enumerate(rejects)
+            Refusal(position, "no", final=False)
+            for position, (record, _) in enumerate(rejects)
             if record.message_id not in self.accepted
         ]
 
 
 class AcceptingAll(Accepting):
-    """A settler for which every hand-back goes well."""
+    """A settler that accepts every call."""
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         return []

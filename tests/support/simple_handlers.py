@@ -1,4 +1,4 @@
-"""The handlers that many tests need: one that does nothing, and those that raise, hang, or note what they are given."""
+"""Handlers for many tests: do nothing, raise, hang, or record bodies."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ async def hangs(body: Any) -> None:
 
 
 def raises(error: BaseException | type[BaseException], *bodies: Any) -> Handler:
-    """Return a handler that raises an error, for these bodies, or else for all."""
+    """Return a handler that raises an error for the given bodies, or for all if none are given."""
 
     async def handler(body: Any) -> None:
         if not bodies or body in bodies:

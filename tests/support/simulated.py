@@ -1,4 +1,4 @@
-"""Handlers for the simulator, and what its deliveries were."""
+"""Handlers for the simulator, and views of its deliveries."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -18,32 +18,34 @@ def count_of(record: dict[str, Any]) -> int:
     return int(record["attributes"]["ApproximateReceiveCount"])
 
 
-def answer(failed: Iterable[str]) -> dict[str, Any]:
-    return {"batchItemFailures": [{"itemIdentifier": one} for one in failed]}
+def batch_response(failed: Iterable[str]) -> dict[str, Any]:
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
 def done(event: Event, context: Any) -> None:
-    """Handle a batch, all of it."""
+    """Handle a batch successfully."""
 
 
 def failing(*ids: str, times: float = math.inf) -> Callable[[Event, Any], dict[str, Any]]:
-    """Return a handler that fails these messages in their first so many deliveries."""
+    """Return a handler that fails these messages in their first ``times`` deliveries."""
 
     def handler(event: Event, context: Any) -> dict[str, Any]:
-        return answer(
-            one["messageId"] for one in event["Records"] if one["messageId"] in ids and count_of(one) <= times
+        return batch_response(
+            record["messageId"]
+            for record in event["Records"]
+            if record["messageId"] in ids and count_of(record) <= times
         )
 
     return handler
 
 
 def in_groups(groups: str) -> list[dict[str, Any]]:
-    """Return FIFO records ``a0``, ``b1`` …: one for each letter, which names its group."""
+    """Return FIFO records with the IDs ``a0``, ``b1``, …: one per letter, which is its group."""
     return [make_fifo_record(number, group=group, message_id=f"{group}{number}") for number, group in enumerate(groups)]
 
 
 def simulate(handler: Any, *bodies: Any, records: Sequence[dict[str, Any]] = (), **settings: Any) -> Simulator:
-    """Return a simulator that has delivered these messages to a handler until none was left."""
+    """Return a simulator that has delivered all messages to a handler."""
     simulator = Simulator(handler, **settings)
     simulator.send(*bodies, records=records)
     simulator.run()
@@ -76,11 +78,11 @@ def acknowledged(simulator: Simulator) -> list[str]:
     ]
 
 
-def most_at_once(deliveries: Sequence[Delivery]) -> int:
-    """Return how many deliveries overlap at most; one that ends when another begins does not overlap it."""
+def max_concurrent(deliveries: Sequence[Delivery]) -> int:
+    """Return the maximum number of overlapping deliveries; one that starts when another ends does not overlap."""
     moments = sorted(
-        [(one.began_at, 1) for one in deliveries if one.ended_at > one.began_at]
-        + [(one.ended_at, -1) for one in deliveries if one.ended_at > one.began_at]
+        [(delivery.began_at, 1) for delivery in deliveries if delivery.ended_at > delivery.began_at]
+        + [(delivery.ended_at, -1) for delivery in deliveries if delivery.ended_at > delivery.began_at]
     )
     running = most = 0
     for _, step in moments:

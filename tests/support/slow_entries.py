@@ -1,4 +1,4 @@
-"""Idempotent calls on entries that answer late."""
+"""Idempotent calls on entries that respond late."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ TIMEOUT = 0.02
 
 
 class Slow(InMemoryEntries):
-    """Entries of which some requests take effect at once, and are answered late; or never, for some keys."""
+    """Entries for which some requests take effect immediately but return late, or never for some keys."""
 
     def __init__(self, *slow: str, stuck: frozenset[str] = frozenset()) -> None:
         super().__init__()
@@ -29,9 +29,9 @@ class Slow(InMemoryEntries):
         self.stuck = stuck
 
     async def claim(self, entry, now):
-        known = await super().claim(entry, now)
+        existing = await super().claim(entry, now)
         await asyncio.sleep(SLOW if "claim" in self.slow else 0)
-        return known
+        return existing
 
     async def release(self, key, owner):
         await asyncio.sleep(SLOW if "release" in self.slow else 0)
@@ -43,8 +43,8 @@ class Slow(InMemoryEntries):
         return await super().complete(entries)
 
 
-def once(entries: Any, **terms: Any) -> Idempotency:
-    return Idempotency(lambda order: order["id"], open_entries=opening(entries), **{"prefix": "p", **terms})
+def once(entries: Any, **settings: Any) -> Idempotency:
+    return Idempotency(lambda order: order["id"], open_entries=opening(entries), **{"prefix": "p", **settings})
 
 
 def run(handler: Any, *ids: Any, seconds: float = 30.0) -> Any:
@@ -59,17 +59,17 @@ def records_of(*ids: Any) -> list[Record]:
 
 
 def once_of(records: Sequence[Record], call: Any, entries: InMemoryEntries, clock: ManualClock) -> IdempotentCalls:
-    """Return what does some records once, in a batch that stops 6 seconds from now, and ends 10 seconds from now."""
+    """Return the idempotent calls of a batch that stops starting records after 6 s, and ends after 10 s."""
 
     async def opened() -> InMemoryEntries:
         return entries
 
-    terms = once(entries)
+    idempotency = once(entries)
     return IdempotentCalls(
         records,
         HandlerCall(call, takes_list=False).as_stage(),
-        idempotency=terms,
-        key_of=lambda record: terms.key_for(json.loads(record.body), call),
+        idempotency=idempotency,
+        key_of=lambda record: idempotency.key_for(json.loads(record.body), call),
         resolve=None,
         entries=opened,
         deadline=Deadline.after(10, margin=4, clock=clock),

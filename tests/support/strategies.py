@@ -1,4 +1,4 @@
-"""Generators: objects of lines as they lie in S3, and segments."""
+"""Generators of line-based objects and of segments."""
 
 import json
 from collections.abc import Sequence
@@ -10,26 +10,26 @@ from fanfold._jobs.segment import Segment
 
 BOM = b"\xef\xbb\xbf"
 
-# A newline ends a line whatever the format, surrogates have no UTF-8, and the mark is added where it belongs.
+# Excluded: newlines, which end a line in any format; surrogates, which have no UTF-8; and the byte order mark.
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\n\ufeff")
-WORDS = st.text(CHARACTERS, max_size=8) | st.sampled_from(
-    ["", " ", 'say "hi"', "a,b", "naïve", "日本語", "🜁🜁", '"', "\r"]
+TEXTS = st.text(CHARACTERS, max_size=8) | st.sampled_from(
+    ["", " ", 'a "quote"', "a,b", "naïve", "日本語", "🜁🜁", '"', "\r"]
 )
 NAMES = st.text(CHARACTERS, min_size=1, max_size=6)
 LINE_ENDS = st.sampled_from(["\n", "\r\n"])
 
 
 def json_values() -> st.SearchStrategy[Any]:
-    """Values that JSON gives back as they were."""
-    scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS
+    """Values that survive a round trip through JSON."""
+    scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
     return st.recursive(
-        scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3), max_leaves=8
+        scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=8
     )
 
 
 @st.composite
 def csv_fields(draw: st.DrawFn, values: Sequence[str]) -> list[str]:
-    """The values of one row as they are written: quoted where they have to be, and here and there where not."""
+    """The fields of one row as text: quoted where required, and sometimes elsewhere."""
     return [
         '"' + value.replace('"', '""') + '"' if set(value) & set('",\r') or draw(st.booleans()) else value
         for value in values
@@ -38,7 +38,7 @@ def csv_fields(draw: st.DrawFn, values: Sequence[str]) -> list[str]:
 
 @st.composite
 def joined(draw: st.DrawFn, lines: Sequence[str]) -> bytes:
-    """The lines as one object: LF, CR LF or both; with or without a byte order mark and a last line end."""
+    """The lines as one object, with LF, CR LF or both, and with or without a byte order mark and a final line end."""
     ends = draw(st.sampled_from([st.just("\n"), st.just("\r\n"), LINE_ENDS]))
     text = "".join(line + draw(ends) for line in lines)
     if lines[-1] and not lines[-1].endswith("\r") and draw(st.booleans()):
@@ -50,13 +50,13 @@ def joined(draw: st.DrawFn, lines: Sequence[str]) -> bytes:
 def csv_lines(draw: st.DrawFn, *, max_rows: int = 6) -> list[str]:
     """A header of one to four columns, then rows and a few empty lines; at least one line after the header."""
     header = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
-    row = st.lists(WORDS, min_size=len(header), max_size=len(header)).flatmap(csv_fields).map(",".join)
+    row = st.lists(TEXTS, min_size=len(header), max_size=len(header)).flatmap(csv_fields).map(",".join)
     rows = draw(st.lists(row | row | st.just(""), min_size=1, max_size=max_rows))
     return [",".join(draw(csv_fields(header))), *rows]
 
 
 def csv_objects(*, max_rows: int = 6) -> st.SearchStrategy[bytes]:
-    """CSV objects with a header and something after it."""
+    """CSV objects with a header and at least one more line."""
     return csv_lines(max_rows=max_rows).flatmap(joined)
 
 
@@ -82,7 +82,7 @@ def jsonl_objects(draw: st.DrawFn, *, max_rows: int = 6) -> bytes:
 @st.composite
 def text_objects(draw: st.DrawFn, *, max_rows: int = 6) -> bytes:
     """Text objects; empty lines count."""
-    return draw(joined(draw(st.lists(WORDS, min_size=1, max_size=max_rows))))
+    return draw(joined(draw(st.lists(TEXTS, min_size=1, max_size=max_rows))))
 
 
 def segments() -> st.SearchStrategy[Segment]:

@@ -1,11 +1,11 @@
-"""Observers that take down what they are told, and one that breaks."""
+"""An observer that records notifications, and a consumer to observe."""
 
 import fanfold
 from fanfold.observers import BatchCallbacks, Observer
 
 
 class Seen:
-    """Notes all it is told."""
+    """An observer that records all notifications."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []

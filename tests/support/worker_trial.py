@@ -1,4 +1,4 @@
-"""A worker process on a queue of the emulated AWS, and what it did."""
+"""A worker process on a queue of the emulated AWS, and its effects."""
 
 import os
 import random
@@ -40,10 +40,10 @@ APP = """
 
 
 def wait_for(holds: Callable[[], Any], seconds: float = 150.0) -> None:
-    """Wait until something holds; fail if it does not in time."""
-    until = time.monotonic() + seconds
+    """Poll until a condition is met; fail after a timeout."""
+    deadline = time.monotonic() + seconds
     while not holds():
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise AssertionError(f"{holds} did not hold within {seconds} s")
         time.sleep(0.02)
 
@@ -52,11 +52,11 @@ def wait_for(holds: Callable[[], Any], seconds: float = 150.0) -> None:
 def worker(
     folder: Path, url: str, *arguments: str, app: str = APP, **variables: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process in a folder; killed at the end if it still runs."""
+    """Run a worker process in a folder; kill it at the end if it is still running."""
     (folder / "app.py").write_text(textwrap.dedent(app), encoding="utf-8")
     command = [sys.executable, "-m", "fanfold", "worker", "--queue-url", url, "--handler", "app:handler", *arguments]
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, stderr=log, env={**os.environ, **variables})  # noqa: S603 - ourselves
+        process = subprocess.Popen(command, cwd=folder, stderr=log, env={**os.environ, **variables})  # noqa: S603 - our own program
     try:
         yield process
     finally:
@@ -65,43 +65,45 @@ def worker(
 
 
 def effects(folder: Path) -> Counter[int]:
-    """How often each order had its effect."""
+    """Return the number of effects of each order."""
     file = folder / "effects"
     return Counter(int(line) for line in file.read_text().split()) if file.is_file() else Counter()
 
 
 def in_queue(sqs: Any, url: str) -> int:
-    """About how many messages a queue holds, hidden ones included."""
-    told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    return sum(int(value) for name, value in told.items() if name.startswith("ApproximateNumberOf"))
+    """Return the approximate number of messages in a queue, including those in flight and delayed."""
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    return sum(int(value) for name, value in attributes.items() if name.startswith("ApproximateNumberOf"))
 
 
 def send(sqs: Any, url: str, bodies: list[str]) -> None:
-    """Send bodies, ten at a time."""
+    """Send bodies in batches of ten."""
     for first in range(0, len(bodies), 10):
         entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies[first : first + 10])]
         sqs.send_message_batch(QueueUrl=url, Entries=entries)
 
 
 def trial(sqs: Any, url: str, folder: Path, chance: random.Random, orders: int) -> Counter[int]:
-    """Kill workers at random moments, by SIGTERM and then by SIGKILL, until a last one finishes; return the effects."""
+    """Kill two workers at random moments with SIGTERM and SIGKILL, let a third one finish, and return the effects."""
     for _ in range(2):
-        begun = sum(effects(folder).values())
-        wanted = begun + chance.randrange(1, orders // 3)
+        done = sum(effects(folder).values())
+        target = done + chance.randrange(1, orders // 3)
         with worker(folder, url, "--drain-seconds", "0.05") as process:
             wait_for(
-                lambda wanted=wanted: sum(effects(folder).values()) >= min(wanted, orders) or in_queue(sqs, url) == 0
+                lambda target=target: sum(effects(folder).values()) >= min(target, orders) or in_queue(sqs, url) == 0
             )
             process.send_signal(signal.SIGTERM)
             time.sleep(chance.random() * 0.1)
             process.kill()
     with worker(folder, url, "--health-file", "health.json") as process:
         try:
-            # Not before it runs: the one before may have emptied the queue, and a signal amid the imports is fatal.
+            # Wait until the worker runs: the queue may be empty already, and a signal during the imports would kill it.
             wait_for((folder / "health.json").is_file)
             wait_for(lambda: in_queue(sqs, url) == 0)
         except AssertionError as error:
-            raise AssertionError(f"{in_queue(sqs, url)} are left; {(folder / 'log').read_text()[-5000:]}") from error
+            raise AssertionError(
+                f"{in_queue(sqs, url)} messages are left; {(folder / 'log').read_text()[-5000:]}"
+            ) from error
         process.send_signal(signal.SIGTERM)
         if process.wait(timeout=150):
             raise AssertionError((folder / "log").read_text()[-5000:])

@@ -1,4 +1,4 @@
-"""Settings of a simulator, drawn."""
+"""Generators of simulator settings."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ shares = st.sampled_from([0.0, 0.0, 0.1, 0.5, 0.9])
 
 @st.composite
 def settings_of(draw: st.DrawFn, *, fifo: bool, **fixed: Any) -> dict[str, Any]:
-    """Settings that AWS takes; those that are fixed are as they are given."""
+    """Settings that AWS accepts; ``fixed`` overrides single ones."""
     batch_size = draw(st.integers(1, 10) if fifo else st.integers(1, 10) | st.integers(11, 40))
     windows = [0.0] if fifo else [1.0, 20.0, 300.0] if batch_size > 10 else [0.0, 0.5, 20.0, 300.0]
     window = draw(st.sampled_from(windows))

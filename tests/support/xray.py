@@ -1,4 +1,4 @@
-"""The X-Ray SDK as in Lambda, with nothing sent."""
+"""The X-Ray SDK as in Lambda, without sending anything."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from aws_xray_sdk.core import xray_recorder
 from aws_xray_sdk.core.lambda_launcher import LambdaContext
 
 FACADE = "53995c3f42cd8ad8"
-"""Id of the segment that Lambda itself opens."""
+"""ID of the segment that Lambda opens."""
 
 
 class Emitter:
-    """Takes what the X-Ray SDK would send to its daemon."""
+    """Collects what the X-Ray SDK would send to the daemon."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
@@ -24,7 +24,7 @@ class Emitter:
         self.sent.append(entity)
 
     def take(self) -> list[tuple[str, str]]:
-        """Return (name, name of the parent) of each subsegment since the last call, sorted."""
+        """Return the pairs (name, name of the parent) of the subsegments since the last call, sorted."""
         names = {entity.id: entity.name for entity in self.sent} | {FACADE: "facade"}
         taken = sorted((entity.name, names[entity.parent_id]) for entity in self.sent)
         self.sent.clear()
@@ -33,11 +33,11 @@ class Emitter:
 
 @contextmanager
 def xray_as_in_lambda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emitter]:
-    """Have the SDK trace, and what it sends be taken; in the end all of it must have been."""
+    """Enable tracing, and yield an emitter; at the end, the test must have taken everything that was sent."""
     monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
     monkeypatch.setenv("_X_AMZN_TRACE_ID", f"Root=1-5759e988-bd862e3fe1be46a994272793;Parent={FACADE};Sampled=1")
     Tracer._reset_config()
-    global_sdk_config.set_sdk_enabled(True)  # a tracer outside Lambda has turned it off for all
+    global_sdk_config.set_sdk_enabled(True)  # a tracer outside Lambda disables it globally
     emitter = Emitter()
     monkeypatch.setattr(xray_recorder, "_emitter", emitter)
     monkeypatch.setattr(xray_recorder, "_context", LambdaContext())

@@ -194,7 +194,7 @@ def test_idempotency_and_a_custom_commit_are_refused_together():
     async def commit(done, batch):
         return range(len(done))
 
-    with pytest.raises(ConfigurationError, match="either idempotency or a commit"):
+    with pytest.raises(ConfigurationError, match="idempotency and commit cannot be combined"):
         fanfold.consumer(idempotency=by_id(InMemoryEntries()), commit=commit)(handler_of_nothing)
     with pytest.raises(ConfigurationError, match="idempotency must be"):
         fanfold.consumer(idempotency="table")(handler_of_nothing)

@@ -81,7 +81,7 @@ def test_if_a_read_fails_the_claims_decide(caplog):
     entries = Faulty(read=[RuntimeError("a bug")])
     handler = counting(by_id(entries))
     assert run(handler, *bodies(1, 2)) == [Done(1), Done(2)]
-    assert "2 keys could not be looked up" in caplog.text
+    assert "2 idempotency keys could not be looked up" in caplog.text
 
 
 def test_a_record_whose_completion_is_not_recorded_is_not_acknowledged(caplog):
@@ -91,7 +91,7 @@ def test_a_record_whose_completion_is_not_recorded_is_not_acknowledged(caplog):
     assert run(counting(by_id(LeavingOver())), *bodies(1, 2, 3, 4)) == [Done(1), Done(2), Done(3), Done(4)]
     (failed,) = run(counting(by_id(Faulty(complete=refused()))), *bodies(1))
     assert isinstance(failed.error, CommitError)
-    assert "1 records are done, but it could not be written down" in caplog.text
+    assert "1 records are done, but their idempotency entries could not be written" in caplog.text
 
 
 def test_a_record_whose_completion_is_not_recorded_in_time_is_not_acknowledged():
@@ -106,7 +106,7 @@ def test_a_claim_that_cannot_be_released_holds_until_its_lease_ends(caplog):
     (failed,) = run(counting(by_id(entries)), *bodies(1, fails=True))
     assert isinstance(failed.error, ValueError)
     assert statuses(entries) == {IN_PROGRESS: 1}
-    assert "could not be dropped" in caplog.text
+    assert "could not be released" in caplog.text
 
 
 def test_a_claim_holds_for_the_rest_of_the_invocation():

@@ -65,7 +65,7 @@ def test_an_observer_that_fails_is_logged_once_and_changes_no_outcome(error, at,
     seen = Seen()
     consumer = handler.with_settings(observers=[Broken(error, at=at), seen])
     assert deliver(consumer, 1, 2).response == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
-    assert caplog.text.count("an observer failed; the batch is not disturbed by it") == 1
+    assert caplog.text.count("an observer failed; the batch is not affected") == 1
     assert repr(error).partition("(")[0] in caplog.text
     assert sorted(seen.ended) == [(["message-0"], [Done]), (["message-1"], [Failed])]
 
@@ -99,7 +99,7 @@ def test_an_invalid_observer_is_refused_immediately(wrong):
     """A class instead of an object, or an object without the method, is refused at decoration."""
     with pytest.raises(ConfigurationError, match="an observer is an object with a batch_started method"):
         fanfold.consumer(observers=[wrong])
-    with pytest.raises(ConfigurationError, match="an observer is an object with a batch_started method"):
+    with pytest.raises(ConfigurationError, match="an observer must be an object with a batch_started method"):
         handler.with_settings().add_observer(wrong)
 
 

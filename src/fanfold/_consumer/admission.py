@@ -1,4 +1,4 @@
-"""When the next record may start: a rate, and a memory limit. Decided here; the engine waits."""
+"""Decide when the next record may start, by a start rate and a memory limit. The batch does the waiting."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from typing import Final
 
 from fanfold._consumer.memory_guard import MemoryGuard
 
-LOOK_SECONDS: Final = 0.005
-"""Seconds between two looks at the memory."""
+CHECK_SECONDS: Final = 0.005
+"""Interval between memory checks, in seconds."""
 WAIT_SECONDS: Final = 0.02
-"""Seconds until memory that was full is looked at again."""
+"""Time until the next memory check after memory was full, in seconds."""
 
 
 class Admission:
-    """Answers how long the next start has to wait; one for each batch."""
+    """The start rate and the memory limit of one batch."""
 
     def __init__(self, *, starts_per_second: float | None, guard: MemoryGuard | None, now: float) -> None:
         self._interval = None if starts_per_second is None else 1 / starts_per_second
         self._guard = guard
         self._next_start = now
-        self._next_look = now
+        self._next_check = now
         self.free_until: float = -math.inf if starts_per_second is not None or guard is not None else math.inf
-        """Until then starts need not ask."""
+        """Time until which records may start without calling ``wait``."""
         self.held_for_memory: int = 0
-        """How often a start waited for memory."""
+        """Number of times a start waited for memory."""
 
     def wait(self, now: float, running: int) -> float:
-        """Return the seconds the next start has to wait; 0 books it, so that the one after it waits its turn.
+        """Return the seconds until the next record may start; 0 counts as a start, so call it once per record.
 
         Args:
-            now: The time.
-            running: Records in flight. With none, memory holds nothing back: there is nothing that could free it.
+            now: Current time.
+            running: Records in flight. With none, the memory limit does not apply: waiting would not free any memory.
         """
-        if self._guard is not None and now >= self._next_look:
+        if self._guard is not None and now >= self._next_check:
             if not self._guard.full():
-                self._next_look = now + LOOK_SECONDS
+                self._next_check = now + CHECK_SECONDS
             elif running:
                 self.held_for_memory += 1
                 return WAIT_SECONDS
         if self._interval is None:
-            self.free_until = self._next_look  # not at all while memory is full: each start asks
+            self.free_until = self._next_check  # in the past while memory is full: every start calls this method
             return 0.0
         if now < self._next_start:
             return self._next_start - now
-        # Smooth: a start that comes late does not let the next ones come in a burst.
+        # Evenly spread: after a late start, the next ones do not start in a burst.
         self._next_start = now + self._interval
         return 0.0

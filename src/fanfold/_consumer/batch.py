@@ -1,12 +1,12 @@
-"""One batch, from its records to its outcomes: bounded, in time, fail closed.
+"""Run one batch from its records to their outcomes: bounded, before the deadline, and fail closed.
 
-Workers pull lanes from one iterator, so that neither the cost per record nor the memory depends on the size of the
-batch. They are asyncio tasks, not anyio task groups: at the deadline each is cancelled once with ``Task.cancel()``, so
-that a handler's ``finally: await rollback()`` can finish, and one that swallows its cancellation is abandoned instead
-of being cancelled for ever.
+Workers take lanes from one iterator, so the cost per record and the memory do not depend on the size of the batch.
+Workers are asyncio tasks and not an anyio task group: at the deadline, each is cancelled once with ``Task.cancel()``.
+A handler's ``finally: await rollback()`` can then finish, and a handler that suppresses its cancellation is abandoned
+instead of being cancelled repeatedly.
 
-Every record starts as not acknowledged. Only a handler that returned, undisturbed, and whose commit succeeded, makes
-it ``Done``; everything else, a fault in this module included, leaves it to be delivered again.
+Every record starts as not acknowledged. It becomes ``Done`` only if its handler returned without being cancelled and
+its commit succeeded. After anything else, including a bug in this module, the message is redelivered.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
 from fanfold.errors import AbandonedError, CommitError
 
-if TYPE_CHECKING:  # a cold start pays for what it uses
+if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.notify_observers import Observation
 
 logger = logging.getLogger("fanfold")
 
 Commit: TypeAlias = Callable[[Sequence[tuple[Record, Any]], float], Awaitable[Collection[int]]]
-"""Makes durable what handlers returned. Given (record, value) pairs, and the moment at which it will be cancelled,
-returns the positions of those it made durable."""
+"""Makes the handlers' return values durable. Takes (record, value) pairs and the time at which it will be cancelled;
+returns the positions of the pairs that it made durable."""
 
 _ABANDONED = Failed(AbandonedError())
-_TURN_SECONDS = 0.02
-"""How long workers whose handlers never wait keep the event loop to themselves; at most twice as long."""
+_YIELD_SECONDS = 0.02
+"""Interval at which handlers that never await let the event loop run its other tasks; at most twice as long."""
 _GRACE_SECONDS = 1.0
-"""How long cancelled handlers may take to end when the batch itself is cancelled from outside."""
+"""Time that cancelled handlers have to end when the batch itself is cancelled from outside."""
 
 
 class Batch:
-    """The state of one batch while it is worked on."""
+    """One batch while it is processed."""
 
     def __init__(  # noqa: PLR0913 - keywords, each something else that a batch depends on
         self,
@@ -64,125 +64,125 @@ class Batch:
         commit: Commit | None = None,
         observation: Observation | None = None,
     ) -> None:
-        """Make a batch that has not begun.
+        """Create a batch that has not started.
 
         Args:
             records: The records.
-            handler: How the handler is called.
-            settings: The consumer's.
-            concurrency: Handlers that run at once, from 1.
-            deadline: When to stop, to cancel and to answer.
-            admission: How long a start has to wait.
-            settling: What becomes of what failed.
-            commit: What has to be durable before an acknowledgement; None for nothing.
-            observation: Who is told of the batch's end; None for nobody.
+            handler: How to call the handler.
+            settings: The settings of the consumer.
+            concurrency: Maximum number of handlers that run concurrently, at least 1.
+            deadline: When to stop starting records, cancel handlers, and respond.
+            admission: Decides when the next record may start.
+            settling: Sends rejected records to the dead-letter queue and sets delays.
+            commit: Makes return values durable before their records are acknowledged; None if nothing must be.
+            observation: Notified when the batch ends; None without observers.
         """
         self.records = records
         self.failures: FailureLog = FailureLog()
         self.interrupt: KeyboardInterrupt | None = None
-        """What a handler raised to end the process; for the caller to raise."""
+        """The KeyboardInterrupt that a handler raised, which the caller raises again."""
         self.observation = observation
-        """Who is told of its end; by the caller, once the response is known."""
+        """Notified by the caller once the response is known."""
         self._call, self._takes_list = handler
         self._concurrency = concurrency
         self._deadline = deadline
-        self._pace = admission
+        self._admission = admission
         self._settling = settling
-        self._durable = commit
+        self._commit = commit
         self._reject_on = rejects(settings.reject_on)
         self._timeout = settings.timeout
         self._fifo = is_fifo(records)
         self._outcomes: list[Outcome | None] = [None] * len(records)
         self._committed: set[int] = set()
         self._delays: dict[int, int] = {}
-        self._pending: Iterator[Lane] = lanes(records, settings.chunk_size)
+        self._lanes: Iterator[Lane] = lanes(records, settings.chunk_size)
         self._workers: set[asyncio.Task[None]] = set()
         self._running = 0
         self._context = contextvars.copy_context()
-        self._idle = asyncio.Event()
-        self._turn = asyncio.Lock()
-        self._spoiled: set[asyncio.Task[None]] = set()
-        """Workers that a handler had cancelled, and may go on to: by a cancel scope it has not left, say."""
-        self._lost: set[asyncio.Task[None]] = set()
-        """Workers whose threads are still with a record that took too long: it keeps its thread, and so its place."""
+        self._no_workers = asyncio.Event()
+        self._admission_lock = asyncio.Lock()
+        self._cancelled_by_handler: set[asyncio.Task[None]] = set()
+        """Workers that a handler cancelled and may cancel again, such as through a cancel scope that it left open."""
+        self._blocked_threads: set[asyncio.Task[None]] = set()
+        """Workers whose thread still runs a record that timed out. The thread continues to count toward concurrency."""
         self._yield_at = math.inf
-        """When a worker has to let the loop turn; put off whenever it turns."""
+        """When the next worker must yield to the event loop; postponed whenever the loop runs its other tasks."""
         self._cancelled = False
         self._closed = False
 
     @property
     def abandoned(self) -> int:
-        """Workers that are still running; after ``run``, those the answer did not wait for."""
+        """Number of workers that still run; after ``run``, those that the response did not wait for."""
         return len(self._workers)
 
     @property
     def held_for_memory(self) -> int:
-        """How often a start waited for memory."""
-        return self._pace.held_for_memory
+        """Number of times a start waited for memory."""
+        return self._admission.held_for_memory
 
     async def run(self) -> None:
-        """Work on the batch until every record has ended or the answer is due.
+        """Process the batch until every record has ended or the response is due.
 
-        Returns no later than the deadline's ``responds_at``, as long as the event loop turns.
+        Returns no later than the deadline's ``responds_at``, unless the event loop is blocked.
         """
         deadline = self._deadline
-        ticker = asyncio.ensure_future(self._tick())
+        ticker = asyncio.ensure_future(self._postpone_yield())
         for _ in range(min(self._concurrency, len(self.records))):
             self._start_worker(self._context.copy())
         try:
-            if not await self._ended(deadline.stops_at):
+            if not await self._wait_for_workers(deadline.stops_at):
                 await self._commit_done(deadline.cancels_at)
-                if not await self._ended(deadline.cancels_at):
-                    self._cancel()
-                    await self._ended((deadline.cancels_at + deadline.responds_at) / 2)
+                if not await self._wait_for_workers(deadline.cancels_at):
+                    self._cancel_workers()
+                    await self._wait_for_workers((deadline.cancels_at + deadline.responds_at) / 2)
             await self._commit_done(deadline.responds_at)
             await self._settling.finish(deadline.until(deadline.responds_at))
         except asyncio.CancelledError:
-            self._cancel()
-            await self._ended(deadline.clock() + _GRACE_SECONDS)
+            self._cancel_workers()
+            await self._wait_for_workers(deadline.clock() + _GRACE_SECONDS)
             raise
         finally:
             ticker.cancel()
             self._settling.stop()
             if self._workers:
-                self._cancel()
+                self._cancel_workers()
             self._closed = True
 
     def stop(self, grace_seconds: float) -> None:
-        """Start nothing more, cancel what runs, and have ``run`` end once that ended, some seconds later at most."""
-        self._cancel()
-        asyncio.get_running_loop().call_later(grace_seconds, self._idle.set)
+        """Start no more records, cancel the running handlers, and make ``run`` return within ``grace_seconds``."""
+        self._cancel_workers()
+        asyncio.get_running_loop().call_later(grace_seconds, self._no_workers.set)
 
     def outcomes(self) -> list[Outcome]:
-        """Return how each record ended, as far as it is known by now; closes the batch.
+        """Return the outcome of each record, as far as it is known now, and close the batch.
 
-        May be called from another thread than the event loop's, which may be blocked: what a handler does after this
-        changes nothing.
+        Can be called from a thread other than the event loop's, which may be blocked: nothing that a handler does
+        later changes the result.
         """
         self._closed = True
-        committed, buried = frozenset(self._committed), frozenset(self._settling.buried)
-        usual = DONE if self._durable is None else _ABANDONED  # final as it is, and not looked at
+        committed, forwarded = frozenset(self._committed), frozenset(self._settling.forwarded)
+        usual = DONE if self._commit is None else _ABANDONED  # already final: skips a call for most records
         final = [
             outcome
             if outcome is usual
-            else self._final(outcome, committed=position in committed, buried=position in buried)
+            else self._final(outcome, committed=position in committed, forwarded=position in forwarded)
             for position, outcome in enumerate(list(self._outcomes))
         ]
         return in_order(self.records, final) if self._fifo else final
 
-    def _final(self, outcome: Outcome | None, *, committed: bool, buried: bool) -> Outcome:
+    def _final(self, outcome: Outcome | None, *, committed: bool, forwarded: bool) -> Outcome:
         if outcome is None:
-            return NotStarted(self._why_not_started())
-        if isinstance(outcome, Done) and self._durable is not None and not committed:
-            return Failed(CommitError("the handler returned, but its result could not be made durable in time"))
+            return NotStarted(self._reason_not_started())
+        if isinstance(outcome, Done) and self._commit is not None and not committed:
+            return Failed(CommitError("the handler returned, but its result was not committed in time"))
         if isinstance(outcome, Rejected):
-            return Rejected(outcome.reason, buried)  # whatever a handler may have said of it
+            return Rejected(outcome.reason, forwarded)  # a handler may have returned Rejected(forwarded=True) itself
         return outcome
 
-    def _why_not_started(self) -> str:
+    def _reason_not_started(self) -> str:
         if self._deadline.clock() >= self._deadline.stops_at:
-            return "the invocation's time was over"
-        return "the batch was stopped" if self._cancelled else "every place was kept by a thread that took too long"
+            return "the invocation was about to time out"
+        return "the batch was stopped" if self._cancelled else "handlers that timed out occupied every thread"
 
     def _start_worker(self, context: contextvars.Context) -> None:
         worker = asyncio.get_running_loop().create_task(self._work(), context=context)
@@ -193,23 +193,23 @@ class Batch:
         self._workers.discard(worker)
         error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
         if error is not None and not (self._cancelled or self._closed):
-            logger.error("a worker of the batch failed; its record is reported as not done", exc_info=error)
-            self._start_worker(self._context.copy())  # the others carry on
+            logger.error("a worker of the batch failed; its record is reported as failed", exc_info=error)
+            self._start_worker(self._context.copy())  # for the remaining records
         if not self._workers:
-            self._idle.set()
+            self._no_workers.set()
 
     async def _work(self) -> None:  # noqa: C901, PLR0912 - one piece: with 1,000 handlers in flight every frame counts
-        """Take lanes until there are none, or no time, and write down how each record ended."""
+        """Process lanes until none is left or the deadline is near, and store the outcome of each record."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of a task
-        clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._pace
+        clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._admission
         call, records, outcomes, takes_list = self._call, self.records, self._outcomes, self._takes_list
-        timeout, untouched = self._timeout, contextvars.copy_context()
-        for lane in self._pending:
+        timeout, clean_context = self._timeout, contextvars.copy_context()
+        for lane in self._lanes:
             for unit in lane:
                 now = clock()
                 if now >= admission.free_until:
-                    await self._hold()
+                    await self._wait_for_admission()
                     now = clock()
                 if now >= self._yield_at:
                     await asyncio.sleep(0)
@@ -221,7 +221,7 @@ class Batch:
                 timer = None if timeout is None else _Timer(task, timeout)
                 self._running += 1
                 try:
-                    value = await call([records[each] for each in unit] if takes_list else records[unit[0]])
+                    value = await call([records[position] for position in unit] if takes_list else records[unit[0]])
                 except GeneratorExit:
                     raise  # the loop is closed under an abandoned worker
                 except BaseException as error:  # noqa: BLE001 - the one place where a failure becomes a value
@@ -232,120 +232,122 @@ class Batch:
                         timer.stop()
                 if task.cancelling():
                     if isinstance(value, StillRunningError):
-                        self._lost.add(task)
-                    value = await self._why_cancelled(task, timer)
+                        self._blocked_threads.add(task)
+                    value = await self._cancellation_error(task, timer)
                 if value is None and not takes_list:
                     outcomes[unit[0]] = DONE
-                elif not await self._write_down(unit, value):
-                    self._leave_the_rest(lane, unit)
+                elif not await self._store_outcomes(unit, value):
+                    self._skip_rest_of_lane(lane, unit)
                     break
-            if self._lost and task in self._lost:
+            if self._blocked_threads and task in self._blocked_threads:
                 return
-            if (self._spoiled and task in self._spoiled) or _differ(contextvars.copy_context(), untouched):
-                # The handler left context variables behind, or is cancelled: the next record gets a worker without.
-                self._start_worker(untouched.copy())
+            if (self._cancelled_by_handler and task in self._cancelled_by_handler) or _differ(
+                contextvars.copy_context(), clean_context
+            ):
+                # The handler set context variables or may cancel this task again: the next record needs a new worker.
+                self._start_worker(clean_context.copy())
                 return
 
-    async def _write_down(self, unit: Unit, value: object) -> bool:
-        """Write down how the records of a unit ended; tell whether its lane may go on."""
-        # What a stage raised holds for all its records; what it returned is one value for each.
-        ended = value if self._takes_list and isinstance(value, list) else [value] * len(unit)
-        goes_on = True
-        for position, each in zip(unit, ended, strict=True):
-            if goes_on:
-                outcome = self._outcomes[position] = DONE if each is None else self._outcome_of(position, each)
-                goes_on = not self._fifo or isinstance(outcome, Done | Rejected)
+    async def _store_outcomes(self, unit: Unit, value: object) -> bool:
+        """Store the outcome of each record of a unit, and return whether its lane may continue."""
+        # If a stage raised, the error applies to all records of the unit; otherwise it returned a value for each.
+        values = value if self._takes_list and isinstance(value, list) else [value] * len(unit)
+        group_continues = True
+        for position, result in zip(unit, values, strict=True):
+            if group_continues:
+                outcome = self._outcomes[position] = DONE if result is None else self._outcome_of(position, result)
+                group_continues = not self._fifo or isinstance(outcome, Done | Rejected)
             else:
                 self._outcomes[position] = BLOCKED_IN_GROUP
-        return not self._fifo or await self._goes_on(unit)
+        return not self._fifo or await self._lane_continues(unit)
 
-    async def _tick(self) -> None:
+    async def _postpone_yield(self) -> None:
         while True:
-            self._yield_at = self._deadline.clock() + 2 * _TURN_SECONDS
-            await asyncio.sleep(_TURN_SECONDS)
+            self._yield_at = self._deadline.clock() + 2 * _YIELD_SECONDS
+            await asyncio.sleep(_YIELD_SECONDS)
 
-    async def _hold(self) -> None:
-        """Wait until the next record may start, or none may any more; one worker after another."""
-        async with self._turn:
+    async def _wait_for_admission(self) -> None:
+        """Wait until the next record may start, or until no more may; one worker at a time."""
+        async with self._admission_lock:
             while (now := self._deadline.clock()) < self._deadline.stops_at and not self._cancelled:
-                wait = self._pace.wait(now, self._running)
+                wait = self._admission.wait(now, self._running)
                 if not wait:
                     return
                 await asyncio.sleep(min(wait, self._deadline.stops_at - now))
 
     def _outcome_of(self, position: int, value: object) -> Outcome:
-        """Return how a record ended, by what the handler returned or raised; settle it if it is not done."""
+        """Return the outcome for the value that a handler returned or raised; start to settle it unless it is done."""
         record = self.records[position]
         if isinstance(value, BaseException):
             if isinstance(value, KeyboardInterrupt):
                 self.interrupt = value
-                self._cancel()
+                self._cancel_workers()
             self.failures.add(record, value)
         outcome = outcome_of(value, self._reject_on)
         if (delay := self._settling.add(position, record, outcome)) is not None:
             self._delays[position] = delay
         return outcome
 
-    async def _goes_on(self, unit: Unit) -> bool:
-        """Tell whether a FIFO lane goes on after a unit: only if all in it are done, or rejected and forwarded."""
+    async def _lane_continues(self, unit: Unit) -> bool:
+        """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
         outcomes = [self._outcomes[position] for position in unit]
         if any(isinstance(outcome, Rejected) for outcome in outcomes):
-            await self._settling.settled(self._deadline.until(self._deadline.stops_at))
-        buried = self._settling.buried
+            await self._settling.wait(self._deadline.until(self._deadline.stops_at))
+        forwarded = self._settling.forwarded
         return all(
-            isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in buried)
+            isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in forwarded)
             for position, outcome in zip(unit, outcomes, strict=True)
         )
 
-    def _leave_the_rest(self, lane: Lane, unit: Unit) -> None:
-        """Leave what follows in a FIFO lane to be delivered again, no sooner than what has to come before it."""
+    def _skip_rest_of_lane(self, lane: Lane, unit: Unit) -> None:
+        """Report the rest of a FIFO lane for redelivery, with the same delay as the record that failed."""
         delay = next((self._delays[position] for position in unit if position in self._delays), None)
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
             self._outcomes[position] = BLOCKED_IN_GROUP
             if delay is not None:
                 self._settling.change_visibility(self.records[position], delay)
 
-    async def _why_cancelled(self, task: asyncio.Task[None], timer: _Timer | None) -> BaseException:
-        """A record whose task was cancelled failed, even if its handler then returned: say why."""
+    async def _cancellation_error(self, task: asyncio.Task[None], timer: _Timer | None) -> BaseException:
+        """Return why a record's task was cancelled. The record failed, even if its handler then returned."""
         while task.cancelling():
             task.uncancel()
         if timer is not None and timer.fired:
             error: BaseException = TimeoutError(f"the handler took longer than {self._timeout} s")
         elif self._cancelled:
-            return asyncio.CancelledError("cancelled: the invocation's time was over")
+            return asyncio.CancelledError("cancelled: the invocation was about to time out")
         else:
             error = asyncio.CancelledError("the handler's task was cancelled")
-            self._spoiled.add(task)
-        # What is still pending of the cancellation must not hit the next record.
+            self._cancelled_by_handler.add(task)
+        # A cancellation that is still pending must not reach the next record.
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
         return error
 
-    def _cancel(self) -> None:
+    def _cancel_workers(self) -> None:
         if not self._cancelled:
             self._cancelled = True
             for worker in self._workers:
-                if not worker.cancelling():  # once each: a rollback after a timeout is not disturbed
+                if not worker.cancelling():  # only once, so that a rollback after a timeout is not interrupted
                     worker.cancel()
 
-    async def _ended(self, moment: float) -> bool:
-        """Wait until no worker is left, at most until a moment; return whether none is."""
-        self._idle.clear()
+    async def _wait_for_workers(self, moment: float) -> bool:
+        """Wait until all workers have ended, but no longer than until a moment; return whether all have ended."""
+        self._no_workers.clear()
         if not self._workers:
             return True
         try:
-            await asyncio.wait_for(self._idle.wait(), self._deadline.until(moment))
+            await asyncio.wait_for(self._no_workers.wait(), self._deadline.until(moment))
         except TimeoutError:
             return False
         return True
 
-    async def _commit(self, done: Sequence[tuple[Record, Any]], moment: float) -> Collection[int]:
-        assert self._durable is not None  # noqa: S101 - asked for by who has looked
-        return await self._durable(done, moment)  # raises here, and not in run, also if it is not async at all
+    async def _call_commit(self, done: Sequence[tuple[Record, Any]], moment: float) -> Collection[int]:
+        assert self._commit is not None  # noqa: S101 - checked by the caller
+        return await self._commit(done, moment)  # here and not in run: a commit that is not async raises in this task
 
     async def _commit_done(self, moment: float) -> None:
-        """Commit what is done and not yet committed, at most until a moment; what is not, is not acknowledged."""
-        if self._durable is None:
+        """Commit what is done and not yet committed, no later than a moment; the rest stays unacknowledged."""
+        if self._commit is None:
             return
         done = [
             (position, outcome.value)
@@ -354,22 +356,23 @@ class Batch:
         ]
         if not done:
             return
-        commit = asyncio.ensure_future(self._commit([(self.records[each], value) for each, value in done], moment))
+        pairs = [(self.records[position], value) for position, value in done]
+        commit = asyncio.ensure_future(self._call_commit(pairs, moment))
         try:
             await asyncio.wait({commit}, timeout=self._deadline.until(moment))
         finally:
             if not commit.done():
                 commit.cancel()
         if not commit.done():
-            logger.error("%d results could not be committed in time; their messages come back", len(done))
+            logger.error("%d results were not committed in time; their messages will be redelivered", len(done))
         elif error := (None if commit.cancelled() else commit.exception()):
-            logger.error("%d results could not be committed; their messages come back", len(done), exc_info=error)
+            logger.error("%d results were not committed; their messages will be redelivered", len(done), exc_info=error)
         elif not commit.cancelled():
             self._committed.update(done[index][0] for index in commit.result())
 
 
 def _differ(one: contextvars.Context, other: contextvars.Context) -> bool:
-    """Tell whether two contexts hold different values; values that cannot be compared do."""
+    """Return whether two contexts hold different values. Values that cannot be compared count as different."""
     try:
         return bool(one != other)
     except Exception:  # noqa: BLE001 - a value's own comparison, such as an array's
@@ -377,7 +380,7 @@ def _differ(one: contextvars.Context, other: contextvars.Context) -> bool:
 
 
 class _Timer:
-    """Cancels a task once when its time is over."""
+    """Cancels a task once after a timeout."""
 
     def __init__(self, task: asyncio.Task[None], seconds: float) -> None:
         self.fired = False

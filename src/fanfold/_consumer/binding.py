@@ -1,4 +1,4 @@
-"""From a user's function to a call for some records: bodies decoded by the annotation, the context if it is wanted."""
+"""Bind a user's function to records: decode bodies by the annotation, and pass the context if the function takes it."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from fanfold._base.record import Record
 from fanfold._base.threads import Threads
 from fanfold._consumer.classify import split_list_result
 from fanfold._consumer.decode import Decode, decoder
-from fanfold._consumer.stages import EndedEarly, HandlerCall, cut, run_stage
+from fanfold._consumer.stages import EarlyResult, HandlerCall, run_stage, stop_group_at_failure
 from fanfold.errors import ConfigurationError
 
 Bind: TypeAlias = Callable[[BatchContext[Any], Threads], HandlerCall]
-"""Makes the call for the records of one batch."""
+"""Return the call of the handler for the records of one batch."""
 
-_MOST_PARAMETERS = 2
-_DEAF = {"aws_lambda_powertools.utilities.idempotency.idempotency": "Powertools' idempotent_function"}
-"""Modules of decorators that take the coroutine for the result of an ``async def``, and what they are called."""
+_MAX_PARAMETERS = 2
+_UNSUPPORTED_ON_ASYNC = {"aws_lambda_powertools.utilities.idempotency.idempotency": "Powertools' idempotent_function"}
+"""Modules of decorators that take the coroutine of an ``async def`` for its result, and the decorators' names."""
 
 
 def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind:
-    """Return what turns the records of a batch into calls of this function.
+    """Return a function that binds the handler to a batch.
 
     Args:
         function: The handler.
-        chunk_size: Whether, and for how many records at most, it takes lists of bodies.
+        chunk_size: Maximum number of bodies in one call of a handler that takes lists; None for one body per call.
 
     Raises:
-        ConfigurationError: If the function cannot be called so: it takes no body, more than a body and a context, a
-            body of a type nothing is known of, it is a generator, which would never run, or an ``async def`` under a
-            decorator that cannot work over one.
+        ConfigurationError: If the function cannot be a handler: it takes no body, requires more than a body and a
+            context, has a body of an unsupported type, is a generator, which would never run, or is an ``async def``
+            under a decorator that does not support one.
     """
     name = getattr(function, "__qualname__", repr(function))
     if _is_generator(function):
-        raise ConfigurationError(f"{name} is a generator: a handler is called, not iterated; return instead of yield")
-    _refuse_deaf(function, name)
+        raise ConfigurationError(f"{name} is a generator: fanfold calls a handler once; use return instead of yield")
+    _check_decorators(function, name)
     body, context = _parameters(function, name)
     decode = decoder(body.annotation, name, chunked=chunk_size is not None)
     is_async = is_coroutine_function(function)
 
     def bound(batch: BatchContext[Any], threads: Threads) -> HandlerCall:
         start = function if is_async else functools.partial(_run_on_thread, threads, function)
-        give = _giver(start, body, context, batch)
+        call = _caller(start, body, context, batch)
         if chunk_size is not None:
-            return HandlerCall(functools.partial(_call_with_list, decode, give), takes_list=True)
+            return HandlerCall(functools.partial(_call_with_list, decode, call), takes_list=True)
         if context is None and body.kind is not inspect.Parameter.POSITIONAL_ONLY:
-            key = body.name  # the straight way, taken for each record of a plain handler
+            key = body.name  # the fast path for a handler that takes only the body
             return HandlerCall(lambda record: start(**{key: decode(record)}), takes_list=False)
-        return HandlerCall(lambda record: give(decode(record), record), takes_list=False)
+        return HandlerCall(lambda record: call(decode(record), record), takes_list=False)
 
     return bound
 
 
 def decoding(function: Callable[..., Any], *, chunked: bool) -> Decode:
-    """Return what makes of a record the body a handler takes; of a handler of lists, one of its items.
+    """Return the decoder of a handler's body; for a handler that takes lists, the decoder of one item.
 
     Raises:
         ConfigurationError: As ``bind`` does.
@@ -67,69 +67,70 @@ def decoding(function: Callable[..., Any], *, chunked: bool) -> Decode:
     return decoder(_parameters(function, name)[0].annotation, name, chunked=chunked)
 
 
-def _refuse_deaf(function: Callable[..., Any], name: str) -> None:
-    """Refuse a decorator that keeps, under an ``async def``, the coroutine instead of what it returns.
+def _check_decorators(function: Callable[..., Any], name: str) -> None:
+    """Refuse a decorator that would store the coroutine of an ``async def`` instead of its result.
 
-    Plain decorators that hand the coroutine on are fine. What ``functools.wraps`` writes over is how a decorator
-    looks, not where its code was defined.
+    Decorators that return the coroutine are supported. ``functools.wraps`` copies the name of the wrapped function,
+    but ``__globals__`` still identifies the module that defines the decorator.
 
     Raises:
-        ConfigurationError: If there is one, anywhere in the chain of what is wrapped.
+        ConfigurationError: If such a decorator is anywhere in the chain of wrappers.
     """
     layer: Any = function
     while (inner := getattr(layer, "__wrapped__", None)) is not None:
-        known = _DEAF.get(getattr(layer, "__globals__", {}).get("__name__", ""))
-        if known is not None and is_coroutine_function(inner):
+        decorator = _UNSUPPORTED_ON_ASYNC.get(getattr(layer, "__globals__", {}).get("__name__", ""))
+        if decorator is not None and is_coroutine_function(inner):
             raise ConfigurationError(
-                f"{name}: {known} cannot wrap an async def: it would store the coroutine, not what it returns; "
-                "make the handler a plain def, which runs on a thread under the same bound"
+                f"{name}: {decorator} cannot wrap an async def: it would store the coroutine instead of its result; "
+                "make the handler a def, which runs on a thread with the same concurrency"
             )
         layer = inner
 
 
-def _giver(
+def _caller(
     start: Callable[..., Awaitable[Any]],
     body: inspect.Parameter,
     context: inspect.Parameter | None,
     batch: BatchContext[Any],
 ) -> Callable[[Any, Record], Awaitable[Any]]:
-    """Return what gives a function its body and, if it wants it, its context: by keyword wherever it takes keywords."""
+    """Return a function that calls the handler with the body and, if it takes one, the context."""
 
-    def give(value: Any, record: Record) -> Awaitable[Any]:
+    def call(value: Any, record: Record) -> Awaitable[Any]:
         args, kwargs = [], {}
-        given = [(body, value)] if context is None else [(body, value), (context, Context(record, batch))]
-        for parameter, argument in given:
+        arguments = [(body, value)] if context is None else [(body, value), (context, Context(record, batch))]
+        for parameter, argument in arguments:
             if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
                 args.append(argument)
             else:
                 kwargs[parameter.name] = argument
         return start(*args, **kwargs)
 
-    return give
+    return call
 
 
 async def _call_with_list(
-    decode: Decode, give: Callable[[Any, Record], Awaitable[Any]], records: Sequence[Record]
+    decode: Decode, call: Callable[[Any, Record], Awaitable[Any]], records: Sequence[Record]
 ) -> list[Any]:
-    """Call a handler of lists with the bodies that can be decoded; those that cannot do not spoil the others."""
+    """Call a handler that takes lists with the bodies that can be decoded; an invalid body fails only its record."""
 
-    async def call(bodies: list[Any]) -> Sequence[object]:
-        count = len(bodies)  # a handler may change its list
-        return split_list_result(await give(bodies, records[0]), count)
+    async def call_handler(bodies: list[Any]) -> Sequence[object]:
+        count = len(bodies)  # before the call: a handler may change its list
+        return split_list_result(await call(bodies, records[0]), count)
 
-    return await run_stage(cut(records, [_decoded(decode, record) for record in records]), call)
+    decoded = stop_group_at_failure(records, [_decoded(decode, record) for record in records])
+    return await run_stage(decoded, call_handler)
 
 
 def _decoded(decode: Decode, record: Record) -> Any:
     try:
         return decode(record)
-    except Exception as error:  # noqa: BLE001 - of this record alone, be it no JSON or a validator that breaks
-        return EndedEarly(error)
+    except Exception as error:  # noqa: BLE001 - fails only this record, whether its body or a validator is at fault
+        return EarlyResult(error)
 
 
 async def _run_on_thread(threads: Threads, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     value = await threads.run(function, *args, **kwargs)
-    # A plain function around a coroutine function (a lambda, a decorator) hands back what is still to be awaited.
+    # A ``def`` around a coroutine function (a lambda, a decorator) returns a coroutine, which is awaited here.
     return await value if inspect.isawaitable(value) else value
 
 
@@ -137,33 +138,33 @@ def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parame
     try:
         signature = inspect.signature(function, eval_str=True)
     except (NameError, AttributeError):
-        signature = inspect.signature(function)  # an annotation that only type checkers can see
+        signature = inspect.signature(function)  # an annotation imported under TYPE_CHECKING
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{name} cannot be a handler: {error}") from error
     named = [p for p in signature.parameters.values() if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
-    given = named[:_MOST_PARAMETERS]
-    needed = [p.name for p in named[_MOST_PARAMETERS:] if p.default is p.empty]
-    if not given or needed:
+    passed = named[:_MAX_PARAMETERS]
+    unfilled = [p.name for p in named[_MAX_PARAMETERS:] if p.default is p.empty]
+    if not passed or unfilled:
         raise ConfigurationError(
-            f"{name}{signature} cannot be a handler: it takes the body and, if it wants it, a context; "
+            f"{name}{signature} cannot be a handler: a handler takes the body and, optionally, a context; "
             "for example  async def handler(order: dict, ctx: fanfold.Context) -> None"
         )
-    context = given[1] if len(given) == _MOST_PARAMETERS and given[1].default is inspect.Parameter.empty else None
-    return _resolved(given[0], function), context
+    context = passed[1] if len(passed) == _MAX_PARAMETERS and passed[1].default is inspect.Parameter.empty else None
+    return _resolved(passed[0], function), context
 
 
 def _resolved(body: inspect.Parameter, function: Callable[..., Any]) -> inspect.Parameter:
-    """Return the body with its annotation as a type: where one is left as text, another one's may be the reason."""
+    """Return the body parameter with its annotation as a type, even if another annotation cannot be resolved."""
     if not isinstance(body.annotation, str):
         return body
 
-    def alone() -> None: ...
+    def annotated() -> None: ...
 
-    alone.__annotations__ = {"body": body.annotation}
+    annotated.__annotations__ = {"body": body.annotation}
     try:
-        annotations = inspect.get_annotations(alone, globals=_globals_of(function), eval_str=True)
+        annotations = inspect.get_annotations(annotated, globals=_globals_of(function), eval_str=True)
     except (NameError, AttributeError):
-        return body  # the decoder knows some by name, and refuses the others
+        return body  # the decoder accepts some types by name and refuses the others
     return body.replace(annotation=annotations["body"])
 
 

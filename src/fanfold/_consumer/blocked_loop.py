@@ -1,4 +1,4 @@
-"""Where a thread is: the line that blocks it, and all stacks shortly before the end."""
+"""Find the line that blocks a thread, and dump all stacks shortly before the invocation times out."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from fanfold._base.deadline import Deadline
 
 
 def current_user_line(thread: int | None) -> str:
-    """Return the line of the user's code that a thread is in: ``handler (app.py, line 12): time.sleep(60)``."""
-    import linecache  # here: a cold start need not pay for what is seldom wanted
+    """Return the line of the user's code that a thread executes: ``handler (app.py, line 12): time.sleep(60)``."""
+    import linecache  # not imported at cold start
     import traceback
 
     frame = sys._current_frames().get(thread or 0)  # noqa: SLF001 - the documented way
     if frame is None:
         return "a thread that has ended"
-    stack = [(each.f_code, line or 0) for each, line in traceback.walk_stack(frame)]  # None between two lines
-    users = [(code, line) for code, line in stack if not _is_library(code.co_filename)]
-    code, line = (users or stack)[0]
+    stack = [(caller.f_code, line or 0) for caller, line in traceback.walk_stack(frame)]  # None between two lines
+    user_code = [(code, line) for code, line in stack if not _is_library(code.co_filename)]
+    code, line = (user_code or stack)[0]
     text = linecache.getline(code.co_filename, line).strip()
     file = os.path.basename(code.co_filename)  # noqa: PTH119 - as above
     return f"{code.co_name} ({file}, line {line}){f': {text}' if text else ''}"
@@ -34,9 +34,9 @@ def _is_library(file: str) -> bool:
 
 @contextmanager
 def dump_stacks_before(deadline: Deadline) -> Iterator[None]:
-    """Dump the stacks of all threads to stderr shortly before the end, should the block still run then.
+    """Dump the stacks of all threads to stderr shortly before the timeout, if the block still runs then.
 
-    Needs no interpreter lock: it works when a call that never lets go of it keeps every thread.
+    Works even if a call holds the interpreter lock and blocks every thread.
     """
     seconds = deadline.until(deadline.ends_at - deadline.margin / 16)
     armed = bool(seconds) and _arm(seconds or 0.0)
@@ -51,5 +51,5 @@ def _arm(seconds: float) -> bool:
     try:
         faulthandler.dump_traceback_later(seconds, file=sys.__stderr__ or sys.stderr)
     except (AttributeError, OSError, RuntimeError, ValueError):
-        return False  # stderr is no file here
+        return False  # stderr is not a file
     return True

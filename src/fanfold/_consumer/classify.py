@@ -1,4 +1,4 @@
-"""From what a handler returned or raised to the outcome of its record."""
+"""Classify what a handler returned or raised as the outcome of its record."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from fanfold._base.outcome import OUTCOMES, Done, Failed, Outcome, Reject, Rejec
 from fanfold.errors import FanfoldError
 
 RejectOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
-"""Which errors are permanent: a type, several, or a predicate."""
+"""Permanent errors: an exception type, a tuple of types, or a predicate."""
 
 _UNFINISHED: Final = (Awaitable, AsyncIterator, Generator, Future)
-_PLAIN: Final = frozenset({bool, int, float, str, bytes, dict})
+_VALID_TYPES: Final = frozenset({bool, int, float, str, bytes, dict})
 
 
 def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Outcome:
-    """Return how a record ended whose handler returned or raised this value.
+    """Return the outcome of a record whose handler returned or raised this value.
 
-    An outcome is itself. ``Retry`` and ``Reject`` say it themselves; a body that cannot be decoded, and what
-    ``reject_on`` names, are rejected; any other error, returned or raised, is a failure, and so is what leaves it open
-    whether anything was done (``invalid_return``). Anything else is what the handler did. A predicate that itself
-    raises decides nothing.
+    - An outcome is returned unchanged.
+    - ``Retry`` becomes ``Retrying``, ``Reject`` becomes ``Rejected``.
+    - An error of fanfold that a retry cannot fix, such as DecodeError, and an error that matches ``reject_on`` become
+      ``Rejected``. If a ``reject_on`` predicate raises, the error does not match.
+    - Any other error, returned or raised, and any value of ``invalid_return`` become ``Failed``.
+    - Any other value becomes ``Done``.
     """
     if isinstance(value, OUTCOMES):
         return value
     if not isinstance(value, BaseException):
-        doubt = None if type(value) in _PLAIN else invalid_return(value)
-        return Done(value) if doubt is None else Failed(doubt)
+        error = None if type(value) in _VALID_TYPES else invalid_return(value)
+        return Done(value) if error is None else Failed(error)
     if isinstance(value, Retry):
         return Retrying(value.after, _text(value).partition(": ")[2])
     if isinstance(value, Reject):
@@ -39,42 +41,42 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
 
 
 def invalid_return(value: Any) -> BaseException | None:
-    """Return why a returned value does not say that its handler has succeeded; None if nothing speaks against it.
+    """Return the error of a return value that does not mean success; None for a valid one.
 
-    What has still to run has done nothing: a coroutine, a task or another awaitable, a generator, a future. Errors in a
-    list are those of ``asyncio.gather(…, return_exceptions=True)`` that nobody has looked at. And a class of errors was
-    meant to be raised.
+    Invalid values are: a coroutine, a task or another awaitable, a generator, and a future, whose work has not run; a
+    list that contains errors, such as the result of ``asyncio.gather(…, return_exceptions=True)``; an exception class.
     """
     name = type(value).__qualname__
     if isinstance(value, _UNFINISHED):
         if isinstance(value, Coroutine | Generator):
-            value.close()  # without a warning of its own
-        return TypeError(f"the handler returned a {name}, which nobody has awaited: is an await missing?")
-    if isinstance(value, list | tuple) and (errors := [each for each in value if isinstance(each, BaseException)]):
+            value.close()  # prevents Python's warning "was never awaited"
+        return TypeError(f"the handler returned an un-awaited {name}; is an await missing?")
+    if isinstance(value, list | tuple) and (errors := [item for item in value if isinstance(item, BaseException)]):
         return BaseExceptionGroup(f"the handler returned {len(errors)} errors among {len(value)} values", errors)
     if isinstance(value, type) and issubclass(value, BaseException):
-        return TypeError(f"the handler returned the class {value.__qualname__}: raise it")
+        return TypeError(f"the handler returned the exception class {value.__qualname__}: raise it instead")
     return None
 
 
 def split_list_result(value: object, records: int) -> Sequence[object]:
-    """Return what a handler of lists says of each record.
+    """Return the value of each record from the return value of a handler that takes lists.
 
-    None: all are done. A list: one value for each record in the same order, an error or an outcome where it did not
-    succeed. Anything else, or a list of another length, leaves open which record ended how: all have failed.
+    None means that all records are done. A list contains one value for each record, in the same order: an error or an
+    outcome if the record did not succeed. After any other value, or a list of another length, all records failed.
     """
     if value is None:
         return [None] * records
     if isinstance(value, list | tuple) and len(value) == records:
         return value
-    if (doubt := invalid_return(value)) is not None:
-        return [doubt] * records
-    given = f"{len(value)} values" if isinstance(value, list | tuple) else type(value).__qualname__
-    return [TypeError(f"the handler of {records} records returned {given}, not None or one value for each")] * records
+    if (error := invalid_return(value)) is not None:
+        return [error] * records
+    returned = f"{len(value)} values" if isinstance(value, list | tuple) else type(value).__qualname__
+    message = f"the handler of {records} records returned {returned}; return None or a list of one value for each"
+    return [TypeError(message)] * records
 
 
 def rejects(reject_on: RejectOn | None) -> Callable[[BaseException], bool]:
-    """Return the predicate that a setting means."""
+    """Return the predicate for a ``reject_on`` setting."""
     if reject_on is None:
         return rejects(())
     if isinstance(reject_on, type | tuple):
@@ -85,7 +87,7 @@ def rejects(reject_on: RejectOn | None) -> Callable[[BaseException], bool]:
 def _rejected(error: BaseException, reject_on: Callable[[BaseException], bool]) -> bool:
     try:
         return bool(reject_on(error))
-    except BaseException:  # noqa: BLE001 - a user's predicate; in doubt a record is a failure
+    except BaseException:  # noqa: BLE001 - the predicate is user code; after an error, the record is failed, not rejected
         return False
 
 
@@ -93,5 +95,5 @@ def _text(error: BaseException) -> str:
     name = type(error).__qualname__
     try:
         return str(error) if isinstance(error, FanfoldError) else f"{name}: {error}"
-    except Exception:  # noqa: BLE001 - a user's error, without words
+    except Exception:  # noqa: BLE001 - a user's error whose __str__ raises
         return name

@@ -1,7 +1,7 @@
-"""From settings to a batch: the stages of a handler call in their order, and what the batch is worked on under.
+"""Create a batch from settings, with the stages of a handler call in their order.
 
-A record passes, from the outside in: a stack of X-Ray subsegments of its own, the observers, idempotency, its payload
-from S3, and the handler with its body decoded. Without any of the first four it goes straight to the handler.
+A record passes these stages, from the outside in: its own stack of X-Ray subsegments, the observers, idempotency, its
+payload from S3, and the handler with the decoded body. The first four are optional.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.memory_guard import MemoryGuard
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
-from fanfold._consumer.stages import EndedEarly, HandlerCall, Stage, cut, run_stage
+from fanfold._consumer.stages import EarlyResult, HandlerCall, Stage, run_stage, stop_group_at_failure
 from fanfold._consumer.xray import isolate_subsegments
 
-if TYPE_CHECKING:  # a cold start pays for what it uses
+if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.idempotent_calls import IdempotentCalls
     from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
@@ -30,8 +30,8 @@ if TYPE_CHECKING:  # a cold start pays for what it uses
 _MB = 1024 * 1024
 
 
-class Composer:
-    """Makes the batches of one consumer."""
+class BatchFactory:
+    """Creates the batches of one consumer."""
 
     def __init__(self, function: Callable[..., Any], settings: Settings, bind: Bind) -> None:
         self._function = function
@@ -41,7 +41,7 @@ class Composer:
             settings.idempotency.prefix_for(function)
             self._decode = decoding(function, chunked=settings.chunk_size is not None)
 
-    def batch(
+    def create(
         self,
         records: Sequence[Record],
         shared: BatchContext[Any],
@@ -51,28 +51,28 @@ class Composer:
         dead_letters: bool,
         observers: Sequence[Observer],
     ) -> Batch:
-        """Return a batch that has not begun.
+        """Return a batch that has not started.
 
         Args:
-            records: The batch.
-            shared: What its records share.
-            environment: What the batches of this execution environment share.
-            concurrency: Handlers that run at once, from 1.
-            dead_letters: Whether there is a dead-letter queue for what is rejected.
-            observers: Who is told of it.
+            records: The records of the batch.
+            shared: Context that the records share.
+            environment: Resources that the batches of this execution environment share.
+            concurrency: Maximum number of handlers that run concurrently, at least 1.
+            dead_letters: Whether rejected records are sent to a dead-letter queue.
+            observers: Observers to notify.
         """
         settings, commit = self._settings, self._commit(shared)
         handler = self._bind(shared, environment.threads)
         resolve, observation = None, None
         if settings.large_payloads:
-            from fanfold._ports.payload_pointers import resolver  # here and below: a cold start pays for what it uses
+            from fanfold._ports.payload_pointers import resolver  # not imported at cold start
 
             resolve = resolver(environment.payloads)
         if settings.idempotency is not None:
-            once = self._idempotent(records, handler.as_stage(), shared, environment, resolve)
-            handler, commit = HandlerCall(once, takes_list=True), once.commit
+            idempotent = self._idempotent(records, handler.as_stage(), shared, environment, resolve)
+            handler, commit = HandlerCall(idempotent, takes_list=True), idempotent.commit
         elif resolve is not None:
-            handler = HandlerCall(_with_payloads(handler.as_stage(), resolve), takes_list=True)
+            handler = HandlerCall(_resolve_payloads(handler.as_stage(), resolve), takes_list=True)
         if observers:
             from fanfold._consumer.notify_observers import Observation
 
@@ -109,7 +109,7 @@ class Composer:
         from fanfold._consumer.idempotent_calls import IdempotentCalls
 
         idempotency = self._settings.idempotency
-        assert idempotency is not None  # noqa: S101 - asked for by a consumer that has it
+        assert idempotency is not None  # noqa: S101 - called only with this setting
         return IdempotentCalls(
             records,
             stage,
@@ -121,19 +121,20 @@ class Composer:
         )
 
 
-def _with_payloads(stage: Stage, resolve: Resolve) -> Stage:
-    """Return a stage that is given records with their payloads in place of pointers."""
+def _resolve_payloads(stage: Stage, resolve: Resolve) -> Stage:
+    """Return a stage that replaces S3 pointers by their payloads and then calls the given stage."""
 
-    async def resolved(record: Record) -> Record | EndedEarly:
+    async def resolve_one(record: Record) -> Record | EarlyResult:
         try:
             return await resolve(record)
-        except Exception as error:  # noqa: BLE001 - of this record alone
-            return EndedEarly(error)
+        except Exception as error:  # noqa: BLE001 - fails only this record
+            return EarlyResult(error)
 
-    async def fetched(records: Sequence[Record]) -> list[Any]:
-        return await run_stage(cut(records, [await resolved(record) for record in records]), stage)
+    async def resolve_and_call(records: Sequence[Record]) -> list[Any]:
+        resolved = [await resolve_one(record) for record in records]
+        return await run_stage(stop_group_at_failure(records, resolved), stage)
 
-    return fetched
+    return resolve_and_call
 
 
 def _guard(lambda_context: Any, share: float | None) -> MemoryGuard | None:

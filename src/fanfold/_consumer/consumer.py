@@ -1,4 +1,4 @@
-"""The consumer: settings and a handler, callable as a Lambda handler."""
+"""The consumer: settings and a handler function, callable as a Lambda handler."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fanfold._base.record import Event, Record, records_from_event
 from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import bind
 from fanfold._consumer.classify import RejectOn
-from fanfold._consumer.compose import Composer
+from fanfold._consumer.compose import BatchFactory
 from fanfold._consumer.environment import ExecutionEnvironment, open_environment
 from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
@@ -28,7 +28,7 @@ from fanfold._consumer.settings import CommitStage, Settings, allowed_concurrenc
 from fanfold._consumer.settle import OpenSettler
 from fanfold._consumer.xray import use_context_variables
 
-if TYPE_CHECKING:  # a cold start pays for what it uses
+if TYPE_CHECKING:  # not imported at cold start
     from fanfold._ports.payload_pointers import OpenStore
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
@@ -41,33 +41,33 @@ DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStats:
-    """What runs in an execution environment; between batches, what is left of those that have been answered."""
+    """Handlers and event loops that still run in an execution environment after the response to their batch."""
 
     abandoned_handlers: int
-    """Handlers that still run although their batch has been answered, on the event loop or on threads; while a batch
-    is processed, its handlers too."""
+    """Handlers that still run, on the event loop or on threads, after the response to their batch; while a batch is
+    processed, its handlers are included."""
     blocked_loops: int
-    """Event loops that an invocation found blocked by a handler, and left behind."""
+    """Event loops that a handler blocked and that were therefore replaced."""
 
 
 class Consumer(Generic[P, T]):
-    """A Lambda handler that fans the records of an SQS batch out over a handler function.
+    """A Lambda handler that calls a handler function concurrently for the records of an SQS batch.
 
-    Made by ``fanfold.consumer``. Holds settings and the function; nothing of a batch is kept from one to the next but
-    what the lifespan yielded.
+    Created by ``fanfold.consumer``. A consumer keeps no state between batches except the value of its lifespan.
     """
 
     def __init__(self, function: Callable[P, T], settings: Settings) -> None:
         self.function = function
-        """The handler as it was written."""
+        """The handler function, undecorated."""
         self.settings = settings
-        """How this consumer works."""
-        self._composer = Composer(function, settings, bind(function, chunk_size=settings.chunk_size))
+        """The settings of this consumer."""
+        self._batches = BatchFactory(function, settings, bind(function, chunk_size=settings.chunk_size))
         self._runtime = Runtime(
-            functools.partial(open_environment, settings, self._dead_letter_queue), ExecutionEnvironment.leftovers
+            functools.partial(open_environment, settings, self._dead_letter_queue),
+            ExecutionEnvironment.abandoned_handlers,
         )
         self._on_threads = not is_coroutine_function(function)
-        self._fits: dict[int, int] = {}
+        self._clamped_concurrency: dict[int, int] = {}
         self._added_observers: list[Observer] = []
         functools.update_wrapper(self, function)
         self.__signature__: inspect.Signature = inspect.Signature(
@@ -81,77 +81,77 @@ class Consumer(Generic[P, T]):
 
     @property
     def concurrency(self) -> int:
-        """Handlers that run at once: the setting, or ``FANFOLD_CONCURRENCY`` from the environment.
+        """Maximum number of handlers that run concurrently: ``FANFOLD_CONCURRENCY`` if it is set, or the setting.
 
         Raises:
-            ConfigurationError: If the environment's value is no number from 1.
+            ConfigurationError: If ``FANFOLD_CONCURRENCY`` is not an integer of at least 1.
         """
         return allowed_concurrency(self.settings)
 
     def __call__(self, event: Event, context: Any) -> BatchResponse:
-        """Handle a batch as Lambda's event source mapping delivers it, and return the partial batch response.
+        """Process a batch from Lambda's event source mapping, and return the partial batch response.
 
-        Runs on the consumer's own event loop, on a thread of its own, and answers before the invocation's time is
-        over, whatever the handlers do.
+        The handlers run on the consumer's event loop, which has a separate thread, so the response is returned before
+        the invocation times out even if a handler blocks the event loop.
 
         Raises:
-            EventError: If the event is not a batch of SQS records; nothing has run.
-            TotalFailureError: If nothing was acknowledged and the settings ask for an error then.
-            SystemExit: If too much that was abandoned piles up in this execution environment: Lambda starts a fresh
-            one.
+            EventError: If the event is not a batch of SQS records. No handler has run.
+            TotalFailureError: If no record was acknowledged and ``raise_on_total_failure`` is set.
+            SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment.
+                Lambda then starts a new one.
         """
         return self.invoke(event, context).response
 
     def invoke(self, event: Event, context: Any) -> BatchResult:
-        """Handle a batch as calling the consumer does, and return how each record ended."""
+        """Process a batch as ``__call__`` does, and return the outcome of each record."""
         use_context_variables()
         deadline = deadline_of(context, self.settings.deadline_margin)
-        begin = functools.partial(self._batch, records_from_event(event), context, deadline)
-        return self._respond(run_batch(self._runtime, begin, deadline))
+        create_batch = functools.partial(self._batch, records_from_event(event), context, deadline)
+        return self._respond(run_batch(self._runtime, create_batch, deadline))
 
     async def process(self, event: Event, context: Any = None) -> BatchResult:
-        """Handle a batch on the caller's event loop, and return how each record ended.
+        """Process a batch on the caller's event loop, and return the outcome of each record.
 
-        The lifespan is entered and left in this call. Without a context there is no deadline. A handler that blocks
-        the loop blocks the caller too: the guarantee to answer in time is ``__call__``'s.
+        This call enters and exits the lifespan. Without a context, there is no deadline. A handler that blocks the
+        event loop also blocks the caller: only ``__call__`` and ``invoke`` guarantee a response before the timeout.
 
         Raises:
-            EventError: If the event is not a batch of SQS records; nothing has run.
-            TotalFailureError: If nothing was acknowledged and the settings ask for an error then.
+            EventError: If the event is not a batch of SQS records. No handler has run.
+            TotalFailureError: If no record was acknowledged and ``raise_on_total_failure`` is set.
         """
         async with self.session() as process:
             return await process(event, context)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
-        """Enter the lifespan on the caller's event loop, and yield what handles batches in it, several at once."""
+        """Enter the lifespan on the caller's event loop, and yield a session that can process batches concurrently."""
         async with open_environment(self.settings, self._dead_letter_queue) as environment:
 
-            def begin(event: Event, context: Any) -> Batch:
+            def create_batch(event: Event, context: Any) -> Batch:
                 deadline = deadline_of(context, self.settings.deadline_margin)
                 return self._batch(records_from_event(event), context, deadline, environment)
 
-            yield Session(begin, self._respond, environment)
+            yield Session(create_batch, self._respond, environment)
 
     async def handle_batch(self, event: Event, context: Any = None) -> BatchResponse:
-        """Handle a batch on the caller's event loop, as ``process`` does, and return the response alone."""
+        """Process a batch on the caller's event loop, as ``process`` does, and return only the batch response."""
         return (await self.process(event, context)).response
 
     def with_settings(self, **changes: Any) -> Consumer[P, T]:
         """Return a consumer of the same function with some settings changed.
 
         Raises:
-            ConfigurationError: If a setting is unknown or its value impossible.
+            ConfigurationError: If a setting is unknown or its value is invalid.
         """
         changed = Consumer(self.function, self.settings.changed(changes))
         changed._added_observers = list(self._added_observers)
         return changed
 
     def add_observer(self, observer: Observer) -> None:
-        """Have an observer told of every batch from now on, as those in the settings are.
+        """Notify an observer of every batch from now on, in addition to the observers in the settings.
 
         Raises:
-            ConfigurationError: If it is none.
+            ConfigurationError: If it is not an observer.
         """
         self._added_observers.append(check_observer(observer))
 
@@ -161,12 +161,12 @@ class Consumer(Generic[P, T]):
 
     @property
     def stats(self) -> ConsumerStats:
-        """What runs in this execution environment, and what is left of earlier batches."""
-        return ConsumerStats(*self._runtime.leftovers())
+        """Abandoned handlers and blocked event loops of this execution environment."""
+        return ConsumerStats(*self._runtime.abandoned())
 
     @property
     def dead_letter_queue_url(self) -> str:
-        """Where rejected messages go: the setting, or ``FANFOLD_DEAD_LETTER_QUEUE_URL``; empty for nowhere."""
+        """URL of the dead-letter queue: the setting, or ``FANFOLD_DEAD_LETTER_QUEUE_URL``; empty for none."""
         url = self.settings.dead_letter_queue_url
         return os.environ.get(DEAD_LETTER_VARIABLE, "") if url is None else url
 
@@ -176,11 +176,11 @@ class Consumer(Generic[P, T]):
     def _batch(
         self, records: Sequence[Record], context: Any, deadline: Deadline, environment: ExecutionEnvironment
     ) -> Batch:
-        return self._composer.batch(
+        return self._batches.create(
             records,
             BatchContext(context, deadline, environment.state),
             environment,
-            concurrency=self._fitting(self.concurrency),
+            concurrency=self._allowed(self.concurrency),
             dead_letters=bool(self.dead_letter_queue_url),
             observers=[*self.settings.observers, *self._added_observers],
         )
@@ -188,47 +188,47 @@ class Consumer(Generic[P, T]):
     def _respond(self, batch: Batch) -> BatchResult:
         return respond(batch, raise_on_total_failure=self.settings.raise_on_total_failure)
 
-    def _fitting(self, concurrency: int) -> int:
-        """Return the concurrency that fits this process: looked up, and warned about, once for each."""
-        if concurrency not in self._fits:
-            self._fits[concurrency] = clamp_concurrency(concurrency, threads=self._on_threads)
-        return self._fits[concurrency]
+    def _allowed(self, concurrency: int) -> int:
+        """Return the concurrency that the limits of this process allow; checked, and logged, once for each value."""
+        if concurrency not in self._clamped_concurrency:
+            self._clamped_concurrency[concurrency] = clamp_concurrency(concurrency, threads=self._on_threads)
+        return self._clamped_concurrency[concurrency]
 
 
 class Session:
-    """Handles batches on the caller's event loop, within one lifespan; see ``Consumer.session``."""
+    """Processes batches on the caller's event loop, within one lifespan; see ``Consumer.session``."""
 
     def __init__(
         self,
-        begin: Callable[[Event, Any], Batch],
-        end: Callable[[Batch], BatchResult],
+        create_batch: Callable[[Event, Any], Batch],
+        respond: Callable[[Batch], BatchResult],
         environment: ExecutionEnvironment,
     ) -> None:
-        self._begin = begin
-        self._end = end
-        self._sandbox = environment
+        self._create_batch = create_batch
+        self._respond = respond
+        self._environment = environment
         self._running: set[Batch] = set()
 
     async def __call__(self, event: Event, context: Any = None) -> BatchResult:
-        """Handle a batch, without a deadline if there is no context; raises what ``Consumer.process`` does."""
-        batch = self._begin(event, context)
+        """Process a batch, without a deadline if there is no context; raises as ``Consumer.process`` does."""
+        batch = self._create_batch(event, context)
         self._running.add(batch)
-        self._sandbox.begin(batch)
+        self._environment.track(batch)
         try:
             await batch.run()
         finally:
             self._running.discard(batch)
-        return self._end(batch)
+        return self._respond(batch)
 
     def stop(self, grace_seconds: float) -> None:
-        """Cancel, once, what the batches still run: they end as at a deadline, ``grace_seconds`` later at most."""
+        """Cancel the running handlers once; the batches end as at a deadline, within ``grace_seconds``."""
         for batch in self._running:
             batch.stop(grace_seconds)
 
     @property
-    def leftovers(self) -> int:
-        """Handlers that run although nothing waits for them: given up at a stop, or on threads after a timeout."""
-        return self._sandbox.leftovers(self._running)
+    def abandoned_handlers(self) -> int:
+        """Handlers that still run but are no longer waited for: abandoned at a stop, or on threads after a timeout."""
+        return self._environment.abandoned_handlers(self._running)
 
 
 @overload
@@ -254,20 +254,24 @@ def consumer(
     observers: Sequence[Observer] = ...,
 ) -> Callable[[Callable[P, T]], Consumer[P, T]]: ...
 def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
-    """Make a Lambda handler for SQS batches out of a function that handles one message.
+    """Turn a function that handles one message into a Lambda handler for SQS batches.
 
-    The function takes the body, decoded by its annotation (none, ``dict``, ``list``, ``Any``: JSON; ``str``: the text
-    as it is; ``Record``: the record itself; Powertools' ``SQSRecord``: that, another of its data classes: the event in
-    the body; any other type: validated with pydantic), and the ``Context`` if it has a second parameter, one without a
-    default.
-    ``async def`` functions run as tasks on one event loop, plain functions on worker threads, under the same bound.
+    The function takes the body, decoded by its annotation, and the ``Context`` if it has a second parameter without a
+    default. An ``async def`` function runs as a task on one event loop, a ``def`` function on a worker thread; the
+    concurrency limit is the same.
 
-    Used bare, ``@consumer``, or with settings, ``@consumer(concurrency=100)``; see ``Settings`` for what they mean.
+    - No annotation, ``dict``, ``list``, ``Any``: the body as JSON.
+    - ``str``: the body as is.
+    - ``Record``: the record.
+    - ``SQSRecord`` of Powertools: the record as this class; another of its data classes: the event in the body.
+    - Any other type: the body, validated with pydantic.
+
+    Use it as ``@consumer`` or with settings as ``@consumer(concurrency=100)``; ``Settings`` documents them.
 
     Raises:
-        ConfigurationError: If the function cannot be a handler, or a setting is unknown or impossible.
+        ConfigurationError: If the function cannot be a handler, or a setting is unknown or invalid.
     """
-    chosen = Settings().changed(settings)
+    checked = Settings().changed(settings)
     if function is not None:
-        return Consumer(function, chosen)
-    return lambda decorated: Consumer(decorated, chosen)
+        return Consumer(function, checked)
+    return lambda decorated: Consumer(decorated, checked)

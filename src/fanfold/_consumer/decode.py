@@ -1,4 +1,4 @@
-"""From a record to what the handler's first parameter is annotated to take."""
+"""Decode a record's body by the annotation of the handler's first parameter."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError, DecodeError, MissingExtraError
 
 Decode: TypeAlias = Callable[[Record], Any]
-"""Makes the value from a record; raises DecodeError for a body that cannot be decoded."""
+"""Returns the handler's argument for a record; raises DecodeError if the body cannot be decoded."""
 
 _JSON: tuple[Any, ...] = (Any, object, dict, list)
-_PLAIN: tuple[Any, ...] = (Any, str, int, float, bool)
+_SCALARS: tuple[Any, ...] = (Any, str, int, float, bool)
 _JSON_NAMES = {"Any", "dict", "list", "object"}
-_MOST_FAULTS = 5
+_MAX_ERRORS = 5
 
-_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined] # there on every Python; the stubs leave it out
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined] # exists on every Python; missing in the type stubs
 
 
 def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
-    """Return what decodes bodies for a parameter.
+    """Return the decoder for a parameter.
 
-    No annotation, ``dict``, ``list`` and ``Any``: JSON. ``str``: the text as it is. ``Record``: the record itself.
-    Powertools' ``SQSRecord``: that. Another of Powertools' data classes, such as ``S3Event``: the event in the body.
-    Any other type: validated with pydantic. For a handler of lists, the type is that of the list's items.
+    No annotation, ``dict``, ``list``, and ``Any``: JSON. ``str``: the body as is. ``Record``: the record.
+    ``SQSRecord`` of Powertools: the record as this class. Another of its data classes, such as ``S3Event``: the event
+    in the body. Any other type: validated with pydantic. For a handler that takes lists, the type of the list's items.
 
     Args:
         annotation: The parameter's annotation; ``inspect.Parameter.empty`` for none.
@@ -35,7 +35,7 @@ def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
         chunked: Whether the handler takes lists.
 
     Raises:
-        ConfigurationError: If the annotation says nothing that can be decoded.
+        ConfigurationError: If no body can be decoded to the annotation.
         MissingExtraError: If pydantic is needed and not installed.
     """
     if chunked:
@@ -50,7 +50,7 @@ def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
         raise _unresolved(annotation, name)
     if _is_powertools_record(annotation):
         return lambda record: annotation(dict(record.raw))
-    from fanfold._consumer.event_data_classes import is_data_class, unwrapper  # a cold start pays for what it uses
+    from fanfold._consumer.event_data_classes import is_data_class, unwrapper  # not imported at cold start
 
     if is_data_class(annotation):
         unwrap = unwrapper(annotation)
@@ -65,22 +65,25 @@ def _item_type(annotation: Any, name: str) -> Any:
         raise _unresolved(annotation, name)
     if get_origin(annotation) is list:
         return get_args(annotation)[0]
-    raise ConfigurationError(f"{name}: with chunk_size the body is annotated list[…], not {annotation!r}")
+    raise ConfigurationError(f"{name}: with chunk_size, annotate the body as list[…], not {annotation!r}")
 
 
 def _unresolved(annotation: str, name: str) -> ConfigurationError:
-    return ConfigurationError(f"{name}: the body's annotation {annotation!r} cannot be resolved at run time")
+    return ConfigurationError(
+        f"{name}: the body's annotation {annotation!r} cannot be resolved at run time; "
+        "import the type at module level, not under TYPE_CHECKING"
+    )
 
 
 def _is_json(annotation: Any) -> bool:
     if isinstance(annotation, str):
         return annotation.split("[")[0] in _JSON_NAMES
-    return _is_empty(annotation) or annotation in _JSON or _of_any(annotation)
+    return _is_empty(annotation) or annotation in _JSON or _holds_scalars(annotation)
 
 
-def _of_any(annotation: Any) -> bool:
-    """Tell whether a generic dict or list says nothing of its values that is worth a validation."""
-    return get_origin(annotation) in {dict, list} and all(arg in _PLAIN for arg in get_args(annotation))
+def _holds_scalars(annotation: Any) -> bool:
+    """Return whether this is a dict or a list of scalars, such as ``dict[str, Any]``, which is not validated."""
+    return get_origin(annotation) in {dict, list} and all(arg in _SCALARS for arg in get_args(annotation))
 
 
 def _is_empty(annotation: Any) -> bool:
@@ -96,7 +99,7 @@ def _decode_json(record: Record) -> Any:
     body = record.body
     try:
         try:
-            value, end = _scan(body, 0)  # what json.loads does between looking for white space before and after
+            value, end = _scan(body, 0)  # json.loads without its search for white space before and after
         except StopIteration:
             return json.loads(body)
         return value if end == len(body) else json.loads(body)
@@ -114,38 +117,35 @@ def _validator(annotation: Any, name: str) -> Decode:
     except pydantic.PydanticUserError as error:
         raise ConfigurationError(f"{name}: a body cannot be of type {annotation!r}: {error.message}") from error
 
-    known = functools.cache(functools.partial(_field_names, adapter))
+    field_names = functools.cache(functools.partial(_field_names, adapter))
 
     def validate(record: Record) -> Any:
         try:
             return adapter.validate_json(record.body)
         except pydantic.ValidationError as error:
-            raise DecodeError(f"the body is no {_name_of(annotation)}: {_faults(error, known())}") from None
+            name_of_type = getattr(annotation, "__name__", str(annotation))
+            raise DecodeError(f"the body is not a valid {name_of_type}: {_summary(error, field_names())}") from None
 
     return validate
 
 
-def _name_of(annotation: Any) -> str:
-    return getattr(annotation, "__name__", str(annotation))
-
-
 def _field_names(adapter: Any) -> frozenset[str]:
-    """Return the names that stand in a type's schema; a name that does not comes from a body."""
+    """Return the names in a type's schema. Any other name in an error comes from the body and must not be logged."""
     try:
         schema = json.dumps(adapter.json_schema())
-    except Exception:  # noqa: BLE001 - not every type has a schema; then no name is shown
+    except Exception:  # noqa: BLE001 - a type without a schema: no name is logged
         return frozenset()
     return frozenset(re.findall(r'"((?:[^"\\]|\\.)*)"', schema))
 
 
-def _faults(error: Any, known: Collection[str]) -> str:
-    """Say what is wrong with a body without repeating any of it: bodies are not logged."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    shown = [f"{_place(fault['loc'], known)}: {fault['type']}" for fault in found[:_MOST_FAULTS]]
-    more = f" and {len(found) - _MOST_FAULTS} more" if len(found) > _MOST_FAULTS else ""
-    return "; ".join(shown) + more
+def _summary(error: Any, field_names: Collection[str]) -> str:
+    """Return where a body is invalid and why, without its contents, because bodies are not logged."""
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    lines = [f"{_path(detail['loc'], field_names)}: {detail['type']}" for detail in errors[:_MAX_ERRORS]]
+    more = f" and {len(errors) - _MAX_ERRORS} more" if len(errors) > _MAX_ERRORS else ""
+    return "; ".join(lines) + more
 
 
-def _place(parts: Sequence[int | str], known: Collection[str]) -> str:
-    shown = [str(part) if isinstance(part, int) or part in known else "…" for part in parts]
-    return ".".join(shown) or "body"
+def _path(parts: Sequence[int | str], field_names: Collection[str]) -> str:
+    path = [str(part) if isinstance(part, int) or part in field_names else "…" for part in parts]
+    return ".".join(path) or "body"

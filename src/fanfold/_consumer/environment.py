@@ -1,4 +1,4 @@
-"""What a consumer keeps for its execution environment: the lifespan's value, threads, and a settler when needed."""
+"""Resources of a consumer that last as long as its execution environment: lifespan, threads, and clients of AWS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import OpenSettler
 from fanfold.errors import MissingExtraError
 
-if TYPE_CHECKING:  # a cold start pays for what it uses
+if TYPE_CHECKING:  # not imported at cold start
     from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.queue import Settler
     from fanfold._ports.stores import Store
@@ -20,17 +20,17 @@ if TYPE_CHECKING:  # a cold start pays for what it uses
 T = TypeVar("T")
 
 
-class Leftover(Protocol):
-    """Work that may go on after its batch was answered."""
+class RunningBatch(Protocol):
+    """A batch whose handlers may still run after its response."""
 
     @property
     def abandoned(self) -> int:
-        """Handlers that are still running."""
+        """Number of handlers that still run."""
         ...
 
 
 class ExecutionEnvironment:
-    """What the batches of one execution environment share."""
+    """Resources that the batches of one execution environment share."""
 
     def __init__(
         self,
@@ -41,80 +41,84 @@ class ExecutionEnvironment:
         entries: Callable[[], Awaitable[EntryStore]],
     ) -> None:
         self.state = state
-        """What the lifespan yielded; None without one."""
+        """The value that the lifespan yielded; None without a lifespan."""
         self.threads = threads
-        """Worker threads for plain handlers."""
+        """Worker threads for ``def`` handlers."""
         self.settler = settler
-        """Gives the settler, opened at the first call."""
+        """Returns the settler, which the first call opens."""
         self.payloads = payloads
-        """Gives the store of large payloads, opened at the first call."""
+        """Returns the store of large payloads, which the first call opens."""
         self.entries = entries
-        """Gives the entries of idempotency, opened at the first call."""
-        self._batches: list[Leftover] = []
+        """Returns the store of idempotency entries, which the first call opens."""
+        self._batches: list[RunningBatch] = []
 
-    def begin(self, batch: Leftover) -> None:
-        """Take note of a batch, and forget those of which nothing is left."""
-        self._batches = [*(each for each in self._batches if each.abandoned), batch]
+    def track(self, batch: RunningBatch) -> None:
+        """Add a batch, and remove those whose handlers have all ended."""
+        self._batches = [*(tracked for tracked in self._batches if tracked.abandoned), batch]
 
-    def leftovers(self, running: Collection[Leftover] = ()) -> int:
-        """Return how many handlers of answered batches, all but those still running, go on: on the loop or on threads.
+    def abandoned_handlers(self, running: Collection[RunningBatch] = ()) -> int:
+        """Return the number of handlers that still run, on the event loop or on threads, after their batch's response.
 
-        A plain handler that was just abandoned shows as a thread and as a worker: it is counted once.
+        A ``def`` handler that was just abandoned has both a thread and a worker; it is counted once.
+
+        Args:
+            running: Batches to leave out, because their response is not due yet.
         """
-        return max(self.threads.abandoned, sum(each.abandoned for each in self._batches if each not in running))
+        workers = sum(batch.abandoned for batch in self._batches if batch not in running)
+        return max(self.threads.abandoned, workers)
 
 
 @asynccontextmanager
 async def open_environment(
     settings: Settings, dead_letter_queue_url: Callable[[], str]
 ) -> AsyncIterator[ExecutionEnvironment]:
-    """Yield what the batches of one execution environment share, and close it at the end."""
+    """Yield the resources that the batches of one execution environment share, and close them at the end."""
     threads = Threads()
     async with AsyncExitStack() as stack:
         stack.callback(threads.close)
-        settler = settings.settler or _OnDemand(stack, lambda: _on_sqs(dead_letter_queue_url()))
-        large = settings.large_payloads
-        payloads = _OnDemand(stack, _on_s3 if isinstance(large, bool) else large)
-        entries = _OnDemand(stack, lambda: _entries(settings))
+        settler = settings.settler or _OpenOnce(stack, lambda: _open_sqs(dead_letter_queue_url()))
+        large_payloads = settings.large_payloads
+        payloads = _OpenOnce(stack, _open_s3 if isinstance(large_payloads, bool) else large_payloads)
+        entries = _OpenOnce(stack, lambda: _open_entries(settings))
         state = None if settings.lifespan is None else await stack.enter_async_context(settings.lifespan())
         yield ExecutionEnvironment(state, threads, settler, payloads, entries)
 
 
-class _OnDemand(Generic[T]):
-    """Opens something at the first call: a client costs time that most batches need not spend."""
+class _OpenOnce(Generic[T]):
+    """Opens a resource at the first call, because a client takes time to open and most batches need none."""
 
-    def __init__(self, stack: AsyncExitStack, opening: Callable[[], AbstractAsyncContextManager[T]]) -> None:
+    def __init__(self, stack: AsyncExitStack, open_resource: Callable[[], AbstractAsyncContextManager[T]]) -> None:
         self._stack = stack
-        self._opening = opening
+        self._open = open_resource
         self._lock = asyncio.Lock()
         self._opened: list[T] = []
 
     async def __call__(self) -> T:
         async with self._lock:
             if not self._opened:
-                self._opened.append(await self._stack.enter_async_context(self._opening()))
+                self._opened.append(await self._stack.enter_async_context(self._open()))
         return self._opened[0]
 
 
-def _on_sqs(dead_letter_queue_url: str) -> AbstractAsyncContextManager[Settler]:
+def _open_sqs(dead_letter_queue_url: str) -> AbstractAsyncContextManager[Settler]:
     try:
         from fanfold.aws.sqs import open_settler
     except ModuleNotFoundError as error:
-        raise MissingExtraError("aws", "delays and dead letters") from error
+        raise MissingExtraError("aws", "settling messages (delays, dead letters)") from error
     return open_settler(dead_letter_queue_url)
 
 
-def _on_s3() -> AbstractAsyncContextManager[Store]:
+def _open_s3() -> AbstractAsyncContextManager[Store]:
     try:
         from fanfold.aws.s3 import open_s3
     except ModuleNotFoundError as error:
-        raise MissingExtraError("aws", "large payloads") from error
+        raise MissingExtraError("aws", "large_payloads") from error
     return open_s3()
 
 
-def _entries(settings: Settings) -> AbstractAsyncContextManager[EntryStore]:
+def _open_entries(settings: Settings) -> AbstractAsyncContextManager[EntryStore]:
     idempotency = settings.idempotency
-    assert idempotency is not None  # noqa: S101 - asked for by records of a consumer that has it
+    assert idempotency is not None  # noqa: S101 - called only with this setting
     if idempotency.open_entries is not None:
         return idempotency.open_entries()
     table = idempotency.table

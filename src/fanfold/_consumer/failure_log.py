@@ -1,4 +1,4 @@
-"""The failures of one batch, kept short: each kind with its traceback, the first few, then counts."""
+"""A short log of the failures of one batch: for each kind of error, a count, the first message IDs, and a traceback."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections import Counter
 
 from fanfold._base.record import Record
 
-_FRAMES = 20
+_MAX_FRAMES = 20
 _EXAMPLES_PER_KIND = 3
-_MOST_KINDS = 20
+_MAX_KINDS = 20
 
 
 class FailureLog:
-    """Collects the failures of one batch and writes them as a few log lines; bodies are never logged."""
+    """Collects the failures of one batch and writes them as a few log lines. Message bodies are never logged."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -23,24 +23,24 @@ class FailureLog:
         self._tracebacks: dict[str, str] = {}
 
     def add(self, record: Record, error: BaseException) -> None:
-        """Take note of a failure.
+        """Add a failure.
 
-        The traceback of all but the first of a kind is dropped from the error: it would keep every local of the
-        handler alive until the batch is over.
+        Only the first error of a kind keeps its traceback: a traceback keeps every local variable of the handler alive
+        until the batch ends.
         """
         kind = type(error).__qualname__
         self._counts[kind] += 1
         if len(examples := self._examples.setdefault(kind, [])) < _EXAMPLES_PER_KIND:
             examples.append(record.message_id)
-        if kind not in self._tracebacks and len(self._tracebacks) < _MOST_KINDS:
-            self._tracebacks[kind] = "".join(traceback.format_exception(error, limit=-_FRAMES))
+        if kind not in self._tracebacks and len(self._tracebacks) < _MAX_KINDS:
+            self._tracebacks[kind] = "".join(traceback.format_exception(error, limit=-_MAX_FRAMES))
         else:
             _drop_tracebacks(error)
 
     def write(self, logger: logging.Logger) -> None:
-        """Log each kind once: how many, the first message ids, one traceback."""
-        counts = Counter(dict(self._counts))  # as it is now: a handler that was given up may go on to fail
-        for kind, count in counts.most_common(_MOST_KINDS):
+        """Log each kind of error once: its count, the first message IDs, and a traceback."""
+        counts = Counter(dict(self._counts))  # a copy: an abandoned handler may still add a failure
+        for kind, count in counts.most_common(_MAX_KINDS):
             logger.error(
                 "%d x %s, first in message %s\n%s",
                 count,
@@ -48,8 +48,8 @@ class FailureLog:
                 ", ".join(self._examples[kind]),
                 self._tracebacks.get(kind, "").rstrip(),
             )
-        if len(counts) > _MOST_KINDS:
-            logger.error("%d more kinds of failure", len(counts) - _MOST_KINDS)
+        if len(counts) > _MAX_KINDS:
+            logger.error("%d more kinds of failure", len(counts) - _MAX_KINDS)
 
 
 def _drop_tracebacks(error: BaseException) -> None:
@@ -59,16 +59,16 @@ def _drop_tracebacks(error: BaseException) -> None:
     seen: set[int] = set()
     stack: list[BaseException | None] = [error]
     while stack:
-        one = stack.pop()
-        if one is None or id(one) in seen:
+        related = stack.pop()
+        if related is None or id(related) in seen:
             continue
-        seen.add(id(one))
-        _drop_traceback(one)
-        stack += [one.__cause__, one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            stack += one.exceptions
+        seen.add(id(related))
+        _drop_traceback(related)
+        stack += [related.__cause__, related.__context__]
+        if isinstance(related, BaseExceptionGroup):
+            stack += related.exceptions
 
 
 def _drop_traceback(error: BaseException) -> None:
-    with contextlib.suppress(Exception):  # of an error that lets nothing be set, such as a frozen dataclass
+    with contextlib.suppress(Exception):  # an immutable error, such as a frozen dataclass
         error.__traceback__ = None

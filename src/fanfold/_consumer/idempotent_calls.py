@@ -1,8 +1,8 @@
-"""The idempotency of one batch: what is done is found out, what runs is claimed, what succeeded is written down.
+"""The idempotency of one batch: look up keys, claim them before their handlers run, and write the results.
 
-Records are looked up a hundred at a time before they start; a look may miss what was written just now, so each of the
-others is claimed under a condition, which decides. What succeeded is written in batches while other handlers run, and
-no worker waits for it: the batch's commit does, so that nothing is acknowledged whose entry is not known to be written.
+Keys are looked up 100 at a time before their records start. A lookup can miss a recent write, so each remaining key is
+claimed with a conditional write, which decides. Results are written in batches while other handlers run. Workers do not
+wait for these writes; the commit of the batch does, so a message is acknowledged only after its entry is written.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from fanfold._base.record import Record
 from fanfold._base.retry import retry
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.classify import outcome_of, rejects
-from fanfold._consumer.stages import EndedEarly, Stage, cut, run_stage
+from fanfold._consumer.stages import EarlyResult, Stage, run_stage, stop_group_at_failure
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, EntryStore, result_text
 from fanfold.errors import LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
 
 logger = logging.getLogger("fanfold")
 
-_WRITES_AT_ONCE: Final = 4
-_CLAIMS_AT_ONCE: Final = 16
-_LOOKED_SHARE: Final = 0.25
-"""Of the time to start in: a look that hangs must not cost its records their start, which do without."""
-_WAITED_SHARE: Final = 0.9
-"""Of the time a commit has: one write that hangs must not cost all the others their acknowledgement."""
+_CONCURRENT_WRITES: Final = 4
+_CONCURRENT_CLAIMS: Final = 16
+_LOOKUP_SHARE: Final = 0.25
+"""Share of the time until ``stops_at`` that a lookup may take, so that its records can start even if it hangs."""
+_WAIT_SHARE: Final = 0.9
+"""Share of a commit's time for waiting, so that one write that hangs does not prevent all other acknowledgements."""
 
-_never = rejects(None)
-_LATE: Final = NotStarted("the invocation's time was over")
+_reject_nothing = rejects(None)
+_LATE: Final = NotStarted("the invocation was about to time out")
 
 
 class IdempotentCalls:
-    """Keeps the handlers of one batch from doing again what was done."""
+    """Calls each handler of a batch only if its idempotency key is not done yet; a stage."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class IdempotentCalls:
         deadline: Deadline,
     ) -> None:
         self._stage = stage
-        self._terms = idempotency
+        self._idempotency = idempotency
         self._key_of = key_of
         self._resolve = resolve
         self._entries = entries
@@ -67,96 +67,99 @@ class IdempotentCalls:
         self._group_of = {id(record): number for number, group in enumerate(self._groups) for record in group}
         self._reads: dict[int, asyncio.Task[None]] = {}
         self._keys: dict[int, str] = {}
-        """By the identity of a record, which the batch keeps alive."""
-        self._working: dict[str, asyncio.Future[None]] = {}
-        """What ends when the last record of a key has ended that is here: the next waits for it, and only the next."""
+        """Key of each record, by the record's identity; the batch keeps the records alive."""
+        self._in_progress: dict[str, asyncio.Future[None]] = {}
+        """For each key in progress in this batch, a future that ends with its most recent record: the next one waits
+        for it."""
         self._done: dict[str, Any] = {}
-        """What the handlers of keys that are done returned."""
-        self._written = _Writer(entries, Deadline(deadline.ends_at, deadline.margin / 4, deadline.clock))
+        """Return value of the handler for each key that is done."""
+        self._writer = _Writer(entries, Deadline(deadline.ends_at, deadline.margin / 4, deadline.clock))
 
     async def __call__(self, records: Sequence[Record]) -> list[Any]:
-        """Return a value for each record: what its handler returned, now or once before, or an error."""
+        """Return a value for each record: the return value of its handler, from now or earlier, or an error."""
         identified = [await self._identify(record) for record in records]
 
-        async def work(keyed: Sequence[tuple[str, Record]]) -> list[Any]:
-            return await self._work_in_turn(keyed, records)
+        async def process(keyed: Sequence[tuple[str, Record]]) -> list[Any]:
+            return await self._process_after_duplicates(keyed, records)
 
-        return await run_stage(cut(records, identified), work)
+        return await run_stage(stop_group_at_failure(records, identified), process)
 
     async def commit(self, done: Sequence[tuple[Record, Any]], moment: float) -> Collection[int]:
-        """Wait until it is written that these are done, or a moment is near; return the positions of those it is of."""
+        """Wait until the records' entries are written or a moment is near; return the positions of those written."""
         keys = [self._keys.get(id(record), "") for record, _ in done]
-        left = self._deadline.until(moment)
-        written = await self._written.wait(keys, left and left * _WAITED_SHARE)
+        seconds = self._deadline.until(moment)
+        written = await self._writer.wait(keys, seconds and seconds * _WAIT_SHARE)
         return [position for position, key in enumerate(keys) if key in written]
 
-    async def _work_in_turn(self, keyed: Sequence[tuple[str, Record]], records: Sequence[Record]) -> list[Any]:
-        """Return a value for each record with a key, worked on when those of the same key before it have ended."""
+    async def _process_after_duplicates(
+        self, keyed: Sequence[tuple[str, Record]], records: Sequence[Record]
+    ) -> list[Any]:
+        """Wait until earlier records with the same keys have ended; then return a value for each record."""
         firsts: dict[str, Record] = {}
         for key, record in keyed:
             firsts.setdefault(key, record)
-        before = {self._working[key] for key in firsts if key in self._working}
+        earlier = {self._in_progress[key] for key in firsts if key in self._in_progress}
         ended = asyncio.get_running_loop().create_future()
-        self._working.update(dict.fromkeys(firsts, ended))
+        self._in_progress.update(dict.fromkeys(firsts, ended))
         try:
-            if before:
-                await asyncio.wait(before)
-            mine = {key: record for key, record in firsts.items() if key not in self._done}
-            worked = await self._work(mine, records)
+            if earlier:
+                await asyncio.wait(earlier)
+            not_done = {key: record for key, record in firsts.items() if key not in self._done}
+            values = await self._process(not_done, records)
         finally:
-            self._end(firsts, ended, before)
-        return [worked[key] if key in worked else self._done[key] for key, _ in keyed]
+            self._end(firsts, ended, earlier)
+        return [values[key] if key in values else self._done[key] for key, _ in keyed]
 
-    def _end(self, keys: Iterable[str], ended: asyncio.Future[None], before: Iterable[asyncio.Future[None]]) -> None:
-        """Let those go on who wait for some keys: when what was before them has ended, too, if nobody waited for it."""
+    def _end(self, keys: Iterable[str], ended: asyncio.Future[None], earlier: Iterable[asyncio.Future[None]]) -> None:
+        """Release the records that wait for some keys, but not before the earlier records of these keys have ended."""
 
         def end(_: object = None) -> None:
             for key in keys:
-                if self._working[key] is ended:
-                    del self._working[key]
+                if self._in_progress[key] is ended:
+                    del self._in_progress[key]
             ended.set_result(None)
 
-        if open_ones := [future for future in before if not future.done()]:
-            asyncio.gather(*open_ones).add_done_callback(end)
+        if unfinished := [future for future in earlier if not future.done()]:
+            asyncio.gather(*unfinished).add_done_callback(end)
         else:
             end()
 
-    async def _identify(self, record: Record) -> tuple[str, Record] | EndedEarly:
-        """Return a record's key, and the record with its payload in it."""
+    async def _identify(self, record: Record) -> tuple[str, Record] | EarlyResult:
+        """Return a record's key, and the record with its payload."""
         try:
-            whole = record if self._resolve is None else await self._resolve(record)
-            return self._keep_key(record, whole), whole
-        except Exception as error:  # noqa: BLE001 - of this record alone
-            return EndedEarly(error)
+            resolved = record if self._resolve is None else await self._resolve(record)
+            return self._store_key(record, resolved), resolved
+        except Exception as error:  # noqa: BLE001 - fails only this record
+            return EarlyResult(error)
 
-    async def _work(self, mine: Mapping[str, Record], records: Sequence[Record]) -> dict[str, Any]:
-        """Return what the handlers of some keys returned, or why they did not run, but for what was done before."""
-        if not mine:
+    async def _process(self, not_done: Mapping[str, Record], records: Sequence[Record]) -> dict[str, Any]:
+        """Claim keys and call their handlers; return a value for each key, except for those found to be done."""
+        if not not_done:
             return {}
         await self._look_up(records)
-        owners = {key: uuid.uuid4().hex for key in mine if key not in self._done}
-        if not owners:  # to claim none would cost each record of a batch that was done before as much as ten
+        owners = {key: uuid.uuid4().hex for key in not_done if key not in self._done}
+        if not owners:  # the fast path for a batch that was processed before
             return {}
-        if self._is_late():  # after another record of the key, or a slow look
+        if self._is_late():  # after waiting for a duplicate, or after a slow lookup
             return dict.fromkeys(owners, _LATE)
-        held = await self._claim(owners)
-        keys = [key for key in owners if key not in self._done]  # to claim one may have shown that it is done
+        errors = await self._claim(owners)
+        keys = [key for key in owners if key not in self._done]  # a claim may find that a key is done
         late = self._is_late()
-        stopped = [EndedEarly(held[key]) if key in held else EndedEarly(_LATE) if late else key for key in keys]
-        items = cut(records, stopped)
-        in_vain = {key for key, item in zip(keys, items, strict=True) if isinstance(item, EndedEarly)} - held.keys()
-        await self._drop({key: owners[key] for key in in_vain})
+        claimed = [EarlyResult(errors[key]) if key in errors else EarlyResult(_LATE) if late else key for key in keys]
+        inputs = stop_group_at_failure(records, claimed)
+        unused = {key for key, item in zip(keys, inputs, strict=True) if isinstance(item, EarlyResult)} - errors.keys()
+        await self._release({key: owners[key] for key in unused})
 
-        async def run(free: Sequence[str]) -> list[Any]:
-            return await self._run({key: owners[key] for key in free}, mine)
+        async def run(claimed_keys: Sequence[str]) -> list[Any]:
+            return await self._run({key: owners[key] for key in claimed_keys}, not_done)
 
-        return dict(zip(keys, await run_stage(items, run), strict=True))
+        return dict(zip(keys, await run_stage(inputs, run), strict=True))
 
     def _is_late(self) -> bool:
         return self._deadline.clock() >= self._deadline.stops_at
 
     async def _look_up(self, records: Iterable[Record]) -> None:
-        """Find out which of the records that came together with these are done."""
+        """Look up the keys of the groups that these records belong to; each group only once."""
         for group in {self._group_of[id(record)] for record in records}:
             if group not in self._reads:
                 self._reads[group] = asyncio.ensure_future(self._read(self._groups[group]))
@@ -164,199 +167,209 @@ class IdempotentCalls:
                 await asyncio.wait({self._reads[group]})
 
     async def _read(self, records: Sequence[Record]) -> None:
-        keys = sorted({key for record in records if (key := self._known_key(record)) is not None})
+        keys = sorted({key for record in records if (key := self._key_without_payload(record)) is not None})
         if len(keys) <= 1:
-            return  # a claim finds out as much
-        left = self._deadline.until(self._deadline.stops_at)
+            return  # a claim gives the same information
+        seconds = self._deadline.until(self._deadline.stops_at)
         try:
             store = await self._entries()
-            entries = await asyncio.wait_for(store.read(keys), left and left * _LOOKED_SHARE)
+            entries = await asyncio.wait_for(store.read(keys), seconds and seconds * _LOOKUP_SHARE)
         except Exception:
-            logger.warning("%d keys could not be looked up; each is claimed without", len(keys), exc_info=True)
+            logger.warning("%d idempotency keys could not be looked up; claiming each", len(keys), exc_info=True)
             return
-        now = self._terms.clock()
+        now = self._idempotency.clock()
         for entry in entries:
             if entry.is_done(now):
-                self._was_done(entry)
+                self._store_result(entry)
 
-    def _known_key(self, record: Record) -> str | None:
-        """Return a record's key; None if it has none, or its payload has to be fetched first."""
+    def _key_without_payload(self, record: Record) -> str | None:
+        """Return a record's key; None if it has none, or if its payload must be fetched first."""
         try:
-            return self._keep_key(record, record) if self._resolve is None else None
-        except BaseException:  # noqa: BLE001 - is raised again when the record starts; here it would end the loop
+            return self._store_key(record, record) if self._resolve is None else None
+        except BaseException:  # noqa: BLE001 - raised again when the record starts; here it would stop the event loop
             return None
 
-    def _keep_key(self, record: Record, whole: Record) -> str:
+    def _store_key(self, record: Record, resolved: Record) -> str:
         if id(record) not in self._keys:
-            self._keys[id(record)] = self._key_of(whole)
+            self._keys[id(record)] = self._key_of(resolved)
         return self._keys[id(record)]
 
-    def _was_done(self, entry: Entry) -> None:
+    def _store_result(self, entry: Entry) -> None:
         if entry.key not in self._done:
             self._done[entry.key] = entry.value()
-            self._written.found(entry.key)
+            self._writer.add_written(entry.key)
 
     async def _claim(self, owners: Mapping[str, str]) -> dict[str, Any]:
-        """Claim keys; return why, for those that may not be worked on now."""
-        held: dict[str, Any] = {}
+        """Claim keys; return an error for each key whose handler must not run now."""
+        errors: dict[str, Any] = {}
 
         async def claim(key: str) -> None:
             try:
                 await self._claim_one(key, owners[key])
-            except Exception as error:  # noqa: BLE001 - of this key alone
-                held[key] = error
+            except Exception as error:  # noqa: BLE001 - fails only this key
+                errors[key] = error
 
         try:
-            await _each(claim, owners)
+            await _call_for_keys(claim, owners)
         except asyncio.CancelledError:
-            await self._drop(owners)  # which of them were made is not known
+            await self._release(owners)  # any of the claims may have succeeded
             raise
-        unknown = [key for key, error in held.items() if isinstance(error, ServiceError) and error.transient]
-        await self._drop({key: owners[key] for key in unknown})
-        return held
+        unknown = [key for key, error in errors.items() if isinstance(error, ServiceError) and error.transient]
+        await self._release({key: owners[key] for key in unknown})
+        return errors
 
     async def _claim_one(self, key: str, owner: str) -> None:
-        store, now = await self._entries(), self._terms.clock()
-        lease = self._terms.lease_seconds
+        store, now = await self._entries(), self._idempotency.clock()
+        lease = self._idempotency.lease_seconds
         if lease is None:
             lease = LAMBDA_MAX_TIMEOUT_SECONDS if math.isinf(self._deadline.ends_at) else self._deadline.remaining()
-        # What expires counts no more: not before the lease is over.
+        # An expired entry is ignored, so it must not expire before its lease ends.
         expires_at = max(self._expires_at(now), math.ceil(now + lease))
         entry = Entry(key, IN_PROGRESS, expires_at, now + lease, owner)
-        known = await retry(lambda: store.claim(entry, now), deadline=self._deadline)
-        if known is None:
-            if self._terms.clock() > now + lease:
-                raise LedgerError(f"idempotency key {key}: to claim it took longer than its lease")
+        existing = await retry(lambda: store.claim(entry, now), deadline=self._deadline)
+        if existing is None:
+            if self._idempotency.clock() > now + lease:
+                raise LedgerError(f"idempotency key {key}: claiming it took longer than its lease of {lease:.0f} s")
             return
-        if known.is_done(now):
-            self._was_done(known)
+        if existing.is_done(now):
+            self._store_result(existing)
             return
-        if known.status != IN_PROGRESS:
-            raise LedgerError(f"idempotency key {key}: its status {known.status!r} is none that is known")
-        left = None if known.lease_ends_at is None else max(1.0, known.lease_ends_at - now)
-        raise Retry(f"another invocation holds the idempotency key {key}", after=left)
+        if existing.status != IN_PROGRESS:
+            raise LedgerError(
+                f"idempotency key {key}: its entry has the unknown status {existing.status!r}; "
+                "check what else writes to the table"
+            )
+        lease_left = None if existing.lease_ends_at is None else max(1.0, existing.lease_ends_at - now)
+        raise Retry(f"another invocation holds the idempotency key {key}", after=lease_left)
 
-    async def _run(self, free: Mapping[str, str], mine: Mapping[str, Record]) -> list[Any]:
-        """Run the handlers of claimed keys; write down those that succeeded, and drop the claims of the others."""
+    async def _run(self, claims: Mapping[str, str], records: Mapping[str, Record]) -> list[Any]:
+        """Call the handlers of claimed keys; write the results of those that succeeded, release the other claims."""
         try:
-            returned = await self._stage([mine[key] for key in free])
+            returned = await self._stage([records[key] for key in claims])
         except (GeneratorExit, StillRunningError):
-            raise  # the loop is closed under an abandoned worker; or its thread still runs, and its claims hold
-        except BaseException as error:  # noqa: BLE001 - raised again, by the engine's own rules
-            returned = [error] * len(free)
-        # What was cancelled failed, even if its handler then returned.
+            raise  # the loop is closed under an abandoned worker; or its thread still runs and keeps its claims
+        except BaseException as error:  # noqa: BLE001 - returned as a value, which the batch classifies
+            returned = [error] * len(claims)
+        # A cancelled record failed, even if its handler then returned.
         task = asyncio.current_task()
         cancelled = task is not None and task.cancelling() > 0
         failed: dict[str, str] = {}
-        for key, value in dict(zip(free, returned, strict=True)).items():
-            outcome = outcome_of(value, _never)
+        for key, value in dict(zip(claims, returned, strict=True)).items():
+            outcome = outcome_of(value, _reject_nothing)
             if isinstance(outcome, Done) and not cancelled:
                 self._done[key] = value
-                self._written.add(
-                    Entry(key, COMPLETED, self._expires_at(self._terms.clock()), result=result_text(outcome.value))
-                )
+                expires_at = self._expires_at(self._idempotency.clock())
+                self._writer.add(Entry(key, COMPLETED, expires_at, result=result_text(outcome.value)))
             else:
-                failed[key] = free[key]
-        await self._drop(failed)
+                failed[key] = claims[key]
+        await self._release(failed)
         return returned
 
-    async def _drop(self, claims: Mapping[str, str]) -> None:
-        """Drop claims, also if the worker is cancelled meanwhile: it has no more to do, and the engine sees it."""
+    async def _release(self, claims: Mapping[str, str]) -> None:
+        """Release claims, even if the worker is cancelled in the meantime; the batch then handles the cancellation."""
         if not claims:
             return
-        dropping = asyncio.ensure_future(_each(lambda key: self._release(key, claims[key]), claims))
-        while not dropping.done():
+        releasing = asyncio.ensure_future(_call_for_keys(lambda key: self._release_one(key, claims[key]), claims))
+        while not releasing.done():
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({dropping})
+                await asyncio.wait({releasing})
 
-    async def _release(self, key: str, owner: str) -> None:
+    async def _release_one(self, key: str, owner: str) -> None:
         try:
             await (await self._entries()).release(key, owner)
         except Exception:
-            logger.warning("the claim of %s could not be dropped; it holds until its lease is over", key, exc_info=True)
+            logger.warning(
+                "idempotency key %s could not be released; it remains claimed until its lease ends", key, exc_info=True
+            )
 
     def _expires_at(self, now: float) -> int:
-        return math.ceil(now + self._terms.expires_after_seconds)
+        return math.ceil(now + self._idempotency.expires_after_seconds)
 
 
-async def _each(function: Callable[[str], Awaitable[None]], keys: Collection[str]) -> None:
+async def _call_for_keys(function: Callable[[str], Awaitable[None]], keys: Collection[str]) -> None:
     if len(keys) == 1:
-        await function(*keys)  # as nearly always: without workers
+        await function(*keys)  # the usual case, without workers
     else:
-        await for_each(function, keys, concurrency=_CLAIMS_AT_ONCE)
+        await for_each(function, keys, concurrency=_CONCURRENT_CLAIMS)
 
 
 class _Writer:
-    """Writes down what is done, many at a time when they come fast, while other handlers run."""
+    """Writes entries of keys that are done, in batches if there are many, while other handlers run."""
 
     def __init__(self, entries: Callable[[], Awaitable[EntryStore]], deadline: Deadline) -> None:
-        """Write to a store; what fails is tried again until the deadline stops it, which is when the answer is due."""
+        """Create a writer that retries failed writes until ``deadline.stops_at``, when the response is due."""
         self._entries = entries
         self._deadline = deadline
         self._waiting: list[Entry] = []
         self._writes: set[asyncio.Task[None]] = set()
         self._written: dict[str, asyncio.Future[bool]] = {}
-        self._least = DYNAMODB_BATCH_ITEMS
-        """How many have to wait before they are written beside others."""
+        self._min_concurrent_batch = DYNAMODB_BATCH_ITEMS
+        """Minimum number of entries for a write that runs concurrently with others."""
 
-    def found(self, key: str) -> None:
-        """Take note that a key's entry is there."""
+    def add_written(self, key: str) -> None:
+        """Add a key whose entry exists."""
         self._written[key] = asyncio.get_running_loop().create_future()
         self._written[key].set_result(True)
 
     def add(self, entry: Entry) -> None:
-        """Have an entry written."""
+        """Add an entry to write."""
         self._written[entry.key] = asyncio.get_running_loop().create_future()
         self._waiting.append(entry)
-        self._begin()
+        self._start_writes()
 
     async def wait(self, keys: Iterable[str], within_seconds: float | None) -> set[str]:
-        """Return those of some keys whose entries are written, when it is known of all there are or the time is over.
+        """Wait until all writes have ended, no longer than this, and return which of some keys have written entries.
 
-        Of all: what is done behind a failure in a FIFO group is written, too, and nobody asks for it.
+        All writes: entries of records behind a failure in a FIFO group are also written, although no caller asks for
+        them.
         """
-        self._least = 1  # little more comes: nothing is left to wait for a write that may hang
-        self._begin()
-        if open_ones := [future for future in self._written.values() if not future.done()]:
-            await asyncio.wait(open_ones, timeout=within_seconds)
-        asked = {key: self._written[key] for key in keys if key in self._written}
-        return {key for key, future in asked.items() if future.done() and future.result()}
+        self._min_concurrent_batch = 1  # few entries follow, so none waits for a write that may hang
+        self._start_writes()
+        if unfinished := [future for future in self._written.values() if not future.done()]:
+            await asyncio.wait(unfinished, timeout=within_seconds)
+        added = {key: self._written[key] for key in keys if key in self._written}
+        return {key for key, future in added.items() if future.done() and future.result()}
 
-    def _begin(self) -> None:
-        """Write at once if nothing is being written; else when enough are there, or what is written is."""
+    def _start_writes(self) -> None:
+        """Write immediately if no write runs; otherwise once enough entries wait, or when a write has ended."""
         while self._waiting and (
-            not self._writes or (len(self._waiting) >= self._least and len(self._writes) < _WRITES_AT_ONCE)
+            not self._writes
+            or (len(self._waiting) >= self._min_concurrent_batch and len(self._writes) < _CONCURRENT_WRITES)
         ):
             entries, self._waiting = self._waiting[:DYNAMODB_BATCH_ITEMS], self._waiting[DYNAMODB_BATCH_ITEMS:]
             write = asyncio.ensure_future(self._write(entries))
             self._writes.add(write)
-            write.add_done_callback(self._ended)
+            write.add_done_callback(self._write_ended)
 
-    def _ended(self, write: asyncio.Task[None]) -> None:
+    def _write_ended(self, write: asyncio.Task[None]) -> None:
         self._writes.discard(write)
-        if write.cancelled():  # the loop is about to be closed: what waits will not be written
+        if write.cancelled():  # the loop is about to be closed: waiting entries will not be written
             entries, self._waiting = self._waiting, []
             for entry in entries:
                 self._written[entry.key].set_result(False)
-        self._begin()
+        self._start_writes()
 
     async def _write(self, entries: Sequence[Entry]) -> None:
-        left = list(entries)
+        remaining = list(entries)
 
-        async def offer() -> None:
+        async def write_remaining() -> None:
             store = await self._entries()
-            refused = set(await store.complete(left))
-            for position, entry in enumerate(left):
+            refused = set(await store.complete(remaining))
+            for position, entry in enumerate(remaining):
                 if position not in refused:
                     self._written[entry.key].set_result(True)
-            left[:] = [left[position] for position in sorted(refused)]
-            if left:
-                raise ServiceError("the table left them over", code="UnprocessedItems", transient=True)
+            remaining[:] = [remaining[position] for position in sorted(refused)]
+            if remaining:
+                raise ServiceError("the table did not process all items", code="UnprocessedItems", transient=True)
 
         try:
-            await retry(offer, deadline=self._deadline)
+            await retry(write_remaining, deadline=self._deadline)
         except Exception:
-            logger.warning("%d records are done, but it could not be written down", len(left), exc_info=True)
+            logger.warning(
+                "%d records are done, but their idempotency entries could not be written; they will be redelivered",
+                len(remaining),
+                exc_info=True,
+            )
         finally:
-            for entry in left:
+            for entry in remaining:
                 self._written[entry.key].set_result(False)

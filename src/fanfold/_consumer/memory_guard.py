@@ -1,75 +1,54 @@
-"""Whether memory allows one more record: by what is resident now, not by the peak."""
+"""Limit the memory of a batch by what is resident now, not by the peak."""
 
 from __future__ import annotations
 
 import functools
+import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import Final
 
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+from fanfold._base.operating_system import MEMORY_NOT_REPORTED, resident_bytes
+
+logger = logging.getLogger("fanfold")
+
 RELEASE_SECONDS: Final = 0.02
-"""Least time between two requests to give memory back."""
-
-
-def resident_bytes() -> int | None:
-    """Return the memory of this process that is resident now; None where the system does not tell.
-
-    Source: the second field of ``/proc/self/statm``, in pages (proc(5)).
-    """
-    try:
-        with open("/proc/self/statm", "rb", buffering=0) as statm:  # noqa: PTH123 - many times a second
-            return int(statm.read(128).split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError, ValueError):  # pragma: no cover - where there is no /proc
-        return None
-
-
-def peak_resident_bytes() -> int | None:
-    """Return the most memory this process has had resident so far; None where the system does not tell.
-
-    Source: ``VmHWM`` in ``/proc/self/status``, in KiB (proc(5)).
-    """
-    try:
-        with open("/proc/self/status", "rb") as status:  # noqa: PTH123 - as above
-            return next(int(line.split()[1]) * 1024 for line in status if line.startswith(b"VmHWM:"))
-    except (OSError, StopIteration):  # pragma: no cover - where there is no /proc
-        return None
+"""Minimum interval between requests to release free memory, in seconds."""
 
 
 @functools.cache
 def _malloc_trim() -> Callable[[int], int] | None:
-    """Return glibc's malloc_trim, which gives free memory back to the system; None for another C library."""
-    import ctypes  # here: a cold start need not pay for it
+    """Return glibc's malloc_trim, which returns free memory to the system; None with another C library."""
+    import ctypes  # not imported at cold start
 
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):  # pragma: no cover - where the C library is another one
+    except (OSError, AttributeError, TypeError):  # pragma: no cover - another C library; Windows, which names none
         return None
     return trim
 
 
 def release_free_memory() -> None:
-    """Have the allocator give memory that was freed back to the system, where it can be asked to.
+    """Return freed memory to the system, if the C library supports it.
 
-    Without it what handlers have freed stays resident, and a guard would let one record through at a time.
+    Otherwise memory that handlers freed stays resident, and the guard would admit only one record at a time.
     """
-    if trim := _malloc_trim():  # pragma: no branch - where the C library is another one
+    if trim := _malloc_trim():  # pragma: no branch - another C library
         trim(0)
 
 
 class MemoryGuard:
-    """Says when no further record should start.
+    """Decides whether memory allows another record to start.
 
-    Lambda kills an execution environment that overruns its memory, and with it the whole batch: a part is always
-    better.
+    Lambda kills an execution environment that exceeds its memory, and then the whole batch is redelivered: a partial
+    batch is always better.
 
     Args:
-        limit_bytes: What may be resident before nothing further starts.
-        resident: Tells what is resident now; None where that is not known.
-        release_free_memory: Has freed memory given back.
-        clock: What tells the time; monotonic, in seconds.
+        limit_bytes: Resident memory above which no record starts.
+        resident: Returns the resident memory in bytes; None if it is unknown.
+        release_free_memory: Returns freed memory to the system.
+        clock: Returns the time in seconds; monotonic.
     """
 
     def __init__(
@@ -81,26 +60,35 @@ class MemoryGuard:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limit_bytes = limit_bytes
-        """What may be resident before nothing further starts."""
+        """Resident memory above which no record starts."""
         self._resident = resident
-        self._give_back = release_free_memory
+        self._release = release_free_memory
         self._clock = clock
-        self._next_give_back = -math.inf
+        self._next_release = -math.inf
 
     def full(self) -> bool:
-        """Tell whether more is resident than the limit, also once what was freed is given back to the system.
+        """Return whether resident memory exceeds the limit, even after freed memory is returned to the system.
 
-        Never where the system does not tell.
+        Returns False if the system does not report resident memory.
         """
-        if not self._over():
+        if not self._exceeded():
             return False
-        if (now := self._clock()) < self._next_give_back:
+        if (now := self._clock()) < self._next_release:
             return True
-        self._give_back()
-        # It takes a while, on the event loop: a twentieth of the time at most.
-        self._next_give_back = now + max(RELEASE_SECONDS, 20 * (self._clock() - now))
-        return self._over()
+        self._release()
+        # A release takes time on the event loop: use at most a twentieth of the time for it.
+        self._next_release = now + max(RELEASE_SECONDS, 20 * (self._clock() - now))
+        return self._exceeded()
 
-    def _over(self) -> bool:
+    def _exceeded(self) -> bool:
         resident = self._resident()
-        return resident is not None and resident > self.limit_bytes
+        if resident is None:
+            _warn_once_unguarded()
+            return False
+        return resident > self.limit_bytes
+
+
+@functools.cache
+def _warn_once_unguarded() -> None:
+    """Log once per process that the guard has no effect."""
+    logger.warning("the memory guard is off: %s", MEMORY_NOT_REPORTED)

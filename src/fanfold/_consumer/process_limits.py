@@ -1,56 +1,51 @@
-"""How many handlers this process can bear at once: its descriptors and its threads have limits of their own."""
+"""Limit the concurrency to what this process allows: its file descriptors and its threads are limited."""
 
 from __future__ import annotations
 
 import logging
-import os
-import resource
 import threading
 from typing import Final
+
+from fanfold._base.operating_system import limit_of, open_descriptors
 
 logger = logging.getLogger("fanfold")
 
 RESERVED: Final = 64
-"""Descriptors, or threads, left to the rest of the process."""
+"""Descriptors and threads that are reserved for the rest of the process."""
+_UNLIMITED: Final = 2**31
 
 
 def clamp_concurrency(concurrency: int, *, threads: bool) -> int:
-    """Return the concurrency, or as much of it as the limits of this process allow.
+    """Return the concurrency, reduced to what the limits of this process allow.
 
-    Each handler is taken to need one descriptor; plain handlers need a thread each as well. (Lambda: 1,024 descriptors,
-    1,024 processes and threads, in one execution environment.)
+    Assumes that each handler needs one file descriptor, and each ``def`` handler also a thread. (Lambda's quotas for
+    an execution environment: 1,024 file descriptors; 1,024 processes and threads.)
 
     Args:
-        concurrency: What is asked for, from 1.
+        concurrency: Requested concurrency, at least 1.
         threads: Whether the handlers run on threads.
     """
-    most = _free_descriptors()
+    free = _free_descriptors()
     if threads:
-        most = min(most, _free_threads())
-    if concurrency <= most:
+        free = min(free, _free_threads())
+    if concurrency <= free:
         return concurrency
-    fitting = max(1, most)
+    reduced = max(1, free)
     logger.warning(
-        "concurrency %d does not fit this process, which has %d %s left: %d is used",
+        "concurrency %d is reduced to %d: this process has %d %s left",
         concurrency,
-        max(0, most),
-        "threads and descriptors" if threads else "descriptors",
-        fitting,
+        reduced,
+        max(0, free),
+        "threads and file descriptors" if threads else "file descriptors",
     )
-    return fitting
+    return reduced
 
 
 def _free_descriptors() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return 2**31
-    try:
-        used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are all that is needed
-    except OSError:
-        used = 0
-    return soft - used - RESERVED
+    most = limit_of("RLIMIT_NOFILE")
+    return _UNLIMITED if most is None else most - open_descriptors() - RESERVED
 
 
 def _free_threads() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-    return 2**31 if soft == resource.RLIM_INFINITY else soft - threading.active_count() - RESERVED
+    most = limit_of("RLIMIT_NPROC")
+    return _UNLIMITED if most is None else most - threading.active_count() - RESERVED

@@ -1,4 +1,4 @@
-"""A batch run on the event loop until its response is due; then the log lines, the observers and the response."""
+"""Run a batch on the event loop until its response is due, then log, notify the observers, and respond."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ logger = logging.getLogger("fanfold")
 
 
 def run_batch(
-    runtime: Runtime[ExecutionEnvironment], begin: Callable[[ExecutionEnvironment], Batch], deadline: Deadline
+    runtime: Runtime[ExecutionEnvironment], create_batch: Callable[[ExecutionEnvironment], Batch], deadline: Deadline
 ) -> Batch:
-    """Run a batch, and return it when it has ended or the deadline gives up: with what is known of it by then.
+    """Run a batch, and return it once it has ended or ``deadline.responds_without_loop_at`` is reached.
 
     Args:
         runtime: The event loop.
-        begin: Makes the batch, on the loop.
-        deadline: The invocation's.
+        create_batch: Creates the batch, on the event loop.
+        deadline: The deadline of the invocation.
 
     Raises:
-        TimeoutError: If the batch could not begin in time; nothing of it has run.
-        SystemExit: If so much that was abandoned still runs here that a fresh execution environment is better.
+        TimeoutError: If the batch could not start in time. No handler has run.
+        SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment.
     """
-    begun: list[Batch] = []
+    started: list[Batch] = []
 
     async def work(environment: ExecutionEnvironment) -> None:
-        batch = begin(environment)
-        environment.begin(batch)
-        begun.append(batch)
+        batch = create_batch(environment)
+        environment.track(batch)
+        started.append(batch)
         await batch.run()
 
     try:
         runtime.run(work, deadline)
     except TimeoutError as error:
-        if not begun:
+        if not started:
             raise
-        logger.error("%s; the answer is made from what is known by now", error)  # noqa: TRY400 - no traceback
-    return begun[0]
+        logger.error("%s; the batch response contains every message not known to be done", error)  # noqa: TRY400 - no traceback
+    return started[0]
 
 
 def respond(batch: Batch, *, raise_on_total_failure: bool) -> BatchResult:
-    """Return how the records of a batch ended, and the response to Lambda; closes the batch.
+    """Return the outcomes of a batch and the response to Lambda, and close the batch.
 
     Raises:
-        KeyboardInterrupt: If a handler raised one.
-        TotalFailureError: If nothing was acknowledged and that is asked for.
+        KeyboardInterrupt: If a handler raised it.
+        TotalFailureError: If no record was acknowledged and ``raise_on_total_failure`` is set.
     """
     if batch.interrupt is not None:
         raise batch.interrupt
@@ -70,30 +70,31 @@ def respond(batch: Batch, *, raise_on_total_failure: bool) -> BatchResult:
 def _log(batch: Batch, outcomes: Sequence[Outcome], acknowledged: int) -> None:
     batch.failures.write(logger)
     records = len(outcomes)
-    logger.info("batch of %d: %d acknowledged, %d come back", records, acknowledged, records - acknowledged)
+    logger.info("batch of %d: %d acknowledged, %d to be redelivered", records, acknowledged, records - acknowledged)
     if batch.abandoned:
-        logger.warning("%d handlers were still running when the answer was given", batch.abandoned)
+        logger.warning("%d handlers were still running when the batch response was returned", batch.abandoned)
     if batch.held_for_memory:
-        logger.warning("memory was full: starts waited for it %d times in this batch", batch.held_for_memory)
+        logger.warning("memory was full: starts of records waited for it %d times in this batch", batch.held_for_memory)
     if acknowledged < records:
-        _warn_of_untried(batch.records, outcomes)
+        _warn_of_last_receives(batch.records, outcomes)
 
 
-def _warn_of_untried(records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
-    """Warn about what the queue is about to dead-letter without its having run in this delivery, its last."""
-    from fanfold._base.dead_letter import configured_max_receives  # a cold start pays for what it uses
+def _warn_of_last_receives(records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
+    """Warn about messages that were not started in their last receive: the queue will move them to its DLQ."""
+    from fanfold._base.dead_letter import configured_max_receives  # not imported at cold start
 
-    if (most := configured_max_receives()) is None:
+    if (max_receives := configured_max_receives()) is None:
         return
-    lost = [
+    not_started = [
         record.message_id
         for record, outcome in zip(records, outcomes, strict=True)
-        if isinstance(outcome, NotStarted) and record.receive_count >= most
+        if isinstance(outcome, NotStarted) and record.receive_count >= max_receives
     ]
-    if lost:
+    if not_started:
         logger.warning(
-            "%d messages were not started at receive %d, their last: the queue dead-letters them now; first: %s",
-            len(lost),
-            most,
-            lost[0],
+            "%d messages were not started in receive %d, their last: "
+            "SQS will move them to the dead-letter queue; first: %s",
+            len(not_started),
+            max_receives,
+            not_started[0],
         )

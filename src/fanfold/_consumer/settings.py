@@ -1,4 +1,4 @@
-"""How a consumer works: every setting with its unit, its limits and its default."""
+"""Settings of a consumer, with their units, limits, and defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fanfold._consumer.loop_thread import Lifespan
 from fanfold._consumer.settle import OpenSettler
 from fanfold.errors import ConfigurationError
 
-if TYPE_CHECKING:  # a cold start pays for what it uses
+if TYPE_CHECKING:  # not imported at cold start
     from fanfold._ports.payload_pointers import OpenStore
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
@@ -28,115 +28,126 @@ Opener = TypeVar("Opener")
 
 
 class CommitStage(Protocol):
-    """Makes durable what handlers returned, before the messages are acknowledged."""
+    """Makes the values that handlers returned durable before their messages are acknowledged."""
 
     def __call__(self, done: Sequence[tuple[Record, Any]], batch: BatchContext[Any], /) -> Awaitable[Collection[int]]:
-        """Given (record, value) pairs and what the batch shares, return the positions of those it made durable.
+        """Make the values of (record, value) pairs durable, and return the positions of those that are.
 
-        What it leaves out, or loses by raising, is delivered again.
+        The messages of all other pairs are redelivered; if it raises, all of them are.
         """
         ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
-    """How a consumer works. Checked when the handler is decorated.
+    """Settings of a consumer, checked when the handler is decorated.
 
     Raises:
-        ConfigurationError: If a setting is impossible.
+        ConfigurationError: If a setting is invalid.
     """
 
     concurrency: int = 10
-    """Handlers that run concurrently in one process, from 1. ``FANFOLD_CONCURRENCY`` overrides it."""
+    """Maximum number of handlers that run concurrently in one process, at least 1. ``FANFOLD_CONCURRENCY`` overrides
+    it."""
     timeout: float | None = None
-    """Seconds one call of the handler may take before it is cancelled and its record fails; None for as long as the
-    invocation has."""
+    """Seconds after which a call of the handler is cancelled and its record fails; None for no limit other than the
+    deadline of the invocation."""
     chunk_size: int | None = None
-    """Most bodies in one call of a handler that takes lists; None for a handler that takes one body."""
+    """Maximum number of bodies in one call of a handler that takes lists; None for a handler that takes one body."""
     backoff: Backoff | None = None
-    """How long what failed stays hidden; None for the queue's visibility timeout."""
+    """Delay until a failed message is redelivered; None for the queue's visibility timeout."""
     reject_on: RejectOn | None = None
-    """Which errors are permanent: an exception type, several, or a predicate. Their records are rejected."""
+    """Permanent errors: an exception type, a tuple of types, or a predicate. Their records are rejected."""
     dead_letter_queue_url: str | None = None
-    """Where rejected messages go, with the reason; None for ``FANFOLD_DEAD_LETTER_QUEUE_URL`` from the environment, an
-    empty text for nowhere: then they come back until the queue's own redrive policy takes them."""
+    """URL of the queue that rejected messages are sent to, with the reason. None for the environment variable
+    ``FANFOLD_DEAD_LETTER_QUEUE_URL``. An empty string for none: rejected messages are redelivered until the redrive
+    policy of the source queue moves them."""
     raise_on_total_failure: bool = False
-    """Whether a batch of which nothing was acknowledged ends in an error: Lambda then polls the queue more slowly."""
+    """Fail the invocation if no record was acknowledged, so that Lambda polls the queue less often."""
     starts_per_second: float | None = None
-    """Most records that start in a second in one execution environment, evenly spread; None for no limit."""
+    """Maximum number of records that start per second in one execution environment, evenly spread; None for no limit.
+    """
     memory_share: float | None = 0.9
-    """Share of the function's memory over which no further record starts while others run, over 0 and up to 1; None
-    for no guard."""
+    """Share of the function's memory above which no record starts while others run, greater than 0 and at most 1; None
+    for no limit."""
     deadline_margin: float | None = None
-    """Seconds before the end of the invocation in which no further record starts; what still runs is cancelled when
-    half of it is left. None for 5 % of the time given, at least 1 second, at most half of it."""
+    """Seconds before the Lambda timeout in which no more records start; handlers that still run are cancelled when
+    half of it is left. None for 5% of the remaining time, at least 1 second and at most half of the remaining time."""
     lifespan: Lifespan | None = None
-    """Makes what the handlers share, as an async context manager: entered at the first invocation, kept for the
-    execution environment's life, given as ``ctx.state``."""
+    """Async context manager for resources that the handlers share: entered in the first invocation, kept for the life
+    of the execution environment, available as ``ctx.state``."""
     large_payloads: bool | OpenStore = False
-    """Whether bodies that point to S3, as the extended client libraries send them, are fetched before they are decoded:
-    True for S3, or what opens another store."""
+    """Fetch payloads from S3 for messages that the extended client libraries sent: True for S3, or a
+    function that opens another store."""
     idempotency: Idempotency | None = None
-    """What keeps the handler from doing again what was done, ``fanfold.idempotency.Idempotency``; None for nothing."""
+    """Prevents the handler from processing a message twice, see ``fanfold.idempotency.Idempotency``; None to disable.
+    """
     commit: CommitStage | None = None
-    """What has to be durable before an acknowledgement; None for nothing."""
+    """Makes return values durable before their messages are acknowledged; None if nothing must be."""
     settler: OpenSettler | None = None
-    """What hands back failed messages; None for SQS. For tests, and for queues that are not SQS."""
+    """Sends dead letters and changes visibility timeouts; None for SQS. For tests, and for queues other than SQS."""
     observers: Sequence[Observer] = ()
-    """Who is told of each batch, for logs, metrics and traces; see ``fanfold.observers``."""
+    """Observers that are notified of each batch, for logs, metrics, and traces; see ``fanfold.observers``."""
 
     def __post_init__(self) -> None:
         check_count(self.concurrency, "concurrency")
         if self.chunk_size is not None:
             check_count(self.chunk_size, "chunk_size")
-        _check_number(self.timeout, "timeout", "a number of seconds over 0", over=0)
-        _check_number(self.deadline_margin, "deadline_margin", "0 seconds or more", least=0)
-        _check_number(self.starts_per_second, "starts_per_second", "a number over 0", over=0)
-        _check_number(self.memory_share, "memory_share", "a share over 0 and up to 1", over=0, most=1)
-        self._check_kinds()
+        _check_number(self.timeout, "timeout", "a number of seconds greater than 0", above=0)
+        _check_number(self.deadline_margin, "deadline_margin", "0 seconds or more", minimum=0)
+        _check_number(self.starts_per_second, "starts_per_second", "a number greater than 0", above=0)
+        _check_number(self.memory_share, "memory_share", "a number greater than 0 and at most 1", above=0, maximum=1)
+        self._check_types()
         if self.lifespan is not None:
             check_opener(self.lifespan, "lifespan")
         if callable(self.reject_on) and is_coroutine_function(self.reject_on):
-            raise ConfigurationError("reject_on must be a plain function: what an async one returns is always true")
+            raise ConfigurationError("reject_on must be a def, not an async def: a coroutine is always true")
         if self.idempotency is not None and self.commit is not None:
-            raise ConfigurationError("a consumer has either idempotency or a commit of its own: each acknowledges")
+            raise ConfigurationError(
+                "idempotency and commit cannot be combined, because each decides which messages are acknowledged; "
+                "remove one of them"
+            )
         _check_observers(self.observers)
 
-    def _check_kinds(self) -> None:
-        url, errors, payloads, once = self.dead_letter_queue_url, self.reject_on, self.large_payloads, self.idempotency
-        for name, fits, wanted in [
+    def _check_types(self) -> None:
+        url, errors, payloads = self.dead_letter_queue_url, self.reject_on, self.large_payloads
+        idempotency = self.idempotency
+        for name, valid, expected in [
             ("backoff", self.backoff is None or isinstance(self.backoff, Backoff), "a fanfold.Backoff or None"),
             ("dead_letter_queue_url", url is None or isinstance(url, str), "a URL or None"),
             ("raise_on_total_failure", isinstance(self.raise_on_total_failure, bool), "True or False"),
             (
                 "reject_on",
-                errors is None or _are_errors(errors) or (callable(errors) and not isinstance(errors, type)),
-                "an exception type, a tuple of them or a predicate",
+                errors is None or _are_exception_types(errors) or (callable(errors) and not isinstance(errors, type)),
+                "an exception type, a tuple of exception types, or a predicate",
             ),
             (
                 "large_payloads",
                 isinstance(payloads, bool) or callable(payloads),
-                "True, False or what opens a store",
+                "True, False, or a function that opens a store",
             ),
             (
                 "idempotency",
-                once is None or (callable(getattr(once, "key_for", None)) and not isinstance(once, type)),
+                idempotency is None
+                or (callable(getattr(idempotency, "key_for", None)) and not isinstance(idempotency, type)),
                 "a fanfold.idempotency.Idempotency or None",
             ),
             *((name, _is_callable_or_none(getattr(self, name)), "callable") for name in _CALLABLES),
         ]:
-            if not fits:
-                raise ConfigurationError(f"{name} must be {wanted}, not {getattr(self, name)!r}")
+            if not valid:
+                raise ConfigurationError(f"{name} must be {expected}, not {getattr(self, name)!r}")
 
     def changed(self, changes: dict[str, Any]) -> Settings:
         """Return these settings with some changed.
 
         Raises:
-            ConfigurationError: If a setting is unknown or its value impossible.
+            ConfigurationError: If a setting is unknown or its value is invalid.
         """
         known = [field.name for field in dataclasses.fields(Settings)]
         if unknown := sorted(changes.keys() - set(known)):
-            raise ConfigurationError(f"unknown setting {', '.join(unknown)}; a consumer knows {', '.join(known)}")
+            raise ConfigurationError(
+                f"unknown setting {', '.join(unknown)}; the settings of a consumer are {', '.join(known)}"
+            )
         return dataclasses.replace(self, **changes)
 
 
@@ -148,10 +159,10 @@ def _is_callable_or_none(value: object) -> bool:
 
 
 def allowed_concurrency(settings: Settings) -> int:
-    """Return the handlers that run concurrently: the setting, or ``FANFOLD_CONCURRENCY`` from the environment.
+    """Return the maximum number of concurrent handlers: ``FANFOLD_CONCURRENCY`` if it is set, or the setting.
 
     Raises:
-        ConfigurationError: If the environment's value is not an integer of at least 1.
+        ConfigurationError: If ``FANFOLD_CONCURRENCY`` is not an integer of at least 1.
     """
     text = os.environ.get(CONCURRENCY_VARIABLE)
     if not text:
@@ -160,31 +171,36 @@ def allowed_concurrency(settings: Settings) -> int:
 
 
 def check_count(value: object, name: str) -> int:
-    """Return a whole number from 1.
+    """Return a setting that must be an integer of at least 1.
 
     Raises:
-        ConfigurationError: If it is none; the error names it.
+        ConfigurationError: If it is not; the error contains its name.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{name} must be a whole number from 1, not {value!r}")
+        raise ConfigurationError(f"{name} must be an integer of at least 1, not {value!r}")
     return value
 
 
 def check_opener(value: Opener, name: str) -> Opener:
-    """Return what makes an async context manager when it is called, as far as that can be told without calling it.
+    """Return a function that must return an async context manager, as far as it can be checked without calling it.
 
     Raises:
-        ConfigurationError: If it does not; the error names it.
+        ConfigurationError: If it does not; the error contains its name.
     """
-    if not callable(value) or _makes_another(value) or (hasattr(value, "__aenter__") and not isinstance(value, type)):
+    if not callable(value) or _returns_another_type(value) or _is_context_manager(value):
         raise ConfigurationError(
-            f"{name} must be a function under @contextlib.asynccontextmanager, not called yet, or None, not {value!r}"
+            f"{name} must be a function decorated with @contextlib.asynccontextmanager, passed without calling it, "
+            f"or None, not {value!r}"
         )
     return value
 
 
-def _makes_another(function: Callable[..., Any]) -> bool:
-    """Tell whether a function makes a coroutine or a generator, or is under ``contextmanager``, which is not async."""
+def _is_context_manager(value: object) -> bool:
+    return hasattr(value, "__aenter__") and not isinstance(value, type)
+
+
+def _returns_another_type(function: Callable[..., Any]) -> bool:
+    """Return whether a function returns a coroutine or a generator, or is decorated with ``contextmanager``."""
     return (
         is_coroutine_function(function)
         or inspect.isasyncgenfunction(function)
@@ -193,13 +209,13 @@ def _makes_another(function: Callable[..., Any]) -> bool:
 
 
 def check_observer(value: Observer) -> Observer:
-    """Return an observer.
+    """Return a value that must be an observer.
 
     Raises:
-        ConfigurationError: If it is none.
+        ConfigurationError: If it is not.
     """
     if isinstance(value, type) or not callable(getattr(value, "batch_started", None)):
-        raise ConfigurationError(f"an observer is an object with a batch_started method, not {value!r}")
+        raise ConfigurationError(f"an observer must be an object with a batch_started method, not {value!r}")
     return value
 
 
@@ -213,25 +229,25 @@ def _check_observers(value: object) -> None:
 def _check_number(
     value: object,
     name: str,
-    wanted: str,
+    expected: str,
     *,
-    least: float | None = None,
-    over: float | None = None,
-    most: float | None = None,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
 ) -> None:
     if value is None:
         return
-    fits = isinstance(value, int | float) and not isinstance(value, bool)
-    if fits and least is not None:
-        fits = value >= least  # type: ignore[operator] # a number
-    if fits and over is not None:
-        fits = value > over  # type: ignore[operator] # a number
-    if fits and most is not None:
-        fits = value <= most  # type: ignore[operator] # a number
-    if not fits:
-        raise ConfigurationError(f"{name} must be {wanted}, or None, not {value!r}")
+    valid = isinstance(value, int | float) and not isinstance(value, bool)
+    if valid and minimum is not None:
+        valid = value >= minimum  # type: ignore[operator] # a number
+    if valid and above is not None:
+        valid = value > above  # type: ignore[operator] # a number
+    if valid and maximum is not None:
+        valid = value <= maximum  # type: ignore[operator] # a number
+    if not valid:
+        raise ConfigurationError(f"{name} must be {expected}, or None, not {value!r}")
 
 
-def _are_errors(value: object) -> bool:
-    several = value if isinstance(value, tuple) else (value,)
-    return all(isinstance(each, type) and issubclass(each, BaseException) for each in several)
+def _are_exception_types(value: object) -> bool:
+    types = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(error_type, type) and issubclass(error_type, BaseException) for error_type in types)

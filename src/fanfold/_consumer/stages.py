@@ -1,7 +1,7 @@
-"""What the stages of a handler call have in common: lists of records in, a value for each by position out.
+"""The stages of a handler call: each takes a list of records and returns a value for each, by position.
 
-A stage that finds that a record goes no further ends it, cuts what is behind it in its FIFO group, and passes the rest
-on. ``compose`` names the stages and their order.
+A stage can end a record early, for example because its body is invalid. It then also ends the records behind it in its
+FIFO group, and passes the others to the next stage. ``compose`` defines the stages and their order.
 """
 
 from __future__ import annotations
@@ -15,74 +15,77 @@ from fanfold._base.record import Record, is_fifo
 T = TypeVar("T")
 
 CallOne: TypeAlias = Callable[[Record], Awaitable[Any]]
-"""Calls the handler for one record: its value, or whatever it raises. A body that cannot be decoded raises DecodeError
-before the handler starts."""
+"""Calls the handler for one record, and returns its value or raises its error. Raises DecodeError before the handler
+starts if the body cannot be decoded."""
 
 Stage: TypeAlias = Callable[[Sequence[Record]], Awaitable[list[Any]]]
-"""Works on records that are handled by one call, of one message group if they come from a FIFO queue: a value for each
-by position, an error or an outcome where it did not succeed. What it raises holds for all of them."""
+"""Processes the records of one call, which belong to one message group if they come from a FIFO queue. Returns a value
+for each by position: an error or an outcome if the record did not succeed. An exception applies to all of them."""
 
 
 class HandlerCall(NamedTuple):
-    """How the handler of a batch is called."""
+    """How to call the handler of a batch."""
 
     call: Callable[[Any], Awaitable[Any]]
-    """A ``Stage``, or a ``CallOne``: the fast path of handlers of one body, with no stage before them."""
+    """A ``Stage``, or a ``CallOne``: the fast path for a handler of one body without other stages."""
     takes_list: bool
-    """Whether it is a ``Stage``."""
+    """True if ``call`` is a ``Stage``."""
 
     def as_stage(self) -> Stage:
-        """Return the call as a stage."""
+        """Return ``call`` as a stage."""
         if self.takes_list:
             return self.call
         call_one = self.call
 
-        async def alone(records: Sequence[Record]) -> list[Any]:
+        async def call_with_list(records: Sequence[Record]) -> list[Any]:
             (record,) = records
             return [await call_one(record)]
 
-        return alone
+        return call_with_list
 
 
-class EndedEarly(NamedTuple):
-    """A record that goes no further than the stage that ended it."""
+class EarlyResult(NamedTuple):
+    """The result of a record that does not reach the next stage."""
 
     value: Any
-    """Its value, an error for one that could not start."""
+    """The record's value; an error if the record could not start."""
 
 
-def cut(records: Sequence[Record], items: Sequence[T | EndedEarly]) -> Sequence[T | EndedEarly]:
-    """Return what goes on of the records of one call; the only place where a list of a FIFO group is cut.
+def stop_group_at_failure(records: Sequence[Record], inputs: Sequence[T | EarlyResult]) -> Sequence[T | EarlyResult]:
+    """Return the inputs of the next stage; on a FIFO queue, all records behind one that could not start end here.
+
+    No other function ends the rest of a FIFO group within a list.
 
     Args:
-        records: The records, of one message group if they come from a FIFO queue.
-        items: By position what the next stage is given, or why the record ended. On a FIFO queue nothing goes on that
-            is behind the first one that could not start.
+        records: The records of one call, of one message group if they come from a FIFO queue.
+        inputs: The next stage's input for each record, by position, or the early result of the record.
     """
-    if not any(isinstance(item, EndedEarly) for item in items) or not is_fifo(records):
-        return items
-    failed = (position for position, item in enumerate(items) if _could_not_start(item))
-    first = next(failed, len(items))
-    behind = [item if isinstance(item, EndedEarly) else EndedEarly(BLOCKED_IN_GROUP) for item in items[first:]]
-    return [*items[:first], *behind]
+    if not any(isinstance(item, EarlyResult) for item in inputs) or not is_fifo(records):
+        return inputs
+    failed = (position for position, item in enumerate(inputs) if _could_not_start(item))
+    first = next(failed, len(inputs))
+    behind = [item if isinstance(item, EarlyResult) else EarlyResult(BLOCKED_IN_GROUP) for item in inputs[first:]]
+    return [*inputs[:first], *behind]
 
 
-async def run_stage(items: Sequence[T | EndedEarly], stage: Callable[[list[T]], Awaitable[Sequence[Any]]]) -> list[Any]:
-    """Give a stage what goes on, in a list of its own, and return a value for each position.
+async def run_stage(
+    inputs: Sequence[T | EarlyResult], stage: Callable[[list[T]], Awaitable[Sequence[Any]]]
+) -> list[Any]:
+    """Call a stage with a new list of the inputs that are not early results, and return a value for each position.
 
     Raises:
-        ValueError: If the stage returned another number of values.
-        BaseException: Whatever the stage raises.
+        ValueError: If the stage returned a different number of values than it was called with.
+        BaseException: Any error that the stage raises.
     """
-    values = [item.value if isinstance(item, EndedEarly) else None for item in items]
-    going = {position: item for position, item in enumerate(items) if not isinstance(item, EndedEarly)}
-    returned = await stage(list(going.values())) if going else ()
-    if len(returned) != len(going):  # counted by what was given, whatever a handler has done to its list
-        raise ValueError(f"a stage returned {len(returned)} values for {len(going)} records")
-    for position, value in zip(going, returned, strict=True):
+    values = [item.value if isinstance(item, EarlyResult) else None for item in inputs]
+    remaining = {position: item for position, item in enumerate(inputs) if not isinstance(item, EarlyResult)}
+    returned = await stage(list(remaining.values())) if remaining else ()
+    if len(returned) != len(remaining):  # not the length of the list: a handler may have changed it
+        raise ValueError(f"a stage returned {len(returned)} values for {len(remaining)} records")
+    for position, value in zip(remaining, returned, strict=True):
         values[position] = value
     return values
 
 
 def _could_not_start(item: object) -> bool:
-    return isinstance(item, EndedEarly) and isinstance(item.value, BaseException | NotStarted)
+    return isinstance(item, EarlyResult) and isinstance(item.value, BaseException | NotStarted)

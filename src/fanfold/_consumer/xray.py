@@ -1,9 +1,9 @@
-"""Keeps the X-Ray subsegments of concurrent records apart, where the X-Ray SDK (Powertools' ``Tracer``) is in use.
+"""Separate the X-Ray subsegments of concurrent records, if the X-Ray SDK (Powertools' ``Tracer``) is in use.
 
-The SDK keeps its stack of open subsegments for each thread. Records that run at once on one event loop would share it:
-subsegments end up under one another, are closed by one another, and the handler fails for it. Here the stack moves into
-a context variable, and each record starts with a copy of its own: what it opens stands under what was open around the
-consumer (``capture_lambda_handler``), on the event loop and on threads alike.
+The SDK keeps one stack of open subsegments per thread. Records that run concurrently on one event loop would share it:
+they would nest their subsegments in each other's and close each other's, and handlers would fail. This module moves the
+stack into a context variable, and each record starts with a copy: its subsegments become children of the subsegment
+around the consumer (``capture_lambda_handler``), on the event loop and on threads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OPEN: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("f
 
 
 class _ContextLocal:
-    """What the SDK keeps in a ``threading.local``, kept in a context variable."""
+    """A replacement of the SDK's ``threading.local`` that stores its attributes in a context variable."""
 
     def __getattr__(self, name: str) -> Any:
         values = _OPEN.get() or {}
@@ -36,33 +36,34 @@ class _ContextLocal:
 
 
 def use_context_variables() -> bool:
-    """Have the SDK keep its stack in a context variable, what is open on this thread included; once, for all.
+    """Make the SDK keep its stack in a context variable, including the subsegments that are open on this thread.
 
-    Called on the invocation's thread, where ``capture_lambda_handler`` has opened its subsegment.
+    Call it on the invocation's thread, where ``capture_lambda_handler`` has opened its subsegment. Further calls have
+    no effect.
 
     Returns:
-        Whether it does; not where the SDK is not loaded, nor where its context is not one that goes by threads.
+        Whether the SDK uses the context variable: False if it is not loaded, or if its context is not thread-local.
     """
     core = sys.modules.get("aws_xray_sdk.core")
     context: Any = getattr(getattr(core, "xray_recorder", None), "context", None)
     local = getattr(context, "_local", None)
     if isinstance(local, threading.local):
         _OPEN.set(dict(vars(local)))
-        context._local = local = _ContextLocal()  # noqa: SLF001 - the SDK has no other way in
+        context._local = local = _ContextLocal()  # noqa: SLF001 - the SDK has no public way to replace it
     return isinstance(local, _ContextLocal)
 
 
 def isolate_subsegments(call: Callable[[T], Awaitable[Any]]) -> Callable[[T], Awaitable[Any]]:
-    """Return a call that does the same with a stack of open subsegments of its own; the same call without the SDK."""
+    """Return a call with a separate stack of open subsegments; without the SDK, return the call unchanged."""
     if not use_context_variables():
         return call
 
-    async def apart(given: T) -> Any:
+    async def isolated(argument: T) -> Any:
         values = _OPEN.get() or {}
         token = _OPEN.set({name: list(value) if isinstance(value, list) else value for name, value in values.items()})
         try:
-            return await call(given)
+            return await call(argument)
         finally:
             _OPEN.reset(token)
 
-    return apart
+    return isolated

@@ -41,7 +41,7 @@ class JsonLines:
     def __init__(self, name: str) -> None:
         self._name = name
         self._path = temporary_file()
-        self._text = self._path.open("w", encoding="utf-8")
+        self._text = self._path.open("w", encoding="utf-8", newline="\n")
         self._rows = 0
         self._is_returned = False
 

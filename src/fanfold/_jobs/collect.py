@@ -1,7 +1,6 @@
-"""One pass over the markers of a run: which of its segments have ended, and what they returned.
+"""Read the markers of a run in one pass: which of its segments have ended, and what they returned.
 
-Which markers count is written down before anything is made of them, by whoever comes first: a fold that is done again
-sees the same results.
+The first fold attempt records which markers count before it uses them, so that a repeated fold sees the same results.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ async def collect(run: Run, total: int, backend: Backend, rows: sqlite3.Connecti
 
     Args:
         run: The run.
-        total: Its segments.
-        backend: Where its ledger and its results are.
-        rows: A database for the results; what it holds is replaced.
+        total: Number of segments in the run.
+        backend: Holds the ledger and the results.
+        rows: A database for the results; its contents are replaced.
     """
     collected = Collected(run, total, backend, rows)
     await collected.read()
@@ -44,7 +43,7 @@ async def collect(run: Run, total: int, backend: Backend, rows: sqlite3.Connecti
 
 
 class Collected:
-    """What the markers of a run say; the results are on disk."""
+    """The contents of a run's markers; the results are on disk."""
 
     def __init__(self, run: Run, total: int, backend: Backend, rows: sqlite3.Connection) -> None:
         self.tally: Tally = Tally(total)
@@ -56,19 +55,19 @@ class Collected:
         self._is_continued = False
 
     async def read(self, only: Collection[str] | None = None) -> None:
-        """Read the markers, or those of these ids; what was read before is forgotten."""
+        """Read all markers, or only those with these ids, and discard what was read before."""
         make_tables(self._rows)
         self._rows.executescript(_EMPTY)
         self._markers, self._is_continued = [], False
         self.tally = await tally_of(self._run, self.tally.total, self._backend, only=only, also=self._add)
 
     async def pin(self) -> None:
-        """Have only those markers count that the first try which came this far has read.
+        """Restrict the results to the markers that the first attempt to reach this step has read.
 
-        They are read again only where that try has read other ones.
+        The markers are read again only if that attempt read different ones.
 
         Raises:
-            FanfoldError: If a segment is missing in them.
+            FanfoldError: If a segment is missing in the pinned markers.
         """
         key = f"{self._run.prefix()}/markers.json"
         try:
@@ -84,7 +83,7 @@ class Collected:
         """Return the results, in segment order.
 
         Raises:
-            LedgerError: If a segment was continued and the results of its hops are not there.
+            LedgerError: If a segment was continued and the results of its hops are missing.
         """
         for marker, gen, hops, key in self._rows.execute("SELECT marker, gen, hops, key FROM stored"):
             results = results_from_json(await self._backend.get_result(key))
@@ -103,7 +102,7 @@ class Collected:
             self._rows.execute("INSERT INTO stored VALUES (?, ?, ?, ?)", stored)
 
     def _insert(self, marker: str, gen: int, hops: Mapping[int, int], results: Mapping[int, str]) -> None:
-        """Of several markers that hold a segment, the one whose id sorts first wins: the same in every try."""
+        """Insert results. If several markers hold a segment, the lowest marker id wins, in every attempt."""
         self._rows.executemany(
             "INSERT INTO ends VALUES (?, ?, ?, ?, ?) ON CONFLICT (segment) DO UPDATE SET gen = excluded.gen, "
             "hops = excluded.hops, marker = excluded.marker, result = excluded.result WHERE excluded.marker < marker",
@@ -115,7 +114,7 @@ class Collected:
         )
 
     async def _insert_hops(self) -> None:
-        """Take the hops before the end that won: another delivery of the segment may have gone further by itself."""
+        """Insert the hops that precede the winning end: another delivery of the segment may have got further."""
         run, rows = self._run, self._rows
         for gen in range(run.gen + 1):
             async for hop in self._backend.ledger.hops(run.id, gen):
@@ -128,5 +127,5 @@ class Collected:
                 rows.execute("INSERT OR REPLACE INTO hops VALUES (?, ?, ?)", (hop.segment, hop.number, result))
         if broken := rows.execute(_BROKEN).fetchone():
             raise LedgerError(
-                f"run {run.id}: segment {broken[0]} was continued, and not all of its hops are in the ledger"
+                f"run {run.id}: segment {broken[0]} was continued, but not all of its hops are in the ledger"
             )

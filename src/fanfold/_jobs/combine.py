@@ -1,9 +1,9 @@
-"""Tree reduction: the results of a run combined by several invocations, when one fold of them all would take too long.
+"""Tree reduction: several invocations combine the results of a run if a single fold would take too long.
 
-Once every segment has ended, one invocation writes the results down in segment order, ``fan_in`` in a group. Each group
-is combined into one value, by whichever invocation of the fold function gets its message; the values of a level are the
-results of the next, until a fold can take what is left. Everything is an object under the run and its generation that
-is written once, so that every step may be repeated, and done by several at the same time.
+Once every segment has ended, one invocation stores the results in segment order, in groups of ``fan_in``. The fold
+function combines each group into one value, one message and one invocation per group. The values of a level are the
+results of the next level, until at most ``fan_in`` remain for the fold. Every object is stored under the run and its
+generation and written once, so that any step can be repeated, also by several invocations at the same time.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from fanfold._ports.enqueue import enqueue
 from fanfold._ports.run import Run
 from fanfold.errors import ObjectExistsError, SegmentError
 
-_AT_ONCE: Final = 16
-_WRITTEN_TOGETHER: Final = 16
+_CONCURRENT_READS: Final = 16
+_CONCURRENT_WRITES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +34,32 @@ class Reduction:
     """How a job combines its results."""
 
     function: FoldFunction
-    """Some results in, in order; one JSON value out, of their kind."""
+    """Takes some of the results in order; returns one JSON value of the same kind."""
     fan_in: int
-    """Most results in one call, from 2."""
+    """Maximum number of results in one call, at least 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """How the results of a run are combined: fixed when they are written down."""
+    """How the results of a run are combined; fixed when they are stored."""
 
     results: int
-    """How many there are."""
+    """Number of results."""
     fan_in: int
-    """Most of them in a group."""
+    """Maximum number of results in a group."""
 
     def has(self, level: int, group: int) -> bool:
-        """Tell whether there is such a group."""
+        """Return whether the tree has this group."""
         return level < len(self.levels) and group < self.levels[level]
 
     @property
     def levels(self) -> Sequence[int]:
-        """How many groups each level has."""
+        """Number of groups in each level."""
         return levels(self.results, self.fan_in)
 
 
 def levels(results: int, fan_in: int) -> list[int]:
-    """Return how many groups each level has, until a fold can take what is left; none if it can take all."""
+    """Return the number of groups in each level; empty if one fold can take all results."""
     groups: list[int] = []
     while results > fan_in:
         results = -(-results // fan_in)
@@ -68,25 +68,25 @@ def levels(results: int, fan_in: int) -> list[int]:
 
 
 async def tree_of(run: Run, backend: Backend) -> Tree | None:
-    """Return how the results of a run are combined; None if they are not written down yet."""
+    """Return how the results of a run are combined; None if they are not stored yet."""
     key = f"{_prefix(run)}/tree.json"
-    if not await _is_there(key, backend):
+    if not await _exists(key, backend):
         return None
-    told = json.loads(await backend.get_result(key))
-    return Tree(told["results"], told["fan_in"])
+    document = json.loads(await backend.get_result(key))
+    return Tree(document["results"], document["fan_in"])
 
 
 async def combine(run: Run, tree: Tree, place: tuple[int, int], reduction: Reduction, backend: Backend) -> None:
-    """Combine one group, given by its level and its number, from 0; one that is combined already stays.
+    """Combine one group, identified by its level and its number, each from 0. A combined group is left as is.
 
     Raises:
-        SegmentError: If the combine function returns what is no JSON value: permanent.
+        SegmentError: If the combine function does not return a JSON value: permanent.
         FanfoldError: If a service fails.
-        Exception: Whatever the combine function raises.
+        Exception: Any error that the combine function raises.
     """
     level, group = place
     key = _key(run, level, group)
-    if await _is_there(key, backend):
+    if await _exists(key, backend):
         return
     if level:
         first = group * tree.fan_in
@@ -97,13 +97,13 @@ async def combine(run: Run, tree: Tree, place: tuple[int, int], reduction: Reduc
     with results_of(texts) as results:
         value = await apply(reduction.function, results)
     if isinstance(value, File):
-        with value.on_disk():  # deletes one of ours
-            raise SegmentError("the combine function returns one JSON value, not a file or rows")
-    await _put(key, to_json(value, of="combine function"), backend)
+        with value.on_disk():  # deletes a file of rows
+            raise SegmentError("the combine function must return one JSON value, not a file or rows")
+    await _put_once(key, to_json(value, of="combine function"), backend)
 
 
 async def is_complete(run: Run, tree: Tree, level: int, backend: Backend) -> bool:
-    """Tell whether every group of a level is combined."""
+    """Return whether every group of a level is combined."""
     return not await _missing(run, level, tree.levels[level], backend)
 
 
@@ -114,20 +114,20 @@ async def advance(
     backend: Backend,
     *,
     combined: int | None,
-    again: bool,
+    resend: bool,
     here: bool,
 ) -> bool:
-    """Have done what is to be combined next; return whether all of it is.
+    """Start the next level that has to be combined; return whether all levels are complete.
 
     Args:
         run: A run whose segments have all ended.
         reduction: How its results are combined.
-        results: Gives the results of the markers that count; called if they are not written down yet.
-        backend: Where its ledger and its results are.
-        combined: The level of a group that this invocation combined; None if it was called for something else. A level
-            is sent to the fold queue when the one before is complete.
-        again: Whether to send again what is still missing of a level: whoever sent it may have died, or its messages.
-        here: Whether this invocation combines all of it, one group after another, and sends nothing.
+        results: Returns the results of the markers that count; called if they are not stored yet.
+        backend: Holds the ledger and the results.
+        combined: The level of the group that this invocation combined; None if it handled another request. A level
+            is sent to the fold queue when the previous level is complete.
+        resend: Whether to send the missing groups of a level again, in case their sender died or messages were lost.
+        here: Whether this invocation combines all groups, one after another, and sends no messages.
     """
     tree = await tree_of(run, backend)
     fresh = tree is None
@@ -139,20 +139,20 @@ async def advance(
             for group in missing:
                 await combine(run, tree, (level, group), reduction, backend)
         elif missing:
-            if again or (combined is not None and combined == level - 1) or (fresh and level == 0):
+            if resend or (combined is not None and combined == level - 1) or (fresh and level == 0):
                 messages = (to_message(CombineGroup(run.id, level, group)) for group in missing)
                 await enqueue(backend.fold_queue, messages, sleep=backend.sleep)
             return False
     return True
 
 
-async def left_of(run: Run, tree: Tree, backend: Backend) -> list[str]:
-    """Return what is left for the fold, as JSON: what the groups of the highest level were combined into, in order.
+async def remaining_results(run: Run, tree: Tree, backend: Backend) -> list[str]:
+    """Return the values of the highest level, which the fold receives, as JSON in order.
 
     Args:
         run: The run.
-        tree: How its results were combined; with one level at least.
-        backend: Where they are.
+        tree: How its results were combined; has at least one level.
+        backend: Holds the values.
     """
     top = len(tree.levels) - 1
     return await _combined(run, top, range(tree.levels[top]), backend)
@@ -164,18 +164,19 @@ async def _arrange(run: Run, results: Results, fan_in: int, backend: Backend) ->
         texts = results.texts()
 
         async def put(group: int) -> None:
-            # Drawn here, one group after another: what waits to be written is all that is held in memory.
-            await _put(_input(run, fan_in, group), "\n".join(islice(texts, fan_in)).encode(), backend)
+            # Read here, one group after another: memory holds only the groups that are being written.
+            await _put_once(_input(run, fan_in, group), "\n".join(islice(texts, fan_in)).encode(), backend)
 
-        await for_each(put, range(tree.levels[0]), concurrency=_WRITTEN_TOGETHER)
-    await _put(f"{_prefix(run)}/tree.json", json.dumps({"results": tree.results, "fan_in": fan_in}).encode(), backend)
+        await for_each(put, range(tree.levels[0]), concurrency=_CONCURRENT_WRITES)
+    document = {"results": tree.results, "fan_in": fan_in}
+    await _put_once(f"{_prefix(run)}/tree.json", json.dumps(document).encode(), backend)
     return await tree_of(run, backend) or tree
 
 
 async def _missing(run: Run, level: int, groups: int, backend: Backend) -> list[int]:
     prefix = f"{_prefix(run)}/{level}/"
-    there = {listed.key async for listed in backend.store.list(backend.results_bucket, prefix)}
-    return [group for group in range(groups) if _key(run, level, group) not in there]
+    stored = {listed.key async for listed in backend.store.list(backend.results_bucket, prefix)}
+    return [group for group in range(groups) if _key(run, level, group) not in stored]
 
 
 async def _combined(run: Run, level: int, groups: Sequence[int], backend: Backend) -> list[str]:
@@ -184,17 +185,17 @@ async def _combined(run: Run, level: int, groups: Sequence[int], backend: Backen
     async def get(group: int) -> None:
         texts[group] = (await backend.get_result(_key(run, level, group))).decode()
 
-    await for_each(get, groups, concurrency=_AT_ONCE)
+    await for_each(get, groups, concurrency=_CONCURRENT_READS)
     return [texts[group] for group in groups]
 
 
-async def _is_there(key: str, backend: Backend) -> bool:
-    # By a listing: to a function that may not list, S3 does not say of an object it asks for that there is none.
+async def _exists(key: str, backend: Backend) -> bool:
+    # A listing instead of a HEAD request: without s3:ListBucket, S3 responds 403, not 404, for a missing object.
     return key in {listed.key async for listed in backend.store.list(backend.results_bucket, key)}
 
 
-async def _put(key: str, data: bytes, backend: Backend) -> None:
-    with suppress(ObjectExistsError):  # of several tries, the first stays
+async def _put_once(key: str, data: bytes, backend: Backend) -> None:
+    with suppress(ObjectExistsError):  # the first of several attempts wins
         await backend.put_result(key, data, if_absent=True)
 
 
@@ -203,7 +204,7 @@ def _prefix(run: Run) -> str:
 
 
 def _input(run: Run, fan_in: int, group: int) -> str:
-    # By the fan-in, too: who died in between may have cut the groups by another one, of an older deployment.
+    # The fan-in is part of the key: an attempt by an older deployment may have used another one before it died.
     return f"{_prefix(run)}/results/{fan_in}/{group:08}.jsonl"
 
 

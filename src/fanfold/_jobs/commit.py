@@ -1,4 +1,4 @@
-"""The commit stage of a job's consumers: what ended is in the ledger before its message is acknowledged."""
+"""The commit stage of a job's consumers: record ended segments in the ledger, then acknowledge their messages."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ from fanfold.errors import FanfoldError
 logger = logging.getLogger("fanfold")
 
 MARKER_SEGMENTS: Final = 1_000
-"""Most segments in one marker, so that their numbers and the reasons of failures stay within DynamoDB's item size."""
+"""Maximum number of segments in one marker, so that their numbers and failure reasons fit into a DynamoDB item."""
 
 _Ended: TypeAlias = SegmentDone | SegmentFailed
 
 
 async def commit_ended(done: Sequence[tuple[Record, MessageResult]], batch: BatchContext[JobState]) -> set[int]:
-    """Enter in the ledger what ended in this batch; return the positions that may be acknowledged.
+    """Record the ended segments of this batch in the ledger; return the positions that may be acknowledged.
 
-    For each run: the marker first, then the counter, then, if the counter says so, the check. A run whose writes fail
-    is left out: its messages come back, and the marker that may have been written is harmless. A segment that stopped
-    goes on in a message of its own, and so does one that was left in a message of several: it is sent before the old
-    one is acknowledged.
+    For each run: the marker first, then the counter, then, if the counter is due, the check. If the writes of a run
+    fail, its messages are redelivered; a marker that was already written is harmless. A segment that stopped, or that
+    did not end in a message of several, continues in a separate message, which is sent before the old one is
+    acknowledged.
     """
     backend = batch.state.backend
-    results = [(position, one) for position, (_, value) in enumerate(done) for one in _results_in(value)]
-    left = [(position, one) for position, (_, value) in enumerate(done) for one in _left_in(value)]
-    stopped = [(position, one) for position, one in results if isinstance(one, SegmentStopped)]
-    held = await continue_later(stopped, backend) if stopped else set()
+    results = [(position, result) for position, (_, value) in enumerate(done) for result in _results_in(value)]
+    left = [(position, segment) for position, (_, value) in enumerate(done) for segment in _left_in(value)]
+    stopped = [(position, result) for position, result in results if isinstance(result, SegmentStopped)]
+    uncommitted = await continue_later(stopped, backend) if stopped else set()
     if left:
-        held |= await _send_alone(left, backend)
-    for group in _groups((position, one) for position, one in results if not isinstance(one, SegmentStopped)):
+        uncommitted |= await _send_separately(left, backend)
+    for group in _groups((position, result) for position, result in results if not isinstance(result, SegmentStopped)):
         try:
-            await _enter([value for _, value in group], backend)
+            await _commit_group([value for _, value in group], backend)
         except FanfoldError:
             run = group[0][1].segment.run
-            logger.exception("run %s: %d ended segments could not be entered in the ledger", run, len(group))
-            held.update(position for position, _ in group)
-    return set(range(len(done))) - held
+            logger.exception("run %s: could not record %d ended segments in the ledger", run, len(group))
+            uncommitted.update(position for position, _ in group)
+    return set(range(len(done))) - uncommitted
 
 
 def _results_in(value: MessageResult) -> Sequence[SegmentResult]:
@@ -74,31 +74,31 @@ def _left_in(value: MessageResult) -> Sequence[Segment]:
     return value.left if isinstance(value, BundleResult) else []
 
 
-async def _send_alone(left: Sequence[tuple[int, Segment]], backend: Backend) -> set[int]:
-    """Send each segment in a message of its own; return the positions of those that could not be."""
+async def _send_separately(left: Sequence[tuple[int, Segment]], backend: Backend) -> set[int]:
+    """Send each segment in a separate message; return the positions of those that could not be sent."""
     try:
         await enqueue(backend.work_queue, (Message(segment.to_body()) for _, segment in left))
     except FanfoldError:
-        logger.exception("%d segments could not be sent on; their messages come back", len(left))
+        logger.exception("could not send %d segments in separate messages; their messages are redelivered", len(left))
         return {position for position, _ in left}
     return set()
 
 
 def _groups(ended: Iterable[tuple[int, _Ended]]) -> Iterator[list[tuple[int, _Ended]]]:
-    """Yield what goes into one marker: of one run and generation, no segment twice, not too many."""
+    """Yield the segments of each marker: one run and generation, no segment twice, at most MARKER_SEGMENTS."""
     groups: dict[tuple[str, int, int], list[tuple[int, _Ended]]] = {}
     occurrences: dict[tuple[str, int, int], int] = {}
     for position, value in ended:
         segment = value.segment
         name = (segment.run, segment.gen, segment.number)
-        layer = occurrences.get(name, 0)
-        occurrences[name] = layer + 1
-        groups.setdefault((segment.run, segment.gen, layer), []).append((position, value))
+        occurrence = occurrences.get(name, 0)
+        occurrences[name] = occurrence + 1
+        groups.setdefault((segment.run, segment.gen, occurrence), []).append((position, value))
     for group in groups.values():
         yield from (group[first : first + MARKER_SEGMENTS] for first in range(0, len(group), MARKER_SEGMENTS))
 
 
-async def _enter(ended: Sequence[_Ended], backend: Backend) -> None:
+async def _commit_group(ended: Sequence[_Ended], backend: Backend) -> None:
     run = ended[0].segment.run
     await backend.ledger.put_marker(run, await _marker(ended, backend))
     counter = await backend.ledger.count(run, len(ended))
@@ -108,8 +108,9 @@ async def _enter(ended: Sequence[_Ended], backend: Backend) -> None:
 
 async def _marker(ended: Sequence[_Ended], backend: Backend) -> Marker:
     name, gen = uuid.uuid4().hex, ended[0].segment.gen
-    done = sorted((one for one in ended if isinstance(one, SegmentDone)), key=lambda one: one.segment.number)
-    results = {one.segment.number: one.result for one in done}
+    done = sorted((result for result in ended if isinstance(result, SegmentDone)), key=lambda done: done.segment.number)
+    failed = [result for result in ended if isinstance(result, SegmentFailed)]
+    results = {result.segment.number: result.result for result in done}
     results_key = None
     if sum(map(len, results.values())) > INLINE_RESULTS_BYTES:
         results_key = f"runs/{ended[0].segment.run}/{gen}/results/{name}.json"
@@ -117,11 +118,11 @@ async def _marker(ended: Sequence[_Ended], backend: Backend) -> Marker:
     return Marker(
         id=name,
         gen=gen,
-        ids=[one.segment.number for one in done],
+        ids=[result.segment.number for result in done],
         results={} if results_key else results,
         results_key=results_key,
-        failed={one.segment.number: one.reason[:REASON_CHARACTERS] for one in ended if isinstance(one, SegmentFailed)},
-        receive_counts={one.segment.number: one.receive_count for one in ended if one.receive_count > 1},
-        hops={one.segment.number: one.segment.hop for one in done if one.segment.hop},
-        items=[one.items for one in done],
+        failed={result.segment.number: result.reason[:REASON_CHARACTERS] for result in failed},
+        receive_counts={result.segment.number: result.receive_count for result in ended if result.receive_count > 1},
+        hops={result.segment.number: result.segment.hop for result in done if result.segment.hop},
+        items=[result.items for result in done],
     )

@@ -1,8 +1,8 @@
-"""A segment that will not end in time stops at a position, and goes on from there in another message.
+"""Continue a segment that cannot end in time: it stops at a position, and another message resumes it from there.
 
-Where it stopped is entered in the ledger before that message is sent, and only once: a second delivery that stops
-elsewhere finds the entry, drops what it has read, and sends the message that the entry asks for. So the results of all
-hops, and that of the last one, together are those of the whole segment, however often each message is delivered.
+The position is recorded in the ledger before that message is sent, and only once. A second delivery that stops
+elsewhere finds the entry, discards what it has read, and sends the message for the recorded position. The results of
+all hops together therefore cover the segment exactly once, however often each message is delivered.
 """
 
 from __future__ import annotations
@@ -23,36 +23,37 @@ from fanfold.errors import EnqueueError, FanfoldError
 logger = logging.getLogger("fanfold")
 
 MOST_HOPS: Final = 12
-"""How often a segment is continued before it has to end or fail: Lambda stops a function that has been reached through
+"""Maximum continuations of a segment before it has to end or fail. Lambda stops a function that was invoked through
 its own queue about 16 times (Lambda developer guide, recursive loop detection), unless its ``RecursiveLoop`` is
 ``Allow``."""
-_ABREAST: Final = 16
+_CONCURRENT_SENDS: Final = 16
 
 
 async def continue_later(stopped: Sequence[tuple[int, SegmentStopped]], backend: Backend) -> set[int]:
-    """Send on what stopped; return the positions whose next hop is not on its way."""
-    held: set[int] = set()
+    """Send the next hop of each stopped segment; return the positions whose next hop could not be sent."""
+    unsent: set[int] = set()
 
-    async def send_on(placed: tuple[int, SegmentStopped]) -> None:
-        position, one = placed
+    async def send_next_hop(placed: tuple[int, SegmentStopped]) -> None:
+        position, result = placed
         try:
-            await _send_on(one, backend)
+            await _send_next_hop(result, backend)
         except FanfoldError:
-            where = f"run {one.segment.run}, segment {one.segment.number}"
-            logger.exception("%s: it stopped in time and could not be continued; its message comes back", where)
-            held.add(position)
+            where = f"run {result.segment.run}, segment {result.segment.number}"
+            logger.exception("%s: stopped before the deadline and could not be continued; it is redelivered", where)
+            unsent.add(position)
 
-    await for_each(send_on, stopped, concurrency=_ABREAST)
-    return held
+    await for_each(send_next_hop, stopped, concurrency=_CONCURRENT_SENDS)
+    return unsent
 
 
-async def _send_on(stopped: SegmentStopped, backend: Backend) -> None:
+async def _send_next_hop(stopped: SegmentStopped, backend: Backend) -> None:
     segment = stopped.segment
     hop = await backend.ledger.put_hop(segment.run, await _hop(stopped, backend))
-    follower = Segment(segment.job, segment.run, segment.number, hop.rest, gen=segment.gen, hop=segment.hop + 1)
-    refused = await backend.work_queue.send([Message(follower.to_body())])
+    continued = Segment(segment.job, segment.run, segment.number, hop.rest, gen=segment.gen, hop=segment.hop + 1)
+    refused = await backend.work_queue.send([Message(continued.to_body())])
     if refused:
-        raise EnqueueError(f"the work queue did not take it: {refused[0].reason}", rejected=[(0, refused[0].reason)])
+        reason = refused[0].reason
+        raise EnqueueError(f"the work queue did not accept the continued segment: {reason}", rejected=[(0, reason)])
 
 
 async def _hop(stopped: SegmentStopped, backend: Backend) -> Hop:
@@ -60,7 +61,7 @@ async def _hop(stopped: SegmentStopped, backend: Backend) -> Hop:
     result: str | None = stopped.result
     results_key = None
     if len(stopped.result) > INLINE_RESULTS_BYTES:
-        # A name of its own: a delivery that stopped elsewhere, and lost, overwrites nothing.
+        # A unique name: a delivery that stopped elsewhere and lost the race overwrites nothing.
         results_key = f"runs/{segment.run}/{segment.gen}/hops/{segment.number}-{segment.hop}-{uuid.uuid4().hex}.json"
         await backend.put_result(results_key, stopped.result.encode())
         result = None

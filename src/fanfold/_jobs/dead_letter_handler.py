@@ -1,8 +1,8 @@
-"""The dead-letter function: a dead segment becomes a failed one of its run; what is no segment is quarantined.
+"""The dead-letter function: marks a dead-lettered segment as failed in its run, and quarantines any other message.
 
-A segment that fails at its last delivery goes to the dead-letter queue with its reason
-(``segment_handler.process_message``). One that comes without was moved by the queue itself: that delivery ended without
-a word, or never started it. It is sent once more.
+A segment that fails at its last delivery is sent to the dead-letter queue with its reason
+(``segment_handler.process_message``). A segment without a reason was moved by the queue's redrive policy: its last
+delivery crashed, timed out, or never started it. It is sent to the work queue once more.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ from fanfold.errors import FanfoldError, SegmentError
 
 logger = logging.getLogger("fanfold")
 
-UNTOLD = "moved here by the queue's redrive policy: too many deliveries without success"
+NO_REASON = "moved to the dead-letter queue by its redrive policy: too many deliveries without success"
 
 
 async def handle_dead_letter(job: str, record: Record, ctx: Context[JobState]) -> BundleResult | Unrecorded:
-    """Find the place of a dead letter.
+    """Handle a message of the dead-letter queue.
 
-    Segments of a live run are entered as failed, with the reason, and kept under the run; those that came without a
-    word are first sent once more. Anything else goes to the quarantine queue with the reason; nothing is dropped.
+    Segments of a running run are recorded as failed, with the reason, and stored under the run. Segments without a
+    reason are first sent to the work queue once more. Any other message is sent to the quarantine queue with the
+    reason; no message is dropped.
 
     Returns:
-        What to enter in the ledger, or why nothing is.
+        The segments to record in the ledger, or why none are recorded.
     """
     try:
         segments = segments_of(record.body)
@@ -54,28 +55,35 @@ async def handle_dead_letter(job: str, record: Record, ctx: Context[JobState]) -
     if reason is None and configured_max_receives() is not None and PUT_BACK_ATTRIBUTE not in record.message_attributes:
         await _put_back(segments, record, ctx.state)
         logger.warning(
-            "run %s, segment %d was dead-lettered without a word: sent once more", run.id, segments[0].number
+            "run %s, segment %d: in the dead-letter queue without a reason; sent to the work queue once more",
+            run.id,
+            segments[0].number,
         )
         return Unrecorded.RETURNED
-    reason = reason or UNTOLD
+    reason = reason or NO_REASON
     for segment in segments:
-        kept = {"segment": segment.number, "reason": reason, "body": segment.to_body()}
-        await ctx.state.backend.put_result(f"{run.prefix()}/failed/{segment.number}.json", json.dumps(kept).encode())
+        failure = {"segment": segment.number, "reason": reason, "body": segment.to_body()}
+        key = f"{run.prefix()}/failed/{segment.number}.json"
+        await ctx.state.backend.put_result(key, json.dumps(failure).encode())
     return BundleResult([SegmentFailed(segment, ctx.receive_count, reason) for segment in segments])
 
 
 async def _put_back(segments: Sequence[Segment], record: Record, state: JobState) -> None:
-    # Each alone: one that kills its process must not take along those that shared its message. And under names of
-    # their own, not by the body's digest: a FIFO queue would take it for the message it has just seen.
-    again = (
-        Message(each.to_body(), {PUT_BACK_ATTRIBUTE: "1"}, deduplication_id=f"{record.message_id}-{each.number}-back")
-        for each in segments
+    # One message per segment: a segment that kills its process must not affect those that shared its message.
+    # Each has a unique deduplication id: with the digest of the body, a FIFO queue would drop it as a duplicate.
+    messages = (
+        Message(
+            segment.to_body(),
+            {PUT_BACK_ATTRIBUTE: "1"},
+            deduplication_id=f"{record.message_id}-{segment.number}-back",
+        )
+        for segment in segments
     )
-    await enqueue(state.backend.work_queue, again, sleep=state.backend.sleep)
+    await enqueue(state.backend.work_queue, messages, sleep=state.backend.sleep)
 
 
 async def _quarantine(record: Record, reason: str, state: JobState) -> None:
     quarantined = Message(record.body, {ATTRIBUTE: reason_attribute(record, reason)})
     refused = await state.backend.quarantine_queue.send([quarantined])
     if refused:
-        raise FanfoldError(f"the quarantine queue did not take message {record.message_id}: {refused[0].reason}")
+        raise FanfoldError(f"the quarantine queue did not accept message {record.message_id}: {refused[0].reason}")

@@ -1,4 +1,4 @@
-"""What a job is made of, before anything runs: its settings, its functions, and where it opens its backend."""
+"""The definition of a job: its settings, its functions, and how it opens its backend."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 from fanfold.sources import Source
 
 OpenBackend: TypeAlias = Callable[[], AbstractAsyncContextManager[Backend]]
-"""Opens the backend of a job: entered once in an execution environment."""
+"""Opens the backend of a job; entered once per execution environment."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,7 +41,7 @@ async def _aws(*, sources_only: bool = False) -> AsyncIterator[Backend]:
 
 
 class JobDefinition:
-    """The settings and the functions of a job, which ``fanfold.Job`` explains."""
+    """The settings and the functions of a job; ``fanfold.Job`` documents them."""
 
     def __init__(  # noqa: PLR0913 - one option each, by keyword
         self,
@@ -71,7 +71,7 @@ class JobDefinition:
         self.segments_per_message: int = check_count(segments_per_message, "segments_per_message")
         """Segments that share a message."""
         if check_count(fan_in, "fan_in") == 1:
-            raise ConfigurationError("fan_in must be a whole number from 2: one result alone is never combined")
+            raise ConfigurationError("fan_in must be an integer of at least 2, not 1: one result cannot be combined")
         self._fan_in = fan_in
         self._max_hops = check_count(max_hops, "max_hops") if continuation else 0
         self._settings = Settings(
@@ -89,26 +89,27 @@ class JobDefinition:
         return f"<fanfold.Job {self.name}>"
 
     def source(self, function: F) -> F:
-        """Name the function that says what to cut: the run's parameters in, a source out. For use as a decorator."""
+        """Register the source function (a decorator). It takes the run's parameters and returns the source to cut."""
         return self._set_part("source", function)
 
     def segment(self, function: F) -> F:
-        """Name the handler of a segment: ``async def``, its items and a context in, one JSON value out."""
+        """Register the segment handler: an ``async def`` that takes items and a context and returns a JSON value."""
         return self._set_part("segment", function)
 
     def fold(self, function: F) -> F:
-        """Name the fold: the results of all segments in segment order in, one JSON value out.
+        """Register the fold. It takes the results of all segments in segment order and returns one JSON value.
 
-        Plain functions run on a worker thread. It may run again after a crash; its output counts once.
+        A ``def`` function runs on a worker thread. The fold may run again after a crash; its output is committed once.
         """
         return self._set_part("fold", function)
 
     def combine(self, function: F) -> F:
-        """Name what combines results before the fold, ``fan_in`` at most in a call: for runs whose fold takes too long.
+        """Register a function that combines results before the fold, at most ``fan_in`` in a call.
 
-        Given some results in order, or what it returned for some, it returns one JSON value of the same kind: the fold
-        gets what is left in place of the results. Groups are combined by several invocations of the fold function, so
-        a run of at most ``fan_in`` segments is folded without. It may run again after a crash.
+        Use it if the fold of a run takes too long. It takes results in order, or values that it returned earlier, and
+        returns one JSON value of the same kind. The fold receives the remaining values in place of the results.
+        Several invocations of the fold function combine the groups. A run of at most ``fan_in`` segments is folded
+        without it. It may run again after a crash.
         """
         return self._set_part("combine", function)
 
@@ -119,10 +120,10 @@ class JobDefinition:
         segment: SegmentFunction | None = None,
         settler: OpenSettler | None = None,
     ) -> Self:
-        """Return the same job on another backend, or with another segment handler, as tests and demos want it."""
+        """Return a copy of the job with another backend, segment handler, or settler, for tests and demos."""
         job = copy.copy(self)
         for handler in [name for name in job.__dict__ if name.endswith("_handler")]:
-            job.__dict__.pop(handler, None)  # made anew at first use
+            job.__dict__.pop(handler, None)  # created again at first use
         settings = self._settings.changed({"settler": settler or self._settings.settler})
         job.__dict__ |= {"_functions": dict(self._functions), "_settings": settings}
         job.__dict__ |= {"_open_backend": check_opener(backend or self._open_backend, "backend")}
@@ -132,24 +133,24 @@ class JobDefinition:
 
     @property
     def settings(self) -> Settings:
-        """How its handlers work."""
+        """The settings of its handlers."""
         return self._settings
 
     def part(self, name: str) -> Callable[..., Any]:
         """Return its ``source``, ``segment``, ``fold`` or ``combine`` function.
 
         Raises:
-            ConfigurationError: If it has none.
+            ConfigurationError: If the job has no such function.
         """
         if name not in self._functions:
             raise ConfigurationError(f"job {self.name} has no {name} function: decorate one with @job.{name}")
         return self._functions[name]
 
     def open_backend(self, *, sources_only: bool = False) -> AbstractAsyncContextManager[Backend]:
-        """Open the queues, the ledger and the store this job works with.
+        """Open the queues, the ledger, and the store of this job.
 
-        ``sources_only`` is for what reads sources alone: on AWS no ``FANFOLD_…`` variable is needed then, and what
-        would be at work there are names of nothing.
+        With ``sources_only``, the backend only reads sources: on AWS, it needs no ``FANFOLD_…`` variable, and its
+        queues and ledger do not exist.
         """
         if sources_only and self.opens_on_aws:
             return _aws(sources_only=True)
@@ -157,12 +158,12 @@ class JobDefinition:
 
     @property
     def opens_on_aws(self) -> bool:
-        """Whether its backend is AWS, as the environment names it."""
+        """True if its backend is AWS, configured by environment variables."""
         return self._open_backend is _aws
 
     @asynccontextmanager
     async def share(self, backend: Backend) -> AsyncIterator[JobState]:
-        """Open what the handlers share: a backend, and what the job's own lifespan makes."""
+        """Open the state that the handlers share: a backend, and what the job's lifespan yields."""
         if self._settings.lifespan is None:
             yield JobState(backend)
         else:
@@ -170,10 +171,10 @@ class JobDefinition:
                 yield JobState(backend, user)
 
     def source_of(self, params: Mapping[str, Any]) -> Source:
-        """Return what a run with these parameters cuts.
+        """Return the source of a run with these parameters.
 
         Raises:
-            ConfigurationError: If the source function fails, or returns no source.
+            ConfigurationError: If the source function fails, or does not return a source.
         """
         try:
             source: Source = self.part("source")(dict(params))
@@ -184,7 +185,9 @@ class JobDefinition:
                 f"job {self.name}: the source function failed for params {dict(params)}: {error!r}"
             ) from error
         if isinstance(source, type) or not hasattr(source, "pin"):
-            raise ConfigurationError(f"job {self.name}: the source function returned {source!r}, which is no source")
+            raise ConfigurationError(
+                f"job {self.name}: the source function must return a source, such as fanfold.S3Lines(…), not {source!r}"
+            )
         return source
 
     def _set_part(self, name: str, function: F) -> F:

@@ -1,4 +1,4 @@
-"""What a run would be: its segments, messages, requests and cost, before anything is written or sent."""
+"""Plan a run without writing or sending anything: its segments, messages, requests, and cost."""
 
 from __future__ import annotations
 
@@ -26,75 +26,75 @@ from fanfold.errors import EnqueueError
 from fanfold.inmemory import InMemoryStore
 
 MARKER_WRITE_UNITS: Final = 3
-"""Of a batch: a marker of up to 2 KiB and the counter."""
+"""Write units per batch: a marker of up to 2 KiB and the counter."""
 MANY_SEGMENTS: Final = 1_000_000
-_SHOWN: Final = 3
+_SHOWN_SEGMENTS: Final = 3
 _RUN: Final = "dry-run"
 _BUCKET: Final = "_dry-run"
-"""Stands for the results bucket: no bucket can be named so."""
+"""Placeholder for the results bucket; not a valid bucket name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What the queue and the ledger will be asked for, and what that costs; without Lambda, which nobody can know."""
+    """The estimated requests to the queue and the ledger, and their cost. Lambda's cost is unknown before the run."""
 
     sqs_requests: int
-    """Billed requests: messages sent, received and deleted in tens, each 64 KiB counted."""
+    """Billed requests: messages are sent, received, and deleted in tens; each 64 KiB counts as a request."""
     ledger_write_units: int
-    """DynamoDB write units of the ledger, with batches as large as said."""
+    """DynamoDB write units of the ledger, with batches of the specified size."""
     dollars: float
-    """What both cost, US dollars."""
+    """Cost of both in US dollars."""
 
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a run would be."""
+    """The plan of a run that was not started."""
 
     segments: int
-    """Its segments."""
+    """Number of segments."""
     messages: int
-    """The messages they travel in."""
+    """Number of messages that carry them."""
     message_bytes: int
-    """Of all messages together."""
+    """Total size of all messages."""
     largest_message_bytes: int
-    """Of the largest message."""
+    """Size of the largest message."""
     data_bytes: int | None
-    """Of what is read, as far as the source knows it."""
+    """Size of the data to read; None if the source does not know it."""
     estimate: Estimate
     """Requests and cost."""
     warnings: Sequence[str]
-    """What to look at before starting it."""
+    """Possible problems to check before you start the run."""
     first: Sequence[Mapping[str, Any]]
-    """The first few segments, as they would travel."""
+    """The first few segments, as message documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What reading the first segment took."""
+    """The measured time to read the first segment."""
 
     items: int
-    """Items read."""
+    """Number of items read."""
     seconds: float
-    """Seconds it took on this machine."""
+    """Seconds, on this machine."""
     ended: bool
-    """Whether it was read to its end."""
+    """True if the segment was read completely."""
 
 
 async def plan_dry_run(
     job: str, source: sources.Source, backend: Backend, *, batch_size: int = 10, per_message: int = 1
 ) -> DryRun:
-    """Plan a run as scatter would, cut all of it, and write and send nothing.
+    """Plan a run as the scatter function would, and cut all segments, without writing or sending anything.
 
     Args:
         job: Name of the job.
         source: What to cut.
-        backend: Where the source is; see ``dry_backend``.
-        batch_size: Messages in a batch of the segment function.
-        per_message: Segments in a message.
+        backend: Holds the source; see ``dry_backend``.
+        batch_size: Messages per batch of the segment function.
+        per_message: Segments per message.
 
     Raises:
-        SourceError: If there is nothing to cut, or it cannot be read.
-        EnqueueError: If a message would be larger than SQS takes.
+        SourceError: If the source has nothing to cut, or cannot be read.
+        EnqueueError: If a message would exceed the size limit of SQS.
     """
     plan = await source.pin(backend, source_prefix(_RUN))
     run = Run(_RUN, job, {}, plan, created_at=0.0, expires_at=0)
@@ -102,10 +102,10 @@ async def plan_dry_run(
     for body, taken in bodies(segments_left(run), per_message):
         size = len(body.encode())
         if size > aws_limits.SQS_MESSAGE_BYTES:
-            reason = f"{size} bytes, where SQS takes {aws_limits.SQS_MESSAGE_BYTES}"
+            reason = f"{size} bytes, but SQS accepts at most {aws_limits.SQS_MESSAGE_BYTES}"
             raise EnqueueError(f"segment {count} is too large for a message: {reason}", rejected=[(count, reason)])
         count, messages, total, largest = taken, messages + 1, total + size, max(largest, size)
-    first = [json.loads(segment.to_body()) for segment in islice(segments_left(run), _SHOWN)]
+    first = [json.loads(segment.to_body()) for segment in islice(segments_left(run), _SHOWN_SEGMENTS)]
     return DryRun(
         segments=count,
         messages=messages,
@@ -118,18 +118,18 @@ async def plan_dry_run(
     )
 
 
-async def read_first(rehearsal: DryRun, backend: Backend, *, within_seconds: float) -> Sample:
-    """Read the items of the first segment, without a handler, for so many seconds at most."""
-    given = 0
+async def read_first(plan: DryRun, backend: Backend, *, within_seconds: float) -> Sample:
+    """Read the items of the first segment, without a handler, for at most ``within_seconds``."""
+    count = 0
     ended = False
     began = time.perf_counter()
     with anyio.move_on_after(within_seconds):
-        async with aclosing(sources.read_items(rehearsal.first[0]["source"], backend)) as items:
+        async with aclosing(sources.read_items(plan.first[0]["source"], backend)) as items:
             async for _ in items:
-                given += 1
+                count += 1
                 await anyio.lowlevel.checkpoint()
         ended = True
-    return Sample(given, time.perf_counter() - began, ended)
+    return Sample(count, time.perf_counter() - began, ended)
 
 
 def _data_bytes(plan: Mapping[str, Any]) -> int | None:
@@ -140,7 +140,7 @@ def _data_bytes(plan: Mapping[str, Any]) -> int | None:
 def _estimate(messages: int, message_bytes: int, batch_size: int) -> Estimate:
     tens = math.ceil(messages / aws_limits.SQS_BATCH_ENTRIES)
     payload = max(tens, math.ceil(message_bytes / aws_limits.SQS_BILLED_BYTES))
-    requests = 2 * payload + tens  # sent and received by payload, deleted in tens
+    requests = 2 * payload + tens  # sending and receiving are billed by payload, deletions in tens
     units = MARKER_WRITE_UNITS * math.ceil(messages / batch_size)
     prices = read_prices()
     dollars = requests * prices["sqs"]["standard_million"] + units * prices["dynamodb"]["write_units_million"]
@@ -149,22 +149,31 @@ def _estimate(messages: int, message_bytes: int, batch_size: int) -> Estimate:
 
 def _warnings(plan: Mapping[str, Any], segments: int, largest_message: int) -> Iterator[str]:
     if not segments:
-        yield "there are no segments: the run would end at once, with the fold of nothing"
+        yield "the source has no segments: the run would end immediately, and the fold would receive no results"
     elif segments == 1:
-        yield "there is one segment: nothing runs at once"
+        yield "the run has only one segment: nothing runs concurrently"
     if segments > MANY_SEGMENTS:
-        yield f"{segments:,} segments are many: larger ones cost less, at {MARKER_WRITE_UNITS} write units a batch"
+        yield (
+            f"the run has {segments:,} segments: larger segments cost less, because each batch takes "
+            f"{MARKER_WRITE_UNITS} write units"
+        )
     if largest_message > aws_limits.SQS_BILLED_BYTES:
-        yield f"a message has {largest_message:,} bytes: SQS bills each {aws_limits.SQS_BILLED_BYTES:,} as one request"
+        yield (
+            f"the largest message has {largest_message:,} bytes: SQS bills each {aws_limits.SQS_BILLED_BYTES:,} bytes "
+            "as a request"
+        )
     if compressed := plan.get("compressed", int("compression" in plan)):
-        yield f"compressed objects: {compressed:,}; each is one segment, whatever its size"
+        yield f"compressed objects: {compressed:,}; each becomes a single segment, regardless of its size"
     largest, size = plan.get("largest_bytes"), plan.get("bytes")
     if largest and size and segments and largest > UNEVEN * size / segments:
-        times = largest * segments / size
-        yield f"the largest segment has {largest:,} bytes, {times:.0f} times the mean: the run takes as long as it does"
+        ratio = largest * segments / size
+        yield (
+            f"the largest segment has {largest:,} bytes, {ratio:.0f} times the mean: it determines how long the run "
+            "takes"
+        )
 
 
 def dry_backend(backend: Backend) -> Backend:
-    """Return a backend that reads what another one reads, and writes nothing to it."""
+    """Return a backend that reads from another backend and never writes to it."""
     store = overlay(backend.store, _BUCKET, InMemoryStore(_BUCKET), read_only=True)
     return replace(backend, store=store, results_bucket=_BUCKET)

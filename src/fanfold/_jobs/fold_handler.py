@@ -1,14 +1,14 @@
-"""The fold function: look whether all segments have ended, and if so commit one output.
+"""The fold function: check whether all segments have ended, and if so, commit one output.
 
-It also goes on with a scatter whose time was over, or that died. Every step may be repeated, and another invocation may
-do the same at the same time:
+It also resumes a scatter that ran out of time or died. Every step can be repeated, and several invocations can run the
+same step at the same time:
 
-1. *look*: the counter, then the markers, read once; with segments missing, say when to look again;
-2. *combine* them, where the job has a combine function and there are many; see ``fanfold._jobs.combine``;
+1. *check* the counter, then read the markers once; if segments are missing, set when the next check is due;
+2. *combine* the results, if the job has a combine function and there are many; see ``fanfold._jobs.combine``;
 3. *claim* this generation of the run, with a lease and a fence;
-4. *pin* which markers count, so that a fold that is done again sees the same results;
-5. *fold* them in segment order;
-6. *commit*: write the output if there is none under this run and generation, then the end state, under the fence.
+4. *pin* the markers that count, so that a repeated fold sees the same results;
+5. *fold* the results in segment order;
+6. *commit*: write the output unless this run and generation has one, then write the end state, under the fence.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fanfold._base.context import Context
 from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
 from fanfold._jobs.collect import Collected, collect
-from fanfold._jobs.combine import Reduction, advance, combine, is_complete, left_of, tree_of
+from fanfold._jobs.combine import Reduction, advance, combine, is_complete, remaining_results, tree_of
 from fanfold._jobs.fold_requests import CombineGroup, FoldRequest, ResumeScatter, WatchRun, from_body, send_request
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.notify import is_tolerated, notify_run_ended
@@ -42,9 +42,9 @@ from fanfold.errors import FanfoldError, SegmentError
 logger = logging.getLogger("fanfold")
 
 LEASE_SLACK_SECONDS: Final = 5.0
-"""How much longer than its invocation a claim lasts."""
+"""Seconds by which a claim outlasts its invocation."""
 FOLD_ATTEMPTS: Final = 3
-"""Deliveries of a check after which a fold that raises fails the run; fewer than the fold queue's receive limit."""
+"""Deliveries of a check after which a fold that raises fails the run; below the fold queue's ``maxReceiveCount``."""
 
 
 T = TypeVar("T")
@@ -52,16 +52,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """How a job folds."""
+    """The fold settings of a job."""
 
     function: FoldFunction
     """The user's fold."""
     tolerated: float = 0
-    """Segments that may have failed: how many, or their share of all; see ``notify.is_tolerated``."""
+    """Segments that may fail, as a count or as a share of all; see ``notify.is_tolerated``."""
     reduction: Reduction | None = None
-    """How results are combined before; None for not at all."""
+    """How results are combined before the fold; None to fold them directly."""
     alone: bool = False
-    """Whether the invocation does all of it, and sends no messages: there is no fold queue on Step Functions."""
+    """True if one invocation does all the work without sending messages: Step Functions has no fold queue."""
 
 
 async def check_and_fold(
@@ -73,32 +73,32 @@ async def check_and_fold(
     watch_seconds: int,
     per_message: int = 1,
 ) -> RunState:
-    """Handle one message of the fold queue; return the state the run is in afterwards.
+    """Handle one message of the fold queue; return the state of the run afterwards.
 
     Raises:
         Retry: If another invocation has claimed the fold.
-        SegmentError: If the message is no check, or of an unknown run: permanent.
-        FanfoldError: If a service fails; the message comes back, and every step can be done again.
-        Exception: Whatever the user's functions raise.
+        SegmentError: If the message is not a check, or its run is unknown: permanent.
+        FanfoldError: If a service fails; the message is redelivered, and every step can be repeated.
+        Exception: Any error that the user's functions raise.
     """
     check = from_body(record.body)
     backend = ctx.state.backend
     run = await backend.ledger.run(check.run_id)
     if run is None or run.job != job:
-        raise SegmentError(f"a check of run {check.run_id!r}, which is no run of job {job!r} in the ledger")
+        raise SegmentError(f"check of run {check.run_id!r}: the ledger has no such run of job {job!r}")
     if not run.ended and await _is_scatter_stalled(check, run, backend):
         await resume_scatter(run, backend, ctx.deadline, per_message=per_message)
     state = run.state if run.ended else await _Attempt(run, check, folding, backend, ctx).advance()
     if state.is_final:
         await notify_run_ended(run.id, backend)
     elif isinstance(check, WatchRun) and backend.now() < run.expires_at:
-        # Last, and once: a check that fails comes back by itself.
+        # Last, so that it is sent once: SQS redelivers a check that fails.
         await send_request(backend, WatchRun(run.id, run.position), watch_seconds)
     return state
 
 
 async def _is_scatter_stalled(check: FoldRequest, run: Run, backend: Backend) -> bool:
-    """Tell whether nobody goes on enqueueing the segments of a run: its scatter says so, or has got no further."""
+    """Return whether the fold function has to resume a scatter: it was requested, or the scatter made no progress."""
     if not isinstance(check, ResumeScatter) and not (isinstance(check, WatchRun) and check.position == run.position):
         return False
     return not run.enqueued or (run.gen == 0 and (await backend.ledger.counter(run.id)).total is None)
@@ -106,7 +106,7 @@ async def _is_scatter_stalled(check: FoldRequest, run: Run, backend: Backend) ->
 
 @dataclass(frozen=True, slots=True)
 class _Broken:
-    """A step that no further try would get through."""
+    """A step that cannot succeed on a retry."""
 
     reason: str
     """Why the run fails."""
@@ -114,7 +114,7 @@ class _Broken:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One invocation's attempt to take a run further; every step of it may be repeated."""
+    """One invocation's attempt to advance a run; every step can be repeated."""
 
     run: Run
     check: FoldRequest
@@ -123,7 +123,7 @@ class _Attempt:
     ctx: Context[JobState]
 
     async def advance(self) -> RunState:
-        """Take the run as far as it can get now; return the state it is in then."""
+        """Advance the run as far as currently possible; return its state afterwards."""
         combined = await self._unless_broken(self._combine_group())
         if combined is False:
             return self.run.state
@@ -138,10 +138,10 @@ class _Attempt:
             return await self._claim_and_fold(collected, combined if isinstance(combined, _Broken) else None)
 
     async def _unless_broken(self, step: Awaitable[T]) -> T | _Broken:
-        """Return what a step returns; if a user's function, or a service, fails it for good, why the run fails.
+        """Return the result of a step, or ``_Broken`` if the user's function or a service failed permanently.
 
         Raises:
-            Exception: Whatever the step raises, if there is another try: a run whose last try fails has to end.
+            Exception: Any error of the step, unless this is the last attempt: then the run has to end.
         """
         try:
             return await step
@@ -152,22 +152,22 @@ class _Attempt:
         except Exception as error:
             if self.ctx.receive_count < FOLD_ATTEMPTS:
                 raise
-            logger.exception("run %s: its fold failed %d times", self.run.id, FOLD_ATTEMPTS)
+            logger.exception("run %s: the fold failed %d times", self.run.id, FOLD_ATTEMPTS)
             return _Broken(reason_of(error))
 
     async def _combine_group(self) -> bool:
-        """Combine the group that the check is for, if it is for one; return whether to go on: its level is complete."""
+        """Combine the group that the check requests, if any; return whether to continue: its level is complete."""
         run, check, backend, reduction = self.run, self.check, self.backend, self.folding.reduction
         if reduction is None or not isinstance(check, CombineGroup):
             return True
         tree = await tree_of(run, backend)
-        if tree is None or not tree.has(check.level, check.group):  # of a generation before
+        if tree is None or not tree.has(check.level, check.group):  # from an earlier generation
             return False
         await combine(run, tree, (check.level, check.group), reduction, backend)
         return await is_complete(run, tree, check.level, backend)
 
     async def _all_ended(self, rows: sqlite3.Connection) -> Collected | None:
-        """Return what the markers say if all segments have ended; if not, say when to look again."""
+        """Return the collected markers if all segments have ended; otherwise, set when the next check is due."""
         run, ledger = self.run, self.backend.ledger
         counter = await ledger.counter(run.id)
         while counter.total is not None:
@@ -181,7 +181,7 @@ class _Attempt:
         return None
 
     def _is_reduced(self, tally: Tally) -> bool:
-        """Tell whether the results are combined before the fold: there are many, and they will be folded."""
+        """Return whether the results are combined before the fold: there are many, and they will be folded."""
         reduction = self.folding.reduction
         return reduction is not None and tally.total > reduction.fan_in and self._is_tolerated(tally)
 
@@ -189,8 +189,8 @@ class _Attempt:
         return is_tolerated(len(tally.failed), tally.total, self.folding.tolerated)
 
     async def _advance_tree(self, collected: Collected) -> bool:
-        """Have done what is to be combined next; return whether all of it is."""
-        assert self.folding.reduction is not None  # noqa: S101 - else nothing is reduced
+        """Start the next level that has to be combined; return whether all levels are complete."""
+        assert self.folding.reduction is not None  # noqa: S101 - checked by _is_reduced
         level = self.check.level if isinstance(self.check, CombineGroup) else None
 
         async def results() -> Results:
@@ -203,22 +203,22 @@ class _Attempt:
             results,
             self.backend,
             combined=level,
-            again=isinstance(self.check, WatchRun) or (level is None and self.ctx.receive_count > 1),
+            resend=isinstance(self.check, WatchRun) or (level is None and self.ctx.receive_count > 1),
             here=self.folding.alone,
         )
 
     async def _claim_and_fold(self, collected: Collected, broken: _Broken | None) -> RunState:
         run, ledger, left = self.run, self.backend.ledger, self.ctx.deadline.remaining()
         lease = (aws_limits.LAMBDA_MAX_TIMEOUT_SECONDS if math.isinf(left) else left) + LEASE_SLACK_SECONDS
-        # Of this generation: who looked before a redrive must not fold, nor end, what is only being done again.
+        # Claim this generation: a check from before a redrive must not fold or end a run that is being redriven.
         fence = await ledger.claim(run.id, gen=run.gen, now=self.backend.now(), lease_seconds=lease)
         if fence is None:
-            # Another invocation has it. Should that one die, this message may be its own: so it comes after the lease.
+            # Another invocation holds the claim. If it dies, this message takes over after the lease.
             raise Retry(f"run {run.id} is being folded by another invocation", after=lease)
         try:
             return await self._fold(collected, fence, broken)
         except BaseException:
-            with contextlib.suppress(FanfoldError):  # the next try need not wait for the lease
+            with contextlib.suppress(FanfoldError):  # so that the next attempt does not have to wait for the lease
                 await ledger.release(run.id, fence=fence)
             raise
 
@@ -246,7 +246,7 @@ class _Attempt:
         run, backend, fold = self.run, self.backend, self.folding.function
         tree = await tree_of(run, backend) if self._is_reduced(collected.tally) else None
         if tree is not None and tree.levels:
-            with results_of(await left_of(run, tree, backend)) as left:
-                await commit(key, await apply(fold, left), backend)
+            with results_of(await remaining_results(run, tree, backend)) as remaining:
+                await commit(key, await apply(fold, remaining), backend)
         else:
             await commit(key, await apply(fold, await collected.results()), backend)

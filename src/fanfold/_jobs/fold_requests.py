@@ -1,6 +1,6 @@
-"""The messages of the fold queue: four requests to the fold function, each with what it needs.
+"""The messages of the fold queue: four requests to the fold function.
 
-Their bodies have one form, ``{"v":1,"check":run,"watch":false}``, and more only for what asks for more.
+Every body has the form ``{"v":1,"check":run,"watch":false}``; some requests add fields.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class CheckRun:
-    """Look whether all segments of a run have ended."""
+    """Check whether all segments of a run have ended."""
 
     run_id: str
     """The run."""
@@ -26,17 +26,17 @@ class CheckRun:
 
 @dataclass(frozen=True, slots=True)
 class WatchRun:
-    """Look now and again later, until the run has ended; a scatter that has got no further since is resumed."""
+    """Check now and repeatedly until the run has ended; resume the scatter if it made no progress in between."""
 
     run_id: str
     """The run."""
     position: int | None = None
-    """How many segments had been enqueued at the last look; None before the first."""
+    """Segments that had been enqueued at the last check; None before the first check."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeScatter:
-    """Enqueue what is left of a run's segments, then look: the scatter function ran out of time."""
+    """Enqueue the remaining segments of a run, then check it: the scatter function ran out of time."""
 
     run_id: str
     """The run."""
@@ -44,7 +44,7 @@ class ResumeScatter:
 
 @dataclass(frozen=True, slots=True)
 class CombineGroup:
-    """Combine a group of results, then look; see ``fanfold._jobs.combine``."""
+    """Combine a group of results, then check the run; see ``fanfold._jobs.combine``."""
 
     run_id: str
     """The run."""
@@ -55,7 +55,7 @@ class CombineGroup:
 
 
 FoldRequest: TypeAlias = CheckRun | WatchRun | ResumeScatter | CombineGroup
-"""What the fold function is asked for."""
+"""A request to the fold function."""
 
 
 def to_message(check: FoldRequest, delay_seconds: int = 0) -> Message:
@@ -72,13 +72,13 @@ def to_message(check: FoldRequest, delay_seconds: int = 0) -> Message:
 
 
 def from_body(body: str) -> FoldRequest:
-    """Return the check that a message body describes.
+    """Return the request that a message body describes.
 
     Raises:
-        SegmentError: If it is none.
+        SegmentError: If the body is not a valid request.
     """
     try:
-        document = _of_this_version(json.loads(body))
+        document = _check_version(json.loads(body))
         run_id, position, combine = str(document["check"]), document.get("position"), document.get("combine")
         position = None if position is None else int(position)
         if combine is not None:
@@ -90,15 +90,15 @@ def from_body(body: str) -> FoldRequest:
         raise SegmentError(f"not a check of a run: {body[:80]!r}") from error
 
 
-def _of_this_version(document: dict[str, Any]) -> dict[str, Any]:
+def _check_version(document: dict[str, Any]) -> dict[str, Any]:
     if document.get("v", _VERSION) != _VERSION:
-        raise ValueError("of another version of fanfold")
+        raise ValueError("written by another version of fanfold")
     return document
 
 
 def _place(level: int, group: int) -> tuple[int, int]:
     if not (isinstance(level, int) and isinstance(group, int) and level >= 0 and group >= 0):
-        raise ValueError("no place in a tree")
+        raise ValueError("not a level and a group of a tree")
     return level, group
 
 
@@ -106,8 +106,8 @@ async def send_request(backend: Backend, check: FoldRequest, delay_seconds: int 
     """Send a check to the fold function.
 
     Raises:
-        FanfoldError: If the queue did not take it.
+        FanfoldError: If the queue did not accept it.
     """
     refused = await backend.fold_queue.send([to_message(check, delay_seconds)])
     if refused:
-        raise FanfoldError(f"run {check.run_id}: the fold queue did not take the check: {refused[0].reason}")
+        raise FanfoldError(f"run {check.run_id}: the fold queue did not accept the check: {refused[0].reason}")

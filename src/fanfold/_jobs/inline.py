@@ -1,8 +1,8 @@
-"""A whole run in this process: no queue, no ledger, no deployed function.
+"""Run a whole job in this process, without a queue, a ledger, or deployed functions.
 
-The source is pinned and cut as scatter does it, the segment handler works on the segments, several at once, and the
-results are folded. A segment that fails is named with its reason, the others carry on; what is done is kept, so that a
-second run of the same name does only what is missing.
+The source is pinned and cut as in the scatter function, the segment handler processes segments concurrently, and the
+results are folded. A failed segment is reported with its reason and does not affect the others. Results are saved, so
+that a second run with the same name processes only the missing segments.
 """
 
 from __future__ import annotations
@@ -49,31 +49,31 @@ OUTPUT_FILE = "output.json"
 
 @dataclass(frozen=True, slots=True)
 class InlineRun:
-    """What became of a run in this process."""
+    """The result of a run in this process."""
 
     id: str
-    """Its name."""
+    """Name of the run."""
     segments: int
-    """Its segments."""
+    """Number of segments."""
     done: int
-    """Segments that are done, earlier ones of this name included."""
+    """Segments that are done, including those of earlier runs with this name."""
     worked_on: int
-    """Segments that this call worked on."""
+    """Segments that this call processed."""
     failed: Mapping[int, str]
-    """Reason by segment, for those that failed."""
+    """Reason by segment, for the failed segments."""
     missing: int
-    """Segments that are neither done nor failed: they were not asked for."""
+    """Segments that are neither done nor failed, because they were not requested."""
     output: Any
-    """What the fold returned, if all segments are done: a JSON value, or a ``File``; with a folder, for a file,
+    """Return value of the fold if all segments are done: a JSON value or a ``File``; for a file in a folder,
     ``{"file": path, "bytes": …, "rows": …}``."""
     evenness: Evenness | None
-    """How evenly the items lie in the segments that are done; None if there are none."""
+    """How evenly the items are spread over the done segments; None if no segment is done."""
     seconds: float
-    """How long it took."""
+    """Duration of this call."""
 
     @property
     def succeeded(self) -> bool:
-        """Whether every segment is done, and folded."""
+        """True if every segment is done and the results are folded."""
         return self.done == self.segments
 
 
@@ -90,52 +90,54 @@ async def run_inline(
     """Run a job in this process, on the caller's event loop.
 
     Args:
-        job: The job. Its sources are read from where its backend says, on AWS without any ``FANFOLD_…`` variable.
-        params: Parameters of the run; None for those of the run of that name, or for none.
+        job: The job. Its backend reads the sources; on AWS, this needs no ``FANFOLD_…`` variable.
+        params: Parameters of the run; None for those of an existing run with this name, or for no parameters.
         run: Name of the run; None for a new one.
-        only: Numbers of the segments to work on, done before or not; None for all that are not done.
-        concurrency: Segments worked on at once, from 1; None for the job's.
-        folder: Where a folder of the run's name keeps what is done and, in the end, the output. None to keep nothing.
-        progress: Called, again and again, with how many segments have ended, and how many there are to work on.
+        only: Numbers of the segments to process, even if done; None for all segments that are not done.
+        concurrency: Segments processed concurrently, at least 1; None for the job's setting.
+        folder: Parent of a folder, named after the run, that stores the results and finally the output; None to store
+            nothing.
+        progress: Called repeatedly with the number of segments that have ended and the number to process.
 
     Raises:
-        ConfigurationError: If the job lacks a function, the run of this name is another one, or nothing can be kept.
-        SourceError: If there is nothing to cut.
-        FanfoldError: If the lifespan or the fold fails; what is done is kept.
+        ConfigurationError: If the job lacks a function, the name belongs to a different run, or the folder is unusable.
+        SourceError: If the source has nothing to cut.
+        FanfoldError: If the lifespan or the fold fails; results of done segments are kept.
     """
     began = time.monotonic()
     if not isinstance(params, Mapping | None):
         raise ConfigurationError(f"params must be a dict, such as {{'bucket': …}}, or None, not {params!r}")
     function, fold = job.part("segment"), job.part("fold")
-    abreast = check_count(allowed_concurrency(job.settings) if concurrency is None else concurrency, "concurrency")
+    limit = check_count(allowed_concurrency(job.settings) if concurrency is None else concurrency, "concurrency")
     name = check_name(run or uuid.uuid4().hex, "run")
-    home = None if folder is None else Path(folder) / name
-    with open_inline_database(None if home is None else home / DATABASE_FILE) as kept:
-        async with _opened(job, kept) as state:
-            begun = await _begun(job, params, name, kept, state.backend)
-            total = sum(1 for _ in sources.cut(begun.plan))
-            wanted = _wanted(total, only, kept)
+    run_folder = None if folder is None else Path(folder) / name
+    with open_inline_database(None if run_folder is None else run_folder / DATABASE_FILE) as database:
+        async with _opened(job, database) as state:
+            planned = await _planned(job, params, name, database, state.backend)
+            total = sum(1 for _ in sources.cut(planned.plan))
+            selected = _selected(total, only, database)
             failures = FailureLog()
             ended = 0
 
             async def work(segment: Segment) -> None:
                 nonlocal ended
-                await _work(segment, begun, function, state, kept, failures)
+                await _work(segment, planned, function, state, database, failures)
                 ended += 1
                 if progress is not None:
-                    progress(ended, len(wanted))
+                    progress(ended, len(selected))
 
             if progress is not None:
-                progress(0, len(wanted))
-            await for_each(work, (one for one in segments_left(begun) if one.number in wanted), concurrency=abreast)
+                progress(0, len(selected))
+            segments = (segment for segment in segments_left(planned) if segment.number in selected)
+            await for_each(work, segments, concurrency=limit)
             failures.write(logger)
-        items, failed = kept.items(), kept.failures()
-        output = await _folded(fold, kept, home) if len(items) == total else None
+        items, failed = database.items(), database.failures()
+        output = await _folded(fold, database, run_folder) if len(items) == total else None
         return InlineRun(
             id=name,
             segments=total,
             done=len(items),
-            worked_on=len(wanted),
+            worked_on=len(selected),
             failed=failed,
             missing=total - len(items) - len(failed),
             output=output,
@@ -145,45 +147,46 @@ async def run_inline(
 
 
 @asynccontextmanager
-async def _opened(job: JobDefinition, kept: InlineRunDatabase) -> AsyncIterator[JobState]:
+async def _opened(job: JobDefinition, database: InlineRunDatabase) -> AsyncIterator[JobState]:
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(job.open_backend(sources_only=True))
-        backend = replace(opened, store=kept.over(opened.store), results_bucket=DATABASE_BUCKET)
+        backend = replace(opened, store=database.over(opened.store), results_bucket=DATABASE_BUCKET)
         try:
             state = await stack.enter_async_context(job.share(backend))
         except FanfoldError:
             raise
         except Exception as error:
-            raise FanfoldError(f"job {job.name}: its lifespan failed: {_reason(error)}") from error
+            raise FanfoldError(f"job {job.name}: the lifespan failed: {_reason(error)}") from error
         yield state
 
 
-async def _begun(
-    job: JobDefinition, params: Mapping[str, Any] | None, name: str, kept: InlineRunDatabase, backend: Backend
+async def _planned(
+    job: JobDefinition, params: Mapping[str, Any] | None, name: str, database: InlineRunDatabase, backend: Backend
 ) -> Run:
-    """Return the run as it was planned when its first segment was cut; plan it, if this is the first time."""
-    known = kept.run()
+    """Return the run of this name with its stored plan; plan and store a new run if there is none."""
+    known = database.run()
     if known is None:
-        given = dict(params or {})
-        plan = await job.source_of(given).pin(backend, source_prefix(name))
-        kept.begin(Run(name, job.name, given, plan, created_at=backend.now(), expires_at=0))
-        known = kept.run()
+        new_params = dict(params or {})
+        plan = await job.source_of(new_params).pin(backend, source_prefix(name))
+        database.begin(Run(name, job.name, new_params, plan, created_at=backend.now(), expires_at=0))
+        known = database.run()
         assert known is not None  # noqa: S101 - just written
     if known.job != job.name:
-        raise ConfigurationError(f"run {name} is one of job {known.job!r}: give this run another name")
+        raise ConfigurationError(f"run {name} belongs to job {known.job!r}: choose another name for this run")
     if params is not None and dict(params) != known.params:
         raise ConfigurationError(
-            f"run {name} was begun with params {json.dumps(known.params)}: give the same, none, or another name"
+            f"run {name} was started with params {json.dumps(known.params)}: "
+            "pass the same params, none, or another name"
         )
     return known
 
 
-def _wanted(total: int, only: Collection[int] | None, kept: InlineRunDatabase) -> Collection[int]:
+def _selected(total: int, only: Collection[int] | None, database: InlineRunDatabase) -> Collection[int]:
     if only is None:
-        return {segment for segment in range(total) if not kept.is_done(segment)}
+        return {segment for segment in range(total) if not database.is_done(segment)}
     if wrong := [segment for segment in only if type(segment) is not int or not 0 <= segment < total]:
-        where = f", from 0 to {total - 1}" if total else ""
-        raise ConfigurationError(f"there is no segment {wrong[0]!r}: the run has {total}{where}")
+        numbers = f", numbered 0 to {total - 1}" if total else ""
+        raise ConfigurationError(f"segment {wrong[0]!r} does not exist: the run has {total} segments{numbers}")
     return set(only)
 
 
@@ -192,10 +195,10 @@ async def _work(
     run: Run,
     function: Callable[..., Any],
     state: JobState,
-    kept: InlineRunDatabase,
+    database: InlineRunDatabase,
     failures: FailureLog,
 ) -> None:
-    """Work on a segment and keep how it ended; whatever its handler does, the others carry on."""
+    """Process a segment and store its result or failure; a failure does not affect the other segments."""
     record = Record({"messageId": f"of segment {segment.number}", "body": segment.to_body()})
     context = Context(record, BatchContext(None, Deadline.never(), state))
     try:
@@ -204,32 +207,32 @@ async def _work(
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
-        kept.failed(segment.number, _reason(error))
+        database.failed(segment.number, _reason(error))
         failures.add(record, error)
     else:
-        kept.done(segment.number, ended.result, ended.items)
+        database.done(segment.number, ended.result, ended.items)
 
 
-async def _folded(fold: Callable[..., Any], kept: InlineRunDatabase, home: Path | None) -> Any:
+async def _folded(fold: Callable[..., Any], database: InlineRunDatabase, run_folder: Path | None) -> Any:
     try:
-        value = await apply(fold, kept.results())
+        value = await apply(fold, database.results())
     except FanfoldError:
         raise
     except Exception as error:
         logger.exception("the fold failed")
         raise FanfoldError(f"the fold failed: {_reason(error)}") from error
     if isinstance(value, File):
-        if home is None:
+        if run_folder is None:
             return value
-        value = _placed(value, home)
+        value = _copied(value, run_folder)
     data = to_json(value)
-    if home is not None:
-        (home / OUTPUT_FILE).write_bytes(data)
+    if run_folder is not None:
+        (run_folder / OUTPUT_FILE).write_bytes(data)
     return json.loads(data)
 
 
-def _placed(file: File, home: Path) -> dict[str, Any]:
-    target = home / file.name
+def _copied(file: File, run_folder: Path) -> dict[str, Any]:
+    target = run_folder / file.name
     with file.on_disk() as path:
         shutil.copyfile(path, target)
     return file_reference(file, str(target), target.stat().st_size)

@@ -1,4 +1,4 @@
-"""What a run in this process has done so far, in one small file: its plan, its results, its failures."""
+"""The database of a run in this process, a single file: its plan, results, and failures."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fanfold._ports.stores import ObjectInfo, Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError
 
 DATABASE_BUCKET: Final = "_kept"
-"""Stands for the results bucket: no bucket can be named so."""
-_PIECE_BYTES: Final = 1_048_576
+"""Placeholder for the results bucket; not a valid bucket name."""
+_CHUNK_BYTES: Final = 1_048_576
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS run (document TEXT);
     CREATE TABLE IF NOT EXISTS items (segment INTEGER PRIMARY KEY, items INTEGER);
@@ -28,13 +28,13 @@ _TABLES: Final = """
 
 
 class InlineRunDatabase:
-    """What has been done of one run. Every method is done, on disk, when it returns."""
+    """The stored progress of one run. Every method has written to disk when it returns."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
     def run(self) -> Run | None:
-        """Return the run as it was planned; None before."""
+        """Return the run with its stored plan; None if it is not planned yet."""
         row = self._database.execute("SELECT document FROM run").fetchone()
         if row is None:
             return None
@@ -42,13 +42,13 @@ class InlineRunDatabase:
         return Run(document.pop("run"), **document)
 
     def begin(self, run: Run) -> None:
-        """Keep a plan."""
+        """Store the plan of a new run."""
         fields = ("job", "params", "plan", "created_at", "expires_at")
         document = {"run": run.id, **{name: getattr(run, name) for name in fields}}
         self._database.execute("INSERT INTO run VALUES (?)", (json.dumps(document),))
 
     def done(self, segment: int, result: str, items: int) -> None:
-        """Keep the result of a segment, JSON text, in place of what was kept of it."""
+        """Store the result of a segment as JSON text; replaces an earlier result or failure."""
         self._database.execute("BEGIN")
         self._database.execute("INSERT OR REPLACE INTO ends VALUES (?, 0, 0, '', ?)", (segment, result))
         self._database.execute("INSERT OR REPLACE INTO items VALUES (?, ?)", (segment, items))
@@ -56,7 +56,7 @@ class InlineRunDatabase:
         self._database.execute("COMMIT")
 
     def failed(self, segment: int, reason: str) -> None:
-        """Keep why a segment failed; a result it had before is gone."""
+        """Store why a segment failed; deletes an earlier result."""
         self._database.execute("BEGIN")
         self._database.execute("DELETE FROM ends WHERE segment = ?", (segment,))
         self._database.execute("DELETE FROM items WHERE segment = ?", (segment,))
@@ -64,15 +64,15 @@ class InlineRunDatabase:
         self._database.execute("COMMIT")
 
     def is_done(self, segment: int) -> bool:
-        """Return whether there is a result of a segment."""
+        """Return whether a segment has a result."""
         return self._database.execute("SELECT 1 FROM ends WHERE segment = ?", (segment,)).fetchone() is not None
 
     def items(self) -> Mapping[int, int]:
-        """Return how many items each segment had that is done."""
+        """Return the number of items by segment, for the done segments."""
         return dict(self._database.execute("SELECT segment, items FROM items ORDER BY segment"))
 
     def failures(self) -> dict[int, str]:
-        """Return the reason by segment, for those that failed and are not done; ascending."""
+        """Return the reason by segment, for segments that failed and are not done; ascending."""
         return dict(self._database.execute("SELECT segment, reason FROM failures ORDER BY segment"))
 
     def results(self) -> Results:
@@ -80,59 +80,59 @@ class InlineRunDatabase:
         return Results(self._database)
 
     def over(self, store: Store) -> Store:
-        """Return a store that keeps here what is written to the results bucket, and is the other one for all else."""
+        """Return a store that saves objects of the results bucket in this database, and passes on all other calls."""
         return overlay(store, DATABASE_BUCKET, cast("Store", _Objects(self._database)))
 
 
 @contextmanager
 def open_inline_database(file: Path | None) -> Iterator[InlineRunDatabase]:
-    """Open what is kept of a run, for this process alone.
+    """Open the database of a run, exclusively for this process.
 
     Args:
-        file: Where; made if it is not there. None for a file that is gone at the end.
+        file: Path of the database; created if it does not exist. None for a temporary file.
 
     Raises:
-        ConfigurationError: If it cannot be opened, is no such file, or another process has it open.
+        ConfigurationError: If the file cannot be opened, is not such a database, or is open in another process.
     """
     with closing(_opened(file)) as database:
         try:
             yield InlineRunDatabase(database)
         except sqlite3.Error as error:
-            raise ConfigurationError(f"{file or 'what is kept of the run'} cannot be written: {error}") from error
+            raise ConfigurationError(f"{file or 'the database of the run'} cannot be written: {error}") from error
 
 
 def _opened(file: Path | None) -> sqlite3.Connection:
     try:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-        terms: dict[str, Any] = {"check_same_thread": False, "isolation_level": None, "timeout": 0}
-        database = sqlite3.connect(file or "", factory=Rows, **terms)
+        options: dict[str, Any] = {"check_same_thread": False, "isolation_level": None, "timeout": 0}
+        database = sqlite3.connect(file or "", factory=Rows, **options)
         with ExitStack() as stack:
             stack.callback(database.close)
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            database.execute("PRAGMA synchronous = OFF")  # outlasts this process, if not this machine
+            database.execute("PRAGMA synchronous = OFF")  # survives a crash of this process, but not of this machine
             database.executescript(f"BEGIN EXCLUSIVE; {_TABLES} COMMIT")
             make_tables(database)
             stack.pop_all()
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            raise ConfigurationError(f"{file}: another process works on this run") from error
+            raise ConfigurationError(f"{file} is in use: another process is running this run") from error
         raise ConfigurationError(f"{file} cannot be written: {error}") from error
     except (sqlite3.DatabaseError, OSError) as error:
-        raise ConfigurationError(f"{file} cannot be used to keep results: {error}") from error
+        raise ConfigurationError(f"{file} cannot be used to store results: {error}") from error
     return database
 
 
 class _Objects:
-    """What a run writes to its results bucket."""
+    """The objects that a run writes to its results bucket."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    async def head(self, bucket: str, key: str) -> ObjectInfo:  # noqa: ARG002 - there is one
+    async def head(self, bucket: str, key: str) -> ObjectInfo:  # noqa: ARG002 - there is only one
         row = self._database.execute("SELECT length(data), etag FROM objects WHERE key = ?", (key,)).fetchone()
         if row is None:
-            raise ObjectMissingError(f"there is no object {key} in what is kept of this run")
+            raise ObjectMissingError(f"the database of this run has no object {key}")
         return ObjectInfo(*row)
 
     async def read(
@@ -140,15 +140,15 @@ class _Objects:
     ) -> AsyncGenerator[bytes, None]:
         known = await self.head(bucket, key)
         if etag not in {None, known.etag}:
-            raise ObjectChangedError(f"{key}: is not the object that was pinned")
+            raise ObjectChangedError(f"{key} is not the object that was pinned")
         end = known.size_bytes if stop is None else min(stop, known.size_bytes)
-        for first in range(start, end, _PIECE_BYTES):
-            wanted = (first + 1, min(_PIECE_BYTES, end - first), key)
-            yield self._database.execute("SELECT substr(data, ?, ?) FROM objects WHERE key = ?", wanted).fetchone()[0]
+        for first in range(start, end, _CHUNK_BYTES):
+            chunk = (first + 1, min(_CHUNK_BYTES, end - first), key)
+            yield self._database.execute("SELECT substr(data, ?, ?) FROM objects WHERE key = ?", chunk).fetchone()[0]
 
     async def put(
         self,
-        bucket: str,  # noqa: ARG002 - there is one
+        bucket: str,  # noqa: ARG002 - there is only one
         key: str,
         data: bytes,
         *,

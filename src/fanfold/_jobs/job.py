@@ -36,43 +36,44 @@ ScatterHandler: TypeAlias = Callable[[Any, Any], dict[str, Any]]
 
 
 class Job(JobDefinition):
-    """ScatterResult work: a source is cut into segments, each is worked on, the results are folded into one output.
+    """A distributed job: a source is cut into segments, a handler processes each, and a fold combines the results.
 
     Args:
-        name: Names the job in messages and in the ledger: letters, digits, '.', '_' and '-', at most 128.
-        concurrency: Segments worked on at once in one execution environment, from 1; ``FANFOLD_CONCURRENCY`` overrides
-        it. backoff: How long a segment that failed stays hidden; None for the queue's visibility timeout.
-        lifespan: Makes what the segment handlers share, as an async context manager; given as ``ctx.state``.
-        watch_seconds: Seconds between looks at an unfinished run, in case a check was lost; from 1 to 900, the default.
-        tolerated_failures: Segments that may fail for good before the run does: how many, as a whole number, or their
-            share of all, under 1, as a float. The fold then gets the results of the others.
-        segments_per_message: Segments that share a message, from 1: for tiny ones, whose messages would cost more than
-            their work. They are worked on one after another; one that fails goes on alone.
-        fan_in: Most results in one call of the ``combine`` function, if there is one; from 2.
-        continuation: Whether a segment that will not end in time stops, and goes on in another message: when no further
-            record starts, its items end early, what its handler then returns is kept, and another message reads on from
-            there. The fold gets one result for each part. A handler has to bear that its items are not all at once.
-        max_hops: How often a segment may go on so, from 1; 12 by default. Then it has to end in time. Lambda
-            stops a function that was reached through its own queue about 16 times, unless its ``RecursiveLoop`` is
+        name: Name of the job in messages and in the ledger: letters, digits, '.', '_' and '-', at most 128.
+        concurrency: Segments processed concurrently in one execution environment, at least 1; ``FANFOLD_CONCURRENCY``
+            overrides it.
+        backoff: Visibility timeout of a segment that failed; None for the queue's visibility timeout.
+        lifespan: An async context manager that yields what the segment handlers share, available as ``ctx.state``.
+        watch_seconds: Seconds between checks of an unfinished run, in case a check was lost; 1 to 900, default 900.
+        tolerated_failures: Segments that may fail permanently before the run fails: an integer count, or a share of
+            all segments below 1 as a float. The fold then receives the results of the others.
+        segments_per_message: Segments that share a message, at least 1, for segments so small that their messages cost
+            more than their work. They are processed one after another; a failed segment continues in its own message.
+        fan_in: Maximum number of results in one call of the ``combine`` function, if the job has one; at least 2.
+        continuation: Whether a segment that cannot end in time stops and continues in another message. At the time
+            when no further record starts, its items end early, the handler's result is stored, and another message
+            resumes reading there. The fold receives one result per part, so a handler must work with part of its items.
+        max_hops: How often a segment may continue, at least 1, default 12. After that, it has to end in time. Lambda
+            stops a function that was invoked through its own queue about 16 times, unless its ``RecursiveLoop`` is
             ``Allow``.
-        deadline_margin: Seconds before the end of an invocation in which no further segment starts; half of it is for
-            what then still runs to end. None for 5 % of the time given, at least 1 second.
-        backend: Opens queues, ledger and store; None for AWS, as the environment names them.
-        settler: What hands failed segments back; None for SQS.
+        deadline_margin: Seconds before the invocation's timeout in which no further segment starts. Running segments
+            get half of it to end. None for 5 % of the invocation's time, at least 1 second.
+        backend: Opens queues, ledger, and store; None for AWS, configured by environment variables.
+        settler: Returns failed segments to their queue; None for SQS.
 
     Raises:
-        ConfigurationError: If a setting is impossible.
+        ConfigurationError: If a setting is invalid.
     """
 
     @functools.cached_property
     def scatter_handler(self) -> ScatterHandler:
         """The Lambda handler that starts a run.
 
-        Called with ``{"params": {…}, "run": "…"}``, both optional. Without a run id the invocation's request id is
-        the run's, so that Lambda's own second try is the same run.
+        Call it with ``{"params": {…}, "run": "…"}``, both optional. Without a run id, the request id of the invocation
+        is used, so that a retry by Lambda resumes the same run.
 
-        Returns ``{"run": …, "segments": …, "complete": …}``; when the time is over before all segments are enqueued,
-        ``complete`` is False and the fold function goes on.
+        It returns ``{"run": …, "segments": …, "complete": …}``. If it reaches its deadline before all segments are
+        enqueued, ``complete`` is False and the fold function enqueues the rest.
         """
         self.part("source")
         self._preload()
@@ -121,18 +122,18 @@ class Job(JobDefinition):
         """The Lambda handler of each item of a state machine's map: one segment, or several.
 
         Raises:
-            ConfigurationError: If the job continues segments: on Step Functions each has to end in time.
+            ConfigurationError: If the job continues segments: on Step Functions, every segment has to end in time.
         """
         if self._max_hops:
             raise ConfigurationError(
-                f"job {self.name}: continuation=True goes on by a queue, and not on Step Functions"
+                f"job {self.name}: continuation=True needs a work queue and does not work on Step Functions; remove it"
             )
         work = step_functions.task_function(self._segment_function())
         return step_functions.task_handler(self._without_queue(work, commit_ended).invoke)
 
     @functools.cached_property
     def collect_handler(self) -> step_functions.Handler:
-        """The Lambda handler of a state machine's last step: the account of the run, and its fold."""
+        """The Lambda handler of a state machine's last step: closes the run and folds it."""
         collect = step_functions.collect_function(self.name, self._fold_function(alone=True))
         return step_functions.collect_handler(self._without_queue(collect, None).invoke)
 
@@ -146,11 +147,11 @@ class Job(JobDefinition):
     ) -> ScatterResult:
         """Start a run from this process: cut the source and enqueue the segments.
 
-        ``progress`` is called, again and again, with how many segments have been enqueued by then.
+        ``progress`` is called repeatedly with the number of segments enqueued so far.
 
         Raises:
-            SourceError: If there is nothing to cut.
-            EnqueueError: If the queue did not take a segment.
+            SourceError: If the source has nothing to cut.
+            EnqueueError: If the queue did not accept a segment.
         """
         return await self._scatter(backend, params, run_id or uuid.uuid4().hex, Deadline.never(), progress)
 
@@ -200,11 +201,11 @@ class Job(JobDefinition):
         self._preload()
         changes: dict[str, Any] = {"lifespan": self._lifespan, "commit": commit}
         if not dead_letters:
-            changes["dead_letter_queue_url"] = ""  # what these reject is left to the queue's own redrive policy
+            changes["dead_letter_queue_url"] = ""  # what these reject is left to the queue's redrive policy
         return Consumer(function, self._settings.changed(changes))
 
     def _without_queue(self, function: Callable[..., Any], commit: CommitStage | None) -> Consumer[..., Any]:
-        """Return a consumer whose records come from no queue: nothing can be hidden, forwarded or sent back there."""
+        """Return a consumer of records that have no queue: it changes no visibility and sends no messages."""
         return self._consumer(function, commit, dead_letters=False).with_settings(
             backoff=None, settler=step_functions.no_queue
         )
@@ -221,5 +222,5 @@ class Job(JobDefinition):
             yield state
 
 
-def _no_leftovers(state: JobState) -> int:  # noqa: ARG001 - a scatter is awaited to its end
+def _no_leftovers(state: JobState) -> int:  # noqa: ARG001 - a scatter is always awaited
     return 0

@@ -1,4 +1,4 @@
-"""What the handlers of a job's functions share."""
+"""The state that the handlers of a job share."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from fanfold._ports.backend import Backend
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What the handlers of a job's functions share in one execution environment."""
+    """The state that the handlers of a job share in one execution environment."""
 
     backend: Backend
-    """Queues, ledger and store."""
+    """Queues, ledger, and store."""
     user: Any = None
-    """What the job's own lifespan yielded."""
+    """The value that the job's lifespan yielded."""

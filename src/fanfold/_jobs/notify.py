@@ -1,4 +1,4 @@
-"""How a run ends: what failures it bears, and who is told."""
+"""The end of a run: which failures are tolerated, and the notification."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run
 from fanfold.errors import ConfigurationError
 
-_MOST_TOLD: Final = 50
-"""Failures in a notification; the rest stands in the list that it names."""
+_MAX_LISTED_FAILURES: Final = 50
+"""Failures listed in a notification; ``all_failures`` links the complete list."""
 
 
 def is_tolerated(failed: int, total: int, tolerated: float) -> bool:
-    """Tell whether a run succeeds with so many failed segments.
+    """Return whether a run succeeds despite this number of failed segments.
 
     Args:
-        failed: Segments that failed for good.
+        failed: Segments that failed permanently.
         total: Segments of the run.
-        tolerated: How many may, as a whole number; as a share of all, rounded down, as a float under 1.
+        tolerated: Maximum number of failed segments as an integer, or their share of all as a float below 1, rounded
+            down.
     """
     return failed <= (math.floor(tolerated * total) if isinstance(tolerated, float) else tolerated)
 
 
 async def notify_run_ended(run_id: str, backend: Backend) -> None:
-    """Tell of the end of a run, unless that was done; at least once, since it is told before it is noted.
+    """Send the notification of an ended run, unless the ledger has recorded that it was sent.
+
+    The notification is sent at least once, because it is sent before that is recorded.
 
     Raises:
-        FanfoldError: If the notifier or the ledger fails; the message that led here comes back.
+        FanfoldError: If the notifier or the ledger fails; the message of the fold queue is redelivered.
     """
     if (notifier := backend.notifier) is None:
         return
@@ -38,12 +41,12 @@ async def notify_run_ended(run_id: str, backend: Backend) -> None:
     if run is None or not run.ended or run.notified:
         return
     subject = f"fanfold: {run.job} {run.state}".encode("ascii", "replace").decode()[: aws_limits.SNS_SUBJECT_CHARACTERS]
-    await notifier.publish(subject, json.dumps(await _told(run, backend), ensure_ascii=False, indent=1))
+    await notifier.publish(subject, json.dumps(await _notification(run, backend), ensure_ascii=False, indent=1))
     await backend.ledger.notified(run_id, gen=run.gen)
 
 
-async def _told(run: Run, backend: Backend) -> dict[str, Any]:
-    told: dict[str, Any] = {
+async def _notification(run: Run, backend: Backend) -> dict[str, Any]:
+    notification: dict[str, Any] = {
         "run": run.id,
         "job": run.job,
         "generation": run.gen,
@@ -53,20 +56,20 @@ async def _told(run: Run, backend: Backend) -> dict[str, Any]:
     }
     if run.failed:
         listed = json.loads(await backend.get_result(run.failures_key()))["segments"]
-        told["failures"] = dict(list(listed.items())[:_MOST_TOLD])
-        told["all_failures"] = f"s3://{backend.results_bucket}/{run.failures_key()}"
-    return told
+        notification["failures"] = dict(list(listed.items())[:_MAX_LISTED_FAILURES])
+        notification["all_failures"] = f"s3://{backend.results_bucket}/{run.failures_key()}"
+    return notification
 
 
 def check_tolerance(value: object) -> float:
-    """Return how many segments may fail, a whole number, or their share of all, a float.
+    """Return how many segments may fail: an integer count, or a share of all as a float.
 
     Raises:
-        ConfigurationError: If it is neither.
+        ConfigurationError: If the value is neither.
     """
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if not whole and not (isinstance(value, float) and 0 <= value < 1):
         raise ConfigurationError(
-            f"tolerated_failures must be a whole number from 0, or a share from 0.0 and under 1, not {value!r}"
+            f"tolerated_failures must be an integer of at least 0, or a float from 0.0 to below 1, not {value!r}"
         )
-    return value  # type: ignore[return-value] # a number
+    return value  # type: ignore[return-value] # an int or a float, as checked

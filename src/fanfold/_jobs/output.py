@@ -1,4 +1,4 @@
-"""From the results of a run to its one output: the user's fold is called, and what it returns is committed once."""
+"""From the results of a run to its output: call the user's fold and commit its return value once."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _ROWS_NAME = "output.jsonl"
 
 
 async def apply(function: Callable[[R], Any], results: R) -> Any:
-    """Call a fold: an async one on this event loop, a plain one on a thread of its own.
+    """Call a fold: an ``async def`` function on this event loop, a ``def`` function on a separate thread.
 
     Returns:
-        What the fold returns; of one that yields rows, a ``File`` of JSON Lines.
+        The fold's return value; for a fold that yields rows, a ``File`` of JSON Lines.
 
     Raises:
-        SegmentError: If it yields what is no JSON value.
-        Exception: Whatever the fold raises.
+        SegmentError: If it yields a row that is not a JSON value.
+        Exception: Any error that the fold raises.
     """
     if inspect.isasyncgenfunction(function):
-        from fanfold._folds.row_files import JsonLines  # here: a cold start need not pay for what few folds want
+        from fanfold._folds.row_files import JsonLines  # imported here to keep cold starts short: few folds need it
 
         with JsonLines(_ROWS_NAME) as lines:
             async for row in function(results):
@@ -59,24 +59,24 @@ def _drained(function: Callable[[R], Any], results: R) -> Any:
 
 
 def to_json(value: Any, of: str = "fold") -> bytes:
-    """Return what a fold, or another function, returned, as it is committed.
+    """Return the committed form of the return value of a fold or another function.
 
     Raises:
-        SegmentError: If it is no JSON value.
+        SegmentError: If it is not a JSON value.
     """
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
-        raise SegmentError(f"the {of} returned what is no JSON value: {error}") from error
+        raise SegmentError(f"the {of} must return a JSON value: {error}") from error
 
 
 async def commit(key: str, value: Any, backend: Backend) -> None:
-    """Write an output if there is none under its key yet: of several tries, the first stays.
+    """Write an output unless its key exists: the first of several attempts wins.
 
-    A file is written beside it, first, and the output says where; one that an earlier try wrote stays too.
+    A file is written first, next to the output, which refers to it. A file from an earlier attempt is kept too.
 
     Raises:
-        SegmentError: If the value is no JSON value, nor a file that is there.
+        SegmentError: If the value is neither a JSON value nor a readable file.
         FanfoldError: If the store fails.
     """
     if isinstance(value, File):
@@ -84,17 +84,17 @@ async def commit(key: str, value: Any, backend: Backend) -> None:
     try:
         await backend.put_result(key, to_json(value), if_absent=True)
     except ObjectExistsError:
-        logger.info("%s was committed by an earlier try, and stays", key)
+        logger.info("%s was already committed by an earlier attempt; it is kept", key)
 
 
-def file_reference(file: File, where: str, size_bytes: int) -> dict[str, Any]:
-    """Return what an output says of a file that lies somewhere; ``file_in`` reads it."""
-    told = {"file": where, "bytes": size_bytes}
-    return told if file.rows is None else {**told, "rows": file.rows}
+def file_reference(file: File, location: str, size_bytes: int) -> dict[str, Any]:
+    """Return the reference to a file that an output contains; ``file_in`` reads it."""
+    reference = {"file": location, "bytes": size_bytes}
+    return reference if file.rows is None else {**reference, "rows": file.rows}
 
 
 def file_in(output: Any, run_id: str) -> str | None:
-    """Return the key of the file that an output of a run says it is; None for one that is a value itself."""
+    """Return the key of the file that an output refers to; None if the output is a plain value."""
     if not isinstance(output, dict) or not {"file", "bytes"} <= output.keys() <= {"file", "bytes", "rows"}:
         return None
     key = output["file"]
@@ -111,6 +111,6 @@ async def _commit_file(key: str, file: File, backend: Backend) -> dict[str, Any]
         try:
             await backend.store.put_file(bucket, key, path, content_type=file.content_type, if_absent=True)
         except ObjectExistsError:
-            logger.info("%s was written by an earlier try, and stays", key)
+            logger.info("%s was already written by an earlier attempt; it is kept", key)
             size = (await backend.store.head(bucket, key)).size_bytes
     return file_reference(file, key, size)

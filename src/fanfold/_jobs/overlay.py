@@ -1,4 +1,4 @@
-"""A store over another one: it keeps one bucket elsewhere."""
+"""A store that passes calls to another store, except for one bucket."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _READS: Final = frozenset({"list", "select"})
 
 
 def overlay(lower: Store, name: str, bucket: Store, *, read_only: bool = False) -> Store:
-    """Return a store that is another one, but for one bucket.
+    """Return a store that serves one bucket from elsewhere and all others from ``lower``.
 
     Args:
         lower: The store of all other buckets.
         name: Name of the bucket.
-        bucket: Keeps its objects.
+        bucket: Holds the objects of that bucket.
         read_only: Whether to write nothing to the other buckets.
     """
     return cast("Store", _Overlay(lower, name, bucket, read_only))

@@ -1,7 +1,7 @@
-"""A run that ended with failures is done again where it failed: one more generation, and one more output.
+"""Redrive a run that ended with failures: process its failed segments again, as a new generation with a new output.
 
-The segments to do again are written down first; one write begins the generation; then the messages are sent, as by a
-scatter. Done again, it resumes: what a redrive that died has not sent is sent by the next one, or by the fold function.
+The segments to redo are stored first; one write starts the generation; then the messages are sent, as in a scatter.
+A redrive can be repeated: if it dies, the next redrive or the fold function sends the remaining messages.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from fanfold.errors import FanfoldError
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """What a redrive would do again."""
+    """The segments that a redrive would process again."""
 
     run: Run
-    """The run as it stands."""
+    """The run in its current state."""
     segments: Mapping[int, str]
-    """Reason by segment, for those that failed for good."""
+    """Reason by segment, for segments that failed permanently."""
 
 
 async def failures_of(run_id: str, backend: Backend) -> Failures:
-    """Return what failed for good in a run.
+    """Return the segments of a run that failed permanently.
 
     Raises:
-        FanfoldError: If there is no such run in the ledger.
+        FanfoldError: If the run is not in the ledger.
     """
     run = await backend.ledger.run(run_id)
     if run is None:
@@ -46,49 +46,49 @@ async def failures_of(run_id: str, backend: Backend) -> Failures:
 async def redrive(
     run_id: str, backend: Backend, *, only: Collection[int] | None = None, watch_seconds: int = 900
 ) -> ScatterResult:
-    """Do again what failed in a run that has ended; what was done stays done. A run whose fold failed is folded again.
+    """Process the failed segments of an ended run again. Done segments are kept. A failed fold is repeated.
 
     Args:
         run_id: The run.
-        backend: Queues, ledger and store.
-        only: Segments to do again, of those that failed; None for all.
-        watch_seconds: Seconds between looks at the run in case a check is lost; from 1 to 900.
+        backend: Queues, ledger, and store.
+        only: The failed segments to process again; None for all.
+        watch_seconds: Seconds between checks of the run in case a check is lost; from 1 to 900.
 
     Returns:
         The run, and how many segments were sent.
 
     Raises:
-        FanfoldError: If there is no such run, it has not ended, nothing in it failed, or a segment of ``only`` did not.
-        EnqueueError: If the queue did not take a segment; a second call goes on from there.
+        FanfoldError: If the run does not exist, has not ended, has no failures, or a segment of ``only`` did not fail.
+        EnqueueError: If the queue did not accept a segment; a second call resumes from there.
     """
     failures = await failures_of(run_id, backend)
     run = failures.run
     if not run.ended and not run.enqueued:
-        return await resume_scatter(run, backend, Deadline.never())  # begun by a redrive that died
+        return await resume_scatter(run, backend, Deadline.never())  # started by a redrive that died
     segments = _chosen(run, failures.segments, only)
     key = f"runs/{run.id}/{run.gen + 1}/redo-{uuid.uuid4().hex}.json"
     await put_redo(key, segments, backend)
-    # Before the generation begins: should this process die, somebody looks.
+    # Before the generation starts: if this process dies, the fold function still checks the run.
     await send_request(backend, WatchRun(run.id), watch_seconds)
     counter = await backend.ledger.counter(run.id)
-    begun = await backend.ledger.redrive(run.id, gen=run.gen + 1, redos=[*run.redos, key], redo=len(segments))
-    if not begun:
-        raise FanfoldError(f"run {run.id} was redriven by somebody else just now: look at its status")
+    started = await backend.ledger.redrive(run.id, gen=run.gen + 1, redos=[*run.redos, key], redo=len(segments))
+    if not started:
+        raise FanfoldError(f"run {run.id} has just been redriven by another process: check its status")
     await backend.ledger.raise_next(run.id, counter.ended + len(segments))
-    again = await backend.ledger.run(run.id)
-    assert again is not None  # noqa: S101 - it was begun
-    return await resume_scatter(again, backend, Deadline.never())
+    redriven = await backend.ledger.run(run.id)
+    assert redriven is not None  # noqa: S101 - started above
+    return await resume_scatter(redriven, backend, Deadline.never())
 
 
 def _chosen(run: Run, failed: Mapping[int, str], only: Collection[int] | None) -> list[int]:
     if run.state == RunState.FOLDING:
-        raise FanfoldError(f"run {run.id} is being folded: redrive it when it has ended")
+        raise FanfoldError(f"run {run.id} is being folded: redrive it after it has ended")
     if not run.ended:
-        raise FanfoldError(f"run {run.id} is still running: redrive it when it has ended")
+        raise FanfoldError(f"run {run.id} is still running: redrive it after it has ended")
     if not failed and run.state != RunState.FAILED:
-        raise FanfoldError(f"run {run.id} has succeeded, and nothing in it failed: there is nothing to redrive")
+        raise FanfoldError(f"run {run.id} succeeded without failed segments: there is nothing to redrive")
     if only is None:
         return sorted(failed)
     if unknown := sorted(set(only) - failed.keys()):
-        raise FanfoldError(f"run {run.id}: segment {unknown[0]} did not fail, so there is nothing to do again")
+        raise FanfoldError(f"run {run.id}: segment {unknown[0]} did not fail, so it cannot be redriven")
     return sorted(set(only))

@@ -1,4 +1,4 @@
-"""What became of a run: watched while it goes on, and its account when it has ended."""
+"""The progress of a run, and its run report."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError
 
 POLL_SECONDS: Final = 0.25
-"""Seconds between two looks at a run that is watched."""
+"""Seconds between two reads of a run that is watched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """The progress of a run."""
 
     state: RunState
-    """Where the run stands."""
+    """State of the run."""
     ended: int
-    """Segments that ended; those that ended twice count twice, so it may pass the total."""
+    """Segments that ended. A segment that ended twice counts twice, so this may exceed the total."""
     total: int | None
     """Segments of the run; None while they are still being enqueued."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What became of every segment of a run, from its markers."""
+    """The outcome of every segment of a run, from its markers."""
 
     segments: int
     """Segments of the run."""
     done: int
     """Segments that are done."""
     failed: Mapping[int, str]
-    """Reason by segment, for those that failed for good."""
+    """Reason by segment, for segments that failed permanently."""
     missing: int
     """Segments that have not ended."""
     deliveries: int
-    """Deliveries of segments that ended, as their messages' receive counts say."""
+    """Deliveries of segments that ended, from the receive counts of their messages."""
     retries: int
     """Deliveries beyond the first of each message."""
     duplicates: int
-    """Ends of a segment that had ended before; they change nothing."""
+    """Ends of segments that had already ended; they have no effect."""
     evenness: Evenness | None
-    """How evenly the items lie in the segments; None if that is not known."""
+    """How evenly the items are spread over the segments; None if unknown."""
     seconds: float | None
-    """From the creation of the run to its end; None if it has not ended."""
+    """Seconds from the creation of the run to its end; None if it has not ended."""
 
 
 async def watch(backend: Backend, run_id: str, *, within_seconds: float) -> AsyncIterator[Progress]:
-    """Yield how far a run is, now and then, the last time when it has ended.
+    """Yield the progress of a run repeatedly, the last time when it has ended.
 
     Raises:
         FanfoldError: If the run is not in the ledger, or has not ended in time.
@@ -68,11 +68,11 @@ async def watch(backend: Backend, run_id: str, *, within_seconds: float) -> Asyn
             if run.ended:
                 return
             await anyio.sleep(POLL_SECONDS)
-    raise FanfoldError(f"run {run_id} has not ended in {within_seconds:.0f} s; it goes on by itself")
+    raise FanfoldError(f"run {run_id} has not ended within {within_seconds:.0f} s; it continues in the background")
 
 
 async def read_report(backend: Backend, run: Run) -> RunReport:
-    """Return the account of a run, ended or not."""
+    """Return the report of a run, which may not have ended yet."""
     counter = await backend.ledger.counter(run.id)
     total = run.position if counter.total is None else counter.total
     tally = await tally_of(run, total, backend)

@@ -1,4 +1,4 @@
-"""The results of a run, in segment order, on disk: more than memory holds."""
+"""The results of a run, in segment order; stored on disk because they may not fit into memory."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _CHAINS: Final = """
 
 
 class Rows(sqlite3.Connection):
-    """A database that is closed, at the latest, when nobody reads it any more."""
+    """A database connection that closes itself when it is garbage-collected."""
 
     def __del__(self) -> None:
-        with suppress(sqlite3.ProgrammingError):  # of one that could not be opened
+        with suppress(sqlite3.ProgrammingError):  # raised by a connection that could not be opened
             self.close()
 
 
 @contextmanager
 def closing(rows: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Close a database at the end; one that a thread reads that was given up is left to be dropped by that.
+    """Close a database at the end, unless an abandoned thread still reads it: closing it then would crash the process.
 
-    To close it under a query would end the process.
+    In that case, it is closed when the thread drops its reference.
     """
     try:
         yield rows
@@ -47,15 +47,15 @@ def closing(rows: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def opened() -> Iterator[sqlite3.Connection]:
-    """Yield an empty database on disk, which sqlite removes by itself; it sorts more than memory holds."""
+    """Yield an empty database on disk, which sqlite deletes by itself; it can sort more rows than fit into memory."""
     with closing(sqlite3.connect("", check_same_thread=False, factory=Rows)) as rows:
         yield rows
 
 
 class Results:
-    """All results of a run, in segment order; to be iterated, plainly or with ``async for``, as often as needed.
+    """All results of a run, in segment order. Iterate with ``for`` or ``async for``, as often as needed.
 
-    There is one for each segment, and for one that was continued, one for each hop, in order.
+    Each segment has one result; a continued segment has one result per hop, in order.
     """
 
     def __init__(self, rows: sqlite3.Connection) -> None:
@@ -65,8 +65,8 @@ class Results:
         return map(json.loads, self.texts())
 
     def texts(self) -> Iterator[str]:
-        """Yield them as the JSON they were kept in."""
-        for (text,) in self._rows.execute(f"SELECT result FROM ({_CHAINS}) ORDER BY segment, hop"):  # noqa: S608 - ours
+        """Yield the results as stored JSON texts."""
+        for (text,) in self._rows.execute(f"SELECT result FROM ({_CHAINS}) ORDER BY segment, hop"):  # noqa: S608 - a constant
             yield text
 
     async def __aiter__(self) -> AsyncIterator[Any]:
@@ -74,22 +74,22 @@ class Results:
             yield result
 
     def __len__(self) -> int:
-        return int(self._rows.execute(f"SELECT count(*) FROM ({_CHAINS})").fetchone()[0])  # noqa: S608 - ours
+        return int(self._rows.execute(f"SELECT count(*) FROM ({_CHAINS})").fetchone()[0])  # noqa: S608 - a constant
 
 
 def make_tables(rows: sqlite3.Connection) -> None:
-    """Make the tables that ``Results`` reads, where they are not there: ``ends`` and, for its parts, ``hops``."""
+    """Create the tables that ``Results`` reads unless they exist: ``ends``, and ``hops`` for continued segments."""
     rows.executescript(_TABLES)
 
 
 def put_results(rows: sqlite3.Connection, results: Iterable[tuple[int, str]]) -> None:
-    """Enter results, each with its place among the others."""
+    """Insert results, each with its position."""
     rows.executemany("INSERT INTO ends VALUES (?, 0, 0, '', ?)", results)
 
 
 @contextmanager
 def results_of(texts: Iterable[str]) -> Iterator[Results]:
-    """Yield results that are there as JSON texts, in order."""
+    """Yield results from JSON texts, in order."""
     with opened() as rows:
         make_tables(rows)
         put_results(rows, enumerate(texts))
@@ -97,4 +97,4 @@ def results_of(texts: Iterable[str]) -> Iterator[Results]:
 
 
 FoldFunction: TypeAlias = Callable[[Results], Any]
-"""A user's fold: all results of a run in; one JSON value or a ``File`` out, or rows, one by one. Plain or async."""
+"""A user's fold. Takes all results of a run; returns one JSON value or a ``File``, or yields rows. May be async."""

@@ -1,4 +1,4 @@
-"""From a source to segments on the queue: pinned before the first is sent, resumed where it stopped."""
+"""Scatter a source as segments on the queue. The plan is pinned before the first segment is sent; it is resumable."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from fanfold.errors import ConfigurationError, FanfoldError
 logger = logging.getLogger("fanfold")
 
 CHECKPOINT_SEGMENTS: Final = 1_000
-"""Segments between two notes of how far a scatter is: what one that died sends again at most, and a few batches."""
+"""Segments between two checkpoints of a scatter. A scatter that died resends at most these and a few batches."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScatterResult:
-    """What a scatter step did."""
+    """The result of a scatter step."""
 
     run_id: str
     """The run."""
     segments: int
-    """Its segments; those enqueued so far, if it is not complete."""
+    """Number of segments; if not complete, the number enqueued so far."""
     complete: bool = True
-    """Whether all are enqueued; if not, the time was over, and the fold function goes on."""
+    """True if all segments are enqueued. If not, the deadline was reached, and the fold function enqueues the rest."""
 
 
 def request_of(event: Any, context: Any) -> tuple[dict[str, Any], str]:
-    """Return the parameters and the run id that whoever starts a run gave.
+    """Return the parameters and the run id of a request to start a run.
 
     Raises:
-        ConfigurationError: If it is no such request.
+        ConfigurationError: If the event is not a valid request.
     """
-    given = {} if event is None else event
-    if not isinstance(given, Mapping) or not isinstance(given.get("params", {}), Mapping):
-        raise ConfigurationError('a run is started with {"params": {…}, "run": "…"}, both optional')
-    if unknown := sorted(set(given) - {"params", "run"}):
-        raise ConfigurationError(f'a run is started with "params" and "run"; {unknown[0]!r} is not known')
-    run_id = given.get("run") or getattr(context, "aws_request_id", None) or uuid.uuid4().hex
-    return dict(given.get("params", {})), check_name(run_id, "run")
+    request = {} if event is None else event
+    if not isinstance(request, Mapping) or not isinstance(request.get("params", {}), Mapping):
+        raise ConfigurationError('the event must be {"params": {…}, "run": "…"}; both keys are optional')
+    if unknown := sorted(set(request) - {"params", "run"}):
+        raise ConfigurationError(f'the event may contain only "params" and "run", not {unknown[0]!r}')
+    run_id = request.get("run") or getattr(context, "aws_request_id", None) or uuid.uuid4().hex
+    return dict(request.get("params", {})), check_name(run_id, "run")
 
 
 async def scatter(  # noqa: PLR0913 - one option each, by keyword
@@ -69,25 +69,25 @@ async def scatter(  # noqa: PLR0913 - one option each, by keyword
 
     Args:
         job: Name of the job.
-        source: What to cut; ignored for a run that exists, whose plan was pinned when it was created.
+        source: What to cut; ignored for an existing run, whose plan was pinned when it was created.
         run_id: Name of the run.
-        params: What whoever started the run gave it.
-        backend: Queues, ledger and store.
-        watch_seconds: Seconds between looks at the run in case a check is lost; from 1 to 900.
-        per_message: Segments in a message, from 1.
-        progress: Called, again and again, with how many segments have been enqueued by then.
-        deadline: When to stop; the fold function, or another scatter of the same run, goes on from there.
+        params: Parameters of the run.
+        backend: Queues, ledger, and store.
+        watch_seconds: Seconds between checks of the run in case a check is lost; from 1 to 900.
+        per_message: Segments per message, at least 1.
+        progress: Called repeatedly with the number of segments enqueued so far.
+        deadline: When to stop; the fold function, or another scatter of the same run, resumes from there.
 
     Raises:
-        SourceError: If there is nothing to cut.
-        EnqueueError: If the queue did not take a segment after every attempt.
-        FanfoldError: If the run is one of another job, or a service fails; a second try goes on from there.
+        SourceError: If the source has nothing to cut.
+        EnqueueError: If the queue did not accept a segment after every attempt.
+        FanfoldError: If the run belongs to another job, or a service fails; a second call resumes from there.
     """
     run = await pin_run(job, source, check_name(run_id, "run"), params, backend)
     if run.ended:
         counter = await backend.ledger.counter(run.id)
         return ScatterResult(run.id, counter.total or 0)
-    # Before the first segment: should this scatter die, somebody still looks.
+    # Before the first segment: if this scatter dies, the fold function still checks the run.
     await send_request(backend, WatchRun(run.id), watch_seconds)
     return await resume_scatter(run, backend, deadline, per_message=per_message, progress=progress)
 
@@ -100,15 +100,15 @@ async def resume_scatter(
     per_message: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> ScatterResult:
-    """Enqueue what is left of a run's segments, or of those that are redriven.
+    """Enqueue the remaining segments of a run, or of a redrive.
 
-    When the time is over, have the fold function go on.
+    If the deadline is reached, request that the fold function resumes.
 
     Raises:
-        EnqueueError: If the queue did not take a segment after every attempt.
+        EnqueueError: If the queue did not accept a segment after every attempt.
         FanfoldError: If a service fails.
     """
-    remembered, stopped = run.position, False
+    checkpointed, stopped = run.position, False
     drawn = run.position
     redo = await redo_of(run, run.gen, backend) if run.gen else None
 
@@ -122,12 +122,12 @@ async def resume_scatter(
         return min(run.position + accepted * per_message, drawn)
 
     async def reached(accepted: int) -> None:
-        nonlocal remembered
+        nonlocal checkpointed
         position = segments_in(accepted)
         if progress is not None:
             progress(position)
-        if position - remembered >= CHECKPOINT_SEGMENTS:
-            remembered = position
+        if position - checkpointed >= CHECKPOINT_SEGMENTS:
+            checkpointed = position
             await backend.ledger.checkpoint(run.id, position, gen=run.gen)
 
     def over() -> bool:
@@ -141,7 +141,7 @@ async def resume_scatter(
     await backend.ledger.checkpoint(run.id, position, gen=run.gen)
     if stopped:
         await send_request(backend, ResumeScatter(run.id))
-        logger.info("run %s: %d segments enqueued; the fold function goes on", run.id, position)
+        logger.info("run %s: %d segments enqueued; the fold function enqueues the rest", run.id, position)
         return ScatterResult(run.id, position, complete=False)
     counter = await (backend.ledger.counter(run.id) if run.gen else backend.ledger.seal(run.id, position))
     if counter.due:
@@ -151,11 +151,11 @@ async def resume_scatter(
 
 
 async def pin_run(job: str, source: sources.Source, run_id: str, params: Mapping[str, Any], backend: Backend) -> Run:
-    """Return the run of this name; one that is new is planned, and created with its plan.
+    """Return the run of this name; plan and create it if it is new.
 
     Raises:
-        SourceError: If there is nothing to cut.
-        FanfoldError: If it is one of another job, or was begun with other parameters, or a service fails.
+        SourceError: If the source has nothing to cut.
+        FanfoldError: If the run belongs to another job, was started with other parameters, or a service fails.
     """
     known = await backend.ledger.run(run_id)
     if known is None:
@@ -165,9 +165,11 @@ async def pin_run(job: str, source: sources.Source, run_id: str, params: Mapping
             Run(run_id, job, params, plan, created_at=now, expires_at=int(now) + EXPIRY_SECONDS)
         )
     if known.job != job:
-        raise FanfoldError(f"run {run_id} is one of job {known.job!r}: give this run another name")
-    if (begun := _text(known.params)) != _text(params):
-        raise FanfoldError(f"run {run_id} was begun with params {begun}: give the same, or another name")
+        raise FanfoldError(f"run {run_id} belongs to job {known.job!r}: choose another name for this run")
+    if (known_params := _text(known.params)) != _text(params):
+        raise FanfoldError(
+            f"run {run_id} was started with params {known_params}: pass the same params, or choose another name"
+        )
     return known
 
 
@@ -176,7 +178,7 @@ def _text(params: Mapping[str, Any]) -> str:
 
 
 def segments_left(run: Run, redo: Sequence[int] | None = None) -> Iterator[Segment]:
-    """Yield what is left to enqueue of a generation: of the first one all segments, of a later one those it redoes."""
+    """Yield the segments of a generation that are not enqueued yet: all in the first, only redos in a later one."""
     if redo is None:
         for number, part in enumerate(sources.cut(run.plan, run.position), run.position):
             yield Segment(run.job, run.id, number, part, gen=run.gen)

@@ -1,7 +1,7 @@
-"""One cut of a source, as it travels in a message; several tiny ones share a message, which costs as much as one.
+"""A segment, one cut of a source, and its message body; several small segments can share a message to save cost.
 
-The body of a single segment is ``{"v":1,"job":…,"run":…,"gen":0,"segment":17,"hop":0,"source":{"type":…}}``. That of
-several has no ``segment``, so that a release which knows of no bundles refuses it instead of reading a part:
+The body of a single segment is ``{"v":1,"job":…,"run":…,"gen":0,"segment":17,"hop":0,"source":{"type":…}}``. The body
+of several has no ``segment``, so that a release without support for bundles rejects it instead of reading a part of it:
 ``{"v":1,"job":…,"run":…,"gen":0,"hop":0,"segments":[[17,{"type":…}],[18,{"type":…}]]}``.
 """
 
@@ -39,11 +39,11 @@ class Segment:
     number: int
     """Number of this segment in its run, from 0."""
     source: Mapping[str, Any]
-    """What to read, in the words of the source that cut it; ``type`` names that source."""
+    """The data to read, in the format of the source that cut it; ``type`` names that source."""
     gen: int = 0
-    """Generation of the run: 0 at first, one more with each redrive."""
+    """Generation of the run: 0 at first, incremented by each redrive."""
     hop: int = 0
-    """How many times this segment has been continued."""
+    """How often this segment has been continued."""
 
     def to_body(self) -> str:
         """Return the message body: compact JSON, version 1."""
@@ -54,38 +54,39 @@ class Segment:
         """Return the segment that a message body describes.
 
         Raises:
-            SegmentError: If the body is none, names the fault: no JSON, another version, a field missing or of the
-                wrong type.
+            SegmentError: If the body is not JSON, has another version, or a field is missing or has the wrong type.
         """
         return _segment_in(_document_in(body))
 
 
 def bodies(segments: Iterable[Segment], size: int) -> Iterator[tuple[str, int]]:
-    """Yield message bodies of ``size`` segments each, the last of fewer, and how many segments there have been by then.
+    """Yield message bodies of ``size`` segments each, and the number of segments so far. The last may hold fewer.
 
     Args:
-        segments: Of one run and generation, none of them continued.
-        size: From 1.
+        segments: Segments of one run and generation, none of them continued.
+        size: Segments per body, at least 1.
     """
     drawn, taken = iter(segments), 0
-    while several := list(islice(drawn, size)):
-        taken += len(several)
-        yield several[0].to_body() if len(several) == 1 else _bundle_of(several), taken
+    while bundle := list(islice(drawn, size)):
+        taken += len(bundle)
+        yield bundle[0].to_body() if len(bundle) == 1 else _bundle_body(bundle), taken
 
 
 def segments_of(body: str) -> Sequence[Segment]:
     """Return the segments that a message body describes, at least one.
 
     Raises:
-        SegmentError: If the body is none of fanfold's, names the fault.
+        SegmentError: If the body is not a valid fanfold message; states the reason.
     """
     document = _document_in(body)
     if "segments" not in document:
         return [_segment_in(document)]
-    several = document.pop("segments")
-    if not isinstance(several, list) or not several or "segment" in document or "source" in document:
-        raise SegmentError("not a fanfold segment: 'segments' is no list of several, or stands beside 'segment'")
-    return [_one_of(document, each) for each in several]
+    entries = document.pop("segments")
+    if not isinstance(entries, list) or not entries or "segment" in document or "source" in document:
+        raise SegmentError(
+            "not a fanfold segment: 'segments' must be a list with at least one entry, without 'segment' or 'source'"
+        )
+    return [_entry(document, entry) for entry in entries]
 
 
 def _document_of(segment: Segment) -> dict[str, Any]:
@@ -104,10 +105,10 @@ def _text_of(document: Mapping[str, Any]) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
-def _bundle_of(segments: Sequence[Segment]) -> str:
+def _bundle_body(segments: Sequence[Segment]) -> str:
     document = _document_of(segments[0])
     del document["segment"], document["source"]
-    return _text_of({**document, "segments": [[each.number, each.source] for each in segments]})
+    return _text_of({**document, "segments": [[segment.number, segment.source] for segment in segments]})
 
 
 def _document_in(body: str) -> dict[str, Any]:
@@ -116,11 +117,11 @@ def _document_in(body: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise SegmentError(f"not a fanfold segment: the body is not JSON ({error})") from error
     if not isinstance(document, dict) or "v" not in document:
-        raise SegmentError("not a fanfold segment: the body is no JSON object with a version 'v'")
+        raise SegmentError("not a fanfold segment: the body must be a JSON object with a version 'v'")
     if document["v"] is True or document["v"] != WIRE_VERSION:
         raise SegmentError(
-            f"segment of version {document['v']!r}: this release reads version {WIRE_VERSION}; deploy the same "
-            "fanfold to every function of the job"
+            f"segment of version {document['v']!r}: this release reads only version {WIRE_VERSION}; deploy the same "
+            "release of fanfold to every function of the job"
         )
     return document
 
@@ -132,16 +133,16 @@ def _segment_in(document: Mapping[str, Any]) -> Segment:
     return Segment(number=values.pop("segment"), **values)
 
 
-def _one_of(document: Mapping[str, Any], described: object) -> Segment:
-    if not isinstance(described, list) or len(described) != 2:  # noqa: PLR2004 - a number and a source
-        raise SegmentError(f"not a fanfold segment: {str(described)[:80]!r} is no pair of a number and a source")
-    return _segment_in({**document, "segment": described[0], "source": described[1]})
+def _entry(document: Mapping[str, Any], entry: object) -> Segment:
+    if not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004 - a number and a source
+        raise SegmentError(f"not a fanfold segment: {str(entry)[:80]!r} is not a pair of a number and a source")
+    return _segment_in({**document, "segment": entry[0], "source": entry[1]})
 
 
 def _field(document: Mapping[str, Any], name: str, kind: type) -> Any:
     value = document.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise SegmentError(f"not a fanfold segment: {name!r} is {value!r}, not of type {kind.__name__}")
+        raise SegmentError(f"not a fanfold segment: {name!r} must be of type {kind.__name__}, not {value!r}")
     if isinstance(value, int) and value < 0:
-        raise SegmentError(f"not a fanfold segment: {name!r} is {value}, below 0")
+        raise SegmentError(f"not a fanfold segment: {name!r} must be at least 0, not {value}")
     return value

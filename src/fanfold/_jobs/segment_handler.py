@@ -37,32 +37,32 @@ logger = logging.getLogger("fanfold")
 
 
 class SegmentItems:
-    """The items of a segment, as its handler sees them; they end early when the time is over.
+    """The items of a segment as its handler sees them. They end early if the segment cannot end in time.
 
     Args:
         part: What to read.
-        backend: Where from.
-        over: Tells, before each item but the first, whether to stop; None to never.
+        backend: Holds the source.
+        must_stop: Returns, before each item but the first, whether to stop; None to never stop.
     """
 
-    def __init__(self, part: Mapping[str, Any], backend: Backend, over: Callable[[], bool] | None = None) -> None:
-        self.given: int = 0
-        """Items the handler was given."""
+    def __init__(self, part: Mapping[str, Any], backend: Backend, must_stop: Callable[[], bool] | None = None) -> None:
+        self.count: int = 0
+        """Items that the handler received."""
         self.rest: Mapping[str, Any] | None = None
-        """What is left to read; None unless the items ended early."""
+        """The part that was not read; None unless the items ended early."""
         self._part = part
         self._backend = backend
-        self._over = over
+        self._must_stop = must_stop
 
     async def read(self) -> AsyncGenerator[Any, None]:
-        """Yield the items; a handler that asks for another one is done with the one before."""
-        over = self._over
-        async with aclosing(sources.read(self._part, self._backend)) as found:
-            async for some in found:
-                for item, mark in some:
-                    self.given += 1
+        """Yield the items. A handler that requests the next item has processed the one before."""
+        must_stop = self._must_stop
+        async with aclosing(sources.read(self._part, self._backend)) as batches:
+            async for batch in batches:
+                for item, mark in batch:
+                    self.count += 1
                     yield item
-                    if over is not None and mark is not None and over():
+                    if must_stop is not None and mark is not None and must_stop():
                         self.rest = sources.rest(self._part, mark)
                         return
 
@@ -75,7 +75,7 @@ class SegmentContext(Context[Any]):
     segment: Segment
     """The segment."""
     run: Run
-    """Its run, as it stood when the batch began."""
+    """Its run, as of the start of the batch."""
 
     def __init__(self, record: Record, batch: BatchContext[Any], segment: Segment, run: Run) -> None:
         super().__init__(record, batch)
@@ -84,48 +84,48 @@ class SegmentContext(Context[Any]):
 
     @property
     def state(self) -> Any:
-        """What the job's lifespan yielded; None without one."""
+        """The value that the job's lifespan yielded; None without a lifespan."""
         return self.batch.state.user
 
     @property
     def store(self) -> Store:
-        """The object store the job works with, for ``fanfold.sinks``."""
+        """The object store of the job, for ``fanfold.sinks``."""
         store: Store = self.batch.state.backend.store
         return store
 
 
 SegmentFunction: TypeAlias = Callable[[AsyncIterator[Any], SegmentContext], Awaitable[Any]]
-"""A user's segment handler: the items of one segment in, one JSON value out."""
+"""A user's segment handler: takes the items of one segment, returns one JSON value."""
 
 
 async def process_message(
     job: str, function: SegmentFunction, record: Record, ctx: Context[JobState], *, max_hops: int = 0
 ) -> MessageResult:
-    """Run a segment handler over the items of the segment in a message; of several, over one after another.
+    """Run the segment handler for the segment in a message, or for several segments one after another.
 
     Args:
         job: Name of the job.
         function: The segment handler.
         record: The message.
-        ctx: What the batch shares.
-        max_hops: How often a segment whose time is over may go on in another message; 0 for never.
+        ctx: The context of the record.
+        max_hops: How often a segment that cannot end in time may continue in another message; 0 for never.
 
     Returns:
-        What to enter in the ledger, or why nothing is.
+        The results to record in the ledger, or why none are recorded.
 
     Raises:
-        SegmentError: If the message is no segment of a live run of this job, its data is not what was pinned, or the
-            result is no JSON value: permanent.
-        Exception: Whatever the handler raises; of several segments, for the first, if none ends and a further delivery
-            may mend them all.
-        Reject: With its words, for what a segment raises at the last delivery of its message: the dead letter then
-            tells why.
+        SegmentError: If the message is not a segment of a running run of this job, its data is not what was pinned, or
+            the result is not a JSON value: permanent.
+        Exception: Any error that the handler raises. With several segments: the first error, if no segment ended and a
+            retry may succeed.
+        Reject: At the last delivery of a message, in place of the handler's error and with its text, so that the
+            message in the dead-letter queue states the reason.
     """
     segments = segments_of(record.body)
     run = await live_run(job, segments[0], ctx.batch)
     if run is None:
         return Unrecorded.LATE
-    is_last = (most := configured_max_receives()) is not None and ctx.receive_count >= most
+    is_last = (max_receives := configured_max_receives()) is not None and ctx.receive_count >= max_receives
     if len(segments) == 1:
         try:
             return await process_segment(segments[0], run, function, record, ctx, max_hops)
@@ -136,22 +136,23 @@ async def process_message(
     ended: list[SegmentResult] = []
     left: list[Segment] = []
     errors: list[Exception] = []
-    is_over = _is_over(ctx.deadline)
+    must_stop = _must_stop(ctx.deadline)
     for segment in segments:
-        if ended and is_over():
+        if ended and must_stop():
             left.append(segment)
             continue
         try:
             ended.append(await process_segment(segment, run, function, record, ctx, max_hops))
         except Exception as error:
-            logger.warning("run %s, segment %d failed, and is sent on alone", run.id, segment.number, exc_info=error)
+            logger.warning(
+                "run %s, segment %d failed and is sent in a separate message", run.id, segment.number, exc_info=error
+            )
             errors.append(error)
             left.append(segment)
     if not ended and not is_last and not any(map(_is_permanent, errors)):
         raise errors[0]
-    return BundleResult(
-        ended, left
-    )  # one that fails for good does so alone: with its own reason, and nothing beside it
+    # A segment that fails permanently does so in a separate message, with its own reason.
+    return BundleResult(ended, left)
 
 
 def _is_permanent(error: Exception) -> bool:
@@ -161,39 +162,39 @@ def _is_permanent(error: Exception) -> bool:
 async def process_segment(
     segment: Segment, run: Run, function: SegmentFunction, record: Record, ctx: Context[JobState], max_hops: int
 ) -> SegmentDone | SegmentStopped:
-    """Run a segment handler over the items of one segment; as ``process_message``, without a look at its run."""
-    rows = SegmentItems(segment.source, ctx.state.backend, _is_over(ctx.deadline) if segment.hop < max_hops else None)
+    """Run the segment handler for one segment, like ``process_message``, but without checking its run."""
+    rows = SegmentItems(segment.source, ctx.state.backend, _must_stop(ctx.deadline) if segment.hop < max_hops else None)
     with add_record_keys(run=run.id, segment=segment.number):
         async with aclosing(rows.read()) as items:
             value = await function(items, SegmentContext(record, ctx.batch, segment, run))
     try:
         result = json.dumps(value, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise SegmentError(f"the segment handler returned what is no JSON value: {error}") from error
+        raise SegmentError(f"the segment handler must return a JSON value: {error}") from error
     if rows.rest is not None:
-        return SegmentStopped(segment, result, rows.given, rows.rest)
-    return SegmentDone(segment, ctx.receive_count, result, rows.given)
+        return SegmentStopped(segment, result, rows.count, rows.rest)
+    return SegmentDone(segment, ctx.receive_count, result, rows.count)
 
 
-def _is_over(deadline: Deadline) -> Callable[[], bool]:
+def _must_stop(deadline: Deadline) -> Callable[[], bool]:
     return lambda: deadline.clock() >= deadline.stops_at
 
 
 async def live_run(job: str, segment: Segment, batch: BatchContext[JobState]) -> Run | None:
-    """Return the run a segment belongs to, read once a batch; None if the run no longer waits for this segment.
+    """Return the run of a segment, read once per batch; None if the run no longer waits for this segment.
 
     Raises:
-        SegmentError: If the run is unknown, or of another job.
+        SegmentError: If the run is unknown, or the segment belongs to another job.
     """
     if segment.job != job:
-        raise SegmentError(f"a segment of job {segment.job!r}, not of {job!r}")
+        raise SegmentError(f"the segment belongs to job {segment.job!r}, not to {job!r}")
     runs = batch.shared
     if segment.run not in runs:
         runs[segment.run] = asyncio.ensure_future(batch.state.backend.ledger.run(segment.run))
     run: Run | None = await asyncio.shield(runs[segment.run])
     if run is None:
-        raise SegmentError(f"a segment of run {segment.run!r}, which is not in the ledger")
+        raise SegmentError(f"the segment belongs to run {segment.run!r}, which is not in the ledger")
     if run.state != RunState.RUNNING or segment.gen < run.gen:
-        logger.info("run %s is %s: segment %d is late and is not worked on", run.id, run.state, segment.number)
+        logger.info("run %s is %s: segment %d is late and is skipped", run.id, run.state, segment.number)
         return None
     return run

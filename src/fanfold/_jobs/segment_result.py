@@ -1,4 +1,4 @@
-"""What the handlers of segments and of dead letters return; the commit stage enters it in the ledger."""
+"""The results of the segment and dead-letter handlers, which the commit stage records in the ledger."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, Final, TypeAlias
 from fanfold._jobs.segment import Segment
 
 REASON_CHARACTERS: Final = 300
-"""Longest reason of a failed segment that is kept."""
+"""Length to which the reason of a failed segment is truncated."""
 INLINE_RESULTS_BYTES: Final = 8_192
-"""Results up to this size stand in the ledger. A DynamoDB write costs by the KiB, an S3 PUT as much as 8 of those
-(AWS price lists, us-east-1, November 2026)."""
+"""Results up to this size are stored in the ledger, larger ones in S3. DynamoDB writes are billed per KiB; an S3 PUT
+costs as much as 8 of them (AWS price lists, us-east-1, November 2026)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,55 +23,55 @@ class SegmentDone:
     segment: Segment
     """The segment."""
     receive_count: int
-    """Deliveries its message took."""
+    """Deliveries of its message."""
     result: str
-    """What the handler returned, as JSON text."""
+    """The handler's return value, as JSON text."""
     items: int
-    """How many items the handler was given."""
+    """Number of items that the handler received."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentFailed:
-    """A segment that failed for good."""
+    """A segment that failed permanently."""
 
     segment: Segment
     """The segment."""
     receive_count: int
-    """Deliveries its message took."""
+    """Deliveries of its message."""
     reason: str
     """Why it failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentStopped:
-    """A segment whose items ended early because the time was over: another message goes on from there."""
+    """A segment whose items ended early because of the deadline; another message resumes from there."""
 
     segment: Segment
     """The segment."""
     result: str
-    """What the handler returned for the items it was given, as JSON text."""
+    """The handler's return value for the items it received, as JSON text."""
     items: int
-    """How many items the handler was given."""
+    """Number of items that the handler received."""
     rest: Mapping[str, Any]
-    """What is left to read, in the words of the source."""
+    """The remaining part, in the format of the source."""
 
 
 SegmentResult: TypeAlias = SegmentDone | SegmentFailed | SegmentStopped
-"""How one segment ended, or stopped."""
+"""The result of one segment that ended or stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class BundleResult:
-    """How the segments ended that shared a message."""
+    """The results of segments that shared a message."""
 
     ended: Sequence[SegmentResult]
-    """Those that ended, or stopped in time."""
+    """Results of the segments that ended, or stopped before the deadline."""
     left: Sequence[Segment] = ()
-    """Those that did not: each goes on in a message of its own, and the others are not held up by it."""
+    """The other segments: each continues in a separate message, so that it does not delay the others."""
 
 
 class Unrecorded(Enum):
-    """Why a message is acknowledged although nothing of it is entered in the ledger."""
+    """Why a message is acknowledged although the ledger records none of its segments."""
 
     LATE = "its run no longer waits for it"
     QUARANTINED = "it is not a segment of a run, and was sent to the quarantine queue"
@@ -79,10 +79,10 @@ class Unrecorded(Enum):
 
 
 MessageResult: TypeAlias = SegmentResult | BundleResult | Unrecorded
-"""What became of one message of the work queue or of its dead-letter queue."""
+"""The result of one message of the work queue or its dead-letter queue."""
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why something failed, in the words of the error that was raised."""
+    """Return the type and the message of an error as the reason of a failure."""
     kind, text = type(error).__qualname__, str(error)
     return f"{kind}: {text}" if text else kind

@@ -1,8 +1,8 @@
-"""A job on Step Functions: plan, a task for each segment, collect; the same run in the same ledger.
+"""A job on Step Functions: a plan step, a task for each segment, and a collect step, with the same run and ledger.
 
-The state machine takes the queue's part: it hands the segments out, tries again, and says when all are through. What
-ended is entered in the ledger as ever, and collecting is a fold as ever, so nothing depends on what the map step writes
-down, and ``fanfold status``, ``results`` and ``redrive`` know the run.
+The state machine replaces the queue: it distributes the segments, retries them, and detects when all have ended.
+Ended segments are recorded in the ledger as usual, and the collect step is the usual fold. No result depends on the
+output of the map state, and ``fanfold status``, ``results``, and ``redrive`` work on the run.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ logger = logging.getLogger("fanfold")
 
 ITEMS_KEY: Final = "items.json"
 """Name of the object with the items of a Distributed Map."""
-NEVER_TOLD: Final = "no task of the state machine told how it ended: its execution says why"
-"""Reason of a segment whose task timed out, died, or never began."""
+NO_RESULT: Final = "no task of the state machine recorded a result for this segment: see the execution history"
+"""Reason of a segment whose task timed out, died, or never started."""
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Record, Context[JobState]], Awaitable[T]]
@@ -47,28 +47,28 @@ Work: TypeAlias = Callable[[Record, Context[JobState]], Awaitable[T]]
 Handler: TypeAlias = Callable[[Any, Any], dict[str, Any]]
 """A Lambda handler that a state machine calls."""
 Invoke: TypeAlias = Callable[[Any, Any], BatchResult]
-"""Handles an event of SQS messages: ``Consumer.invoke`` of records that come from no queue."""
+"""Handles an event of SQS messages: ``Consumer.invoke``, for records that do not come from a queue."""
 
 
 async def no_queue() -> Any:
-    """Open the settler of records that came from no queue.
+    """Refuse to open a settler: records of a state machine do not come from a queue.
 
     Raises:
-        FanfoldError: Always: there is nothing to hand a record back to; the state machine tries again.
+        FanfoldError: Always; the state machine retries the record.
     """
-    raise FanfoldError("the record came from a state machine, which tries again by itself")
+    raise FanfoldError("the record came from a state machine, which retries it; it has no queue to return to")
 
 
 def plan_handler(job: str, source_of: Callable[[Mapping[str, Any]], Source], runtime: Runtime[JobState]) -> Handler:
     """Return the handler of the first step.
 
-    Called with ``{"run": name, "input": {"params": {…}}, "items": "payload" or "s3"}``, it pins the run, and returns
-    ``{"run": …, "segments": …}`` with the ``items`` of an inline map, or with ``bucket`` and ``key`` of an object that
-    holds them, for a distributed one. Called again with the same name it returns the same.
+    Called with ``{"run": name, "input": {"params": {…}}, "items": "payload" or "s3"}``, it pins the run and returns
+    ``{"run": …, "segments": …}`` with the ``items`` of an inline map, or with the ``bucket`` and ``key`` of an object
+    that contains the items of a distributed map. With the same name, it returns the same result.
     """
 
     def plan_handler(event: Any, context: Any) -> dict[str, Any]:
-        run_id, params, to_s3 = _asked(event)
+        run_id, params, to_s3 = _plan_request(event)
 
         async def work(state: JobState) -> dict[str, Any]:
             run = await pin_run(job, source_of(params), run_id, params, state.backend)
@@ -80,16 +80,22 @@ def plan_handler(job: str, source_of: Callable[[Mapping[str, Any]], Source], run
     return plan_handler
 
 
-def _asked(event: Any) -> tuple[str, dict[str, Any], bool]:
-    given = event if isinstance(event, Mapping) else {}
-    asked = given.get("input") or {}
-    if given.get("items") not in {"payload", "s3"} or "run" not in given or not isinstance(asked, Mapping):
+def _plan_request(event: Any) -> tuple[str, dict[str, Any], bool]:
+    request = event if isinstance(event, Mapping) else {}
+    execution_input = request.get("input") or {}
+    if (
+        request.get("items") not in {"payload", "s3"}
+        or "run" not in request
+        or not isinstance(execution_input, Mapping)
+    ):
         raise ConfigurationError(
-            'a plan is asked for with {"run": …, "input": {"params": {…}}, "items": "payload" or "s3"}'
+            'the event of the plan handler must be {"run": …, "input": {"params": {…}}, "items": "payload" or "s3"}'
         )
-    if not isinstance(asked.get("params", {}), Mapping):
-        raise ConfigurationError('the input of the state machine is {"params": {…}}, with the parameters of the run')
-    return check_name(given["run"], "run"), dict(asked.get("params", {})), given["items"] == "s3"
+    if not isinstance(execution_input.get("params", {}), Mapping):
+        raise ConfigurationError(
+            'the input of the state machine must be {"params": {…}}, with the parameters of the run'
+        )
+    return check_name(request["run"], "run"), dict(execution_input.get("params", {})), request["items"] == "s3"
 
 
 async def _items(run: Run, backend: Backend) -> dict[str, Any]:
@@ -97,11 +103,10 @@ async def _items(run: Run, backend: Backend) -> dict[str, Any]:
     size = 0
     for item in _wire(run):
         size += len(item) + 1
-        if size > STEP_FUNCTIONS_PAYLOAD_BYTES - 1_024:  # room for the rest
+        if size > STEP_FUNCTIONS_PAYLOAD_BYTES - 1_024:  # leaves room for the other fields
             raise ConfigurationError(
-                f"run {run.id}: the first {len(items):,} segments alone are more than the "
-                f"{STEP_FUNCTIONS_PAYLOAD_BYTES:,} bytes a state may hand on: use the distributed state machine, or "
-                "larger segments"
+                f"run {run.id}: the first {len(items):,} segments already exceed the {STEP_FUNCTIONS_PAYLOAD_BYTES:,} "
+                "bytes that a state may return: use the distributed state machine, or larger segments"
             )
         items.append(json.loads(item))
     await backend.ledger.checkpoint(run.id, len(items))
@@ -129,7 +134,7 @@ def _wire(run: Run) -> Iterator[bytes]:
 
 
 def task_function(process_message: Work[MessageResult]) -> Work[MessageResult]:
-    """Return what works on one segment, and enters why it failed too: another try that succeeds counts more."""
+    """Return a function that processes one segment and records failures too; a retry that succeeds overrides them."""
 
     async def task(record: Record, ctx: Context[JobState]) -> MessageResult:
         try:
@@ -144,34 +149,34 @@ def task_function(process_message: Work[MessageResult]) -> Work[MessageResult]:
 
 
 def task_handler(invoke: Invoke) -> Handler:
-    """Return the handler of an item: of one segment, or of several as ``{"Items": […], "BatchInput": …}``.
+    """Return the handler of an item: one segment, or several as ``{"Items": […], "BatchInput": …}``.
 
-    It returns ``{"segments": how many}``, and raises if one of them did not end: ``SegmentError`` if none of those will
-    in another try, ``FanfoldError`` else. What did end stays entered.
+    It returns ``{"segments": count}``. If a segment did not end, it raises ``SegmentError`` if no retry can succeed, or
+    ``FanfoldError`` otherwise. Segments that ended stay recorded.
     """
 
     def task_handler(event: Any, context: Any) -> dict[str, Any]:
         items = event["Items"] if isinstance(event, Mapping) and isinstance(event.get("Items"), list) else [event]
         bodies = [json.dumps(item, separators=(",", ":")) for item in items]
         outcomes = invoke(_event(bodies), context).outcomes
-        wrong = [
+        not_done = [
             (body, outcome) for body, outcome in zip(bodies, outcomes, strict=True) if not isinstance(outcome, Done)
         ]
-        if wrong:
-            raise _told([outcome for _, outcome in wrong], [_number(body) for body, _ in wrong])
+        if not_done:
+            raise _error_of([outcome for _, outcome in not_done], [_number(body) for body, _ in not_done])
         return {"segments": len(items)}
 
     return task_handler
 
 
 def collect_function(job: str, fold: Work[RunState]) -> Work[dict[str, Any]]:
-    """Return what closes a run and folds it: a segment of which nothing is known then has failed."""
+    """Return a function that closes a run and folds it. Segments without a recorded result count as failed."""
 
     async def collect(record: Record, ctx: Context[JobState]) -> dict[str, Any]:
         backend, run_id = ctx.state.backend, from_body(record.body).run_id
         run = await backend.ledger.run(run_id)
         if run is None or run.job != job:
-            raise SegmentError(f"run {run_id!r} is no run of job {job!r} in the ledger")
+            raise SegmentError(f"the ledger has no run {run_id!r} of job {job!r}")
         await _close(run, backend)
         await fold(record, ctx)
         run = await backend.ledger.run(run_id)
@@ -189,7 +194,7 @@ async def _close(run: Run, backend: Backend) -> None:
     total = run.position if counter.total is None else counter.total
     missing = (await tally_of(run, total, backend)).missing_segments()
     for first in range(0, len(missing), MARKER_SEGMENTS):
-        failed = dict.fromkeys(missing[first : first + MARKER_SEGMENTS], NEVER_TOLD)
+        failed = dict.fromkeys(missing[first : first + MARKER_SEGMENTS], NO_RESULT)
         await backend.ledger.put_marker(run.id, Marker(uuid.uuid4().hex, run.gen, failed=failed))
         await backend.ledger.count(run.id, len(failed))
     await backend.ledger.seal(run.id, total)
@@ -198,20 +203,20 @@ async def _close(run: Run, backend: Backend) -> None:
 def collect_handler(invoke: Invoke) -> Handler:
     """Return the handler of the last step.
 
-    Called with ``{"run": …, "tries": …}``, it returns ``{"run": …, "state": …, "output": key, "failed": how many}``.
-    ``tries`` is how often it has been tried: a fold that raises fails the run in its third.
+    Called with ``{"run": …, "tries": …}``, it returns ``{"run": …, "state": …, "output": key, "failed": count}``.
+    ``tries`` is the number of previous attempts: a fold that raises fails the run in the third attempt.
     """
 
     def collect_handler(event: Any, context: Any) -> dict[str, Any]:
         if not isinstance(event, Mapping) or not isinstance(event.get("run"), str):
-            raise EventError('a run is collected with {"run": …}')
+            raise EventError('the event of the collect handler must be {"run": …, "tries": …}; "tries" is optional')
         tries = event.get("tries") or 0
         if not isinstance(tries, int) or tries < 0:
-            raise EventError(f'"tries" of a run that is collected counts from 0, and is not {tries!r}')
+            raise EventError(f'"tries" in the event must be an integer of at least 0, not {tries!r}')
         body = to_message(CheckRun(check_name(event["run"], "run"))).body
         (outcome,) = invoke(_event([body], receives=tries + 1), context).outcomes
         if not isinstance(outcome, Done):
-            raise _told([outcome], [])
+            raise _error_of([outcome], [])
         collected: dict[str, Any] = outcome.value
         return collected
 
@@ -235,12 +240,12 @@ def _number(body: str) -> int | None:
         return None
 
 
-def _told(outcomes: Sequence[Outcome], segments: Collection[int | None]) -> FanfoldError:
-    """Return the error that tells a state machine of outcomes: one that is not tried again if that is of no use."""
+def _error_of(outcomes: Sequence[Outcome], segments: Collection[int | None]) -> FanfoldError:
+    """Return the error that reports outcomes to a state machine, which does not retry a ``SegmentError``."""
     permanent = all(isinstance(outcome, Rejected) for outcome in outcomes)
     reasons = "; ".join(dict.fromkeys(map(_reason, outcomes)))
-    named = [str(segment) for segment in segments if segment is not None]
-    where = f"segment {', '.join(named)}: " if named else ""
+    numbers = [str(segment) for segment in segments if segment is not None]
+    where = f"segment {', '.join(numbers)}: " if numbers else ""
     return (SegmentError if permanent else FanfoldError)(f"{where}{reasons}"[:2_000])
 
 
@@ -249,4 +254,4 @@ def _reason(outcome: Outcome) -> str:
         return reason_of(outcome.error)
     if isinstance(outcome, Rejected | NotStarted | Retrying):
         return outcome.reason
-    return "it ended, and could not be entered in the ledger"
+    return "it ended, but could not be recorded in the ledger"

@@ -1,12 +1,13 @@
-"""Whether all segments of a run have ended, counted from its markers.
+"""Count from a run's markers whether all of its segments have ended.
 
-The counter of a run can only be too high, so it says *when to look*, never *that all is done*. What is done is the
-union of the markers. With ``n`` the counter read **before** the markers and ``m`` the segments missing in them, the
-next look is due when the counter reaches ``n + m``: each missing segment will add at least one.
+The counter of a run is never too low but may be too high, so it determines when to check, not whether the run is
+complete. The union of the markers determines which segments are done. Let ``n`` be the counter read **before** the
+markers, and ``m`` the number of segments missing in them. The next check is due when the counter reaches ``n + m``,
+because each missing segment will add at least one.
 
-A run has generations: the first does all segments, each redrive one more, with those that had failed. What was done in
-any generation counts. A failure counts unless a later generation did the segment again: so a failure that is entered
-late, by a duplicate of an old message, changes nothing.
+A run has generations: the first processes all segments, and each redrive adds one with the segments that had failed.
+A segment that was done in any generation is done. A failure counts unless a later generation processed the segment
+again, so a failure that a duplicate of an old message records late has no effect.
 """
 
 from __future__ import annotations
@@ -22,26 +23,26 @@ from fanfold._ports.ledger_encoding import decode_ids, encode_ids
 from fanfold._ports.run import Marker, Run
 
 UNEVEN: Final = 5
-"""How many times the mean a segment may hold before it is named."""
-_MOST_NAMED: Final = 10
+"""Multiple of the mean above which a segment is reported as uneven."""
+_MAX_REPORTED: Final = 10
 _UNKNOWN: Final = -1
 _MISSING, _FAILED, _DONE = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Evenness:
-    """How evenly the items of a run lie in its segments, of those whose number is known."""
+    """How evenly the items of a run are spread over its segments; ignores segments whose item count is unknown."""
 
     items: int
     """Items of all segments."""
     least: int
-    """Items of the segment with the fewest."""
+    """Items of the smallest segment."""
     mean: float
-    """Items of a segment in the mean."""
+    """Mean number of items per segment."""
     most: int
-    """Items of the segment with the most."""
+    """Items of the largest segment."""
     uneven: Mapping[int, int]
-    """Items by segment, for those that hold over five times the mean: the ten largest, largest first."""
+    """Items by segment, for segments with over five times the mean: the ten largest, largest first."""
 
 
 class Tally:
@@ -53,7 +54,7 @@ class Tally:
         self.done: int = 0
         """Segments that are done."""
         self.deliveries: int = 0
-        """Deliveries of segments that ended, as their messages' receive counts say."""
+        """Deliveries of segments that ended, from the receive counts of their messages."""
         self._ends = 0
         self._state = bytearray(total)
         self._items: array[int] | None = None
@@ -61,7 +62,7 @@ class Tally:
 
     @property
     def failed(self) -> dict[int, str]:
-        """Reason by segment, for those that failed for good and are not done; ascending."""
+        """Reason by segment, for segments that failed permanently and are not done; ascending."""
         return {segment: self._reasons[segment] for segment in sorted(self._reasons)}
 
     @property
@@ -75,7 +76,7 @@ class Tally:
         return self.total - self.done - len(self._reasons)
 
     def add(self, marker: Marker) -> None:
-        """Count a marker. Done beats failed; a segment outside the run counts for nothing."""
+        """Count a marker. Done overrides failed; segments outside the run are ignored."""
         counts = dict(zip(marker.ids, marker.items, strict=False))
         for segment in marker.ids:
             if self._ended(segment, marker) and self._state[segment] != _DONE:
@@ -90,19 +91,19 @@ class Tally:
                 self._reasons[segment] = reason
 
     def redo(self, segments: Iterable[int]) -> None:
-        """Let segments that failed count as missing again: a later generation does them once more."""
+        """Count failed segments as missing again: a later generation processes them again."""
         for segment in segments:
             if segment in self._reasons:
                 del self._reasons[segment]
                 self._state[segment] = _MISSING
-                self._ends -= 1  # its next end is no duplicate
+                self._ends -= 1  # so that its next end is not counted as a duplicate
 
     def missing_segments(self) -> list[int]:
         """Return the numbers of the segments that are neither done nor failed; ascending."""
         return [segment for segment in range(self.total) if self._state[segment] == _MISSING]
 
     def add_items(self, segment: int, items: int) -> None:
-        """Count items of a segment; one outside the run counts for nothing."""
+        """Count items of a segment; a segment outside the run is ignored."""
         if not 0 <= segment < self.total:
             return
         if self._items is None:
@@ -110,13 +111,13 @@ class Tally:
         self._items[segment] = max(0, self._items[segment]) + items
 
     def evenness(self) -> Evenness | None:
-        """Return how evenly the items lie; None if no segment's number is known."""
+        """Return how evenly the items are spread; None if no segment's item count is known."""
         known = [(items, segment) for segment, items in enumerate(self._items or ()) if items != _UNKNOWN]
         if not known:
             return None
         total = sum(items for items, _ in known)
         mean = total / len(known)
-        uneven = sorted((each for each in known if each[0] > UNEVEN * mean), reverse=True)[:_MOST_NAMED]
+        uneven = sorted((count for count in known if count[0] > UNEVEN * mean), reverse=True)[:_MAX_REPORTED]
         return Evenness(total, min(known)[0], mean, max(known)[0], {segment: items for items, segment in uneven})
 
     def _ended(self, segment: int, marker: Marker) -> bool:
@@ -128,12 +129,12 @@ class Tally:
 
 
 async def put_redo(key: str, segments: Sequence[int], backend: Backend) -> None:
-    """Write down which segments a generation does again."""
+    """Store the segments that a generation processes again."""
     await backend.put_result(key, json.dumps(encode_ids(segments)).encode())
 
 
 async def redo_of(run: Run, gen: int, backend: Backend) -> Sequence[int]:
-    """Return the segments that a generation, from 1, does again; ascending."""
+    """Return the segments that a generation, from 1, processes again; ascending."""
     return decode_ids(json.loads(await backend.get_result(run.redos[gen - 1])))
 
 
@@ -149,8 +150,8 @@ async def tally_of(
 
     Args:
         run: The run.
-        total: Its segments.
-        backend: Where its ledger is.
+        total: Number of segments in the run.
+        backend: Holds the ledger.
         only: Ids of the markers that count; None for all.
         also: Called with each marker that counts.
     """

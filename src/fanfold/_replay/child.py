@@ -1,7 +1,7 @@
-"""The process a replayed or measured handler runs in: events in on stdin, answers out on a pipe of its own.
+"""The process of a replayed or measured handler: reads events from stdin, writes results to stdout.
 
-Run as ``python -m fanfold._replay.child MODULE:NAME FD``, with ``durations`` behind it where who ran when is not asked
-for, only how long. What the handler prints goes where the parent lets it go.
+Usage: ``python -m fanfold._replay.child MODULE:NAME``, followed by ``durations`` to record only how long each call
+took instead of a timeline. The handler's own output goes to stderr.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from fanfold.errors import ConfigurationError
 from fanfold.observers import BatchCallbacks, BatchEnded, CallEnded
 
 
-class _Seen:
-    """Notes, for the batch under way, which record ran when in which slot, and how each ended."""
+class _Timeline:
+    """An observer that records, for one batch, when and in which slot each record ran, and its outcome."""
 
     def __init__(self) -> None:
         self.begin()
@@ -44,14 +44,14 @@ class _Seen:
         slot = self._free.pop() if self._free else self._slots
         self._slots = max(self._slots, slot + 1)
         began = time.perf_counter()
-        return lambda _: self._note(records, slot, began)
+        return lambda _: self._add_spans(records, slot, began)
 
     def _batch_ended(self, ended: BatchEnded) -> None:
         for record, outcome in zip(ended.records, ended.outcomes, strict=True):
-            self.outcomes[record.receipt_handle] = (type(outcome).__name__, _words(outcome))
+            self.outcomes[record.receipt_handle] = (type(outcome).__name__, _reason(outcome))
 
-    def _note(self, records: Sequence[Record], slot: int, began: float) -> None:
-        now = time.perf_counter()
+    def _add_spans(self, records: Sequence[Record], slot: int, began: float) -> None:
+        ended = time.perf_counter()
         self._free.append(slot)
         for record in records:
             self.spans.append(
@@ -59,16 +59,16 @@ class _Seen:
                     "handle": record.receipt_handle,
                     "slot": slot,
                     "start_ms": round((began - self._start) * 1000, 3),
-                    "end_ms": round((now - self._start) * 1000, 3),
+                    "end_ms": round((ended - self._start) * 1000, 3),
                 }
             )
 
-    def told(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         return {"outcomes": self.outcomes, "spans": self.spans, "most_in_flight": self._slots or None}
 
 
 class _Durations:
-    """Notes, for the batch under way, how long each call took, at little cost."""
+    """An observer that records, for one batch, how long each call took; it has little overhead."""
 
     def __init__(self) -> None:
         self.begin()
@@ -87,11 +87,11 @@ class _Durations:
     def _batch_ended(self, ended: BatchEnded) -> None:
         self._most = ended.peak_in_flight
 
-    def told(self) -> dict[str, Any]:
-        return {"durations": [round(each, 7) for each in self._seconds], "most_in_flight": self._most or None}
+    def result(self) -> dict[str, Any]:
+        return {"durations": [round(seconds, 7) for seconds in self._seconds], "most_in_flight": self._most or None}
 
 
-def _words(outcome: Any) -> str | None:
+def _reason(outcome: Any) -> str | None:
     if isinstance(outcome, Failed):
         return f"{type(outcome.error).__name__}: {outcome.error}"
     if isinstance(outcome, Rejected):
@@ -102,33 +102,40 @@ def _words(outcome: Any) -> str | None:
 
 
 def main() -> None:
-    """Load the handler, say so, and answer event after event until stdin ends."""
-    name, descriptor = sys.argv[1], int(sys.argv[2])
-    with os.fdopen(descriptor, "w", encoding="utf-8") as replies:
+    """Load the handler, report that it is ready, and invoke it with one event after another until stdin ends."""
+    name = sys.argv[1]
+    with _taken_from_stdout() as replies:
         began = time.perf_counter()
         try:
             handler = import_string.load_handler(name)
         except ConfigurationError as error:
             raised = error.__cause__
-            _say(replies, {"failed": str(error), "traceback": "" if raised is None else _told(raised)})
+            _send(replies, {"failed": str(error), "traceback": "" if raised is None else _traceback_of(raised)})
             return
-        seen: _Seen | _Durations = _Durations() if "durations" in sys.argv[3:] else _Seen()
+        observer: _Timeline | _Durations = _Durations() if "durations" in sys.argv[2:] else _Timeline()
         consumer = _consumer_in(handler)
         if consumer is not None:
-            consumer.add_observer(seen)
-        own = None if consumer is None else consumer.settings.concurrency
-        _say(replies, {"ready": round(time.perf_counter() - began, 6), "consumer": consumer is not None,
-                       "concurrency": own})  # fmt: skip
+            consumer.add_observer(observer)
+        concurrency = None if consumer is None else consumer.settings.concurrency
+        _send(replies, {"ready": round(time.perf_counter() - began, 6), "consumer": consumer is not None,
+                        "concurrency": concurrency})  # fmt: skip
         for line in sys.stdin:
             began = time.perf_counter()
-            asked = json.loads(line)
-            decoded = round(time.perf_counter() - began, 6)
-            seen.begin()
-            _say(replies, {**_invoked(handler, asked), "decode_seconds": decoded, **seen.told()})
+            request = json.loads(line)
+            decode_seconds = round(time.perf_counter() - began, 6)
+            observer.begin()
+            _send(replies, {**_invoke(handler, request), "decode_seconds": decode_seconds, **observer.result()})
+
+
+def _taken_from_stdout() -> TextIO:
+    """Return the pipe on stdout, and redirect stdout to stderr, also for child processes."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return replies
 
 
 def _consumer_in(handler: Any) -> Consumer[..., Any] | None:
-    """Return the consumer under a handler's decorators, if there is one."""
+    """Return the consumer that a handler is, or that its decorators wrap; None if it is not a consumer."""
     for _ in range(100):
         if isinstance(handler, Consumer) or handler is None:
             return handler
@@ -136,34 +143,34 @@ def _consumer_in(handler: Any) -> Consumer[..., Any] | None:
     return None
 
 
-def _invoked(handler: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    context = FakeContext(asked["seconds"], asked["request_id"], memory_limit_in_mb=asked["memory_mb"])
-    began, busy = time.perf_counter(), time.process_time()
-    answer: dict[str, Any] = {"response": None, "error": None}
+def _invoke(handler: Any, request: dict[str, Any]) -> dict[str, Any]:
+    context = FakeContext(request["seconds"], request["request_id"], memory_limit_in_mb=request["memory_mb"])
+    began, cpu_began = time.perf_counter(), time.process_time()
+    reply: dict[str, Any] = {"response": None, "error": None}
     try:
-        answer["response"] = json.dumps(handler(asked["event"], context))
-    except Exception as error:  # noqa: BLE001 - a function error is an answer here
-        answer["error"] = f"{type(error).__name__}: {error}"
-        sys.stderr.write(_told(error))
-    answer["seconds"] = round(time.perf_counter() - began, 6)
-    answer["cpu_seconds"] = round(time.process_time() - busy, 6)
-    answer["remaining_ms"] = context.get_remaining_time_in_millis()
-    return answer
+        reply["response"] = json.dumps(handler(request["event"], context))
+    except Exception as error:  # noqa: BLE001 - a function error is a result of the invocation
+        reply["error"] = f"{type(error).__name__}: {error}"
+        sys.stderr.write(_traceback_of(error))
+    reply["seconds"] = round(time.perf_counter() - began, 6)
+    reply["cpu_seconds"] = round(time.process_time() - cpu_began, 6)
+    reply["remaining_ms"] = context.get_remaining_time_in_millis()
+    return reply
 
 
-def _told(error: BaseException) -> str:
-    """Return a traceback that begins in the user's code."""
+def _traceback_of(error: BaseException) -> str:
+    """Return a traceback that starts in the user's code."""
     frames = error.__traceback__
-    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+    while frames is not None and _is_internal(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(error), error, frames))
 
 
-def _is_ours(filename: str) -> bool:
+def _is_internal(filename: str) -> bool:
     return filename in {__file__, import_string.__file__} or "importlib" in filename
 
 
-def _say(replies: TextIO, value: dict[str, Any]) -> None:
+def _send(replies: TextIO, value: dict[str, Any]) -> None:
     sys.stdout.flush()
     replies.write(json.dumps(value) + "\n")
     replies.flush()

@@ -1,4 +1,4 @@
-"""The settings of a replay that a template sets, and those that the template alone does not tell."""
+"""The settings of a replay from a template: the values it sets, and those it does not determine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fanfold.check.values import Queue, Setting
 from fanfold.errors import ConfigurationError
 
 _UNBOUNDED: Final = 1_000_000
-"""Stands where the most that AWS takes depends on the kind of function."""
+"""An upper limit where AWS's limit depends on the kind of function."""
 _ALLOWED: Final[Mapping[str, tuple[int, int]]] = {
     "function_timeout": (1, _UNBOUNDED),
     "memory_mb": (aws_limits.LAMBDA_MIN_MEMORY_MB, _UNBOUNDED),
@@ -27,26 +27,26 @@ _ALLOWED: Final[Mapping[str, tuple[int, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class DeployedSettings:
-    """What a template says of a function, its mapping and its queue, by the names of ``ReplayOptions``."""
+    """Settings of a function, its mapping, and its queue in a template, by the names of ``ReplayOptions``."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
-    """What is set, AWS's own defaults included."""
+    """Known values, including the defaults of AWS."""
     undetermined: Mapping[str, str] = field(default_factory=dict)
-    """What stands there in place of a value, and why it is not known: one line each."""
+    """For each unknown setting one line: the template's text, and why the value is not known."""
     remarks: tuple[str, ...] = ()
-    """What else a replay cannot follow: one line each."""
+    """One line for each other feature of the template that a replay does not follow."""
 
 
 def deployed_settings(template: Path, function: str) -> DeployedSettings:
     """Return the settings that a function is deployed with.
 
     Args:
-        template: SAM or CloudFormation, YAML or JSON; parameters count with their defaults.
-        function: Logical id of the function; or its mapping, ``Function.Event``, if it reads several queues.
+        template: A SAM or CloudFormation file, YAML or JSON; parameters have their default values.
+        function: The logical id of the function, or of its mapping (``Function.Event``) if it reads several queues.
 
     Raises:
-        ConfigurationError: If the template cannot be read, has no such function, nothing lets a queue call it, it reads
-            several queues, or AWS would refuse a setting.
+        ConfigurationError: If the template cannot be read or has no such function, if no queue or several queues
+            invoke it, or if AWS would reject a setting.
         MissingExtraError: If the extra ``check`` is not installed.
     """
     deployment = deployment_of(template, function)
@@ -62,12 +62,12 @@ def deployed_settings(template: Path, function: str) -> DeployedSettings:
     queue = deployment.queue()
     if queue.receives.known and queue.receives.value is None:
         where = f"{template}:{queue.receives.place.line} maxReceiveCount of {queue.key} is not set"
-        unknown["max_receive_count"] = f"{where}: what always fails is redelivered until its retention is over"
+        unknown["max_receive_count"] = f"{where}: a message that always fails is redelivered until it expires"
     return DeployedSettings(values, unknown, tuple(_remarks(template, deployment)))
 
 
 def _settings(deployment: Deployment) -> Iterator[tuple[str, Setting[Any]]]:
-    """Yield each setting under its option's name; the lowest bound of the concurrency counts."""
+    """Yield each setting with the name of its option; of two concurrency limits, the lower one applies."""
     function, mapping, queue = deployment.function, deployment.mapping(), deployment.queue()
     yield "function_timeout", function.timeout if function else _elsewhere(deployment, "Timeout")
     yield "memory_mb", function.memory if function else _elsewhere(deployment, "MemorySize")
@@ -93,36 +93,36 @@ def _reports(types: Setting[Any]) -> Setting[Any]:
 
 
 def _of_queue(name: str, setting: Setting[Any], queue: Queue) -> Setting[Any]:
-    """Return a setting of a queue under its own name, also if the queue is not in the template."""
+    """Return a setting of a queue under its own name, even if the queue is not in the template."""
     if setting.name == name:
         return setting
     return replace(setting, name=name, subject=f"{name} of {setting.subject}", written=queue.key)
 
 
 def _allowed(template: Path, option: str, setting: Setting[Any]) -> int:
-    """Return a number as AWS takes it.
+    """Return the value of a numeric setting.
 
     Raises:
-        ConfigurationError: If AWS does not take it.
+        ConfigurationError: If AWS would reject it.
     """
     (least, most), value = _ALLOWED[option], float(setting.value or 0)
     if not least <= value <= most or value != int(value):
         raise ConfigurationError(
-            f"{template}:{setting.place.line} {setting.subject} is {value:g}: "
-            f"AWS takes whole numbers from {least:,} to {most:,}"
+            f"{template}:{setting.place.line} {setting.subject} must be an integer from {least:,} to {most:,}, "
+            f"not {value:g}"
         )
     return int(value)
 
 
 def _remarks(template: Path, deployment: Deployment) -> Iterator[str]:
-    for each in deployment.remarks():
-        yield f"{template}:{each.place.line} {each.subject} is not known ({each.why})"
+    for remark in deployment.remarks():
+        yield f"{template}:{remark.place.line} {remark.subject} is not known ({remark.why})"
     mapping, function = deployment.mapping(), deployment.function
     if mapping.enabled.value is False:
         line = mapping.enabled.place.line
-        yield f"{template}:{line} Enabled of {mapping.key} is false: a replay delivers all the same"
+        yield f"{template}:{line} Enabled of {mapping.key} is false: a replay delivers messages anyway"
     if mapping.filtered.value:
         yield f"{template}:{mapping.place.line} FilterCriteria of {mapping.key} are not applied in a replay"
     if function is not None and function.reserved.value == 0:
         where = f"{template}:{function.reserved.place.line} {function.reserved.subject}"
-        yield f"{where} is 0: Lambda does not call it, a replay does"
+        yield f"{where} is 0: Lambda does not invoke it, but a replay does"

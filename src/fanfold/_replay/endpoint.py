@@ -1,7 +1,7 @@
-"""An SQS endpoint in front of queues in this process, so that what a replayed handler asks of SQS reaches them.
+"""A local SQS endpoint for the simulated queues of a replay: it receives the handler's calls to SQS.
 
-Speaks the JSON protocol of current SDKs (SQS API reference, "Making query API requests"; boto3 from 1.28 on), for the
-calls that a handler makes: visibility, deletions, sends. Listens on 127.0.0.1.
+It supports the JSON protocol of current SDKs (SQS API reference, "Making query API requests"; boto3 1.28 and later) and
+the calls that a handler makes: changing visibility timeouts, deleting, and sending. It listens on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -26,28 +26,32 @@ _UNKNOWN: Final = "com.amazon.coral.service#UnknownOperationException"
 
 
 class _RefusedError(Exception):
-    def __init__(self, code: str, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
         self.code = code
 
 
 class Endpoint:
-    """Answers SQS calls from queues in this process, by their names."""
+    """An SQS endpoint for in-memory queues.
+
+    Args:
+        queues: The queues by name.
+    """
 
     def __init__(self, queues: Mapping[str, InMemoryQueue]) -> None:
         self.url = ""
-        """Where it listens, once it does."""
+        """The URL it listens on; set once it is listening."""
         self._queues = queues
         self._lock = threading.Lock()
         self._calls: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "ChangeMessageVisibility": lambda asked: self._change(asked, asked),
-            "ChangeMessageVisibilityBatch": lambda asked: _each(asked, self._change),
-            "DeleteMessage": lambda asked: self._delete(asked, asked),
-            "DeleteMessageBatch": lambda asked: _each(asked, self._delete),
-            "GetQueueUrl": lambda asked: {"QueueUrl": self.queue_url(asked["QueueName"])},
+            "ChangeMessageVisibility": lambda request: self._change(request, request),
+            "ChangeMessageVisibilityBatch": lambda request: _for_entries(request, self._change),
+            "DeleteMessage": lambda request: self._delete(request, request),
+            "DeleteMessageBatch": lambda request: _for_entries(request, self._delete),
+            "GetQueueUrl": lambda request: {"QueueUrl": self.queue_url(request["QueueName"])},
             "GetQueueAttributes": self._attributes,
-            "SendMessage": lambda asked: self._send(asked, asked),
-            "SendMessageBatch": lambda asked: _each(asked, self._send),
+            "SendMessage": lambda request: self._send(request, request),
+            "SendMessageBatch": lambda request: _for_entries(request, self._send),
         }
 
     def queue_url(self, name: str) -> str:
@@ -55,49 +59,52 @@ class Endpoint:
         return f"{self.url}/{ACCOUNT}/{name}"
 
     def environment(self, queue: str, dead_letter_queue: str) -> dict[str, str]:
-        """Return the variables that lead a handler's SQS calls here, and name it its queues."""
-        found = {
+        """Return environment variables that direct a handler's SQS calls to this endpoint and name its queues."""
+        variables = {
             "AWS_ENDPOINT_URL_SQS": self.url,
             "FANFOLD_DEAD_LETTER_QUEUE_URL": self.queue_url(dead_letter_queue),
             "FANFOLD_QUEUE_URL": self.queue_url(queue),
         }
         if not {"AWS_REGION", "AWS_DEFAULT_REGION"} & os.environ.keys():
-            found["AWS_REGION"] = "eu-west-1"
-            found["AWS_DEFAULT_REGION"] = "eu-west-1"
+            variables["AWS_REGION"] = "eu-west-1"
+            variables["AWS_DEFAULT_REGION"] = "eu-west-1"
         configured = {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} & os.environ.keys()
         if not configured and not (Path.home() / ".aws").exists():
-            found["AWS_ACCESS_KEY_ID"] = found["AWS_SECRET_ACCESS_KEY"] = "replay"  # noqa: S105 - the SDK asks for one
-        return found
+            variables["AWS_ACCESS_KEY_ID"] = variables["AWS_SECRET_ACCESS_KEY"] = "replay"  # noqa: S105 - SDKs need one
+        return variables
 
-    def answer(self, action: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Return the HTTP status and the answer to a call."""
+    def respond(self, action: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Run an SQS action; return the HTTP status and the response."""
         with self._lock:
             if action not in self._calls:
-                return 400, {"__type": _UNKNOWN, "message": f"a replayed queue does not answer {action or 'this call'}"}
+                return 400, {
+                    "__type": _UNKNOWN,
+                    "message": f"a replayed queue does not support {action or 'this call'}",
+                }
             try:
-                return 200, self._calls[action](asked)
+                return 200, self._calls[action](request)
             except _RefusedError as error:
                 return 400, {"__type": error.code, "message": str(error)}
             except (KeyError, TypeError, ValueError) as error:
                 return 400, {"__type": "com.amazonaws.sqs#InvalidParameterValue", "message": repr(error)}
 
-    def _queue(self, asked: Mapping[str, Any]) -> InMemoryQueue:
-        name = str(asked["QueueUrl"]).rsplit("/", 1)[-1]
+    def _queue(self, request: Mapping[str, Any]) -> InMemoryQueue:
+        name = str(request["QueueUrl"]).rsplit("/", 1)[-1]
         if name not in self._queues:
             raise _RefusedError(_NOT_FOUND, f"queue {name!r} is not part of this replay")
         return self._queues[name]
 
-    def _change(self, asked: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-        if not self._queue(asked).change_visibility(entry["ReceiptHandle"], int(entry["VisibilityTimeout"])):
-            raise _RefusedError(_STALE, "the message is not in flight, or would be hidden for more than 12 hours")
+    def _change(self, request: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._queue(request).change_visibility(entry["ReceiptHandle"], int(entry["VisibilityTimeout"])):
+            raise _RefusedError(_STALE, "the message is not in flight, or its visibility timeout would exceed 12 hours")
         return {}
 
-    def _delete(self, asked: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-        self._queue(asked).remove(entry["ReceiptHandle"])  # as SQS: a stale handle is no error, and deletes nothing
+    def _delete(self, request: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+        self._queue(request).remove(entry["ReceiptHandle"])  # as in SQS, a stale handle is not an error
         return {}
 
-    def _send(self, asked: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-        queue, body = self._queue(asked), str(entry["MessageBody"])
+    def _send(self, request: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+        queue, body = self._queue(request), str(entry["MessageBody"])
         md5 = hashlib.md5(body.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
         message_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{len(queue)} {body}"))
         attributes = {"SenderId": "REPLAY", "SentTimestamp": "0"}
@@ -115,41 +122,42 @@ class Endpoint:
                 },
                 "md5OfBody": md5,
                 "eventSource": "aws:sqs",
-                "eventSourceARN": f"arn:aws:sqs:eu-west-1:{ACCOUNT}:{str(asked['QueueUrl']).rsplit('/', 1)[-1]}",
+                "eventSourceARN": f"arn:aws:sqs:eu-west-1:{ACCOUNT}:{str(request['QueueUrl']).rsplit('/', 1)[-1]}",
                 "awsRegion": "eu-west-1",
             },
             delay_seconds=float(entry.get("DelaySeconds", 0)),
         )
         return {"MessageId": message_id, "MD5OfMessageBody": md5}
 
-    def _attributes(self, asked: dict[str, Any]) -> dict[str, Any]:
-        queue = self._queue(asked)
-        found = {
+    def _attributes(self, request: dict[str, Any]) -> dict[str, Any]:
+        queue = self._queue(request)
+        attributes = {
             "VisibilityTimeout": f"{queue.visibility_timeout:g}",
             "ApproximateNumberOfMessages": str(len(queue)),
             "FifoQueue": str(queue.fifo).lower(),
         }
-        return {"Attributes": found}
+        return {"Attributes": attributes}
 
 
-def _each(
-    asked: dict[str, Any], one: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+def _for_entries(
+    request: dict[str, Any], action: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
 ) -> dict[str, Any]:
-    answer: dict[str, Any] = {"Successful": [], "Failed": []}
-    for entry in asked["Entries"]:
+    """Run an action for each entry of a batch request; return the batch result."""
+    response: dict[str, Any] = {"Successful": [], "Failed": []}
+    for entry in request["Entries"]:
         try:
-            answer["Successful"].append({"Id": entry["Id"], **one(asked, entry)})
+            response["Successful"].append({"Id": entry["Id"], **action(request, entry)})
         except _RefusedError as error:
             code = error.code.partition("#")[2]
             if error.code == _NOT_FOUND:
                 raise
-            answer["Failed"].append({"Id": entry["Id"], "Code": code, "Message": str(error), "SenderFault": True})
-    return answer
+            response["Failed"].append({"Id": entry["Id"], "Code": code, "Message": str(error), "SenderFault": True})
+    return response
 
 
 @contextmanager
 def serving(queues: Mapping[str, InMemoryQueue]) -> Iterator[Endpoint]:
-    """Serve queues in this process by their names on a free port of 127.0.0.1 while the block runs."""
+    """Serve in-memory queues by name on a free port of 127.0.0.1 while the block runs."""
     endpoint = Endpoint(queues)
 
     class Handler(BaseHTTPRequestHandler):
@@ -159,11 +167,11 @@ def serving(queues: Mapping[str, InMemoryQueue]) -> Iterator[Endpoint]:
             text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             action = self.headers.get("X-Amz-Target", "").partition(".")[2]
             try:
-                asked = json.loads(text)
+                request = json.loads(text)
             except ValueError:
-                asked, action = {}, ""
-            status, answer = endpoint.answer(action, asked)
-            body = json.dumps(answer).encode()
+                request, action = {}, ""
+            status, response = endpoint.respond(action, request)
+            body = json.dumps(response).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/x-amz-json-1.0")
             self.send_header("Content-Length", str(len(body)))

@@ -1,4 +1,4 @@
-"""Saved events in every form people have them, as records the way Lambda delivers them."""
+"""Read saved events in every common format, as records in the form that Lambda delivers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import IO, Any, Final
 from fanfold._base.sample_events import QUEUE_ARN, make_record
 from fanfold.errors import ConfigurationError, EventError
 
-_ENDINGS: Final = (".json", ".jsonl", ".ndjson")
-_FORMS: Final = "a Lambda event, the output of 'aws sqs receive-message', a JSON array or JSON Lines of bodies"
+_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
+_FORMATS: Final = "a Lambda event, the output of 'aws sqs receive-message', a JSON array or JSON Lines of bodies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,42 +22,42 @@ class SavedEvent:
     """The records of one saved batch."""
 
     name: str
-    """Where they come from: a file, or a line of one."""
+    """The source of the records: a file, or a line of a file."""
     records: Sequence[dict[str, Any]]
-    """As Lambda delivers them; at least one."""
+    """Records as Lambda delivers them; at least one."""
 
 
 def read_events(sources: Sequence[str], *, stdin: IO[bytes] | None = None) -> list[SavedEvent]:
     """Read saved events.
 
-    What a source holds is told by its content: a Lambda event (also as ``sam local generate-event`` prints it), the
-    output of ``aws sqs receive-message``, a JSON array of either or of bodies, JSON Lines of any of these, or one JSON
-    value, which is a body.
+    The content determines the format: a Lambda event (or the output of ``sam local generate-event``), the output of
+    ``aws sqs receive-message``, a JSON array of either or of bodies, JSON Lines of any of these, or one JSON value as a
+    body.
 
     Args:
-        sources: Files, folders (their ``*.json``, ``*.jsonl`` and ``*.ndjson``), or ``-`` for standard input.
-        stdin: Standard input; None for the process's own.
+        sources: Files, folders (their ``*.json``, ``*.jsonl``, and ``*.ndjson`` files), or ``-`` for standard input.
+        stdin: The stream for ``-``; None for the standard input of the process.
 
     Raises:
         ConfigurationError: If a source does not exist or cannot be read.
-        EventError: If it holds no events; the error names the file, the place and the fault.
+        EventError: If a source contains no events; the error names the file, the place, and the problem.
     """
-    found: list[SavedEvent] = []
+    events: list[SavedEvent] = []
     for source in sources:
         if source == "-":
-            found += _events((stdin or sys.stdin.buffer).read(), "standard input")
+            events += _events((stdin or sys.stdin.buffer).read(), "standard input")
         else:
             for file in _files(Path(source)):
-                found += _events(_bytes(file), str(file))
-    return found
+                events += _events(_bytes(file), str(file))
+    return events
 
 
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix in _ENDINGS and file.is_file())
+    files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
     if not files:
-        raise ConfigurationError(f"folder {path} holds no {', '.join('*' + ending for ending in _ENDINGS)}")
+        raise ConfigurationError(f"folder {path} contains no {', '.join('*' + suffix for suffix in _SUFFIXES)} files")
     return files
 
 
@@ -65,7 +65,7 @@ def _bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        raise ConfigurationError(f"there is no file {file}") from None
+        raise ConfigurationError(f"file {file} does not exist") from None
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
 
@@ -76,7 +76,7 @@ def _events(data: bytes, name: str) -> list[SavedEvent]:
     except UnicodeDecodeError as error:
         raise EventError(f"{name} is not UTF-8 text: byte {error.start} cannot be decoded") from None
     if not text.strip():
-        raise EventError(f"{name} is empty: give it {_FORMS}")
+        raise EventError(f"{name} is empty; expected {_FORMATS}")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -85,7 +85,7 @@ def _events(data: bytes, name: str) -> list[SavedEvent]:
 
 
 def _lines(text: str, name: str, whole: Exception) -> list[SavedEvent]:
-    """Read JSON Lines: events, one each, or bodies, all of one event."""
+    """Read JSON Lines: one event per line, or the bodies of a single event."""
     values: list[tuple[str, Any]] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -93,8 +93,8 @@ def _lines(text: str, name: str, whole: Exception) -> list[SavedEvent]:
         try:
             values.append((f"{name}:{number}", json.loads(line)))
         except (ValueError, RecursionError) as error:
-            told = whole if not values else f"line {number}: {error}"
-            raise EventError(f"{name} is not JSON, nor JSON Lines: {told}") from None
+            problem = whole if not values else f"line {number}: {error}"
+            raise EventError(f"{name} is neither JSON nor JSON Lines: {problem}") from None
     if any(_is_event(value) for _, value in values):
         return [event for place, value in values for event in _of_value(value, place)]
     return [_of_bodies([value for _, value in values], name)]
@@ -104,7 +104,7 @@ def _of_value(value: Any, name: str) -> list[SavedEvent]:
     if not isinstance(value, list):
         return [_of_event(value, name) if _is_event(value) else _of_bodies([value], name)]
     if not value:
-        raise EventError(f"{name} holds an empty array: there is nothing to replay")
+        raise EventError(f"{name} is an empty array: it contains no messages to replay")
     if all(_is_event(item) for item in value):
         return [_of_event(item, f"{name}[{position}]") for position, item in enumerate(value)]
     if all(isinstance(item, Mapping) and "messageId" in item and "body" in item for item in value):
@@ -122,52 +122,59 @@ def _of_event(event: Mapping[str, Any], name: str) -> SavedEvent:
     key = "Records" if "Records" in event else "Messages"
     items = event[key]
     if not isinstance(items, list) or not items:
-        raise EventError(f"{name} has no records: its {key!r} is {'empty' if items in ([], None) else 'no array'}")
+        raise EventError(f"{name} has no records: its {key!r} is {'empty' if items in ([], None) else 'not an array'}")
     make = _record if key == "Records" else _received
     return SavedEvent(name, [make(item, name, position) for position, item in enumerate(items)])
 
 
 def _of_bodies(bodies: Sequence[Any], name: str) -> SavedEvent:
-    made = [make_record(body, message_id=_id(name, position)) for position, body in enumerate(bodies)]
-    return SavedEvent(name, made)
+    return SavedEvent(name, [make_record(body, message_id=_id(name, index)) for index, body in enumerate(bodies)])
 
 
-def _record(given: Any, name: str, position: int) -> dict[str, Any]:
-    """Return a record of a Lambda event, with what is missing filled in."""
-    if not isinstance(given, Mapping):
-        raise EventError(f"{name}: record {position} is no object but {type(given).__name__}")
-    source = given.get("eventSource", given.get("EventSource", "aws:sqs"))
+def _record(saved: Any, name: str, position: int) -> dict[str, Any]:
+    """Return a record of a Lambda event, with defaults for missing fields."""
+    if not isinstance(saved, Mapping):
+        raise EventError(f"{name}: record {position} must be an object, not {type(saved).__name__}")
+    source = saved.get("eventSource", saved.get("EventSource", "aws:sqs"))
     if source != "aws:sqs":
-        raise EventError(f"{name}: record {position} comes from {source!r}: only SQS events can be replayed")
-    body = _text(given.get("body"), name, position)
-    made = make_record(body, message_id=str(given.get("messageId") or _id(name, position)))
-    made["eventSourceARN"] = QUEUE_ARN
-    return {**made, **{key: value for key, value in given.items() if value is not None}, "messageId": made["messageId"]}
+        raise EventError(f"{name}: record {position} has event source {source!r}: only SQS events can be replayed")
+    body = _text(saved.get("body"), name, position)
+    record = make_record(body, message_id=str(saved.get("messageId") or _id(name, position)))
+    record["eventSourceARN"] = QUEUE_ARN
+    return {
+        **record,
+        **{key: value for key, value in saved.items() if value is not None},
+        "messageId": record["messageId"],
+    }
 
 
-def _received(given: Any, name: str, position: int) -> dict[str, Any]:
-    """Return a record from what ``aws sqs receive-message`` prints of a message."""
-    if not isinstance(given, Mapping):
-        raise EventError(f"{name}: message {position} is no object but {type(given).__name__}")
-    body = _text(given.get("Body"), name, position)
-    made = make_record(body, message_id=str(given.get("MessageId") or _id(name, position)))
-    attributes = given.get("Attributes") or {}
-    sent = given.get("MessageAttributes") or {}
-    made["attributes"] = {**made["attributes"], **attributes}
-    made["messageAttributes"] = {
+def _received(saved: Any, name: str, position: int) -> dict[str, Any]:
+    """Return a record from a message in the output of ``aws sqs receive-message``."""
+    if not isinstance(saved, Mapping):
+        raise EventError(f"{name}: message {position} must be an object, not {type(saved).__name__}")
+    body = _text(saved.get("Body"), name, position)
+    record = make_record(body, message_id=str(saved.get("MessageId") or _id(name, position)))
+    attributes = saved.get("Attributes") or {}
+    sent = saved.get("MessageAttributes") or {}
+    record["attributes"] = {**record["attributes"], **attributes}
+    record["messageAttributes"] = {
         key: {part[0].lower() + part[1:]: value for part, value in attribute.items()} for key, attribute in sent.items()
     }
-    made["receiptHandle"] = given.get("ReceiptHandle") or made["receiptHandle"]
-    return made
+    record["receiptHandle"] = saved.get("ReceiptHandle") or record["receiptHandle"]
+    return record
 
 
 def _text(body: object, name: str, position: int) -> str:
+    if body is None:
+        raise EventError(f"{name}: record {position} has no body")
     if not isinstance(body, str):
-        raise EventError(f"{name}: record {position} has no body" if body is None else f"{name}: the body of record "
-                         f"{position} is no text but {type(body).__name__}: write it as JSON in a text")  # fmt: skip
+        raise EventError(
+            f"{name}: the body of record {position} must be a string, not {type(body).__name__}; "
+            "encode it as a JSON string"
+        )
     return body
 
 
 def _id(name: str, position: int) -> str:
-    """Return an id that is the same each time."""
+    """Return a message id that is the same in every replay."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{Path(name).name}#{position}"))

@@ -1,6 +1,6 @@
-"""A replay as one self-contained HTML page: no script, no request, legible in light, in dark and in print.
+"""A replay as one self-contained HTML page without scripts and requests, for light mode, dark mode, and print.
 
-An outcome is told by a letter and a pattern as well as by its colour.
+Each outcome has a letter and a pattern as well as a color.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from fanfold._base.html import render
 from fanfold._replay.timeline import durations
 
 MOST_CHARTS: Final = 30
-"""Deliveries whose slots are drawn."""
+"""Maximum number of deliveries with a timeline."""
 MOST_BARS: Final = 400
-"""Records drawn of one delivery."""
+"""Maximum number of records in a timeline."""
 MOST_SLOTS: Final = 50
-"""Slots drawn of one delivery."""
+"""Maximum number of slots in a timeline."""
 MOST_ROWS: Final = 500
-"""Messages listed."""
+"""Maximum number of messages in the table."""
 MOST_DELIVERIES: Final = 200
-"""Deliveries on the overview."""
+"""Maximum number of deliveries in the overview."""
 MOST_CHARACTERS: Final = 2_000
-"""Characters shown of a response."""
+"""Maximum number of characters of a response."""
 
 _LETTERS: Final = {"Done": "D", "Failed": "F", "Retrying": "R", "Rejected": "X", "NotStarted": "N"}
 _CLASSES: Final = {"Done": "done", "Failed": "failed", "Retrying": "retry", "Rejected": "reject", "NotStarted": "none"}
@@ -34,23 +34,23 @@ _VERDICTS: Final = {"complete success": "done", "partial success": "retry", "com
 @dataclass(frozen=True, slots=True)
 class _Bar:
     start: float
-    """Share of the axis."""
+    """Position on the axis, 0 to 1."""
     end: float
     row: int
     style: str
     letter: str
-    """Written in it, where there is room."""
-    words: str
-    """Shown under the pointer."""
+    """Text in the bar, if there is room."""
+    tooltip: str
+    """Text on hover."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Chart:
     bars: Sequence[_Bar]
     end: str
-    """Written at the end of its axis."""
+    """Label at the end of the axis."""
     capped: str
-    """How many are shown, if not all."""
+    """Note if not all bars are shown; empty otherwise."""
 
     @property
     def rows(self) -> int:
@@ -61,11 +61,11 @@ def page(document: Mapping[str, Any]) -> str:
     """Return the page of a replay.
 
     Args:
-        document: As ``replay`` returns it. Ids, errors and reasons in it are shown as text, whatever they hold.
+        document: The document that ``replay`` returns. The page escapes all ids, errors, and reasons.
     """
     deliveries, messages = document["deliveries"], document["messages"]
-    failed_first = sorted(deliveries, key=lambda each: (each["verdict"]["kind"] == "complete success", each["number"]))
-    odd_first = sorted(messages, key=lambda each: (each["end"] == "deleted" and each["receives"] <= 1, each["number"]))
+    failed_first = sorted(deliveries, key=lambda row: (row["verdict"]["kind"] == "complete success", row["number"]))
+    retried_first = sorted(messages, key=lambda row: (row["end"] == "deleted" and row["receives"] <= 1, row["number"]))
     return render(
         __package__,
         "page.html",
@@ -77,14 +77,14 @@ def page(document: Mapping[str, Any]) -> str:
         settings=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in document["settings"].items()),
         overview=_overview(deliveries),
         letters=", ".join(f"{letter} {name}" for name, letter in _LETTERS.items()),
-        deliveries=sorted(failed_first[:MOST_CHARTS], key=lambda each: each["number"]),
+        deliveries=sorted(failed_first[:MOST_CHARTS], key=lambda delivery: delivery["number"]),
         deliveries_capped=_capped("deliveries", len(deliveries), MOST_CHARTS),
         facts=_facts,
         slots=partial(_slots, messages=messages),
-        messages=odd_first[:MOST_ROWS],
+        messages=retried_first[:MOST_ROWS],
         messages_capped=_capped("messages", len(messages), MOST_ROWS),
         took_ms=durations(document),
-        reasons={letter["number"]: letter["reason"] for letter in document.get("dead_letters", [])},
+        reasons={dead["number"]: dead["reason"] for dead in document.get("dead_letters", [])},
         most_characters=MOST_CHARACTERS,
     )
 
@@ -104,7 +104,7 @@ def _tiles(summary: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str,
         "deliveries": f"{summary['deliveries']:,}",
         "receives": f"{summary['receives']:,}",
         "dead-lettered": f"{summary['dead_lettered']:,}",
-        "took (measured)": f"{measured['seconds']:.1f} s",
+        "duration (measured)": f"{measured['seconds']:.1f} s",
     }
     if measured["peak_memory_mb"] is not None:
         tiles["peak memory (measured)"] = f"{measured['peak_memory_mb']:.0f} MB"
@@ -115,57 +115,58 @@ def _overview(deliveries: Sequence[Mapping[str, Any]]) -> _Chart | None:
     shown = deliveries[:MOST_DELIVERIES]
     if not shown:
         return None
-    last = max(each["ended_at"] for each in shown) or 1.0
+    last = max(delivery["ended_at"] for delivery in shown) or 1.0
     bars = []
-    for each, row in zip(shown, _rows(shown), strict=True):
-        kind = each["verdict"]["kind"]
-        words = f"delivery {each['number']}: {len(each['messages'])} records, {kind}: {each['verdict']['reason']}"
-        shares = each["began_at"] / last, each["ended_at"] / last
-        bars.append(_Bar(*shares, row, _VERDICTS[kind], str(each["number"]), words))
+    for delivery, row in zip(shown, _rows(shown), strict=True):
+        kind = delivery["verdict"]["kind"]
+        summary = f"{len(delivery['messages'])} records, {kind}: {delivery['verdict']['reason']}"
+        tooltip = f"delivery {delivery['number']}: {summary}"
+        shares = delivery["began_at"] / last, delivery["ended_at"] / last
+        bars.append(_Bar(*shares, row, _VERDICTS[kind], str(delivery["number"]), tooltip))
     return _Chart(bars, f"{last:g} s", _capped("deliveries", len(deliveries), MOST_DELIVERIES))
 
 
 def _rows(deliveries: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Return a row for each delivery, such that those that run at once stand in different ones."""
+    """Return a row for each delivery, so that concurrent deliveries have different rows."""
     ends: list[float] = []
     rows = []
-    for each in deliveries:
-        row = next((number for number, end in enumerate(ends) if end <= each["began_at"]), len(ends))
+    for delivery in deliveries:
+        row = next((number for number, end in enumerate(ends) if end <= delivery["began_at"]), len(ends))
         if row == len(ends):
             ends.append(0.0)
-        ends[row] = each["ended_at"]
+        ends[row] = delivery["ended_at"]
         rows.append(row)
     return rows
 
 
 def _facts(delivery: Mapping[str, Any]) -> str:
     measured, verdict = delivery["measured"], delivery["verdict"]
-    facts = [f"{verdict['kind']}: {verdict['reason']}", f"took {measured['seconds']:.3f} s"]
+    facts = [f"{verdict['kind']}: {verdict['reason']}", f"duration {measured['seconds']:.3f} s"]
     if measured["most_in_flight"] is not None:
-        facts.append(f"{measured['most_in_flight']} at once")
+        facts.append(f"at most {measured['most_in_flight']} records in flight")
     if measured["remaining_ms"] is not None:
-        facts.append(f"{measured['remaining_ms'] / 1000:.1f} s left")
+        facts.append(f"{measured['remaining_ms'] / 1000:.1f} s left before the timeout")
     if measured["peak_memory_mb"] is not None:
-        facts.append(f"{measured['peak_memory_mb']:g} MB")
+        facts.append(f"peak memory {measured['peak_memory_mb']:g} MB")
     return "; ".join(facts)
 
 
 def _slots(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> _Chart | None:
-    every = delivery["measured"]["spans"]
-    spans = [span for span in every if span["slot"] < MOST_SLOTS][:MOST_BARS]
+    all_spans = delivery["measured"]["spans"]
+    spans = [span for span in all_spans if span["slot"] < MOST_SLOTS][:MOST_BARS]
     if not spans:
         return None
     last = max(span["end_ms"] for span in spans) or 1.0
     bars = []
     for span in spans:
         message = messages[span["message"]]
-        attempts = (each["outcome"] for each in message["attempts"] if each["delivery"] == delivery["number"])
-        outcome = next(attempts, None)
-        words = f"{message['id']}: {outcome or 'ran'}, {span['end_ms'] - span['start_ms']:.1f} ms"
+        attempts = (attempt for attempt in message["attempts"] if attempt["delivery"] == delivery["number"])
+        outcome = next((attempt["outcome"] for attempt in attempts), None)
+        tooltip = f"{message['id']}: {outcome or 'ran'}, {span['end_ms'] - span['start_ms']:.1f} ms"
         style, letter = _CLASSES.get(outcome or "", "done"), _LETTERS.get(outcome or "", "")
-        bars.append(_Bar(span["start_ms"] / last, span["end_ms"] / last, span["slot"], style, letter, words))
-    return _Chart(bars, f"{last:.1f} ms", _capped("records", len(every), len(spans)).strip())
+        bars.append(_Bar(span["start_ms"] / last, span["end_ms"] / last, span["slot"], style, letter, tooltip))
+    return _Chart(bars, f"{last:.1f} ms", _capped("records", len(all_spans), len(spans)).strip())
 
 
-def _capped(what: str, number: int, most: int) -> str:
-    return f" Of {number:,} {what} {most:,} are shown." if number > most else ""
+def _capped(noun: str, number: int, most: int) -> str:
+    return f" Showing {most:,} of {number:,} {noun}." if number > most else ""

@@ -1,7 +1,7 @@
-"""The mapping over a real SQS endpoint: receives, forms batches, calls a function here, deletes what it may.
+"""An event source mapping on a real SQS endpoint: receive, form batches, invoke a local function, delete.
 
-What it decides is decided in ``_replay.mapping``; this module waits and calls. It does not scale: it keeps up to
-``maximum_concurrency`` invocations going, and polls as fast after function errors as before.
+``_replay.mapping`` makes the decisions; this module performs the I/O. Unlike Lambda, it does not scale: it runs up to
+``maximum_concurrency`` invocations, and does not slow down polling after function errors.
 """
 
 from __future__ import annotations
@@ -27,49 +27,49 @@ from fanfold.errors import ConfigurationError, ServiceError
 logger = logging.getLogger("fanfold")
 
 Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
-"""Invokes a function with an event, to its end."""
+"""A callable that invokes a function with an event and waits for the result."""
 
 _PARALLEL: Final = 8
-"""Calls of one kind at once."""
-_LOOK_SECONDS: Final = 1
-"""Seconds of a receive that ends the poller when the queue is empty."""
+"""Maximum number of concurrent calls of one kind."""
+_EMPTY_WAIT_SECONDS: Final = 1
+"""Wait time of receive calls, seconds, if the poller stops when the queue is empty."""
 _DELETIONS: Final = RetrySchedule(5, SCHEDULE.backoff)
-"""How often a deletion is tried."""
+"""The retry schedule of a deletion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a poller did. ``received`` is ``deleted`` and ``kept`` together."""
+    """The result of a poller. ``received`` is the sum of ``deleted`` and ``kept``."""
 
     deliveries: int
-    """Invocations."""
+    """Number of invocations."""
     received: int
-    """Messages received; one that came again counts again."""
+    """Messages received; each redelivery counts."""
     deleted: int
     """Messages deleted."""
     kept: int
-    """Messages left in the queue: reported, or not to be deleted for all retries."""
+    """Messages left in the queue: reported as failed, or not deleted after all retries."""
 
 
 class Poller:
-    """Delivers what is in a queue on SQS to a function here, as Lambda's event source mapping would.
+    """Delivers the messages of an SQS queue to a local function, as Lambda's event source mapping would.
 
     Args:
-        client: An aiobotocore client of SQS.
-        queue_url: The queue.
-        settings: Of the mapping.
+        client: An aiobotocore client for SQS.
+        queue_url: The URL of the queue.
+        settings: The settings of the mapping.
         invoke: Invokes the function; called on a worker thread, see ``_replay.simulator.invoke_here``.
-        maximum_concurrency: Invocations at once, from 1.
+        maximum_concurrency: Maximum number of concurrent invocations, at least 1.
 
     Raises:
-        ConfigurationError: If ``maximum_concurrency`` is impossible.
+        ConfigurationError: If ``maximum_concurrency`` is below 1.
     """
 
     def __init__(
         self, client: Any, queue_url: str, settings: MappingSettings, invoke: Invoke, *, maximum_concurrency: int = 5
     ) -> None:
         if maximum_concurrency < 1:
-            raise ConfigurationError(f"maximum_concurrency is a whole number from 1, not {maximum_concurrency}")
+            raise ConfigurationError(f"maximum_concurrency must be an integer of at least 1, not {maximum_concurrency}")
         self._client = client
         self._queue_url = queue_url
         self._settings = settings
@@ -77,22 +77,24 @@ class Poller:
         self._concurrency = maximum_concurrency
 
     async def run(self, *, until_empty: bool = True, stop: anyio.Event | None = None) -> Summary:
-        """Deliver until nothing is left in the queue, hidden or delayed, or until told to stop.
+        """Deliver until the queue has no messages, in flight and delayed ones included, or until ``stop`` is set.
 
-        What is running at the end is let finish. Without a redrive policy a message that always fails is delivered
-        for ever. Whether the queue is empty is what SQS says: on AWS its counts lag a little.
+        Running invocations finish first. Without a redrive policy, a message that always fails is redelivered
+        indefinitely. The poller reads the queue's message counts, which lag slightly on AWS.
 
         Args:
-            until_empty: Whether an empty queue is the end.
-            stop: Set to end; noticed between receives, within 20 s.
+            until_empty: Stop when the queue is empty.
+            stop: Set this event to stop; the poller checks it between receive calls, within 20 s.
 
         Raises:
-            ConfigurationError: If the queue does not exist, is not of the settings' kind, or access is denied.
-            ServiceError: If SQS failed.
+            ConfigurationError: If the queue does not exist, its type is not that of the settings, or access is denied.
+            ServiceError: If a call to SQS fails.
         """
         queue = await open_queue(self._client, self._queue_url)
         if queue.fifo != self._settings.fifo:
-            raise ConfigurationError(f"queue {queue.url} is {'' if queue.fifo else 'not '}a FIFO queue: set fifo so")
+            raise ConfigurationError(
+                f"queue {queue.url} is {'' if queue.fifo else 'not '}a FIFO queue; set fifo={queue.fifo}"
+            )
         delivering = _Delivering(queue, self._settings, self._invoke, self._concurrency)
         try:
             return await delivering.run(until_empty=until_empty, stop=stop or anyio.Event())
@@ -107,29 +109,29 @@ class _Delivering:
         self._queue = queue
         self._settings = settings
         self._invoke = invoke
-        self._places = anyio.Semaphore(concurrency)
+        self._free_slots = anyio.Semaphore(concurrency)
         self._threads = anyio.CapacityLimiter(concurrency)
-        self._left_over: list[dict[str, Any]] = []
+        self._surplus: list[dict[str, Any]] = []
         self._running = 0
         self._deliveries = self._received = self._deleted = 0
 
     async def run(self, *, until_empty: bool, stop: anyio.Event) -> Summary:
         async with anyio.create_task_group() as invocations:
             while not stop.is_set():
-                await self._places.acquire()
-                batch = await self._gather(_LOOK_SECONDS if until_empty else aws_limits.SQS_MAX_WAIT_SECONDS)
+                await self._free_slots.acquire()
+                batch = await self._gather(_EMPTY_WAIT_SECONDS if until_empty else aws_limits.SQS_MAX_WAIT_SECONDS)
                 if batch:
                     self._running += 1
                     invocations.start_soon(self._deliver, batch)
                     continue
-                self._places.release()
+                self._free_slots.release()
                 if until_empty and not self._running and not await self._queue.count():
                     break
         return Summary(self._deliveries, self._received, self._deleted, self._received - self._deleted)
 
     async def _gather(self, wait_seconds: float) -> list[dict[str, Any]]:
-        """Return the next batch; empty if no message came in time."""
-        gathered, self._left_over = self._left_over, []
+        """Return the next batch; empty if no message arrives in time."""
+        gathered, self._surplus = self._surplus, []
         if not gathered:
             gathered = list(
                 await self._receive(min(self._settings.batch_size, aws_limits.SQS_BATCH_ENTRIES), wait_seconds)
@@ -148,24 +150,24 @@ class _Delivering:
         return gathered[:fits]
 
     async def _set_aside(self, surplus: list[dict[str, Any]]) -> None:
-        """Keep what did not fit for the next batch; in a FIFO queue it goes back, to wait behind its group."""
+        """Keep the surplus for the next batch; for a FIFO queue, return it to the queue to preserve the order."""
         if not self._queue.fifo:
-            self._left_over = surplus
+            self._surplus = surplus
         elif surplus:
             self._received -= len(surplus)
             await self._queue.change_visibility([(Record(record), 0) for record in surplus])
 
-    async def _receive_many(self, wanted: int, wait_seconds: float) -> list[dict[str, Any]]:
-        """Receive at most what is wanted, in several calls at once."""
-        answers: list[dict[str, Any]] = []
+    async def _receive_many(self, most: int, wait_seconds: float) -> list[dict[str, Any]]:
+        """Receive at most this many records, with concurrent calls."""
+        records: list[dict[str, Any]] = []
 
-        async def receive(most: int) -> None:
-            answers.extend(await self._receive(most, min(wait_seconds, aws_limits.SQS_MAX_WAIT_SECONDS)))
+        async def receive(count: int) -> None:
+            records.extend(await self._receive(count, min(wait_seconds, aws_limits.SQS_MAX_WAIT_SECONDS)))
 
         async with anyio.create_task_group() as calls:
-            for first in range(0, min(wanted, _PARALLEL * aws_limits.SQS_BATCH_ENTRIES), aws_limits.SQS_BATCH_ENTRIES):
-                calls.start_soon(receive, min(aws_limits.SQS_BATCH_ENTRIES, wanted - first))
-        return answers
+            for first in range(0, min(most, _PARALLEL * aws_limits.SQS_BATCH_ENTRIES), aws_limits.SQS_BATCH_ENTRIES):
+                calls.start_soon(receive, min(aws_limits.SQS_BATCH_ENTRIES, most - first))
+        return records
 
     async def _receive(self, most: int, wait_seconds: float) -> Sequence[dict[str, Any]]:
         records = await self._queue.receive_records(max_messages=most, wait_seconds=wait_seconds)
@@ -178,19 +180,19 @@ class _Delivering:
             invocation = await anyio.to_thread.run_sync(self._invoke, {"Records": batch}, limiter=self._threads)
             verdict = judge(invocation, {record["messageId"] for record in batch}, self._settings)
             logger.debug("batch of %d: %s (%s)", len(batch), verdict.kind, verdict.reason)
-            done = [record["receiptHandle"] for record in batch if record["messageId"] not in verdict.failed]
-            tens = aws_limits.SQS_BATCH_ENTRIES
-            at_once = anyio.Semaphore(_PARALLEL)
+            handles = [record["receiptHandle"] for record in batch if record["messageId"] not in verdict.failed]
+            size = aws_limits.SQS_BATCH_ENTRIES
+            limit = anyio.Semaphore(_PARALLEL)
             async with anyio.create_task_group() as calls:
-                for first in range(0, len(done), tens):
-                    calls.start_soon(self._delete, done[first : first + tens], at_once)
+                for first in range(0, len(handles), size):
+                    calls.start_soon(self._delete, handles[first : first + size], limit)
         finally:
             self._running -= 1
-            self._places.release()
+            self._free_slots.release()
 
-    async def _delete(self, handles: Sequence[str], at_once: anyio.Semaphore) -> None:
-        """Delete 1 to 10 messages; what cannot be deleted comes back, and that is all."""
-        async with at_once:
+    async def _delete(self, handles: Sequence[str], limit: anyio.Semaphore) -> None:
+        """Delete 1 to 10 messages; SQS redelivers those that cannot be deleted."""
+        async with limit:
             waiting, reasons, retries = list(handles), set[str](), Retries(_DELETIONS)
             while True:
                 try:
@@ -205,5 +207,5 @@ class _Delivering:
                 if not waiting or not await retries.wait():
                     break
             if waiting or reasons:
-                told = "; ".join(sorted(reasons)) or f"{_DELETIONS.attempts} attempts failed"
-                logger.warning("some messages could not be deleted, and are delivered again: %s", told)
+                reason = "; ".join(sorted(reasons)) or f"{_DELETIONS.attempts} attempts failed"
+                logger.warning("some messages could not be deleted and will be redelivered: %s", reason)

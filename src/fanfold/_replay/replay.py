@@ -1,7 +1,7 @@
-"""Replay: saved events delivered to a handler as the event source mapping would, on simulated queues.
+"""Replay saved events: deliver them to a handler as an event source mapping would, with simulated queues.
 
-The queue, the mapping and the clock are simulated; the handler runs for real, in a process of its own. Of the result,
-everything is the same each time for the same seed and the same handler, but what stands under ``measured``.
+The queue, the mapping, and the clock are simulated; the handler runs for real, in a separate process. For the same seed
+and the same handler, the whole result is reproducible, except for the values under ``measured``.
 """
 
 from __future__ import annotations
@@ -29,59 +29,59 @@ DELETED: Final = "deleted"
 DEAD: Final = "dead-lettered"
 LEFT: Final = "in the queue"
 LOST: Final = "lost"
-_NOT_OF_THE_QUEUE: Final = {"memory_mb", "until_empty", "runtime_client"}
+_NOT_SIMULATED: Final = {"memory_mb", "until_empty", "runtime_client"}
 
 Progress = Callable[[int, int, int], None]
-"""Told after each delivery: deliveries, messages still in the queue, dead letters."""
+"""Called after each delivery with the number of deliveries, of messages in the queue, and of dead-lettered messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """How to replay: the settings of the function, its queue and its mapping."""
+    """The settings of a replay: of the function, its queue, and its mapping."""
 
     batch_size: int = 10
-    """Most records in a batch."""
+    """Maximum number of records in a batch."""
     window_seconds: float = 0
-    """Batching window."""
+    """Batching window, seconds, simulated."""
     visibility_timeout: float = 30.0
-    """Seconds a received message stays hidden, simulated."""
+    """Visibility timeout of the queue, seconds, simulated."""
     max_receive_count: int = 5
-    """Receives after which a message is a dead letter."""
+    """Receives after which a message is moved to the dead-letter queue."""
     function_timeout: float = 30.0
-    """Seconds an invocation may take, real: the handler is killed then."""
+    """Function timeout, seconds of real time; the process is killed at the timeout."""
     memory_mb: int = 1769
-    """Memory of the function, MB, as resident memory: the handler is killed when it is over."""
+    """Memory of the function, MB; the process is killed if its resident memory exceeds it."""
     maximum_concurrency: int = 5
-    """Invocations at once, in simulated time."""
+    """Maximum number of concurrent invocations, in simulated time."""
     fifo: bool = False
-    """Whether the queue is a FIFO queue."""
+    """True for a FIFO queue."""
     report_batch_item_failures: bool = True
-    """Whether the mapping reads which items failed."""
+    """True if the mapping reads which messages failed."""
     duplicates: float = 0.0
-    """Share of receives that SQS forgets."""
+    """Share of receives after which SQS delivers the message again, 0 to 1."""
     seed: int = 0
-    """Of all chance."""
+    """Seed of all random choices."""
     until_empty: bool = True
-    """Whether what comes back is delivered again, until it is deleted or a dead letter."""
+    """True to redeliver until every message is deleted or dead-lettered; else each batch is delivered once."""
     runtime_client: bool = False
-    """Whether the handler runs under Lambda's own runtime client."""
+    """True to run the handler under Lambda's own runtime client."""
 
 
 def replay(
     handler: str, events: Sequence[SavedEvent], options: ReplayOptions, *, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Deliver saved events to a handler, and return what happened as one JSON document.
+    """Deliver saved events to a handler, and return the result as one JSON document.
 
     Args:
-        handler: ``MODULE:NAME``, found from the current folder. Its calls to SQS with the replayed receipt handles
-            reach the simulated queue; any other call it makes is real.
-        events: What was saved.
-        options: How to replay.
-        progress: Told after each delivery.
+        handler: ``MODULE:NAME``, imported from the current folder. Its SQS calls for the replayed messages reach the
+            simulated queues; all its other calls are real.
+        events: The saved events.
+        options: The settings of the replay.
+        progress: Called after each delivery.
 
     Raises:
         HandlerError: If the handler's module cannot be imported.
-        ConfigurationError: If AWS would refuse the settings.
+        ConfigurationError: If AWS would reject the settings.
     """
     began = time.perf_counter()
     run = _Run(handler, events, options, progress)
@@ -97,8 +97,8 @@ class _Run:
         self._options = options
         self._progress = progress
         self._function: LocalFunction | RuntimeClientFunction | None = None
-        self._invoked: list[InvocationResult] = []
-        settings = {name: value for name, value in asdict(options).items() if name not in _NOT_OF_THE_QUEUE}
+        self._results: list[InvocationResult] = []
+        settings = {name: value for name, value in asdict(options).items() if name not in _NOT_SIMULATED}
         seconds = min(1.0, options.function_timeout) if options.until_empty else 0.0
         self._simulator = Simulator(invoke=self._invoke, invocation_seconds=seconds, **settings)
         sources = [(event.name, record) for event in events for record in event.records]
@@ -109,7 +109,7 @@ class _Run:
         self._is_consumer = False
 
     def deliver(self) -> None:
-        """Deliver until nothing is left, or each batch once."""
+        """Deliver until the queue is empty, or each batch once."""
         queues = {self._name: self._simulator.queue, self._dead_name: self._simulator.dead_letter_queue}
         with serving(queues) as endpoint:
             environment = endpoint.environment(self._name, self._dead_name)
@@ -122,7 +122,7 @@ class _Run:
             )
             with function as self._function:
                 self._is_consumer = function.is_consumer
-                # Delivered once is all that happens before anything that came back can be received again.
+                # Within the batching window, each batch is delivered once, and no message is redelivered yet.
                 self._simulator.run(until=math.inf if self._options.until_empty else self._options.window_seconds)
 
     @property
@@ -131,78 +131,83 @@ class _Run:
 
     def _invoke(self, event: dict[str, Any]) -> Invocation:
         assert self._function is not None  # noqa: S101 - while it is open
-        invoked = self._function.invoke(event)
-        self._invoked.append(invoked)
+        result = self._function.invoke(event)
+        self._results.append(result)
         if self._progress is not None:
             queue, dead = self._simulator.queue, self._simulator.dead_letter_queue
-            self._progress(len(self._invoked), len(queue), len(dead))
-        return invoked.invocation
+            self._progress(len(self._results), len(queue), len(dead))
+        return result.invocation
 
     def document(self, seconds: float) -> dict[str, Any]:
-        """Return what happened."""
+        """Return the result as one JSON document."""
         simulator = self._simulator
-        told = [self._told(message, source) for message, source in zip(self._messages, self._sources, strict=True)]
-        for delivery, invoked in zip(simulator.deliveries, self._invoked, strict=True):
-            _note_attempts(told, delivery, invoked)
+        rows = [_row(message, source) for message, source in zip(self._messages, self._sources, strict=True)]
+        for delivery, result in zip(simulator.deliveries, self._results, strict=True):
+            _add_attempts(rows, delivery, result)
         left = {message.number for message in simulator.queue.messages()}
-        letters = [_letter(message, told) for message in simulator.dead_letter_queue.messages()]
+        letters = [_dead_letter(message, rows) for message in simulator.dead_letter_queue.messages()]
         dead = {letter["number"] for letter in letters}
-        for message in told:
-            message["end"] = _end(message, left=message["number"] in left, dead=message["number"] in dead)
-        ends = Counter(message["end"] for message in told)
-        peaks = [peak for invoked in self._invoked if (peak := invoked.measured["peak_memory_mb"]) is not None]
+        for row in rows:
+            row["end"] = _end(row, left=row["number"] in left, dead=row["number"] in dead)
+        ends = Counter(row["end"] for row in rows)
+        peaks = [peak for result in self._results if (peak := result.measured["peak_memory_mb"]) is not None]
         return {
             "version": __version__,
             "handler": self._handler,
             "consumer": self._is_consumer,
             "settings": asdict(self._options),
             "summary": {
-                "messages": len(told),
+                "messages": len(rows),
                 "deliveries": len(simulator.deliveries),
-                "receives": sum(message["receives"] for message in told),
+                "receives": sum(row["receives"] for row in rows),
                 "deleted": ends[DELETED],
                 "dead_lettered": ends[DEAD],
                 "left": ends[LEFT],
                 "lost": ends[LOST],
             },
-            "messages": told,
-            "deliveries": [_delivery(*each) for each in zip(simulator.deliveries, self._invoked, strict=True)],
+            "messages": rows,
+            "deliveries": [
+                _delivery(delivery, result)
+                for delivery, result in zip(simulator.deliveries, self._results, strict=True)
+            ],
             "dead_letters": letters,
             "measured": {"seconds": round(seconds, 3), "peak_memory_mb": max(peaks, default=None)},
         }
 
-    def _told(self, message: QueuedMessage, source: str) -> dict[str, Any]:
-        return {
-            "number": message.number,
-            "id": message.message_id,
-            "source": source,
-            "end": LEFT,
-            "receives": 0,
-            "outcome": None,
-            "error": None,
-            "attempts": [],
-            "history": message.history,
-        }
+
+def _row(message: QueuedMessage, source: str) -> dict[str, Any]:
+    """Return the row of a message in the document, without its deliveries."""
+    return {
+        "number": message.number,
+        "id": message.message_id,
+        "source": source,
+        "end": LEFT,
+        "receives": 0,
+        "outcome": None,
+        "error": None,
+        "attempts": [],
+        "history": message.history,
+    }
 
 
-def _letter(message: QueuedMessage, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a dead letter: its id, the number of the message it was, and why it is one."""
+def _dead_letter(message: QueuedMessage, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a message of the dead-letter queue: its id, the number of the original message, and the reason."""
     record = Record(message.record)
-    number, original = message.origin, original_id_in(record)
+    number, original = message.moved_from, original_id_in(record)
     if number is None and original is not None:
-        number = next((each["number"] for each in told if each["id"] == original), None)
-    moved = message.history[-1] if message.history else "sent by the handler"
-    return {"id": message.message_id, "number": number, "reason": reason_in(record) or moved}
+        number = next((row["number"] for row in rows if row["id"] == original), None)
+    last_event = message.history[-1] if message.history else "sent by the handler"
+    return {"id": message.message_id, "number": number, "reason": reason_in(record) or last_event}
 
 
-def _note_attempts(told: Sequence[dict[str, Any]], delivery: Delivery, invoked: InvocationResult) -> None:
+def _add_attempts(rows: Sequence[dict[str, Any]], delivery: Delivery, result: InvocationResult) -> None:
     for message, handle, count in zip(delivery.messages, delivery.handles, delivery.receive_counts, strict=True):
-        if message.number >= len(told):
-            continue  # one that the handler itself has sent
-        outcome, error = invoked.outcomes.get(handle, (None, None))
+        if message.number >= len(rows):
+            continue  # the handler has sent this message
+        outcome, error = result.outcomes.get(handle, (None, None))
         if not isinstance(delivery.invocation, Returned):
             error = delivery.invocation.reason
-        row = told[message.number]
+        row = rows[message.number]
         row["receives"] += 1
         row["outcome"], row["error"] = outcome, error
         row["attempts"].append(
@@ -217,20 +222,20 @@ def _note_attempts(told: Sequence[dict[str, Any]], delivery: Delivery, invoked: 
 
 
 def _end(message: Mapping[str, Any], *, left: bool, dead: bool) -> str:
-    """Say how a message ended; lost is what was deleted although a fanfold consumer says that it did not succeed."""
+    """Return the final state of a message; it is lost if it was deleted although a fanfold consumer failed it."""
     if left:
         return LEFT
     outcomes = {attempt["outcome"] for attempt in message["attempts"]}
     if dead or message["outcome"] == "Rejected":
-        return DEAD  # by the queue, or by the handler, whose message there has an id of its own
+        return DEAD  # by the queue, or by the handler, which sends it under a new id
     return LOST if outcomes.isdisjoint({"Done", None}) else DELETED
 
 
-def _delivery(delivery: Delivery, invoked: InvocationResult) -> dict[str, Any]:
+def _delivery(delivery: Delivery, result: InvocationResult) -> dict[str, Any]:
     numbers = {handle: message.number for handle, message in zip(delivery.handles, delivery.messages, strict=True)}
     spans = [
         {"message": numbers[span["handle"]], **{name: span[name] for name in ("slot", "start_ms", "end_ms")}}
-        for span in invoked.measured["spans"]
+        for span in result.measured["spans"]
     ]
     returned = isinstance(delivery.invocation, Returned)
     return {
@@ -241,29 +246,30 @@ def _delivery(delivery: Delivery, invoked: InvocationResult) -> dict[str, Any]:
         "response": delivery.invocation.text if isinstance(delivery.invocation, Returned) else None,
         "error": None if returned else asdict(delivery.invocation),
         "verdict": {"kind": delivery.verdict.kind, "reason": delivery.verdict.reason},
-        "measured": {**invoked.measured, "spans": spans},
+        "measured": {**result.measured, "spans": spans},
     }
 
 
 def explain(document: Mapping[str, Any], message_id: str) -> str:
-    """Say in words why a message came back, or did not.
+    """Return an explanation of what happened to a message in each delivery.
 
     Raises:
         ConfigurationError: If no message has this id.
     """
-    found = [message for message in document["messages"] if message["id"] == message_id]
-    if not found:
+    messages = [message for message in document["messages"] if message["id"] == message_id]
+    if not messages:
         raise ConfigurationError(f"no message of this replay has the id {message_id!r}")
     lines = []
-    for message in found:
+    for message in messages:
         lines.append(f"message {message['id']} from {message['source']}: {message['end']}")
         for attempt in message["attempts"]:
             delivery = document["deliveries"][attempt["delivery"]]
-            words = [word for word in (attempt["outcome"], attempt["error"]) if word]
+            outcome = " - ".join(text for text in (attempt["outcome"], attempt["error"]) if text)
             lines.append(
                 f"  receive {attempt['receive_count']}, delivery {delivery['number']} at {delivery['began_at']:g} s: "
-                f"{' - '.join(words) or 'the handler says nothing of single records'}; "
-                f"{'came back' if attempt['retried'] else 'not reported'} ({delivery['verdict']['reason']})"
+                f"{outcome or 'the outcome of single records is not known'}; "
+                f"{'kept for redelivery' if attempt['retried'] else 'not reported as failed'} "
+                f"({delivery['verdict']['reason']})"
             )
         lines.extend(f"  · {line}" for line in message["history"])
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""A Lambda function on this machine under the real runtime client, with a Runtime API server of its own.
+"""A Lambda function on this machine under Lambda's own runtime client, with a local Runtime API server.
 
-What Lambda runs is ``awslambdaric``: this shows that a handler's import, its answers and its errors pass through it.
-(Source: Lambda developer guide, "Using the Lambda runtime API".)
+Lambda runs handlers under ``awslambdaric``. Running it here shows that the import of a handler, its responses, and its
+errors pass through it. (Source: Lambda developer guide, "Using the Lambda runtime API".)
 """
 
 from __future__ import annotations
@@ -18,32 +18,41 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from typing import Any, ClassVar, Self
 
-from fanfold._replay.function import HandlerError, InvocationResult, how_it_ended, kill, memory_of, printed_to
+from fanfold._base import operating_system
+from fanfold._replay.function import (
+    AS_ON_LAMBDA,
+    HandlerError,
+    InvocationResult,
+    exit_status_of,
+    memory_mb_of,
+    output_descriptor,
+    peak_mb_of,
+)
 from fanfold._replay.mapping import Errored, Returned
 from fanfold.errors import ConfigurationError
 
 _ARN = "arn:aws:lambda:eu-west-1:123456789012:function:replayed"
-_LOOK_SECONDS = 0.01
+_POLL_SECONDS = 0.01
 
 
 class _Api(ThreadingHTTPServer):
     daemon_threads = True
-    asked: queue.SimpleQueue[tuple[dict[str, str], bytes] | None]
-    answered: queue.SimpleQueue[tuple[str, str]]
+    events: queue.SimpleQueue[tuple[dict[str, str], bytes] | None]
+    replies: queue.SimpleQueue[tuple[str, str]]
 
 
 class _Requests(BaseHTTPRequestHandler):
     server: _Api
 
     def do_GET(self) -> None:
-        request = self.server.asked.get()
+        request = self.server.events.get()
         if request is not None:
             self._send(200, *request)
 
     def do_POST(self) -> None:
         text = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode("utf-8", "replace")
         self._send(202, {}, b'{"status":"OK"}')
-        self.server.answered.put((self.path.rsplit("/", 1)[-1] if "init" not in self.path else "init", text))
+        self.server.replies.put((self.path.rsplit("/", 1)[-1] if "init" not in self.path else "init", text))
 
     def _send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.send_response(status)
@@ -57,23 +66,25 @@ class _Requests(BaseHTTPRequestHandler):
 
 
 class RuntimeClientFunction:
-    """A handler under ``awslambdaric``, with its timeout and its memory, as ``LocalFunction`` has them.
+    """A handler under ``awslambdaric``, with the same timeout and memory limit as a ``LocalFunction``.
 
     Raises:
         ConfigurationError: If the runtime client is not installed.
     """
 
     is_consumer: ClassVar[bool] = False
-    """Never known: the runtime client tells nothing of single records."""
+    """Always false: the runtime client does not report single records."""
 
     def __init__(self, handler: str, *, timeout_seconds: float, memory_mb: int, environment: Mapping[str, str]) -> None:
         if find_spec("awslambdaric") is None:
-            raise ConfigurationError("--runtime-client needs Lambda's runtime client: pip install awslambdaric")
+            raise ConfigurationError(
+                "--runtime-client requires Lambda's runtime client. Install it: pip install awslambdaric"
+            )
         self.handler = handler
-        """Names it."""
+        """``MODULE:NAME``."""
         self._timeout = timeout_seconds
         self._memory_mb = memory_mb
-        self._given = environment
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._api: _Api | None = None
         self._invocations = 0
@@ -85,10 +96,10 @@ class RuntimeClientFunction:
         self.close()
 
     def invoke(self, event: Mapping[str, Any]) -> InvocationResult:
-        """Invoke the handler with an event, to its end or its limits.
+        """Invoke the handler with an event, until it returns or reaches a limit.
 
         Raises:
-            HandlerError: If its module cannot be imported.
+            HandlerError: If the handler's module cannot be imported.
         """
         api, process = self._started()
         self._invocations += 1
@@ -98,27 +109,27 @@ class RuntimeClientFunction:
             "Lambda-Runtime-Deadline-Ms": str(int(deadline * 1000)),
             "Lambda-Runtime-Invoked-Function-Arn": _ARN,
         }
-        api.asked.put((headers, json.dumps(event).encode()))
+        api.events.put((headers, json.dumps(event).encode()))
         began = time.monotonic()
-        kind, text = self._answer(api, process, began + self._timeout)
-        peak, seconds = memory_of(process.pid, "VmHWM"), time.monotonic() - began
+        kind, text = self._wait_for_reply(api, process, began + self._timeout)
+        peak, seconds = peak_mb_of(process.pid), time.monotonic() - began
         if kind == "response":
             return InvocationResult(Returned(text), {}, seconds, peak)
         if kind == "init":
             self.close()
-            raise HandlerError(f"importing {self.handler} failed: {_told(text)}", "")
+            raise HandlerError(f"importing {self.handler} failed: {_error_in(text)}", "")
         if kind != "error":
             self.close()
-        return InvocationResult(Errored(kind, _told(text) if kind == "error" else text), {}, seconds, peak)
+        return InvocationResult(Errored(kind, _error_in(text) if kind == "error" else text), {}, seconds, peak)
 
     def close(self) -> None:
-        """End the process and its Runtime API."""
+        """Kill the process and stop its Runtime API server."""
         process, api = self._process, self._api
         self._process = self._api = None
         if process is not None:
-            kill(process)
+            operating_system.end(process)
         if api is not None:
-            api.asked.put(None)
+            api.events.put(None)
             api.shutdown()
             api.server_close()
 
@@ -126,7 +137,7 @@ class RuntimeClientFunction:
         if self._api is not None and self._process is not None:
             return self._api, self._process
         self._api = api = _Api(("127.0.0.1", 0), _Requests)
-        api.asked, api.answered = queue.SimpleQueue(), queue.SimpleQueue()
+        api.events, api.replies = queue.SimpleQueue(), queue.SimpleQueue()
         threading.Thread(target=api.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         variables = {
             "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
@@ -138,34 +149,35 @@ class RuntimeClientFunction:
             "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/replayed",
             "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/01/[$LATEST]0",
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_address[1]}",
-            "PYTHONUNBUFFERED": "1",
+            **AS_ON_LAMBDA,
         }
         self._process = subprocess.Popen(  # noqa: S603 - the runtime client
             [sys.executable, "-m", "awslambdaric", self.handler.replace(":", ".")],
             stdin=subprocess.DEVNULL,
-            stdout=printed_to(),
-            env={**os.environ, **self._given, **variables},
-            start_new_session=True,
+            stdout=output_descriptor(),
+            env={**os.environ, **self._environment, **variables},
+            **operating_system.in_own_group(),
         )
         return api, self._process
 
-    def _answer(self, api: _Api, process: subprocess.Popen[bytes], until: float) -> tuple[str, str]:
-        """Return the kind of what the client answered, and its text; or which limit it met."""
+    def _wait_for_reply(self, api: _Api, process: subprocess.Popen[bytes], until: float) -> tuple[str, str]:
+        """Return the kind and the text of the client's reply, or of the limit that was reached."""
         while True:
             try:
-                return api.answered.get(timeout=_LOOK_SECONDS)
+                return api.replies.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 pass
             if process.poll() is not None:
-                return "killed", f"Runtime exited {how_it_ended(process)}"
+                return "killed", f"Runtime exited {exit_status_of(process)}"
             if time.monotonic() >= until:
                 return "timeout", f"Task timed out after {self._timeout:.2f} seconds"
-            used = memory_of(process.pid, "VmRSS")
+            used = memory_mb_of(process.pid)
             if used is not None and used > self._memory_mb:
                 return "killed", f"out of memory: {used:.0f} MB of {self._memory_mb} MB"
 
 
-def _told(text: str) -> str:
+def _error_in(text: str) -> str:
+    """Return ``Type: message`` from the error document of the runtime client."""
     try:
         error = json.loads(text)
         return f"{error['errorType']}: {error['errorMessage']}"

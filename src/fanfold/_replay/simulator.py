@@ -1,10 +1,10 @@
-"""The simulator: a queue, its event source mapping and a function, on a clock that is moved, not waited for.
+"""The simulator: a queue, its event source mapping, and a function, on a simulated clock.
 
-The same seed gives the same run. Time is simulated: visibility timeouts, windows and back-offs pass at once; a handler
-runs for real, and its invocation takes as long in simulated time as the simulator is told.
+The same seed gives the same run. Visibility timeouts, batching windows, and backoffs take no real time. A handler runs
+for real, but its invocation takes ``invocation_seconds`` of simulated time.
 
-A batch that would go over 6 MB is cut; what does not fit goes back unreceived. Left out is
-how Lambda scales its pollers, and that it polls more slowly after function errors.
+A batch ends before it exceeds 6 MB; the surplus returns to the queue as if it had not been received. The simulator does
+not model how Lambda scales its pollers, or slows them down after function errors.
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ from fanfold.errors import ConfigurationError
 from fanfold.inmemory.queue import InMemoryQueue, InMemorySettler, QueuedMessage
 
 Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
-"""Invokes a function with an event, to its end."""
+"""A callable that invokes a function with an event and waits for the result."""
 
 DEAD_LETTERS_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/simulated-dead-letters"
-"""What a consumer is told is its dead-letter queue."""
-_12_HOURS = aws_limits.SQS_MAX_VISIBILITY_SECONDS
+"""The ``dead_letter_queue_url`` of a consumer in a simulation."""
+_MAX_VISIBILITY = aws_limits.SQS_MAX_VISIBILITY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One batch, delivered once."""
+    """One delivery of a batch."""
 
     number: int
-    """Deliveries before it."""
+    """Number of the delivery, from 0."""
     began_at: float
     """When the function was invoked; simulated seconds."""
     ended_at: float
     """When the invocation ended; simulated seconds."""
     messages: Sequence[QueuedMessage]
-    """What was delivered, in batch order."""
+    """The messages of the batch, in order."""
     handles: Sequence[str]
-    """Receipt handle of each."""
+    """The receipt handle of each message."""
     receive_counts: Sequence[int]
-    """Deliveries of each so far, this one included."""
+    """The receive count of each message, including this delivery."""
     invocation: Invocation
-    """How the function ended."""
+    """The result of the invocation."""
     verdict: Verdict
-    """What the mapping made of it."""
+    """The mapping's verdict on the invocation."""
 
 
 class Simulator:
-    """Delivers what is in a queue to a function as Lambda's event source mapping would.
+    """Delivers the messages of a simulated queue to a function, as Lambda's event source mapping would.
 
         with Simulator(handler, max_receive_count=3, visibility_timeout=60) as simulator:
             simulator.send({"order": 1}, {"order": 2})
@@ -74,42 +74,42 @@ class Simulator:
         assert not simulator.dead_letters
 
     Args:
-        handler: A Lambda handler, a ``Consumer`` for one. A consumer's delays and dead letters reach the simulated
-            queues; nothing of it touches AWS.
-        batch_size: As in the mapping.
-        window_seconds: As in the mapping.
-        maximum_concurrency: Invocations at once, from 1.
-        fifo: Whether the queue is a FIFO queue.
-        report_batch_item_failures: As in the mapping.
-        visibility_timeout: Seconds a received message stays hidden.
-        max_receive_count: Receives after which a message is a dead letter; None for never.
-        function_timeout: Seconds an invocation may take; what the handler's context says.
-        invocation_seconds: What an invocation takes in simulated time: a number, or a function of the event; over
-            ``function_timeout`` it is a timeout: the handler runs, and its answer is not read.
+        handler: A Lambda handler, such as a ``Consumer``. A consumer's delays and rejected messages reach the simulated
+            queues; it makes no calls to AWS.
+        batch_size: Maximum number of records in a batch.
+        window_seconds: Batching window, seconds.
+        maximum_concurrency: Maximum number of concurrent invocations, at least 1.
+        fifo: True for a FIFO queue.
+        report_batch_item_failures: True if the mapping reads which messages failed.
+        visibility_timeout: Visibility timeout of the queue, seconds.
+        max_receive_count: Receives after which a message is moved to the dead-letter queue; None for no limit.
+        function_timeout: Function timeout, seconds; the handler's context reports it.
+        invocation_seconds: Simulated duration of an invocation, seconds: a number, or a function of the event. Above
+            ``function_timeout``, the invocation times out: the handler runs, but its response is ignored.
         throttled: Share of invocations that are throttled, 0 to 1.
-        duplicates: Share of receives that SQS forgets, 0 to 1.
-        reordered: Whether a standard queue gives messages out of order.
-        seed: Of all chance.
-        invoke: Invokes the function in another way than in this process; ``handler`` is then not needed.
+        duplicates: Share of receives after which SQS delivers the message again, 0 to 1.
+        reordered: True if a standard queue delivers messages out of order.
+        seed: Seed of all random choices.
+        invoke: Invokes the function instead of ``handler``, for example in another process.
 
     Raises:
-        ConfigurationError: If AWS would refuse the settings.
+        ConfigurationError: If AWS would reject the settings.
     """
 
     mapping: MappingSettings
-    """How batches are formed."""
+    """The settings of the mapping."""
     clock: ManualClock
     """The simulated time, seconds from 0."""
     queue: InMemoryQueue
-    """What is to be delivered."""
+    """The queue to deliver from."""
     dead_letter_queue: InMemoryQueue
-    """What was received too often, or sent there by the handler."""
+    """Messages that were received too often, or that the handler sent there."""
     deliveries: list[Delivery]
-    """Every batch, in the order in which they were delivered."""
+    """All deliveries, in order."""
     function_timeout: float
-    """Seconds an invocation may take."""
+    """Function timeout, seconds."""
 
-    def __init__(  # noqa: PLR0913 - what users set on three AWS resources, by keyword
+    def __init__(  # noqa: PLR0913 - the settings of three AWS resources, by keyword
         self,
         handler: Callable[[Any, Any], Any] | None = None,
         *,
@@ -139,7 +139,7 @@ class Simulator:
             invocation_seconds=invocation_seconds,
         )
         self.clock = ManualClock()
-        self.chance: random.Random = random.Random(seed)  # noqa: S311 - to be the same every time
+        self.chance: random.Random = random.Random(seed)  # noqa: S311 - must be reproducible
         self.dead_letter_queue = InMemoryQueue(visibility_timeout=visibility_timeout, fifo=fifo, clock=self.clock)
         self.queue = InMemoryQueue(
             visibility_timeout=visibility_timeout,
@@ -149,7 +149,7 @@ class Simulator:
             fifo=fifo,
             duplicates=duplicates,
             reordered=reordered,
-            chance=self.chance,
+            rng=self.chance,
         )
         self.deliveries = []
         self.function_timeout = function_timeout
@@ -157,13 +157,13 @@ class Simulator:
         self._throttled = throttled
         self._free = maximum_concurrency
         self._running: list[tuple[float, int, Delivery]] = []
-        self._gathering: _Gathering | None = None
+        self._open_batch: _OpenBatch | None = None
         self._numbers = itertools.count()
         self._sent = itertools.count()
-        self._random = random.Random(seed).getstate()  # noqa: S311 - what a handler draws is the same every time, too
+        self._random = random.Random(seed).getstate()  # noqa: S311 - makes the handler reproducible too
         self._consumer: Consumer[..., Any] | None = None
         if invoke is None and not callable(handler):
-            raise ConfigurationError(f"a simulator needs a handler, not {handler!r}")
+            raise ConfigurationError(f"a simulator requires a callable handler, not {handler!r}")
         self._invoke = invoke or invoke_here(self._handler(handler), function_timeout)
 
     def __enter__(self) -> Self:
@@ -173,26 +173,26 @@ class Simulator:
         self.close()
 
     def close(self) -> None:
-        """End the lifespan and the event loop of the consumer, if the handler is one."""
+        """If the handler is a consumer, end its lifespan and its event loop."""
         if self._consumer is not None:
             self._consumer.close()
 
     @property
     def dead_letters(self) -> Sequence[Record]:
-        """What lies in the dead-letter queue."""
+        """The messages in the dead-letter queue."""
         return [Record(message.record) for message in self.dead_letter_queue.messages()]
 
     def send(self, *bodies: Any, records: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Put messages into the queue: one for each body, as ``make_event`` takes them, then ``records``."""
+        """Send messages to the queue: one for each body, as in ``make_event``, then ``records``."""
         make = make_fifo_record if self.mapping.fifo else make_record
-        made = [make(body, message_id=f"message-{next(self._sent)}") for body in bodies]
-        for record in [*made, *records]:
+        from_bodies = [make(body, message_id=f"message-{next(self._sent)}") for body in bodies]
+        for record in [*from_bodies, *records]:
             self.queue.put(record)
 
     def run(self, *, until: float = math.inf, most_deliveries: int = 1_000_000) -> Sequence[Delivery]:
-        """Deliver until the queue is empty, or the time comes, or so many batches were delivered; return all batches.
+        """Deliver until the queue is empty, the clock reaches ``until``, or ``most_deliveries`` is reached.
 
-        What is running at the end is let finish.
+        Running invocations finish first. Returns all deliveries of this simulator.
         """
         while len(self.deliveries) < most_deliveries:
             if self.clock.now > until or not self._begin():
@@ -215,30 +215,30 @@ class Simulator:
         return self._consumer
 
     def _begin(self) -> bool:
-        """Invoke the function if a batch is ready and a place is free; tell whether one was."""
+        """Invoke the function if a batch is ready and the concurrency allows it; return whether it was invoked."""
         if not self._free:
             return False
         self._gather()
-        batch = self._gathering
+        batch = self._open_batch
         if batch is None or not batch.ready(self.clock.now, self.mapping):
             return False
         fits, surplus = batch.cut(self.mapping)
         for message, _ in surplus:
-            self.queue.put_back(message)
-        self._gathering = None
+            self.queue.undo_receive(message)
+        self._open_batch = None
         self._deliver(fits)
         return True
 
     def _gather(self) -> None:
-        while self._gathering is None or not self._gathering.full(self.mapping):
-            held = 0 if self._gathering is None else len(self._gathering.messages)
-            received = self.queue.take(min(aws_limits.SQS_RECEIVE_MESSAGES, self.mapping.batch_size - held))
+        while self._open_batch is None or not self._open_batch.full(self.mapping):
+            size = 0 if self._open_batch is None else len(self._open_batch.messages)
+            received = self.queue.take(min(aws_limits.SQS_RECEIVE_MESSAGES, self.mapping.batch_size - size))
             if not received:
                 return
-            if self._gathering is None:
-                self._gathering = _Gathering(self.clock.now)
+            if self._open_batch is None:
+                self._open_batch = _OpenBatch(self.clock.now)
             for message in received:
-                self._gathering.add(message, message.as_record())
+                self._open_batch.add(message, message.as_record())
 
     def _deliver(self, batch: Sequence[_Received]) -> None:
         event = {"Records": [record for _, record in batch]}
@@ -249,7 +249,7 @@ class Simulator:
         began = self.clock.now
         invocation: Invocation
         if self._throttled and self.chance.random() < self._throttled:
-            seconds, invocation = 0.0, Errored("throttled", "no concurrency was left")
+            seconds, invocation = 0.0, Errored("throttled", "no concurrency was available")
         else:
             invocation = self._invoked(event, min(seconds, self.function_timeout))
         if isinstance(invocation, Errored) and invocation.kind == "timeout":
@@ -267,19 +267,19 @@ class Simulator:
         heapq.heappush(self._running, (delivery.ended_at, number, delivery))
 
     def _invoked(self, event: dict[str, Any], seconds: float) -> Invocation:
-        """Invoke the function: a message it hides is hidden until it ends or longer; its chance is the simulator's."""
-        others = random.getstate()
+        """Invoke the function with seeded random numbers; visibility changes last at least to its end."""
+        state = random.getstate()
         random.setstate(self._random)
-        self.queue.hidden_until = self.clock.now + seconds
+        self.queue.earliest_visible_at = self.clock.now + seconds
         try:
             return self._invoke(event)
         finally:
-            self.queue.hidden_until = 0.0
+            self.queue.earliest_visible_at = 0.0
             self._random = random.getstate()
-            random.setstate(others)
+            random.setstate(state)
 
     def _finish(self, now: float) -> None:
-        """Let the invocations that end by now end: their mapping deletes what is not in their answers."""
+        """Finish the invocations that end by now: delete the messages that they do not report as failed."""
         while self._running and self._running[0][0] <= now:
             ended_at, _, delivery = heapq.heappop(self._running)
             self.clock.now = max(self.clock.now, ended_at)
@@ -287,24 +287,30 @@ class Simulator:
             for message, handle in zip(delivery.messages, delivery.handles, strict=True):
                 kept = message.message_id in delivery.verdict.failed
                 deleted = not kept and self.queue.remove(handle)
-                words = "came back" if kept else "deleted" if deleted else "not deleted: received again meanwhile"
-                message.history.append(f"delivery {delivery.number}: {words} ({delivery.verdict.reason})")
+                result = (
+                    "kept for redelivery"
+                    if kept
+                    else "deleted"
+                    if deleted
+                    else "not deleted: received again in the meantime"
+                )
+                message.history.append(f"delivery {delivery.number}: {result} ({delivery.verdict.reason})")
 
     def _next_moment(self) -> float:
         moments = [self._running[0][0]] if self._running else []
         if self._free:
             moments.append(self.queue.next_visible_at())
-            if self._gathering is not None:
-                moments.append(self._gathering.began_at + self.mapping.window_seconds)
+            if self._open_batch is not None:
+                moments.append(self._open_batch.began_at + self.mapping.window_seconds)
         return min(moments, default=math.inf)
 
 
 _Received: TypeAlias = tuple[QueuedMessage, dict[str, Any]]
-"""A message, and its record as it was when it was received."""
+"""A message, and its record at the time of the receive."""
 
 
-class _Gathering:
-    """A batch that is being received."""
+class _OpenBatch:
+    """A batch during its batching window."""
 
     def __init__(self, began_at: float) -> None:
         self.began_at = began_at
@@ -323,20 +329,20 @@ class _Gathering:
         return self.full(settings) or now >= self.began_at + settings.window_seconds
 
     def cut(self, settings: MappingSettings) -> tuple[list[_Received], list[_Received]]:
-        """Return what fits into one event, and what does not."""
+        """Return the messages that fit into one event, and the surplus."""
         count = fitting(self._sizes, settings)
         return self.messages[:count], self.messages[count:]
 
 
 def invoke_here(handler: Callable[[Any, Any], Any], function_timeout: float) -> Invoke:
-    """Return what invokes a handler in this process, as Lambda's runtime does: events and answers go through JSON."""
+    """Return a callable that invokes a handler in this process; events and responses go through JSON, as on Lambda."""
 
     def invoke(event: dict[str, Any]) -> Invocation:
         try:
             response = handler(json.loads(json.dumps(event)), make_context(function_timeout))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - a function error is an answer here
+        except BaseException as error:  # noqa: BLE001 - a function error is a result of the invocation
             return Errored("error", f"{type(error).__name__}: {error}")
         try:
             return Returned(json.dumps(response))
@@ -346,27 +352,32 @@ def invoke_here(handler: Callable[[Any, Any], Any], function_timeout: float) -> 
     return invoke
 
 
-def _check(**given: Any) -> None:
-    shares = {"throttled": "a share from 0 to 1", "duplicates": "a share from 0 to 1"}
-    for name, words in shares.items():
-        _require(_is_number(given[name]) and 0 <= given[name] <= 1, name, words, given)
-    whole = given["max_receive_count"] is None or _is_count(given["max_receive_count"])
-    _require(whole, "max_receive_count", "a whole number from 1, or None", given)
-    _require(_is_count(given["maximum_concurrency"]), "maximum_concurrency", "a whole number from 1", given)
-    visibility, timeout, seconds = given["visibility_timeout"], given["function_timeout"], given["invocation_seconds"]
-    _require(
-        _is_number(visibility) and 0 <= visibility <= _12_HOURS, "visibility_timeout", "0 to 43,200 seconds", given
+def _check(**values: Any) -> None:
+    for name in ("throttled", "duplicates"):
+        _require(_is_number(values[name]) and 0 <= values[name] <= 1, name, "a number from 0 to 1", values)
+    count_or_none = values["max_receive_count"] is None or _is_count(values["max_receive_count"])
+    _require(count_or_none, "max_receive_count", "an integer of at least 1, or None", values)
+    _require(_is_count(values["maximum_concurrency"]), "maximum_concurrency", "an integer of at least 1", values)
+    visibility, timeout, seconds = (
+        values["visibility_timeout"],
+        values["function_timeout"],
+        values["invocation_seconds"],
     )
-    _require(_is_number(timeout) and timeout > 0, "function_timeout", "a number of seconds over 0", given)
-    fits = callable(seconds) or seconds == math.inf or (_is_number(seconds) and seconds >= 0)
-    _require(fits, "invocation_seconds", "0 seconds or more, or a function of the event", given)
-    if 1 in {given["throttled"], given["duplicates"]} and given["max_receive_count"] is None:
-        raise ConfigurationError("what is always throttled or duplicated never empties a queue without a receive limit")
+    in_range = _is_number(visibility) and 0 <= visibility <= _MAX_VISIBILITY
+    _require(in_range, "visibility_timeout", "from 0 to 43,200 seconds", values)
+    _require(_is_number(timeout) and timeout > 0, "function_timeout", "a number of seconds above 0", values)
+    valid = callable(seconds) or seconds == math.inf or (_is_number(seconds) and seconds >= 0)
+    _require(valid, "invocation_seconds", "a number of seconds of at least 0, or a function of the event", values)
+    for name in ("throttled", "duplicates"):
+        if values[name] == 1 and values["max_receive_count"] is None:
+            raise ConfigurationError(
+                f"{name} must be below 1 if max_receive_count is None, not 1: the queue would never be empty"
+            )
 
 
-def _require(holds: bool, name: str, words: str, given: Mapping[str, Any]) -> None:
-    if not holds:
-        raise ConfigurationError(f"{name} is {words}, not {given[name]!r}")
+def _require(valid: bool, name: str, requirement: str, values: Mapping[str, Any]) -> None:
+    if not valid:
+        raise ConfigurationError(f"{name} must be {requirement}, not {values[name]!r}")
 
 
 def _is_number(value: object) -> bool:

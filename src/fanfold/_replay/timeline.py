@@ -1,4 +1,4 @@
-"""Who ran when, at which concurrency, as text: one line for each slot."""
+"""The timeline of a delivery as text: one line for each concurrency slot."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _MOST_SLOTS = 20
 
 
 def text_timeline(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], width: int = 80) -> str:
-    """Return the slots of one delivery: a bar for each record, marked by how it ended in this delivery.
+    """Return the slots of one delivery: a bar for each record, marked by its outcome in this delivery.
 
     Args:
-        delivery: Of a replay's document.
+        delivery: A delivery of the replay document.
         messages: All messages of the document.
-        width: Characters of a line, from 40.
+        width: Characters in a line, at least 40.
     """
     spans = delivery["measured"]["spans"]
     if not spans:
-        return "(nothing ran)"
+        return "(no record ran)"
     last = max(span["end_ms"] for span in spans) or 1.0
     room = max(20, width - 10)
     slots = sorted({span["slot"] for span in spans})
@@ -40,7 +40,7 @@ def text_timeline(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, A
 
 
 def durations(document: Mapping[str, Any]) -> dict[int, float]:
-    """Return how long the last call for each message took, in milliseconds, by its number; measured."""
+    """Return the measured milliseconds of the last call for each message, by message number."""
     return {
         span["message"]: span["end_ms"] - span["start_ms"]
         for delivery in document["deliveries"]
@@ -49,5 +49,5 @@ def durations(document: Mapping[str, Any]) -> dict[int, float]:
 
 
 def _outcome(delivery: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
-    here = [attempt for attempt in message["attempts"] if attempt["delivery"] == delivery["number"]]
-    return here[0]["outcome"] if here else None
+    attempts = [attempt for attempt in message["attempts"] if attempt["delivery"] == delivery["number"]]
+    return attempts[0]["outcome"] if attempts else None

@@ -1,1 +1,1 @@
-"""The local AWS: the emulator, deployments to it, and the demo."""
+"""The local AWS stack: the emulator, deployments to it, and the demo."""

@@ -1,8 +1,8 @@
-"""The main job on real input, on the local AWS: every part is the real one, and the answer is checked.
+"""Run the flights example on the local AWS with real input, and check its output.
 
-27,004 flights of January 2013 (public domain, CC0) are uploaded, the project's own template is deployed, the object is
-scattered, consumed by the event source mapping with faults injected, and folded. The same answer is computed a second
-time by one plain pass over the file.
+The demo uploads 27,004 flights of January 2013 (public domain, CC0) and deploys the project's template. The object is
+scattered, consumed by the event source mapping with injected faults, and folded. The expected output is computed
+separately, by reading the file once in this process.
 """
 
 from __future__ import annotations
@@ -36,54 +36,55 @@ from fanfold.aws.outputs import variables_of
 from fanfold.errors import ConfigurationError, FanfoldError
 from fanfold.sources import cut
 
-STRAY_BODY: Final = '{"note": "I am no segment; somebody sent me to the wrong queue"}'
-"""The one message on the work queue that is no segment."""
+STRAY_BODY: Final = '{"note": "not a segment: this message was sent to the wrong queue"}'
+"""The only message on the work queue that is not a segment."""
 DUPLICATED_SEGMENT: Final = 5
 """The segment that is sent twice."""
 
-# Long enough for an execution environment that a busy machine starts slowly.
+# The timeout allows for the slow start of an execution environment on a busy machine.
 _PARAMETERS: Final = {"HandlerModule": "faulty_app", "FunctionTimeout": "15"}
 _CODE_BUCKET: Final = "fanfold-demo-code"
 _INPUT_KEY: Final = "input/flights-2013-01.csv"
 _WITHIN_SECONDS: Final = 120.0
 
-Answer = dict[str, dict[str, Any]]
+Output = dict[str, dict[str, Any]]
 
 
 @dataclass(slots=True)
 class DemoReport:
-    """What the demo found."""
+    """The result of the demo."""
 
     run: str
     """Name of the run."""
     state: str
     """Its end state."""
-    answer: Answer
-    """What the fold committed, by carrier."""
-    expected: Answer
-    """The same, by one plain pass over the file."""
+    output: Output
+    """The committed output of the fold, by carrier."""
+    expected: Output
+    """The expected output, computed directly from the file."""
     run_report: RunReport
-    """What became of every segment."""
+    """The outcome of every segment."""
     quarantined: list[dict[str, str]]
     """Messages in the quarantine queue, with their reasons."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """How long each step took."""
+    """Duration of each step in seconds."""
 
     @property
     def problems(self) -> list[str]:
-        """What does not hold, one line each; empty if all does."""
-        found = []
+        """Failed checks, one line each; empty if the demo succeeded."""
+        problems = []
         if self.state != "SUCCEEDED":
-            found.append(f"the run ended as {self.state}: {dict(self.run_report.failed)}")
-        if self.answer != self.expected:
-            found.append("the committed answer differs from the one plain pass over the file")
+            problems.append(f"the run ended as {self.state}: {dict(self.run_report.failed)}")
+        if self.output != self.expected:
+            problems.append("the committed output differs from the output computed directly from the file")
         if [message["body"] for message in self.quarantined] != [STRAY_BODY] or not self.quarantined[0]["reason"]:
-            found.append("the stray message does not lie in the quarantine queue with its reason")
-        return found
+            problems.append("the stray message is not in the quarantine queue with its reason")
+        return problems
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as one JSON document."""
-        return {**asdict(self), "agrees": self.answer == self.expected, "problems": self.problems}
+        document = {"answer" if name == "output" else name: value for name, value in asdict(self).items()}
+        return {**document, "agrees": self.output == self.expected, "problems": self.problems}
 
 
 def flights_file() -> Path:
@@ -94,8 +95,8 @@ def flights_file() -> Path:
     return file
 
 
-def expected_output(data: bytes) -> Answer:
-    """Return what the job should find, by one plain pass over the CSV text."""
+def expected_output(data: bytes) -> Output:
+    """Return the expected output of the job, computed directly from the CSV text."""
     flights: dict[str, list[dict[str, str]]] = {}
     for row in csv.DictReader(io.StringIO(data.decode())):
         flights.setdefault(row["carrier"], []).append(row)
@@ -114,15 +115,15 @@ def _summary(rows: list[dict[str, str]]) -> dict[str, Any]:
 
 
 class _Steps:
-    """Times the steps and tells whoever watches."""
+    """Measures the steps and reports when each one begins."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, on_step: Callable[[str], None]) -> None:
         self.seconds: dict[str, float] = {}
-        self._tell = tell
+        self._on_step = on_step
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        self._tell(name)
+        self._on_step(name)
         began = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - began, 2)
@@ -132,23 +133,23 @@ async def run_demo(
     *,
     segments: int,
     port: int | None,
-    tell: Callable[[str], None],
+    on_step: Callable[[str], None],
     progress: Callable[[Progress], None],
     keep_log: Path | None = None,
 ) -> DemoReport:
-    """Run the demo on a local AWS of its own, which is stopped at the end whatever happens.
+    """Run the demo on a separate local AWS, which is always stopped at the end.
 
     Args:
-        segments: How many segments to cut, from 16.
-        port: Where the local AWS listens; None for a free port.
-        tell: Called with the name of each step as it begins.
-        progress: Called with how far the run is, now and then.
-        keep_log: Where to keep the log of the local AWS; None to drop it.
+        segments: Number of segments to cut, at least 16.
+        port: Port of the local AWS; None for a free port.
+        on_step: Called with the name of each step when it begins.
+        progress: Called repeatedly with the progress of the run.
+        keep_log: File for the log of the local AWS; None to discard it.
 
     Raises:
-        FanfoldError: If a step fails; nothing is left running.
+        FanfoldError: If a step fails; no process is left running.
     """
-    steps = _Steps(tell)
+    steps = _Steps(on_step)
     data = gzip.decompress(flights_file().read_bytes())
     with ExitStack() as exit_stack:
         with steps.step("start the local AWS"):
@@ -180,20 +181,20 @@ async def _on_stack(
                 progress(seen)
         with steps.step("wait for the stray message to be quarantined"):
             quarantined = await _quarantined(backend)
-        with steps.step("check the answer by one plain pass over the file"):
+        with steps.step("compute the expected output directly from the file"):
             expected = expected_output(data)
         return await _report(backend, run_id, expected, quarantined, steps)
 
 
 async def _report(
-    backend: Backend, run_id: str, expected: Answer, quarantined: list[dict[str, str]], steps: _Steps
+    backend: Backend, run_id: str, expected: Output, quarantined: list[dict[str, str]], steps: _Steps
 ) -> DemoReport:
     run: Run | None = await backend.ledger.run(run_id)
     if run is None or run.output is None:
         raise FanfoldError(f"run {run_id} has no output")
-    answer = json.loads(await backend.get_result(run.output))
+    output = json.loads(await backend.get_result(run.output))
     run_report = await read_report(backend, run)
-    return DemoReport(run_id, run.state, answer, expected, run_report, quarantined, steps.seconds)
+    return DemoReport(run_id, run.state, output, expected, run_report, quarantined, steps.seconds)
 
 
 def _clients(stack: LocalStack) -> dict[str, Any]:
@@ -203,21 +204,21 @@ def _clients(stack: LocalStack) -> dict[str, Any]:
 
 def _scatter(client: Any, function: str, params: Mapping[str, Any]) -> str:
     request = {"params": params, "run": f"demo-{uuid.uuid4().hex}"}
-    answer = client.invoke(FunctionName=function, Payload=json.dumps(request).encode())
-    result = json.loads(answer["Payload"].read())
-    if "FunctionError" in answer or "run" not in result:
+    response = client.invoke(FunctionName=function, Payload=json.dumps(request).encode())
+    result = json.loads(response["Payload"].read())
+    if "FunctionError" in response or "run" not in result:
         raise FanfoldError(f"the scatter function failed: {result.get('errorMessage', result)}")
     return str(result["run"])
 
 
 async def _inject(backend: Backend, run_id: str) -> None:
-    """Put a message on the work queue that is no segment, and one segment a second time."""
+    """Send a message that is not a segment to the work queue, and one segment a second time."""
     run = await backend.ledger.run(run_id)
     if run is None:
         raise FanfoldError(f"run {run_id} is not in the ledger")
     part = next(iter(cut(run.plan, DUPLICATED_SEGMENT)))
-    twice = Segment(run.job, run.id, DUPLICATED_SEGMENT, part)
-    await backend.work_queue.send([Message(STRAY_BODY), Message(twice.to_body())])
+    duplicate = Segment(run.job, run.id, DUPLICATED_SEGMENT, part)
+    await backend.work_queue.send([Message(STRAY_BODY), Message(duplicate.to_body())])
 
 
 async def _quarantined(backend: Backend) -> list[dict[str, str]]:

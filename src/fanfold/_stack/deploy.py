@@ -1,4 +1,4 @@
-"""A deployment of a template by CloudFormation, as ``sam package`` and ``sam deploy`` do it, and a job's by ours."""
+"""Deploy a template by CloudFormation, like ``sam package`` and ``sam deploy``; deploy a job by fanfold's template."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def deploy(
     code_bucket: str,
     code: Path | None = None,
 ) -> dict[str, str]:
-    """Package the functions of a SAM template, create a stack of it, and return the stack's outputs.
+    """Package the functions of a SAM template, create a stack from it, and return the stack's outputs.
 
     Args:
         clients: boto3 clients by service: ``s3`` and ``cloudformation``.
         template: The template.
         name: Name of the stack.
         parameters: Values of the template's parameters.
-        code_bucket: A bucket that exists, for the packages.
-        code: Folder of the functions' code; None for the template's ``CodeUri``, which is relative to it.
+        code_bucket: An existing bucket for the packages.
+        code: Folder of the functions' code; None for the template's ``CodeUri``, relative to the template.
 
     Raises:
-        ConfigurationError: If CloudFormation refuses it, for a parameter's value say.
+        ConfigurationError: If CloudFormation refuses the template, for example because of a parameter's value.
         FanfoldError: If the stack could not be created; names the first resource that failed.
     """
     body = _packaged(clients["s3"], template, code_bucket, code)
@@ -56,9 +56,8 @@ def deploy(
     try:
         cloudformation.create_stack(
             StackName=name,
-            TemplateURL=_stored(
-                clients["s3"], code_bucket, json.dumps(body).encode()
-            ),  # over 51,200 bytes it has to be
+            # CloudFormation requires a URL for a template of more than 51,200 bytes.
+            TemplateURL=_stored(clients["s3"], code_bucket, json.dumps(body).encode()),
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
@@ -75,24 +74,24 @@ def deploy(
 
 
 def package_folder(folder: Path) -> bytes:
-    """Return the Python modules of a folder as a zip; the same bytes for the same files.
+    """Return the Python modules of a folder as a zip file; the same bytes for the same files.
 
-    Hidden folders are left out: an environment, or what was built.
+    Folders whose name starts with a dot are skipped, such as a virtual environment or build output.
     """
     names = (file.relative_to(folder) for file in sorted(folder.rglob("*.py")))
-    wanted = (name for name in names if not any(part.startswith(".") for part in name.parts))
-    return _zip({str(name): (folder / name).read_bytes() for name in wanted})
+    modules = (name for name in names if not any(part.startswith(".") for part in name.parts))
+    return _zip({str(name): (folder / name).read_bytes() for name in modules})
 
 
-def _check_parameters(known: Mapping[str, Any], given: Mapping[str, str]) -> None:
-    """Refuse names that are none, as AWS does: the local CloudFormation takes them."""
-    for name in given:
+def _check_parameters(known: Mapping[str, Any], values: Mapping[str, str]) -> None:
+    """Refuse unknown parameters like AWS does: the local CloudFormation ignores them."""
+    for name in values:
         if name not in known:
             raise ConfigurationError(f"the template has no parameter {name!r}; it has {', '.join(known)}")
 
 
 def _packaged(s3: Any, template: Path, bucket: str, code: Path | None) -> dict[str, Any]:
-    with template.open() as text:
+    with template.open(encoding="utf-8") as text:
         body: dict[str, Any] = yaml.load(text, _IntrinsicLoader)  # noqa: S506 - a SafeLoader with CloudFormation's tags
     common = body.get("Globals", {}).get("Function", {})
     for owner in (common, *_properties(body, "AWS::Serverless::Function")):
@@ -103,13 +102,14 @@ def _packaged(s3: Any, template: Path, bucket: str, code: Path | None) -> dict[s
         if isinstance(uri := machine.pop("DefinitionUri", None), str):
             machine["Definition"] = json.loads((template.parent / uri).read_text(encoding="utf-8"))
     for layer in _properties(body, "AWS::Serverless::LayerVersion"):
-        # The emulator runs functions in this very environment: what a layer brings is there already.
+        # The emulator runs functions in this Python environment, which already contains what the layer provides.
         layer["ContentUri"] = _upload(s3, bucket, _zip({"python/": b""}))
     return body
 
 
 def _properties(body: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
-    return [each.setdefault("Properties", {}) for each in body["Resources"].values() if each.get("Type") == kind]
+    resources = body["Resources"].values()
+    return [resource.setdefault("Properties", {}) for resource in resources if resource.get("Type") == kind]
 
 
 def _upload(s3: Any, bucket: str, data: bytes) -> dict[str, str]:
@@ -136,9 +136,9 @@ def _first_failure(cloudformation: Any, name: str) -> str:
     events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
     failed = [event for event in events if event["ResourceStatus"].endswith("_FAILED")]
     if not failed:
-        return "no resource says why"
+        return "no resource reports a reason"
     first = failed[-1]
-    return f"{first['LogicalResourceId']}: {first.get('ResourceStatusReason', 'no reason given')}"
+    return f"{first['LogicalResourceId']}: {first.get('ResourceStatusReason', 'CloudFormation reported no reason')}"
 
 
 class _IntrinsicLoader(yaml.SafeLoader):  # type: ignore[misc] # untyped base
@@ -167,48 +167,48 @@ _MACHINE_HANDLERS: Final = ("plan", "task", "collect")
 
 
 def _check_handlers(folder: Path, module: str, *, with_machine: bool) -> None:
-    """See that the functions would find their handlers: a worker that cannot import its module says so to nobody.
+    """Check that the handlers can be imported: a deployed function that cannot import its module reports no error here.
 
     Raises:
-        ConfigurationError: If the module cannot be imported, or lacks one.
+        ConfigurationError: If the module cannot be imported, or lacks a handler.
     """
-    wanted = _HANDLERS + _MACHINE_HANDLERS if with_machine else _HANDLERS
-    names = ", ".join(f"{name}_handler" for name in wanted)
+    handlers = _HANDLERS + _MACHINE_HANDLERS if with_machine else _HANDLERS
+    names = ", ".join(f"{name}_handler" for name in handlers)
     command = [sys.executable, "-c", f"from {module} import {names}"]
-    tried = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - the user's own
-    if tried.returncode:
-        reason = (tried.stderr.strip().splitlines() or ["it ended"])[-1]
+    imported = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - user code
+    if imported.returncode:
+        reason = (imported.stderr.strip().splitlines() or ["the process ended without an error message"])[-1]
         raise ConfigurationError(
-            f"--job {folder}: {module}.py has to define {names}, or name another module with --module: {reason}"
+            f"--job {folder}: {module}.py must define {names}: {reason}; use --module to name another module"
         )
 
 
 def deploy_job(
     stack: LocalStack, folder: Path, module: str, parameters: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Deploy a job by fanfold's own template; return the variables that name it.
+    """Deploy a job with fanfold's template; return the environment variables of the deployed job.
 
     Args:
         stack: The local AWS.
-        folder: The job's code.
-        module: The module that holds the handlers.
-        parameters: Of the template; None for its defaults.
+        folder: Folder of the job's code.
+        module: The module that defines the handlers.
+        parameters: Parameters of the template; None for its defaults.
 
     Raises:
-        ConfigurationError: If the module is not in the folder, or a parameter is none of the template's.
+        ConfigurationError: If the module is not in the folder, or the template has no such parameter.
         FanfoldError: If the stack could not be created.
     """
     if not (folder / f"{module}.py").is_file():
-        raise ConfigurationError(f"--job {folder}: there is no {module}.py; name the module with --module")
-    given = {"StateMachine": "none", **(parameters or {}), "HandlerModule": module}
-    _check_handlers(folder, module, with_machine=given["StateMachine"] != "none")
+        raise ConfigurationError(f"--job {folder}: {module}.py does not exist; use --module to name the module")
+    values = {"StateMachine": "none", **(parameters or {}), "HandlerModule": module}
+    _check_handlers(folder, module, with_machine=values["StateMachine"] != "none")
     clients = {name: boto3.client(name, **stack.client_settings) for name in ("s3", "cloudformation")}
     clients["s3"].create_bucket(Bucket=_CODE_BUCKET)
     outputs = deploy(
         clients,
         project_folder() / "template.yaml",
         name="fanfold-local",
-        parameters=given,
+        parameters=values,
         code_bucket=_CODE_BUCKET,
         code=folder,
     )

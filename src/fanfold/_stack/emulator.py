@@ -1,4 +1,4 @@
-"""The embedded AWS: an emulator in a process of its own, on the loopback, gone when the block is left."""
+"""The embedded AWS: an emulator in a separate process on the loopback interface, stopped when the block ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -20,16 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fanfold._base import operating_system
 from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
 HOST: Final = "127.0.0.1"
 REGION: Final = "us-east-1"
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-"""The emulator takes any."""
+"""The emulator accepts any credentials."""
 _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
-_MOST_PORT = 65_535
+_MAX_PORT = 65_535
+_FROM_THE_USER: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP")
+"""Variables that find programs. On Windows, no program starts without the last two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +39,15 @@ class LocalStack:
     """A running emulator."""
 
     endpoint_url: str
-    """Where it answers."""
+    """URL of its endpoint."""
     pid: int
-    """Its process."""
+    """Its process id."""
     log: Path
-    """What it printed; gone with it."""
+    """Its log; deleted when it stops."""
 
     @property
     def client_settings(self) -> dict[str, str]:
-        """What points a client of an AWS SDK to it."""
+        """Arguments that direct an AWS SDK client to it."""
         return {
             "endpoint_url": self.endpoint_url,
             "region_name": REGION,
@@ -55,7 +57,7 @@ class LocalStack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that point an AWS SDK to it."""
+        """Environment variables that direct an AWS SDK to it."""
         return {
             **CREDENTIALS,
             "AWS_REGION": REGION,
@@ -72,18 +74,18 @@ def local_stack(
     enforce_policies: bool = False,
     wait_share: float = 1.0,
 ) -> Iterator[LocalStack]:
-    """Start the emulator on the loopback, yield it when it answers, and stop it and all it started.
+    """Start the emulator on the loopback interface, yield it when it responds, and stop it with all its processes.
 
     Args:
-        port: Where it listens; None for a free one.
-        keep_log: Where to keep what it printed; None to drop it.
-        enforce_policies: Whether roles and the policies of resources count; else everything is allowed.
-        wait_share: Share of the time that state machines wait, as they say between two tries.
+        port: The port it listens on; None for a free one.
+        keep_log: File for its log; None to discard it.
+        enforce_policies: Whether to enforce roles and resource policies; otherwise, everything is allowed.
+        wait_share: Share of their configured wait time that state machines wait between retries.
 
     Raises:
         MissingExtraError: If the emulator is not installed.
-        ConfigurationError: If the port is none or in use, or the log cannot be written.
-        FanfoldError: If it does not come up.
+        ConfigurationError: If the port is invalid or in use, or the log cannot be written.
+        FanfoldError: If it does not start.
     """
     for module in ("ministack", "samtranslator"):
         if importlib.util.find_spec(module) is None:
@@ -97,10 +99,10 @@ def local_stack(
         process = _spawn(port, folder, log, enforce_policies=enforce_policies, wait_share=wait_share)
         try:
             stack = LocalStack(f"http://{HOST}:{port}", process.pid, log)
-            _await_answer(stack, process)
+            _await_health(stack, process)
             yield stack
         finally:
-            _stop(process)
+            operating_system.end(process, grace_seconds=_STOP_SECONDS)  # and every worker that it started
     finally:
         if keep_log is not None:
             shutil.copyfile(log, keep_log)
@@ -108,9 +110,9 @@ def local_stack(
 
 
 def _spawn(port: int, folder: Path, log: Path, *, enforce_policies: bool, wait_share: float) -> subprocess.Popen[bytes]:
-    # Its function workers inherit this environment: it holds nothing of the user's but where programs are found.
+    # Its function workers inherit this environment. Of the user's variables, it contains only those that find programs.
     environment = {
-        **{name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ},
+        **{name: os.environ[name] for name in _FROM_THE_USER if name in os.environ},
         **CREDENTIALS,
         "AWS_DEFAULT_REGION": REGION,
         "MINISTACK_HOST": HOST,
@@ -133,11 +135,11 @@ def _spawn(port: int, folder: Path, log: Path, *, enforce_policies: bool, wait_s
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C is for us, and we stop the whole group
+            **operating_system.in_own_group(),  # Ctrl-C reaches only this process, which stops the whole group
         )
 
 
-def _await_answer(stack: LocalStack, process: subprocess.Popen[bytes]) -> None:
+def _await_health(stack: LocalStack, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
@@ -148,19 +150,9 @@ def _await_answer(stack: LocalStack, process: subprocess.Popen[bytes]) -> None:
         ):
             return
         time.sleep(_POLL_SECONDS)
-    last = stack.log.read_text(errors="replace").strip().splitlines()[-1:] if stack.log.exists() else []
-    raise FanfoldError(f"the local AWS did not come up: {last[0] if last else 'it printed nothing'}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the emulator and, by its process group, every worker it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    text = stack.log.read_text(encoding="utf-8", errors="replace") if stack.log.exists() else ""
+    last = text.strip().splitlines()[-1:]
+    raise FanfoldError(f"the local AWS did not start: {last[0] if last else 'its log is empty'}")
 
 
 def _free_port() -> int:
@@ -178,12 +170,14 @@ def _check_writable(log: Path) -> None:
 
 
 def _checked_port(port: int) -> int:
-    if not 1 <= port <= _MOST_PORT:
-        raise ConfigurationError(f"port {port}: a port is a number from 1 to {_MOST_PORT}")
+    if not 1 <= port <= _MAX_PORT:
+        raise ConfigurationError(f"--port must be an integer from 1 to {_MAX_PORT}, not {port}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise ConfigurationError(f"port {port} is in use: give another --port, or none for a free one") from error
+            raise ConfigurationError(
+                f"port {port} is in use: use another --port, or omit --port to use a free one"
+            ) from error
     return port

@@ -1,4 +1,4 @@
-"""Messages that are done are deleted, in tens, until SQS has."""
+"""Deletion of processed messages in batches of up to ten, retried until SQS has deleted them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from fanfold.errors import ServiceError
 logger = logging.getLogger("fanfold.worker")
 
 LINGER_SECONDS: Final = 0.1
-"""How long an acknowledgement waits for nine others."""
+"""Longest time that a deletion waits for a batch of ten to fill up."""
 CALLS: Final = 4
-"""Deletions in flight at once, in tens."""
+"""Concurrent calls of DeleteMessageBatch."""
 
 
-class Acknowledging:
-    """Deletes what is done, in tens, until SQS has."""
+class Acknowledger:
+    """A background task that deletes processed messages in batches of up to ten."""
 
     def __init__(self, queue: WorkerQueue, heartbeats: Heartbeats) -> None:
         self._queue = queue
@@ -34,67 +34,67 @@ class Acknowledging:
 
     @property
     def pending(self) -> int:
-        """Messages that are done and not deleted."""
+        """The number of processed messages that are not deleted yet."""
         return len(self._waiting) + self._deleting
 
     def add(self, handle: str) -> None:
-        """Have a message deleted."""
-        self._heartbeats.done(handle)
+        """Schedule the deletion of a message."""
+        self._heartbeats.mark_processed(handle)
         self._waiting.append(handle)
-        self._change()
+        self._signal_change()
 
-    async def below(self, bound: int) -> None:
-        """Wait until fewer than so many messages are pending."""
-        while self.pending >= bound:
+    async def wait_below(self, limit: int) -> None:
+        """Wait until fewer than ``limit`` messages are pending."""
+        while self.pending >= limit:
             await self._changed.wait()
 
     async def run(self) -> None:
-        """Delete what is added, until cancelled.
+        """Delete messages as they are added, until cancelled.
 
         Raises:
-            ConfigurationError: If messages may not be deleted any more: all that is done would be done again.
+            ConfigurationError: If access to the queue is lost: without deletions, every message is processed again.
         """
-        places = anyio.Semaphore(CALLS)
+        slots = anyio.Semaphore(CALLS)
         async with anyio.create_task_group() as calls:
             while True:
                 while not self._waiting:
                     await self._changed.wait()
                 await self._linger()
-                await places.acquire()
-                ten = [self._waiting.popleft() for _ in range(min(len(self._waiting), aws_limits.SQS_BATCH_ENTRIES))]
-                self._deleting += len(ten)
-                calls.start_soon(self._delete, ten, places)
+                await slots.acquire()
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), aws_limits.SQS_BATCH_ENTRIES))]
+                self._deleting += len(batch)
+                calls.start_soon(self._delete, batch, slots)
 
     async def _linger(self) -> None:
         with anyio.move_on_after(LINGER_SECONDS):
             while len(self._waiting) < aws_limits.SQS_BATCH_ENTRIES:
                 await self._changed.wait()
 
-    async def _delete(self, handles: Sequence[str], places: anyio.Semaphore) -> None:
-        waiting, retries = list(handles), Retries(ENDLESS)
-        while waiting:
-            left = await self._attempt(waiting)
-            for handle in set(waiting).difference(left):
-                self._heartbeats.forget(handle)
-            self._deleting -= len(waiting) - len(left)
-            self._change()
-            waiting = left
-            if waiting:
+    async def _delete(self, handles: Sequence[str], slots: anyio.Semaphore) -> None:
+        remaining, retries = list(handles), Retries(ENDLESS)
+        while remaining:
+            failed = await self._attempt(remaining)
+            for handle in set(remaining).difference(failed):
+                self._heartbeats.mark_deleted(handle)
+            self._deleting -= len(remaining) - len(failed)
+            self._signal_change()
+            remaining = failed
+            if remaining:
                 await retries.wait()
-        places.release()
+        slots.release()
 
     async def _attempt(self, handles: Sequence[str]) -> list[str]:
-        """Return what has to be tried again."""
+        """Delete messages; return the receipt handles to retry."""
         try:
             refused = await self._queue.delete(handles)
         except ServiceError as error:
-            logger.warning("deleting %d messages failed; it is tried again: %s", len(handles), error)
+            logger.warning("could not delete %d messages; retrying: %s", len(handles), error)
             return list(handles)
         for refusal in refused:
             if refusal.final:
-                logger.warning("a message that is done may come back: deleting it was refused: %s", refusal.reason)
+                logger.warning("SQS refused to delete a processed message; it may be redelivered: %s", refusal.reason)
         return [handles[refusal.position] for refusal in refused if not refusal.final]
 
-    def _change(self) -> None:
+    def _signal_change(self) -> None:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()

@@ -1,7 +1,7 @@
-"""Messages that are in flight outside Lambda are kept hidden.
+"""Heartbeats, which keep messages that are in flight outside Lambda invisible.
 
-A heartbeat hides a message for the queue's visibility timeout, counted from now, each time a third of that is over. So
-what is no longer held comes back after one visibility timeout at most.
+A heartbeat sets a message's visibility timeout to the queue's, counted from now, every third of that time. When the
+heartbeats of a message stop, SQS redelivers it after at most one visibility timeout.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from fanfold.errors import FanfoldError
 logger = logging.getLogger("fanfold.worker")
 
 BEATS: Final = 3
-"""Heartbeats in a visibility timeout."""
-LAST_SECONDS: Final = 5
-"""Kept clear of the longest time a message can be hidden: SQS counts it from a little before we do."""
+"""Heartbeats per visibility timeout."""
+MARGIN_SECONDS: Final = 5
+"""Margin below the maximum visibility timeout: SQS counts from the receive, slightly before the worker does."""
 
 
 class WorkerQueue(Protocol):
-    """The queue a worker works on; see ``aws.sqs.SqsQueue``."""
+    """The queue that a worker processes; see ``aws.sqs.SqsQueue``."""
 
     @property
     def fifo(self) -> bool:
-        """Whether it is a FIFO queue."""
+        """True for a FIFO queue."""
         ...
 
     @property
     def visibility_timeout(self) -> int:
-        """Seconds a received message stays hidden."""
+        """The queue's visibility timeout in seconds."""
         ...
 
     async def receive_records(self, *, max_messages: int, wait_seconds: float) -> Sequence[dict[str, Any]]:
@@ -45,149 +45,156 @@ class WorkerQueue(Protocol):
         ...
 
     async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
-        """Delete 1 to 10 messages by their receipt handles; return what was refused."""
+        """Delete 1 to 10 messages by their receipt handles; return the refused entries."""
         ...
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        """Hide 1 to 10 messages for some whole seconds from now; return what was refused."""
+        """Set the visibility timeouts of 1 to 10 messages, in whole seconds from now; return the refused entries."""
         ...
 
 
-class _Hold:
-    __slots__ = ("beat", "done", "due_at", "record", "since")
+class _InFlight:
+    __slots__ = ("beat", "due_at", "processed", "received_at", "record")
 
-    def __init__(self, record: Record, since: float, due_at: float) -> None:
+    def __init__(self, record: Record, received_at: float, due_at: float) -> None:
         self.record = record
-        self.since = since
+        self.received_at = received_at
         self.due_at = due_at
         self.beat: anyio.Event | None = None
-        """Set when the heartbeat that is under way has ended; None if none is."""
-        self.done = False
-        """Whether it is to be deleted: a heartbeat that is then refused is no news."""
+        """Set when the running heartbeat has ended; None if none is running."""
+        self.processed = False
+        """True while the message waits for its deletion: the log omits a heartbeat that SQS refuses then."""
 
 
 class Heartbeats:
-    """The heartbeats of the messages in hand, by their receipt handles."""
+    """The heartbeats of the messages in flight, by receipt handle."""
 
     def __init__(self, queue: WorkerQueue, clock: Callable[[], float] = time.monotonic) -> None:
         self._queue = queue
         self._clock = clock
-        self._every = queue.visibility_timeout / BEATS
-        self._holds: dict[str, _Hold] = {}
+        self._interval_seconds = queue.visibility_timeout / BEATS
+        self._messages: dict[str, _InFlight] = {}
 
-    def take(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Hold messages that were just received."""
+    def start(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Start the heartbeats of messages that were just received."""
         now = self._clock()
         for record in records:
-            self._holds[record["receiptHandle"]] = _Hold(Record(record), now, now + self._every)
+            self._messages[record["receiptHandle"]] = _InFlight(Record(record), now, now + self._interval_seconds)
 
-    async def let_go(self, handles: Collection[str]) -> None:
-        """End the heartbeats of messages, and wait for one that is under way: nothing changes their visibility after.
+    async def stop(self, handles: Collection[str]) -> None:
+        """Stop the heartbeats of messages, and wait until one that is running has ended.
 
-        What is set from then on stays: a heartbeat that came in later would overwrite it.
+        A visibility timeout that is set afterwards stays: no late heartbeat overwrites it.
         """
-        gone = [hold for handle in handles if (hold := self._holds.pop(handle, None)) is not None]
-        for hold in gone:
-            if hold.beat is not None:
-                await hold.beat.wait()
+        stopped = [message for handle in handles if (message := self._messages.pop(handle, None)) is not None]
+        for message in stopped:
+            if message.beat is not None:
+                await message.beat.wait()
 
-    def done(self, handle: str) -> None:
-        """Take note that a message is to be deleted; it is held until it is."""
-        if hold := self._holds.get(handle):
-            hold.done = True
+    def mark_processed(self, handle: str) -> None:
+        """Mark a message as waiting for its deletion; its heartbeats continue until it is deleted."""
+        if message := self._messages.get(handle):
+            message.processed = True
 
-    def forget(self, handle: str) -> None:
-        """End the heartbeats of a message that was deleted."""
-        self._holds.pop(handle, None)
+    def mark_deleted(self, handle: str) -> None:
+        """Stop the heartbeats of a message that was deleted."""
+        self._messages.pop(handle, None)
 
     async def run(self) -> None:
-        """Keep what is held hidden, until cancelled."""
+        """Send heartbeats until cancelled."""
         async with anyio.create_task_group() as calls:
             while True:
-                for ten in _tens(self._due()):
+                for batch in _batches(self._due()):
                     beat = anyio.Event()
-                    for hold in ten:
-                        hold.beat = beat
-                    calls.start_soon(self._beat, ten, beat)
-                await anyio.sleep(min(1.0, self._every / 4))
+                    for message in batch:
+                        message.beat = beat
+                    calls.start_soon(self._send, batch, beat)
+                await anyio.sleep(min(1.0, self._interval_seconds / 4))
 
-    def _due(self) -> list[_Hold]:
-        """Return what is due; with it, to fill up tens, what nearly is."""
+    def _due(self) -> list[_InFlight]:
+        """Return the messages whose heartbeat is due and, to fill up batches, those that are almost due."""
         now = self._clock()
-        idle = [hold for hold in self._holds.values() if hold.beat is None]
-        if not any(hold.due_at <= now for hold in idle):
+        idle = [message for message in self._messages.values() if message.beat is None]
+        if not any(message.due_at <= now for message in idle):
             return []
-        due = [hold for hold in idle if hold.due_at <= now + self._every / 4]
-        return [hold for hold in due if not self._given_up(hold, now)]
+        due = [message for message in idle if message.due_at <= now + self._interval_seconds / 4]
+        return [message for message in due if not self._expired(message, now)]
 
-    def _given_up(self, hold: _Hold, now: float) -> bool:
-        if self._seconds(hold, now) > 0:
+    def _expired(self, message: _InFlight, now: float) -> bool:
+        if self._seconds(message, now) > 0:
             return False
-        self._holds.pop(hold.record.receipt_handle, None)
+        self._messages.pop(message.record.receipt_handle, None)
         logger.warning(
-            "message %s has been in hand for nearly 12 hours, the longest SQS hides one: it may be delivered again "
-            "while it is worked on",
-            hold.record.message_id,
+            "message %s has been in flight for nearly 12 hours, the maximum visibility timeout: SQS may redeliver it "
+            "while it is being processed",
+            message.record.message_id,
         )
         return True
 
-    async def _beat(self, holds: Sequence[_Hold], beat: anyio.Event) -> None:
+    async def _send(self, messages: Sequence[_InFlight], beat: anyio.Event) -> None:
         now = self._clock()
         try:
-            changes = [(hold.record, max(1, self._seconds(hold, now))) for hold in holds]
-            refused = {each.position: each for each in await self._queue.change_visibility(changes)}
+            changes = [(message.record, max(1, self._seconds(message, now))) for message in messages]
+            refusals = await self._queue.change_visibility(changes)
         except FanfoldError as error:
-            logger.warning("a heartbeat for %d messages failed; it is tried again: %s", len(holds), error)
-            self._put_off(holds, self._every / 4)
+            logger.warning("a heartbeat for %d messages failed; retrying: %s", len(messages), error)
+            self._reschedule(messages, self._interval_seconds / 4)
         else:
-            self._put_off([hold for position, hold in enumerate(holds) if position not in refused], self._every)
-            for position, refusal in refused.items():
-                self._refused(holds[position], refusal)
+            refused = {refusal.position for refusal in refusals}
+            self._reschedule(
+                [message for position, message in enumerate(messages) if position not in refused],
+                self._interval_seconds,
+            )
+            for refusal in refusals:
+                self._handle_refusal(messages[refusal.position], refusal)
         finally:
-            for hold in holds:
-                hold.beat = None
+            for message in messages:
+                message.beat = None
             beat.set()
 
-    def _seconds(self, hold: _Hold, now: float) -> int:
-        left = aws_limits.SQS_MAX_VISIBILITY_SECONDS - LAST_SECONDS - (now - hold.since)
-        return min(self._queue.visibility_timeout, math.floor(left))
+    def _seconds(self, message: _InFlight, now: float) -> int:
+        remaining = aws_limits.SQS_MAX_VISIBILITY_SECONDS - MARGIN_SECONDS - (now - message.received_at)
+        return min(self._queue.visibility_timeout, math.floor(remaining))
 
-    def _put_off(self, holds: Sequence[_Hold], seconds: float) -> None:
+    def _reschedule(self, messages: Sequence[_InFlight], seconds: float) -> None:
         due_at = self._clock() + seconds
-        for hold in holds:
-            hold.due_at = due_at
+        for message in messages:
+            message.due_at = due_at
 
-    def _refused(self, hold: _Hold, refusal: Refusal) -> None:
+    def _handle_refusal(self, message: _InFlight, refusal: Refusal) -> None:
         if not refusal.final:
             logger.warning(
-                "the heartbeat of message %s was refused; it is tried again: %s", hold.record.message_id, refusal.reason
+                "SQS refused the heartbeat of message %s; retrying: %s", message.record.message_id, refusal.reason
             )
-            self._put_off([hold], self._every / 4)
-        elif self._holds.pop(hold.record.receipt_handle, None) is not None and not hold.done:
+            self._reschedule([message], self._interval_seconds / 4)
+        elif self._messages.pop(message.record.receipt_handle, None) is not None and not message.processed:
             logger.warning(
-                "message %s is no longer ours, and may be delivered again while it is worked on: %s",
-                hold.record.message_id,
+                "SQS refused the heartbeat of message %s; it may be redelivered while it is being processed: %s",
+                message.record.message_id,
                 refusal.reason,
             )
 
 
 class HeartbeatSettler:
-    """A settler that lets go of a message before it changes its visibility: no heartbeat overwrites a delay."""
+    """A settler that stops the heartbeats of a message before it changes its visibility timeout.
+
+    No heartbeat can overwrite a delay.
+    """
 
     def __init__(self, settler: Settler, heartbeats: Heartbeats) -> None:
         self._settler = settler
         self._heartbeats = heartbeats
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        """Hide messages, see ``Settler``; if that fails, they come back after their visibility timeout."""
-        await self._heartbeats.let_go([record.receipt_handle for record, _ in changes])
+        """Change visibility timeouts, see ``Settler``; if that fails, the current ones stay in force."""
+        await self._heartbeats.stop([record.receipt_handle for record, _ in changes])
         return await self._settler.change_visibility(changes)
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        """Send messages to the dead-letter queue, see ``Settler``; they are held until they are deleted."""
+        """Send messages to the dead-letter queue, see ``Settler``; heartbeats continue until they are deleted."""
         return await self._settler.send_dead_letters(rejects)
 
 
-def _tens(items: Sequence[_Hold]) -> Iterator[Sequence[_Hold]]:
+def _batches(items: Sequence[_InFlight]) -> Iterator[Sequence[_InFlight]]:
     for first in range(0, len(items), aws_limits.SQS_BATCH_ENTRIES):
         yield items[first : first + aws_limits.SQS_BATCH_ENTRIES]

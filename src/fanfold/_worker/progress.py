@@ -1,4 +1,4 @@
-"""How far a worker is: a line in the log now and then, and a health file."""
+"""Progress of a worker: a log line every ten seconds, and a health file."""
 
 from __future__ import annotations
 
@@ -15,49 +15,53 @@ from typing import Final
 logger = logging.getLogger("fanfold.worker")
 
 HEALTH_SECONDS: Final = 2.0
-"""How often the health file is written: one that is several times older is a worker that hangs."""
+"""Interval at which the health file is written. If it is several times older than that, the worker hangs."""
 REPORT_SECONDS: Final = 10.0
-"""How often the log says how far the work is, while there is any."""
+"""Interval of the progress line in the log, while there is work."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a worker has done so far."""
+    """Counts of a worker, from its start until now."""
 
     done: int = 0
     """Records that succeeded, or were rejected and forwarded."""
     failed: int = 0
-    """Records that come back."""
+    """Records that SQS redelivers."""
     in_flight: int = 0
-    """Messages in hand."""
+    """Messages being processed."""
 
 
 async def report(summary: Summary) -> None:
-    """Log how far the work is, again and again, until cancelled."""
-    before, began = Summary(), time.monotonic()
+    """Log the progress every ten seconds, until cancelled."""
+    before, before_at = Summary(), time.monotonic()
     while True:
         await asyncio.sleep(REPORT_SECONDS)
-        now, seen = time.monotonic(), Summary(**asdict(summary))
-        ended = seen.done + seen.failed - before.done - before.failed
-        if ended or seen.in_flight:
-            rate = ended / (now - began)
+        now, current = time.monotonic(), Summary(**asdict(summary))
+        ended = current.done + current.failed - before.done - before.failed
+        if ended or current.in_flight:
+            rate = ended / (now - before_at)
             logger.info(
-                "%d done, %d come back, %d in hand, %.1f a second", seen.done, seen.failed, seen.in_flight, rate
+                "%d done, %d to be redelivered, %d in flight, %.1f per second",
+                current.done,
+                current.failed,
+                current.in_flight,
+                rate,
             )
-        before, began = seen, now
+        before, before_at = current, now
 
 
 async def show_health(summary: Summary, file: Path) -> None:
-    """Write the health file again and again, and remove it in the end; what cannot be written is said once."""
-    told = False
+    """Write the health file every two seconds, and remove it at the end; log the first failure to write it."""
+    warned = False
     try:
         while True:
             try:
                 _write_health(summary, file)
             except OSError as error:
-                if not told:
-                    logger.warning("the health file %s cannot be written: %s", file, error.strerror)
-                told = True
+                if not warned:
+                    logger.warning("could not write the health file %s: %s", file, error.strerror)
+                warned = True
             await asyncio.sleep(HEALTH_SECONDS)
     finally:
         with contextlib.suppress(OSError):
@@ -65,7 +69,7 @@ async def show_health(summary: Summary, file: Path) -> None:
 
 
 def _write_health(summary: Summary, file: Path) -> None:
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     health = {"time": time.time(), "pid": os.getpid(), **asdict(summary)}
-    unfinished.write_text(json.dumps(health), encoding="utf-8")
-    unfinished.replace(file)
+    temporary.write_text(json.dumps(health), encoding="utf-8")
+    temporary.replace(file)

@@ -1,8 +1,8 @@
-"""The same handler outside Lambda, for work that takes longer than a Lambda may.
+"""A worker that runs a consumer outside Lambda, for handlers that take longer than a Lambda invocation may.
 
-Messages are received only when there is a free place, kept hidden by heartbeats while they are in hand, and deleted, in
-tens, once their records are done. What did not succeed comes back, after its back-off if there is one. A handler that
-blocks the event loop stops the heartbeats too: long work that does not wait belongs into a plain ``def`` handler.
+The worker receives messages only when it has a free slot. Heartbeats keep messages in flight invisible. Messages whose
+handlers succeeded are deleted in batches; the others are redelivered, after their backoff if there is one. An ``async``
+handler that blocks the event loop stops the heartbeats too: use a ``def`` handler for CPU-bound work.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from fanfold._base.retry import ENDLESS, Retries
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.consumer import Consumer, Session
 from fanfold._ports.queue import Settler
-from fanfold._worker.acknowledge import Acknowledging
+from fanfold._worker.acknowledge import Acknowledger
 from fanfold._worker.heartbeat import Heartbeats, HeartbeatSettler, WorkerQueue
 from fanfold._worker.progress import Summary, report, show_health
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 
 logger = logging.getLogger("fanfold.worker")
 
-LOOK_SECONDS: Final = 1.0
-"""How often a worker without a free place looks whether a handler that hangs has ended after all."""
+CHECK_SECONDS: Final = 1.0
+"""Interval at which a worker without a free slot checks whether an abandoned handler has ended."""
 GRACE_SECONDS: Final = 5.0
-"""How long cancelled handlers may take to end."""
+"""Time that cancelled handlers get to end."""
 FLUSH_SECONDS: Final = 10.0
-"""How long the last deletions may take; what is not deleted then is delivered again."""
-MOST_PENDING: Final = 1_000
-"""Deletions that may wait before no more messages are received."""
+"""Time limit of the last deletions; SQS redelivers the messages that are not deleted by then."""
+MAX_PENDING_DELETIONS: Final = 1_000
+"""Number of waiting deletions at which the worker stops receiving."""
 
 
 class Worker:
-    """Works on a queue until it is told to stop.
+    """A process that handles the messages of a queue until it is stopped.
 
     Args:
-        consumer: The handler and its settings; its concurrency is the bound of what is in hand.
-        queue: Where messages come from.
-        settler: Hands back what failed.
-        drain_seconds: How long running handlers may go on once it is told to stop.
-        health_file: Rewritten every two seconds, as JSON; None for none.
+        consumer: The handler and its settings; its concurrency limits the records in flight.
+        queue: The queue to receive from.
+        settler: Changes visibility timeouts, and sends dead letters.
+        drain_seconds: Time that running handlers get to finish after ``stop``.
+        health_file: A JSON file that is rewritten every two seconds; None for none.
 
     Raises:
-        ConfigurationError: If no message of the queue can be held.
+        ConfigurationError: If the visibility timeout of the queue is 0 s.
     """
 
     def __init__(
@@ -68,50 +68,54 @@ class Worker:
         health_file: Path | None = None,
     ) -> None:
         if queue.visibility_timeout < 1:
-            raise ConfigurationError("the queue's visibility timeout is 0 s: no message can be held; raise it")
+            raise ConfigurationError(
+                "the queue's visibility timeout must be at least 1 s, not 0: heartbeats extend it; raise it"
+            )
         self.summary: Summary = Summary()
         """What it has done so far."""
-        self.leftovers: int = 0
+        self.abandoned_handlers: int = 0
         """After ``run``: handlers that did not end though they were cancelled."""
         self._queue = queue
         self._heartbeats = Heartbeats(queue)
-        self._acknowledging = Acknowledging(queue, self._heartbeats)
+        self._acknowledger = Acknowledger(queue, self._heartbeats)
         self._drain_seconds = drain_seconds
         self._health_file = health_file
         self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._place = asyncio.Event()
-        self._most = 1
+        self._cancel_now = asyncio.Event()
+        self._slot_freed = asyncio.Event()
+        self._receive_at_most = 1
         self._tasks: set[asyncio.Task[None]] = set()
-        # One message at a time, so that a slow one keeps no other one waiting for its end; what belongs together, as
-        # the messages of a FIFO group and the lists of a handler of lists do, goes as it was received.
-        self._together = queue.fifo or consumer.settings.chunk_size is not None
-        tens = aws_limits.SQS_BATCH_ENTRIES
-        self._places = max(1, consumer.concurrency // tens) if self._together else consumer.concurrency
-        held = HeartbeatSettler(settler, self._heartbeats)
+        # One message per batch, so that a slow record delays no other. FIFO queues and handlers that take lists need
+        # the messages together: there, a batch is what one call received.
+        self._whole_batches = queue.fifo or consumer.settings.chunk_size is not None
+        batch_entries = aws_limits.SQS_BATCH_ENTRIES
+        self._slots = max(1, consumer.concurrency // batch_entries) if self._whole_batches else consumer.concurrency
+        heartbeat_settler = HeartbeatSettler(settler, self._heartbeats)
 
         async def open_settler() -> Settler:
-            return held
+            return heartbeat_settler
 
-        self._abreast = min(consumer.concurrency, tens) if self._together else 1
+        self._batch_concurrency = min(consumer.concurrency, batch_entries) if self._whole_batches else 1
         self._consumer = consumer.with_settings(
-            settler=open_settler, raise_on_total_failure=False, concurrency=self._abreast
+            settler=open_settler, raise_on_total_failure=False, concurrency=self._batch_concurrency
         )
-        # The engine paces each batch by itself; here many run at once.
-        self._pace = Admission(starts_per_second=consumer.settings.starts_per_second, guard=None, now=time.monotonic())
+        # The engine limits the start rate of each batch alone; here, many batches run concurrently.
+        self._admission = Admission(
+            starts_per_second=consumer.settings.starts_per_second, guard=None, now=time.monotonic()
+        )
 
     def stop(self) -> None:
-        """Receive nothing more, let what runs end within the time to drain; told again, cancel it now."""
+        """Stop receiving, and let running handlers finish within ``drain_seconds``; a second call cancels them."""
         if self._stop.is_set():
-            self._hurry.set()
+            self._cancel_now.set()
         self._stop.set()
 
     async def run(self) -> Summary:
-        """Work until told to stop, then drain.
+        """Process messages until stopped, then drain.
 
         Raises:
-            ConfigurationError: If the queue is gone, or access to it.
-            FanfoldError: If every place is held by a handler that hangs on its thread, long after its timeout.
+            ConfigurationError: If the queue does not exist, or access to it is denied.
+            FanfoldError: If every slot is held by an abandoned handler, which blocks its thread after its timeout.
         """
         try:
             return await self._run()
@@ -120,7 +124,7 @@ class Worker:
 
     async def _run(self) -> Summary:
         async with self._consumer.session() as session, anyio.create_task_group() as background:
-            for loop in (self._heartbeats.run, self._acknowledging.run, partial(report, self.summary)):
+            for loop in (self._heartbeats.run, self._acknowledger.run, partial(report, self.summary)):
                 background.start_soon(loop)
             if self._health_file is not None:
                 background.start_soon(show_health, self.summary, self._health_file)
@@ -134,51 +138,55 @@ class Worker:
 
     async def _receive(self, session: Session) -> None:
         retries = Retries(ENDLESS)
-        while await self._free_place(session):
+        while await self._free_slot(session):
             try:
                 records = await self._or_stop(
-                    self._queue.receive_records(max_messages=self._most, wait_seconds=SQS_MAX_WAIT_SECONDS)
+                    self._queue.receive_records(max_messages=self._receive_at_most, wait_seconds=SQS_MAX_WAIT_SECONDS)
                 )
             except ServiceError as error:
                 if not retries.failures:
-                    logger.warning("receiving failed; it is tried again, ever more slowly: %s", error)
+                    logger.warning("could not receive messages; retrying with exponential backoff: %s", error)
                 await self._or_stop(retries.wait())
                 continue
             retries.reset()
-            self._heartbeats.take(records or [])
-            for together in [records] if self._together and records else [[record] for record in records or []]:
-                self._start(session, together)
+            self._heartbeats.start(records or [])
+            for batch in [records] if self._whole_batches and records else [[record] for record in records or []]:
+                self._start(session, batch)
 
-    async def _free_place(self, session: Session) -> bool:
-        """Wait for a place and for room among the deletions; return False once told to stop.
+    async def _free_slot(self, session: Session) -> bool:
+        """Wait for a free slot and for the deletions to catch up; return False after ``stop``.
 
         Raises:
-            FanfoldError: If no place can become free.
+            FanfoldError: If no slot can become free.
         """
-        await self._or_stop(self._acknowledging.below(MOST_PENDING))
+        await self._or_stop(self._acknowledger.wait_below(MAX_PENDING_DELETIONS))
         while not self._stop.is_set():
-            lost = math.ceil(session.leftovers / self._abreast)
-            free = self._places - len(self._tasks) - lost
+            blocked = math.ceil(session.abandoned_handlers / self._batch_concurrency)
+            free = self._slots - len(self._tasks) - blocked
             if free > 0:
-                self._most = aws_limits.SQS_BATCH_ENTRIES if self._together else min(free, aws_limits.SQS_BATCH_ENTRIES)
+                self._receive_at_most = (
+                    aws_limits.SQS_BATCH_ENTRIES if self._whole_batches else min(free, aws_limits.SQS_BATCH_ENTRIES)
+                )
                 return True
-            if lost >= self._places:
-                raise FanfoldError(f"{lost} handlers hang on their threads after their timeout, and no place is left")
-            self._place.clear()
-            await self._or_stop(asyncio.wait_for(self._place.wait(), LOOK_SECONDS))
+            if blocked >= self._slots:
+                raise FanfoldError(
+                    f"{blocked} handlers did not stop after their timeout and hold every slot; restart the worker"
+                )
+            self._slot_freed.clear()
+            await self._or_stop(asyncio.wait_for(self._slot_freed.wait(), CHECK_SECONDS))
         return False
 
-    async def _or_stop(self, waited: Any) -> Any:
-        """Wait for something, or to be told to stop, which cancels it; return its value, None if it did not come."""
-        task, stop = asyncio.ensure_future(waited), asyncio.ensure_future(self._stop.wait())
+    async def _or_stop(self, awaitable: Any) -> Any:
+        """Return the result of an awaitable; cancel it and return None after ``stop`` or on a TimeoutError."""
+        task, stopped = asyncio.ensure_future(awaitable), asyncio.ensure_future(self._stop.wait())
         try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
             return task.result() if task.done() else None
         except TimeoutError:
             return None
         finally:
             task.cancel()
-            stop.cancel()
+            stopped.cancel()
 
     def _start(self, session: Session, records: Sequence[dict[str, Any]]) -> None:
         task = asyncio.ensure_future(self._handle(session, records))
@@ -188,66 +196,71 @@ class Worker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._place.set()
+        self._slot_freed.set()
         if not task.cancelled() and (error := task.exception()):
-            logger.error("a batch failed as a whole; its messages come back", exc_info=error)
+            logger.error("a batch failed as a whole; its messages are redelivered", exc_info=error)
 
     async def _handle(self, session: Session, records: Sequence[dict[str, Any]]) -> None:
-        left = {record["receiptHandle"] for record in records}
+        unacknowledged = {record["receiptHandle"] for record in records}
         try:
             if not await self._may_start(len(records)):
-                await self._hand_back(records)
+                await self._return_unprocessed(records)
                 return
             result = await session({"Records": list(records)})
             for record, outcome in zip(result.records, result.outcomes, strict=True):
                 if acknowledges(outcome):
-                    left.discard(record.receipt_handle)
-                    self._acknowledging.add(record.receipt_handle)
+                    unacknowledged.discard(record.receipt_handle)
+                    self._acknowledger.add(record.receipt_handle)
         except KeyboardInterrupt:
-            logger.warning("a handler raised KeyboardInterrupt: the worker stops")
+            logger.warning("a handler raised KeyboardInterrupt; stopping the worker")
             self.stop()
         finally:
             self.summary.in_flight -= len(records)
-            self.summary.done += len(records) - len(left)
-            self.summary.failed += len(left)
-            await self._heartbeats.let_go(left)  # they come back, after a visibility timeout at most
+            self.summary.done += len(records) - len(unacknowledged)
+            self.summary.failed += len(unacknowledged)
+            await self._heartbeats.stop(unacknowledged)  # SQS redelivers them after at most one visibility timeout
 
     async def _may_start(self, starts: int) -> bool:
-        """Wait until so many records may start; return False if told to stop meanwhile."""
+        """Wait until ``starts`` records may start; return False if ``stop`` was called meanwhile."""
         for _ in range(starts):
-            while (now := time.monotonic()) >= self._pace.free_until and (wait := self._pace.wait(now, 0)):
+            while (now := time.monotonic()) >= self._admission.free_until and (wait := self._admission.wait(now, 0)):
                 await self._or_stop(asyncio.sleep(wait))
                 if self._stop.is_set():
                     return False
         return True
 
-    async def _hand_back(self, records: Sequence[dict[str, Any]]) -> None:
-        """Make messages visible at once: nothing was done with them."""
-        await self._heartbeats.let_go([record["receiptHandle"] for record in records])
+    async def _return_unprocessed(self, records: Sequence[dict[str, Any]]) -> None:
+        """Make messages that were not processed visible immediately."""
+        await self._heartbeats.stop([record["receiptHandle"] for record in records])
         try:
             await self._queue.change_visibility([(Record(record), 0) for record in records])
         except FanfoldError as error:
-            logger.warning("%d messages come back after their visibility timeout only: %s", len(records), error)
+            logger.warning(
+                "could not return %d unprocessed messages; they are redelivered after their visibility timeout: %s",
+                len(records),
+                error,
+            )
 
     async def _drain(self, session: Session) -> None:
-        """Let what runs end, cancel once what does not, and delete what is done."""
+        """Let running handlers finish, cancel the others once, and delete the processed messages."""
         if self._tasks:
-            logger.info("stopping: %d batches are still running", len(self._tasks))
-            hurry = asyncio.ensure_future(self._hurry.wait())
-            until = time.monotonic() + self._drain_seconds
-            while self._tasks and not hurry.done() and (seconds := until - time.monotonic()) > 0:
-                await asyncio.wait({*self._tasks, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            hurry.cancel()
+            logger.info("stopping; %d batches are still running", len(self._tasks))
+            cancel_now = asyncio.ensure_future(self._cancel_now.wait())
+            drain_until = time.monotonic() + self._drain_seconds
+            while self._tasks and not cancel_now.done() and (seconds := drain_until - time.monotonic()) > 0:
+                await asyncio.wait({*self._tasks, cancel_now}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            cancel_now.cancel()
         if self._tasks:
-            # Cancelled once: what rolls back is given its time, and what had ended by then is acknowledged.
+            # Cancel only once, so that handlers can roll back. Records that succeed before the grace period ends are
+            # still acknowledged.
             session.stop(GRACE_SECONDS)
             await asyncio.wait(self._tasks, timeout=GRACE_SECONDS + FLUSH_SECONDS)
-        if leftovers := session.leftovers:
-            logger.warning("%d handlers did not end when they were cancelled; their messages come back", leftovers)
-            self.leftovers = leftovers
+        if abandoned := session.abandoned_handlers:
+            logger.warning("%d handlers did not end when they were cancelled; their messages come back", abandoned)
+            self.abandoned_handlers = abandoned
         for task in self._tasks:
             task.cancel()
         with anyio.move_on_after(FLUSH_SECONDS):
-            await self._acknowledging.below(1)
-        if pending := self._acknowledging.pending:
-            logger.warning("%d messages are done and could not be deleted; they are delivered again", pending)
+            await self._acknowledger.wait_below(1)
+        if pending := self._acknowledger.pending:
+            logger.warning("could not delete %d processed messages; they are redelivered", pending)

@@ -1,4 +1,4 @@
-"""The backend of a deployed job, from its environment."""
+"""The backend of a deployed job, from its environment variables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiobotocore.session import get_session
 
 from fanfold._ports.backend import Backend
 from fanfold.aws.dynamodb import DynamoDBLedger
-from fanfold.aws.faults import faults_of
+from fanfold.aws.faults import map_errors
 from fanfold.aws.s3 import S3Store
 from fanfold.aws.sqs import SqsQueue
 from fanfold.aws.tables import DynamoDBTables, with_raw_items
@@ -29,34 +29,33 @@ _NAMES: Final = ("QUEUE_URL", "FOLD_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_
 
 
 def config_of(service: str) -> AioConfig:
-    """Return how the client of a service works: its timeouts, its connections, and how often it tries.
+    """Return the configuration of a service's client: timeouts, connections, and attempts.
 
-    What is sent to SQS is made by ``SqsQueue`` alone; that the SDK looks it through takes a tenth of a scatter's time.
+    SQS requests are not validated: only ``SqsQueue`` builds them, and validation takes a tenth of a scatter's time.
     """
     return AioConfig(**_CONFIG, parameter_validation=service != "sqs")
 
 
 @asynccontextmanager
 async def from_environment(*, sources_only: bool = False) -> AsyncIterator[Backend]:
-    """Open a backend on AWS, as the ``FANFOLD_…`` variables of the environment name it; see ``connect``.
+    """Open the backend on AWS that the ``FANFOLD_…`` environment variables name; see ``connect``.
 
-    With ``sources_only`` none of them is needed: what is missing is a name of nothing; nor is a region, until something
-    on AWS is asked for.
+    With ``sources_only``, the variables are optional, and a missing region raises only when AWS is first called.
     """
-    stand_ins = {f"FANFOLD_{name}": "not-needed" for name in _NAMES} if sources_only else {}
+    placeholders = {f"FANFOLD_{name}": "not-needed" for name in _NAMES} if sources_only else {}
     async with AsyncExitStack() as stack:
         try:
-            backend = await stack.enter_async_context(connect({**stand_ins, **os.environ}))
+            backend = await stack.enter_async_context(connect({**placeholders, **os.environ}))
         except ConfigurationError as error:
             if not sources_only:
                 raise
-            nowhere: Any = _Unreachable(error)
-            backend = Backend(nowhere, nowhere, nowhere, nowhere, nowhere, nowhere, "not-needed")
+            stub: Any = _Unavailable(error)
+            backend = Backend(stub, stub, stub, stub, stub, stub, "not-needed")
         yield backend
 
 
-class _Unreachable:
-    """What would be on AWS, had it been said how to get there: says so when it is asked for something."""
+class _Unavailable:
+    """A stub for an AWS component that could not be configured: raises the configuration error on first use."""
 
     def __init__(self, error: ConfigurationError) -> None:
         self._error = error
@@ -70,16 +69,16 @@ async def connect(variables: Mapping[str, str], **client: Any) -> AsyncIterator[
     """Yield a backend on AWS.
 
     Args:
-        variables: Names of the queues, the table and the bucket, as in the environment of a job's functions.
-        client: Credentials, region and endpoint for the SDK's clients, where they are not the SDK's usual ones.
+        variables: Environment variables that name the queues, the table and the bucket, as a job's functions have.
+        client: Credentials, region and endpoint of the SDK's clients; by default, the SDK's usual ones.
 
     Raises:
-        ConfigurationError: If a variable is missing, or there is no region.
+        ConfigurationError: If a variable is missing, or no region is set.
     """
     names = {name: _variable(variables, f"FANFOLD_{name}") for name in _NAMES}
     session = with_raw_items(get_session())
     async with AsyncExitStack() as stack:
-        with faults_of("AWS"):
+        with map_errors("AWS"):
             sqs, dynamodb, s3 = [
                 await stack.enter_async_context(session.create_client(service, config=config_of(service), **client))
                 for service in ("sqs", "dynamodb", "s3")
@@ -105,14 +104,14 @@ def _variable(variables: Mapping[str, str], name: str) -> str:
     value = variables.get(name)
     if not value:
         raise ConfigurationError(
-            f"the environment variable {name} is not set: a job's functions and the commands that look at one need it; "
-            "fanfold env STACK prints it, fanfold local --job FOLDER -- COMMAND sets it"
+            f"the environment variable {name} is not set: a job's functions and the commands for jobs need it; "
+            "`fanfold env STACK` prints it, `fanfold local --job FOLDER -- COMMAND` sets it"
         )
     return value
 
 
 class SnsNotifier:
-    """Publishes to a topic; its client is made at the first notification, which most invocations never see."""
+    """An SNS topic; the client is created at the first notification, since most invocations send none."""
 
     def __init__(self, open_client: Callable[[], AbstractAsyncContextManager[Any]], topic_arn: str) -> None:
         self._open_client = open_client
@@ -120,6 +119,6 @@ class SnsNotifier:
 
     async def publish(self, subject: str, body: str) -> None:
         """Publish to the topic."""
-        with faults_of(f"topic {self._topic_arn}"):
+        with map_errors(f"topic {self._topic_arn}"):
             async with self._open_client() as client:
                 await client.publish(TopicArn=self._topic_arn, Subject=subject, Message=body)

@@ -1,4 +1,4 @@
-"""A client of the SDK, for adapters that have one of their own."""
+"""SDK clients for adapters that do not share one."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any, Final
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from fanfold.aws.faults import faults_of
+from fanfold.aws.faults import map_errors
 
 FEW_CALLS: Final[Mapping[str, Any]] = {
     "connect_timeout": 5,
     "read_timeout": 30,
     "retries": {"mode": "standard", "max_attempts": 5},
 }
-"""Configuration of a client that makes a call now and then, one after another."""
+"""Configuration of a client that makes few calls, one at a time."""
 
 
 @asynccontextmanager
-async def client_of(service: str, what: str, config: Mapping[str, Any], **client: Any) -> AsyncIterator[Any]:
+async def client_of(service: str, resource: str, config: Mapping[str, Any], **client: Any) -> AsyncIterator[Any]:
     """Yield a client of a service.
 
     Args:
-        service: The SDK's name for it.
-        what: Its name for people, in errors.
-        config: Timeouts, connections and retries, as ``AioConfig`` takes them.
-        client: Credentials, region and endpoint, where they are not the SDK's usual ones.
+        service: The SDK's name of the service.
+        resource: The name that error messages start with.
+        config: Timeouts, connections and retries: arguments of ``AioConfig``.
+        client: Credentials, region and endpoint; by default, the SDK's usual ones.
 
     Raises:
-        ConfigurationError: If there is no region.
+        ConfigurationError: If no region is set.
     """
-    with faults_of(what):
+    with map_errors(resource):
         context = get_session().create_client(service, config=AioConfig(**config), **client)
         opened = await context.__aenter__()
     try:

@@ -1,11 +1,11 @@
-"""A ledger in one DynamoDB table, on demand.
+"""A ledger in one DynamoDB table with on-demand capacity.
 
-| partition key ``pk``  | sort key ``sk``        | holds                                                    |
+| partition key ``pk``  | sort key ``sk``        | content                                                  |
 |-----------------------|------------------------|----------------------------------------------------------|
 | ``RUN#<run>``         | ``STATE``              | the run; written a few times                             |
 | ``RUN#<run>``         | ``COUNT``              | ``n``, ``total``, ``next``; one small write per batch    |
 | ``RUN#<run>#<0..15>`` | ``MARK#<gen>#<marker>``| a marker; one write per batch, spread over 16 partitions |
-| ``RUN#<run>#<0..15>`` | ``HOP#<gen>#<id>#<hop>``| where a segment stopped in time; one write each           |
+| ``RUN#<run>#<0..15>`` | ``HOP#<gen>#<id>#<hop>``| a segment's stop before the deadline; one write each      |
 
 ``expires_at`` is the table's time-to-live attribute.
 """
@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
-from fanfold.aws.faults import faults_of, is_conditional_check
+from fanfold.aws.faults import is_conditional_check, map_errors
 from fanfold.aws.ledger_items import (
     counter_of,
     expiry,
@@ -43,7 +43,7 @@ class DynamoDBLedger:
         self._table = table
 
     async def open_run(self, run: Run) -> Run:
-        """Create a run unless it exists; return the run as it stands in the ledger."""
+        """Create a run unless it exists; return the run from the ledger."""
         try:
             await self._call(
                 "put_item",
@@ -53,16 +53,16 @@ class DynamoDBLedger:
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
-            return await self._known(run.id)
+            return await self._existing_run(run.id)
         return run
 
     async def run(self, run_id: str) -> Run | None:
-        """Return a run as it stands now."""
-        answer = await self._call("get_item", Key=_state_key(run_id), ConsistentRead=True)
-        return run_of(answer["Item"]) if "Item" in answer else None
+        """Return a run, by a consistent read."""
+        response = await self._call("get_item", Key=_state_key(run_id), ConsistentRead=True)
+        return run_of(response["Item"]) if "Item" in response else None
 
     async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
-        """Remember how many segments have been enqueued."""
+        """Record how many segments have been enqueued."""
         try:
             await self._call(
                 "update_item",
@@ -75,7 +75,7 @@ class DynamoDBLedger:
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
-            await self._known(run_id)
+            await self._existing_run(run_id)
 
     async def redrive(self, run_id: str, *, gen: int, redos: Sequence[str], redo: int) -> bool:
         """Begin a generation."""
@@ -101,12 +101,12 @@ class DynamoDBLedger:
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
-            await self._known(run_id)
+            await self._existing_run(run_id)
             return False
         return True
 
     async def notified(self, run_id: str, *, gen: int) -> None:
-        """Remember that the end of a generation has been told of."""
+        """Record that the notification for the end of a generation was sent."""
         try:
             await self._call(
                 "update_item",
@@ -143,7 +143,7 @@ class DynamoDBLedger:
         )
 
     async def raise_next(self, run_id: str, threshold: int) -> Counter:
-        """Set ``next`` unless it is as high already."""
+        """Raise ``next`` to a threshold; a higher value stays."""
         try:
             return await self._update_counter(
                 run_id,
@@ -158,17 +158,17 @@ class DynamoDBLedger:
             return await self.counter(run_id)
 
     async def counter(self, run_id: str) -> Counter:
-        """Return the counter as it stands now."""
-        answer = await self._call("get_item", Key=_count_key(run_id), ConsistentRead=True)
-        return counter_of(answer.get("Item", {}))
+        """Return the counter, by a consistent read."""
+        response = await self._call("get_item", Key=_count_key(run_id), ConsistentRead=True)
+        return counter_of(response.get("Item", {}))
 
     async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
         """Yield every marker of a generation, by consistent reads."""
-        async for item in self._spread(run_id, f"MARK#{gen}#"):
+        async for item in self._items_with_prefix(run_id, f"MARK#{gen}#"):
             yield marker_of(item)
 
     async def put_hop(self, run_id: str, hop: Hop) -> Hop:
-        """Enter where a segment stopped, unless that is known already."""
+        """Record where a segment stopped, unless the hop exists already; return the stored hop."""
         name = f"{hop.segment}#{hop.number}"
         key = {"pk": {"S": _partition(run_id, name)}, "sk": {"S": f"HOP#{hop.gen}#{name}"}}
         try:
@@ -181,31 +181,31 @@ class DynamoDBLedger:
 
     async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
         """Yield every hop of a generation, by consistent reads."""
-        async for item in self._spread(run_id, f"HOP#{gen}#"):
+        async for item in self._items_with_prefix(run_id, f"HOP#{gen}#"):
             yield hop_of(item)
 
-    async def _spread(self, run_id: str, prefix: str) -> AsyncIterator[Mapping[str, Any]]:
-        """Yield the items of a run, from all its partitions, whose sort key begins so."""
+    async def _items_with_prefix(self, run_id: str, prefix: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield the items of a run whose sort key starts with a prefix, from all partitions."""
         for partition in range(_PARTITIONS):
             start: dict[str, Any] = {}
             while True:
-                answer = await self._call(
+                response = await self._call(
                     "query",
                     KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
                     ExpressionAttributeValues={":pk": {"S": f"RUN#{run_id}#{partition}"}, ":sk": {"S": prefix}},
                     ConsistentRead=True,
                     **start,
                 )
-                for item in answer.get("Items", []):
+                for item in response.get("Items", []):
                     yield item
-                if "LastEvaluatedKey" not in answer:
+                if "LastEvaluatedKey" not in response:
                     break
-                start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+                start = {"ExclusiveStartKey": response["LastEvaluatedKey"]}
 
     async def claim(self, run_id: str, *, gen: int = 0, now: float, lease_seconds: float) -> int | None:
-        """Take the fold of a generation over."""
+        """Claim the fold of a generation; return the fence, or None if another claim holds it."""
         try:
-            answer = await self._call(
+            response = await self._call(
                 "update_item",
                 Key=_state_key(run_id),
                 UpdateExpression="SET #s = :folding, lease_until = :until ADD fence :one",
@@ -225,19 +225,19 @@ class DynamoDBLedger:
             if is_conditional_check(error):
                 return None
             raise
-        return int(answer["Attributes"]["fence"]["N"])
+        return int(response["Attributes"]["fence"]["N"])
 
     async def release(self, run_id: str, *, fence: int) -> None:
-        """End the lease of a claim at once, unless another has claimed the fold since."""
+        """End the lease of a claim immediately, unless the fold has been claimed again since."""
         try:
             await self._call(
                 "update_item",
                 Key=_state_key(run_id),
-                UpdateExpression="SET lease_until = :over",
+                UpdateExpression="SET lease_until = :ended",
                 ConditionExpression="fence = :fence AND #s = :folding",
                 ExpressionAttributeNames={"#s": "state"},
                 ExpressionAttributeValues={
-                    ":over": number(0),
+                    ":ended": number(0),
                     ":fence": number(fence),
                     ":folding": {"S": RunState.FOLDING},
                 },
@@ -249,7 +249,7 @@ class DynamoDBLedger:
     async def finish(
         self, run_id: str, *, fence: int, state: RunState, output: str, ended_at: float, failed: int
     ) -> None:
-        """Write the end state of a run."""
+        """Write the final state of a run."""
         try:
             await self._call(
                 "update_item",
@@ -271,7 +271,7 @@ class DynamoDBLedger:
                 raise FenceLostError(f"run {run_id}: another invocation has taken over the fold") from error
             raise
 
-    async def _known(self, run_id: str) -> Run:
+    async def _existing_run(self, run_id: str) -> Run:
         run = await self.run(run_id)
         if run is None:
             raise LedgerError(f"run {run_id!r} is not in the ledger")
@@ -289,7 +289,7 @@ class DynamoDBLedger:
         optional: dict[str, Any] = {"ConditionExpression": condition} if condition else {}
         if names:
             optional["ExpressionAttributeNames"] = {f"#{name}": name for name in names}
-        answer = await self._call(
+        response = await self._call(
             "update_item",
             Key=_count_key(run_id),
             UpdateExpression=expression,
@@ -297,10 +297,10 @@ class DynamoDBLedger:
             ReturnValues="ALL_NEW",
             **optional,
         )
-        return counter_of(answer["Attributes"])
+        return counter_of(response["Attributes"])
 
     async def _call(self, operation: str, **arguments: Any) -> Any:
-        with faults_of(f"table {self._table}"):
+        with map_errors(f"table {self._table}"):
             return await getattr(self._client, operation)(TableName=self._table, **arguments)
 
 

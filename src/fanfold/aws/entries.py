@@ -1,4 +1,4 @@
-"""Entries of idempotency in a DynamoDB table that has the layout of Powertools' idempotency."""
+"""Idempotency entries in a DynamoDB table with the layout of Powertools for AWS Lambda."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, Layout
 from fanfold.aws.clients import client_of
-from fanfold.aws.faults import faults_of, is_conditional_check
+from fanfold.aws.faults import is_conditional_check, map_errors
 from fanfold.errors import ServiceError
 
 _CONFIG: Final[dict[str, Any]] = {
@@ -22,10 +22,10 @@ _CONFIG: Final[dict[str, Any]] = {
 
 @asynccontextmanager
 async def open_entries(table: str, layout: Layout) -> AsyncIterator[DynamoDBEntries]:
-    """Open a table on a client of its own; credentials, region and endpoint are the SDK's usual ones.
+    """Open a table with a separate client; credentials, region and endpoint are the SDK's usual ones.
 
     Raises:
-        ConfigurationError: If there is no region.
+        ConfigurationError: If no region is set.
     """
     async with client_of("dynamodb", "DynamoDB", _CONFIG) as client:
         yield DynamoDBEntries(client, table, layout)
@@ -46,20 +46,20 @@ class DynamoDBEntries:
         }
 
     async def read(self, keys: Sequence[str]) -> Sequence[Entry]:
-        """Return what is known of 1 to 100 different keys."""
-        wanted = {"Keys": [self._key(key) for key in keys]}
-        with faults_of(f"table {self._table}"):
-            answer = await self._client.batch_get_item(RequestItems={self._table: wanted})
-        return [self._entry(item) for item in answer["Responses"].get(self._table, [])]
+        """Return the entries of 1 to 100 different keys, where they exist."""
+        request = {"Keys": [self._key(key) for key in keys]}
+        with map_errors(f"table {self._table}"):
+            response = await self._client.batch_get_item(RequestItems={self._table: request})
+        return [self._entry(item) for item in response["Responses"].get(self._table, [])]
 
     async def claim(self, entry: Entry, now: float) -> Entry | None:
-        """Write an entry unless there is one that is done or held."""
+        """Write an entry; if a completed or locked one exists, return that instead."""
         try:
-            with faults_of(f"table {self._table}"):
+            with map_errors(f"table {self._table}"):
                 await self._client.put_item(
                     TableName=self._table,
                     Item=self._item(entry),
-                    # Powertools' own condition, so that either waits for the other
+                    # the condition of Powertools, so that fanfold and Powertools respect each other's locks
                     ConditionExpression=(
                         "attribute_not_exists(#id) OR #expiry < :now OR "
                         "(#status = :inprogress AND attribute_exists(#lease) AND #lease < :now_in_millis)"
@@ -75,25 +75,25 @@ class DynamoDBEntries:
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
-            known = self._entry(error.__cause__.response["Item"])  # type: ignore[union-attr] # a ClientError
-            return None if known.owner == entry.owner else known  # a claim whose answer was lost, made again
+            existing = self._entry(error.__cause__.response["Item"])  # type: ignore[union-attr] # a ClientError
+            return None if existing.owner == entry.owner else existing  # our own claim: a retry after a lost response
         return None
 
     async def complete(self, entries: Sequence[Entry]) -> Collection[int]:
-        """Write 1 to 25 entries of different keys, whatever stands there; return the positions of those not written."""
+        """Write 1 to 25 entries of different keys unconditionally; return the positions of those not written."""
         items = [self._item(entry) for entry in entries]
-        with faults_of(f"table {self._table}"):
-            answer = await self._client.batch_write_item(
+        with map_errors(f"table {self._table}"):
+            response = await self._client.batch_write_item(
                 RequestItems={self._table: [{"PutRequest": {"Item": item}} for item in items]}
             )
-        left = [request["PutRequest"]["Item"] for request in answer.get("UnprocessedItems", {}).get(self._table, [])]
-        keys = [self._entry(item).key for item in left]
-        return [position for position, entry in enumerate(entries) if entry.key in keys]
+        requests = response.get("UnprocessedItems", {}).get(self._table, [])
+        unprocessed = {self._entry(request["PutRequest"]["Item"]).key for request in requests}
+        return [position for position, entry in enumerate(entries) if entry.key in unprocessed]
 
     async def release(self, key: str, owner: str) -> None:
-        """Delete an entry, if it is in progress and still this owner's."""
+        """Delete an entry if it is in progress and still belongs to this owner."""
         try:
-            with faults_of(f"table {self._table}"):
+            with map_errors(f"table {self._table}"):
                 await self._client.delete_item(
                     TableName=self._table,
                     Key=self._key(key),

@@ -1,4 +1,4 @@
-"""Executions of a job's state machine on Step Functions: started under the name of the run, and looked at."""
+"""Step Functions executions of a job's state machine, named after the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fanfold._base.aws_limits import STEP_FUNCTIONS_NAME_CHARACTERS
 from fanfold.aws.clients import FEW_CALLS, client_of
-from fanfold.aws.faults import faults_of
+from fanfold.aws.faults import map_errors
 from fanfold.errors import ConfigurationError, ServiceError
 
 _RUNNING: Final = frozenset({"RUNNING", "PENDING_REDRIVE"})
@@ -18,16 +18,16 @@ _RUNNING: Final = frozenset({"RUNNING", "PENDING_REDRIVE"})
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What became of an execution."""
+    """The status of an execution."""
 
     status: str
-    """In Step Functions' own word: RUNNING, SUCCEEDED, FAILED, TIMED_OUT, ABORTED or PENDING_REDRIVE."""
+    """Step Functions' status: RUNNING, SUCCEEDED, FAILED, TIMED_OUT, ABORTED or PENDING_REDRIVE."""
     reason: str
-    """Its error and the cause; empty where there is none."""
+    """The error and its cause; empty if there is none."""
 
     @property
     def running(self) -> bool:
-        """Whether more is to come of it."""
+        """True until the execution has ended."""
         return self.status in _RUNNING
 
 
@@ -36,7 +36,7 @@ class StateMachine:
 
     Args:
         client: An aiobotocore client of Step Functions.
-        arn: Its ARN.
+        arn: The ARN of the state machine.
     """
 
     def __init__(self, client: Any, arn: str) -> None:
@@ -44,39 +44,40 @@ class StateMachine:
         self._arn = arn
 
     async def start(self, run: str, params: Mapping[str, Any]) -> str:
-        """Start an execution under the name of a run, and return its ARN.
+        """Start an execution that is named after a run; return its ARN.
 
         Raises:
-            ConfigurationError: If there is no such state machine, the name is too long for an execution, or one has it
-                already: Step Functions keeps names for 90 days.
-            ServiceError: If it did not answer.
+            ConfigurationError: If the state machine does not exist, the name is too long for an execution, or it is
+                taken: Step Functions reserves a name for 90 days.
+            ServiceError: If Step Functions did not respond.
         """
         if len(run) > STEP_FUNCTIONS_NAME_CHARACTERS:
             raise ConfigurationError(
-                f"run {run!r}: an execution's name has at most {STEP_FUNCTIONS_NAME_CHARACTERS} characters"
+                f"run {run!r}: the name of an execution must have at most {STEP_FUNCTIONS_NAME_CHARACTERS} characters, "
+                f"not {len(run)}"
             )
         request = json.dumps({"params": dict(params)})
         try:
-            with faults_of(f"state machine {self._arn}"):
+            with map_errors(f"state machine {self._arn}"):
                 started = await self._client.start_execution(stateMachineArn=self._arn, name=run, input=request)
         except ServiceError as error:
             if error.code != "ExecutionAlreadyExists":
                 raise
             raise ConfigurationError(
-                f"the state machine has had an execution called {run}: choose another name; "
-                f"fanfold status {run} says what became of it"
+                f"the state machine already has an execution named {run}: choose another name; "
+                f"`fanfold status {run}` shows that run"
             ) from error
         return str(started["executionArn"])
 
     async def execution(self, arn: str) -> Execution:
-        """Return what has become of an execution.
+        """Return the status of an execution.
 
         Raises:
-            ServiceError: If the service did not answer.
+            ServiceError: If Step Functions did not respond.
         """
-        with faults_of(f"execution {arn}"):
-            told = await self._client.describe_execution(executionArn=arn)
-        return Execution(told["status"], ": ".join(filter(None, [told.get("error"), told.get("cause")])))
+        with map_errors(f"execution {arn}"):
+            response = await self._client.describe_execution(executionArn=arn)
+        return Execution(response["status"], ": ".join(filter(None, [response.get("error"), response.get("cause")])))
 
 
 @asynccontextmanager
@@ -84,7 +85,7 @@ async def open_state_machine(arn: str) -> AsyncIterator[StateMachine]:
     """Yield the state machine that an ARN names.
 
     Raises:
-        ConfigurationError: If there is no region.
+        ConfigurationError: If no region is set.
     """
     async with client_of("stepfunctions", "Step Functions", FEW_CALLS) as opened:
         yield StateMachine(opened, arn)

@@ -1,4 +1,4 @@
-"""What an SDK raises becomes one of ours here; nothing of the SDK's passes an adapter."""
+"""Translation of SDK errors into fanfold's errors: no adapter lets an SDK error through."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from botocore.exceptions import (
 from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, ServiceError
 
 _MISSING_OBJECT: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
-_MISSING_THING: Final = frozenset(
+_MISSING_RESOURCE: Final = frozenset(
     {
         "AWS.SimpleQueueService.NonExistentQueue",
         "InvalidAddress",
@@ -35,10 +35,10 @@ _MISSING_THING: Final = frozenset(
         "StateMachineDoesNotExist",
     }
 )
-"""Of tables, queues, topics, functions and state machines."""
+"""Error codes for tables, queues, topics, functions and state machines that do not exist."""
 _DENIED: Final = frozenset(
     {
-        "403",  # the answer to a HEAD has no words
+        "403",  # the response to a HEAD request has no error code
         "AccessDenied",
         "AccessDeniedException",
         "AuthorizationError",
@@ -50,7 +50,7 @@ _DENIED: Final = frozenset(
         "UnrecognizedClientException",
     }
 )
-_PASSING: Final = frozenset(
+_TRANSIENT: Final = frozenset(
     {
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
@@ -63,61 +63,64 @@ _PASSING: Final = frozenset(
         "TooManyRequestsException",
     }
 )
-"""Codes of status 400 that stand for no fault of the call: another attempt may succeed."""
-_SERVER_FAULT: Final = 500
-_FAULTS_OF_THE_SERVER: Final = frozenset({"InternalError", "InternalServerError", "ServiceUnavailable"})
-"""Codes of status 500 and above, for where one entry of an answer has a code and no status."""
+"""Codes with HTTP status 400 that are transient: a retry may succeed."""
+_SERVER_ERROR_STATUS: Final = 500
+_SERVER_ERRORS: Final = frozenset({"InternalError", "InternalServerError", "ServiceUnavailable"})
+"""Codes with HTTP status 500 and above, for entries of a batch response, which have a code and no status."""
 
 
 @contextmanager
-def faults_of(what: str) -> Iterator[None]:
-    """Raise what an SDK raises inside as an error of ours that names ``what``, from its cause."""
+def map_errors(resource: str) -> Iterator[None]:
+    """Raise SDK errors of the ``with`` block as fanfold's errors, whose messages start with ``resource``."""
     try:
         yield
     except ClientError as error:
-        raise _of_client(error, what) from error
+        raise _of_client(error, resource) from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise ConfigurationError(
-            f"{what}: no AWS credentials found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            f"{resource}: no AWS credentials found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
     except NoRegionError as error:
-        raise ConfigurationError(f"{what}: no AWS region is set: set AWS_REGION") from error
+        raise ConfigurationError(f"{resource}: no AWS region is set: set AWS_REGION") from error
     except (ConfigParseError, InvalidRegionError, ProfileNotFound, SSOError) as error:
-        raise ConfigurationError(f"{what}: {error}") from error
+        raise ConfigurationError(f"{resource}: {error}") from error
     except BotoCoreError as error:
-        passing = not isinstance(error, ParamValidationError)  # which was not sent, and never will be
-        words = " ".join(str(error).split())  # those of parameters stand on a line each
-        raise ServiceError(f"{what}: {words}", code=type(error).__name__, transient=passing) from error
+        transient = not isinstance(error, ParamValidationError)  # a retry would fail the same way
+        message = " ".join(str(error).split())  # the SDK writes one line for each parameter
+        raise ServiceError(f"{resource}: {message}", code=type(error).__name__, transient=transient) from error
     except ValueError as error:
         if not str(error).startswith("Invalid endpoint"):
             raise
-        raise ConfigurationError(f"{what}: {error}: an endpoint is a URL, such as http://127.0.0.1:4566") from error
+        raise ConfigurationError(f"{resource}: {error}: an endpoint is a URL, such as http://127.0.0.1:4566") from error
     except (OSError, TimeoutError, aiohttp.ClientError, ParserError) as error:
-        raise ServiceError(f"{what}: {error}", code=type(error).__name__, transient=True) from error
+        raise ServiceError(f"{resource}: {error}", code=type(error).__name__, transient=True) from error
 
 
 def is_conditional_check(error: ServiceError) -> bool:
-    """Tell whether a write was refused because its condition did not hold."""
+    """Return whether DynamoDB refused a write because its condition was not met."""
     return error.code == "ConditionalCheckFailedException"
 
 
-def _of_client(error: ClientError, what: str) -> FanfoldError:
-    told = error.response.get("Error", {})
+def _of_client(error: ClientError, resource: str) -> FanfoldError:
+    details = error.response.get("Error", {})
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    return fault_of(str(told.get("Code", "")), str(told.get("Message", "")), what, status=status)
+    return error_from(str(details.get("Code", "")), str(details.get("Message", "")), resource, status=status)
 
 
-def fault_of(code: str, words: str, what: str, *, status: int = 0) -> FanfoldError:
-    """Return the error of ours for a service's code and words about ``what``; ``status`` is HTTP's, 0 if not known."""
+def error_from(code: str, message: str, resource: str, *, status: int = 0) -> FanfoldError:
+    """Return fanfold's error for a service's error code and message about ``resource``.
+
+    ``status`` is the HTTP status; 0 if it is unknown.
+    """
     if code in _MISSING_OBJECT:
-        return ObjectMissingError(f"{what}: does not exist")
+        return ObjectMissingError(f"{resource}: does not exist")
     if code in {"PreconditionFailed", "412"}:
-        return ObjectChangedError(f"{what}: is not the object that was pinned")
+        return ObjectChangedError(f"{resource}: has changed: its ETag is not the pinned one")
     if code == "ConditionalRequestConflict":
-        return ServiceError(f"{what}: another write to the same key is under way", code=code, transient=True)
-    if code in _MISSING_THING:
-        return ConfigurationError(f"{what}: does not exist; check the name and the region ({words})")
+        return ServiceError(f"{resource}: another write to the same key is in progress", code=code, transient=True)
+    if code in _MISSING_RESOURCE:
+        return ConfigurationError(f"{resource}: does not exist; check the name and the region ({message})")
     if code in _DENIED:
-        return ConfigurationError(f"{what}: AWS refuses the credentials or the permission: {words}")
-    passing = code in _PASSING or code in _FAULTS_OF_THE_SERVER or status >= _SERVER_FAULT
-    return ServiceError(f"{what}: {code}: {words}", code=code, transient=passing)
+        return ConfigurationError(f"{resource}: AWS refuses the credentials or the permission: {message}")
+    transient = code in _TRANSIENT or code in _SERVER_ERRORS or status >= _SERVER_ERROR_STATUS
+    return ServiceError(f"{resource}: {code}: {message}", code=code, transient=transient)

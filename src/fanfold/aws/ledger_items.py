@@ -1,4 +1,4 @@
-"""The items of a ledger's table: values of ours to DynamoDB's JSON and back."""
+"""Conversion between the ledger's values and the items of its DynamoDB table."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fanfold.errors import LedgerError
 
 
 def number(value: float) -> dict[str, str]:
-    """Return a number."""
+    """Return a number in DynamoDB's JSON."""
     return {"N": repr(value)}
 
 
 def expiry() -> int:
-    """Return when what is written now may be forgotten; seconds since 1970."""
+    """Return the time-to-live of an item that is written now; seconds since 1970."""
     return int(time.time()) + EXPIRY_SECONDS
 
 
@@ -41,10 +41,10 @@ def run_item(run: Run) -> dict[str, Any]:
 
 
 def run_of(item: Mapping[str, Any]) -> Run:
-    """Return the run an item holds.
+    """Return the run in an item.
 
     Raises:
-        LedgerError: If its state is not one that this release knows.
+        LedgerError: If this release does not know the state.
     """
     return Run(
         id=item["run"]["S"],
@@ -74,12 +74,12 @@ def _state_in(item: Mapping[str, Any]) -> RunState:
     except ValueError as error:
         raise LedgerError(
             f"run {item['run']['S']}: the ledger holds the state {text!r}, which this release does not know; deploy "
-            "the same fanfold to every function of the job"
+            "the same version of fanfold to every function of the job"
         ) from error
 
 
 def counter_of(item: Mapping[str, Any]) -> Counter:
-    """Return the counter an item holds; 0 for none."""
+    """Return the counter in an item; an empty item has the count 0."""
     total, following = (int(item[name]["N"]) if name in item else None for name in ("total", "next"))
     return Counter(int(item["n"]["N"]) if "n" in item else 0, total, following)
 
@@ -103,7 +103,7 @@ def marker_item(marker: Marker) -> dict[str, Any]:
 
 
 def marker_of(item: Mapping[str, Any]) -> Marker:
-    """Return the marker an item holds."""
+    """Return the marker in an item."""
     _, gen, name = item["sk"]["S"].split("#", 2)
     return Marker(
         id=name,
@@ -119,7 +119,7 @@ def marker_of(item: Mapping[str, Any]) -> Marker:
 
 
 def _results_text(marker: Marker) -> str:
-    """Return results as a list in the order of the ids: their numbers need not stand there twice."""
+    """Return results as a JSON list in the order of the ids, which omits the segment numbers."""
     if list(marker.results) != list(marker.ids):
         return results_to_json(marker.results)
     return f"[{','.join(marker.results.values())}]"
@@ -131,7 +131,9 @@ def _results_in(item: Mapping[str, Any], ids: Sequence[int]) -> dict[int, str]:
     text = item["results"]["S"]
     if not text.startswith("["):
         return results_from_json(text)
-    return {each: json.dumps(value, separators=(",", ":")) for each, value in zip(ids, json.loads(text), strict=True)}
+    return {
+        segment: json.dumps(value, separators=(",", ":")) for segment, value in zip(ids, json.loads(text), strict=True)
+    }
 
 
 def hop_item(hop: Hop) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def hop_item(hop: Hop) -> dict[str, Any]:
 
 
 def hop_of(item: Mapping[str, Any]) -> Hop:
-    """Return the hop an item holds."""
+    """Return the hop in an item."""
     _, gen, segment, number = item["sk"]["S"].split("#")
     return Hop(
         segment=int(segment),

@@ -1,4 +1,4 @@
-"""The outputs of a deployed stack, and the variables that they are for commands and functions."""
+"""The outputs of a deployed stack, and the environment variables that commands and functions read from them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fanfold.aws.clients import FEW_CALLS, client_of
-from fanfold.aws.faults import faults_of
+from fanfold.aws.faults import map_errors
 from fanfold.errors import ConfigurationError, ServiceError
 
 _VARIABLES: Final = {
@@ -21,30 +21,35 @@ _MACHINE: Final = {"FANFOLD_STATE_MACHINE_ARN": "StateMachine"}
 
 
 def variables_of(outputs: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that name a deployed job's queues, table and bucket, and its state machine if it has one.
+    """Return the environment variables for a deployed job's queues, table and bucket, and its state machine if any.
 
     Raises:
         ConfigurationError: If an output is missing.
     """
     if missing := [output for output in _VARIABLES.values() if output not in outputs]:
-        raise ConfigurationError(f"the stack has no output {', '.join(missing)}: it is no job's of fanfold's template")
+        raise ConfigurationError(
+            f"the stack has no output {', '.join(missing)}: deploy the job from fanfold's template"
+        )
     return {name: outputs[output] for name, output in (_VARIABLES | _MACHINE).items() if output in outputs}
 
 
 async def outputs_of(stack: str) -> dict[str, str]:
-    """Return the outputs of a stack of CloudFormation, by its name or ARN.
+    """Return the outputs of a CloudFormation stack.
+
+    Args:
+        stack: Name or ARN of the stack.
 
     Raises:
-        ConfigurationError: If there is no such stack, or no region, or AWS refuses the credentials.
-        ServiceError: If CloudFormation did not answer.
+        ConfigurationError: If the stack does not exist, no region is set, or AWS refuses the credentials.
+        ServiceError: If CloudFormation did not respond.
     """
-    what = f"stack {stack}"
+    resource = f"stack {stack}"
     try:
-        async with client_of("cloudformation", what, FEW_CALLS) as cloudformation:
-            with faults_of(what):
-                told = await cloudformation.describe_stacks(StackName=stack)
+        async with client_of("cloudformation", resource, FEW_CALLS) as cloudformation:
+            with map_errors(resource):
+                response = await cloudformation.describe_stacks(StackName=stack)
     except ServiceError as error:
-        if error.code != "ValidationError":  # which CloudFormation says of a stack that is not there, too
+        if error.code != "ValidationError":  # CloudFormation's code for a stack that does not exist
             raise
         raise ConfigurationError(f"{error}; check the name, the account and the region") from error
-    return {each["OutputKey"]: each["OutputValue"] for each in told["Stacks"][0].get("Outputs", [])}
+    return {output["OutputKey"]: output["OutputValue"] for output in response["Stacks"][0].get("Outputs", [])}

@@ -1,4 +1,4 @@
-"""What Lambda tells of an invocation: its answer, its error, and the report at the end of its log."""
+"""The result of an invocation: the response, the error, and the REPORT line at the end of the log."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ _LINE: Final = re.compile(
     r"Max Memory Used: (?P<peak>\d+) MB(?:\s+Init Duration: (?P<init>[\d.]+) ms)?",
     re.DOTALL,
 )
-"""The last line Lambda writes about an invocation (Lambda developer guide, "Log and monitor Python functions")."""
+"""The last log line of an invocation (Lambda developer guide, "Log and monitor Python functions")."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """An invocation that has ended."""
+    """The result of an invocation."""
 
     payload: str
-    """What it answered, JSON."""
+    """Response payload, JSON."""
     error: str | None
-    """What it failed with; None if it returned."""
+    """Error of the invocation; None if the handler returned."""
     seconds: float
-    """How long it took: by Lambda's report where there is one, else by the clock here."""
+    """Duration from Lambda's REPORT line or, without one, measured by the caller."""
     reported: bool
-    """Whether there was a report."""
+    """True if the log has a REPORT line."""
     peak_memory_mb: float | None
-    """Most memory used in its execution environment so far, by Lambda's report."""
+    """Maximum memory used in the execution environment so far, from the REPORT line."""
     init_seconds: float | None
-    """What starting its execution environment took, by Lambda's report; None if it was warm."""
+    """Init duration of the execution environment, from the REPORT line; None for a warm start."""
     waited_seconds: float
-    """How long it took by the clock here."""
+    """Duration measured by the caller."""
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether it ended because its memory was used up."""
+        """True if the function ran out of memory."""
         return self.error is not None and ("OutOfMemory" in self.error or "signal: killed" in self.error)
 
     @property
     def timed_out(self) -> bool:
-        """Whether it ended because its time was over."""
+        """True if the invocation timed out."""
         return self.error is not None and "timed out" in self.error.lower()
 
 
-def report_of(payload: str, answer: Mapping[str, Any], waited: float) -> Report:
-    """Return what Lambda told.
+def report_of(payload: str, response: Mapping[str, Any], waited_seconds: float) -> Report:
+    """Return the result of an invocation.
 
     Args:
-        payload: What the function answered.
-        answer: Lambda's answer to ``Invoke`` with ``LogType=Tail``.
-        waited: Seconds the call took.
+        payload: The response payload of the function.
+        response: Lambda's response to ``Invoke`` with ``LogType=Tail``.
+        waited_seconds: Duration of the call in seconds.
     """
-    log = base64.b64decode(answer.get("LogResult") or "").decode("utf-8", "replace")
+    log = base64.b64decode(response.get("LogResult") or "").decode("utf-8", "replace")
     line = _LINE.search(log)
     init = line["init"] if line else None
-    error = f"{payload} {log[log.rfind('REPORT') :] if line else ''}".strip() if answer.get("FunctionError") else None
+    error = f"{payload} {log[log.rfind('REPORT') :] if line else ''}".strip() if response.get("FunctionError") else None
     return Report(
         payload=payload,
         error=error,
-        seconds=float(line["seconds"]) / 1000 if line else waited,
+        seconds=float(line["seconds"]) / 1000 if line else waited_seconds,
         reported=line is not None,
         peak_memory_mb=float(line["peak"]) if line else None,
         init_seconds=None if init is None else float(init) / 1000,
-        waited_seconds=waited,
+        waited_seconds=waited_seconds,
     )

@@ -15,7 +15,7 @@ from fanfold._base import aws_limits
 from fanfold._base.concurrency import for_each
 from fanfold._ports.stores import Listed, ObjectInfo
 from fanfold.aws.clients import client_of
-from fanfold.aws.faults import fault_of, faults_of
+from fanfold.aws.faults import error_from, map_errors
 from fanfold.errors import (
     ConfigurationError,
     FanfoldError,
@@ -25,10 +25,10 @@ from fanfold.errors import (
     ServiceError,
 )
 
-_PIECE_BYTES: Final = 262_144
+_CHUNK_BYTES: Final = 262_144
 _COPY_OF: Final = "fanfold-copy-of"
-"""Name in the metadata of a copy; the value is the ETag of the original."""
-_CARRIED: Final = (
+"""Metadata key of a copy; the value is the ETag of the original."""
+_COPIED_HEADERS: Final = (
     "CacheControl",
     "ContentDisposition",
     "ContentEncoding",
@@ -37,9 +37,9 @@ _CARRIED: Final = (
     "Expires",
     "WebsiteRedirectLocation",
 )
-"""What a copy has to be given anew when its metadata is."""
-_PARTS_AT_ONCE: Final = 8
-_UPLOADS_AT_ONCE: Final = 4
+"""Headers that a copy loses, unless they are set again, when its metadata is replaced."""
+_CONCURRENT_COPIES: Final = 8
+_CONCURRENT_UPLOADS: Final = 4
 _ABORT_SECONDS: Final = 5
 _SELECTED: Final[Mapping[str, Mapping[str, Any]]] = {
     "csv": {"CSV": {"FileHeaderInfo": "USE", "AllowQuotedRecordDelimiter": True}},
@@ -48,7 +48,7 @@ _SELECTED: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 _NO_SELECT: Final = frozenset({"MethodNotAllowed", "NotImplemented"})
 _NOT_IN_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters a key may have and the body of a DeleteObjects may not."""
+"""Characters that are valid in a key, but not in the XML body of DeleteObjects."""
 
 
 _CONFIG: Final[Mapping[str, Any]] = {"connect_timeout": 3, "read_timeout": 30, "max_pool_connections": 50}
@@ -56,10 +56,10 @@ _CONFIG: Final[Mapping[str, Any]] = {"connect_timeout": 3, "read_timeout": 30, "
 
 @contextlib.asynccontextmanager
 async def open_s3() -> AsyncGenerator[S3Store, None]:
-    """Yield a store on a client of its own; credentials, region and endpoint are the SDK's usual ones.
+    """Yield a store with a separate client; credentials, region and endpoint are the SDK's usual ones.
 
     Raises:
-        ConfigurationError: If there is no region.
+        ConfigurationError: If no region is set.
     """
     async with client_of("s3", "S3", _CONFIG) as client:
         yield S3Store(client)
@@ -70,10 +70,10 @@ class S3Store:
 
     Args:
         client: The client.
-        page_keys: Keys asked for in one call of a listing, from 1 to 1,000.
-        copy_bytes: Largest object that is copied in one call; at most 5 GB, which is S3's own limit.
-        part_bytes: Size of the parts that a larger one is copied in, from 5 MiB to 5 GB; more if it takes over 10,000.
-        upload_bytes: Largest file that is written in one call, and size of the parts of a larger one; from 5 MiB.
+        page_keys: Keys per page of a listing, from 1 to 1,000.
+        copy_bytes: Largest object that is copied in one call; at most 5 GB, the limit of S3.
+        part_bytes: Part size for copies of larger objects, from 5 MiB to 5 GB; raised if 10,000 parts are too few.
+        upload_bytes: Largest file that is uploaded in one call, and part size of larger ones; at least 5 MiB.
     """
 
     def __init__(
@@ -92,42 +92,42 @@ class S3Store:
         self._upload_bytes = upload_bytes
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
-        """Return what is known of an object."""
-        answer = await self._call(f"s3://{bucket}/{key}", "head_object", Bucket=bucket, Key=key)
-        return ObjectInfo(answer["ContentLength"], answer["ETag"], answer.get("Metadata", {}).get(_COPY_OF))
+        """Return the size and the ETag of an object, and the ETag of the object that it is a copy of."""
+        response = await self._call(f"s3://{bucket}/{key}", "head_object", Bucket=bucket, Key=key)
+        return ObjectInfo(response["ContentLength"], response["ETag"], response.get("Metadata", {}).get(_COPY_OF))
 
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Yield a range of bytes, in pieces as they arrive."""
+        """Yield a range of bytes, in chunks as they arrive."""
         if stop is not None and stop <= start:
-            if etag not in {None, (await self.head(bucket, key)).etag}:  # S3 has no way to ask for no bytes
-                raise ObjectChangedError(f"s3://{bucket}/{key}: is not the object that was pinned")
+            if etag not in {None, (await self.head(bucket, key)).etag}:  # S3 cannot return an empty range
+                raise ObjectChangedError(f"s3://{bucket}/{key}: has changed: its ETag is not the pinned one")
             return
-        wanted = {"IfMatch": etag} if etag else {}
+        options = {"IfMatch": etag} if etag else {}
         if start or stop is not None:
-            wanted["Range"] = f"bytes={start}-" if stop is None else f"bytes={start}-{stop - 1}"
+            options["Range"] = f"bytes={start}-" if stop is None else f"bytes={start}-{stop - 1}"
         try:
-            with faults_of(f"s3://{bucket}/{key}"):
-                answer = await self._client.get_object(Bucket=bucket, Key=key, **wanted)
+            with map_errors(f"s3://{bucket}/{key}"):
+                response = await self._client.get_object(Bucket=bucket, Key=key, **options)
         except ServiceError as error:
             if error.code == "InvalidRange":
-                return  # nothing lies there
+                return  # the range starts after the end of the object
             raise
-        body = answer["Body"]  # what entering it gives has been another thing in earlier releases
+        body = response["Body"]  # read from the body: __aenter__ of older aiobotocore releases returns another object
         async with body:
             while True:
-                with faults_of(f"s3://{bucket}/{key}"):
-                    piece = await body.read(_PIECE_BYTES)
-                if not piece:
+                with map_errors(f"s3://{bucket}/{key}"):
+                    chunk = await body.read(_CHUNK_BYTES)
+                if not chunk:
                     return
-                yield piece
+                yield chunk
 
     async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write an object."""
         condition = {"IfNoneMatch": "*"} if if_absent else {}
         try:
-            with faults_of(f"s3://{bucket}/{key}"):
+            with map_errors(f"s3://{bucket}/{key}"):
                 await self._client.put_object(Bucket=bucket, Key=key, Body=data, **condition)
         except ObjectChangedError as error:
             raise ObjectExistsError(f"s3://{bucket}/{key} exists") from error
@@ -135,48 +135,48 @@ class S3Store:
     async def put_file(
         self, bucket: str, key: str, file: Path, *, content_type: str = "", if_absent: bool = False
     ) -> None:
-        """Write a file as an object: in one call up to 16 MiB, else part by part, four at once."""
-        what, target = f"s3://{bucket}/{key}", {"Bucket": bucket, "Key": key}
+        """Write a file as an object: in one call up to 16 MiB, otherwise in parts, four concurrently."""
+        resource, target = f"s3://{bucket}/{key}", {"Bucket": bucket, "Key": key}
         condition = {"IfNoneMatch": "*"} if if_absent else {}
-        given = {**target, **({"ContentType": content_type} if content_type else {})}
+        options = {**target, **({"ContentType": content_type} if content_type else {})}
         size = (await anyio.Path(file).stat()).st_size
         try:
             if size <= self._upload_bytes:
                 body = await anyio.Path(file).read_bytes()
-                await self._call(what, "put_object", **given, **condition, Body=body)
+                await self._call(resource, "put_object", **options, **condition, Body=body)
             else:
-                await self._upload(what, given, condition, functools.partial(self._send_parts, file, size))
+                await self._upload(resource, options, condition, functools.partial(self._send_parts, file, size))
         except ObjectChangedError as error:
-            raise ObjectExistsError(f"{what} exists") from error
+            raise ObjectExistsError(f"{resource} exists") from error
 
     async def list(self, bucket: str, prefix: str = "", *, start_after: str = "") -> AsyncGenerator[Listed, None]:
-        """Yield the objects whose keys begin with a prefix, in the order of their keys, page by page."""
-        wanted: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": self._page_keys}
+        """Yield the objects whose keys start with a prefix, in key order, page by page."""
+        request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": self._page_keys}
         if start_after:
-            wanted["StartAfter"] = start_after
+            request["StartAfter"] = start_after
         while True:
-            page = await self._call(f"s3://{bucket}/{prefix}", "list_objects_v2", **wanted)
-            for told in page.get("Contents", []):
-                yield Listed(told["Key"], told["Size"], told["ETag"], told["LastModified"].timestamp())
+            page = await self._call(f"s3://{bucket}/{prefix}", "list_objects_v2", **request)
+            for item in page.get("Contents", []):
+                yield Listed(item["Key"], item["Size"], item["ETag"], item["LastModified"].timestamp())
             if not page.get("IsTruncated"):
                 return
-            wanted["ContinuationToken"] = page["NextContinuationToken"]
+            request["ContinuationToken"] = page["NextContinuationToken"]
 
     async def copy(
         self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str, if_absent: bool = False
     ) -> None:
-        """Copy an object: in one call up to 5 GB, else part by part (which does not copy its tags)."""
+        """Copy an object: in one call up to 5 GB, otherwise in parts (which does not copy its tags)."""
         name = f"s3://{bucket}/{key}"
         head = await self._call(name, "head_object", Bucket=bucket, Key=key)
         if head["ETag"] != etag:
-            raise ObjectChangedError(f"{name}: is not the object that was pinned")
-        # Looked at first, since emulators know no such condition for a copy; S3 does, and so nothing comes in between.
+            raise ObjectChangedError(f"{name}: has changed: its ETag is not the pinned one")
+        # Check first, since emulators ignore If-None-Match on a copy. S3 honors it, which rules out a race.
         if if_absent and await self._exists(to_bucket, to_key):
             raise ObjectExistsError(f"s3://{to_bucket}/{to_key} exists")
         try:
             await self._copy(head, {"Bucket": bucket, "Key": key}, {"Bucket": to_bucket, "Key": to_key}, if_absent)
         except ObjectChangedError:
-            # The same answer, whichever of the two conditions did not hold.
+            # S3 returns the same error for either of the two conditions.
             if if_absent and await self._exists(to_bucket, to_key):
                 raise ObjectExistsError(f"s3://{to_bucket}/{to_key} exists") from None
             raise
@@ -184,35 +184,35 @@ class S3Store:
     async def _copy(
         self, head: Mapping[str, Any], original: Mapping[str, str], target: Mapping[str, str], if_absent: bool
     ) -> None:
-        what = f"s3://{original['Bucket']}/{original['Key']} to s3://{target['Bucket']}/{target['Key']}"
+        resource = f"s3://{original['Bucket']}/{original['Key']} to s3://{target['Bucket']}/{target['Key']}"
         source = {"CopySource": original, "CopySourceIfMatch": head["ETag"]}
         condition = {"IfNoneMatch": "*"} if if_absent else {}
-        given = {field: head[field] for field in _CARRIED if head.get(field) is not None}
-        given["Metadata"] = {**head.get("Metadata", {}), _COPY_OF: head["ETag"]}
+        options = {field: head[field] for field in _COPIED_HEADERS if head.get(field) is not None}
+        options["Metadata"] = {**head.get("Metadata", {}), _COPY_OF: head["ETag"]}
         if head["ContentLength"] <= self._copy_bytes:
-            given["MetadataDirective"] = "REPLACE"
-            await self._call(what, "copy_object", **target, **source, **given, **condition)
+            options["MetadataDirective"] = "REPLACE"
+            await self._call(resource, "copy_object", **target, **source, **options, **condition)
             return
         copy_parts = functools.partial(self._copy_parts, source, head["ContentLength"])
-        await self._upload(what, {**target, **given}, condition, copy_parts)
+        await self._upload(resource, {**target, **options}, condition, copy_parts)
 
     async def _upload(
         self,
-        what: str,
-        given: Mapping[str, Any],
+        resource: str,
+        options: Mapping[str, Any],
         condition: Mapping[str, str],
         send_parts: Callable[[str, Mapping[str, Any]], Awaitable[Sequence[Mapping[str, Any]]]],
     ) -> None:
-        """Write an object part by part; nothing of it is left if that fails."""
-        started = await self._call(what, "create_multipart_upload", **given)
-        upload = {"Bucket": given["Bucket"], "Key": given["Key"], "UploadId": started["UploadId"]}
+        """Write an object with a multipart upload, which is aborted if it fails."""
+        started = await self._call(resource, "create_multipart_upload", **options)
+        upload = {"Bucket": options["Bucket"], "Key": options["Key"], "UploadId": started["UploadId"]}
         try:
-            parts = {"Parts": await send_parts(what, upload)}
-            await self._call(what, "complete_multipart_upload", **upload, **condition, MultipartUpload=parts)
+            parts = {"Parts": await send_parts(resource, upload)}
+            await self._call(resource, "complete_multipart_upload", **upload, **condition, MultipartUpload=parts)
         except BaseException:
-            # What is left of an upload costs money each month; the error says more than this one would.
+            # An incomplete upload costs money each month. Suppress an error here: the first one is the cause.
             with anyio.move_on_after(_ABORT_SECONDS, shield=True), contextlib.suppress(FanfoldError):
-                await self._call(what, "abort_multipart_upload", **upload)
+                await self._call(resource, "abort_multipart_upload", **upload)
             raise
 
     async def _exists(self, bucket: str, key: str) -> bool:
@@ -223,45 +223,45 @@ class S3Store:
         return True
 
     async def _send_parts(
-        self, file: Path, size_bytes: int, what: str, upload: Mapping[str, Any]
+        self, file: Path, size_bytes: int, resource: str, upload: Mapping[str, Any]
     ) -> Sequence[Mapping[str, Any]]:
         length = max(self._upload_bytes, -(-size_bytes // aws_limits.S3_PARTS))
         etags: dict[int, str] = {}
 
-        async def send_part(numbered: tuple[int, int]) -> None:
-            number, start = numbered
+        async def send_part(part: tuple[int, int]) -> None:
+            number, start = part
             async with await anyio.open_file(file, "rb") as data:
                 await data.seek(start)
                 body = await data.read(length)
-            part = await self._call(what, "upload_part", **upload, PartNumber=number, Body=body)
-            etags[number] = part["ETag"]
+            response = await self._call(resource, "upload_part", **upload, PartNumber=number, Body=body)
+            etags[number] = response["ETag"]
 
-        await for_each(send_part, enumerate(range(0, size_bytes, length), 1), concurrency=_UPLOADS_AT_ONCE)
+        await for_each(send_part, enumerate(range(0, size_bytes, length), 1), concurrency=_CONCURRENT_UPLOADS)
         return [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
 
     async def _copy_parts(
-        self, source: Mapping[str, Any], size_bytes: int, what: str, upload: Mapping[str, Any]
+        self, source: Mapping[str, Any], size_bytes: int, resource: str, upload: Mapping[str, Any]
     ) -> Sequence[Mapping[str, Any]]:
         length = max(self._part_bytes, -(-size_bytes // aws_limits.S3_PARTS))
         etags: dict[int, str] = {}
 
-        async def copy_part(numbered: tuple[int, int]) -> None:
-            number, start = numbered
-            place = f"bytes={start}-{min(start + length, size_bytes) - 1}"
-            part = await self._call(
-                what, "upload_part_copy", **upload, **source, PartNumber=number, CopySourceRange=place
+        async def copy_part(part: tuple[int, int]) -> None:
+            number, start = part
+            byte_range = f"bytes={start}-{min(start + length, size_bytes) - 1}"
+            response = await self._call(
+                resource, "upload_part_copy", **upload, **source, PartNumber=number, CopySourceRange=byte_range
             )
-            etags[number] = part["CopyPartResult"]["ETag"]
+            etags[number] = response["CopyPartResult"]["ETag"]
 
-        await for_each(copy_part, enumerate(range(0, size_bytes, length), 1), concurrency=_PARTS_AT_ONCE)
+        await for_each(copy_part, enumerate(range(0, size_bytes, length), 1), concurrency=_CONCURRENT_COPIES)
         return [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
 
     async def delete_many(self, bucket: str, objects: Sequence[tuple[str, str | None]]) -> Mapping[int, FanfoldError]:
-        """Delete 1 to 1,000 objects; return why, by position, for those not deleted."""
-        alone = [position for position, (key, _) in enumerate(objects) if _NOT_IN_XML.search(key)]
-        together = [position for position in range(len(objects)) if position not in alone]
-        faults = await self._delete_together(bucket, {position: objects[position] for position in together})
-        for position in alone:
+        """Delete 1 to 1,000 objects; return the errors, by position, of those that were not deleted."""
+        one_by_one = [position for position, (key, _) in enumerate(objects) if _NOT_IN_XML.search(key)]
+        in_one_call = [position for position in range(len(objects)) if position not in one_by_one]
+        errors = await self._delete_in_one_call(bucket, {position: objects[position] for position in in_one_call})
+        for position in one_by_one:
             key, etag = objects[position]
             try:
                 await self._call(
@@ -274,26 +274,26 @@ class S3Store:
             except ObjectMissingError:
                 continue
             except FanfoldError as error:
-                faults[position] = error
-        return faults
+                errors[position] = error
+        return errors
 
-    async def _delete_together(
+    async def _delete_in_one_call(
         self, bucket: str, objects: Mapping[int, tuple[str, str | None]]
     ) -> dict[int, FanfoldError]:
         if not objects:
             return {}
         entries = [{"Key": key, "ETag": etag} if etag else {"Key": key} for key, etag in objects.values()]
-        answer = await self._call(
+        response = await self._call(
             f"s3://{bucket}", "delete_objects", Bucket=bucket, Delete={"Objects": entries, "Quiet": True}
         )
-        faults = {
-            told["Key"]: fault_of(told["Code"], told.get("Message", ""), f"s3://{bucket}/{told['Key']}")
-            for told in answer.get("Errors", [])
+        errors = {
+            error["Key"]: error_from(error["Code"], error.get("Message", ""), f"s3://{bucket}/{error['Key']}")
+            for error in response.get("Errors", [])
         }
         return {
-            position: faults[key]
+            position: errors[key]
             for position, (key, _) in objects.items()
-            if key in faults and not isinstance(faults[key], ObjectMissingError)
+            if key in errors and not isinstance(errors[key], ObjectMissingError)
         }
 
     async def select(
@@ -305,10 +305,10 @@ class S3Store:
         kind: str,
         compression: str | None = None,
     ) -> AsyncGenerator[bytes, None]:
-        """Yield what S3 Select's SQL gives for an object, as JSON Lines, event by event."""
+        """Yield the result of an S3 Select query on an object, as JSON Lines, event by event."""
         name = f"s3://{bucket}/{key}"
         try:
-            answer = await self._call(
+            response = await self._call(
                 name,
                 "select_object_content",
                 Bucket=bucket,
@@ -322,28 +322,28 @@ class S3Store:
             if error.code not in _NO_SELECT:
                 raise
             raise ConfigurationError(
-                f"{name}: there is no S3 Select here ({error.code}): AWS has closed it to new customers; use S3Lines"
+                f"{name}: S3 Select is not available ({error.code}): AWS has closed it to new customers; use S3Lines"
             ) from error
         ended = False
-        async with contextlib.aclosing(_events(name, answer["Payload"])) as events:
+        async with contextlib.aclosing(_events(name, response["Payload"])) as events:
             async for event in events:
                 if "Records" in event:
                     yield event["Records"]["Payload"]
                 ended = ended or "End" in event
-        if not ended:  # what came may not be all
-            raise ServiceError(f"{name}: the answer of S3 Select broke off", code="NoEndEvent", transient=True)
+        if not ended:  # the result may be incomplete
+            raise ServiceError(f"{name}: the response of S3 Select ended early", code="NoEndEvent", transient=True)
 
-    async def _call(self, what: str, operation: str, **arguments: Any) -> Any:
-        with faults_of(what):
+    async def _call(self, resource: str, operation: str, **arguments: Any) -> Any:
+        with map_errors(resource):
             return await getattr(self._client, operation)(**arguments)
 
 
 async def _events(name: str, stream: Any) -> AsyncGenerator[Mapping[str, Any], None]:
-    found = aiter(stream)
+    events = aiter(stream)
     try:
         while True:
-            with faults_of(name):
-                event = await anext(found, None)
+            with map_errors(name):
+                event = await anext(events, None)
             if event is None:
                 return
             yield event

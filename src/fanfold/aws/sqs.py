@@ -1,4 +1,4 @@
-"""A queue on SQS: sending, receiving, deleting, hiding, and dead letters with their reason."""
+"""An SQS queue: send, receive, delete, change visibility, and send dead letters with their reasons."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fanfold._base.record import Record
 from fanfold._ports.payload_pointers import SIZE_ATTRIBUTES
 from fanfold._ports.queue import Message, Received, Refusal
 from fanfold.aws.clients import client_of
-from fanfold.aws.faults import faults_of
+from fanfold.aws.faults import map_errors
 from fanfold.errors import ConfigurationError
 
 _POLLING: Final[dict[str, Any]] = {
     "connect_timeout": 5,
-    "read_timeout": 30,  # over the longest poll, 20 s
+    "read_timeout": 30,  # longer than the longest poll, 20 s
     "max_pool_connections": 64,
     "retries": {"mode": "standard", "max_attempts": 3},
 }
@@ -35,15 +35,15 @@ _COUNTS: Final = (
     "ApproximateNumberOfMessagesDelayed",
 )
 _ARN_PARTS: Final = 6
-_MOST_ATTRIBUTES: Final = 10
+_MAX_ATTRIBUTES: Final = 10
 
 
 @asynccontextmanager
 async def open_client(region: str | None = None) -> AsyncIterator[Any]:
-    """Yield an SQS client; credentials, endpoint and, unless given, the region are the SDK's usual ones.
+    """Yield an SQS client; credentials, endpoint and the default region are the SDK's usual ones.
 
     Raises:
-        ConfigurationError: If there is no region.
+        ConfigurationError: If no region is set.
     """
     async with client_of("sqs", "SQS", _POLLING, region_name=region) as client:
         yield client
@@ -51,47 +51,49 @@ async def open_client(region: str | None = None) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def open_settler(dead_letter_queue_url: str, **client: Any) -> AsyncIterator[SqsQueue]:
-    """Yield what hands messages back on SQS; credentials, region and endpoint are the SDK's usual ones unless given.
+    """Yield a settler on SQS; by default, credentials, region and endpoint are the SDK's usual ones.
 
     Raises:
-        ConfigurationError: If there is no region.
+        ConfigurationError: If no region is set.
     """
     async with client_of("sqs", "SQS", _SETTLING, **client) as sqs:
         yield SqsQueue(sqs, dead_letter_queue_url=dead_letter_queue_url)
 
 
 async def open_queue(client: Any, url: str, *, dead_letter_queue_url: str = "") -> SqsQueue:
-    """Return a queue, given an aiobotocore client, once SQS has answered for it.
+    """Return a queue over an aiobotocore client, after reading its ARN and visibility timeout from SQS.
 
     Raises:
-        ConfigurationError: If the queue does not exist or may not be read, or there are no credentials.
-        ServiceError: If SQS does not answer.
+        ConfigurationError: If the queue does not exist, access is denied, or there are no credentials.
+        ServiceError: If SQS does not respond.
     """
     names = ["QueueArn", "VisibilityTimeout"]
-    with faults_of(f"queue {url}"):
-        answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=names)
-    told = answer.get("Attributes", {})
-    arn = str(told.get("QueueArn", ""))
-    if len(arn.split(":")) != _ARN_PARTS or "VisibilityTimeout" not in told:
-        raise ConfigurationError(f"queue {url}: SQS tells neither its ARN nor its visibility timeout; is it a queue?")
-    timeout = int(told["VisibilityTimeout"])
+    with map_errors(f"queue {url}"):
+        response = await client.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+    attributes = response.get("Attributes", {})
+    arn = str(attributes.get("QueueArn", ""))
+    if len(arn.split(":")) != _ARN_PARTS or "VisibilityTimeout" not in attributes:
+        raise ConfigurationError(
+            f"queue {url}: SQS did not return an ARN and a visibility timeout; check the queue URL"
+        )
+    timeout = int(attributes["VisibilityTimeout"])
     return SqsQueue(client, url, dead_letter_queue_url=dead_letter_queue_url, arn=arn, visibility_timeout=timeout)
 
 
 class SqsQueue:
-    """An SQS queue over an aiobotocore client, and the dead-letter queue for what it holds.
+    """An SQS queue over an aiobotocore client, with its dead-letter queue.
 
-    Every call raises ServiceError if SQS failed, and ConfigurationError if the queue is gone or access to it.
+    Every call raises ServiceError if SQS fails, and ConfigurationError if the queue does not exist or access is denied.
 
-    On a FIFO queue a message without a group is one of its own, so that nothing waits for it, and without a
-    deduplication id the same body sent again within five minutes is the same message.
+    On a FIFO queue, a message without a message group ID gets a group that only equal bodies share, so that no other
+    message waits for it. Without a deduplication ID, SQS drops a message with the same body within five minutes.
 
     Args:
         client: A client of SQS.
-        url: The queue's URL. Hiding alone needs none: a record names its queue by its ARN.
-        dead_letter_queue_url: Where ``send_dead_letters`` sends messages.
+        url: The queue's URL; optional for ``change_visibility``, which derives it from the ARN in the record.
+        dead_letter_queue_url: The queue that ``send_dead_letters`` sends to.
         arn: The queue's ARN, as in an event's records; needed to receive records.
-        visibility_timeout: Seconds a received message stays hidden unless that is changed.
+        visibility_timeout: The queue's visibility timeout in seconds.
     """
 
     def __init__(
@@ -106,22 +108,22 @@ class SqsQueue:
         self.url = url
         """The queue's URL."""
         self.dead_letter_queue_url = dead_letter_queue_url
-        """Where rejected messages go."""
+        """The URL of the queue for rejected messages."""
         self.arn = arn
-        """The queue's ARN; empty if it was not asked for."""
+        """The queue's ARN; empty if unknown."""
         self.visibility_timeout = visibility_timeout
-        """Seconds a received message stays hidden; 0 if it was not asked for."""
+        """The queue's visibility timeout in seconds; 0 if unknown."""
         self._client = client
 
     @property
     def fifo(self) -> bool:
-        """Whether it is a FIFO queue."""
+        """True for a FIFO queue."""
         return (self.arn or self.url).endswith(".fifo")
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
-        """Send 1 to 10 messages; return those that were not accepted."""
+        """Send 1 to 10 messages; return the refused entries."""
         entries = [_entry(message, position, fifo=self.fifo) for position, message in enumerate(messages)]
-        with faults_of(f"queue {self.url}"):
+        with map_errors(f"queue {self.url}"):
             return _refusals(await self._client.send_message_batch(QueueUrl=self.url, Entries=entries))
 
     async def receive(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
@@ -133,7 +135,7 @@ class SqsQueue:
     async def receive_records(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[dict[str, Any]]:
         """Receive messages as ``receive`` does, in the form of the records of a Lambda event.
 
-        What SQS has handed over when this is cancelled comes back after the visibility timeout.
+        If the call is cancelled, SQS redelivers messages that it had already handed over, after the visibility timeout.
         """
         region = self.arn.split(":")[3]
         return [
@@ -141,63 +143,67 @@ class SqsQueue:
         ]
 
     async def _receive(self, max_messages: int, wait_seconds: float, attribute: str) -> Sequence[Mapping[str, Any]]:
-        with faults_of(f"queue {self.url}"):
-            answer = await self._client.receive_message(
+        with map_errors(f"queue {self.url}"):
+            response = await self._client.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=max_messages,
                 WaitTimeSeconds=math.ceil(wait_seconds),
                 MessageSystemAttributeNames=[attribute],
                 MessageAttributeNames=["All"],
             )
-        messages: Sequence[Mapping[str, Any]] = answer.get("Messages", [])
+        messages: Sequence[Mapping[str, Any]] = response.get("Messages", [])
         return messages
 
     async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
-        """Delete 1 to 10 messages by their receipt handles; return what was refused."""
+        """Delete 1 to 10 messages by their receipt handles; return the refused entries."""
         entries = [{"Id": str(position), "ReceiptHandle": handle} for position, handle in enumerate(receipt_handles)]
-        with faults_of(f"queue {self.url}"):
+        with map_errors(f"queue {self.url}"):
             return _refusals(await self._client.delete_message_batch(QueueUrl=self.url, Entries=entries))
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        """Hide 1 to 10 messages of one queue for some whole seconds from now; return what was refused."""
+        """Set the visibility timeouts of 1 to 10 messages of one queue, in whole seconds from now."""
         url = self.url or self._queue_url(changes[0][0])
         entries = [
             {"Id": str(position), "ReceiptHandle": record.receipt_handle, "VisibilityTimeout": seconds}
             for position, (record, seconds) in enumerate(changes)
         ]
-        with faults_of(f"queue {url}"):
+        with map_errors(f"queue {url}"):
             return _refusals(await self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries))
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
-        """Send 1 to 10 messages with their reasons to the dead-letter queue; return what was refused."""
+        """Send 1 to 10 messages with their reasons to the dead-letter queue; return the refused entries."""
         url = self.dead_letter_queue_url
         fifo = url.endswith(".fifo")
-        entries = [_letter(record, reason, position, fifo=fifo) for position, (record, reason) in enumerate(rejects)]
-        with faults_of(f"dead-letter queue {url}"):
-            answer = await self._client.send_message_batch(QueueUrl=url, Entries=entries)
-        accepted = {int(sent["Id"]) for sent in answer.get("Successful", [])}
-        told = {refusal.position: refusal for refusal in _refusals(answer)}
-        missing = sorted(set(range(len(rejects))) - accepted)  # fail closed: what is not accepted is refused
-        return [told.get(position, Refusal(position, "no answer", final=False)) for position in missing]
+        entries = [
+            _dead_letter(record, reason, position, fifo=fifo) for position, (record, reason) in enumerate(rejects)
+        ]
+        with map_errors(f"dead-letter queue {url}"):
+            response = await self._client.send_message_batch(QueueUrl=url, Entries=entries)
+        accepted = {int(sent["Id"]) for sent in response.get("Successful", [])}
+        refusals = {refusal.position: refusal for refusal in _refusals(response)}
+        refused = sorted(set(range(len(rejects))) - accepted)  # fail closed: an entry is accepted only if SQS lists it
+        return [
+            refusals.get(position, Refusal(position, "missing in the response", final=False)) for position in refused
+        ]
 
     async def count(self) -> int:
-        """Return about how many messages are in the queue, hidden and delayed ones included."""
-        with faults_of(f"queue {self.url}"):
-            answer = await self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=list(_COUNTS))
-        return sum(int(answer.get("Attributes", {}).get(name, 0)) for name in _COUNTS)
+        """Return the approximate number of messages in the queue, including those in flight and delayed."""
+        with map_errors(f"queue {self.url}"):
+            response = await self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=list(_COUNTS))
+        return sum(int(response.get("Attributes", {}).get(name, 0)) for name in _COUNTS)
 
     def _queue_url(self, record: Record) -> str:
-        """Return the URL of the queue a record came from: the endpoint, the account and the name of its ARN."""
+        """Return the URL of a record's queue: the endpoint, and the account and the name in its ARN."""
         parts = record.queue_arn.split(":")
         if len(parts) != _ARN_PARTS or not all(parts[4:]):
             raise ConfigurationError(
-                f"record {record.message_id} names no queue: eventSourceARN is {record.queue_arn!r}"
+                f"record {record.message_id}: eventSourceARN {record.queue_arn!r} is not the ARN of a queue"
             )
         return f"{self._client.meta.endpoint_url.rstrip('/')}/{parts[4]}/{parts[5]}"
 
 
 def record_of(message: Mapping[str, Any], queue_arn: str, region: str) -> dict[str, Any]:
-    """Return a message as a Lambda event holds it, from the form ReceiveMessage has it in."""
+    """Convert a message from the format of ReceiveMessage to that of a Lambda event."""
     attributes = message.get("MessageAttributes", {})
     record = {
         "messageId": message["MessageId"],
@@ -216,16 +222,16 @@ def record_of(message: Mapping[str, Any], queue_arn: str, region: str) -> dict[s
 
 
 def _attribute_of_record(attribute: Mapping[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {"stringListValues": [], "binaryListValues": [], "dataType": attribute["DataType"]}
+    converted: dict[str, Any] = {"stringListValues": [], "binaryListValues": [], "dataType": attribute["DataType"]}
     if "StringValue" in attribute:
-        told["stringValue"] = attribute["StringValue"]
+        converted["stringValue"] = attribute["StringValue"]
     if "BinaryValue" in attribute:
-        told["binaryValue"] = base64.b64encode(attribute["BinaryValue"]).decode()
-    return told
+        converted["binaryValue"] = base64.b64encode(attribute["BinaryValue"]).decode()
+    return converted
 
 
 def _attribute_to_send(attribute: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a message attribute as SQS takes it, from the form it has in an event."""
+    """Convert a message attribute from the format of a Lambda event to that of SendMessage."""
     sent: dict[str, Any] = {"DataType": attribute["dataType"]}
     if attribute.get("stringValue") is not None:
         sent["StringValue"] = attribute["stringValue"]
@@ -250,16 +256,16 @@ def _entry(message: Message, position: int, *, fifo: bool) -> dict[str, Any]:
     return entry
 
 
-def _letter(record: Record, reason: str, position: int, *, fifo: bool) -> dict[str, Any]:
+def _dead_letter(record: Record, reason: str, position: int, *, fifo: bool) -> dict[str, Any]:
     originals = dict(record.message_attributes)
     originals.pop(ATTRIBUTE, None)
-    kept = dict(list(originals.items())[: _MOST_ATTRIBUTES - 1])
-    overflow = {name: value for name, value in originals.items() if name not in kept}
+    direct = dict(list(originals.items())[: _MAX_ATTRIBUTES - 1])
+    overflow = {name: value for name, value in originals.items() if name not in direct}
     entry: dict[str, Any] = {
         "Id": str(position),
         "MessageBody": record.body,
         "MessageAttributes": {
-            **{name: _attribute_to_send(value) for name, value in kept.items()},
+            **{name: _attribute_to_send(value) for name, value in direct.items()},
             ATTRIBUTE: {"DataType": "String", "StringValue": reason_attribute(record, reason, overflow)},
         },
     }
@@ -283,8 +289,8 @@ def _received(message: Mapping[str, Any]) -> Received:
     )
 
 
-def _refusals(answer: Mapping[str, Any]) -> Sequence[Refusal]:
+def _refusals(response: Mapping[str, Any]) -> Sequence[Refusal]:
     return [
         Refusal(int(failed["Id"]), f"{failed['Code']}: {failed.get('Message', '')}", bool(failed["SenderFault"]))
-        for failed in answer.get("Failed", [])
+        for failed in response.get("Failed", [])
     ]

@@ -1,4 +1,4 @@
-"""DynamoDB tables to be read."""
+"""DynamoDB tables as a source: describe and scan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiobotocore.session import AioSession
 from boto3.dynamodb.types import Binary, TypeDeserializer, TypeSerializer
 
 from fanfold._ports.stores import Page, TableInfo
-from fanfold.aws.faults import faults_of
+from fanfold.aws.faults import map_errors
 from fanfold.errors import ConfigurationError
 
 _OPTIONS: Final = {
@@ -27,14 +27,14 @@ _RAW: Final = frozenset({"AttributeMap", "Key"})
 
 
 class _ToPlain(TypeDeserializer):  # type: ignore[misc] # boto3 has no types
-    """DynamoDB's JSON as Python's own values: binaries are bytes."""
+    """A deserializer of DynamoDB's JSON that returns binaries as ``bytes``."""
 
     def _deserialize_b(self, value: str | bytes) -> bytes:
         return value if isinstance(value, bytes) else base64.b64decode(value)
 
 
 class _RawItems(AioJSONParser):  # type: ignore[misc] # no types
-    """Leaves items as the JSON they came in: ``_ToPlain`` walks through them anyway, and the SDK's walk is slow."""
+    """A response parser that leaves items as JSON: ``_ToPlain`` converts them, and the SDK's parsing is slow."""
 
     def _handle_map(self, shape: Any, value: Any) -> Any:
         return value if shape.name in _RAW else super()._handle_map(shape, value)
@@ -48,49 +48,57 @@ class _Parsers(AioResponseParserFactory):  # type: ignore[misc] # no types
 
 
 def with_raw_items(session: AioSession) -> AioSession:
-    """Have the clients of a session leave DynamoDB's items as JSON, with binaries in base64."""
+    """Make the clients of a session leave DynamoDB's items as JSON, with binaries in base64."""
     session.register_component("response_parser_factory", _Parsers())
     return session
 
 
 class DynamoDBTables:
-    """Tables in DynamoDB, over an aiobotocore client; a faster one if its session is one ``with_raw_items``."""
+    """Tables in DynamoDB, over an aiobotocore client; faster if its session was set up by ``with_raw_items``."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._to_plain = _ToPlain().deserialize
 
     async def describe(self, table: str, index: str | None = None) -> TableInfo:
-        """Return what is known of a table or of one of its indexes."""
-        with faults_of(f"table {table}"):
-            answer = await self._client.describe_table(TableName=table)
-        told = answer["Table"]
-        keys = [key["AttributeName"] for key in told["KeySchema"]]
+        """Return the keys, the size in bytes and the item count of a table or of one of its indexes."""
+        with map_errors(f"table {table}"):
+            response = await self._client.describe_table(TableName=table)
+        description = response["Table"]
+        keys = [key["AttributeName"] for key in description["KeySchema"]]
         if index is not None:
-            indexes = [*told.get("GlobalSecondaryIndexes", []), *told.get("LocalSecondaryIndexes", [])]
-            known = {each["IndexName"]: each for each in indexes}
-            if index not in known:
-                raise ConfigurationError(f"table {table}: has no index {index!r}; it has {', '.join(known) or 'none'}")
-            told = known[index]
-            keys = list(dict.fromkeys([*keys, *(key["AttributeName"] for key in told["KeySchema"])]))
-        return TableInfo(keys, told.get("IndexSizeBytes", told.get("TableSizeBytes", 0)), told.get("ItemCount", 0))
+            indexes = [*description.get("GlobalSecondaryIndexes", []), *description.get("LocalSecondaryIndexes", [])]
+            by_name = {description["IndexName"]: description for description in indexes}
+            if index not in by_name:
+                raise ConfigurationError(
+                    f"table {table}: has no index {index!r}; it has {', '.join(by_name) or 'none'}"
+                )
+            description = by_name[index]
+            keys = list(dict.fromkeys([*keys, *(key["AttributeName"] for key in description["KeySchema"])]))
+        return TableInfo(
+            keys,
+            description.get("IndexSizeBytes", description.get("TableSizeBytes", 0)),
+            description.get("ItemCount", 0),
+        )
 
-    async def scan(self, wanted: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
-        """Return a page of a segment of a scan."""
-        with faults_of(f"table {wanted['table']}"):
-            answer = await self._client.scan(**_request(wanted, start))
+    async def scan(self, query: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
+        """Return one page of a scan segment."""
+        with map_errors(f"table {query['table']}"):
+            response = await self._client.scan(**_request(query, start))
         plain = self._to_plain
         return Page(
             items=[
-                {name: value["S"] if "S" in value else plain(value) for name, value in item.items()}  # most are texts
-                for item in answer.get("Items", [])
+                {
+                    name: value["S"] if "S" in value else plain(value) for name, value in item.items()
+                }  # fast path: most values are strings
+                for item in response.get("Items", [])
             ],
-            next=_to_json(answer["LastEvaluatedKey"]) if answer.get("LastEvaluatedKey") else None,
-            read_units=answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0),
+            next=_to_json(response["LastEvaluatedKey"]) if response.get("LastEvaluatedKey") else None,
+            read_units=response.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0),
         )
 
     def to_json(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return plain Python values in DynamoDB's JSON."""
+        """Convert Python values to DynamoDB's JSON."""
         to_typed, typed = TypeSerializer().serialize, {}
         for name, value in values.items():
             try:
@@ -100,22 +108,22 @@ class DynamoDBTables:
         return cast("Mapping[str, Any]", _to_json(typed))
 
 
-def _request(wanted: Mapping[str, Any], start: Mapping[str, Any] | None) -> dict[str, Any]:
+def _request(query: Mapping[str, Any], start: Mapping[str, Any] | None) -> dict[str, Any]:
     request = {
-        "TableName": wanted["table"],
-        "TotalSegments": wanted["segments"],
-        "Segment": wanted["segment"],
+        "TableName": query["table"],
+        "TotalSegments": query["segments"],
+        "Segment": query["segment"],
         "ReturnConsumedCapacity": "TOTAL",
-        **{option: wanted[name] for name, option in _OPTIONS.items() if name in wanted},
+        **{option: query[name] for name, option in _OPTIONS.items() if name in query},
     }
-    names: dict[str, str] = dict(wanted.get("names", {}))
-    if attributes := wanted.get("attributes"):
+    names: dict[str, str] = dict(query.get("names", {}))
+    if attributes := query.get("attributes"):
         placeholders = {f"#fanfold{number}": name for number, name in enumerate(attributes)}
         request["ProjectionExpression"] = ", ".join(placeholders)
         names |= placeholders
     if names:
         request["ExpressionAttributeNames"] = names
-    if values := wanted.get("values"):
+    if values := query.get("values"):
         request["ExpressionAttributeValues"] = _from_json(values)
     if start is not None:
         request["ExclusiveStartKey"] = _from_json(start)
@@ -123,18 +131,18 @@ def _request(wanted: Mapping[str, Any], start: Mapping[str, Any] | None) -> dict
 
 
 def _to_json(typed: Any) -> Any:
-    """Return DynamoDB's JSON as the SDK has it with what is no JSON, binaries and sets, turned into texts and lists."""
+    """Convert the SDK's typed values to JSON: binaries become base64, and sets become lists."""
     if isinstance(typed, Mapping):
         return {name: _to_json(value) for name, value in typed.items()}
     if isinstance(typed, bytes | bytearray | Binary):
         return base64.b64encode(bytes(typed)).decode()
     if isinstance(typed, Sequence | set | frozenset) and not isinstance(typed, str):
-        return [_to_json(each) for each in typed]
+        return [_to_json(value) for value in typed]
     return typed
 
 
 def _from_json(typed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``_to_json`` was given."""
+    """Reverse ``_to_json``."""
     return {name: _value_from_json(value) for name, value in typed.items()}
 
 
@@ -143,9 +151,9 @@ def _value_from_json(typed: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "B":
         return {kind: base64.b64decode(value)}
     if kind == "BS":
-        return {kind: [base64.b64decode(each) for each in value]}
+        return {kind: [base64.b64decode(item) for item in value]}
     if kind == "L":
-        return {kind: [_value_from_json(each) for each in value]}
+        return {kind: [_value_from_json(item) for item in value]}
     if kind == "M":
         return {kind: _from_json(value)}
     return dict(typed)

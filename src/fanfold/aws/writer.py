@@ -10,48 +10,48 @@ from boto3.dynamodb.types import TypeSerializer
 
 from fanfold._ports.stores import Write
 from fanfold.aws.clients import client_of
-from fanfold.aws.faults import faults_of
+from fanfold.aws.faults import map_errors
 
 _CONFIG: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "read_timeout": 30,
     "max_pool_connections": 64,
-    "retries": {"mode": "standard", "max_attempts": 2},  # the writer tries again itself, and knows the deadline
+    "retries": {"mode": "standard", "max_attempts": 2},  # the writer retries itself, within the deadline
 }
 
 
 @asynccontextmanager
 async def connect(**client: Any) -> AsyncIterator[DynamoDBItems]:
-    """Open DynamoDB for ``fanfold.sinks.BatchWriter``, once in an execution environment: in a job's lifespan.
+    """Open DynamoDB for ``fanfold.sinks.BatchWriter``; call it once per execution environment, in a job's lifespan.
 
     Args:
-        client: Credentials, region and endpoint for the SDK's client, where they are not the SDK's usual ones.
+        client: Credentials, region and endpoint of the SDK's client; by default, the SDK's usual ones.
 
     Raises:
-        ConfigurationError: If there is no region.
+        ConfigurationError: If no region is set.
     """
     async with client_of("dynamodb", "DynamoDB", _CONFIG, **client) as dynamodb:
         yield DynamoDBItems(dynamodb)
 
 
 class DynamoDBItems:
-    """The tables of DynamoDB, over an aiobotocore client."""
+    """DynamoDB tables to write to, over an aiobotocore client."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._serialize = TypeSerializer().serialize
 
     async def write_batch(self, table: str, writes: Sequence[Write]) -> Collection[int]:
-        """Write 1 to 25 items of different keys; return the positions of those DynamoDB left over."""
+        """Write 1 to 25 items of different keys; return the positions of unprocessed ones."""
         requests = [self._request(write) for write in writes]
-        with faults_of(f"table {table}"):
-            answer = await self._client.batch_write_item(RequestItems={table: requests})
-        unprocessed = answer.get("UnprocessedItems", {}).values()
-        left = [_key_of(request, writes[0].key) for requests in unprocessed for request in requests]
-        if not left:
+        with map_errors(f"table {table}"):
+            response = await self._client.batch_write_item(RequestItems={table: requests})
+        unprocessed = response.get("UnprocessedItems", {}).values()
+        keys = [_key_of(request, writes[0].key) for requests in unprocessed for request in requests]
+        if not keys:
             return ()
-        found = {position for position, request in enumerate(requests) if _key_of(request, writes[0].key) in left}
-        return found if len(found) == len(left) else range(len(writes))  # not told apart: again is harmless
+        positions = {position for position, request in enumerate(requests) if _key_of(request, writes[0].key) in keys}
+        return positions if len(positions) == len(keys) else range(len(writes))  # ambiguous: rewriting all is harmless
 
     def _request(self, write: Write) -> dict[str, Any]:
         if write.item is None:

@@ -1,1 +1,1 @@
-"""Concurrency against memory: measured under the limits Lambda sets, and what follows from it."""
+"""Measures a handler at each concurrency and memory, under the limits that Lambda sets, and recommends a setting."""

@@ -1,7 +1,7 @@
-"""What answers a measured handler's SQS calls: every queue is there, accepts everything, and keeps nothing.
+"""A fake SQS endpoint for measured handlers: every queue exists, accepts every request, and stores nothing.
 
-The batches that are measured were never received from a queue, so their receipt handles mean nothing to SQS; and a
-handler that is measured shall not fill anyone's dead-letter queue.
+Measured batches were never received from a queue, so SQS would not accept their receipt handles. A measured handler
+must not fill a real dead-letter queue either.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 from fanfold._replay.endpoint import serving
 from fanfold.inmemory.queue import InMemoryQueue, QueuedMessage
 
-_QUEUE, _DEAD_LETTERS = "measured", "measured-dead-letters"
+_QUEUE, _DEAD_LETTER_QUEUE = "measured", "measured-dead-letters"
 
 
 class _Accepting(InMemoryQueue):
-    def change_visibility(self, handle: str, seconds: float) -> bool:  # noqa: ARG002 - by the name of what it stands for
+    def change_visibility(self, handle: str, seconds: float) -> bool:  # noqa: ARG002 - as in the base class
         return True
 
-    def remove(self, handle: str) -> bool:  # noqa: ARG002 - by the name of what it stands for
+    def remove(self, handle: str) -> bool:  # noqa: ARG002 - as in the base class
         return True
 
     def put(self, record: Mapping[str, Any], *, delay_seconds: float = 0.0) -> QueuedMessage:
@@ -37,6 +37,6 @@ class _EveryName(dict[str, InMemoryQueue]):
 
 @contextmanager
 def accepting_queues() -> Iterator[dict[str, str]]:
-    """Serve them while the block runs; yields the variables that lead a handler's SQS calls to them."""
+    """Serve the queues while the block runs. Yield the variables that direct a handler's SQS calls to them."""
     with serving(_EveryName()) as endpoint:
-        yield endpoint.environment(_QUEUE, _DEAD_LETTERS)
+        yield endpoint.environment(_QUEUE, _DEAD_LETTER_QUEUE)

@@ -1,4 +1,4 @@
-"""The batches that are measured: saved events as they are or made to a size, or records that are made up."""
+"""The batches to measure: saved events, as saved or with another batch size, or synthetic records."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from fanfold._replay.events import SavedEvent
 from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
 
 SYNTHETIC_BATCH: Final = 1_000
-"""Records in a batch of made-up records, unless told otherwise."""
+"""Default number of records in a batch of synthetic records."""
 _WARM_UP: Final = 100
-"""Records that warm a process up, at least, if a batch has as many."""
+"""Minimum number of records that warm up a process, if a batch has that many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """What a handler is given, batch after batch, from the first again after the last."""
+    """The batches that a handler receives, in a cycle."""
 
     events: tuple[dict[str, Any], ...]
     """Lambda events."""
     cut: bool
-    """Whether a batch ended early because an event holds at most 6 MB."""
+    """True if a batch was shortened because an event holds at most 6 MB."""
 
     @property
     def records(self) -> int:
@@ -35,7 +35,7 @@ class Batches:
 
     @property
     def digest(self) -> str:
-        """Names the content: the same for the same batches."""
+        """A hash of the content."""
         return hashlib.sha256(json.dumps(self.events, sort_keys=True).encode()).hexdigest()[:16]
 
     def first(self, records: int) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Batches:
         return {"Records": self.events[0]["Records"][:records]}
 
     def warm_up(self, concurrency: int) -> dict[str, Any]:
-        """Return an event that has every handler at work once, as far as a batch has records for it."""
+        """Return an event that occupies every concurrent handler once, as far as a batch has enough records."""
         return self.first(max(_WARM_UP, concurrency))
 
 
@@ -51,28 +51,28 @@ def batches_of(saved: Sequence[SavedEvent], batch_size: int | None) -> Batches:
     """Return the batches of saved events.
 
     Args:
-        saved: Each is a batch, unless a batch size is given; at least one.
-        batch_size: Records in a batch: all records are put in a row, begun again as often as it takes, with new message
-            ids. None for the events as they are.
+        saved: At least one event. Without a batch size, each is a batch.
+        batch_size: Records in a batch. Batches are cut from the sequence of all records; if these are too few, they are
+            repeated with new message ids. None for the events as saved.
 
     Raises:
-        ConfigurationError: If the batch size is not one that AWS allows for the queue the records come from.
+        ConfigurationError: If AWS does not allow this batch size for the records' queue.
     """
     if batch_size is None:
-        whole = [[dict(record) for record in event.records] for event in saved]
+        full = [[dict(record) for record in event.records] for event in saved]
     else:
         rows = [record for event in saved for record in event.records]
         times = -(-batch_size // len(rows))
-        whole = [_renamed(islice(cycle(rows), batch_size))] if times > 1 else list(_pieces(rows, batch_size))
-    cut = [records[: fitting([record_bytes(each) for each in records], _settings(records))] for records in whole]
-    return Batches(tuple({"Records": records} for records in cut), cut=any(map(_shorter, cut, whole)))
+        full = [_renamed(islice(cycle(rows), batch_size))] if times > 1 else list(_pieces(rows, batch_size))
+    cut = [records[: fitting([record_bytes(record) for record in records], _settings(records))] for records in full]
+    return Batches(tuple({"Records": records} for records in cut), cut=any(map(_shorter, cut, full)))
 
 
 def synthetic_records(records: int, payload_bytes: int) -> SavedEvent:
-    """Return an event of made-up records: JSON bodies of about this size, at least 32 bytes, all different."""
+    """Return an event of synthetic records with different JSON bodies of about this size, at least 32 bytes."""
     padding = "x" * max(0, payload_bytes - 32)
     return SavedEvent(
-        "made up",
+        "synthetic",
         [
             make_record({"number": number, "payload": padding}, message_id=f"message-{number}")
             for number in range(records)
@@ -81,7 +81,7 @@ def synthetic_records(records: int, payload_bytes: int) -> SavedEvent:
 
 
 def retried(invocation: Invocation, event: Mapping[str, Any]) -> int:
-    """Return how many records of a batch its response leaves in the queue."""
+    """Return the number of records that the batch response leaves in the queue."""
     ids = {record["messageId"] for record in event["Records"]}
     return len(judge(invocation, ids, MappingSettings()).failed)
 
@@ -89,7 +89,7 @@ def retried(invocation: Invocation, event: Mapping[str, Any]) -> int:
 def _settings(records: Sequence[dict[str, Any]]) -> MappingSettings:
     fifo = str(records[0].get("eventSourceARN", "")).endswith(".fifo")
     size = len(records)
-    return MappingSettings(size, 0 if fifo or size <= 10 else 1, fifo=fifo)  # noqa: PLR2004 - what needs no window
+    return MappingSettings(size, 0 if fifo or size <= 10 else 1, fifo=fifo)  # noqa: PLR2004 - more need a window
 
 
 def _renamed(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def _renamed(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _pieces(records: Sequence[dict[str, Any]], size: int) -> Iterable[list[dict[str, Any]]]:
-    """Return whole batches; records that fill no whole one are left out, so that all batches are alike."""
+    """Yield full batches. Remaining records are left out, so that all batches have the same size."""
     for first in range(0, len(records) - size + 1, size):
         yield [dict(record) for record in records[first : first + size]]
 

@@ -1,4 +1,4 @@
-"""What is measured and what it comes to: the settings, one sample of one, and the cell that its samples make."""
+"""Settings, their samples, and the cells that summarize the samples of a setting."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ TIMED_OUT: Final = "timed out"
 FAILED: Final = "failed"
 
 TIE_WAITING: Final = 0.02
-"""Relative difference under which cells that mostly wait are ties, however well their repeats agree."""
+"""Minimum relative difference between cells that mostly wait. Smaller ones are ties, even if their repeats agree."""
 TIE_COMPUTING: Final = 0.10
 """The same for cells that mostly compute."""
 COMPUTING_SHARE: Final = 0.5
-"""Share of its CPU, or of one core if it has more, from which a cell mostly computes."""
+"""Minimum share of its CPU, or of one core if it has more, that a cell uses if it mostly computes."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Setting:
-    """A pair that can be set on a function."""
+    """A concurrency and a memory size of a function."""
 
     concurrency: int
-    """Handlers at once in one execution environment."""
+    """Concurrent handlers in one execution environment."""
     memory_mb: int
     """Memory of the function, MB."""
 
@@ -39,20 +39,20 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How durations are distributed, seconds."""
+    """Percentiles of durations, in seconds."""
 
     p50: float
-    """Half took longer."""
+    """The median."""
     p95: float
-    """One in twenty took longer."""
+    """The 95th percentile."""
     p99: float
-    """One in a hundred took longer."""
+    """The 99th percentile."""
     most: float
-    """The longest."""
+    """The maximum."""
 
     @classmethod
     def of(cls, durations: Sequence[float]) -> Spread | None:
-        """Return the spread of durations, by nearest rank; None of none."""
+        """Return the percentiles of durations, by nearest rank; None if there are no durations."""
         if not durations:
             return None
         ranked = sorted(durations)
@@ -61,103 +61,103 @@ class Spread:
 
     @classmethod
     def over(cls, spreads: Sequence[Spread]) -> Spread | None:
-        """Return the median of repeats' percentiles, and the longest of all; None of none."""
+        """Return the medians of the repeats' percentiles, and the overall maximum; None if there are no repeats."""
         if not spreads:
             return None
         return cls(
-            statistics.median(each.p50 for each in spreads),
-            statistics.median(each.p95 for each in spreads),
-            statistics.median(each.p99 for each in spreads),
-            max(each.most for each in spreads),
+            statistics.median(spread.p50 for spread in spreads),
+            statistics.median(spread.p95 for spread in spreads),
+            statistics.median(spread.p99 for spread in spreads),
+            max(spread.most for spread in spreads),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One repeat of one setting: a process that was started, warmed up and measured."""
+    """One repeat of a setting: a process that was started, warmed up and measured."""
 
     setting: Setting
-    """What was set."""
+    """The setting of the process."""
     repeat: int
-    """Which repeat, from 0."""
+    """Number of the repeat, from 0."""
     end: str
     """``measured``, ``out of memory``, ``timed out`` or ``failed``."""
     reason: str = ""
-    """Why it was not measured, in words."""
+    """Why it was not measured."""
     records: int = 0
-    """Records delivered in the batches measured."""
+    """Records in the measured batches."""
     failed: int = 0
-    """Of these, records that came back."""
+    """Of these, records that would be redelivered."""
     batch_seconds: tuple[float, ...] = ()
-    """What each batch measured took: decoding the event, the handler, encoding the answer."""
+    """Duration of each measured batch: decoding the event, the handler, encoding the response."""
     record_seconds: Spread | None = None
-    """What the handler took for one record, if it is a fanfold consumer."""
+    """Duration of the handler for one record, if it is a fanfold consumer."""
     peak_memory_mb: float | None = None
-    """Most resident memory of the process."""
+    """Maximum resident memory of the process."""
     throttled_seconds: float | None = None
-    """Time in which the process waited for its share of the CPU while measured; None where it is not limited."""
+    """Time that the process waited for its CPU quota while measured; None if the CPU is not limited."""
     cpu_seconds: float | None = None
-    """CPU that the handler used while measured."""
+    """CPU time that the handler used while measured."""
     cold_start_seconds: float | None = None
-    """From the start of the process to its answer to one record."""
+    """Time from the start of the process to its response to one record."""
     most_in_flight: int | None = None
-    """Most handlers that ran at once, if it is a fanfold consumer."""
+    """Maximum number of handlers that ran concurrently, if it is a fanfold consumer."""
 
     @property
     def seconds(self) -> float:
-        """Time measured."""
+        """The measured time."""
         return sum(self.batch_seconds)
 
     @property
     def records_per_second(self) -> float:
-        """Records that were acknowledged, in a second; 0 if nothing was measured."""
+        """Acknowledged records per second; 0 if nothing was measured."""
         return (self.records - self.failed) / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What the samples of one setting come to: medians over repeats."""
+    """The summary of the samples of one setting: medians over the repeats."""
 
     setting: Setting
-    """What was set."""
+    """The setting of the samples."""
     end: str
-    """As in ``Sample``; anything but ``measured`` in any repeat counts."""
+    """As in ``Sample``. If any repeat was not ``measured``, its end."""
     reason: str
-    """Why it was not measured, in words."""
+    """Why it was not measured."""
     repeats: int
-    """Repeats measured."""
+    """Number of measured repeats."""
     kills: int
     """Repeats that ran out of memory."""
     records_per_second: float
-    """Records acknowledged in a second."""
+    """Acknowledged records per second."""
     tolerance: float
-    """Relative difference from this cell under which another one is a tie: twice the median distance of the repeats
-    from their median, and at least 2 % where the handler waits, 10 % where it computes."""
+    """Relative difference below which another cell is a tie with this one: twice the median distance of the repeats
+    from their median, and at least 2 % if the handler waits, 10 % if it computes."""
     dollars_per_million: float
-    """What Lambda costs for a million acknowledged records: duration and requests, without SQS."""
+    """Lambda's price of a million acknowledged records: duration and requests, without SQS."""
     batch_seconds: Spread | None
-    """What a batch took."""
+    """Duration of a batch."""
     record_seconds: Spread | None
-    """What the handler took for a record, if it is a fanfold consumer."""
+    """Duration of the handler for one record, if it is a fanfold consumer."""
     failed_share: float
-    """Share of records that came back."""
+    """Share of records that would be redelivered."""
     peak_memory_mb: float | None
-    """Most resident memory in any repeat."""
+    """Maximum resident memory in any repeat."""
     throttled_share: float | None
-    """Share of the time in which it waited for its share of the CPU."""
+    """Share of the time that the process waited for its CPU quota."""
     cold_start_seconds: float | None
-    """From the start of the process to its answer to one record."""
+    """Time from the start of the process to its response to one record."""
     most_in_flight: int | None
-    """Most handlers that ran at once, if it is a fanfold consumer."""
+    """Maximum number of handlers that ran concurrently, if it is a fanfold consumer."""
 
     @property
     def measured(self) -> bool:
-        """Whether there is anything to compare."""
+        """True if every repeat was measured."""
         return self.end == MEASURED
 
 
 def cells_of(samples: Iterable[Sample], prices: Prices) -> list[Cell]:
-    """Return the cells that samples make, by setting."""
+    """Return the cells of these samples, sorted by setting."""
     by_setting: dict[Setting, list[Sample]] = {}
     for sample in samples:
         by_setting.setdefault(sample.setting, []).append(sample)
@@ -171,30 +171,30 @@ def _cell(setting: Setting, samples: Sequence[Sample], prices: Prices) -> Cell:
     records, failed = sum(sample.records for sample in good), sum(sample.failed for sample in good)
     throttled = [sample.throttled_seconds for sample in good if sample.throttled_seconds is not None]
     seconds = sum(sample.seconds for sample in good)
-    nothing = not bad and failed == records
+    all_failed = not bad and failed == records
     return Cell(
         setting=setting,
-        end=bad[0].end if bad else FAILED if nothing else MEASURED,
-        reason=bad[0].reason if bad else "every record came back" if nothing else "",
+        end=bad[0].end if bad else FAILED if all_failed else MEASURED,
+        reason=bad[0].reason if bad else "every record failed" if all_failed else "",
         repeats=len(good),
         kills=sum(sample.end == OUT_OF_MEMORY for sample in bad),
         records_per_second=statistics.median(rates) if rates else 0.0,
         tolerance=max(_noise(rates), TIE_COMPUTING if any(map(_computes, good)) else TIE_WAITING),
         dollars_per_million=statistics.median(_dollars(sample, prices) for sample in good) if good else 0.0,
-        batch_seconds=Spread.of([each for sample in good for each in sample.batch_seconds]),
-        record_seconds=Spread.over([each.record_seconds for each in good if each.record_seconds is not None]),
+        batch_seconds=Spread.of([duration for sample in good for duration in sample.batch_seconds]),
+        record_seconds=Spread.over([sample.record_seconds for sample in good if sample.record_seconds is not None]),
         failed_share=failed / records if records else 0.0,
-        peak_memory_mb=_most(sample.peak_memory_mb for sample in good),
+        peak_memory_mb=_maximum(sample.peak_memory_mb for sample in good),
         throttled_share=sum(throttled) / seconds if throttled and seconds else None,
         cold_start_seconds=_median(sample.cold_start_seconds for sample in good),
-        most_in_flight=_most(sample.most_in_flight for sample in good),
+        most_in_flight=_maximum(sample.most_in_flight for sample in good),
     )
 
 
 def _noise(rates: Sequence[float]) -> float:
-    """Return how far repeats lie apart, relative; one that is far off, as when the machine was busy, does not count."""
-    middle = statistics.median(rates) if rates else 0.0
-    return 2 * statistics.median(abs(rate - middle) for rate in rates) / middle if middle else 0.0
+    """Return the relative spread of the repeats. A single outlier, as from a busy machine, does not change it."""
+    median = statistics.median(rates) if rates else 0.0
+    return 2 * statistics.median(abs(rate - median) for rate in rates) / median if median else 0.0
 
 
 def _computes(sample: Sample) -> bool:
@@ -208,7 +208,7 @@ def _dollars(sample: Sample, prices: Prices) -> float:
     return cost / done * 1_000_000 if done else 0.0
 
 
-def _most(values: Iterable[float | int | None]) -> Any:
+def _maximum(values: Iterable[float | int | None]) -> Any:
     return max((value for value in values if value is not None), default=None)
 
 
@@ -219,25 +219,25 @@ def _median(values: Iterable[float | None]) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What is to be measured."""
+    """The settings to measure."""
 
     concurrencies: tuple[int, ...]
-    """Ascending."""
+    """Values of the concurrency, ascending."""
     memories: tuple[int, ...]
-    """Ascending, MB."""
+    """Memory sizes in MB, ascending."""
     also: tuple[Setting, ...] = ()
-    """Settings beside the grid: the present one."""
+    """Settings in addition to the grid: the present one."""
     repeats: int = 5
     """Samples of each setting."""
     seed: int = 0
-    """Of the order."""
+    """Seed of the order."""
     search: bool = False
-    """Whether to look for the cheapest cell in a fraction of the grid."""
+    """True to search for the cheapest cell, and measure only a fraction of the grid."""
     within_seconds: float | None = None
-    """What a batch may take, for the search."""
+    """Maximum duration of a batch, for the search."""
 
     @property
     def settings(self) -> list[Setting]:
-        """The whole grid."""
+        """All settings of the grid, and the additional ones."""
         pairs = (Setting(concurrency, memory) for concurrency, memory in product(self.concurrencies, self.memories))
         return sorted({*pairs, *self.also})

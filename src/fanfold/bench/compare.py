@@ -1,4 +1,4 @@
-"""Two sweeps side by side: what got faster, dearer or larger, and whether both recommend the same."""
+"""A comparison of two sweeps: speed, cost and memory of each setting, and whether both recommend the same setting."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fanfold.bench.result import Result
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One setting in both sweeps; ratios are second / first."""
+    """One setting in both sweeps. Ratios are second / first."""
 
     setting: Setting
-    """What was set."""
+    """The setting."""
     speed: float | None
-    """Of records per second; None if either was not measured."""
+    """Ratio of records per second; None if either was not measured."""
     cost: float | None
-    """Of the cost per million records."""
+    """Ratio of the cost per million records."""
     memory: float | None
-    """Of peak memory."""
+    """Ratio of peak memory."""
     words: str
     """``same``, ``faster``, ``slower``, or how either ended."""
 
@@ -32,34 +32,34 @@ class Comparison:
     rows: tuple[Row, ...]
     """Settings that both measured."""
     kind: str
-    """Whether they recommend the same: ``agree``, ``cannot tell`` or ``differ``."""
+    """Agreement of the recommendations: ``agree``, ``cannot tell`` or ``differ``."""
     lines: tuple[str, ...]
-    """What there is to say, in sentences."""
+    """The findings, as sentences."""
 
 
 def compare(first: Result, second: Result) -> Comparison:
-    """Compare two sweeps; the time that a batch may take is the first one's, where it says one."""
+    """Compare two sweeps."""
     before = {cell.setting: cell for cell in first.cells}
     after = {cell.setting: cell for cell in second.cells}
     rows = tuple(_row(setting, before[setting], after[setting]) for setting in sorted(before.keys() & after.keys()))
     verdict = agreement(first.findings.cheapest, second.findings.cheapest)
     lines = [f"Recommendation: {verdict.kind}: {verdict.reason}."]
     differing = [
-        f"{words}: {one!r} and {other!r}"
-        for words, one, other in (
+        f"{name}: {one!r} and {other!r}"
+        for name, one, other in (
             ("handlers", first.workload.handler, second.workload.handler),
-            ("records in a batch", first.workload.records, second.workload.records),
+            ("records per batch", first.workload.records, second.workload.records),
             ("content", first.workload.digest, second.workload.digest),
             ("limits", first.limits, second.limits),
             ("processors", first.machine["cpu"], second.machine["cpu"]),
-            ("times allowed", first.grid.within_seconds, second.grid.within_seconds),
+            ("time limits", first.grid.within_seconds, second.grid.within_seconds),
         )
         if one != other
     ]
     if differing:
-        lines.append(f"They were not measured alike: {'; '.join(differing)}.")
+        lines.append(f"The conditions differ: {'; '.join(differing)}.")
     if len(rows) < len(before.keys() | after.keys()):
-        lines.append(f"{len(before.keys() ^ after.keys())} settings are in one of them only.")
+        lines.append(f"{len(before.keys() ^ after.keys())} settings were measured in only one of the sweeps.")
     return Comparison(rows, verdict.kind, tuple(lines))
 
 

@@ -1,4 +1,4 @@
-"""What follows from the cells of a sweep. Nothing here measures; a difference within the noise is no difference."""
+"""The findings of a sweep. Pure functions of its cells: a difference within the noise counts as a tie."""
 
 from __future__ import annotations
 
@@ -10,104 +10,104 @@ from typing import Final
 from fanfold.bench.cells import OUT_OF_MEMORY, Cell, Setting
 
 FAILED_SHARE_TOLERANCE: Final = 0.001
-"""How much larger a share of records may come back than in the best cell."""
-_A_CURVE: Final = 3
-"""Cells from which there is a knee."""
+"""How much a cell's share of failed records may exceed the smallest share of all cells."""
+_MIN_CURVE: Final = 3
+"""Minimum number of cells with a knee."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The best cell by some measure, and those that cannot be told from it."""
+    """The best cell by some measure, and its ties."""
 
     best: Cell
-    """The best by its median."""
+    """The cell with the best median."""
     ties: tuple[Cell, ...]
-    """Others whose difference from it is within the noise, best first."""
+    """Other cells whose difference from it is within the noise, best first."""
 
     @property
     def clear(self) -> bool:
-        """Whether no other cell is as good within the noise."""
+        """True if there are no ties."""
         return not self.ties
 
     @property
     def settings(self) -> frozenset[Setting]:
-        """All that may be the best."""
+        """The settings of the best cell and its ties."""
         return frozenset(cell.setting for cell in (self.best, *self.ties))
 
 
 @dataclass(frozen=True, slots=True)
 class Frontier:
-    """Where memory ends, for one concurrency."""
+    """The memory that one concurrency needs."""
 
     concurrency: int
-    """Handlers at once."""
+    """Concurrent handlers."""
     killed_at_mb: int | None
-    """Most memory that was not enough, MB; None if all were."""
+    """Largest memory in MB that was not sufficient; None if every memory was."""
     fits_from_mb: int | None
-    """Least memory above that which was enough, MB; None if none was."""
+    """Smallest larger memory in MB that was sufficient; None if none was."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What another cell would save of the present one's cost."""
+    """The cost that another setting would save."""
 
     present: Cell
-    """As it is set now."""
+    """The cell of the present setting."""
     proposed: Cell
-    """As it might be."""
+    """The cell of the other setting."""
     share: float
-    """Share of the cost saved; negative if it would cost more."""
+    """Share of the cost that would be saved; negative if the other setting costs more."""
     certain: bool
-    """Whether the difference is more than noise."""
+    """True if the difference exceeds the noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Whether two sweeps recommend the same."""
+    """The agreement of two sweeps."""
 
     kind: str
-    """``agree``, ``cannot tell`` (each allows the other's choice, or nothing can be compared) or ``differ``."""
+    """``agree``, ``cannot tell`` (the choices are ties) or ``differ``."""
     reason: str
-    """Why, in words."""
+    """The reason, as text."""
 
 
 def tied(one: float, other: float, tolerance: float) -> bool:
-    """Tell whether two positive numbers differ by at most a share of the larger one."""
+    """Return whether two positive numbers differ by at most this share of the larger one."""
     return abs(one - other) <= tolerance * max(one, other)
 
 
 def comparable(cells: Iterable[Cell]) -> list[Cell]:
-    """Return the cells that did the work: measured, and with no larger share of failures than the best of them."""
+    """Return the measured cells whose share of failures is about the smallest one."""
     measured = [cell for cell in cells if cell.measured]
     least = min((cell.failed_share for cell in measured), default=0.0)
     return [cell for cell in measured if cell.failed_share <= least + FAILED_SHARE_TOLERANCE]
 
 
 def meets(cell: Cell, within_seconds: float | None) -> bool:
-    """Tell whether a batch takes at most so many seconds, in 95 of 100 cases; None for any."""
+    """Return whether 95 % of batches take at most this many seconds. None: no limit."""
     return within_seconds is None or (cell.batch_seconds is not None and cell.batch_seconds.p95 <= within_seconds)
 
 
 def fastest(cells: Iterable[Cell]) -> Choice | None:
-    """Return the cell that acknowledges the most records in a second; None if none was measured."""
+    """Return the cell with the most acknowledged records per second; None if none was measured."""
     return _best(comparable(cells), lambda cell: cell.records_per_second, highest=True)
 
 
 def cheapest(cells: Iterable[Cell], within_seconds: float | None = None) -> Choice | None:
-    """Return the cell that costs the least; None if none was measured, or none meets the time.
+    """Return the cell with the lowest cost; None if no cell was measured, or none meets the time limit.
 
     Args:
-        cells: What was measured.
-        within_seconds: What a batch may take; None for as long as it likes.
+        cells: The cells of a sweep.
+        within_seconds: Maximum duration of a batch; None for no limit.
     """
     fitting = [cell for cell in comparable(cells) if meets(cell, within_seconds)]
     return _best(fitting, lambda cell: cell.dollars_per_million, highest=False)
 
 
 def enough(cells: Iterable[Cell]) -> list[Setting]:
-    """Return for each memory the fewest handlers at once that are as fast as any there, by memory.
+    """Return for each memory the lowest concurrency that is as fast as any, by memory.
 
-    More of them only wait for one another: for the CPU, or for what they call.
+    With a higher concurrency, handlers only wait for the CPU, or for the services that they call.
     """
     rows: dict[int, list[Cell]] = {}
     for cell in comparable(cells):
@@ -117,26 +117,26 @@ def enough(cells: Iterable[Cell]) -> list[Setting]:
 
 
 def pareto(cells: Iterable[Cell]) -> list[Cell]:
-    """Return the cells than which no other is both cheaper and faster, cheapest first."""
-    found: list[Cell] = []
+    """Return the Pareto front: the cells such that no other cell is both cheaper and faster, cheapest first."""
+    front: list[Cell] = []
     order = sorted(
         comparable(cells), key=lambda cell: (cell.dollars_per_million, -cell.records_per_second, cell.setting)
     )
     for cell in order:
-        if not found or cell.records_per_second > found[-1].records_per_second:
-            found.append(cell)
-    return found
+        if not front or cell.records_per_second > front[-1].records_per_second:
+            front.append(cell)
+    return front
 
 
 def knee(cells: Iterable[Cell]) -> Cell | None:
-    """Return the cell after which more speed costs over-proportionally; None if there is no such bend.
+    """Return the cell after which more speed costs disproportionately more; None if the front has no such bend.
 
-    It is the cell of the ``pareto`` front farthest above the line between its ends, both axes by their logarithm: the
-    units do not matter, only ratios do. A bend within the noise of either end is none: it has to be faster than the
-    cheapest cell, and cheaper than the fastest.
+    It is the cell of the ``pareto`` front that is farthest above the line between its ends. Both axes are logarithmic,
+    so that only ratios count. The bend must be faster than the cheapest cell and cheaper than the fastest one, each by
+    more than the noise.
     """
     front = pareto(cells)
-    if len(front) < _A_CURVE:
+    if len(front) < _MIN_CURVE:
         return None
     points = [(math.log(cell.dollars_per_million), math.log(cell.records_per_second)) for cell in front]
     (x0, y0), (x1, y1) = points[0], points[-1]
@@ -151,7 +151,7 @@ def knee(cells: Iterable[Cell]) -> Cell | None:
 
 
 def frontier(cells: Iterable[Cell]) -> list[Frontier]:
-    """Return where memory ends for each concurrency, by concurrency."""
+    """Return the memory that each concurrency needs, by concurrency."""
     rows: dict[int, list[Cell]] = {}
     for cell in cells:
         rows.setdefault(cell.setting.concurrency, []).append(cell)
@@ -159,7 +159,7 @@ def frontier(cells: Iterable[Cell]) -> list[Frontier]:
 
 
 def saving(present: Cell, proposed: Cell) -> Saving:
-    """Return what a cell would save of the present one's cost."""
+    """Return the cost that a cell would save, compared with the present one."""
     share = 1 - proposed.dollars_per_million / present.dollars_per_million
     noise = max(present.tolerance, proposed.tolerance)
     same = tied(present.dollars_per_million, proposed.dollars_per_million, noise)
@@ -167,10 +167,10 @@ def saving(present: Cell, proposed: Cell) -> Saving:
 
 
 def agreement(one: Choice | None, other: Choice | None) -> Agreement:
-    """Tell whether two sweeps of the same cells recommend the same."""
+    """Return whether two sweeps of the same cells recommend the same setting."""
     if one is None or other is None:
-        return Agreement("agree", "neither recommends a cell") if one is other else Agreement(
-            "differ", "only one of them recommends a cell")  # fmt: skip
+        return Agreement("agree", "neither recommends a setting") if one is other else Agreement(
+            "differ", "only one of them recommends a setting")  # fmt: skip
     first, second = one.best.setting, other.best.setting
     if first == second:
         return Agreement("agree", f"both recommend {first}")
@@ -199,31 +199,31 @@ def _frontier(concurrency: int, cells: Sequence[Cell]) -> Frontier:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that follows from a sweep."""
+    """All findings of a sweep."""
 
     cheapest: Choice | None
-    """What is recommended: the cheapest that meets the time asked for."""
+    """The recommendation: the cheapest cell that meets the time limit."""
     fastest: Choice | None
-    """The fastest."""
+    """The fastest cell."""
     knee: Cell | None
-    """After which more speed costs over-proportionally."""
+    """The cell after which more speed costs disproportionately more."""
     pareto: tuple[Cell, ...]
-    """Than which none is both cheaper and faster, cheapest first."""
+    """The cells such that no other cell is both cheaper and faster, cheapest first."""
     enough: tuple[Setting, ...]
-    """The fewest handlers at once that are as fast as any, for each memory."""
+    """For each memory, the lowest concurrency that is as fast as any."""
     frontier: tuple[Frontier, ...]
-    """Where memory ends."""
+    """The memory that each concurrency needs."""
     saving: Saving | None
-    """What the cheapest saves of the present setting; None if it was not measured."""
+    """The cost that the recommendation saves; None if the present setting was not measured."""
 
 
 def findings(cells: Sequence[Cell], *, within_seconds: float | None = None, present: Setting | None = None) -> Findings:
-    """Return all that follows from a sweep.
+    """Return all findings of a sweep.
 
     Args:
-        cells: What was measured.
-        within_seconds: What a batch may take; None for as long as it likes.
-        present: How the function is set now; None if that is not known.
+        cells: The cells of the sweep.
+        within_seconds: Maximum duration of a batch; None for no limit.
+        present: The present setting of the function; None if it is not known.
     """
     best = cheapest(cells, within_seconds)
     now = next((cell for cell in cells if cell.setting == present and cell.measured), None)

@@ -1,4 +1,4 @@
-"""Samples of a deployed function: set memory and concurrency, which starts a new execution environment, and invoke."""
+"""Samples of a deployed function. A new setting starts a new execution environment, which is then invoked."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from fanfold.bench.batches import Batches, retried
 from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Sample, Setting
 
 LIMITS: Final = "limits enforced by the service that runs the function"
-"""What stands for the limits in a result."""
+"""The description of the limits in a result."""
 UNREPORTED: Final = (
-    "The service reports no durations: they were measured here, with the network in them, and are not Lambda's."
+    "The service reports no durations. They were measured on this machine, include the network, and differ from "
+    "Lambda's."
 )
-"""Said of a result if it is so."""
+"""The note in a result if an invocation reported no duration."""
 
 
 @dataclass(slots=True)
@@ -26,15 +27,15 @@ class DeployedMeasurer:
     """Measures a deployed function."""
 
     set: Callable[[Setting], None]
-    """Sets a function to a setting, given it, and waits until that is in force."""
+    """Applies a setting to the function, and waits until it is effective."""
     invoke: Callable[[Mapping[str, Any]], Report]
-    """Invokes it with an event."""
+    """Invokes the function with an event."""
     batches: Batches
-    """What it is given."""
+    """The batches to invoke it with."""
     seconds: float = 2.0
-    """How long a sample is measured, at least: to the end of a batch."""
+    """Minimum duration of a sample. A sample ends with a batch."""
     unreported: bool = field(init=False, default=False)
-    """Whether any duration had to be measured here."""
+    """True if a duration had to be measured on this machine."""
 
     def __call__(self, setting: Setting, repeat: int) -> Sample:
         """Return a sample of a setting."""
@@ -81,9 +82,9 @@ def _ended(setting: Setting, repeat: int, report: Report) -> Sample:
 
 
 def _reason(error: str) -> str:
-    """Return what a function failed with, in words."""
+    """Return the error of a function as text."""
     try:
-        told = json.JSONDecoder().raw_decode(error)[0]
-        return f"{told['errorType']}: {told['errorMessage']}"
+        document = json.JSONDecoder().raw_decode(error)[0]
+        return f"{document['errorType']}: {document['errorMessage']}"
     except (ValueError, KeyError, TypeError):
         return error[:200]

@@ -1,8 +1,8 @@
-"""From a measured cell to a whole backlog: how long, how dear, how many invocations at once, and what binds first.
+"""An estimate for a whole backlog from a measured cell: time, cost, concurrent invocations, and the limiting factor.
 
-Plain arithmetic on the mapping's scaling rules and the quotas in ``_base.aws_limits``. It takes for granted that the
-backlog is there from the start, that batches are full, that nothing downstream slows down, and that a batch takes on
-Lambda what it took where it was measured.
+The arithmetic uses the mapping's scaling rules and the quotas in ``_base.aws_limits``. It assumes that the backlog
+exists from the start, that batches are full, that downstream services do not slow down, and that a batch takes as long
+on Lambda as where it was measured.
 """
 
 from __future__ import annotations
@@ -28,88 +28,88 @@ from fanfold._replay.simulator import Simulator
 from fanfold.bench.cells import MEASURED, Cell, Sample
 from fanfold.bench.prices import Prices
 
-RAMP: Final = "how fast the mapping scales up"
+RAMP: Final = "the scaling rate of the mapping"
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What one batch takes, as measured."""
+    """Measurements of one batch."""
 
     records: int
-    """Records in it."""
+    """Records in the batch."""
     seconds: float
-    """Mean duration, from 0 exclusive."""
+    """Mean duration, above 0."""
     memory_mb: int
     """Memory of the function."""
     failed_share: float = 0.0
-    """Share of records that come back, each time anew; below 1."""
+    """Share of records that fail in each delivery; below 1."""
     cold_start_seconds: float = 0.0
-    """What an invocation takes more in a new execution environment."""
+    """Additional duration of an invocation in a new execution environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is to be worked off."""
+    """The messages to process."""
 
     records: int
     """Messages in the queue."""
     record_bytes: int = 1_024
-    """Size of one."""
+    """Size of one message."""
     maximum_concurrency: int | None = None
-    """The mapping's own limit; None for none."""
+    """MaximumConcurrency of the mapping; None if it is not set."""
     account_concurrency: int = LAMBDA_ACCOUNT_CONCURRENCY
-    """What the account may run at once, and no other function uses."""
+    """Concurrent invocations of the account that no other function uses."""
     scales: bool = True
-    """Whether the mapping begins with few invocations and adds more; False for all from the start, as the simulator."""
+    """True if the mapping starts with few invocations and adds more; False for all from the start, as the simulator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Something that limits how many batches are worked on at once."""
+    """A limit of concurrent invocations."""
 
     name: str
-    """What it is."""
+    """Its name, for readers."""
     batches: int
-    """Most batches at once by it."""
+    """Maximum number of batches in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a backlog takes."""
+    """Time and cost of a backlog."""
 
     seconds: float
-    """Until it is worked off."""
+    """Time until the queue is empty."""
     batches: int
     """Invocations."""
     concurrency: int
-    """Invocations at once, at most."""
+    """Maximum number of concurrent invocations."""
     binds: str
-    """What limits it: a quota's name, how fast the mapping scales up, or that there are no more batches."""
+    """The limiting factor: a quota's name, the scaling rate of the mapping, or the number of batches."""
     lambda_dollars: float
-    """Duration, requests, and the start of each execution environment."""
+    """Price of duration, requests, and the start of each execution environment."""
     sqs_dollars: float
-    """Sending, receiving and deleting in tens."""
+    """Price of sending, receiving and deleting in batches of ten."""
 
 
 def quotas_of(backlog: Backlog, records_per_batch: int) -> list[Quota]:
-    """Return what limits the invocations at once, tightest first."""
-    found = [
-        Quota("the mapping's most", MAPPING_SCALING_MAX),
+    """Return the limits of concurrent invocations, tightest first."""
+    quotas = [
+        Quota("the mapping's limit", MAPPING_SCALING_MAX),
         Quota("the account's concurrency", backlog.account_concurrency),
         Quota("messages in flight", max(1, SQS_IN_FLIGHT_MESSAGES // records_per_batch)),
     ]
     if backlog.maximum_concurrency is not None:
-        found.append(Quota("the mapping's maximum concurrency", backlog.maximum_concurrency))
-    return sorted(found, key=lambda quota: quota.batches)
+        quotas.append(Quota("the mapping's maximum concurrency", backlog.maximum_concurrency))
+    return sorted(quotas, key=lambda quota: quota.batches)
 
 
 def estimate(rates: Rates, backlog: Backlog, prices: Prices) -> Estimate:
-    """Return what a backlog takes at the rates that were measured."""
+    """Return the time and cost of a backlog at the measured rates."""
     deliveries = backlog.records / (1 - rates.failed_share)
     batches = math.ceil(deliveries / rates.records)
     tightest = quotas_of(backlog, rates.records)[0]
     most = min(tightest.batches, batches)
-    binds = tightest.name if tightest.batches < batches else "no more batches"
+    binds = tightest.name if tightest.batches < batches else "the number of batches"
     waves = math.ceil(batches / most) * rates.seconds if batches else 0.0
     seconds, reached = (waves, most) if not backlog.scales else _ramped(batches * rates.seconds, most)
     if reached < most:
@@ -131,8 +131,8 @@ def rates_of(cell: Cell, samples: Sequence[Sample], records: int) -> Rates:
     """Return a cell's rates.
 
     Args:
-        cell: Measured.
-        samples: Of the sweep; those of the cell count.
+        cell: A measured cell.
+        samples: The samples of the sweep. Only those of the cell are used.
         records: Records in a batch.
     """
     durations = [
@@ -151,19 +151,19 @@ def rates_of(cell: Cell, samples: Sequence[Sample], records: int) -> Rates:
 
 
 def held_out_errors(cell: Cell, samples: Sequence[Sample]) -> list[float]:
-    """Return how wrong each repeat would have been predicted by the others: relative, 0 for right, by repeat."""
-    own = [sample for sample in samples if sample.setting == cell.setting and sample.end == MEASURED]
+    """Return the relative error of predicting each repeat from the others, by repeat."""
+    repeats = [sample for sample in samples if sample.setting == cell.setting and sample.end == MEASURED]
     errors = []
-    for held in own:
-        others = [sample for sample in own if sample is not held]
-        records, seconds = sum(each.records for each in others), sum(each.seconds for each in others)
-        if records and held.seconds:
-            errors.append(held.records * seconds / records / held.seconds - 1)
+    for held_out in repeats:
+        others = [sample for sample in repeats if sample is not held_out]
+        records, seconds = sum(sample.records for sample in others), sum(sample.seconds for sample in others)
+        if records and held_out.seconds:
+            errors.append(held_out.records * seconds / records / held_out.seconds - 1)
     return errors
 
 
 def _ramped(work_seconds: float, most: int) -> tuple[float, int]:
-    """Return how long so much work takes while invocations are added, and how many there are in the end."""
+    """Return how long this work takes while the mapping adds invocations, and the number of invocations at the end."""
     first = min(MAPPING_SCALING_INITIAL, most)
     full_after = (most - first) / MAPPING_SCALING_PER_SECOND
     before_full = first * full_after + MAPPING_SCALING_PER_SECOND * full_after**2 / 2
@@ -175,12 +175,12 @@ def _ramped(work_seconds: float, most: int) -> tuple[float, int]:
 
 
 def _requests(records: int, deliveries: float, record_bytes: int) -> float:
-    """Return the requests that SQS bills: sent, received and deleted in tens, each 64 KB of payload one more."""
+    """Return the billed SQS requests: send, receive and delete in batches of ten, one for each 64 KB of payload."""
     tens = math.ceil(SQS_BATCH_ENTRIES * record_bytes / SQS_BILLED_BYTES)
     return (records * max(1, tens) + deliveries * max(1, tens) + records) / SQS_BATCH_ENTRIES
 
 
-_AT_ONCE = 10
+_TRIAL_CONCURRENCY = 10
 _WAVES = 20
 
 
@@ -189,45 +189,45 @@ class Trial:
     """An estimate and a simulation of the same backlog."""
 
     batches: int
-    """Batches of it."""
+    """Number of batches."""
     concurrency: int
-    """Invocations at once, from the start to the end."""
+    """Concurrent invocations, from start to end."""
     simulated_seconds: float
-    """How long the simulator took, in simulated time."""
+    """The simulated duration."""
     estimated_seconds: float
-    """How long it was estimated to take."""
+    """The estimated duration."""
 
     @property
     def error(self) -> float:
-        """Relative error of the estimate; above 0 it is too long."""
+        """Relative error of the estimate; positive if the estimate is too long."""
         return self.estimated_seconds / self.simulated_seconds - 1
 
 
 def against_the_simulator(
     rates: Rates, batch_seconds: Sequence[float], backlog: Backlog, prices: Prices, *, seed: int = 0
 ) -> Trial:
-    """Return a trial of an estimate, at most 20 batches for each of at most ten invocations at once.
+    """Return a trial of an estimate with at most ten concurrent invocations and 20 batches for each.
 
-    Batches are of ten messages there, whatever they hold in truth: how long each takes is drawn from what was measured.
-    The simulator does not scale up, so neither does the estimate that is held against it.
+    Simulated batches always have ten messages; their durations are drawn from the measured ones. The simulator does not
+    scale up, so the estimate is made without scaling, too.
 
     Args:
-        rates: What is estimated from.
-        batch_seconds: Durations that were measured; at least one.
-        backlog: What is estimated; a part of it is simulated if it is large.
-        prices: Needed, and of no consequence.
-        seed: Of the durations drawn.
+        rates: The rates to estimate with.
+        batch_seconds: Measured durations; at least one.
+        backlog: The backlog. If it is large, only a part is simulated.
+        prices: Required by ``estimate``; they do not affect the trial.
+        seed: Seed of the drawn durations.
     """
-    batches = max(1, min(-(-backlog.records // rates.records), _AT_ONCE * _WAVES))
-    concurrency = min(_AT_ONCE, backlog.maximum_concurrency or _AT_ONCE, batches)
-    chance = random.Random(seed)  # noqa: S311 - to be the same every time
+    batches = max(1, min(-(-backlog.records // rates.records), _TRIAL_CONCURRENCY * _WAVES))
+    concurrency = min(_TRIAL_CONCURRENCY, backlog.maximum_concurrency or _TRIAL_CONCURRENCY, batches)
+    rng = random.Random(seed)  # noqa: S311 - reproducible
     with Simulator(
         invoke=lambda _: Returned("null"),
         batch_size=MAPPING_DEFAULT_BATCH_SIZE,
         maximum_concurrency=concurrency,
         visibility_timeout=43_200,
         function_timeout=900,
-        invocation_seconds=lambda _: chance.choice(batch_seconds),
+        invocation_seconds=lambda _: rng.choice(batch_seconds),
         seed=seed,
     ) as simulator:
         simulator.send(*range(batches * MAPPING_DEFAULT_BATCH_SIZE))

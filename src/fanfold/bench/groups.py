@@ -1,7 +1,7 @@
-"""Control groups: the kernel holds a process to a memory and to a share of the CPU, as Lambda does.
+"""Control groups: the kernel limits the memory and the CPU of a process, as Lambda does.
 
-Version 1 and version 2 are found by what is mounted. What is not permitted is not done, and ``Groups.words`` says so.
-Where a group cannot hold the memory, resident memory is watched instead (``_replay.function``).
+The mounts determine whether version 1 or 2 is used. Limits that are not permitted are skipped; ``Groups.description``
+states this. If a group cannot limit the memory, resident memory is monitored instead (``_replay.function``).
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from fanfold._base.aws_limits import LAMBDA_FILE_DESCRIPTORS, cpus_of
+from fanfold._base.operating_system import reports_memory
 
 PERIOD_MICROSECONDS: Final = 100_000
-"""The kernel's default period: a share of the CPU is a share of each such period. Lambda's own is not documented."""
+"""The kernel's default period of CPU quotas. Lambda's period is not documented."""
 _MB: Final = 1024 * 1024
 _REMOVE_SECONDS: Final = 2.0
 _NO_LIMIT: Final = "-1"
@@ -30,25 +31,26 @@ _ENTER: Final = (
     'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; '
     f'ulimit -Sn {LAMBDA_FILE_DESCRIPTORS} 2>/dev/null; exec "$@"'
 )
-"""A shell that enters groups, given their files, and then becomes the command behind ``--``."""
+"""A shell script that enters the groups of these files, and then executes the command after ``--``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Where groups can be made here."""
+    """The folders in which this process can create groups."""
 
     memory: Path | None
-    """Folder that holds a group's memory limit; None where that is not permitted."""
+    """Folder for groups with a memory limit; None if they are not permitted."""
     cpu: Path | None
-    """Folder that holds a group's CPU quota; None where that is not permitted. Version 2: the same as ``memory``."""
+    """Folder for groups with a CPU quota; None if they are not permitted. Version 2: the same as ``memory``."""
     version: int
-    """1 or 2; 0 where there are none."""
+    """1 or 2; 0 if no groups are permitted."""
 
     @property
-    def words(self) -> str:
-        """How limits are enforced, for a reader of the numbers."""
-        memory = f"memory by cgroup v{self.version}" if self.memory else "memory by a watch on resident memory"
-        cpu = f"CPU by cgroup v{self.version}" if self.cpu else "CPU not limited"
+    def description(self) -> str:
+        """A description of how the limits are enforced, for readers of the numbers."""
+        monitored = "memory limited by monitoring its size" if reports_memory() else "memory not limited or measured"
+        memory = f"memory limited by cgroup v{self.version}" if self.memory else monitored
+        cpu = f"CPU limited by cgroup v{self.version}" if self.cpu else "CPU not limited"
         return f"{memory}, {cpu}"
 
 
@@ -61,18 +63,20 @@ class Group:
         self._kills = self._kill_count()
 
     @property
-    def holds_memory(self) -> bool:
-        """Whether the kernel ends a process that outgrows its memory."""
+    def limits_memory(self) -> bool:
+        """True if the kernel kills a process that exceeds its memory."""
         return self._memory is not None
 
     def command(self, command: Sequence[str]) -> list[str]:
-        """Return the command that enters the group and then becomes this one."""
+        """Return a command that enters the group and then executes this one."""
         folders = {folder for folder in (self._memory, self._cpu) if folder is not None}
         files = [str(folder / "cgroup.procs") for folder in sorted(folders)]
+        if not files and not Path("/bin/sh").exists():
+            return list(command)
         return ["/bin/sh", "-c", _ENTER, "sh", *files, "--", *command]
 
-    def loaded(self) -> None:
-        """Limit the CPU. Lambda, too, gives a function more of it while its module is imported."""
+    def limit_cpu(self) -> None:
+        """Limit the CPU, after the import: Lambda, too, gives a function more CPU during the init phase."""
         if self._cpu is None:
             return
         quota = max(1_000, int(self._cpus * PERIOD_MICROSECONDS))
@@ -83,11 +87,11 @@ class Group:
             (self._cpu / "cpu.max").write_text(f"{quota} {PERIOD_MICROSECONDS}", encoding="ascii")
 
     def out_of_memory(self) -> bool:
-        """Tell whether the kernel has ended a process in it for its memory."""
+        """Return whether the kernel has killed a process of the group for its memory."""
         return self._kill_count() > self._kills
 
     def throttled_seconds(self) -> float | None:
-        """Return how long its processes have waited for their share of the CPU; None where that is not known."""
+        """Return how long the processes have waited for their CPU quota; None if it is not limited."""
         if self._cpu is None:
             return None
         stat = _figures(self._cpu / "cpu.stat")
@@ -101,7 +105,7 @@ class Group:
 
 
 def find_groups(mounts: str | None = None, own: str | None = None) -> Groups:
-    """Find out, by trying, where groups with a memory limit and a CPU quota can be made.
+    """Return where groups with a memory limit and a CPU quota can be created, determined by trying.
 
     Args:
         mounts: The text of ``/proc/self/mountinfo``; None to read it.
@@ -124,31 +128,31 @@ def find_groups(mounts: str | None = None, own: str | None = None) -> Groups:
 
 @contextmanager
 def open_group(groups: Groups, memory_mb: int) -> Iterator[Group]:
-    """Make a group, yield it, and remove it. The CPU is limited when ``loaded`` is called.
+    """Create a group, yield it, and remove it. The CPU is limited when ``limit_cpu`` is called.
 
     Args:
-        groups: Where groups can be made.
-        memory_mb: Memory of the function, MB; its CPU follows from it.
+        groups: Where groups can be created.
+        memory_mb: Memory of the function in MB, which determines its CPU.
     """
     name = f"fanfold-{os.getpid()}-{next(_numbers)}"
     memory, cpu = (folder / name if folder else None for folder in (groups.memory, groups.cpu))
-    made: list[Path] = []
+    created: list[Path] = []
     try:
         for folder in dict.fromkeys(folder for folder in (memory, cpu) if folder is not None):
             folder.mkdir()
-            made.append(folder)
+            created.append(folder)
         if memory is not None:
             _limit_memory(memory, memory_mb * _MB, groups.version)
         yield Group(memory, cpu, memory_mb, groups.version)
     finally:
-        for folder in made:
+        for folder in created:
             _remove(folder)
 
 
 def _limit_memory(folder: Path, limit_bytes: int, version: int) -> None:
     name = "memory.limit_in_bytes" if version == 1 else "memory.max"
     (folder / name).write_text(str(limit_bytes), encoding="ascii")
-    # Where there is swap, it is no memory of the function's; where there is none, there may be nothing to set.
+    # The function must not use swap. Without swap, this file may not exist.
     swap = ("memory.memsw.limit_in_bytes", str(limit_bytes)) if version == 1 else ("memory.swap.max", "0")
     if (folder / swap[0]).exists():
         with contextlib.suppress(OSError):
@@ -156,26 +160,26 @@ def _limit_memory(folder: Path, limit_bytes: int, version: int) -> None:
 
 
 def _places(mounts: str, own: str) -> Mapping[str, Sequence[Path]]:
-    """Return the folders in which this process may make groups, most fitting first, by controller; "" is version 2."""
+    """Return candidate folders for groups, best first, by controller; "" is version 2."""
     groups = [line.split(":", 2) for line in own.splitlines()]
     paths = {name: path for _, names, path in groups for name in names.split(",")}
-    found: dict[str, list[Path]] = {}
+    places: dict[str, list[Path]] = {}
     for line in mounts.splitlines():
         fields, _, rest = line.partition(" - ")
         kind, _, options = rest.split()[:3] if len(rest.split()) >= 3 else ("", "", "")  # noqa: PLR2004 - proc(5)
         root, point = fields.split()[3:5]
         if kind == "cgroup2" and "" in paths:
             here = _below(Path(point), root, paths[""])
-            # Version 2 allows no processes beside groups: a group beside our own will do, if not one in it.
-            found[""] = [here, here.parent] if here != Path(point) else [here]
+            # Version 2 does not allow both processes and groups in a group: the parent is the second candidate.
+            places[""] = [here, here.parent] if here != Path(point) else [here]
         elif kind == "cgroup":
             for name in {"memory", "cpu"} & set(options.split(",")) & paths.keys():
-                found[name] = [_below(Path(point), root, paths[name]), Path(point)]
-    return found
+                places[name] = [_below(Path(point), root, paths[name]), Path(point)]
+    return places
 
 
 def _below(point: Path, root: str, path: str) -> Path:
-    """Return a group's folder: its path is told from the hierarchy's root, of which a part may be mounted."""
+    """Return a group's folder. Its path starts at the root of the hierarchy, of which only a part may be mounted."""
     part = path[len(root) :] if root != "/" and path.startswith(root) else path
     return point / part.lstrip("/") if (point / part.lstrip("/")).is_dir() else point
 
@@ -185,7 +189,7 @@ def _first(folders: Sequence[Path], name: str, value: str) -> Path | None:
 
 
 def _permits(folder: Path, name: str, value: str) -> bool:
-    """Tell whether a group can be made in a folder that takes a setting, and a process."""
+    """Return whether a group can be created in a folder, configured, and entered by a process."""
     trial = folder / f"fanfold-{os.getpid()}-trial"
     try:
         trial.mkdir()
@@ -195,8 +199,8 @@ def _permits(folder: Path, name: str, value: str) -> bool:
         if not (trial / name).exists():
             return False
         (trial / name).write_text(value, encoding="ascii")
-        entering = ["/bin/sh", "-c", _ENTER, "sh", str(trial / "cgroup.procs"), "--", "true"]
-        return subprocess.run(entering, stderr=subprocess.DEVNULL, check=False).returncode == 0  # noqa: S603 - ours
+        command = ["/bin/sh", "-c", _ENTER, "sh", str(trial / "cgroup.procs"), "--", "true"]
+        return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0  # noqa: S603 - ours
     except OSError:
         return False
     finally:
@@ -204,21 +208,21 @@ def _permits(folder: Path, name: str, value: str) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a group; its last process may be about to end."""
-    until = time.monotonic() + _REMOVE_SECONDS
+    """Remove a group. Wait up to two seconds for its last process to end."""
+    deadline = time.monotonic() + _REMOVE_SECONDS
     while folder.exists():
         with contextlib.suppress(OSError):
             folder.rmdir()
             return
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             return
         time.sleep(0.01)
 
 
 def _figures(file: Path) -> dict[str, int]:
-    """Return the figures of a file of ``name number`` lines; none where it cannot be read."""
+    """Return the numbers in a file of ``name number`` lines; an empty dict if it cannot be read."""
     try:
         lines = [line.split() for line in file.read_text(encoding="ascii").splitlines()]
     except OSError:
         return {}
-    return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdecimal()}  # noqa: PLR2004
+    return {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdecimal()}  # noqa: PLR2004

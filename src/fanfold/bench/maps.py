@@ -1,4 +1,4 @@
-"""Three heat maps of a sweep, as the picture and the page draw them: every tile's place, label and colour."""
+"""The three heat maps of a sweep, for the picture and the page: the place, label and color of every tile."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fanfold.bench.result import Result
 from fanfold.bench.summary import dollars
 
 _CIVIDIS: Final = ("00224e", "123570", "3b496c", "575d6d", "707173", "8a8678", "a59c74", "c3b369", "e1cc55", "fee838")
-"""Ten steps of the scale, from the least to the most; made for readers who see colours differently."""
+"""Ten steps of the color scale, from minimum to maximum. The scale is readable with color vision deficiency."""
 _LIGHT: Final = 0.55
-_LEAST_RATIO: Final = 1.5
+_MIN_RATIO: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,17 @@ class Tile:
     """One cell of a heat map."""
 
     cell: Cell
-    """What was measured."""
+    """The measurements."""
     column: int
-    """From the least memory."""
+    """Number of the column, by ascending memory."""
     row: int
-    """From the highest concurrency."""
+    """Number of the row, by descending concurrency."""
     label: tuple[str, ...]
-    """The lines that are written in it: its number, or why it has none."""
+    """The lines of its text: the number, or the reason that there is none."""
     colour: str | None
     """``#rrggbb``; None for a cell without a number, which is hatched."""
     ink: Literal["dark", "light", ""]
-    """What the label is written on."""
+    """Brightness of the color behind the label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,19 @@ class HeatMap:
     """One measure of all cells."""
 
     name: str
-    """Names it, in ids."""
+    """Its name in ids."""
     title: str
-    """Names it, to a reader."""
+    """Its title."""
     concurrencies: Sequence[int]
-    """Of the rows, descending."""
+    """Concurrency of each row, descending."""
     memories: Sequence[int]
-    """Of the columns, ascending, MB."""
+    """Memory of each column in MB, ascending."""
     tiles: Sequence[Tile]
-    """Its cells."""
+    """The tiles."""
     frames: Sequence[tuple[str, Tile]]
-    """Tiles with a frame: ``cheapest`` and ``fastest``, as far as there are."""
+    """Tiles with a frame: ``cheapest`` and ``fastest``, if they exist."""
     frontier: Sequence[tuple[Tile, str]]
-    """Tiles that ran out of memory, and the side, ``right`` or ``below``, where they have a neighbour that did not."""
+    """Tiles that ran out of memory, and the side, ``right`` or ``below``, of a neighbor that did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class _Measure:
     name: str
     title: str
     value: Callable[[Cell], float | None]
-    words: Callable[[float], str]
+    format: Callable[[float], str]
     logarithmic: bool = True
 
 
@@ -95,7 +95,7 @@ def _heat_map(
             cell,
             memories.index(cell.setting.memory_mb),
             concurrencies.index(cell.setting.concurrency),
-            (measure.words(values[cell.setting]),) if cell.setting in values else _why_none(cell),
+            (measure.format(values[cell.setting]),) if cell.setting in values else _missing_label(cell),
             _colour(shades[cell.setting]) if cell.setting in values else None,
             "" if cell.setting not in values else "dark" if shades[cell.setting] < _LIGHT else "light",
         )
@@ -113,7 +113,7 @@ def _heat_map(
     )
 
 
-def _why_none(cell: Cell) -> tuple[str, ...]:
+def _missing_label(cell: Cell) -> tuple[str, ...]:
     return ("out of", "memory") if cell.end == OUT_OF_MEMORY else ("-",) if cell.measured else (cell.end,)
 
 
@@ -126,19 +126,19 @@ def _frontier(tiles: Mapping[tuple[int, int], Tile]) -> Iterator[tuple[Tile, str
 
 
 def shade(values: Mapping[Setting, float], *, logarithmic: bool) -> dict[Setting, float]:
-    """Return where each value stands between the least, 0, and the most, 1.
+    """Return the position of each value between the minimum, 0, and the maximum, 1.
 
-    Values that are all nearly the same get nearly the same colour: the scale spans at least a ratio of one and a half,
-    or, where it is not logarithmic, half of the most. Where it is, equal ratios are equal steps.
+    Nearly equal values get nearly the same color: a logarithmic scale, on which equal ratios are equal steps, spans at
+    least a ratio of 1.5; a linear scale spans at least half of the maximum.
     """
     placed = {key: math.log(max(value, 1e-12)) if logarithmic else value for key, value in values.items()}
     least, most = min(placed.values(), default=0.0), max(placed.values(), default=0.0)
-    span = max(most - least, math.log(_LEAST_RATIO) if logarithmic else most / 2) or 1.0
+    span = max(most - least, math.log(_MIN_RATIO) if logarithmic else most / 2) or 1.0
     return {key: (value - least) / span for key, value in placed.items()}
 
 
 def _colour(share: float) -> str:
-    """Return the colour of a share from 0 to 1, between two steps of the scale."""
+    """Return the color of a position from 0 to 1, interpolated between two steps of the scale."""
     place = share * (len(_CIVIDIS) - 1)
     first = min(int(place), len(_CIVIDIS) - 2)
     one, other = bytes.fromhex(_CIVIDIS[first]), bytes.fromhex(_CIVIDIS[first + 1])

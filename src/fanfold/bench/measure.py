@@ -1,4 +1,4 @@
-"""One sample: a process under the limits of its setting, started, warmed up, and given batches until it is enough."""
+"""Samples on this machine: start a process under the limits of a setting, warm it up, and run batches."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from fanfold.bench.cells import FAILED, MEASURED, OUT_OF_MEMORY, TIMED_OUT, Samp
 from fanfold.bench.groups import Group, Groups, open_group
 
 _Measured: TypeAlias = tuple[Mapping[str, Any], InvocationResult]
-"""A batch, and what became of it."""
+"""A batch, and the result of its invocation."""
 _ENDS = {"killed": OUT_OF_MEMORY, "timeout": TIMED_OUT}
 
 
 @dataclass(slots=True)
 class LocalMeasurer:
-    """Measures a handler on this machine, each sample in a process of its own."""
+    """Measures a handler on this machine, each sample in a separate process."""
 
     handler: str
-    """``MODULE:NAME``, found from the current folder."""
+    """``MODULE:NAME``, imported from the current folder."""
     batches: Batches
-    """What it is given."""
+    """The batches to run."""
     groups: Groups
-    """What holds it to its limits."""
+    """The control groups that limit the process."""
     seconds: float = 2.0
-    """How long a sample is measured, at least: to the end of a batch."""
+    """Minimum duration of a sample. A sample ends with a batch."""
     timeout_seconds: float = 60.0
-    """What one batch may take."""
+    """Maximum duration of a batch."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables beside this process's own."""
+    """Environment variables in addition to those of this process."""
     is_consumer: bool | None = None
-    """Whether the handler is a fanfold consumer; known after the first sample."""
+    """True if the handler is a fanfold consumer; None before the first sample."""
 
     def __call__(self, setting: Setting, repeat: int) -> Sample:
         """Return a sample of a setting.
 
         Raises:
-            HandlerError: If the handler's module cannot be imported, for another reason than its limits.
+            HandlerError: If the handler's module cannot be imported, for a reason other than its limits.
         """
         with (
             open_group(self.groups, setting.memory_mb) as group,
@@ -62,7 +62,7 @@ class LocalMeasurer:
             except HandlerError as error:
                 if error.ended is None or error.ended.kind not in _ENDS:
                     raise
-                return _ended(setting, repeat, error.ended, "while it was imported")
+                return _ended(setting, repeat, error.ended, "during the import")
 
     def _sample(self, function: LocalFunction, group: Group, setting: Setting, repeat: int) -> Sample:
         began = time.monotonic()
@@ -73,17 +73,17 @@ class LocalMeasurer:
         warmed = function.invoke(self.batches.warm_up(setting.concurrency))
         for invoked in (first, warmed):
             if isinstance(invoked.invocation, Errored):
-                return _ended(setting, repeat, invoked.invocation, "while it was warmed up")
+                return _ended(setting, repeat, invoked.invocation, "during the warm-up")
         throttled_before = group.throttled_seconds()
         measured = self._measured(function)
         throttled = _between(throttled_before, group.throttled_seconds())
         last = measured[-1][1].invocation
         if isinstance(last, Errored):
             return _ended(setting, repeat, last, f"in batch {len(measured) - 1}")
-        return _summed_up(setting, repeat, measured, throttled_seconds=throttled, cold_start_seconds=cold_start)
+        return _sample_of(setting, repeat, measured, throttled_seconds=throttled, cold_start_seconds=cold_start)
 
     def _measured(self, function: LocalFunction) -> list[_Measured]:
-        """Give it batches for the time asked for, or to the first that does not return."""
+        """Run batches for the duration of a sample, or until one does not return."""
         measured: list[_Measured] = []
         seconds = 0.0
         for event in cycle(self.batches.events):
@@ -95,7 +95,7 @@ class LocalMeasurer:
         return measured
 
 
-def _summed_up(
+def _sample_of(
     setting: Setting,
     repeat: int,
     measured: Sequence[_Measured],
@@ -103,8 +103,8 @@ def _summed_up(
     throttled_seconds: float | None,
     cold_start_seconds: float,
 ) -> Sample:
-    peaks = [each for _, invoked in measured if (each := invoked.measured["peak_memory_mb"]) is not None]
-    in_flight = [each for _, invoked in measured if (each := invoked.measured["most_in_flight"]) is not None]
+    peaks = [peak for _, invoked in measured if (peak := invoked.measured["peak_memory_mb"]) is not None]
+    in_flight = [count for _, invoked in measured if (count := invoked.measured["most_in_flight"]) is not None]
     batch_seconds = tuple(_seconds(invoked) for _, invoked in measured)
     return Sample(
         setting,
@@ -113,7 +113,7 @@ def _summed_up(
         records=sum(len(event["Records"]) for event, _ in measured),
         failed=sum(retried(invoked.invocation, event) for event, invoked in measured),
         batch_seconds=batch_seconds,
-        record_seconds=Spread.of([each for _, invoked in measured for each in invoked.durations]),
+        record_seconds=Spread.of([duration for _, invoked in measured for duration in invoked.durations]),
         peak_memory_mb=max(peaks, default=None),
         throttled_seconds=None if throttled_seconds is None else min(throttled_seconds, sum(batch_seconds)),
         cpu_seconds=sum(invoked.cpu_seconds for _, invoked in measured),
@@ -136,7 +136,7 @@ def _ended(setting: Setting, repeat: int, how: Errored, when: str) -> Sample:
 
 
 def _lambda_variables(setting: Setting) -> dict[str, str]:
-    """Return the variables by which a function on Lambda knows its setting."""
+    """Return the environment variables that tell a function its setting on Lambda."""
     return {
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(setting.memory_mb),
         "AWS_LAMBDA_FUNCTION_NAME": "measured",

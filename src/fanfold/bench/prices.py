@@ -1,4 +1,4 @@
-"""Prices: data with a region and a date, and what an invocation costs by them."""
+"""Prices of a Region on a date, and the price of an invocation."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ ARCHITECTURES: Final = ("x86", "arm")
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What Lambda and SQS cost in a region, US dollars."""
+    """Prices of Lambda and SQS in a Region, in US dollars."""
 
     region: str
-    """Where."""
+    """The AWS Region."""
     as_of: str
-    """When they were looked up, year and month."""
+    """Year and month of the prices."""
     architecture: str
-    """``x86`` or ``arm``. What runs here runs on this machine's processor all the same."""
+    """``x86`` or ``arm``. Measurements use this machine's processor in any case."""
     gb_second: float
-    """Of a GB for a second."""
+    """Price of a GB-second."""
     requests_million: float
-    """Of a million invocations."""
+    """Price of a million invocations."""
     sqs_million: float
-    """Of a million requests to a standard queue."""
+    """Price of a million requests to a standard queue."""
 
     def invocation(self, seconds: float, memory_mb: float) -> float:
-        """Return what one invocation costs: its duration in steps of 1 ms, and the request."""
+        """Return the price of one invocation: its duration, rounded up to 1 ms, and the request."""
         steps = math.ceil(round(seconds / LAMBDA_BILLED_STEP_SECONDS, 6))
         billed = steps * LAMBDA_BILLED_STEP_SECONDS * memory_mb / 1024 * self.gb_second
         return billed + self.requests_million / 1_000_000
@@ -43,27 +43,29 @@ def prices_of(architecture: str, file: Path | None = None) -> Prices:
 
     Args:
         architecture: ``x86`` or ``arm``.
-        file: Your own prices, in the form of ``fanfold/_base/prices.json``; None for that file itself.
+        file: Custom prices, in the format of ``fanfold/_base/prices.json``; None for that file.
 
     Raises:
-        ConfigurationError: If the file cannot be read or is not of that form.
+        ConfigurationError: If the file cannot be read, or does not have that format.
     """
-    given = read_prices(file)
+    document = read_prices(file)
     try:
         return Prices(
-            region=str(given["region"]),
-            as_of=str(given["as_of"]),
+            region=str(document["region"]),
+            as_of=str(document["as_of"]),
             architecture=architecture,
-            gb_second=_price(given[architecture]["gb_second"]),
-            requests_million=_price(given[architecture]["requests_million"]),
-            sqs_million=_price(given["sqs"]["standard_million"]),
+            gb_second=_price(document[architecture]["gb_second"]),
+            requests_million=_price(document[architecture]["requests_million"]),
+            sqs_million=_price(document["sqs"]["standard_million"]),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"{file}: these are no prices, {type(error).__name__}: {error}") from error
+        raise ConfigurationError(
+            f"{file} does not have the format of fanfold/_base/prices.json: {type(error).__name__}: {error}"
+        ) from error
 
 
-def _price(given: Any) -> float:
-    price = float(given)
+def _price(value: Any) -> float:
+    price = float(value)
     if not 0 < price < math.inf:  # costs are compared as ratios
-        raise ValueError(f"{given} is no price above 0")
+        raise ValueError(f"{value} is not a price above 0")
     return price

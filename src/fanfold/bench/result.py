@@ -1,4 +1,4 @@
-"""The result of a sweep: written to a file while it runs, read again to go on, to compare, to estimate."""
+"""The result of a sweep: a file that is written during the sweep, and read to resume, compare and estimate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORM: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What was run: sweeps can be gone on with if it is the same."""
+    """The handler, its input, and the conditions. A sweep can be resumed only with the same workload."""
 
     handler: str
     """``MODULE:NAME``, or the name of a deployed function."""
@@ -33,58 +33,58 @@ class Workload:
     records: int
     """Records in a batch."""
     batches: int
-    """Different batches."""
+    """Number of different batches."""
     digest: str
-    """Names the batches' content."""
+    """Hash of the batches."""
     seconds: float
-    """Least time measured for a sample."""
+    """Minimum duration of a sample."""
     timeout_seconds: float
-    """What a batch may take."""
+    """Maximum duration of a batch."""
     downstream_latency_ms: float | None = None
-    """How long the service takes that was started for the handler, or a made-up handler waits."""
+    """Response time of the downstream service, or waiting time of the synthetic handler."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was measured, and under which conditions."""
+    """The samples of a sweep, and its conditions."""
 
     workload: Workload
-    """What was run."""
+    """The handler and its input."""
     grid: Grid
-    """What was to be measured."""
+    """The settings to measure."""
     prices: Prices
-    """What it costs by."""
+    """The prices that costs are computed with."""
     samples: tuple[Sample, ...]
-    """What was measured."""
+    """The samples."""
     machine: Mapping[str, Any]
-    """Where, with what and when."""
+    """Processor, system, versions and date."""
     limits: str
-    """How limits were enforced, in words."""
+    """A description of how the limits were enforced."""
     present: Setting | None = None
-    """How the function is set now."""
+    """The present setting of the function."""
     consumer: bool | None = None
-    """Whether the handler is a fanfold consumer; None if that is not known."""
+    """True if the handler is a fanfold consumer; None if that is not known."""
     notes: tuple[str, ...] = ()
-    """What a reader of the numbers should know."""
+    """Caveats for readers of the numbers."""
 
     @property
     def cells(self) -> list[Cell]:
-        """What the samples come to."""
+        """The cells of the samples."""
         return cells_of(self.samples, self.prices)
 
     @property
     def findings(self) -> Findings:
-        """What follows from them."""
+        """The findings from the cells."""
         return findings(self.cells, within_seconds=self.grid.within_seconds, present=self.present)
 
     @property
     def complete(self) -> bool:
-        """Whether every setting of the grid has a sample, unless only some were looked for."""
+        """True if every setting of the grid has a sample; always True for a search."""
         return self.grid.search or {sample.setting for sample in self.samples} >= set(self.grid.settings)
 
 
 def document_of(result: Result) -> dict[str, Any]:
-    """Return a result, and what follows from it, as one JSON document."""
+    """Return a result, with its findings and cells, as one JSON document."""
     found = result.findings
     return {
         "fanfold_bench": FORM,
@@ -104,7 +104,7 @@ def document_of(result: Result) -> dict[str, Any]:
 
 
 def write_result(result: Result, file: Path) -> None:
-    """Write a result; an older one is replaced only by a whole new one.
+    """Write a result. An older file is replaced atomically.
 
     Raises:
         ConfigurationError: If the file cannot be written.
@@ -121,40 +121,40 @@ def read_result(file: Path) -> Result:
     """Read a result.
 
     Raises:
-        ConfigurationError: If the file cannot be read, or is no result of this version's form.
+        ConfigurationError: If the file cannot be read, or is not a result of this version.
     """
     try:
-        given = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ConfigurationError(f"{file} is not JSON: {error}") from error
-    if not isinstance(given, dict) or given.get("fanfold_bench") != FORM:
-        raise ConfigurationError(f"{file} is no result of fanfold bench, or one of another version")
+    if not isinstance(document, dict) or document.get("fanfold_bench") != FORM:
+        raise ConfigurationError(f"{file} is not a result of this version of `fanfold bench`: measure again")
     try:
-        grid = given["grid"]
+        grid = document["grid"]
         return Result(
-            workload=Workload(**given["workload"]),
+            workload=Workload(**document["workload"]),
             grid=Grid(**{**grid, "concurrencies": tuple(grid["concurrencies"]), "memories": tuple(grid["memories"]),
-                         "also": tuple(Setting(**each) for each in grid["also"])}),
-            prices=Prices(**given["prices"]),
-            samples=tuple(_sample(each) for each in given["samples"]),
-            machine=given["machine"],
-            limits=given["limits"],
-            present=None if given["present"] is None else Setting(**given["present"]),
-            consumer=given["consumer"],
-            notes=tuple(given["notes"]),
+                         "also": tuple(Setting(**setting) for setting in grid["also"])}),
+            prices=Prices(**document["prices"]),
+            samples=tuple(map(_sample, document["samples"])),
+            machine=document["machine"],
+            limits=document["limits"],
+            present=None if document["present"] is None else Setting(**document["present"]),
+            consumer=document["consumer"],
+            notes=tuple(document["notes"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"{file} is no whole result: {type(error).__name__}: {error}") from error
+        raise ConfigurationError(f"{file} is not a complete result: {type(error).__name__}: {error}") from error
 
 
-def _sample(given: Mapping[str, Any]) -> Sample:
-    spread = given["record_seconds"]
+def _sample(document: Mapping[str, Any]) -> Sample:
+    spread = document["record_seconds"]
     return Sample(**{
-        **given,
-        "setting": Setting(**given["setting"]),
-        "batch_seconds": tuple(given["batch_seconds"]),
+        **document,
+        "setting": Setting(**document["setting"]),
+        "batch_seconds": tuple(document["batch_seconds"]),
         "record_seconds": None if spread is None else Spread(**spread),
     })  # fmt: skip
 
@@ -175,11 +175,11 @@ COLUMNS: Final = (
     "batch_max_seconds", "record_p50_seconds", "record_p95_seconds", "record_p99_seconds", "record_max_seconds",
     "failed_share", "peak_memory_mb", "throttled_share", "cold_start_seconds", "most_in_flight",
 )  # fmt: skip
-"""Names of the columns; an empty one means not measured."""
+"""Names of the CSV columns. An empty value was not measured."""
 
 
 def rows(result: Result) -> list[list[Any]]:
-    """Return a row for each cell, its values in the order of the columns; None where nothing was measured."""
+    """Return a row for each cell, with the values of ``COLUMNS``; None for a value that was not measured."""
     return [_row(cell) for cell in result.cells]
 
 
@@ -211,7 +211,7 @@ _PACKAGES: Final = ("anyio", "aiohttp", "aiobotocore", "boto3", "aws-lambda-powe
 
 
 def about_this_machine() -> dict[str, Any]:
-    """Return what a reader needs to know of the machine and the versions, and nothing that names its owner."""
+    """Return processor, system, versions and date, without anything that identifies the owner."""
     packages = {"fanfold": __version__}
     for name in _PACKAGES:
         try:
@@ -233,5 +233,5 @@ def _cpu_model() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())

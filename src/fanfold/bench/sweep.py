@@ -1,4 +1,4 @@
-"""A sweep: samples of every setting, repeats interleaved in an order drawn by chance, so that drift hits all alike."""
+"""A sweep: samples of every setting, in random order with interleaved repeats, so that drift affects all equally."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from fanfold.bench.decide import cheapest, comparable, meets
 from fanfold.bench.prices import Prices
 
 Measure = Callable[[Setting, int], Sample]
-"""Makes a sample of a setting, given which repeat it is."""
+"""Returns a sample of a setting; the second argument is the number of the repeat."""
 Progress = Callable[[int, int, Setting], None]
-"""Told before each sample: samples made, samples planned so far, what comes next."""
+"""Called before each sample: number of samples taken, number planned so far, the next setting."""
 
 
 def sweep(grid: Grid, measure: Measure, prices: Prices, samples: list[Sample], progress: Progress) -> None:
-    """Measure what is not measured yet. An exception, Ctrl-C included, leaves what was measured in ``samples``.
+    """Take the missing samples. After an exception, including Ctrl-C, ``samples`` has all samples taken so far.
 
     Args:
-        grid: What to measure.
-        measure: Makes a sample.
-        prices: By which a search judges cells.
-        samples: What was measured; grows.
-        progress: Told before each sample.
+        grid: The settings to measure.
+        measure: Returns a sample.
+        prices: The prices that a search compares cells by.
+        samples: The samples taken so far; new ones are appended.
+        progress: Called before each sample.
     """
     for wave in _waves(grid, prices, samples):
         for setting, repeat in _order(wave, grid):
-            if _wanted(setting, repeat, samples):
-                planned = len(samples) + sum(_wanted(*each, samples) for each in _order(wave, grid))
+            if _missing(setting, repeat, samples):
+                planned = len(samples) + sum(_missing(*pair, samples) for pair in _order(wave, grid))
                 progress(len(samples), planned, setting)
                 samples.append(measure(setting, repeat))
 
@@ -47,15 +47,14 @@ def _waves(grid: Grid, prices: Prices, samples: Sequence[Sample]) -> Iterator[li
 def _order(settings: Sequence[Setting], grid: Grid) -> Iterator[tuple[Setting, int]]:
     for repeat in range(grid.repeats):
         shuffled = list(settings)
-        random.Random(f"{grid.seed}-{repeat}").shuffle(shuffled)  # noqa: S311 - to be the same every time
+        random.Random(f"{grid.seed}-{repeat}").shuffle(shuffled)  # noqa: S311 - reproducible
         for setting in shuffled:
             yield setting, repeat
 
 
-def _wanted(setting: Setting, repeat: int, samples: Iterable[Sample]) -> bool:
-    """Tell whether a sample is missing; what ran out of memory or time once is not tried again."""
-    of_it = [sample for sample in samples if sample.setting == setting]
-    return all(sample.repeat != repeat and sample.end == MEASURED for sample in of_it)
+def _missing(setting: Setting, repeat: int, samples: Iterable[Sample]) -> bool:
+    """Return whether a sample is missing. A setting that ran out of memory or time is not measured again."""
+    return all(sample.repeat != repeat and sample.end == MEASURED for sample in samples if sample.setting == setting)
 
 
 _Rank = tuple[int, float, int]
@@ -66,16 +65,17 @@ def next_settings(
 ) -> list[Setting]:
     """Return the settings to measure next; none when the search is over.
 
-    It begins with the concurrencies and memories a quarter and three quarters along their axes. Then it measures all
-    neighbours of the best cell, until none is better, or one that costs the same within the noise has none left to
-    measure. A surface with one valley per axis is searched right; one with several may have a better cell elsewhere.
-    Settings that have at most the memory and at least the concurrency of one that ran out of memory are left out.
+    The search starts with the concurrencies and memories a quarter and three quarters along their axes. Then it
+    measures all neighbors of the best cell. It ends if no neighbor is better, or if a cell whose cost is a tie has no
+    unmeasured neighbors. On a surface with one valley per axis, the search finds the cheapest cell; with several
+    valleys, a better cell may exist elsewhere. Settings that have at most the memory and at least the concurrency of
+    one that ran out of memory are skipped.
 
     Args:
-        concurrencies: The axis, ascending.
-        memories: The axis, ascending, MB.
-        cells: What was measured.
-        within_seconds: What a batch may take; None for as long as it likes.
+        concurrencies: Values of the concurrency, ascending.
+        memories: Memory sizes in MB, ascending.
+        cells: The cells measured so far.
+        within_seconds: Maximum duration of a batch; None for no limit.
     """
     known = {cell.setting: cell for cell in cells}
     if not known:
@@ -86,9 +86,9 @@ def next_settings(
     choice = cheapest(known.values(), within_seconds)
     unmeasured = {
         setting: [
-            each
-            for each in _neighbours(setting, concurrencies, memories)
-            if each not in known and not any(_hopeless(each, one) for one in killed)
+            near
+            for near in _neighbors(setting, concurrencies, memories)
+            if near not in known and not any(_hopeless(near, one) for one in killed)
         ]
         for setting in {best.setting, *(() if choice is None else choice.settings)}
     }
@@ -101,7 +101,7 @@ def _start(axis: Sequence[int]) -> list[int]:
     return sorted({axis[quarter], axis[last - quarter]})
 
 
-def _neighbours(setting: Setting, concurrencies: Sequence[int], memories: Sequence[int]) -> list[Setting]:
+def _neighbors(setting: Setting, concurrencies: Sequence[int], memories: Sequence[int]) -> list[Setting]:
     def around(value: int, axis: Sequence[int]) -> Sequence[int]:
         place = min(range(len(axis)), key=lambda position: abs(axis[position] - value))
         return axis[max(0, place - 1) : place + 2]
@@ -111,7 +111,7 @@ def _neighbours(setting: Setting, concurrencies: Sequence[int], memories: Sequen
 
 
 def _rank(cell: Cell, works: bool, within_seconds: float | None) -> _Rank:
-    """Return what makes a cell better, lowest first: in time and cheap, then fast, then whatever has more memory."""
+    """Return the sort key of a cell: in time by cost, then late by duration, then failed by memory."""
     if works and meets(cell, within_seconds):
         return 0, cell.dollars_per_million, cell.setting.memory_mb
     if works:

@@ -1,4 +1,4 @@
-"""The handler that is measured when there is none yet: it decodes a record's body, and waits as a service makes it."""
+"""The synthetic handler: it decodes a record's body, and waits as if it called a service."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ LATENCY_VARIABLE = "FANFOLD_BENCH_LATENCY_SECONDS"
 
 @fanfold.consumer
 async def handler(body: dict[str, Any]) -> None:
-    """Wait as long as ``FANFOLD_BENCH_LATENCY_SECONDS`` says."""
+    """Wait for the time in ``FANFOLD_BENCH_LATENCY_SECONDS``."""
     del body
     await asyncio.sleep(float(os.environ.get(LATENCY_VARIABLE, "0")))

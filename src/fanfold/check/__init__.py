@@ -1,5 +1,6 @@
-"""Finds the settings in a SAM or CloudFormation template that lose or duplicate messages.
+"""Find the settings in a SAM or CloudFormation template that lose or duplicate messages.
 
-A template is read (``reading``), SAM translated (``sam``), functions such as ``Fn::If`` worked out as far as they can
-be (``intrinsics``), made into values (``model``), and every rule of one table (``rules``) looks at those values alone.
+The steps: read the template (``reading``), translate SAM (``sam``), evaluate intrinsic functions such as ``Fn::If`` as
+far as possible (``intrinsics``), and build a model of plain values (``model``). Every rule of the table (``rules``)
+examines only the model.
 """

@@ -1,7 +1,7 @@
-"""The rules as rules of cfn-lint: ``cfn-lint --append-rules fanfold.check.cfnlint template.yaml``.
+"""The rules for cfn-lint: ``cfn-lint --append-rules fanfold.check.cfnlint template.yaml``.
 
-cfn-lint takes a rule's severity from the first letter of its id and leaves 9000 and up to users: FF003, an error, is
-E9703 there, FF004, a warning, W9704. What is only worth knowing (I97…) it shows with ``--include-checks I``.
+cfn-lint reads a rule's severity from the first letter of its id and reserves 9000 and up for users: FF003, an error,
+becomes E9703; FF004, a warning, becomes W9704. cfn-lint shows informational rules (I97…) with ``--include-checks I``.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ from fanfold.errors import ConfigurationError
 __all__ = ["cfnlint_id"]
 
 _LETTERS = {Severity.ERROR: "E", Severity.WARNING: "W", Severity.INFO: "I"}
-_found: WeakKeyDictionary[Any, list[Finding]] = WeakKeyDictionary()
+_findings_by_template: WeakKeyDictionary[Any, list[Finding]] = WeakKeyDictionary()
 
 
 def cfnlint_id(rule: Rule) -> str:
-    """Return the id a rule has in cfn-lint."""
+    """Return the id of a rule in cfn-lint."""
     return f"{_LETTERS[rule.severity]}97{rule.id[-2:]}"
 
 
 def _findings(cfn: Any) -> list[Finding]:
-    """Return what is found in a template; nothing for one that is malformed, which cfn-lint says itself."""
-    if cfn not in _found:
+    """Return the findings in a template; none if it is malformed, which cfn-lint reports itself."""
+    if cfn not in _findings_by_template:
         template = template_of(cfn)
         try:
             findings, _ = check_model(model_of(template)[0])
         except (ConfigurationError, RecursionError):
             findings = []
-        _found[cfn] = [each for each in findings if each.rule not in ignored_in(template, each.owner)]
-    return _found[cfn]
+        _findings_by_template[cfn] = [
+            finding for finding in findings if finding.rule not in ignored_in(template, finding.owner)
+        ]
+    return _findings_by_template[cfn]
 
 
-def _made(rule: Rule) -> type[CloudFormationLintRule]:
+def _rule_class(rule: Rule) -> type[CloudFormationLintRule]:
     def match(self: CloudFormationLintRule, cfn: Any) -> list[RuleMatch]:  # noqa: ARG001 - cfn-lint's signature
         return list(_matches(rule, cfn))
 
@@ -60,11 +62,11 @@ def _made(rule: Rule) -> type[CloudFormationLintRule]:
 
 
 def _matches(rule: Rule, cfn: Any) -> Iterator[RuleMatch]:
-    for each in _findings(cfn):
-        if each.rule == rule.id:
-            message = f"{each.resource}: {each.found}. Should be: {each.wanted} ({rule.id})"
-            yield RuleMatch(list(each.place.path), message)
+    for finding in _findings(cfn):
+        if finding.rule == rule.id:
+            message = f"{finding.resource}: {finding.actual}. Should be: {finding.recommended} ({rule.id})"
+            yield RuleMatch(list(finding.place.path), message)
 
 
-# cfn-lint looks for classes in the module
-globals().update({f"{rule.id}Rule": _made(rule) for rule in RULES})
+# cfn-lint collects the rule classes of the module
+globals().update({f"{rule.id}Rule": _rule_class(rule) for rule in RULES})

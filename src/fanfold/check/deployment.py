@@ -1,4 +1,4 @@
-"""How a template deploys one function: the function, the mapping of a queue that calls it, and the queue."""
+"""The deployment of one function in a template: the function, its SQS event source mapping, and the queue."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from fanfold.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What a template says of one function."""
+    """One function of a template, with the mappings that invoke it."""
 
     template: Path
     name: str
-    """The function or mapping, as the caller calls it."""
+    """The function or mapping that the caller asked for."""
     function: Function | None
     """None if only its mapping is in the template."""
     mappings: tuple[EventMapping, ...]
-    """The mappings of queues that call it; those that are off only if there is no other."""
+    """The SQS mappings that invoke it; disabled ones only if there are no others."""
     model: Model
-    """All of the template."""
+    """The whole template."""
 
     def mapping(self) -> EventMapping:
-        """Return the mapping that calls the function.
+        """Return the mapping that invokes the function.
 
         Raises:
             ConfigurationError: If there is none, or more than one.
         """
         if not self.mappings:
-            faults = "".join(f"; {each.subject}: {each.why}" for each in self.model.remarks)
+            remarks = "".join(f"; {remark.subject}: {remark.why}" for remark in self.model.remarks)
             raise ConfigurationError(
-                f"template {self.template}: no event or mapping of an SQS queue calls {self.name}{faults}"
+                f"template {self.template}: no SQS event or event source mapping invokes {self.name}{remarks}"
             )
         if len(self.mappings) > 1:
-            names = " or ".join(f"--function {each.key}" for each in self.mappings)
-            raise ConfigurationError(f"template {self.template}: {self.name} reads several queues: say {names}")
+            options = " or ".join(f"--function {mapping.key}" for mapping in self.mappings)
+            raise ConfigurationError(f"template {self.template}: {self.name} reads several queues; use {options}")
         return self.mappings[0]
 
     def queue(self) -> Queue:
@@ -48,39 +48,39 @@ class Deployment:
         return self.model.queues[self.mapping().queue]
 
     def remarks(self) -> Iterator[NotKnown]:
-        """Yield what may change the function or its mapping in a way that cannot be seen."""
-        keys = {self.name, *(each.key for each in self.mappings), *([self.function.key] if self.function else ())}
-        for each in self.model.remarks:
-            if each.place.path[:1] == ("Transform",) or set(each.place.path[1:2]) & keys:
-                yield each
+        """Yield what may change the function or its mapping, but cannot be read from the template."""
+        keys = {self.name, *(mapping.key for mapping in self.mappings), *([self.function.key] if self.function else ())}
+        for remark in self.model.remarks:
+            if remark.place.path[:1] == ("Transform",) or set(remark.place.path[1:2]) & keys:
+                yield remark
         if len(self.mappings) == 1:
             yield from not_known(self.mappings[0].exists)
 
 
 def deployment_of(template: Path, name: str) -> Deployment:
-    """Return what a template says of a function.
+    """Return the deployment of a function in a template.
 
     Args:
-        template: SAM or CloudFormation, YAML or JSON; parameters count with their defaults.
-        name: Logical id of the function; or a mapping of it, ``Function.Event`` if SAM makes it of an event.
+        template: A SAM or CloudFormation file, YAML or JSON; parameters have their default values.
+        name: The logical id of the function, or of one of its mappings: ``Function.Event`` for a SAM event.
 
     Raises:
-        ConfigurationError: If the template cannot be read, or there is nothing of that name.
+        ConfigurationError: If the template cannot be read, or has no function or mapping of that name.
         MissingExtraError: If the extra ``check`` is not installed.
     """
     model = read_model(template)[1]
-    named = [each for each in model.mappings if each.key == name]
     if name in model.functions:
-        own = [each for each in model.mappings if each.function == name]
-        on = [each for each in own if each.enabled.value is not False]
-        return Deployment(template, name, model.functions[name], tuple(on or own), model)
+        mappings = [mapping for mapping in model.mappings if mapping.function == name]
+        enabled = [mapping for mapping in mappings if mapping.enabled.value is not False]
+        return Deployment(template, name, model.functions[name], tuple(enabled or mappings), model)
+    named = [mapping for mapping in model.mappings if mapping.key == name]
     if not named:
         functions = ", ".join(sorted(model.functions)) or "none"
-        raise ConfigurationError(f"template {template} has no function {name!r}; it has {functions}")
+        raise ConfigurationError(f"template {template} has no function {name!r}; its functions: {functions}")
     return Deployment(template, name, function_of(model, named[0]), tuple(named), model)
 
 
 def undetermined(template: Path, setting: Setting[Any]) -> str:
-    """Return one clause on a setting that is not known: where it stands, what it is, what stands there, and why."""
+    """Return one line about an unknown setting: its place, its name, its text in the template, and the reason."""
     written = f": {setting.written}" if setting.written else ""
     return f"{template}:{setting.place.line} {setting.subject} is not known{written} ({setting.unknown})"

@@ -1,11 +1,11 @@
-"""What is looked for in functions that mappings call."""
+"""The rules about functions that SQS event source mappings invoke."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from fanfold.check.permissions import may, names_queue
+from fanfold.check.permissions import is_allowed, names_queue
 from fanfold.check.values import Function, Hit, Model, NotKnown, Queue
 from fanfold.check.wording import amount, describe, function_of, not_known
 
@@ -14,12 +14,12 @@ FOLD_QUEUE: Final = "FANFOLD_FOLD_QUEUE_URL"
 BASE_MB: Final = 66
 """Resident memory of Python with fanfold, an SDK and the largest event (benchmarks/limits.py handlers)."""
 HANDLER_MB: Final = 0.31
-"""What each handler adds that holds a TLS connection (benchmarks/limits.py handlers; one that only waits, 0.002)."""
+"""Memory per handler that holds a TLS connection (benchmarks/limits.py handlers; one that only waits: 0.002)."""
 
 
-def little_memory(model: Model) -> Iterator[Hit | NotKnown]:
-    """The memory does not suffice for so many handlers at once."""
-    for function in _called(model):
+def too_little_memory(model: Model) -> Iterator[Hit | NotKnown]:
+    """Find functions without enough memory for ``FANFOLD_CONCURRENCY`` handlers."""
+    for function in _invoked(model):
         concurrency = function.concurrency
         if concurrency.known and concurrency.value is None:
             continue
@@ -32,44 +32,48 @@ def little_memory(model: Model) -> Iterator[Hit | NotKnown]:
             yield Hit(
                 function.key,
                 function.memory.place,
-                f"{describe(function.memory, 'MB')} for {describe(concurrency)}",
-                f"at least {amount(round(least + 0.5))} MB, if each holds a TLS connection, or fewer at once",
+                f"{describe(function.memory, 'MB')} for {describe(concurrency)}: if the process runs out of memory, "
+                "the whole batch is redelivered",
+                f"at least {amount(round(least + 0.5))} MB if each handler holds a TLS connection, or fewer handlers",
             )
 
 
-def cannot_hide(model: Model) -> Iterator[Hit | NotKnown]:
-    """A function of fanfold's is not allowed to change how long a message stays hidden."""
+def cannot_change_visibility(model: Model) -> Iterator[Hit | NotKnown]:
+    """Find fanfold consumers that are not allowed to change the visibility timeout of a message."""
     action = "sqs:ChangeMessageVisibility"
     for function, queue in _consumers(model):
-        allowed, why = may(function.permissions, action, queue)
+        allowed, why = is_allowed(function.permissions, action, queue)
         if allowed is None:
-            yield NotKnown(f"whether {function.key} may {action} on {queue.key}", why, function.place)
+            yield NotKnown(f"whether {function.key} is allowed {action} on {queue.key}", why, function.place)
         elif not allowed:
-            found = (
-                f"{function.key} is not allowed {action} on {queue.key}: a backoff or Retry(after=…) has no effect "
-                "(whether the code has one cannot be seen here)"
+            actual = (
+                f"{function.key} is not allowed {action} on {queue.key}: if its code uses a backoff or Retry(after=…), "
+                "failed messages are redelivered after the queue's visibility timeout instead"
             )
-            yield Hit(function.key, function.place, found, f"a statement that allows {action}")
+            yield Hit(function.key, function.place, actual, f"a policy statement that allows {action} on {queue.key}")
 
 
 def cannot_send_dead_letters(model: Model) -> Iterator[Hit | NotKnown]:
-    """A function is told of a dead-letter queue that it is not allowed to send to."""
+    """Find functions that are not allowed to send to their ``FANFOLD_DEAD_LETTER_QUEUE_URL``."""
     action = "sqs:SendMessage"
     for function, queue in _consumers(model):
         target = function.queues.get(DEAD_LETTER_QUEUE)
-        # a job's fold and dead-letter functions leave what they reject to their queue's own redrive policy
+        # the fold and dead-letter functions of a job leave rejected messages to the redrive policy of their queue
         if target is None or target == queue.key or function.queues.get(FOLD_QUEUE) == queue.key:
             continue
-        allowed, why = may(function.permissions, action, model.queues[target])
+        allowed, why = is_allowed(function.permissions, action, model.queues[target])
         if allowed is None:
-            yield NotKnown(f"whether {function.key} may {action} to {target}", why, function.place)
+            yield NotKnown(f"whether {function.key} is allowed {action} on {target}", why, function.place)
         elif not allowed:
-            found = f"{function.key} is told {DEAD_LETTER_QUEUE} {target}, and is not allowed {action} there"
-            yield Hit(function.key, function.place, found, f"a statement that allows {action}")
+            actual = (
+                f"{function.key} is not allowed {action} on {target}, its {DEAD_LETTER_QUEUE}: a rejected message is "
+                "retried until its maxReceiveCount, and the reason is lost"
+            )
+            yield Hit(function.key, function.place, actual, f"a policy statement that allows {action} on {target}")
 
 
 def recursion(model: Model) -> Iterator[Hit | NotKnown]:
-    """A function may send to the queue that calls it."""
+    """Find functions that are allowed to send to the queue that invokes them."""
     for mapping in model.mappings:
         function, queue = function_of(model, mapping), model.queues[mapping.queue]
         if function is None or not names_queue(function.permissions, "sqs:Send", queue):
@@ -79,26 +83,27 @@ def recursion(model: Model) -> Iterator[Hit | NotKnown]:
         elif function.recursive_loop.value == "Allow":
             continue
         elif function.other_triggers:
-            subject = f"whether {function.key} sends to {queue.key} when {queue.key} has called it"
-            yield NotKnown(subject, "something else calls it too, and the code is not looked at", function.place)
+            subject = f"whether {function.key} sends to {queue.key} when {queue.key} invokes it"
+            yield NotKnown(subject, "it has other triggers too, and the check does not read code", function.place)
         else:
             yield Hit(
                 function.key,
                 function.recursive_loop.place,
-                f"{function.key} may send to {queue.key}, which calls it: Lambda stops a chain after about 16 turns",
-                "no such permission, or RecursiveLoop: Allow if the chain is meant and bounded",
+                f"{function.key} is allowed to send to {queue.key}, which invokes it: Lambda stops such a loop after "
+                "about 16 invocations",
+                "no such permission, or RecursiveLoop: Allow if the loop is intended and always ends",
             )
 
 
-def _called(model: Model) -> Iterator[Function]:
-    """Yield each function that a mapping calls, once."""
+def _invoked(model: Model) -> Iterator[Function]:
+    """Yield each function that a mapping invokes, once."""
     for key in dict.fromkeys(mapping.function for mapping in model.mappings):
         if key is not None:
             yield model.functions[key]
 
 
 def _consumers(model: Model) -> Iterator[tuple[Function, Queue]]:
-    """Yield each function whose environment speaks to fanfold, with each queue that calls it."""
+    """Yield each function with fanfold variables in its environment, with each queue that invokes it."""
     for mapping in model.mappings:
         function = function_of(model, mapping)
         if function is not None and function.uses_fanfold:

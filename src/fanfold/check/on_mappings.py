@@ -1,4 +1,4 @@
-"""What is looked for in event source mappings."""
+"""The rules about event source mappings."""
 
 from __future__ import annotations
 
@@ -19,32 +19,33 @@ REPORT: Final = "ReportBatchItemFailures"
 
 
 def failures_not_reported(model: Model) -> Iterator[Hit | NotKnown]:
-    """A mapping does not read which messages failed."""
+    """Find mappings that do not read which messages failed."""
     for mapping in model.mappings:
-        yield from _report(model, mapping, alone=False)
+        yield from _unreported(model, mapping, uncertain=False)
 
 
 def batch_of_one_not_reported(model: Model) -> Iterator[Hit | NotKnown]:
-    """A mapping of single messages does not read whether they failed, and the handler may be any."""
+    """Find mappings with a batch size of 1 that do not read failures, where the handler may raise instead."""
     for mapping in model.mappings:
-        yield from _report(model, mapping, alone=True)
+        yield from _unreported(model, mapping, uncertain=True)
 
 
-def _report(model: Model, mapping: EventMapping, *, alone: bool) -> Iterator[Hit | NotKnown]:
+def _unreported(model: Model, mapping: EventMapping, *, uncertain: bool) -> Iterator[Hit | NotKnown]:
     function = function_of(model, mapping)
-    speaks = function is not None and function.uses_fanfold
-    one_by_one = mapping.batch_size.value == 1 and not speaks
+    uses_fanfold = function is not None and function.uses_fanfold
+    handler_may_raise = mapping.batch_size.value == 1 and not uses_fanfold
+    if handler_may_raise is not uncertain:
+        return
     if not mapping.response_types.known:
-        if alone is one_by_one:
-            yield from not_known(mapping.response_types)
-    elif REPORT not in (mapping.response_types.value or ()) and alone is one_by_one:
-        stated = ", ".join(mapping.response_types.value or ()) or "not set"
-        answer = "an answer that names failed messages is ignored and all are deleted"
-        yield Hit(mapping.key, mapping.response_types.place, f"FunctionResponseTypes {stated}: {answer}", f"[{REPORT}]")
+        yield from not_known(mapping.response_types)
+    elif REPORT not in (mapping.response_types.value or ()):
+        value = ", ".join(mapping.response_types.value or ()) or "not set"
+        effect = "Lambda ignores reported failures, and deletes the whole batch"
+        yield Hit(mapping.key, mapping.response_types.place, f"FunctionResponseTypes {value}: {effect}", f"[{REPORT}]")
 
 
 def batch_without_window(model: Model) -> Iterator[Hit | NotKnown]:
-    """A batch of more than ten without a window."""
+    """Find batch sizes above 10 without a batching window."""
     for mapping in model.mappings:
         size, window, fifo = mapping.batch_size, mapping.window, model.queues[mapping.queue].fifo
         if (size.known and (size.value or 0) <= MAPPING_MAX_UNWINDOWED_BATCH) or fifo.value:
@@ -55,17 +56,19 @@ def batch_without_window(model: Model) -> Iterator[Hit | NotKnown]:
             yield Hit(
                 mapping.key,
                 window.place,
-                f"{describe(size)} with {describe(window, 's')}",
-                "a window of 1 to 300 s",
+                f"{describe(size)} with {describe(window, 's')}: Lambda rejects the mapping",
+                "a MaximumBatchingWindowInSeconds of 1 to 300 s, or a BatchSize of at most 10",
             )
 
 
 def fifo_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
-    """A FIFO queue with a window, or with a batch of more than ten."""
+    """Find FIFO queues with a batching window or a batch size above 10."""
     for mapping in model.mappings:
         size, window, fifo = mapping.batch_size, mapping.window, model.queues[mapping.queue].fifo
-        plain = size.known and window.known and (size.value or 0) <= MAPPING_MAX_FIFO_BATCH_SIZE and not window.value
-        if plain or (fifo.known and not fifo.value):
+        fits_fifo = (
+            size.known and (size.value or 0) <= MAPPING_MAX_FIFO_BATCH_SIZE and window.known and not window.value
+        )
+        if fits_fifo or (fifo.known and not fifo.value):
             continue
         if not fifo.known:
             yield from not_known(fifo)
@@ -75,49 +78,54 @@ def fifo_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
             yield Hit(
                 mapping.key,
                 size.place,
-                f"{describe(size)} on a FIFO queue",
+                f"{describe(size)} on a FIFO queue: Lambda rejects the mapping",
                 f"at most {MAPPING_MAX_FIFO_BATCH_SIZE}",
             )
         if window.value:
-            yield Hit(mapping.key, window.place, f"{describe(window, 's')} on a FIFO queue", "no window")
+            actual = f"{describe(window, 's')} on a FIFO queue: Lambda rejects the mapping"
+            yield Hit(mapping.key, window.place, actual, "no MaximumBatchingWindowInSeconds")
 
 
 def concurrency_out_of_range(model: Model) -> Iterator[Hit | NotKnown]:
-    """A maximum concurrency that Lambda does not take."""
+    """Find maximum concurrencies that Lambda rejects."""
     for mapping in model.mappings:
         most = mapping.maximum_concurrency
         yield from not_known(most)
         if most.value is not None and not MAPPING_MIN_CONCURRENCY <= most.value <= MAPPING_MAX_CONCURRENCY:
-            wanted = f"{MAPPING_MIN_CONCURRENCY} to {MAPPING_MAX_CONCURRENCY:,}"
-            yield Hit(mapping.key, most.place, describe(most), wanted)
+            actual = f"{describe(most)}: Lambda rejects the mapping"
+            yield Hit(mapping.key, most.place, actual, f"{MAPPING_MIN_CONCURRENCY} to {MAPPING_MAX_CONCURRENCY:,}")
 
 
 def concurrency_above_reserved(model: Model) -> Iterator[Hit | NotKnown]:
-    """More batches at once than the function may run."""
+    """Find functions whose mappings allow more concurrent invocations than the reserved concurrency."""
     for function in model.functions.values():
-        mine = [mapping for mapping in model.mappings if mapping.function == function.key and mapping.enabled.value]
-        bound = [
-            mapping for mapping in mine if mapping.maximum_concurrency.unknown or mapping.maximum_concurrency.value
+        limited = [
+            mapping
+            for mapping in model.mappings
+            if mapping.function == function.key
+            and mapping.enabled.value
+            and (mapping.maximum_concurrency.unknown or mapping.maximum_concurrency.value)
         ]
-        if not bound or (function.reserved.known and not function.reserved.value):
+        if not limited or (function.reserved.known and not function.reserved.value):
             continue
-        if unknown := not_known(function.reserved, *(mapping.maximum_concurrency for mapping in bound)):
+        if unknown := not_known(function.reserved, *(mapping.maximum_concurrency for mapping in limited)):
             yield from unknown
             continue
-        asked, reserved = sum(mapping.maximum_concurrency.value or 0 for mapping in bound), function.reserved.value or 0
-        if asked > reserved:
-            names = " and ".join(mapping.key for mapping in bound)
+        maximum = sum(mapping.maximum_concurrency.value or 0 for mapping in limited)
+        reserved = function.reserved.value or 0
+        if maximum > reserved:
+            names = " and ".join(mapping.key for mapping in limited)
             yield Hit(
-                bound[0].key,
-                bound[0].maximum_concurrency.place,
-                f"MaximumConcurrency {amount(asked)} ({names}), but ReservedConcurrentExecutions of {function.key} "
-                f"is {amount(reserved)}",
-                f"at most {amount(reserved)} in all, or more reserved",
+                limited[0].key,
+                limited[0].maximum_concurrency.place,
+                f"MaximumConcurrency {amount(maximum)} ({names}), but ReservedConcurrentExecutions of {function.key} "
+                f"is {amount(reserved)}: Lambda throttles the excess, and each throttled delivery counts as a receive",
+                f"at most {amount(reserved)} in total, or a higher ReservedConcurrentExecutions",
             )
 
 
 def concurrency_and_pollers(model: Model) -> Iterator[Hit | NotKnown]:
-    """Maximum concurrency and provisioned mode together."""
+    """Find mappings with both a maximum concurrency and provisioned mode."""
     for mapping in model.mappings:
         most, provisioned = mapping.maximum_concurrency, mapping.provisioned
         if (most.known and most.value is None) or (provisioned.known and not provisioned.value):
@@ -125,32 +133,34 @@ def concurrency_and_pollers(model: Model) -> Iterator[Hit | NotKnown]:
         if unknown := not_known(most, provisioned):
             yield from unknown
         else:
-            found = f"{describe(most)} and ProvisionedPollerConfig"
-            yield Hit(mapping.key, most.place, found, "one of the two; MaximumPollers bounds provisioned mode")
+            actual = f"{describe(most)} and ProvisionedPollerConfig: Lambda rejects the mapping"
+            yield Hit(mapping.key, most.place, actual, "only one of them; in provisioned mode, set MaximumPollers")
 
 
 def two_mappings(model: Model) -> Iterator[Hit | NotKnown]:
-    """Two mappings that read one queue."""
+    """Find queues that two mappings read."""
     for key in dict.fromkeys(mapping.queue for mapping in model.mappings):
         readers = [mapping for mapping in model.mappings if mapping.queue == key and mapping.enabled.value is not False]
-        sure = [mapping for mapping in readers if mapping.enabled.known and mapping.exists.known]
-        if len(sure) < 2:  # noqa: PLR2004 - two readers are one too many
+        certain = [mapping for mapping in readers if mapping.enabled.known and mapping.exists.known]
+        if len(certain) < 2:  # noqa: PLR2004 - a queue has at most one reader
             for mapping in readers if len(readers) > 1 else ():
                 yield from not_known(mapping.enabled, mapping.exists)
             continue
-        names = " and ".join(mapping.key for mapping in sure)
-        filtered = any(mapping.filtered.value for mapping in sure)
-        effect = "what one filters out is deleted" if filtered else "each message reaches only one of them"
+        names = " and ".join(mapping.key for mapping in certain)
+        filtered = any(mapping.filtered.value for mapping in certain)
+        effect = "each message reaches only one of them"
+        if filtered:
+            effect += ", and is deleted if that one filters it out"
         yield Hit(
-            sure[1].key,
-            sure[1].place,
-            f"{names} read the queue {key}: {effect}",
-            "one mapping on a queue; a queue for each reader, behind an SNS topic",
+            certain[1].key,
+            certain[1].place,
+            f"{names} read the same queue, {key}: {effect}",
+            "one mapping per queue; for several readers, an SNS topic with one queue per reader",
         )
 
 
 def largest_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
-    """The batch size and the largest message, as stated, do not fit together."""
+    """Find mappings whose batch size times maximum message size exceeds the event size limit; both must be set."""
     for mapping in model.mappings:
         size, message = mapping.batch_size, model.queues[mapping.queue].message_bytes
         if not size.stated or not message.stated or not size.value or not message.value:
@@ -161,6 +171,6 @@ def largest_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
                 mapping.key,
                 size.place,
                 f"{describe(size)} x {describe(message, 'bytes')} is {amount(size.value * message.value)} bytes: "
-                f"a batch ends early, with {amount(fit)} of the largest messages",
-                f"at most {amount(LAMBDA_EVENT_BYTES)} bytes together",
+                f"a batch holds only {amount(fit)} messages of that size",
+                f"at most {amount(LAMBDA_EVENT_BYTES)} bytes in total",
             )

@@ -1,6 +1,6 @@
-"""What the policies of a role in a template allow a function to do with a queue: yes, no, or not known.
+"""The permissions that a role in a template grants a function on a queue: yes, no, or not known.
 
-Deny statements and conditions of statements are not looked at.
+Deny statements and the conditions of statements are not evaluated.
 """
 
 from __future__ import annotations
@@ -33,76 +33,76 @@ MANAGED: Final[Mapping[str, tuple[str, ...]]] = {
     "CloudWatchLambdaInsightsExecutionRolePolicy": _NOTHING,
     "PowerUserAccess": ("*",),
 }
-"""What AWS's own policies that consumers have allow on any queue (AWS managed policy reference)."""
+"""SQS actions that AWS managed policies allow on every queue (AWS Managed Policy Reference)."""
 
 
 def grants_of(document: Any) -> tuple[Grant, ...]:
-    """Return what the allowing statements of a policy document grant; functions in it are worked out already."""
+    """Return what the Allow statements of a policy document grant; its functions must be evaluated already."""
     statements = document.get("Statement") if isinstance(document, Mapping) else None
-    found = []
-    for each in statements if isinstance(statements, list) else [statements]:
-        if not isinstance(each, Mapping) or each.get("Effect") != "Allow":
+    grants = []
+    for statement in statements if isinstance(statements, list) else [statements]:
+        if not isinstance(statement, Mapping) or statement.get("Effect") != "Allow":
             continue
-        found.append(
+        grants.append(
             Grant(
-                actions=tuple(map(str, _texts(each.get("Action", each.get("NotAction"))))),
-                resources=_texts(each.get("Resource", each.get("NotResource"))),
-                except_actions="Action" not in each,
-                except_resources="Resource" not in each,
+                actions=tuple(map(str, _texts(statement.get("Action", statement.get("NotAction"))))),
+                resources=_texts(statement.get("Resource", statement.get("NotResource"))),
+                except_actions="Action" not in statement,
+                except_resources="Resource" not in statement,
             )
         )
-    return tuple(found)
+    return tuple(grants)
 
 
-def may(permissions: Permissions, action: str, queue: Queue) -> tuple[bool | None, str]:
-    """Return whether a function may do something to a queue, and if that is not known, why.
+def is_allowed(permissions: Permissions, action: str, queue: Queue) -> tuple[bool | None, str]:
+    """Return whether a function may perform an action on a queue, and if that is not known (None), why.
 
     Args:
-        permissions: The function's.
-        action: Such as ``sqs:SendMessage``.
+        permissions: The function's permissions.
+        action: An IAM action, such as ``sqs:SendMessage``.
         queue: The queue.
     """
     doubts = list(permissions.doubts)
     for grant in permissions.grants:
-        if not _acts(grant, action):
+        if not _includes(grant, action):
             continue
         covered = _covers(grant, queue)
         if covered:
             return True, ""
         if covered is None:
-            doubts.append(f"a statement for {', '.join(map(str, grant.resources))} may mean it")
+            doubts.append(f"a statement for {', '.join(map(str, grant.resources))} may include it")
     if queue.open_policy:
         doubts.append("its queue policy may allow it")
     return (None, doubts[0]) if doubts else (False, "")
 
 
 def names_queue(permissions: Permissions, verb: str, queue: Queue) -> bool:
-    """Return whether a statement speaks of this queue and, in so many words, of actions that begin with a verb."""
+    """Return whether a statement names this queue, and an action that begins with a verb, without wildcards."""
     return any(
         not grant.except_actions
         and any(action.lower().startswith(verb.lower()) for action in grant.actions)
-        and any(_meant(resource, queue) and not str(resource).endswith("*") for resource in grant.resources)
+        and any(_matches(resource, queue) and not str(resource).endswith("*") for resource in grant.resources)
         for grant in permissions.grants
         if not grant.except_resources
     )
 
 
-def _acts(grant: Grant, action: str) -> bool:
+def _includes(grant: Grant, action: str) -> bool:
     return grant.except_actions != any(_like(pattern.lower(), action.lower()) for pattern in grant.actions)
 
 
 def _covers(grant: Grant, queue: Queue) -> bool | None:
-    answers = {_meant(resource, queue) for resource in grant.resources}
+    matches = {_matches(resource, queue) for resource in grant.resources}
     if grant.except_resources:
-        return None if answers - {False} else True
-    return True if True in answers else None if None in answers else False
+        return None if matches - {False} else True
+    return True if True in matches else None if None in matches else False
 
 
-def _meant(resource: Text, queue: Queue) -> bool | None:
-    """Return whether the resource of a statement means a queue."""
+def _matches(resource: Text, queue: Queue) -> bool | None:
+    """Return whether the resource of a statement includes a queue; None if that is not known."""
     if str(resource) in {"*", queue.key} or sole(resource) == Reference(f"{queue.key}.Arn"):
         return True
-    if _of_other_resource(resource):
+    if _names_other_resource(resource):
         return False
     parts = split(resource, ":")
     if len(parts) < 6:  # noqa: PLR2004 - arn:partition:service:region:account:name
@@ -110,28 +110,28 @@ def _meant(resource: Text, queue: Queue) -> bool | None:
     service = parts[2]
     if not _like(service, "sqs"):
         return None if isinstance(service, Unresolved) else False
-    return _named(parts[5], queue) if len(parts) == 6 else False  # noqa: PLR2004 - the same
+    return _named(parts[5], queue) if len(parts) == 6 else False  # noqa: PLR2004 - as above
 
 
-def _of_other_resource(text: Text) -> bool:
+def _names_other_resource(text: Text) -> bool:
     reference = sole(text)
     return reference is not None and reference.attribute in {"Arn", "QueueName"}
 
 
 def _named(name: Text, queue: Queue) -> bool | None:
-    """Return whether the name in an ARN, which may have ``*`` and ``?``, is a queue's."""
-    if any(_like(name, each) for each in queue.names):
+    """Return whether the name in an ARN, which may have ``*`` and ``?``, matches a queue; None if that is not known."""
+    if any(_like(name, queue_name) for queue_name in queue.names):
         return True
-    if _of_other_resource(name):
+    if _names_other_resource(name):
         return False
-    generated = any(isinstance(each, Unresolved) and each.parts[0] == STACK_NAME for each in queue.names)
-    open_name = not generated and any(isinstance(each, Unresolved) for each in queue.names[-1:])
-    may_be = isinstance(name, Unresolved) or open_name or (generated and "*" in name)
-    return None if may_be else False
+    generated = any(isinstance(known, Unresolved) and known.parts[0] == STACK_NAME for known in queue.names)
+    partly_known = not generated and any(isinstance(last, Unresolved) for last in queue.names[-1:])
+    may_match = isinstance(name, Unresolved) or partly_known or (generated and "*" in name)
+    return None if may_match else False
 
 
 def _like(pattern: Text, text: Text) -> bool:
-    """Return whether a text is like a pattern with ``*`` and ``?``."""
+    """Return whether a text matches a pattern with ``*`` and ``?``."""
     expression = re.escape(str(pattern)).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(expression, str(text), re.DOTALL) is not None
 
@@ -148,9 +148,9 @@ class Roles:
     """The roles of a template.
 
     Args:
-        scope: What functions are worked out with.
+        scope: Evaluates intrinsic functions.
         resources: Resources by logical id.
-        exists: Whether each is deployed.
+        exists: Whether each resource is deployed, by logical id.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class Roles:
         """Return what a role allows.
 
         Args:
-            role: The role's ARN as the template says it, such as a reference to ``ConsumeRole.Arn``.
+            role: The role's ARN as written in the template, such as a reference to ``ConsumeRole.Arn``.
         """
         name = _logical_id(role)
         if not role:
@@ -185,15 +185,15 @@ class Roles:
         grants: list[Grant] = []
         doubts: list[str] = []
         inline = self._resolved(properties.get("Policies", []), name, doubts)
-        for each in inline if isinstance(inline, list) else [inline]:
-            grants += self._grants(mapping_of(each).get("PolicyDocument", each), name, doubts, resolved=True)
+        for policy in inline if isinstance(inline, list) else [inline]:
+            grants += self._grants(mapping_of(policy).get("PolicyDocument", policy), name, doubts, resolved=True)
         managed = self._resolved(properties.get("ManagedPolicyArns", []), name, doubts)
         for arn in managed if isinstance(managed, list) else [managed]:
             grants += self._managed(arn, doubts)
         return grants, doubts
 
     def _managed(self, arn: Any, doubts: list[str]) -> Iterator[Grant]:
-        """Yield what a managed policy grants, AWS's own or one of the template."""
+        """Yield what a managed policy grants: an AWS managed policy, or one of the template."""
         text = str(arn)
         name = text.rpartition("/")[2]
         local = _logical_id(arn)
@@ -204,39 +204,39 @@ class Roles:
             if MANAGED[name]:
                 yield Grant(MANAGED[name], ("*",))
         else:
-            doubts.append(f"what the managed policy {text} allows is not in this template")
+            doubts.append(f"the managed policy {text} is not in this template")
 
     def _attached(self, role: str) -> Iterator[str]:
-        """Yield the policies that name a role."""
-        called = self._text(mapping_of(self._resources[role].get("Properties")).get("RoleName"))
+        """Yield the policies that attach themselves to a role."""
+        role_name = self._text(mapping_of(self._resources[role].get("Properties")).get("RoleName"))
         for name, resource in self._resources.items():
             if resource.get("Type") not in _ATTACHED:
                 continue
             properties = mapping_of(resource.get("Properties"))
             roles = self._resolved(properties.get("Roles", properties.get("RoleName")), name, [])
             names = roles if isinstance(roles, list) else [roles]
-            if any(sole(each) == Reference(role) or (called and each == called) for each in names):
+            if any(sole(text) == Reference(role) or (role_name and text == role_name) for text in names):
                 yield name
 
     def _grants(self, document: Any, owner: str, doubts: list[str], *, resolved: bool = False) -> list[Grant]:
-        found = document if resolved else self._resolved(document, owner, doubts)
-        if isinstance(found, str | Unresolved):
-            doubts.append(f"a policy of {owner} is not known: {self._scope.why(found) or 'it is a text'}")
-        return list(grants_of(found))
+        content = document if resolved else self._resolved(document, owner, doubts)
+        if isinstance(content, str | Unresolved):
+            doubts.append(f"a policy of {owner} is not known: {self._scope.why(content) or 'it is a string'}")
+        return list(grants_of(content))
 
     def _resolved(self, value: Any, owner: str, doubts: list[str]) -> Any:
         try:
             return self._scope.resolve(value)
         except IntrinsicError as error:
-            doubts.append(f"a policy of {owner} cannot be worked out: {error}")
+            doubts.append(f"a policy of {owner} cannot be evaluated: {error}")
             return []
 
     def _text(self, value: Any) -> Text:
-        found = self._resolved(value, "", []) if value is not None else ""
-        return found if isinstance(found, str | Unresolved) else ""
+        text = self._resolved(value, "", []) if value is not None else ""
+        return text if isinstance(text, str | Unresolved) else ""
 
 
 def _logical_id(arn: object) -> str:
-    """Return the logical id that an ARN or name refers to; empty if it is none."""
+    """Return the logical id that an ARN or name refers to; empty if it does not refer to one."""
     reference = sole(arn)
     return reference.resource if reference and reference.attribute in {"", "Arn"} else ""

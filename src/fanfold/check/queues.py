@@ -1,4 +1,4 @@
-"""The queues of a template, and those outside it that it speaks of."""
+"""The queues of a template, and the queues of other stacks that it refers to."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fanfold.check.unresolved import ACCOUNT, STACK_NAME, Reference, Text, Unres
 from fanfold.check.values import Queue, Setting
 
 _SQS: Final = "AWS::SQS::Queue"
-_DEAD_LETTERS: Final = ("deadLetterTargetArn", "DeadLetterConfig", "DeadLetterQueue", "OnFailure")
+_DEAD_LETTER_KEYS: Final = ("deadLetterTargetArn", "DeadLetterConfig", "DeadLetterQueue", "OnFailure")
 
 
 class Queues:
-    """The queues; those outside are added as they are met."""
+    """The queues of a template; ``resolve`` adds the queues of other stacks."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
@@ -28,38 +28,39 @@ class Queues:
         for name, target in targets.items():
             setting = replace(self.by_key[name].dead_letter_queue, value=self.key_of(target))
             self.by_key[name] = replace(self.by_key[name], dead_letter_queue=setting)
-        dead = set(self._dead_letter_queues(targets.values()))
-        opened = set(self._with_open_policies())
+        dead_letter_queues = set(self._dead_letter_queues(targets.values()))
+        open_queues = set(self._with_open_policies())
         for name, queue in self.by_key.items():
-            self.by_key[name] = replace(queue, receives_dead_letters=name in dead, open_policy=name in opened)
+            is_target, is_open = name in dead_letter_queues, name in open_queues
+            self.by_key[name] = replace(queue, receives_dead_letters=is_target, open_policy=is_open)
 
     def key_of(self, text: Text) -> str:
-        """Return the key of the queue that an ARN, URL or name of the template means; the text itself if it is none.
+        """Return the key of the queue of this template that an ARN, URL, or name refers to; else the text itself.
 
-        A name in another account, or in one that is written out and may be another, means no queue of the template.
+        An ARN or URL with an explicit account id counts as a queue of another account: it may be one.
         """
         whole = sole(text)
         if whole and whole.resource in self.by_key and whole.attribute in {"", "Arn", "QueueUrl"}:
             return whole.resource
-        name, named = ending(text), references(text)
-        ours = name == text or ACCOUNT in named or _last(name).endswith(".QueueName")
-        return self._named(name, str(text)) if ours else str(text)
+        name = ending(text)
+        in_account = name == text or ACCOUNT in references(text) or _last(name).endswith(".QueueName")
+        return self._key_by_name(name, str(text)) if in_account else str(text)
 
-    def _named(self, name: Text, otherwise: str) -> str:
-        return next((key for key, queue in self.by_key.items() if name in queue.names), otherwise)
+    def _key_by_name(self, name: Text, default: str) -> str:
+        return next((key for key, queue in self.by_key.items() if name in queue.names), default)
 
-    def key_met(self, asked: Setting[Text]) -> str:
-        """Return the key of the queue that a setting means, and add the queue if it is outside."""
-        key = self.key_of(asked.value or "")
+    def resolve(self, reference: Setting[Text]) -> str:
+        """Return the key of the queue that a setting refers to; add the queue if it is not in the template."""
+        key = self.key_of(reference.value or "")
         if key not in self.by_key:
-            self.by_key[key] = self._outside(key, asked)
+            self.by_key[key] = self._outside(key, reference)
         return key
 
     def _queue(self, name: str, target: Setting[Text], receives: Setting[float]) -> Queue:
         properties = self._resources.properties(name)
-        called = properties.text("QueueName")
+        queue_name = properties.text("QueueName")
         fifo = properties.flag("FifoQueue", default=False)
-        if fifo.known and not fifo.value and str(called.value or "").endswith(".fifo"):
+        if fifo.known and not fifo.value and str(queue_name.value or "").endswith(".fifo"):
             fifo = replace(fifo, value=True)
         return Queue(
             key=name,
@@ -70,53 +71,55 @@ class Queues:
             message_bytes=properties.number("MaximumMessageSize", aws_limits.SQS_MESSAGE_BYTES),
             dead_letter_queue=replace(cast("Setting[str]", target), value=None),
             receives=receives,
-            names=(joined(Reference(f"{name}.QueueName")), called.value or joined(STACK_NAME, f"-{name}-…")),
+            names=(joined(Reference(f"{name}.QueueName")), queue_name.value or joined(STACK_NAME, f"-{name}-…")),
         )
 
     def _redrive(self, properties: Properties) -> tuple[Setting[Text], Setting[float]]:
         whole = properties.value("RedrivePolicy")
         if isinstance(whole.value, str | Unresolved) and not sole(whole.value):
-            policy = replace(properties, path=(*properties.path, "RedrivePolicy"))  # JSON: no line of its own inside
+            policy = replace(
+                properties, path=(*properties.path, "RedrivePolicy")
+            )  # in a JSON string, every key has the same line
             try:
                 policy = replace(policy, content=mapping_of(json.loads(str(whole.value))))
             except (ValueError, RecursionError):
-                why = properties.scope.why(whole.value) or "it is no JSON"
+                why = properties.scope.why(whole.value) or "it is not JSON"
                 policy = replace(policy, unknown=why, written=short(properties.content["RedrivePolicy"]))
         else:
             policy = properties.inside("RedrivePolicy")
         return policy.text("deadLetterTargetArn"), policy.number("maxReceiveCount")
 
-    def _outside(self, key: str, asked: Setting[Text]) -> Queue:
-        """Return a queue that is not in the template: of it only the kind may be known, by the end of its name."""
-        name = ending(asked.value or "")
+    def _outside(self, key: str, reference: Setting[Text]) -> Queue:
+        """Return a queue that is not in the template: only its type may be known, from the end of its name."""
+        name = ending(reference.value or "")
         unknown = self._resources.scope.why(name) or f"{name} is not in this template"
-        subject = f"the queue of {asked.subject.partition(' of ')[2]}"
-        nothing: Setting[Any] = replace(asked, value=None, unknown=unknown, subject=subject)
-        kind: Setting[bool] = nothing
+        subject = f"the queue of {reference.subject.partition(' of ')[2]}"
+        missing: Setting[Any] = replace(reference, value=None, unknown=unknown, subject=subject)
+        fifo: Setting[bool] = missing
         if not _last(name):
-            kind = Setting("FifoQueue", str(name).endswith(".fifo"), asked.place)
-        return Queue(key, asked.place, kind, nothing, nothing, nothing, nothing, nothing, names=(name,))
+            fifo = Setting("FifoQueue", str(name).endswith(".fifo"), reference.place)
+        return Queue(key, reference.place, fifo, missing, missing, missing, missing, missing, names=(name,))
 
     def _dead_letter_queues(self, targets: Iterable[Text]) -> Iterator[str]:
-        """Yield the queues that anything in the template sends dead letters to."""
+        """Yield the queues that a resource of the template uses as its dead-letter queue."""
         for name in self._resources.of():
-            for target in _targets(self._resources.plain.resources[name].get("Properties")):
+            for target in _targets(self._resources.translated.resources[name].get("Properties")):
                 try:
                     resolved = self._resources.scope.resolve(target)
                 except IntrinsicError:
                     continue
                 for text in texts_in(resolved):
                     yield self.key_of(text)
-                    yield self._named(ending(text), "")  # whatever the account: it may be ours
+                    yield self._key_by_name(ending(text), "")  # whatever the account: it may be the same one
         for target in targets:
             yield self.key_of(target)
-            yield self._named(ending(target), "")
+            yield self._key_by_name(ending(target), "")
         for name in self.by_key:
             if "RedriveAllowPolicy" in self._resources.properties(name).content:
                 yield name
 
     def _with_open_policies(self) -> Iterator[str]:
-        """Yield the queues whose policy allows something to anyone but AWS's services."""
+        """Yield the queues whose policy allows an action to a principal that is not an AWS service."""
         for name in self._resources.of("AWS::SQS::QueuePolicy", "AWS::SQS::QueueInlinePolicy"):
             properties = self._resources.properties(name)
             if _allows_accounts(properties.value("PolicyDocument").value):
@@ -128,28 +131,28 @@ def _allows_accounts(document: Any) -> bool:
     if isinstance(document, str | Unresolved):
         return True
     statements = mapping_of(document).get("Statement")
-    for each in statements if isinstance(statements, list) else [statements]:
-        principal = mapping_of(each).get("Principal")
+    for statement in statements if isinstance(statements, list) else [statements]:
+        principal = mapping_of(statement).get("Principal")
         services = isinstance(principal, Mapping) and set(principal) <= {"Service"}
-        if mapping_of(each).get("Effect") == "Allow" and not services:
+        if mapping_of(statement).get("Effect") == "Allow" and not services:
             return True
     return False
 
 
 def _last(name: Text) -> str:
-    """Return what the reference at the end of a name refers to; empty if it ends with text."""
+    """Return the target of the reference at the end of a name; empty if the name ends with text."""
     last = name.parts[-1] if isinstance(name, Unresolved) else name
     return last.name if isinstance(last, Reference) else ""
 
 
 def _targets(value: Any) -> Iterator[Any]:
-    """Yield what stands under a key that names where dead letters go."""
+    """Yield the values under every key that configures a dead-letter queue."""
     if isinstance(value, Mapping):
-        for key, each in value.items():
-            if key in _DEAD_LETTERS:
-                yield each
+        for key, item in value.items():
+            if key in _DEAD_LETTER_KEYS:
+                yield item
             else:
-                yield from _targets(each)
+                yield from _targets(item)
     elif isinstance(value, list):
-        for each in value:
-            yield from _targets(each)
+        for item in value:
+            yield from _targets(item)

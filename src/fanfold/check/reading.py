@@ -1,7 +1,7 @@
-"""A template file as cfn-lint reads it: resources with Globals merged in, and the place of every key.
+"""Read a template file with cfn-lint: resources with ``Globals`` merged in, and the place of every key.
 
-cfn-lint decodes the file, resolves YAML's tags and aliases, expands ``AWS::LanguageExtensions`` and knows lines and
-columns. Its errors stop here.
+cfn-lint decodes the file, resolves YAML tags and aliases, expands ``AWS::LanguageExtensions``, and records lines and
+columns. This module translates its errors to fanfold's.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ _KNOWN_TRANSFORMS: Final = {_SAM, "AWS::LanguageExtensions", "AWS::CodeDeployBlu
 
 @dataclass(frozen=True)
 class Template:
-    """A template that has been read; whatever is malformed in it is left out."""
+    """The content of a template file, without its malformed parts."""
 
     name: str
-    """The file, as it was given."""
+    """The path of the file, as the caller wrote it."""
     source: Any
-    """cfn-lint's own template, which knows the lines."""
+    """cfn-lint's template object, which has the line numbers."""
     resources: Mapping[str, Mapping[str, Any]]
-    """Resources by logical id; those that are no objects are left out."""
+    """Resources by logical id, without those that are not objects."""
     macros: tuple[str, ...]
-    """Macros of the whole template, which may change anything at deployment."""
+    """Macros of the whole template; they may change anything at deployment."""
 
     def section(self, name: str) -> Mapping[str, Any]:
         """Return a section of the template, such as ``Parameters``; empty if there is none."""
-        found = self.source.template.get(name)
-        return found if isinstance(found, Mapping) else {}
+        section = self.source.template.get(name)
+        return section if isinstance(section, Mapping) else {}
 
     def place(self, path: Sequence[str | int]) -> Place:
-        """Return where a path is said; where its nearest parent is, if it is not there."""
+        """Return the place of a path in the file; if it is missing, the place of its nearest parent."""
         try:
-            found = self.source.get_location_yaml(self.source.template, list(path))
-        except Exception:  # noqa: BLE001 - a line number is no reason to fail
-            found = None
-        first, column, last, end = found or (0, 0, 0, 0)
+            location = self.source.get_location_yaml(self.source.template, list(path))
+        except Exception:  # noqa: BLE001 - a missing line number must not fail the check
+            location = None
+        first, column, last, end = location or (0, 0, 0, 0)
         return Place(tuple(path), first + 1, column + 1, last + 1, end + 1)
 
 
@@ -52,7 +52,7 @@ def read_template(file: Path) -> Template:
     """Read a template file, JSON or YAML.
 
     Raises:
-        ConfigurationError: If it cannot be read, or is no template.
+        ConfigurationError: If the file cannot be read, or is not a template.
         MissingExtraError: If cfn-lint is not installed.
     """
     try:
@@ -60,7 +60,7 @@ def read_template(file: Path) -> Template:
         from cfnlint.template import Template as Source
     except ModuleNotFoundError as error:
         raise MissingExtraError("check", "reading a template") from error
-    _look_at(file)
+    _check_text(file)
     with _errors_of(file):
         decoded, matches = decode(str(file))
     if matches:
@@ -69,9 +69,9 @@ def read_template(file: Path) -> Template:
     if not isinstance(decoded, dict) or not isinstance(decoded.get("Resources"), dict):
         raise ConfigurationError(f"{file} has no Resources: is it a SAM or CloudFormation template?")
     for section in [name for name, content in decoded.items() if content is None]:
-        del decoded[section]  # such as "Parameters:" with nothing below, which CloudFormation takes
-    if "Transform" not in decoded and any(_is_sam(each) for each in decoded["Resources"].values()):
-        decoded["Transform"] = _SAM  # a part of a template: its Globals count all the same
+        del decoded[section]  # CloudFormation accepts empty sections, such as "Parameters:"
+    if "Transform" not in decoded and any(_is_sam(resource) for resource in decoded["Resources"].values()):
+        decoded["Transform"] = _SAM  # a fragment of a template: merge its Globals too
     with _errors_of(file):
         source = Source(str(file), decoded)
         matches = source.transform()
@@ -82,7 +82,7 @@ def read_template(file: Path) -> Template:
 
 @contextmanager
 def _errors_of(file: Path) -> Iterator[None]:
-    """Turn cfn-lint's errors, of whatever kind, into one line, and keep it from logging what it returns."""
+    """Turn every cfn-lint error into a one-line ``ConfigurationError``, and silence its log messages."""
     log = logging.getLogger("cfnlint")
     level = log.level
     log.setLevel(logging.CRITICAL)
@@ -97,23 +97,25 @@ def _errors_of(file: Path) -> Iterator[None]:
 
 
 def template_of(source: Any) -> Template:
-    """Return what cfn-lint has read and transformed as a template of ours."""
+    """Return a template that cfn-lint has read and transformed."""
     content = source.template if isinstance(source.template, Mapping) else {}
     resources = content.get("Resources")
-    kept = {
-        str(name): each
-        for name, each in (resources.items() if isinstance(resources, Mapping) else ())
-        if isinstance(each, Mapping) and isinstance(each.get("Type"), str)
+    well_formed = {
+        str(name): resource
+        for name, resource in (resources.items() if isinstance(resources, Mapping) else ())
+        if isinstance(resource, Mapping) and isinstance(resource.get("Type"), str)
     }
     transforms = content.get("Transform") or []
-    names = transforms if isinstance(transforms, list) else [transforms]
-    macros = [str(each.get("Name", each)) if isinstance(each, Mapping) else str(each) for each in names]
+    macros = [
+        str(transform.get("Name", transform)) if isinstance(transform, Mapping) else str(transform)
+        for transform in (transforms if isinstance(transforms, list) else [transforms])
+    ]
     if isinstance(resources, Mapping) and "Fn::Transform" in resources:
-        macros.append("in Resources (Fn::Transform)")
+        macros.append("Fn::Transform in Resources")
     return Template(
         name=str(source.filename or "template"),
         source=source,
-        resources=kept,
+        resources=well_formed,
         macros=tuple(name for name in macros if name not in _KNOWN_TRANSFORMS),
     )
 
@@ -122,8 +124,8 @@ def _is_sam(resource: Any) -> bool:
     return isinstance(resource, Mapping) and str(resource.get("Type")).startswith("AWS::Serverless::")
 
 
-def _look_at(file: Path) -> None:
-    """Raise if there is no text to read: cfn-lint's decoder would say so at length, or wait for a terminal."""
+def _check_text(file: Path) -> None:
+    """Raise if the file has no UTF-8 text: cfn-lint would print long messages, or wait for a terminal."""
     if file.is_dir():
         raise ConfigurationError(f"{file} is a directory, not a template")
     try:
@@ -132,6 +134,6 @@ def _look_at(file: Path) -> None:
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file} is no UTF-8 text") from error
+        raise ConfigurationError(f"{file} is not UTF-8 text: byte {error.start} cannot be decoded") from error
     if not content:
         raise ConfigurationError(f"{file} is empty")

@@ -1,4 +1,4 @@
-"""What was found, as one JSON document or as SARIF 2.1.0."""
+"""Reports of checked templates as one JSON document, or as SARIF 2.1.0."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _LEVELS: Final = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity
 
 
 def counts(reports: Iterable[Report]) -> dict[str, int]:
-    """Return how many findings there are, by severity, how many were ignored, and how much is not known."""
+    """Return the number of findings by severity, of ignored findings, and of unknown values."""
     every = list(reports)
-    found = Counter(finding.severity for report in every for finding in report.findings)
+    by_severity = Counter(finding.severity for report in every for finding in report.findings)
     return {
-        **{severity.value: found[severity] for severity in Severity},
+        **{severity.value: by_severity[severity] for severity in Severity},
         "ignored": sum(len(report.ignored) for report in every),
         "not_known": sum(len(report.not_known) for report in every),
     }
@@ -34,11 +34,11 @@ def as_json(reports: Sequence[Report]) -> dict[str, Any]:
             {
                 "template": report.template,
                 "mappings": report.mappings,
-                "findings": [_finding(each) for each in report.findings],
-                "ignored": [_finding(each) for each in report.ignored],
+                "findings": [_finding(finding) for finding in report.findings],
+                "ignored": [_finding(finding) for finding in report.ignored],
                 "not_known": [
-                    {"what": each.subject, "why": each.why, "line": each.place.line, "rules": list(each.rules)}
-                    for each in report.not_known
+                    {"what": note.subject, "why": note.why, "line": note.place.line, "rules": list(note.rules)}
+                    for note in report.not_known
                 ],
                 "defaults": dict(report.defaults),
             }
@@ -59,9 +59,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "line": finding.place.line,
         "column": finding.place.column,
         "path": list(finding.place.path),
-        "found": finding.found,
-        "wanted": finding.wanted,
-        "mend": rule.fix,
+        "found": finding.actual,
+        "wanted": finding.recommended,
+        "fix": rule.fix,
         "page": {"title": rule.page.title, "url": rule.page.url},
     }
 
@@ -69,11 +69,11 @@ def _finding(finding: Finding) -> dict[str, Any]:
 def as_sarif(reports: Sequence[Report], version: str) -> dict[str, Any]:
     """Return the reports as SARIF 2.1.0, which code-scanning services read.
 
-    What is ignored is a suppressed result; what is not known is a notification.
+    An ignored finding is a suppressed result; an unknown value is a notification.
 
     Args:
         reports: One for each template.
-        version: fanfold's own.
+        version: The version of fanfold.
     """
     driver = {"name": "fanfold check", "version": version, "rules": [_rule(rule) for rule in RULES]}
     results = [
@@ -81,7 +81,7 @@ def as_sarif(reports: Sequence[Report], version: str) -> dict[str, Any]:
         for report in reports
         for finding in (*report.findings, *report.ignored)
     ]
-    notes = [_note(report, each) for report in reports for each in report.not_known]
+    notes = [_note(report, note) for report in reports for note in report.not_known]
     invocation: dict[str, Any] = {"executionSuccessful": True, "toolExecutionNotifications": notes}
     run = {
         "tool": {"driver": driver},
@@ -108,7 +108,7 @@ def _result(report: Report, finding: Finding, *, suppressed: bool) -> dict[str, 
         "ruleId": finding.rule,
         "ruleIndex": list(BY_ID).index(finding.rule),
         "level": _LEVELS[finding.severity],
-        "message": {"text": f"{finding.resource}: {finding.found}. Should be: {finding.wanted}."},
+        "message": {"text": f"{finding.resource}: {finding.actual}. Should be: {finding.recommended}."},
         "locations": [_location(report, finding.place, finding.resource)],
     }
     if suppressed:
@@ -117,8 +117,8 @@ def _result(report: Report, finding: Finding, *, suppressed: bool) -> dict[str, 
 
 
 def _note(report: Report, note: NotKnown) -> dict[str, Any]:
-    left = f" Not looked at: {', '.join(note.rules)}." if note.rules else ""
-    text = f"{note.subject} is not known: {note.why}.{left}"
+    skipped = f" Not checked: {', '.join(note.rules)}." if note.rules else ""
+    text = f"{note.subject} is not known: {note.why}.{skipped}"
     return {"level": "note", "message": {"text": text}, "locations": [_location(report, note.place)]}
 
 

@@ -1,4 +1,4 @@
-"""The resources of a template, which of them are deployed, and their properties, each as a setting."""
+"""The resources of a template, whether they are deployed, and their properties as settings."""
 
 from __future__ import annotations
 
@@ -9,68 +9,68 @@ from typing import Any, TypeVar, cast
 
 from fanfold.check.intrinsics import REMOVED, IntrinsicError, Scope, is_function, short
 from fanfold.check.reading import Template
-from fanfold.check.sam import Plain
+from fanfold.check.sam import Translated
 from fanfold.check.unresolved import Text, Unresolved
 from fanfold.check.values import Place, Setting
 from fanfold.errors import ConfigurationError
 
 
 class Resources:
-    """The resources of a template without SAM's shorthand.
+    """The resources of a template after SAM's translation.
 
     Raises:
         ConfigurationError: If the condition of a resource is malformed.
     """
 
-    def __init__(self, template: Template, scope: Scope, plain: Plain) -> None:
+    def __init__(self, template: Template, scope: Scope, translated: Translated) -> None:
         self.template = template
         self.scope = scope
-        self.plain = plain
+        self.translated = translated
         self.exists: dict[str, Setting[bool]] = {
-            name: self._existence(name, each) for name, each in plain.resources.items()
+            name: self._existence(name, resource) for name, resource in translated.resources.items()
         }
-        """Whether each is deployed."""
+        """The condition of each resource, evaluated: true if the resource is deployed. By logical id."""
 
     def of(self, *kinds: str) -> Iterator[str]:
-        """Yield the logical ids of resources of some types (all, if none is named) that may be deployed."""
-        for name, resource in self.plain.resources.items():
+        """Yield the logical ids of the resources of these types, or of all, that may be deployed."""
+        for name, resource in self.translated.resources.items():
             if (not kinds or resource.get("Type") in kinds) and self.exists[name].value is not False:
                 yield name
 
     def kind(self, name: str) -> str:
-        """Return the type of a resource; empty if there is no such resource."""
-        return str(mapping_of(self.plain.resources.get(name)).get("Type", ""))
+        """Return the type of a resource; empty if it is not in the template."""
+        return str(mapping_of(self.translated.resources.get(name)).get("Type", ""))
 
     def label(self, name: str) -> str:
-        """Return what to call a resource: for one that SAM makes of an event ``Function.Event``."""
-        origin = self.plain.origins.get(name, ())
+        """Return the name of a resource for messages: its logical id, or ``Function.Event`` for a SAM event."""
+        origin = self.translated.origins.get(name, ())
         return f"{origin[1]}.{origin[4]}" if "Events" in origin else name
 
     def place(self, name: str) -> Place:
-        """Return where a resource is said."""
+        """Return the place of a resource in the template."""
         return self.template.place(self._path(name)[:-1])
 
     def properties(self, name: str) -> Properties:
         """Return the properties of a resource."""
-        content = mapping_of(self.plain.resources[name].get("Properties"))
+        content = mapping_of(self.translated.resources[name].get("Properties"))
         return Properties(self.template, self.scope, self.label(name), content, self._path(name))
 
     def _path(self, name: str) -> tuple[str, ...]:
-        return self.plain.origins.get(name, ("Resources", name, "Properties"))
+        return self.translated.origins.get(name, ("Resources", name, "Properties"))
 
     def _existence(self, name: str, resource: Mapping[str, Any]) -> Setting[bool]:
         place = self.template.place((*self._path(name)[:2], "Condition"))
-        subject = f"whether {self.label(name)} exists"
-        found: Setting[bool] = Setting("Condition", value=True, place=place, stated=False, subject=subject)
+        subject = f"whether {self.label(name)} is deployed"
+        exists: Setting[bool] = Setting("Condition", value=True, place=place, stated=False, subject=subject)
         if resource.get("Condition") is None:
-            return found
+            return exists
         try:
             truth = self.scope.condition(resource["Condition"])
         except IntrinsicError as error:
             raise ConfigurationError(f"{self.template.name}:{place.line} {name}: {error}") from error
         if truth is None:
-            return replace(found, value=None, unknown=self.scope.why_condition(resource["Condition"]))
-        return replace(found, value=truth)
+            return replace(exists, value=None, unknown=self.scope.why_condition(resource["Condition"]))
+        return replace(exists, value=truth)
 
 
 def texts_in(value: Any) -> Iterator[Text]:
@@ -78,8 +78,8 @@ def texts_in(value: Any) -> Iterator[Text]:
     if isinstance(value, str | Unresolved):
         yield value
     elif isinstance(value, Mapping | list):
-        for each in value.values() if isinstance(value, Mapping) else value:
-            yield from texts_in(each)
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(item)
 
 
 T = TypeVar("T")
@@ -89,23 +89,23 @@ T = TypeVar("T")
 class Properties:
     """The properties of a resource.
 
-    Every method raises ConfigurationError if a function in a property is malformed.
+    Every method raises ConfigurationError if an intrinsic function in a property is malformed.
     """
 
     template: Template
     scope: Scope
     label: str
-    """What to call the resource."""
+    """The name of the resource for messages."""
     content: Mapping[str, Any]
     path: tuple[str | int, ...]
-    """Where the properties are in the template."""
+    """The path of the properties in the template."""
     unknown: str = ""
-    """Why none of them can be known; empty if they can."""
+    """Why none of the properties is known; empty if they are known."""
     written: str = ""
-    """What stands in their place then."""
+    """The template's text in place of unknown properties."""
 
     def value(self, name: str) -> Setting[Any]:
-        """Return a property as it is worked out; None if it is not set."""
+        """Return the evaluated value of a property; None if it is not set."""
         place = self.template.place((*self.path, name))
         setting: Setting[Any] = Setting(name, None, place, stated=False, subject=f"{name} of {self.label}")
         if self.unknown:
@@ -114,87 +114,89 @@ class Properties:
             macro = "Fn::Transform" in self.content
             return replace(setting, unknown="a macro (Fn::Transform) may set it at deployment") if macro else setting
         try:
-            found = self.scope.resolve(self.content[name])
+            value = self.scope.resolve(self.content[name])
         except IntrinsicError as error:
             raise ConfigurationError(f"{self.template.name}:{place.line} {self.label}, {name}: {error}") from error
-        if found is REMOVED or found is None:
+        if value is REMOVED or value is None:
             return setting
-        return replace(setting, value=found, stated=True)
+        return replace(setting, value=value, stated=True)
 
     def text(self, name: str, default: str | None = None) -> Setting[Text]:
-        """Return a property that is a text, of which parts may be known at deployment only."""
-        found = self.value(name)
-        if found.value is None:
-            return replace(found, value=default)
-        if isinstance(found.value, Mapping | list):
-            return self._unknown(found, "it is no text")
-        return replace(found, value=found.value if isinstance(found.value, Unresolved) else _plain_text(found.value))
+        """Return a string property; parts of it may be known only at deployment."""
+        setting = self.value(name)
+        if setting.value is None:
+            return replace(setting, value=default)
+        if isinstance(setting.value, Mapping | list):
+            return self._unknown(setting, "it is not a string")
+        return replace(
+            setting, value=setting.value if isinstance(setting.value, Unresolved) else _plain_text(setting.value)
+        )
 
-    def word(self, name: str, default: str) -> Setting[str]:
-        """Return a property that is one of a few words: of no use unless all of it is known."""
-        found = self.text(name, default)
-        if isinstance(found.value, Unresolved):
-            return self._unknown(found, self.scope.why(found.value))
-        return replace(cast("Setting[str]", found), value=found.value)
+    def choice(self, name: str, default: str) -> Setting[str]:
+        """Return a property that is one of a fixed set of strings; unknown unless all of it is known."""
+        setting = self.text(name, default)
+        if isinstance(setting.value, Unresolved):
+            return self._unknown(setting, self.scope.why(setting.value))
+        return replace(cast("Setting[str]", setting), value=setting.value)
 
     def number(self, name: str, default: float | None = None) -> Setting[float]:
-        """Return a property that is a number."""
+        """Return a numeric property."""
         return self.as_number(self.value(name), default)
 
-    def as_number(self, found: Setting[Any], default: float | None = None) -> Setting[float]:
+    def as_number(self, setting: Setting[Any], default: float | None = None) -> Setting[float]:
         """Return a setting as a number."""
-        if found.value is None:
-            return replace(found, value=default)
-        if why := self.scope.why(found.value):
-            return self._unknown(found, why)
+        if setting.value is None:
+            return replace(setting, value=default)
+        if why := self.scope.why(setting.value):
+            return self._unknown(setting, why)
         try:
-            number = float(found.value)
+            number = float(setting.value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
-            return self._unknown(found, "it is no number")
-        return replace(found, value=number)
+            return self._unknown(setting, "it is not a number")
+        return replace(setting, value=number)
 
     def flag(self, name: str, *, default: bool) -> Setting[bool]:
-        """Return a property that is true or false."""
-        found = self.value(name)
-        if found.value is None:
-            return replace(found, value=default)
-        if why := self.scope.why(found.value):
-            return self._unknown(found, why)
-        word = _plain_text(found.value).lower()
-        if word not in {"true", "false"}:
-            return self._unknown(found, "it is neither true nor false")
-        return replace(found, value=word == "true")
+        """Return a Boolean property."""
+        setting = self.value(name)
+        if setting.value is None:
+            return replace(setting, value=default)
+        if why := self.scope.why(setting.value):
+            return self._unknown(setting, why)
+        text = _plain_text(setting.value).lower()
+        if text not in {"true", "false"}:
+            return self._unknown(setting, "it is neither true nor false")
+        return replace(setting, value=text == "true")
 
     def texts(self, name: str) -> Setting[tuple[str, ...]]:
-        """Return a property that is a list of texts, or one text."""
-        found = self.value(name)
-        if found.value is None:
-            return replace(found, value=())
-        if why := self.scope.why(found.value):
-            return self._unknown(found, why)
-        items = found.value if isinstance(found.value, list) else [found.value]
-        return replace(found, value=tuple(_plain_text(item) for item in items))
+        """Return a property that is a list of strings, or one string."""
+        setting = self.value(name)
+        if setting.value is None:
+            return replace(setting, value=())
+        if why := self.scope.why(setting.value):
+            return self._unknown(setting, why)
+        items = setting.value if isinstance(setting.value, list) else [setting.value]
+        return replace(setting, value=tuple(_plain_text(item) for item in items))
 
     def inside(self, name: str) -> Properties:
-        """Return the properties of a property that is an object; none if it is no object or is not known.
+        """Return the properties of an object property; empty if it is not an object or not known.
 
-        What is inside a property that is not known is not known either.
+        The properties of an unknown object are unknown too.
         """
-        found = self.value(name)
+        setting = self.value(name)
         content = self.content.get(name)
         path = (*self.path, name)
         if isinstance(content, Mapping) and not is_function(content):
             return replace(self, content=content, path=path)
-        if isinstance(found.value, Mapping):
-            return replace(self, content=found.value, path=path)
-        unknown = found.unknown or self.scope.why(found.value)
+        if isinstance(setting.value, Mapping):
+            return replace(self, content=setting.value, path=path)
+        unknown = setting.unknown or self.scope.why(setting.value)
         written = self.written or (short(content) if content is not None else "")
         return replace(self, content={}, path=path, unknown=unknown, written=written)
 
-    def _unknown(self, found: Setting[Any], why: str) -> Setting[Any]:
-        return replace(found, value=None, unknown=why, written=short(self.content.get(found.name)))
+    def _unknown(self, setting: Setting[Any], why: str) -> Setting[Any]:
+        return replace(setting, value=None, unknown=why, written=short(self.content.get(setting.name)))
 
 
 def _plain_text(value: Any) -> str:
@@ -204,5 +206,5 @@ def _plain_text(value: Any) -> str:
 
 
 def mapping_of(value: Any) -> Mapping[str, Any]:
-    """Return a value if it is an object, else an empty one."""
+    """Return a value if it is an object, else an empty object."""
     return value if isinstance(value, Mapping) else {}

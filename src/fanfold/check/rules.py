@@ -1,4 +1,4 @@
-"""The table of rules: what is looked for, why, how it is mended, and the page of AWS's that says so."""
+"""The table of rules: the problem, its effect on messages, the fix, and the page of the AWS documentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fanfold.check.values import Hit, Model, NotKnown, Severity
 
 @dataclass(frozen=True)
 class Page:
-    """A page of documentation."""
+    """A page of the AWS documentation."""
 
     title: str
     url: str
@@ -20,22 +20,23 @@ class Page:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule."""
+    """A rule of ``fanfold check``."""
 
     id: str
-    """Stays the same from one release to the next."""
+    """Does not change between releases."""
     severity: Severity
     title: str
-    """What is wrong, in a few words."""
+    """The problem in brief."""
     reason: str
-    """What happens then."""
+    """The effect on messages."""
     fix: str
+    """The setting to change."""
     page: Page
-    """What it rests on."""
+    """The source of the rule."""
     example: str
-    """YAML that holds."""
-    look: Callable[[Model], Iterator[Hit | NotKnown]]
-    """A pure function of the model."""
+    """YAML that passes the rule."""
+    check: Callable[[Model], Iterator[Hit | NotKnown]]
+    """A pure function that yields the problems in a model, and the settings that it could not read."""
 
 
 _LAMBDA: Final = "https://docs.aws.amazon.com/lambda/latest/dg"
@@ -74,10 +75,10 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF001",
         Severity.ERROR,
         "Failed messages are not reported",
-        "Without ReportBatchItemFailures, Lambda does not read which messages a handler names as failed. One that "
-        "names them and returns, as fanfold's does, has all of them deleted: they are lost. One that raises has the "
-        "whole batch delivered again, what succeeded too.",
-        "Set FunctionResponseTypes to [ReportBatchItemFailures], and have the handler return the ids that failed.",
+        "Without ReportBatchItemFailures, Lambda ignores the list of failed messages in the response. If the handler "
+        "returns such a list, as a fanfold handler does, Lambda deletes the whole batch and the failed messages are "
+        "lost. If the handler raises an error, the whole batch is redelivered, including the messages that succeeded.",
+        "Set FunctionResponseTypes to [ReportBatchItemFailures], and return the ids of the failed messages.",
         _ERRORS,
         "FunctionResponseTypes: [ReportBatchItemFailures]",
         on_mappings.failures_not_reported,
@@ -86,10 +87,11 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF002",
         Severity.INFO,
         "A single failed message is not reported",
-        "With a batch size of 1, a handler that raises is safe without ReportBatchItemFailures. One that answers with "
-        "the ids that failed, as fanfold's does, is not: its answer is not read and the message is deleted. Which it "
-        "is cannot be seen in a template. (With FANFOLD_… in the function's environment it can: that is FF001.)",
-        "Set FunctionResponseTypes to [ReportBatchItemFailures]; a handler that raises behaves as before.",
+        "With a batch size of 1, a handler that raises an error on failure is safe without ReportBatchItemFailures. A "
+        "handler that returns the failed ids, as a fanfold handler does, is not: Lambda ignores the response and "
+        "deletes the message. The template does not show which kind of handler it is. (If the function's environment "
+        "contains FANFOLD_… variables, the rule is FF001.)",
+        "Set FunctionResponseTypes to [ReportBatchItemFailures]. A handler that raises an error behaves as before.",
         _ERRORS,
         "BatchSize: 1\nFunctionResponseTypes: [ReportBatchItemFailures]",
         on_mappings.batch_of_one_not_reported,
@@ -98,8 +100,9 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF003",
         Severity.ERROR,
         "Visibility timeout below the function's timeout",
-        "A message becomes visible again, and is worked on a second time, while the first invocation still runs; each "
-        "time counts as a receive, until it is a dead letter. Lambda refuses to create such a mapping.",
+        "A message becomes visible again while the first invocation is still running, and is processed a second time. "
+        "Each delivery counts as a receive, so the message can end up in the dead-letter queue. Lambda refuses to "
+        "create such a mapping.",
         "Set the queue's VisibilityTimeout to 6 times the function's Timeout plus the batching window.",
         _CONFIGURE,
         "VisibilityTimeout: 360 # 6 x a Timeout of 60",
@@ -109,9 +112,9 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF004",
         Severity.WARNING,
         "Visibility timeout below 6 x timeout + window",
-        "The clock starts when Lambda receives a message, before the batching window. When the function is throttled, "
-        "Lambda tries a batch again within that time; if it is too short, messages come back unfinished, or untried, "
-        "with a receive counted.",
+        "The visibility timeout starts when Lambda receives a message, before the batching window. If the function is "
+        "throttled, Lambda retries the batch until the visibility timeout ends. If that time is too short, messages "
+        "are redelivered before an attempt has finished, or even started, and every delivery counts as a receive.",
         "Set the queue's VisibilityTimeout to 6 times the function's Timeout plus MaximumBatchingWindowInSeconds.",
         _CONFIGURE,
         "VisibilityTimeout: 365 # 6 x a Timeout of 60, + a window of 5",
@@ -120,9 +123,9 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "FF005",
         Severity.ERROR,
-        "A batch of more than 10 without a window",
-        "Lambda refuses a batch size over 10 unless the mapping waits at least one second for a batch to fill.",
-        "Set MaximumBatchingWindowInSeconds to 1 to 300, or BatchSize to 10 or less.",
+        "Batch size above 10 without a batching window",
+        "Lambda rejects a mapping with a batch size above 10 and a batching window of less than 1 second.",
+        "Set MaximumBatchingWindowInSeconds to a value from 1 to 300, or BatchSize to 10 or less.",
         _MAPPING,
         "BatchSize: 1000\nMaximumBatchingWindowInSeconds: 5",
         on_mappings.batch_without_window,
@@ -130,9 +133,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "FF006",
         Severity.ERROR,
-        "A FIFO queue with a window, or a batch of more than 10",
-        "Lambda takes at most 10 messages of a FIFO queue at once and does not wait for more; it refuses the mapping.",
-        "Set BatchSize to 10 or less, and no MaximumBatchingWindowInSeconds.",
+        "Batching window or batch size above 10 on a FIFO queue",
+        "For a FIFO queue, Lambda supports batches of at most 10 messages and no batching window. It rejects the "
+        "mapping.",
+        "Set BatchSize to 10 or less, and remove MaximumBatchingWindowInSeconds.",
         _PARAMETERS,
         "BatchSize: 10",
         on_mappings.fifo_batch_too_large,
@@ -141,9 +145,10 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF007",
         Severity.ERROR,
         "No dead-letter queue",
-        "A message that always fails comes back until its retention is over; then SQS deletes it, and nobody is told. "
-        "Until then it takes the place of others. (A queue that is a dead-letter queue itself needs none.)",
-        "Add a queue of the same type for dead letters, and a RedrivePolicy with a maxReceiveCount of 5 or more.",
+        "A message that always fails is redelivered until its retention period ends; then SQS deletes it without "
+        "notice. Until then it uses capacity that other messages need. (A queue that is itself a dead-letter queue "
+        "needs none.)",
+        "Add a dead-letter queue of the same type, and a RedrivePolicy with a maxReceiveCount of 5 or more.",
         _DEAD_LETTERS,
         "RedrivePolicy:\n  deadLetterTargetArn: !GetAtt DeadLetters.Arn\n  maxReceiveCount: 5",
         on_queues.no_dead_letter_queue,
@@ -152,30 +157,33 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF008",
         Severity.WARNING,
         "maxReceiveCount below 5",
-        "Every delivery counts as a receive: one that was throttled, one whose environment died, one that came back as "
-        "the time was over before it was started. With few receives, healthy messages become dead letters.",
+        "Every delivery counts as a receive, even if the invocation was throttled, its execution environment crashed, "
+        "or the invocation was about to time out before the message was started. With a low maxReceiveCount, healthy "
+        "messages are sent to the dead-letter queue.",
         "Set maxReceiveCount to 5 or more.",
         _CONFIGURE,
         "RedrivePolicy:\n  deadLetterTargetArn: !GetAtt DeadLetters.Arn\n  maxReceiveCount: 5",
-        on_queues.few_receives,
+        on_queues.too_few_receives,
     ),
     Rule(
         "FF009",
         Severity.WARNING,
-        "Dead letters are kept no longer than their source's messages",
-        "A dead letter of a standard queue keeps the time it was first sent: of its retention, what it spent in the "
-        "source queue is gone already. It may be deleted before anybody has seen it.",
-        "Set the dead-letter queue's MessageRetentionPeriod above the source's; 14 days is the longest.",
+        "Retention of the dead-letter queue is too short",
+        "A message of a standard queue keeps its original send time when it moves to the dead-letter queue, so the "
+        "time that it spent in the source queue counts towards its retention period. It can expire before anyone sees "
+        "it.",
+        "Set the dead-letter queue's MessageRetentionPeriod to more than the source queue's. The maximum is 14 days.",
         _RETENTION,
-        "MessageRetentionPeriod: 1209600 # 14 days; the source keeps the default 4",
+        "MessageRetentionPeriod: 1209600 # 14 days; the source queue has the default of 4 days",
         on_queues.dead_letters_expire,
     ),
     Rule(
         "FF010",
         Severity.ERROR,
-        "Dead-letter queue of another type",
-        "SQS refuses a FIFO queue whose dead-letter queue is a standard one, and the other way round.",
-        "Make both FIFO, or neither.",
+        "Dead-letter queue of a different type",
+        "The dead-letter queue of a FIFO queue must be a FIFO queue, and that of a standard queue a standard queue. "
+        "SQS rejects any other RedrivePolicy.",
+        "Make both queues FIFO, or both standard.",
         _CONSOLE,
         "DeadLetters:\n  Type: AWS::SQS::Queue\n  Properties:\n    FifoQueue: true # as the source",
         on_queues.dead_letter_type_differs,
@@ -184,9 +192,9 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF011",
         Severity.ERROR,
         "Maximum concurrency outside 2 to 1,000",
-        "Lambda refuses a mapping with such a MaximumConcurrency. One at a time is a FIFO queue with one message "
-        "group, not a maximum of 1.",
-        "Set MaximumConcurrency to 2 to 1,000, or leave it out.",
+        "Lambda rejects such a MaximumConcurrency. To process one message at a time, use a FIFO queue with a single "
+        "message group.",
+        "Set MaximumConcurrency to a value from 2 to 1,000, or remove it.",
         _SCALING,
         "ScalingConfig:\n  MaximumConcurrency: 2",
         on_mappings.concurrency_out_of_range,
@@ -195,9 +203,10 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF012",
         Severity.WARNING,
         "Maximum concurrency above the reserved concurrency",
-        "Lambda receives batches for which the function has no room. They are throttled and come back with a receive "
-        "counted; healthy messages become dead letters. The maxima of all mappings of a function count together.",
-        "Reserve at least as much as the MaximumConcurrency of all the function's mappings together.",
+        "Lambda receives more batches than the function can process. The excess invocations are throttled, and each "
+        "throttled message counts a receive, so healthy messages can end up in the dead-letter queue. The values of "
+        "all mappings of a function add up.",
+        "Set ReservedConcurrentExecutions to at least the sum of MaximumConcurrency over all mappings of the function.",
         _SCALING,
         "ReservedConcurrentExecutions: 20\n# in the event:\nScalingConfig:\n  MaximumConcurrency: 20",
         on_mappings.concurrency_above_reserved,
@@ -206,8 +215,8 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF013",
         Severity.ERROR,
         "Maximum concurrency with provisioned mode",
-        "A mapping has either a MaximumConcurrency or pollers of its own; Lambda refuses both.",
-        "Leave out ScalingConfig and bound the pollers with MaximumPollers, or leave out ProvisionedPollerConfig.",
+        "A mapping can have a MaximumConcurrency or provisioned pollers. Lambda rejects a mapping with both.",
+        "Remove ScalingConfig and limit the pollers with MaximumPollers, or remove ProvisionedPollerConfig.",
         _SCALING,
         "ProvisionedPollerConfig:\n  MinimumPollers: 2\n  MaximumPollers: 20",
         on_mappings.concurrency_and_pollers,
@@ -215,38 +224,39 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "FF014",
         Severity.WARNING,
-        "Little memory for so many handlers at once",
-        "FANFOLD_CONCURRENCY handlers run in one process. When it runs out of memory Lambda kills it, and the whole "
-        "batch comes back; fanfold's memory guard starts no more records before that, so fewer run than are asked for.",
-        f"Raise MemorySize to {on_functions.BASE_MB} MB and {on_functions.HANDLER_MB:g} MB for each handler, or lower "
-        "FANFOLD_CONCURRENCY. That is what a handler with a TLS connection of its own was measured to need "
-        "(benchmarks/limits.py handlers); one that only waits needs 2 KB, and what a handler keeps comes on top.",
+        "Too little memory for this concurrency",
+        "FANFOLD_CONCURRENCY handlers run in one process. If the process runs out of memory, Lambda ends it and the "
+        "whole batch is redelivered. Before that point, fanfold's memory guard stops starting records, so fewer "
+        "handlers run than you configured.",
+        f"Raise MemorySize to {on_functions.BASE_MB} MB plus {on_functions.HANDLER_MB:g} MB per handler, or decrease "
+        "FANFOLD_CONCURRENCY. These figures were measured for handlers that each hold a TLS connection "
+        "(benchmarks/limits.py handlers). A handler that only waits needs 2 KB. Data that your handler keeps is extra.",
         _MEMORY,
         "MemorySize: 512\nEnvironment:\n  Variables:\n    FANFOLD_CONCURRENCY: 200",
-        on_functions.little_memory,
+        on_functions.too_little_memory,
     ),
     Rule(
         "FF015",
         Severity.INFO,
-        "The function is not allowed to change visibility",
-        "A backoff and Retry(after=…) change how long a failed message stays hidden, with sqs:ChangeMessageVisibility "
-        "on the queue. Without that permission the message comes back after the queue's own visibility timeout. "
-        "Neither AWSLambdaSQSQueueExecutionRole nor what SAM adds for an SQS event includes it. Whether the code has a "
-        "backoff cannot be seen in a template.",
-        "Allow sqs:ChangeMessageVisibility on the queue (SAM: SQSPollerPolicy), or ignore this rule if there is no "
-        "backoff.",
+        "The function is not allowed to change the visibility timeout",
+        "A backoff or Retry(after=…) changes the visibility timeout of a failed message, which requires "
+        "sqs:ChangeMessageVisibility on the queue. Without that permission, the message is redelivered after the "
+        "queue's visibility timeout. Neither AWSLambdaSQSQueueExecutionRole nor the policy that SAM adds for an SQS "
+        "event includes it. The template does not show whether the code uses a backoff.",
+        "Allow sqs:ChangeMessageVisibility on the queue (SAM: SQSPollerPolicy), or ignore this rule if your code uses "
+        "neither.",
         _ACTIONS,
         "Policies:\n  - SQSPollerPolicy:\n      QueueName: !GetAtt Jobs.QueueName",
-        on_functions.cannot_hide,
+        on_functions.cannot_change_visibility,
     ),
     Rule(
         "FF016",
         Severity.WARNING,
         "The function is not allowed to send to its dead-letter queue",
-        "FANFOLD_DEAD_LETTER_QUEUE_URL tells fanfold where to put what a handler rejects, with the reason. Without "
-        "sqs:SendMessage there, a rejected message is a failure: it is delivered again and again until the queue gives "
-        "up, and its reason is lost.",
-        "Allow sqs:SendMessage on that queue (SAM: SQSSendMessagePolicy).",
+        "fanfold sends the messages that a handler rejects, with the reason, to FANFOLD_DEAD_LETTER_QUEUE_URL. Without "
+        "sqs:SendMessage on that queue, a rejected message is treated as failed: it is redelivered until its "
+        "maxReceiveCount is reached, and the reason is lost.",
+        "Allow sqs:SendMessage on the dead-letter queue (SAM: SQSSendMessagePolicy).",
         _ACTIONS,
         "Policies:\n  - SQSSendMessagePolicy:\n      QueueName: !GetAtt DeadLetters.QueueName",
         on_functions.cannot_send_dead_letters,
@@ -255,12 +265,12 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF017",
         Severity.ERROR,
         "Two mappings on one queue",
-        "Each message reaches only one of the functions. With filter criteria it is worse: Lambda deletes what a "
-        "mapping's filter does not match, also what the other one was meant to get.",
-        "Leave one mapping on each queue. For several readers, have an SNS topic send to a queue for each, and filter "
-        "there.",
+        "Each message reaches only one of the functions. Filter criteria lose messages: a mapping deletes the messages "
+        "that its filter does not match, including those meant for the other mapping.",
+        "Keep one mapping per queue. For several readers, give each its own queue, subscribe the queues to an SNS "
+        "topic, and filter in the subscriptions.",
         _FILTERING,
-        "# a topic, and for each reader a queue with a subscription\n"
+        "# one topic, and one queue with a subscription for each reader\n"
         "Type: AWS::SNS::Subscription\nProperties:\n  Protocol: sqs\n  TopicArn: !Ref Orders\n"
         "  Endpoint: !GetAtt Invoices.Arn",
         on_mappings.two_mappings,
@@ -269,9 +279,9 @@ RULES: Final[tuple[Rule, ...]] = (
         "FF018",
         Severity.INFO,
         "Batch size x message size over 6 MB",
-        "Lambda hands at most 6 MB to a function: a batch of the largest messages that the queue takes ends before the "
-        "batch size is reached. Nothing is lost. The rule speaks only when both sizes are stated in the template.",
-        "Lower BatchSize or MaximumMessageSize; ignore it if most messages are small.",
+        "Lambda passes at most 6 MB to a function, so a batch of messages of the maximum size ends before it reaches "
+        "the batch size. No message is lost. The rule applies only if the template sets both sizes.",
+        "Decrease BatchSize or MaximumMessageSize, or ignore this rule if most messages are small.",
         _BATCHING,
         "BatchSize: 100\n# in the queue:\nMaximumMessageSize: 62000",
         on_mappings.largest_batch_too_large,
@@ -279,14 +289,15 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "FF019",
         Severity.WARNING,
-        "The function may send to the queue that calls it",
-        "Lambda sees a function that sends to its own queue as a recursion and stops it after about 16 turns; the "
-        "message goes to the dead-letter queue, if there is one. Only a statement that names the queue and an action "
-        "beginning with sqs:Send counts, and only if nothing else calls the function.",
-        "Take the permission away; change visibility instead of sending a message again. If the chain is meant and has "
-        "an end, set RecursiveLoop: Allow.",
+        "The function is allowed to send to the queue that invokes it",
+        "Lambda detects when a function sends messages to its own queue, and stops such a loop after about 16 "
+        "invocations; the message goes to the dead-letter queue, if the queue has one. The rule considers only policy "
+        "statements that name the queue and an action beginning with sqs:Send, and only functions without other "
+        "triggers.",
+        "Remove the permission, and change the visibility timeout instead of sending a message again. If the loop is "
+        "intended and always ends, set RecursiveLoop: Allow.",
         _RECURSION,
-        "RecursiveLoop: Allow # each message is sent on at most 100 times: the code counts",
+        "RecursiveLoop: Allow # the code counts, and forwards each message at most 100 times",
         on_functions.recursion,
     ),
 )
@@ -296,21 +307,21 @@ BY_ID: Final[Mapping[str, Rule]] = {rule.id: rule for rule in RULES}
 
 
 _LEVELS: Final = {
-    "error": "messages are lost, or worked on twice without need, or AWS refuses the setting",
-    "warning": "it goes well until there is load, a fault or a throttle",
-    "info": "worth knowing; right in some systems",
+    "error": "messages are lost or needlessly processed twice, or AWS rejects the setting",
+    "warning": "works until load, a failure, or throttling occurs",
+    "info": "worth knowing; can be right for some systems",
 }
 
 
 def page(rule: Rule) -> str:
-    """Return the page of a rule, as Markdown."""
+    """Return the documentation page of a rule, as Markdown."""
     return f"""# {rule.id}: {rule.title}
 
 **{rule.severity.value}**: {_LEVELS[rule.severity.value]}
 
 {rule.reason}
 
-## Mend
+## Fix
 
 {rule.fix}
 
@@ -318,17 +329,17 @@ def page(rule: Rule) -> str:
 {rule.example}
 ```
 
-## From
+## Source
 
-AWS's documentation: [{rule.page.title}]({rule.page.url})
+AWS documentation: [{rule.page.title}]({rule.page.url})
 
-To leave it out: `fanfold check --ignore {rule.id}`; for one resource only, say in the template
-`Metadata: {{fanfold: {{ignore: [{rule.id}]}}}}`.
+To ignore this rule, run `fanfold check --ignore {rule.id}`. To ignore it for one resource, add to the resource in the
+template: `Metadata: {{fanfold: {{ignore: [{rule.id}]}}}}`.
 """
 
 
 def table(folder: str) -> str:
-    """Return the table of all rules, as Markdown; each links to its page in a folder."""
-    head = ["| rule | severity | what is wrong |", "|---|---|---|"]
+    """Return a Markdown table of all rules, with links to their pages in a folder."""
+    head = ["| rule | severity | problem |", "|---|---|---|"]
     rows = [f"| [{rule.id}]({folder}/{rule.id}.md) | {rule.severity.value} | {rule.title} |" for rule in RULES]
     return "\n".join([*head, *rows, ""])

@@ -1,4 +1,4 @@
-"""The rules over one template, and what comes out."""
+"""Run every rule on one template."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in one template."""
+    """The result of checking one template."""
 
     template: str
-    """The file, as it was given."""
+    """The path of the file, as the caller wrote it."""
     findings: tuple[Finding, ...]
-    """By line."""
+    """Findings, by line."""
     ignored: tuple[Finding, ...]
-    """What rules found that the caller or the template itself says to ignore."""
+    """Findings that the caller or the template ignores."""
     not_known: tuple[NotKnown, ...]
-    """What could not be looked at, and why."""
+    """Values that are not known, and why; the rules that need them were not checked."""
     defaults: Mapping[str, str]
-    """Parameters that counted with their defaults."""
+    """Parameters whose default value was used."""
     mappings: int
-    """How many mappings of SQS queues there are."""
+    """Number of event source mappings of SQS queues."""
 
     def fails(self, level: Severity) -> bool:
-        """Return whether something was found that is at least so bad."""
+        """Return whether there is a finding of at least this severity."""
         return any(_ORDER[finding.severity] <= _ORDER[level] for finding in self.findings)
 
 
@@ -41,22 +41,26 @@ def check_template(file: Path, *, parameters: Mapping[str, str] | None = None, i
     """Check a template file.
 
     Args:
-        file: SAM or CloudFormation, YAML or JSON.
-        parameters: Values of parameters; the others count with their defaults.
-        ignore: Ids of rules. A resource's ``Metadata`` may name more for itself: ``fanfold: {ignore: [FF004]}``.
+        file: A SAM or CloudFormation template, YAML or JSON.
+        parameters: Values of parameters; the others have their defaults.
+        ignore: Ids of rules to ignore. A resource can ignore more in its ``Metadata``: ``fanfold: {ignore: [FF004]}``.
 
     Raises:
-        ConfigurationError: If the file cannot be read or is no template, if a function in it is malformed, or if a
-            parameter has a value that it does not allow.
+        ConfigurationError: If the file cannot be read or is not a template, if an intrinsic function in it is
+            malformed, or if the template does not allow the value of a parameter.
         MissingExtraError: If the extra ``check`` is not installed.
     """
     template, model, scope = read_model(file, parameters)
     findings, not_known = check_model(model)
-    kept = [each for each in findings if each.rule not in ignore and each.rule not in ignored_in(template, each.owner)]
+    active = [
+        finding
+        for finding in findings
+        if finding.rule not in ignore and finding.rule not in ignored_in(template, finding.owner)
+    ]
     return Report(
         template=template.name,
-        findings=tuple(kept),
-        ignored=tuple(each for each in findings if each not in kept),
+        findings=tuple(active),
+        ignored=tuple(finding for finding in findings if finding not in active),
         not_known=tuple(not_known),
         defaults={name: str(value) for name, value in scope.defaults_used.items()},
         mappings=len(model.mappings),
@@ -64,24 +68,26 @@ def check_template(file: Path, *, parameters: Mapping[str, str] | None = None, i
 
 
 def check_model(model: Model) -> tuple[list[Finding], list[NotKnown]]:
-    """Return what the rules find and what they could not look at, both by line."""
+    """Return the findings of all rules, and the values that are not known, both by line."""
     findings: dict[Finding, None] = {}
-    remarks = {(each.subject, each.why): each for each in model.remarks}
+    notes = {(remark.subject, remark.why): remark for remark in model.remarks}
     for rule in RULES:
-        for each in rule.look(model):
-            if isinstance(each, Hit):
-                found = Finding(rule.id, rule.severity, each.resource, each.place, each.found, each.wanted)
-                findings[found] = None
+        for result in rule.check(model):
+            if isinstance(result, Hit):
+                finding = Finding(
+                    rule.id, rule.severity, result.resource, result.place, result.actual, result.recommended
+                )
+                findings[finding] = None
             else:
-                key = each.subject, each.why
-                known = remarks.setdefault(key, each)
-                remarks[key] = replace(known, rules=tuple(sorted({*known.rules, rule.id})))
-    by_line = sorted(findings, key=lambda each: (each.place.line, each.rule))
-    return by_line, sorted(remarks.values(), key=lambda each: each.place.line)
+                key = result.subject, result.why
+                note = notes.setdefault(key, result)
+                notes[key] = replace(note, rules=tuple(sorted({*note.rules, rule.id})))
+    by_line = sorted(findings, key=lambda finding: (finding.place.line, finding.rule))
+    return by_line, sorted(notes.values(), key=lambda note: note.place.line)
 
 
 def ignored_in(template: Template, resource: str) -> set[str]:
-    """Return the rules that a resource's own ``Metadata`` says to ignore."""
+    """Return the rules that a resource ignores in its ``Metadata``."""
     metadata = mapping_of(template.resources.get(resource, {}).get("Metadata"))
-    named = mapping_of(metadata.get("fanfold")).get("ignore", [])
-    return {str(each) for each in (named if isinstance(named, list) else [named])}
+    ids = mapping_of(metadata.get("fanfold")).get("ignore", [])
+    return {str(rule_id) for rule_id in (ids if isinstance(ids, list) else [ids])}

@@ -1,7 +1,7 @@
-"""A text of which a part is known at deployment only, as a value.
+"""Strings of a template with parts that are known only at deployment.
 
-``arn:aws:sqs:${AWS::Region}:1:${Jobs.QueueName}`` is an ``Unresolved`` of four parts, two of them references. Texts
-that are written the same are equal. A text of which everything is known is a ``str``.
+``arn:aws:sqs:${AWS::Region}:1:${Jobs.QueueName}`` is an ``Unresolved`` of four parts, two of them references. Equal
+text means equal values. A string that is known completely is a ``str``.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ _STORED: Final = "{{resolve:"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Something that is known at deployment only."""
+    """A value that is known only at deployment."""
 
     name: str
-    """What a template calls it: ``Jobs.Arn``, ``Stage``, ``AWS::Region``, ``{{resolve:ssm:/path}}``."""
+    """Its name in the template: ``Jobs.Arn``, ``Stage``, ``AWS::Region``, ``{{resolve:ssm:/path}}``."""
 
     @property
     def resource(self) -> str:
-        """The name up to its first dot: the logical id, if it refers to a resource."""
+        """The name up to the first dot: the logical id, if it refers to a resource."""
         return self.name.partition(".")[0]
 
     @property
     def attribute(self) -> str:
-        """The name behind its first dot; empty if there is none."""
+        """The name after the first dot; empty without a dot."""
         return self.name.partition(".")[2]
 
     @property
     def stored(self) -> bool:
-        """Whether it is a dynamic reference, which is read from a store at deployment."""
+        """True if it is a dynamic reference (``{{resolve:…}}``), which CloudFormation resolves at deployment."""
         return self.name.startswith(_STORED)
 
     def __str__(self) -> str:
@@ -42,10 +42,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """A text with at least one reference in it."""
+    """A string with at least one reference."""
 
     parts: tuple[str | Reference, ...]
-    """References, and the texts between them."""
+    """The references, and the strings between them."""
 
     def __str__(self) -> str:
         return "".join(map(str, self.parts))
@@ -58,7 +58,7 @@ STACK_NAME: Final = Reference("AWS::StackName")
 
 
 def joined(*texts: Text | Reference) -> Text:
-    """Return texts put together."""
+    """Return the concatenation of texts and references."""
     flat = [part for text in texts for part in (text.parts if isinstance(text, Unresolved) else (text,)) if part]
     merged: list[str | Reference] = []
     for part in flat:
@@ -72,9 +72,9 @@ def joined(*texts: Text | Reference) -> Text:
 
 
 def parsed(text: str) -> Text:
-    """Return a text with its ``${…}`` and ``{{resolve:…}}`` as references, also if they stand there without Fn::Sub."""
+    """Return a text in which every ``${…}`` and ``{{resolve:…}}`` is a reference, even outside ``Fn::Sub``."""
     pieces = _REFERENCE.split(text)
-    return joined(*(_reference(piece) if place % 2 else piece for place, piece in enumerate(pieces)))
+    return joined(*(_reference(piece) if index % 2 else piece for index, piece in enumerate(pieces)))
 
 
 def _reference(text: str) -> Reference:
@@ -82,26 +82,26 @@ def _reference(text: str) -> Reference:
 
 
 def references(text: Text) -> tuple[Reference, ...]:
-    """Return all references in a text, in their order."""
+    """Return all references in a text, in order."""
     return tuple(part for part in text.parts if isinstance(part, Reference)) if isinstance(text, Unresolved) else ()
 
 
 def sole(text: object) -> Reference | None:
-    """Return the reference that is all of a text; None if it is anything else."""
+    """Return the reference that makes up a whole text; None if the value is anything else."""
     whole = text.parts[0] if isinstance(text, Unresolved) and len(text.parts) == 1 else None
     return whole if isinstance(whole, Reference) else None
 
 
 def split(text: Text, separators: str) -> list[Text]:
-    """Return what lies between separators, which are single characters; those in a reference separate nothing."""
-    found: list[Text] = [""]
+    """Split a text at single-character separators, except at those inside a reference."""
+    fields: list[Text] = [""]
     for part in text.parts if isinstance(text, Unresolved) else (text,):
         pieces = re.split(f"[{separators}]", part) if isinstance(part, str) else [part]
-        found[-1] = joined(found[-1], pieces[0])
-        found.extend(joined(piece) for piece in pieces[1:])
-    return found
+        fields[-1] = joined(fields[-1], pieces[0])
+        fields.extend(joined(piece) for piece in pieces[1:])
+    return fields
 
 
 def ending(text: Text) -> Text:
-    """Return the name at the end of an ARN or URL: what is behind its last colon or slash."""
+    """Return the name at the end of an ARN or URL: the part after the last colon or slash."""
     return split(text, ":/")[-1]

@@ -1,6 +1,6 @@
-"""What a template says about queues, mappings, functions and permissions, as plain values.
+"""The model of a template: queues, mappings, functions, and permissions as plain values.
 
-A setting that cannot be known from the template alone says why; nothing stands in for it.
+A setting that the template alone does not determine has no value, and states why.
 """
 
 from __future__ import annotations
@@ -16,47 +16,47 @@ T = TypeVar("T")
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """The severity of a rule."""
 
     ERROR = "error"
-    """Messages are lost, or worked on twice without need, or AWS refuses the setting."""
+    """Messages are lost or needlessly processed twice, or AWS rejects the setting."""
     WARNING = "warning"
-    """It goes well until there is load, a fault or a throttle."""
+    """Works until load, a failure, or throttling occurs."""
     INFO = "info"
-    """Worth knowing; right in some systems."""
+    """Worth knowing; can be right for some systems."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting(Generic[T]):
-    """One setting."""
+    """One setting of a resource."""
 
     name: str
-    """CloudFormation's word, such as ``VisibilityTimeout``."""
+    """Its name in CloudFormation, such as ``VisibilityTimeout``."""
     value: T | None
-    """What holds at deployment; None when it is not set and has no default, or when it is not known."""
+    """The value at deployment; None if it is not set and has no default, or if it is not known."""
     place: Place
-    """Where it is said; where it should be said, if it is not."""
+    """Where the template sets it, or where it would be set."""
     stated: bool = True
-    """Whether the template says it; otherwise the value is AWS's own default."""
+    """True if the template sets it; otherwise the value is the default of AWS."""
     unknown: str = ""
-    """Why it cannot be known; empty if it is."""
+    """Why it is not known; empty if it is known."""
     subject: str = ""
-    """What to call it when it is not known, such as ``VisibilityTimeout of Jobs``."""
+    """Its name in messages about unknown settings, such as ``VisibilityTimeout of Jobs``."""
     written: str = ""
-    """What stands in the template when it is not known; empty if nothing does."""
+    """The template's text for an unknown setting; empty if there is none."""
 
     @property
     def known(self) -> bool:
-        """Whether the value, None included, is what will hold."""
+        """True if the value, None included, is known."""
         return not self.unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue that a mapping reads, or that is in the template."""
+    """A queue in the template, or one that a mapping reads."""
 
     key: str
-    """Its logical id, or for a queue of another stack what the template calls it."""
+    """Its logical id, or for a queue of another stack the template's reference to it."""
     place: Place
     fifo: Setting[bool]
     visibility: Setting[float]
@@ -64,40 +64,40 @@ class Queue:
     retention: Setting[float]
     """Seconds."""
     message_bytes: Setting[float]
-    """The largest message it takes."""
+    """The maximum message size."""
     dead_letter_queue: Setting[str]
     """The key of its dead-letter queue."""
     receives: Setting[float]
     """``maxReceiveCount``."""
     names: tuple[Text, ...] = ()
-    """What its name is in ARNs and URLs of the template."""
+    """Its names in ARNs and URLs of the template."""
     receives_dead_letters: bool = False
-    """Whether something in the template sends dead letters to it."""
+    """True if a resource of the template uses it as a dead-letter queue."""
     open_policy: bool = False
-    """Whether a queue policy allows something to principals that are no AWS service."""
+    """True if a queue policy allows an action to a principal that is not an AWS service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one statement of a policy allows."""
+    """The permissions that one policy statement grants."""
 
     actions: tuple[str, ...]
-    """Such as ``sqs:SendMessage``; ``*`` and ``?`` stand for anything."""
+    """IAM actions, such as ``sqs:SendMessage``, with the wildcards ``*`` and ``?``."""
     resources: tuple[Text, ...]
-    """ARNs, of which parts may be known at deployment only."""
+    """ARNs; parts of them may be known only at deployment."""
     except_actions: bool = False
-    """Whether it allows all but these actions (``NotAction``)."""
+    """True if it grants all actions except these (``NotAction``)."""
     except_resources: bool = False
-    """Whether it allows all but these resources (``NotResource``)."""
+    """True if it covers all resources except these (``NotResource``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What a function may do."""
+    """The permissions of a function."""
 
     grants: tuple[Grant, ...] = ()
     doubts: tuple[str, ...] = ()
-    """Why it may be allowed more than the grants say."""
+    """Reasons why it may have more permissions than ``grants``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +114,14 @@ class Function:
     """Reserved concurrency."""
     recursive_loop: Setting[str]
     concurrency: Setting[float]
-    """``FANFOLD_CONCURRENCY`` of its environment."""
+    """``FANFOLD_CONCURRENCY`` in its environment."""
     uses_fanfold: bool = False
-    """Whether its environment speaks to fanfold."""
+    """True if its environment has variables of fanfold."""
     queues: Mapping[str, str] = field(default_factory=dict)
-    """Keys of the queues that fanfold's variables name, by variable."""
+    """Keys of the queues that fanfold's variables refer to, by variable."""
     permissions: Permissions = Permissions()
     other_triggers: bool = False
-    """Whether something besides SQS mappings calls it."""
+    """True if something other than an SQS mapping invokes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,47 +129,48 @@ class EventMapping:
     """An event source mapping from a queue to a function."""
 
     key: str
-    """Logical id; for an event of a SAM function ``Function.Event``."""
+    """Its logical id, or ``Function.Event`` for an event of a SAM function."""
     place: Place
     queue: str
     """Key of a queue of the model."""
     function: str | None
-    """Key of a function of the model; None for one that is not in the template."""
+    """Key of a function of the model; None if the function is not in the template."""
     function_name: str
-    """What the template calls the function."""
+    """The function's name in messages."""
     batch_size: Setting[float]
     window: Setting[float]
     """Seconds."""
     response_types: Setting[tuple[str, ...]]
     maximum_concurrency: Setting[float]
     provisioned: Setting[bool]
-    """Whether it has pollers of its own (provisioned mode)."""
+    """True if it uses provisioned mode."""
     enabled: Setting[bool]
     filtered: Setting[bool]
-    """Whether it has filter criteria."""
+    """True if it has filter criteria."""
     exists: Setting[bool]
-    """Whether it is deployed at all, as its ``Condition`` says."""
+    """True if it is deployed, according to its ``Condition``."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotKnown:
-    """Something a rule wanted to know and could not."""
+    """A value that a rule needs, and that the template does not determine."""
 
     subject: str
+    """The name of the value, such as ``Timeout of Work``."""
     why: str
     place: Place
     rules: tuple[str, ...] = ()
-    """What was not looked at because of it; empty for a remark on the whole template."""
+    """Ids of the rules that were not checked because of it; empty for a remark on the template."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What a rule has found, before it is put under the rule's name."""
+    """A problem that a rule has found, before it becomes a ``Finding`` of that rule."""
 
     resource: str
     place: Place
-    found: str
-    wanted: str
+    actual: str
+    recommended: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,36 +180,36 @@ class Finding:
     rule: str
     severity: Severity
     resource: str
-    """The mapping, queue or function it is about."""
+    """The mapping, queue, or function with the problem."""
     place: Place
-    found: str
-    """What is."""
-    wanted: str
-    """What should be."""
+    actual: str
+    """The setting and its value, and the effect if it is not obvious."""
+    recommended: str
+    """The value to set instead, or the change to make."""
 
     @property
     def owner(self) -> str:
-        """The logical id that it is said in."""
+        """The logical id of the resource at this place."""
         return str(self.place.path[1]) if len(self.place.path) > 1 else self.resource
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """All that the rules look at."""
+    """The input of the rules."""
 
     queues: Mapping[str, Queue] = field(default_factory=dict)
     mappings: tuple[EventMapping, ...] = ()
     functions: Mapping[str, Function] = field(default_factory=dict)
     remarks: tuple[NotKnown, ...] = ()
-    """What of the template could not be looked at."""
+    """Parts of the template that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a template something is said."""
+    """A place in a template."""
 
     path: tuple[str | int, ...]
-    """Keys from the top of the template, after ``Globals`` are merged in."""
+    """Keys from the root of the template, with ``Globals`` merged in."""
     line: int = 1
     """From 1."""
     column: int = 1

@@ -1,4 +1,4 @@
-"""How rules speak of settings, and what they share."""
+"""Text for settings in messages, and helpers that rules share."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from fanfold.check.values import EventMapping, Function, Model, NotKnown, Queue,
 
 
 def amount(value: float) -> str:
-    """Return a number for people."""
+    """Return a number with thousands separators."""
     return f"{int(value):,}" if value == int(value) else f"{value:,g}"
 
 
 def describe(setting: Setting[float], unit: str = "") -> str:
-    """Return a known setting as ``Name 30 s``, and whether that is AWS's default."""
+    """Return a known setting as ``Name 30 s``, followed by ``(the default)`` if the template does not set it."""
     value = "not set" if setting.value is None else f"{amount(setting.value)}{' ' if unit else ''}{unit}"
     return f"{setting.name} {value}{'' if setting.stated or setting.value is None else ' (the default)'}"
 
 
 def not_known(*settings: Setting[Any]) -> list[NotKnown]:
-    """Return what has to be said of those settings that are not known."""
-    return [NotKnown(each.subject, each.unknown, each.place) for each in settings if each.unknown]
+    """Return a note for each of these settings that is not known."""
+    return [NotKnown(setting.subject, setting.unknown, setting.place) for setting in settings if setting.unknown]
 
 
 def function_of(model: Model, mapping: EventMapping) -> Function | None:
-    """Return the function a mapping calls, if it is in the template."""
+    """Return the function that a mapping invokes; None if it is not in the template."""
     return model.functions.get(mapping.function) if mapping.function is not None else None
 
 
 def timeout_of(model: Model, mapping: EventMapping) -> Setting[float]:
-    """Return the timeout of the function a mapping calls."""
+    """Return the timeout of the function that a mapping invokes."""
     function = function_of(model, mapping)
     if function is not None:
         return function.timeout

@@ -1,4 +1,4 @@
-"""The commands, and what every command does with an error: one clear line, and an exit code that says it."""
+"""The commands, and how each reports an error: one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -6,58 +6,102 @@ import errno
 import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Annotated, Any, Final, NoReturn, ParamSpec
+from typing import Annotated, Any, Final, NamedTuple, NoReturn, ParamSpec
 
 import typer
 from typer.core import TyperGroup
 
 from fanfold import __version__
+from fanfold.cli.help import HelpfulCommand, show_help
+from fanfold.cli.usage_errors import UsageError, usage_line
 from fanfold.errors import ConfigurationError, FanfoldError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+class Entry(NamedTuple):
+    """A command."""
+
+    group: str
+    """The title it is listed under."""
+    target: str
+    """Module and function in ``fanfold.cli``."""
+    example: str
+    """A complete command line, which its help ends with."""
+
+
 COMMANDS: Final = {
-    "demo": ("demo:demo", "fanfold demo"),
-    "init": ("init:init", "fanfold init shop-orders"),
-    "local": ("local:local", "fanfold local --job . -- fanfold run app:job"),
-    "run": ("run:run", "fanfold run app:job --params '{\"count\": 3}' --dry-run"),
-    "env": ("env:env", "fanfold env fanfold-dev"),
-    "status": ("status:status_of", "fanfold status r-1 --watch"),
-    "redrive": ("status:redrive_run", "fanfold redrive r-1 --dry-run"),
-    "results": ("status:results_of", "fanfold results r-1 --output total.json"),
-    "replay": ("replay:replay_events", "fanfold replay events/ --handler app:handler"),
-    "bench": ("bench:bench", "fanfold bench events/ --handler app:handler --output bench"),
-    "bench compare": ("bench_estimate:compare_results", "fanfold bench compare before.json after.json"),
-    "bench estimate": ("bench_estimate:estimate", "fanfold bench estimate bench/bench.json --records 1e9"),
-    "worker": ("worker:worker", 'fanfold worker --queue-url "$QUEUE_URL" --handler app:handler'),
-    "capture": ("capture:capture", 'fanfold capture --queue-url "$DEAD_LETTERS_URL"'),
-    "check": ("check:check", "fanfold check template.yaml"),
+    "demo": Entry("Commands: get started", "demo:demo", "fanfold demo"),
+    "init": Entry("Commands: get started", "init:init", "fanfold init shop-orders"),
+    "local": Entry("Commands: get started", "local:local", "fanfold local --job . -- fanfold run app:job"),
+    "replay": Entry("Commands: handlers", "replay:replay_events", "fanfold replay events/ --handler app:handler"),
+    "bench": Entry("Commands: handlers", "bench:bench", "fanfold bench events/ --handler app:handler --output bench"),
+    "bench compare": Entry(
+        "Commands: handlers", "bench_estimate:compare_results", "fanfold bench compare before.json after.json"
+    ),
+    "bench estimate": Entry(
+        "Commands: handlers", "bench_estimate:estimate", "fanfold bench estimate bench/bench.json --records 1e9"
+    ),
+    "worker": Entry(
+        "Commands: handlers", "worker:worker", 'fanfold worker --queue-url "$QUEUE_URL" --handler app:handler'
+    ),
+    "capture": Entry("Commands: handlers", "capture:capture", 'fanfold capture --queue-url "$DEAD_LETTER_QUEUE_URL"'),
+    "check": Entry("Commands: handlers", "check:check", "fanfold check template.yaml"),
+    "run": Entry("Commands: jobs", "run:run", "fanfold run app:job --params '{\"count\": 3}' --dry-run"),
+    "env": Entry("Commands: jobs", "env:env", "fanfold env fanfold-dev"),
+    "status": Entry("Commands: jobs", "status:status_of", "fanfold status r-1 --watch"),
+    "redrive": Entry("Commands: jobs", "status:redrive_run", "fanfold redrive r-1 --dry-run"),
+    "results": Entry("Commands: jobs", "status:results_of", "fanfold results r-1 --output total.json"),
 }
-"""By name: the function in ``fanfold.cli``, and an example that its help ends with."""
+"""By name, in the order of ``fanfold --help``."""
 
 P = ParamSpec("P")
 
 
 class Commands(TyperGroup):
-    """Imports a command when it is named, so that none pays for the others."""
+    """The command ``fanfold``. It imports a command's module only when that command is named."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as in the base class
         """Return the names of the commands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command; one that does not exist has all names to suggest."""
+        """Return a command. For an unknown name, load all commands, so that the error can suggest one."""
         for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
             if name not in self.commands:
                 self.commands[name] = _command(name)
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the name of a command of one or two words, the command, and its arguments."""
-        if (words := " ".join(args[:2])) in COMMANDS:
-            args = [words, *args[2:]]
+        """Return the name of a command (one or two words), the command, and its arguments."""
+        if (two_words := " ".join(args[:2])) in COMMANDS:
+            args = [two_words, *args[2:]]
         return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as in the base class
+        """Print the help."""
+        rows = [
+            (entry.group, name, (self.get_command(ctx, name).help or "").partition("\n")[0])
+            for name, entry in COMMANDS.items()
+        ]
+        show_help(self, ctx, rows)
+
+    def main(  # type: ignore[override] # passes any other argument on
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any
+    ) -> Any:
+        """Run the command line. A usage error is one line on stderr, with exit code 2."""
+        arguments = sys.argv[1:] if args is None else list(args)
+        try:
+            code = super().main(arguments, prog_name or "fanfold", **{**settings, "standalone_mode": False})
+        except UsageError as error:
+            if type(error).__name__ != "NoArgsIsHelpError":  # which has printed the help
+                names = [name for name in (" ".join(arguments[:2]), *arguments[:1]) if name in COMMANDS]
+                command = " ".join(["fanfold", *names[:1]])
+                print("fanfold:", " ".join(usage_line(error, command, arguments).split()), file=sys.stderr)
+            code = USAGE
+        sys.exit(code or 0)
 
 
 app: typer.Typer = typer.Typer(
@@ -65,10 +109,11 @@ app: typer.Typer = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Fan SQS batches out over a bounded number of concurrent tasks on AWS Lambda, and fold the results in.",
-    epilog="Start with:  fanfold demo",
+    help="Process SQS batches on AWS Lambda with bounded concurrency, and combine the results of distributed jobs.\n\n"
+    "Exit code: 0 if everything requested succeeded, 2 for a usage error, 1 for any other failure.",
+    epilog="Example:\n  fanfold demo",
 )
 
 
@@ -82,18 +127,21 @@ def _version(value: Any) -> None:
 def _fanfold(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
 
 
 def _command(name: str) -> Any:
-    target, example = COMMANDS[name]
-    module, _, function = target.partition(":")
+    entry = COMMANDS[name]
+    module, _, function = entry.target.partition(":")
     command = getattr(import_module(f"fanfold.cli.{module}"), function)
-    alone = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    alone.command(name, help=_prose(command.__doc__), epilog=f"Example:  {example}")(_told(command))
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    declare = alone.command(
+        name, cls=HelpfulCommand, help=_prose(command.__doc__), epilog=f"Example:\n  {entry.example}"
+    )
+    declare(_report_errors(command))
     return typer.main.get_command(alone)
 
 
@@ -102,12 +150,12 @@ def _prose(text: str | None) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in (text or "").split("\n\n"))
 
 
-def _told(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn every error of ours in a command into one line on stderr and an exit code."""
+def _report_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Return the command with each of fanfold's errors turned into one line on stderr and an exit code."""
 
     @functools.wraps(command)
-    def told(*args: P.args, **kwargs: P.kwargs) -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what was started is stopped
+    def reporting(*args: P.args, **kwargs: P.kwargs) -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as for Ctrl-C, so that child processes are stopped
         try:
             command(*args, **kwargs)
         except ConfigurationError as error:
@@ -117,11 +165,11 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            _fail("there is no space left to write to", FAILURE)
+            _fail("no space left on the device: free some space, then run the command again", FAILURE)
         except KeyboardInterrupt:
             _fail("interrupted; nothing is left running on this machine", INTERRUPTED)
 
-    return told
+    return reporting
 
 
 def _fail(line: str, code: int) -> NoReturn:

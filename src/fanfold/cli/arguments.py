@@ -1,4 +1,4 @@
-"""What a user writes as the value of an option: pairs, segments, a setting, where to write."""
+"""Values of options: pairs, lists of segments, settings, files to write."""
 
 from __future__ import annotations
 
@@ -10,68 +10,68 @@ from pathlib import Path
 from fanfold.bench.cells import Setting
 from fanfold.errors import ConfigurationError, MissingExtraError
 
-_MOST_SEGMENTS = 1_000_000
+_MAX_SEGMENTS = 1_000_000
 
 
 def parameters_of(texts: Sequence[str]) -> dict[str, str]:
-    """Return the parameters of a template that ``--parameter NAME=VALUE`` gives; the last one of a name counts.
+    """Return the template parameters of ``--parameter NAME=VALUE`` options. The last value of a name wins.
 
     Raises:
         ConfigurationError: If one is not of that form.
     """
-    found = {}
+    parameters = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigurationError(f"--parameter {text!r} is not of the form NAME=VALUE, such as BatchSize=10")
-        found[name] = value
-    return found
+        parameters[name] = value
+    return parameters
 
 
 def segments_of(text: str) -> set[int]:
-    """Return the segments that a list such as ``3,17,20-25`` names.
+    """Return the segments in a list such as ``3,17,20-25``.
 
     Raises:
-        ConfigurationError: If it is none, or names more than a million.
+        ConfigurationError: If it is not such a list, or a range in it has more than a million segments.
     """
-    found: set[int] = set()
+    segments: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise ConfigurationError(f"--only {text!r} is no list of segments such as 3,17,20-25")
-        named = range(int(first), int(last if dash else first) + 1)
-        if named[-1] - named[0] >= _MOST_SEGMENTS:
-            raise ConfigurationError(f"--only {text!r} names more than {_MOST_SEGMENTS:,} segments")
-        found.update(named)
-    return found
+            raise ConfigurationError(f"--only {text!r} is not a list of segments such as 3,17,20-25")
+        numbers = range(int(first), int(last if dash else first) + 1)
+        if numbers[-1] - numbers[0] >= _MAX_SEGMENTS:
+            raise ConfigurationError(f"--only {text!r} names more than {_MAX_SEGMENTS:,} segments")
+        segments.update(numbers)
+    return segments
 
 
 def setting_of(text: str, option: str) -> Setting:
-    """Return the setting that ``CONCURRENCY:MEMORY`` names.
+    """Return the setting written as ``CONCURRENCY:MEMORY``.
 
     Raises:
         ConfigurationError: If it is not of that form.
     """
-    words = text.split(":")
-    if len(words) != 2 or not all(word.isdecimal() for word in words):  # noqa: PLR2004 - a pair
-        raise ConfigurationError(f"{option} is CONCURRENCY:MEMORY, such as 10:512, not {text!r}")
-    return Setting(int(words[0]), int(words[1]))
+    numbers = text.split(":")
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):  # noqa: PLR2004 - a pair
+        raise ConfigurationError(f"{option} {text!r} is not of the form CONCURRENCY:MEMORY, such as 10:512")
+    return Setting(int(numbers[0]), int(numbers[1]))
 
 
 def check_writable(file: Path) -> None:
-    """Tell, before any work is done, that a file could not be written.
+    """Check that a file can be written, before any work is done.
 
     Raises:
-        ConfigurationError: If it is a folder, or the folder it belongs in does not exist.
+        ConfigurationError: If it is a folder, or its folder does not exist.
     """
     if file.is_dir():
-        raise ConfigurationError(f"{file} cannot be written: it is a folder")
+        raise ConfigurationError(f"{file} cannot be written: it is a folder; add a file name")
     if not file.absolute().parent.is_dir():
-        raise ConfigurationError(f"{file} cannot be written: there is no folder {file.parent}")
+        raise ConfigurationError(f"{file} cannot be written: folder {file.parent} does not exist; create it first")
 
 
 def check_installed(module: str, extra: str, use: str) -> None:
-    """Tell, before any work is done, that a module is missing that is needed at its end.
+    """Check that a module is installed, before any work is done.
 
     Raises:
         MissingExtraError: If it is not installed.
@@ -81,11 +81,11 @@ def check_installed(module: str, extra: str, use: str) -> None:
 
 
 def check_page(file: Path | None) -> None:
-    """Tell, before any work is done, that a page could not be written, if one is asked for.
+    """Check that an HTML page can be rendered and written, before any work is done. None: no page.
 
     Raises:
         ConfigurationError: As ``check_writable`` does.
-        MissingExtraError: If what renders it is not installed.
+        MissingExtraError: If jinja2 is not installed.
     """
     if file is not None:
         check_writable(file)
@@ -94,7 +94,7 @@ def check_page(file: Path | None) -> None:
 
 @contextmanager
 def writing(file: Path, option: str = "") -> Iterator[None]:
-    """Say which file, named by which option, could not be written in the block.
+    """Turn an OSError in the block into an error that names the file and the option.
 
     Raises:
         ConfigurationError: In place of an OSError.
@@ -106,12 +106,12 @@ def writing(file: Path, option: str = "") -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder that ``--output`` names, if it is not there.
+    """Create the folder that ``--output`` names, if it does not exist.
 
     Raises:
-        ConfigurationError: If it cannot be made.
+        ConfigurationError: If it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"--output {folder} cannot be made: {error.strerror}") from error
+        raise ConfigurationError(f"--output {folder} cannot be created: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""``fanfold bench compare`` and ``fanfold bench estimate``, which read what ``fanfold bench`` has written."""
+"""``fanfold bench compare`` and ``fanfold bench estimate``, which read results of ``fanfold bench``."""
 
 from __future__ import annotations
 
@@ -38,76 +38,84 @@ from fanfold.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Estimated:
-    """An estimate, what it rests on, and how wrong it was where that could be seen."""
+    """An estimate, its basis, and its errors where they could be measured."""
 
     handler: str
-    """What was measured."""
+    """The handler that was measured."""
     setting: Setting
-    """At which setting."""
+    """The setting it was measured at."""
     backlog: Backlog
-    """What is to be worked off."""
+    """The backlog to process."""
     rates: Rates
-    """What a batch takes."""
+    """Time and memory of a batch."""
     quotas: tuple[Quota, ...]
-    """What limits invocations at once, tightest first."""
+    """The limits of concurrent invocations, tightest first."""
     estimate: Estimate
-    """What it takes."""
+    """Time and cost of the backlog."""
     trial: Trial
-    """Against the simulator."""
+    """The error against the simulator."""
     held_out: tuple[float, ...]
-    """Against what ran: relative error of each repeat, predicted from the others."""
+    """The errors against the measurements: relative error of each repeat, predicted from the others."""
     where: str
-    """Where it ran."""
+    """Where the measurements ran."""
 
     def to_json(self) -> str:
-        """Return all of it as one JSON document."""
+        """Return the estimate as one JSON document."""
         document: dict[str, Any] = asdict(self)
         document["trial"]["error"] = self.trial.error
         return json.dumps(document)
 
     def lines(self) -> list[str]:
-        """Return all of it in sentences."""
-        found, backlog, trial = self.estimate, self.backlog, self.trial
-        tightest = ", ".join(f"{quota.name} {quota.batches:,}" for quota in self.quotas)
-        whole = dollars(found.lambda_dollars + found.sqs_dollars)
-        parts = f"Lambda {dollars(found.lambda_dollars)}, SQS {dollars(found.sqs_dollars)}"
-        rests = f"documented scaling rules and quotas and from batches measured on {self.where}"
-        how = f"simulated; {trial.batches} batches, {trial.concurrency} at once from the start"
+        """Return the estimate as lines of text."""
+        estimate, backlog, trial = self.estimate, self.backlog, self.trial
+        limits = ", ".join(f"{quota.name} {quota.batches:,}" for quota in self.quotas)
+        time = duration(estimate.seconds)
+        total = dollars(estimate.lambda_dollars + estimate.sqs_dollars)
+        parts = f"Lambda {dollars(estimate.lambda_dollars)}, SQS {dollars(estimate.sqs_dollars)}"
+        basis = f"documented scaling rules and quotas, and on batches measured on {self.where}"
+        conditions = f"{trial.batches} batches, {trial.concurrency} concurrent invocations from the start"
         lines = [
-            f"{backlog.records:,} records with {self.handler} at {self.setting}, {self.rates.records:,} a batch:",
-            f"  {duration(found.seconds)} in {found.batches:,} invocations, at most {found.concurrency:,} at once",
-            f"  {whole}: {parts} for bodies of {backlog.record_bytes:,} bytes",
-            f"  binds first: {found.binds} (at once: {tightest})",
-            f"An estimate, from {rests}; not measured on Lambda at this size.",
-            f"Against the simulator ({how}): {trial.error:+.1%}.",
+            f"{backlog.records:,} records with {self.handler} at {self.setting}, {self.rates.records:,} per batch:",
+            f"  {time} in {estimate.batches:,} invocations, at most {estimate.concurrency:,} concurrently",
+            f"  {total}: {parts} for bodies of {backlog.record_bytes:,} bytes",
+            f"  limiting factor: {estimate.binds} (concurrent invocations: {limits})",
+            f"This estimate is based on {basis}. It was not measured on Lambda at this size.",
+            f"Error against the simulator ({conditions}): {trial.error:+.1%}.",
         ]
         if self.held_out:
             worst = max(self.held_out, key=abs)
-            middle = statistics.median(map(abs, self.held_out))
-            how = f"Against what ran on {self.where} (each repeat predicted from the others)"
-            lines.append(f"{how}: {middle:.1%} in the median, {worst:+.1%} at worst.")
+            median = statistics.median(map(abs, self.held_out))
+            method = f"Error against the measurements on {self.where} (each repeat predicted from the others)"
+            lines.append(f"{method}: median {median:.1%}, worst {worst:+.1%}.")
         else:
-            lines.append("Against what ran: not known, it takes two repeats.")
+            lines.append("Error against the measurements: not known, because it needs at least two repeats.")
         return lines
 
 
 def estimate(
     result: options.Result,
-    records: float = typer.Option(1e6, min=1, max=1e12, help="Records to estimate for, such as 1e9."),
-    payload_size: int = typer.Option(640, min=32, max=1_000_000, metavar="BYTES", help="Bytes of a record's body."),
-    at: str | None = typer.Option(
-        None, metavar="CONCURRENCY:MEMORY", help="Cell to estimate by. (default: the one the result recommends)"
+    records: float = typer.Option(
+        1e6, min=1, max=1e12, metavar="RECORDS", help="Number of records in the backlog, such as 1e9."
     ),
-    maximum_concurrency: int | None = typer.Option(None, min=2, max=1_000, help="The mapping's MaximumConcurrency."),
+    payload_size: int = typer.Option(640, min=32, max=1_000_000, metavar="BYTES", help="Size of a record's body."),
+    at: str | None = typer.Option(
+        None, metavar="CONCURRENCY:MEMORY", help="Measured setting to use.", show_default="the recommended one"
+    ),
+    maximum_concurrency: int | None = typer.Option(
+        None, min=2, max=1_000, metavar="N", help="MaximumConcurrency of the event source mapping."
+    ),
     account_concurrency: int = typer.Option(
-        LAMBDA_ACCOUNT_CONCURRENCY, min=1, help="Invocations at once that the account has left."
+        LAMBDA_ACCOUNT_CONCURRENCY,
+        min=1,
+        metavar="N",
+        help="Concurrent invocations that the account can use for this function.",
     ),
     as_json: options.Json = False,
 ) -> None:
-    """Estimate by a result of 'fanfold bench' how long a backlog of any size takes, and what it costs.
+    """Estimate the time and the cost of a backlog of any size from a result of `fanfold bench`.
 
-    The time follows from the documented scaling rules and quotas; what binds first is named, and how wrong the
-    estimate was where that could be seen: against the simulator, and against what ran.
+    Use it before a large run or a redrive. The time follows from Lambda's documented scaling rules and quotas. The
+    output names the limiting factor, and the errors of the estimate against the simulator and the measurements.
     """
     backlog = Backlog(
         round(records),
@@ -115,8 +123,8 @@ def estimate(
         maximum_concurrency=maximum_concurrency,
         account_concurrency=account_concurrency,
     )
-    found = estimated(result, backlog, at)
-    print(found.to_json() if as_json else "\n".join(found.lines()))
+    outcome = estimated(result, backlog, at)
+    print(outcome.to_json() if as_json else "\n".join(outcome.lines()))
 
 
 def estimated(file: Path, backlog: Backlog, at: str | None) -> Estimated:
@@ -124,11 +132,11 @@ def estimated(file: Path, backlog: Backlog, at: str | None) -> Estimated:
 
     Args:
         file: A result of ``fanfold bench``.
-        backlog: What is to be worked off.
-        at: ``CONCURRENCY:MEMORY`` of a cell in it; None for the one it recommends.
+        backlog: The backlog to process.
+        at: ``CONCURRENCY:MEMORY`` of a cell in the file; None for the recommended one.
 
     Raises:
-        ConfigurationError: If the file cannot be read, or such a cell was not measured.
+        ConfigurationError: If the file cannot be read, or the cell was not measured.
     """
     result = read_result(file)
     cell = _cell(result, at, file)
@@ -148,7 +156,7 @@ def estimated(file: Path, backlog: Backlog, at: str | None) -> Estimated:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the unit that suits it."""
+    """Return a duration as text, in days, hours, minutes, or seconds."""
     for size, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {name}"
@@ -156,29 +164,28 @@ def duration(seconds: float) -> str:
 
 
 def _durations(result: Result, cell: Cell) -> Sequence[float]:
-    own = [sample for sample in result.samples if sample.setting == cell.setting]
-    return [seconds for sample in own for seconds in sample.batch_seconds]
+    samples = [sample for sample in result.samples if sample.setting == cell.setting]
+    return [seconds for sample in samples for seconds in sample.batch_seconds]
 
 
 def _cell(result: Result, at: str | None, file: Path) -> Cell:
     if at is None:
         if result.findings.cheapest is None:
-            raise ConfigurationError(f"{file} recommends no cell: say which with --at CONCURRENCY:MEMORY")
+            raise ConfigurationError(f"{file} recommends no setting: choose one with --at CONCURRENCY:MEMORY")
         return result.findings.cheapest.best
     setting = setting_of(at, "--at")
-    found = next((cell for cell in result.cells if cell.setting == setting and cell.measured), None)
-    if found is None:
-        have = ", ".join(
-            f"{each.setting.concurrency}:{each.setting.memory_mb}" for each in result.cells if each.measured
-        )
-        raise ConfigurationError(f"{file} has no measurement at {at}; it has {have or 'none'}")
-    return found
+    measured = {cell.setting: cell for cell in result.cells if cell.measured}
+    if setting not in measured:
+        settings = ", ".join(f"{setting.concurrency}:{setting.memory_mb}" for setting in measured)
+        raise ConfigurationError(f"{file} has no measurement at {at}: --at must be one of {settings or 'none'}")
+    return measured[setting]
 
 
 def compare_results(first: options.Result, second: options.Result, as_json: options.Json = False) -> None:
-    """Compare two results of 'fanfold bench', setting by setting: whether they agree, differ, or cannot tell.
+    """Compare two results of `fanfold bench`, setting by setting.
 
-    Ratios are those of the second to the first. A difference within the noise is none.
+    Use it to see whether a change made a handler faster, cheaper, or smaller. Ratios are second to first. A difference
+    within the noise does not count; the output states if there are too few samples to decide.
     """
     comparison = compare(read_result(first), read_result(second))
     if as_json:
@@ -189,7 +196,7 @@ def compare_results(first: options.Result, second: options.Result, as_json: opti
 
 def _show(comparison: Comparison, console: Console) -> None:
     table = Table(title="second / first", title_justify="left")
-    for name in ("at once", "MB", "records/s", "$/million", "peak MB", ""):
+    for name in ("concurrency", "MB", "records/s", "$/million", "peak MB", ""):
         table.add_column(name, justify="left" if not name else "right")
     for row in comparison.rows:
         ratios = [_ratio(row.speed), _ratio(row.cost), _ratio(row.memory)]

@@ -1,4 +1,4 @@
-"""Where ``fanfold bench`` writes what it found."""
+"""The files that ``fanfold bench`` writes."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from fanfold.bench.plot import draw
 from fanfold.bench.result import COLUMNS, Result, rows, write_result
 from fanfold.cli.arguments import check_installed, check_writable, make_folder, writing
 
-_UNASKED = Path("fanfold-bench.json")
+_FALLBACK = Path("fanfold-bench.json")
+"""Where the samples of an interrupted sweep are saved if the user named no file."""
 
 
 @dataclass(slots=True)
 class Files:
-    """The files that were asked for."""
+    """The files that the user requested."""
 
     csv: Path | None
     png: Path | None
     html: Path | None
     folder: Path | None
     resumed: Path | None = None
-    """A result that is gone on with: it grows, unless a folder is asked for."""
+    """The result that is resumed. It is updated, unless the user named a folder."""
     _json: Path | None = field(init=False, default=None)
 
     def check(self) -> None:
-        """Make the folder.
+        """Create the folder, and check that every file can be written.
 
         Raises:
-            ConfigurationError: If it cannot be made, or a file cannot be written.
-            MissingExtraError: If what writes a file is not installed.
+            ConfigurationError: If the folder cannot be created, or a file cannot be written.
+            MissingExtraError: If a package that writes a file is not installed.
         """
         self._json = self.resumed
         if self.folder is not None:
@@ -48,23 +49,23 @@ class Files:
             if file is not None or self.folder is not None:
                 check_installed(module, extra, use)
 
-    def keep(self, result: Result) -> None:
-        """Write what was measured so far, if there is a folder for it."""
+    def save_progress(self, result: Result) -> None:
+        """Write the result as measured so far, if the user named a folder or a result to resume."""
         if self._json is not None:
             write_result(result, self._json)
 
-    def kept(self, result: Result) -> Path:
-        """Write what was measured so far, and return where: a file of its own if none was asked for."""
-        file = self._json or _UNASKED
+    def save(self, result: Result) -> Path:
+        """Write the result as measured so far, to a default file if the user named none; return the file."""
+        file = self._json or _FALLBACK
         write_result(result, file)
         return file
 
     def write(self, result: Result) -> list[Path]:
-        """Write all that was asked for, and return where.
+        """Write every requested file, and return their paths.
 
         Raises:
             ConfigurationError: If a file cannot be written.
-            MissingExtraError: If a picture is asked for and matplotlib is not installed.
+            MissingExtraError: If a picture is requested and matplotlib is not installed.
         """
         writers: tuple[tuple[Path | None, str, Callable[[Path], object]], ...] = (
             (self.resumed if self.folder is None else None, "bench.json", lambda file: write_result(result, file)),
@@ -73,8 +74,8 @@ class Files:
             (self.html, "bench.html", lambda file: file.write_text(page(result), encoding="utf-8")),
         )
         written = []
-        for asked, name, write in writers:
-            for file in (asked, None if self.folder is None else self.folder / name):
+        for requested, name, write in writers:
+            for file in (requested, None if self.folder is None else self.folder / name):
                 if file is not None and (result.samples or name == "bench.json"):
                     with writing(file):
                         write(file)

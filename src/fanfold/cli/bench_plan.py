@@ -1,4 +1,4 @@
-"""From what a user asked ``fanfold bench`` for to what is measured; every fault in it is told before it starts."""
+"""The plan of a ``fanfold bench`` sweep. Every mistake in the options is reported before the sweep starts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fanfold.cli.arguments import setting_of
 from fanfold.errors import ConfigurationError
 
 DEPLOYED = "a deployed function"
-"""Where a sweep by the Lambda API ran."""
+"""The place of a sweep that used the Lambda API."""
 SYNTHETIC_HANDLER = "fanfold.bench.synthetic_handler:handler"
-_MOST_CONCURRENCY = 10_000
+_MAX_CONCURRENCY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """The options of ``fanfold bench``, as they were given."""
+    """The options of ``fanfold bench``, as the user wrote them."""
 
     events: tuple[str, ...]
     handler: str | None
@@ -49,34 +49,34 @@ class BenchOptions:
 
     @property
     def deployed(self) -> bool:
-        """Whether a deployed function is to be swept, not a handler here."""
+        """True if the sweep measures a deployed function, not a handler on this machine."""
         return self.function is not None and self.template is None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured."""
+    """What a sweep measures."""
 
     workload: Workload
-    """What is run."""
+    """The handler and its input."""
     batches: Batches
-    """What it is given."""
+    """The batches to deliver."""
     grid: Grid
-    """At which settings."""
+    """The settings to measure."""
     prices: Prices
-    """By which cells are judged."""
+    """The prices that costs are computed with."""
     present: Setting | None
-    """How the function is set now."""
+    """The present setting of the function."""
     present_memory_mb: int | None
-    """Its memory, where its concurrency is the handler's own."""
+    """Its memory, if its concurrency is set in the handler's decorator."""
     samples: tuple[Sample, ...]
-    """What a result that is resumed has already."""
+    """The samples of the result that is resumed."""
     notes: tuple[str, ...]
-    """What a reader of the numbers should know."""
+    """Caveats for readers of the numbers."""
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether the handler is made up, too."""
+        """True if the handler is synthetic, too."""
         return self.workload.handler == SYNTHETIC_HANDLER
 
     def with_present(self, present: Setting) -> Plan:
@@ -86,15 +86,15 @@ class Plan:
     def result(
         self, samples: Sequence[Sample], limits: str, *, consumer: bool | None, more: Sequence[str] = ()
     ) -> Result:
-        """Return what was measured so far."""
+        """Return the result of these samples."""
         notes = [*self.notes, *more]
         if consumer is False:
             notes.append(
-                "The handler is no fanfold consumer: it finds the concurrency in FANFOLD_CONCURRENCY, and how long "
-                "single records took is not known."
+                "The handler is not a fanfold consumer: it must read the concurrency from FANFOLD_CONCURRENCY, and "
+                "durations of single records are not known."
             )
         if self.present is None and self.present_memory_mb is not None:
-            notes.append("How many handlers run at once now is not known: --present says it.")
+            notes.append("The present concurrency is not known: specify it with --present.")
         return Result(
             workload=self.workload,
             grid=self.grid,
@@ -108,106 +108,112 @@ class Plan:
         )
 
 
-def plan_of(asked: BenchOptions, stdin: IO[bytes]) -> Plan:
-    """Return what is measured.
+def plan_of(options: BenchOptions, stdin: IO[bytes]) -> Plan:
+    """Return the plan of a sweep.
 
     Raises:
-        ConfigurationError: If something that was asked for is impossible, or does not fit together.
-        EventError: If an event holds no records.
+        ConfigurationError: If an option is wrong, or options do not go together.
+        EventError: If an event has no records.
     """
-    if asked.architecture not in ARCHITECTURES:
-        raise ConfigurationError(f"--arch is {' or '.join(ARCHITECTURES)}, not {asked.architecture!r}")
-    if asked.template is not None and asked.function is None:
-        raise ConfigurationError("--template needs --function: the function in it")
-    batches = _batches(asked, stdin)
-    present, memory_mb, present_notes = _present(asked)
+    if options.architecture not in ARCHITECTURES:
+        raise ConfigurationError(f"--arch must be {' or '.join(ARCHITECTURES)}, not {options.architecture!r}")
+    if options.template is not None and options.function is None:
+        raise ConfigurationError("--template needs --function: add the logical id of the function in the template")
+    batches = _batches(options, stdin)
+    present, memory_mb, present_notes = _present(options)
     grid = Grid(
-        _axis(asked.concurrency, "--concurrency", 1, _MOST_CONCURRENCY),
-        _axis(asked.memory, "--memory", LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB),
+        _axis(options.concurrency, "--concurrency", 1, _MAX_CONCURRENCY),
+        _axis(options.memory, "--memory", LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB),
         also=() if present is None else (present,),
-        repeats=asked.repeats,
-        seed=asked.seed,
-        search=asked.search,
-        within_seconds=asked.within_seconds,
+        repeats=options.repeats,
+        seed=options.seed,
+        search=options.search,
+        within_seconds=options.within_seconds,
     )
     workload = Workload(
-        handler=_handler(asked),
-        where=DEPLOYED if asked.deployed else "this machine",
+        handler=_handler(options),
+        where=DEPLOYED if options.deployed else "this machine",
         records=batches.records,
         batches=len(batches.events),
         digest=batches.digest,
-        seconds=asked.seconds,
-        timeout_seconds=asked.timeout_seconds,
-        downstream_latency_ms=asked.downstream_latency_ms,
+        seconds=options.seconds,
+        timeout_seconds=options.timeout_seconds,
+        downstream_latency_ms=options.downstream_latency_ms,
     )
-    samples = () if asked.resume is None else _resumed(asked.resume, workload)
-    prices = prices_of(asked.architecture, asked.prices)
-    notes = (*_notes(batches, grid, asked), *present_notes)
+    samples = () if options.resume is None else _resumed(options.resume, workload)
+    prices = prices_of(options.architecture, options.prices)
+    notes = (*_notes(batches, grid, options), *present_notes)
     return Plan(workload, batches, grid, prices, present, memory_mb, samples, notes)
 
 
-def _handler(asked: BenchOptions) -> str:
-    if asked.deployed:
-        if asked.handler is not None:
+def _handler(options: BenchOptions) -> str:
+    if options.deployed:
+        if options.handler is not None:
             raise ConfigurationError(
-                "--handler and --function do not go together, unless --template says what the function is in"
+                "--handler and --function do not go together: leave out one of them, or add --template with the "
+                "template that declares the function"
             )
-        return str(asked.function)
-    if asked.handler is None:
-        if asked.downstream_latency_ms is None or asked.events:
+        return str(options.function)
+    if options.handler is None:
+        if options.downstream_latency_ms is None or options.events:
             raise ConfigurationError(
-                "give --handler MODULE:NAME; or --downstream-latency and no events, for a handler and records made up"
+                "specify --handler MODULE:NAME; or --downstream-latency without events, for a synthetic handler and "
+                "synthetic records"
             )
         return SYNTHETIC_HANDLER
-    module, colon, name = asked.handler.partition(":")
+    module, colon, name = options.handler.partition(":")
     if not (module and colon and name):
-        raise ConfigurationError(f"{asked.handler!r} is not of the form MODULE:NAME, such as app:handler")
-    return asked.handler
+        raise ConfigurationError(f"--handler {options.handler!r} is not of the form MODULE:NAME, such as app:handler")
+    return options.handler
 
 
-def _batches(asked: BenchOptions, stdin: IO[bytes]) -> Batches:
-    if asked.events:
-        return batches_of(read_events(asked.events, stdin=stdin), asked.batch_size)
-    return batches_of([synthetic_records(asked.batch_size or SYNTHETIC_BATCH, asked.payload_bytes)], None)
+def _batches(options: BenchOptions, stdin: IO[bytes]) -> Batches:
+    if options.events:
+        return batches_of(read_events(options.events, stdin=stdin), options.batch_size)
+    return batches_of([synthetic_records(options.batch_size or SYNTHETIC_BATCH, options.payload_bytes)], None)
 
 
 def _axis(text: str, name: str, least: int, most: int) -> tuple[int, ...]:
     values = set()
-    for word in text.split(","):
-        value = int(word) if word.strip().isdecimal() else -1
+    for part in text.split(","):
+        value = int(part) if part.strip().isdecimal() else -1
         if not least <= value <= most:
             raise ConfigurationError(
-                f"{name} holds whole numbers from {least:,} to {most:,}, such as {least},{most}; not {word.strip()!r}"
+                f"{name} must be integers from {least:,} to {most:,}, such as {least},{most}, not {part.strip()!r}"
             )
         values.add(value)
     return tuple(sorted(values))
 
 
-def _present(asked: BenchOptions) -> tuple[Setting | None, int | None, Sequence[str]]:
-    """Return the present setting, or its memory alone where its concurrency is the handler's own, and what to note."""
-    if asked.present is not None:
-        setting = setting_of(asked.present, "--present")
-        _axis(str(setting.concurrency), "--present", 1, _MOST_CONCURRENCY)
+def _present(options: BenchOptions) -> tuple[Setting | None, int | None, Sequence[str]]:
+    """Return the present setting, and notes; only the memory if the handler's decorator sets the concurrency."""
+    if options.present is not None:
+        setting = setting_of(options.present, "--present")
+        _axis(str(setting.concurrency), "--present", 1, _MAX_CONCURRENCY)
         _axis(str(setting.memory_mb), "--present", LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB)
         return setting, None, ()
-    if asked.template is not None and asked.function is not None:
-        return _deployed(asked.template, asked.function)
+    if options.template is not None and options.function is not None:
+        return _deployed(options.template, options.function)
     return None, None, ()
 
 
 def _deployed(template: Path, name: str) -> tuple[Setting | None, int | None, Sequence[str]]:
-    """Return what a template says of a function; if it does not tell all, only why."""
+    """Return the setting of a function in a template; if it cannot be determined, only notes that say why."""
     function = deployment_of(template, name).function
     if function is None:
-        return None, None, [f"{template} says nothing of the function of {name}: --present says how it is set now."]
-    unknown = [undetermined(template, each) for each in (function.memory, function.concurrency) if not each.known]
+        return (
+            None,
+            None,
+            [f"{template} does not declare the function of {name}: specify the present setting with --present."],
+        )
+    unknown = [undetermined(template, value) for value in (function.memory, function.concurrency) if not value.known]
     if unknown:
-        return None, None, [f"{each}: the present setting is left out; --present says it." for each in unknown]
+        return None, None, [f"{reason}: specify the present setting with --present." for reason in unknown]
     memory, concurrency = function.memory.value or 0, function.concurrency.value
     _axis(f"{memory:g}", function.memory.subject, LAMBDA_MIN_MEMORY_MB, LAMBDA_MAX_MEMORY_MB)
     if concurrency is None:
         return None, int(memory), ()
-    _axis(f"{concurrency:g}", function.concurrency.subject, 1, _MOST_CONCURRENCY)
+    _axis(f"{concurrency:g}", function.concurrency.subject, 1, _MAX_CONCURRENCY)
     return Setting(int(concurrency), int(memory)), None, ()
 
 
@@ -219,21 +225,23 @@ def _resumed(file: Path, workload: Workload) -> tuple[Sample, ...]:
         if getattr(old.workload, name) != getattr(workload, name)
     ]
     if differing:
-        raise ConfigurationError(f"{file} is of another sweep: {'; '.join(differing)}")
+        raise ConfigurationError(
+            f"--resume {file} is the result of another sweep: {'; '.join(differing)}. "
+            "Use the same options, or leave out --resume"
+        )
     return old.samples
 
 
-def _notes(batches: Batches, grid: Grid, asked: BenchOptions) -> list[str]:
+def _notes(batches: Batches, grid: Grid, options: BenchOptions) -> list[str]:
     notes = []
     if batches.cut:
-        notes.append("Batches end early: an event holds at most 6 MB.")
+        notes.append("Batches are smaller than requested: an event holds at most 6 MB.")
     if grid.concurrencies[-1] > batches.records:
         notes.append(
-            f"No more than {batches.records:,} can be handled at once, which is what a batch holds: see --batch-size."
+            f"At most {batches.records:,} handlers can run concurrently, because a batch has {batches.records:,} "
+            "records: see --batch-size."
         )
     cores = int(about_this_machine()["cores"] or 1)
-    if not asked.deployed and grid.memories[-1] > cores * LAMBDA_MB_PER_VCPU:
-        notes.append(
-            f"This machine has {cores} cores: cells over {cores * LAMBDA_MB_PER_VCPU:,} MB have no more CPU than that."
-        )
+    if not options.deployed and grid.memories[-1] > cores * LAMBDA_MB_PER_VCPU:
+        notes.append(f"This machine has {cores} cores: cells above {cores * LAMBDA_MB_PER_VCPU:,} MB get only these.")
     return notes

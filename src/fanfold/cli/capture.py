@@ -20,25 +20,28 @@ if TYPE_CHECKING:  # the SDK is an extra, and slow to import
     from fanfold.aws.sqs import SqsQueue
 
 _BATCH = 10
-_HELD_SECONDS = 120
-"""How long a message is hidden while others are read; then, or at the end, it is there again."""
+_INVISIBLE_SECONDS = 120
+"""Visibility timeout of a message while others are read. At the end, all become visible again."""
 
 
 def capture(
-    queue_url: str = typer.Option(..., help="The queue to read, such as a dead-letter queue."),
+    queue_url: str = typer.Option(..., metavar="URL", help="The queue to read, such as a dead-letter queue."),
     output: Path = typer.Option(
-        Path("events"), "--output", "--out", help="Folder for the events, ten messages in each file."
+        Path("events"), "--output", "--out", metavar="FOLDER", help="Folder for the events, ten messages per file."
     ),
-    most: int = typer.Option(100, min=1, max=10_000, help="Messages to save at most."),
+    most: int = typer.Option(100, min=1, max=10_000, metavar="N", help="Maximum number of messages to save."),
     redact: list[str] = typer.Option(
-        [], metavar="NAME", help="A field of JSON bodies that is not saved: customer.email"
+        [], metavar="NAME", help="A field of JSON bodies to leave out, such as customer.email. Repeatable."
     ),
     region: options.QueueRegion = None,
 ) -> None:
-    """Save what lies in a queue as events for 'fanfold replay', and delete nothing.
+    """Save the messages of a queue as events for `fanfold replay`, without deleting them.
 
-    While it reads, the messages are hidden from others; at the end they are visible again. Each read counts as a
-    receive: in a queue with a redrive policy of its own, a message may be moved by it.
+    Use it to reproduce failures from a dead-letter queue on your machine. While the command reads, the messages are
+    invisible to other consumers; at the end they become visible again. Each read counts as a receive, so a queue with
+    a redrive policy may move a message to its dead-letter queue.
+
+    Exit code: 0 even if the queue is empty.
     """
     saved = anyio.run(_capture, queue_url, output, most, tuple(redact), region)
     console = Console(stderr=True)
@@ -46,7 +49,7 @@ def capture(
         console.print(f"{saved} messages saved in {output}; replay them with:", markup=False)
         console.print(f"  fanfold replay {output} --handler MODULE:NAME", markup=False)
     else:
-        console.print("there is no message in the queue to be saved", markup=False)
+        console.print("no message saved: the queue is empty, or its messages are in flight", markup=False)
 
 
 async def _capture(queue_url: str, out: Path, most: int, redact: tuple[str, ...], region: str | None) -> int:
@@ -56,30 +59,30 @@ async def _capture(queue_url: str, out: Path, most: int, redact: tuple[str, ...]
         raise MissingExtraError("aws", "fanfold capture") from error
     async with open_client(region) as client:
         queue = await open_queue(client, queue_url)
-        held: dict[str, Record] = {}
+        received: dict[str, Record] = {}
         try:
-            return await _save(queue, out, most, redact, held)
+            return await _save(queue, out, most, redact, received)
         finally:
             with anyio.CancelScope(shield=True):
-                await _show(queue, list(held.values()))
+                await _make_visible(queue, list(received.values()))
 
 
-async def _save(queue: SqsQueue, out: Path, most: int, redact: tuple[str, ...], held: dict[str, Record]) -> int:
-    """Save message after message until no new one comes; ``held`` are the last records by message id."""
+async def _save(queue: SqsQueue, out: Path, most: int, redact: tuple[str, ...], received: dict[str, Record]) -> int:
+    """Save messages until no new one is received. ``received`` collects the latest record of each message id."""
     stamp, number = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), 0
-    while len(held) < most:
-        records = await queue.receive_records(max_messages=min(_BATCH, most - len(held)), wait_seconds=1)
-        new: list[dict[str, Any]] = [record for record in records if record["messageId"] not in held]
-        held.update({record["messageId"]: Record(record) for record in records})
+    while len(received) < most:
+        records = await queue.receive_records(max_messages=min(_BATCH, most - len(received)), wait_seconds=1)
+        new: list[dict[str, Any]] = [record for record in records if record["messageId"] not in received]
+        received.update({record["messageId"]: Record(record) for record in records})
         if not new:
             break
-        await queue.change_visibility([(Record(record), _HELD_SECONDS) for record in records])
+        await queue.change_visibility([(Record(record), _INVISIBLE_SECONDS) for record in records])
         with writing(out, "--output "):
             save_event({"Records": new}, out / f"{stamp}-{number:04d}.json", redact=redact)
         number += 1
-    return len(held)
+    return len(received)
 
 
-async def _show(queue: SqsQueue, records: list[Record]) -> None:
+async def _make_visible(queue: SqsQueue, records: list[Record]) -> None:
     for first in range(0, len(records), _BATCH):
         await queue.change_visibility([(record, 0) for record in records[first : first + _BATCH]])

@@ -25,7 +25,7 @@ _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
 class Form(StrEnum):
-    """How findings are printed."""
+    """Output format of the findings."""
 
     TEXT = "text"
     JSON = "json"
@@ -34,28 +34,42 @@ class Form(StrEnum):
 
 def check(
     templates: list[Path] = typer.Argument(
-        None, metavar="TEMPLATE", help="SAM or CloudFormation templates, YAML or JSON; what 'cdk synth' writes too."
+        None,
+        metavar="TEMPLATE",
+        help="SAM or CloudFormation templates in YAML or JSON, including those of `cdk synth`.",
     ),
     parameter: list[str] = typer.Option(
-        [], "--parameter", "-p", metavar="NAME=VALUE", help="Check with this value of a parameter. (default: its own)"
+        [],
+        "--parameter",
+        "-p",
+        metavar="NAME=VALUE",
+        help="Value of a template parameter, instead of its default. Repeatable.",
     ),
     fail_on: Severity = typer.Option(
-        Severity.INFO, case_sensitive=False, help="Exit with 1 for findings at least so bad."
+        Severity.INFO,
+        case_sensitive=False,
+        metavar="|".join(Severity),
+        help="Lowest severity that makes the exit code 1.",
     ),
-    ignore: list[str] = typer.Option([], metavar="RULE", help="Leave a rule out; may be given many times."),
-    form: Form = typer.Option(Form.TEXT, "--format", case_sensitive=False, help="How to print what is found."),
-    json_form: bool = typer.Option(False, "--json", help="Print one JSON document: --format json."),
-    sarif_form: bool = typer.Option(False, "--sarif", help="Print SARIF 2.1.0: --format sarif."),
-    explain: str | None = typer.Option(None, metavar="RULE", help="Print the page of a rule, and check nothing."),
-    rules: bool = typer.Option(False, "--rules", help="List the rules, and check nothing."),
+    ignore: list[str] = typer.Option([], metavar="RULE", help="Skip this rule, such as FF012. Repeatable."),
+    form: Form = typer.Option(
+        Form.TEXT, "--format", case_sensitive=False, metavar="|".join(Form), help="Output format of the findings."
+    ),
+    json_form: bool = typer.Option(False, "--json", help="Print one JSON document; same as --format json."),
+    sarif_form: bool = typer.Option(False, "--sarif", help="Print SARIF 2.1.0; same as --format sarif."),
+    explain: str | None = typer.Option(
+        None, metavar="RULE", help="Print the documentation of a rule and exit, such as FF001."
+    ),
+    rules: bool = typer.Option(False, "--rules", help="List the rules and exit."),
 ) -> None:
     """Find the settings in a template that lose or duplicate messages.
 
-    Looks at SQS queues, the event source mappings that read them, the functions these call and what they are allowed.
-    Parameters count with their defaults. What a template does not tell (a queue of another stack) is said to be not
-    known, and is no finding. Nothing is called, and no account is needed.
+    Use it before each deployment, and in CI. It checks SQS queues, the event source mappings that read them, the
+    functions that these invoke, and their permissions. Parameters have their default values. If a value cannot be
+    determined from the template, such as a queue of another stack, the output reports it as not known; it is not a
+    finding. The command calls no AWS service.
 
-    Exit code 1 if anything was found, or with --fail-on, anything at least so bad; 2 if a template cannot be read.
+    Exit code: 1 if there are findings of at least the severity of --fail-on, 2 if a template cannot be read.
     """
     if rules:
         show_rules(Console())
@@ -64,9 +78,9 @@ def check(
         print(page(BY_ID[_rule(explain)]), end="")
         return
     if not templates:
-        raise ConfigurationError("which template? Say  fanfold check template.yaml")
+        raise ConfigurationError("TEMPLATE is required. Run `fanfold check template.yaml`")
     chosen = _form(form, as_json_too=json_form, as_sarif_too=sarif_form)
-    ignored = {_rule(each) for each in ignore}
+    ignored = {_rule(name) for name in ignore}
     reports = _reports(templates, parameters_of(parameter), ignored)
     if chosen is Form.JSON:
         print(json.dumps(as_json(reports), default=str))
@@ -79,33 +93,37 @@ def check(
 
 
 def _fail(reports: Sequence[Report]) -> None:
-    found = counts(reports)
-    said = ", ".join(
-        f"{found[each]} {each}{'s' if found[each] != 1 else ''}" for each in ("error", "warning") if found[each]
-    )
-    infos = f"{', ' if said else ''}{found['info']} info" if found["info"] else ""
-    raise FanfoldError(f"{said}{infos}; say  fanfold check --explain RULE  for the reason and the mend")
+    raise FanfoldError(f"{_counted(counts(reports))}. Run `fanfold check --explain RULE` for the reason and the fix")
 
 
-def _reports(templates: Sequence[Path], given: dict[str, str], ignored: set[str]) -> list[Report]:
-    return [check_template(template, parameters=given, ignore=ignored) for template in templates]
+def _counted(numbers: dict[str, int]) -> str:
+    parts = [
+        f"{numbers[severity]} {severity}{'s' if numbers[severity] > 1 and severity != 'info' else ''}"
+        for severity in _STYLES
+        if numbers[severity]
+    ]
+    return ", ".join(parts)
+
+
+def _reports(templates: Sequence[Path], parameters: dict[str, str], ignored: set[str]) -> list[Report]:
+    return [check_template(template, parameters=parameters, ignore=ignored) for template in templates]
 
 
 def _form(form: Form, *, as_json_too: bool, as_sarif_too: bool) -> Form:
-    asked = {form} - {Form.TEXT} | ({Form.JSON} if as_json_too else set()) | ({Form.SARIF} if as_sarif_too else set())
-    if len(asked) > 1:
-        raise ConfigurationError("one form of output at a time: --json or --sarif")
-    return asked.pop() if asked else Form.TEXT
+    forms = {form} - {Form.TEXT} | ({Form.JSON} if as_json_too else set()) | ({Form.SARIF} if as_sarif_too else set())
+    if len(forms) > 1:
+        raise ConfigurationError("only one output format is possible: use --json or --sarif")
+    return forms.pop() if forms else Form.TEXT
 
 
 def _rule(name: str) -> str:
     if name.upper() not in BY_ID:
-        raise ConfigurationError(f"there is no rule {name}; there are {RULES[0].id} to {RULES[-1].id}")
+        raise ConfigurationError(f"rule {name} does not exist: use {RULES[0].id} to {RULES[-1].id}")
     return name.upper()
 
 
 def _show(reports: Sequence[Report], console: Console) -> None:
-    """Print what was found in each template, what is not known, and the sum."""
+    """Print the findings of each template, the values that are not known, and the totals."""
     for report in reports:
         for finding in report.findings:
             _show_finding(report, finding, console)
@@ -113,13 +131,13 @@ def _show(reports: Sequence[Report], console: Console) -> None:
             _show_not_known(report, console)
         _show_end(report, console)
     if len(reports) > 1:
-        console.print(_sum(counts(reports), f"{len(reports)} templates"), markup=False, highlight=False)
+        console.print(_total(counts(reports), f"{len(reports)} templates"), markup=False, highlight=False)
 
 
 def show_rules(console: Console) -> None:
     """Print the table of rules."""
     table = Table(box=None, pad_edge=False)
-    for name in ("rule", "severity", "what is wrong"):
+    for name in ("rule", "severity", "problem"):
         table.add_column(name)
     for rule in RULES:
         table.add_row(rule.id, Text(rule.severity.value, _STYLES[rule.severity.value]), rule.title)
@@ -135,39 +153,36 @@ def _show_finding(report: Report, finding: Finding, console: Console) -> None:
         f"  {finding.resource}: {rule.title}",
     )
     console.print(head, soft_wrap=True)
-    for name, words in (("is", finding.found), ("should be", finding.wanted)):
+    for name, value in (("is", finding.actual), ("should be", finding.recommended)):
         line = Table.grid(padding=(0, 1))
         line.add_column(width=9, style="dim", no_wrap=True)
         line.add_column(overflow="fold")
-        line.add_row(name, Text(words))
+        line.add_row(name, Text(value))
         console.print(Padding(line, (0, 0, 0, 2)))
     console.print()
 
 
 def _show_not_known(report: Report, console: Console) -> None:
-    console.print(Text(f"{report.template}: not known, so not looked at", "bold"), soft_wrap=True)
+    console.print(Text(f"{report.template}: not known, so not checked", "bold"), soft_wrap=True)
     notes = Table.grid(padding=(0, 1))
     notes.add_column(style="dim", justify="right", no_wrap=True)
     notes.add_column(overflow="fold")
     for note in report.not_known:
-        left = f" ({', '.join(note.rules)})" if note.rules else ""
-        notes.add_row(f"line {note.place.line}", Text(f"{note.subject}: {note.why}{left}"))
+        rules = f" ({', '.join(note.rules)})" if note.rules else ""
+        notes.add_row(f"line {note.place.line}", Text(f"{note.subject}: {note.why}{rules}"))
     console.print(Padding(notes, (0, 0, 1, 2)))
 
 
 def _show_end(report: Report, console: Console) -> None:
     mappings = f"{report.mappings} SQS mapping{'s' if report.mappings != 1 else ''}"
-    line = _sum(counts([report]), f"{report.template}: {mappings}")
+    line = _total(counts([report]), f"{report.template}: {mappings}")
     console.print(line, markup=False, highlight=False, soft_wrap=True)
     if report.defaults:
         names = ", ".join(f"{name}={value}" for name, value in sorted(report.defaults.items()))
-        text = f"with the defaults {names}; --parameter NAME=VALUE checks with others"
+        text = f"with the defaults {names}; use --parameter NAME=VALUE to check other values"
         console.print(Padding(Text(text, "dim"), (0, 0, 0, 2)))
 
 
-def _sum(found: dict[str, int], what: str) -> str:
-    words = [
-        f"{found[each]} {each}{'s' if found[each] > 1 and each != 'info' else ''}" for each in _STYLES if found[each]
-    ]
-    ignored = f", {found['ignored']} ignored" if found["ignored"] else ""
-    return f"{what}, {', '.join(words) or 'nothing found'}{ignored}"
+def _total(numbers: dict[str, int], subject: str) -> str:
+    ignored = f", {numbers['ignored']} ignored" if numbers["ignored"] else ""
+    return f"{subject}, {_counted(numbers) or 'nothing found'}{ignored}"

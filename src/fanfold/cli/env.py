@@ -12,14 +12,13 @@ from fanfold.errors import MissingExtraError
 
 
 def env(
-    stack: str = typer.Argument(metavar="STACK", help="Name of the stack, as given to sam deploy."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead of lines for a shell."),
+    stack: str = typer.Argument(metavar="STACK", help="Name of the stack, as in `sam deploy --stack-name`."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead of shell commands."),
 ) -> None:
-    """Print the variables that name a deployed job, for the commands that look at it.
+    """Print the environment variables of a deployed job.
 
-    Read from the outputs of its stack: queues, table, bucket, and the state machine if there is one.
-
-    In a shell:  eval "$(fanfold env fanfold-dev)" and then  fanfold run, status, redrive, results
+    Use it before `fanfold run`, `status`, `redrive` and `results`: eval "$(fanfold env STACK)" sets the variables in
+    your shell. They come from the outputs of the stack: queues, table, bucket, and the state machine if it has one.
     """
     try:
         from fanfold.aws.outputs import outputs_of, variables_of

@@ -12,25 +12,26 @@ from fanfold.init import create
 
 _NEXT = """
   cd {name}
-  make test                    # its tests
-  make replay                  # its saved messages, as Lambda's event source mapping would deliver them
-  sam build                    # without a container
+  make test                    # runs the tests
+  make replay                  # delivers the saved messages as Lambda's event source mapping would
+  sam build                    # needs no container
   sam deploy --config-env dev"""
 
 
 def init(
-    name: str = typer.Argument(metavar="NAME", help="Name of the project: its new folder, and its stacks."),
-    job: bool = typer.Option(False, "--job", help="Make a job: scatter, work, fold. Without it: a consumer."),
+    name: str = typer.Argument(metavar="NAME", help="Name of the project, its folder, and its stacks."),
+    job: bool = typer.Option(False, "--job", help="Create a job (scatter, segment, fold) instead of a consumer."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of text."),
 ) -> None:
-    """Make a new project from nothing: handler, template, tests, saved events, CI.
+    """Create a new project: handler, template, tests, saved events, CI.
 
-    It passes its own tests as it is. An existing folder is never touched.
+    Use it to start a service. The project passes its tests and can be deployed as is. An existing folder is never
+    changed.
     """
     folder = create(name, Path(), job=job, version=__version__)
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     if as_json:
         print(json.dumps({"folder": str(folder), "files": files}))
         return
-    print(f"{folder}: a {'job' if job else 'consumer'} in {len(files)} files; README.md says what is where")
+    print(f"{folder}: created a {'job' if job else 'consumer'} with {len(files)} files, described in README.md")
     print(_NEXT.format(name=name))

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what makes those that the help of a command shows under a title."""
+"""Options that several commands share, and the declaration of options that the help shows under a title."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from typer import Argument, Option
 
 Json = Annotated[bool, Option("--json", help="Print one JSON document instead of tables.")]
 Run = Annotated[str, Argument(metavar="RUN", help="Name of the run.")]
-QueueRegion = Annotated[str | None, Option(help="Region of the queue. (default: the environment's)")]
-WatchWithin = Annotated[float, Option(min=1, help="With --watch: seconds to wait.")]
-Result = Annotated[Path, Argument(metavar="FILE", help="A result of 'fanfold bench', its JSON.")]
+QueueRegion = Annotated[
+    str | None,
+    Option(metavar="REGION", help="AWS Region of the queue.", show_default="from AWS_REGION or the AWS configuration"),
+]
+WatchWithin = Annotated[float, Option(min=1, metavar="SECONDS", help="Maximum time to wait with --watch.")]
+Result = Annotated[Path, Argument(metavar="FILE", help="A JSON result of `fanfold bench`.")]
 
 
 def panel(title: str) -> Callable[..., Any]:
-    """Return what declares the options under this title: by their default, their help, their flags, and all else."""
+    """Return a function that declares an option under this title.
 
-    def option(default: Any, words: str, *flags: str, **rest: Any) -> Any:
-        return Option(default, *flags, help=words, rich_help_panel=title, **rest)
+    It takes the default, the help, the flags, and any other argument of ``typer.Option``.
+    """
+
+    def option(default: Any, text: str, *flags: str, **settings: Any) -> Any:
+        return Option(default, *flags, help=text, rich_help_panel=title, **settings)
 
     return option

@@ -1,4 +1,4 @@
-"""``fanfold run --inline`` and ``--dry-run``: a run in this process, and what a run would be."""
+"""``fanfold run --inline`` and ``--dry-run``: a run in this process, and the plan of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fanfold._jobs.job import Job
 from fanfold.cli.show import two_columns, watching
 from fanfold.errors import FanfoldError
 
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 def run_here(
@@ -33,22 +33,22 @@ def run_here(
     concurrency: int | None,
     as_json: bool,
 ) -> None:
-    """Run a job in this process and print what became of it.
+    """Run a job in this process, and print its output and its segments.
 
     Raises:
         ConfigurationError: If an option is wrong.
-        FanfoldError: If not everything succeeded.
+        FanfoldError: If a segment failed, or is still to be processed.
     """
     options: dict[str, Any] = {"run": run_id, "only": only, "concurrency": concurrency, "folder": folder}
-    with watching() as seen:
-        ended = anyio.run(partial(run_inline, job, params, **options, progress=seen.inline))
+    with watching() as display:
+        ended = anyio.run(partial(run_inline, job, params, **options, progress=display.inline))
     if as_json:
         document = asdict(replace(ended, failed=dict(ended.failed)))
         print(json.dumps({"run": document.pop("id"), **document, "succeeded": ended.succeeded}))
     else:
         _show(ended)
     if not ended.succeeded:
-        raise FanfoldError(_what_is_left(ended, folder))
+        raise FanfoldError(_unfinished(ended, folder))
 
 
 def _show(ended: InlineRun) -> None:
@@ -60,7 +60,7 @@ def _show(ended: InlineRun) -> None:
         table.add_row(name.replace("_", " "), f"{getattr(ended, name):,}")
     if (spread := ended.evenness) is not None:
         table.add_row("items", f"{spread.items:,}")
-        table.add_row("  in a segment", f"{spread.least:,} to {spread.most:,}, {spread.mean:,.0f} in the mean")
+        table.add_row("  per segment", f"{spread.least:,} to {spread.most:,}, mean {spread.mean:,.0f}")
     table.add_row("seconds", f"{ended.seconds:,.1f}")
     table.add_row("failed", f"{len(ended.failed):,}")
     for segment, reason in ended.failed.items():
@@ -68,33 +68,33 @@ def _show(ended: InlineRun) -> None:
     console.print(table)
 
 
-def _what_is_left(ended: InlineRun, folder: Path) -> str:
-    again = f"--inline --run {ended.id} --output {folder}"
+def _unfinished(ended: InlineRun, folder: Path) -> str:
+    resume = f"--inline --run {ended.id} --output {folder}"
     if not ended.failed:
-        return f"run {ended.id}: {ended.missing} of {ended.segments} segments are still to be done: {again}"
-    named = [f"segment {segment} ({reason})" for segment, reason in list(ended.failed.items())[:_MOST_NAMED]]
+        return f"run {ended.id}: {ended.missing} of {ended.segments} segments are missing. Continue with {resume}"
+    named = [f"segment {segment} ({reason})" for segment, reason in list(ended.failed.items())[:_MAX_NAMED]]
     more = len(ended.failed) - len(named)
-    numbers = ",".join(map(str, list(ended.failed)[:_MOST_NAMED])) if not more else ""
+    numbers = ",".join(map(str, list(ended.failed)[:_MAX_NAMED])) if not more else ""
     return (
         f"run {ended.id}: {len(ended.failed)} of {ended.segments} segments failed: {'; '.join(named)}"
-        f"{f' and {more} more' if more else ''}. What is done is kept; do the rest again with {again}"
-        f"{f' or alone with --only {numbers}' if numbers else ''}"
+        f"{f' and {more} more' if more else ''}. Finished segments are saved; retry the others with {resume}"
+        f"{f', or only the failed ones by adding --only {numbers}' if numbers else ''}"
     )
 
 
 def plan(job: Job, params: dict[str, Any], batch_size: int, read_within: float | None, *, as_json: bool) -> None:
-    """Print what a run of a job would be; with a time to read it within, what its first segment holds."""
-    rehearsal, sample = anyio.run(_plan, job, params, batch_size, read_within)
-    warnings = [*rehearsal.warnings, *_of_sample(sample, read_within)]
+    """Print the plan of a run. With ``read_within``, in seconds, also read the first segment."""
+    dry_run, sample = anyio.run(_plan, job, params, batch_size, read_within)
+    warnings = [*dry_run.warnings, *_of_sample(sample, read_within)]
     if as_json:
-        document = {**asdict(rehearsal), "warnings": warnings, "sample": None if sample is None else asdict(sample)}
+        document = {**asdict(dry_run), "warnings": warnings, "sample": None if sample is None else asdict(sample)}
         print(json.dumps(document))
         return
     console = Console()
-    console.print(_table(job, rehearsal, sample))
+    console.print(_table(job, dry_run, sample))
     for warning in warnings:
         console.print(f"[yellow]warning:[/yellow] {escape(warning)}")
-    for segment in rehearsal.first:
+    for segment in dry_run.first:
         console.print(
             f"[dim]segment {segment['segment']}[/dim] {escape(json.dumps(segment['source']))}", soft_wrap=True
         )
@@ -105,11 +105,11 @@ async def _plan(
 ) -> tuple[DryRun, Sample | None]:
     async with job.open_backend(sources_only=True) as opened:
         backend = dry_backend(opened)
-        source, terms = job.source_of(params), {"batch_size": batch_size, "per_message": job.segments_per_message}
-        rehearsal = await plan_dry_run(job.name, source, backend, **terms)
-        if read_within is None or not rehearsal.first:
-            return rehearsal, None
-        return rehearsal, await read_first(rehearsal, backend, within_seconds=read_within)
+        source, options = job.source_of(params), {"batch_size": batch_size, "per_message": job.segments_per_message}
+        dry_run = await plan_dry_run(job.name, source, backend, **options)
+        if read_within is None or not dry_run.first:
+            return dry_run, None
+        return dry_run, await read_first(dry_run, backend, within_seconds=read_within)
 
 
 def _of_sample(sample: Sample | None, timeout: float | None) -> list[str]:
@@ -117,29 +117,29 @@ def _of_sample(sample: Sample | None, timeout: float | None) -> list[str]:
         return []
     if not sample.ended:
         return [
-            f"the first segment was not read to its end in {timeout:,.0f} s: smaller segments, or continuation=True"
+            f"the first segment could not be read within {timeout:,.0f} s: use smaller segments, or continuation=True"
         ]
     if sample.seconds > timeout / 2:
-        return [f"reading the first segment alone took {sample.seconds:,.0f} s of {timeout:,.0f}: smaller segments"]
+        return [f"reading the first segment took {sample.seconds:,.0f} s of {timeout:,.0f} s: use smaller segments"]
     return []
 
 
-def _table(job: Job, rehearsal: DryRun, sample: Sample | None) -> Table:
-    table = two_columns(f"a run of {job.name}, nothing written or sent")
+def _table(job: Job, dry_run: DryRun, sample: Sample | None) -> Table:
+    table = two_columns(f"plan of a run of {job.name}; nothing was written or sent")
     rows = {
-        "segments": f"{rehearsal.segments:,}",
-        "messages": f"{rehearsal.messages:,}",
-        "bytes of all messages": f"{rehearsal.message_bytes:,}",
-        "bytes of the largest": f"{rehearsal.largest_message_bytes:,}",
-        "bytes of data": "not known" if rehearsal.data_bytes is None else f"{rehearsal.data_bytes:,}",
-        "SQS requests, about": f"{rehearsal.estimate.sqs_requests:,}",
-        "DynamoDB write units, about": f"{rehearsal.estimate.ledger_write_units:,}",
-        "cost of both, about": f"${rehearsal.estimate.dollars:,.4f}",
+        "segments": f"{dry_run.segments:,}",
+        "messages": f"{dry_run.messages:,}",
+        "bytes of all messages": f"{dry_run.message_bytes:,}",
+        "bytes of the largest message": f"{dry_run.largest_message_bytes:,}",
+        "bytes of data": "not known" if dry_run.data_bytes is None else f"{dry_run.data_bytes:,}",
+        "SQS requests (estimate)": f"{dry_run.estimate.sqs_requests:,}",
+        "DynamoDB write units (estimate)": f"{dry_run.estimate.ledger_write_units:,}",
+        "cost of both (estimate)": f"${dry_run.estimate.dollars:,.4f}",
         "cost of Lambda": "depends on the handler",
     }
     for name, value in rows.items():
         table.add_row(name, value)
     if sample is not None:
-        whole = "" if sample.ended else ", not to its end"
-        table.add_row("first segment read", f"{sample.items:,} items in {sample.seconds:,.2f} s{whole}")
+        partly = "" if sample.ended else ", not complete"
+        table.add_row("first segment read", f"{sample.items:,} items in {sample.seconds:,.2f} s{partly}")
     return table

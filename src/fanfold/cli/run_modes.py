@@ -1,4 +1,4 @@
-"""The ways to run a job, which options each takes, and which do not go together."""
+"""The modes of ``fanfold run``, and the options of each mode."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from fanfold.errors import ConfigurationError
 
 MODES: Final = ("", "--state-machine", "--inline", "--dry-run")
-"""The options that choose one; without any, a run by SQS."""
+"""The options that choose a mode. Without any of them, the run uses SQS."""
 _MODES_OF: Final = {
     "--run": ("", "--state-machine", "--inline"),
     "--within": ("", "--state-machine"),
@@ -19,33 +19,33 @@ _MODES_OF: Final = {
     "--timeout": ("--dry-run",),
     "--batch-size": ("--dry-run",),
 }
-"""By option: the modes it belongs to; one that is not here belongs to all."""
+"""By option: the modes it belongs to. All other options belong to every mode."""
 
 
-def mode_of(given: Collection[str]) -> str:
+def mode_of(options: Collection[str]) -> str:
     """Return the mode that the options choose.
 
     Raises:
-        ConfigurationError: If they choose two, or there is one that does not belong to it.
+        ConfigurationError: If they choose two modes, or an option does not belong to the mode.
     """
-    chosen = [mode for mode in MODES if mode in given]
+    chosen = [mode for mode in MODES if mode in options]
     if len(chosen) > 1:
         raise ConfigurationError(f"{_and(chosen)} do not go together: choose one of them")
     mode = chosen[0] if chosen else ""
     for modes in dict.fromkeys(_MODES_OF.values()):
-        strangers = [option for option in _MODES_OF if option in given and _MODES_OF[option] == modes]
-        if strangers and mode not in modes:
-            raise ConfigurationError(_refusal(strangers, mode, modes))
+        misplaced = [option for option in _MODES_OF if option in options and _MODES_OF[option] == modes]
+        if misplaced and mode not in modes:
+            raise ConfigurationError(_refusal(misplaced, mode, modes))
     return mode
 
 
-def _refusal(strangers: list[str], mode: str, modes: Collection[str]) -> str:
-    one = len(strangers) == 1
+def _refusal(misplaced: list[str], mode: str, modes: Collection[str]) -> str:
+    one = len(misplaced) == 1
     if not mode:
         need = "needs" if one else "need"
-        return f"{_and(strangers)} {need} {' or '.join(modes)}: add it, or leave {'it' if one else 'them'} out"
-    way_out = mode if "" in modes else f"give {' or '.join(modes)} in place of {mode}"
-    return f"{_and([mode, *strangers])} do not go together: leave out {_and(strangers)}, or {way_out}"
+        return f"{_and(misplaced)} {need} {' or '.join(modes)}: add it, or leave {'it' if one else 'them'} out"
+    alternative = mode if "" in modes else f"use {' or '.join(modes)} instead of {mode}"
+    return f"{_and([mode, *misplaced])} do not go together: leave out {_and(misplaced)}, or {alternative}"
 
 
 def _and(names: list[str]) -> str:

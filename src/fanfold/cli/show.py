@@ -1,4 +1,4 @@
-"""How runs look in a terminal: steps and a progress bar on stderr, tables on stdout."""
+"""Terminal output about runs: steps and a progress bar on stderr, tables on stdout."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from fanfold._jobs.report import Progress as RunProgress
 from fanfold._jobs.report import RunReport
 
 
-class Watching:
-    """A line for each step, and a bar for the segments."""
+class RunDisplay:
+    """A line for each step, and a progress bar for the segments."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._bar = progress.add_task("segments", total=None, visible=False)
 
     def step(self, name: str) -> None:
-        """Say that a step begins."""
+        """Print the name of a step."""
         self._progress.console.print(f"[dim]·[/dim] {name}")
 
     def enqueued(self, segments: int) -> None:
@@ -40,17 +40,17 @@ class Watching:
         self._progress.update(self._bar, visible=True, completed=segments, description="segments [dim]enqueued[/dim]")
 
     def inline(self, ended: int, total: int) -> None:
-        """Show how many segments have ended in this process."""
+        """Show how many segments of an inline run have ended."""
         self._progress.update(self._bar, visible=True, completed=ended, total=total)
 
-    def run(self, seen: RunProgress) -> None:
-        """Show how far a run is."""
+    def run(self, progress: RunProgress) -> None:
+        """Show the progress of a run."""
         self._progress.update(
             self._bar,
             visible=True,
-            total=seen.total,
-            completed=min(seen.ended, seen.total) if seen.total is not None else seen.ended,
-            description=f"segments [dim]{seen.state.lower()}[/dim]",
+            total=progress.total,
+            completed=min(progress.ended, progress.total) if progress.total is not None else progress.ended,
+            description=f"segments [dim]{progress.state.lower()}[/dim]",
         )
 
 
@@ -58,22 +58,22 @@ _COLUMNS = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNC
 
 
 @contextmanager
-def progress_bar(words: str, total: int | None, time: ProgressColumn) -> Iterator[Callable[..., None]]:
-    """Show a bar on stderr while the block runs, if that is a terminal; yields what updates it."""
+def progress_bar(description: str, total: int | None, time: ProgressColumn) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on stderr while the block runs, if stderr is a terminal. Yield a function that updates it."""
     console = Console(stderr=True)
     with Progress(*_COLUMNS, time, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield partial(progress.update, progress.add_task(words, total=total))
+        yield partial(progress.update, progress.add_task(description, total=total))
 
 
 @contextmanager
-def watching() -> Iterator[Watching]:
+def watching() -> Iterator[RunDisplay]:
     """Show steps and progress on stderr while the block runs."""
     with Progress(*_COLUMNS, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        yield Watching(progress)
+        yield RunDisplay(progress)
 
 
 def table_of(rows: Mapping[str, Mapping[str, Any]], key: str, title: str) -> Table:
-    """Return a table with a row for each key; numbers on the right, fractions with three decimals."""
+    """Return a table with a row for each key. Numbers are right-aligned; fractions have three decimals."""
     table = Table(title=title, title_justify="left")
     columns = list(next(iter(rows.values()), {}))
     table.add_column(key)
@@ -91,7 +91,7 @@ def _cell(value: object) -> str:
 
 
 def two_columns(title: str) -> Table:
-    """Return an empty table of names and, on the right, their values."""
+    """Return an empty table of names and right-aligned values."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -99,17 +99,17 @@ def two_columns(title: str) -> Table:
 
 
 def report_table(report: RunReport) -> Table:
-    """Return the account of a run as a table."""
-    table = two_columns("the account")
+    """Return a run report as a table."""
+    table = two_columns("run report")
     for name in ("segments", "done", "missing", "deliveries", "retries", "duplicates"):
         label = "duplicates ignored" if name == "duplicates" else name
         table.add_row(label, f"{getattr(report, name):,}")
     if (spread := report.evenness) is not None:
         table.add_row("items", f"{spread.items:,}")
-        table.add_row("  in a segment", f"{spread.least:,} to {spread.most:,}, {spread.mean:,.0f} in the mean")
+        table.add_row("  per segment", f"{spread.least:,} to {spread.most:,}, mean {spread.mean:,.0f}")
         for segment, items in spread.uneven.items():
             table.add_row(f"  [yellow]uneven:[/yellow] segment {segment}", f"{items:,}, over five times the mean")
-    table.add_row("failed for good", f"{len(report.failed):,}")
+    table.add_row("failed", f"{len(report.failed):,}")
     for segment, reason in report.failed.items():
         table.add_row(f"  segment {segment}", escape(reason))
     return table

@@ -1,4 +1,4 @@
-"""``fanfold status``, ``fanfold redrive`` and ``fanfold results``: what became of a run, and what to do about it."""
+"""``fanfold status``, ``fanfold redrive`` and ``fanfold results``."""
 
 from __future__ import annotations
 
@@ -23,56 +23,63 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.cli import options
 from fanfold.cli.arguments import segments_of, writing
-from fanfold.cli.show import Watching, report_table, watching
+from fanfold.cli.show import RunDisplay, report_table, watching
 from fanfold.errors import FanfoldError, MissingExtraError
 
-_SHOWN = 20
+_MAX_SHOWN = 20
 
 
 def status_of(
-    run: str = typer.Argument(metavar="RUN", help="Name of the run, as the scatter function returned it."),
-    follow: bool = typer.Option(False, "--watch", help="Wait until it has ended, with a progress bar."),
+    run: str = typer.Argument(metavar="RUN", help="Name of the run, as returned by the scatter function."),
+    follow: bool = typer.Option(False, "--watch", help="Wait until the run ends, with a progress bar."),
     within: options.WatchWithin = 3600.0,
     as_json: options.Json = False,
 ) -> None:
-    """Look at a run: its state, an account of every segment, what failed and why.
+    """Show the state of a run, its run report, and the failed segments with their reasons.
 
-    Queues, table and bucket are named by the FANFOLD_… variables, as in the functions' environment. Exit code 0 unless
-    the run has failed.
+    Use it while a run is in progress, or to find out why it failed. The FANFOLD_… environment variables name the
+    queues, the table and the bucket, as in the functions' environment; `fanfold env STACK` prints them.
+
+    Exit code: 1 if the run has failed, 0 otherwise.
     """
-    with watching() if follow else nullcontext() as seen:
-        found, report = anyio.run(_status, run, seen, within)
+    with watching() if follow else nullcontext() as display:
+        status, report = anyio.run(_status, run, display, within)
     if as_json:
-        print(json.dumps({**_about(found), "account": asdict(report)}))
+        print(json.dumps({**_about(status), "account": asdict(report)}))
     else:
-        _show(found, report)
-    if found.ended and found.state != RunState.SUCCEEDED:
-        raise FanfoldError(f"run {found.id} ended as {found.state}; fanfold redrive {found.id} does again what failed")
+        _show(status, report)
+    if status.ended and status.state != RunState.SUCCEEDED:
+        raise FanfoldError(
+            f"run {status.id} ended as {status.state}. Run `fanfold redrive {status.id}` to retry the failed segments"
+        )
 
 
-async def _status(run_id: str, seen: Watching | None, within: float) -> tuple[Run, RunReport]:
+async def _status(run_id: str, display: RunDisplay | None, within: float) -> tuple[Run, RunReport]:
     async with _backend() as backend:
-        if seen is not None:
+        if display is not None:
             async for progress in watch(backend, run_id, within_seconds=within):
-                seen.run(progress)
+                display.run(progress)
         run = (await failures_of(run_id, backend)).run
         return run, await read_report(backend, run)
 
 
 def redrive_run(
     run: options.Run,
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show what failed and why, and do nothing."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show the failed segments and their reasons; send nothing."),
     only: str | None = typer.Option(
-        None, metavar="LIST", help="Only these segments, of those that failed, such as 3,17,20-25."
+        None, metavar="SEGMENTS", help="Retry only these of the failed segments, such as 3,17,20-25."
     ),
-    follow: bool = typer.Option(True, "--watch/--no-watch", help="Wait until it has ended, with a progress bar."),
+    follow: bool = typer.Option(True, "--watch/--no-watch", help="Wait until the run ends, with a progress bar."),
     within: options.WatchWithin = 3600.0,
     as_json: options.Json = False,
 ) -> None:
-    """Do again what failed in a run that has ended; the reasons are shown first.
+    """Retry the failed segments of a run that has ended.
 
-    What was done stays done; the run gets one more output. A redrive that died is resumed by another one. A run whose
-    fold failed is folded again. Exit code 0 only if the run then succeeded, or with --dry-run.
+    Use it after you have fixed the cause. The command first shows the reasons of the failures. Successful segments
+    keep their results, and the run commits one more output. If a redrive is interrupted, run it again to resume it. If
+    only the fold failed, only the fold is retried.
+
+    Exit code 0 only if the run then succeeds, or with --dry-run.
     """
     chosen = None if only is None else segments_of(only)
     failures = anyio.run(_failures, run)
@@ -82,14 +89,14 @@ def redrive_run(
         if as_json:
             print(json.dumps({**_about(failures.run), "would_redrive": failures.segments}))
         else:
-            print(f"would be done again: {_segments(len(failures.segments))}; nothing was sent")
+            print(f"would retry {_segments(len(failures.segments))}; nothing was sent")
         return
-    with watching() as seen:
-        document = anyio.run(_redrive, run, chosen, seen if follow else None, within)
+    with watching() as display:
+        document = anyio.run(_redrive, run, chosen, display if follow else None, within)
     if as_json:
         print(json.dumps(document))
     if follow and document["state"] != RunState.SUCCEEDED:
-        raise FanfoldError(f"run {run} ended as {document['state']} again: fanfold status {run} says why")
+        raise FanfoldError(f"run {run} ended as {document['state']} again. Run `fanfold status {run}` for the reasons")
 
 
 async def _failures(run_id: str) -> Failures:
@@ -97,25 +104,29 @@ async def _failures(run_id: str) -> Failures:
         return await failures_of(run_id, backend)
 
 
-async def _redrive(run_id: str, only: set[int] | None, seen: Watching | None, within: float) -> dict[str, Any]:
+async def _redrive(run_id: str, only: set[int] | None, display: RunDisplay | None, within: float) -> dict[str, Any]:
     async with _backend() as backend:
         sent = await redrive(run_id, backend, only=only)
-        if seen is not None:
-            seen.step(f"run {run_id}: {_segments(sent.segments)} enqueued again")
+        if display is not None:
+            display.step(f"run {run_id}: {_segments(sent.segments)} enqueued again")
             async for progress in watch(backend, run_id, within_seconds=within):
-                seen.run(progress)
+                display.run(progress)
         run = (await failures_of(run_id, backend)).run
         return {**_about(run), "redriven": sent.segments}
 
 
 def results_of(
     run: options.Run,
-    output: Path | None = typer.Option(None, "--output", "-o", help="File to write; standard output if not given."),
-    failures: bool = typer.Option(False, "--failures", help="The list of failures instead of the output."),
+    output: Path | None = typer.Option(
+        None, "--output", "-o", metavar="FILE", help="File to write.", show_default="standard output"
+    ),
+    failures: bool = typer.Option(False, "--failures", help="Export the list of failures instead of the output."),
 ) -> None:
-    """Export the output of a run that has ended, as the fold committed it; of a fold that made a file, the file.
+    """Export the committed output of a run that has ended.
 
-    Exit code 0 only if there is one.
+    The output is the JSON document that the fold returned, or the file that it wrote.
+
+    Exit code 0 only if the run has an output.
     """
     anyio.run(_export, run, failures, output)
 
@@ -144,13 +155,13 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
 async def _results(run_id: str, failures: bool, backend: Backend) -> bytes:
     run = (await failures_of(run_id, backend)).run
     if run.output is None:
-        raise FanfoldError(f"run {run_id} is {run.state}: it has no output yet")
+        raise FanfoldError(f"run {run_id} is {run.state} and has no output yet. Run `fanfold status {run_id} --watch`")
     if failures:
         if not run.failed:
             raise FanfoldError(f"run {run_id} has no failures")
         return bytes(await backend.get_result(run.failures_key()))
     if run.state != RunState.SUCCEEDED:
-        raise FanfoldError(f"run {run_id} is {run.state}: it has no output; --failures exports what failed")
+        raise FanfoldError(f"run {run_id} is {run.state} and has no output. Use --failures to export the failures")
     return bytes(await backend.get_result(run.output))
 
 
@@ -176,8 +187,8 @@ def _about(run: Run) -> dict[str, Any]:
 
 def _show(run: Run, report: RunReport) -> None:
     console = Console()
-    again = f", generation {run.gen}" if run.gen else ""
-    console.print(f"run [bold]{escape(run.id)}[/bold] of {escape(run.job)}: {run.state}{again}")
+    generation = f", generation {run.gen}" if run.gen else ""
+    console.print(f"run [bold]{escape(run.id)}[/bold] of {escape(run.job)}: {run.state}{generation}")
     if run.output:
         console.print(f"output: {escape(run.output)}", soft_wrap=True)
     console.print(report_table(report))
@@ -188,12 +199,12 @@ def _segments(count: int) -> str:
 
 
 def _show_failures(failures: Failures) -> None:
-    table = Table(title=f"failed for good: {len(failures.segments):,}", title_justify="left")
+    table = Table(title=f"failed segments: {len(failures.segments):,}", title_justify="left")
     table.add_column("segment", justify="right")
     table.add_column("reason")
-    for segment, reason in list(failures.segments.items())[:_SHOWN]:
+    for segment, reason in list(failures.segments.items())[:_MAX_SHOWN]:
         table.add_row(str(segment), escape(reason))
     console = Console(stderr=True)
     console.print(table)
-    if (left := len(failures.segments) - _SHOWN) > 0:
-        console.print(f"and {left:,} more: fanfold results {failures.run.id} --failures")
+    if (more := len(failures.segments) - _MAX_SHOWN) > 0:
+        console.print(f"and {more:,} more. Run `fanfold results {failures.run.id} --failures`")

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +24,56 @@ from fanfold.errors import MissingExtraError
 
 
 def worker(
-    queue_url: str = typer.Option(..., help="The queue to work on."),
-    handler: str = typer.Option(..., metavar="MODULE:NAME", help="A fanfold consumer; found in the current folder."),
-    concurrency: int | None = typer.Option(
-        None, min=1, help="Records in hand at once. FANFOLD_CONCURRENCY overrides it. (default: the consumer's)"
+    queue_url: str = typer.Option(..., metavar="URL", help="The queue to poll."),
+    handler: str = typer.Option(
+        ..., metavar="MODULE:NAME", help="A fanfold consumer, imported from the current folder."
     ),
-    drain_seconds: float = typer.Option(30.0, min=0, help="Seconds running handlers get after SIGTERM or Ctrl-C."),
+    concurrency: int | None = typer.Option(
+        None,
+        min=1,
+        metavar="N",
+        help="Records to process concurrently. FANFOLD_CONCURRENCY overrides it.",
+        show_default="that of the consumer",
+    ),
+    drain_seconds: float = typer.Option(
+        30.0, min=0, metavar="SECONDS", help="Time that running handlers have to finish after SIGTERM or Ctrl-C."
+    ),
     health_file: Path | None = typer.Option(
-        None, help="Rewritten every two seconds, removed at the end; an old one means a worker that hangs."
+        None,
+        metavar="FILE",
+        help="A file rewritten every two seconds and removed at the end. If it is older, the worker is stuck.",
     ),
     region: options.QueueRegion = None,
 ) -> None:
-    """Run a consumer outside Lambda: for work that takes over 15 minutes, or machines that are there anyway.
+    """Run a consumer outside Lambda.
 
-    Messages stay hidden as long as they are worked on, and are deleted once they are done; what did not succeed comes
-    back after its back-off; what is rejected goes to FANFOLD_DEAD_LETTER_QUEUE_URL with the reason. Log lines go to
-    stderr. SIGTERM or Ctrl-C: nothing more is received, what runs may end; a second one cancels it. Exit code 1 if
-    a handler did not end even then, or if handlers that hang on their threads hold every place.
+    Use it for handlers that run longer than 15 minutes, or on machines that you already have. The worker extends the
+    visibility timeout of messages in flight and deletes them after success. A failed message is redelivered after its
+    backoff. A rejected message is sent to FANFOLD_DEAD_LETTER_QUEUE_URL with the reason. Logs go to stderr.
+
+    After SIGTERM or Ctrl-C, the worker receives no more messages and lets running handlers finish. A second signal
+    cancels them.
+
+    Exit code: 1 if a handler did not stop after cancellation, or if blocked threads occupy the whole concurrency.
     """
     if health_file is not None:
         check_writable(health_file)
     loaded: Consumer[..., Any] = load(handler, Consumer)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("fanfold.worker").setLevel(logging.INFO)  # and not a line for each message
+    logging.getLogger("fanfold.worker").setLevel(logging.INFO)  # only its lines; others have one for each message
     chosen = loaded if concurrency is None else loaded.with_settings(concurrency=concurrency)
     summary = anyio.run(_work, chosen, queue_url, drain_seconds, health_file, region)
-    print(f"stopped: {summary.done} done, {summary.failed} come back", file=sys.stderr)
+    print(f"stopped: {summary.done} done, {summary.failed} to be redelivered", file=sys.stderr)
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    """Call a function on SIGTERM and Ctrl-C; on Windows, the event loop supports no signal handlers."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
 
 
 async def _work(
@@ -61,12 +86,10 @@ async def _work(
     async with open_client(region) as client:
         queue = await open_queue(client, queue_url, dead_letter_queue_url=consumer.dead_letter_queue_url)
         working = Worker(consumer, queue, queue, drain_seconds=drain_seconds, health_file=health_file)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, working.stop)
+        _on_signals(working.stop)
         summary = await working.run()
-    if working.leftovers:
-        # The end of the event loop would wait for these for ever: they do not mind being cancelled.
-        print(f"stopped: {summary.done} done, {summary.failed} come back", file=sys.stderr, flush=True)
+    if working.abandoned_handlers:
+        # These handlers ignore cancellation, so closing the event loop would wait for them forever.
+        print(f"stopped: {summary.done} done, {summary.failed} to be redelivered", file=sys.stderr, flush=True)
         os._exit(1)
     return summary

@@ -1,6 +1,6 @@
-"""A queue, a ledger, a store and tables in this process, under the same contracts as the ones on AWS.
+"""In-memory implementations of a queue, a ledger, a store and tables, with the same contracts as those on AWS.
 
-For tests, and for whole jobs without AWS. One event loop; nothing is written to disk.
+Use them in tests, and to run whole jobs without AWS. They support one event loop, and write nothing to disk.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ __all__ = [
 def backend(
     *, visibility_timeout: float = 30.0, max_receive_count: int = 5, clock: Callable[[], float] = time.time
 ) -> Backend:
-    """Return a backend that lives in this process: empty queues, ledger and store, results bucket ``results``.
+    """Return an in-memory backend: empty queues, ledger and store, with the results bucket ``results``.
 
-    Its work queue moves what was received too often to a dead-letter queue, ``work_queue.dead_letter_queue``.
+    The dead-letter queue of its work queue is ``work_queue.dead_letter_queue``.
     """
-    dead = InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock)
+    dead_letter_queue = InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock)
     return Backend(
         work_queue=InMemoryQueue(
             visibility_timeout=visibility_timeout,
             max_receive_count=max_receive_count,
-            dead_letter_queue=dead,
+            dead_letter_queue=dead_letter_queue,
             clock=clock,
         ),
         fold_queue=InMemoryQueue(visibility_timeout=visibility_timeout, clock=clock),

@@ -1,4 +1,4 @@
-"""A ledger in this process."""
+"""An in-memory ledger."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ class InMemoryLedger:
         self._hops: dict[str, dict[tuple[int, int, int], Hop]] = {}
 
     async def open_run(self, run: Run) -> Run:
-        """Create a run unless it exists; return the run as it stands."""
+        """Create a run unless it exists; return the stored run."""
         return self._runs.setdefault(run.id, run)
 
     async def run(self, run_id: str) -> Run | None:
-        """Return a run as it stands now."""
+        """Return a run, or None if it does not exist."""
         return self._runs.get(run_id)
 
     async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
-        """Remember how many segments have been enqueued."""
-        run = self._known(run_id)
+        """Record how many segments have been enqueued."""
+        run = self._existing_run(run_id)
         if run.gen == gen:
             self._runs[run_id] = replace(run, position=max(run.position, position))
 
     async def redrive(self, run_id: str, *, gen: int, redos: Sequence[str], redo: int) -> bool:
         """Begin a generation."""
-        run = self._known(run_id)
+        run = self._existing_run(run_id)
         if run.gen != gen - 1 or not run.ended:
             return False
-        begun = replace(run, gen=gen, redos=tuple(redos), redo=redo, position=0, failed=0, notified=False)
-        self._runs[run_id] = replace(begun, state=RunState.RUNNING, ended_at=None, output=None)
+        reset = replace(run, gen=gen, redos=tuple(redos), redo=redo, position=0, failed=0, notified=False)
+        self._runs[run_id] = replace(reset, state=RunState.RUNNING, ended_at=None, output=None)
         return True
 
     async def notified(self, run_id: str, *, gen: int) -> None:
-        """Remember that the end of a generation has been told of."""
-        run = self._known(run_id)
+        """Record that the notification for the end of a generation was sent."""
+        run = self._existing_run(run_id)
         if run.gen == gen:
             self._runs[run_id] = replace(run, notified=True)
 
@@ -54,22 +54,24 @@ class InMemoryLedger:
     async def count(self, run_id: str, ended: int) -> Counter:
         """Add to the number of segments that ended."""
         counter = await self.counter(run_id)
-        return self._set(run_id, replace(counter, ended=counter.ended + ended))
+        return self._set_counter(run_id, replace(counter, ended=counter.ended + ended))
 
     async def seal(self, run_id: str, total: int) -> Counter:
         """Fix the number of segments."""
         counter = await self.counter(run_id)
-        return self._set(run_id, replace(counter, total=total, next=total if counter.next is None else counter.next))
+        return self._set_counter(
+            run_id, replace(counter, total=total, next=total if counter.next is None else counter.next)
+        )
 
     async def raise_next(self, run_id: str, threshold: int) -> Counter:
-        """Set ``next`` unless it is as high already."""
+        """Raise ``next`` to a threshold; a higher value stays."""
         counter = await self.counter(run_id)
         if counter.next is not None and counter.next >= threshold:
             return counter
-        return self._set(run_id, replace(counter, next=threshold))
+        return self._set_counter(run_id, replace(counter, next=threshold))
 
     async def counter(self, run_id: str) -> Counter:
-        """Return the counter as it stands now."""
+        """Return the counter."""
         return self._counters.get(run_id, Counter(0))
 
     async def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
@@ -79,7 +81,7 @@ class InMemoryLedger:
                 yield marker
 
     async def put_hop(self, run_id: str, hop: Hop) -> Hop:
-        """Enter where a segment stopped, unless that is known already."""
+        """Record where a segment stopped, unless the hop exists already; return the stored hop."""
         return self._hops.setdefault(run_id, {}).setdefault((hop.gen, hop.segment, hop.number), hop)
 
     async def hops(self, run_id: str, gen: int) -> AsyncIterator[Hop]:
@@ -89,7 +91,7 @@ class InMemoryLedger:
                 yield hop
 
     async def claim(self, run_id: str, *, gen: int = 0, now: float, lease_seconds: float) -> int | None:
-        """Take the fold of a generation over."""
+        """Claim the fold of a generation; return the fence, or None if another claim holds it."""
         run = self._runs.get(run_id)
         if (
             run is None
@@ -101,7 +103,7 @@ class InMemoryLedger:
         return run.fence + 1
 
     async def release(self, run_id: str, *, fence: int) -> None:
-        """End the lease of a claim at once."""
+        """End the lease of a claim immediately."""
         run = self._runs.get(run_id)
         if run is not None and run.fence == fence and run.state == RunState.FOLDING:
             self._runs[run_id] = replace(run, lease_until=0.0)
@@ -109,17 +111,17 @@ class InMemoryLedger:
     async def finish(
         self, run_id: str, *, fence: int, state: RunState, output: str, ended_at: float, failed: int
     ) -> None:
-        """Write the end state of a run."""
-        run = self._known(run_id)
+        """Write the final state of a run."""
+        run = self._existing_run(run_id)
         if run.fence != fence or run.state != RunState.FOLDING:
             raise FenceLostError(f"run {run_id}: another invocation has taken over the fold")
         self._runs[run_id] = replace(run, state=state, output=output, ended_at=ended_at, failed=failed)
 
-    def _known(self, run_id: str) -> Run:
+    def _existing_run(self, run_id: str) -> Run:
         if run_id not in self._runs:
             raise LedgerError(f"run {run_id!r} is not in the ledger")
         return self._runs[run_id]
 
-    def _set(self, run_id: str, counter: Counter) -> Counter:
+    def _set_counter(self, run_id: str, counter: Counter) -> Counter:
         self._counters[run_id] = counter
         return counter

@@ -1,4 +1,4 @@
-"""Tables in this process, under the same contracts as DynamoDB's: scans, writes of items, entries of idempotency."""
+"""In-memory tables with the same contracts as those in DynamoDB: scans, batch writes, idempotency entries."""
 
 from __future__ import annotations
 
@@ -15,57 +15,60 @@ from fanfold.errors import ConfigurationError, ServiceError
 
 
 class InMemoryTables:
-    """Tables in dicts, to be scanned in segments.
-
-    There is no filter expression here: it takes a database to understand one.
-    """
+    """Tables in dicts, for scans in segments; without filter expressions."""
 
     def __init__(self, **tables: tuple[Sequence[str], Sequence[Mapping[str, Any]]]) -> None:
         self._tables = {name: (tuple(keys), list(items)) for name, (keys, items) in tables.items()}
 
     async def describe(self, table: str, index: str | None = None) -> TableInfo:
-        """Return what is known of a table; it has no indexes."""
+        """Return the keys, the size and the item count of a table. Indexes are not supported."""
         if table not in self._tables or index is not None:
-            raise ConfigurationError(f"there is no table {table!r}" + (f" with an index {index!r}" if index else ""))
+            raise ConfigurationError(f"table {table}: does not exist" + (f" with the index {index!r}" if index else ""))
         keys, items = self._tables[table]
         return TableInfo(keys, sum(len(repr(item)) for item in items), len(items))
 
-    async def scan(self, wanted: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
-        """Return a page of a segment: items by the hash of their first key, in the order of hashes."""
-        if "filter" in wanted:
-            raise ConfigurationError("tables in this process know no filter expressions")
-        keys, items = self._tables[wanted["table"]]
-        places = sorted((_place(item, keys), number) for number, item in enumerate(items))
-        share = wanted["segments"]
-        mine = [(place, number) for place, number in places if int(place[0], 16) % share == wanted["segment"]]
-        after = None if start is None else _place({key: _plain(start[key]) for key in keys}, keys)
-        left = [(place, number) for place, number in mine if after is None or place > after]
-        most = wanted.get("page_items") or 100
-        chosen = wanted.get("attributes")
-        found = [items[number] for _, number in left[:most]]
+    async def scan(self, query: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
+        """Return one page of a segment: the items whose first key has a hash in it, ordered by hash."""
+        if "filter" in query:
+            raise ConfigurationError(
+                "in-memory tables do not support filter expressions; filter the items in the handler"
+            )
+        keys, items = self._tables[query["table"]]
+        positions = sorted((_sort_key(item, keys), number) for number, item in enumerate(items))
+        after = None if start is None else _sort_key({key: _plain(start[key]) for key in keys}, keys)
+        remaining = [
+            number
+            for sort_key, number in positions
+            if int(sort_key[0], 16) % query["segments"] == query["segment"] and (after is None or sort_key > after)
+        ]
+        limit = query.get("page_items") or 100
+        attributes = query.get("attributes")
+        page = [items[number] for number in remaining[:limit]]
         return Page(
-            items=[{name: item[name] for name in item if chosen is None or name in chosen} for item in found],
-            next={key: _typed(found[-1][key]) for key in keys} if len(left) > most else None,
-            read_units=max(0.5, len(found) / 2),
+            items=[{name: item[name] for name in item if attributes is None or name in attributes} for item in page],
+            next={key: _typed(page[-1][key]) for key in keys} if len(remaining) > limit else None,
+            read_units=max(0.5, len(page) / 2),
         )
 
     def to_json(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return texts, numbers and binaries in DynamoDB's JSON."""
+        """Convert strings, numbers and binaries to DynamoDB's JSON."""
         return {name: _typed(value) for name, value in values.items()}
 
 
 class InMemoryItems:
-    """Items of tables in dicts: ``tables`` holds the items of each table by the values of their key attributes."""
+    """Tables in dicts, for batch writes."""
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
-        """By table, then by key."""
+        """Items by table name, then by the values of their key attributes."""
 
     async def write_batch(self, table: str, writes: Sequence[Write]) -> Collection[int]:
-        """Write items, or delete them; a table exists once it is written to."""
+        """Put or delete items; the first write to a table creates it."""
         keys = [tuple(write.key.values()) for write in writes]
         if not 1 <= len(writes) <= aws_limits.DYNAMODB_BATCH_ITEMS or len(set(keys)) < len(keys):
-            raise ServiceError("too many items, or one key twice", code="ValidationException", transient=False)
+            raise ServiceError(
+                "a batch must have 1 to 25 items with different keys", code="ValidationException", transient=False
+            )
         items = self.tables.setdefault(table, {})
         for key, write in zip(keys, writes, strict=True):
             if write.item is None:
@@ -76,37 +79,37 @@ class InMemoryItems:
 
 
 class InMemoryEntries:
-    """Entries in a dict."""
+    """Idempotency entries in a dict."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
-        """What is known, by key."""
+        """Entries by key."""
 
     async def read(self, keys: Sequence[str]) -> Sequence[Entry]:
-        """Return what is known of some keys."""
+        """Return the entries of keys, where they exist."""
         return [self.entries[key] for key in keys if key in self.entries]
 
     async def claim(self, entry: Entry, now: float) -> Entry | None:
-        """Write an entry unless there is one that is done or held."""
-        known = self.entries.get(entry.key)
-        if known is not None and known.owner != entry.owner and (known.is_done(now) or known.is_held(now)):
-            return known
+        """Write an entry; if a completed or locked one exists, return that instead."""
+        existing = self.entries.get(entry.key)
+        if existing is not None and existing.owner != entry.owner and (existing.is_done(now) or existing.is_held(now)):
+            return existing
         self.entries[entry.key] = entry
         return None
 
     async def complete(self, entries: Sequence[Entry]) -> Collection[int]:
-        """Write entries, whatever stands there."""
+        """Write entries unconditionally."""
         self.entries.update({entry.key: entry for entry in entries})
         return ()
 
     async def release(self, key: str, owner: str) -> None:
-        """Delete an entry, if it is in progress and still this owner's."""
-        known = self.entries.get(key)
-        if known is not None and known.owner == owner and known.status == IN_PROGRESS:
+        """Delete an entry if it is in progress and still belongs to this owner."""
+        existing = self.entries.get(key)
+        if existing is not None and existing.owner == owner and existing.status == IN_PROGRESS:
             del self.entries[key]
 
 
-def _place(item: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...]:
+def _sort_key(item: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...]:
     names = [repr(_typed(item[key])) for key in keys]
     return (hashlib.md5(names[0].encode(), usedforsecurity=False).hexdigest(), *names)
 

@@ -1,25 +1,25 @@
-"""Drop-ins for the batch processors of Powertools for AWS Lambda: change the import, keep the rest.
+"""Drop-in replacements for the batch processors of Powertools for AWS Lambda: change only the import.
 
     from fanfold.powertools import AsyncBatchProcessor, EventType, async_process_partial_response
 
-The classes are Powertools' own with one thing replaced: how records are run. Constructors, context manager, decorators,
-responses, events (SQS, Kinesis, DynamoDB streams, Kafka), models and the methods that subclasses override are theirs.
-What differs:
+The classes are subclasses of Powertools' that replace only how records are run. Constructors, context managers,
+decorators, responses, events (SQS, Kinesis, DynamoDB streams, Kafka), models, and the methods that subclasses override
+are Powertools'. The differences:
 
-- ``AsyncBatchProcessor`` runs at most ``concurrency`` handlers at once (10), on fanfold's own event loop, which is not
-  the one of the invocation's thread; plain ``def`` handlers run on threads.
-- ``BatchProcessor`` refuses ``async def`` handlers; ``concurrency`` above 1 runs handlers on threads.
-- ``SqsFifoPartialProcessor`` takes ``async def`` handlers in ``async_process_partial_response``; with
-  ``skip_group_on_error`` and a ``concurrency``, message groups run at once. A record that cannot be validated is a
-  failure of its own.
-- Given a Lambda context, all of them answer before the time is over. What did not start, or did not end, is reported
-  failed with ``errors.NotStartedError``, ``errors.AbandonedError`` or ``CancelledError``. A plain handler on the
-  invocation's thread cannot be interrupted: after it, no further one starts.
-- Whatever a handler raises fails its record alone, ``CancelledError`` and ``SystemExit`` too. So does what it returns
-  that has still to run, such as a coroutine that nobody has awaited, or a list with errors in it.
-- The response names records in batch order, each once.
+- ``AsyncBatchProcessor`` runs up to ``concurrency`` handlers concurrently (default: 10). They run on fanfold's event
+  loop, which is not the loop of the invocation's thread; ``def`` handlers run on threads.
+- ``BatchProcessor`` refuses ``async def`` handlers; with ``concurrency`` above 1, handlers run on threads.
+- ``SqsFifoPartialProcessor`` supports ``async def`` handlers in ``async_process_partial_response``. With
+  ``skip_group_on_error`` and a ``concurrency``, message groups run concurrently. A record that fails validation fails
+  alone.
+- With a Lambda context, all of them respond before the invocation times out. A record that did not start or did not
+  end is reported as failed with ``errors.NotStartedError``, ``errors.AbandonedError``, or ``CancelledError``. A ``def``
+  handler on the invocation's thread cannot be interrupted; after it, no more records start.
+- Any exception that a handler raises fails only its record, including ``CancelledError`` and ``SystemExit``. A return
+  value whose work has not run also fails it: an un-awaited coroutine, for example, or a list that contains errors.
+- The response contains records in batch order, each once.
 
-Observers of a ``fanfold.consumer`` that write with Powertools: ``BatchMetrics``, ``RecordLogging``, ``RecordTracing``.
+Observers of a ``fanfold.consumer`` that use Powertools: ``BatchMetrics``, ``RecordLogging``, ``RecordTracing``.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.settings import check_count
 from fanfold.errors import ConfigurationError, MissingExtraError, NotStartedError
 from fanfold.logs import RecordLogging
-from fanfold.powertools._processors import Entry, InTime, RunOne, deadline_given
+from fanfold.powertools._processors import BoundedProcessor, Entry, RunOne, invocation_deadline
 from fanfold.powertools.observers import BatchMetrics, RecordTracing
 
 try:
-    from aws_lambda_powertools.utilities import batch as theirs
+    from aws_lambda_powertools.utilities import batch as powertools_batch
     from aws_lambda_powertools.utilities.batch import (
         BasePartialBatchProcessor,
         BasePartialProcessor,
@@ -79,21 +79,23 @@ __all__ = [
 ]
 
 DEFAULT_CONCURRENCY: Final = 10
-"""Handlers of an ``AsyncBatchProcessor`` that run at once unless told otherwise."""
+"""Default for the number of handlers that an ``AsyncBatchProcessor`` runs concurrently."""
 
 _GROUP: contextvars.ContextVar[str | None] = contextvars.ContextVar("fanfold_powertools_group", default=None)
 
 
-class AsyncBatchProcessor(InTime, theirs.AsyncBatchProcessor):
-    """Powertools' ``AsyncBatchProcessor``, bounded and in time; see the module for what differs.
+class AsyncBatchProcessor(BoundedProcessor, powertools_batch.AsyncBatchProcessor):
+    """Powertools' ``AsyncBatchProcessor`` with bounded concurrency and a response before the Lambda timeout.
+
+    The documentation of the module lists the differences.
 
     Args:
-        args: As Powertools' own: ``event_type``, ``model``, ``raise_on_entire_batch_failure``, ``logger``.
-        concurrency: Handlers that run at once, from 1; 10 by default.
-        kwargs: As ``args``.
+        args: Arguments of Powertools' class: ``event_type``, ``model``, ``raise_on_entire_batch_failure``, ``logger``.
+        concurrency: Maximum number of handlers that run concurrently, at least 1; 10 by default.
+        kwargs: Same as ``args``.
 
     Raises:
-        ConfigurationError: If the concurrency is no whole number from 1.
+        ConfigurationError: If the concurrency is not an integer of at least 1.
     """
 
     def __init__(self, *args: Any, concurrency: int = DEFAULT_CONCURRENCY, **kwargs: Any) -> None:
@@ -101,20 +103,23 @@ class AsyncBatchProcessor(InTime, theirs.AsyncBatchProcessor):
         super().__init__(*args, **kwargs)
 
     def async_process(self) -> list[Entry]:
-        """Run the handler for each record, at most ``concurrency`` at once; one entry for each, in batch order."""
+        """Run up to ``concurrency`` handlers concurrently; return one entry for each record, in batch order."""
         return _process_async(self)
 
 
-class BatchProcessor(InTime, theirs.BatchProcessor):
-    """Powertools' ``BatchProcessor``, in time; see the module for what differs.
+class BatchProcessor(BoundedProcessor, powertools_batch.BatchProcessor):
+    """Powertools' ``BatchProcessor`` with a response before the Lambda timeout.
+
+    The documentation of the module lists the differences.
 
     Args:
-        args: As Powertools' own: ``event_type``, ``model``, ``raise_on_entire_batch_failure``, ``logger``.
-        concurrency: Handlers that run at once: 1 for one after another on the invocation's thread, more for threads.
-        kwargs: As ``args``.
+        args: Arguments of Powertools' class: ``event_type``, ``model``, ``raise_on_entire_batch_failure``, ``logger``.
+        concurrency: Maximum number of handlers that run concurrently: 1 to run them one by one on the invocation's
+            thread, more to run them on worker threads.
+        kwargs: Same as ``args``.
 
     Raises:
-        ConfigurationError: If the concurrency is no whole number from 1.
+        ConfigurationError: If the concurrency is not an integer of at least 1.
     """
 
     def __init__(self, *args: Any, concurrency: int = 1, **kwargs: Any) -> None:
@@ -125,29 +130,29 @@ class BatchProcessor(InTime, theirs.BatchProcessor):
         """Run the handler for each record, and return one entry for each, in batch order.
 
         Raises:
-            ConfigurationError: If the handler is ``async def``: it would never run; nothing has run.
+            ConfigurationError: If the handler is an ``async def``, which would never run. No handler has run.
         """
         if is_coroutine_function(self.handler):
             raise ConfigurationError(
-                f"{_name_of(self.handler)} is an async def, which {type(self).__name__}.process would never run: "
+                f"{_name_of(self.handler)} is an async def, which {type(self).__name__}.process would never run; "
                 "use AsyncBatchProcessor and async_process_partial_response"
             )
         if self.concurrency > 1:
             return self._fan_out(self._on_threads, on_threads=True)
-        deadline = deadline_given(self._given_context)
-        return [self._one(raw, deadline) for raw in self.records]
+        deadline = invocation_deadline(self._call_context)
+        return [self._process_before(deadline, raw) for raw in self.records]
 
     def success_handler(self, record: Any, result: Any) -> SuccessResponse:
-        """As Powertools' own; a result that has still to be awaited is no success.
+        """Add a success as Powertools does, unless the result is an awaitable.
 
         Raises:
-            ConfigurationError: If it has; Powertools reports the record failed then.
+            ConfigurationError: If the result is an awaitable; Powertools then reports the record as failed.
         """
         if inspect.isawaitable(result):
             if inspect.iscoroutine(result):
                 result.close()
             raise ConfigurationError(
-                f"{_name_of(self.handler)} returned something to be awaited, so it has not run: "
+                f"{_name_of(self.handler)} returned an un-awaited awaitable, so its work has not run; "
                 "use AsyncBatchProcessor and async_process_partial_response"
             )
         return super().success_handler(record, result)
@@ -155,28 +160,30 @@ class BatchProcessor(InTime, theirs.BatchProcessor):
     def _on_threads(self, environment: ExecutionEnvironment) -> RunOne:
         return functools.partial(environment.threads.run, self._process_record)
 
-    def _one(self, raw: dict[str, Any], deadline: Deadline) -> Entry:
+    def _process_before(self, deadline: Deadline, raw: dict[str, Any]) -> Entry:
         if deadline.clock() >= deadline.stops_at:
-            return self._fail(raw, NotStartedError("the invocation's time was over"))
+            return self._fail(raw, NotStartedError("the invocation was about to time out"))
         try:
             return self._process_record(raw)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it fails this record alone
+        except BaseException as error:  # noqa: BLE001 - any error fails only this record
             return self._fail(raw, error)
 
 
-class SqsFifoPartialProcessor(BatchProcessor, theirs.SqsFifoPartialProcessor):
-    """Powertools' ``SqsFifoPartialProcessor``, in time, for plain and ``async def`` handlers; see the module.
+class SqsFifoPartialProcessor(BatchProcessor, powertools_batch.SqsFifoPartialProcessor):
+    """Powertools' ``SqsFifoPartialProcessor`` with a response before the timeout, also for ``async def`` handlers.
+
+    The documentation of the module lists the differences.
 
     Args:
-        args: As Powertools' own: ``model``, ``skip_group_on_error``, ``logger``.
-        concurrency: Message groups that run at once; more than 1 needs ``skip_group_on_error``, since without it the
-            whole batch stops at its first failure.
-        kwargs: As ``args``.
+        args: Arguments of Powertools' class: ``model``, ``skip_group_on_error``, ``logger``.
+        concurrency: Maximum number of message groups that run concurrently. More than 1 requires
+            ``skip_group_on_error``, because without it the whole batch stops at the first failure.
+        kwargs: Same as ``args``.
 
     Raises:
-        ConfigurationError: If the concurrency is no whole number from 1, or more than 1 without
+        ConfigurationError: If the concurrency is not an integer of at least 1, or is more than 1 without
             ``skip_group_on_error``.
     """
 
@@ -184,11 +191,13 @@ class SqsFifoPartialProcessor(BatchProcessor, theirs.SqsFifoPartialProcessor):
         super().__init__(*args, concurrency=concurrency, **kwargs)
         if concurrency > 1 and not self._skip_group_on_error:
             raise ConfigurationError(
-                "concurrency above 1 needs skip_group_on_error=True: without it the batch stops at its first failure"
+                f"concurrency={concurrency} requires skip_group_on_error=True, because without it the batch stops at "
+                "its first failure"
             )
 
-    # Powertools keeps the group of the record in hand on the instance; with groups at once it is the context's.
-    @property  # type: ignore[override] # an attribute there, which its constructor sets to None
+    # Powertools keeps the current record's group on the instance. Groups run concurrently here, so it is kept in a
+    # context variable.
+    @property  # type: ignore[override] # an attribute in Powertools, which its constructor sets to None
     def _current_group_id(self) -> str | None:
         return _GROUP.get()
 
@@ -197,20 +206,21 @@ class SqsFifoPartialProcessor(BatchProcessor, theirs.SqsFifoPartialProcessor):
         _GROUP.set(group)
 
     def async_process(self) -> list[Entry]:
-        """Run the handler as ``process`` does, on the event loop; an ``async def`` is welcome here."""
+        """Run the handler as ``process`` does, but on the event loop; supports ``async def`` handlers."""
         return _process_async(self)
 
     async def _async_process_record(self, record: dict[str, Any]) -> Any:
         self._current_group_id = _group_of(record)
-        return await theirs.AsyncBatchProcessor._async_process_record(self, record)  # type: ignore[arg-type] # noqa: SLF001
+        process_record = powertools_batch.AsyncBatchProcessor._async_process_record  # noqa: SLF001
+        return await process_record(self, record)  # type: ignore[arg-type]
 
     def _lane(self, raw: Mapping[str, Any], position: int) -> str | None:
         if not self._skip_group_on_error:
-            return ""  # the whole batch
-        return _group_of(raw) or f"alone-{position}"
+            return ""  # one lane for the whole batch
+        return _group_of(raw) or f"ungrouped-{position}"
 
     def _stops_lane(self, raw: Mapping[str, Any]) -> bool:
-        # By what failure_handler was told, not by what a subclass's own may return.
+        # Decided by the calls of failure_handler, because a subclass may override what it returns.
         return _group_of(raw) in self._failed_group_ids if self._skip_group_on_error else bool(self.fail_messages)
 
     def _fail(self, raw: dict[str, Any], error: BaseException) -> Entry:
@@ -230,10 +240,10 @@ def _process_async(processor: AsyncBatchProcessor | SqsFifoPartialProcessor) -> 
     def prepare(environment: ExecutionEnvironment) -> RunOne:
         if not is_coroutine_function(handler):
             processor.handler = functools.partial(_on_thread, environment.threads, handler)
-        return processor._async_process_record  # noqa: SLF001 - the method subclasses override
+        return processor._async_process_record  # noqa: SLF001 - the method that subclasses override
 
     try:
-        return processor._fan_out(prepare, on_threads=not is_coroutine_function(handler))  # noqa: SLF001 - ours
+        return processor._fan_out(prepare, on_threads=not is_coroutine_function(handler))  # noqa: SLF001 - this package
     finally:
         processor.handler = handler
 

@@ -1,4 +1,4 @@
-"""How the drop-ins for Powertools' batch processors run records: bounded, in time, heard only until the answer."""
+"""Run the records of Powertools' batch processors: with bounded concurrency, and with a response before the timeout."""
 
 from __future__ import annotations
 
@@ -41,46 +41,49 @@ except ModuleNotFoundError as missing:
 logger = logging.getLogger("fanfold")
 
 Entry: TypeAlias = tuple[Any, ...]
-"""What Powertools' ``success_handler`` and ``failure_handler`` return: ("success" or "fail", result, record)."""
+"""Return value of Powertools' ``success_handler`` and ``failure_handler``: ("success" or "fail", result, record)."""
 RunOne: TypeAlias = Callable[[dict[str, Any]], Awaitable[Any]]
-_NOTHING: Final = object()
-"""Stands where the hooks have said nothing of a record yet."""
-_FAILED: Final = RuntimeError("the record failed; Powertools' failure_handler has been told why")
+"""Runs one record and returns its entry."""
+_NO_ENTRY: Final = object()
+"""Placeholder for the entry of a record that has not ended."""
+_FAILED: Final = RuntimeError("the record failed; Powertools' failure_handler was called with the reason")
 
 _SETTINGS: Final = Settings()
-_RUNTIME: Final = Runtime(functools.partial(open_environment, _SETTINGS, str), ExecutionEnvironment.leftovers)
-"""One event loop for all processors of an execution environment, however many are made; started at the first use."""
+_RUNTIME: Final = Runtime(functools.partial(open_environment, _SETTINGS, str), ExecutionEnvironment.abandoned_handlers)
+"""One event loop for all processors of an execution environment; started at the first use."""
 
 
-class _Answer:
-    """What the records of one batch said while it was not answered yet; what comes later is of no consequence."""
+class _BatchEntries:
+    """The entries of one batch; closed when the response is made, after which nothing changes them."""
 
     def __init__(self, records: int) -> None:
         self.lock = threading.RLock()
-        self.given = False
-        self.entries: list[Any] = [_NOTHING] * records
+        self.closed = False
+        self.entries: list[Any] = [_NO_ENTRY] * records
 
-    def note(self, position: int, entry: Any) -> None:
-        """Keep what the hooks said of a record; a subclass's own may say None."""
+    def store(self, position: int, entry: Any) -> None:
+        """Store the entry of a record, unless closed. A subclass may return None as an entry."""
         with self.lock:
-            if not self.given:
+            if not self.closed:
                 self.entries[position] = entry
 
     def close(self) -> None:
         with self.lock:
-            self.given = True
+            self.closed = True
 
 
-_ANSWER: contextvars.ContextVar[_Answer | None] = contextvars.ContextVar("fanfold_powertools_answer", default=None)
+_ENTRIES: contextvars.ContextVar[_BatchEntries | None] = contextvars.ContextVar(
+    "fanfold_powertools_entries", default=None
+)
 
 
 class _Item(Record):
-    """A record of any event, as the engine takes it."""
+    """A record of any kind of event, as ``Batch`` takes it."""
 
     __slots__ = ("lane", "position")
 
     lane: str | None
-    """Records of one lane run one after another, up to the first that fails; None for a lane of its own."""
+    """Records of one lane run one after another, up to the first that fails; None for a separate lane."""
     position: int
 
     def __init__(self, raw: Mapping[str, Any], position: int, lane: str | None) -> None:
@@ -99,55 +102,55 @@ class _Item(Record):
         return "" if self.lane is None else ".fifo"
 
 
-class InTime(BasePartialBatchProcessor):
-    """Runs records bounded and in time; what they say after the answer is not heard."""
+class BoundedProcessor(BasePartialBatchProcessor):
+    """Runs records with bounded concurrency and responds before the timeout; ignores records that end later."""
 
     concurrency: int
-    """Handlers that run at once, from 1."""
-    _given_context: Any = None
+    """Maximum number of handlers that run concurrently, at least 1."""
+    _call_context: Any = None
 
     def __call__(self, records: list[dict[str, Any]], handler: Callable[..., Any], lambda_context: Any = None) -> Any:
-        """As Powertools' own; the context given here is also where the deadline comes from."""
-        self._given_context = lambda_context  # not the last invocation's, which lambda_context may still be
+        """Set up the processor as Powertools does; the context also determines the deadline."""
+        self._call_context = lambda_context  # self.lambda_context may still be the last invocation's
         return super().__call__(records, handler, lambda_context)
 
     def success_handler(self, record: Any, result: Any) -> SuccessResponse:
-        """As Powertools' own, unless the batch is already answered.
+        """Add a success as Powertools does, unless the batch has already been responded to.
 
         Raises:
-            BaseException: If the result does not say that the handler has succeeded, such as a coroutine that nobody
-                has awaited; Powertools reports the record failed then.
+            BaseException: If the result does not mean success, such as an un-awaited coroutine; Powertools then
+                reports the record as failed.
         """
-        if (doubt := invalid_return(result)) is not None:
-            raise doubt
-        if (answer := _ANSWER.get()) is None:
+        if (error := invalid_return(result)) is not None:
+            raise error
+        if (batch := _ENTRIES.get()) is None:
             return super().success_handler(record, result)
-        with answer.lock:
-            return ("success", result, record) if answer.given else super().success_handler(record, result)
+        with batch.lock:
+            return ("success", result, record) if batch.closed else super().success_handler(record, result)
 
     def failure_handler(self, record: Any, exception: ExceptionInfo) -> FailureResponse:
-        """As Powertools' own, unless the batch is already answered."""
-        if (answer := _ANSWER.get()) is None:
+        """Add a failure as Powertools does, unless the batch has already been responded to."""
+        if (batch := _ENTRIES.get()) is None:
             return super().failure_handler(record, exception)
-        with answer.lock:
-            if answer.given:
+        with batch.lock:
+            if batch.closed:
                 return ("fail", f"{exception[0]}:{exception[1]}", record)
             return super().failure_handler(record, exception)
 
     def _fan_out(self, prepare: Callable[[ExecutionEnvironment], RunOne], *, on_threads: bool) -> list[Entry]:
         """Run the batch on the event loop, and return one entry for each record, in batch order."""
-        deadline = deadline_given(self._given_context)
+        deadline = invocation_deadline(self._call_context)
         items = [_Item(raw, position, self._lane(raw, position)) for position, raw in enumerate(self.records)]
-        answer = _Answer(len(items))
+        batch_entries = _BatchEntries(len(items))
 
-        def begin(environment: ExecutionEnvironment) -> Batch:
+        def create_batch(environment: ExecutionEnvironment) -> Batch:
             run_one = isolate_subsegments(prepare(environment))
 
             async def call(item: Any) -> Exception | None:
                 entry = await run_one(item.raw)
-                answer.note(item.position, entry)
-                # An error makes the records behind it in its lane not start.
-                return _FAILED if _says_failed(entry) or self._stops_lane(item.raw) else None
+                batch_entries.store(item.position, entry)
+                # After an error, the records behind it in its lane do not start.
+                return _FAILED if _is_failure(entry) or self._stops_lane(item.raw) else None
 
             return Batch(
                 items,
@@ -160,35 +163,35 @@ class InTime(BasePartialBatchProcessor):
             )
 
         use_context_variables()
-        token = _ANSWER.set(answer)
+        token = _ENTRIES.set(batch_entries)
         try:
-            batch = run_batch(_RUNTIME, begin, deadline)
+            batch = run_batch(_RUNTIME, create_batch, deadline)
         finally:
-            answer.close()
-            _ANSWER.reset(token)
-        return self._entries(batch, answer.entries)
+            batch_entries.close()
+            _ENTRIES.reset(token)
+        return self._entries(batch, batch_entries.entries)
 
     def _entries(self, batch: Batch, entries: Sequence[Any]) -> list[Entry]:
         if batch.interrupt is not None:
             raise batch.interrupt
         if batch.abandoned:
-            logger.warning("%d handlers were still running when the answer was given", batch.abandoned)
+            logger.warning("%d handlers were still running when the batch response was returned", batch.abandoned)
         ended = zip(self.records, batch.outcomes(), entries, strict=True)
         return [self._entry(raw, outcome, entry) for raw, outcome, entry in ended]
 
     def _entry(self, raw: Any, outcome: Outcome, entry: Any) -> Entry:
-        """Return how a record ended; what is not known to have succeeded is a failure."""
-        if entry is _NOTHING:
+        """Return the final entry of a record: a failure, unless the record is known to have succeeded."""
+        if entry is _NO_ENTRY:
             return self._fail(raw, _error_of(outcome))
-        told = isinstance(outcome, Failed) and outcome.error is _FAILED
-        if acknowledges(outcome) or told or _says_failed(entry):
-            return entry  # type: ignore[no-any-return] # whatever the hooks return
-        # Its handler returned although it was cancelled, or although a record before it in its group had failed.
-        self.success_messages[:] = [each for each in self.success_messages if each is not raw]
+        failure_reported = isinstance(outcome, Failed) and outcome.error is _FAILED
+        if acknowledges(outcome) or failure_reported or _is_failure(entry):
+            return entry  # type: ignore[no-any-return] # subclasses may return any value
+        # The handler returned although it was cancelled, or although an earlier record of its group had failed.
+        self.success_messages[:] = [message for message in self.success_messages if message is not raw]
         return self._fail(raw, _error_of(outcome))
 
     def _fail(self, raw: dict[str, Any], error: BaseException) -> Entry:
-        """Report a record failed whose handler did not get to say so."""
+        """Report a record as failed that has no entry, or whose success does not count."""
         data = self._to_batch_type(raw, event_type=self.event_type)
         return self.failure_handler(data, (type(error), error, error.__traceback__))
 
@@ -199,11 +202,11 @@ class InTime(BasePartialBatchProcessor):
         return False
 
     def _get_messages_to_report(self) -> list[Any]:
-        """Powertools' failures, in batch order, each once."""
-        places = {_key(self._identifier(raw)): position for position, raw in enumerate(self.records)}
+        """Return Powertools' failures in batch order, each once."""
+        positions = {_key(self._identifier(raw)): position for position, raw in enumerate(self.records)}
         failures = {_key(failure["itemIdentifier"]): failure for failure in super()._get_messages_to_report()}
-        # One that is not of the batch is kept: it makes Lambda deliver all again, where a wrong guess would lose one.
-        return [failures[key] for key in sorted(failures, key=lambda key: places.get(key, len(places)))]
+        # An unknown identifier is kept: Lambda then redelivers the whole batch. Dropping it could lose a message.
+        return [failures[key] for key in sorted(failures, key=lambda key: positions.get(key, len(positions)))]
 
     def _identifier(self, raw: dict[str, Any]) -> Any:
         if self.event_type is EventType.SQS:
@@ -215,10 +218,10 @@ class InTime(BasePartialBatchProcessor):
         return {"partition": f"{raw.get('topic')}-{raw.get('partition')}", "offset": raw.get("offset")}
 
 
-def deadline_given(lambda_context: Any) -> Deadline:
-    """Return the deadline of an invocation; none where the time left is no number or nothing, as in made-up contexts.
+def invocation_deadline(lambda_context: Any) -> Deadline:
+    """Return the deadline of an invocation; no deadline if the remaining time is 0 or not a number.
 
-    Powertools' own ``LambdaContext``, which users' tests call handlers with, says 0.
+    In users' tests, contexts are often incomplete: Powertools' ``LambdaContext`` returns 0.
     """
     try:
         deadline = deadline_of(lambda_context, None)
@@ -235,7 +238,7 @@ def _error_of(outcome: Outcome) -> BaseException:
     return AbandonedError()
 
 
-def _says_failed(entry: Any) -> bool:
+def _is_failure(entry: Any) -> bool:
     return isinstance(entry, tuple) and bool(entry) and entry[0] == "fail"
 
 

@@ -95,9 +95,9 @@ async def read_object(part: Mapping[str, Any], store: Store) -> AsyncGenerator[I
         return
     read = partial(_read_range, store, part)
     parse, name = parser_of(part["format"], part.get("header")), name_of(part["bucket"], part["key"])
-    chunks = lines_of_range(read, start=part["start"], stop=part["stop"], begin=part["begin"], size_bytes=part["size"])
-    async with aclosing(chunks):
-        async for position, lines in chunks:
+    ranges = lines_of_range(read, start=part["start"], stop=part["stop"], begin=part["begin"], size_bytes=part["size"])
+    async with aclosing(ranges):
+        async for position, lines in ranges:
             yield parsed(parse, lines, position, name)
 
 

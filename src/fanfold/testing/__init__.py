@@ -1,10 +1,10 @@
-"""What tests of handlers need: events, records, contexts, a clock moved by hand, a delivery, a simulator.
+"""Tools for testing handlers: sample events, records and contexts, a manual clock, ``deliver``, and a simulator.
 
 ::
 
     from fanfold.testing import deliver
 
-    def test_an_order_without_a_customer_goes_back():
+    def test_an_order_without_a_customer_is_redelivered():
         result = deliver(handler, {"customer": None})
         assert result.response == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
 """

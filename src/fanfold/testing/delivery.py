@@ -1,4 +1,4 @@
-"""A batch delivered to a consumer without a queue."""
+"""Delivery of a batch to a consumer without a queue."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from fanfold.inmemory.tables import InMemoryEntries
 
 
 def deliver(handler: Consumer[..., Any], *bodies: Any, seconds: float = 30.0) -> BatchResult:
-    """Deliver a batch to a consumer as Lambda would, and return how each record ended.
+    """Deliver a batch to a consumer as Lambda would, and return the outcome of each record.
 
-    Runs on an event loop with a lifespan of its own, which are ended afterwards. No queue is asked for anything: delays
-    and dead letters are taken as accepted, unless the consumer has a settler of its own; nor is a table: idempotency
-    remembers in this process, and for this delivery, unless it has been given a store of its own.
+    The call uses a separate event loop and lifespan, and ends both. It calls no queue and no table: delays and dead
+    letters count as accepted, unless the consumer has a custom settler; idempotency entries exist in memory for this
+    call only, unless ``Idempotency`` has a custom store.
 
     Args:
         handler: The consumer.
-        bodies: One for each record; a text as it is, anything else as JSON.
-        seconds: Time the invocation has.
+        bodies: One body per record; a string is delivered as is, any other value as JSON.
+        seconds: Time until the invocation's timeout.
 
     Raises:
-        ConfigurationError: If it is no consumer.
+        ConfigurationError: If ``handler`` is not a consumer.
     """
     if not isinstance(handler, Consumer):
-        raise ConfigurationError(f"deliver takes what @fanfold.consumer has made of a handler, not {handler!r}")
+        raise ConfigurationError(f"deliver needs a handler decorated with @fanfold.consumer, not {handler!r}")
     idempotency = handler.settings.idempotency
-    tested = handler.with_settings(
-        settler=handler.settings.settler or _accepting,
-        idempotency=None if idempotency is None else idempotency.with_entries(_remembering),
+    consumer = handler.with_settings(
+        settler=handler.settings.settler or _open_accepting_settler,
+        idempotency=None if idempotency is None else idempotency.with_entries(_open_entries),
     )
     try:
-        return tested.invoke(make_event(*bodies), make_context(seconds))
+        return consumer.invoke(make_event(*bodies), make_context(seconds))
     finally:
-        tested.close()
+        consumer.close()
 
 
-class _Accepting:
-    """Hands nothing back to any queue."""
+class _AcceptingSettler:
+    """A settler that accepts everything and calls no queue."""
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:  # noqa: ARG002 - accepted
         return ()
@@ -53,10 +53,10 @@ class _Accepting:
         return ()
 
 
-async def _accepting() -> Settler:
-    return _Accepting()
+async def _open_accepting_settler() -> Settler:
+    return _AcceptingSettler()
 
 
 @asynccontextmanager
-async def _remembering() -> AsyncIterator[InMemoryEntries]:
+async def _open_entries() -> AsyncIterator[InMemoryEntries]:
     yield InMemoryEntries()

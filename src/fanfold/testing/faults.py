@@ -1,4 +1,4 @@
-"""Queues that fail as a script says."""
+"""Queues that fail according to a script."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from fanfold.errors import ServiceError
 
 @dataclass(frozen=True)
 class Ok:
-    """The call goes through."""
+    """The call succeeds."""
 
 
 @dataclass(frozen=True)
 class Throttled:
-    """The call is refused as one too many; nothing of it takes effect."""
+    """The call is throttled, and has no effect."""
 
 
 @dataclass(frozen=True)
 class Partial:
-    """The first messages of the call are accepted, the others are not, for no fault of the sender."""
+    """The first messages of the call are accepted; the others fail with a server error."""
 
     accepted: int
-    """How many are accepted."""
+    """Number of accepted messages."""
 
 
 class Faulty:
-    """A queue whose calls to ``send`` go as a script says, one step each; after the script all go through.
+    """A queue whose calls of ``send`` follow a script, one step per call; after the script, all calls succeed.
 
         queue = Faulty(InMemoryQueue(), [Throttled(), Partial(3), Ok()])
 
-    Receiving and deleting go to the queue as they are.
+    ``receive`` and ``delete`` are passed to the queue.
     """
 
     def __init__(self, queue: Queue, script: Iterable[Ok | Throttled | Partial]) -> None:
@@ -40,7 +40,7 @@ class Faulty:
         self._script = list(script)
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
-        """Send messages as the next step of the script has it."""
+        """Send messages according to the next step of the script."""
         step = self._script.pop(0) if self._script else Ok()
         if isinstance(step, Throttled):
             raise ServiceError("too many requests", code="RequestThrottled", transient=True)
@@ -50,9 +50,9 @@ class Faulty:
         return [Refusal(position, "InternalError", final=False) for position in range(accepted, len(messages))]
 
     async def receive(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
-        """Receive, as the queue does."""
+        """Receive messages from the queue."""
         return await self._queue.receive(max_messages=max_messages, wait_seconds=wait_seconds)
 
     async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
-        """Delete, as the queue does."""
+        """Delete messages from the queue."""
         return await self._queue.delete(receipt_handles)

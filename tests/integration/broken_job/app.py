@@ -1,4 +1,4 @@
-"""A job of whose segments some fail until a file says that they are mended."""
+"""A job with segments that fail until a file exists, which means that they are fixed."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ job.source(lambda params: Ranges(20, size=2))
 @job.segment
 async def segment(rows, ctx):
     params = ctx.run.params
-    if ctx.segment.number in params["broken"] and not Path(params["mended"]).exists():  # noqa: ASYNC240 - a local file
+    if ctx.segment.number in params["broken"] and not Path(params["fixed"]).exists():  # noqa: ASYNC240 - a local file
         raise Reject("it is broken")
     return [number async for number in rows]
 

@@ -1,4 +1,4 @@
-"""A job whose one segment takes longer than its function may."""
+"""A job with one segment that takes longer than the timeout of its function."""
 
 import asyncio
 

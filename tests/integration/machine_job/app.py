@@ -1,4 +1,4 @@
-"""A job for the tests of state machines: plans that are large, segments that fail once or always, a tree of results."""
+"""A job for the tests of state machines: large plans, segments that fail once or always, and a tree of results."""
 
 from fanfold import Job, Ranges, S3Lines
 from fanfold.errors import ObjectExistsError
@@ -8,7 +8,7 @@ job = Job("machine", tolerated_failures=1, fan_in=3)
 
 @job.source
 def values(params):
-    """As many numbers as asked for, one a segment; or the rows of an object, whose header is in every segment."""
+    """Cut ``count`` numbers, one per segment, or the rows of an object, whose header is in every segment."""
     if "key" in params:
         return S3Lines(params["bucket"], params["key"], chunk_bytes=1_000)
     return Ranges(params["count"], size=1)
@@ -18,16 +18,16 @@ def values(params):
 async def work(rows, ctx):
     """Return the numbers."""
     number = ctx.segment.number
-    if number in ctx.run.params.get("bad", []) and not (ctx.segment.gen and ctx.run.params.get("mended")):
+    if number in ctx.run.params.get("bad", []) and not (ctx.segment.gen and ctx.run.params.get("fixed")):
         raise ValueError("this one never ends")
-    if number in ctx.run.params.get("flaky", []) and await first_try(ctx):
-        raise ConnectionError("this one ends at its second try")
+    if number in ctx.run.params.get("flaky", []) and await is_first_attempt(ctx):
+        raise ConnectionError("this one ends in its second attempt")
     return [row if isinstance(row, int) else int(row["n"]) async for row in rows]
 
 
-async def first_try(ctx):
-    """Return whether nobody asked before, for this segment."""
-    key = f"runs/{ctx.run.id}/tries/{ctx.segment.number}"
+async def is_first_attempt(ctx):
+    """Return whether this is the first call for this segment."""
+    key = f"runs/{ctx.run.id}/attempts/{ctx.segment.number}"
     try:
         await ctx.batch.state.backend.put_result(key, b"", if_absent=True)
     except ObjectExistsError:
@@ -37,13 +37,13 @@ async def first_try(ctx):
 
 @job.combine
 def added(results):
-    """Return three results, or fewer, as one."""
+    """Combine up to three results into one."""
     return [sum(sum(result) for result in results)]
 
 
 @job.fold
 def total(results):
-    """Add up."""
+    """Add up the numbers of all results."""
     return sum(sum(result) for result in results)
 
 

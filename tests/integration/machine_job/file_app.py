@@ -1,10 +1,10 @@
-"""The same job with a fold that makes a file."""
+"""The same job with a fold that returns a file."""
 
-from app import job as plain_job
+from app import job as value_job
 
 from fanfold import folds
 
-job = plain_job.with_changes()
+job = value_job.with_changes()
 job.fold(folds.to_csv("numbers.csv", columns=["n"]))
 
 
@@ -16,7 +16,7 @@ async def work(rows, ctx):
 
 @job.combine
 def joined(results):
-    """Return the rows of some results as one result."""
+    """Combine the rows of several results into one result."""
     return [row for result in results for row in result]
 
 

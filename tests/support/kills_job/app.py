@@ -1,22 +1,22 @@
-"""A job whose segments take a while, so that its workers can be killed in the middle of a batch."""
+"""A job with slow segments, so that its workers can be killed in the middle of a batch."""
 
 import asyncio
 from typing import Any
 
 from fanfold import Job, S3Lines
 
-job = Job("slow", concurrency=4, watch_seconds=15)  # a check that is lost is made good soon
+job = Job("slow", concurrency=4, watch_seconds=15)  # a lost check is repeated soon
 
 
 @job.source
 def numbers(params: dict[str, Any]) -> S3Lines:
-    """Cut the object that the run is started with."""
+    """Cut the object in the run's parameters."""
     return S3Lines(params["bucket"], params["key"], chunk_bytes=params["chunk_bytes"])
 
 
 @job.segment
 async def add(rows: Any, ctx: Any) -> int:
-    """Add numbers up, slowly."""
+    """Add numbers, slowly."""
     total = 0
     async for number in rows:
         total += number
@@ -26,7 +26,7 @@ async def add(rows: Any, ctx: Any) -> int:
 
 @job.fold
 def total(results: Any) -> int:
-    """Add the sums up."""
+    """Add the sums."""
     return sum(results)
 
 

@@ -68,7 +68,7 @@ class Archive:
         """The rows of a run's report, once it has succeeded."""
         return await self.deployed.lines(await self.deployed.output(run_id))
 
-    def told(self, run_id: str) -> dict[str, Any]:
+    def notification(self, run_id: str) -> dict[str, Any]:
         """What people were told of a run; more than once, perhaps, but the same.
 
         Raises:
@@ -137,7 +137,7 @@ async def archived(archive: Archive, day: Day, road: str, start: Callable[..., o
     for key in day.taken:
         archive.take(key.removeprefix(f"{day.run}/"))
     start(day.run, bucket=SOURCE, prefix=f"{day.run}/", day=DAY)
-    report, told = await archive.report(day.run), archive.told(day.run)
+    report, told = await archive.report(day.run), archive.notification(day.run)
     no_target = sorted(line.partition(",")[0] for line in report if ",no target," in line)
     named = sorted(why.partition(": ")[0] for why in told["failures"].values())
     left, there = set(archive.keys(f"{day.run}/")), set(archive.keys(f"{ARCHIVE}/{DAY}-{day.run}-"))
@@ -174,7 +174,7 @@ async def delivered_again(archive: Archive, day: Day, road: str, start: Callable
 
 def tried_again(archive: Archive) -> Row:
     """Say how errors of Lambda itself are tried again, by the deployed state machine."""
-    work = archive.deployed.states()["Work on segments"]["ItemProcessor"]["States"]["Work on some"]
+    work = archive.deployed.states()["Process segments"]["ItemProcessor"]["States"]["Process batch"]
     (retry,) = [each for each in work["Retry"] if "Lambda.ServiceException" in each["ErrorEquals"]]
     got = [retry["IntervalSeconds"], retry["BackoffRate"], retry["MaxAttempts"]]
     return row(3, "Distributed Map: Lambda's errors: seconds, factor, attempts", [2, 2, 6], got, EMULATED)

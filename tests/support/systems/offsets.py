@@ -43,7 +43,7 @@ async def rows(stack: LocalStack, folder: Path, *, by_each_road: bool) -> list[R
     roads = {"SQS": job.scatter, "Map": job.execute} if by_each_road else {"SQS": job.scatter}
     return [
         *[await counted_out(job, road, start, case) for road, start in roads.items() for case in CASES],
-        row(2, "Map: MaxConcurrency, as deployed", 0, job.states()["Work on segments"]["MaxConcurrency"], EMULATED),
+        row(2, "Map: MaxConcurrency, as deployed", 0, job.states()["Process segments"]["MaxConcurrency"], EMULATED),
     ]
 
 

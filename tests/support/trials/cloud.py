@@ -83,17 +83,17 @@ class CountingQueue(InMemoryQueue):
     """A simulated queue that counts what it will deliver twice."""
 
     def __init__(self, clock: ManualClock, chance: Chance, **settings: Any) -> None:
-        super().__init__(**settings, clock=clock, chance=chance.random)
+        super().__init__(**settings, clock=clock, rng=chance.random)
         self._now, self._injected = clock, chance.injected
         self._kept: Counter[int] = Counter()
 
-    def take(self, most: int) -> list[QueuedMessage]:
+    def take(self, max_messages: int) -> list[QueuedMessage]:
         """Receive messages."""
-        received = super().take(most)
+        received = super().take(max_messages)
         for message in received:
             at_once = message.visible_at < self._now() + self.visibility_timeout
-            self._injected["duplicate deliveries"] += at_once or message.keeps > self._kept[message.number]
-            self._kept[message.number] = message.keeps
+            self._injected["duplicate deliveries"] += at_once or message.lost_deletions > self._kept[message.number]
+            self._kept[message.number] = message.lost_deletions
         return received
 
 

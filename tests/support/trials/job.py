@@ -152,7 +152,7 @@ class Trial:
         if not self.given.broken.keys() <= failed.keys():
             self.ended.problems.append(f"broken {sorted(self.given.broken)}, but failed only {failed}")
         for number, reason in failed.items():
-            if number not in self.given.broken and not reason.startswith("moved here"):
+            if number not in self.given.broken and not reason.startswith("moved to the dead-letter queue"):
                 self.ended.problems.append(f"segment {number} failed without need: {reason}")
 
     async def _look(self) -> None:

@@ -1,4 +1,4 @@
-"""What a handler may look like."""
+"""Signatures of handlers: which are accepted, and how they are called."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ async def positional_only_with_context(body: Any, /, ctx: Context): ...
 async def both_positional_only(body: Any, ctx: Context, /): ...
 async def keyword_only(*, body: Any): ...
 async def keyword_only_context(body: Any, *, ctx: Context): ...
-async def with_defaults(body: Any, retries: int = 3, pause: float = 0.1): ...
-async def of_unknown_name(body: "OnlyForTypeCheckers"): ...  # noqa: F821, UP037 - a name that only type checkers see
+async def with_defaults(body: Any, retries: int = 3, delay: float = 0.1): ...
+async def of_unknown_name(body: "OnlyForTypeCheckers"): ...  # noqa: F821, UP037 - a name imported under TYPE_CHECKING
 
 
 class Callable:
@@ -45,12 +45,12 @@ class Callable:
         with_defaults,
         Callable(),
         functools.partial(of_any),
-        lambda body: of_any(body),  # noqa: PLW0108 - a plain function that returns a coroutine is the point
+        lambda body: of_any(body),  # noqa: PLW0108 - tests a function that returns a coroutine
         lambda body: None,
     ],
 )
-def test_a_function_of_a_body_and_perhaps_a_context_is_a_handler(function):
-    """However it takes them."""
+def test_a_function_of_a_body_and_an_optional_context_is_a_handler(function):
+    """Any kind of parameter works."""
     assert deliver(fanfold.consumer(function), [1]).response == {"batchItemFailures": []}
 
 
@@ -63,8 +63,8 @@ class OfNumbers:
 
 
 @pytest.mark.parametrize("function", [of_numbers, functools.partial(of_numbers), OfNumbers(), of_lists])
-def test_a_body_is_decoded_also_where_only_type_checkers_see_the_type_of_the_context(function):
-    """Its own annotation can be resolved, and that is all that is asked for."""
+def test_the_body_is_decoded_if_the_type_of_the_context_is_only_imported_for_type_checkers(function):
+    """Only the annotation of the body has to be resolved."""
     handler = fanfold.consumer(chunk_size=5 if function is of_lists else None)(function)
     good, wrong = deliver(handler, [1], ["x"]).outcomes
     assert good == Done()
@@ -72,7 +72,7 @@ def test_a_body_is_decoded_also_where_only_type_checkers_see_the_type_of_the_con
 
 
 def test_the_body_is_passed_by_keyword():
-    """So that decorators which look for a keyword find it."""
+    """Decorators that look for a keyword argument find it."""
     seen = []
 
     def looks_for_order(function):
@@ -93,7 +93,7 @@ def test_the_body_is_passed_by_keyword():
 
 @pytest.mark.parametrize(("annotation", "expected"), [(str, '{"a":1}'), (dict, {"a": 1}), ("str", '{"a":1}')])
 def test_the_body_is_decoded_by_its_annotation(annotation, expected):
-    """Text as it is, or JSON."""
+    """``str`` is the text as is; ``dict`` is JSON."""
     seen = []
 
     async def handler(body) -> None:
@@ -105,8 +105,8 @@ def test_the_body_is_decoded_by_its_annotation(annotation, expected):
 
 
 @pytest.mark.parametrize("annotation", [Record, "Record"])
-def test_a_record_is_handed_over_as_it_is(annotation):
-    """Nothing is decoded."""
+def test_a_record_is_passed_unchanged(annotation):
+    """Its body is not decoded."""
     seen = []
 
     async def handler(message) -> None:
@@ -117,8 +117,8 @@ def test_a_record_is_handed_over_as_it_is(annotation):
     assert seen == [Record]
 
 
-def test_a_plain_function_that_hands_back_a_coroutine_is_awaited():
-    """It never counts as done for having made one."""
+def test_a_coroutine_that_a_def_handler_returns_is_awaited():
+    """The record is not done before the coroutine has run."""
     ran = []
 
     async def work(body) -> None:
@@ -147,7 +147,7 @@ async def of_opaque(body: Opaque): ...
 
 
 @pytest.mark.parametrize(
-    ("function", "complaint"),
+    ("function", "message"),
     [
         (agen, "is a generator"),
         (gen, "is a generator"),
@@ -159,7 +159,7 @@ async def of_opaque(body: Opaque): ...
         (5, "cannot be a handler"),
     ],
 )
-def test_what_can_be_no_handler_is_refused_at_decoration(function, complaint: str):
-    """With the reason, before a message is lost on it."""
-    with pytest.raises(ConfigurationError, match=complaint):
+def test_a_function_that_cannot_be_a_handler_is_refused_at_decoration(function, message: str):
+    """The error states the reason, before any message arrives."""
+    with pytest.raises(ConfigurationError, match=message):
         fanfold.consumer(function)

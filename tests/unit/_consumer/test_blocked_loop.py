@@ -1,4 +1,4 @@
-"""Where a thread is."""
+"""The line of the user's code that blocks a thread, and the stack dump before the timeout."""
 
 import sys
 import threading
@@ -13,38 +13,40 @@ from fanfold.testing import ManualClock
 
 
 class Thread:
-    """A thread that waits in a function until it is let go."""
+    """A thread that waits in a function until it is released."""
 
     def __init__(self, function) -> None:
-        self.here, self.go = threading.Event(), threading.Event()
+        self.started, self.release = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=function, args=(self,))
 
     def __enter__(self) -> int:
         self.thread.start()
-        assert self.here.wait(10)
+        assert self.started.wait(10)
         return self.thread.ident
 
     def __exit__(self, *exc_info: object) -> None:
-        self.go.set()
+        self.release.set()
         self.thread.join()
 
 
 def waits(thread: Thread) -> None:
-    thread.here.set()
-    thread.go.wait()  # the line
+    thread.started.set()
+    thread.release.wait()  # the line
 
 
 LINE = next(number for number, line in enumerate(Path(__file__).read_text().splitlines(), 1) if "# the line" in line)
 
 
-def test_a_thread_is_in_a_line_of_the_users_code():
-    """What the line calls in libraries is not what the user can mend."""
+def test_the_current_line_is_a_line_of_the_users_code():
+    """Lines of libraries that it calls are skipped."""
     with Thread(waits) as ident:
-        assert current_user_line(ident) == f"waits (test_blocked_loop.py, line {LINE}): thread.go.wait()  # the line"
+        assert (
+            current_user_line(ident) == f"waits (test_blocked_loop.py, line {LINE}): thread.release.wait()  # the line"
+        )
 
 
-def test_a_thread_without_the_users_code_is_where_it_is():
-    """In the innermost line there is."""
+def test_a_thread_without_user_code_is_in_its_innermost_line():
+    """A line of a library is better than none."""
     ended = threading.Event()
     thread = threading.Thread(target=ended.wait)
     thread.start()
@@ -55,13 +57,13 @@ def test_a_thread_without_the_users_code_is_where_it_is():
         thread.join()
 
 
-def test_code_made_at_run_time_is_not_the_users_line():
-    """It has no file to look into; who called it has."""
+def test_code_generated_at_run_time_is_skipped():
+    """Generated code has no source file, but its caller has."""
     scope: dict = {}
-    exec("def generated(thread):\n    waits(thread)", scope | {"waits": waits}, scope)  # noqa: S102 - that is the point
+    exec("def generated(thread):\n    waits(thread)", scope | {"waits": waits}, scope)  # noqa: S102 - the test needs generated code
 
     def calls_generated(thread: Thread) -> None:
-        thread.here.wait(0)
+        thread.started.wait(0)
         scope["generated"](thread)
 
     with Thread(calls_generated) as ident:
@@ -69,13 +71,13 @@ def test_code_made_at_run_time_is_not_the_users_line():
 
 
 @pytest.mark.parametrize("thread", [None, 0, 1])
-def test_a_thread_that_has_ended_is_nowhere(thread: int | None):
-    """And that is said."""
+def test_a_thread_that_has_ended_has_no_line(thread: int | None):
+    """The result states that the thread has ended."""
     assert current_user_line(thread) == "a thread that has ended"
 
 
 def test_a_block_that_ends_in_time_dumps_nothing(capfd: pytest.CaptureFixture):
-    """The dump is called off."""
+    """The scheduled dump is cancelled."""
     with dump_stacks_before(Deadline.after(0.05)):
         pass
     threading.Event().wait(0.1)
@@ -83,14 +85,14 @@ def test_a_block_that_ends_in_time_dumps_nothing(capfd: pytest.CaptureFixture):
 
 
 @pytest.mark.parametrize("deadline", [Deadline.never(), Deadline(10.0, 1.0, ManualClock(20.0))])
-def test_without_time_to_come_no_dump_is_planned(deadline: Deadline):
-    """A deadline that never comes, or is past."""
+def test_without_remaining_time_no_dump_is_scheduled(deadline: Deadline):
+    """The deadline is infinite or has passed."""
     with dump_stacks_before(deadline):
         pass
 
 
 class NoFile:
-    """A stderr that is no file, as some runtimes have it."""
+    """A stderr without a file descriptor, as in some runtimes."""
 
     def fileno(self) -> int:
         raise OSError("no descriptor")
@@ -98,8 +100,8 @@ class NoFile:
     def flush(self) -> None: ...
 
 
-def test_a_stderr_that_is_no_file_is_no_obstacle():
-    """The block runs without a dump to come."""
+def test_a_stderr_without_a_file_descriptor_is_supported():
+    """The block runs without a scheduled dump."""
     before, sys.__stderr__ = sys.__stderr__, NoFile()
     try:
         with dump_stacks_before(Deadline.after(30)):
@@ -109,15 +111,15 @@ def test_a_stderr_that_is_no_file_is_no_obstacle():
     assert ran
 
 
-def test_an_error_in_the_block_passes():
-    """And the dump is called off."""
+def test_an_error_in_the_block_is_raised():
+    """The scheduled dump is cancelled then."""
     with pytest.raises(ValueError, match="mine"), dump_stacks_before(Deadline.after(30)):
         raise ValueError("mine")
 
 
-def test_a_thread_between_two_lines_is_still_somewhere(monkeypatch: pytest.MonkeyPatch):
-    """The interpreter has no number for the line then; to look must not fail the invocation."""
+def test_a_thread_between_two_lines_is_in_line_0(monkeypatch: pytest.MonkeyPatch):
+    """The interpreter has no line number then; this must not fail the invocation."""
     walk = traceback.walk_stack
-    monkeypatch.setattr(traceback, "walk_stack", lambda frame: ((each, None) for each, _ in walk(frame)))
+    monkeypatch.setattr(traceback, "walk_stack", lambda frame: ((caller, None) for caller, _ in walk(frame)))
     with Thread(waits) as ident:
         assert current_user_line(ident).startswith("waits (test_blocked_loop.py, line 0)")

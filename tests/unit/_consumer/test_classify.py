@@ -1,4 +1,4 @@
-"""What a handler's value or error means."""
+"""The outcome of a handler's return value or error."""
 
 import asyncio
 import concurrent.futures
@@ -14,21 +14,21 @@ def nothing(error: BaseException) -> bool:
     return False
 
 
-class WordlessError(Exception):
-    """Cannot be put into words."""
+class UnprintableError(Exception):
+    """An error whose ``str`` raises."""
 
     def __str__(self) -> str:
-        raise RuntimeError("no words")
+        raise RuntimeError("no text")
 
 
 @pytest.mark.parametrize("value", [None, 0, "", False, [], ["ValueError"], (1, None), {"a": 1}, int, object()])
-def test_whatever_is_returned_is_done(value):
-    """What it is, is the handler's."""
+def test_a_returned_value_is_done(value):
+    """The value may be of any type."""
     assert outcome_of(value, nothing) == Done(value)
 
 
 async def ship() -> None:
-    raise AssertionError("nobody awaits it")
+    raise AssertionError("it was awaited")
 
 
 async def pages():
@@ -36,34 +36,34 @@ async def pages():
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "message"),
     [
-        (ship, "a coroutine, which nobody has awaited: is an await missing?"),
-        (pages, "a async_generator, which nobody has awaited"),
-        (lambda: (each for each in "ab"), "a generator, which nobody has awaited"),
-        (concurrent.futures.Future, "a Future, which nobody has awaited"),
-        (lambda: ValueError, "the class ValueError: raise it"),
-        (lambda: Reject, "the class Reject: raise it"),
+        (ship, "an un-awaited coroutine; is an await missing?"),
+        (pages, "an un-awaited async_generator"),
+        (lambda: (letter for letter in "ab"), "an un-awaited generator"),
+        (concurrent.futures.Future, "an un-awaited Future"),
+        (lambda: ValueError, "the exception class ValueError: raise it instead"),
+        (lambda: Reject, "the exception class Reject: raise it instead"),
         (lambda: [1, OSError("down"), ValueError()], "2 errors among 3 values"),
         (lambda: (None, asyncio.CancelledError()), "1 errors among 2 values"),
     ],
 )
-def test_what_leaves_open_whether_anything_was_done_is_a_failure(make, words: str):
-    """An await that was forgotten, errors that ``gather`` gave back and nobody looked at, a class to be raised."""
+def test_a_value_that_does_not_mean_success_is_a_failure(make, message: str):
+    """A missing await, errors returned by ``gather`` and not checked, an exception class."""
     outcome = outcome_of(make(), nothing)
     assert isinstance(outcome, Failed)
-    assert words in str(outcome.error)
+    assert message in str(outcome.error)
 
 
 async def test_a_task_that_is_returned_is_a_failure():
-    """It may end in any way."""
+    """The task has not ended and can still fail."""
     task = asyncio.ensure_future(asyncio.sleep(0))
     assert isinstance(outcome_of(task, nothing), Failed)
     await task
 
 
-def test_what_a_handler_of_lists_has_not_awaited_fails_all_its_records():
-    """With the words that say so."""
+def test_an_un_awaited_coroutine_of_a_handler_of_lists_fails_all_its_records():
+    """Each has the same error, which asks whether an await is missing."""
     first, second = split_list_result(ship(), 2)
     assert "is an await missing?" in str(first)
     assert first is second
@@ -72,8 +72,8 @@ def test_what_a_handler_of_lists_has_not_awaited_fails_all_its_records():
 @pytest.mark.parametrize(
     "outcome", [Done(1), Failed(OSError()), Retrying(5, "later"), Rejected("never"), NotStarted("no stock")]
 )
-def test_an_outcome_is_itself(outcome):
-    """A handler may say it in so many words."""
+def test_an_outcome_is_returned_unchanged(outcome):
+    """A handler can return its outcome explicitly."""
     assert outcome_of(outcome, nothing) is outcome
 
 
@@ -81,12 +81,12 @@ def test_an_outcome_is_itself(outcome):
     "error", [ValueError("x"), asyncio.CancelledError(), SystemExit(1), TimeoutError(), CommitError("x")]
 )
 def test_an_error_is_a_failure(error: BaseException):
-    """Raised or returned."""
+    """This applies to raised and returned errors."""
     assert outcome_of(error, nothing) == Failed(error)
 
 
-def test_retry_is_another_delivery():
-    """After the time it names, or the queue's."""
+def test_retry_means_retrying():
+    """After the given time, or after the queue's visibility timeout."""
     busy = outcome_of(Retry("busy", after=30), nothing)
     assert busy == Retrying(30, "busy")
     assert isinstance(busy, Retrying)
@@ -97,37 +97,37 @@ def test_retry_is_another_delivery():
 
 
 @pytest.mark.parametrize("make", [lambda: Retry(30), lambda: Retry(0.5), lambda: Retry(after="30")])  # type: ignore[arg-type]
-def test_a_time_that_would_be_taken_for_a_reason_or_is_a_text_is_refused(make):
-    """A delay that is silently none would have the message come back at once."""
+def test_a_time_passed_as_the_reason_or_as_text_is_refused(make):
+    """A delay that is silently ignored would make SQS redeliver the message immediately."""
     with pytest.raises(ValueError, match="after"):
         make()
 
 
-def test_reject_is_a_rejection_with_its_reason():
-    """In the handler's words."""
+def test_reject_means_rejected_with_its_reason():
+    """The reason is the handler's text."""
     assert outcome_of(Reject("no such customer"), nothing) == Rejected("no such customer")
 
 
-def test_retry_and_reject_are_not_asked_of_the_predicate():
-    """They say themselves what is to be done."""
+def test_retry_and_reject_do_not_depend_on_the_predicate():
+    """They state the outcome explicitly."""
     assert outcome_of(Retry(after=1), rejects(Exception)).after == 1
     assert outcome_of(Reject("why"), rejects(Exception)) == Rejected("why")
 
 
 @pytest.mark.parametrize("error", [DecodeError("the body is not JSON"), SegmentError("no such segment")])
-def test_an_error_that_is_permanent_is_a_rejection(error: Exception):
-    """Its words are ours and need no name before them."""
+def test_a_permanent_error_is_a_rejection(error: Exception):
+    """The text of fanfold's own errors needs no class name in front."""
     assert outcome_of(error, nothing) == Rejected(str(error))
 
 
-def test_an_error_that_the_predicate_names_is_a_rejection_with_its_kind():
-    """A person who looks at the dead letter sees what it was."""
+def test_an_error_that_matches_the_predicate_is_a_rejection_with_its_class():
+    """Anyone who inspects the dead letter sees the class of the error."""
     assert outcome_of(KeyError("id"), rejects(KeyError)) == Rejected("KeyError: 'id'")
 
 
-def test_an_error_without_words_is_a_rejection_all_the_same():
-    """Its kind is enough."""
-    assert outcome_of(WordlessError(), rejects(WordlessError)).reason.startswith("WordlessError")
+def test_an_unprintable_error_can_be_a_rejection():
+    """The reason is its class."""
+    assert outcome_of(UnprintableError(), rejects(UnprintableError)).reason.startswith("UnprintableError")
 
 
 @pytest.mark.parametrize(
@@ -141,37 +141,37 @@ def test_an_error_without_words_is_a_rejection_all_the_same():
         (lambda error: "x" in str(error), [False, True, False]),
     ],
 )
-def test_reject_on_is_a_type_several_or_a_predicate(reject_on, expected: list[bool]):
-    """Types mean their subclasses, too."""
+def test_reject_on_is_a_type_a_tuple_or_a_predicate(reject_on, expected: list[bool]):
+    """Types include their subclasses."""
     errors = [KeyError("k"), TypeError("x"), asyncio.CancelledError()]
     assert [rejects(reject_on)(error) for error in errors] == expected
 
 
-@pytest.mark.parametrize("answer", [None, 0, "", []])
-def test_a_predicate_that_answers_with_nothing_says_no(answer):
-    """Truth is what counts."""
-    assert isinstance(outcome_of(ValueError(), lambda error: answer), Failed)
+@pytest.mark.parametrize("result", [None, 0, "", []])
+def test_a_falsy_result_of_a_predicate_means_no(result):
+    """A predicate may return any type."""
+    assert isinstance(outcome_of(ValueError(), lambda error: result), Failed)
 
 
-def test_a_predicate_that_raises_decides_nothing():
-    """In doubt a record is a failure and comes back."""
+def test_an_error_does_not_match_a_predicate_that_raises():
+    """The record is failed and is redelivered."""
     error = ValueError("x")
     assert outcome_of(error, lambda error: error.code == 404) == Failed(error)
 
 
-def test_no_word_for_each_record_means_that_all_are_done():
-    """A handler of lists that returns nothing has nothing to complain of."""
+def test_none_means_that_all_records_of_a_list_are_done():
+    """A handler of lists does not have to return anything."""
     assert split_list_result(None, 3) == [None, None, None]
 
 
 @pytest.mark.parametrize("value", [[1, None, OSError], (1, 2, 3), [Reject("x"), None, 5]])
-def test_a_value_for_each_record_is_taken_in_order(value):
-    """A list or a tuple."""
+def test_a_list_with_a_value_for_each_record_is_used_in_order(value):
+    """It may be a list or a tuple."""
     assert split_list_result(value, 3) is value
 
 
 @pytest.mark.parametrize(
-    ("value", "given"),
+    ("value", "returned"),
     [
         ([], "0 values"),
         ([1, 2], "2 values"),
@@ -182,9 +182,11 @@ def test_a_value_for_each_record_is_taken_in_order(value):
         (Done(), "Done"),
     ],
 )
-def test_anything_else_leaves_open_which_record_ended_how(value, given: str):
-    """So all have failed, and the error tells what was returned."""
-    ended = split_list_result(value, 3)
-    assert len(ended) == 3
-    assert all(isinstance(each, TypeError) for each in ended)
-    assert f"the handler of 3 records returned {given}, not None or one value for each" in str(ended[0])
+def test_any_other_value_of_a_handler_of_lists_fails_all_records(value, returned: str):
+    """Which record succeeded is unknown; the error contains what was returned."""
+    errors = split_list_result(value, 3)
+    assert len(errors) == 3
+    assert all(isinstance(error, TypeError) for error in errors)
+    assert f"the handler of 3 records returned {returned}; return None or a list of one value for each" in str(
+        errors[0]
+    )

@@ -16,7 +16,7 @@ from simple_handlers import raises
 
 
 def test_a_handler_that_returns_acknowledges_its_message():
-    """Nothing is reported when every handler returned."""
+    """The batch response is empty if every handler returned."""
 
     @fanfold.consumer
     async def handler(order: dict) -> None:
@@ -25,8 +25,8 @@ def test_a_handler_that_returns_acknowledges_its_message():
     assert deliver(handler, {"id": 1}, {"id": 1}).response == {"batchItemFailures": []}
 
 
-def test_exactly_what_failed_is_reported_in_batch_order():
-    """Of five records, those whose handlers raised come back, and no others."""
+def test_exactly_the_failed_records_are_reported_in_batch_order():
+    """Of five records, only those whose handlers raised are reported."""
 
     @fanfold.consumer(concurrency=3)
     async def odd_fails(number) -> None:
@@ -48,8 +48,8 @@ def test_exactly_what_failed_is_reported_in_batch_order():
         GeneratorExit(),
     ],
 )
-def test_whatever_a_handler_raises_fails_its_record_alone(error: BaseException):
-    """The others carry on."""
+def test_any_error_of_a_handler_fails_only_its_record(error: BaseException):
+    """The other records are processed."""
     handler = fanfold.consumer(concurrency=1)(raises(error, 1))
     result = deliver(handler, 0, 1, 2)
     assert ids(result.response) == ["message-1"]
@@ -57,8 +57,8 @@ def test_whatever_a_handler_raises_fails_its_record_alone(error: BaseException):
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), SystemExit(1), StopIteration()])
-def test_whatever_a_plain_handler_raises_fails_its_record_alone(error: BaseException):
-    """On a worker thread as on the loop."""
+def test_any_error_of_a_def_handler_fails_only_its_record(error: BaseException):
+    """The same holds on a worker thread."""
 
     @fanfold.consumer
     def handler(number) -> None:
@@ -69,22 +69,22 @@ def test_whatever_a_plain_handler_raises_fails_its_record_alone(error: BaseExcep
 
 
 def test_a_keyboard_interrupt_is_not_swallowed():
-    """Ctrl-C ends the invocation: the whole batch comes back."""
+    """Ctrl-C ends the invocation, and the whole batch is redelivered."""
     handler = fanfold.consumer(concurrency=1)(raises(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         deliver(handler, 0, 1)
 
 
-def test_an_outcome_carries_what_the_handler_chose():
-    """The value, the delay and the reasons are there to be looked at."""
+def test_an_outcome_contains_the_value_the_delay_and_the_reason():
+    """The caller can inspect what the handler returned or raised."""
 
     @fanfold.consumer
-    async def handler(what: str) -> str:
-        if what == "retry":
+    async def handler(action: str) -> str:
+        if action == "retry":
             raise Retry("busy", after=30)
-        if what == "reject":
+        if action == "reject":
             raise Reject("no such customer")
-        return what.upper()
+        return action.upper()
 
     result = deliver(handler, "fine", "retry", "reject")
     assert result.outcomes == [Done("FINE"), Retrying(30, "busy"), Rejected("no such customer")]
@@ -92,7 +92,7 @@ def test_an_outcome_carries_what_the_handler_chose():
 
 
 def test_a_body_that_is_not_json_is_rejected_before_the_handler_runs():
-    """It never will be JSON; it comes back until it is a dead letter."""
+    """Without a dead-letter queue, the message is redelivered until the redrive policy moves it."""
     handler = fanfold.consumer(raises(AssertionError))
     result = deliver(handler, "{", "[" * 100_000)
     assert [type(outcome) for outcome in result.outcomes] == [Rejected, Rejected]
@@ -100,7 +100,7 @@ def test_a_body_that_is_not_json_is_rejected_before_the_handler_runs():
 
 
 def test_a_repeated_message_id_is_reported_once_if_any_of_its_records_failed():
-    """Fail closed: done once and failed once is failed."""
+    """A message that is done once and failed once is reported as failed."""
     handler = fanfold.consumer(raises(ValueError, 1))
     twice = [make_record(number, message_id="same") for number in (0, 1, 1)]
     assert ids(handler(make_event(records=twice), make_context())) == ["same"]
@@ -120,7 +120,7 @@ def test_a_repeated_message_id_is_reported_once_if_any_of_its_records_failed():
     ],
 )
 def test_a_malformed_event_is_refused_before_any_handler_runs(event):
-    """Raising makes Lambda deliver the whole batch again."""
+    """The error makes Lambda redeliver the whole batch."""
     called = []
     handler = fanfold.consumer(called.append)
     with pytest.raises(EventError):
@@ -128,22 +128,22 @@ def test_a_malformed_event_is_refused_before_any_handler_runs(event):
     assert called == []
 
 
-def test_an_empty_batch_is_answered():
-    """No records, no failures."""
+def test_an_empty_batch_has_an_empty_response():
+    """Without records, there are no failures."""
     handler = fanfold.consumer(lambda body: None)
     assert deliver(handler).response == {"batchItemFailures": []}
 
 
-def test_there_are_never_more_handlers_than_the_bound():
-    """And with enough records, there are as many."""
+def test_concurrency_is_the_maximum_number_of_handlers_in_flight():
+    """With enough records, the maximum is reached."""
     gauge = Gauge()
     handler = fanfold.consumer(concurrency=7)(gauge)
     deliver(handler, *range(100))
     assert gauge.most == 7
 
 
-def test_plain_handlers_run_at_once_under_the_same_bound():
-    """Four of them meet at a barrier, which a fifth would break."""
+def test_def_handlers_run_concurrently_with_the_same_limit():
+    """Four handlers meet at a barrier, which a fifth would break."""
     barrier = threading.Barrier(4)
 
     @fanfold.consumer(concurrency=4)
@@ -153,14 +153,14 @@ def test_plain_handlers_run_at_once_under_the_same_bound():
     assert deliver(handler, *range(8)).response == {"batchItemFailures": []}
 
 
-def test_the_result_of_a_large_batch_is_written_in_few_words():
-    """The runner of asyncio writes it out, and a log might."""
+def test_the_repr_of_a_large_result_is_short():
+    """The asyncio runner formats it, and a log might."""
     result = deliver(fanfold.consumer(lambda body: None), *range(1000))
     assert repr(result) == "<BatchResult of 1000 records, 0 to be redelivered>"
 
 
 async def test_process_returns_the_outcomes_on_the_callers_loop():
-    """For tests and for programs that have a loop already."""
+    """It is for tests, and for programs that have an event loop already."""
 
     @fanfold.consumer
     async def handler(record: Record) -> str:
@@ -172,8 +172,8 @@ async def test_process_returns_the_outcomes_on_the_callers_loop():
     assert await handler.handle_batch(make_event(1), make_context()) == {"batchItemFailures": []}
 
 
-async def test_a_batch_that_is_cancelled_from_outside_cancels_its_handlers():
-    """Nothing goes on behind the caller's back, and a rollback may finish."""
+async def test_cancelling_a_batch_cancels_its_handlers():
+    """No handler continues to run, and a rollback can finish."""
     ended = []
     started = asyncio.Event()
 
@@ -194,8 +194,8 @@ async def test_a_batch_that_is_cancelled_from_outside_cancels_its_handlers():
     assert sorted(ended) == [1, 2]
 
 
-def test_the_failures_of_a_batch_make_a_short_log(caplog: pytest.LogCaptureFixture):
-    """Each kind once, with one traceback, a count and no body."""
+def test_the_log_of_failures_is_short(caplog: pytest.LogCaptureFixture):
+    """Each kind of error is logged once, with a count, one traceback, and no body."""
     handler = fanfold.consumer(raises(ValueError("broken")))
     deliver(handler, *({"secret": number} for number in range(1000)))
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
@@ -205,7 +205,7 @@ def test_the_failures_of_a_batch_make_a_short_log(caplog: pytest.LogCaptureFixtu
 
 
 def test_only_the_first_failure_of_a_kind_keeps_its_traceback():
-    """A traceback keeps every local of the handler alive."""
+    """A traceback keeps every local variable of the handler alive."""
 
     @fanfold.consumer(concurrency=1)
     async def handler(number) -> None:
@@ -216,8 +216,8 @@ def test_only_the_first_failure_of_a_kind_keeps_its_traceback():
     assert second.error.__traceback__ is None
 
 
-async def test_a_batch_handled_on_the_callers_loop_ends_by_its_context():
-    """The margin begins at once: nothing is started, and all comes back."""
+async def test_a_batch_on_the_callers_loop_observes_the_deadline_of_its_context():
+    """With no time left, no record starts, and all are reported."""
     called = []
     response = await fanfold.consumer(called.append).handle_batch(make_event(1, 2), make_context(0))
     assert (ids(response), called) == (["message-0", "message-1"], [])
@@ -226,8 +226,8 @@ async def test_a_batch_handled_on_the_callers_loop_ends_by_its_context():
 @pytest.mark.parametrize(
     ("settings", "margin"), [({}, 3), ({"deadline_margin": 20}, 20), ({"deadline_margin": 50}, 30)]
 )
-async def test_the_margin_of_the_deadline_is_the_settings(settings: dict, margin: float):
-    """On either road; by itself it is a twentieth of the time there is, and it is never more than half of that."""
+async def test_the_deadline_margin_is_the_setting(settings: dict, margin: float):
+    """For ``__call__`` and ``process``; the default is 5% of the remaining time, and the maximum is half of it."""
     margins = []
 
     @fanfold.consumer(**settings)
@@ -240,25 +240,25 @@ async def test_the_margin_of_the_deadline_is_the_settings(settings: dict, margin
     assert margins == pytest.approx([margin, margin], rel=0.01)
 
 
-def test_a_reject_says_its_reason():
-    """To whoever catches it on its way."""
+def test_the_text_of_a_reject_is_its_reason():
+    """Code that catches it can log it."""
     assert str(Reject("no such customer")) == "no such customer"
 
 
-def test_an_invocation_without_time_makes_the_whole_batch_come_back():
-    """By an error or by the answer, as far as there is time for one; nothing runs."""
+def test_an_invocation_without_remaining_time_causes_redelivery_of_the_whole_batch():
+    """By an error, or by the batch response if there is time for it; no handler runs."""
     called = []
     try:
         response = deliver(fanfold.consumer(called.append), 1, 2, seconds=0).response
     except TimeoutError as error:
-        assert "did not" in str(error)  # noqa: PT017 - either is right
+        assert "did not" in str(error)  # noqa: PT017 - both are correct
     else:
         assert ids(response) == ["message-0", "message-1"]
     assert called == []
 
 
-def test_a_handler_may_take_the_record_itself():
-    """For what is neither JSON nor text."""
+def test_a_handler_can_take_the_record():
+    """This is for bodies that are neither JSON nor text."""
     seen = []
 
     @fanfold.consumer
@@ -269,28 +269,28 @@ def test_a_handler_may_take_the_record_itself():
     assert seen == [{"a": 1}]
 
 
-def test_errors_of_ours_are_public_names():
-    """A handler's outcome can be told by its error."""
+def test_the_errors_of_outcomes_are_public():
+    """Code can classify an outcome by its error."""
     assert issubclass(fanfold.errors.DecodeError, fanfold.errors.FanfoldError)
     assert DecodeError.permanent
     assert not AbandonedError.permanent
 
 
-def test_a_batch_of_which_nothing_succeeded_may_end_in_an_error():
-    """Lambda then polls the queue more slowly."""
+def test_a_batch_without_a_success_can_raise_an_error():
+    """Lambda then polls the queue less often."""
     handler = fanfold.consumer(raise_on_total_failure=True)(lambda number: 1 / number)
     with pytest.raises(TotalFailureError, match="none of the 2 records of the batch succeeded"):
         deliver(handler, 0, 0)
 
 
 @pytest.mark.parametrize("bodies", [(0, 1), ()])
-def test_a_batch_of_which_something_succeeded_ends_in_no_error(bodies):
-    """Nor does an empty one."""
+def test_a_batch_with_a_success_raises_no_error(bodies):
+    """An empty batch raises no error either."""
     handler = fanfold.consumer(raise_on_total_failure=True)(lambda number: 1 / number)
     assert len(ids(deliver(handler, *bodies))) == bodies.count(0)
 
 
-def test_a_forwarded_reject_is_no_total_failure():
+def test_a_forwarded_reject_is_not_a_total_failure():
     """It was acknowledged."""
     settings = {"raise_on_total_failure": True, "dead_letter_queue_url": DEAD, "settler": Accepting("message-0")}
     handler = fanfold.consumer(**settings)(lambda body: Rejected("never"))

@@ -1,4 +1,4 @@
-"""A commit stage: nothing is acknowledged before it is committed."""
+"""A commit stage: a message is acknowledged only after it is committed."""
 
 import asyncio
 
@@ -11,8 +11,8 @@ from fanfold.testing import deliver
 from simple_handlers import raises
 
 
-def test_what_is_not_committed_is_not_acknowledged():
-    """The commit step has the last word on every record whose handler returned."""
+def test_an_uncommitted_record_is_not_acknowledged():
+    """The commit stage decides about every record whose handler returned."""
 
     async def commit(done, batch):
         assert [value for _, value in done] == ["a", "b"]
@@ -28,8 +28,8 @@ def test_what_is_not_committed_is_not_acknowledged():
 
 
 @pytest.mark.parametrize("error", [OSError("down"), asyncio.CancelledError()])
-def test_a_commit_that_fails_acknowledges_nothing(error: BaseException):
-    """All that was done comes back: a repeat is harmless, a loss is not."""
+def test_after_a_failed_commit_no_record_is_acknowledged(error: BaseException):
+    """All messages are redelivered: repeating a record is harmless, losing it is not."""
 
     async def commit(done, batch):
         raise error
@@ -38,15 +38,15 @@ def test_a_commit_that_fails_acknowledges_nothing(error: BaseException):
     assert ids(deliver(handler, 1, 2).response) == ["message-0", "message-1"]
 
 
-def test_a_commit_that_is_not_async_acknowledges_nothing(caplog):
-    """The batch is answered, and the log says what is wrong."""
+def test_after_a_commit_that_is_not_async_no_record_is_acknowledged(caplog):
+    """The batch response is returned, and the log contains the error."""
     handler = fanfold.consumer(commit=lambda done, batch: {0, 1})(lambda body: None)
     assert ids(deliver(handler, 1, 2).response) == ["message-0", "message-1"]
     assert "can't be used in 'await' expression" in caplog.text
 
 
-def test_a_commit_that_hangs_acknowledges_nothing_and_does_not_keep_the_answer():
-    """It is cancelled when the answer is due."""
+def test_a_commit_that_hangs_does_not_delay_the_response():
+    """It is cancelled when the response is due, and no record is acknowledged."""
     cancelled = []
 
     async def commit(done, batch):
@@ -61,8 +61,8 @@ def test_a_commit_that_hangs_acknowledges_nothing_and_does_not_keep_the_answer()
     assert cancelled == [1]
 
 
-def test_nothing_to_commit_means_no_commit():
-    """A batch of failures does not touch the ledger."""
+def test_without_a_success_commit_is_not_called():
+    """A batch of failures does not access the ledger."""
 
     async def commit(done, batch):
         raise AssertionError

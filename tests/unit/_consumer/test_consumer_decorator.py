@@ -1,4 +1,4 @@
-"""What the decorator makes of a function and of settings, and what it refuses."""
+"""The decorator: functions and settings that it accepts or refuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fanfold.testing import deliver
 
 
 def test_the_environment_overrides_the_concurrency(monkeypatch: pytest.MonkeyPatch):
-    """So that a benchmark can sweep it without touching the code."""
+    """A benchmark can vary it without changing the code."""
     handler = fanfold.consumer(concurrency=3)(lambda body: None)
     assert handler.concurrency == 3
     monkeypatch.setenv("FANFOLD_CONCURRENCY", "250")
@@ -21,10 +21,10 @@ def test_the_environment_overrides_the_concurrency(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
-def test_an_impossible_concurrency_in_the_environment_is_named(value: str, monkeypatch: pytest.MonkeyPatch):
-    """One clear line names the variable."""
+def test_an_invalid_concurrency_in_the_environment_is_refused(value: str, monkeypatch: pytest.MonkeyPatch):
+    """The error contains the name of the variable."""
     monkeypatch.setenv("FANFOLD_CONCURRENCY", value)
-    with pytest.raises(ConfigurationError, match="FANFOLD_CONCURRENCY must be a whole number from 1"):
+    with pytest.raises(ConfigurationError, match="FANFOLD_CONCURRENCY must be an integer of at least 1"):
         deliver(fanfold.consumer(lambda body: None), 1)
 
 
@@ -41,14 +41,14 @@ def test_an_impossible_concurrency_in_the_environment_is_named(value: str, monke
         {"concurency": 10},
     ],
 )
-def test_impossible_settings_are_refused_at_decoration(settings: dict):
-    """Before anything is deployed."""
+def test_invalid_settings_are_refused_at_decoration(settings: dict):
+    """The error occurs before anything is deployed."""
     with pytest.raises(ConfigurationError):
         fanfold.consumer(**settings)
 
 
 def test_a_consumer_looks_like_its_function_to_decorators_and_like_a_lambda_handler_to_lambda():
-    """Powertools' decorators and the runtime both find what they look for."""
+    """Powertools' decorators and the Lambda runtime both work with it."""
 
     @fanfold.consumer
     async def ship(order: dict) -> None:
@@ -59,8 +59,8 @@ def test_a_consumer_looks_like_its_function_to_decorators_and_like_a_lambda_hand
     assert repr(ship).startswith("<fanfold.Consumer test_a_consumer_looks_like")
 
 
-def test_with_settings_leaves_the_original_as_it_was():
-    """Settings are values."""
+def test_with_settings_does_not_change_the_original():
+    """It returns a new consumer."""
     handler = fanfold.consumer(concurrency=3)(lambda body: None)
     changed = handler.with_settings(concurrency=5, deadline_margin=2)
     assert (handler.concurrency, changed.concurrency, changed.settings.deadline_margin) == (3, 5, 2)
@@ -68,8 +68,8 @@ def test_with_settings_leaves_the_original_as_it_was():
         handler.with_settings(concurency=1)
 
 
-def test_a_consumer_is_shown_by_its_function():
-    """By what it has for a name."""
+def test_the_repr_of_a_consumer_contains_its_function():
+    """By its qualified name, or by its repr if it has no name."""
 
     def handle(kind: str, number) -> None: ...
 
@@ -78,8 +78,8 @@ def test_a_consumer_is_shown_by_its_function():
     assert repr(fanfold.consumer(nameless)) == f"<fanfold.Consumer {nameless} concurrency=10>"
 
 
-def test_settings_count_however_the_decorator_is_called(monkeypatch):
-    """With the function beside them, too; and a consumer is shown though the environment's number is none."""
+def test_settings_apply_however_the_decorator_is_called(monkeypatch):
+    """Also alongside the function; and ``repr`` works although ``FANFOLD_CONCURRENCY`` is invalid."""
     handler = fanfold.consumer(lambda body: None, concurrency=3)
     assert handler.concurrency == 3
     with pytest.raises(ConfigurationError, match="concurency"):

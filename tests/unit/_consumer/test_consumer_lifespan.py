@@ -1,4 +1,4 @@
-"""What lasts longer than a batch, and what a handler knows of its own: the lifespan, the context."""
+"""The lifespan, which outlasts a batch, and the context of a handler."""
 
 import asyncio
 import contextvars
@@ -13,14 +13,14 @@ from simple_handlers import nothing
 
 
 def test_the_lifespan_is_entered_once_and_kept_across_invocations():
-    """One loop and one lifespan per execution environment, left when the consumer is closed."""
+    """An execution environment has one loop and one lifespan, which ends when the consumer is closed."""
     events = []
 
     @asynccontextmanager
     async def lifespan():
         events.append("enter")
         yield asyncio.get_running_loop()
-        events.append("leave")
+        events.append("exit")
 
     @fanfold.consumer(lifespan=lifespan)
     async def handler(number, ctx: Context) -> None:
@@ -30,24 +30,24 @@ def test_the_lifespan_is_entered_once_and_kept_across_invocations():
     for number in range(3):
         handler(make_event(number), make_context())
     handler.close()
-    assert events == ["enter", 0, 1, 2, "leave"]
+    assert events == ["enter", 0, 1, 2, "exit"]
 
 
 def test_a_closed_consumer_starts_again_at_the_next_invocation():
-    """Closing is no end."""
+    """A closed consumer can be used again."""
     handler = fanfold.consumer(nothing)
     for _ in range(2):
         assert deliver(handler, 1).response == {"batchItemFailures": []}
 
 
-def test_a_lifespan_that_fails_makes_the_whole_batch_come_back_and_is_tried_again():
-    """The error is the lifespan's own; the next invocation starts a new one."""
-    tries = []
+def test_after_a_lifespan_fails_the_batch_is_redelivered_and_the_lifespan_is_retried():
+    """The lifespan's error is raised; the next invocation enters it again."""
+    attempts = []
 
     @asynccontextmanager
     async def lifespan():
-        tries.append(1)
-        if len(tries) == 1:
+        attempts.append(1)
+        if len(attempts) == 1:
             raise OSError("no connection")
         yield
 
@@ -57,8 +57,8 @@ def test_a_lifespan_that_fails_makes_the_whole_batch_come_back_and_is_tried_agai
     assert deliver(handler, 1).response == {"batchItemFailures": []}
 
 
-def test_the_context_tells_of_the_record_and_the_invocation():
-    """What a handler may ask for besides the body."""
+def test_the_context_contains_the_record_and_the_invocation():
+    """A handler can use them in addition to the body."""
     seen = []
 
     @fanfold.consumer
@@ -70,8 +70,8 @@ def test_the_context_tells_of_the_record_and_the_invocation():
     assert seen == [("text", "m", 4, "function"), (None, True)]
 
 
-def test_context_variables_of_the_invocation_reach_every_record_and_none_leaks_to_the_next():
-    """A handler that sets a variable sets it for itself alone."""
+def test_every_record_starts_with_the_context_variables_of_the_invocation():
+    """A variable that a handler sets does not reach other records."""
     variable = contextvars.ContextVar("variable")
     variable.set("the invocation's")
     seen = []
@@ -85,8 +85,8 @@ def test_context_variables_of_the_invocation_reach_every_record_and_none_leaks_t
     assert seen == ["the invocation's"] * 3
 
 
-def test_context_variables_that_cannot_be_compared_spoil_nothing():
-    """Whatever a caller or a handler has set."""
+def test_context_variables_that_cannot_be_compared_are_supported():
+    """A caller and a handler can both set such values."""
 
     class Array:
         def __eq__(self, other):
@@ -94,11 +94,11 @@ def test_context_variables_that_cannot_be_compared_spoil_nothing():
 
         __hash__ = None
 
-    theirs = contextvars.ContextVar("theirs")
-    theirs.set(Array())
+    variable = contextvars.ContextVar("variable")
+    variable.set(Array())
 
     @fanfold.consumer(concurrency=1)
     async def handler(number) -> None:
-        theirs.set(Array())
+        variable.set(Array())
 
     assert [type(outcome) for outcome in deliver(handler, 0, 1, 2).outcomes] == [Done, Done, Done]

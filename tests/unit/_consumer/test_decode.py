@@ -1,4 +1,4 @@
-"""From a body to what a handler takes."""
+"""Bodies are decoded by the annotation of the handler's parameter."""
 
 from __future__ import annotations
 
@@ -71,33 +71,39 @@ def decoded(annotation: Any, body: str, *, chunked: bool = False) -> Any:
 
 @pytest.mark.parametrize("annotation", [dict, list, Any, object, dict[str, Any], list[int], "dict", "list[int]", "Any"])
 @pytest.mark.parametrize("value", [{"a": [1, None, True]}, [1.5, "ü"], "text", 0, None])
-def test_a_plain_annotation_means_json(annotation, value):
-    """Whatever the JSON is: nothing is validated."""
+def test_a_builtin_annotation_means_json(annotation, value):
+    """Any JSON is accepted, because it is not validated."""
     assert decoded(annotation, json.dumps(value)) == value
 
 
-def test_str_is_the_text_as_it_is():
-    """Nothing is parsed."""
+def test_str_is_the_body_as_is():
+    """The body is not parsed."""
     assert decoded(str, '"{\n') == '"{\n'
     assert decoded("str", "") == ""
 
 
-def test_a_record_is_handed_over_whole():
-    """With all that was sent beside the body."""
+def test_a_record_is_passed_unchanged():
+    """It contains everything that was sent with the body."""
     record = Record(make_record("{"))
     assert decoder(Record, "handler", chunked=False)(record) is record
     assert decoder("Record", "handler", chunked=False)(record) is record
 
 
-def test_a_record_of_powertools_is_made_of_the_record():
-    """It reads as it does in Powertools' own processors."""
-    made = decoder(SQSRecord, "handler", chunked=False)(Record(make_record({"id": 1}, message_id="m", receive_count=3)))
-    assert isinstance(made, SQSRecord)
-    assert (made.message_id, made.json_body, made.attributes.approximate_receive_count) == ("m", {"id": 1}, "3")
+def test_a_powertools_record_is_created_from_the_record():
+    """It has the same contents as in Powertools' processors."""
+    created = decoder(SQSRecord, "handler", chunked=False)(
+        Record(make_record({"id": 1}, message_id="m", receive_count=3))
+    )
+    assert isinstance(created, SQSRecord)
+    assert (created.message_id, created.json_body, created.attributes.approximate_receive_count) == (
+        "m",
+        {"id": 1},
+        "3",
+    )
 
 
-def test_a_record_of_powertools_cannot_change_the_event():
-    """It is a copy."""
+def test_a_powertools_record_cannot_change_the_event():
+    """It contains a copy."""
     raw = make_record("text")
     decoder(SQSRecord, "handler", chunked=False)(Record(raw)).raw_event["body"] = "other"
     assert raw["body"] == "text"
@@ -118,7 +124,7 @@ def test_a_record_of_powertools_cannot_change_the_event():
     ],
 )
 def test_any_other_type_is_validated(annotation, body: str, expected):
-    """Models, discriminated unions, dataclasses and typed dictionaries alike."""
+    """Models, discriminated unions, dataclasses, and typed dictionaries are supported."""
     assert decoded(annotation, body) == expected
 
 
@@ -134,39 +140,39 @@ def test_any_other_type_is_validated(annotation, body: str, expected):
         (list[list[int]], "[1, 2]", [1, 2]),
     ],
 )
-def test_for_a_handler_of_lists_the_type_is_that_of_the_items(annotation, body: str, expected):
-    """Each record's body is one item."""
+def test_for_a_handler_of_lists_the_item_type_is_decoded(annotation, body: str, expected):
+    """The body of each record is one item."""
     assert decoded(annotation, body, chunked=True) == expected
 
 
-def test_a_handler_of_lists_may_take_records():
-    """Whole, as SQS delivered them, or as Powertools reads them."""
+def test_a_handler_of_lists_can_take_records():
+    """As fanfold's ``Record``, or as Powertools' ``SQSRecord``."""
     assert isinstance(decoded(list[Record], "{", chunked=True), Record)
     assert decoded(list[SQSRecord], "text", chunked=True).body == "text"
 
 
 @pytest.mark.parametrize("annotation", [dict, str, Order, tuple[int, ...]])
-def test_a_handler_of_lists_that_takes_no_list_is_refused(annotation):
-    """At decoration, with the way to write it."""
-    with pytest.raises(ConfigurationError, match=r"handler: with chunk_size the body is annotated list\["):
+def test_with_chunk_size_an_annotation_other_than_a_list_is_refused(annotation):
+    """The error at decoration states how to annotate the body."""
+    with pytest.raises(ConfigurationError, match=r"handler: with chunk_size, annotate the body as list\["):
         decoder(annotation, "handler", chunked=True)
 
 
-def test_what_stands_beside_a_type_need_not_have_a_hash():
-    """Metadata may be anything; it is pydantic's to understand."""
-    with pytest.raises(DecodeError, match="the body is no "):
+def test_the_metadata_of_a_type_need_not_be_hashable():
+    """``Annotated`` metadata can be any object; only pydantic interprets it."""
+    with pytest.raises(DecodeError, match="the body is not a valid "):
         decoded(list[Annotated[int, []]], '["x"]')
 
 
 @pytest.mark.parametrize("annotation", [Opaque, Point | Opaque, dict[str, Opaque]])
-def test_a_type_nothing_is_known_of_is_refused(annotation):
-    """At decoration, not at the first message."""
+def test_an_unsupported_type_is_refused(annotation):
+    """The error occurs at decoration, not at the first message."""
     with pytest.raises(ConfigurationError, match="handler: a body cannot be of type"):
         decoder(annotation, "handler", chunked=False)
 
 
 def test_a_name_that_cannot_be_resolved_is_refused():
-    """What only type checkers see says nothing at run time."""
+    """A type imported under TYPE_CHECKING does not exist at run time."""
     with pytest.raises(ConfigurationError, match="annotation 'Invoice' cannot be resolved"):
         decoder("Invoice", "handler", chunked=False)
     with pytest.raises(ConfigurationError, match=r"annotation 'list\[Invoice\]' cannot be resolved"):
@@ -174,8 +180,8 @@ def test_a_name_that_cannot_be_resolved_is_refused():
 
 
 @pytest.mark.parametrize("body", ["", "{", "nonsense", "[" * 100_000, "1" * 5_000, "\x00"])
-def test_what_is_not_json_cannot_be_decoded(body: str):
-    """However it is not."""
+def test_a_body_that_is_not_json_cannot_be_decoded(body: str):
+    """Any kind of invalid JSON raises DecodeError."""
     with pytest.raises(DecodeError, match=r"^the body is not JSON: "):
         decoded(dict, body)
 
@@ -195,31 +201,31 @@ def test_what_is_not_json_cannot_be_decoded(body: str):
         (list[Order], f'["{SECRET}"]'),
     ],
 )
-def test_an_error_repeats_nothing_of_the_body(annotation, body: str):
-    """Bodies are not logged, neither their values nor their names."""
+def test_an_error_contains_nothing_of_the_body(annotation, body: str):
+    """Bodies are not logged, neither their values nor their keys."""
     with pytest.raises(DecodeError) as raised:
         decoded(annotation, body)
     assert "4111" not in str(raised.value)
 
 
-def test_an_error_says_what_is_wrong_and_where():
-    """As far as the type knows the place."""
-    with pytest.raises(DecodeError, match=r"^the body is no Order: id: missing; note: string_type$"):
+def test_an_error_states_what_is_wrong_and_where():
+    """The path contains only field names of the type."""
+    with pytest.raises(DecodeError, match=r"^the body is not a valid Order: id: missing; note: string_type$"):
         decoded(Order, '{"note": 5}')
-    with pytest.raises(DecodeError, match=r"^the body is no Order: body: json_invalid$"):
+    with pytest.raises(DecodeError, match=r"^the body is not a valid Order: body: json_invalid$"):
         decoded(Order, "{")
 
 
-def test_an_error_names_a_few_faults_and_counts_the_rest():
-    """A list of a thousand faults makes one short line."""
+def test_an_error_lists_a_few_problems_and_counts_the_rest():
+    """A list with 1,000 problems results in one short line."""
     with pytest.raises(DecodeError) as raised:
         decoded(list[Order], json.dumps([{}] * 1_000))
     assert "4.id: missing and 995 more" in str(raised.value)
     assert len(str(raised.value)) < 200
 
 
-def test_a_body_that_does_not_fit_is_rejected_before_the_handler_runs(caplog: pytest.LogCaptureFixture):
-    """It never will; those that fit are handled, and the log repeats nothing of it."""
+def test_an_invalid_body_is_rejected_before_the_handler_runs(caplog: pytest.LogCaptureFixture):
+    """Valid bodies are processed, and the log contains nothing of the invalid body."""
     caplog.set_level(logging.DEBUG)
 
     @fanfold.consumer
@@ -228,13 +234,13 @@ def test_a_body_that_does_not_fit_is_rejected_before_the_handler_runs(caplog: py
 
     assert deliver(handler, {"id": 1}, {"id": SECRET}).outcomes == [
         Done(1),
-        Rejected("the body is no Order: id: int_parsing"),
+        Rejected("the body is not a valid Order: id: int_parsing"),
     ]
     assert SECRET not in caplog.text
 
 
-def test_a_validator_that_breaks_spoils_its_own_record_alone():
-    """Also in a handler of lists: the others of the list are handled."""
+def test_a_validator_that_raises_fails_only_its_record():
+    """This also holds in a list: the handler gets the other bodies."""
 
     @fanfold.consumer(chunk_size=3)
     async def handler(bodies: list[Picky]) -> None:

@@ -1,4 +1,4 @@
-"""What a consumer asks of its queue: delays, and rejects that go to the dead-letter queue."""
+"""Delays on the source queue, and rejected messages in the dead-letter queue."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ class Mapped:
         self.settler = InMemorySettler(self.queue, self.dead)
 
     async def deliver(self, handler: Consumer) -> BatchResult:
-        """Hand what is visible to a consumer and delete what it does not report."""
+        """Deliver the visible messages to a consumer, and delete those that it does not report."""
         received = await self.queue.receive()
         result = await handler.with_settings(settler=self.settler).process(event_of(received), make_context())
         await delete(self.queue, received, Returned(json.dumps(result.response)))
@@ -39,7 +39,7 @@ class Mapped:
 
 
 class Hanging(Accepting):
-    """A settler that never answers."""
+    """A settler that never responds."""
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         await asyncio.Event().wait()
@@ -50,8 +50,8 @@ class Hanging(Accepting):
 
 
 @pytest.mark.parametrize(("after", "seconds"), [(30, 30), (0.5, 1), (0, 0), (None, 100)])
-async def test_a_retry_hides_its_message_for_as_long_as_it_says(after, seconds: float):
-    """Without a time it is the queue's visibility timeout."""
+async def test_a_retry_sets_the_visibility_timeout_of_its_message(after, seconds: float):
+    """Without a time, the queue's visibility timeout applies."""
     mapped = Mapped()
     await mapped.queue.send([Message("1")])
     handler = fanfold.consumer(raises(Retry(after=after)))
@@ -59,21 +59,21 @@ async def test_a_retry_hides_its_message_for_as_long_as_it_says(after, seconds: 
     assert mapped.queue.seconds_until_visible() == seconds
 
 
-async def test_a_failure_is_hidden_the_longer_the_more_often_it_was_received():
-    """Ten seconds, twenty, forty, and then the cap."""
+async def test_the_delay_of_a_failure_grows_with_its_receive_count():
+    """The delays are 10, 20, and 40 seconds, and then the cap."""
     mapped = Mapped()
     await mapped.queue.send([Message("1")])
     handler = fanfold.consumer(backoff=STEADY)(raises(ValueError))
-    waits = []
+    delays = []
     for _ in range(4):
         await mapped.deliver(handler)
-        waits.append(mapped.queue.seconds_until_visible())
-        mapped.clock.advance(waits[-1])
-    assert waits == [10, 20, 40, 60]
+        delays.append(mapped.queue.seconds_until_visible())
+        mapped.clock.advance(delays[-1])
+    assert delays == [10, 20, 40, 60]
 
 
-async def test_without_a_back_off_a_failure_is_left_to_the_visibility_timeout():
-    """No settler is asked."""
+async def test_without_backoff_a_failure_keeps_the_visibility_timeout():
+    """No settler is called."""
     mapped = Mapped()
     await mapped.queue.send([Message("1")])
     handler = fanfold.consumer(raises(ValueError))
@@ -82,8 +82,8 @@ async def test_without_a_back_off_a_failure_is_left_to_the_visibility_timeout():
 
 
 @pytest.mark.parametrize("after", [float("inf"), float("nan")])
-async def test_a_retry_after_no_time_at_all_spoils_no_other_record(after: float):
-    """Whatever becomes of its delay, the records behind it run."""
+async def test_a_retry_after_an_invalid_time_does_not_affect_other_records(after: float):
+    """The records behind it run."""
 
     @fanfold.consumer(concurrency=1, settler=Accepting())
     async def handler(number) -> None:
@@ -97,7 +97,7 @@ async def test_a_retry_after_no_time_at_all_spoils_no_other_record(after: float)
 
 
 async def test_a_reject_goes_to_the_dead_letter_queue_with_its_reason_and_is_deleted():
-    """Body and reason are there, and the message is not here any more."""
+    """The dead letter has the body and the reason, and the source queue is empty."""
     mapped = Mapped()
     await mapped.queue.send([Message("order 7")])
 
@@ -113,7 +113,7 @@ async def test_a_reject_goes_to_the_dead_letter_queue_with_its_reason_and_is_del
 
 
 async def test_a_reject_is_acknowledged_only_if_the_dead_letter_queue_accepted_it():
-    """The other one comes back."""
+    """The other one is redelivered."""
     settler = Accepting("message-1")
     handler = fanfold.consumer(dead_letter_queue_url=DEAD, settler=settler)(raises(Reject("never")))
     result = await handler.process(make_event(0, 1))
@@ -122,31 +122,31 @@ async def test_a_reject_is_acknowledged_only_if_the_dead_letter_queue_accepted_i
 
 
 @pytest.mark.parametrize("url", [None, ""])
-async def test_without_a_dead_letter_queue_a_reject_comes_back(url):
-    """Until the queue's own redrive policy takes it."""
+async def test_without_a_dead_letter_queue_a_reject_is_redelivered(url):
+    """The redrive policy of the source queue moves it eventually."""
     settler = Accepting("message-0")
     handler = fanfold.consumer(dead_letter_queue_url=url, settler=settler)(lambda body: Rejected("never"))
     assert ids(await handler.process(make_event(0))) == ["message-0"]
-    assert settler.asked == []
+    assert settler.requested == []
 
 
-async def test_the_environment_names_the_dead_letter_queue(monkeypatch: pytest.MonkeyPatch):
-    """Unless the setting does, which may also name none."""
+async def test_the_environment_sets_the_dead_letter_queue(monkeypatch: pytest.MonkeyPatch):
+    """The setting overrides it; an empty setting means no dead-letter queue."""
     monkeypatch.setenv("FANFOLD_DEAD_LETTER_QUEUE_URL", DEAD)
     handler = fanfold.consumer(settler=Accepting("message-0"))(lambda body: Rejected("never"))
     assert ids(await handler.process(make_event(0))) == []
     assert ids(await handler.with_settings(dead_letter_queue_url="").process(make_event(0))) == ["message-0"]
 
 
-async def test_no_handler_can_say_that_a_reject_was_forwarded():
-    """Only the dead-letter queue can."""
+async def test_a_handler_cannot_claim_that_a_reject_was_forwarded():
+    """Only a message that the dead-letter queue accepted is acknowledged."""
     handler = fanfold.consumer(settler=Accepting())(lambda body: Rejected("never", forwarded=True))
     assert ids(await handler.process(make_event(0))) == ["message-0"]
 
 
 @pytest.mark.parametrize("reject_on", [LookupError, (TypeError, KeyError), lambda error: "id" in str(error)])
-async def test_errors_that_are_permanent_are_rejected(reject_on):
-    """By type, by several, or by a predicate; the others fail."""
+async def test_permanent_errors_are_rejected(reject_on):
+    """``reject_on`` is a type, a tuple, or a predicate; other errors are failures."""
 
     @fanfold.consumer(reject_on=reject_on, dead_letter_queue_url=DEAD, settler=Accepting("message-0"))
     async def handler(number) -> None:
@@ -157,8 +157,8 @@ async def test_errors_that_are_permanent_are_rejected(reject_on):
     assert kinds(result) == [Rejected, Failed]
 
 
-async def test_a_reason_that_is_no_text_is_forwarded_all_the_same():
-    """An error caught and handed on as the reason is told in its words; the others of its call go with it."""
+async def test_a_reason_that_is_not_text_is_forwarded():
+    """An error used as the reason is converted to text, and does not affect other messages of the call."""
     mapped = Mapped()
     await mapped.queue.send([Message("0"), Message("1")])
 
@@ -170,8 +170,8 @@ async def test_a_reason_that_is_no_text_is_forwarded_all_the_same():
     assert len(mapped.dead) == 2
 
 
-async def test_rejects_too_large_for_one_call_are_forwarded_in_several():
-    """SQS takes one mebibyte in all at once."""
+async def test_rejects_too_large_for_one_call_are_sent_in_several():
+    """SQS accepts 1 MiB per call."""
     mapped = Mapped()
     for _ in range(2):
         await mapped.queue.send([Message("x" * 600_000)])
@@ -184,8 +184,8 @@ async def test_rejects_too_large_for_one_call_are_forwarded_in_several():
     assert (len(mapped.queue), len(mapped.dead)) == (0, 2)
 
 
-async def test_a_batch_cancelled_from_outside_leaves_no_settling_behind():
-    """Nothing goes on behind the caller's back."""
+async def test_cancelling_a_batch_cancels_its_settling():
+    """No task continues to run."""
     started = asyncio.Event()
 
     @fanfold.consumer(concurrency=1, settler=Hanging())
@@ -205,8 +205,8 @@ async def test_a_batch_cancelled_from_outside_leaves_no_settling_behind():
     assert asyncio.all_tasks() == before
 
 
-def test_a_settler_that_hangs_does_not_keep_the_answer(caplog: pytest.LogCaptureFixture):
-    """What could not be settled comes back by itself."""
+def test_a_settler_that_hangs_does_not_delay_the_response(caplog: pytest.LogCaptureFixture):
+    """Messages that are not settled are redelivered after their visibility timeout."""
     handler = fanfold.consumer(settler=Hanging())(raises(Retry(after=5)))
     assert ids(deliver(handler, 0, seconds=0.4)) == ["message-0"]
     assert "could not be settled in time" in caplog.text

@@ -1,4 +1,4 @@
-"""What the batches of one execution environment share."""
+"""Resources that the batches of one execution environment share."""
 
 import asyncio
 import threading
@@ -23,8 +23,8 @@ async def no_payloads() -> Any:
 
 
 @dataclass
-class Rest:
-    """What is left of a batch."""
+class AnsweredBatch:
+    """A batch with abandoned handlers, after its response."""
 
     abandoned: int
 
@@ -35,75 +35,75 @@ def no_queue() -> str:
 
 @pytest.fixture
 def region(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enough of AWS to make a client, which connects to nothing before it is used."""
+    """An AWS region, which a client needs when it is created; it connects at its first call."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
 
 
 async def test_an_execution_environment_without_a_lifespan_has_no_state():
-    """And nothing is left over in it."""
+    """It has no abandoned handlers either."""
     async with open_environment(Settings(), no_queue) as environment:
         assert environment.state is None
-        assert environment.leftovers() == 0
+        assert environment.abandoned_handlers() == 0
 
 
-async def test_the_lifespan_is_entered_and_left_with_the_execution_environment():
-    """What it yields is the state."""
+async def test_the_lifespan_starts_and_ends_with_the_execution_environment():
+    """The value that it yields is the state."""
     events = []
 
     @asynccontextmanager
     async def lifespan():
         events.append("enter")
         yield "state"
-        events.append("leave")
+        events.append("exit")
 
     async with open_environment(Settings(lifespan=lifespan), no_queue) as environment:
         events.append(environment.state)
-    assert events == ["enter", "state", "leave"]
+    assert events == ["enter", "state", "exit"]
 
 
-async def test_a_settler_that_is_set_is_the_execution_environments_own():
-    """Nothing is opened on SQS."""
+async def test_the_settler_setting_replaces_sqs():
+    """No SQS client is opened."""
     settler = InMemorySettler(InMemoryQueue())
     async with open_environment(Settings(settler=settler), no_queue) as environment:
         assert await environment.settler() is settler
 
 
-async def test_no_settler_is_opened_as_long_as_none_is_needed():
-    """The queue's address is not even asked for."""
+async def test_no_settler_is_opened_unless_one_is_needed():
+    """The URL of the queue is not read either."""
 
-    def asked() -> str:
+    def queue_url() -> str:
         raise AssertionError
 
-    async with open_environment(Settings(), asked):
+    async with open_environment(Settings(), queue_url):
         pass
 
 
 @pytest.mark.usefixtures("region")
-async def test_a_settler_is_opened_once_however_many_ask_at_once():
-    """And all get the same."""
-    asked = []
+async def test_concurrent_calls_open_one_settler():
+    """All calls return the same settler."""
+    calls = []
 
     def queue_url() -> str:
-        asked.append(1)
+        calls.append(1)
         return "https://sqs.eu-west-1.amazonaws.com/123456789012/dead"
 
     async with open_environment(Settings(), queue_url) as environment:
         settlers = await asyncio.gather(*(environment.settler() for _ in range(10)))
     assert len({id(settler) for settler in settlers}) == 1
-    assert asked == [1]
+    assert calls == [1]
 
 
 @pytest.mark.usefixtures("region")
 async def test_a_settler_is_closed_at_the_end():
-    """Its connections are not left open."""
+    """Its connections are closed."""
     async with open_environment(Settings(), no_queue) as environment:
         connections = (await environment.settler())._client._endpoint.http_session
         assert connections._sessions is not None
     assert connections._sessions is None
 
 
-async def test_a_settler_that_cannot_be_opened_is_tried_again():
-    """There is no region here; each call says so."""
+async def test_a_settler_that_cannot_be_opened_is_retried():
+    """Without a region, each call raises the same error."""
     async with open_environment(Settings(), no_queue) as environment:
         for _ in range(2):
             with pytest.raises(ConfigurationError, match="no AWS region is set"):
@@ -111,7 +111,7 @@ async def test_a_settler_that_cannot_be_opened_is_tried_again():
 
 
 def test_the_settler_is_kept_from_one_batch_to_the_next():
-    """Opened at the first delay, by the loop's own execution environment."""
+    """The first delay opens it, on the event loop."""
     opened = []
     settler = InMemorySettler(InMemoryQueue())
 
@@ -131,25 +131,25 @@ def test_the_settler_is_kept_from_one_batch_to_the_next():
     assert set(opened) == {"fanfold-loop"}
 
 
-def test_leftovers_are_counted_over_all_batches_and_each_once():
-    """A plain handler that was just abandoned shows on the loop and on its thread."""
+def test_each_abandoned_handler_is_counted_once_over_all_batches():
+    """A ``def`` handler that was just abandoned counts as a worker and as a thread."""
     environment = ExecutionEnvironment(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
-    for rest in (Rest(2), Rest(0), Rest(3)):
-        environment.begin(rest)
+    for batch in (AnsweredBatch(2), AnsweredBatch(0), AnsweredBatch(3)):
+        environment.track(batch)
     environment.threads.abandoned = 4
-    assert environment.leftovers() == 5
+    assert environment.abandoned_handlers() == 5
     environment.threads.abandoned = 6
-    assert environment.leftovers() == 6
+    assert environment.abandoned_handlers() == 6
 
 
-def test_batches_of_which_nothing_is_left_are_forgotten():
-    """They would be kept for the life of the execution environment otherwise."""
+def test_batches_without_abandoned_handlers_are_removed():
+    """Otherwise they would be kept for the life of the execution environment."""
     environment = ExecutionEnvironment(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
-    rests = [Rest(1) for _ in range(3)]
-    for rest in rests:
-        environment.begin(rest)
-    rests[0].abandoned = rests[2].abandoned = 0
-    last = Rest(0)
-    environment.begin(last)
-    assert environment._batches == [rests[1], last]
-    assert environment.leftovers() == 1
+    batches = [AnsweredBatch(1) for _ in range(3)]
+    for batch in batches:
+        environment.track(batch)
+    batches[0].abandoned = batches[2].abandoned = 0
+    last = AnsweredBatch(0)
+    environment.track(last)
+    assert environment._batches == [batches[1], last]
+    assert environment.abandoned_handlers() == 1

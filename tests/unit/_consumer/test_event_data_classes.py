@@ -1,4 +1,4 @@
-"""Events in bodies, as Powertools' data classes."""
+"""Events in message bodies, as Powertools' data classes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from idempotent import run
 
 
 class Placed(EventBridgeEvent):
-    """A user's own."""
+    """A data class of the user."""
 
 
-def test_a_notification_of_s3_is_handed_over_as_s3_event():
-    """Its keys are unquoted by the data class's own property."""
+def test_an_s3_notification_is_passed_as_s3_event():
+    """The property of the data class decodes the URL-encoded key."""
 
     @fanfold.consumer
     async def handler(event: S3Event) -> str:
@@ -35,8 +35,8 @@ def test_a_notification_of_s3_is_handed_over_as_s3_event():
     assert run(handler, make_s3_record("photos", "a b+c.jpg")) == [Done("photos/a b+c.jpg")]
 
 
-def test_what_sns_has_wrapped_around_another_services_event_is_taken_off():
-    """S3 to SNS to SQS, EventBridge to SNS to SQS: the same handler as without SNS between."""
+def test_the_sns_envelope_of_another_services_event_is_removed():
+    """S3 to SNS to SQS, EventBridge to SNS to SQS: the handler is the same as without SNS."""
 
     @fanfold.consumer
     async def s3(event: S3Event) -> str:
@@ -50,8 +50,8 @@ def test_what_sns_has_wrapped_around_another_services_event_is_taken_off():
     assert run(bridge, make_sns_record(make_eventbridge_record({"id": 1})["body"])) == [Done({"id": 1})]
 
 
-def test_the_test_event_of_s3_is_an_event_without_records():
-    """S3 sends one when notifications are set up; it is no poison message."""
+def test_the_s3_test_event_has_no_records():
+    """S3 sends one when notifications are configured; it must not fail."""
     seen = []
 
     @fanfold.consumer
@@ -63,8 +63,8 @@ def test_the_test_event_of_s3_is_an_event_without_records():
     assert seen == []
 
 
-def test_a_notification_of_sns_is_handed_over_as_event_or_as_message():
-    """Whichever the handler asks for; the keys SNS writes otherwise to queues are found too."""
+def test_an_sns_notification_is_passed_as_event_or_as_message():
+    """The annotation decides; keys that SNS spells differently in SQS messages are found."""
 
     @fanfold.consumer
     async def event(event: SNSEvent) -> tuple:
@@ -81,8 +81,8 @@ def test_a_notification_of_sns_is_handed_over_as_event_or_as_message():
     assert run(message, record) == [Done({"id": 1})]
 
 
-def test_an_event_of_eventbridge_is_handed_over_as_its_data_class():
-    """A subclass, S3's or the user's own, works as well."""
+def test_an_eventbridge_event_is_passed_as_its_data_class():
+    """Subclasses work too, Powertools' as well as the user's."""
 
     @fanfold.consumer
     async def handler(event: Placed) -> tuple:
@@ -96,8 +96,8 @@ def test_an_event_of_eventbridge_is_handed_over_as_its_data_class():
     assert run(s3, make_eventbridge_record({"object": {"key": "a.jpg"}})) == [Done("a.jpg")]
 
 
-def test_any_other_data_class_is_made_from_the_body():
-    """Powertools has many more; none of them validates."""
+def test_any_other_data_class_is_created_from_the_body():
+    """Powertools' data classes do not validate."""
 
     @fanfold.consumer(chunk_size=2)
     async def handler(events: list[CloudWatchAlarmEvent]) -> list:
@@ -107,9 +107,9 @@ def test_any_other_data_class_is_made_from_the_body():
 
 
 @pytest.mark.parametrize("annotation", [S3Event, SNSEvent, SNSMessage, EventBridgeEvent, CloudWatchAlarmEvent])
-@pytest.mark.parametrize("body", ["no JSON", "[1]", "null", '{"Type": "Notification", "TopicArn": "t"}'])
-def test_a_body_that_holds_no_such_event_is_rejected(annotation: Any, body: str):
-    """It never will hold one, so it is no failure to try again; the reason says what is missing."""
+@pytest.mark.parametrize("body", ["not JSON", "[1]", "null", '{"Type": "Notification", "TopicArn": "t"}'])
+def test_a_body_without_such_an_event_is_rejected(annotation: Any, body: str):
+    """A retry cannot fix it; the reason states what is missing."""
 
     async def handler(event) -> None: ...
 
@@ -122,10 +122,10 @@ def test_a_body_that_holds_no_such_event_is_rejected(annotation: Any, body: str)
         assert outcome.reason.startswith(("the body is", "the message of the SNS notification is not JSON"))
 
 
-def test_an_event_of_another_kind_is_rejected():
-    """An order is no notification of S3."""
+def test_another_kind_of_event_is_rejected():
+    """The reason states the expected kind and the missing key."""
 
     @fanfold.consumer
     async def handler(event: S3Event) -> None: ...
 
-    assert run(handler, make_record({"id": 1})) == [Rejected("the body is no S3 notification: it has no 'Records'")]
+    assert run(handler, make_record({"id": 1})) == [Rejected("the body is not an S3 notification: it has no 'Records'")]

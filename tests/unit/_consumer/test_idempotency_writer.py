@@ -1,4 +1,4 @@
-"""What was done is written down before it is acknowledged, though writes fail, hang or come late."""
+"""Idempotency entries are written before their messages are acknowledged, even if writes fail, hang, or are late."""
 
 import asyncio
 from typing import Any
@@ -16,8 +16,8 @@ from simple_handlers import nothing, raises
 from slow_entries import TIMEOUT, Slow, once, once_of, records_of, run, turns
 
 
-def test_what_succeeded_in_a_list_is_written_down_though_dropping_the_rest_is_cut_off():
-    """And the rest is dropped all the same."""
+def test_the_successes_of_a_list_are_written_although_releasing_the_other_claims_is_cancelled():
+    """The other claims are released nevertheless."""
     entries = Slow("release")
 
     @fanfold.consumer(idempotency=once(entries), timeout=TIMEOUT, chunk_size=10)
@@ -28,29 +28,29 @@ def test_what_succeeded_in_a_list_is_written_down_though_dropping_the_rest_is_cu
     assert statuses(entries) == {COMPLETED: 2}
 
 
-def test_a_fault_of_ours_while_a_claim_is_dropped_leaves_the_handlers_failure(caplog):
-    """It is logged."""
+def test_an_error_while_a_claim_is_released_does_not_replace_the_handlers_error(caplog):
+    """The error is logged."""
     broken = Faulty(release=[RuntimeError("a bug")])
-    handler = fanfold.consumer(idempotency=once(broken))(raises(KeyError("the handler's")))
+    handler = fanfold.consumer(idempotency=once(broken))(raises(KeyError("of the handler")))
     (failed,) = run(handler, 1)
     assert isinstance(failed.error, KeyError)
-    assert "could not be dropped" in caplog.text
+    assert "could not be released" in caplog.text
 
 
-def test_a_fault_of_ours_while_writing_down_is_logged_and_nothing_is_acknowledged(caplog):
-    """No task is left whose error nobody looked at."""
+def test_after_an_unexpected_error_while_writing_no_record_is_acknowledged(caplog):
+    """The error is logged, and no task with an unretrieved exception remains."""
     handler = fanfold.consumer(idempotency=once(Faulty(complete=[RuntimeError("a bug")])))(nothing)
     assert [type(outcome) for outcome in run(handler, 1)] == [Failed]
-    assert "could not be written down" in caplog.text
+    assert "entries could not be written" in caplog.text
     assert "never retrieved" not in caplog.text
 
 
-def test_one_write_that_hangs_costs_only_its_own_records_their_acknowledgement():
-    """Those that were written are acknowledged."""
+def test_a_write_that_hangs_affects_only_its_own_records():
+    """Records whose entries are written are acknowledged."""
     entries = Slow()
-    terms = once(entries)
-    entries.stuck = frozenset({terms.key_for({"id": 0}, once)})
-    handler = fanfold.consumer(idempotency=terms, concurrency=100)(nothing)
+    idempotency = once(entries)
+    entries.stuck = frozenset({idempotency.key_for({"id": 0}, once)})
+    handler = fanfold.consumer(idempotency=idempotency, concurrency=100)(nothing)
     outcomes = run(handler, *range(100), seconds=1)
     done = sum(isinstance(outcome, Done) for outcome in outcomes)
     assert 50 <= done < 100
@@ -59,65 +59,65 @@ def test_one_write_that_hangs_costs_only_its_own_records_their_acknowledgement()
 
 
 @pytest.mark.parametrize("records", [2, 10])
-def test_what_waits_behind_a_write_that_hangs_is_written_before_the_answer(records: int):
-    """Though it is less than a write holds: else all that succeeded would be done again."""
+def test_entries_behind_a_write_that_hangs_are_written_before_the_response(records: int):
+    """Even if they do not fill a batch; otherwise every success would be repeated."""
     entries = Slow()
-    terms = once(entries)
-    entries.stuck = frozenset({terms.key_for({"id": 0}, once)})
+    idempotency = once(entries)
+    entries.stuck = frozenset({idempotency.key_for({"id": 0}, once)})
 
-    @fanfold.consumer(idempotency=terms, concurrency=1)
+    @fanfold.consumer(idempotency=idempotency, concurrency=1)
     async def handler(order: dict) -> None:
-        await asyncio.sleep(0)  # the write of the first is on its way before the second is done
+        await asyncio.sleep(0)  # the write of the first starts before the second is done
 
     outcomes = run(handler, *range(records), seconds=1)
     assert isinstance(outcomes[0], Failed)
     assert all(isinstance(outcome, Done) for outcome in outcomes[1:])
 
 
-def test_writes_that_wait_when_the_consumer_is_closed_are_not_begun(caplog):
-    """Nothing is left pending on a closed loop."""
+def test_waiting_writes_do_not_start_after_the_consumer_is_closed(caplog):
+    """No task remains pending on a closed loop."""
     handler = fanfold.consumer(idempotency=once(Slow("complete")), concurrency=100)(nothing)
     outcomes = {type(outcome) for outcome in run(handler, *range(300), seconds=0.5)}
-    assert {Failed} <= outcomes <= {Failed, NotStarted}  # on a busy machine some have no time to start
+    assert {Failed} <= outcomes <= {Failed, NotStarted}  # on a busy machine, some do not start in time
     assert "pending" not in caplog.text
     assert "Exception in callback" not in caplog.text
 
 
-async def test_what_waits_behind_a_write_that_is_cancelled_is_not_acknowledged():
-    """The loop is about to be closed: it will not be written."""
+async def test_entries_behind_a_cancelled_write_are_not_acknowledged():
+    """The loop is about to be closed, so they will not be written."""
     records, before = records_of(1, 2), asyncio.all_tasks()
-    does = once_of(records, nothing, Slow("complete"), ManualClock())
+    idempotent = once_of(records, nothing, Slow("complete"), ManualClock())
     for record in records:
-        await does([record])
+        await idempotent([record])
     for write in asyncio.all_tasks() - before:
         write.cancel()
     await turns()
-    assert list(await does.commit([(record, None) for record in records], 10)) == []
+    assert list(await idempotent.commit([(record, None) for record in records], 10)) == []
 
 
-async def test_nothing_is_offered_again_once_the_answer_is_due():
-    """What the table left over then is not acknowledged."""
-    clock, offers, before = ManualClock(), [], asyncio.all_tasks()
+async def test_a_write_is_not_retried_once_the_response_is_due():
+    """Items that the table did not process are not acknowledged."""
+    clock, writes, before = ManualClock(), [], asyncio.all_tasks()
 
     class Refusing(InMemoryEntries):
         async def complete(self, entries):
-            offers.append(len(entries))
+            writes.append(len(entries))
             clock.advance(9.5)
             return range(len(entries))
 
     async def call(record: Record) -> None: ...
 
     (record,) = records_of(1)
-    does = once_of([record], call, Refusing(), clock)
-    await does([record])
-    assert list(await does.commit([(record, None)], clock() + 10)) == []
+    idempotent = once_of([record], call, Refusing(), clock)
+    await idempotent([record])
+    assert list(await idempotent.commit([(record, None)], clock() + 10)) == []
     await turns()
     assert asyncio.all_tasks() == before
-    assert offers == [1]
+    assert writes == [1]
 
 
-def test_what_is_done_behind_a_failure_in_a_fifo_group_is_written_down_before_the_answer():
-    """It comes back, and is not done again."""
+def test_a_success_behind_a_failure_in_a_fifo_group_is_written_before_the_response():
+    """Its message is redelivered, and its handler is not called again."""
 
     class Later(InMemoryEntries):
         async def complete(self, entries):
@@ -130,11 +130,11 @@ def test_what_is_done_behind_a_failure_in_a_fifo_group_is_written_down_before_th
     async def handler(orders: list[dict]) -> list[Any]:
         return [ValueError("no") if order["id"] == 1 else None for order in orders]
 
-    async def answered() -> Any:
+    async def process() -> Any:
         result = await handler.process(fifo_event(("other", {"id": 3}), ("g", {"id": 1}), ("g", {"id": 2})))
         return result.outcomes, statuses(entries)
 
-    (_, failed, behind), written = asyncio.run(answered())
+    (_, failed, behind), written = asyncio.run(process())
     assert isinstance(failed, Failed)
     assert isinstance(behind, NotStarted)
     assert written == {COMPLETED: 2}

@@ -1,4 +1,4 @@
-"""Idempotency when time is short, calls are cut off or answers come late: no claim is left, no key worked on twice."""
+"""Idempotency near the deadline and with cancelled or late calls: no claim remains, no key is processed twice."""
 
 import asyncio
 import decimal
@@ -20,22 +20,22 @@ from simple_handlers import notes, nothing
 from slow_entries import TIMEOUT, Slow, once, once_of, records_of, run, turns
 
 
-@pytest.mark.parametrize(("now", "holds"), [(99, True), (100.0, True), (100.9, True), (101.0, False)])
-def test_an_entry_counts_through_the_second_it_expires_in(now: float, *, holds: bool):
-    """As Powertools has it, whose table it may be."""
-    assert Entry("k", COMPLETED, 100).is_done(now) is holds
-    assert Entry("k", IN_PROGRESS, 100).is_held(now) is holds
+@pytest.mark.parametrize(("now", "valid"), [(99, True), (100.0, True), (100.9, True), (101.0, False)])
+def test_an_entry_is_valid_through_the_second_in_which_it_expires(now: float, *, valid: bool):
+    """As in Powertools, which may share the table."""
+    assert Entry("k", COMPLETED, 100).is_done(now) is valid
+    assert Entry("k", IN_PROGRESS, 100).is_held(now) is valid
 
 
-@pytest.mark.parametrize(("now", "holds"), [(50.0, True), (50.2501, True), (50.251, False)])
-def test_a_lease_counts_through_the_millisecond_it_ends_in(now: float, *, holds: bool):
-    """Another may take over only after that."""
-    assert Entry("k", IN_PROGRESS, 100, lease_ends_at=50.25).is_held(now) is holds
+@pytest.mark.parametrize(("now", "valid"), [(50.0, True), (50.2501, True), (50.251, False)])
+def test_a_lease_is_valid_through_the_millisecond_in_which_it_ends(now: float, *, valid: bool):
+    """Another invocation may claim the key only after that."""
+    assert Entry("k", IN_PROGRESS, 100, lease_ends_at=50.25).is_held(now) is valid
 
 
 @pytest.mark.parametrize("chunk_size", [None, 10])
-def test_a_claim_that_is_cut_off_is_dropped(chunk_size: int | None):
-    """It may have been made; its handler has not run."""
+def test_a_cancelled_claim_is_released(chunk_size: int | None):
+    """It may have succeeded, but its handler has not run."""
     entries, started = Slow("claim"), []
     handler = fanfold.consumer(idempotency=once(entries), timeout=TIMEOUT, chunk_size=chunk_size)(notes(started))
     assert {type(outcome) for outcome in run(handler, 1, 2)} == {Failed}
@@ -43,8 +43,8 @@ def test_a_claim_that_is_cut_off_is_dropped(chunk_size: int | None):
     assert not entries.entries
 
 
-def test_a_plain_handler_whose_claim_takes_too_long_leaves_its_place():
-    """No thread is with it yet: the next record starts."""
+def test_a_claim_that_times_out_does_not_block_a_thread():
+    """The ``def`` handler has no thread yet, so the next record starts."""
 
     class Stuck(InMemoryEntries):
         async def claim(self, entry, now):
@@ -64,13 +64,13 @@ def test_a_plain_handler_whose_claim_takes_too_long_leaves_its_place():
     assert started == [2, 3]
 
 
-def test_a_claim_whose_answers_are_lost_is_dropped():
-    """Whether it was made is not known."""
+def test_a_claim_whose_responses_are_lost_is_released():
+    """It is unknown whether it succeeded."""
 
     class Lost(InMemoryEntries):
         async def claim(self, entry, now):
             await super().claim(entry, now)
-            raise ServiceError("no answer", code="ReadTimeoutError", transient=True)
+            raise ServiceError("no response", code="ReadTimeoutError", transient=True)
 
     entries = Lost()
     handler = fanfold.consumer(idempotency=once(entries))(nothing)
@@ -79,8 +79,8 @@ def test_a_claim_whose_answers_are_lost_is_dropped():
     assert not entries.entries
 
 
-async def test_a_record_that_waited_for_another_of_its_key_does_not_start_when_time_is_over():
-    """As no other does."""
+async def test_a_duplicate_that_waited_until_the_deadline_does_not_start():
+    """No record starts near the deadline."""
     clock = ManualClock()
     started: list[Record] = []
 
@@ -88,18 +88,18 @@ async def test_a_record_that_waited_for_another_of_its_key_does_not_start_when_t
         started.append(record)
         await asyncio.sleep(0)
         clock.advance(8)
-        raise ValueError("too late for another")
+        raise ValueError("after the deadline")
 
     first, second = records_of(1, 1)
-    does = once_of([first, second], call, InMemoryEntries(), clock)
-    (failed,), (not_started,) = await asyncio.gather(does([first]), does([second]))
+    idempotent = once_of([first, second], call, InMemoryEntries(), clock)
+    (failed,), (not_started,) = await asyncio.gather(idempotent([first]), idempotent([second]))
     assert isinstance(failed, ValueError)
     assert isinstance(not_started, NotStarted)
     assert started == [first]
 
 
-async def test_a_handler_whose_claim_came_when_time_is_over_does_not_start():
-    """Its claim is dropped."""
+async def test_a_handler_whose_claim_is_late_does_not_start():
+    """Its claim is released."""
     clock = ManualClock()
     started: list[Record] = []
 
@@ -119,23 +119,23 @@ async def test_a_handler_whose_claim_came_when_time_is_over_does_not_start():
     assert not entries.entries
 
 
-def test_a_claim_that_took_longer_than_its_lease_is_none():
-    """Another may have begun."""
+def test_a_claim_that_took_longer_than_its_lease_is_invalid():
+    """Another invocation may have claimed the key."""
     now = [1_000.0]
 
     class Late(InMemoryEntries):
         async def claim(self, entry, moment):
-            known = await super().claim(entry, moment)
+            existing = await super().claim(entry, moment)
             now[0] += 6
-            return known
+            return existing
 
     handler = fanfold.consumer(idempotency=once(Late(), lease_seconds=5, clock=lambda: now[0]))(nothing)
     (failed,) = run(handler, 1)
     assert isinstance(failed.error, LedgerError)
 
 
-def test_a_claim_does_not_expire_before_its_lease_is_over():
-    """However short what was done is remembered."""
+def test_a_claim_does_not_expire_before_its_lease_ends():
+    """Even if ``expires_after_seconds`` is shorter than the lease."""
     entries = InMemoryEntries()
 
     @fanfold.consumer(idempotency=once(entries, expires_after_seconds=5, lease_seconds=60))
@@ -147,49 +147,49 @@ def test_a_claim_does_not_expire_before_its_lease_is_over():
     assert run(handler, 1) == [Done()]
 
 
-async def test_a_record_that_is_cut_off_while_it_waits_lets_no_other_start_beside_the_first():
-    """The third then waits for the first."""
-    go = asyncio.Event()
+async def test_a_duplicate_cancelled_while_it_waits_does_not_let_the_next_one_start():
+    """The third record still waits for the first."""
+    release = asyncio.Event()
     started: list[Record] = []
 
     async def call(record: Record) -> None:
         started.append(record)
-        await go.wait()
+        await release.wait()
         raise ValueError("no")
 
     records = records_of(1, 1, 1)
-    does = once_of(records, call, InMemoryEntries(), ManualClock())
-    first, second, third = [asyncio.ensure_future(does([record])) for record in records]
+    idempotent = once_of(records, call, InMemoryEntries(), ManualClock())
+    first, second, third = [asyncio.ensure_future(idempotent([record])) for record in records]
     await turns()
     second.cancel()
     await turns()
-    fourth = asyncio.ensure_future(does(records[1:2]))
+    fourth = asyncio.ensure_future(idempotent(records[1:2]))
     await turns()
     assert second.cancelled()
     assert started == records[:1]
-    go.set()
+    release.set()
     await asyncio.wait({first, third, fourth})
     assert started == [records[0], records[2], records[1]]
     assert {type(value) for task in (first, third, fourth) for value in task.result()} == {ValueError}
 
 
-def test_a_key_function_that_exits_fails_its_own_record():
-    """Not the event loop."""
+def test_a_key_function_that_exits_fails_only_its_record():
+    """The event loop continues to run."""
 
     def key(order: dict) -> int:
         if order["id"] == 5:
             raise SystemExit(3)
         return order["id"]
 
-    terms = once(InMemoryEntries())
-    exiting = Idempotency(key, prefix="p", open_entries=terms.open_entries)
+    idempotency = once(InMemoryEntries())
+    exiting = Idempotency(key, prefix="p", open_entries=idempotency.open_entries)
     handler = fanfold.consumer(idempotency=exiting, concurrency=2)(nothing)
     outcomes = run(handler, *range(10), seconds=5)
     assert [position for position, outcome in enumerate(outcomes) if not isinstance(outcome, Done)] == [5]
 
 
 def test_a_handler_without_a_name_needs_a_prefix():
-    """Two of them would take each other's work for done."""
+    """Otherwise two such handlers would share their keys."""
 
     async def ship(order: dict, *, how: str) -> None: ...
 
@@ -201,18 +201,18 @@ def test_a_handler_without_a_name_needs_a_prefix():
 
 
 @pytest.mark.parametrize("name", ["expires_after_seconds", "lease_seconds"])
-def test_no_time_is_endless(name: str):
-    """A table keeps numbers."""
+def test_times_must_be_finite(name: str):
+    """A table stores numbers."""
     with pytest.raises(ConfigurationError, match=name):
         once(InMemoryEntries(), **{name: math.inf})
 
 
-def test_a_result_that_breaks_when_it_is_written_out_is_not_kept():
-    """It is done all the same."""
+def test_a_result_that_cannot_be_serialized_is_not_stored():
+    """The record is done nevertheless."""
 
     class Breaking(dict):
         def items(self):
-            raise RuntimeError("changed meanwhile")
+            raise RuntimeError("changed during iteration")
 
     @fanfold.consumer(idempotency=once(InMemoryEntries()))
     async def handler(order: dict) -> Any:
@@ -221,16 +221,16 @@ def test_a_result_that_breaks_when_it_is_written_out_is_not_kept():
     assert [type(outcome) for outcome in run(handler, 1)] == [Done]
 
 
-def test_a_result_nested_too_deep_to_be_read_is_done(caplog):
-    """Whatever wrote it; the others that were looked up with it are done, too."""
+def test_an_entry_with_a_result_nested_too_deeply_is_done(caplog):
+    """Other entries of the same lookup are done, too."""
     entries, started = InMemoryEntries(), []
-    terms = once(entries)
+    idempotency = once(entries)
     deep = "[" * 100_000 + "]" * 100_000
-    for each in (1, 2):
-        key = terms.key_for({"id": each}, once)
-        entries.entries[key] = Entry(key, COMPLETED, math.ceil(terms.clock()) + 60, result=deep)
+    for order_id in (1, 2):
+        key = idempotency.key_for({"id": order_id}, once)
+        entries.entries[key] = Entry(key, COMPLETED, math.ceil(idempotency.clock()) + 60, result=deep)
 
-    @fanfold.consumer(idempotency=terms)
+    @fanfold.consumer(idempotency=idempotency)
     async def handler(order: dict) -> None:
         started.append(order["id"])
 
@@ -240,27 +240,27 @@ def test_a_result_nested_too_deep_to_be_read_is_done(caplog):
 
 
 def test_a_decimal_zero_is_a_key():
-    """As any other zero is: only nothing is rejected."""
-    terms = Idempotency(lambda body: body, prefix="p")
-    assert terms.key_for(decimal.Decimal(0), once) == terms.key_for("0", once)
+    """Only a missing key is rejected."""
+    idempotency = Idempotency(lambda body: body, prefix="p")
+    assert idempotency.key_for(decimal.Decimal(0), once) == idempotency.key_for("0", once)
 
 
 class AsyncKey:
-    """What inspect takes for no coroutine function."""
+    """An object that ``inspect`` does not recognize as a coroutine function."""
 
     async def __call__(self, order: dict) -> Any:
         return order["id"]
 
 
 @pytest.mark.parametrize("key", [AsyncKey(), functools.partial(AsyncKey())])
-def test_an_object_that_is_called_asynchronously_is_no_key(key: Any):
-    """What it returns would be no key of any body."""
+def test_an_object_with_an_async_call_is_not_a_key_function(key: Any):
+    """A coroutine is not a key."""
     with pytest.raises(ConfigurationError, match="key must be a `def` function"):
         Idempotency(key, table="t")
 
 
-def test_a_look_that_hangs_leaves_it_to_the_claims(caplog):
-    """It is given up while there is time to start."""
+def test_after_a_lookup_that_hangs_keys_are_claimed_one_by_one(caplog):
+    """It times out while records can still start."""
 
     class Hanging(InMemoryEntries):
         async def read(self, keys):

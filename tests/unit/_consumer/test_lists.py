@@ -1,4 +1,4 @@
-"""Handlers of lists."""
+"""Handlers that take lists of bodies."""
 
 import asyncio
 import threading
@@ -13,8 +13,8 @@ from fanfold.testing import make_event
 from settlers import Accepting
 
 
-async def test_a_handler_of_lists_gets_as_many_bodies_as_it_asks_for():
-    """The last list is shorter; returning nothing means that all are done."""
+async def test_a_handler_of_lists_gets_up_to_chunk_size_bodies():
+    """The last list is shorter; returning None means that all records are done."""
     seen = []
 
     @fanfold.consumer(chunk_size=3, concurrency=1)
@@ -25,8 +25,8 @@ async def test_a_handler_of_lists_gets_as_many_bodies_as_it_asks_for():
     assert seen == [[0, 1, 2], [3, 4, 5], [6]]
 
 
-async def test_a_handler_of_lists_may_return_a_value_for_each():
-    """A value, an error, or an outcome."""
+async def test_a_handler_of_lists_can_return_a_value_for_each_record():
+    """Each is a value, an error, or an outcome."""
 
     @fanfold.consumer(chunk_size=6)
     async def handler(numbers: list) -> list[Any]:
@@ -45,17 +45,17 @@ async def test_a_handler_of_lists_may_return_a_value_for_each():
 
 
 @pytest.mark.parametrize("returned", [[], [1], [1, 2, 3], {0: 1, 1: 2}, "ab", 5])
-async def test_a_handler_of_lists_that_returns_anything_else_failed(returned):
-    """Which record ended how is not known."""
+async def test_any_other_return_value_fails_the_whole_list(returned):
+    """It is unknown which records succeeded."""
     handler = fanfold.consumer(chunk_size=2)(lambda bodies: returned)
     result = await handler.process(make_event(0, 1))
     assert kinds(result) == [Failed, Failed]
     assert "the handler of 2 records returned" in str(result.outcomes[0].error)
 
 
-@pytest.mark.parametrize("plain", [False, True])
-async def test_a_handler_that_empties_its_list_has_done_it(*, plain: bool):
-    """The list is the handler's own."""
+@pytest.mark.parametrize("on_thread", [False, True])
+async def test_a_handler_may_empty_its_list(*, on_thread: bool):
+    """The list belongs to the handler."""
 
     def handle(numbers: list) -> None:
         while numbers:
@@ -64,12 +64,12 @@ async def test_a_handler_that_empties_its_list_has_done_it(*, plain: bool):
     async def handle_on_the_loop(numbers: list) -> None:
         handle(numbers)
 
-    handler = fanfold.consumer(chunk_size=3)(handle if plain else handle_on_the_loop)
+    handler = fanfold.consumer(chunk_size=3)(handle if on_thread else handle_on_the_loop)
     assert kinds(await handler.process(make_event(*range(5)))) == [Done] * 5
 
 
-async def test_a_handler_that_lengthens_its_list_and_returns_as_much_failed():
-    """Which value is whose is not known."""
+async def test_a_handler_that_extends_its_list_and_returns_as_many_values_fails():
+    """It is unknown which value belongs to which record."""
 
     @fanfold.consumer(chunk_size=3)
     async def handler(rows: list) -> list[Any]:
@@ -79,8 +79,8 @@ async def test_a_handler_that_lengthens_its_list_and_returns_as_much_failed():
     assert kinds(await handler.process(make_event(*range(3)))) == [Failed] * 3
 
 
-async def test_a_handler_of_lists_that_raises_failed_with_all_of_its_list():
-    """And with no other."""
+async def test_an_error_of_a_handler_of_lists_fails_its_whole_list():
+    """Other lists are not affected."""
 
     @fanfold.consumer(chunk_size=2)
     async def handler(numbers: list) -> None:
@@ -90,8 +90,8 @@ async def test_a_handler_of_lists_that_raises_failed_with_all_of_its_list():
     assert ids(await handler.process(make_event(0, 1, 2, 3))) == ["message-0", "message-1"]
 
 
-async def test_a_body_that_cannot_be_decoded_spoils_only_itself():
-    """The others of its list are handed over without it."""
+async def test_an_invalid_body_fails_only_its_record():
+    """The handler gets the list without it."""
     seen = []
 
     @fanfold.consumer(chunk_size=3)
@@ -105,16 +105,16 @@ async def test_a_body_that_cannot_be_decoded_spoils_only_itself():
     assert seen == [[0, 2]]
 
 
-async def test_a_list_of_which_nothing_can_be_decoded_is_not_handed_over():
-    """The handler is not called with nothing."""
+async def test_a_list_without_valid_bodies_is_not_passed_to_the_handler():
+    """The handler is not called with an empty list."""
     called = []
     handler = fanfold.consumer(chunk_size=2)(called.append)
     assert kinds(await handler.process(make_event("{", "["))) == [Rejected, Rejected]
     assert called == []
 
 
-async def test_a_plain_handler_of_lists_runs_on_threads():
-    """Two lists at once."""
+async def test_a_def_handler_of_lists_runs_on_threads():
+    """Two lists are processed concurrently."""
     barrier = threading.Barrier(2)
 
     @fanfold.consumer(chunk_size=2, concurrency=2)
@@ -125,8 +125,8 @@ async def test_a_plain_handler_of_lists_runs_on_threads():
     assert (await handler.process(make_event(1, 2, 3, 4))).outcomes == [Done(-1), Done(-2), Done(-3), Done(-4)]
 
 
-async def test_a_handler_of_lists_that_takes_too_long_failed_with_all_of_its_list():
-    """The next list is handled."""
+async def test_a_timeout_of_a_handler_of_lists_fails_its_whole_list():
+    """The next list is processed."""
 
     @fanfold.consumer(chunk_size=2, concurrency=1, timeout=0.02)
     async def handler(numbers: list) -> None:
@@ -136,8 +136,8 @@ async def test_a_handler_of_lists_that_takes_too_long_failed_with_all_of_its_lis
     assert kinds(await handler.process(make_event(0, 1, 2))) == [Failed, Failed, Done]
 
 
-async def test_a_handler_of_lists_may_ask_for_the_context():
-    """Its record is the first of the list."""
+async def test_a_handler_of_lists_can_take_the_context():
+    """The record of the context is the first one of the list."""
     seen = []
 
     @fanfold.consumer(chunk_size=2)

@@ -1,4 +1,4 @@
-"""The order of a batch, and its message groups."""
+"""The order of a batch and its message groups."""
 
 import asyncio
 from typing import Any
@@ -15,8 +15,8 @@ from simple_handlers import notes, raises
 BLOCKED_IN_GROUP = NotStarted("an earlier record of its message group is not done")
 
 
-async def test_on_standard_queues_what_was_received_most_often_starts_first():
-    """So that what does not fit is what was tried least."""
+async def test_on_standard_queues_records_with_the_most_receives_start_first():
+    """Records that do not start in time are then those with the fewest receives."""
     seen = []
     handler = fanfold.consumer(concurrency=1)(notes(seen))
     counts = [1, 5, 2, 5]
@@ -25,8 +25,8 @@ async def test_on_standard_queues_what_was_received_most_often_starts_first():
     assert seen == [1, 3, 2, 0]
 
 
-async def test_tenants_of_a_fair_queue_are_not_held_to_an_order():
-    """Two records of one tenant run at once, and a failure stops nothing."""
+async def test_records_of_a_fair_queues_tenant_are_not_ordered():
+    """Records of one tenant run concurrently, and a failure does not stop the others."""
     barrier = asyncio.Barrier(3)
 
     @fanfold.consumer
@@ -46,8 +46,8 @@ def fifo(groups: str) -> dict:
     )
 
 
-async def test_a_message_group_is_worked_on_one_record_at_a_time_in_order():
-    """While the groups themselves run at once."""
+async def test_a_message_group_is_processed_one_record_at_a_time_in_order():
+    """Groups run concurrently."""
     events = []
     both = asyncio.Barrier(2)
 
@@ -62,8 +62,8 @@ async def test_a_message_group_is_worked_on_one_record_at_a_time_in_order():
     assert [event for event in events if event[-1] in "13"] == ["start 1", "end 1", "start 3", "end 3"]
 
 
-async def test_message_groups_share_the_bound():
-    """Five groups, two places."""
+async def test_message_groups_share_the_concurrency():
+    """Five groups run with a concurrency of two."""
     gauge = Gauge()
     handler = fanfold.consumer(concurrency=2)(gauge)
     await handler.process(fifo("abcdeabcde"))
@@ -72,7 +72,7 @@ async def test_message_groups_share_the_bound():
 
 @pytest.mark.parametrize("error", [ValueError(), Retry(), Reject("never"), asyncio.CancelledError()])
 async def test_a_message_group_stops_at_the_first_record_that_is_not_done(error: BaseException):
-    """The rest is not started and comes back behind it; another group goes on."""
+    """The rest of the group is not started and is redelivered; another group continues."""
     seen = []
 
     @fanfold.consumer
@@ -87,45 +87,45 @@ async def test_a_message_group_stops_at_the_first_record_that_is_not_done(error:
     assert sorted(seen) == [0, 1, 2, 5]
 
 
-async def test_what_is_behind_a_failure_is_hidden_for_as_long_as_it():
-    """Else it would be there before what has to come first."""
+async def test_records_behind_a_failure_get_its_delay():
+    """Otherwise they would be redelivered before it."""
     settler = Accepting()
     handler = fanfold.consumer(backoff=STEADY, settler=settler)(raises(ValueError, 1))
     await handler.process(fifo("aaab"))
-    assert settler.hidden == {"m1": 10, "m2": 10}
+    assert settler.visibility_changes == {"m1": 10, "m2": 10}
 
 
-async def test_what_is_behind_a_retry_is_hidden_for_as_long_as_it():
-    """As the handler said of the head."""
+async def test_records_behind_a_retry_get_its_delay():
+    """The handler's delay applies to the rest of the group."""
     settler = Accepting()
     handler = fanfold.consumer(settler=settler)(raises(Retry(after=77)))
     await handler.process(fifo("aab"))
-    assert settler.hidden == {"m0": 77, "m1": 77, "m2": 77}
+    assert settler.visibility_changes == {"m0": 77, "m1": 77, "m2": 77}
 
 
-async def test_without_a_delay_what_is_behind_is_left_to_the_visibility_timeout():
-    """As its head is."""
+async def test_without_a_delay_records_behind_a_failure_keep_the_visibility_timeout():
+    """So does the failed record."""
     settler = Accepting()
     handler = fanfold.consumer(settler=settler)(lambda number: 1 / number)
     assert ids(await handler.process(fifo("aa"))) == ["m0", "m1"]
-    assert settler.hidden == {}
+    assert settler.visibility_changes == {}
 
 
-async def test_a_reject_that_was_forwarded_counts_as_done_in_its_group():
+async def test_a_forwarded_reject_counts_as_done_in_its_group():
     """The records behind it run."""
     settler = Accepting("m1")
     handler = fanfold.consumer(dead_letter_queue_url=DEAD, settler=settler)(raises(Reject("never"), 1))
     assert (await handler.process(fifo("aaa"))).outcomes == [Done(), Rejected("never", forwarded=True), Done()]
 
 
-async def test_a_reject_that_was_not_forwarded_stops_its_group():
-    """As any failure does."""
+async def test_a_reject_that_is_not_forwarded_stops_its_group():
+    """It counts as a failure."""
     handler = fanfold.consumer(dead_letter_queue_url=DEAD, settler=Accepting("m0"))(raises(Reject("never"), 1))
     assert (await handler.process(fifo("aaa"))).outcomes == [Done(), Rejected("never"), BLOCKED_IN_GROUP]
 
 
-async def test_a_message_group_may_be_worked_on_in_lists():
-    """A list that is done entirely is followed by the next; one that is not stops the group."""
+async def test_a_message_group_can_be_processed_in_lists():
+    """The next list starts only if all records of a list are done; otherwise the group stops."""
     seen = []
 
     @fanfold.consumer(chunk_size=2)
@@ -138,14 +138,14 @@ async def test_a_message_group_may_be_worked_on_in_lists():
     assert ids(result) == ["m2", "m3", "m4", "m5"]
 
 
-async def test_a_done_record_behind_a_failure_of_its_list_comes_back():
-    """What is acknowledged of a group is a prefix."""
+async def test_a_done_record_behind_a_failure_of_its_list_is_redelivered():
+    """The acknowledged records of a group are a prefix."""
     handler = fanfold.consumer(chunk_size=3)(lambda numbers: [1, ValueError(), 3])
     assert (await handler.process(fifo("aaa"))).outcomes[2] == BLOCKED_IN_GROUP
 
 
-async def test_a_record_behind_one_that_was_not_committed_comes_back():
-    """Though it was committed itself."""
+async def test_a_record_behind_an_uncommitted_one_is_redelivered():
+    """Even if it was committed itself."""
 
     async def commit(done, batch):
         return {1, 2}
@@ -154,8 +154,8 @@ async def test_a_record_behind_one_that_was_not_committed_comes_back():
     assert kinds(await handler.process(fifo("aab"))) == [Failed, NotStarted, Done]
 
 
-def test_a_message_group_whose_time_is_over_comes_back_from_there():
-    """What was done before stays done."""
+def test_at_the_deadline_a_message_group_is_redelivered_from_its_running_record():
+    """Earlier records remain done."""
 
     @fanfold.consumer
     async def handler(number) -> None:
@@ -167,10 +167,10 @@ def test_a_message_group_whose_time_is_over_comes_back_from_there():
     assert kinds(result) == [Done, Failed, NotStarted]
 
 
-async def test_in_a_list_of_a_fifo_group_nothing_starts_behind_a_body_that_cannot_be_decoded():
-    """It comes back with it; another group is not held up."""
-    given = []
-    handler = fanfold.consumer(chunk_size=10)(notes(given))
-    event = fifo_event(("a", {"n": 0}), ("a", "no JSON"), ("a", {"n": 1}), ("b", {"n": 3}))
+async def test_in_a_list_of_a_fifo_group_no_record_starts_behind_an_invalid_body():
+    """These records are redelivered; another group is not affected."""
+    passed = []
+    handler = fanfold.consumer(chunk_size=10)(notes(passed))
+    event = fifo_event(("a", {"n": 0}), ("a", "not JSON"), ("a", {"n": 1}), ("b", {"n": 3}))
     assert kinds(await handler.process(event)) == [Done, Rejected, NotStarted, Done]
-    assert given == [[{"n": 0}], [{"n": 3}]]
+    assert passed == [[{"n": 0}], [{"n": 3}]]

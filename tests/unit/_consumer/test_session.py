@@ -1,4 +1,4 @@
-"""Batches handled on the caller's event loop, several at once, within one lifespan: what a worker stands on."""
+"""Sessions, which the worker uses: concurrent batches on the caller's event loop within one lifespan."""
 
 import asyncio
 
@@ -8,8 +8,8 @@ from fanfold._base.outcome import DONE, Failed, NotStarted
 from fanfold.testing import make_event
 
 
-async def test_batches_are_handled_at_once_within_one_lifespan():
-    """Each waits for the other: one after another they would never end."""
+async def test_batches_are_processed_concurrently_within_one_lifespan():
+    """Each batch waits for the other, so they would not end one after another."""
     both = asyncio.Barrier(2)
 
     @fanfold.consumer
@@ -19,11 +19,11 @@ async def test_batches_are_handled_at_once_within_one_lifespan():
     async with handler.session() as session:
         one, other = await asyncio.gather(session(make_event(1)), session(make_event(2)))
     assert [one.outcomes, other.outcomes] == [[DONE], [DONE]]
-    assert session.leftovers == 0
+    assert session.abandoned_handlers == 0
 
 
-async def test_told_to_stop_what_runs_is_cancelled_once_and_what_has_not_started_never_will():
-    """What was done by then stays done; a rollback is given its time; the reason says that the batch was stopped."""
+async def test_a_stop_cancels_running_handlers_once_and_starts_no_more_records():
+    """Done records remain done, a rollback can finish, and the reason is that the batch was stopped."""
     running, rolled_back = asyncio.Event(), asyncio.Event()
 
     @fanfold.consumer(concurrency=1)
@@ -46,21 +46,21 @@ async def test_told_to_stop_what_runs_is_cancelled_once_and_what_has_not_started
     assert result.outcomes[0] == DONE
     assert isinstance(result.outcomes[1], Failed)
     assert result.outcomes[2] == NotStarted("the batch was stopped")
-    assert session.leftovers == 0
+    assert session.abandoned_handlers == 0
 
 
 async def test_a_rollback_after_a_stop_is_not_cancelled_again_by_a_timeout():
-    """The timeout comes while the handler rolls back, and leaves it alone."""
+    """The timeout expires while the handler rolls back, and does not interrupt it."""
     running, rolled_back = asyncio.Event(), asyncio.Event()
 
     @fanfold.consumer(timeout=1)
     async def handler(number) -> None:
-        over = asyncio.get_running_loop().time() + 1.1
+        after_timeout = asyncio.get_running_loop().time() + 1.1
         try:
             running.set()
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(over - asyncio.get_running_loop().time())
+            await asyncio.sleep(after_timeout - asyncio.get_running_loop().time())
             rolled_back.set()
 
     async with handler.session() as session:
@@ -73,21 +73,21 @@ async def test_a_rollback_after_a_stop_is_not_cancelled_again_by_a_timeout():
     assert isinstance(result.outcomes[0].error, asyncio.CancelledError)
 
 
-async def test_a_handler_that_swallows_its_cancellation_is_left_behind_and_counted():
-    """After the grace it is waited for no longer."""
-    running, let_go = asyncio.Event(), asyncio.Event()
+async def test_a_handler_that_suppresses_its_cancellation_is_abandoned_and_counted():
+    """After the grace period, the session does not wait for it."""
+    running, release = asyncio.Event(), asyncio.Event()
 
     @fanfold.consumer
     async def handler(number) -> None:
         running.set()
-        await swallow_until(let_go)
+        await swallow_until(release)
 
     async with handler.session() as session:
         batch = asyncio.ensure_future(session(make_event(1)))
         await running.wait()
-        assert session.leftovers == 0
+        assert session.abandoned_handlers == 0
         session.stop(grace_seconds=0)
         result = await batch
-        assert session.leftovers == 1
-        let_go.set()
+        assert session.abandoned_handlers == 1
+        release.set()
     assert isinstance(result.outcomes[0], Failed)

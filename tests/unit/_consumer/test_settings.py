@@ -1,4 +1,4 @@
-"""Every setting, its limits and its default."""
+"""Every setting with its limits and its default."""
 
 from contextlib import asynccontextmanager, contextmanager
 
@@ -78,8 +78,8 @@ def plain():
         ("raise_on_total_failure", "no"),
     ],
 )
-def test_an_impossible_value_is_refused_by_a_line_that_names_its_setting(name: str, value):
-    """At decoration, before anything is deployed."""
+def test_an_invalid_value_is_refused_with_one_line_that_contains_its_setting(name: str, value):
+    """The error occurs at decoration, before anything is deployed."""
     with pytest.raises(ConfigurationError, match=f"^{name} must be .*not") as raised:
         fanfold.consumer(**{name: value})
     assert "\n" not in str(raised.value)
@@ -112,14 +112,14 @@ def test_an_impossible_value_is_refused_by_a_line_that_names_its_setting(name: s
         {"settler": InMemorySettler(InMemoryQueue())},
     ],
 )
-def test_a_possible_value_is_taken_as_it_is(settings: dict):
-    """The limits themselves are possible."""
+def test_a_valid_value_is_stored_unchanged(settings: dict):
+    """The limits themselves are valid."""
     [name] = settings
     assert getattr(Settings(**settings), name) == settings[name]
 
 
 def test_the_defaults_are_those_of_the_documentation():
-    """What a bare decorator means."""
+    """A decorator without settings uses them."""
     assert fanfold.consumer(lambda body: None).settings == Settings(
         concurrency=10,
         timeout=None,
@@ -137,14 +137,16 @@ def test_the_defaults_are_those_of_the_documentation():
     )
 
 
-def test_an_unknown_setting_is_refused_with_those_that_are_known():
-    """A slip of the pen is told from a setting."""
-    with pytest.raises(ConfigurationError, match=r"^unknown setting batch, time_out; a consumer knows concurrency, "):
+def test_an_unknown_setting_is_refused_with_a_list_of_the_settings():
+    """A misspelled setting is not ignored."""
+    with pytest.raises(
+        ConfigurationError, match=r"^unknown setting batch, time_out; the settings of a consumer are concurrency, "
+    ):
         Settings().changed({"time_out": 3, "batch": 1})
 
 
 def test_changed_settings_are_checked_like_new_ones():
-    """And leave the others as they were."""
+    """Other settings are unchanged."""
     settings = Settings(concurrency=5, timeout=3)
     assert settings.changed({"timeout": None}) == Settings(concurrency=5)
     with pytest.raises(ConfigurationError, match="concurrency must be"):
@@ -152,7 +154,7 @@ def test_changed_settings_are_checked_like_new_ones():
 
 
 def test_an_async_predicate_is_refused():
-    """What it returns is a coroutine, and always true: every failure would be a rejection."""
+    """It returns a coroutine, which is always true, so every failure would be a rejection."""
 
     async def permanent(error: BaseException) -> bool:
         return False
@@ -161,6 +163,6 @@ def test_an_async_predicate_is_refused():
         async def __call__(self, error: BaseException) -> bool:
             return False
 
-    for each in (permanent, Permanent()):
-        with pytest.raises(ConfigurationError, match="reject_on must be a plain function"):
-            fanfold.consumer(reject_on=each)
+    for predicate in (permanent, Permanent()):
+        with pytest.raises(ConfigurationError, match="reject_on must be a def, not an async def"):
+            fanfold.consumer(reject_on=predicate)

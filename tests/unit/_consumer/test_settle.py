@@ -1,4 +1,4 @@
-"""Handing failed messages back while others still run."""
+"""Failed messages are settled while other records still run."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from fanfold._consumer.settle import Settling, delay_of
 from fanfold._ports.queue import Refusal
 from fanfold.errors import MissingExtraError
 from fanfold.testing import make_record
-from settlers import STEADY, NotingSettler
+from settlers import STEADY, RecordingSettler
 
 
-class HangingSettler(NotingSettler):
-    """Never answers."""
+class HangingSettler(RecordingSettler):
+    """Never responds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class HangingSettler(NotingSettler):
 class MissingSettler:
     """Cannot be opened."""
 
-    async def __call__(self) -> NotingSettler:
+    async def __call__(self) -> RecordingSettler:
         raise MissingExtraError("aws", "delays and dead letters")
 
 
@@ -48,7 +48,7 @@ def settling(settler, *, backoff: Backoff | None = None, dead_letters: bool = Tr
 
 
 async def settled(settler, *ended: tuple[Record, Outcome], seconds: float = 10, **settings) -> Settling:
-    """Settle a batch whose records ended so, in order."""
+    """Settle a batch with these outcomes, in order."""
     batch = settling(settler, **settings)
     for position, (ended_record, outcome) in enumerate(ended):
         batch.add(position, ended_record, outcome)
@@ -76,172 +76,178 @@ async def settled(settler, *ended: tuple[Record, Outcome], seconds: float = 10, 
         (Done(), 1, STEADY, None),
     ],
 )
-def test_a_delay_is_what_the_handler_asked_for_else_the_back_off(outcome, receive_count, backoff, seconds):
-    """Whole seconds, rounded up, at most twelve hours; None for the queue's own timeout."""
+def test_the_delay_is_the_handlers_or_else_the_backoff(outcome, receive_count, backoff, seconds):
+    """An integer of seconds, rounded up, at most 12 hours; None for the queue's visibility timeout."""
     assert delay_of(outcome, receive_count, backoff) == seconds
 
 
-async def test_a_failure_is_hidden_by_its_receive_count():
-    """And the delay is told to who asks."""
-    settler = NotingSettler()
+async def test_the_backoff_of_a_failure_depends_on_its_receive_count():
+    """``add`` returns the delay."""
+    settler = RecordingSettler()
     batch = settling(settler, backoff=STEADY)
     assert batch.add(0, record("m", 2), Failed(OSError())) == 20
     await batch.finish(10)
-    assert settler.hidden == [[("m", 20)]]
+    assert settler.visibility_changes == [[("m", 20)]]
 
 
-async def test_a_retry_at_once_is_visible_at_once():
-    """Nought seconds is a delay like any other: the queue's own timeout would be longer."""
-    settler = NotingSettler()
+async def test_an_immediate_retry_is_immediately_visible():
+    """A delay of 0 seconds is set, because the queue's visibility timeout would be longer."""
+    settler = RecordingSettler()
     await settled(settler, (record(), Retrying(0)))
-    assert settler.hidden == [[("m", 0)]]
+    assert settler.visibility_changes == [[("m", 0)]]
 
 
 @pytest.mark.parametrize("outcome", [Done(1), Failed(OSError()), Retrying(None), NotStarted("no time")])
-async def test_what_has_no_delay_is_left_to_the_queue(outcome):
+async def test_a_message_without_a_delay_keeps_its_visibility_timeout(outcome):
     """No settler is opened for it."""
     batch = settling(MissingSettler())
     assert batch.add(0, record(), outcome) is None
     await batch.finish(10)
 
 
-async def test_a_reject_is_buried_with_its_reason():
-    """And known as such by its position."""
-    settler = NotingSettler()
+async def test_a_reject_is_sent_to_the_dead_letter_queue_with_its_reason():
+    """``forwarded`` contains its position."""
+    settler = RecordingSettler()
     batch = settling(settler)
     assert batch.add(7, record("m"), Rejected("no such customer")) is None
     await batch.finish(10)
-    assert settler.buried == [[("m", "no such customer")]]
-    assert batch.buried == {7}
+    assert settler.dead_letters == [[("m", "no such customer")]]
+    assert batch.forwarded == {7}
 
 
 async def test_without_a_dead_letter_queue_a_reject_is_not_forwarded():
-    """It comes back."""
+    """It is redelivered."""
     batch = await settled(MissingSettler(), (record(), Rejected("never")), dead_letters=False)
-    assert batch.buried == set()
+    assert batch.forwarded == set()
 
 
-async def test_what_ends_in_one_turn_of_the_loop_goes_in_one_call():
-    """Three delays make one call, three rejects another."""
-    settler = NotingSettler()
+async def test_records_that_end_in_one_iteration_of_the_loop_share_a_call():
+    """Three delays are one call, three rejects another."""
+    settler = RecordingSettler()
     batch = settling(settler)
     for number in range(3):
         batch.add(number, record(f"a{number}"), Retrying(5))
         batch.add(number + 3, record(f"b{number}"), Rejected("r"))
     await batch.finish(10)
-    assert settler.hidden == [[("a0", 5), ("a1", 5), ("a2", 5)]]
-    assert settler.buried == [[("b0", "r"), ("b1", "r"), ("b2", "r")]]
+    assert settler.visibility_changes == [[("a0", 5), ("a1", 5), ("a2", 5)]]
+    assert settler.dead_letters == [[("b0", "r"), ("b1", "r"), ("b2", "r")]]
 
 
-async def test_a_call_has_ten_messages_at_most():
-    """Twenty-five make three."""
-    settler = NotingSettler()
+async def test_a_call_contains_at_most_ten_messages():
+    """25 messages are three calls."""
+    settler = RecordingSettler()
     batch = settling(settler)
     for number in range(25):
         batch.add(number, record(f"m{number}"), Retrying(5))
         batch.add(number, record(f"m{number}"), Rejected("r"))
     await batch.finish(10)
-    assert [len(call) for call in settler.hidden] == [10, 10, 5]
-    assert [len(call) for call in settler.buried] == [10, 10, 5]
-    assert batch.buried == set(range(25))
+    assert [len(call) for call in settler.visibility_changes] == [10, 10, 5]
+    assert [len(call) for call in settler.dead_letters] == [10, 10, 5]
+    assert batch.forwarded == set(range(25))
 
 
-async def test_what_is_added_after_all_was_settled_is_settled_too():
-    """A batch goes on."""
-    settler = NotingSettler()
+async def test_a_message_added_after_all_were_settled_is_settled():
+    """The batch continues."""
+    settler = RecordingSettler()
     batch = settling(settler)
     for number in range(2):
         batch.add(number, record(f"m{number}"), Retrying(5))
         await batch.finish(10)
-    assert settler.hidden == [[("m0", 5)], [("m1", 5)]]
+    assert settler.visibility_changes == [[("m0", 5)], [("m1", 5)]]
 
 
-async def test_what_the_dead_letter_queue_refuses_is_not_buried(caplog: pytest.LogCaptureFixture):
-    """The others are, and the log names the one with the reason."""
-    batch = await settled(NotingSettler("m1"), *((record(f"m{number}"), Rejected("r")) for number in range(3)))
-    assert batch.buried == {0, 2}
+async def test_a_message_that_the_dead_letter_queue_refuses_is_not_forwarded(caplog: pytest.LogCaptureFixture):
+    """The others are, and the log contains its ID and the reason."""
+    batch = await settled(RecordingSettler("m1"), *((record(f"m{number}"), Rejected("r")) for number in range(3)))
+    assert batch.forwarded == {0, 2}
     assert "the dead-letter queue refused message m1: AccessDenied" in caplog.text
 
 
-async def test_what_the_dead_letter_queue_refuses_is_backed_off():
-    """As any other record that comes back, by its own receive count."""
-    settler = NotingSettler("m1")
+async def test_a_message_that_the_dead_letter_queue_refuses_gets_the_backoff():
+    """Its delay depends on its receive count, as for a failure."""
+    settler = RecordingSettler("m1")
     await settled(settler, *((record(f"m{number}", 2), Rejected("r")) for number in range(3)), backoff=STEADY)
-    assert settler.hidden[0] == [("m1", 20)]
+    assert settler.visibility_changes[0] == [("m1", 20)]
 
 
 @pytest.mark.parametrize(("more", "calls"), [(0, [2]), (1, [1, 1])])
-async def test_a_call_has_one_mebibyte_of_rejects_at_most(more: int, calls: list[int]):
-    """Bodies by their UTF-8, reasons by the four bytes that a character may take, and 1 KiB for what is around them."""
-    settler = NotingSettler()
+async def test_a_call_contains_at_most_1_mib_of_rejects(more: int, calls: list[int]):
+    """Bodies count in UTF-8, reasons with 4 bytes per character, and 1 KiB is added for the attribute."""
+    settler = RecordingSettler()
     body = "日" * ((1_048_576 // 2 - 1_024 - 4 * 5) // 3) + "x" * ((1_048_576 // 2 - 1_024 - 4 * 5) % 3)
     await settled(settler, *[(Record(make_record(body + "x" * more)), Rejected("never"))] * 2)
-    assert [len(call) for call in settler.buried] == calls
+    assert [len(call) for call in settler.dead_letters] == calls
 
 
-async def test_attributes_count_in_a_call_of_rejects():
-    """They go along: two thirds of a mebibyte of them leave no room for a second message."""
-    settler = NotingSettler()
+async def test_attributes_count_toward_the_size_of_a_call():
+    """They are sent with the message: with 2/3 MiB of attributes, a second message does not fit."""
+    settler = RecordingSettler()
     attribute = {"stringValue": "x" * 175_000, "dataType": "String"}
     with_attribute = Record(make_record("body", message_attributes={"name": attribute}))
     await settled(settler, *[(with_attribute, Rejected("r"))] * 2)
-    assert [len(call) for call in settler.buried] == [1, 1]
+    assert [len(call) for call in settler.dead_letters] == [1, 1]
 
 
-async def test_a_delay_that_is_refused_is_halved_until_it_is_taken():
-    """How much of the twelve hours is left only a try tells; what was taken is not sent again."""
-    settler = NotingSettler(longest=1_000)
+async def test_a_delay_that_is_refused_is_halved_until_it_is_accepted():
+    """SQS does not report how much of the 12 hours is left; an accepted delay is not sent again."""
+    settler = RecordingSettler(longest=1_000)
     await settled(settler, (record("long"), Retrying(3_600)), (record("short"), Retrying(900)))
-    assert settler.hidden == [[("long", 3_600), ("short", 900)], [("long", 1_800)], [("long", 900)]]
+    assert settler.visibility_changes == [[("long", 3_600), ("short", 900)], [("long", 1_800)], [("long", 900)]]
 
 
-async def test_a_delay_that_is_never_taken_is_given_up():
-    """The message is gone, or received again; the tries are few."""
-    settler = NotingSettler("m")
+async def test_a_delay_that_is_never_accepted_is_dropped():
+    """The message was deleted or received again; the number of attempts is small."""
+    settler = RecordingSettler("m")
     await settled(settler, (record("m"), Retrying(43_200)))
-    assert len(settler.hidden) == 16
-    assert settler.hidden[-1] == [("m", 1)]
+    assert len(settler.visibility_changes) == 16
+    assert settler.visibility_changes[-1] == [("m", 1)]
 
 
 async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: pytest.LogCaptureFixture):
-    """What it was to settle comes back by itself."""
-    settler = NotingSettler(fails=throttled())
+    """Its messages are redelivered after their visibility timeout."""
+    settler = RecordingSettler(fails=throttled())
     batch = settling(settler)
     for number in range(20):
         batch.add(number, record(f"m{number}"), Retrying(5))
         batch.add(number, record(f"m{number}"), Rejected("r"))
     await batch.finish(10)
-    assert [len(call) for call in settler.hidden] == [10, 10]
-    assert batch.buried == set(range(10, 20))
-    assert "rejected messages could not be forwarded; they come back: slow down" in caplog.text
-    assert "delays could not be set; messages come back after the visibility timeout: slow down" in caplog.text
+    assert [len(call) for call in settler.visibility_changes] == [10, 10]
+    assert batch.forwarded == set(range(10, 20))
+    assert (
+        "rejected messages could not be sent to the dead-letter queue; they will be redelivered: slow down"
+        in caplog.text
+    )
+    assert (
+        "delays could not be set; the messages will be redelivered after their visibility timeout: slow down"
+        in caplog.text
+    )
 
 
-async def test_a_settler_that_breaks_spoils_one_call_alone():
-    """Whatever it raises: the rest is settled, and nothing is acknowledged that was not taken."""
-    settler = NotingSettler(fails=RuntimeError("broken"))
+async def test_an_unexpected_error_of_a_settler_affects_only_one_call():
+    """The other messages are settled, and only accepted messages are acknowledged."""
+    settler = RecordingSettler(fails=RuntimeError("broken"))
     rejects = [(record(f"m{number}"), Rejected("r")) for number in range(12)]
     batch = await settled(settler, *rejects, (record("late"), Retrying(5)))
-    assert batch.buried == {10, 11}
-    assert settler.hidden == [[("late", 5)]]
+    assert batch.forwarded == {10, 11}
+    assert settler.visibility_changes == [[("late", 5)]]
 
 
-async def test_a_settler_that_cannot_be_opened_names_what_is_missing(caplog: pytest.LogCaptureFixture):
-    """Nothing is buried."""
+async def test_the_error_of_a_settler_that_cannot_be_opened_is_logged(caplog: pytest.LogCaptureFixture):
+    """No message is forwarded."""
     batch = await settled(MissingSettler(), (record(), Rejected("r")))
-    assert batch.buried == set()
-    assert "they come back: delays and dead letters needs an extra: pip install 'fanfold[aws]'" in caplog.text
+    assert batch.forwarded == set()
+    assert "they will be redelivered: delays and dead letters needs an extra: pip install 'fanfold[aws]'" in caplog.text
 
 
-async def test_the_log_complains_of_what_was_to_be_settled_alone(caplog: pytest.LogCaptureFixture):
-    """Without rejects there is no word of rejects."""
+async def test_the_log_mentions_only_the_kind_of_settling_that_failed(caplog: pytest.LogCaptureFixture):
+    """Without rejects, it does not mention rejects."""
     await settled(MissingSettler(), (record(), Retrying(5)))
     assert "delays could not be set" in caplog.text
     assert "rejected messages" not in caplog.text
 
 
-async def test_a_settler_that_hangs_is_cancelled_when_the_answer_is_due(caplog: pytest.LogCaptureFixture):
-    """What is not settled is left to the queue's timeout, and the log says so."""
+async def test_a_settler_that_hangs_is_cancelled_when_the_response_is_due(caplog: pytest.LogCaptureFixture):
+    """Messages that are not settled keep their visibility timeout, and a warning is logged."""
     settler = HangingSettler()
     await settled(settler, *((record(f"m{number}"), Retrying(5)) for number in range(15)), seconds=0.01)
     await asyncio.sleep(0)
@@ -249,39 +255,39 @@ async def test_a_settler_that_hangs_is_cancelled_when_the_answer_is_due(caplog: 
     assert "messages could not be settled in time" in caplog.text
 
 
-async def test_rejects_are_forwarded_before_delays_are_set():
-    """A delay that hangs keeps no reject of the same turn."""
+async def test_dead_letters_are_sent_before_delays_are_set():
+    """A delay that hangs does not prevent a reject that was added with it."""
     settler = HangingSettler()
     batch = await settled(settler, (record("delay"), Retrying(5)), (record("reject"), Rejected("r")), seconds=0.01)
     await asyncio.sleep(0)
-    assert batch.buried == {1}
+    assert batch.forwarded == {1}
 
 
-async def test_what_is_added_after_a_stop_is_not_settled():
-    """The batch is answered: a message whose handler ends later must not be hurried back."""
-    settler = NotingSettler()
+async def test_a_message_added_after_a_stop_is_not_settled():
+    """The response has been returned: a message whose handler ends later keeps its visibility timeout."""
+    settler = RecordingSettler()
     batch = settling(settler)
     batch.stop()
     batch.add(0, record("late"), Retrying(0))
     batch.add(1, record("later"), Rejected("r"))
     await batch.finish(10)
-    assert (settler.hidden, settler.buried, batch.buried) == ([], [], set())
+    assert (settler.visibility_changes, settler.dead_letters, batch.forwarded) == ([], [], set())
 
 
-async def test_nothing_to_settle_takes_no_time():
-    """A batch of successes waits for nothing."""
+async def test_a_batch_without_messages_to_settle_does_not_wait():
+    """A batch of successes opens no settler."""
     await settling(MissingSettler()).finish(0)
 
 
-async def test_an_answer_without_a_deadline_waits_for_the_settling():
-    """As long as it takes."""
-    settler = NotingSettler()
+async def test_without_a_deadline_the_response_waits_until_all_is_settled():
+    """The wait has no limit."""
+    settler = RecordingSettler()
     batch = settling(settler)
     batch.change_visibility(record("m"), 9)
     await batch.finish(None)
-    assert settler.hidden == [[("m", 9)]]
+    assert settler.visibility_changes == [[("m", 9)]]
 
 
-def test_a_delay_that_is_no_number_is_the_queues_own():
-    """It spoils nothing."""
+def test_a_delay_that_is_not_a_number_means_the_visibility_timeout():
+    """NaN raises no error."""
     assert delay_of(Retrying(float("nan")), 1, None) is None

@@ -11,8 +11,8 @@ from settlers import STEADY, Accepting
 from simple_handlers import hangs
 
 
-async def test_a_handler_that_takes_too_long_fails_alone_and_leaves_its_place():
-    """The one place there is goes to the next record."""
+async def test_a_timeout_fails_only_its_record_and_the_next_one_starts():
+    """With a concurrency of 1, the next record starts after the timeout."""
 
     @fanfold.consumer(concurrency=1, timeout=0.02)
     async def handler(number) -> None:
@@ -25,8 +25,8 @@ async def test_a_handler_that_takes_too_long_fails_alone_and_leaves_its_place():
     assert "the handler took longer than 0.02 s" in str(result.outcomes[1].error)
 
 
-async def test_a_timeout_counts_for_each_call():
-    """Ten calls may together take longer than one."""
+async def test_the_timeout_applies_to_each_call():
+    """Ten calls together may take longer."""
     gate = asyncio.Semaphore(0)
 
     @fanfold.consumer(concurrency=1, timeout=5)
@@ -37,8 +37,8 @@ async def test_a_timeout_counts_for_each_call():
     assert ids(await handler.process(make_event(*range(10)))) == []
 
 
-async def test_a_record_that_took_too_long_failed_even_if_its_handler_then_returned():
-    """Whether it did its work is not known."""
+async def test_a_record_that_timed_out_fails_even_if_its_handler_then_returns():
+    """It is unknown whether its work is complete."""
 
     @fanfold.consumer(timeout=0.02)
     async def handler(number) -> str:
@@ -51,8 +51,8 @@ async def test_a_record_that_took_too_long_failed_even_if_its_handler_then_retur
     assert isinstance(outcome.error, TimeoutError)
 
 
-def test_a_rollback_after_a_timeout_is_not_disturbed_by_the_end_of_the_invocation():
-    """It was told once, and is not told again."""
+def test_a_rollback_after_a_timeout_is_not_interrupted_at_the_deadline():
+    """The handler is cancelled only once."""
     ended = []
 
     @fanfold.consumer(timeout=0.02)
@@ -61,8 +61,8 @@ def test_a_rollback_after_a_timeout_is_not_disturbed_by_the_end_of_the_invocatio
             await asyncio.Event().wait()
         finally:
             cancelled = asyncio.Event()
-            over = ctx.deadline.until((ctx.deadline.cancels_at + ctx.deadline.responds_at) / 2)
-            asyncio.get_running_loop().call_later(over - 0.02, cancelled.set)
+            seconds = ctx.deadline.until((ctx.deadline.cancels_at + ctx.deadline.responds_at) / 2)
+            asyncio.get_running_loop().call_later(seconds - 0.02, cancelled.set)
             await cancelled.wait()
             ended.append(number)
 
@@ -71,8 +71,8 @@ def test_a_rollback_after_a_timeout_is_not_disturbed_by_the_end_of_the_invocatio
     assert isinstance(outcome.error, TimeoutError)
 
 
-async def test_a_timeout_does_not_hit_the_record_after_it():
-    """A handler that ends by itself as its time runs out is followed by one that is left alone."""
+async def test_a_timeout_does_not_affect_the_next_record():
+    """A handler may end at the moment of its timeout; the next one is not cancelled."""
 
     @fanfold.consumer(concurrency=1, timeout=0.02)
     async def handler(number) -> None:
@@ -85,16 +85,16 @@ async def test_a_timeout_does_not_hit_the_record_after_it():
     assert [kind for number, kind in enumerate(kinds(result)) if number % 2] == [Done] * 5
 
 
-async def test_a_failure_by_timeout_is_backed_off():
-    """It is a failure like any other."""
+async def test_a_timeout_gets_the_backoff_of_a_failure():
+    """A timeout is a failure."""
     settler = Accepting()
     handler = fanfold.consumer(timeout=0.02, backoff=STEADY, settler=settler)(hangs)
     await handler.process(make_event(1))
-    assert settler.hidden == {"message-0": 10}
+    assert settler.visibility_changes == {"message-0": 10}
 
 
-async def test_a_plain_handler_that_takes_too_long_fails_alone():
-    """Its thread is left to end by itself."""
+async def test_a_timeout_of_a_def_handler_fails_only_its_record():
+    """Its thread continues until the handler returns."""
     release = threading.Event()
 
     @fanfold.consumer(concurrency=2, timeout=0.05)
@@ -108,8 +108,8 @@ async def test_a_plain_handler_that_takes_too_long_fails_alone():
     assert isinstance(result.outcomes[0].error, TimeoutError)
 
 
-async def test_once_every_thread_took_too_long_the_rest_is_not_started():
-    """No more threads are started than may run at once; the reason says so."""
+async def test_records_do_not_start_once_every_thread_is_occupied_by_a_timeout():
+    """The number of threads never exceeds the concurrency; the reason states the cause."""
     release = threading.Event()
 
     @fanfold.consumer(concurrency=1, timeout=0.05)
@@ -119,11 +119,11 @@ async def test_once_every_thread_took_too_long_the_rest_is_not_started():
     result = await handler.process(make_event(0, 1))
     release.set()
     assert kinds(result) == [Failed, NotStarted]
-    assert result.outcomes[1] == NotStarted("every place was kept by a thread that took too long")
+    assert result.outcomes[1] == NotStarted("handlers that timed out occupied every thread")
 
 
-async def test_a_plain_handler_that_took_too_long_on_the_event_loop_leaves_its_place():
-    """What it returned was still to be awaited: no thread is with it any more."""
+async def test_a_timeout_of_a_coroutine_of_a_def_handler_does_not_occupy_a_thread():
+    """The handler returned a coroutine, which runs on the event loop, so the thread is free."""
 
     async def wait() -> None:
         await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""The markers of a run are read once in a fold, and those that count are written down."""
+"""A fold reads the markers of a run once and pins those that count."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ RUN = Run("run", "job", {}, {}, created_at=0.0, expires_at=1)
 
 
 class Pages:
-    """A DynamoDB client that has the markers of a ledger in memory, three to a page, and counts pages."""
+    """A DynamoDB client that serves the markers of a ledger from memory, three per page, and counts pages."""
 
     def __init__(self, markers: dict[str, Marker]) -> None:
         self._partitions: dict[str, list[Any]] = {}
@@ -45,7 +45,7 @@ class Pages:
 
 
 async def worked_on(job: Job, gate: Any = None) -> Bench:
-    """Return a run all of whose segments have ended; its checks wait in the fold queue."""
+    """Return a run whose segments have all ended; its checks wait in the fold queue."""
     bench = await started(Bench(job, gate=gate))
     await bench.work()
     return bench
@@ -60,21 +60,21 @@ def numbers(segments: int) -> Job:
 
 
 async def test_a_fold_of_two_thousand_segments_reads_the_markers_once():
-    """Looking, pinning, counting and collecting the results share one pass; on AWS, of each page."""
-    asked: list[str] = []
-    bench = await worked_on(numbers(2_000), asked.append)
+    """Checking, pinning, counting, and collecting the results share one pass; on AWS, one pass over each page."""
+    calls: list[str] = []
+    bench = await worked_on(numbers(2_000), calls.append)
     pages = Pages(bench.ledger._markers["run"])
     dynamodb = DynamoDBLedger(pages, "ledger")
     scripted = bench.backend.ledger
     scripted._port = Overriding(bench.ledger, markers=dynamodb.markers)
     await bench.fold()
     assert await bench.output() == sum(range(2_000))
-    assert asked.count("before markers") == 1
+    assert calls.count("before markers") == 1
     assert (pages.pages, pages.markers) == (pages.expected, 200)
 
 
 class Overriding:
-    """A port, some of whose operations are another's."""
+    """A port with some operations replaced by those of another port."""
 
     def __init__(self, port: Any, **operations: Any) -> None:
         self._port = port
@@ -84,13 +84,13 @@ class Overriding:
         return self._operations.get(name) or getattr(self._port, name)
 
 
-async def test_combining_reads_the_markers_once_to_write_the_results_down_and_once_for_each_level():
-    """Not for each group: most invocations combine a group and end."""
-    asked: list[str] = []
-    bench = await worked_on(joining(64, 4), asked.append)
+async def test_combining_reads_the_markers_once_to_store_the_results_and_once_for_each_level():
+    """The markers are not read for each group: most invocations combine a group and end."""
+    calls: list[str] = []
+    bench = await worked_on(joining(64, 4), calls.append)
     await bench.fold()
     assert await bench.output() == list(range(64))
-    assert asked.count("before markers") == 1 + 2
+    assert calls.count("before markers") == 1 + 2
 
 
 async def ledger_with(*markers: Marker) -> Any:
@@ -100,27 +100,27 @@ async def ledger_with(*markers: Marker) -> Any:
     return backend
 
 
-async def test_a_fold_that_is_done_again_sees_what_the_first_one_pinned():
-    """Though another marker has come since, whose id would sort first: what is pinned is read again, once."""
+async def test_a_repeated_fold_sees_the_markers_that_the_first_one_pinned():
+    """Even if a marker was added since whose id sorts first: the pinned markers are read again, once."""
     plain = await ledger_with(Marker("m", 0, ids=[0], results={0: "1"}), Marker("n", 0, ids=[1], results={1: "2"}))
-    asked: list[str] = []
-    backend = replace(plain, ledger=Scripted(plain.ledger, asked.append))
+    calls: list[str] = []
+    backend = replace(plain, ledger=Scripted(plain.ledger, calls.append))
     with opened() as rows:
         first = await collect(RUN, 2, backend, rows)
         await first.pin()
         await first.pin()
-        assert asked == ["before markers"]
+        assert calls == ["before markers"]
         await plain.ledger.put_marker("run", Marker("a", 0, ids=[0], results={0: "7"}, receive_counts={0: 5}))
-        again = await collect(RUN, 2, backend, rows)
-        assert again.tally.duplicates == 1
-        await again.pin()
-        assert again.tally.duplicates == 0
-        assert list(await again.results()) == [1, 2]
-        assert asked == ["before markers"] * 3
+        second = await collect(RUN, 2, backend, rows)
+        assert second.tally.duplicates == 1
+        await second.pin()
+        assert second.tally.duplicates == 0
+        assert list(await second.results()) == [1, 2]
+        assert calls == ["before markers"] * 3
 
 
-async def test_of_two_markers_that_hold_a_segment_one_always_wins():
-    """Whether its results stand in it or in an object of their own, and however often they are asked for."""
+async def test_if_two_markers_hold_a_segment_the_same_one_always_wins():
+    """Regardless of whether its results are in the marker or in a separate object, and in every call."""
     key = "runs/run/0/results/a.json"
     plain = await ledger_with(Marker("m", 0, ids=[0], results={0: "1"}), Marker("a", 0, ids=[0, 1], results_key=key))
     await plain.put_result(key, b'{"0":[10],"1":null,"9":0}')
@@ -131,7 +131,7 @@ async def test_of_two_markers_that_hold_a_segment_one_always_wins():
 
 
 async def test_pinned_markers_that_lack_a_segment_are_never_folded():
-    """Whoever pinned them had seen all; were some lost since, a fold would leave segments out."""
+    """All segments had ended when the markers were pinned; if some were lost since, a fold would omit segments."""
     plain = await ledger_with(Marker("m", 0, ids=[0], results={0: "1"}))
     await plain.put_result("runs/run/0/markers.json", b"[]")
     with opened() as rows:

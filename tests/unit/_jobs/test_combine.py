@@ -1,4 +1,4 @@
-"""Tree reduction: a run whose results are combined by several invocations ends as if one fold had seen them all."""
+"""Tree reduction: a run whose results several invocations combine ends as if one fold had seen them all."""
 
 from collections import Counter
 from typing import Any
@@ -37,8 +37,8 @@ async def run(bench: Bench, **params: Any) -> Any:
         (10**6, 1000, [1000]),
     ],
 )
-def test_levels_are_combined_until_a_fold_can_take_what_is_left(results: int, fan_in: int, groups: list[int]):
-    """Each group has at most so many, and each level as few groups as that allows."""
+def test_levels_are_combined_until_a_fold_can_take_the_remaining_values(results: int, fan_in: int, groups: list[int]):
+    """Each group has at most ``fan_in`` values, and each level has as few groups as that allows."""
     assert levels(results, fan_in) == groups
     assert Tree(results, fan_in).levels == groups
 
@@ -46,7 +46,7 @@ def test_levels_are_combined_until_a_fold_can_take_what_is_left(results: int, fa
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 40), st.integers(2, 7))
 async def test_the_fold_gets_all_results_in_order(segments: int, fan_in: int):
-    """Combined as often as need be, each result once; no call gets more than it is to."""
+    """Each result is used once, over as many levels as needed; no call gets more than ``fan_in`` values."""
     bench = Bench(job := joining(segments, fan_in))
     assert await run(bench) == list(range(segments))
     assert all(size <= fan_in for size in job.calls)
@@ -54,7 +54,7 @@ async def test_the_fold_gets_all_results_in_order(segments: int, fan_in: int):
 
 
 async def test_a_run_that_one_fold_can_take_is_not_combined():
-    """Nothing is written down for it."""
+    """No objects are stored for combining."""
     bench = Bench(job := joining(10, 10))
     assert await run(bench) == list(range(10))
     assert job.calls == [10]
@@ -62,7 +62,7 @@ async def test_a_run_that_one_fold_can_take_is_not_combined():
 
 
 async def test_results_of_segments_that_failed_are_left_out():
-    """Where the run bears it; where it does not, nothing is combined."""
+    """If the run tolerates the failures; otherwise, nothing is combined."""
     bench = Bench(joining(20, 4, tolerated_failures=0.2))
     assert await run(bench, fail=[3, 4]) == [number for number in range(20) if number not in {3, 4}]
     strict = Bench(job := joining(20, 4))
@@ -70,34 +70,34 @@ async def test_results_of_segments_that_failed_are_left_out():
     assert job.calls == []
 
 
-async def test_so_many_failures_that_one_fold_can_take_the_rest():
-    """It is folded without being combined."""
+async def test_a_run_is_not_combined_if_one_fold_can_take_the_results_without_failures():
+    """Failed segments do not count towards ``fan_in``."""
     bench = Bench(job := joining(6, 5, tolerated_failures=2))
     assert await run(bench, fail=[0, 1]) == [2, 3, 4, 5]
     assert job.calls == [4]
 
 
-async def test_a_redrive_combines_anew():
-    """The first output stays; the second has what was missing."""
-    mended: list[bool] = []
+async def test_a_redrive_combines_the_results_again():
+    """The first output is kept; the second one includes the missing results."""
+    fixed: list[bool] = []
     job = joining(9, 2, tolerated_failures=1)
 
     @job.segment
     async def one(rows, ctx) -> list[int]:
-        if ctx.segment.number == 4 and not mended:
+        if ctx.segment.number == 4 and not fixed:
             raise ValueError("no")
         return [number async for number in rows]
 
     bench = Bench(job)
     assert await run(bench) == [0, 1, 2, 3, 5, 6, 7, 8]
-    mended.append(True)
+    fixed.append(True)
     await redrive("run", bench.backend)
     await bench.settle()
     assert await bench.output() == list(range(9))
 
 
 async def test_a_failure_at_any_call_leaves_the_same_output():
-    """Of the store or of a queue, before or after it took effect: the message comes back, and goes on."""
+    """A call to the store or a queue, before or after it took effect: the redelivered message continues."""
     operations: Counter[str] = Counter()
 
     def counting(operation: str) -> None:
@@ -130,7 +130,7 @@ async def _fails_once(operation: str, number: int) -> None:
 
 
 async def test_messages_of_groups_that_are_lost_are_sent_again():
-    """By the next check that watches the run."""
+    """By the next watch of the run."""
     bench = await started(Bench(joining(9, 3)))
     fold = bench.plain.fold_queue
     for _ in range(200):
@@ -146,7 +146,7 @@ async def test_messages_of_groups_that_are_lost_are_sent_again():
 
 
 async def test_a_combine_function_that_raises_each_time_fails_the_run():
-    """As a fold does: with its words, and after a few tries."""
+    """Like a fold that raises: with the error's message, after a few attempts."""
 
     def combine(results):
         raise ValueError("no such currency")
@@ -156,8 +156,8 @@ async def test_a_combine_function_that_raises_each_time_fails_the_run():
     assert (await bench.run()).state == "FAILED"
 
 
-async def test_a_group_that_cannot_be_looked_at_ends_no_run_whose_segments_have_not_ended():
-    """However often its message is delivered: it may be one of a generation before."""
+async def test_a_group_that_cannot_be_listed_does_not_end_a_run_whose_segments_have_not_ended():
+    """However often its message is delivered: it may be from an earlier generation."""
     broken = True
 
     def gate(operation: str) -> None:
@@ -166,14 +166,14 @@ async def test_a_group_that_cannot_be_looked_at_ends_no_run_whose_segments_have_
 
     bench = await started(Bench(joining(9, 3), gate=gate, max_receive_count=5))
     await bench.plain.fold_queue.send([to_message(CombineGroup("run", 0, 0))])
-    assert await bench.looks(4) == {"RUNNING"}
+    assert await bench.deliver_checks(4) == {"RUNNING"}
     broken = False
     await bench.settle()
     assert await bench.output() == list(range(9))
 
 
-async def test_a_combine_function_that_raises_once_is_tried_again():
-    """Its run ends as if it had not."""
+async def test_a_combine_function_that_raises_once_is_retried():
+    """The run ends as if it had not raised."""
     raised: list[int] = []
 
     def combine(results):
@@ -186,20 +186,20 @@ async def test_a_combine_function_that_raises_once_is_tried_again():
 
 
 @pytest.mark.parametrize("combine", [lambda results: {1, 2}, lambda results: iter(()), None])
-async def test_a_combine_function_that_returns_no_value_fails_the_run(combine):
-    """No JSON, or rows: permanent."""
+async def test_a_combine_function_that_does_not_return_a_json_value_fails_the_run(combine):
+    """A set, an iterator, or rows: permanent."""
 
     def rows(results):
         yield 1
 
     bench = Bench(joining(9, 3, combine=combine or rows))
-    told = await run(bench)
-    assert "the combine function return" in told["fold"]
-    assert "JSON value" in told["fold"]
+    output = await run(bench)
+    assert "the combine function must return" in output["fold"]
+    assert "JSON value" in output["fold"]
 
 
-async def test_a_message_of_a_group_that_is_not_there_changes_nothing():
-    """Be it of a generation before."""
+async def test_a_message_of_a_group_that_does_not_exist_has_no_effect():
+    """Such a message may be from an earlier generation."""
     bench = await started(Bench(joining(9, 3)))
     for place in ((0, 3), (1, 0)):
         await bench.plain.fold_queue.send([to_message(CombineGroup("run", *place))])
@@ -212,7 +212,7 @@ async def test_a_message_of_a_group_that_is_not_there_changes_nothing():
 
 
 async def test_on_step_functions_one_invocation_combines_all():
-    """There is no fold queue; what an earlier try combined stays."""
+    """Step Functions has no fold queue; groups that an earlier attempt combined are kept."""
     job = joining(9, 3)
     bench = await started(Bench(job))
     await bench.work()
@@ -223,15 +223,15 @@ async def test_on_step_functions_one_invocation_combines_all():
     assert job.calls == [3, 3, 3, 3]
 
 
-async def test_a_run_in_one_process_is_folded_without():
-    """One fold sees all results there."""
+async def test_a_run_in_one_process_is_folded_without_combining():
+    """There, one fold sees all results."""
     bench = Bench(job := joining(9, 2))
     assert (await run_inline(bench.job)).output == list(range(9))
     assert job.calls == [9]
 
 
 def test_a_fan_in_of_one_is_refused():
-    """It would never come to an end."""
+    """Combining would never end."""
     with pytest.raises(ConfigurationError, match="fan_in"):
         Job("job", fan_in=1)
     with pytest.raises(ConfigurationError, match="fan_in"):

@@ -1,4 +1,4 @@
-"""The last delivery of a segment: what it tells, what is sent once more, what has failed."""
+"""The last delivery of a segment: which reason it records, what is sent once more, and what has failed."""
 
 import asyncio
 import json
@@ -8,21 +8,21 @@ import pytest
 
 from failing import RefusingQueue
 from fanfold import Retry, Segment
-from fanfold._jobs.dead_letter_handler import UNTOLD
+from fanfold._jobs.dead_letter_handler import NO_REASON
 from fanfold._jobs.report import read_report
 from harness import Bench, ended, started
 from numbers_job import NUMBERS, make_job
 
 
 @pytest.fixture
-def told(monkeypatch) -> None:
-    """The functions know how often the work queue delivers a message, as the template has it."""
+def receive_limit(monkeypatch) -> None:
+    """Set the receive limit of the work queue in the environment, as the template does."""
     monkeypatch.setenv("FANFOLD_MAX_RECEIVE_COUNT", "3")
     monkeypatch.setenv("FANFOLD_DEAD_LETTER_QUEUE_URL", "dead")
 
 
-async def test_a_segment_that_fails_to_its_last_delivery_tells_why(told):
-    """Its handler's own words are in the failures of the run."""
+async def test_a_segment_that_fails_until_its_last_delivery_records_the_reason(receive_limit):
+    """The handler's error is in the failures of the run."""
 
     async def segment(rows, ctx):
         raise ValueError(f"delivery {ctx.receive_count}")
@@ -30,29 +30,29 @@ async def test_a_segment_that_fails_to_its_last_delivery_tells_why(told):
     bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
     assert (await bench.run()).state == "FAILED"
     assert await bench.output() == {"segments": {"0": "ValueError: delivery 3"}}
-    kept = json.loads(await bench.plain.get_result("runs/run/0/failed/0.json"))
-    assert (kept["segment"], kept["reason"]) == (0, "ValueError: delivery 3")
-    assert Segment.from_body(kept["body"]).number == 0
+    failure = json.loads(await bench.plain.get_result("runs/run/0/failed/0.json"))
+    assert (failure["segment"], failure["reason"]) == (0, "ValueError: delivery 3")
+    assert Segment.from_body(failure["body"]).number == 0
 
 
-async def test_a_segment_that_was_never_started_is_sent_once_more(told):
-    """A dead letter without a word tells that its last delivery had none: it ends as if nothing had been."""
+async def test_a_segment_that_was_never_started_is_sent_once_more(receive_limit):
+    """A message in the dead-letter queue without a reason was never processed: the run then ends as usual."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     work, dead = bench.plain.work_queue, bench.plain.work_queue.dead_letter_queue
-    unheard = [queued.message for queued in work.messages()][:2]
+    never_started = [queued.message for queued in work.messages()][:2]
     work.discard(work.messages())
-    await dead.send(unheard)
+    await dead.send(never_started)
     names = [queued.message_id for queued in dead.messages()]
     await bench.pump(dead, bench.job.dead_letter_handler)
     assert len(dead) == 0
-    back = [queued.message for queued in work.messages()]
-    assert [message.body for message in back] == [message.body for message in unheard]
-    # A FIFO queue has just seen these bodies: only under names of their own are they messages to it.
-    assert [message.deduplication_id for message in back] == [f"{name}-{at}-back" for at, name in enumerate(names)]
+    sent = [queued.message for queued in work.messages()]
+    assert [message.body for message in sent] == [message.body for message in never_started]
+    # A FIFO queue has just seen these bodies: without unique deduplication ids, it would drop them.
+    assert [message.deduplication_id for message in sent] == [f"{name}-{at}-back" for at, name in enumerate(names)]
 
 
-async def test_segments_that_shared_a_message_are_sent_back_alone(told):
-    """One that kills its process each time fails by itself, and no other."""
+async def test_segments_that_shared_a_message_are_sent_back_separately(receive_limit):
+    """A segment that kills its process each time fails without affecting the others."""
 
     async def segment(rows, ctx):
         if ctx.segment.number == 1:
@@ -62,47 +62,47 @@ async def test_segments_that_shared_a_message_are_sent_back_alone(told):
     job = make_job(segment=segment, segments_per_message=3, tolerated_failures=1)
     bench = await ended(Bench(job, numbers_jsonl=NUMBERS), chunk_bytes=100)
     run = await bench.run()
-    account = await read_report(bench.backend, run)
-    assert (run.state, account.segments, account.done, list(account.failed)) == ("SUCCEEDED", 3, 2, [1])
+    report = await read_report(bench.backend, run)
+    assert (run.state, report.segments, report.done, list(report.failed)) == ("SUCCEEDED", 3, 2, [1])
     output = await bench.output()
     assert (output[0], output[-1]) == (0, 99)
 
 
 @pytest.mark.parametrize("value", [float("nan"), {"mean": float("inf")}])
-async def test_a_number_that_json_does_not_have_fails_its_segment_or_fold(told, value):
-    """A reader of the output could not parse it."""
+async def test_a_number_that_json_cannot_represent_fails_its_segment_or_fold(receive_limit, value):
+    """Otherwise, readers could not parse the output."""
 
     async def segment(rows, ctx):
         return value
 
     bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
-    assert "the segment handler returned what is no JSON value" in (await bench.output())["segments"]["0"]
+    assert "the segment handler must return a JSON value" in (await bench.output())["segments"]["0"]
     bench = await ended(Bench(make_job(fold=lambda results: value), numbers_jsonl=NUMBERS))
-    assert "no JSON value" in (await bench.output())["fold"]
+    assert "must return a JSON value" in (await bench.output())["fold"]
 
 
-async def test_what_was_sent_once_more_and_comes_back_without_a_word_has_failed(told):
-    """It is not sent round for ever."""
+async def test_a_segment_that_was_sent_once_more_and_returns_without_a_reason_has_failed(receive_limit):
+    """It does not circulate forever."""
 
     async def segment(rows, ctx):
-        raise asyncio.CancelledError  # as if its time had been over each time
+        raise asyncio.CancelledError  # as if it had timed out each time
 
     bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
-    assert await bench.output() == {"segments": {"0": UNTOLD}}
+    assert await bench.output() == {"segments": {"0": NO_REASON}}
 
 
-async def test_a_function_that_is_not_told_the_receive_limit_sends_nothing_back():
-    """It cannot know whether a reason would have been there."""
+async def test_a_function_without_the_receive_limit_sends_nothing_back():
+    """It cannot know whether the segment would have had a reason."""
 
     async def segment(rows, ctx):
         raise ValueError
 
     bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS), chunk_bytes=1000)
-    assert await bench.output() == {"segments": {"0": UNTOLD}}
+    assert await bench.output() == {"segments": {"0": NO_REASON}}
 
 
-async def test_a_segment_that_cannot_be_sent_back_stays_a_dead_letter(told):
-    """Until the work queue takes it."""
+async def test_a_segment_that_cannot_be_sent_back_stays_in_the_dead_letter_queue(receive_limit):
+    """Until the work queue accepts it."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS), chunk_bytes=1000)
     dead = bench.plain.work_queue.dead_letter_queue
     (queued,) = bench.plain.work_queue.messages()
@@ -112,8 +112,8 @@ async def test_a_segment_that_cannot_be_sent_back_stays_a_dead_letter(told):
     assert len(dead) == 1
 
 
-async def test_a_segment_that_asks_for_another_delivery_at_its_last_is_sent_once_more(told):
-    """It did not fail."""
+async def test_a_segment_that_raises_retry_at_its_last_delivery_is_sent_once_more(receive_limit):
+    """A segment that raises Retry has not failed."""
     deliveries: list[int] = []
 
     async def segment(rows, ctx):
@@ -127,8 +127,8 @@ async def test_a_segment_that_asks_for_another_delivery_at_its_last_is_sent_once
     assert await bench.output() == list(range(100))
 
 
-async def test_a_message_of_several_that_all_fail_at_its_last_delivery_is_taken_apart(told):
-    """Each has deliveries of its own, and its own reason."""
+async def test_segments_of_a_message_that_all_fail_at_its_last_delivery_are_sent_separately(receive_limit):
+    """Each then has its own deliveries and its own reason."""
 
     async def segment(rows, ctx):
         raise ValueError(f"segment {ctx.segment.number}")

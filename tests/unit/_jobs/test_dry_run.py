@@ -1,4 +1,4 @@
-"""What a run would be is told before anything is written or sent."""
+"""A dry run plans a run without writing or sending anything."""
 
 import gzip
 import json
@@ -43,73 +43,79 @@ def backend_with(**objects: bytes) -> tuple[Backend, inmemory.InMemoryStore]:
         (S3JsonArray("b", "rows.json", rows_per_segment=3), 4, None),
     ],
 )
-async def test_segments_messages_and_the_first_few_are_those_of_the_run(source, segments, data_bytes):
-    """Whatever the source writes down when it is planned stays in memory; the queues are never asked for anything."""
+async def test_the_plan_has_the_segments_and_messages_of_the_real_run(source, segments, data_bytes):
+    """Objects that the source writes while it is planned stay in memory; the queues are never called."""
     backend, _ = backend_with(a_txt=PLAIN, b_txt=b"2\n2\n2\n", rows_json=json.dumps(list(range(11))).encode())
-    told = await plan_dry_run("job", source, backend)
-    assert (told.segments, told.data_bytes) == (segments, data_bytes)
-    assert [segment["segment"] for segment in told.first] == list(range(min(3, segments)))
-    bodies = [Segment.from_body(json.dumps(segment)) for segment in told.first]
+    plan = await plan_dry_run("job", source, backend)
+    assert (plan.segments, plan.data_bytes) == (segments, data_bytes)
+    assert [segment["segment"] for segment in plan.first] == list(range(min(3, segments)))
+    bodies = [Segment.from_body(json.dumps(segment)) for segment in plan.first]
     assert all(body.job == "job" for body in bodies)
-    assert told.largest_message_bytes * segments >= told.message_bytes > 0
-    assert told.warnings == []
-    sample = await read_first(told, backend, within_seconds=60)
+    assert plan.largest_message_bytes * segments >= plan.message_bytes > 0
+    assert plan.warnings == []
+    sample = await read_first(plan, backend, within_seconds=60)
     assert sample.ended
     assert sample.items > 0
 
 
 async def test_requests_and_cost_follow_from_messages_and_batches():
-    """10,000 segments of some 100 bytes: 1,000 calls to send and as many to receive and delete; 3 units a batch."""
+    """10,000 segments of about 100 bytes: 1,000 calls each to send, receive, and delete; 3 write units per batch."""
     backend, _ = backend_with()
-    told = await plan_dry_run("job", Ranges(10_000, size=1), backend, batch_size=100)
-    assert told.estimate.sqs_requests == 3_000
-    assert told.estimate.ledger_write_units == 300
-    assert told.estimate.dollars == pytest.approx(3_000 * 0.4e-6 + 300 * 0.625e-6)
+    plan = await plan_dry_run("job", Ranges(10_000, size=1), backend, batch_size=100)
+    assert plan.estimate.sqs_requests == 3_000
+    assert plan.estimate.ledger_write_units == 300
+    assert plan.estimate.dollars == pytest.approx(3_000 * 0.4e-6 + 300 * 0.625e-6)
 
 
 async def test_segments_that_share_messages_cost_less():
-    """A tenth of the requests and of the ledger's writes, with ten in a message."""
+    """With ten segments per message, a tenth of the requests and of the ledger's write units."""
     backend, _ = backend_with()
-    told = await plan_dry_run("job", Ranges(10_000, size=1), backend, batch_size=100, per_message=10)
-    assert (told.segments, told.messages) == (10_000, 1_000)
-    assert (told.estimate.sqs_requests, told.estimate.ledger_write_units) == (300, 30)
+    plan = await plan_dry_run("job", Ranges(10_000, size=1), backend, batch_size=100, per_message=10)
+    assert (plan.segments, plan.messages) == (10_000, 1_000)
+    assert (plan.estimate.sqs_requests, plan.estimate.ledger_write_units) == (300, 30)
 
 
-async def test_what_should_be_looked_at_first_is_said():
-    """Compressed objects, one segment or none, messages that are billed several times, a segment as long as the run."""
+async def test_the_plan_warns_of_possible_problems():
+    """Compressed objects, at most one segment, messages billed several times, and one very large segment."""
     packed = {"one_txt_gz": gzip.compress(PLAIN)}
     backend, _ = backend_with(**packed, a_txt=PLAIN, b_txt=b"1\n" * 50_000)
-    of = {
+    plans = {
         "one": await plan_dry_run("job", S3Lines("b", "one.txt.gz"), backend),
         "none": await plan_dry_run("job", Ranges(0, size=1), backend),
         "large": await plan_dry_run("job", Items(["x" * 90_000, 1]), backend),
     }
-    assert of["one"].warnings == [
-        "there is one segment: nothing runs at once",
-        "compressed objects: 1; each is one segment, whatever its size",
+    assert plans["one"].warnings == [
+        "the run has only one segment: nothing runs concurrently",
+        "compressed objects: 1; each becomes a single segment, regardless of its size",
     ]
-    assert of["none"].warnings == ["there are no segments: the run would end at once, with the fold of nothing"]
-    assert of["none"].first == []
-    assert of["large"].warnings == ["a message has 90,103 bytes: SQS bills each 65,536 as one request"]
+    assert plans["none"].warnings == [
+        "the source has no segments: the run would end immediately, and the fold would receive no results"
+    ]
+    assert plans["none"].first == []
+    assert plans["large"].warnings == ["the largest message has 90,103 bytes: SQS bills each 65,536 bytes as a request"]
     many, _ = backend_with(**{f"{n:02}_jsonl": b"1\n" for n in range(20)}, z_jsonl=b"1\n" * 1_000)
-    told = await plan_dry_run("job", S3Lines("b", prefix="", chunk_bytes=10**6), many)
-    assert told.warnings == ["the largest segment has 2,000 bytes, 21 times the mean: the run takes as long as it does"]
+    plan = await plan_dry_run("job", S3Lines("b", prefix="", chunk_bytes=10**6), many)
+    assert plan.warnings == [
+        "the largest segment has 2,000 bytes, 21 times the mean: it determines how long the run takes"
+    ]
 
 
 @pytest.mark.parametrize(("segments", "many"), [(20_000, False), (20_001, True)])
-async def test_a_run_of_very_many_segments_is_warned_of(segments, many, monkeypatch):
-    """And cut to its last segment."""
+async def test_the_plan_warns_of_very_many_segments(segments, many, monkeypatch):
+    """All segments are cut nevertheless."""
     assert dry_run.MANY_SEGMENTS == 1_000_000
     monkeypatch.setattr(dry_run, "MANY_SEGMENTS", 20_000)
     backend, _ = backend_with()
-    told = await plan_dry_run("job", Ranges(segments, size=1), backend)
-    assert told.segments == segments
-    assert [warning for warning in told.warnings if "segments are many" in warning] == told.warnings[: int(many)]
-    assert bool(told.warnings) == many
+    plan = await plan_dry_run("job", Ranges(segments, size=1), backend)
+    assert plan.segments == segments
+    assert [warning for warning in plan.warnings if "larger segments cost less" in warning] == plan.warnings[
+        : int(many)
+    ]
+    assert bool(plan.warnings) == many
 
 
-async def test_a_segment_no_message_can_hold_is_named():
-    """Before the run fails of it."""
+async def test_a_segment_that_is_too_large_for_a_message_is_reported():
+    """Before a real run fails."""
 
     class Huge(Ranges):
         async def pin(self, backend: Backend, prefix: str = "") -> Any:
@@ -121,15 +127,15 @@ async def test_a_segment_no_message_can_hold_is_named():
 
 
 async def test_a_source_that_cannot_be_read_is_one_clear_error():
-    """The same as in the run."""
+    """It is the same error as in a real run."""
     backend, _ = backend_with()
     with pytest.raises(SourceError, match=r"s3://b/none\.txt does not exist"):
         await plan_dry_run("job", S3Lines("b", "none.txt"), backend)
 
 
-async def test_a_first_segment_that_takes_too_long_is_left_there():
-    """It is said that it was not read to its end."""
+async def test_reading_the_first_segment_stops_after_the_time_limit():
+    """The sample states that the segment was not read completely."""
     backend, _ = backend_with()
-    told = await plan_dry_run("job", Ranges(10**9, parts=1), backend)
-    sample = await read_first(told, backend, within_seconds=0.05)
+    plan = await plan_dry_run("job", Ranges(10**9, parts=1), backend)
+    sample = await read_first(plan, backend, within_seconds=0.05)
     assert not sample.ended

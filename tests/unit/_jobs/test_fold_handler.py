@@ -1,4 +1,4 @@
-"""Looks at a run: checks, watches, and the fold when all has ended."""
+"""The fold handler: checks and watches of a run, and the fold when all segments have ended."""
 
 import asyncio
 import json
@@ -17,8 +17,8 @@ from harness import Bench, started
 from numbers_job import NUMBERS, all_of, make_job
 
 
-async def test_a_watch_message_finds_a_run_whose_check_was_lost():
-    """Every check but the delayed one is dropped; the run ends all the same."""
+async def test_a_watch_message_ends_a_run_whose_check_was_lost():
+    """Every check except the delayed one is dropped; the run ends nevertheless."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     work, fold = bench.plain.work_queue, bench.plain.fold_queue
     while await bench.pump(work, bench.job.segment_handler):
@@ -31,16 +31,16 @@ async def test_a_watch_message_finds_a_run_whose_check_was_lost():
 
 
 async def test_a_watch_renews_itself_until_the_run_has_ended():
-    """A segment that is missing for long is waited for."""
+    """Even if a segment takes very long."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
-    held = await bench.plain.work_queue.receive(max_messages=1)
-    bench.plain.work_queue.change_visibility(held[0].receipt_handle, 5000 - bench.clock.now)
+    (received,) = await bench.plain.work_queue.receive(max_messages=1)
+    bench.plain.work_queue.change_visibility(received.receipt_handle, 5000 - bench.clock.now)
     await bench.settle()
     assert (await bench.run()).state == "SUCCEEDED"
     assert bench.clock.now >= 5000
 
 
-async def test_a_fold_whose_lease_is_held_by_another_is_left_alone():
+async def test_a_fold_that_another_invocation_has_claimed_is_not_run():
     """Only one invocation folds at a time."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     work, fold = bench.plain.work_queue, bench.plain.fold_queue
@@ -49,32 +49,32 @@ async def test_a_fold_whose_lease_is_held_by_another_is_left_alone():
     assert await bench.ledger.claim("run", now=0, lease_seconds=1e12) == 1
     await bench.pump(fold, bench.job.fold_handler)
     assert (await bench.run()).state == "FOLDING"
-    assert len(fold) == 2  # the check comes back, beside the delayed one: the other invocation may die
+    assert len(fold) == 2  # the check is redelivered, in addition to the delayed one: the other invocation may die
 
 
 @pytest.mark.parametrize("body", ["{", "[]", "{}", json.dumps({"check": "unknown"}), "[" * 100_000])
-async def test_what_is_no_check_of_a_run_comes_back_until_it_is_parked(body: str):
-    """The fold queue's own redrive does that."""
+async def test_a_message_that_is_not_a_check_is_redelivered_until_the_dead_letter_queue_gets_it(body: str):
+    """The redrive policy of the fold queue moves it."""
     bench = Bench(make_job())
     await bench.plain.fold_queue.send([Message(body)])
     await bench.pump(bench.plain.fold_queue, bench.job.fold_handler)
     assert len(bench.plain.fold_queue) == 1
 
 
-async def test_a_check_the_queue_refuses_keeps_the_batch():
-    """What is in the ledger but not checked is delivered again."""
+async def test_a_batch_whose_check_the_queue_refuses_is_redelivered():
+    """Segments that are in the ledger but not checked are delivered again."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS), chunk_bytes=1000)
     bench.backend = replace(bench.plain, fold_queue=RefusingQueue())
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler)
     assert len(bench.plain.work_queue) == 1
-    with pytest.raises(FanfoldError, match="did not take the check: refused"):
+    with pytest.raises(FanfoldError, match="did not accept the check: refused"):
         await send_request(bench.backend, CheckRun("run"))
 
 
-async def test_watching_a_run_tells_how_far_it_is_until_it_has_ended():
-    """The last word is its end state; a run that takes too long is said to go on."""
+async def test_watching_a_run_yields_its_progress_until_it_has_ended():
+    """The last progress has the end state; if the run takes too long, an error states that it continues."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
-    with pytest.raises(FanfoldError, match="has not ended in 0 s"):
+    with pytest.raises(FanfoldError, match="has not ended within 0 s"):
         _ = [seen async for seen in watch(bench.plain, "run", within_seconds=0.01)]
     watching = asyncio.ensure_future(_last(bench))
     await bench.settle()
@@ -87,14 +87,14 @@ async def _last(bench: Bench):
     return [seen async for seen in watch(bench.plain, "run", within_seconds=30)][-1]
 
 
-async def test_a_segment_that_ends_while_a_check_looks_is_looked_at_again_at_once():
-    """Its own count may have come before the check said when to look: nobody else would."""
-    looked = 0
+async def test_a_segment_that_ends_during_a_check_is_checked_again_immediately():
+    """It may have been counted before the check set when the next check is due, so no other check would follow."""
+    raised = 0
 
     def gate(operation: str) -> None:
-        nonlocal looked
-        if operation == "before raise_next" and not looked:
-            looked += 1
+        nonlocal raised
+        if operation == "before raise_next" and not raised:
+            raised += 1
             bench.ledger._markers["run"]["late"] = Marker("late", 0, ids=[1], results={1: "[1]"})
             counter = bench.ledger._counters["run"]
             bench.ledger._counters["run"] = replace(counter, ended=counter.ended + 1)
@@ -107,12 +107,12 @@ async def test_a_segment_that_ends_while_a_check_looks_is_looked_at_again_at_onc
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler, most=1)
     await send_request(bench.plain, CheckRun("run"))
     await bench.fold()
-    assert looked
+    assert raised
     assert await bench.output() == [[0], [1]]
 
 
-async def test_markers_that_do_not_hold_all_are_never_folded():
-    """Were some lost after a check had seen them, the fold fails instead of leaving segments out."""
+async def test_markers_that_lack_segments_are_never_folded():
+    """If markers are lost after a check has seen them, the fold fails instead of omitting segments."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     pins = "runs/run/0/markers.json"
     await bench.plain.put_result(pins, b"[]")
@@ -121,8 +121,8 @@ async def test_markers_that_do_not_hold_all_are_never_folded():
     assert not (await bench.run()).ended
 
 
-async def test_a_look_that_fails_for_a_reason_of_its_own_does_not_fold_what_has_not_ended():
-    """However often it is delivered: else the segments that still run would come too late."""
+async def test_a_check_that_fails_does_not_end_a_run_whose_segments_have_not_ended():
+    """However often it is delivered: otherwise, the segments that still run would be late."""
     broken = True
 
     def gate(operation: str) -> None:
@@ -132,7 +132,7 @@ async def test_a_look_that_fails_for_a_reason_of_its_own_does_not_fold_what_has_
     bench = await started(Bench(make_job(), gate=gate, max_receive_count=5, numbers_jsonl=NUMBERS))
     await bench.pump(bench.plain.work_queue, bench.job.segment_handler, most=1)
     await send_request(bench.plain, CheckRun("run"))
-    assert await bench.looks(4) == {"RUNNING"}
+    assert await bench.deliver_checks(4) == {"RUNNING"}
     broken = False
     await bench.settle()
     assert await bench.output() == list(range(100))

@@ -31,22 +31,22 @@ async def no_source(params): ...
 @pytest.mark.parametrize(
     ("name", "function", "complaint"),
     [
-        ("segment", rows_alone, r"called with \(rows, ctx\), which rows_alone\(rows\) does not take"),
-        ("segment", yields, "is a generator: return one value instead of yield"),
+        ("segment", rows_alone, r"called with \(rows, ctx\), but rows_alone\(rows\) does not accept that"),
+        ("segment", yields, "must not be a generator: return one value instead of using yield"),
         ("source", lambda: Items([]), r"called with \(params\)"),
-        ("source", no_source, "must be a plain def"),
+        ("source", no_source, "must be a def function, not async def"),
         ("fold", lambda: 1, r"called with \(results\)"),
         ("combine", lambda one, other: 1, r"called with \(results\)"),
     ],
 )
-def test_a_part_that_could_not_be_called_is_refused_when_it_is_decorated(name: str, function, complaint: str):
-    """And not by each segment of a run that is under way."""
+def test_a_function_that_cannot_be_called_is_refused_when_it_is_decorated(name: str, function, complaint: str):
+    """The error is not raised by each segment during a run."""
     with pytest.raises(ConfigurationError, match=f"^job parts: the {name} function .*{complaint}"):
         getattr(Job("parts"), name)(function)
 
 
-def test_a_part_may_be_any_callable_that_takes_what_it_is_given():
-    """An object, a partial, one with defaults, a built-in that does not tell what it takes."""
+def test_a_part_of_a_job_may_be_any_callable_that_accepts_its_arguments():
+    """An object, a partial, a function with defaults, or a built-in without a signature."""
 
     class Count:
         async def __call__(self, rows, ctx) -> int:
@@ -66,7 +66,7 @@ def test_a_part_may_be_any_callable_that_takes_what_it_is_given():
 
 
 async def test_a_fold_that_is_an_object_with_an_async_call_is_awaited():
-    """As an async def function is."""
+    """Like an async def function."""
 
     class Added:
         async def __call__(self, results) -> int:

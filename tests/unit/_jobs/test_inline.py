@@ -1,4 +1,4 @@
-"""A whole run in this process: no queue, no ledger; what failed is named, and can be done again alone."""
+"""A whole run in this process, without a queue or a ledger; failed segments are named and can be run again."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from idempotent import opening
 
 
 class Trial:
-    """A job over 25 numbers in ten-packs, whose segments fail when told to; no queue or ledger may be asked."""
+    """A job over 25 numbers, ten per segment, with configurable failures; it must not use a queue or a ledger."""
 
     def __init__(self, *, source=None, segment=None, fold=sum, **settings) -> None:
         self.bad: set[int] = set()
@@ -46,24 +46,24 @@ class Trial:
 
 
 async def test_all_segments_are_done_and_folded():
-    """The same functions as deployed ones, and nothing of AWS but the source."""
+    """The functions are the same as the deployed ones; only the source is on AWS."""
     trial = Trial()
     seen: list[tuple[int, int]] = []
-    ended = await run_inline(trial.job, {"count": 25}, progress=lambda *told: seen.append(told))
+    ended = await run_inline(trial.job, {"count": 25}, progress=lambda *counts: seen.append(counts))
     assert (ended.output, ended.segments, ended.done, ended.missing) == (300, 3, 3, 0)
     assert ended.succeeded
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert (ended.evenness.items, ended.evenness.least, ended.evenness.most) == (25, 5, 10)
 
 
-async def test_a_run_of_no_segments_is_the_fold_of_nothing():
-    """As a deployed one is."""
+async def test_a_run_without_segments_folds_an_empty_list():
+    """Like a deployed run."""
     ended = await run_inline(Trial().job, {"count": 0})
     assert (ended.output, ended.segments, ended.succeeded, ended.evenness) == (0, 0, True, None)
 
 
-async def test_a_segment_that_fails_is_named_and_the_others_carry_on():
-    """Whatever it raises; there is no output then."""
+async def test_a_segment_that_fails_is_named_and_does_not_affect_the_others():
+    """For any exception. The run then has no output."""
 
     async def fail(rows, ctx):
         if ctx.segment.number == 1:
@@ -76,11 +76,11 @@ async def test_a_segment_that_fails_is_named_and_the_others_carry_on():
     assert not ended.succeeded
     assert (ended.done, ended.output) == (1, None)
     assert ended.failed[1] == "CancelledError"
-    assert "no JSON value" in ended.failed[2]
+    assert "must return a JSON value" in ended.failed[2]
 
 
-async def test_a_second_run_of_the_name_does_only_what_is_missing(tmp_path: Path):
-    """With the plan of the first: what the source would say now does not count."""
+async def test_a_second_run_with_the_same_name_processes_only_missing_segments(tmp_path: Path):
+    """It uses the plan of the first run, even if the source has changed."""
     trial = Trial()
     trial.bad = {1}
     first = await run_inline(trial.job, {"count": 25}, run="r", folder=tmp_path)
@@ -93,19 +93,19 @@ async def test_a_second_run_of_the_name_does_only_what_is_missing(tmp_path: Path
     assert (trial.calls, third.output, third.worked_on) == ([1], 300, 0)
     with closing(sqlite3.connect(tmp_path / "r" / "results.sqlite")) as database:
         document = json.loads(database.execute("SELECT document FROM run").fetchone()[0])
-    assert list(document) == ["run", "job", "params", "plan", "created_at", "expires_at"]  # what older files hold
+    assert list(document) == ["run", "job", "params", "plan", "created_at", "expires_at"]  # the format of older files
 
 
-async def test_one_segment_alone_is_done_again(tmp_path: Path):
-    """Also one that is done; one that then fails has no result any more, and others stay as they were."""
+async def test_a_single_segment_can_be_processed_again(tmp_path: Path):
+    """Even if it is done. If it then fails, its result is deleted; other segments keep theirs."""
     trial = Trial()
     only = await run_inline(trial.job, run="r", folder=tmp_path, only=[2])
     assert (only.done, only.missing, only.output) == (1, 2, None)
     await run_inline(trial.job, run="r", folder=tmp_path)
     trial.bad, trial.calls = {2}, []
-    again = await run_inline(trial.job, run="r", folder=tmp_path, only=[2])
-    assert (trial.calls, list(again.failed), again.done, again.output) == ([2], [2], 2, None)
-    with pytest.raises(ConfigurationError, match="there is no segment 3: the run has 3, from 0 to 2"):
+    repeated = await run_inline(trial.job, run="r", folder=tmp_path, only=[2])
+    assert (trial.calls, list(repeated.failed), repeated.done, repeated.output) == ([2], [2], 2, None)
+    with pytest.raises(ConfigurationError, match="segment 3 does not exist: the run has 3 segments, numbered 0 to 2"):
         await run_inline(trial.job, run="r", folder=tmp_path, only=[0, 3])
 
 
@@ -113,30 +113,30 @@ async def test_one_segment_alone_is_done_again(tmp_path: Path):
     ("wrong", "complaint"),
     [
         ({"params": ["bucket"]}, r"^params must be a dict, .*not \['bucket'\]"),
-        ({"only": "1"}, "^there is no segment '1': the run has 3, from 0 to 2$"),
-        ({"only": [True]}, "^there is no segment True: "),
-        ({"params": {"count": 0}, "only": [0]}, "^there is no segment 0: the run has 0$"),
+        ({"only": "1"}, "^segment '1' does not exist: the run has 3 segments, numbered 0 to 2$"),
+        ({"only": [True]}, "^segment True does not exist: "),
+        ({"params": {"count": 0}, "only": [0]}, "^segment 0 does not exist: the run has 0 segments$"),
     ],
 )
-async def test_what_cannot_be_asked_for_is_one_clear_error(wrong, complaint):
-    """No segment is worked on."""
+async def test_an_invalid_argument_is_one_clear_error(wrong, complaint):
+    """No segment is processed."""
     trial = Trial()
     with pytest.raises(ConfigurationError, match=complaint):
         await run_inline(trial.job, **wrong)
     assert trial.calls == []
 
 
-async def test_a_folder_may_be_a_text(tmp_path: Path):
-    """As a path is."""
+async def test_a_folder_may_be_a_string(tmp_path: Path):
+    """It works like a path."""
     await run_inline(Trial().job, run="r", folder=str(tmp_path))
     assert (tmp_path / "r" / "output.json").is_file()
 
 
-async def test_what_a_listing_gave_is_kept_with_the_run(tmp_path: Path):
-    """It is written to the run's file, not to a bucket, and read from there in the second run."""
+async def test_a_listing_is_stored_with_the_run(tmp_path: Path):
+    """It is written to the database of the run, not to a bucket, and the second run reads it from there."""
     trial = Trial(
         source=lambda params: S3Objects("source", keys_per_segment=2),
-        segment=lambda rows, ctx: keys(rows, ctx),  # noqa: PLW0108 - it is made below
+        segment=lambda rows, ctx: keys(rows, ctx),  # noqa: PLW0108 - keys is defined below
         fold=lambda results: [key for result in results for key in result],
     )
     store = trial.backend.store
@@ -158,30 +158,30 @@ async def test_what_a_listing_gave_is_kept_with_the_run(tmp_path: Path):
     assert [listed async for listed in store.list(trial.backend.results_bucket)] == []
 
 
-async def test_never_more_segments_at_once_than_asked_for():
-    """By the call, else by the job."""
-    running, most = 0, 0
+async def test_segments_never_exceed_the_concurrency():
+    """The argument of the call overrides the setting of the job."""
+    running, maximum = 0, 0
 
     async def count(rows, ctx):
-        nonlocal running, most
+        nonlocal running, maximum
         running += 1
-        most = max(most, running)
+        maximum = max(maximum, running)
         await asyncio.sleep(0)
         running -= 1
         return 0
 
     trial = Trial(source=lambda params: Ranges(40, size=1), segment=count, concurrency=5)
     await run_inline(trial.job)
-    assert most == 5
-    most = 0
+    assert maximum == 5
+    maximum = 0
     await run_inline(trial.job, concurrency=2)
-    assert most == 2
+    assert maximum == 2
     with pytest.raises(ConfigurationError, match="concurrency"):
         await run_inline(trial.job, concurrency=0)
 
 
-async def test_handlers_share_what_the_lifespan_made():
-    """And it is ended with the run; one that fails is one clear error."""
+async def test_handlers_share_the_value_of_the_lifespan():
+    """The lifespan ends with the run; if it fails, that is one clear error."""
     steps: list[str] = []
 
     @asynccontextmanager
@@ -202,12 +202,12 @@ async def test_handlers_share_what_the_lifespan_made():
         raise RuntimeError("no database")
         yield
 
-    with pytest.raises(FanfoldError, match="job sum: its lifespan failed: RuntimeError: no database"):
+    with pytest.raises(FanfoldError, match="job sum: the lifespan failed: RuntimeError: no database"):
         await run_inline(Trial(lifespan=broken).job)
 
 
-async def test_a_fold_that_fails_costs_no_segment(tmp_path: Path):
-    """When it is mended, the same run is folded without working on anything."""
+async def test_a_fold_that_fails_loses_no_segment(tmp_path: Path):
+    """After it is fixed, the same run is folded without processing any segment."""
 
     def broken(results):
         raise ZeroDivisionError("oh")
@@ -220,8 +220,8 @@ async def test_a_fold_that_fails_costs_no_segment(tmp_path: Path):
     assert (ended.output, ended.worked_on) == (300, 0)
 
 
-async def test_a_file_of_the_fold_lies_beside_what_is_kept(tmp_path: Path):
-    """Without a folder it is the caller's."""
+async def test_a_file_that_the_fold_returns_is_stored_in_the_folder(tmp_path: Path):
+    """Without a folder, the caller receives the file."""
     trial = Trial(fold=lambda results: File(b"abc", "a.txt", rows=1))
     ended = await run_inline(trial.job, run="r", folder=tmp_path)
     assert ended.output == {"file": str(tmp_path / "r" / "a.txt"), "bytes": 3, "rows": 1}
@@ -229,30 +229,30 @@ async def test_a_file_of_the_fold_lies_beside_what_is_kept(tmp_path: Path):
     assert (await run_inline(trial.job)).output == File(b"abc", "a.txt", rows=1)
 
 
-async def test_a_run_is_not_taken_for_another_one(tmp_path: Path):
-    """Other parameters, another job, a file that is none, a process that has it: one clear line each."""
+async def test_a_run_is_not_mistaken_for_another_one(tmp_path: Path):
+    """Other parameters, another job, an invalid file, a file in use by another process: one clear line each."""
     trial = Trial()
     await run_inline(trial.job, {"count": 5}, run="r", folder=tmp_path)
-    with pytest.raises(ConfigurationError, match=r'begun with params \{"count": 5\}: give the same, none, or'):
+    with pytest.raises(ConfigurationError, match=r'with params \{"count": 5\}: pass the same params, none, or'):
         await run_inline(trial.job, {"count": 6}, run="r", folder=tmp_path)
     trial.job.name = "other"
-    with pytest.raises(ConfigurationError, match="run r is one of job 'sum'"):
+    with pytest.raises(ConfigurationError, match="run r belongs to job 'sum'"):
         await run_inline(trial.job, run="r", folder=tmp_path)
     with (
         open_inline_database(tmp_path / "r" / "results.sqlite"),
-        pytest.raises(ConfigurationError, match="another process works"),
+        pytest.raises(ConfigurationError, match="is in use: another process is running this run"),
     ):
         await run_inline(trial.job, run="r", folder=tmp_path)
     (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "results.sqlite").write_bytes(b"something else, and long enough to be looked at" * 100)
-    with pytest.raises(ConfigurationError, match="cannot be used to keep results"):
+    (tmp_path / "x" / "results.sqlite").write_bytes(b"something else, and long enough to be examined" * 100)
+    with pytest.raises(ConfigurationError, match="cannot be used to store results"):
         await run_inline(trial.job, run="x", folder=tmp_path)
     with pytest.raises(ConfigurationError, match=r"run '\.\./x'"):
         await run_inline(trial.job, run="../x", folder=tmp_path)
 
 
-async def test_what_cannot_be_cut_is_the_error_it_is_in_a_run(tmp_path: Path):
-    """And nothing is kept that would stand in the way of the next try."""
+async def test_a_source_that_cannot_be_cut_raises_the_same_error_as_in_a_deployed_run(tmp_path: Path):
+    """Nothing is stored that would prevent the next attempt."""
     trial = Trial(source=lambda params: Ranges(params["count"], size=10))
     with pytest.raises(ConfigurationError, match="the source function failed"):
         await run_inline(trial.job, run="r", folder=tmp_path)
@@ -262,8 +262,8 @@ async def test_what_cannot_be_cut_is_the_error_it_is_in_a_run(tmp_path: Path):
         await run_inline(missing.job)
 
 
-async def test_what_is_kept_outlasts_an_interruption(tmp_path: Path):
-    """A run that is cancelled amid its segments has those that ended before."""
+async def test_results_survive_an_interruption(tmp_path: Path):
+    """A run that is cancelled keeps the segments that ended before."""
 
     async def stop_at_two(rows, ctx):
         if ctx.segment.number == 2:
@@ -280,11 +280,11 @@ async def test_what_is_kept_outlasts_an_interruption(tmp_path: Path):
     database.close()
 
 
-async def test_a_place_where_nothing_can_be_kept_is_one_clear_error(tmp_path: Path):
-    """Before anything is worked on."""
+async def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path):
+    """Before any segment is processed."""
     (tmp_path / "file").write_bytes(b"")
     trial = Trial()
-    with pytest.raises(ConfigurationError, match="cannot be used to keep results"):
+    with pytest.raises(ConfigurationError, match="cannot be used to store results"):
         await run_inline(trial.job, run="r", folder=tmp_path / "file")
     (tmp_path / "r" / "results.sqlite").mkdir(parents=True)
     with pytest.raises(ConfigurationError, match="cannot be written"):
@@ -292,8 +292,8 @@ async def test_a_place_where_nothing_can_be_kept_is_one_clear_error(tmp_path: Pa
     assert trial.calls == []
 
 
-async def test_what_a_job_itself_opens_and_cannot_close_is_its_own_error(tmp_path: Path):
-    """Also when it closes: it is not taken for one of what is kept."""
+async def test_an_error_when_the_lifespan_closes_is_raised_unchanged(tmp_path: Path):
+    """It is not mistaken for an error of the run's database."""
 
     @asynccontextmanager
     async def lifespan():
@@ -305,7 +305,7 @@ async def test_what_a_job_itself_opens_and_cannot_close_is_its_own_error(tmp_pat
 
 
 def test_a_disk_that_is_full_is_one_clear_error(tmp_path: Path):
-    """Whatever was being kept."""
+    """Regardless of what was being written."""
     with (
         pytest.raises(ConfigurationError, match="cannot be written: database or disk is full"),
         open_inline_database(tmp_path / "f"),
@@ -313,12 +313,12 @@ def test_a_disk_that_is_full_is_one_clear_error(tmp_path: Path):
         raise sqlite3.OperationalError("database or disk is full")
 
 
-async def test_what_a_source_writes_down_is_read_as_from_a_bucket():
-    """Whole or in part, and only if it is what was pinned; all else goes to the store itself."""
+async def test_an_object_that_a_source_writes_can_be_read_like_one_in_a_bucket():
+    """Completely or in part, and only if it is the pinned object; calls for other buckets go to the store itself."""
     below = inmemory.InMemoryStore("b")
     below.fill("b", {"key": b"below"})
-    with open_inline_database(None) as kept:
-        store = kept.over(below)
+    with open_inline_database(None) as database:
+        store = database.over(below)
         await store.put(DATABASE_BUCKET, "key", b"0123456789")
         info = await store.head(DATABASE_BUCKET, "key")
         assert info.size_bytes == 10

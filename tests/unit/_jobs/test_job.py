@@ -1,4 +1,4 @@
-"""A job in this process, from its source to its one output."""
+"""A job in this process, from its source to its output."""
 
 import json
 from contextlib import asynccontextmanager
@@ -16,15 +16,15 @@ from numbers_job import NUMBERS, make_job
 
 
 async def test_the_results_of_all_segments_are_folded_in_segment_order():
-    """Whatever order they ended in, the fold sees the whole, once."""
+    """Regardless of the order in which segments end, the fold sees every result once."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     await bench.settle(most=3)
     assert await bench.output() == list(range(100))
     assert (await bench.run()).state == "SUCCEEDED"
 
 
-async def test_a_listing_is_planned_once_and_resumed_as_it_was():
-    """A run over a listing whose scatter failed goes on with what was listed at first, whatever came since."""
+async def test_a_listing_is_planned_once_and_resumed_unchanged():
+    """A run over a listing whose scatter failed resumes with the objects of the first listing."""
     refused: list[int] = []
 
     def gate(operation: str) -> None:
@@ -46,20 +46,20 @@ async def test_a_listing_is_planned_once_and_resumed_as_it_was():
     assert await bench.output() == [f"{number:03d}" for number in range(600)]
 
 
-async def test_duplicated_messages_change_nothing():
-    """Every segment is delivered twice; the account says so."""
+async def test_duplicated_messages_do_not_change_the_output():
+    """Every segment is delivered twice; the run report counts the duplicates."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     for queued in bench.plain.work_queue.messages():
         await bench.plain.work_queue.send([queued.message])
     await bench.settle(most=7)
     assert await bench.output() == list(range(100))
-    account = await read_report(bench.plain, await bench.run())
-    assert (account.segments, account.done) == (29, 29)
-    assert account.deliveries == 29 + account.duplicates > 29
+    report = await read_report(bench.plain, await bench.run())
+    assert (report.segments, report.done) == (29, 29)
+    assert report.deliveries == 29 + report.duplicates > 29
 
 
 async def test_a_segment_that_fails_at_first_is_delivered_again():
-    """Its retry is in the account, and the output is exact."""
+    """The run report counts the retry, and the output is exact."""
 
     async def segment(rows, ctx):
         if ctx.segment.number == 3 and ctx.receive_count == 1:
@@ -68,12 +68,12 @@ async def test_a_segment_that_fails_at_first_is_delivered_again():
 
     bench = await ended(Bench(make_job(segment=segment), numbers_jsonl=NUMBERS))
     assert await bench.output() == list(range(100))
-    account = await read_report(bench.plain, await bench.run())
-    assert (account.retries, account.deliveries, account.duplicates) == (1, 30, 0)
+    report = await read_report(bench.plain, await bench.run())
+    assert (report.retries, report.deliveries, report.duplicates) == (1, 30, 0)
 
 
-async def test_a_segment_that_fails_for_good_fails_the_run_with_a_list_and_its_body_is_kept():
-    """No output is committed that leaves a segment out."""
+async def test_a_segment_that_fails_permanently_fails_the_run_with_a_list_and_its_body_is_stored():
+    """No output is committed that omits a segment."""
 
     async def segment(rows, ctx):
         if ctx.segment.number == 3:
@@ -84,14 +84,14 @@ async def test_a_segment_that_fails_for_good_fails_the_run_with_a_list_and_its_b
     run = await bench.run()
     assert (run.state, run.failed) == ("FAILED", 1)
     assert await bench.output() == {
-        "segments": {"3": "moved here by the queue's redrive policy: too many deliveries without success"}
+        "segments": {"3": "moved to the dead-letter queue by its redrive policy: too many deliveries without success"}
     }
-    kept = json.loads(await bench.plain.get_result("runs/run/0/failed/3.json"))
-    assert Segment.from_body(kept["body"]).number == 3
+    failure = json.loads(await bench.plain.get_result("runs/run/0/failed/3.json"))
+    assert Segment.from_body(failure["body"]).number == 3
 
 
-async def test_a_message_that_is_no_segment_is_quarantined_with_the_reason():
-    """The run goes on without it, and it is not lost."""
+async def test_a_message_that_is_not_a_segment_is_quarantined_with_the_reason():
+    """The run continues without it, and the message is not lost."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     await bench.plain.work_queue.send([Message("stray")])
     await bench.settle()
@@ -105,11 +105,11 @@ async def test_a_message_that_is_no_segment_is_quarantined_with_the_reason():
     ("stray", "reason"),
     [
         (Segment("sum", "other", 0, {"type": "s3-lines"}), "is not in the ledger"),
-        (Segment("other", "run", 0, {"type": "s3-lines"}), "of job 'other', not of 'sum'"),
+        (Segment("other", "run", 0, {"type": "s3-lines"}), "belongs to job 'other', not to 'sum'"),
     ],
 )
-async def test_a_segment_of_an_unknown_run_or_another_job_is_parked(stray: Segment, reason: str):
-    """It counts for no run of ours."""
+async def test_a_segment_of_an_unknown_run_or_another_job_is_quarantined(stray: Segment, reason: str):
+    """It does not count for any run of this job."""
     bench = Bench(make_job())
     await bench.plain.work_queue.send([Message(stray.to_body())])
     await bench.settle()
@@ -128,7 +128,7 @@ async def test_a_stray_that_cannot_be_quarantined_is_not_acknowledged():
 
 
 async def test_a_late_segment_of_a_finished_run_is_acknowledged_without_running():
-    """Its run no longer waits for it; neither does a late dead letter change anything."""
+    """Its run no longer waits for it. A late message in the dead-letter queue has no effect either."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     late = [queued.message for queued in bench.plain.work_queue.messages()][:2]
     await bench.settle()
@@ -140,8 +140,8 @@ async def test_a_late_segment_of_a_finished_run_is_acknowledged_without_running(
     assert len(bench.plain.quarantine_queue) == 0
 
 
-async def test_results_too_large_for_a_marker_go_through_the_store():
-    """And come back exactly."""
+async def test_results_too_large_for_a_marker_are_stored_in_s3():
+    """They are read back unchanged."""
 
     async def segment(rows, ctx):
         return ["ü" * 3000, ctx.segment.number, 0.1 + 0.2]
@@ -151,8 +151,8 @@ async def test_results_too_large_for_a_marker_go_through_the_store():
     assert [key for key in bench.store._buckets["results"] if "/results/" in key]
 
 
-async def test_a_result_that_is_no_json_is_a_permanent_error():
-    """It is not retried for ever, and the reason is in the log."""
+async def test_a_result_that_is_not_json_is_a_permanent_error():
+    """It is not retried forever, and the reason is in the log."""
 
     async def segment(rows, ctx):
         return {1, 2}
@@ -162,7 +162,7 @@ async def test_a_result_that_is_no_json_is_a_permanent_error():
 
 
 async def test_an_async_fold_iterates_with_async_for():
-    """And knows how many results there are."""
+    """It can also take the number of results."""
 
     async def fold(results):
         return [len(results), [result async for result in results]]
@@ -176,12 +176,12 @@ async def test_an_async_fold_iterates_with_async_for():
 
 @pytest.mark.parametrize(("raised_in", "state"), [(1, "SUCCEEDED"), (2, "SUCCEEDED"), (3, "FAILED")])
 async def test_a_fold_that_raises_is_tried_three_times_and_then_fails_the_run(raised_in: int, state: str):
-    """A run never hangs for a fold that cannot succeed."""
-    tries = []
+    """A run never hangs because its fold cannot succeed."""
+    attempts = []
 
     def fold(results):
-        tries.append(1)
-        if len(tries) <= raised_in:
+        attempts.append(1)
+        if len(attempts) <= raised_in:
             raise ArithmeticError("no sum")
         return "fine"
 
@@ -189,20 +189,20 @@ async def test_a_fold_that_raises_is_tried_three_times_and_then_fails_the_run(ra
     for _ in range(8):
         await bench.settle(rounds=100)
     run = await bench.run()
-    assert (run.state, len(tries)) == (state, 3 if raised_in == 3 else raised_in + 1)
+    assert (run.state, len(attempts)) == (state, 3 if raised_in == 3 else raised_in + 1)
     if state == "FAILED":
         assert await bench.output() == {"fold": "ArithmeticError: no sum"}
 
 
-async def test_a_fold_that_returns_no_json_fails_the_run_at_once():
-    """Trying again would change nothing."""
+async def test_a_fold_that_does_not_return_json_fails_the_run_immediately():
+    """A retry could not succeed."""
     bench = await ended(Bench(make_job(fold=lambda results: {1}), numbers_jsonl=NUMBERS))
     assert (await bench.run()).state == "FAILED"
-    assert "no JSON value" in (await bench.output())["fold"]
+    assert "must return a JSON value" in (await bench.output())["fold"]
 
 
 async def test_the_lifespan_of_a_job_is_the_state_of_its_segments():
-    """As for any consumer."""
+    """Like the lifespan of any consumer."""
 
     @asynccontextmanager
     async def lifespan():
@@ -218,8 +218,8 @@ async def test_the_lifespan_of_a_job_is_the_state_of_its_segments():
     assert await bench.output() == [["the state", "run"]]
 
 
-def test_a_job_without_a_part_says_which():
-    """When the handler is asked for, at deployment."""
+def test_the_error_of_a_job_without_a_function_names_the_function():
+    """It is raised when the handler is first used, at deployment."""
     for name in ("scatter", "segment", "fold"):
         with pytest.raises(ConfigurationError, match="decorate one with @job"):
             getattr(Job("empty"), f"{name}_handler")
@@ -240,7 +240,7 @@ def test_a_job_without_a_part_says_which():
         lambda: Job("job").segment(lambda rows, ctx: 1),
     ],
 )
-def test_impossible_jobs_are_refused(make):
+def test_invalid_jobs_are_refused(make):
     """With one clear line each."""
     with pytest.raises(ConfigurationError):
         make()
@@ -249,13 +249,13 @@ def test_impossible_jobs_are_refused(make):
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [
-        (lambda params: Items, "which is no source"),
+        (lambda params: Items, "must return a source, such as .*, not <class"),
         (lambda params: params["bucket"], r"failed for params \{'key': 1\}: KeyError\('bucket'\)"),
-        (lambda params: [1, 2], r"returned \[1, 2\], which is no source"),
+        (lambda params: [1, 2], r"must return a source, such as .*, not \[1, 2\]"),
     ],
 )
-async def test_a_source_function_that_cannot_make_a_source_is_named_with_its_params(source, complaint: str):
-    """The mistake is the caller's or the job's: one line says which job and which parameters."""
+async def test_a_source_function_that_does_not_return_a_source_is_one_clear_error(source, complaint: str):
+    """The error names the job; if the function raised, it also shows the parameters."""
     job = make_job()
     job.source(source)
     bench = Bench(job)
@@ -264,7 +264,7 @@ async def test_a_source_function_that_cannot_make_a_source_is_named_with_its_par
 
 
 def test_in_lambda_the_sdk_is_imported_while_the_execution_environment_initialises(monkeypatch: pytest.MonkeyPatch):
-    """Then the first batch does not pay for it."""
+    """So that the first batch does not have to wait for it."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "segment")
     job = make_job()
     assert repr(job) == "<fanfold.Job sum>"

@@ -1,4 +1,4 @@
-"""What a fold returns becomes one output: a JSON value, a file, or rows that it yields."""
+"""The return value of a fold becomes one output: a JSON value, a file, or the rows that it yields."""
 
 import tempfile
 from pathlib import Path
@@ -16,7 +16,7 @@ NUMBERS = b"".join(b"%d\n" % number for number in range(60))
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files lie; what a test leaves there is seen."""
+    """Return the folder of temporary files, so that a test can check that it leaves none."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
@@ -64,7 +64,7 @@ async def async_generator(results):
     ],
 )
 async def test_rows_are_committed_as_a_file_that_the_output_names(fold, name, data, temporary):
-    """Beside the output; nothing of it is left on this machine."""
+    """The file is stored next to the output; no local copy is left."""
     bench = await folded(fold)
     assert (await bench.run()).state == "SUCCEEDED"
     assert await bench.output() == {"file": f"runs/run/0/{name}", "bytes": len(data), "rows": 60}
@@ -72,7 +72,7 @@ async def test_rows_are_committed_as_a_file_that_the_output_names(fold, name, da
     assert list(temporary.iterdir()) == []
 
 
-async def test_an_async_fold_returns_a_value_as_a_plain_one_does():
+async def test_an_async_fold_returns_a_value_like_a_def_fold():
     """It runs on the event loop."""
 
     async def fold(results):
@@ -93,34 +93,34 @@ async def test_an_async_fold_returns_a_value_as_a_plain_one_does():
         ("runs/r/0/a.csv", None),
     ],
 )
-def test_an_output_that_is_a_file_is_told_from_a_value(output, key):
-    """A value that looks a little like one is a value."""
+def test_an_output_that_is_a_file_is_distinguished_from_a_value(output, key):
+    """A value that merely resembles a file reference is a value."""
     assert file_in(output, "r") == key
 
 
-async def test_a_file_of_the_users_own_stays_where_it_is(tmp_path):
-    """Unless it is said to be temporary; without rows nothing is said of them."""
-    mine = tmp_path / "mine.bin"
-    mine.write_bytes(b"12345")
-    bench = await folded(lambda results: File(mine, "data.bin"))
+async def test_a_file_of_the_user_is_not_deleted(tmp_path):
+    """Unless it is marked as temporary. Without a row count, the output has no ``rows``."""
+    user_file = tmp_path / "user.bin"
+    user_file.write_bytes(b"12345")
+    bench = await folded(lambda results: File(user_file, "data.bin"))
     assert await bench.output() == {"file": "runs/run/0/data.bin", "bytes": 5}
-    assert mine.exists()
-    bench = await folded(lambda results: File(str(mine), "data.bin", temporary=True))
+    assert user_file.exists()
+    bench = await folded(lambda results: File(str(user_file), "data.bin", temporary=True))
     assert await bench.output() == {"file": "runs/run/0/data.bin", "bytes": 5}
-    assert not mine.exists()
+    assert not user_file.exists()
 
 
 @pytest.mark.parametrize(
     ("fold", "reason"),
     [
-        (lambda results: {1, 2}, "the fold returned what is no JSON value"),
+        (lambda results: {1, 2}, "the fold must return a JSON value"),
         (lambda results: ({1} for _ in results), "row 0 is no JSON value"),
         (lambda results: File("/no/such/file", "a"), "the fold returned a file that cannot be read: /no/such/file"),
         (folds.total(), "result 0 is no number"),
     ],
 )
-async def test_what_cannot_be_an_output_fails_the_run_at_once(fold, reason, temporary):
-    """It would be the same in every try."""
+async def test_a_value_that_cannot_be_an_output_fails_the_run_immediately(fold, reason, temporary):
+    """Every attempt would fail in the same way."""
     bench = await folded(fold)
     assert (await bench.run()).state == "FAILED"
     assert reason in (await bench.output())["fold"]
@@ -128,19 +128,19 @@ async def test_what_cannot_be_an_output_fails_the_run_at_once(fold, reason, temp
 
 
 async def test_a_file_is_committed_once_whatever_fails():
-    """A crash at any call of the fold, before or after its effect: one file, and one output that is true of it."""
-    tries = 0
+    """After a crash at any call of the fold, before or after its effect: one file, and one output that matches it."""
+    attempts = 0
 
     def fold(results):
-        nonlocal tries
-        tries += 1
-        return File(b"x" * tries, "data.bin", rows=tries)  # no two tries write the same
+        nonlocal attempts
+        attempts += 1
+        return File(b"x" * attempts, "data.bin", rows=attempts)  # every attempt writes different data
 
     seen: list[str] = []
     await folded(fold, seen.append)
     for number in range(len(seen)):
-        tries = 0
+        attempts = 0
         bench = await folded(fold, FailsAt(number))
         assert (await bench.run()).state == "SUCCEEDED"
-        told = await bench.output()
-        assert len(await bench.plain.get_result(told["file"])) == told["bytes"]
+        output = await bench.output()
+        assert len(await bench.plain.get_result(output["file"])) == output["bytes"]

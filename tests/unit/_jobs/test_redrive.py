@@ -1,4 +1,4 @@
-"""A run that failed in part is done again where it failed, and ends with one more output."""
+"""A redrive processes the failed segments of a run again and ends with a new output."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from failing import FailingNotifier, FailsAt, Notes, RefusingQueue, Scripted
+from failing import FailingNotifier, FailsAt, RecordingNotifier, RefusingQueue, Scripted
 from fanfold import Job, Ranges
 from fanfold._jobs.fold_requests import CheckRun, send_request
 from fanfold._jobs.notify import is_tolerated
@@ -22,12 +22,12 @@ from harness import Bench, ended, started
 
 
 class Broken:
-    """What fails, and how often each segment was tried."""
+    """Configures what fails, and counts the attempts of each segment."""
 
     def __init__(self, *segments: int) -> None:
         self.segments = set(segments)
         self.fold_fails = False
-        self.tries: dict[int, int] = {}
+        self.attempts: dict[int, int] = {}
 
 
 def make_job(broken: Broken, **settings: Any) -> Job:
@@ -37,7 +37,7 @@ def make_job(broken: Broken, **settings: Any) -> Job:
     @job.segment
     async def segment(rows, ctx) -> list[int]:
         number = ctx.segment.number
-        broken.tries[number] = broken.tries.get(number, 0) + 1
+        broken.attempts[number] = broken.attempts.get(number, 0) + 1
         if number in broken.segments:
             raise ValueError(f"{number} is broken")
         return [row async for row in rows]
@@ -55,28 +55,28 @@ async def ended_with(broken: Broken, **settings: Any) -> Bench:
     return await ended(Bench(make_job(broken, **settings), max_receive_count=2))
 
 
-async def test_only_what_failed_is_done_again_and_the_output_is_whole():
-    """Under the next generation; the list of failures of the first one stays where it was."""
+async def test_only_failed_segments_are_processed_again_and_the_output_is_complete():
+    """The output belongs to the next generation; the failures of the first generation stay stored."""
     broken = Broken(3, 7)
     bench = await ended_with(broken)
     assert (await bench.run()).state == RunState.FAILED
     assert set((await failures_of("run", bench.backend)).segments) == {3, 7}
     broken.segments.clear()
-    broken.tries.clear()
+    broken.attempts.clear()
     assert (await redrive("run", bench.backend)).segments == 2
     assert (await bench.run()).state == RunState.RUNNING
     await bench.settle()
     assert await bench.output() == list(range(20))
-    assert broken.tries == {3: 1, 7: 1}
+    assert broken.attempts == {3: 1, 7: 1}
     run = await bench.run()
     assert (run.state, run.gen, run.output, run.failed) == (RunState.SUCCEEDED, 1, "runs/run/1/output.json", 0)
     assert list(json.loads(await bench.plain.get_result("runs/run/0/failures.json"))["segments"]) == ["3", "7"]
-    account = await read_report(bench.plain, run)
-    assert (account.segments, account.done, account.failed, account.duplicates) == (10, 10, {}, 0)
+    report = await read_report(bench.plain, run)
+    assert (report.segments, report.done, report.failed, report.duplicates) == (10, 10, {}, 0)
 
 
-async def test_what_fails_again_can_be_redriven_again():
-    """As often as it takes; some of it, if only some is wanted."""
+async def test_segments_that_fail_again_can_be_redriven_again():
+    """As often as needed, and optionally only some of them."""
     broken = Broken(1, 3, 7)
     bench = await ended_with(broken)
     await redrive("run", bench.backend, only={3, 7})
@@ -93,18 +93,18 @@ async def test_what_fails_again_can_be_redriven_again():
     assert await bench.output() == list(range(20))
 
 
-async def test_late_news_of_an_old_generation_does_not_count_against_a_new_one():
-    """A duplicate of an old message is late; a failure that is entered late is of a generation that is over."""
+async def test_a_late_failure_of_an_old_generation_does_not_count_in_a_new_one():
+    """A duplicate of an old message is late; a failure that is recorded late belongs to the earlier generation."""
     broken = Broken(3)
     bench = await ended_with(broken)
     broken.segments.clear()
     await redrive("run", bench.backend)
     old = Segment("job", "run", 3, {"type": "ranges", "start": 6, "stop": 8, "yields": "numbers"}, gen=0)
     await bench.plain.work_queue.dead_letter_queue.send([Message(old.to_body())])
-    await bench.ledger.put_marker("run", Marker("zzz", 0, failed={3: "late news"}))
+    await bench.ledger.put_marker("run", Marker("zzz", 0, failed={3: "recorded late"}))
     await bench.settle()
     assert await bench.output() == list(range(20))
-    assert broken.tries[3] == 3
+    assert broken.attempts[3] == 3
 
 
 class Overtaken:
@@ -124,8 +124,8 @@ class Overtaken:
         return await self._ledger.claim(*args, **kwargs)
 
 
-async def test_a_fold_that_looked_before_a_redrive_does_not_end_the_new_generation():
-    """All segments had ended when it looked; when it claims the run, another has ended it, and it was redriven."""
+async def test_a_fold_that_checked_before_a_redrive_does_not_end_the_new_generation():
+    """All segments had ended at its check, but another fold ended the run and it was redriven before the claim."""
     broken = Broken(3, 7)
     bench = await started(Bench(make_job(broken), max_receive_count=2))
     work, fold = bench.plain.work_queue, bench.plain.fold_queue
@@ -151,8 +151,8 @@ async def test_a_fold_that_looked_before_a_redrive_does_not_end_the_new_generati
     assert await bench.output() == list(range(20))
 
 
-async def test_a_run_whose_fold_failed_is_folded_again():
-    """No segment is done again."""
+async def test_a_redrive_repeats_a_failed_fold():
+    """No segment is processed again."""
     broken = Broken()
     broken.fold_fails = True
     bench = await ended_with(broken)
@@ -162,11 +162,11 @@ async def test_a_run_whose_fold_failed_is_folded_again():
     assert (await redrive("run", bench.backend)).segments == 0
     await bench.settle()
     assert await bench.output() == list(range(20))
-    assert set(broken.tries.values()) == {1}
+    assert set(broken.attempts.values()) == {1}
 
 
-async def test_a_redrive_that_died_is_resumed_by_the_next_one_or_by_a_look_at_the_run():
-    """At whichever call it died; nothing is left out."""
+async def test_a_redrive_that_died_is_resumed_by_the_next_one_or_by_a_check_of_the_run():
+    """At whichever call it died; no segment is lost."""
     for number in range(30):
         broken = Broken(3, 7, 9)
         bench = await ended_with(broken)
@@ -177,14 +177,14 @@ async def test_a_redrive_that_died_is_resumed_by_the_next_one_or_by_a_look_at_th
         with suppress(FanfoldError):
             await redrive("run", hostile)
         if number % 2 or (await bench.run()).gen == 0:
-            with suppress(FanfoldError):  # a user who tries again; "still running" if there is nothing to do
+            with suppress(FanfoldError):  # a user who retries; "still running" if there is nothing to do
                 await redrive("run", bench.backend)
         await bench.settle()
         assert await bench.output() == list(range(20)), f"call {number}"
 
 
-async def test_a_queue_that_takes_nothing_leaves_a_redrive_to_be_resumed():
-    """The error is the queue's."""
+async def test_a_redrive_can_be_resumed_after_the_queue_refused_its_messages():
+    """The error states that the queue refused them."""
     broken = Broken(3)
     bench = await ended_with(broken)
     broken.segments.clear()
@@ -195,8 +195,8 @@ async def test_a_queue_that_takes_nothing_leaves_a_redrive_to_be_resumed():
     assert await bench.output() == list(range(20))
 
 
-async def test_what_cannot_be_redriven_is_one_clear_error():
-    """A run that runs, is folded, or has nothing to redo; a segment that did not fail; a run that is not there."""
+async def test_a_redrive_that_is_not_possible_is_one_clear_error():
+    """A run that is running, being folded, or without failures; a segment that did not fail; an unknown run."""
     broken = Broken(3)
     bench = await started(Bench(make_job(broken), max_receive_count=2))
     with pytest.raises(FanfoldError, match="run run is still running"):
@@ -218,8 +218,8 @@ async def test_what_cannot_be_redriven_is_one_clear_error():
         await redrive("other", bench.backend)
 
 
-async def test_of_two_redrives_at_once_one_begins_the_generation():
-    """The other is told so, and sends nothing."""
+async def test_of_two_concurrent_redrives_only_one_starts_the_generation():
+    """The other raises an error and sends nothing."""
     broken = Broken(3)
     bench = await ended_with(broken)
 
@@ -237,13 +237,13 @@ async def test_of_two_redrives_at_once_one_begins_the_generation():
                 return beaten
             return super().__getattr__(name)
 
-    with pytest.raises(FanfoldError, match="redriven by somebody else"):
+    with pytest.raises(FanfoldError, match="redriven by another process"):
         await redrive("run", replace(bench.plain, ledger=Beaten(bench.ledger, lambda _: None)))
     assert len(bench.plain.work_queue) == 0
 
 
 @pytest.mark.parametrize(
-    ("failed", "total", "tolerated", "holds"),
+    ("failed", "total", "tolerated", "expected"),
     [
         (0, 10, 0, True),
         (1, 10, 0, False),
@@ -253,13 +253,13 @@ async def test_of_two_redrives_at_once_one_begins_the_generation():
         (2, 10, 0.19, False),
     ],
 )
-def test_failures_are_borne_by_count_or_by_share(failed, total, tolerated, holds):
+def test_failures_are_tolerated_by_count_or_by_share(failed, total, tolerated, expected):
     """A share is rounded down."""
-    assert is_tolerated(failed, total, tolerated) is holds
+    assert is_tolerated(failed, total, tolerated) is expected
 
 
-async def test_a_run_with_failures_it_bears_succeeds_without_them_and_lists_them():
-    """They can be redriven all the same."""
+async def test_a_run_with_tolerated_failures_succeeds_without_them_and_lists_them():
+    """They can be redriven nevertheless."""
     broken = Broken(3)
     bench = await ended_with(broken, tolerated_failures=0.1)
     run = await bench.run()
@@ -273,34 +273,34 @@ async def test_a_run_with_failures_it_bears_succeeds_without_them_and_lists_them
 
 
 @pytest.mark.parametrize("tolerated", [-1, 1.0, 1.5, True, "2", -0.1])
-def test_an_impossible_tolerance_is_refused(tolerated):
-    """When the job is made."""
+def test_an_invalid_tolerance_is_refused(tolerated):
+    """When the job is created."""
     with pytest.raises(ConfigurationError, match="tolerated_failures"):
         Job("job", tolerated_failures=tolerated)
 
 
-async def test_the_end_of_each_generation_is_told_of_once_with_what_failed():
-    """And with where the output lies."""
-    broken, notes = Broken(3), Notes()
+async def test_the_end_of_each_generation_is_notified_once_with_its_failures():
+    """The notification contains the location of the output."""
+    broken, notes = Broken(3), RecordingNotifier()
     bench = await ended(Bench(make_job(broken), max_receive_count=2, notifier=notes))
     broken.segments.clear()
     await redrive("run", bench.backend)
     await bench.settle()
     await send_request(bench.backend, CheckRun("run"))
     await bench.settle()
-    (first, told), (second, whole) = notes.told
-    assert (first, second) == ("fanfold: job FAILED", "fanfold: job SUCCEEDED")
-    document = json.loads(told)
+    (failed_subject, failed_text), (succeeded_subject, succeeded_text) = notes.published
+    assert (failed_subject, succeeded_subject) == ("fanfold: job FAILED", "fanfold: job SUCCEEDED")
+    document = json.loads(failed_text)
     assert document["failed"] == 1
     assert list(document["failures"]) == ["3"]
     assert document["all_failures"] == "s3://results/runs/run/0/failures.json"
-    assert json.loads(whole)["output"] == "s3://results/runs/run/1/output.json"
+    assert json.loads(succeeded_text)["output"] == "s3://results/runs/run/1/output.json"
 
 
-async def test_a_notifier_that_fails_is_tried_again_and_changes_nothing_of_the_end():
-    """At least once: the check comes back until it has told."""
+async def test_a_notifier_that_fails_is_retried_and_does_not_change_how_the_run_ends():
+    """At least once: the check is redelivered until the notification is sent."""
     notes = FailingNotifier(2)
     bench = await ended(Bench(make_job(Broken()), notifier=notes, max_receive_count=9))
-    assert len(notes.told) == 1
+    assert len(notes.published) == 1
     assert (await bench.run()).notified
     assert await bench.output() == list(range(20))

@@ -1,4 +1,4 @@
-"""The database that the results of a run are read from."""
+"""The database of a run's results."""
 
 import asyncio
 import sqlite3
@@ -19,8 +19,8 @@ def closed(rows: sqlite3.Connection) -> bool:
     return False
 
 
-def test_the_database_is_closed_at_the_end_however_that_is():
-    """Also by an error, or when the work is cancelled."""
+def test_the_database_is_always_closed_at_the_end():
+    """Also after an error or a cancellation."""
     with opened() as rows:
         pass
     assert closed(rows)
@@ -30,8 +30,8 @@ def test_the_database_is_closed_at_the_end_however_that_is():
         assert closed(rows)
 
 
-async def test_a_thread_that_was_given_up_goes_on_to_read_it():
-    """To close the database under its query would end the process."""
+async def test_an_abandoned_thread_can_still_read_the_database():
+    """Closing the database during its query would crash the process."""
     begun, go, read = threading.Event(), threading.Event(), []
 
     def fold(results):
@@ -42,11 +42,11 @@ async def test_a_thread_that_was_given_up_goes_on_to_read_it():
         ended.set()
 
     ended = threading.Event()
-    kept: list[sqlite3.Connection] = []
+    connections: list[sqlite3.Connection] = []
 
     async def work() -> None:
         with opened() as rows:
-            kept.append(rows)
+            connections.append(rows)
             make_tables(rows)
             put_results(rows, enumerate(map(str, range(1_000))))
             await apply(fold, Results(rows))
@@ -59,4 +59,4 @@ async def test_a_thread_that_was_given_up_goes_on_to_read_it():
     go.set()
     await asyncio.to_thread(ended.wait)
     assert read == list(range(1_000))
-    kept[0].close()
+    connections[0].close()

@@ -1,4 +1,4 @@
-"""How a run begins: its request, its scatter, and how one that stopped goes on."""
+"""The start of a run: its request, its scatter, and how a scatter that stopped is resumed."""
 
 from dataclasses import replace
 
@@ -16,8 +16,8 @@ from numbers_job import NUMBERS, make_job
 COMPLETE = {"complete": True}
 
 
-async def test_a_scatter_that_died_is_resumed_where_it_stopped_and_not_cut_anew():
-    """The second try goes on from the checkpoint, with the plan that was pinned."""
+async def test_a_scatter_that_died_is_resumed_where_it_stopped_and_not_cut_again():
+    """The second attempt resumes from the checkpoint, with the pinned plan."""
     refused = []
 
     def gate(operation: str) -> None:
@@ -29,14 +29,14 @@ async def test_a_scatter_that_died_is_resumed_where_it_stopped_and_not_cut_anew(
     with pytest.raises(ServiceError):
         await bench.job.start(bench.backend, {}, "run")
     bench.store.fill("source", {"numbers.jsonl": NUMBERS * 20 + b"7\n"})
-    again = await bench.job.start(bench.backend, {}, "run")
-    assert again.segments == 580
+    second = await bench.job.start(bench.backend, {}, "run")
+    assert second.segments == 580
     await bench.settle()
-    assert (await bench.run()).state == "FAILED"  # the object is not the one that was pinned, and that is said
+    assert (await bench.run()).state == "FAILED"  # the object is not the one that was pinned
 
 
 async def test_starting_the_same_run_twice_is_one_run():
-    """Lambda's own second try is the same run."""
+    """A retry by Lambda continues the same run."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     await started(bench)
     await bench.settle()
@@ -45,12 +45,13 @@ async def test_starting_the_same_run_twice_is_one_run():
     assert len(bench.plain.work_queue) == 0
 
 
-async def test_a_run_that_was_begun_with_other_parameters_is_refused():
-    """What is asked for now would not be done, and the end of the other would be told for it."""
+async def test_a_run_that_was_started_with_other_parameters_is_refused():
+    """Otherwise, the new parameters would be ignored, and the other run's end would be reported."""
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS), chunk_bytes=50, days=(1, 2))
     await started(bench, chunk_bytes=50, days=(1, 2))
     with pytest.raises(
-        FanfoldError, match=r'with params {"chunk_bytes": 50, "days": \[1, 2\]}: give the same, or another name'
+        FanfoldError,
+        match=r'params {"chunk_bytes": 50, "days": \[1, 2\]}: pass the same params, or choose another name',
     ):
         await bench.job.start(bench.backend, {"chunk_bytes": 60}, "run")
     await bench.settle()
@@ -62,12 +63,12 @@ async def test_a_run_of_another_job_is_refused():
     bench = await started(Bench(make_job(), numbers_jsonl=NUMBERS))
     other = make_job()
     other.name = "other"
-    with pytest.raises(FanfoldError, match="is one of job 'sum'"):
+    with pytest.raises(FanfoldError, match="belongs to job 'sum'"):
         await other.start(bench.backend, {}, "run")
 
 
 async def test_a_queue_that_accepts_nothing_fails_the_scatter():
-    """With the reason of the first message."""
+    """The error has the reason of the first message."""
     bench = Bench(make_job(), numbers_jsonl=NUMBERS)
     with pytest.raises(EnqueueError, match=r"10 messages were not accepted.*the first is number 0: refused"):
         await bench.job.start(replace(bench.plain, work_queue=RefusingQueue()), {}, "run")
@@ -87,7 +88,7 @@ async def test_a_queue_that_accepts_nothing_fails_the_scatter():
     ],
 )
 async def test_a_source_with_nothing_to_cut_is_one_clear_error(objects, key: str, complaint: str):
-    """Nothing is created and nothing is enqueued."""
+    """No run is created and no message is sent."""
     bench = Bench(make_job(), **objects)
     with pytest.raises(SourceError, match=complaint):
         await started(bench, key=key)
@@ -96,20 +97,20 @@ async def test_a_source_with_nothing_to_cut_is_one_clear_error(objects, key: str
 
 
 def test_the_scatter_handler_starts_a_run_named_by_the_request():
-    """Called by Lambda with parameters, or with nothing at all."""
+    """Lambda may call it with parameters or without any payload."""
     bench = Bench(make_job(), numbers_jsonl=NUMBERS)
     context = make_context(30, aws_request_id="request-1")
     assert (
         bench.job.scatter_handler({"params": {"chunk_bytes": 50}}, context)
         == {"run": "request-1", "segments": 6} | COMPLETE
     )
-    assert bench.job.scatter_handler({"run": "mine"}, context) == {"run": "mine", "segments": 29} | COMPLETE
+    assert bench.job.scatter_handler({"run": "run-1"}, context) == {"run": "run-1", "segments": 29} | COMPLETE
     other = make_context(30, aws_request_id="request-2")
     assert bench.job.scatter_handler(None, other) == {"run": "request-2", "segments": 29} | COMPLETE
 
 
-async def test_a_scatter_whose_time_is_over_goes_on_in_the_fold_function():
-    """As often as it takes; what was sent is not sent again, and the output is whole."""
+async def test_the_fold_function_resumes_a_scatter_that_reached_its_deadline():
+    """As often as needed; no segment is sent twice, and the output is complete."""
     clock, calls = ManualClock(), 0
 
     def gate(operation: str) -> None:
@@ -138,8 +139,8 @@ async def test_a_scatter_whose_time_is_over_goes_on_in_the_fold_function():
     assert (await read_report(bench.plain, await bench.run())).duplicates == 0
 
 
-async def test_a_long_scatter_notes_how_far_it_is_every_thousand_segments():
-    """Not with every call: a scatter that dies sends little again, and costs little before."""
+async def test_a_long_scatter_writes_a_checkpoint_every_thousand_segments():
+    """Checkpoints are rare enough to be cheap, and frequent enough that a scatter that died resends little."""
     positions: list[int] = []
 
     def gate(operation: str) -> None:
@@ -153,8 +154,8 @@ async def test_a_long_scatter_notes_how_far_it_is_every_thousand_segments():
     assert positions == [1_000, 2_000, 2_500]
 
 
-async def test_a_scatter_that_died_is_gone_on_with_by_the_second_look_that_finds_it_where_the_first_did():
-    """The first look cannot know whether it is alive; nobody has to start the run again."""
+async def test_the_second_check_without_progress_resumes_a_scatter_that_died():
+    """The first check cannot know whether the scatter is alive; nobody has to start the run again."""
     sends = 0
 
     def gate(operation: str) -> None:
@@ -176,9 +177,9 @@ async def test_a_scatter_that_died_is_gone_on_with_by_the_second_look_that_finds
 @pytest.mark.parametrize(
     ("event", "complaint"),
     [
-        ([], "a run is started with"),
-        ({"params": 5}, "a run is started with"),
-        ({"parms": {}}, "'parms' is not known"),
+        ([], "the event must be"),
+        ({"params": 5}, "the event must be"),
+        ({"parms": {}}, "may contain only .*, not 'parms'"),
         ({"run": "../../etc"}, "run '../../etc': use 1 to 128"),
         ({"run": 5}, "run 5: use 1 to 128"),
     ],

@@ -1,4 +1,4 @@
-"""Several tiny segments in one message: worked on one after another, and none held up by another that fails."""
+"""Several small segments in one message: processed one after another, and not delayed by one that fails."""
 
 import json
 from dataclasses import replace
@@ -32,20 +32,20 @@ def bundle(*numbers: int) -> str:
 
 
 @given(count=st.integers(0, 25), size=st.integers(1, 30))
-def test_what_is_bundled_is_read_again(count, size):
-    """In order, whatever the size; and how many there have been is told with each body."""
-    made = list(bodies(SEGMENTS[:count], size))
-    assert [segment for body, _ in made for segment in segments_of(body)] == SEGMENTS[:count]
-    assert [taken for _, taken in made] == [*range(size, count, size), *([count] if count else [])]
+def test_bundled_segments_are_read_again(count, size):
+    """In order, for any size; each body comes with the number of segments so far."""
+    bundles = list(bodies(SEGMENTS[:count], size))
+    assert [segment for body, _ in bundles for segment in segments_of(body)] == SEGMENTS[:count]
+    assert [taken for _, taken in bundles] == [*range(size, count, size), *([count] if count else [])]
 
 
-def test_one_segment_alone_is_written_as_ever():
-    """So that jobs which bundle nothing send what every release reads."""
+def test_a_bundle_of_one_segment_has_the_body_of_a_single_segment():
+    """So that every release can read the messages of jobs without bundles."""
     assert bundle(3) == SEGMENTS[3].to_body()
 
 
-def test_a_release_that_knows_no_bundles_refuses_one():
-    """Instead of reading a part of it."""
+def test_a_release_without_support_for_bundles_refuses_them():
+    """It does not read a part of a bundle."""
     with pytest.raises(SegmentError):
         Segment.from_body(bundle(1, 2))
 
@@ -65,15 +65,15 @@ def test_a_release_that_knows_no_bundles_refuses_one():
         {"run": None},
     ],
 )
-def test_what_is_no_bundle_is_refused(change):
-    """With a segment's own words, or what is wrong with the list."""
+def test_an_invalid_bundle_is_refused(change):
+    """With the error of the segment, or of the list."""
     with pytest.raises(SegmentError):
         segments_of(json.dumps(json.loads(bundle(1, 2)) | change))
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{", '{"segments": [[1, {}]]}'])
-def test_what_is_nothing_of_ours_is_refused(body):
-    """As for one segment."""
+def test_a_body_that_is_not_from_fanfold_is_refused(body):
+    """Like for a single segment."""
     with pytest.raises(SegmentError, match="not a fanfold segment"):
         segments_of(body)
 
@@ -96,7 +96,7 @@ def make_job(per_message: int, failing: set[int], attempts: dict[int, int]) -> J
 
 @pytest.mark.parametrize("per_message", [1, 2, 3, 10, 100])
 async def test_the_results_of_all_segments_are_folded_in_order(per_message):
-    """However many share a message."""
+    """For any number of segments per message."""
     attempts: dict[int, int] = {}
     bench = await started(Bench(make_job(per_message, set(), attempts)), count=25)
     assert len(bench.plain.work_queue) == -(-25 // per_message)
@@ -105,29 +105,29 @@ async def test_the_results_of_all_segments_are_folded_in_order(per_message):
     assert attempts == dict.fromkeys(range(25), 1)
 
 
-async def test_a_segment_that_fails_goes_on_alone_and_the_others_are_done_once():
-    """It is tried as often as the queue allows, and named; what it shared its message with is not done again."""
+async def test_a_segment_that_fails_continues_in_its_own_message_and_the_others_are_done_once():
+    """It is tried as often as the queue allows, then reported; the others of its message are not processed again."""
     attempts: dict[int, int] = {}
     bench = await ended(Bench(make_job(5, {7}, attempts), max_receive_count=3), count=25)
     assert list((await bench.output())["segments"]) == ["7"]
     assert attempts == dict.fromkeys(range(25), 1) | {7: 1 + 3}
-    account = await read_report(bench.plain, await bench.run())
-    assert (account.done, account.duplicates) == (24, 0)
+    report = await read_report(bench.plain, await bench.run())
+    assert (report.done, report.duplicates) == (24, 0)
 
 
-async def test_a_message_none_of_whose_segments_ends_comes_back_and_then_names_them_all():
-    """As one of a single segment does."""
+async def test_a_message_whose_segments_all_fail_is_redelivered_and_finally_all_are_reported():
+    """Like a message with a single segment."""
     attempts: dict[int, int] = {}
     bench = await ended(Bench(make_job(5, {5, 6, 7, 8, 9}, attempts), max_receive_count=3), count=25)
     assert list((await bench.output())["segments"]) == ["5", "6", "7", "8", "9"]
     assert {attempts[number] for number in range(5, 10)} == {3}
-    kept = json.loads(await bench.plain.get_result("runs/run/0/failed/6.json"))
-    assert Segment.from_body(kept["body"]).number == 6
+    failure = json.loads(await bench.plain.get_result("runs/run/0/failed/6.json"))
+    assert Segment.from_body(failure["body"]).number == 6
 
 
 @pytest.mark.parametrize("error", [Reject("no such number"), SegmentError("no such number")])
-async def test_a_segment_that_is_rejected_takes_no_other_with_it(error, monkeypatch):
-    """Not where all of its message failed, either: the others have their own deliveries, and their own reasons."""
+async def test_a_rejected_segment_does_not_affect_the_others_of_its_message(error, monkeypatch):
+    """Even if all segments of the message failed: the others have their own deliveries and reasons."""
     monkeypatch.setenv("FANFOLD_DEAD_LETTER_QUEUE_URL", "in this process")
     attempts: dict[int, int] = {}
     job = make_job(3, set(), attempts)
@@ -148,34 +148,34 @@ async def test_a_segment_that_is_rejected_takes_no_other_with_it(error, monkeypa
     assert attempts == {0: 2, 1: 2, 2: 2}
 
 
-async def test_a_scatter_that_died_is_resumed_with_the_first_message_that_is_not_known_to_be_sent():
-    """The position is counted in segments, whatever they travel in."""
+async def test_the_position_of_a_scatter_counts_segments_and_not_messages():
+    """A scatter that died can therefore be resumed with the first message that may not have been sent."""
     bench = Bench(make_job(10, set(), {}))
-    told: list[int] = []
-    await bench.job.start(bench.backend, {"count": 25}, "run", progress=told.append)
+    positions: list[int] = []
+    await bench.job.start(bench.backend, {"count": 25}, "run", progress=positions.append)
     assert (await bench.run()).position == 25
-    assert told[-1] == 25
+    assert positions[-1] == 25
 
 
-async def test_what_is_left_when_the_time_is_over_goes_on_alone_and_is_acknowledged_only_when_sent():
-    """A queue that takes nothing keeps the message; the ledger may know what ended, which is harmless."""
+async def test_remaining_segments_are_sent_separately_before_their_message_is_acknowledged():
+    """If the queue refuses them, the message is redelivered; the ledger may hold the ended ones, which is harmless."""
     backend = inmemory.backend()
     batch: Any = BatchContext(None, Deadline.never(), JobState(backend))
     done = [(Record(make_record("x")), BundleResult([SegmentDone(SEGMENTS[1], 1, "1", 1)], [SEGMENTS[2], SEGMENTS[3]]))]
     assert await commit_ended(done, batch) == {0}
-    assert [each.body for each in await backend.work_queue.receive()] == [s.to_body() for s in SEGMENTS[2:4]]
+    assert [message.body for message in await backend.work_queue.receive()] == [s.to_body() for s in SEGMENTS[2:4]]
     refusing = BatchContext(None, Deadline.never(), JobState(replace(backend, work_queue=RefusingQueue())))
     assert await commit_ended([*done, (Record(make_record("y")), Unrecorded.LATE)], refusing) == {1}
 
 
-def test_no_segment_in_a_message_is_refused():
-    """When the job is made."""
+def test_zero_segments_per_message_is_refused():
+    """When the job is created."""
     with pytest.raises(ConfigurationError, match="segments_per_message"):
         Job("job", segments_per_message=0)
 
 
-async def test_segments_whose_turn_comes_after_the_time_is_over_go_on_without_having_run():
-    """What has ended is kept."""
+async def test_segments_that_would_start_after_the_deadline_are_sent_on_without_having_run():
+    """The results of ended segments are kept."""
     clock = ManualClock()
     backend = inmemory.backend()
     job = make_job(10, set(), {})
@@ -190,12 +190,12 @@ async def test_segments_whose_turn_comes_after_the_time_is_over_go_on_without_ha
     record = Record(make_record(message.body))
     value = await process_message("bundled", slow, record, Context(record, batch))
     assert isinstance(value, BundleResult)
-    assert [each.segment.number for each in value.ended] == [0, 1]
+    assert [result.segment.number for result in value.ended] == [0, 1]
     assert [segment.number for segment in value.left] == [2, 3]
 
 
-async def test_a_bundle_of_a_run_that_is_over_is_late():
-    """All of it."""
+async def test_a_bundle_of_an_ended_run_is_late():
+    """All of its segments are late."""
     bench = await started(Bench(make_job(5, set(), {})), count=5)
     (message,) = await bench.plain.work_queue.receive()
     await bench.ledger.claim("run", now=0, lease_seconds=900)
@@ -205,7 +205,7 @@ async def test_a_bundle_of_a_run_that_is_over_is_late():
 
 
 async def bundled(count: int) -> tuple[Record, Context[Any]]:
-    """The one message of a run whose segments share it, and its context."""
+    """Return the only message of a run whose segments share it, and its context."""
     backend = inmemory.backend()
     await make_job(10, set(), {}).start(backend, {"count": count}, "run")
     (message,) = await backend.work_queue.receive()
@@ -214,8 +214,8 @@ async def bundled(count: int) -> tuple[Record, Context[Any]]:
     return record, Context(record, batch)
 
 
-async def test_each_segment_of_a_message_is_given_its_own_context():
-    """With the message it came in, and its run."""
+async def test_each_segment_of_a_message_has_its_own_context():
+    """With its message and its run."""
     record, ctx = await bundled(3)
     seen = []
 
@@ -226,11 +226,11 @@ async def test_each_segment_of_a_message_is_given_its_own_context():
     value = await process_message("bundled", function, record, ctx)
     assert seen == [(0, "run", record), (1, "run", record), (2, "run", record)]
     assert isinstance(value, BundleResult)
-    assert [each.result for each in value.ended] == [f'{{"rows":[{number}],"of":3}}' for number in range(3)]
+    assert [result.result for result in value.ended] == [f'{{"rows":[{number}],"of":3}}' for number in range(3)]
 
 
-async def test_a_message_none_of_whose_segments_ends_fails_with_the_first_ones_error(caplog: pytest.LogCaptureFixture):
-    """The log has them all."""
+async def test_a_message_whose_segments_all_fail_fails_with_the_first_error(caplog: pytest.LogCaptureFixture):
+    """The log contains all errors."""
     record, ctx = await bundled(3)
 
     async def function(rows: Any, ctx: Any) -> None:
@@ -239,12 +239,12 @@ async def test_a_message_none_of_whose_segments_ends_fails_with_the_first_ones_e
     with pytest.raises(ValueError, match="poison 0"):
         await process_message("bundled", function, record, ctx)
     assert [line.getMessage() for line in caplog.records] == [
-        f"run run, segment {number} failed, and is sent on alone" for number in range(3)
+        f"run run, segment {number} failed and is sent in a separate message" for number in range(3)
     ]
 
 
-async def test_unless_it_is_said_segments_do_not_go_on_elsewhere():
-    """A segment whose time is over is worked on to its end."""
+async def test_without_continuation_segments_are_not_continued_in_another_message():
+    """A segment that passes the deadline is processed to its end."""
     record, ctx = await bundled(1)
     over: Any = BatchContext(None, Deadline(0, 0, lambda: 1.0), ctx.state)
 

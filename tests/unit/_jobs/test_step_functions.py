@@ -1,4 +1,4 @@
-"""The handlers that a state machine calls, without one: plan, a task for each segment, collect."""
+"""The handlers of a state machine, called directly: plan, a task for each segment, and collect."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from fanfold import Job, Ranges, Reject, inmemory
 from fanfold._base.aws_limits import STEP_FUNCTIONS_PAYLOAD_BYTES
-from fanfold._jobs.step_functions import NEVER_TOLD
+from fanfold._jobs.step_functions import NO_RESULT
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
@@ -17,7 +17,7 @@ from idempotent import opening
 
 
 class Machine:
-    """A job and the backend its handlers share."""
+    """A job, and the backend that its handlers share."""
 
     def __init__(self, *, fold=sum, **settings: Any) -> None:
         self.errors: dict[int, Exception] = {}
@@ -45,13 +45,13 @@ class Machine:
         return json.loads(anyio.run(self.backend.get_result, key))
 
     def run(self) -> Run:
-        found = anyio.run(self.backend.ledger.run, "r")
-        assert found is not None
-        return found
+        run = anyio.run(self.backend.ledger.run, "r")
+        assert run is not None
+        return run
 
 
 def test_a_run_from_its_plan_to_its_output():
-    """A bare item, and several as the batcher hands them over."""
+    """A single item, and several items in the format of the map's item batcher."""
     machine = Machine()
     planned = machine.plan()
     assert (planned["run"], planned["segments"]) == ("r", 3)
@@ -62,7 +62,7 @@ def test_a_run_from_its_plan_to_its_output():
 
 
 def test_a_plan_in_s3_has_the_same_items():
-    """As one JSON array, of any size; none is an empty one."""
+    """As one JSON array of any size; without segments, it is empty."""
     machine = Machine()
     planned = machine.plan("s3")
     assert planned == {"run": "r", "segments": 3, "bucket": "results", "key": "runs/r/0/source/items.json"}
@@ -73,8 +73,8 @@ def test_a_plan_in_s3_has_the_same_items():
     assert empty.of_results("runs/r/0/output.json") == 0
 
 
-def test_a_plan_is_pinned_when_it_is_asked_for_first():
-    """Asked again, in another try, it is the same, whatever the source says now."""
+def test_a_plan_is_pinned_by_the_first_request():
+    """A retry returns the same plan, even if the source has changed."""
     machine = Machine()
     first = machine.plan(count=25)
     machine.task(first["items"][0])
@@ -82,8 +82,8 @@ def test_a_plan_is_pinned_when_it_is_asked_for_first():
     assert machine.plan(count=25) == first
 
 
-def test_a_plan_too_large_for_a_state_says_what_to_do():
-    """The quota is of the whole state, in bytes."""
+def test_the_error_of_a_plan_that_is_too_large_for_a_state_suggests_a_fix():
+    """The quota applies to the whole output of the state, in bytes."""
     with pytest.raises(ConfigurationError, match="use the distributed state machine, or larger segments"):
         Machine().plan(count=10 * STEP_FUNCTIONS_PAYLOAD_BYTES // 100)
 
@@ -91,27 +91,27 @@ def test_a_plan_too_large_for_a_state_says_what_to_do():
 @pytest.mark.parametrize(
     "event", [None, {}, {"run": "r", "items": "both"}, {"run": "r", "items": "s3", "input": 3}, {"items": "s3"}]
 )
-def test_a_plan_that_is_asked_for_wrongly_is_one_clear_error(event):
-    """Nothing is planned then."""
-    with pytest.raises(ConfigurationError, match="a plan is asked for with"):
+def test_an_invalid_event_of_the_plan_handler_is_one_clear_error(event):
+    """No run is planned."""
+    with pytest.raises(ConfigurationError, match="the event of the plan handler must be"):
         Machine().job.plan_handler(event, make_context(900))
 
 
 def test_parameters_and_names_are_checked():
-    """As where a run is started by its queue."""
+    """Like in the scatter handler."""
     plan = Machine().job.plan_handler
     with pytest.raises(ConfigurationError, match="with the parameters of the run"):
         plan({"run": "r", "items": "s3", "input": {"params": []}}, make_context(900))
     with pytest.raises(ConfigurationError, match=r"run '\.\./r'"):
         plan({"run": "../r", "items": "s3"}, make_context(900))
-    with pytest.raises(EventError, match="a run is collected with"):
+    with pytest.raises(EventError, match="the event of the collect handler must be"):
         Machine().job.collect_handler({"name": "r"}, make_context(900))
-    with pytest.raises(EventError, match="\"tries\" of a run that is collected counts from 0, and is not 'two'"):
+    with pytest.raises(EventError, match="\"tries\" in the event must be an integer of at least 0, not 'two'"):
         Machine().job.collect_handler({"run": "r", "tries": "two"}, make_context(900))
 
 
-def test_a_task_that_fails_raises_and_has_said_why():
-    """What ended with it stays done; a try that succeeds later counts more than the failure."""
+def test_a_task_that_fails_raises_and_records_the_reason():
+    """The other segments of the task stay done; a retry that succeeds overrides the failure."""
     machine = Machine()
     machine.errors = {1: ConnectionError("not now")}
     items = machine.plan()["items"]
@@ -124,8 +124,8 @@ def test_a_task_that_fails_raises_and_has_said_why():
     assert machine.of_results("runs/r/0/output.json") == 300
 
 
-def test_what_will_never_succeed_is_told_by_the_name_of_the_error():
-    """So that the state machine does not try it again: a rejection, or an item that is no segment."""
+def test_the_type_of_the_error_shows_that_a_retry_cannot_succeed():
+    """So that the state machine does not retry a rejection, or an item that is not a segment."""
     machine = Machine()
     machine.errors = {0: Reject("no such thing")}
     with pytest.raises(SegmentError, match="segment 0: no such thing"):
@@ -136,7 +136,7 @@ def test_what_will_never_succeed_is_told_by_the_name_of_the_error():
 
 @pytest.mark.parametrize(("tolerated", "state"), [(0, "FAILED"), (2, "SUCCEEDED")])
 def test_collecting_accounts_for_every_segment(tolerated, state):
-    """One told why it failed, one never told anything; how many a run bears is said by the job."""
+    """One segment failed with a reason and one has no result; the job sets how many failures are tolerated."""
     machine = Machine(tolerated_failures=tolerated)
     machine.errors = {1: Reject("no such thing")}
     items = machine.plan()["items"]
@@ -145,14 +145,14 @@ def test_collecting_accounts_for_every_segment(tolerated, state):
         machine.task(items[1])
     collected = machine.collect()
     assert (collected["state"], collected["failed"]) == (state, 2)
-    assert machine.of_results("runs/r/0/failures.json") == {"segments": {"1": "no such thing", "2": NEVER_TOLD}}
+    assert machine.of_results("runs/r/0/failures.json") == {"segments": {"1": "no such thing", "2": NO_RESULT}}
     assert machine.collect() == collected
     if state == "SUCCEEDED":
         assert machine.of_results(collected["output"]) == sum(range(10))
 
 
-def test_a_task_after_its_run_was_collected_changes_nothing():
-    """It is late: acknowledged, and entered nowhere."""
+def test_a_task_after_its_run_was_collected_has_no_effect():
+    """It is late: it succeeds, but nothing is recorded."""
     machine = Machine()
     items = machine.plan()["items"]
     for item in items:
@@ -163,8 +163,8 @@ def test_a_task_after_its_run_was_collected_changes_nothing():
     assert machine.collect() == collected
 
 
-def test_a_fold_that_raises_fails_the_run_in_its_third_try():
-    """Before that the error goes to the state machine, which tries again."""
+def test_a_fold_that_raises_fails_the_run_in_its_third_attempt():
+    """Before that, the error goes to the state machine, which retries."""
 
     def broken(results):
         raise ZeroDivisionError("oh")
@@ -179,13 +179,13 @@ def test_a_fold_that_raises_fails_the_run_in_its_third_try():
     assert machine.of_results(collected["output"]) == {"fold": "ZeroDivisionError: oh"}
 
 
-def test_a_run_of_another_job_or_of_none_is_not_collected():
-    """Nor tried again."""
-    with pytest.raises(SegmentError, match="run 'r' is no run of job 'sum'"):
+def test_an_unknown_run_or_one_of_another_job_is_not_collected():
+    """It is not retried either."""
+    with pytest.raises(SegmentError, match="the ledger has no run 'r' of job 'sum'"):
         Machine().collect()
 
 
-def test_a_job_that_continues_segments_is_not_for_state_machines():
-    """They would go on by a queue that is not there."""
-    with pytest.raises(ConfigurationError, match="continuation=True goes on by a queue"):
+def test_a_job_that_continues_segments_is_refused_on_step_functions():
+    """Segments continue through a work queue, which a state machine does not have."""
+    with pytest.raises(ConfigurationError, match="continuation=True needs a work queue"):
         _ = Machine(continuation=True).job.task_handler

@@ -1,4 +1,4 @@
-"""Which segments have ended, and how ids are written."""
+"""Counting the segments that have ended, and encoding their ids."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -24,64 +24,64 @@ def tally_from(total: int, *markers: Marker) -> Tally:
     ("ids", "text"), [([3, 4, 9], "3,1,5"), ([], ""), ([0], "0"), ([9, 3, 4, 3], "3,1,5"), ([0, 1, 2], "0,1,1")]
 )
 def test_ids_are_written_as_the_first_and_the_steps(ids, text):
-    """Ids are sorted, each kept once, and written as differences."""
+    """Ids are sorted, deduplicated, and written as differences."""
     assert encode_ids(ids) == text
 
 
 @pytest.mark.parametrize(("text", "ids"), [("3,1,5", [3, 4, 9]), ("", []), ("0", [0]), ("0,1,1", [0, 1, 2])])
 def test_written_ids_are_read_again(text, ids):
-    """What was written as differences is read as the ids."""
+    """Encoded differences are decoded to the ids."""
     assert decode_ids(text) == ids
 
 
 @pytest.mark.parametrize("text", [",", "1,", "-1", "1,-1", "1.5", "a", " 1", "²", "1;2", "9" * 5_000])
 def test_an_unreadable_list_is_shown(text):
-    """A text that no ids were written as is refused, and the error shows it."""
+    """A text that is not an encoded list is refused, and the error shows it."""
     with pytest.raises(LedgerError, match="the ledger holds an unreadable list of segments: '"):
         decode_ids(text)
 
 
 def test_the_error_shows_the_beginning_of_a_long_list():
-    """An unreadable list is shown by its first 80 characters."""
+    """It shows the first 80 characters."""
     with pytest.raises(LedgerError) as raised:
         decode_ids("x" * 1_000)
     assert str(raised.value).endswith(f"segments: {'x' * 80!r}")
 
 
 def test_a_step_has_eighteen_digits_at_most():
-    """More than any run has segments; what is longer nobody wrote."""
+    """No run has that many segments, so a longer number is corrupt."""
     assert decode_ids("9" * 18) == [10**18 - 1]
     with pytest.raises(LedgerError):
         decode_ids("9" * 19)
 
 
-def test_results_are_read_as_the_text_they_were():
-    """Without a space, so that a result is the same wherever it was kept."""
+def test_results_are_read_as_the_text_that_was_written():
+    """Without spaces, so that a result is the same wherever it was stored."""
     results = {0: '{"a":[1,2]}', 3: '"text"'}
     assert results_from_json(results_to_json(results)) == results
 
 
 def test_nothing_has_ended_at_first():
-    """Before the first marker every segment is missing."""
+    """Before the first marker, every segment is missing."""
     tally = Tally(3)
     assert (tally.total, tally.done, tally.failed, tally.missing) == (3, 0, {}, 3)
     assert (tally.deliveries, tally.duplicates) == (0, 0)
 
 
-def test_a_run_of_no_segments_misses_none():
-    """An empty run has ended before it began."""
+def test_a_run_without_segments_has_none_missing():
+    """An empty run has ended before it starts."""
     assert Tally(0).missing == 0
 
 
-def test_a_segment_outside_the_run_counts_for_nothing():
-    """Ids below 0 or from the total on change no number."""
+def test_a_segment_outside_the_run_is_ignored():
+    """Ids below 0, or equal to the total or above, do not change any count."""
     tally = tally_from(2, Marker("a", 0, ids=[-1, 2, 99], failed={-1: "no", 2: "no"}))
     assert (tally.done, tally.failed, tally.missing) == (0, {}, 2)
     assert (tally.deliveries, tally.duplicates) == (0, 0)
 
 
 @pytest.mark.parametrize("first_done", [True, False])
-def test_done_beats_failed(first_done):
+def test_done_overrides_failed(first_done):
     """A segment that failed in one marker and is done in another is done, whichever is read first."""
     done, failed = Marker("a", 0, ids=[0]), Marker("b", 0, failed={0: "broken"})
     tally = tally_from(1, *([done, failed] if first_done else [failed, done]))
@@ -90,26 +90,26 @@ def test_done_beats_failed(first_done):
 
 @pytest.mark.parametrize("first_done", [True, False])
 def test_a_segment_that_is_done_and_failed_ended_twice(first_done):
-    """A segment with an end in each of two markers is one duplicate, whichever is read first."""
+    """A segment that ended in two markers counts as one duplicate, whichever is read first."""
     done, failed = Marker("a", 0, ids=[0]), Marker("b", 0, failed={0: "broken"})
     assert tally_from(1, *([done, failed] if first_done else [failed, done])).duplicates == 1
 
 
 def test_failures_are_listed_in_segment_order():
-    """The segments that failed ascend, whatever marker named them first."""
+    """Failed segments are sorted, regardless of the order of the markers."""
     tally = tally_from(9, Marker("a", 0, failed={7: "seven"}), Marker("b", 0, failed={2: "two", 5: "five"}))
     assert list(tally.failed.items()) == [(2, "two"), (5, "five"), (7, "seven")]
 
 
 def test_duplicates_and_deliveries_are_counted():
-    """A second end of a segment is a duplicate, and receive counts add up, one each where none is told."""
+    """A second end of a segment is a duplicate. Receive counts add up; a missing count is 1."""
     tally = tally_from(5, Marker("a", 0, ids=[0, 1, 2], receive_counts={1: 3}), Marker("b", 0, ids=[2, 3]))
     assert tally.duplicates == 1
     assert tally.deliveries == 1 + 3 + 1 + 1 + 1
 
 
 def test_the_items_of_segments_are_counted_once_and_the_uneven_ones_are_named():
-    """A second end changes nothing; what was read before a hop is added."""
+    """A second end has no effect; items that were read before a hop are added."""
     tally = tally_from(
         30,
         Marker("a", 0, ids=list(range(10)), items=[10] * 9 + [1_000]),
@@ -126,8 +126,8 @@ def test_the_items_of_segments_are_counted_once_and_the_uneven_ones_are_named():
     assert spread.uneven == {9: 1_000}
 
 
-def test_without_a_count_nothing_is_said_of_evenness():
-    """Ledgers written before items were counted, and runs without segments."""
+def test_without_item_counts_the_evenness_is_unknown():
+    """In ledgers written before items were counted, and in runs without segments."""
     assert tally_from(3, Marker("a", 0, ids=[0, 1])).evenness() is None
     assert Tally(0).evenness() is None
 
@@ -140,20 +140,20 @@ def test_the_ten_largest_of_many_uneven_segments_are_named():
     assert list(spread.uneven.values()) == list(range(111, 101, -1))
 
 
-def test_what_neither_ended_nor_failed_is_unfinished():
-    """In order."""
+def test_segments_that_are_neither_done_nor_failed_are_missing():
+    """In ascending order."""
     assert tally_from(5, Marker("a", 0, ids=[3], failed={1: "no"})).missing_segments() == [0, 2, 4]
 
 
-def test_five_times_the_mean_is_not_uneven_yet():
-    """What holds more is."""
+def test_exactly_five_times_the_mean_is_not_uneven():
+    """A segment is uneven only above that."""
     spread = tally_from(10, Marker("a", 0, ids=list(range(10)), items=[9, *[1] * 9])).evenness()
     assert spread is not None
     assert (spread.most, 5 * spread.mean, spread.uneven) == (9, 9, {})
 
 
-def test_what_failed_counts_as_missing_again_once_it_is_to_be_redone():
-    """What was done stays done, and a failure of the generation before changes nothing any more."""
+def test_failed_segments_count_as_missing_again_after_a_redrive():
+    """Done segments stay done, and a failure of the previous generation has no effect."""
     tally = tally_from(4, Marker("a", 0, ids=[0], failed={1: "no", 2: "no"}))
     tally.redo([0, 1, 3])
     assert (tally.done, tally.failed, tally.missing, tally.duplicates) == (1, {2: "no"}, 2, 0)
@@ -161,22 +161,22 @@ def test_what_failed_counts_as_missing_again_once_it_is_to_be_redone():
     assert (tally.done, tally.failed, tally.missing, tally.duplicates) == (2, {2: "no"}, 1, 0)
 
 
-class NotingLedger(InMemoryLedger):
-    """Notes which generations it was asked for."""
+class RecordingLedger(InMemoryLedger):
+    """Records the generations whose markers are read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[int] = []
+        self.generations: list[int] = []
 
     def markers(self, run_id: str, gen: int) -> AsyncIterator[Marker]:
-        """Note the generation."""
-        self.asked.append(gen)
+        """Record the generation."""
+        self.generations.append(gen)
         return super().markers(run_id, gen)
 
 
 async def test_the_markers_of_every_generation_are_read_and_no_others():
-    """A generation that nobody started costs no request."""
-    ledger = NotingLedger()
+    """A generation that was not started costs no request."""
+    ledger = RecordingLedger()
     for gen in range(3):
         await ledger.put_marker("run", Marker(f"marker-{gen}", gen, ids=[gen]))
     run = Run("run", "job", {}, {}, created_at=0.0, expires_at=1, gen=1, redos=["redo"])
@@ -186,4 +186,4 @@ async def test_the_markers_of_every_generation_are_read_and_no_others():
     tally = await tally_of(run, 3, backend, also=seen.append)
     assert [marker.ids for marker in seen] == [[0], [1]]
     assert tally.missing_segments() == [2]
-    assert ledger.asked == [0, 1]
+    assert ledger.generations == [0, 1]

@@ -1,4 +1,4 @@
-"""What a replay takes from a template: what ``check`` reads there, or a line that says what is not known."""
+"""The settings that a replay takes from a template: values that ``check`` reads, or a line for each unknown one."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ OPEN = {"Ref": "Open"}
 def template(
     *, queue: Any = None, function: Any = None, event: Any = None, globals_: Any = None, **resources: Any
 ) -> dict[str, Any]:
-    """Return a template of a queue and a SAM function that it calls."""
+    """Return a template of a queue and a SAM function that it invokes."""
     properties = {"Queue": {"Fn::GetAtt": ["Jobs", "Arn"]}} | (event or {})
     events = {"Jobs": {"Type": "SQS", "Properties": properties}}
     return {
@@ -49,16 +49,16 @@ def redrive(receives: Any) -> dict[str, Any]:
     return {"RedrivePolicy": {"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:1:dead", "maxReceiveCount": receives}}
 
 
-def test_what_stands_behind_an_or_counts():
-    """A timeout of 600 s, a visibility of 100 s and one receive, not the defaults of a replay."""
+def test_values_that_depend_on_fn_or_are_evaluated():
+    """A timeout of 600 s, a visibility timeout of 100 s, and one receive; not the defaults of a replay."""
     deployed = deployed_settings(CORPUS / "bad" / "settings_behind_an_or.yaml", "Work")
     assert deployed.undetermined == {}
-    wanted = {"function_timeout": 600, "memory_mb": 3008, "visibility_timeout": 100, "max_receive_count": 1}
-    assert {name: deployed.values[name] for name in wanted} == wanted
+    expected = {"function_timeout": 600, "memory_mb": 3008, "visibility_timeout": 100, "max_receive_count": 1}
+    assert {name: deployed.values[name] for name in expected} == expected
 
 
-def test_what_a_template_does_not_set_has_the_default_of_aws(read: Any):
-    """Three seconds, 128 MB, ten records; and nobody takes a message out of the queue that always fails."""
+def test_settings_that_a_template_omits_have_the_default_of_aws(read: Any):
+    """3 seconds, 128 MB, 10 records; and no dead-letter queue for a message that always fails."""
     deployed = read(template())
     assert deployed.values == {
         "function_timeout": 3,
@@ -88,8 +88,8 @@ def test_what_a_template_does_not_set_has_the_default_of_aws(read: Any):
         {"Fn::If": ["Unknown", 45, {"Ref": "Seconds"}]},
     ],
 )
-def test_every_function_of_cloudformation_is_worked_out(read: Any, seconds: Any):
-    """In the queue, the function and the mapping."""
+def test_every_intrinsic_function_is_evaluated(read: Any, seconds: Any):
+    """In the queue, the function, and the mapping."""
     document = template(
         queue={"VisibilityTimeout": seconds, **redrive(seconds)},
         function={"Timeout": seconds},
@@ -102,27 +102,27 @@ def test_every_function_of_cloudformation_is_worked_out(read: Any, seconds: Any)
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "text"),
     [
         (OPEN, '{"Ref": "Open"} (parameter Open has no default)'),
-        ({"Fn::If": ["Unknown", 1, 2]}, '{"Fn::If": ["Unknown", 1, 2]} (condition Unknown is open'),
+        ({"Fn::If": ["Unknown", 1, 2]}, '{"Fn::If": ["Unknown", 1, 2]} (condition Unknown cannot be evaluated'),
         ({"Fn::ImportValue": "other"}, "it is exported by another stack (other)"),
-        ("{{resolve:ssm:/seconds}}", "it is read from a store at deployment"),
-        ("many", '"many" (it is no number)'),
+        ("{{resolve:ssm:/seconds}}", "it is a dynamic reference, resolved only at deployment"),
+        ("many", '"many" (it is not a number)'),
     ],
 )
-def test_what_is_not_known_is_said_with_what_stands_there(read: Any, value: Any, words: str):
-    """The function, the property, the line, what stands there, and why; nothing takes its place."""
+def test_an_unknown_setting_is_reported_with_its_text_in_the_template(read: Any, value: Any, text: str):
+    """The line names the function, the property, the place, the text, and the reason; no value replaces it."""
     deployed = read(template(function={"Timeout": value}))
     assert "function_timeout" not in deployed.values
     line = deployed.undetermined["function_timeout"]
     assert "Timeout of Do is not known: " in line
-    assert words in line
+    assert text in line
     assert "template.json:" in line
 
 
-def test_globals_count_and_what_a_function_says_itself_counts_more(read: Any):
-    """As SAM merges them; also in a part of a template that names no transform."""
+def test_a_functions_own_properties_override_globals(read: Any):
+    """As SAM merges them; also in a template fragment without a transform."""
     document = template(globals_={"Timeout": 7, "MemorySize": 512}, function={"Timeout": 9})
     assert {name: read(document).values[name] for name in ("function_timeout", "memory_mb")} == {
         "function_timeout": 9,
@@ -132,8 +132,8 @@ def test_globals_count_and_what_a_function_says_itself_counts_more(read: Any):
     assert read(document).values["memory_mb"] == 512
 
 
-def test_a_policy_as_text_is_read(read: Any):
-    """RedrivePolicy may be JSON, also one in which only a part is known."""
+def test_a_redrive_policy_may_be_a_json_string(read: Any):
+    """Even one that is only partly known."""
     policy = {"Fn::Sub": '{"deadLetterTargetArn": "${Dead.Arn}", "maxReceiveCount": 3}'}
     dead = {"Type": "AWS::SQS::Queue"}
     assert read(template(queue={"RedrivePolicy": policy}, Dead=dead)).values["max_receive_count"] == 3
@@ -143,23 +143,23 @@ def test_a_policy_as_text_is_read(read: Any):
 
 
 def mapping(**properties: Any) -> dict[str, Any]:
-    given = {"EventSourceArn": {"Fn::GetAtt": ["Jobs", "Arn"]}, "FunctionName": {"Ref": "Plain"}} | properties
-    return {"Type": "AWS::Lambda::EventSourceMapping", "Properties": given}
+    defaults = {"EventSourceArn": {"Fn::GetAtt": ["Jobs", "Arn"]}, "FunctionName": {"Ref": "Plain"}}
+    return {"Type": "AWS::Lambda::EventSourceMapping", "Properties": defaults | properties}
 
 
 PLAIN = {"Type": "AWS::Lambda::Function", "Properties": {"Timeout": 60, "ReservedConcurrentExecutions": 4}}
 
 
-def test_a_mapping_of_its_own_is_read_as_an_event_of_sam(read: Any):
-    """Plain CloudFormation; the reserved concurrency bounds what the mapping allows."""
+def test_a_separate_mapping_is_read_like_a_sam_event(read: Any):
+    """In plain CloudFormation; the lower of reserved and maximum concurrency applies."""
     document = template(Plain=PLAIN, Reads=mapping(BatchSize="5", ScalingConfig={"MaximumConcurrency": 9}))
     values = read(document, "Plain").values
     assert (values["function_timeout"], values["batch_size"], values["maximum_concurrency"]) == (60, 5, 4)
-    assert read(document, "Do").values["batch_size"] == 10, "two functions read one queue: each has its mapping"
+    assert read(document, "Do").values["batch_size"] == 10, "two functions read one queue, each with its own mapping"
 
 
 def test_a_template_of_the_cdk_is_read():
-    """It is JSON, with ids made by the CDK."""
+    """It is JSON, with logical ids that the CDK generates."""
     deployed = deployed_settings(CORPUS / "good" / "synthesized_by_cdk.json", _function_in("synthesized_by_cdk.json"))
     assert deployed.undetermined == {}
     assert deployed.values["report_batch_item_failures"] is True
@@ -167,41 +167,45 @@ def test_a_template_of_the_cdk_is_read():
 
 def _function_in(name: str) -> str:
     resources = json.loads((CORPUS / "good" / name).read_text())["Resources"]
-    (mapped,) = [each for each in resources.values() if each["Type"] == "AWS::Lambda::EventSourceMapping"]
-    return str(mapped["Properties"]["FunctionName"]["Ref"])
+    (event_source_mapping,) = [
+        resource for resource in resources.values() if resource["Type"] == "AWS::Lambda::EventSourceMapping"
+    ]
+    return str(event_source_mapping["Properties"]["FunctionName"]["Ref"])
 
 
-def test_a_function_that_reads_several_queues_is_asked_for_by_its_event(read: Any):
-    """Which of its mappings is replayed has to be said."""
+def test_a_function_that_reads_several_queues_is_selected_by_its_event(read: Any):
+    """The user has to choose the mapping to replay."""
     events = {
         name: {"Type": "SQS", "Properties": {"Queue": {"Fn::GetAtt": [name, "Arn"]}, "BatchSize": size}}
         for name, size in (("Jobs", 3), ("More", 4))
     }
     document = template(function={"Events": events}, More={"Type": "AWS::SQS::Queue"})
     with pytest.raises(
-        ConfigurationError, match=r"reads several queues: say --function Do\.Jobs or --function Do\.More"
+        ConfigurationError, match=r"reads several queues; use --function Do\.Jobs or --function Do\.More"
     ):
         read(document)
     assert read(document, "Do.More").values["batch_size"] == 4
     events["Jobs"]["Properties"]["Enabled"] = False
     assert read(document).values["batch_size"] == 4
-    assert read(document, "Do.Jobs").remarks[0].endswith("Enabled of Do.Jobs is false: a replay delivers all the same")
+    assert (
+        read(document, "Do.Jobs").remarks[0].endswith("Enabled of Do.Jobs is false: a replay delivers messages anyway")
+    )
 
 
-def test_a_queue_of_another_stack_leaves_its_settings_open(read: Any):
-    """Each of them is named, with what the template says of the queue."""
+def test_the_settings_of_a_queue_of_another_stack_are_unknown(read: Any):
+    """Each of them is named, with the template's reference to the queue."""
     deployed = read(template(event={"Queue": "{{resolve:ssm:/queue/arn}}"}))
     assert deployed.undetermined.keys() == {"visibility_timeout", "fifo", "max_receive_count"}
     for option, name in (("visibility_timeout", "VisibilityTimeout"), ("fifo", "FifoQueue")):
-        words = f"{name} of the queue of Do.Jobs is not known: {{{{resolve:ssm:/queue/arn}}}} (it is read from a store"
-        assert words in deployed.undetermined[option]
+        text = f"{name} of the queue of Do.Jobs is not known: {{{{resolve:ssm:/queue/arn}}}} (it is a dynamic reference"
+        assert text in deployed.undetermined[option]
     known = read(template(event={"Queue": "arn:aws:sqs:eu-west-1:123456789012:jobs.fifo"}))
     assert known.values["fifo"] is True
     assert "jobs.fifo is not in this template" in known.undetermined["visibility_timeout"]
 
 
-def test_a_function_of_another_stack_leaves_its_settings_open(read: Any):
-    """Its mapping is asked for by its own id."""
+def test_the_settings_of_a_function_of_another_stack_are_unknown(read: Any):
+    """Its mapping is selected by logical id."""
     deployed = read(template(Reads=mapping(FunctionName="elsewhere", BatchSize=7)), "Reads")
     assert deployed.values["batch_size"] == 7
     assert (
@@ -212,7 +216,7 @@ def test_a_function_of_another_stack_leaves_its_settings_open(read: Any):
 
 
 def test_a_queue_behind_a_topic_is_read(read: Any):
-    """SAM makes a mapping of the subscription."""
+    """SAM generates a mapping from the subscription."""
     subscription = {"QueueArn": {"Fn::GetAtt": ["Jobs", "Arn"]}, "QueueUrl": {"Ref": "Jobs"}, "BatchSize": 8}
     event = {"Type": "SNS", "Properties": {"Topic": {"Ref": "News"}, "SqsSubscription": subscription}}
     document = template(
@@ -223,7 +227,7 @@ def test_a_queue_behind_a_topic_is_read(read: Any):
 
 
 def test_an_attribute_of_a_resource_that_a_parameter_names_is_found(read: Any):
-    """AWS::LanguageExtensions allow it; a resource that is not known is said."""
+    """AWS::LanguageExtensions allows it; an unknown resource is reported."""
     document = template(event={"Queue": {"Fn::GetAtt": [{"Ref": "Which"}, "Arn"]}}, queue={"VisibilityTimeout": 77})
     document["Transform"] = ["AWS::LanguageExtensions", document["Transform"]]
     document["Parameters"]["Which"] = {"Type": "String", "Default": "Jobs"}
@@ -232,8 +236,8 @@ def test_an_attribute_of_a_resource_that_a_parameter_names_is_found(read: Any):
     assert "parameter Which has no default" in read(document).undetermined["visibility_timeout"]
 
 
-def test_a_starting_position_makes_no_other_source_of_a_queue(read: Any):
-    """AWS takes no such mapping, but what it says is read."""
+def test_a_starting_position_does_not_turn_a_queue_into_another_source(read: Any):
+    """AWS rejects such a mapping, but its settings are read."""
     document = template(Plain=PLAIN, Reads=mapping(StartingPosition="LATEST", BatchSize=6))
     assert read(document, "Plain").values["batch_size"] == 6
 
@@ -242,48 +246,48 @@ def test_a_starting_position_makes_no_other_source_of_a_queue(read: Any):
     ("changes", "remark"),
     [
         ({"event": {"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}}}, "FilterCriteria of Do.Jobs are not applied"),
-        ({"function": {"ReservedConcurrentExecutions": 0}}, "of Do is 0: Lambda does not call it, a replay does"),
+        ({"function": {"ReservedConcurrentExecutions": 0}}, "of Do is 0: Lambda does not invoke it, but a replay does"),
     ],
 )
-def test_what_a_replay_does_not_follow_is_said(read: Any, changes: dict[str, Any], remark: str):
-    """Nothing is left out in silence."""
+def test_a_feature_that_a_replay_does_not_follow_is_reported(read: Any, changes: dict[str, Any], remark: str):
+    """No setting is ignored silently."""
     assert remark in "".join(read(template(**changes)).remarks)
 
 
 def test_a_macro_and_a_condition_are_remarked_on(read: Any):
-    """A macro may change anything; an open condition may leave the function out."""
+    """A macro may change anything; an unknown condition may exclude the function."""
     document = template(Plain=PLAIN, Reads=mapping() | {"Condition": "Unknown"})
     document["Transform"] = [document["Transform"], "Odd"]
-    told = "".join(read(document, "Plain").remarks)
-    assert "the macro Odd may change it at deployment" in told
-    assert "whether Reads exists is not known (condition Unknown is open" in told
+    remarks = "".join(read(document, "Plain").remarks)
+    assert "the macro Odd may change it at deployment" in remarks
+    assert "whether Reads is deployed is not known (condition Unknown cannot be evaluated" in remarks
 
 
-def test_without_the_extra_it_says_what_to_install(read: Any, monkeypatch: pytest.MonkeyPatch):
-    """``fanfold[local]``, which a replay needs, brings it."""
+def test_without_the_extra_the_error_names_the_package_to_install(read: Any, monkeypatch: pytest.MonkeyPatch):
+    """``fanfold[local]``, which a replay needs, includes it."""
     monkeypatch.setitem(sys.modules, "cfnlint.decode", None)
     with pytest.raises(MissingExtraError, match=r"reading a template needs an extra: pip install 'fanfold\[check\]'"):
         read(template())
 
 
 @pytest.mark.parametrize(
-    ("document", "name", "words"),
+    ("document", "name", "message"),
     [
-        (template(), "Nope", "has no function 'Nope'; it has Do"),
-        (template(function={"Events": {}}), "Do", "no event or mapping of an SQS queue calls Do"),
-        (template(function={"Timeout": 0}), "Do", "Timeout of Do is 0: AWS takes whole numbers from 1 to"),
+        (template(), "Nope", "has no function 'Nope'; its functions: Do"),
+        (template(function={"Events": {}}), "Do", "no SQS event or event source mapping invokes Do"),
+        (template(function={"Timeout": 0}), "Do", "Timeout of Do must be an integer from 1 to 1,000,000, not 0"),
         (
             template(queue={"VisibilityTimeout": 2.5}),
             "Do",
-            "VisibilityTimeout of Jobs is 2.5: AWS takes whole numbers from 0 to 43,200",
+            "VisibilityTimeout of Jobs must be an integer from 0 to 43,200, not 2.5",
         ),
-        ({"Resources": {"Do": 5}}, "Do", "has no function 'Do'; it has none"),
+        ({"Resources": {"Do": 5}}, "Do", "has no function 'Do'; its functions: none"),
         ({"Resources": ["a"]}, "Do", "has no Resources"),
     ],
 )
-def test_what_cannot_be_replayed_is_one_line(read: Any, document: Any, name: str, words: str):
-    """Not a traceback."""
+def test_a_template_that_cannot_be_replayed_is_reported_in_one_line(read: Any, document: Any, name: str, message: str):
+    """Without a traceback."""
     with pytest.raises(ConfigurationError) as caught:
         read(document, name)
-    assert words in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The SQS endpoint in front of simulated queues, called over HTTP by the real SDKs."""
+"""The SQS endpoint of the simulated queues, called over HTTP by the real SDK."""
 
 import boto3
 import pytest
@@ -17,8 +17,8 @@ def queue() -> InMemoryQueue:
 
 @pytest.fixture
 def endpoint(queue):
-    with serving({"orders": queue}) as found:
-        yield found
+    with serving({"orders": queue}) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
@@ -36,19 +36,19 @@ def received(queue: InMemoryQueue, count: int = 1) -> list[str]:
     return [message.handle for message in queue.take(10)]
 
 
-def test_a_visibility_change_moves_the_next_delivery(queue, endpoint, sqs):
-    """One by one or ten at once."""
+def test_a_change_of_the_visibility_timeout_moves_the_next_delivery(queue, endpoint, sqs):
+    """With a single call or a batch."""
     handles = received(queue, 2)
     url = endpoint.queue_url("orders")
     sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handles[0], VisibilityTimeout=5)
     entries = [{"Id": "a", "ReceiptHandle": handles[1], "VisibilityTimeout": 3}]
-    answer = sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
-    assert [each["Id"] for each in answer["Successful"]] == ["a"]
+    response = sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
+    assert [entry["Id"] for entry in response["Successful"]] == ["a"]
     assert queue.next_visible_at() == 3
 
 
-def test_a_visibility_change_over_twelve_hours_or_by_a_stale_handle_is_refused(queue, endpoint, sqs):
-    """In a batch under its id, with the sender at fault."""
+def test_a_visibility_timeout_over_twelve_hours_or_a_stale_handle_is_rejected(queue, endpoint, sqs):
+    """In a batch, the entry's id is reported as a sender fault."""
     (handle,) = received(queue)
     url = endpoint.queue_url("orders")
     entries = [
@@ -56,13 +56,13 @@ def test_a_visibility_change_over_twelve_hours_or_by_a_stale_handle_is_refused(q
         {"Id": "stale", "ReceiptHandle": "gone", "VisibilityTimeout": 1},
     ]
     failed = sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)["Failed"]
-    assert [(each["Id"], each["SenderFault"]) for each in failed] == [("late", True), ("stale", True)]
+    assert [(entry["Id"], entry["SenderFault"]) for entry in failed] == [("late", True), ("stale", True)]
     with pytest.raises(ClientError, match="not in flight"):
         sqs.change_message_visibility(QueueUrl=url, ReceiptHandle="gone", VisibilityTimeout=1)
 
 
 def test_a_deletion_empties_the_queue(queue, endpoint, sqs):
-    """And one by a stale handle is no error, as in SQS."""
+    """As in SQS, a stale handle is not an error."""
     handles = received(queue, 3)
     url = endpoint.queue_url("orders")
     sqs.delete_message(QueueUrl=url, ReceiptHandle=handles[0])
@@ -83,8 +83,8 @@ def test_a_message_that_is_sent_can_be_received(queue, endpoint, sqs):
     assert (record["body"], record["messageAttributes"]["colour"]["stringValue"]) == ("one", "blue")
     assert record["attributes"]["MessageGroupId"] == "tenant"
     assert queue.next_visible_at() == 9
-    told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    assert (told["ApproximateNumberOfMessages"], told["VisibilityTimeout"]) == ("2", "30")
+    reported = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert (reported["ApproximateNumberOfMessages"], reported["VisibilityTimeout"]) == ("2", "30")
 
 
 def test_a_queue_that_is_not_replayed_does_not_exist(endpoint, sqs):
@@ -98,14 +98,14 @@ def test_a_queue_that_is_not_replayed_does_not_exist(endpoint, sqs):
             call()
 
 
-def test_a_call_that_is_not_simulated_says_so(endpoint, sqs):
-    """Instead of an answer that is made up."""
-    with pytest.raises(ClientError, match="does not answer ReceiveMessage"):
+def test_a_call_that_is_not_simulated_is_an_error(endpoint, sqs):
+    """The error names the call."""
+    with pytest.raises(ClientError, match="does not support ReceiveMessage"):
         sqs.receive_message(QueueUrl=endpoint.queue_url("orders"))
 
 
-def test_nonsense_is_answered_as_a_bad_request():
-    """Whatever a client sends, the endpoint stays up."""
+def test_a_malformed_call_is_a_bad_request():
+    """The endpoint keeps running."""
     endpoint = Endpoint({})
-    assert endpoint.answer("SendMessage", {})[0] == 400
-    assert endpoint.answer("", {})[0] == 400
+    assert endpoint.respond("SendMessage", {})[0] == 400
+    assert endpoint.respond("", {})[0] == 400

@@ -1,4 +1,4 @@
-"""Reading saved events in every form people have them."""
+"""Reading saved events in every supported format."""
 
 import io
 import json
@@ -21,15 +21,15 @@ def bodies(events):
     return [[record["body"] for record in event.records] for event in events]
 
 
-def test_a_lambda_event_is_read_as_it_is():
-    """Every field of its records is kept."""
+def test_a_lambda_event_is_read_unchanged():
+    """Every field of its records is preserved."""
     event = {"Records": [make_fifo_record({"n": 1}, group="g", message_id="a", receive_count=3)]}
     (saved,) = read(json.dumps(event))
     assert list(saved.records) == event["Records"]
 
 
-def test_what_is_missing_in_a_record_is_filled_in():
-    """So that a shortened event can be replayed too."""
+def test_missing_fields_of_a_record_get_defaults():
+    """A shortened event can be replayed too."""
     (saved,) = read('{"Records": [{"body": "x"}]}')
     (record,) = saved.records
     assert (record["body"], record["eventSource"], record["messageAttributes"]) == ("x", "aws:sqs", {})
@@ -38,7 +38,7 @@ def test_what_is_missing_in_a_record_is_filled_in():
 
 
 def test_the_output_of_receive_message_is_read():
-    """Its names begin with capitals; its attributes become those of an event."""
+    """Its capitalized field names are converted to those of an event."""
     attributes = {"colour": {"StringValue": "blue", "DataType": "String"}}
     message = {
         "MessageId": "a",
@@ -54,15 +54,15 @@ def test_the_output_of_receive_message_is_read():
         assert record["messageAttributes"] == {"colour": {"stringValue": "blue", "dataType": "String"}}
 
 
-def test_an_array_holds_events_records_or_bodies():
-    """Told by its items."""
+def test_an_array_contains_events_records_or_bodies():
+    """Its items determine which."""
     assert bodies(read(json.dumps([make_event(1), make_event(2, 3)]))) == [["1"], ["2", "3"]]
     assert bodies(read(json.dumps([make_record("a"), make_record("b")]))) == [["a", "b"]]
     assert bodies(read('[{"n": 1}, "text", 3]')) == [['{"n": 1}', "text", "3"]]
 
 
-def test_lines_hold_events_or_the_bodies_of_one():
-    """Blank lines and a byte order mark are no trouble."""
+def test_json_lines_contain_events_or_the_bodies_of_one_event():
+    """Blank lines and a byte order mark are ignored."""
     assert bodies(read('\ufeff{"n": 1}\r\n\r\n{"n": 2}\n')) == [['{"n": 1}', '{"n": 2}']]
     lines = "\n".join(json.dumps(make_event(number)) for number in (1, 2))
     events = read(lines)
@@ -70,50 +70,50 @@ def test_lines_hold_events_or_the_bodies_of_one():
     assert events[1].name == "standard input:2"
 
 
-def test_one_value_that_is_no_event_is_one_body():
-    """Such as what a producer sends."""
+def test_a_single_value_that_is_not_an_event_is_a_body():
+    """Such as the body that a producer sends."""
     assert bodies(read('{"order": 7}')) == [['{"order": 7}']]
 
 
-def test_a_folder_gives_its_files_in_the_order_of_their_names(tmp_path):
-    """Other files in it are left alone."""
+def test_the_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path):
+    """Files with other suffixes are ignored."""
     for name, number in (("b.json", 2), ("a.jsonl", 1), ("notes.txt", 3)):
         (tmp_path / name).write_text(json.dumps(make_event(number)), encoding="utf-8")
     assert bodies(read_events([str(tmp_path)])) == [["1"], ["2"]]
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("", "is empty"),
         ("  \n ", "is empty"),
-        ("{", "is not JSON"),
+        ("{", "is neither JSON nor JSON Lines"),
         ('{"n": 1}\n{', "line 2"),
         (b"\xff\xfe{", "not UTF-8"),
-        ("[]", "empty array"),
+        ("[]", "is an empty array"),
         ('{"Records": []}', "'Records' is empty"),
-        ('{"Records": {}}', "'Records' is no array"),
+        ('{"Records": {}}', "'Records' is not an array"),
         ('{"Messages": []}', "'Messages' is empty"),
-        ('{"Records": [3]}', "record 0 is no object but int"),
+        ('{"Records": [3]}', "record 0 must be an object, not int"),
         ('{"Records": [{"body": "a"}, {}]}', "record 1 has no body"),
-        ('{"Records": [{"body": {"n": 1}}]}', "is no text but dict"),
-        ('{"Records": [{"eventSource": "aws:s3", "s3": {}}]}', "comes from 'aws:s3'"),
-        ('{"Records": [{"EventSource": "aws:sns", "Sns": {}}]}', "comes from 'aws:sns'"),
+        ('{"Records": [{"body": {"n": 1}}]}', "must be a string, not dict"),
+        ('{"Records": [{"eventSource": "aws:s3", "s3": {}}]}', "has event source 'aws:s3'"),
+        ('{"Records": [{"EventSource": "aws:sns", "Sns": {}}]}', "has event source 'aws:sns'"),
     ],
 )
-def test_what_is_no_event_is_refused_in_one_clear_line(text, words):
-    """With the place and the fault."""
-    with pytest.raises(EventError, match=words) as error:
+def test_an_invalid_event_is_reported_in_one_line(text, message):
+    """The line names the place and the problem."""
+    with pytest.raises(EventError, match=message) as error:
         read(text)
     assert "standard input" in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_source_that_is_not_there_is_named(tmp_path):
-    """A file, and a folder without events."""
-    with pytest.raises(ConfigurationError, match="there is no file"):
+def test_a_missing_source_is_named_in_the_error(tmp_path):
+    """A missing file, and a folder without events."""
+    with pytest.raises(ConfigurationError, match=r"missing\.json does not exist"):
         read_events([str(tmp_path / "missing.json")])
-    with pytest.raises(ConfigurationError, match="holds no"):
+    with pytest.raises(ConfigurationError, match=r"contains no \*\.json"):
         read_events([str(tmp_path)])
 
 
@@ -125,19 +125,19 @@ JSON = st.recursive(
 )
 
 
-@given(given=st.lists(TEXTS, min_size=1, max_size=5))
-def test_every_body_survives_saving_and_reading(given):
-    """As an event, as lines of events, and as an array of texts."""
-    event = make_event(*given)
-    assert bodies(read(json.dumps(event))) == [given]
-    assert bodies(read(json.dumps(event, ensure_ascii=False))) == [given]
-    assert bodies(read("\n".join([json.dumps(event)] * 2))) == [given, given]
-    assert bodies(read(json.dumps(given))) == [given]
+@given(texts=st.lists(TEXTS, min_size=1, max_size=5))
+def test_every_body_survives_saving_and_reading(texts):
+    """As an event, as JSON Lines of events, and as an array of strings."""
+    event = make_event(*texts)
+    assert bodies(read(json.dumps(event))) == [texts]
+    assert bodies(read(json.dumps(event, ensure_ascii=False))) == [texts]
+    assert bodies(read("\n".join([json.dumps(event)] * 2))) == [texts, texts]
+    assert bodies(read(json.dumps(texts))) == [texts]
 
 
 @given(text=st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_whatever_is_read_gives_records_or_a_clear_error(text):
-    """Never another exception, and never an event without records."""
+def test_any_input_gives_records_or_an_event_error(text):
+    """No other exception is raised, and no event is without records."""
     try:
         events = read(text)
     except EventError:

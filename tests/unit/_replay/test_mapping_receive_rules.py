@@ -1,4 +1,4 @@
-"""AWS's rules for deliveries, visibility and receives: what a consumer makes of them."""
+"""AWS's rules for deliveries, visibility timeouts, and receives, and how a consumer follows them."""
 
 import asyncio
 import logging
@@ -20,12 +20,12 @@ from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
 from fanfold.testing import ManualClock, make_context, make_event, make_record
 from mapped import deleted
-from settlers import NotingSettler
+from settlers import RecordingSettler
 from simple_handlers import notes, raises
 
 
-async def untouched() -> NotingSettler:
-    """Open no settler: nothing may ask for one."""
+async def unopened() -> RecordingSettler:
+    """Fail if a settler is opened."""
     raise AssertionError
 
 
@@ -33,7 +33,7 @@ async def untouched() -> NotingSettler:
 
 
 def test_a_redelivered_message_runs_again():
-    """Nothing is kept by message id: a redriven message has a new one, and a redelivered one must run."""
+    """A consumer does not deduplicate by message id: a redelivered message must run again."""
     ran = []
     handler = fanfold.consumer(notes(ran))
     for _ in range(2):
@@ -45,15 +45,15 @@ def test_a_redelivered_message_runs_again():
 
 
 @pytest.mark.parametrize("error", [ValueError(), Retry(), Reject("never"), asyncio.CancelledError()])
-def test_without_a_back_off_the_visibility_of_a_reported_message_is_left_alone(error: BaseException):
-    """The queue's own timeout is at work: no call is made, and no client opened."""
-    handler = fanfold.consumer(settler=untouched)(raises(error))
+def test_without_a_backoff_the_visibility_timeout_of_a_reported_message_is_not_changed(error: BaseException):
+    """The visibility timeout of the queue applies: no call is made, and no client opened."""
+    handler = fanfold.consumer(settler=unopened)(raises(error))
     assert deleted(handler, make_event(1)) == []
 
 
-def test_with_a_back_off_a_reported_message_is_hidden_and_a_deleted_one_is_not():
-    """Lambda leaves the visibility of a reported id alone, so the change holds."""
-    visibility = NotingSettler()
+def test_with_a_backoff_the_visibility_timeout_of_reported_messages_is_changed():
+    """Lambda does not change the visibility timeout of a reported message, so the change remains in effect."""
+    visibility = RecordingSettler()
 
     @fanfold.consumer(backoff=Backoff(base=40, jitter=0), settler=visibility)
     async def handler(number) -> None:
@@ -61,33 +61,34 @@ def test_with_a_back_off_a_reported_message_is_hidden_and_a_deleted_one_is_not()
             raise ValueError
 
     assert deleted(handler, make_event(0, 1)) == ["message-0"]
-    assert visibility.hidden == [[("message-1", 40)]]
+    assert visibility.visibility_changes == [[("message-1", 40)]]
 
 
-@pytest.mark.parametrize(("after", "hidden"), [(0, 0), (0.2, 1), (30, 30), (43_200, 43_200), (100_000, 43_200)])
-def test_a_retry_hides_its_message_for_whole_seconds_up_to_twelve_hours(after: float, hidden: int):
-    """0 is at once, which the queue's visibility timeout is not."""
-    visibility = NotingSettler()
+@pytest.mark.parametrize(("after", "timeout"), [(0, 0), (0.2, 1), (30, 30), (43_200, 43_200), (100_000, 43_200)])
+def test_a_retry_sets_the_visibility_timeout_to_whole_seconds_up_to_twelve_hours(after: float, timeout: int):
+    """0 makes the message visible immediately, unlike the visibility timeout of the queue."""
+    visibility = RecordingSettler()
     handler = fanfold.consumer(settler=visibility)(raises(Retry(after=after)))
     assert deleted(handler, make_event(1)) == []
-    assert visibility.hidden == [[("message-0", hidden)]]
+    assert visibility.visibility_changes == [[("message-0", timeout)]]
 
 
-def test_a_visibility_that_is_refused_is_asked_for_by_halves():
-    """A message stays hidden twelve hours at most since its first receive; how many are left only a try tells."""
-    visibility = NotingSettler(longest=300)
+def test_a_rejected_visibility_timeout_is_retried_with_half_the_time():
+    """The limit is twelve hours since the receive; the consumer does not know how much of that is left."""
+    visibility = RecordingSettler(longest=300)
 
     @fanfold.consumer(settler=visibility)
     async def handler(number) -> None:
         raise Retry(after=[900, 200][number])
 
     assert deleted(handler, make_event(0, 1)) == []
-    assert visibility.hidden == [[("message-0", 900), ("message-1", 200)], [("message-0", 450)], [("message-0", 225)]]
+    first_call = [("message-0", 900), ("message-1", 200)]
+    assert visibility.visibility_changes == [first_call, [("message-0", 450)], [("message-0", 225)]]
 
 
-def test_a_message_whose_handler_still_runs_is_not_hurried_back():
-    """A back-off of one second would deliver it beside its own handler."""
-    visibility = NotingSettler()
+def test_the_visibility_timeout_of_a_message_whose_handler_still_runs_is_not_changed():
+    """A backoff of one second would redeliver it while its handler still runs."""
+    visibility = RecordingSettler()
     release = asyncio.Event()
 
     @fanfold.consumer(backoff=Backoff(base=1, jitter=0), settler=visibility)
@@ -99,21 +100,21 @@ def test_a_message_whose_handler_still_runs_is_not_hurried_back():
                 continue
 
     assert ids(handler(make_event(1), make_context(0.5))) == ["message-0"]
-    assert visibility.hidden == []
+    assert visibility.visibility_changes == []
     handler._runtime._loop._loop.call_soon_threadsafe(release.set)
     handler.close()
 
 
-# --- Receives: every delivery uses one up, also for a record that was never started.
+# --- Receives: every delivery counts, even for a record that was never started.
 
 Work = Callable[[list[dict[str, Any]]], Awaitable[list[str]]]
-"""Works on a batch, as far as the invocation's time goes; returns the ids it has started, which succeed, in order."""
+"""A function that processes a batch until the deadline, and returns the ids of the started records in order."""
 FITS = 60
-"""Records that an invocation has the time for, of 100 in its batch."""
+"""Records that an invocation has time for, of 100 in its batch."""
 
 
 async def in_batch_order(records: list[dict[str, Any]]) -> list[str]:
-    """Start records as they come, as consumers commonly do."""
+    """Start records in batch order, as most consumers do."""
     return [record["messageId"] for record in records[:FITS]]
 
 
@@ -132,7 +133,7 @@ async def by_fanfold(records: list[dict[str, Any]]) -> list[str]:
         concurrency=10,
         deadline=Deadline(ends_at=FITS + 5, margin=5, clock=clock),
         admission=Admission(starts_per_second=None, guard=None, now=0),
-        settling=Settling(untouched, backoff=None, dead_letters=False),
+        settling=Settling(unopened, backoff=None, dead_letters=False),
     )
     await batch.run()
     not_started = {
@@ -146,18 +147,18 @@ async def by_fanfold(records: list[dict[str, Any]]) -> list[str]:
 
 
 async def dead_letters_of(work: Work) -> int:
-    """Drain a backlog of 6,000 messages by batches of 100; return how many were dead-lettered without ever starting.
+    """Process a backlog of 6,000 messages in batches of 100; return how many were dead-lettered without being started.
 
-    A standard queue, in short: it hands out what it likes, counts receives, and moves what would be received for the
-    sixth time to its dead-letter queue.
+    This models a standard queue: it delivers messages in any order, counts receives, and moves a message to the
+    dead-letter queue instead of a sixth receive.
     """
     chance = random.Random(5)
     receives = {f"message-{number}": 0 for number in range(6_000)}
     dead = 0
     while receives:
-        handed_out = chance.sample(list(receives), min(100, len(receives)))
+        received = chance.sample(list(receives), min(100, len(receives)))
         batch = []
-        for message_id in handed_out:
+        for message_id in received:
             if receives[message_id] == 5:
                 del receives[message_id]
                 dead += 1
@@ -169,8 +170,8 @@ async def dead_letters_of(work: Work) -> int:
     return dead
 
 
-async def test_a_backlog_that_does_not_fit_makes_no_dead_letter_of_what_was_never_started():
-    """The most-received start first; started in batch order, the same backlog loses records that never ran."""
+async def test_with_a_large_backlog_no_message_is_dead_lettered_without_being_started():
+    """The messages with the most receives start first; in batch order, some would be dead-lettered without running."""
     logging.disable(logging.WARNING)
     try:
         assert await dead_letters_of(by_fanfold) == 0
@@ -179,20 +180,20 @@ async def test_a_backlog_that_does_not_fit_makes_no_dead_letter_of_what_was_neve
         logging.disable(logging.NOTSET)
 
 
-async def test_records_received_equally_often_start_in_batch_order():
-    """The oldest first."""
+async def test_records_with_equal_receive_counts_start_in_batch_order():
+    """The oldest record starts first."""
     records = [make_record(0, message_id=f"message-{number}", receive_count=2) for number in range(100)]
     assert (await by_fanfold(records))[:60] == [f"message-{number}" for number in range(60)]
 
 
-async def test_a_record_received_more_often_starts_before_all_others():
-    """Wherever in the batch it stands."""
+async def test_the_record_with_the_highest_receive_count_starts_first():
+    """At any position in the batch."""
     records = [make_record(0, message_id=f"message-{number}") for number in range(99)]
     records.append(make_record(0, message_id="last", receive_count=4))
     assert (await by_fanfold(records))[0] == "last"
 
 
 async def test_no_more_records_start_than_the_invocation_has_time_for():
-    """Also when each keeps the event loop to itself: what starts in the margin is cut off and used up a receive."""
+    """Even if each record blocks the event loop: a record started in the safety margin would waste a receive."""
     records = [make_record(0, message_id=f"message-{number}") for number in range(100)]
     assert len(await by_fanfold(records)) == 60

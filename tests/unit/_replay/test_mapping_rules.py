@@ -1,4 +1,4 @@
-"""What Lambda's event source mapping makes of an answer, rule by rule, and that a consumer keeps to each.
+"""The rules of Lambda's event source mapping for responses, and that a consumer follows each of them.
 
 (Source of the rules: Lambda developer guide, "Using Lambda with Amazon SQS" and "Reporting batch item failures"; SQS
 developer guide on visibility, dead-letter queues, FIFO and fair queues.)
@@ -20,14 +20,14 @@ from simple_handlers import nothing, raises
 
 STANDARD_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"
 RESPONSE_BYTES = 6 * 1024 * 1024
-"""Most that a function may answer."""
+"""Maximum size of a function's response."""
 
 
-# --- What is answered.
+# --- Responses.
 
 
-def test_an_empty_list_is_answered_only_when_every_record_succeeded():
-    """It makes Lambda delete the whole batch."""
+def test_an_empty_list_is_returned_only_if_every_record_succeeded():
+    """Lambda then deletes the whole batch."""
     handler = fanfold.consumer(nothing)
     assert handler(make_event(1, 2), make_context()) == {"batchItemFailures": []}
     assert deleted(handler, make_event(1, 2)) == ["message-0", "message-1"]
@@ -35,8 +35,8 @@ def test_an_empty_list_is_answered_only_when_every_record_succeeded():
 
 
 @pytest.mark.parametrize("value", [None, {}, [], "", False, {"batchItemFailures": None}, {"batchItemFailures": []}])
-def test_what_a_handler_returns_never_becomes_the_answer(value: object):
-    """An empty or null answer would delete the record that failed beside it."""
+def test_the_value_that_a_handler_returns_never_becomes_the_response(value: object):
+    """An empty or null response would delete the failed record of the batch."""
 
     @fanfold.consumer
     async def handler(number) -> object:
@@ -47,8 +47,8 @@ def test_what_a_handler_returns_never_becomes_the_answer(value: object):
     assert deleted(handler, make_event(0, 1)) == ["message-0"]
 
 
-def test_an_answer_is_json_whatever_handlers_return():
-    """One that is not JSON makes the whole batch come back."""
+def test_the_response_is_json_whatever_the_handlers_return():
+    """Otherwise the whole batch would be redelivered."""
 
     @fanfold.consumer
     async def handler(number) -> object:
@@ -57,8 +57,8 @@ def test_an_answer_is_json_whatever_handlers_return():
     assert deleted(handler, make_event(0, 1)) == ["message-0", "message-1"]
 
 
-def test_every_id_that_is_answered_stands_in_the_batch():
-    """An unknown one makes the whole batch come back, and what a handler raises may look like one."""
+def test_every_id_in_the_response_is_in_the_batch():
+    """Otherwise the whole batch would be redelivered; the error of a handler may contain such an id."""
 
     @fanfold.consumer
     async def handler(record: Record) -> None:
@@ -68,22 +68,22 @@ def test_every_id_that_is_answered_stands_in_the_batch():
     assert deleted(handler, make_event(0, 1, 2)) == ["message-0", "message-2"]
 
 
-def test_an_id_is_answered_once_though_its_message_stands_in_the_batch_twice():
-    """Standard queues deliver at least once, FIFO through Lambda too."""
+def test_an_id_is_reported_once_even_if_its_message_is_in_the_batch_twice():
+    """Standard queues, and FIFO queues through Lambda, deliver at least once."""
 
     @fanfold.consumer
     async def handler(record: Record) -> None:
         if record.message_id == "twice":
             raise ValueError
 
-    records = [make_record(message_id=one) for one in ("twice", "once", "twice")]
+    records = [make_record(message_id=message_id) for message_id in ("twice", "once", "twice")]
     assert handler(make_event(records=records), make_context()) == {"batchItemFailures": [{"itemIdentifier": "twice"}]}
     handler.close()
 
 
 @pytest.mark.parametrize("message_id", ["", None, 5])
-def test_a_record_without_a_usable_id_makes_the_whole_batch_come_back(message_id: object):
-    """There is no answer that names it, and none that leaves it out may be given."""
+def test_if_a_record_has_no_valid_id_the_whole_batch_is_redelivered(message_id: object):
+    """No response can name it, and a response without it would delete it."""
     called = []
     handler = fanfold.consumer(called.append)
     event = make_event(records=[make_record(1, message_id="fine"), make_record(2) | {"messageId": message_id}])
@@ -91,8 +91,8 @@ def test_a_record_without_a_usable_id_makes_the_whole_batch_come_back(message_id
     assert called == []
 
 
-def test_an_exception_makes_the_whole_batch_come_back():
-    """So a consumer raises only before anything has run, or where nothing succeeded."""
+def test_after_an_exception_the_whole_batch_is_redelivered():
+    """So a consumer raises only before any record has run, or if no record succeeded."""
 
     @asynccontextmanager
     async def lifespan():
@@ -104,7 +104,7 @@ def test_an_exception_makes_the_whole_batch_come_back():
 
 
 def test_a_total_failure_may_be_an_error_and_a_partial_one_never_is():
-    """Polling slows down for an error and not for a partial failure; what succeeded is deleted in any case."""
+    """Lambda slows down polling after an error, but not after a partial failure; completed messages are deleted."""
 
     @fanfold.consumer(raise_on_total_failure=True)
     async def handler(number) -> None:
@@ -117,8 +117,8 @@ def test_a_total_failure_may_be_an_error_and_a_partial_one_never_is():
     handler.close()
 
 
-def test_a_batch_that_takes_too_long_is_answered_and_the_finished_part_deleted():
-    """Lambda's timeout answers nothing: the finished part would be delivered again too."""
+def test_a_batch_that_takes_too_long_gets_a_response_and_its_completed_messages_are_deleted():
+    """After a timeout of the function, completed messages would be redelivered too."""
 
     @fanfold.consumer(concurrency=2)
     async def handler(number) -> None:
@@ -128,22 +128,22 @@ def test_a_batch_that_takes_too_long_is_answered_and_the_finished_part_deleted()
     assert deleted(handler, make_event(0, 1, 0), seconds=0.5) == ["message-0", "message-2"]
 
 
-def test_the_answer_for_ten_thousand_failures_is_far_under_six_megabytes():
-    """The largest batch of a standard queue, and the most that a function may answer."""
+def test_the_response_for_ten_thousand_failures_is_far_below_six_megabytes():
+    """The largest batch of a standard queue, and the maximum size of a response."""
 
     @fanfold.consumer(concurrency=100)
     async def handler(body: str) -> None:
         raise ValueError
 
     records = [make_record("", message_id=str(uuid.UUID(int=number))) for number in range(10_000)]
-    answer = handler(make_event(records=records), make_context())
+    response = handler(make_event(records=records), make_context())
     handler.close()
-    assert len(answer["batchItemFailures"]) == 10_000
-    assert len(json.dumps(answer).encode()) < RESPONSE_BYTES / 6
+    assert len(response["batchItemFailures"]) == 10_000
+    assert len(json.dumps(response).encode()) < RESPONSE_BYTES / 6
 
 
 def test_a_message_of_one_mebibyte_is_handled():
-    """The largest there is."""
+    """The maximum message size."""
     sizes = []
     handler = fanfold.consumer(lambda body: sizes.append(len(body["text"])))
     event = make_event({"text": "x" * (1_048_576 - len('{"text": ""}'))})
@@ -155,8 +155,8 @@ def test_a_message_of_one_mebibyte_is_handled():
 # --- FIFO.
 
 
-def test_a_fifo_batch_answers_the_failed_record_and_all_later_ones_of_its_group():
-    """Other groups go on; nothing of the group is deleted behind what failed."""
+def test_a_fifo_batch_reports_the_failed_record_and_all_later_ones_of_its_group():
+    """Other groups continue; no later message of the group is deleted."""
     ran = []
 
     @fanfold.consumer(concurrency=10)
@@ -170,7 +170,7 @@ def test_a_fifo_batch_answers_the_failed_record_and_all_later_ones_of_its_group(
 
 
 def test_the_records_of_a_fifo_group_run_one_after_another_in_batch_order():
-    """However many handlers may run at once."""
+    """At any concurrency."""
     steps = []
 
     @fanfold.consumer(concurrency=10)
@@ -184,14 +184,14 @@ def test_the_records_of_a_fifo_group_run_one_after_another_in_batch_order():
 
 
 @pytest.mark.parametrize("groups", [["tenant"] * 3, ["tenant", "", "other"]])
-def test_message_groups_of_a_fair_queue_are_tenants_and_no_order(groups: list[str]):
-    """A queue is FIFO by the end of its ARN alone; behind a failure on a fair queue everything goes on."""
+def test_message_groups_of_a_fair_queue_do_not_imply_an_order(groups: list[str]):
+    """Only the suffix of the ARN makes a queue FIFO; on a fair queue, later messages continue after a failure."""
     handler = fanfold.consumer(concurrency=1)(raises(ValueError, 0))
     assert deleted(handler, grouped(*groups, queue_arn=STANDARD_ARN)) == ["message-1", "message-2"]
 
 
 @pytest.mark.parametrize("arn", [f"{STANDARD_ARN}fifo", f"{STANDARD_ARN}.fifo-2", f"{STANDARD_ARN}.fifo.dead"])
-def test_a_queue_is_fifo_only_if_its_arn_ends_so(arn: str):
-    """Names that merely hold the word are of standard queues."""
+def test_a_queue_is_fifo_only_if_its_arn_ends_with_fifo(arn: str):
+    """Names that contain the suffix elsewhere are those of standard queues."""
     handler = fanfold.consumer(concurrency=1)(raises(ValueError, 0))
     assert deleted(handler, grouped("a", "a", queue_arn=arn)) == ["message-1"]

@@ -1,4 +1,4 @@
-"""The settings that an event source mapping takes, and what fits into its batch."""
+"""The settings of an event source mapping, and the number of records that fit into a batch."""
 
 import json
 import math
@@ -18,7 +18,7 @@ LARGEST = MappingSettings(batch_size=10_000, window_seconds=1)
 MIB = 1024 * 1024
 
 
-# --- Settings that AWS takes and refuses.
+# --- Settings that AWS accepts and rejects.
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,13 @@ MIB = 1024 * 1024
         {"batch_size": 1, "fifo": True},
     ],
 )
-def test_settings_at_the_limits_are_taken(settings: dict[str, Any]):
-    """1 to 10,000 records with a window of 0 to 300 s; over 10 records at least 1 s."""
+def test_settings_at_the_limits_are_accepted(settings: dict[str, Any]):
+    """1 to 10,000 records with a batching window of 0 to 300 s; above 10 records, at least 1 s."""
     MappingSettings(**settings)
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"batch_size": 0}, "batch size"),
         ({"batch_size": -1}, "batch size"),
@@ -56,9 +56,9 @@ def test_settings_at_the_limits_are_taken(settings: dict[str, Any]):
         ({"window_seconds": 1, "fifo": True}, "FIFO"),
     ],
 )
-def test_settings_that_aws_refuses_are_refused(settings: dict[str, Any], words: str):
-    """With the limit named."""
-    with pytest.raises(ConfigurationError, match=words):
+def test_settings_that_aws_rejects_are_refused(settings: dict[str, Any], message: str):
+    """The error names the limit."""
+    with pytest.raises(ConfigurationError, match=message):
         MappingSettings(**settings)
 
 
@@ -66,13 +66,13 @@ def test_settings_that_aws_refuses_are_refused(settings: dict[str, Any], words: 
     "settings",
     [{"batch_size": 2.5}, {"batch_size": "10"}, {"batch_size": None}, {"window_seconds": "1"}, {"batch_size": True}],
 )
-def test_settings_that_are_no_numbers_are_refused(settings: dict[str, Any]):
-    """At once and with the library's own error, not in the middle of a batch."""
+def test_settings_that_are_not_numbers_are_refused(settings: dict[str, Any]):
+    """In the constructor, with a ``ConfigurationError``."""
     with pytest.raises(ConfigurationError):
         MappingSettings(**settings)
 
 
-# --- What fits into a batch.
+# --- Records that fit into a batch.
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_settings_that_are_no_numbers_are_refused(settings: dict[str, Any]):
     ],
 )
 def test_a_batch_ends_at_its_size_or_at_six_megabytes(sizes: list[int], count: int):
-    """Exactly 6 MB fit, one byte more does not; a single record always goes."""
+    """Exactly 6 MB fit, one byte more does not; a single record always fits."""
     assert fitting(sizes, ON) == count
 
 
 def test_a_batch_of_ten_thousand_small_records_fits():
-    """And not one more."""
+    """One more record does not."""
     assert fitting([600] * 10_001, LARGEST) == 10_000
 
 
@@ -113,8 +113,8 @@ def test_ten_thousand_records_of_a_kilobyte_do_not_fit():
     st.integers(1, 40),
 )
 @example([LAMBDA_EVENT_BYTES, 1], 2)
-def test_a_batch_is_as_long_as_it_may_be_and_no_longer(sizes: list[int], batch_size: int):
-    """Within size and 6 MB, or of one record; the next record would be too many, too much, or is not there."""
+def test_a_batch_has_as_many_records_as_fit(sizes: list[int], batch_size: int):
+    """It stays within the batch size and 6 MB, or has one record; one more record would exceed a limit."""
     count = fitting(sizes, MappingSettings(batch_size=batch_size, window_seconds=1))
     assert count == 0 if not sizes else count >= 1
     assert count <= min(len(sizes), batch_size)
@@ -124,15 +124,15 @@ def test_a_batch_is_as_long_as_it_may_be_and_no_longer(sizes: list[int], batch_s
 
 
 @given(st.lists(st.text(max_size=50), min_size=1, max_size=8))
-def test_the_bytes_of_records_are_at_least_what_their_event_takes(bodies: list[str]):
-    """Counted one by one, so that an event made of what fits is not over 6 MB."""
+def test_the_sum_of_the_record_sizes_is_at_least_the_size_of_their_event(bodies: list[str]):
+    """So an event of the records that fit does not exceed 6 MB."""
     records = [make_record(body) for body in bodies]
     event = json.dumps({"Records": records}, ensure_ascii=False, separators=(",", ":"))
     assert sum(map(record_bytes, records)) >= len(event.encode("utf-8", "surrogatepass"))
 
 
-def test_bytes_are_counted_not_characters():
-    """A message is measured as UTF-8; half a surrogate pair does not break the count."""
+def test_the_size_of_a_record_is_in_bytes():
+    """Of its UTF-8 encoding; an unpaired surrogate is counted too."""
     plain, accented = make_record("e" * 1_000), make_record("é" * 1_000)
     assert record_bytes(accented) - record_bytes(plain) == 1_000
     assert record_bytes(make_record("\ud83d")) > record_bytes(make_record(""))

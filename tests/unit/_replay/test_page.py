@@ -15,7 +15,7 @@ VOID = {"meta", "rect", "line"}
 
 
 class WellFormed(HTMLParser):
-    """Fails when an element is closed that is not open."""
+    """A parser that fails on an end tag without a matching start tag."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ def parsed(text: str) -> WellFormed:
     return parser
 
 
-def document(*, messages: int = 3, deliveries: int = 1, words: str = "ValueError: no", consumer: bool = True) -> dict:
-    """Return a document in which all messages are in every delivery, and the last one fails."""
+def document(*, messages: int = 3, deliveries: int = 1, text: str = "ValueError: no", consumer: bool = True) -> dict:
+    """Return a document in which every delivery contains all messages, and the last message fails."""
     last = messages - 1
 
     def outcome(number: int) -> str:
@@ -57,7 +57,7 @@ def document(*, messages: int = 3, deliveries: int = 1, words: str = "ValueError
     ]
     return {
         "version": "0.1.0",
-        "handler": words,
+        "handler": text,
         "consumer": consumer,
         "settings": {"batch_size": 10, "fifo": False},
         "summary": {
@@ -72,14 +72,14 @@ def document(*, messages: int = 3, deliveries: int = 1, words: str = "ValueError
         "messages": [
             {
                 "number": n,
-                "id": f"{words}-{n}",
-                "source": words,
+                "id": f"{text}-{n}",
+                "source": text,
                 "end": "dead-lettered" if n == last else "deleted",
                 "receives": deliveries,
                 "outcome": outcome(n),
-                "error": words if n == last else None,
+                "error": text if n == last else None,
                 "attempts": [{"delivery": d, "outcome": outcome(n)} for d in range(deliveries)],
-                "history": [words],
+                "history": [text],
             }
             for n in range(messages)
         ],
@@ -89,9 +89,9 @@ def document(*, messages: int = 3, deliveries: int = 1, words: str = "ValueError
                 "began_at": float(d),
                 "ended_at": d + 1.0,
                 "messages": list(range(messages)),
-                "response": words,
+                "response": text,
                 "error": None,
-                "verdict": {"kind": "partial success", "reason": words},
+                "verdict": {"kind": "partial success", "reason": text},
                 "measured": {
                     "seconds": 0.1,
                     "peak_memory_mb": 60.0,
@@ -102,67 +102,67 @@ def document(*, messages: int = 3, deliveries: int = 1, words: str = "ValueError
             }
             for d in range(deliveries)
         ],
-        "dead_letters": [{"id": words, "number": last, "reason": words}],
+        "dead_letters": [{"id": text, "number": last, "reason": text}],
         "measured": {"seconds": 1.0, "peak_memory_mb": 60.0},
     }
 
 
-def test_the_page_tells_what_became_of_every_message():
-    """The sum on top, a bar for each delivery and each record, a row for each message."""
-    made = parsed(page(document(messages=12)))
-    assert "12 messages: 11 deleted, 1 dead-lettered, none lost." in made.text
-    assert made.tags.count("rect") == 1 + 12
-    assert made.tags.count("tr") == 1 + 12
+def test_the_page_shows_the_result_of_every_message():
+    """It has a summary, a bar for each delivery and each record, and a row for each message."""
+    html = parsed(page(document(messages=12)))
+    assert "12 messages: 11 deleted, 1 dead-lettered, none lost." in html.text
+    assert html.tags.count("rect") == 1 + 12
+    assert html.tags.count("tr") == 1 + 12
 
 
-def test_the_page_needs_nothing_from_elsewhere():
-    """No script and no address."""
-    made = page(document())
-    assert "<script" not in made
-    assert not re.search(r"https?:|src=|url\(|@import", made)
+def test_the_page_is_self_contained():
+    """It has no script and no URL."""
+    html = page(document())
+    assert "<script" not in html
+    assert not re.search(r"https?:|src=|url\(|@import", html)
 
 
 @given(
-    words=st.text()
+    text=st.text()
     | st.sampled_from(['</script><script>alert("x")</script>', "\"'><img src=x onerror=alert(1)>", "&lt;"])
 )
-def test_whatever_users_write_is_shown_as_text(words):
-    """Ids, errors, reasons and responses cannot add an element."""
-    made = parsed(page(document(words=words)))
-    plain = parsed(page(document(words="words")))
-    assert made.tags == plain.tags
+def test_user_content_is_escaped(text):
+    """Ids, errors, reasons, and responses cannot add an element."""
+    html = parsed(page(document(text=text)))
+    plain = parsed(page(document(text="text")))
+    assert html.tags == plain.tags
 
 
-def test_a_large_replay_is_capped_and_says_so():
-    """What failed is shown first."""
-    made = page(document(messages=MOST_ROWS + 100))
-    assert f"Of {MOST_ROWS + 100} messages {MOST_ROWS} are shown." in made
-    assert f"ValueError: no-{MOST_ROWS + 99}</code>" in made
+def test_a_large_replay_is_capped_with_a_note():
+    """Failed messages are shown first."""
+    html = page(document(messages=MOST_ROWS + 100))
+    assert f"Showing {MOST_ROWS} of {MOST_ROWS + 100} messages." in html
+    assert f"ValueError: no-{MOST_ROWS + 99}</code>" in html
     many = page(document(deliveries=MOST_CHARTS + 5))
-    assert f"Of {MOST_CHARTS + 5} deliveries {MOST_CHARTS} are shown." in many
+    assert f"Showing {MOST_CHARTS} of {MOST_CHARTS + 5} deliveries." in many
     assert len(page(document(messages=10_000, deliveries=100))) < 3_000_000
 
 
-def test_a_handler_that_is_no_consumer_has_no_slots():
-    """The page says why."""
-    assert "no fanfold consumer" in page(document(consumer=False))
-    assert "Nothing was delivered" in page({**document(), "deliveries": []})
+def test_a_handler_that_is_not_a_consumer_has_no_timeline():
+    """The page states why."""
+    assert "not a fanfold consumer" in page(document(consumer=False))
+    assert "No batch was delivered" in page({**document(), "deliveries": []})
 
 
 @pytest.mark.parametrize("width", [40, 80, 160])
 def test_the_text_timeline_has_a_line_for_each_slot(width):
-    """Bars are marked by outcome, within the width."""
-    told = document(messages=12)
-    lines = text_timeline(told["deliveries"][0], told["messages"], width).splitlines()
+    """Bars show the outcome, and lines stay within the width."""
+    replayed = document(messages=12)
+    lines = text_timeline(replayed["deliveries"][0], replayed["messages"], width).splitlines()
     assert [line[:8] for line in lines[:10]] == [f"slot {slot:>3}" for slot in range(10)]
     assert "x" in lines[1]
     assert max(map(len, lines[:-1])) <= width
-    assert text_timeline(document(consumer=False)["deliveries"][0], told["messages"]) == "(nothing ran)"
+    assert text_timeline(document(consumer=False)["deliveries"][0], replayed["messages"]) == "(no record ran)"
 
 
 def test_the_text_timeline_is_capped():
-    """A thousand slots are no thousand lines."""
-    told = document(messages=100)
-    delivery = told["deliveries"][0]
+    """The last line states how many slots are missing."""
+    replayed = document(messages=100)
+    delivery = replayed["deliveries"][0]
     delivery["measured"]["spans"] = [{**span, "slot": n} for n, span in enumerate(delivery["measured"]["spans"])]
-    assert "… and 80 more slots" in text_timeline(delivery, told["messages"])
+    assert "… and 80 more slots" in text_timeline(delivery, replayed["messages"])

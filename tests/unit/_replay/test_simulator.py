@@ -1,4 +1,4 @@
-"""The simulator: that what it does to messages is what SQS and Lambda do to them."""
+"""The simulator treats messages as SQS and Lambda do."""
 
 import json
 import math
@@ -11,20 +11,32 @@ from fanfold._replay.mapping import Returned
 from fanfold._replay.simulator import Simulator
 from fanfold.errors import ConfigurationError
 from fanfold.testing import make_record
-from simulated import Event, acknowledged, answer, batches, count_of, counts, dead, done, failing, simulate, times
+from simulated import (
+    Event,
+    acknowledged,
+    batch_response,
+    batches,
+    count_of,
+    counts,
+    dead,
+    done,
+    failing,
+    simulate,
+    times,
+)
 
-# --- The plain case.
+# --- The simple case.
 
 
-def test_an_empty_queue_is_delivered_nowhere():
+def test_an_empty_queue_has_no_deliveries():
     """The function is not invoked."""
     simulator = Simulator(done)
     assert list(simulator.run()) == []
     assert simulator.clock.now == 0
 
 
-def test_what_succeeds_is_delivered_once_and_deleted():
-    """In batches of ten, in the order of sending."""
+def test_messages_that_succeed_are_delivered_once_and_deleted():
+    """In batches of ten, in the order they were sent."""
     simulator = simulate(done, *range(25))
     deliveries = simulator.deliveries
     assert [len(delivery.messages) for delivery in deliveries] == [10, 10, 5]
@@ -34,8 +46,8 @@ def test_what_succeeds_is_delivered_once_and_deleted():
     assert not simulator.dead_letters
 
 
-def test_a_handler_gets_the_event_that_lambda_would_give_it():
-    """Bodies, counts, handles, attributes; a context with the time left; a copy that is its own to spoil."""
+def test_a_handler_gets_the_event_that_lambda_would_pass():
+    """Bodies, receive counts, handles, attributes, and a context; the handler may modify its copy of the event."""
     seen = []
 
     def handler(event: Event, context: Any) -> None:
@@ -47,15 +59,15 @@ def test_a_handler_gets_the_event_that_lambda_would_give_it():
     simulator = simulate(handler, "text", records=[record], function_timeout=60)
     (delivery,) = simulator.deliveries
     ((event, remaining),) = seen
-    assert [one["body"] for one in event["Records"]] == ["text", '{"order": 1}']
+    assert [record["body"] for record in event["Records"]] == ["text", '{"order": 1}']
     assert event["Records"][1] == {**record, "receiptHandle": delivery.handles[1]}
     assert event["Records"][1]["messageAttributes"] == attributes
     assert 0 < remaining <= 60_000
     assert acknowledged(simulator) == ["message-0", "sent"]
 
 
-def test_the_ids_of_messages_sent_later_are_new_ones():
-    """Also when the queue has become shorter meanwhile: two messages of one id share their fate."""
+def test_messages_sent_later_get_new_ids():
+    """Even if the queue is shorter by then: a response cannot distinguish two messages with the same id."""
     simulator = Simulator(failing("message-1", "message-2", times=1))
     simulator.send(0, 1, 2)
     simulator.run(until=10)
@@ -63,8 +75,8 @@ def test_the_ids_of_messages_sent_later_are_new_ones():
     assert len({message.message_id for message in simulator.queue.messages()}) == 3
 
 
-def test_the_ids_of_messages_sent_to_an_empty_queue_are_new_ones():
-    """What a test has seen of the first run is not mistaken for the second."""
+def test_messages_sent_to_an_empty_queue_get_new_ids():
+    """Messages of a first and a second run are distinct."""
     simulator = simulate(done, 0)
     simulator.send(1)
     simulator.run()
@@ -74,8 +86,8 @@ def test_the_ids_of_messages_sent_to_an_empty_queue_are_new_ones():
 # --- Redelivery and dead letters.
 
 
-def test_a_reported_message_comes_back_after_the_visibility_timeout_with_a_higher_count():
-    """The rest is gone."""
+def test_a_reported_message_is_redelivered_after_the_visibility_timeout_with_a_higher_count():
+    """The other messages are deleted."""
     simulator = simulate(failing("message-1", times=2), 0, 1, 2, visibility_timeout=40)
     deliveries = simulator.deliveries
     assert batches(deliveries) == [["message-0", "message-1", "message-2"], ["message-1"], ["message-1"]]
@@ -85,9 +97,9 @@ def test_a_reported_message_comes_back_after_the_visibility_timeout_with_a_highe
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])
-def test_a_message_is_a_dead_letter_after_its_last_receive(most: int):
-    """It was delivered as often as the queue allows; what was well beside it is not touched."""
-    simulator = simulate(failing("message-0"), "poison", "well", max_receive_count=most)
+def test_a_message_is_dead_lettered_after_its_last_receive(most: int):
+    """It was delivered max_receive_count times; the other message of its batch is not affected."""
+    simulator = simulate(failing("message-0"), "poison", "good", max_receive_count=most)
     assert batches(simulator.deliveries) == [["message-0", "message-1"], *[["message-0"]] * (most - 1)]
     assert dead(simulator) == ["message-0"]
     assert simulator.dead_letters[0].body == "poison"
@@ -95,19 +107,19 @@ def test_a_message_is_a_dead_letter_after_its_last_receive(most: int):
     assert len(simulator.queue) == 0
 
 
-def test_a_dead_letter_tells_what_happened_to_it():
-    """One line for each delivery, with the reason, and one for the move."""
-    simulator = simulate(failing("message-0"), "poison", "well", max_receive_count=2)
+def test_a_dead_lettered_message_has_a_history():
+    """One line for each delivery, with the reason, and one for the move to the dead-letter queue."""
+    simulator = simulate(failing("message-0"), "poison", "good", max_receive_count=2)
     (letter,) = simulator.dead_letter_queue.messages()
     assert letter.history == [
-        "delivery 0: came back (1 of 2 messages are reported)",
-        "delivery 1: came back (every message of the batch is reported)",
+        "delivery 0: kept for redelivery (1 of 2 messages are reported as failed)",
+        "delivery 1: kept for redelivery (every message of the batch is reported as failed)",
         "moved to the dead-letter queue after 2 receives",
     ]
 
 
-def test_a_dead_letter_keeps_its_attributes_and_its_count_of_receives():
-    """What is looked at to find out why."""
+def test_a_dead_lettered_message_keeps_its_attributes_and_its_receive_count():
+    """They help to find the cause."""
     attributes = {"tenant": {"stringValue": "blue", "dataType": "String"}}
     simulator = simulate(
         failing("sent"), records=[make_record(1, message_id="sent", message_attributes=attributes)], max_receive_count=3
@@ -117,14 +129,14 @@ def test_a_dead_letter_keeps_its_attributes_and_its_count_of_receives():
     assert letter.receive_count >= 3
 
 
-def test_without_a_redrive_policy_nothing_is_ever_a_dead_letter():
-    """It comes back until it succeeds."""
+def test_without_a_redrive_policy_no_message_is_dead_lettered():
+    """It is redelivered until it succeeds."""
     simulator = simulate(failing("message-0", times=50), 1, max_receive_count=None)
     assert counts(simulator.deliveries) == [[number] for number in range(1, 52)]
     assert not simulator.dead_letters
 
 
-def test_a_message_that_arrives_with_receives_behind_it_goes_on_from_there():
+def test_the_receive_count_of_a_record_continues():
     """Records captured from a real queue have been received before."""
     simulator = simulate(
         failing("old"), records=[make_record(1, message_id="old", receive_count=4)], max_receive_count=5
@@ -133,7 +145,7 @@ def test_a_message_that_arrives_with_receives_behind_it_goes_on_from_there():
     assert dead(simulator) == ["old"]
 
 
-def test_more_dead_letters_than_a_receive_holds_do_not_keep_what_is_behind_them():
+def test_more_dead_letters_than_one_receive_returns_do_not_block_later_messages():
     """SQS moves them when they would be received once more."""
     simulator = Simulator(failing(*[f"old-{number}" for number in range(25)]), max_receive_count=1)
     simulator.send(records=[make_record(1, message_id=f"old-{number}") for number in range(25)])
@@ -144,25 +156,25 @@ def test_more_dead_letters_than_a_receive_holds_do_not_keep_what_is_behind_them(
     assert acknowledged(simulator) == ["new"]
 
 
-def test_two_messages_of_one_id_are_both_delivered_and_share_their_fate():
-    """An answer cannot tell them apart, so one that fails takes the other along."""
+def test_two_messages_with_the_same_id_succeed_or_fail_together():
+    """A response cannot distinguish them, so if one fails, both are redelivered."""
     seen = []
 
     def handler(event: Event, context: Any) -> dict[str, Any]:
         seen.append([record["body"] for record in event["Records"]])
-        bad = [one for one in event["Records"] if one["body"] == "bad" and count_of(one) == 1]
-        return answer(one["messageId"] for one in bad)
+        bad = [record for record in event["Records"] if record["body"] == "bad" and count_of(record) == 1]
+        return batch_response(record["messageId"] for record in bad)
 
     simulator = simulate(handler, records=[make_record(body, message_id="same") for body in ("good", "bad")])
     assert seen == [["good", "bad"], ["good", "bad"]]
     assert len(simulator.queue) == 0
 
 
-# --- How long a run is.
+# --- The end of a run.
 
 
-def test_a_run_ends_when_the_time_comes():
-    """What runs then is let finish; the next run goes on from there."""
+def test_a_run_ends_at_the_given_time():
+    """Running invocations finish first; the next run continues from there."""
     simulator = Simulator(failing("message-0", times=5), max_receive_count=None)
     simulator.send(1)
     assert len(simulator.run(until=65)) == 3
@@ -171,8 +183,8 @@ def test_a_run_ends_when_the_time_comes():
     assert len(simulator.run()) == 6
 
 
-def test_no_delivery_begins_after_the_time_that_a_run_ends():
-    """Also when what was let finish has moved the clock beyond it."""
+def test_no_delivery_begins_after_the_end_of_a_run():
+    """Even if a finishing invocation has moved the clock past it."""
     simulator = Simulator(done, invocation_seconds=20)
     simulator.send(1)
     simulator.run(until=5)
@@ -180,8 +192,8 @@ def test_no_delivery_begins_after_the_time_that_a_run_ends():
     assert all(delivery.began_at <= 6 for delivery in simulator.run(until=6))
 
 
-def test_a_run_ends_after_so_many_deliveries():
-    """The next run goes on; nothing is lost between them."""
+def test_a_run_ends_after_the_given_number_of_deliveries():
+    """The next run continues, and no message is lost between the two."""
     simulator = Simulator(done, batch_size=1)
     simulator.send(*range(5))
     assert len(simulator.run(most_deliveries=2)) == 2
@@ -191,8 +203,8 @@ def test_a_run_ends_after_so_many_deliveries():
     assert acknowledged(simulator) == [f"message-{number}" for number in range(5)]
 
 
-def test_a_run_of_no_deliveries_delivers_nothing():
-    """And a function that never succeeds is stopped by a number."""
+def test_a_run_of_no_deliveries_delivers_no_batch():
+    """The limit also ends a run whose function never succeeds."""
     simulator = Simulator(failing("message-0"), max_receive_count=None)
     simulator.send(1)
     assert len(simulator.run(most_deliveries=0)) == 0
@@ -200,7 +212,7 @@ def test_a_run_of_no_deliveries_delivers_nothing():
 
 
 def test_messages_can_be_sent_by_the_handler_while_it_runs():
-    """A chain of messages is followed to its end."""
+    """The run continues until the last of them is delivered."""
 
     def handler(event: Event, context: Any) -> None:
         for record in event["Records"]:
@@ -248,19 +260,19 @@ def test_messages_can_be_sent_by_the_handler_while_it_runs():
     ids=repr,
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]):
-    """When the simulator is made, not in the middle of a run."""
+    """When the simulator is created, not during a run."""
     with pytest.raises(ConfigurationError):
         Simulator(done, **settings)
 
 
 def test_a_simulator_needs_a_handler():
-    """Or another way to invoke one."""
-    with pytest.raises(ConfigurationError, match="needs a handler"):
+    """Or an ``invoke`` callable."""
+    with pytest.raises(ConfigurationError, match="requires a callable handler"):
         Simulator()
     Simulator(invoke=lambda event: Returned("null"))
 
 
-def test_a_handler_that_cannot_be_called_is_refused():
-    """It would only make dead letters."""
+def test_a_handler_that_is_not_callable_is_refused():
+    """Every message would be dead-lettered."""
     with pytest.raises(ConfigurationError):
         Simulator("orders.handler")

@@ -1,4 +1,4 @@
-"""The simulator: what handlers may be, and what their answers do."""
+"""The simulator: kinds of handlers, and the effect of their responses."""
 
 import asyncio
 from collections import Counter
@@ -12,13 +12,13 @@ from fanfold import Record
 from fanfold._replay.mapping import Errored, Returned
 from fanfold._replay.simulator import Simulator
 from simple_handlers import nothing
-from simulated import Event, acknowledged, answer, batches, count_of, dead, ids_of, in_groups, simulate, times
+from simulated import Event, acknowledged, batch_response, batches, count_of, dead, ids_of, in_groups, simulate, times
 
-# --- What handlers are.
+# --- Kinds of handlers.
 
 
 def test_a_fanfold_consumer_is_delivered_to():
-    """The failed message comes back, the others do not."""
+    """Only the failed message is redelivered."""
     ran = Counter()
 
     @fanfold.consumer
@@ -32,8 +32,8 @@ def test_a_fanfold_consumer_is_delivered_to():
     assert not simulator.dead_letters
 
 
-def test_a_consumer_of_a_plain_function_is_delivered_to():
-    """Its handlers run on threads."""
+def test_a_consumer_with_a_def_handler_is_delivered_to():
+    """Its handler runs on threads."""
     ran = []
 
     @fanfold.consumer
@@ -44,8 +44,8 @@ def test_a_consumer_of_a_plain_function_is_delivered_to():
     assert sorted(ran) == list(range(12))
 
 
-def test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it():
-    """Closing the consumer, or the simulator, ends the lifespan that the run began."""
+def test_the_lifespan_of_a_consumer_can_be_ended():
+    """By closing the consumer, or the simulator."""
     steps = []
 
     @asynccontextmanager
@@ -61,8 +61,8 @@ def test_what_a_consumer_has_opened_can_be_closed_by_whoever_made_it():
     assert steps == ["begin", "end"]
 
 
-def test_the_consumer_itself_keeps_its_settings():
-    """The simulator works on a copy, with queues of its own."""
+def test_the_simulator_does_not_change_the_consumer():
+    """It uses a copy with the simulated queues."""
     handler = fanfold.consumer(nothing)
     before = handler.settings
     simulate(handler, 1)
@@ -70,7 +70,7 @@ def test_the_consumer_itself_keeps_its_settings():
 
 
 def test_powertools_batch_processor_is_delivered_to():
-    """Its partial response, and the error that it raises when all fail."""
+    """Its partial response counts, and so does the error that it raises if all records fail."""
     batch = pytest.importorskip("aws_lambda_powertools.utilities.batch", reason="Powertools is not installed")
     processor = batch.BatchProcessor(event_type=batch.EventType.SQS)
 
@@ -91,7 +91,7 @@ def test_powertools_batch_processor_is_delivered_to():
 
 
 def test_powertools_fifo_processor_keeps_a_group_in_order():
-    """Behind a failure it reports the rest of the batch."""
+    """After a failure it reports the rest of the batch."""
     batch = pytest.importorskip("aws_lambda_powertools.utilities.batch", reason="Powertools is not installed")
     processor = batch.SqsFifoPartialProcessor(skip_group_on_error=True)
 
@@ -107,8 +107,8 @@ def test_powertools_fifo_processor_keeps_a_group_in_order():
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1), asyncio.CancelledError("no")])
-def test_a_handler_that_raises_brings_the_whole_batch_back(error: BaseException):
-    """Whatever it raises: in Lambda the runtime reports it, or dies of it."""
+def test_if_a_handler_raises_the_whole_batch_is_redelivered(error: BaseException):
+    """For any exception: on Lambda, the runtime reports it or exits."""
 
     def handler(event: Event, context: Any) -> None:
         if count_of(event["Records"][0]) == 1:
@@ -120,8 +120,8 @@ def test_a_handler_that_raises_brings_the_whole_batch_back(error: BaseException)
     assert type(error).__name__ in deliveries[0].invocation.reason
 
 
-def test_whoever_stops_the_run_stops_it():
-    """An interrupt from the keyboard is no answer of the function."""
+def test_an_interrupt_stops_the_run():
+    """It is not treated as an error of the function."""
 
     def handler(event: Event, context: Any) -> None:
         raise KeyboardInterrupt
@@ -133,43 +133,43 @@ def test_whoever_stops_the_run_stops_it():
 
 
 @pytest.mark.parametrize("value", [object(), b"bytes", {"batchItemFailures": {1, 2}}, {(1, 2): 3}])
-def test_a_value_that_is_not_json_brings_the_whole_batch_back(value: object):
-    """Lambda's runtime fails at it, after the handler has done its work."""
+def test_if_the_response_is_not_json_the_whole_batch_is_redelivered(value: object):
+    """Lambda's runtime cannot encode it, after the handler has done its work."""
     simulator = simulate(lambda event, context: value, 0, 1, max_receive_count=2)
     assert all(delivery.invocation.reason.startswith("Runtime.MarshalError: ") for delivery in simulator.deliveries)
     assert dead(simulator) == ["message-0", "message-1"]
 
 
-def test_a_value_that_holds_itself_brings_the_whole_batch_back():
-    """There is no end to writing it."""
-    endless: list[Any] = []
-    endless.append(endless)
-    simulator = simulate(lambda event, context: endless, 0, max_receive_count=1)
+def test_if_the_response_contains_itself_the_whole_batch_is_redelivered():
+    """It cannot be encoded as JSON."""
+    recursive: list[Any] = []
+    recursive.append(recursive)
+    simulator = simulate(lambda event, context: recursive, 0, max_receive_count=1)
     assert dead(simulator) == ["message-0"]
 
 
-def test_a_misspelt_key_loses_what_it_names():
-    """As in AWS: the batch is deleted, and nothing is red."""
+def test_failures_under_a_misspelled_key_are_lost():
+    """As on AWS: the batch is deleted, without an error."""
     simulator = simulate(lambda event, context: {"batchItemFailure": [{"itemIdentifier": "message-0"}]}, 0)
     assert [delivery.verdict.kind for delivery in simulator.deliveries] == ["complete success"]
     assert len(simulator.queue) == 0
 
 
-def test_an_unknown_id_brings_the_whole_batch_back():
-    """The verdict says why."""
-    simulator = simulate(lambda event, context: answer(["elsewhere"]), 0, 1, max_receive_count=1)
+def test_if_the_response_names_an_unknown_id_the_whole_batch_is_redelivered():
+    """The verdict states why."""
+    simulator = simulate(lambda event, context: batch_response(["elsewhere"]), 0, 1, max_receive_count=1)
     (delivery,) = simulator.deliveries
     assert "'elsewhere', which is not in the batch" in delivery.verdict.reason
     assert dead(simulator) == ["message-0", "message-1"]
 
 
-def test_without_report_batch_item_failures_what_is_named_is_deleted():
-    """An error still brings the batch back."""
+def test_without_report_batch_item_failures_reported_messages_are_deleted():
+    """After an error, the batch is redelivered."""
 
     def handler(event: Event, context: Any) -> dict[str, Any]:
         if count_of(event["Records"][0]) == 1:
             raise ValueError
-        return answer(ids_of(event))
+        return batch_response(ids_of(event))
 
     simulator = simulate(handler, 0, 1, report_batch_item_failures=False)
     assert [delivery.verdict.kind for delivery in simulator.deliveries] == ["complete failure", "complete success"]
@@ -177,9 +177,9 @@ def test_without_report_batch_item_failures_what_is_named_is_deleted():
 
 
 @pytest.mark.parametrize("kind", ["error", "timeout", "killed", "throttled"])
-def test_a_function_may_be_invoked_in_another_way(kind: str):
-    """What it comes to is a value; a timeout has lasted as long as the function may."""
-    endings = iter([Errored(kind, "because"), Returned("null")])
-    deliveries = simulate(None, 0, invoke=lambda event: next(endings), function_timeout=20).deliveries
+def test_a_function_may_be_invoked_by_a_custom_callable(kind: str):
+    """It returns the result as a value; an invocation that times out lasts for the function timeout."""
+    results = iter([Errored(kind, "because"), Returned("null")])
+    deliveries = simulate(None, 0, invoke=lambda event: next(results), function_timeout=20).deliveries
     assert deliveries[0].invocation == Errored(kind, "because")
     assert times(deliveries) == [(0, 20 if kind == "timeout" else 1), (30, 31)]

@@ -1,4 +1,4 @@
-"""The simulator: how long a message is hidden."""
+"""The simulator: visibility timeouts."""
 
 import json
 
@@ -10,11 +10,11 @@ from fanfold._base.dead_letter import reason_in
 from fanfold._replay.simulator import Simulator
 from fanfold.testing import make_record
 from simple_handlers import nothing, raises
-from simulated import batches, counts, dead, done, most_at_once, simulate, times
+from simulated import batches, counts, dead, done, max_concurrent, simulate, times
 
 
-def test_back_off_and_retry_hide_a_message_for_their_own_time():
-    """Instead of the queue's visibility timeout, which a failure without them keeps."""
+def test_backoff_and_retry_change_the_visibility_timeout():
+    """Other failures keep the visibility timeout of the queue."""
 
     @fanfold.consumer
     async def handler(record: Record) -> None:
@@ -28,27 +28,27 @@ def test_back_off_and_retry_hide_a_message_for_their_own_time():
 
 @pytest.mark.parametrize("fifo", [False, True])
 @pytest.mark.parametrize("after", [0, 5])
-def test_a_message_that_asks_for_a_retry_does_not_come_back_before_its_own_invocation_has_ended(after: int, fifo: bool):
-    """It is alone in its batch, so the invocation ends with the handler that asked."""
+def test_a_message_is_not_redelivered_before_its_invocation_has_ended(after: int, fifo: bool):
+    """Even if its handler raises ``Retry`` with a shorter delay."""
     handler = fanfold.consumer(raises(Retry(after=after)))
     deliveries = simulate(handler, 1, fifo=fifo, invocation_seconds=20, max_receive_count=3).deliveries
     assert len(deliveries) == 3
-    assert most_at_once(deliveries) == 1
+    assert max_concurrent(deliveries) == 1
 
 
-def test_back_off_grows_with_each_delivery():
-    """Seconds from one delivery to the next."""
+def test_the_backoff_grows_with_each_delivery():
+    """Measured from one delivery to the next."""
     handler = fanfold.consumer(backoff=Backoff(base=10, jitter=0))(raises(ValueError))
     simulator = simulate(handler, 1, max_receive_count=4)
     assert [delivery.began_at for delivery in simulator.deliveries] == [0, 10, 30, 70]
     assert simulator.dead_letter_queue.messages()[0].history[:2] == [
-        "hidden for 10 s by the handler",
-        "delivery 0: came back (every message of the batch is reported)",
+        "visibility timeout set to 10 s by the handler",
+        "delivery 0: kept for redelivery (every message of the batch is reported as failed)",
     ]
 
 
-def test_the_jitter_of_a_back_off_is_the_same_for_the_same_seed():
-    """All chance is the simulator's."""
+def test_the_jitter_of_a_backoff_is_the_same_for_the_same_seed():
+    """The simulator seeds all random choices."""
     handler = fanfold.consumer(backoff=Backoff(base=1_000, jitter=1))(raises(ValueError))
 
     def began() -> list[float]:
@@ -60,7 +60,7 @@ def test_the_jitter_of_a_back_off_is_the_same_for_the_same_seed():
 
 
 def test_a_delay_beyond_twelve_hours_since_the_receive_is_halved():
-    """The batch was gathered for a while, so of the twelve hours that are asked for some seconds are gone."""
+    """The batching window has used some seconds of the twelve hours."""
 
     @fanfold.consumer
     async def handler(record: Record) -> None:
@@ -73,8 +73,8 @@ def test_a_delay_beyond_twelve_hours_since_the_receive_is_halved():
     ]
 
 
-def test_a_rejected_message_is_a_dead_letter_at_once_with_its_reason():
-    """And deleted from the queue, in its first delivery; its own attributes stay."""
+def test_a_rejected_message_is_dead_lettered_immediately_with_its_reason():
+    """It is deleted from the queue in its first delivery, and keeps its attributes."""
 
     @fanfold.consumer
     async def handler(body: str) -> None:
@@ -89,13 +89,13 @@ def test_a_rejected_message_is_a_dead_letter_at_once_with_its_reason():
     (letter,) = simulator.dead_letters
     assert (letter.message_id, letter.body, reason_in(letter)) == ("sent", "bad", "no such customer")
     assert letter.message_attributes["tenant"] == attributes["tenant"]
-    why = json.loads(letter.message_attributes["fanfold"]["stringValue"])
-    assert (why["message_id"], why["receive_count"]) == ("sent", 1)
+    details = json.loads(letter.message_attributes["fanfold"]["stringValue"])
+    assert (details["message_id"], details["receive_count"]) == ("sent", 1)
     assert simulator.dead_letter_queue.messages()[0].history == ["rejected by the handler: no such customer"]
     assert len(simulator.queue) == 0
 
 
-def test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once():
+def test_a_body_that_cannot_be_decoded_is_dead_lettered_immediately():
     """It would never succeed."""
     handler = fanfold.consumer(nothing)
     simulator = simulate(handler, "{", 1)
@@ -103,37 +103,37 @@ def test_a_body_that_cannot_be_decoded_is_a_dead_letter_at_once():
     assert dead(simulator) == ["message-0"]
 
 
-def test_a_consumer_without_dead_letters_reports_what_it_rejects():
-    """An empty address turns them off; the queue's own limit of receives is what is left."""
+def test_without_a_dead_letter_queue_url_a_rejected_message_is_reported():
+    """It is redelivered until the queue's redrive policy moves it."""
     handler = fanfold.consumer(dead_letter_queue_url="")(raises(Reject("never")))
     simulator = simulate(handler, 1, max_receive_count=3)
     assert counts(simulator.deliveries) == [[1], [2], [3]]
     assert reason_in(simulator.dead_letters[0]) is None
 
 
-def test_a_message_whose_visibility_is_shorter_than_its_invocation_is_delivered_twice():
-    """The first deletion does not hold, since the message was received again meanwhile."""
+def test_a_message_is_delivered_twice_if_its_visibility_timeout_is_shorter_than_the_invocation():
+    """The first deletion has no effect, because the message was received again in the meantime."""
     simulator = Simulator(done, visibility_timeout=10, invocation_seconds=25, max_receive_count=None)
     simulator.send(1)
     deliveries = simulator.run(most_deliveries=2)
     assert times(deliveries) == [(0, 25), (10, 35)]
     assert counts(deliveries) == [[1], [2]]
     assert deliveries[0].messages[0].history == [
-        "delivery 0: not deleted: received again meanwhile (the response is null or empty)",
+        "delivery 0: not deleted: received again in the meantime (the response is null or empty)",
         "delivery 1: deleted (the response is null or empty)",
     ]
     assert len(simulator.queue) == 0
 
 
-def test_a_message_whose_visibility_is_shorter_than_its_invocation_can_die_of_success():
-    """Every invocation succeeds, and the receives are used up all the same."""
+def test_a_message_can_be_dead_lettered_although_every_invocation_succeeds():
+    """If its visibility timeout is shorter than the invocation, its receives are used up."""
     simulator = simulate(done, 1, visibility_timeout=10, invocation_seconds=25, max_receive_count=2)
     assert len(simulator.deliveries) == 2
     assert dead(simulator) == ["message-0"]
 
 
-def test_the_visibility_clock_starts_before_the_window():
-    """Received at 0, invoked at 20: visible again at 30, in the middle of the invocation."""
+def test_the_visibility_timeout_starts_before_the_batching_window():
+    """Received at 0 s, invoked at 20 s: visible again at 30 s, during the invocation."""
     simulator = simulate(done, 1, visibility_timeout=30, window_seconds=20, invocation_seconds=25)
     assert simulator.deliveries[0].began_at == 20
     assert simulator.deliveries[1].receive_counts == [2]

@@ -1,4 +1,4 @@
-"""``template.yaml`` itself: what its numbers must satisfy, whatever parameters are chosen."""
+"""``template.yaml``: conditions that its numbers satisfy for every choice of parameters."""
 
 import json
 import re
@@ -18,11 +18,11 @@ RESOURCES = TEMPLATE["Resources"]
 
 
 def of_type(kind: str) -> dict[str, Any]:
-    return {name: each for name, each in RESOURCES.items() if each["Type"] == kind}
+    return {name: resource for name, resource in RESOURCES.items() if resource["Type"] == kind}
 
 
 def test_visibility_is_six_timeouts_and_the_window_for_every_choice():
-    """CloudFormation cannot multiply: the table holds the product for each timeout and window there is."""
+    """CloudFormation cannot multiply, so the mapping contains the value for each timeout and window."""
     timing = TEMPLATE["Mappings"]["Timing"]
     assert [int(timeout) for timeout in timing] == PARAMETERS["FunctionTimeout"]["AllowedValues"]
     for timeout, row in timing.items():
@@ -31,7 +31,7 @@ def test_visibility_is_six_timeouts_and_the_window_for_every_choice():
 
 
 def test_every_maximum_concurrency_has_its_number():
-    """From the 2 to the 1,000 that Lambda takes."""
+    """From 2 to 1,000, the range that Lambda accepts."""
     numbers = PARAMETERS["MaximumConcurrency"]["AllowedValues"]
     assert TEMPLATE["Mappings"]["Concurrency"] == {str(number): {"Number": number} for number in numbers}
     assert (min(numbers), max(numbers)) == (2, 1000)
@@ -39,7 +39,7 @@ def test_every_maximum_concurrency_has_its_number():
 
 @pytest.mark.parametrize("name", sorted(PARAMETERS))
 def test_a_parameter_has_a_description_a_default_and_bounds(name: str):
-    """What cannot work is refused before anything is made."""
+    """Invalid values are refused before any resource is created."""
     parameter = PARAMETERS[name]
     assert parameter["Description"].endswith(".")
     assert parameter["Type"] in {"String", "Number"}
@@ -55,22 +55,23 @@ def test_a_parameter_has_a_description_a_default_and_bounds(name: str):
 
 
 def test_every_parameter_is_explained_in_the_guide():
-    """With its default and its bounds."""
+    """The deployment guide lists every parameter."""
     page = (ROOT / "docs" / "deploy.md").read_text()
     assert [name for name in PARAMETERS if f"`{name}`" not in page] == []
 
 
-def test_dead_letters_outlive_every_retention_of_their_source():
-    """A message keeps the time it was first sent."""
+def test_the_dead_letter_queue_retains_messages_longer_than_its_source_queue():
+    """A message keeps the timestamp of when it was first sent."""
     assert (
         PARAMETERS["RetentionSeconds"]["MaxValue"]
         < RESOURCES["DeadLetterQueue"]["Properties"]["MessageRetentionPeriod"]
     )
 
 
-def test_every_queue_and_the_bucket_are_encrypted_and_refuse_plain_http():
-    """At rest and on the way."""
-    policies = {each["Properties"]["Queues"][0]["Ref"]: each for each in of_type("AWS::SQS::QueuePolicy").values()}
+def test_every_queue_and_the_bucket_are_encrypted_and_require_https():
+    """Data is encrypted at rest and in transit."""
+    queue_policies = of_type("AWS::SQS::QueuePolicy").values()
+    policies = {policy["Properties"]["Queues"][0]["Ref"]: policy for policy in queue_policies}
     queues = of_type("AWS::SQS::Queue")
     assert policies.keys() == queues.keys()
     assert all(queue["Properties"]["SqsManagedSseEnabled"] is True for queue in queues.values())
@@ -82,36 +83,36 @@ def test_every_queue_and_the_bucket_are_encrypted_and_refuse_plain_http():
         assert statement["Resource"] != "*"
 
 
-def test_no_function_may_do_more_than_its_statements_name():
-    """No action and no resource is a wildcard, but for X-Ray, which knows no resources."""
+def test_policies_contain_no_wildcards():
+    """Neither in actions nor in resources, except for X-Ray, which has no resource-level permissions."""
     for role in of_type("AWS::IAM::Role").values():
         for policy in role["Properties"]["Policies"]:
-            for given in policy["PolicyDocument"]["Statement"]:
-                statement = given["Fn::If"][1] if "Fn::If" in given else given
+            for entry in policy["PolicyDocument"]["Statement"]:
+                statement = entry["Fn::If"][1] if "Fn::If" in entry else entry
                 actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
                 assert not [action for action in actions if "*" in action]
                 assert statement["Resource"] != "*" or all(action.startswith("xray:Put") for action in actions)
 
 
-def test_every_mapping_reports_failures_and_every_function_writes_to_its_own_log():
-    """Without the first, Lambda ignores what the handler says."""
-    functions = of_type("AWS::Serverless::Function")
-    mapped = [event for each in functions.values() for event in each["Properties"].get("Events", {}).values()]
-    assert len(mapped) == 3
-    assert all(event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"] for event in mapped)
-    logs = {each["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] for each in functions.values()}
+def test_every_mapping_reports_failures_and_every_function_has_its_own_log_group():
+    """Without ReportBatchItemFailures, Lambda ignores the handler's batch response."""
+    functions = [function["Properties"] for function in of_type("AWS::Serverless::Function").values()]
+    mappings = [event for function in functions for event in function.get("Events", {}).values()]
+    assert len(mappings) == 3
+    assert all(event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"] for event in mappings)
+    logs = {function["LoggingConfig"]["LogGroup"]["Ref"] for function in functions}
     assert logs == of_type("AWS::Logs::LogGroup").keys()
 
 
 @pytest.mark.parametrize("name", ["DeadLetterQueue", "LedgerTable", "QuarantineQueue", "ResultsBucket"])
-def test_what_holds_data_outlives_the_stack(name: str):
-    """But for a stack that could not be made, which leaves nothing behind."""
+def test_resources_with_data_are_retained_when_the_stack_is_deleted(name: str):
+    """Except if creating the stack fails: then no resource is left."""
     resource = RESOURCES[name]
     assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
-def test_the_dashboard_is_json_and_names_what_is_there():
-    """CloudWatch takes no comments and no trailing commas, and says nothing of a metric that does not exist."""
+def test_the_dashboard_is_json_and_refers_to_existing_resources():
+    """CloudWatch accepts no comments or trailing commas, and reports no error for a metric that does not exist."""
     body, names = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     used = set(re.findall(r"\$\{([^}]+)\}", body))
     assert used - {"AWS::Region"} <= names.keys() | RESOURCES.keys()
@@ -122,14 +123,14 @@ def test_the_dashboard_is_json_and_names_what_is_there():
 
 
 def test_the_makefile_builds_for_the_templates_defaults():
-    """Whoever changes neither gets packages that run."""
+    """With the defaults of both, the built packages run."""
     makefile = (ROOT / "examples" / "flights" / "Makefile").read_text()
     assert f"\nARCHITECTURE ?= {PARAMETERS['Architecture']['Default']}\n" in makefile
     assert f"\nPYTHON_VERSION ?= {PARAMETERS['Runtime']['Default'].removeprefix('python')}\n" in makefile
 
 
 def test_a_replay_takes_its_settings_from_the_template():
-    """Through its mappings and conditions."""
+    """It resolves the template's mappings and conditions."""
     deployed = deployed_settings(ROOT / "template.yaml", "SegmentFunction")
     assert deployed.undetermined == {}
     assert deployed.values == {
@@ -145,8 +146,8 @@ def test_a_replay_takes_its_settings_from_the_template():
     }
 
 
-def test_a_replay_of_a_fifo_template_is_one_of_a_fifo_queue(tmp_path: Path):
-    """The condition decides, and so there is no window."""
+def test_a_replay_of_a_fifo_template_simulates_a_fifo_queue(tmp_path: Path):
+    """The condition selects a FIFO queue, which has no batching window."""
     text = (ROOT / "template.yaml").read_text()
     changed = tmp_path / "template.yaml"
     changed.write_text(text.replace("Default: standard", "Default: fifo"))
@@ -156,7 +157,7 @@ def test_a_replay_of_a_fifo_template_is_one_of_a_fifo_queue(tmp_path: Path):
 
 
 def test_a_sweep_takes_the_memory_of_the_template():
-    """And the concurrency is the handler's own."""
+    """The template does not set the concurrency, so the handler's setting applies."""
     function = deployment_of(ROOT / "template.yaml", "SegmentFunction").function
     assert function is not None
     assert (function.memory.value, function.concurrency.value) == (PARAMETERS["MemorySize"]["Default"], None)

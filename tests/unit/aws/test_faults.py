@@ -1,9 +1,9 @@
-"""What a service says of a fault, in one of our errors."""
+"""Translation of SDK errors into fanfold's errors."""
 
 import pytest
 
 from fanfold.aws.clients import client_of
-from fanfold.aws.faults import fault_of
+from fanfold.aws.faults import error_from
 from fanfold.aws.s3 import S3Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, ServiceError
 
@@ -23,15 +23,15 @@ from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissing
         ("MalformedXML", ServiceError),
     ],
 )
-def test_a_code_becomes_an_error_of_ours_that_names_what_it_is_about(code, kind):
-    """A caller tells what to do by the type of the error, and a reader what it is about by its words."""
-    fault = fault_of(code, "words", "s3://bucket/key")
-    assert type(fault) is kind
-    assert str(fault).startswith("s3://bucket/key: ")
+def test_an_error_code_becomes_an_error_that_names_the_resource(code, kind):
+    """The type tells a caller how to react, and the message names the resource."""
+    error = error_from(code, "message", "s3://bucket/key")
+    assert type(error) is kind
+    assert str(error).startswith("s3://bucket/key: ")
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "passing"),
+    ("code", "status", "transient"),
     [
         ("SlowDown", 0, True),
         ("InternalError", 0, True),
@@ -43,15 +43,15 @@ def test_a_code_becomes_an_error_of_ours_that_names_what_it_is_about(code, kind)
         ("InvalidRequest", 0, False),
     ],
 )
-def test_a_fault_that_may_pass_is_told_from_one_that_stays(code, status, passing):
-    """Throttling and the server's own faults may pass, also where an entry of an answer has a code and no status."""
-    fault = fault_of(code, "words", "s3://bucket/key", status=status)
-    assert isinstance(fault, ServiceError)
-    assert (fault.code, fault.transient) == (code, passing)
+def test_transient_errors_are_marked(code, status, transient):
+    """Throttling and server errors are transient, also for an entry of a batch response, which has no HTTP status."""
+    error = error_from(code, "message", "s3://bucket/key", status=status)
+    assert isinstance(error, ServiceError)
+    assert (error.code, error.transient) == (code, transient)
 
 
 @pytest.mark.parametrize(
-    ("variables", "client", "words"),
+    ("variables", "client", "message"),
     [
         (
             {},
@@ -63,18 +63,18 @@ def test_a_fault_that_may_pass_is_told_from_one_that_stays(code, status, passing
         ({"AWS_PROFILE": "nobody"}, {}, r"S3: The config profile \(nobody\) could not be found"),
     ],
 )
-async def test_what_the_sdk_was_told_wrongly_is_an_error_of_configuration(variables, client, words, monkeypatch):
-    """Trying again is of no use, and one line says what to mend."""
+async def test_an_invalid_sdk_setting_is_a_configuration_error(variables, client, message, monkeypatch):
+    """The error states in one line which setting to fix."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigurationError, match=f"^{words}"):
+    with pytest.raises(ConfigurationError, match=f"^{message}"):
         async with client_of("s3", "S3", {}, **client):
             pass
 
 
-async def test_what_the_sdk_does_not_send_is_told_on_one_line(monkeypatch):
-    """And that another try would not be either."""
+async def test_a_request_that_the_sdk_refuses_is_a_permanent_error_on_one_line(monkeypatch):
+    """A retry would fail the same way, so the error is not transient."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     async with client_of("s3", "S3", {}) as client:
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""A deployed function that is set, invoked and put back, on a client that answers as it is told to."""
+"""Changing, invoking, and restoring a deployed function, on a scripted Lambda client."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 
 
 class Lambda:
-    """A function with 256 MB, and errors to raise before calls succeed."""
+    """A Lambda client with one function of 256 MB, which raises the given errors first."""
 
     def __init__(self, **errors: list[str]) -> None:
         self.memory, self.variables = 256, {"OTHER": "kept"}
@@ -23,7 +23,7 @@ class Lambda:
         self.invocations = 0
         self._errors = errors
 
-    def get_function_configuration(self, **asked: Any) -> dict[str, Any]:
+    def get_function_configuration(self, **arguments: Any) -> dict[str, Any]:
         status = self.status.pop(0) if self.status else "Successful"
         environment: dict[str, Any] = {"Variables": dict(self.variables)}
         if self.environment_error:
@@ -31,13 +31,13 @@ class Lambda:
         return {"MemorySize": self.memory, "Environment": environment, "LastUpdateStatus": status,
                 "LastUpdateStatusReason": "no such role", "State": "Active"}  # fmt: skip
 
-    def update_function_configuration(self, **asked: Any) -> None:
+    def update_function_configuration(self, **arguments: Any) -> None:
         self._fail("update")
         if self.interrupt_update:
             os.kill(os.getpid(), signal.SIGINT)
-        self.memory, self.variables = asked["MemorySize"], asked["Environment"]["Variables"]
+        self.memory, self.variables = arguments["MemorySize"], arguments["Environment"]["Variables"]
 
-    def invoke(self, **asked: Any) -> dict[str, Any]:
+    def invoke(self, **arguments: Any) -> dict[str, Any]:
         self._fail("invoke")
         self.invocations += 1
         return {"Payload": io.BytesIO(b"null"), "LogResult": ""}
@@ -51,26 +51,26 @@ def function(client: Lambda) -> DeployedFunction:
     return DeployedFunction(client, "swept", "FANFOLD_CONCURRENCY")
 
 
-def test_an_interrupt_waits_until_the_function_is_put_back():
-    """Ctrl-C in the middle of putting back is raised after it."""
+def test_an_interrupt_is_deferred_until_the_function_is_restored():
+    """Ctrl-C during the restore raises KeyboardInterrupt afterwards."""
     client = Lambda()
-    with pytest.raises(KeyboardInterrupt), function(client).put_back():  # noqa: PT012 - the block is it
+    with pytest.raises(KeyboardInterrupt), function(client).restored_on_exit():  # noqa: PT012 - the block is under test
         function(client).set(FunctionSetting(512, "9"))
         client.interrupt_update = True
     assert (client.memory, client.variables) == (256, {"OTHER": "kept"})
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_update_under_way_is_waited_for_before_the_next():
-    """Also when Lambda says so by a conflict."""
+def test_an_update_in_progress_delays_the_next_one():
+    """The same holds if Lambda reports it as a conflict."""
     client = Lambda(update=["ResourceConflictException", "TooManyRequestsException"])
     client.status = ["InProgress", "Successful"]
     function(client).set(FunctionSetting(512, "9"))
     assert (client.memory, client.variables) == (512, {"OTHER": "kept", "FANFOLD_CONCURRENCY": "9"})
 
 
-def test_an_update_that_failed_or_is_refused_is_told():
-    """With Lambda's reason."""
+def test_a_failed_or_refused_update_raises():
+    """The error has Lambda's reason."""
     client = Lambda()
     client.status = ["Failed"]
     with pytest.raises(FanfoldError, match="update failed: no such role"):
@@ -79,8 +79,8 @@ def test_an_update_that_failed_or_is_refused_is_told():
         function(Lambda(update=["InvalidParameterValueException"])).set(FunctionSetting(512, "9"))
 
 
-def test_variables_that_cannot_be_read_are_never_written():
-    """An update would lose them."""
+def test_unreadable_variables_are_never_overwritten():
+    """An update replaces all variables, so unreadable ones would be lost."""
     client = Lambda()
     client.environment_error = True
     with pytest.raises(ConfigurationError, match="variables cannot be read: access to the key is denied"):
@@ -88,8 +88,8 @@ def test_variables_that_cannot_be_read_are_never_written():
     assert client.memory == 256
 
 
-def test_a_throttled_invocation_is_tried_again_and_no_other():
-    """It has not run; one that failed in another way may have."""
+def test_only_a_throttled_invocation_is_retried():
+    """A throttled invocation has not run; any other failed call may have."""
     client = Lambda(invoke=["TooManyRequestsException"])
     assert function(client).invoke({"Records": []}).payload == "null"
     assert client.invocations == 1

@@ -1,4 +1,4 @@
-"""The items of a ledger's table."""
+"""Items of the ledger's table."""
 
 import pytest
 
@@ -9,14 +9,14 @@ from fanfold.errors import LedgerError
 RUN = Run("r", "job", {}, {}, created_at=0.0, expires_at=1, state=RunState.FOLDING)
 
 
-def test_a_state_is_stored_as_its_text():
-    """Items that an earlier release wrote are read as before."""
+def test_a_state_is_stored_as_a_string():
+    """An item that an earlier release wrote is still readable."""
     assert type(run_item(RUN)["state"]["S"]) is str
     assert run_of(run_item(RUN) | {"state": {"S": "FOLDING"}}) == RUN
 
 
-def test_a_state_of_another_release_is_refused():
-    """The error says what to do: functions of one job share a release."""
+def test_an_unknown_state_is_refused():
+    """The error asks the reader to deploy one version to all functions of the job."""
     with pytest.raises(
         LedgerError, match="run r: the ledger holds the state 'PAUSED', which this release does not know"
     ):

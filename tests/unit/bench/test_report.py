@@ -1,4 +1,4 @@
-"""A sweep in words, as a page, as CSV, as a picture, in a file, and beside another one."""
+"""A sweep as sentences, page, CSV, picture and file, and compared with another one."""
 
 import csv
 import io
@@ -31,12 +31,13 @@ SAMPLES = (
 def result(*samples: Sample, handler: str = "app:handler", **changes: Any) -> Result:
     grid = Grid((10, 100), (128, 512), repeats=2)
     work = Workload(handler, "this machine", 100, 1, "0123", 2.0, 60.0)
-    made = Result(work, grid, PRICES, samples or SAMPLES, about_this_machine(), "memory by cgroup v1", consumer=True)
-    return replace(made, **changes)
+    limits = "memory limited by cgroup v1"
+    default = Result(work, grid, PRICES, samples or SAMPLES, about_this_machine(), limits, consumer=True)
+    return replace(default, **changes)
 
 
 class Text(HTMLParser):
-    """What a reader sees of a page, and its tags."""
+    """The visible text of a page, and its tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -51,76 +52,76 @@ class Text(HTMLParser):
 
 
 def test_the_recommendation_comes_first():
-    """With its cost, its speed, and what memory forbids."""
+    """With its cost, its speed, and the settings that ran out of memory."""
     lines = sentences(result())
     assert lines[0].startswith("Cheapest: 100 at 512 MB, $")
-    assert "Out of memory: 100 handlers at once at 128 MB; 512 MB were enough." in lines
+    assert "Out of memory: 100 concurrent handlers at 128 MB; 512 MB is sufficient." in lines
 
 
-def test_ties_are_said():
-    """The same work at the same price: one is not better."""
+def test_ties_are_listed():
+    """Two cells with the same cost and speed."""
     lines = sentences(result(sample(10, 512), sample(20, 512), sample(30, 512, seconds=20.0)))
-    assert "cannot tell it from 20 at 512 MB: the difference is within the noise" in lines[0]
+    assert "; tied within the noise with 20 at 512 MB." in lines[0]
 
 
-def test_of_what_costs_the_same_the_fastest_is_named():
-    """Four times the memory for a quarter of the time: as cheap, and quicker."""
+def test_the_fastest_of_the_ties_is_named():
+    """Four times the memory for a quarter of the time: as cheap, and faster."""
     lines = sentences(result(sample(10, 128, seconds=8.0), sample(50, 512, seconds=2.0)))
-    assert lines[0].endswith("Of these the fastest is 50 at 512 MB, 100 records/s.")
+    assert lines[0].endswith("The fastest of these is 50 at 512 MB, 100 records/s.")
 
 
 def test_without_a_cell_in_time_the_nearest_is_named():
     """Nothing is recommended then."""
     late = result(grid=replace(result().grid, within_seconds=0.01))
-    assert sentences(late)[0] == "Recommendation: none; no cell meets 0.01 s a batch; the nearest is 100 at 512 MB."
+    assert sentences(late)[0] == "Recommendation: none; no cell meets 0.01 s per batch; the nearest is 100 at 512 MB."
     nothing = result(sample(10, 128, end=TIMED_OUT))
     assert sentences(nothing)[0] == "Recommendation: none; no cell could be measured."
     assert "Not measured: 10 at 128 MB" in sentences(nothing)[1]
 
 
 @pytest.mark.parametrize(
-    ("present", "words"),
+    ("present", "text"),
     [
         (Setting(10, 512), "changing would save "),
         (Setting(100, 512), "it is the cheapest"),
-        (Setting(110, 512), "cannot tell it from the cheapest"),
+        (Setting(110, 512), "it is tied with the cheapest"),
     ],
 )
-def test_the_present_setting_is_held_against_the_cheapest(present: Setting, words: str):
-    """It saves, is it, or cannot be told from it."""
+def test_the_present_setting_is_compared_with_the_cheapest(present: Setting, text: str):
+    """It is more expensive, the same, or a tie."""
     samples = (*SAMPLES, sample(110, 512, seconds=0.2))
-    assert any(words in line for line in sentences(result(*samples, present=present)))
+    assert any(text in line for line in sentences(result(*samples, present=present)))
 
 
-def test_conditions_tell_where_and_by_which_prices():
-    """And that a sweep was interrupted."""
-    told = " ".join(conditions(result()))
-    assert "memory by cgroup v1" in told
-    assert "us-east-1 as of 2026-11" in told
-    assert "not complete" not in told
+def test_conditions_state_the_limits_and_the_prices():
+    """They also state if a sweep was interrupted."""
+    text = " ".join(conditions(result()))
+    assert "memory limited by cgroup v1" in text
+    assert "us-east-1 as of 2026-11" in text
+    assert "not complete" not in text
     assert any("not complete" in line for line in conditions(result(sample(10, 128))))
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(0.000012345, "$0.000012"), (0.00274, "$0.00274"), (1.5, "$1.5"), (12_345.6, "$12,346")]
+    ("value", "text"), [(0.000012345, "$0.000012"), (0.00274, "$0.00274"), (1.5, "$1.5"), (12_345.6, "$12,346")]
 )
-def test_dollars_have_the_figures_that_count(value: float, words: str):
-    """Also when they are few."""
-    assert dollars(value) == words
+def test_prices_are_shown_with_three_significant_digits(value: float, text: str):
+    """Small prices, too; large ones have no cents."""
+    assert dollars(value) == text
 
 
-def test_the_page_asks_for_nothing_and_holds_every_cell():
-    """No script, no address; a title under the pointer for each cell of each map."""
+def test_the_page_is_self_contained_and_shows_every_cell():
+    """No script, no address, and a tooltip for each cell of each map."""
     text = page(result())
     read = Text(text)
     assert not read.tags & {"script", "link", "img", "iframe"}
     assert "://" not in text
     assert len(re.findall(r'<g class="cell"><title>', text)) == 3 * 4
-    assert "heavy line: where memory ends" in read.seen
+    assert "heavy line: limit of memory" in read.seen
 
 
-def test_what_ran_out_of_memory_is_hatched_framed_and_never_a_number():
-    """It has words, a pattern and a line at its edge."""
+def test_a_cell_that_ran_out_of_memory_is_hatched_and_has_no_number():
+    """It has a label, a pattern, and a line at its edge."""
     text = page(result())
     assert text.count('fill="url(#hatch-') == 3
     assert 'class="frontier"' in text
@@ -128,7 +129,7 @@ def test_what_ran_out_of_memory_is_hatched_framed_and_never_a_number():
 
 
 def test_names_and_reasons_are_shown_as_text():
-    """Whatever they hold."""
+    """HTML in them is escaped."""
     bad = replace(sample(10, 128, end=OUT_OF_MEMORY), reason="<b>&")
     text = page(result(bad, handler="<script>alert(1)</script>", notes=("<i>",)))
     assert "<script>" not in text
@@ -136,17 +137,17 @@ def test_names_and_reasons_are_shown_as_text():
     assert "<i>" not in text
 
 
-def test_a_page_of_a_handler_that_is_no_consumer_has_no_records():
-    """And one of a sweep without limits no throttling."""
+def test_a_page_of_a_handler_that_is_not_a_consumer_has_no_record_durations():
+    """A page of a sweep without limits has no throttling."""
     bare = replace(sample(10, 128), record_seconds=None, throttled_seconds=None, peak_memory_mb=None, failed=20,
                    cold_start_seconds=None)  # fmt: skip
     read = Text(page(result(bare)))
-    assert "10.0% of the records came back" in read.seen
-    assert "a record p50" not in read.seen
+    assert "10.0% of the records failed" in read.seen
+    assert "record p50 /" not in read.seen.replace("record p50 / p95 / p99 / max ms", "")
 
 
-def test_the_sheet_has_a_line_for_each_cell(tmp_path: Path):
-    """What was not measured is empty, not nought."""
+def test_the_csv_file_has_a_row_for_each_cell(tmp_path: Path):
+    """A value that was not measured is empty, not 0."""
     Files(csv=tmp_path / "cells.csv", png=None, html=None, folder=None).write(result())
     cells = list(csv.DictReader(io.StringIO((tmp_path / "cells.csv").read_text())))
     assert list(cells[0]) == list(COLUMNS)
@@ -156,15 +157,15 @@ def test_the_sheet_has_a_line_for_each_cell(tmp_path: Path):
 
 
 def test_the_picture_is_drawn(tmp_path: Path):
-    """A PNG of some size; a folder that is missing is told."""
+    """A PNG file. An error names a missing folder."""
     draw(result(), tmp_path / "maps.png")
     assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ConfigurationError, match="cannot be written"):
         draw(result(), tmp_path / "none" / "maps.png")
 
 
-def test_a_shade_is_a_place_between_least_and_most():
-    """Equal ratios are equal steps where the scale is logarithmic."""
+def test_a_shade_is_a_position_between_minimum_and_maximum():
+    """On a logarithmic scale, equal ratios are equal steps."""
     one, two, three = Setting(1, 128), Setting(2, 128), Setting(3, 128)
     assert shade({one: 1.0, two: 10.0, three: 100.0}, logarithmic=True)[two] == pytest.approx(0.5)
     assert shade({one: 1.0, two: 10.0, three: 100.0}, logarithmic=False)[two] == pytest.approx(1 / 11)
@@ -174,8 +175,8 @@ def test_a_shade_is_a_place_between_least_and_most():
     assert shade({}, logarithmic=True) == {}
 
 
-def test_a_result_is_read_as_it_was_written(tmp_path: Path):
-    """The present setting and samples without durations included."""
+def test_a_written_result_is_read_unchanged(tmp_path: Path):
+    """Including the present setting and samples without durations."""
     first = result(present=Setting(10, 512), notes=("a note",))
     write_result(first, tmp_path / "bench.json")
     second = read_result(tmp_path / "bench.json")
@@ -185,14 +186,14 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [("{", "is not JSON"), ("[]", "is no result"), ('{"fanfold_bench": 99}', "another version"),
-     ('{"fanfold_bench": 1}', "is no whole result: KeyError")],
+    ("text", "message"),
+    [("{", "is not JSON"), ("[]", "is not a result"), ('{"fanfold_bench": 99}', "of this version"),
+     ('{"fanfold_bench": 1}', "is not a complete result: KeyError")],
 )  # fmt: skip
-def test_a_file_that_is_no_result_is_told(tmp_path: Path, text: str, words: str):
-    """With what is wrong; a missing one, too, and one that cannot be written."""
+def test_a_file_that_is_not_a_result_is_refused(tmp_path: Path, text: str, message: str):
+    """The error states why; also for a missing file, and one that cannot be written."""
     (tmp_path / "bench.json").write_text(text)
-    with pytest.raises(ConfigurationError, match=words):
+    with pytest.raises(ConfigurationError, match=message):
         read_result(tmp_path / "bench.json")
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read_result(tmp_path / "none.json")
@@ -200,31 +201,30 @@ def test_a_file_that_is_no_result_is_told(tmp_path: Path, text: str, words: str)
         write_result(result(), tmp_path / "none" / "bench.json")
 
 
-def test_a_document_says_what_was_found():
-    """For those who read JSON."""
-    found = json.loads(json.dumps(document_of(result())))["findings"]
-    assert (found["cheapest"]["concurrency"], found["cheapest"]["clear"]) == (100, True)
-    assert {"concurrency": 100, "killed_at_mb": 128, "fits_from_mb": 512} in found["frontier"]
+def test_the_json_document_contains_the_findings():
+    """The recommendation, and the memory that each concurrency needs."""
+    findings = json.loads(json.dumps(document_of(result())))["findings"]
+    assert (findings["cheapest"]["concurrency"], findings["cheapest"]["clear"]) == (100, True)
+    assert {"concurrency": 100, "killed_at_mb": 128, "fits_from_mb": 512} in findings["frontier"]
 
 
 def test_two_sweeps_are_compared_setting_by_setting():
-    """Ratios are second to first; a difference within the noise is the same."""
-    faster = tuple(replace(each, batch_seconds=tuple(s / 2 for s in each.batch_seconds)) for each in SAMPLES[:3])
-    found = compare(result(), result(*faster, *SAMPLES[3:]))
-    words = {row.setting: row.words for row in found.rows}
-    assert words == {
+    """Ratios are second to first. A difference within the noise is "same"."""
+    faster = tuple(replace(taken, batch_seconds=tuple(s / 2 for s in taken.batch_seconds)) for taken in SAMPLES[:3])
+    comparison = compare(result(), result(*faster, *SAMPLES[3:]))
+    assert {row.setting: row.words for row in comparison.rows} == {
         Setting(10, 128): "faster", Setting(10, 512): "faster", Setting(100, 128): "out of memory",
         Setting(100, 512): "same",
     }  # fmt: skip
-    assert found.kind == "agree"
+    assert comparison.kind == "agree"
 
 
-def test_sweeps_that_were_not_measured_alike_say_so():
-    """Other handlers, other settings."""
+def test_a_comparison_lists_the_conditions_that_differ():
+    """Handlers and settings."""
     other = result(sample(10, 128, seconds=9.0), handler="app:other")
     lines = compare(result(), other).lines
-    assert "They were not measured alike: handlers: 'app:handler' and 'app:other'." in lines
-    assert "3 settings are in one of them only." in lines
+    assert "The conditions differ: handlers: 'app:handler' and 'app:other'." in lines
+    assert "3 settings were measured in only one of the sweeps." in lines
     assert compare(result(sample(10, 128, end=OUT_OF_MEMORY)), other).rows[0].words == "out of memory, measured"
     assert compare(other, result()).rows[0].words == "faster"
     assert compare(result(), other).rows[0].words == "slower"

@@ -7,37 +7,39 @@ from fanfold.bench.sweep import next_settings
 AXES = (1, 10, 50, 100, 200), (128, 256, 512, 1024, 1769)
 
 
-def test_the_search_begins_with_four_cells_between_the_middle_and_the_corners():
-    """A quarter and three quarters along each axis."""
+def test_the_search_starts_with_four_cells_between_the_middle_and_the_corners():
+    """At a quarter and three quarters along each axis."""
     assert next_settings(*AXES, []) == [Setting(10, 256), Setting(10, 1024), Setting(100, 256), Setting(100, 1024)]
     assert next_settings((7,), (128,), []) == [Setting(7, 128)]
     assert next_settings((1, 2, 3, 4), (128,), []) == [Setting(2, 128), Setting(3, 128)]
 
 
 def test_then_all_neighbours_of_the_best_are_measured():
-    """Those that are known already are not."""
-    wanted = next_settings(*AXES, [cell(100, 256, cost=1.0), cell(10, 256, cost=2.0)])
-    assert len(wanted) == 8
-    assert Setting(200, 128) in wanted
-    assert Setting(100, 256) not in wanted
+    """Except those that were measured."""
+    settings = next_settings(*AXES, [cell(100, 256, cost=1.0), cell(10, 256, cost=2.0)])
+    assert len(settings) == 8
+    assert Setting(200, 128) in settings
+    assert Setting(100, 256) not in settings
 
 
-def test_the_search_ends_where_nothing_near_is_better_than_the_noise():
-    """One of several that cost the same has no neighbour left: the others need none measured either."""
-    flat = [cell(at_once, memory, cost=1.0 + at_once / 1e5) for at_once in (1, 10, 50) for memory in AXES[1]]
+def test_the_search_ends_if_no_neighbor_is_better_than_the_noise():
+    """One of several ties has no unmeasured neighbors, so the neighbors of the others are not measured either."""
+    flat = [
+        cell(concurrency, memory, cost=1.0 + concurrency / 1e5) for concurrency in (1, 10, 50) for memory in AXES[1]
+    ]
     assert next_settings(*AXES, flat) == []
     assert next_settings(*AXES, flat[:6]) != []
 
 
-def test_cells_that_cannot_fit_are_left_out():
-    """Less memory and more handlers than what ran out of memory needs no try."""
-    wanted = next_settings(*AXES, [cell(100, 512, cost=1.0), dead(100, 256)])
-    assert Setting(200, 256) not in wanted
-    assert Setting(50, 256) in wanted
+def test_cells_that_cannot_fit_are_skipped():
+    """Those with at most the memory and at least the concurrency of a cell that ran out of memory."""
+    settings = next_settings(*AXES, [cell(100, 512, cost=1.0), dead(100, 256)])
+    assert Setting(200, 256) not in settings
+    assert Setting(50, 256) in settings
 
 
-def test_a_cell_in_time_is_better_than_any_that_is_not():
-    """Among those that are late the quickest leads on."""
+def test_a_cell_in_time_is_better_than_any_late_one():
+    """Among late cells, the search continues from the fastest."""
     late, later = cell(10, 256, cost=0.1, batch_p95=5.0), cell(10, 1024, cost=0.1, batch_p95=9.0)
     assert Setting(10, 1024) not in next_settings(*AXES, [late, later], within_seconds=1.0)
     assert Setting(1, 128) in next_settings(*AXES, [late, later], within_seconds=1.0)
@@ -45,6 +47,6 @@ def test_a_cell_in_time_is_better_than_any_that_is_not():
     assert Setting(200, 1769) in next_settings(*AXES, [late, later, in_time], within_seconds=1.0)
 
 
-def test_when_everything_is_killed_it_goes_to_more_memory():
-    """From the largest memory and the fewest handlers that were killed."""
+def test_if_all_cells_run_out_of_memory_the_search_tries_more_memory():
+    """From the cell with the largest memory and the lowest concurrency."""
     assert Setting(1, 1769) in next_settings(*AXES, [dead(10, 256), dead(10, 1024), dead(100, 1024)])

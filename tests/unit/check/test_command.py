@@ -1,4 +1,4 @@
-"""``fanfold check`` as a user meets it: text, JSON, SARIF, exit codes, wrong input; and the rules in cfn-lint."""
+"""``fanfold check`` end to end: text, JSON, SARIF, exit codes, bad input; and the rules in cfn-lint."""
 
 import json
 import subprocess
@@ -33,28 +33,28 @@ def run(*arguments: Any) -> Any:
     return CliRunner().invoke(app, ["check", *map(str, arguments)])
 
 
-def test_a_finding_says_where_what_is_and_what_should_be():
-    """Resource, file and line, rule, both values."""
+def test_a_finding_shows_the_place_the_value_and_the_recommendation():
+    """The file, line, rule, and resource, and both values."""
     done = run(WORST)
     assert done.exit_code == 1
-    words = " ".join(done.stdout.split())
-    assert f"{WORST}:3 FF003 error Jobs" in words
-    assert "is VisibilityTimeout 30 s (the default), below the Timeout 900 s of Work" in words
-    assert "should be at least 5,400 s (6 x 900 s)" in words
-    assert "1 SQS mapping, 4 errors" in words
+    output = " ".join(done.stdout.split())
+    assert f"{WORST}:3 FF003 error Jobs" in output
+    assert "is VisibilityTimeout 30 s (the default), below the Timeout 900 s of Work" in output
+    assert "should be at least 5,400 s (6 x 900 s)" in output
+    assert "1 SQS mapping, 4 errors" in output
     assert "4 errors" in done.stderr
 
 
-def test_nothing_found_is_exit_code_0():
-    """And says how much was looked at."""
+def test_a_template_without_findings_is_exit_code_0():
+    """The output counts the mappings."""
     done = run(FINE)
     assert done.exit_code == 0
     assert "1 SQS mapping, nothing found" in " ".join(done.stdout.split())
     assert done.stderr == ""
 
 
-def test_what_is_not_known_is_said_and_is_no_finding():
-    """With the reason, and the rules that were not looked at."""
+def test_an_unknown_value_is_shown_and_is_not_a_finding():
+    """With the reason, and the rules that were not checked."""
     done = run(OPEN)
     assert done.exit_code == 0
     assert "Timeout of Do: parameter Timeout has no default (FF003, FF004)" in " ".join(done.stdout.split())
@@ -67,28 +67,28 @@ def test_what_is_not_known_is_said_and_is_no_finding():
         (WORST, "ERROR", 1),
     ],
 )  # fmt: skip
-def test_fail_on_names_how_bad_a_finding_has_to_be(template: Path, level: str, code: int):
-    """What is found is printed all the same."""
+def test_fail_on_sets_the_lowest_severity_that_fails(template: Path, level: str, code: int):
+    """Findings of lower severity are printed too."""
     done = run(template, "--fail-on", level)
     assert done.exit_code == code
     assert "FF0" in done.stdout
 
 
 def test_an_ignored_rule_is_counted_and_does_not_fail():
-    """Its id in any case."""
+    """Its id is not case-sensitive."""
     done = run(WARNED, "--ignore", "ff008")
     assert done.exit_code == 0
     assert "nothing found, 1 ignored" in " ".join(done.stdout.split())
 
 
 def test_the_template_may_ignore_a_rule_for_one_resource():
-    """Only there."""
+    """Its ``Metadata`` names the rule."""
     report = check_template(CORPUS / "good" / "the_template_ignores_a_rule.yaml")
     assert [finding.rule for finding in report.ignored] == ["FF004"]
 
 
-def test_a_parameter_can_be_given():
-    """It counts instead of the default, and what is known by it is not said to be open."""
+def test_a_parameter_can_be_set():
+    """The value overrides the default, and settings that depend on it are known."""
     with_default = run(CORPUS / "good" / "conditions.yaml")
     assert with_default.exit_code == 0
     assert "Stage=prod" in with_default.stdout
@@ -98,14 +98,15 @@ def test_a_parameter_can_be_given():
 
 
 def test_json_is_one_document_and_nothing_else():
-    """Also when something is found; the summary counts."""
+    """With findings too; the summary counts them."""
     done = run(WORST, OPEN, "--json")
     document = json.loads(done.stdout)
-    assert [each["template"] for each in document["templates"]] == [str(WORST), str(OPEN)]
+    assert [report["template"] for report in document["templates"]] == [str(WORST), str(OPEN)]
     assert document["summary"]["error"] == 4
     first = document["templates"][0]["findings"][0]
     assert first["rule"] == "FF003"
     assert first["line"] == 3
+    assert first["fix"] == BY_ID["FF003"].fix
     assert first["page"]["url"].startswith("https://docs.aws.amazon.com/")
     assert document["templates"][1]["not_known"][0].keys() == {"what", "why", "line", "rules"}
     assert done.exit_code == 1
@@ -174,17 +175,18 @@ SARIF = strict(
         ),
     },
 )
-"""The parts of SARIF 2.1.0 that are used, and no others."""
+"""The parts of SARIF 2.1.0 that fanfold uses, and no others."""
 
 
-def test_sarif_is_what_the_standard_says():
-    """Results point to their rule and place; what is ignored is suppressed, what is open a notification."""
+def test_sarif_follows_the_standard():
+    """Results refer to a rule and a place; ignored findings are suppressed, unknown values are notifications."""
     done = run(WORST, OPEN, CORPUS / "good" / "the_template_ignores_a_rule.yaml", "--sarif")
     document = json.loads(done.stdout)
     jsonschema.validate(document, SARIF)
     (only,) = document["runs"]
     assert [result["ruleId"] for result in only["results"]] == ["FF003", "FF007", "FF001", "FF005", "FF004"]
-    assert all(only["tool"]["driver"]["rules"][each["ruleIndex"]]["id"] == each["ruleId"] for each in only["results"])
+    rules = only["tool"]["driver"]["rules"]
+    assert all(rules[result["ruleIndex"]]["id"] == result["ruleId"] for result in only["results"])
     assert ["suppressions" in result for result in only["results"]] == [False, False, False, False, True]
     assert only["results"][0]["locations"][0]["physicalLocation"]["region"]["startLine"] == 3
     assert only["invocations"][0]["toolExecutionNotifications"]
@@ -192,7 +194,7 @@ def test_sarif_is_what_the_standard_says():
 
 
 def test_a_relative_file_has_a_relative_uri(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """As code scanning wants it; a space is encoded."""
+    """Code scanning requires it; a space is percent-encoded."""
     monkeypatch.chdir(tmp_path)
     Path("my template.yaml").write_text(WORST.read_text())
     document = json.loads(run("my template.yaml", "--format", "sarif").stdout)
@@ -202,7 +204,7 @@ def test_a_relative_file_has_a_relative_uri(monkeypatch: pytest.MonkeyPatch, tmp
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
 def test_every_rule_is_explained(rule: Rule):
-    """Its page says why, how to mend it and which page of AWS's says so; its example is YAML."""
+    """Its page states the reason, the fix, and the page of the AWS documentation; its example is YAML."""
     done = run("--explain", rule.id.lower())
     assert done.exit_code == 0
     assert done.stdout == page(rule)
@@ -211,64 +213,67 @@ def test_every_rule_is_explained(rule: Rule):
 
 
 def test_the_rules_are_listed():
-    """One line for each."""
+    """One line per rule."""
     assert [line.split()[0] for line in run("--rules").stdout.splitlines()[1:]] == list(BY_ID)
 
 
 FILES = {
     "empty.yaml": (b"", "is empty"),
-    "words.yaml": (b"just words", "has no Resources"),
+    "scalar.yaml": (b"just text", "has no Resources"),
     "list.yaml": (b"- a", "has no Resources"),
-    "latin.yaml": ("Resources: {} # é".encode("latin-1"), "is no UTF-8 text"),
+    "latin.yaml": ("Resources: {} # é".encode("latin-1"), "is not UTF-8 text: byte 16 cannot be decoded"),
     "broken.json": (b'{"Resources": {', "cannot be read as YAML or JSON"),
     "twice.yaml": (b"Resources:\n  A: {}\n  A: {}\n", ":2 cannot be read as YAML or JSON: Duplicate found 'A'"),
     "join.yaml": (
         b"Resources:\n  A:\n    Type: AWS::SQS::Queue\n    Properties:\n      VisibilityTimeout: !Join [a]\n",
         'join.yaml:5 A, VisibilityTimeout: Fn::Join takes a delimiter and a list, not ["a"]',
     ),
-    "condition.yaml": (b"Resources: {A: {Type: AWS::SQS::Queue, Condition: B}}\n", ":1 A: there is no condition B"),
+    "condition.yaml": (
+        b"Resources: {A: {Type: AWS::SQS::Queue, Condition: B}}\n",
+        ":1 A: condition B is not defined in the template",
+    ),
     "loop.yaml": (b"Transform: AWS::LanguageExtensions\nResources: {Fn::ForEach::X: [A]}\n", "cannot be transformed"),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_no_template_is_told_in_one_line(name: str, tmp_path: Path):
-    """Exit code 2, the file, and what is wrong with it; with --json nothing on stdout."""
-    content, told = FILES[name]
+def test_an_invalid_template_is_reported_in_one_line(name: str, tmp_path: Path):
+    """Exit code 2, the file, and the problem; with --json, stdout is empty."""
+    content, message = FILES[name]
     (tmp_path / name).write_bytes(content)
     for form in ((), ("--json",)):
         done = run(tmp_path / name, *form)
         assert done.exit_code == 2
         assert done.stdout == ""
         assert done.stderr.startswith(f"fanfold: {tmp_path / name}")
-        assert told in done.stderr
+        assert message in done.stderr
         assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        ((), "which template?"),
+        ((), "TEMPLATE is required. Run `fanfold check template.yaml`"),
         (("nowhere.yaml",), "nowhere.yaml cannot be read: No such file or directory"),
         ((CORPUS,), "is a directory, not a template"),
-        ((FINE, "--ignore", "FF999"), f"there is no rule FF999; there are FF001 to {RULES[-1].id}"),
-        (("--explain", "E3001"), "there is no rule E3001"),
+        ((FINE, "--ignore", "FF999"), f"rule FF999 does not exist: use FF001 to {RULES[-1].id}"),
+        (("--explain", "E3001"), "rule E3001 does not exist"),
         ((FINE, "--parameter", "Stage"), "not of the form NAME=VALUE"),
         ((FINE, "--parameter", "Stage=prod"), "has no parameter Stage; it has none"),
         ((CORPUS / "good" / "conditions.yaml", "-p", "Stage=x"), "parameter Stage is one of dev, test, prod, not x"),
-        ((FINE, "--json", "--sarif"), "one form of output at a time"),
+        ((FINE, "--json", "--sarif"), "only one output format is possible"),
     ],
 )
-def test_wrong_use_is_exit_code_2_and_one_line(arguments: tuple[Any, ...], told: str):
-    """It names the thing and the mend."""
+def test_invalid_arguments_are_exit_code_2_and_one_line(arguments: tuple[Any, ...], message: str):
+    """The line names the argument and the fix."""
     done = run(*arguments)
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    """Both libraries are needed at use only."""
+def test_without_the_extra_the_error_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch):
+    """Both libraries are imported only when a template is read."""
     monkeypatch.setitem(sys.modules, "cfnlint.decode", None)
     with pytest.raises(MissingExtraError, match=r"fanfold\[check\]"):
         reading.read_template(FINE)
@@ -279,7 +284,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 def lint(template: Path, *arguments: str) -> list[dict[str, Any]]:
-    """Run the real cfn-lint with our rules."""
+    """Run the real cfn-lint with fanfold's rules."""
     program = str(Path(sys.executable).with_name("cfn-lint"))
     command = [program, str(template), "--append-rules", "fanfold.check.cfnlint"]
     done = subprocess.run(  # noqa: S603 - ourselves
@@ -291,33 +296,35 @@ def lint(template: Path, *arguments: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("template", [WORST, WARNED, INFO], ids=lambda template: template.name)
 def test_cfn_lint_finds_the_same_on_the_same_lines(template: Path):
-    """By ids that cfn-lint takes: E, W or I, and 97 for fanfold."""
-    ours = sorted((cfnlint_id(BY_ID[each.rule]), each.place.line) for each in check_template(template).findings)
+    """The ids have cfn-lint's form: E, W, or I, and 97 for fanfold."""
+    expected = sorted(
+        (cfnlint_id(BY_ID[finding.rule]), finding.place.line) for finding in check_template(template).findings
+    )
     matches = lint(template, "--include-checks", "I")
-    found = [(each["Rule"]["Id"], each["Location"]["Start"]["LineNumber"]) for each in matches]
-    assert sorted(each for each in found if each[0][1:3] == "97") == ours
+    actual = [(match["Rule"]["Id"], match["Location"]["Start"]["LineNumber"]) for match in matches]
+    assert sorted((rule, line) for rule, line in actual if rule[1:3] == "97") == expected
 
 
-def test_cfn_lint_says_nothing_of_good_templates_and_leaves_malformed_ones_to_its_own_rules(tmp_path: Path):
-    """Neither an alarm nor an error of ours."""
+def test_in_cfn_lint_good_and_malformed_templates_have_no_findings(tmp_path: Path):
+    """cfn-lint's own rules report malformed templates; fanfold's rules do not raise an error."""
     malformed = tmp_path / "join.yaml"
     malformed.write_bytes(FILES["join.yaml"][0])
     for template in (FINE, malformed, CORPUS / "good" / "the_template_ignores_a_rule.yaml"):
-        ids = {each["Rule"]["Id"] for each in lint(template)}
-        assert not {each for each in ids if each[1:3] == "97" or each == "E0002"}
+        ids = {match["Rule"]["Id"] for match in lint(template)}
+        assert not {rule for rule in ids if rule[1:3] == "97" or rule == "E0002"}
 
 
-def test_the_rules_run_in_cfn_lints_own_interface():
-    """For whoever calls it from Python."""
+def test_the_rules_run_in_cfn_lints_python_interface():
+    """``cfnlint.api.lint`` loads them too."""
     from cfnlint.api import lint as lint_text
 
     config = ManualArgs(append_rules=["fanfold.check.cfnlint"])
-    found = {match.rule.id for match in lint_text(WARNED.read_text(), config=config)}
-    assert "W9708" in found
+    ids = {match.rule.id for match in lint_text(WARNED.read_text(), config=config)}
+    assert "W9708" in ids
 
 
-def test_our_own_template_passes():
-    """What we give to others we hold ourselves."""
+def test_fanfolds_own_template_passes():
+    """``template.yaml`` follows every rule."""
     report = check_template(ROOT / "template.yaml")
     assert report.findings == ()
     assert report.mappings >= 3

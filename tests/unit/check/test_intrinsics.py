@@ -1,4 +1,4 @@
-"""CloudFormation's functions, as far as a template tells."""
+"""CloudFormation's intrinsic functions, evaluated as far as a template allows."""
 
 from typing import Any
 
@@ -40,9 +40,13 @@ PARAMETERS = {
 }
 
 
-def scope(**given: str) -> Scope:
+def scope(**parameter_values: str) -> Scope:
     return Scope(
-        parameters=PARAMETERS, given=given, mappings=MAPPINGS, conditions=CONDITIONS, resources={"Jobs", "Table"}
+        parameters=PARAMETERS,
+        parameter_values=parameter_values,
+        mappings=MAPPINGS,
+        conditions=CONDITIONS,
+        resources={"Jobs", "Table"},
     )
 
 
@@ -93,8 +97,8 @@ def get_att(name: Any) -> dict[str, Any]:
         ({"Fn::Length": {"Ref": "Names"}}, 2),
     ],
 )
-def test_what_can_be_worked_out_is(value: Any, resolved: Any):
-    """Known parts become values; what is known at deployment only becomes a reference."""
+def test_known_values_are_evaluated(value: Any, resolved: Any):
+    """Parts that are known only at deployment become references."""
     assert scope().resolve(value) == resolved
 
 
@@ -105,47 +109,47 @@ def test_what_can_be_worked_out_is(value: Any, resolved: Any):
         (5, ""),
         ([1, {"a": "b"}], ""),
         ({"Ref": "Stage"}, "parameter Stage has no default"),
-        ({"Ref": "Stored"}, "parameter Stored is read from the Parameter Store at deployment"),
-        ({"Ref": "AWS::Region"}, "AWS::Region is known at deployment only"),
-        ({"Ref": "Jobs"}, "what Jobs is called is known at deployment only"),
-        ({"Ref": "Nobody"}, "Nobody is no parameter and no resource of this template"),
-        (get_att("Jobs.Arn"), "Jobs.Arn is known at deployment only"),
-        (get_att("Nobody.Arn"), "Nobody is no resource of this template"),
+        ({"Ref": "Stored"}, "parameter Stored is read from Parameter Store at deployment"),
+        ({"Ref": "AWS::Region"}, "AWS::Region is known only at deployment"),
+        ({"Ref": "Jobs"}, "the name of Jobs is known only at deployment"),
+        ({"Ref": "Nobody"}, "Nobody is not a parameter or resource of this template"),
+        (get_att("Jobs.Arn"), "Jobs.Arn is known only at deployment"),
+        (get_att("Nobody.Arn"), "Nobody is not a resource of this template"),
         ({"Fn::ImportValue": {"Fn::Sub": "${Name}-arn"}}, "it is exported by another stack (jobs-arn)"),
-        ({"Fn::Base64": "x"}, "Fn::Base64 is worked out at deployment only"),
+        ({"Fn::Base64": "x"}, "Fn::Base64 is evaluated only at deployment"),
         ({"a": [{"Ref": "Stage"}]}, "parameter Stage has no default"),
-        ("{{resolve:ssm:/a}}", "it is read from a store at deployment ({{resolve:…}})"),
-        ("${Loose}", "${Loose} is known at deployment only"),
+        ("{{resolve:ssm:/a}}", "it is a dynamic reference, resolved only at deployment"),
+        ("${Loose}", "${Loose} is known only at deployment"),
         ({"Fn::Join": [",", {"Ref": "Numbers"}]}, "parameter Numbers has no default"),
         ({"Fn::Select": [0, {"Ref": "Numbers"}]}, "parameter Numbers has no default"),
         ({"Fn::Select": [{"Ref": "Stage"}, ["a"]]}, "parameter Stage has no default"),
         ({"Fn::Split": [",", {"Ref": "Stage"}]}, "parameter Stage has no default"),
         ({"Fn::Length": {"Ref": "Numbers"}}, "parameter Numbers has no default"),
-        ({"Fn::Length": "text"}, "it is no list"),
+        ({"Fn::Length": "text"}, "it is not a list"),
         ({"Fn::FindInMap": ["Sizes", {"Ref": "Stage"}, "Most"]}, "parameter Stage has no default"),
         ({"Fn::FindInMap": ["Odd", {"Ref": "Stage"}, "Most"]}, "parameter Stage has no default"),
         ({"Fn::FindInMap": ["Sizes", "prod", {"Ref": "Stage"}]}, "parameter Stage has no default"),
-        ({"Fn::If": ["Open", 1, 2]}, "condition Open is open: parameter Stage has no default"),
-        ({"Fn::If": ["OpenToo", 1, 2]}, "condition Open is open: parameter Stage has no default"),
-        ({"Fn::If": ["Maybe", 1, 2]}, "condition Open is open: parameter Stage has no default"),
+        ({"Fn::If": ["Open", 1, 2]}, "condition Open cannot be evaluated: parameter Stage has no default"),
+        ({"Fn::If": ["OpenToo", 1, 2]}, "condition Open cannot be evaluated: parameter Stage has no default"),
+        ({"Fn::If": ["Maybe", 1, 2]}, "condition Open cannot be evaluated: parameter Stage has no default"),
     ],
 )
-def test_what_cannot_be_known_says_why(value: Any, why: str):
-    """The reason names the first thing that is not known."""
-    worked = scope()
-    assert worked.why(worked.resolve(value)) == why
+def test_an_unknown_value_has_a_reason(value: Any, why: str):
+    """The reason names the first unknown value; it is empty for a known value."""
+    evaluated = scope()
+    assert evaluated.why(evaluated.resolve(value)) == why
 
 
-def test_no_value_is_told_by_its_name():
-    """As templates write it."""
+def test_no_value_is_shown_by_its_name():
+    """As in templates."""
     assert repr(REMOVED) == "AWS::NoValue"
 
 
-def test_two_unknown_values_are_the_same_only_if_they_are_said_the_same():
-    """Two items of an unknown list are not one queue."""
-    worked = scope()
-    first, again, second = (worked.resolve({"Fn::Select": [i, {"Ref": "Numbers"}]}) for i in (0, 0, 1))
-    assert first == again != second
+def test_two_unknown_values_are_equal_only_if_their_text_is_equal():
+    """Different items of an unknown list are different queues."""
+    evaluated = scope()
+    first, same, second = (evaluated.resolve({"Fn::Select": [i, {"Ref": "Numbers"}]}) for i in (0, 0, 1))
+    assert first == same != second
 
 
 @pytest.mark.parametrize(
@@ -164,19 +168,19 @@ def test_two_unknown_values_are_the_same_only_if_they_are_said_the_same():
         ("NotYes", False),
     ],
 )
-def test_a_condition_holds_or_not_or_is_open(name: str, truth: bool | None):
-    """What is open decides nothing that is decided without it."""
+def test_a_condition_is_true_or_false_or_not_known(name: str, truth: bool | None):
+    """An unknown operand does not matter if the others decide the result."""
     assert scope().condition(name) is truth
 
 
-def test_a_given_value_comes_before_the_default():
-    """And is no default that was used."""
-    worked = scope(Stage="prod", Name="other", Names="x,y", Numbers="1,2")
-    assert worked.condition("Open") is True
-    assert worked.resolve({"Ref": "Name"}) == "other"
-    assert worked.resolve({"Ref": "Numbers"}) == ["1", "2"]
-    assert worked.resolve({"Ref": "Seconds"}) == 30
-    assert worked.defaults_used == {"Seconds": 30}
+def test_a_parameter_value_overrides_the_default():
+    """The default does not count as used."""
+    evaluated = scope(Stage="prod", Name="other", Names="x,y", Numbers="1,2")
+    assert evaluated.condition("Open") is True
+    assert evaluated.resolve({"Ref": "Name"}) == "other"
+    assert evaluated.resolve({"Ref": "Numbers"}) == ["1", "2"]
+    assert evaluated.resolve({"Ref": "Seconds"}) == 30
+    assert evaluated.defaults_used == {"Seconds": 30}
 
 
 @pytest.mark.parametrize(
@@ -209,13 +213,13 @@ def test_a_given_value_comes_before_the_default():
     ],
 )
 def test_a_malformed_function_is_an_error(value: Any):
-    """It would not be deployed."""
+    """CloudFormation would not deploy it."""
     with pytest.raises(IntrinsicError):
         scope().resolve(value)
 
 
-def test_what_is_nested_too_deeply_is_an_error():
-    """No template ends in a recursion error of ours."""
+def test_functions_nested_too_deeply_are_an_error():
+    """Python's own recursion error never surfaces."""
     value: Any = "a"
     for _ in range(100):
         value = {"Fn::Join": ["", [value]]}
@@ -224,15 +228,15 @@ def test_what_is_nested_too_deeply_is_an_error():
 
 
 def test_a_long_value_is_cut_in_a_message():
-    """A line stays a line."""
+    """The message stays on one line."""
     with pytest.raises(IntrinsicError, match=r"…$"):
         scope().resolve({"Ref": ["x" * 200]})
 
 
 @pytest.mark.parametrize(
-    ("value", "answer"),
+    ("value", "expected"),
     [({"Ref": "a"}, True), ({"Fn::Sub": "a"}, True), ({"a": 1}, False), ({1: 1}, False), ({}, False), ("Ref", False)],
 )
-def test_a_function_is_an_object_with_one_name_of_a_function(value: Any, answer: bool):
-    """Anything else is data."""
-    assert is_function(value) is answer
+def test_a_function_is_an_object_whose_only_key_is_the_name_of_a_function(value: Any, expected: bool):
+    """Any other value is data."""
+    assert is_function(value) is expected

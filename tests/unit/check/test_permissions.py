@@ -1,10 +1,10 @@
-"""What policies allow a function to do with a queue."""
+"""The permissions that policies grant a function on a queue."""
 
 from typing import Any
 
 import pytest
 
-from fanfold.check.permissions import MANAGED, grants_of, may, names_queue
+from fanfold.check.permissions import MANAGED, grants_of, is_allowed, names_queue
 from fanfold.check.unresolved import parsed
 from fanfold.check.values import Grant, Permissions, Place, Queue, Setting
 
@@ -22,13 +22,13 @@ def queue(*names: str, key: str = "Jobs", open_policy: bool = False) -> Queue:
 
 
 def read(resource: Any) -> Any:
-    """Return a resource, or a list of them, as it is read from a template."""
-    return [parsed(each) for each in resource] if isinstance(resource, list) else resource and parsed(resource)
+    """Return a resource, or a list of resources, as read from a template."""
+    return [parsed(item) for item in resource] if isinstance(resource, list) else resource and parsed(resource)
 
 
-def allowed(resource: Any, asked: Queue | None = None, **changes: Any) -> bool | None:
+def allowed(resource: Any, target: Queue | None = None, **changes: Any) -> bool | None:
     statement = {"Effect": "Allow", "Action": [SEND], "Resource": read(resource), **changes}
-    return may(Permissions(grants_of({"Statement": statement})), SEND, asked or queue())[0]
+    return is_allowed(Permissions(grants_of({"Statement": statement})), SEND, target or queue())[0]
 
 
 NAMED = queue("${Jobs.QueueName}", "jobs")
@@ -36,7 +36,7 @@ PARTLY_NAMED = queue("${Jobs.QueueName}", "${Stage}-jobs")
 
 
 @pytest.mark.parametrize(
-    ("resource", "asked", "answer"),
+    ("resource", "target", "expected"),
     [
         ("*", None, True),
         ("${Jobs.Arn}", None, True),
@@ -62,13 +62,15 @@ PARTLY_NAMED = queue("${Jobs.QueueName}", "${Stage}-jobs")
         (None, None, False),
     ],
 )
-def test_a_statement_means_a_queue_or_not_or_perhaps(resource: Any, asked: Queue | None, answer: bool | None):
-    """Perhaps, where a part of either name is known at deployment only."""
-    assert allowed(resource, asked) is answer
+def test_a_statement_includes_a_queue_or_not_or_it_is_not_known(
+    resource: Any, target: Queue | None, expected: bool | None
+):
+    """Not known, if a part of either name is known only at deployment."""
+    assert allowed(resource, target) is expected
 
 
 @pytest.mark.parametrize(
-    ("changes", "answer"),
+    ("changes", "expected"),
     [
         ({"Action": "sqs:*"}, True),
         ({"Action": "*"}, True),
@@ -78,40 +80,40 @@ def test_a_statement_means_a_queue_or_not_or_perhaps(resource: Any, asked: Queue
         ({"Effect": "Deny"}, False),
     ],
 )
-def test_actions_count_whatever_their_case_and_with_wildcards(changes: dict[str, Any], answer: bool):
-    """As IAM reads them."""
-    assert allowed("*", **changes) is answer
+def test_actions_match_in_any_case_and_with_wildcards(changes: dict[str, Any], expected: bool):
+    """As in IAM."""
+    assert allowed("*", **changes) is expected
 
 
 def test_not_action_and_not_resource_allow_the_rest():
-    """All but what they name; a resource that may be the queue leaves it open."""
+    """They allow all except what they name; if a named resource may be the queue, the result is not known."""
     statement = {"Effect": "Allow", "NotAction": "iam:*", "NotResource": read(["${Dead.Arn}"])}
-    assert may(Permissions(grants_of({"Statement": [statement]})), SEND, queue()) == (True, "")
+    assert is_allowed(Permissions(grants_of({"Statement": [statement]})), SEND, queue()) == (True, "")
     statement = {"Effect": "Allow", "NotAction": SEND, "NotResource": read(["${Dead.Arn}"])}
-    assert may(Permissions(grants_of({"Statement": [statement]})), SEND, queue()) == (False, "")
+    assert is_allowed(Permissions(grants_of({"Statement": [statement]})), SEND, queue()) == (False, "")
     statement = {"Effect": "Allow", "Action": SEND, "NotResource": read(["${Jobs.Arn}"])}
-    assert may(Permissions(grants_of({"Statement": [statement]})), SEND, queue())[0] is None
+    assert is_allowed(Permissions(grants_of({"Statement": [statement]})), SEND, queue())[0] is None
 
 
-def test_a_doubt_is_said_only_where_nothing_allows_it():
-    """What is allowed is allowed, whatever else there may be."""
+def test_a_doubt_is_returned_only_if_no_statement_allows_the_action():
+    """A matching statement settles the question, whatever the doubts."""
     invalid_return = Permissions(doubts=("its role is not in this template",))
-    assert may(invalid_return, SEND, queue()) == (None, "its role is not in this template")
-    assert may(Permissions((Grant((SEND,), ("*",)),), invalid_return.doubts), SEND, queue()) == (True, "")
-    assert may(Permissions(), SEND, queue(open_policy=True)) == (None, "its queue policy may allow it")
-    assert may(Permissions(), SEND, queue()) == (False, "")
-    perhaps = Permissions((Grant((SEND,), (parsed("${A}"),)),))
-    assert may(perhaps, SEND, queue()) == (None, "a statement for ${A} may mean it")
+    assert is_allowed(invalid_return, SEND, queue()) == (None, "its role is not in this template")
+    assert is_allowed(Permissions((Grant((SEND,), ("*",)),), invalid_return.doubts), SEND, queue()) == (True, "")
+    assert is_allowed(Permissions(), SEND, queue(open_policy=True)) == (None, "its queue policy may allow it")
+    assert is_allowed(Permissions(), SEND, queue()) == (False, "")
+    unknown_queue = Permissions((Grant((SEND,), (parsed("${A}"),)),))
+    assert is_allowed(unknown_queue, SEND, queue()) == (None, "a statement for ${A} may include it")
 
 
 @pytest.mark.parametrize("document", [None, "text", {}, {"Statement": "text"}, {"Statement": [1, {"Effect": "Allow"}]}])
-def test_what_is_no_policy_grants_nothing(document: Any):
-    """Odd documents are no reason to fail."""
+def test_a_malformed_policy_grants_nothing(document: Any):
+    """It does not raise an error either."""
     assert not any(grant.actions for grant in grants_of(document))
 
 
 @pytest.mark.parametrize(
-    ("grant", "answer"),
+    ("grant", "expected"),
     [
         (Grant((SEND,), (parsed("${Jobs.Arn}"),)), True),
         (Grant(("sqs:SendMessage*",), (parsed("arn:aws:sqs:*:*:${Jobs.QueueName}"),)), True),
@@ -122,11 +124,11 @@ def test_what_is_no_policy_grants_nothing(document: Any):
         (Grant((SEND,), (parsed("${Jobs.Arn}"),), except_resources=True), False),
     ],
 )
-def test_a_statement_names_a_queue_in_so_many_words(grant: Grant, answer: bool):
-    """A wildcard says nothing of what a function does."""
-    assert names_queue(Permissions((grant,)), "sqs:Send", queue()) is answer
+def test_a_statement_names_a_queue_only_without_wildcards(grant: Grant, expected: bool):
+    """A wildcard does not show that the function uses the queue."""
+    assert names_queue(Permissions((grant,)), "sqs:Send", queue()) is expected
 
 
 def test_what_sam_adds_for_an_sqs_event_does_not_include_visibility():
-    """AWS's policy for SQS functions is the reason for FF015."""
+    """This gap in the AWS managed policy is the reason for FF015."""
     assert "sqs:ChangeMessageVisibility" not in MANAGED["AWSLambdaSQSQueueExecutionRole"]

@@ -1,4 +1,4 @@
-"""What ``fanfold check`` makes of single settings that are odd, open or between two rules."""
+"""The rules of ``fanfold check`` on single settings: unusual values, unknown values, and boundaries."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def template(
     event: dict[str, Any] | None = None,
     **resources: Any,
 ) -> dict[str, Any]:
-    """Return a template of a queue, its dead-letter queue and a function: nothing is wrong in it but what is given."""
+    """Return a template of a queue, its dead-letter queue, and a function, valid except for the arguments."""
     events = {"Jobs": {"Type": "SQS", "Properties": EVENT | (event or {})}}
     return {
         "Transform": "AWS::Serverless-2016-10-31",
@@ -49,8 +49,8 @@ def environment(**variables: Any) -> dict[str, Any]:
     return {"Environment": {"Variables": variables}}
 
 
-def told(**variables: Any) -> dict[str, Any]:
-    """Return a function's properties: variables, and what it takes to use them."""
+def consumer(**variables: Any) -> dict[str, Any]:
+    """Return a function's properties: environment variables, and the policies that they require."""
     return environment(**variables) | {"Policies": [{"SQSPollerPolicy": NAME}]}
 
 
@@ -68,17 +68,18 @@ def rules(report: Report) -> list[str]:
     return sorted(finding.rule for finding in report.findings)
 
 
-def left(report: Report) -> set[str]:
-    """Return the rules that something was not known for."""
+def unchecked(report: Report) -> set[str]:
+    """Return the rules that were not checked because a value is not known."""
     return {rule for note in report.not_known for rule in note.rules}
 
 
-def found(report: Report) -> tuple[list[str], set[str]]:
-    return rules(report), left(report)
+def outcome(report: Report) -> tuple[list[str], set[str]]:
+    """Return the rules with findings, and the rules that were not checked."""
+    return rules(report), unchecked(report)
 
 
 def test_the_template_of_these_tests_passes(check: Any):
-    """So what is found below is what a test has put in."""
+    """Findings in the tests below come from the changes they make."""
     report = check(template())
     assert rules(report) == []
     assert report.not_known == ()
@@ -86,14 +87,14 @@ def test_the_template_of_these_tests_passes(check: Any):
 
 
 @pytest.mark.parametrize(
-    ("changes", "looked_past"),
+    ("changes", "not_checked"),
     [
         ({"queue": {"VisibilityTimeout": OPEN}}, {"FF003", "FF004"}),
         ({"queue": {"FifoQueue": OPEN}}, {"FF009", "FF010"}),
         ({"queue": {"MessageRetentionPeriod": OPEN}}, {"FF009"}),
         ({"queue": {"RedrivePolicy": OPEN}}, {"FF007", "FF008"}),
         ({"queue": {"RedrivePolicy": {"Fn::Sub": '{"maxReceiveCount": ${Open}'}}}, {"FF007", "FF008"}),
-        ({"queue": {"RedrivePolicy": "no JSON"}}, {"FF007", "FF008"}),
+        ({"queue": {"RedrivePolicy": "not JSON"}}, {"FF007", "FF008"}),
         ({"dead": {"MessageRetentionPeriod": OPEN}}, {"FF009"}),
         ({"dead": {"FifoQueue": "perhaps"}}, {"FF010"}),
         ({"function": {"MemorySize": OPEN}}, set()),
@@ -118,20 +119,20 @@ def test_the_template_of_these_tests_passes(check: Any):
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 5}, "ProvisionedPollerConfig": OPEN}}, {"FF013"}),
     ],
 )
-def test_a_setting_that_is_not_known_is_said_and_is_no_finding(check: Any, changes: Any, looked_past: set[str]):
-    """Nothing is guessed, and no rule that can do without it is left out."""
-    assert found(check(template(**changes))) == ([], looked_past)
+def test_an_unknown_setting_is_reported_and_is_not_a_finding(check: Any, changes: Any, not_checked: set[str]):
+    """No value is guessed, and rules that do not need the setting are checked."""
+    assert outcome(check(template(**changes))) == ([], not_checked)
 
 
-def test_what_fanfold_is_told_may_be_open(check: Any):
-    """The concurrency, a queue's URL, what a role allows, whether a recursion is allowed."""
+def test_fanfolds_own_settings_may_be_unknown(check: Any):
+    """The concurrency, a queue URL, a role's permissions, and RecursiveLoop."""
     variables = environment(FANFOLD_CONCURRENCY=OPEN, FANFOLD_DEAD_LETTER_QUEUE_URL=OPEN)
-    assert found(check(template(function=variables | {"Policies": [OPEN]}))) == ([], {"FF014", "FF015", "FF016"})
-    assert found(check(template(function={"Policies": [SENDS], "RecursiveLoop": OPEN}))) == ([], {"FF019"})
+    assert outcome(check(template(function=variables | {"Policies": [OPEN]}))) == ([], {"FF014", "FF015", "FF016"})
+    assert outcome(check(template(function={"Policies": [SENDS], "RecursiveLoop": OPEN}))) == ([], {"FF019"})
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"),
+    ("changes", "expected"),
     [
         ({"queue": {"VisibilityTimeout": 9}}, ["FF003"]),
         ({"queue": {"VisibilityTimeout": 10}}, ["FF004"]),
@@ -155,15 +156,18 @@ def test_what_fanfold_is_told_may_be_open(check: Any):
             {"event": {"ScalingConfig": {"MaximumConcurrency": 6}}, "function": {"ReservedConcurrentExecutions": 5}},
             ["FF012"],
         ),
-        ({"function": told(FANFOLD_CONCURRENCY=200) | {"MemorySize": 128}}, []),
-        ({"function": told(FANFOLD_CONCURRENCY=201) | {"MemorySize": 128}}, ["FF014"]),
-        ({"function": told(FANFOLD_QUEUE_URL="")}, []),
-        ({"function": told(FANFOLD_DEAD_LETTER_QUEUE_URL="")}, []),
-        ({"function": told(FANFOLD_DEAD_LETTER_QUEUE_URL={"Ref": "Dead"})}, ["FF016"]),
+        ({"function": consumer(FANFOLD_CONCURRENCY=200) | {"MemorySize": 128}}, []),
+        ({"function": consumer(FANFOLD_CONCURRENCY=201) | {"MemorySize": 128}}, ["FF014"]),
+        ({"function": consumer(FANFOLD_QUEUE_URL="")}, []),
+        ({"function": consumer(FANFOLD_DEAD_LETTER_QUEUE_URL="")}, []),
+        ({"function": consumer(FANFOLD_DEAD_LETTER_QUEUE_URL={"Ref": "Dead"})}, ["FF016"]),
         ({"function": {"Policies": [SENDS], "RecursiveLoop": "Allow"}}, []),
         ({"function": {"Policies": [SENDS], "RecursiveLoop": "Terminate"}}, ["FF019"]),
         ({"function": {"Policies": [SENDS], "FunctionUrlConfig": {"AuthType": "AWS_IAM"}}}, []),
-        ({"function": told(FANFOLD_QUEUE_URL=""), "event": {"BatchSize": 1, "FunctionResponseTypes": []}}, ["FF001"]),
+        (
+            {"function": consumer(FANFOLD_QUEUE_URL=""), "event": {"BatchSize": 1, "FunctionResponseTypes": []}},
+            ["FF001"],
+        ),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1}}}, ["FF011"]),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1001}}}, ["FF011"]),
         ({"event": {"ScalingConfig": {"MaximumConcurrency": 1000}}}, []),
@@ -175,7 +179,7 @@ def test_what_fanfold_is_told_may_be_open(check: Any):
         ({"event": {"BatchSize": 2, "FunctionResponseTypes": ["Other"]}}, ["FF001"]),
         (
             {"event": {"ScalingConfig": {"MaximumConcurrency": 9}}, "function": {"ReservedConcurrentExecutions": 0}},
-            [],  # reserved nothing: the function is switched off on purpose
+            [],  # a reserved concurrency of 0 disables the function on purpose
         ),
         (
             {
@@ -186,67 +190,78 @@ def test_what_fanfold_is_told_may_be_open(check: Any):
         ),
     ],
 )
-def test_the_edges_of_the_rules(check: Any, changes: Any, found: list[str]):
-    """On one side nothing, on the other a finding."""
-    assert rules(check(template(**changes))) == found
+def test_the_boundaries_of_the_rules(check: Any, changes: Any, expected: list[str]):
+    """A value on one side of a limit passes; a value on the other side is a finding."""
+    assert rules(check(template(**changes))) == expected
 
 
-def test_what_is_said_names_the_value_and_whether_it_is_the_default(check: Any):
-    """In CloudFormation's words, numbers with their unit."""
+def test_a_finding_names_the_setting_the_value_and_the_effect(check: Any):
+    """With CloudFormation's name, the unit, and whether the value is the default."""
     report = check(template(event={"BatchSize": 1000, "FunctionResponseTypes": ["Other"]}))
-    assert {each.rule: (each.found, each.wanted) for each in report.findings} == {
+    assert {finding.rule: (finding.actual, finding.recommended) for finding in report.findings} == {
         "FF001": (
-            "FunctionResponseTypes Other: an answer that names failed messages is ignored and all are deleted",
+            "FunctionResponseTypes Other: Lambda ignores reported failures, and deletes the whole batch",
             "[ReportBatchItemFailures]",
         ),
-        "FF005": ("BatchSize 1,000 with MaximumBatchingWindowInSeconds 0 s (the default)", "a window of 1 to 300 s"),
+        "FF005": (
+            "BatchSize 1,000 with MaximumBatchingWindowInSeconds 0 s (the default): Lambda rejects the mapping",
+            "a MaximumBatchingWindowInSeconds of 1 to 300 s, or a BatchSize of at most 10",
+        ),
     }
     (finding,) = check(template(event={"BatchSize": 1000, "MaximumBatchingWindowInSeconds": 7})).findings
-    assert finding.found == "VisibilityTimeout 60 s; Timeout 10 s of Do, MaximumBatchingWindowInSeconds 7 s"
-    assert finding.wanted == "at least 67 s (6 x 10 s + 7 s window)"
+    assert finding.actual == (
+        "VisibilityTimeout 60 s, with Timeout 10 s of Do and MaximumBatchingWindowInSeconds 7 s: messages of throttled "
+        "batches can be redelivered before they were tried"
+    )
+    assert finding.recommended == "at least 67 s (6 x 10 s + 7 s window)"
 
 
-def test_what_is_said_of_permissions_and_of_long_retention(check: Any):
-    """Who may not do what, and what to lower when nothing can be raised."""
+def test_findings_about_permissions_and_about_the_longest_retention(check: Any):
+    """They name the function, the action, and the queue; at 14 days, the source queue's retention has to be lowered."""
     report = check(template(function=environment(FANFOLD_DEAD_LETTER_QUEUE_URL={"Ref": "Dead"})))
-    found = {each.rule: each.found for each in report.findings}
-    assert found["FF015"].startswith("Do is not allowed sqs:ChangeMessageVisibility on Jobs: a backoff")
-    assert found["FF016"] == "Do is told FANFOLD_DEAD_LETTER_QUEUE_URL Dead, and is not allowed sqs:SendMessage there"
+    actual = {finding.rule: finding.actual for finding in report.findings}
+    assert actual["FF015"].startswith(
+        "Do is not allowed sqs:ChangeMessageVisibility on Jobs: if its code uses a backoff"
+    )
+    assert actual["FF016"] == (
+        "Do is not allowed sqs:SendMessage on Dead, its FANFOLD_DEAD_LETTER_QUEUE_URL: a rejected message is retried "
+        "until its maxReceiveCount, and the reason is lost"
+    )
     (finding,) = check(template(queue={"MessageRetentionPeriod": 1209600})).findings
-    assert finding.wanted == "below 14 days in Jobs, 14 days here"
+    assert finding.recommended == "less than 14 days in Jobs, and 14 days here"
     (finding,) = check(
         template(queue={"MessageRetentionPeriod": 1209599}, dead={"MessageRetentionPeriod": 60})
     ).findings
-    assert finding.wanted == "more than the source's, such as 1,209,600 s (14 days)"
+    assert finding.recommended == "longer than in Jobs, such as 1,209,600 s (14 days)"
 
 
-def test_a_fifo_queue_of_another_stack_is_told_by_its_arn(check: Any):
-    """All else of it is not known."""
+def test_a_fifo_queue_of_another_stack_is_recognized_by_its_arn(check: Any):
+    """Its other settings are not known."""
     event = {"Queue": "arn:aws:sqs:eu-west-1:1:steps.fifo", "BatchSize": 11, "MaximumBatchingWindowInSeconds": 1}
     report = check(template(event=event))
-    assert found(report) == (["FF006", "FF006"], {"FF003", "FF004", "FF007", "FF008"})
+    assert outcome(report) == (["FF006", "FF006"], {"FF003", "FF004", "FF007", "FF008"})
     assert report.not_known[0].why == "steps.fifo is not in this template"
 
 
-def test_a_fifo_queue_may_have_an_open_batch_size(check: Any):
-    """What is known of it is judged all the same."""
-    names = {"FifoQueue": True}
-    assert found(
-        check(template(queue=names, dead=names, event={"BatchSize": OPEN, "MaximumBatchingWindowInSeconds": 1}))
+def test_a_fifo_queue_may_have_an_unknown_batch_size(check: Any):
+    """Its known settings are checked."""
+    fifo = {"FifoQueue": True}
+    assert outcome(
+        check(template(queue=fifo, dead=fifo, event={"BatchSize": OPEN, "MaximumBatchingWindowInSeconds": 1}))
     ) == (["FF004", "FF006"], {"FF006"})
 
 
-def test_a_dead_letter_queue_of_another_stack_is_one(check: Any):
-    """Its retention cannot be compared, its type only if the ARN tells it; nothing is said of either."""
+def test_a_dead_letter_queue_of_another_stack_counts(check: Any):
+    """Its retention period and type are not compared, and not reported."""
     redrive = {"deadLetterTargetArn": {"Fn::ImportValue": "dead"}, "maxReceiveCount": 5}
-    assert found(check(template(queue={"RedrivePolicy": redrive}))) == ([], set())
+    assert outcome(check(template(queue={"RedrivePolicy": redrive}))) == ([], set())
 
 
-def test_a_queue_of_the_same_name_in_an_account_that_is_written_out_is_another_one(check: Any):
-    """It may be this one, which nobody can know; so it may get dead letters, and is judged as neither."""
+def test_an_arn_with_an_explicit_account_id_is_not_a_queue_of_the_template(check: Any):
+    """It may be the queue of that name in the template, so that queue may receive dead-lettered messages."""
     named = {"QueueName": "jobs", "VisibilityTimeout": 1}
     other = "arn:aws:sqs:eu-west-1:123456789012:jobs"
-    assert found(check(template(queue=named, event={"Queue": other}))) == ([], {"FF003", "FF004", "FF007", "FF008"})
+    assert outcome(check(template(queue=named, event={"Queue": other}))) == ([], {"FF003", "FF004", "FF007", "FF008"})
     redrive = {"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:123456789012:dead", "maxReceiveCount": 5}
     report = check(
         template(
@@ -256,12 +271,12 @@ def test_a_queue_of_the_same_name_in_an_account_that_is_written_out_is_another_o
         )
     )
     assert rules(report) == []
-    ours = {"Fn::Sub": "arn:aws:sqs:${AWS::Region}:${AWS::AccountId}:jobs"}
-    assert rules(check(template(queue=named, event={"Queue": ours}))) == ["FF003"]
+    own = {"Fn::Sub": "arn:aws:sqs:${AWS::Region}:${AWS::AccountId}:jobs"}
+    assert rules(check(template(queue=named, event={"Queue": own}))) == ["FF003"]
 
 
-def test_a_mapping_that_may_not_be_enabled_is_no_second_reader(check: Any):
-    """It is said that this is not known."""
+def test_a_mapping_that_may_be_disabled_is_not_a_second_reader(check: Any):
+    """Its ``Enabled`` is reported as not known."""
     second = {
         "Type": "AWS::Lambda::EventSourceMapping",
         "Properties": {
@@ -271,11 +286,11 @@ def test_a_mapping_that_may_not_be_enabled_is_no_second_reader(check: Any):
             "Enabled": OPEN,
         },
     }
-    assert found(check(template(Second=second))) == ([], {"FF017"})
+    assert outcome(check(template(Second=second))) == ([], {"FF017"})
 
 
 def test_policies_that_may_not_exist_or_are_not_known_leave_a_doubt(check: Any):
-    """What they allow is not taken for granted, nor missed."""
+    """Their permissions are neither assumed nor ruled out."""
     role = {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {}}}
     sends = {"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}
     policy: dict[str, Any] = {
@@ -283,64 +298,69 @@ def test_policies_that_may_not_exist_or_are_not_known_leave_a_doubt(check: Any):
         "Condition": "OpenToo",
         "Properties": {"PolicyName": "p", "Roles": [{"Ref": "Role"}], "PolicyDocument": {"Statement": [sends]}},
     }
-    told = environment(FANFOLD_MAX_RECEIVE_COUNT=5) | {"Role": {"Fn::GetAtt": ["Role", "Arn"]}}
-    report = check(template(function=told, Role=role, Policy=policy))
-    assert left(report) == {"FF015"}
+    function = environment(FANFOLD_MAX_RECEIVE_COUNT=5) | {"Role": {"Fn::GetAtt": ["Role", "Arn"]}}
+    report = check(template(function=function, Role=role, Policy=policy))
+    assert unchecked(report) == {"FF015"}
     del policy["Condition"]
-    assert left(check(template(function=told, Role=role, Policy=policy))) == set()
+    assert unchecked(check(template(function=function, Role=role, Policy=policy))) == set()
     policy["Properties"]["PolicyDocument"] = OPEN
-    assert left(check(template(function=told, Role=role, Policy=policy))) == {"FF015"}
+    assert unchecked(check(template(function=function, Role=role, Policy=policy))) == {"FF015"}
     policy["Properties"]["PolicyDocument"] = {"Statement": {"Fn::If": ["Nobody", 1, 2]}}
-    assert left(check(template(function=told, Role=role, Policy=policy))) == {"FF015"}
+    assert unchecked(check(template(function=function, Role=role, Policy=policy))) == {"FF015"}
     role["Properties"] = {"RoleName": "consumer", "ManagedPolicyArns": ["arn:aws:iam::1:policy/ours"]}
     policy["Properties"] = {"Roles": ["other"], "PolicyDocument": {"Statement": [sends]}}
-    assert left(check(template(function=told, Role=role, Policy=policy))) == {"FF015"}
+    assert unchecked(check(template(function=function, Role=role, Policy=policy))) == {"FF015"}
     policy["Properties"]["Roles"] = ["consumer"]
-    assert left(check(template(function=told, Role=role, Policy=policy))) == set()
+    assert unchecked(check(template(function=function, Role=role, Policy=policy))) == set()
 
 
 def test_a_queue_policy_that_allows_accounts_leaves_a_doubt(check: Any):
-    """A policy for AWS's services does not."""
+    """A policy that allows only AWS services leaves no doubt."""
     statement: dict[str, Any] = {"Effect": "Allow", "Action": "sqs:*", "Principal": {"AWS": "*"}, "Resource": "*"}
     policy = {
         "Type": "AWS::SQS::QueuePolicy",
         "Properties": {"Queues": [{"Ref": "Jobs"}], "PolicyDocument": {"Statement": [statement]}},
     }
-    told = environment(FANFOLD_MAX_RECEIVE_COUNT=5)
-    assert left(check(template(function=told, Policy=policy))) == {"FF015"}
+    function = environment(FANFOLD_MAX_RECEIVE_COUNT=5)
+    assert unchecked(check(template(function=function, Policy=policy))) == {"FF015"}
     statement["Principal"] = {"Service": "sns.amazonaws.com"}
-    assert rules(check(template(function=told, Policy=policy))) == ["FF015"]
+    assert rules(check(template(function=function, Policy=policy))) == ["FF015"]
     policy["Properties"]["PolicyDocument"] = OPEN
-    assert left(check(template(function=told, Policy=policy))) == {"FF015"}
+    assert unchecked(check(template(function=function, Policy=policy))) == {"FF015"}
 
 
-def test_what_sam_cannot_translate_is_said(check: Any):
-    """A function with a broken policy is judged without it, and nothing is said of what it may do."""
-    told = environment(FANFOLD_MAX_RECEIVE_COUNT=5)
-    report = check(template(function=told | {"Policies": [{"NoSuchPolicy": {}}]}))
+def test_a_function_that_sam_cannot_translate_is_reported(check: Any):
+    """A function with an invalid policy is reported once, and has no findings about permissions."""
+    function = environment(FANFOLD_MAX_RECEIVE_COUNT=5)
+    report = check(template(function=function | {"Policies": [{"NoSuchPolicy": {}}]}))
     assert rules(report) == []
     (note,) = report.not_known
-    assert note.subject == "what becomes of Do"
+    assert note.subject == "the translation of Do"
     assert note.why.startswith("SAM cannot translate it")
     assert report.mappings == 0
     assert note.place.line > 1
 
 
-def test_a_role_of_the_users_own_that_is_called_as_sam_would_call_it_is_the_users(check: Any):
-    """Its place is where it is written."""
+def test_a_role_with_the_name_that_sam_would_generate_is_the_users(check: Any):
+    """Its place is the line where the user defines it."""
     role = {"Type": "AWS::IAM::Role", "Condition": "Nobody", "Properties": {"AssumeRolePolicyDocument": {}}}
     content = template(function={"Role": {"Fn::GetAtt": ["DoRole", "Arn"]}}, DoRole=role)
-    with pytest.raises(ConfigurationError, match=r":(\d+) DoRole: there is no condition Nobody") as raised:
+    with pytest.raises(
+        ConfigurationError, match=r":(\d+) DoRole: condition Nobody is not defined in the template"
+    ) as raised:
         check(content)
     line = int(str(raised.value).split(":")[1].split()[0])
     assert yaml.safe_dump(content).splitlines()[line - 1].strip() == "Condition: Nobody"
 
 
 def test_a_finding_on_a_global_setting_points_to_the_globals(check: Any):
-    """Lines are those of the file, not of what SAM makes of it."""
+    """Lines refer to the file, not to SAM's output."""
     content = template(function=environment(FANFOLD_CONCURRENCY=900, FANFOLD_QUEUE_URL={"Ref": "Jobs"}))
     content["Globals"] = {"Function": {"MemorySize": 128}}
     report = check(content)
-    (finding,) = [each for each in report.findings if each.rule == "FF014"]
+    (finding,) = [finding for finding in report.findings if finding.rule == "FF014"]
     assert Path(report.template).read_text().splitlines()[finding.place.line - 1].strip() == "MemorySize: 128"
-    assert finding.found == "MemorySize 128 MB for FANFOLD_CONCURRENCY 900"
+    assert finding.actual == (
+        "MemorySize 128 MB for FANFOLD_CONCURRENCY 900: if the process runs out of memory, the whole batch is "
+        "redelivered"
+    )

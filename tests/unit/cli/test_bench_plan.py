@@ -1,4 +1,4 @@
-"""What ``fanfold bench --template`` takes from a template."""
+"""The present setting that ``fanfold bench --template`` reads from a template."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from fanfold.errors import ConfigurationError
 @pytest.fixture
 def deployed(tmp_path: Path) -> Any:
     def deployed(name: str = "Do", **properties: Any) -> Any:
-        """Return the present setting of a function of plain CloudFormation, which nothing calls."""
+        """Return the present setting of a CloudFormation function that no mapping invokes."""
         mapping = {"FunctionName": "elsewhere", "EventSourceArn": "arn:aws:sqs:eu-west-1:123456789012:jobs"}
         document = {
             "Parameters": {"Open": {"Type": "Number"}, "Size": {"Type": "Number", "Default": 512}},
@@ -35,31 +35,31 @@ def concurrency(value: Any) -> dict[str, Any]:
     return {"Variables": {"FANFOLD_CONCURRENCY": value}}
 
 
-def test_parameters_and_mappings_count(deployed: Any):
-    """As in a replay; without the variable, the concurrency is the handler's own."""
+def test_parameters_and_mappings_are_resolved(deployed: Any):
+    """As in a replay. Without the variable, the handler's decorator sets the concurrency."""
     handlers = {"Fn::FindInMap": ["Sizes", "a", "Handlers"]}
     assert deployed(MemorySize={"Ref": "Size"}, Environment=concurrency(handlers)) == (Setting(7, 512), None, ())
     assert deployed() == (None, 128, ())
 
 
-def test_what_is_not_known_is_noted_and_not_guessed(deployed: Any):
-    """Each setting with what stands there."""
+def test_an_unknown_setting_is_noted_and_not_guessed(deployed: Any):
+    """Each note quotes the template and names the option that helps."""
     present, memory_mb, notes = deployed(MemorySize={"Ref": "Open"}, Environment=concurrency({"Ref": "Open"}))
     assert (present, memory_mb, len(notes)) == (None, None, 2)
     assert 'MemorySize of Do is not known: {"Ref": "Open"} (parameter Open has no default)' in notes[0]
     assert "FANFOLD_CONCURRENCY of Do is not known" in notes[1]
-    assert all("--present says it" in note for note in notes)
-    assert "nothing of the function of Reads" in "".join(deployed("Reads")[2])
+    assert all("specify the present setting with --present" in note for note in notes)
+    assert "does not declare the function of Reads" in "".join(deployed("Reads")[2])
 
 
 @pytest.mark.parametrize(
-    ("properties", "words"),
+    ("properties", "message"),
     [
-        ({"MemorySize": 64}, "MemorySize of Do holds whole numbers from 128"),
-        ({"Environment": concurrency("0.5")}, "FANFOLD_CONCURRENCY of Do holds whole numbers from 1"),
+        ({"MemorySize": 64}, "MemorySize of Do must be integers from 128"),
+        ({"Environment": concurrency("0.5")}, "FANFOLD_CONCURRENCY of Do must be integers from 1"),
     ],
 )
-def test_what_cannot_be_set_is_refused(deployed: Any, properties: dict[str, Any], words: str):
+def test_an_invalid_setting_is_refused(deployed: Any, properties: dict[str, Any], message: str):
     """In one line that names it."""
-    with pytest.raises(ConfigurationError, match=words):
+    with pytest.raises(ConfigurationError, match=message):
         deployed(**properties)

@@ -1,4 +1,4 @@
-"""Which options of ``fanfold run`` go together."""
+"""The options of ``fanfold run`` that go together."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from fanfold.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(
-    ("given", "mode"),
+    ("options", "mode"),
     [
         ([], ""),
         (["--params", "--run", "--within", "--json"], ""),
@@ -16,14 +16,14 @@ from fanfold.errors import ConfigurationError
         (["--dry-run", "--params", "--read-first", "--timeout", "--batch-size"], "--dry-run"),
     ],
 )
-def test_the_options_choose_the_mode(given: list[str], mode: str):
-    """Those that belong to it go with it, and those that belong to all."""
-    assert mode_of(given) == mode
+def test_the_options_choose_the_mode(options: list[str], mode: str):
+    """Options of the mode, and options of all modes, are accepted."""
+    assert mode_of(options) == mode
     assert mode in MODES
 
 
 @pytest.mark.parametrize(
-    ("given", "line"),
+    ("options", "line"),
     [
         (["--inline", "--dry-run"], "--inline and --dry-run do not go together: choose one of them"),
         (["--inline", "--state-machine"], "--state-machine and --inline do not go together: choose one of them"),
@@ -39,7 +39,7 @@ def test_the_options_choose_the_mode(given: list[str], mode: str):
             ["--dry-run", "--concurrency"],
             (
                 "--dry-run and --concurrency do not go together: leave out --concurrency, "
-                "or give --inline in place of --dry-run"
+                "or use --inline instead of --dry-run"
             ),
         ),
         (["--dry-run", "--run"], "--dry-run and --run do not go together: leave out --run, or --dry-run"),
@@ -48,13 +48,13 @@ def test_the_options_choose_the_mode(given: list[str], mode: str):
             ["--state-machine", "--timeout"],
             (
                 "--state-machine and --timeout do not go together: leave out --timeout, "
-                "or give --dry-run in place of --state-machine"
+                "or use --dry-run instead of --state-machine"
             ),
         ),
     ],
 )
-def test_options_that_do_not_go_together_are_one_clear_line(given: list[str], line: str):
-    """It names them, and what to do."""
+def test_options_that_do_not_go_together_are_one_clear_line(options: list[str], line: str):
+    """It names them, and the fix."""
     with pytest.raises(ConfigurationError) as error:
-        mode_of(given)
+        mode_of(options)
     assert str(error.value) == line

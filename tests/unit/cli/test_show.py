@@ -1,4 +1,4 @@
-"""How runs look in a terminal."""
+"""Terminal output about runs."""
 
 from rich.console import Console
 
@@ -6,11 +6,11 @@ from fanfold._jobs.report import RunReport
 from fanfold.cli.show import report_table
 
 
-def test_a_reason_is_shown_as_it_is_whatever_brackets_are_in_it():
-    """It is no markup of ours: a user's error can hold anything."""
+def test_brackets_in_a_reason_are_not_markup():
+    """A user's error can contain any text."""
     reason = "KeyError: '[/order]' of [red]"
-    account = RunReport(1, 0, {0: reason}, 0, deliveries=1, retries=0, duplicates=0, evenness=None, seconds=None)
+    report = RunReport(1, 0, {0: reason}, 0, deliveries=1, retries=0, duplicates=0, evenness=None, seconds=None)
     console = Console(width=100)
     with console.capture() as shown:
-        console.print(report_table(account))
+        console.print(report_table(report))
     assert reason in shown.get()

@@ -1,4 +1,4 @@
-"""The queue in this process, as a simulation uses it."""
+"""The in-memory queue, as a simulation uses it."""
 
 import math
 from itertools import groupby
@@ -18,8 +18,8 @@ def make_queue(**settings: Any) -> tuple[InMemoryQueue, ManualClock]:
     return InMemoryQueue(**settings, clock=clock), clock
 
 
-def test_an_empty_queue_has_nothing_to_wait_for():
-    """Standard or FIFO."""
+def test_an_empty_queue_has_no_next_visible_message():
+    """This holds for standard and FIFO queues."""
     for fifo in (False, True):
         queue, _ = make_queue(fifo=fifo)
         assert queue.next_visible_at() == math.inf
@@ -27,8 +27,8 @@ def test_an_empty_queue_has_nothing_to_wait_for():
 
 
 @pytest.mark.parametrize("fifo", [False, True])
-def test_a_received_message_is_hidden_until_its_timeout(fifo: bool):
-    """To the very moment."""
+def test_a_received_message_is_invisible_until_its_visibility_timeout_ends(fifo: bool):
+    """It becomes visible exactly when the timeout ends."""
     queue, clock = make_queue(visibility_timeout=30, fifo=fifo)
     queue.put(make_fifo_record(1))
     assert len(queue.take(10)) == 1
@@ -40,8 +40,8 @@ def test_a_received_message_is_hidden_until_its_timeout(fifo: bool):
 
 
 @pytest.mark.parametrize("fifo", [False, True])
-def test_only_the_handle_of_the_last_receive_deletes(fifo: bool):
-    """An older one does nothing, one of a message that is gone neither."""
+def test_only_the_receipt_handle_of_the_last_receive_is_valid(fifo: bool):
+    """An older handle, or the handle of a deleted message, has no effect."""
     queue, clock = make_queue(visibility_timeout=30, fifo=fifo)
     queue.put(make_fifo_record(1))
     first = queue.take(1)[0].handle
@@ -56,8 +56,8 @@ def test_only_the_handle_of_the_last_receive_deletes(fifo: bool):
     assert queue.next_visible_at() == math.inf
 
 
-def test_a_message_that_is_visible_cannot_be_hidden():
-    """SQS says that it is not in flight."""
+def test_the_visibility_timeout_of_a_visible_message_cannot_be_changed():
+    """SQS refuses the call: the message is not in flight."""
     queue, clock = make_queue(visibility_timeout=30)
     queue.put(make_record(1))
     handle = queue.take(1)[0].handle
@@ -66,8 +66,8 @@ def test_a_message_that_is_visible_cannot_be_hidden():
     assert not queue.change_visibility(handle, 10)
 
 
-def test_a_message_is_hidden_for_twelve_hours_at_most():
-    """Since it was received."""
+def test_a_visibility_timeout_ends_at_most_twelve_hours_after_the_receive():
+    """A change that would exceed the limit is refused."""
     queue, clock = make_queue(visibility_timeout=43_200)
     queue.put(make_record(1))
     handle = queue.take(1)[0].handle
@@ -77,8 +77,8 @@ def test_a_message_is_hidden_for_twelve_hours_at_most():
     assert queue.next_visible_at() == 43_200
 
 
-def test_a_hidden_message_that_is_hidden_again_comes_at_the_last_time_asked_for():
-    """Earlier or later."""
+def test_the_last_change_of_a_visibility_timeout_counts():
+    """A change may shorten or extend the timeout."""
     queue, clock = make_queue(visibility_timeout=30)
     queue.put(make_record(1))
     handle = queue.take(1)[0].handle
@@ -90,8 +90,8 @@ def test_a_hidden_message_that_is_hidden_again_comes_at_the_last_time_asked_for(
 
 
 @pytest.mark.parametrize("fifo", [False, True])
-def test_a_delayed_message_is_not_received_before_its_time(fifo: bool):
-    """In a FIFO queue it holds back what follows in its group, and is not taken along by what leads."""
+def test_a_delayed_message_is_not_received_before_its_delay_ends(fifo: bool):
+    """In a FIFO queue, it blocks the rest of its group, and is not received along with earlier messages."""
     queue, clock = make_queue(fifo=fifo)
     queue.put(make_fifo_record(0, message_id="now"))
     queue.put(make_fifo_record(1, message_id="later"), delay_seconds=5)
@@ -100,33 +100,33 @@ def test_a_delayed_message_is_not_received_before_its_time(fifo: bool):
     assert {message.message_id for message in queue.take(10)} == {"now", "later"}
 
 
-def test_a_receive_gives_no_more_than_it_is_asked_for():
-    """In both kinds of queue, in any order."""
+def test_a_receive_returns_at_most_max_messages():
+    """This holds for standard, FIFO, and reordering queues."""
     for settings in ({}, {"fifo": True}, {"reordered": True}):
         queue, _ = make_queue(**settings)
         for record in in_groups("aabbccddee"):
             queue.put(record)
-        taken = [message.message_id for most in (3, 4, 10) for message in queue.take(most)]
+        taken = [message.message_id for limit in (3, 4, 10) for message in queue.take(limit)]
         assert len(taken) == len(set(taken))
         assert len(taken) == 10 or settings == {"fifo": True}
 
 
-def test_a_fifo_group_without_its_end_keeps_the_order_of_groups_between_them():
-    """A receive may take several groups, each from its head on."""
+def test_a_fifo_receive_returns_several_groups_each_in_order():
+    """Each group starts at its first message."""
     queue, _ = make_queue(fifo=True)
     for record in in_groups("abacab"):
         queue.put(record)
     taken = [message.message_id for message in queue.take(10)]
-    assert {group: list(ids) for group, ids in groupby(sorted(taken), key=lambda one: one[0])} == {
+    assert {group: list(ids) for group, ids in groupby(sorted(taken), key=lambda message_id: message_id[0])} == {
         "a": ["a0", "a2", "a4"],
         "b": ["b1", "b5"],
         "c": ["c3"],
     }
-    assert [one for one in taken if one.startswith("a")] == ["a0", "a2", "a4"]
+    assert [message_id for message_id in taken if message_id.startswith("a")] == ["a0", "a2", "a4"]
 
 
-def test_too_many_receives_without_a_dead_letter_queue_drop_the_message():
-    """There is nowhere for it to go."""
+def test_without_a_dead_letter_queue_too_many_receives_drop_the_message():
+    """The queue is empty afterwards."""
     queue, clock = make_queue(max_receive_count=1, visibility_timeout=30)
     queue.put(make_record(1))
     queue.take(1)
@@ -135,8 +135,8 @@ def test_too_many_receives_without_a_dead_letter_queue_drop_the_message():
     assert len(queue) == 0
 
 
-async def test_a_settler_says_which_delays_the_queue_refused():
-    """By position; the others hold."""
+async def test_a_settler_returns_the_refused_delays():
+    """Refusals have positions; the other delays take effect."""
     queue, _ = make_queue()
     for number in range(2):
         queue.put(make_record(number, message_id=f"m{number}"))

@@ -1,4 +1,4 @@
-"""The queue in this process, as jobs use it: through the port, on the same messages as a simulation."""
+"""The in-memory queue, as jobs use it: through the port, on the same messages as a simulation."""
 
 import math
 
@@ -14,22 +14,22 @@ def bodies(queue: InMemoryQueue) -> list[str]:
     return [message.body for message in queue.messages()]
 
 
-async def test_messages_shows_what_is_in_the_queue_visible_or_not():
-    """In the order of sending: bodies, attributes, receive counts."""
+async def test_messages_returns_all_messages_visible_or_not():
+    """Messages are in the order of sending, with bodies, attributes, and receive counts."""
     queue = InMemoryQueue(clock=ManualClock())
     await queue.send([Message("first", {"name": "value"}), Message("second"), Message("later", delay_seconds=60)])
     [received] = await queue.receive(max_messages=1)
     first, second, later = queue.messages()
     assert (first.body, first.attributes, first.receive_count) == ("first", {"name": "value"}, 1)
     assert (first.message_id, first.handle) == (received.message_id, received.receipt_handle)
-    assert [(each.body, each.receive_count, each.visible_at) for each in (second, later)] == [
+    assert [(message.body, message.receive_count, message.visible_at) for message in (second, later)] == [
         ("second", 0, 0),
         ("later", 0, 60),
     ]
 
 
 async def test_the_port_and_a_simulation_work_on_the_same_messages():
-    """What is sent can be taken, what is put can be received, and either deletes."""
+    """``take`` returns sent messages, ``receive`` returns put ones, and both ``remove`` and ``delete`` delete."""
     queue = InMemoryQueue(clock=ManualClock())
     await queue.send([Message("sent", {"name": "value"})])
     queue.put(make_record("put", message_id="m-1"))
@@ -42,8 +42,8 @@ async def test_the_port_and_a_simulation_work_on_the_same_messages():
     assert len(queue) == 0
 
 
-async def test_a_message_can_be_sent_once_more_as_it_was():
-    """With its attributes, its group and its deduplication id."""
+async def test_a_queued_message_can_be_sent_again():
+    """The copy has the same attributes, group ID, and deduplication ID."""
     queue = InMemoryQueue(fifo=True, clock=ManualClock())
     original = Message("body", {"name": "value"}, group_id="group", deduplication_id="id")
     await queue.send([original])
@@ -53,21 +53,21 @@ async def test_a_message_can_be_sent_once_more_as_it_was():
     assert queue.messages()[1].message == Message("bare")
 
 
-async def test_a_fifo_queue_gives_the_messages_of_a_group_in_order_and_none_while_one_is_in_flight():
-    """A message without a group is a group of its own."""
+async def test_a_message_in_flight_blocks_its_fifo_group_and_order_is_kept():
+    """A message without a group forms a separate group."""
     clock = ManualClock()
     queue = InMemoryQueue(fifo=True, visibility_timeout=30, clock=clock)
     await queue.send([Message("a1", group_id="a"), Message("a2", group_id="a"), Message("x"), Message("y")])
-    assert [each.body for each in await queue.receive(max_messages=1)] == ["a1"]
-    assert [each.body for each in await queue.receive()] == ["x", "y"]
+    assert [message.body for message in await queue.receive(max_messages=1)] == ["a1"]
+    assert [message.body for message in await queue.receive()] == ["x", "y"]
     assert queue.seconds_until_visible() == 30
     clock.advance(30)
-    assert [each.body for each in await queue.receive()] == ["a1", "a2", "x", "y"]
+    assert [message.body for message in await queue.receive()] == ["a1", "a2", "x", "y"]
 
 
 @pytest.mark.parametrize("fifo", [False, True])
-async def test_what_is_discarded_is_gone_received_or_not(fifo: bool):
-    """Its receipt handle is of no more use."""
+async def test_discard_removes_messages_in_flight_or_not(fifo: bool):
+    """The receipt handle of a discarded message is invalid."""
     queue = InMemoryQueue(fifo=fifo, clock=ManualClock())
     await queue.send([Message(body, group_id="group") for body in "abc"])
     [received] = await queue.receive(max_messages=1)
@@ -79,8 +79,8 @@ async def test_what_is_discarded_is_gone_received_or_not(fifo: bool):
     assert await queue.receive() == []
 
 
-async def test_a_message_received_too_often_is_a_dead_letter_with_its_id_and_history():
-    """Under the same id, at its next delivery."""
+async def test_a_message_received_too_often_moves_to_the_dead_letter_queue_with_its_id_and_history():
+    """The move happens at the next receive."""
     clock = ManualClock()
     dead = InMemoryQueue(clock=clock)
     queue = InMemoryQueue(max_receive_count=1, dead_letter_queue=dead, clock=clock)
@@ -88,13 +88,17 @@ async def test_a_message_received_too_often_is_a_dead_letter_with_its_id_and_his
     [received] = await queue.receive()
     clock.advance(30)
     assert await queue.receive() == []
-    (letter,) = dead.messages()
-    assert (letter.message_id, letter.body, letter.attributes) == (received.message_id, "body", {"name": "value"})
-    assert (letter.origin, letter.history) == (0, ["moved to the dead-letter queue after 1 receives"])
+    (dead_letter,) = dead.messages()
+    assert (dead_letter.message_id, dead_letter.body, dead_letter.attributes) == (
+        received.message_id,
+        "body",
+        {"name": "value"},
+    )
+    assert (dead_letter.moved_from, dead_letter.history) == (0, ["moved to the dead-letter queue after 1 receives"])
 
 
-async def test_what_was_received_too_often_takes_nobodys_place():
-    """Who polls until nothing comes gets what may be received."""
+async def test_messages_that_move_to_the_dead_letter_queue_do_not_shorten_a_receive():
+    """A receive returns the other visible messages, up to its limit."""
     clock, dead_letters = ManualClock(), InMemoryQueue()
     queue = InMemoryQueue(clock=clock, max_receive_count=1, visibility_timeout=5, dead_letter_queue=dead_letters)
     await queue.send([Message(f"old {number}") for number in range(10)])
@@ -107,8 +111,8 @@ async def test_what_was_received_too_often_takes_nobodys_place():
     assert len(dead_letters) == 10
 
 
-async def test_a_rejected_message_is_sent_and_not_moved():
-    """Its receives are counted anew: a dead-letter queue with a limit of its own does not lose it."""
+async def test_a_rejected_message_is_sent_to_the_dead_letter_queue_as_a_new_message():
+    """Its receive count restarts, so the redrive policy of the dead-letter queue does not drop it."""
     record = Record(make_record("bad") | {"attributes": {"ApproximateReceiveCount": "5"}})
     dead_letters = InMemoryQueue(max_receive_count=3)
     assert await InMemorySettler(InMemoryQueue(), dead_letters).send_dead_letters([(record, "never")]) == []

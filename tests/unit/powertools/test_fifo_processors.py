@@ -1,4 +1,4 @@
-"""The drop-in processors of FIFO queues: groups run at once, and a failure stops its own."""
+"""Drop-in processors of FIFO queues: groups run concurrently, and a failure stops only its group."""
 
 import asyncio
 import threading
@@ -23,7 +23,7 @@ class StepRecord(SqsRecordModel):
 
 
 def test_an_async_fifo_handler_stops_at_the_first_failure():
-    """As the plain form: what comes after it is reported and did not run."""
+    """As with a ``def`` handler, later records do not run and are reported."""
     done = []
 
     async def handle(record):
@@ -38,8 +38,8 @@ def test_an_async_fifo_handler_stops_at_the_first_failure():
     assert [error[0].__name__ for error in processor.exceptions] == ["ValueError", "SQSFifoCircuitBreakerError"]
 
 
-def test_async_fifo_groups_run_at_once_and_a_failure_stops_its_own():
-    """In each group one record at a time, in order."""
+def test_async_fifo_groups_run_concurrently_and_a_failure_stops_only_its_group():
+    """In each group, one record runs at a time, in order."""
     both, done = asyncio.Barrier(2), []
 
     async def handle(record):
@@ -57,8 +57,8 @@ def test_async_fifo_groups_run_at_once_and_a_failure_stops_its_own():
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_an_async_fifo_lane_stops_although_a_hook_returns_nothing(skip: bool):
-    """What failed is told by what the hook hands on."""
+def test_an_async_fifo_group_stops_although_failure_handler_returns_none(skip: bool):
+    """The call of Powertools' ``failure_handler`` decides, not its return value."""
     done = []
 
     class Silent(SqsFifoPartialProcessor):
@@ -76,8 +76,8 @@ def test_an_async_fifo_lane_stops_although_a_hook_returns_nothing(skip: bool):
     assert (done, len(processor.exceptions)) == (["a"], 2)
 
 
-def test_plain_fifo_groups_run_at_once_on_threads():
-    """With a bound above one."""
+def test_fifo_groups_of_a_def_handler_run_concurrently_on_threads():
+    """With a ``concurrency`` above 1."""
     both = threading.Barrier(2, timeout=10)
 
     def handle(record):
@@ -90,17 +90,17 @@ def test_plain_fifo_groups_run_at_once_on_threads():
     assert ids(process_partial_response(event, handle, processor, make_context())) == ["message-0", "message-1"]
 
 
-def test_fifo_groups_at_once_need_groups_that_fail_alone():
-    """Where the batch stops at its first failure there is one order, and nothing to run at once."""
-    with pytest.raises(ConfigurationError, match="needs skip_group_on_error=True"):
+def test_concurrent_fifo_groups_require_skip_group_on_error():
+    """Without it, the batch stops at its first failure, so groups cannot run concurrently."""
+    with pytest.raises(ConfigurationError, match="requires skip_group_on_error=True"):
         SqsFifoPartialProcessor(concurrency=2)
 
 
 @pytest.mark.parametrize(("skip", "failed"), [(True, [0, 1]), (False, [0, 1, 2])])
-def test_poison_records_fail_alone_on_fifo_queues(skip: bool, failed: list[int]):
-    """Two of them are no error of the whole batch: what could be done before them is done."""
-    poison = [("a", '{"step": "x"}'), ("a", '{"step": "y"}'), ("b", '{"step": 1}')]
-    event = fifo_event(("c", '{"step": 0}'), *poison)
+def test_invalid_records_fail_alone_on_fifo_queues(skip: bool, failed: list[int]):
+    """Two of them do not fail the whole batch: the records before them are done."""
+    invalid = [("a", '{"step": "x"}'), ("a", '{"step": "y"}'), ("b", '{"step": 1}')]
+    event = fifo_event(("c", '{"step": 0}'), *invalid)
     processor = SqsFifoPartialProcessor(model=StepRecord, skip_group_on_error=skip)
     response = process_partial_response(event, lambda record: None, processor)
     assert ids(response) == [f"message-{at + 1}" for at in failed]

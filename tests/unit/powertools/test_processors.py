@@ -1,4 +1,4 @@
-"""What fanfold's drop-ins do that Powertools' classes do not; what they share is in the contract."""
+"""Differences between fanfold's drop-ins and Powertools' classes; the contract tests cover what they share."""
 
 import asyncio
 import functools
@@ -26,7 +26,7 @@ from fanfold.testing import ManualClock, make_context, make_event
 
 
 def test_the_async_processor_is_bounded():
-    """Ten thousand records, never more than the bound in flight."""
+    """Of 10,000 records, never more than ``concurrency`` are in flight."""
     gauge = Gauge()
 
     async def handle(record):
@@ -38,14 +38,14 @@ def test_the_async_processor_is_bounded():
 
 
 @pytest.mark.parametrize("make", [AsyncBatchProcessor, BatchProcessor])
-def test_an_impossible_bound_is_refused_at_construction(make: Any):
-    """With a word of what it should be."""
-    with pytest.raises(ConfigurationError, match="concurrency must be a whole number from 1, not 0"):
+def test_an_invalid_concurrency_is_refused_at_construction(make: Any):
+    """The error states the valid values."""
+    with pytest.raises(ConfigurationError, match="concurrency must be an integer of at least 1, not 0"):
         make(EventType.SQS, concurrency=0)
 
 
 def test_one_cancelled_error_fails_one_record():
-    """What succeeded beside it is acknowledged."""
+    """The records that succeeded are acknowledged."""
 
     async def handle(record):
         if record.body == "1":
@@ -57,8 +57,8 @@ def test_one_cancelled_error_fails_one_record():
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, SystemExit, BaseExceptionGroup("all", [SystemExit()])])
-def test_whatever_a_plain_handler_raises_fails_one_record(error: Any):
-    """The invocation goes on."""
+def test_any_error_of_a_def_handler_fails_one_record(error: Any):
+    """The invocation continues."""
 
     def handle(record):
         if record.body == "1":
@@ -69,8 +69,8 @@ def test_whatever_a_plain_handler_raises_fails_one_record(error: Any):
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-def test_an_interrupt_of_a_plain_handler_ends_the_run(concurrency: int):
-    """Ctrl-C is the user's."""
+def test_a_keyboard_interrupt_of_a_def_handler_ends_the_run(concurrency: int):
+    """Ctrl-C must end the process."""
 
     def handle(record):
         raise KeyboardInterrupt
@@ -80,8 +80,8 @@ def test_an_interrupt_of_a_plain_handler_ends_the_run(concurrency: int):
         process_partial_response(make_event(0, 1), handle, processor)
 
 
-def test_an_async_handler_is_refused_by_the_plain_processor():
-    """Nothing is acknowledged that never ran; the error names the way out."""
+def test_batch_processor_refuses_an_async_handler():
+    """A record that never ran is not acknowledged; the error states the alternative."""
 
     async def handle(record):
         raise AssertionError
@@ -93,8 +93,8 @@ def test_an_async_handler_is_refused_by_the_plain_processor():
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-def test_an_async_handler_in_disguise_is_never_acknowledged(concurrency: int):
-    """A lambda around it is only told by what it returns."""
+def test_an_async_handler_behind_a_lambda_is_never_acknowledged(concurrency: int):
+    """A lambda around it can only be detected by its return value."""
 
     async def handle(record):
         raise AssertionError
@@ -105,8 +105,8 @@ def test_an_async_handler_in_disguise_is_never_acknowledged(concurrency: int):
     assert processor.success_messages == []
 
 
-def test_a_plain_handler_works_with_the_async_processor():
-    """It runs on threads, once for each record; the handler is the user's own again afterwards."""
+def test_a_def_handler_works_with_the_async_processor():
+    """It runs on threads, once for each record; ``processor.handler`` is restored afterward."""
     seen, threads = [], set()
 
     def handle(record, lambda_context):
@@ -122,8 +122,8 @@ def test_a_plain_handler_works_with_the_async_processor():
     assert processor.handler is handle
 
 
-def test_the_plain_processor_runs_on_the_invocations_thread_unless_asked_for_more():
-    """As Powertools does; with a bound above one, that many threads."""
+def test_batch_processor_runs_on_the_invocations_thread_unless_concurrency_is_set():
+    """As in Powertools; with ``concurrency`` above 1, it uses that many threads."""
     barrier, threads = threading.Barrier(2, timeout=10), []
 
     def handle(record):
@@ -139,8 +139,8 @@ def test_the_plain_processor_runs_on_the_invocations_thread_unless_asked_for_mor
     assert ids(process_partial_response(make_event("a", "b"), handle_in_pairs, processor, make_context())) == []
 
 
-def test_the_async_processor_answers_before_the_end():
-    """What ran is cancelled, what did not start is reported; what was done stays done."""
+def test_the_async_processor_responds_before_the_timeout():
+    """Running records are cancelled, records that did not start are reported, done records remain done."""
 
     async def handle(record):
         if record.body != "done":
@@ -155,8 +155,8 @@ def test_the_async_processor_answers_before_the_end():
     assert [error[0] for error in processor.exceptions] == [asyncio.CancelledError, NotStartedError]
 
 
-def test_the_answer_comes_although_a_handler_blocks_the_loop():
-    """The processor's next batch runs on a loop that turns."""
+def test_a_handler_that_blocks_the_loop_does_not_block_the_response():
+    """The processor's next batch runs on a loop that is not blocked."""
     released = threading.Event()
 
     async def handle(record):
@@ -173,7 +173,7 @@ def test_the_answer_comes_although_a_handler_blocks_the_loop():
 
 
 def test_a_handler_that_returns_although_it_was_cancelled_is_a_failure():
-    """It is in no list of successes either."""
+    """It is not in the list of successes either."""
 
     async def handle(record):
         try:
@@ -186,8 +186,8 @@ def test_a_handler_that_returns_although_it_was_cancelled_is_a_failure():
     assert processor.success_messages == []
 
 
-def test_orphans_never_reach_the_next_response():
-    """A handler that outlives its batch says nothing that counts: an id of another batch brings back the whole one."""
+def test_abandoned_handlers_do_not_change_the_next_response():
+    """An ID of another batch in the response would make Lambda redeliver the whole batch."""
     gate, ended = asyncio.Event(), asyncio.Event()
 
     async def handle(record):
@@ -211,11 +211,11 @@ def test_orphans_never_reach_the_next_response():
     assert (len(processor.exceptions), len(processor.success_messages)) == (0, 1)
 
 
-def test_orphans_on_threads_never_reach_the_next_response():
-    """Nor do plain handlers that sit in their threads."""
+def test_abandoned_def_handlers_do_not_change_the_next_response():
+    """The same holds for handlers that still run on threads."""
     gate, ended = threading.Event(), threading.Event()
 
-    class Telling(BatchProcessor):
+    class Notifying(BatchProcessor):
         def _process_record(self, record):
             entry = super()._process_record(record)
             if record["body"] == "orphan":
@@ -229,14 +229,14 @@ def test_orphans_on_threads_never_reach_the_next_response():
         gate.set()
         ended.wait()
 
-    processor = Telling(EventType.SQS, raise_on_entire_batch_failure=False, concurrency=2)
+    processor = Notifying(EventType.SQS, raise_on_entire_batch_failure=False, concurrency=2)
     assert ids(process_partial_response(make_event("orphan"), handle, processor, make_context(0.5))) == ["message-0"]
     assert ids(process_partial_response(make_event("fine"), handle, processor, make_context())) == []
     assert (len(processor.exceptions), len(processor.success_messages)) == (0, 1)
 
 
-def test_the_plain_processor_starts_nothing_more_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch):
-    """A handler on the invocation's thread cannot be interrupted; the next one is not called."""
+def test_batch_processor_starts_no_more_records_near_the_deadline(monkeypatch: pytest.MonkeyPatch):
+    """A handler on the invocation's thread cannot be interrupted, but the next one does not start."""
     clock = ManualClock()
     monkeypatch.setattr(_processors, "deadline_of", lambda context, margin: Deadline.after(30, clock=clock))
 
@@ -248,16 +248,16 @@ def test_the_plain_processor_starts_nothing_more_when_the_time_is_over(monkeypat
     assert [error[0] for error in processor.exceptions] == [NotStartedError]
 
 
-class TellsNoTime:
-    """A context as users' tests make one up."""
+class InvalidTime:
+    """A context with an invalid remaining time, as in users' tests."""
 
     def get_remaining_time_in_millis(self) -> str:
         return "a while"
 
 
-@pytest.mark.parametrize("context", [LambdaContext(), None, object(), TellsNoTime()])
-def test_a_made_up_context_without_a_time_is_no_deadline(context: Any):
-    """Users' tests call handlers with Powertools' own context, whose time left is 0."""
+@pytest.mark.parametrize("context", [LambdaContext(), None, object(), InvalidTime()])
+def test_a_context_without_a_remaining_time_means_no_deadline(context: Any):
+    """Users' tests call handlers with Powertools' context, whose remaining time is 0."""
 
     async def handle(record):
         pass
@@ -267,8 +267,8 @@ def test_a_made_up_context_without_a_time_is_no_deadline(context: Any):
     assert ids(process_partial_response(make_event("a"), lambda record: None, BatchProcessor(EventType.SQS))) == []
 
 
-def test_a_deadline_is_not_carried_over_to_a_batch_without_a_context():
-    """The last invocation's context stays on the processor, as in Powertools; its time does not."""
+def test_the_deadline_of_the_last_batch_does_not_apply_to_a_batch_without_a_context():
+    """As in Powertools, the processor keeps the last invocation's context; its deadline does not apply."""
 
     async def handle(record):
         await asyncio.sleep(0)
@@ -281,8 +281,8 @@ def test_a_deadline_is_not_carried_over_to_a_batch_without_a_context():
     assert processor.lambda_context is context
 
 
-def test_the_response_is_in_batch_order_each_id_once():
-    """Whatever ended first."""
+def test_the_response_contains_each_id_once_in_batch_order():
+    """The order in which records end does not matter."""
     gates = [asyncio.Event() for _ in range(3)]
 
     async def handle(record):
@@ -299,8 +299,8 @@ def test_the_response_is_in_batch_order_each_id_once():
     assert ids(response) == ["message-0", "message-1", "message-2"]
 
 
-def test_an_id_that_is_not_of_the_batch_is_reported_too():
-    """A subclass may name records its own way: Lambda delivers all again, where a guess would lose a message."""
+def test_an_id_that_is_not_in_the_batch_is_reported():
+    """A subclass can change the IDs: Lambda then redelivers the whole batch, and no message is lost."""
 
     class Renaming(BatchProcessor):
         def _collect_sqs_failures(self):
@@ -315,7 +315,7 @@ def test_an_id_that_is_not_of_the_batch_is_reported_too():
 
 
 def test_all_processors_of_an_execution_environment_share_one_event_loop():
-    """A processor made in each invocation leaves no thread behind."""
+    """Creating a processor in each invocation does not leak threads."""
 
     async def handle(record):
         loops.add(asyncio.get_running_loop())
@@ -327,11 +327,11 @@ def test_all_processors_of_an_execution_environment_share_one_event_loop():
 
 
 @pytest.mark.parametrize("make", [AsyncBatchProcessor, BatchProcessor])
-def test_a_forgotten_await_is_reported(make: Any):
-    """And so are errors that gather gave back."""
+def test_a_missing_await_fails_its_record(make: Any):
+    """So do errors that ``gather`` returned."""
 
     async def ship() -> None:
-        raise AssertionError("nobody awaits it")
+        raise AssertionError("it was awaited")
 
     def handle(record):
         return [OSError("down")] if record.body == "0" else ship()

@@ -1,4 +1,4 @@
-"""What fanfold offers to tests of handlers."""
+"""The tools in ``fanfold.testing``."""
 
 import json
 
@@ -30,8 +30,8 @@ from fanfold.testing import (
 async def no_sleep(seconds: float) -> None: ...
 
 
-def test_an_event_is_made_of_bodies_and_of_records():
-    """Bodies get ids in their order."""
+def test_make_event_takes_bodies_and_records():
+    """Bodies get numbered message IDs."""
     event = make_event({"a": 1}, "text", records=[make_record(None, message_id="mine")])
     records = records_from_event(event)
     assert [(record.message_id, record.body) for record in records] == [
@@ -41,24 +41,22 @@ def test_an_event_is_made_of_bodies_and_of_records():
     ]
 
 
-def test_only_a_consumer_is_delivered_to():
-    """What was not decorated is named, and what to do."""
-    with pytest.raises(
-        ConfigurationError, match=r"deliver takes what @fanfold\.consumer has made of a handler, not <f"
-    ):
-        deliver(test_only_a_consumer_is_delivered_to, {})  # type: ignore[arg-type]
+def test_deliver_refuses_a_handler_that_is_not_a_consumer():
+    """The error names the handler and the decorator to use."""
+    with pytest.raises(ConfigurationError, match=r"deliver needs a handler decorated with @fanfold\.consumer, not <f"):
+        deliver(test_deliver_refuses_a_handler_that_is_not_a_consumer, {})  # type: ignore[arg-type]
 
 
-def test_a_fifo_record_has_its_group_and_comes_from_a_fifo_queue():
-    """As the mapping delivers it."""
+def test_a_fifo_record_has_a_group_and_a_fifo_queue():
+    """The record has the attributes that Lambda delivers."""
     (record,) = records_from_event(make_event(records=[make_fifo_record(1, group="g", message_id="m")]))
     assert is_fifo([record])
     assert record.attributes["MessageGroupId"] == "g"
     assert record.attributes["SequenceNumber"].isdecimal()
 
 
-def test_a_fair_record_has_a_tenant_and_no_order():
-    """Its group names who it is for."""
+def test_a_fair_record_has_a_tenant_and_a_standard_queue():
+    """Its message group ID is the tenant."""
     (record,) = records_from_event(make_event(records=[make_fair_record(1, tenant="t")]))
     assert not is_fifo([record])
     assert record.attributes["MessageGroupId"] == "t"
@@ -66,7 +64,7 @@ def test_a_fair_record_has_a_tenant_and_no_order():
 
 @pytest.mark.parametrize(("legacy", "name"), [(False, "ExtendedPayloadSize"), (True, "SQSLargePayloadSize")])
 def test_an_extended_record_points_to_its_payload(legacy: bool, name: str):
-    """In the new form and in the old one."""
+    """Both the current and the legacy format are supported."""
     (record,) = records_from_event(
         make_event(records=[make_extended_record("bucket", "key", size_bytes=7, legacy=legacy)])
     )
@@ -75,13 +73,13 @@ def test_an_extended_record_points_to_its_payload(legacy: bool, name: str):
 
 
 def test_an_sns_record_wraps_its_message():
-    """The message is text inside the notification."""
+    """The message is a string inside the notification."""
     (record,) = records_from_event(make_event(records=[make_sns_record({"a": 1})]))
     assert json.loads(json.loads(record.body)["Message"]) == {"a": 1}
 
 
-def test_a_manual_clock_stands_still_until_it_is_moved():
-    """And never goes back."""
+def test_a_manual_clock_moves_only_by_advance():
+    """It cannot go back."""
     clock = ManualClock(5)
     context = make_context(10, clock=clock)
     clock.advance(4)
@@ -93,25 +91,25 @@ def test_a_manual_clock_stands_still_until_it_is_moved():
 
 
 async def test_a_faulty_queue_follows_its_script():
-    """Whatever it refuses is sent again, and nothing twice that was accepted."""
+    """``enqueue`` retries refused messages, and sends no accepted message twice."""
     inner = InMemoryQueue()
     queue = Faulty(inner, [Throttled(), Partial(3), Ok(), Partial(0)])
     assert await enqueue(queue, [Message(str(n)) for n in range(15)], concurrency=1, sleep=no_sleep) == 15
     received = [*await queue.receive(), *await queue.receive()]
-    assert sorted(int(each.body) for each in received) == list(range(15))
-    await queue.delete([each.receipt_handle for each in received[:10]])
+    assert sorted(int(message.body) for message in received) == list(range(15))
+    await queue.delete([message.receipt_handle for message in received[:10]])
     assert len(inner) == 5
 
 
-def test_delivering_ends_what_it_started():
-    """One delivery leaves no loop and no lifespan behind."""
+def test_deliver_closes_its_event_loop_and_lifespan():
+    """Two deliveries in a row succeed, and leave no event loop open."""
     handler = fanfold.consumer(lambda body: body * 2)
     assert deliver(handler, 2).outcomes == [fanfold.Done(4)]
     assert deliver(handler, 3).outcomes == [fanfold.Done(6)]
 
 
-def test_a_delivery_asks_no_queue_for_anything(monkeypatch):
-    """Though credentials and a dead-letter queue are set: a test of a handler never reaches AWS."""
+def test_deliver_calls_no_queue(monkeypatch):
+    """Even with credentials and a dead-letter queue set, a test of a handler never reaches AWS."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")

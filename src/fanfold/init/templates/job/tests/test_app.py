@@ -43,4 +43,4 @@ def test_the_saved_segments_are_those_of_the_saved_input():
         backend = await new_backend()
         return [message.body for message in await backend.work_queue.receive()]
 
-    assert json.loads(SEGMENTS.read_text()) == [json.loads(body) for body in asyncio.run(bodies())]
+    assert json.loads(SEGMENTS.read_text(encoding="utf-8")) == [json.loads(body) for body in asyncio.run(bodies())]

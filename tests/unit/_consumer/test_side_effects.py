@@ -1,4 +1,4 @@
-"""What a handler leaves behind costs no other record anything."""
+"""Side effects of a handler on its task, its context, and its errors do not affect other records."""
 
 import asyncio
 import contextlib
@@ -17,21 +17,21 @@ from simple_handlers import raises
 
 @dataclasses.dataclass(frozen=True)
 class FrozenError(Exception):
-    """Lets nothing of it be set, not even its traceback."""
+    """An immutable error: not even its traceback can be set."""
 
     why: str
 
 
-async def test_an_error_that_cannot_be_changed_is_as_good_as_another():
-    """Also the second of its kind."""
+async def test_an_immutable_error_is_supported():
+    """Including the second one of its kind, whose traceback should be dropped."""
     handler = fanfold.consumer(
         reject_on=FrozenError, dead_letter_queue_url=DEAD, settler=Accepting("message-0", "message-1")
     )(raises(FrozenError("never")))
     assert kinds(await handler.process(make_event(0, 1))) == [Rejected, Rejected]
 
 
-async def test_an_error_returned_as_the_reason_of_a_rejection_is_told_in_its_words():
-    """And what else is rejected goes to the dead-letter queue too."""
+async def test_an_error_used_as_the_reason_of_a_rejection_is_converted_to_text():
+    """Other rejected messages are sent to the dead-letter queue, too."""
     settler = Accepting("message-0", "message-1")
 
     @fanfold.consumer(dead_letter_queue_url=DEAD, settler=settler)
@@ -44,9 +44,9 @@ async def test_an_error_returned_as_the_reason_of_a_rejection_is_told_in_its_wor
     assert result.outcomes == [Rejected("bad", forwarded=True), Rejected("no", forwarded=True)]
 
 
-async def test_a_cancel_scope_that_a_handler_leaves_open_costs_its_own_record_at_most():
-    """As an async generator does that is not read to its end: the others get workers of their own."""
-    left = []
+async def test_a_cancel_scope_that_a_handler_leaves_open_affects_only_its_record():
+    """For example, an async generator that is not exhausted. Other records get new workers."""
+    generators = []
 
     async def rows():
         with anyio.move_on_after(0.02):
@@ -56,22 +56,22 @@ async def test_a_cancel_scope_that_a_handler_leaves_open_costs_its_own_record_at
     @fanfold.consumer(concurrency=2)
     async def handler(number) -> None:
         if number == 0:
-            left.append(rows())
-            await anext(left[0])
+            generators.append(rows())
+            await anext(generators[0])
         await asyncio.sleep(0.01)
 
     result = await handler.process(make_event(*range(40)))
     failed = [outcome for outcome in result.outcomes if not isinstance(outcome, Done)]
     assert len(failed) <= 1
     with contextlib.suppress(RuntimeError):
-        await left[0].aclose()
+        await generators[0].aclose()
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-async def test_a_handler_that_cancels_its_own_task_costs_no_other_record_its_start(concurrency: int):
-    """Though it takes that back, which an older Python does not hear of."""
+async def test_a_handler_that_cancels_its_own_task_does_not_affect_other_records(concurrency: int):
+    """Even if it calls ``uncancel``, which older versions of Python do not fully support."""
 
-    @fanfold.consumer(concurrency=concurrency, starts_per_second=1000)  # which has the worker wait, and hear of it
+    @fanfold.consumer(concurrency=concurrency, starts_per_second=1000)  # makes the worker wait, so that it is cancelled
     async def handler(number) -> None:
         if number == 0:
             task = asyncio.current_task()

@@ -1,0 +1,105 @@
+"""The capabilities of the operating system. Linux has all of them; macOS and Windows lack some.
+
+Each function checks for a capability, never for the name of a platform, and documents its result without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import subprocess  # a cold start does without it
+
+MEMORY_NOT_REPORTED: Final = "this platform does not report the memory of a process (Linux does, in /proc)"
+"""Why memory is neither measured nor limited if ``reports_memory`` returns False."""
+
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+
+
+def resident_bytes(pid: int | str = "self") -> int | None:
+    """Return the resident memory of a process in bytes; None if it has ended or the system does not report it.
+
+    Source: the second field of ``/proc/PID/statm``, in pages (proc(5)).
+    """
+    try:
+        with open(f"/proc/{pid}/statm", "rb", buffering=0) as statm:  # noqa: PTH123 - many times a second
+            return int(statm.read(128).split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def peak_resident_bytes(pid: int | str = "self") -> int | None:
+    """Return the peak resident memory of a process in bytes; None as in ``resident_bytes``.
+
+    Source: ``VmHWM`` in ``/proc/PID/status``, in KiB (proc(5)).
+    """
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:  # noqa: PTH123 - as above
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith(b"VmHWM:"))
+    except (OSError, StopIteration):
+        return None
+
+
+def reports_memory() -> bool:
+    """Return whether the system reports the memory of a process."""
+    return resident_bytes() is not None
+
+
+def limit_of(name: str) -> int | None:
+    """Return a soft limit of this process, such as ``RLIMIT_NOFILE``; None if it has no such limit."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    soft, _ = resource.getrlimit(getattr(resource, name))
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def open_descriptors() -> int:
+    """Return the number of open descriptors of this process; 0 if the system does not list them."""
+    for folder in ("/proc/self/fd", "/dev/fd"):  # Linux, macOS
+        with contextlib.suppress(OSError):
+            return len(os.listdir(folder))  # noqa: PTH208 - names are all that is needed
+    return 0
+
+
+def signals(*names: str) -> list[int]:
+    """Return those of the named signals that the platform has. Windows has no ``SIGHUP``."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+def in_own_group() -> dict[str, Any]:
+    """Return the arguments of ``subprocess.Popen`` that keep Ctrl-C from a process; ``end`` ends such a process."""
+    if hasattr(os, "killpg"):
+        return {"start_new_session": True}
+    import subprocess
+
+    return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+
+
+def end(process: subprocess.Popen[Any], *, grace_seconds: float = 0.0) -> None:
+    """End a process that was started ``in_own_group``, and its child processes; wait until it has ended.
+
+    Args:
+        process: The process. It may have ended already.
+        grace_seconds: Seconds from SIGTERM to SIGKILL; 0 sends SIGKILL only. Ignored on Windows, which lacks SIGTERM.
+    """
+    import subprocess
+
+    if not hasattr(os, "killpg"):
+        with contextlib.suppress(OSError):
+            # TerminateProcess ends one process; taskkill /T also ends its child processes.
+            command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
+            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)  # noqa: S603 - ours
+    else:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS, if it has ended
+            if grace_seconds:
+                os.killpg(process.pid, signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=grace_seconds)
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()

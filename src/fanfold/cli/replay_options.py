@@ -1,0 +1,101 @@
+"""Options of ``fanfold replay``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+_in = partial(Option, rich_help_panel="Replay")
+_template = partial(Option, rich_help_panel="Settings from a template")
+_set = partial(Option, rich_help_panel="Settings of the function, the mapping and the queue")
+_out = partial(Option, rich_help_panel="Results")
+
+Events = Annotated[
+    list[str],
+    Argument(
+        metavar="EVENT",
+        help="Saved events: files, folders, or - for standard input. Each is a Lambda event, the output of "
+        "`aws sqs receive-message` or `sam local generate-event`, or message bodies as a JSON array or "
+        "JSON Lines.",
+    ),
+]
+Handler = Annotated[str, _in(help="Any Lambda handler, imported from the current folder.", metavar="MODULE:NAME")]
+UntilEmpty = Annotated[
+    bool,
+    _in(
+        "--until-empty/--once",
+        help="Redeliver failed messages until each is deleted or sent to the dead-letter queue, or deliver "
+        "each only once.",
+    ),
+]
+Repeat = Annotated[int, _in(help="Number of times to send each event, with new message ids.", min=1, metavar="N")]
+Duplicates = Annotated[
+    float,
+    _in(
+        help="Share of receives that leave the message visible, as standard queues may.", min=0, max=1, metavar="SHARE"
+    ),
+]
+Seed = Annotated[int, _in(help="Random seed. The same seed gives the same replay.", metavar="N")]
+RuntimeClient = Annotated[
+    bool, _in("--runtime-client", help="Run the handler under awslambdaric, the runtime client that Lambda uses.")
+]
+Template = Annotated[
+    Path | None,
+    _template(
+        help="SAM or CloudFormation template, YAML or JSON, to read the settings of --function from.", metavar="FILE"
+    ),
+]
+Function = Annotated[
+    str | None,
+    _template(
+        help="Logical id of the function in --template. If it reads several queues: FUNCTION.EVENT.", metavar="FUNCTION"
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    _set(help="Maximum records in a batch.", min=1, max=10_000, metavar="N", show_default="that of the events, or 10"),
+]
+Window = Annotated[
+    float | None,
+    _set(help="Batching window.", min=0, max=300, metavar="SECONDS", show_default="0, or 1 for over 10 records"),
+]
+Concurrency = Annotated[
+    int | None, _set(help="Concurrent invocations, in simulated time.", min=1, max=1_000, metavar="N", show_default="5")
+]
+Timeout = Annotated[
+    float | None, _set(help="Function timeout, in real time.", min=0.1, max=900, metavar="SECONDS", show_default="30")
+]
+Memory = Annotated[int | None, _set(help="Function memory.", min=64, max=10_240, metavar="MB", show_default="1769")]
+MaxReceiveCount = Annotated[
+    int | None,
+    _set(
+        help="Receives before a message moves to the dead-letter queue.",
+        min=1,
+        max=1_000,
+        metavar="N",
+        show_default="5",
+    ),
+]
+VisibilityTimeout = Annotated[
+    float | None,
+    _set(
+        help="Visibility timeout of the queue, in simulated time.",
+        min=0,
+        max=43_200,
+        metavar="SECONDS",
+        show_default="6 x timeout + window",
+    ),
+]
+Fifo = Annotated[bool | None, _set("--fifo/--standard", help="Type of the queue.", show_default="from the events' ARN")]
+Expect = Annotated[
+    list[str] | None,
+    _out(
+        help="Expected count for END: deleted, dead-lettered, left, or lost. Example: dead-lettered=2. Repeatable.",
+        metavar="END=COUNT",
+    ),
+]
+ExplainId = Annotated[str | None, _out("--explain", help="Explain why this message was redelivered.", metavar="ID")]
+Html = Annotated[Path | None, _out(help="Write one self-contained HTML page.", metavar="FILE")]

@@ -1,0 +1,266 @@
+"""What people do on a laptop with macOS or Windows: handlers, their tests, and the commands that need no AWS.
+
+On Linux this runs in interpreters that have what Python does not have there taken away (``support/other_platforms``);
+on the two platforms, as they are.
+"""
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from fanfold.testing import make_event
+from platform_trial import PLATFORMS, Platform
+
+pytestmark = pytest.mark.slow  # each test starts several interpreters
+
+ORDERS = make_event({"number": 0}, {"number": 1, "do": "fail"}, {"number": 2})
+NOT_REPORTED = "this platform does not report the memory of a process (Linux does, in /proc)"
+
+
+@pytest.fixture(params=PLATFORMS)
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Platform:
+    """A folder with an application and a saved event, on each of the two."""
+    (tmp_path / "orders.json").write_text(json.dumps(ORDERS), encoding="utf-8")
+    return Platform(request.param, tmp_path)
+
+
+def test_what_a_platform_does_not_have_child_processes_do_not_have_either(platform: Platform):
+    """Modules, functions, signals, /proc; and on Windows, what its event loop and its processes cannot."""
+    facts = """
+        import asyncio, importlib.util, json, multiprocessing, os, select, signal, subprocess, sys
+
+        def fails(call):
+            try:
+                call()
+            except (ImportError, OSError, AssertionError, NotImplementedError, ValueError) as error:
+                return type(error).__name__
+            return "works"
+
+        loop, pipe = asyncio.new_event_loop(), os.pipe()
+        facts = {
+            "resource": fails(lambda: importlib.import_module("resource")),
+            "fork": hasattr(os, "fork"),
+            "SIGHUP": hasattr(signal, "SIGHUP"),
+            "affinity": hasattr(os, "sched_getaffinity"),
+            "proc": fails(lambda: open("/proc/self/statm")),
+            "add_signal_handler": fails(lambda: loop.add_signal_handler(signal.SIGTERM, print)),
+            "select": fails(lambda: select.select([pipe[0]], [], [], 0)),
+            "pass_fds": fails(lambda: subprocess.run([sys.executable, "-c", ""], pass_fds=[pipe[1]])),
+            "replace": fails(lambda: os.replace(sys.argv[1], sys.argv[1])),
+            "start": multiprocessing.get_start_method(),
+        }
+        loop.close()
+        print(json.dumps(facts))
+    """
+    program = f"""
+        import subprocess, sys, textwrap
+        with open("open.txt", "w", encoding="ascii"):
+            pass
+        child = "kept = open('open.txt', 'rb')\\n" + textwrap.dedent({facts!r})
+        sys.stdout.write(subprocess.run([sys.executable, "-c", child, "open.txt"], capture_output=True, check=True,
+                                        encoding="ascii").stdout)
+    """
+    found, _ = platform.python(program)
+    linux_only = {"affinity": False, "proc": "FileNotFoundError", "start": "spawn"}
+    posix = ("resource", "fork", "SIGHUP", "add_signal_handler", "select", "pass_fds", "replace")
+    windows = (
+        "ModuleNotFoundError",
+        False,
+        False,
+        "NotImplementedError",
+        "OSError",
+        "AssertionError",
+        "PermissionError",
+    )
+    macos = ("works", True, True, "works", "works", "works", "works")
+    expected = dict(zip(posix, windows if platform.name == "windows" else macos, strict=True))
+    assert found == {**linux_only, **expected}
+
+
+def test_every_module_that_users_import_can_be_imported(platform: Platform):
+    """And every name of fanfold itself."""
+    program = """
+        import importlib, json
+        import fanfold
+
+        for name in ("capture", "errors", "folds", "idempotency", "inmemory", "logs", "observers", "payloads",
+                     "protocols", "sinks", "sources", "testing"):
+            importlib.import_module(f"fanfold.{name}")
+        print(json.dumps([name for name in fanfold.__all__ if not hasattr(fanfold, name)]))
+    """
+    assert platform.python(program)[0] == []
+
+
+def test_a_consumer_reports_its_failures_and_says_once_that_memory_is_not_guarded(platform: Platform):
+    """Async and plain; whatever the concurrency."""
+    program = """
+        import json, time
+        import fanfold
+        from fanfold.testing import make_context, make_event
+
+        @fanfold.consumer
+        async def handler(order: dict) -> None:
+            if order.get("do") == "fail":
+                raise ValueError(order)
+
+        @fanfold.consumer(concurrency=500)
+        def plain(order: dict) -> None:
+            if order.get("do") == "fail":
+                raise ValueError(order)
+
+        @fanfold.consumer(concurrency=2, deadline_margin=0.5)
+        async def late(order: dict) -> None:
+            time.sleep(30 if order.get("do") == "fail" else 0)
+
+        event = make_event({"number": 0}, {"number": 1, "do": "fail"}, {"number": 2})
+        answers = [each(event, make_context(2.0)) for each in (handler, plain, handler, late)]
+        print(json.dumps([[item["itemIdentifier"] for item in each["batchItemFailures"]] for each in answers]))
+    """
+    answers, log = platform.python(program)
+    assert answers[:3] == [["message-1"]] * 3
+    assert "message-1" in answers[3]
+    said = f"the memory guard is off: {NOT_REPORTED}"
+    assert log.count(said) == 1
+
+
+def test_a_handler_is_tested_with_deliver(platform: Platform):
+    """As everywhere."""
+    program = """
+        import contextlib, io, json
+        from app import handler
+        from fanfold.testing import deliver
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            result = deliver(handler, {"number": 0}, {"number": 1, "do": "fail"})
+        print(json.dumps([type(outcome).__name__ for outcome in result.outcomes]))
+    """
+    assert platform.python(program)[0] == ["Done", "Failed"]
+
+
+def test_a_captured_batch_has_a_file_name_that_the_platform_takes(platform: Platform):
+    """And is replayed from there."""
+    program = """
+        import json
+        from pathlib import Path
+        from app import handler
+        from fanfold.capture import Capture
+        from fanfold.testing import make_context, make_event
+
+        Capture(lambda event, context: None, "captured")(make_event({"number": 0}), make_context())
+        print(json.dumps([each.name for each in Path("captured").iterdir()]))
+    """
+    [name], _ = platform.python(program)
+    assert name.endswith("-000000.json")
+    done = platform.fanfold("replay", "captured", "--handler", "app:handler", "--json")
+    assert json.loads(done.stdout)["summary"]["deleted"] == 1
+
+
+@pytest.mark.parametrize("kind", [[], ["--job"]], ids=["consumer", "job"])
+def test_a_new_project_passes_its_tests_and_its_check(platform: Platform, kind: list[str]):
+    """Its files end their lines as make and sh read them."""
+    made = platform.fanfold("init", "shop", *kind)
+    assert made.returncode == 0, made.stderr
+    files = [file for file in (platform.folder / "shop").rglob("*") if file.is_file()]
+    assert [file for file in files if b"\r" in file.read_bytes()] == []
+    checked = platform.fanfold("check", str(Path("shop") / "template.yaml"))
+    assert (checked.returncode, checked.stderr) == (0, "")
+    project = Platform(platform.name, platform.folder / "shop")
+    tested = project.runs(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_check_finds_what_loses_messages(platform: Platform):
+    """And shows the template's characters, or what stands for them."""
+    assert platform.fanfold("init", "shop").returncode == 0
+    template = platform.folder / "shop" / "template.yaml"
+    text = template.read_text(encoding="utf-8").replace("ReportBatchItemFailures", "\N{RIGHTWARDS ARROW}")
+    template.write_text(text, encoding="utf-8")
+    found = platform.fanfold("check", str(template))
+    assert found.returncode == 1, found.stderr
+    assert "FF001" in found.stdout
+    assert "Traceback" not in found.stderr
+
+
+def test_a_run_in_this_process_is_resumed_and_writes_the_same_bytes_as_on_lambda(platform: Platform):
+    """Its database is closed, its temporary files are gone, its lines end in LF."""
+    failed = platform.fanfold("run", "app:job", "--inline", "--run", "r", BAD="2")
+    assert failed.returncode == 1
+    assert "1 of 4 segments failed: segment 2 (ValueError: " in failed.stderr.splitlines()[-1]
+    done = platform.fanfold("run", "app:job", "--inline", "--run", "r", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["worked_on"] == 1
+    [file] = (platform.folder / "fanfold-runs").rglob("numbers.jsonl")
+    assert file.read_bytes() == b"".join(b'{"number":%d}\n' % number for number in range(40))
+
+
+def test_a_replay_prints_its_document_alone_and_says_what_is_not_measured(platform: Platform):
+    """What the handler prints goes to stderr, in UTF-8 as on Lambda; a message that always fails is a dead letter."""
+    arguments = ["--handler", "app:handler", "--expect", "dead-lettered=1", "--json"]
+    done = platform.fanfold("replay", "orders.json", *arguments)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [message["end"] for message in told["messages"]] == ["deleted", "dead-lettered", "deleted"]
+    assert told["messages"][1]["error"] == "ValueError: \N{RIGHTWARDS ARROW} order 1"
+    assert told["measured"]["peak_memory_mb"] is None
+    assert f"fanfold: peak memory is not measured and --memory is not enforced: {NOT_REPORTED}" in done.stderr
+    assert "order 0" in done.stderr
+
+
+def test_a_replay_shows_text_that_stdout_cannot_take(platform: Platform):
+    """Escaped; a page has it as it is."""
+    done = platform.fanfold("replay", "orders.json", "--handler", "app:handler", "--html", "page.html")
+    assert done.returncode == 1
+    assert 'Traceback (most recent call last):\n  File "' not in done.stdout
+    assert "3 messages: 2 deleted, 1 dead-lettered" in " ".join(done.stdout.split())
+    assert "\N{RIGHTWARDS ARROW} order 1" in (platform.folder / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_handler_that_hangs_is_killed_at_its_timeout(platform: Platform):
+    """Its process is gone; the next delivery gets a new one."""
+    arguments = ["--handler", "app:hangs", "--timeout", "1", "--max-receive-count", "2", "--json"]
+    done = platform.fanfold("replay", "orders.json", *arguments)
+    told = json.loads(done.stdout)
+    reasons = {each["error"]["reason"] for each in told["deliveries"]}
+    assert (len(told["deliveries"]), reasons) == (2, {"Task timed out after 1.00 seconds"})
+    port = int((platform.folder / "port").read_text(encoding="ascii"))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_a_handler_that_ends_its_process_is_told_by_its_status(platform: Platform):
+    """And what another program prints does not stand in the document."""
+    arguments = ["replay", "orders.json", "--once", "--json", "--handler"]
+    left = json.loads(platform.fanfold(*arguments, "app:leaves").stdout)
+    assert left["deliveries"][0]["error"]["reason"] == "Runtime exited with exit status 3"
+    other = platform.fanfold(*arguments, "app:starts_another")
+    assert json.loads(other.stdout)["summary"]["deleted"] == 3
+    assert "printed by another" in other.stderr
+
+
+def test_a_sweep_says_that_nothing_is_limited(platform: Platform):
+    """CPU and memory by control groups: Linux alone has them."""
+    cell = ["--concurrency", "1", "--memory", "512", "--repeats", "1", "--seconds", "0.1"]
+    done = platform.fanfold("bench", "orders.json", "--handler", "app:handler", *cell, "--json")
+    assert done.stdout, done.stderr
+    assert "memory neither limited nor measured, CPU not limited" in done.stdout
+
+
+def test_a_worker_is_stopped_by_a_signal(platform: Platform):
+    """Also where the event loop itself takes no handlers of signals."""
+    program = """
+        import asyncio, json, signal
+        from fanfold.cli.worker import _on_signals
+
+        async def main():
+            stopped = asyncio.Event()
+            _on_signals(stopped.set)
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.wait_for(stopped.wait(), 10)
+            return True
+
+        print(json.dumps(asyncio.run(main())))
+    """
+    assert platform.python(program)[0] is True
