@@ -131,7 +131,7 @@ async def test_a_header_without_rows_is_refused(data):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"is empty: use an object with rows"),
+        (b"", r"is empty: check the key"),
         (b"\n1\n", r"line 1 is empty: a CSV object must begin with a header"),
         (b"\r\n1\r\n", r"line 1 is empty"),
         (b",\n1,2\n", r"line 1 is empty"),

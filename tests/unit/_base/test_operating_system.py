@@ -116,7 +116,7 @@ def test_without_process_groups_a_process_and_its_children_are_ended_by_taskkill
 
 
 def test_memory_is_not_reported_without_proc(monkeypatch: pytest.MonkeyPatch):
-    """macOS and Windows do not have /proc."""
+    """Windows and macOS do not have /proc."""
 
     def refuse(*_arguments: object, **_options: object) -> None:
         raise FileNotFoundError
