@@ -1,12 +1,7 @@
 """``python -m fanfold`` in a separate process, forked from one that has imported the modules of the commands.
 
-<<<<<<< HEAD
-Such a command has its own folder, environment, output, and exit code, as if a shell had started it. Only half a second
-is spent once: the time that Python needs to import the command line.
-=======
 Such a command has a separate folder, environment, output, and exit code, as if a shell had started it. This saves the
 half second that Python needs to import the command line in each of some hundred commands.
->>>>>>> words-aws
 """
 
 import atexit
