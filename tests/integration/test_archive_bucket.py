@@ -39,7 +39,7 @@ async def test_of_two_hundred_objects_yesterdays_are_archived_and_the_others_are
     assert rows[0] == "key,result,to"
     assert sum(",archived,S3/" in row for row in rows) == 190
     assert [row.partition(",")[0] for row in rows if ",no target," in row] == others
-    notification = archive.told("by-sqs")
+    notification = archive.notification("by-sqs")
     assert (notification["state"], notification["failed"]) == ("SUCCEEDED", 1)
     assert list(notification["failures"].values()) == [f"{taken}: s3://{SOURCE}/{ARCHIVE}/{DAY}-taken.log exists"]
 
@@ -55,7 +55,7 @@ async def test_a_distributed_map_does_the_same(archive: Archive):
     rows = await archive.report("by-map")
     assert sum(",archived,S3/" in row for row in rows) == 8
     assert "map/readme.txt,no target," in rows
-    notification = archive.told("by-map")
+    notification = archive.notification("by-map")
     assert (notification["state"], notification["failed"]) == ("SUCCEEDED", 1)
     assert next(iter(notification["failures"].values())).startswith(f"{taken}: ")
 
@@ -72,7 +72,7 @@ async def test_a_run_that_fails_sends_a_notification_too(archive: Archive):
     archive.deployed.scatter("bad", bucket=SOURCE, prefix="bad/", day=DAY)
     async with connect(archive.deployed.variables, **archive.deployed.client_settings) as backend:
         assert [progress.state async for progress in watch(backend, "bad", within_seconds=240)][-1] == "FAILED"
-    notification = archive.told("bad")
+    notification = archive.notification("bad")
     assert (notification["state"], notification["failed"]) == ("FAILED", 2)
     assert (
         sorted(reason.partition(": ")[0] for reason in notification["failures"].values())

@@ -171,7 +171,7 @@ def test_a_run_is_started_watched_and_shown(deployment: Deployment):
     ("change", "complaint", "code"),
     [
         ({"params": {"key": "input/none.csv"}}, "does not exist: check the bucket and the key", 1),
-        ({"params": {"key": "input/empty.csv"}}, "is empty: there is nothing to cut", 1),
+        ({"params": {"key": "input/empty.csv"}}, "is empty: check the key", 1),
         ({"params": {"key": "input/header.csv"}}, "has a header and no rows", 1),
         ({"params": {"bucket": "no-such-bucket"}}, "does not exist: check the bucket and the key", 1),
         ({"FANFOLD_LEDGER_TABLE": "no-such-table"}, "table no-such-table: does not exist", 2),
