@@ -4,12 +4,11 @@
 """
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from fanfold._jobs.report import watch
-from fanfold._stack.emulator import local_stack
+from fanfold._stack.emulator import LocalStack
 from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from policies import denials, over_http
@@ -19,10 +18,9 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Iterator[Archive]:
+def archive(strict: LocalStack, tmp_path_factory) -> Archive:
     """Deploy the example on an emulator that enforces the functions' roles."""
-    with local_stack(enforce_policies=True, wait_share=0.01) as stack:
-        yield Archive(stack, over_http(project_folder() / "template.yaml", tmp_path_factory.mktemp("a") / "t.yaml"))
+    return Archive(strict, over_http(project_folder() / "template.yaml", tmp_path_factory.mktemp("a") / "t.yaml"))
 
 
 async def test_of_two_hundred_objects_yesterdays_are_archived_and_the_others_are_reported(archive: Archive):
