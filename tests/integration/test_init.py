@@ -25,7 +25,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return the folder of a new project, one of each kind."""
     created = fanfold("init", "shop", *(["--job"] if request.param == "job" else []), folder=tmp_path)
     assert created.returncode == 0, created.stderr
-    assert f"shop: a {request.param} in " in created.stdout
+    assert f"shop: created a {request.param} with " in created.stdout
     return tmp_path / "shop"
 
 
@@ -59,7 +59,7 @@ def test_a_second_project_of_the_same_name_is_one_clear_line(tmp_path: Path):
     assert "src/app.py" in document["files"]
     second = fanfold("init", "shop", "--job", folder=tmp_path)
     assert (second.returncode, second.stdout) == (2, "")
-    assert second.stderr == "fanfold: shop is there already: choose another name, or another folder\n"
+    assert second.stderr == "fanfold: shop already exists: choose another name, or another folder\n"
 
 
 class Orders:

@@ -225,16 +225,16 @@ def test_explain_shows_why_a_message_was_redelivered(folder):
     assert "visibility timeout set to 7 s by the handler" in output
 
 
-def test_the_table_shows_messages_slots_and_the_sum(folder):
-    """For reading: the verdicts, who ran when, what became of each message."""
-    told = replay(folder, "event.json", "--handler", "app:handler", COLUMNS="160").stdout
-    for words in (
+def test_the_table_shows_deliveries_slots_and_the_summary(folder):
+    """It shows the verdicts, when each record ran, and the result of each message."""
+    output = replay(folder, "event.json", "--handler", "app:handler", COLUMNS="160").stdout
+    for text in (
         "partial success",
-        "measured timeline of delivery 1",
+        "measured timeline of delivery 0",
         "ValueError: order 1",
         "4 messages: 2 deleted, 2 dead-lettered",
     ):
-        assert words in told
+        assert text in output
 
 
 def test_a_page_is_written_on_request(folder):
@@ -249,7 +249,7 @@ def test_a_page_is_written_on_request(folder):
     ("arguments", "code", "text"),
     [
         (("event.json", "--handler", "app:nobody"), 2, "module app has no 'nobody'"),
-        (("event.json", "--handler", "app:notHandler"), 2, "no Lambda handler"),
+        (("event.json", "--handler", "app:notHandler"), 2, "not a Lambda handler"),
         (
             ("event.json", "--handler", "nowhere:handler"),
             2,

@@ -1,7 +1,7 @@
 """``python -m fanfold`` in a process of its own, forked from one that has imported what commands import.
 
-Such a command has its own folder, environment, output, and exit code, as if a shell had started it. Only the half second
-in which Python imports the command line is spent once, and not by each of some hundred commands.
+Such a command has its own folder, environment, output, and exit code, as if a shell had started it. Only half a second
+is spent once: the time that Python needs to import the command line.
 """
 
 import atexit
