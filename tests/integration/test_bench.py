@@ -16,6 +16,8 @@ from fanfold.bench.groups import Groups, find_groups
 from fanfold.bench.measure import LocalMeasurer
 from fanfold.testing import make_event
 
+pytestmark = pytest.mark.slow  # each measures, in processes of their own
+
 APP = """
     import asyncio, hashlib, os, time, urllib.request
     from pathlib import Path
