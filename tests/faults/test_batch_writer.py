@@ -155,7 +155,7 @@ async def test_without_a_deadline_a_write_fails_after_eight_attempts_without_eff
     sleep = RecordingSleep()
     writer = writer_of(items, sleep)
     await writer.put({"id": 1, "value": "1"})
-    with pytest.raises(WriteError, match=r"^1 items were not accepted: ") as raised:
+    with pytest.raises(WriteError, match=r"^table table: 1 items were not accepted: ") as raised:
         await writer.flush()
     assert [write.key for write in raised.value.rejected] == [{"id": 1}]
     assert raised.value.permanent is False
@@ -172,7 +172,7 @@ async def test_attempts_that_have_an_effect_do_not_count():
 
 
 async def test_the_deadline_ends_the_attempts():
-    """There is no attempt after the deadline; before it, their number is not limited."""
+    """Attempts end at the deadline; before it, their number is not limited."""
     items = FaultyItems(*["throttled"] * 1_000)
     sleep = RecordingSleep()
     writer = writer_of(items, sleep, deadline=Deadline.after(60, margin=10, clock=sleep.clock))
