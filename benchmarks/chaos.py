@@ -52,10 +52,10 @@ def simulate(trials: int) -> tuple[Rows, Rows, list[str]]:
         with ProcessPoolExecutor() as processes:
             ended = list(processes.map(partial(ours, troubles), range(trials), chunksize=10))
             came = Counter(processes.map(partial(by_hand, troubles), range(trials), chunksize=10))
-        found = [f"{name}, seed {seed}: {trial.problems}" for seed, trial in enumerate(ended) if trial.problems]
-        problems += found
+        failed = [f"{name}, seed {seed}: {trial.problems}" for seed, trial in enumerate(ended) if trial.problems]
+        problems += failed
         # Problems of fanfold's runs are listed below the tables.
-        how = {RIGHT: trials - len(found), EARLY: None, TWICE: None, NEVER: None, WRONG: None}
+        how = {RIGHT: trials - len(failed), EARLY: None, TWICE: None, NEVER: None, WRONG: None}
         by_peer: dict[str, dict[str, int | None]] = {
             FANFOLD: how,
             "a counter by hand": {kind: came[kind] for kind in how},

@@ -282,8 +282,8 @@ def listing(*, keys: Annotated[tuple[int, ...], "keys listed"] = (10_000, 100_00
             "peer": peer,
             "keys": count,
             "segments": facts["segments"],
-            "plan bytes": found.get("plan bytes"),
-            "message bytes": found.get("message bytes"),
+            "plan bytes": facts.get("plan bytes"),
+            "message bytes": facts.get("message bytes"),
             "keys per CPU second": round(count / facts["seconds"]),
             "peak MB": facts["peak MB"],
         }

@@ -86,6 +86,7 @@ class Result:
 def document_of(result: Result) -> dict[str, Any]:
     """Return a result, with its findings and cells, as one JSON document."""
     conclusions = result.findings
+    saving = conclusions.saving
     return {
         "fanfold_bench": FORM,
         **asdict(result),
