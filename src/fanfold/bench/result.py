@@ -98,9 +98,7 @@ def document_of(result: Result) -> dict[str, Any]:
             "pareto": [asdict(cell.setting) for cell in conclusions.pareto],
             "enough": [asdict(setting) for setting in conclusions.enough],
             "frontier": [asdict(row) for row in conclusions.frontier],
-            "saving": None
-            if conclusions.saving is None
-            else {"share": conclusions.saving.share, "certain": conclusions.saving.certain},
+            "saving": None if saving is None else {"share": saving.share, "certain": saving.certain},
         },
         "cells": [asdict(cell) for cell in result.cells],
     }

@@ -75,7 +75,7 @@ class Commands(TyperGroup):
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the name of a command, the command, and its arguments. A name can have two parts: ``bench compare``."""
+        """Return the name of a command, the command, and its arguments; a name can have two parts."""
         if (two_parts := " ".join(args[:2])) in COMMANDS:
             args = [two_parts, *args[2:]]
         return super().resolve_command(ctx, args)
