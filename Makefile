@@ -5,6 +5,10 @@ BIN = $(VENV)/bin
 DEMO_FOLDER ?= fanfold-demo
 # Test processes. On two cores, a third process uses the time that the others wait.
 WORKERS ?= 3
+# The tests of the inner loop do not wait, so two processes are enough.
+INNER_WORKERS ?= 2
+# Python caches compiled modules, even if the shell disables that: the tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE =
 # Interpreters that the wheel is tested on, oldest first. Use paths if these names are not found.
 PYTHONS ?= python3.11 python3.12 python3.13
 
@@ -20,12 +24,12 @@ help: ## Show this list.
 demo: $(VENV)/.demo ## Run a complete job on an embedded local AWS, and check its output.
 	$(BIN)/fanfold demo --output $(DEMO_FOLDER)
 
-check: lint types ## The inner loop: lint, types, and the tests that need neither the emulator nor the SAM CLI.
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not stack and not slow"
+check: lint types ## The inner loop: lint, types, and the quick tests, without the emulator; each property on few examples.
+	$(BIN)/python -m pytest -q -n $(INNER_WORKERS) --dist worksteal -m "not stack and not slow" --hypothesis-profile=inner
 
-test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the modules in DECIDING need 100 % branch coverage.
+test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the modules that decide need 100 % branch coverage.
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
-	$(BIN)/python -m coverage report --fail-under=100 --include="$(DECIDING)"
+	$(BIN)/python -m coverage report --fail-under=100
 
 bare: $(VENV)/.dev ## Test the built wheel without extras.
 	BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh bare $(BIN)/python
@@ -75,28 +79,6 @@ clean: ## Delete everything that make created.
 # Scripts that `make bench` runs, comparisons first.
 BENCHMARKS = overhead limits io_efficiency failures cold_start incident in_time growth observers scatter end_to_end \
 	idempotency ledger_cost segment_scaling readers folds archive_bucket package_size chaos five_systems
-
-# Modules that decide, and the path to an acknowledgment. They need 100 % branch coverage.
-DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\
-	src/fanfold/bench/compare.py,src/fanfold/bench/prices.py,src/fanfold/bench/sweep.py,$\
-	src/fanfold/check/intrinsics.py,src/fanfold/check/on_functions.py,src/fanfold/check/on_mappings.py,$\
-	src/fanfold/check/on_queues.py,src/fanfold/check/permissions.py,$\
-	src/fanfold/check/rules.py,src/fanfold/check/unresolved.py,src/fanfold/check/wording.py,$\
-	src/fanfold/_base/backoff.py,src/fanfold/_base/retry.py,src/fanfold/_jobs/tally.py,src/fanfold/_jobs/continuation.py,$\
-	src/fanfold/_jobs/dead_letter_handler.py,src/fanfold/_jobs/fold_handler.py,src/fanfold/_jobs/redrive.py,src/fanfold/_jobs/results.py,$\
-	src/fanfold/_jobs/notify.py,src/fanfold/_jobs/scatter.py,src/fanfold/sources/dynamodb_scan.py,src/fanfold/sources/line_object.py,$\
-	src/fanfold/sources/rows.py,src/fanfold/sources/s3_json_array.py,src/fanfold/sources/s3_lines.py,$\
-	src/fanfold/sources/s3_objects.py,src/fanfold/_consumer/consumer.py,src/fanfold/_consumer/compose.py,src/fanfold/_consumer/respond.py,src/fanfold/_consumer/stages.py,src/fanfold/_base/deadline.py,$\
-	src/fanfold/_consumer/classify.py,src/fanfold/_consumer/batch.py,src/fanfold/_ports/enqueue.py,src/fanfold/_replay/mapping.py,$\
-	src/fanfold/inmemory/queue.py,src/fanfold/_jobs/collect.py,src/fanfold/_jobs/commit.py,src/fanfold/_jobs/fold_requests.py,src/fanfold/_consumer/memory_guard.py,src/fanfold/_consumer/event_data_classes.py,$\
-	src/fanfold/_consumer/notify_observers.py,$\
-	src/fanfold/_jobs/functions.py,$\
-	src/fanfold/_base/ordering.py,src/fanfold/_base/outcome.py,src/fanfold/_jobs/output.py,src/fanfold/_consumer/admission.py,src/fanfold/_ports/payload_pointers.py,$\
-	src/fanfold/_base/record.py,src/fanfold/_jobs/segment.py,src/fanfold/_jobs/segment_result.py,src/fanfold/_jobs/segment_handler.py,src/fanfold/_consumer/settings.py,$\
-	src/fanfold/_consumer/settle.py,src/fanfold/_folds/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
-	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
-	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\
-	src/fanfold/_jobs/combine.py,src/fanfold/_base/callables.py,src/fanfold/_ports/idempotency.py,src/fanfold/idempotency.py,src/fanfold/_consumer/idempotent_calls.py,src/fanfold/_base/frozen.py
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later was found; run: make PYTHON=/path/to/python" >&2; exit 2; }

@@ -7,18 +7,17 @@ import hashlib
 import inspect
 import itertools
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from fanfold._base.log import logger
 from fanfold.errors import ConfigurationError
 
 __all__ = ["REDACTED", "Capture", "redacted", "save_event"]
 
-logger = logging.getLogger("fanfold")
 
 REDACTED: Final = "redacted"
 """The text that replaces a redacted value."""

@@ -155,7 +155,7 @@ async def test_without_a_deadline_a_write_fails_after_eight_attempts_without_eff
     sleep = RecordingSleep()
     writer = writer_of(items, sleep)
     await writer.put({"id": 1, "value": "1"})
-    with pytest.raises(WriteError, match=r"^1 items were not accepted: ") as raised:
+    with pytest.raises(WriteError, match=r"^table table: 1 items were not accepted: ") as raised:
         await writer.flush()
     assert [write.key for write in raised.value.rejected] == [{"id": 1}]
     assert raised.value.permanent is False
@@ -172,7 +172,7 @@ async def test_attempts_that_have_an_effect_do_not_count():
 
 
 async def test_the_deadline_ends_the_attempts():
-    """There is no attempt after the deadline; before it, their number is not limited."""
+    """Attempts end at the deadline; before it, their number is not limited."""
     items = FaultyItems(*["throttled"] * 1_000)
     sleep = RecordingSleep()
     writer = writer_of(items, sleep, deadline=Deadline.after(60, margin=10, clock=sleep.clock))
@@ -245,13 +245,16 @@ async def test_a_write_during_a_flush_is_not_lost():
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ({"value": 1}, "has None as its key 'id', which has to be a number, or text or bytes of 1 to 2,048 bytes"),
-        ({"id": ""}, "has '' as its key 'id'"),
-        ({"id": True}, "has True as its key"),
-        ({"id": "k" * 2_049}, "as its key 'id'"),
-        ({"id": 1, "value": 1.5}, r"item \{'id': 1\} holds 1.5 is a float, .* use decimal.Decimal"),
-        ({"id": 1, "value": "\ud800"}, "item .* holds 'utf-8' codec can't encode"),
-        ({"id": 1, "value": "x" * 409_600}, r"item \{'id': 1\} has 409,6\d\d bytes, where DynamoDB takes 409,600"),
+        ({"value": 1}, "the key 'id' of an item must be a number, or a string or bytes of 1 to 2,048 bytes, not None"),
+        ({"id": ""}, "the key 'id' of an item must be .*, not ''"),
+        ({"id": True}, "the key 'id' of an item must be .*, not True"),
+        ({"id": "k" * 2_049}, "the key 'id' of an item must be .*, not 'kkk"),
+        ({"id": 1, "value": 1.5}, r"item \{'id': 1\} cannot be stored: .* the float 1.5 exactly: use decimal.Decimal"),
+        ({"id": 1, "value": "\ud800"}, "item .* cannot be stored: 'utf-8' codec can't encode"),
+        (
+            {"id": 1, "value": "x" * 409_600},
+            r"item \{'id': 1\} has 409,6\d\d bytes, over the DynamoDB limit of 409,600",
+        ),
     ],
     ids=["no key", "empty", "bool", "long", "float", "surrogate", "large"],
 )
@@ -279,8 +282,8 @@ async def test_a_key_to_delete_contains_only_the_key_attributes():
         ({"key": "id"}, "key must be a list of one or two names, not 'id'"),
         ({"key": []}, "key must be a list of one or two names"),
         ({"key": ["a", "b", "c"]}, "key must be a list of one or two names"),
-        ({"concurrency": 0}, "concurrency must be a whole number from 1, not 0"),
-        ({"concurrency": True}, "concurrency must be a whole number from 1, not True"),
+        ({"concurrency": 0}, "concurrency must be an integer of at least 1, not 0"),
+        ({"concurrency": True}, "concurrency must be an integer of at least 1, not True"),
     ],
 )
 def test_invalid_settings_are_refused(arguments, message):

@@ -13,12 +13,15 @@ DEAD = "https://sqs.eu-west-1.amazonaws.com/123456789012/dead"
 class RecordingSettler:
     """A settler that records calls, refuses given messages and long delays, and can fail its first calls."""
 
-    def __init__(self, *refused: str, longest: float = float("inf"), fails: Exception | None = None) -> None:
+    def __init__(
+        self, *refused: str, longest: float = float("inf"), fails: Exception | None = None, failures: int = 1
+    ) -> None:
         self.visibility_changes: list[list[tuple[str, int]]] = []
         self.dead_letters: list[list[tuple[str, str]]] = []
         self.refused = set(refused)
         self.longest = longest
         self.fails = fails
+        self.failures = failures
 
     async def __call__(self) -> Self:
         return self
@@ -36,13 +39,13 @@ class RecordingSettler:
         self.dead_letters.append([(record.message_id, reason) for record, reason in rejects])
         self.fail(self.dead_letters)
         return [
-            Refusal(position, "AccessDenied", final=False)
+            Refusal(position, "AccessDenied", final=True)
             for position, (record, _) in enumerate(rejects)
             if record.message_id in self.refused
         ]
 
     def fail(self, calls: list[Any]) -> None:
-        if self.fails and len(calls) == 1:
+        if self.fails and len(calls) <= self.failures:
             raise self.fails
 
 
@@ -64,7 +67,7 @@ class Accepting:
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         self.requested += [record.message_id for record, _ in rejects]
         return [
-            Refusal(position, "no", final=False)
+            Refusal(position, "no", final=True)
             for position, (record, _) in enumerate(rejects)
             if record.message_id not in self.accepted
         ]

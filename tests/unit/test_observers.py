@@ -97,7 +97,7 @@ def test_a_wrong_return_value_of_an_observer_is_logged(caplog):
 @pytest.mark.parametrize("wrong", [Seen, object(), "metrics"])
 def test_an_invalid_observer_is_refused_immediately(wrong):
     """A class instead of an object, or an object without the method, is refused at decoration."""
-    with pytest.raises(ConfigurationError, match="an observer is an object with a batch_started method"):
+    with pytest.raises(ConfigurationError, match="an observer must be an object with a batch_started method"):
         fanfold.consumer(observers=[wrong])
     with pytest.raises(ConfigurationError, match="an observer must be an object with a batch_started method"):
         handler.with_settings().add_observer(wrong)

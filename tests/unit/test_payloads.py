@@ -151,7 +151,7 @@ def test_a_pointer_without_the_attribute_is_an_ordinary_body():
 @pytest.mark.parametrize("setting", [None, 1, "s3"])
 def test_an_invalid_setting_is_refused(setting: Any):
     """The error lists the valid values."""
-    with pytest.raises(ConfigurationError, match="large_payloads must be True, False or what opens a store"):
+    with pytest.raises(ConfigurationError, match="large_payloads must be True, False, or a function that opens"):
         fanfold.consumer(large_payloads=setting)
 
 

@@ -36,6 +36,16 @@ class ManualClock:
         self.now += seconds
 
 
+@dataclass(frozen=True)
+class FakeIdentity:
+    """The identity of a Lambda context object."""
+
+    cognito_identity_id: str | None = None
+    """Id of the authenticated identity."""
+    cognito_identity_pool_id: str | None = None
+    """Id of the identity pool."""
+
+
 @dataclass
 class FakeContext:
     """A Lambda context object whose remaining time follows a clock."""
@@ -58,6 +68,12 @@ class FakeContext:
     """Log group of the function."""
     log_stream_name: str = "2026/01/01/[$LATEST]0"
     """Log stream of the execution environment."""
+    identity: FakeIdentity = field(default_factory=FakeIdentity)
+    """Amazon Cognito identity of the caller; none for events of a queue."""
+    client_context: None = None
+    """Context of a mobile client; none for events of a queue."""
+    tenant_id: str | None = None
+    """Tenant of a function with tenant isolation, which does not work with event source mappings."""
     _started: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

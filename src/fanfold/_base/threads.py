@@ -16,6 +16,22 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_THREAD = threading.local()
+"""The event loop that a worker thread serves, as ``loop``."""
+
+
+def serve_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Mark the current thread as one that runs calls for an event loop."""
+    _THREAD.loop = loop
+
+
+def served_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs on the current thread, or that this thread runs calls for; None without one."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return getattr(_THREAD, "loop", None)
+
 
 class StillRunningError(asyncio.CancelledError):
     """The caller was cancelled, but its function is still running on the thread."""
@@ -34,7 +50,11 @@ class Threads:
         self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
 
     async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Call a function on a worker thread, in the caller's context variables, and return its result.
+        """Call a function on a worker thread in a copy of the caller's context; see ``run_in``."""
+        return await self.run_in(contextvars.copy_context(), function, *args, **kwargs)
+
+    async def run_in(self, context: contextvars.Context, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call a function on a worker thread, in a context, and return its result.
 
         On cancellation, this returns immediately and abandons the thread.
 
@@ -43,7 +63,6 @@ class Threads:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        context = contextvars.copy_context()
         inbox = self._idle.pop() if self._idle else self._start()
 
         def call() -> None:
@@ -52,7 +71,7 @@ class Threads:
             try:
                 value = context.run(function, *args, **kwargs)
             except BaseException as raised:  # noqa: BLE001 - every exception is raised in the awaiting task
-                error = raised
+                error = _as_future_error(raised)
             try:
                 loop.call_soon_threadsafe(self._finish, inbox, future, value, error)
             except RuntimeError:
@@ -74,7 +93,8 @@ class Threads:
 
     def _start(self) -> SimpleQueue[Callable[[], None] | None]:
         inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        threading.Thread(target=_serve, args=(inbox,), name="fanfold-worker", daemon=True).start()
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=_serve, args=(inbox, loop), name="fanfold-worker", daemon=True).start()
         return inbox
 
     def _finish(
@@ -90,13 +110,22 @@ class Threads:
             return
         if error is None:
             future.set_result(value)
-        elif isinstance(error, StopIteration):  # a future does not accept a StopIteration
-            future.set_exception(RuntimeError("the handler raised StopIteration"))
         else:
             future.set_exception(error)
 
 
-def _serve(inbox: SimpleQueue[Callable[[], None] | None]) -> None:
+def _serve(inbox: SimpleQueue[Callable[[], None] | None], loop: asyncio.AbstractEventLoop) -> None:
+    serve_loop(loop)
     while call := inbox.get():
         call()
         del call  # do not keep the last record in memory while waiting
+
+
+def _as_future_error(error: BaseException) -> BaseException:
+    """Return an error in a form that a future accepts."""
+    try:
+        if not isinstance(error, StopIteration):
+            return error
+    except BaseException:  # noqa: BLE001 - an error whose ``__class__`` raises
+        return RuntimeError(f"the handler raised a {type(error).__qualname__}, whose class cannot be read")
+    return RuntimeError("the handler raised StopIteration")

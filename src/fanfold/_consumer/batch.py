@@ -14,32 +14,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+import sys
+import weakref
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from fanfold._base.deadline import Deadline
+from fanfold._base.log import logger
 from fanfold._base.ordering import Lane, Unit, in_order, lanes
-from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Rejected
+from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Reject, Rejected, Retry
 from fanfold._base.record import Record, is_fifo
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.classify import outcome_of, rejects
 from fanfold._consumer.failure_log import FailureLog
+from fanfold._consumer.isolation import create_task, is_running, is_same, prepare_task
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
 from fanfold.errors import AbandonedError, CommitError
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._consumer.commits import Commit, Commits
     from fanfold._consumer.notify_observers import Observation
 
-logger = logging.getLogger("fanfold")
-
-Commit: TypeAlias = Callable[[Sequence[tuple[Record, Any]], float], Awaitable[Collection[int]]]
-"""Makes the handlers' return values durable. Takes (record, value) pairs and the time at which it will be cancelled;
-returns the positions of the pairs that it made durable."""
 
 _ABANDONED = Failed(AbandonedError())
 _YIELD_SECONDS = 0.02
@@ -88,22 +88,21 @@ class Batch:
         self._deadline = deadline
         self._admission = admission
         self._settling = settling
-        self._commit = commit
+        self._commits = None if commit is None else _commits(records, commit, deadline)
         self._reject_on = rejects(settings.reject_on)
         self._timeout = settings.timeout
         self._fifo = is_fifo(records)
         self._outcomes: list[Outcome | None] = [None] * len(records)
-        self._committed: set[int] = set()
         self._delays: dict[int, int] = {}
         self._lanes: Iterator[Lane] = lanes(records, settings.chunk_size)
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[Any]] = set()
         self._running = 0
         self._context = contextvars.copy_context()
         self._no_workers = asyncio.Event()
         self._admission_lock = asyncio.Lock()
-        self._cancelled_by_handler: set[asyncio.Task[None]] = set()
+        self._cancelled_by_handler: set[asyncio.Task[Any]] = set()
         """Workers that a handler cancelled and may cancel again, such as through a cancel scope that it left open."""
-        self._blocked_threads: set[asyncio.Task[None]] = set()
+        self._blocked_threads: set[asyncio.Task[Any]] = set()
         """Workers whose thread still runs a record that timed out. The thread continues to count toward concurrency."""
         self._yield_at = math.inf
         """When the next worker must yield to the event loop; postponed whenever the loop runs its other tasks."""
@@ -120,6 +119,11 @@ class Batch:
         """Number of times a start waited for memory."""
         return self._admission.held_for_memory
 
+    @property
+    def has_dead_letter_queue(self) -> bool:
+        """Whether rejected messages are sent to a dead-letter queue."""
+        return self._settling.has_dead_letter_queue
+
     async def run(self) -> None:
         """Process the batch until every record has ended or the response is due.
 
@@ -131,11 +135,11 @@ class Batch:
             self._start_worker(self._context.copy())
         try:
             if not await self._wait_for_workers(deadline.stops_at):
-                await self._commit_done(deadline.cancels_at)
+                await self._commit(deadline.cancels_at)
                 if not await self._wait_for_workers(deadline.cancels_at):
                     self._cancel_workers()
                     await self._wait_for_workers((deadline.cancels_at + deadline.responds_at) / 2)
-            await self._commit_done(deadline.responds_at)
+            await self._commit(deadline.responds_at)
             await self._settling.finish(deadline.until(deadline.responds_at))
         except asyncio.CancelledError:
             self._cancel_workers()
@@ -160,8 +164,9 @@ class Batch:
         later changes the result.
         """
         self._closed = True
-        committed, forwarded = frozenset(self._committed), frozenset(self._settling.forwarded)
-        usual = DONE if self._commit is None else _ABANDONED  # already final: skips a call for most records
+        committed = frozenset() if self._commits is None else frozenset(self._commits.positions)
+        forwarded = frozenset(self._settling.forwarded)
+        usual = DONE if self._commits is None else _ABANDONED  # already final: skips a call for most records
         final = [
             outcome
             if outcome is usual
@@ -173,7 +178,7 @@ class Batch:
     def _final(self, outcome: Outcome | None, *, committed: bool, forwarded: bool) -> Outcome:
         if outcome is None:
             return NotStarted(self._reason_not_started())
-        if isinstance(outcome, Done) and self._commit is not None and not committed:
+        if isinstance(outcome, Done) and self._commits is not None and not committed:
             return Failed(CommitError("the handler returned, but its result was not committed in time"))
         if isinstance(outcome, Rejected):
             return Rejected(outcome.reason, forwarded)  # a handler may have returned Rejected(forwarded=True) itself
@@ -184,28 +189,45 @@ class Batch:
             return "the invocation was about to time out"
         return "the batch was stopped" if self._cancelled else "handlers that timed out occupied every thread"
 
-    def _start_worker(self, context: contextvars.Context) -> None:
-        worker = asyncio.get_running_loop().create_task(self._work(), context=context)
+    def _start_worker(self, context: contextvars.Context, lane: Lane = ()) -> None:
+        worker = create_task(asyncio.get_running_loop(), self._work(lane), context)
         self._workers.add(worker)
         worker.add_done_callback(self._worker_ended)
 
-    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+    def _worker_ended(self, worker: asyncio.Task[Any]) -> None:
         self._workers.discard(worker)
         error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
         if error is not None and not (self._cancelled or self._closed):
             logger.error("a worker of the batch failed; its record is reported as failed", exc_info=error)
             self._start_worker(self._context.copy())  # for the remaining records
+        elif error is None and (lane := worker.result()) is not None and not (self._cancelled or self._closed):
+            # Only now, so that callbacks that the last record added to its task run first.
+            self._start_worker(self._context.copy(), lane)
         if not self._workers:
             self._no_workers.set()
 
-    async def _work(self) -> None:  # noqa: C901, PLR0912 - one piece: with 1,000 handlers in flight every frame counts
-        """Process lanes until none is left or the deadline is near, and store the outcome of each record."""
+    async def _work(self, started: Lane) -> Lane | None:  # noqa: C901, PLR0912 - with 1,000 in flight every frame counts
+        """Process lanes until none is left or the deadline is near, and store the outcome of each record.
+
+        Args:
+            started: The rest of a lane that another worker started.
+
+        Returns:
+            The rest of the lane if its last record left something on this worker, so that a new worker continues;
+            None if this worker has nothing left to do.
+        """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of a task
         clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._admission
         call, records, outcomes, takes_list = self._call, self.records, self._outcomes, self._takes_list
         timeout, clean_context = self._timeout, contextvars.copy_context()
-        for lane in self._lanes:
+        has_variables, name = len(clean_context) > 0, task.get_name()
+        prepare_task()
+        references, weak_references = sys.getrefcount, weakref.getweakrefcount
+        # What is attached to the task: a session keyed by it, a callback, a timer that cancels it, an open scope. The
+        # sum is compared: an eager task's counts shift between strong and weak at its first suspension.
+        attached = references(task) + weak_references(task) + len(task._callbacks or ())  # noqa: SLF001 - not public
+        for lane in chain((started,), self._lanes) if started else self._lanes:
             for unit in lane:
                 now = clock()
                 if now >= admission.free_until:
@@ -215,16 +237,16 @@ class Batch:
                     await asyncio.sleep(0)
                     now = clock()
                 if now >= stops_at or self._cancelled:
-                    return
+                    return None
                 for position in unit:
                     outcomes[position] = _ABANDONED
                 timer = None if timeout is None else _Timer(task, timeout)
                 self._running += 1
                 try:
                     value = await call([records[position] for position in unit] if takes_list else records[unit[0]])
-                except GeneratorExit:
-                    raise  # the loop is closed under an abandoned worker
-                except BaseException as error:  # noqa: BLE001 - the one place where a failure becomes a value
+                except BaseException as error:
+                    if isinstance(error, GeneratorExit) and not is_running(task):
+                        raise  # this coroutine is closed: the loop ended under an abandoned worker
                     value = error
                 finally:
                     self._running -= 1
@@ -234,19 +256,24 @@ class Batch:
                     if isinstance(value, StillRunningError):
                         self._blocked_threads.add(task)
                     value = await self._cancellation_error(task, timer)
+                lane_continues = True
                 if value is None and not takes_list:
                     outcomes[unit[0]] = DONE
                 elif not await self._store_outcomes(unit, value):
                     self._skip_rest_of_lane(lane, unit)
+                    lane_continues = False
+                if self._blocked_threads and task in self._blocked_threads:
+                    return None
+                if (
+                    references(task) + weak_references(task) + len(task._callbacks or ()) != attached  # noqa: SLF001
+                    or (self._cancelled_by_handler and task in self._cancelled_by_handler)
+                    or task.get_name() is not name
+                    or not is_same(contextvars.copy_context(), clean_context, has_variables)
+                ):
+                    return lane[lane.index(unit) + 1 :] if lane_continues else ()
+                if not lane_continues:
                     break
-            if self._blocked_threads and task in self._blocked_threads:
-                return
-            if (self._cancelled_by_handler and task in self._cancelled_by_handler) or _differ(
-                contextvars.copy_context(), clean_context
-            ):
-                # The handler set context variables or may cancel this task again: the next record needs a new worker.
-                self._start_worker(clean_context.copy())
-                return
+        return None
 
     async def _store_outcomes(self, unit: Unit, value: object) -> bool:
         """Store the outcome of each record of a unit, and return whether its lane may continue."""
@@ -282,7 +309,8 @@ class Batch:
             if isinstance(value, KeyboardInterrupt):
                 self.interrupt = value
                 self._cancel_workers()
-            self.failures.add(record, value)
+            if not isinstance(value, Reject | Retry):  # a decision of the handler's, not an error
+                self.failures.add(record, value)
         outcome = outcome_of(value, self._reject_on)
         if (delay := self._settling.add(position, record, outcome)) is not None:
             self._delays[position] = delay
@@ -292,7 +320,7 @@ class Batch:
         """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
         outcomes = [self._outcomes[position] for position in unit]
         if any(isinstance(outcome, Rejected) for outcome in outcomes):
-            await self._settling.wait(self._deadline.until(self._deadline.stops_at))
+            await self._settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
         forwarded = self._settling.forwarded
         return all(
             isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in forwarded)
@@ -307,7 +335,7 @@ class Batch:
             if delay is not None:
                 self._settling.change_visibility(self.records[position], delay)
 
-    async def _cancellation_error(self, task: asyncio.Task[None], timer: _Timer | None) -> BaseException:
+    async def _cancellation_error(self, task: asyncio.Task[Any], timer: _Timer | None) -> BaseException:
         """Return why a record's task was cancelled. The record failed, even if its handler then returned."""
         while task.cancelling():
             task.uncancel()
@@ -330,6 +358,10 @@ class Batch:
                 if not worker.cancelling():  # only once, so that a rollback after a timeout is not interrupted
                     worker.cancel()
 
+    async def _commit(self, moment: float) -> None:
+        if self._commits is not None:
+            await self._commits.commit_done(self._outcomes, moment)
+
     async def _wait_for_workers(self, moment: float) -> bool:
         """Wait until all workers have ended, but no longer than until a moment; return whether all have ended."""
         self._no_workers.clear()
@@ -341,56 +373,26 @@ class Batch:
             return False
         return True
 
-    async def _call_commit(self, done: Sequence[tuple[Record, Any]], moment: float) -> Collection[int]:
-        assert self._commit is not None  # noqa: S101 - checked by the caller
-        return await self._commit(done, moment)  # here and not in run: a commit that is not async raises in this task
 
-    async def _commit_done(self, moment: float) -> None:
-        """Commit what is done and not yet committed, no later than a moment; the rest stays unacknowledged."""
-        if self._commit is None:
-            return
-        done = [
-            (position, outcome.value)
-            for position, outcome in enumerate(self._outcomes)
-            if isinstance(outcome, Done) and position not in self._committed
-        ]
-        if not done:
-            return
-        pairs = [(self.records[position], value) for position, value in done]
-        commit = asyncio.ensure_future(self._call_commit(pairs, moment))
-        try:
-            await asyncio.wait({commit}, timeout=self._deadline.until(moment))
-        finally:
-            if not commit.done():
-                commit.cancel()
-        if not commit.done():
-            logger.error("%d results were not committed in time; their messages will be redelivered", len(done))
-        elif error := (None if commit.cancelled() else commit.exception()):
-            logger.error("%d results were not committed; their messages will be redelivered", len(done), exc_info=error)
-        elif not commit.cancelled():
-            self._committed.update(done[index][0] for index in commit.result())
+def _commits(records: Sequence[Record], commit: Commit, deadline: Deadline) -> Commits:
+    from fanfold._consumer.commits import Commits  # not imported at cold start
 
-
-def _differ(one: contextvars.Context, other: contextvars.Context) -> bool:
-    """Return whether two contexts hold different values. Values that cannot be compared count as different."""
-    try:
-        return bool(one != other)
-    except Exception:  # noqa: BLE001 - a value's own comparison, such as an array's
-        return True
+    return Commits(records, commit, deadline)
 
 
 class _Timer:
     """Cancels a task once after a timeout."""
 
-    def __init__(self, task: asyncio.Task[None], seconds: float) -> None:
+    def __init__(self, task: asyncio.Task[Any], seconds: float) -> None:
         self.fired = False
-        self._task = task
+        self._task: asyncio.Task[Any] | None = task
         self._handle = asyncio.get_running_loop().call_later(seconds, self._fire)
 
     def stop(self) -> None:
         self._handle.cancel()
+        self._task = None  # a reference more, and the task would seem to have something attached
 
     def _fire(self) -> None:
-        if not self._task.cancelling():
+        if self._task is not None and not self._task.cancelling():
             self.fired = True
             self._task.cancel()

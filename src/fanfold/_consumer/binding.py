@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,6 +15,7 @@ from fanfold._base.record import Record
 from fanfold._base.threads import Threads
 from fanfold._consumer.classify import split_list_result
 from fanfold._consumer.decode import Decode, decoder
+from fanfold._consumer.isolation import create_task
 from fanfold._consumer.stages import EarlyResult, HandlerCall, run_stage, stop_group_at_failure
 from fanfold.errors import ConfigurationError
 
@@ -40,6 +43,7 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
     if _is_generator(function):
         raise ConfigurationError(f"{name} is a generator: fanfold calls a handler once; use return instead of yield")
     _check_decorators(function, name)
+    _check_not_a_method(function, name)
     body, context = _parameters(function, name)
     decode = decoder(body.annotation, name, chunked=chunk_size is not None)
     is_async = is_coroutine_function(function)
@@ -65,6 +69,22 @@ def decoding(function: Callable[..., Any], *, chunked: bool) -> Decode:
     """
     name = getattr(function, "__qualname__", repr(function))
     return decoder(_parameters(function, name)[0].annotation, name, chunked=chunked)
+
+
+def _check_not_a_method(function: Callable[..., Any], name: str) -> None:
+    """Refuse a method in a class body: its first parameter, ``self``, would take the body.
+
+    Raises:
+        ConfigurationError: If it is one.
+    """
+    scope = getattr(function, "__qualname__", "").rpartition(".")[0]
+    if inspect.isfunction(function) and scope and not scope.endswith("<locals>"):
+        first = next(iter(inspect.signature(function).parameters), "")
+        if first in {"self", "cls"}:
+            raise ConfigurationError(
+                f"{name} is a method: {first} would take the message body. Decorate a function, or a bound method, as "
+                "in  handler = fanfold.consumer(Orders().handle)"
+            )
 
 
 def _check_decorators(function: Callable[..., Any], name: str) -> None:
@@ -129,9 +149,16 @@ def _decoded(decode: Decode, record: Record) -> Any:
 
 
 async def _run_on_thread(threads: Threads, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    value = await threads.run(function, *args, **kwargs)
-    # A ``def`` around a coroutine function (a lambda, a decorator) returns a coroutine, which is awaited here.
-    return await value if inspect.isawaitable(value) else value
+    context = contextvars.copy_context()
+    value = await threads.run_in(context, function, *args, **kwargs)
+    if not inspect.isawaitable(value):
+        return value
+    # A ``def`` around a coroutine function (a lambda, a decorator) returns a coroutine, which runs in the same context.
+    return await create_task(asyncio.get_running_loop(), _awaited(value), context)
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 def _parameters(function: Callable[..., Any], name: str) -> tuple[inspect.Parameter, inspect.Parameter | None]:

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 from fanfold._base.context import BatchContext
 from fanfold._base.record import Record
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.batch import Batch, Commit
+from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import Bind, decoding
 from fanfold._consumer.classify import rejects
 from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.memory_guard import MemoryGuard
+from fanfold._consumer.process_limits import concurrent_processes
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import EarlyResult, HandlerCall, Stage, run_stage, stop_group_at_failure
 from fanfold._consumer.xray import isolate_subsegments
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._consumer.commits import Commit
     from fanfold._consumer.idempotent_calls import IdempotentCalls
     from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
@@ -139,4 +141,7 @@ def _resolve_payloads(stage: Stage, resolve: Resolve) -> Stage:
 
 def _guard(lambda_context: Any, share: float | None) -> MemoryGuard | None:
     limit_mb = getattr(lambda_context, "memory_limit_in_mb", None)
-    return None if share is None or not limit_mb else MemoryGuard(share * float(limit_mb) * _MB)
+    if share is None or not isinstance(limit_mb, int | float | str) or not limit_mb:
+        return None
+    # On Managed Instances, the processes of an execution environment share its memory.
+    return MemoryGuard(share * float(limit_mb) * _MB / concurrent_processes())

@@ -23,10 +23,11 @@ from fanfold._consumer.compose import BatchFactory
 from fanfold._consumer.environment import ExecutionEnvironment, open_environment
 from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
-from fanfold._consumer.respond import respond, run_batch
+from fanfold._consumer.respond import not_started, respond, run_and_respond
 from fanfold._consumer.settings import CommitStage, Settings, allowed_concurrency, check_observer
 from fanfold._consumer.settle import OpenSettler
 from fanfold._consumer.xray import use_context_variables
+from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._ports.payload_pointers import OpenStore
@@ -57,6 +58,10 @@ class Consumer(Generic[P, T]):
     """
 
     def __init__(self, function: Callable[P, T], settings: Settings) -> None:
+        _check_not_a_consumer(function)
+        functools.update_wrapper(self, function, updated=())
+        # Attributes that decorators set on the function, except those whose names mean something else here.
+        vars(self).update({name: value for name, value in _attributes(function) if not hasattr(Consumer, name)})
         self.function = function
         """The handler function, undecorated."""
         self.settings = settings
@@ -69,7 +74,6 @@ class Consumer(Generic[P, T]):
         self._on_threads = not is_coroutine_function(function)
         self._clamped_concurrency: dict[int, int] = {}
         self._added_observers: list[Observer] = []
-        functools.update_wrapper(self, function)
         self.__signature__: inspect.Signature = inspect.Signature(
             [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("event", "context")]
         )
@@ -106,13 +110,16 @@ class Consumer(Generic[P, T]):
         """Process a batch as ``__call__`` does, and return the outcome of each record."""
         use_context_variables()
         deadline = deadline_of(context, self.settings.deadline_margin)
-        create_batch = functools.partial(self._batch, records_from_event(event), context, deadline)
-        return self._respond(run_batch(self._runtime, create_batch, deadline))
+        records, raises = records_from_event(event), self.settings.raise_on_total_failure
+        if deadline.remaining() == 0:
+            return not_started(records, "the invocation had no time left", raise_on_total_failure=raises)
+        create_batch = functools.partial(self._batch, records, context, deadline)
+        return run_and_respond(self._runtime, create_batch, deadline, raise_on_total_failure=raises)
 
     async def process(self, event: Event, context: Any = None) -> BatchResult:
         """Process a batch on the caller's event loop, and return the outcome of each record.
 
-        This call enters and exits the lifespan. Without a context, there is no deadline. A handler that blocks the
+        This call enters and exits the lifespan. Without a context, the deadline is infinite. A handler that blocks the
         event loop also blocks the caller: only ``__call__`` and ``invoke`` guarantee a response before the timeout.
 
         Raises:
@@ -210,7 +217,7 @@ class Session:
         self._running: set[Batch] = set()
 
     async def __call__(self, event: Event, context: Any = None) -> BatchResult:
-        """Process a batch, without a deadline if there is no context; raises as ``Consumer.process`` does."""
+        """Process a batch; without a context, the deadline is infinite. Raises the errors of ``Consumer.process``."""
         batch = self._create_batch(event, context)
         self._running.add(batch)
         self._environment.track(batch)
@@ -229,6 +236,24 @@ class Session:
     def abandoned_handlers(self) -> int:
         """Handlers that still run but are no longer waited for: abandoned at a stop, or on threads after a timeout."""
         return self._environment.abandoned_handlers(self._running)
+
+
+def _attributes(function: Any) -> list[tuple[str, Any]]:
+    return list(getattr(function, "__dict__", {}).items())
+
+
+def _check_not_a_consumer(function: Any) -> None:
+    """Refuse a consumer, or a function that wraps one: only one of the two settings could apply.
+
+    Raises:
+        ConfigurationError: If it is one.
+    """
+    layer = function
+    while layer is not None:
+        if isinstance(layer, Consumer):
+            name = getattr(function, "__qualname__", repr(function))
+            raise ConfigurationError(f"{name} is already a consumer; change its settings with with_settings(…)")
+        layer = layer.func if isinstance(layer, functools.partial) else getattr(layer, "__wrapped__", None)
 
 
 @overload

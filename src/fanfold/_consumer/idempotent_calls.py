@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any, Final
 from fanfold._base.aws_limits import DYNAMODB_BATCH_ITEMS, DYNAMODB_READ_KEYS, LAMBDA_MAX_TIMEOUT_SECONDS
 from fanfold._base.concurrency import for_each
 from fanfold._base.deadline import Deadline
+from fanfold._base.log import logger
 from fanfold._base.outcome import Done, NotStarted, Retry
 from fanfold._base.record import Record
 from fanfold._base.retry import retry
@@ -27,8 +27,6 @@ from fanfold._consumer.stages import EarlyResult, Stage, run_stage, stop_group_a
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, EntryStore, result_text
 from fanfold.errors import LedgerError, ServiceError
 from fanfold.idempotency import Idempotency
-
-logger = logging.getLogger("fanfold")
 
 _CONCURRENT_WRITES: Final = 4
 _CONCURRENT_CLAIMS: Final = 16

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
+import functools
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -19,9 +19,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base.deadline import Deadline
+from fanfold._base.log import logger
+from fanfold._base.threads import served_loop
 from fanfold._consumer.blocked_loop import current_user_line, dump_stacks_before
-
-logger = logging.getLogger("fanfold")
+from fanfold._consumer.isolation import create_task
+from fanfold._consumer.process_limits import concurrent_processes
+from fanfold.errors import ConfigurationError
 
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 """Creates resources that the handlers share: entered on the loop in the first invocation, and kept."""
@@ -39,18 +42,39 @@ _RECOVERY_SECONDS = 0.25
 """Time that a loop that was blocked at the last response has to show that it runs again."""
 _LAST_CHECK_SECONDS = 0.005
 """Time that the loop has to show that it is not blocked when the response is due."""
+_MAX_MILLISECONDS: Final = 10**9
+"""The most time that is read from a context, in place of infinity and the like; Lambda gives at most 90 minutes."""
 _CLOSE_SECONDS = 5.0
 """Time that a lifespan has to end when the runtime is closed."""
 _STOPPED: Final = "a handler stopped the event loop or cancelled the batch"
 
 
 def deadline_of(lambda_context: Any, margin: float | None) -> Deadline:
-    """Return the deadline of an invocation from its Lambda context; without a context, there is no deadline.
+    """Return the deadline of an invocation from its Lambda context; an infinite one without a context.
 
     This is the only place that reads the remaining milliseconds.
     """
     remaining = getattr(lambda_context, "get_remaining_time_in_millis", None)
-    return Deadline.never() if remaining is None else Deadline.after(remaining() / 1000, margin=margin)
+    try:
+        milliseconds = None if remaining is None else remaining()
+    except Exception:  # noqa: BLE001 - an object that is not Lambda's
+        milliseconds = None
+    if not isinstance(milliseconds, int | float) or milliseconds != milliseconds:  # noqa: PLR0124 - not a number
+        return Deadline.never()
+    return Deadline.after(min(milliseconds, _MAX_MILLISECONDS) / 1000, margin=margin)
+
+
+def run_in_time(call: Callable[[], object], deadline: Deadline) -> None:
+    """Call something on a thread of its own, and wait for it no longer than half of the time left.
+
+    For log lines and observers while the event loop is blocked: a log handler may hang, or wait for a lock of the
+    blocked thread.
+    """
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(call,), name="fanfold-report", daemon=True)
+    with contextlib.suppress(RuntimeError):  # no thread can be started
+        thread.start()
+        left = deadline.until(deadline.ends_at)
+        thread.join(None if left is None else left / 2)
 
 
 class Runtime(Generic[S]):
@@ -73,9 +97,15 @@ class Runtime(Generic[S]):
         Raises:
             TimeoutError: If the work has not ended by then. It is cancelled unless the loop is blocked, and nothing
                 that it does later affects the caller.
+            ConfigurationError: If a handler of this loop calls this.
             SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment.
         """
-        loop = self._usable_loop()
+        loop = self._usable_loop(deadline)
+        if loop.is_served_here():
+            raise ConfigurationError(
+                "a handler calls the consumer that is running it, which would wait for itself: "
+                "call the handler function instead, or send a message to the queue"
+            )
         with dump_stacks_before(deadline):
             # A lifespan that fails or hangs raises here, before any record starts: the whole batch is redelivered.
             state = loop.wait(loop.state, deadline, "the lifespan did not start in time")
@@ -100,31 +130,38 @@ class Runtime(Generic[S]):
         if loop is not None:
             loop.close()
 
-    def _usable_loop(self) -> _LoopThread[S]:
+    def _usable_loop(self, deadline: Deadline) -> _LoopThread[S]:
         with self._lock:
             loop = self._loop
             if loop is None or not loop.usable():
                 if loop is not None and loop.alive():
-                    logger.warning("the event loop is still blocked by a handler; a new one was started")
+                    warning = "the event loop is still blocked by a handler; a new one was started"
+                    run_in_time(functools.partial(logger.warning, warning), deadline)
                     self._blocked_loops.append(loop)
                 loop = self._loop = _LoopThread(self._lifespan)
-            self._exit_if_too_many_abandoned(loop)
-            return loop
+            return self._replace_if_too_many_abandoned(loop)
 
-    def _exit_if_too_many_abandoned(self, loop: _LoopThread[S]) -> None:
+    def _replace_if_too_many_abandoned(self, loop: _LoopThread[S]) -> _LoopThread[S]:
         handlers, loops = self._count_abandoned(loop)
         if handlers > MAX_ABANDONED_HANDLERS or loops > MAX_BLOCKED_LOOPS:
+            still_running = f"{handlers} abandoned handlers and {loops} blocked event loops still run in this process"
+            if concurrent_processes() > 1:
+                # Lambda would neither answer this invocation nor replace the process: continue on a new event loop.
+                logger.error("%s; restart the execution environment", still_running)
+                if handlers > MAX_ABANDONED_HANDLERS:
+                    loop.end()
+                    self._loop = _LoopThread(self._lifespan)
+                return self._loop or loop
             # Lambda treats this as a crash: the batch is redelivered, and Lambda starts a new execution environment.
-            raise SystemExit(
-                f"fanfold: {handlers} abandoned handlers and {loops} blocked event loops still run in "
-                "this execution environment; the process exits so that Lambda starts a new one"
-            )
+            raise SystemExit(f"fanfold: {still_running}; it exits so that Lambda starts a new execution environment")
+        return loop
 
     def _count_abandoned(self, loop: _LoopThread[S] | None) -> tuple[int, int]:
         self._blocked_loops = [blocked for blocked in self._blocked_loops if blocked.alive()]
         started = loop is not None and loop.state.done() and not loop.state.exception()
         handlers = self._abandoned_handlers(loop.state.result()) if loop is not None and started else 0
-        return handlers, len(self._blocked_loops)
+        calls = 0 if loop is None else loop.executors.abandoned
+        return handlers + calls, len(self._blocked_loops)
 
 
 class _LoopThread(Generic[S]):
@@ -138,7 +175,10 @@ class _LoopThread(Generic[S]):
         """True once the loop has stopped, possibly because of a handler. It runs no further work."""
         self._pending: set[Future[Any]] = set()
         """Outcomes of work that has not ended."""
+        from fanfold._consumer.executor import DefaultExecutors  # at the first invocation, not at import
+
         self._loop = asyncio.new_event_loop()
+        self.executors = DefaultExecutors(self._loop)
         self._ending = asyncio.Event()
         self._thread = threading.Thread(target=self._run, args=(lifespan,), name="fanfold-loop", daemon=True)
         self._thread.start()
@@ -146,6 +186,10 @@ class _LoopThread(Generic[S]):
     def alive(self) -> bool:
         """Return whether the loop's thread runs in this process."""
         return self._pid == os.getpid() and self._thread.is_alive()
+
+    def is_served_here(self) -> bool:
+        """Return whether the current thread is the loop's, or a worker thread that a handler of the loop runs on."""
+        return served_loop() is self._loop
 
     def usable(self) -> bool:
         """Return whether the loop can run work: it is alive, its lifespan has not failed, and it is not blocked."""
@@ -167,9 +211,12 @@ class _LoopThread(Generic[S]):
 
         def start() -> None:
             if outcome.set_running_or_notify_cancel():
-                task = self._loop.create_task(work(), context=context)
-                tasks.append(task)
-                task.add_done_callback(lambda ended: _copy_result(ended, outcome))
+                try:
+                    tasks.append(create_task(self._loop, work(), context))
+                except BaseException as error:  # noqa: BLE001 - a task factory of the user's
+                    outcome.set_exception(error)
+                else:
+                    tasks[0].add_done_callback(functools.partial(self._work_ended, outcome))
 
         def cancel_task() -> None:
             tasks[0].cancel()
@@ -184,6 +231,11 @@ class _LoopThread(Generic[S]):
         except RuntimeError:  # the loop has just been closed
             _fail(outcome)
         return outcome, cancel
+
+    def _work_ended(self, outcome: Future[T], task: asyncio.Task[T]) -> None:
+        _copy_result(task, outcome)
+        if not self._pending:
+            self.executors.renew()
 
     def wait(self, future: Future[T], deadline: Deadline, message: str) -> T:
         """Wait for a future until ``deadline.responds_without_loop_at``, and log what blocks the loop in the meantime.
@@ -200,7 +252,8 @@ class _LoopThread(Generic[S]):
                 pong = self._ping()
                 pong.wait(_LAST_CHECK_SECONDS)
             if pong is not None and not pong.is_set():
-                logger.warning("the event loop is blocked by %s", current_user_line(self._thread.ident))
+                line = current_user_line(self._thread.ident)
+                run_in_time(functools.partial(logger.warning, "the event loop is blocked by %s", line), deadline)
             if expired:
                 self._suspect = True
                 raise TimeoutError(message)

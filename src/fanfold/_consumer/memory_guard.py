@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import logging
 import math
 import time
 from collections.abc import Callable
 from typing import Final
 
+from fanfold._base.log import logger
 from fanfold._base.operating_system import MEMORY_NOT_REPORTED, resident_bytes
-
-logger = logging.getLogger("fanfold")
 
 RELEASE_SECONDS: Final = 0.02
 """Minimum interval between requests to release free memory, in seconds."""
@@ -24,7 +22,7 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError, TypeError):  # pragma: no cover - another C library; Windows, which names none
+    except (OSError, AttributeError, TypeError):  # pragma: no cover - another C library, or Windows
         return None
     return trim
 
@@ -83,12 +81,12 @@ class MemoryGuard:
     def _exceeded(self) -> bool:
         resident = self._resident()
         if resident is None:
-            _warn_once_unguarded()
+            _warn_once_that_guard_is_off()
             return False
         return resident > self.limit_bytes
 
 
 @functools.cache
-def _warn_once_unguarded() -> None:
+def _warn_once_that_guard_is_off() -> None:
     """Log once per process that the guard has no effect."""
     logger.warning("the memory guard is off: %s", MEMORY_NOT_REPORTED)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from fanfold._base.context import BatchContext
+from fanfold._base.log import logger
 from fanfold._base.operating_system import peak_resident_bytes
 from fanfold._base.outcome import DONE, BatchResult, Failed
 from fanfold._base.record import Record
 from fanfold._consumer.classify import outcome_of
 from fanfold.errors import AbandonedError
 from fanfold.observers import BatchCallbacks, BatchEnded, CallEnded, Observer
-
-logger = logging.getLogger("fanfold")
 
 _Open: TypeAlias = tuple[int, list[CallEnded]]
 """Number of records of a call, and the callbacks for its end."""

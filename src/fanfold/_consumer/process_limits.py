@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import threading
 from typing import Final
 
+from fanfold._base.log import logger
 from fanfold._base.operating_system import limit_of, open_descriptors
-
-logger = logging.getLogger("fanfold")
 
 RESERVED: Final = 64
 """Descriptors and threads that are reserved for the rest of the process."""
 _UNLIMITED: Final = 2**31
+
+
+def concurrent_processes() -> int:
+    """Return how many processes of this execution environment process invocations concurrently; 1 on ordinary Lambda.
+
+    Source: Lambda Managed Instances, which fork a process for each concurrent invocation, set
+    ``AWS_LAMBDA_MAX_CONCURRENCY``.
+    """
+    text = os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "")
+    return max(1, int(text)) if text.isdecimal() else 1
 
 
 def clamp_concurrency(concurrency: int, *, threads: bool) -> int:
@@ -42,10 +51,10 @@ def clamp_concurrency(concurrency: int, *, threads: bool) -> int:
 
 
 def _free_descriptors() -> int:
-    most = limit_of("RLIMIT_NOFILE")
-    return _UNLIMITED if most is None else most - open_descriptors() - RESERVED
+    limit = limit_of("RLIMIT_NOFILE")
+    return _UNLIMITED if limit is None else limit - open_descriptors() - RESERVED
 
 
 def _free_threads() -> int:
-    most = limit_of("RLIMIT_NPROC")
-    return _UNLIMITED if most is None else most - threading.active_count() - RESERVED
+    limit = limit_of("RLIMIT_NPROC")
+    return _UNLIMITED if limit is None else limit - threading.active_count() - RESERVED

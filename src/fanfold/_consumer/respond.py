@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 from collections.abc import Callable, Sequence
 
 from fanfold._base.deadline import Deadline
-from fanfold._base.outcome import DONE, BatchResult, NotStarted, Outcome, acknowledges, partial_response
+from fanfold._base.log import logger
+from fanfold._base.outcome import DONE, BatchResult, NotStarted, Outcome, Rejected, acknowledges, partial_response
 from fanfold._base.record import Record
 from fanfold._consumer.batch import Batch
 from fanfold._consumer.environment import ExecutionEnvironment
-from fanfold._consumer.loop_thread import Runtime
+from fanfold._consumer.loop_thread import Runtime, run_in_time
 from fanfold.errors import TotalFailureError
 
-logger = logging.getLogger("fanfold")
+_MAX_REASON_CHARACTERS = 500
 
 
 def run_batch(
-    runtime: Runtime[ExecutionEnvironment], create_batch: Callable[[ExecutionEnvironment], Batch], deadline: Deadline
+    runtime: Runtime[ExecutionEnvironment],
+    create_batch: Callable[[ExecutionEnvironment], Batch],
+    deadline: Deadline,
+    on_ended: Callable[[Batch], object] | None = None,
 ) -> Batch:
     """Run a batch, and return it once it has ended or ``deadline.responds_without_loop_at`` is reached.
 
@@ -25,58 +29,153 @@ def run_batch(
         runtime: The event loop.
         create_batch: Creates the batch, on the event loop.
         deadline: The deadline of the invocation.
+        on_ended: Called on the event loop when the batch has ended, inside the time limit.
 
     Raises:
         TimeoutError: If the batch could not start in time. No handler has run.
         SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment.
     """
     started: list[Batch] = []
+    ended: list[bool] = []
 
     async def work(environment: ExecutionEnvironment) -> None:
         batch = create_batch(environment)
         environment.track(batch)
         started.append(batch)
         await batch.run()
+        ended.append(True)
+        if on_ended is not None:
+            on_ended(batch)
 
     try:
         runtime.run(work, deadline)
     except TimeoutError as error:
         if not started:
             raise
-        logger.error("%s; the batch response contains every message not known to be done", error)  # noqa: TRY400 - no traceback
+        if not ended:
+            message = f"{error}; the batch response contains every message not known to be done"
+            run_in_time(functools.partial(logger.error, message), deadline)
     return started[0]
 
 
+def run_and_respond(
+    runtime: Runtime[ExecutionEnvironment],
+    create_batch: Callable[[ExecutionEnvironment], Batch],
+    deadline: Deadline,
+    *,
+    raise_on_total_failure: bool,
+) -> BatchResult:
+    """Run a batch as ``run_batch`` does, and return its outcomes and the response to Lambda.
+
+    The outcomes are final before anything is logged and before an observer is notified. Both happen on the event loop:
+    if a log handler or an observer hangs, the response is returned without waiting for it.
+
+    Raises:
+        KeyboardInterrupt: If a handler raised it.
+        TotalFailureError: If no record was acknowledged and ``raise_on_total_failure`` is set.
+        TimeoutError: If the batch could not start in time. No handler has run.
+        SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment.
+    """
+    results: list[BatchResult] = []
+
+    def conclude(batch: Batch) -> None:
+        results.append(_result_of(batch))
+        _report(batch, results[0])
+
+    batch = run_batch(runtime, create_batch, deadline, conclude)
+    if batch.interrupt is None and not results:
+        result = _result_of(batch)
+        results.append(result)
+        run_in_time(lambda: _report(batch, result), deadline)
+    return _checked(batch, results, raise_on_total_failure=raise_on_total_failure)
+
+
+def not_started(records: Sequence[Record], reason: str, *, raise_on_total_failure: bool) -> BatchResult:
+    """Return the result of a batch of which nothing was started.
+
+    Raises:
+        TotalFailureError: If ``raise_on_total_failure`` is set and there are records.
+    """
+    logger.warning("batch of %d: no record was started: %s", len(records), reason)
+    outcomes: list[Outcome] = [NotStarted(reason)] * len(records)
+    return _checked_result(
+        BatchResult(records, outcomes, partial_response(records, outcomes)),
+        raise_on_total_failure=raise_on_total_failure,
+    )
+
+
 def respond(batch: Batch, *, raise_on_total_failure: bool) -> BatchResult:
-    """Return the outcomes of a batch and the response to Lambda, and close the batch.
+    """Return the outcomes of a batch that ran on the caller's event loop, and close the batch.
 
     Raises:
         KeyboardInterrupt: If a handler raised it.
         TotalFailureError: If no record was acknowledged and ``raise_on_total_failure`` is set.
     """
+    results = [] if batch.interrupt is not None else [_result_of(batch)]
+    for result in results:
+        _report(batch, result)
+    return _checked(batch, results, raise_on_total_failure=raise_on_total_failure)
+
+
+def _result_of(batch: Batch) -> BatchResult:
+    outcomes = batch.outcomes()
+    return BatchResult(batch.records, outcomes, partial_response(batch.records, outcomes))
+
+
+def _checked(batch: Batch, results: Sequence[BatchResult], *, raise_on_total_failure: bool) -> BatchResult:
     if batch.interrupt is not None:
         raise batch.interrupt
-    outcomes = batch.outcomes()
-    acknowledged = sum(outcome is DONE or acknowledges(outcome) for outcome in outcomes)
-    _log(batch, outcomes, acknowledged)
-    result = BatchResult(batch.records, outcomes, partial_response(batch.records, outcomes))
-    if batch.observation is not None:
-        batch.observation.end(result)
-    if raise_on_total_failure and outcomes and not acknowledged:
-        raise TotalFailureError(f"none of the {len(outcomes)} records of the batch succeeded")
+    (result,) = results
+    return _checked_result(result, raise_on_total_failure=raise_on_total_failure)
+
+
+def _checked_result(result: BatchResult, *, raise_on_total_failure: bool) -> BatchResult:
+    if raise_on_total_failure and result.outcomes and not any(map(acknowledges, result.outcomes)):
+        raise TotalFailureError(f"none of the {len(result.outcomes)} records of the batch succeeded")
     return result
 
 
-def _log(batch: Batch, outcomes: Sequence[Outcome], acknowledged: int) -> None:
-    batch.failures.write(logger)
+def _report(batch: Batch, result: BatchResult) -> None:
+    if batch.interrupt is None:
+        _log(batch, result.outcomes)
+        if batch.observation is not None:
+            batch.observation.end(result)
+
+
+def _log(batch: Batch, outcomes: Sequence[Outcome]) -> None:
+    acknowledged = sum(outcome is DONE or acknowledges(outcome) for outcome in outcomes)
+    batch.failures.write()
     records = len(outcomes)
     logger.info("batch of %d: %d acknowledged, %d to be redelivered", records, acknowledged, records - acknowledged)
     if batch.abandoned:
         logger.warning("%d handlers were still running when the batch response was returned", batch.abandoned)
+    _log_rejected(batch, outcomes)
     if batch.held_for_memory:
         logger.warning("memory was full: starts of records waited for it %d times in this batch", batch.held_for_memory)
     if acknowledged < records:
         _warn_of_last_receives(batch.records, outcomes)
+
+
+def _log_rejected(batch: Batch, outcomes: Sequence[Outcome]) -> None:
+    """Log, in a line each, the rejected messages that are in the dead-letter queue, and those that are not."""
+    rejected = [
+        (record, outcome)
+        for record, outcome in zip(batch.records, outcomes, strict=True)
+        if outcome is not DONE and isinstance(outcome, Rejected)
+    ]
+    elsewhere = "not sent there; they will be redelivered"
+    if not batch.has_dead_letter_queue:
+        elsewhere = "but no dead-letter queue is configured, so they will be redelivered"
+    for forwarded, where in ((True, "and sent to the dead-letter queue"), (False, elsewhere)):
+        if chosen := [(record, outcome) for record, outcome in rejected if outcome.forwarded is forwarded]:
+            record, outcome = chosen[0]
+            logger.warning(
+                "%d messages were rejected %s; first: %s (%s)",
+                len(chosen),
+                where,
+                record.message_id,
+                outcome.reason[:_MAX_REASON_CHARACTERS],
+            )
 
 
 def _warn_of_last_receives(records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:

@@ -8,25 +8,29 @@ delays that are set here apply.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base import aws_limits
 from fanfold._base.backoff import Backoff
+from fanfold._base.log import logger
 from fanfold._base.outcome import Failed, Outcome, Rejected, Retrying
 from fanfold._base.record import Record
-from fanfold.errors import FanfoldError
+from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 
 if TYPE_CHECKING:  # not imported at cold start
-    from fanfold._ports.queue import Settler
+    from fanfold._ports.queue import Refusal, Settler
 
-logger = logging.getLogger("fanfold")
 
 _ENVELOPE_BYTES = 1_024
 """Size of the message attribute that holds the reason, without the reason itself."""
+
+RETRY_SECONDS: Final = (0.2, 0.8, None)
+"""Seconds after the first and the second attempt of a call, if a retry may help; the third is the last."""
+_MAX_WARNINGS: Final = 3
+"""Warnings of one batch about dead letters, and about delays."""
 
 T = TypeVar("T")
 
@@ -47,17 +51,133 @@ def delay_of(outcome: Outcome, receive_count: int, backoff: Backoff | None) -> i
     return math.ceil(min(max(seconds, 0), aws_limits.SQS_MAX_VISIBILITY_SECONDS))
 
 
-class Settling:
-    """Dead letters and delays of one batch."""
+class _Sender(Generic[T]):
+    """Sends messages of one kind in calls of up to ten, in the background; independent of the other kind.
 
-    def __init__(self, open_settler: OpenSettler, *, backoff: Backoff | None, dead_letters: bool) -> None:
+    Args:
+        open_settler: Opens the settler.
+        send: Makes one call; returns the messages that a retry may settle.
+        entry_bytes: Returns the size of a message in a call.
+        warning: What to log if messages could not be settled.
+        on_failed: Called with messages that could not be settled.
+        retry_seconds: As ``Settling``'s.
+    """
+
+    def __init__(
+        self,
+        open_settler: OpenSettler,
+        send: Callable[[Settler, list[T]], Awaitable[list[T]]],
+        entry_bytes: Callable[[T], int],
+        warning: str,
+        on_failed: Callable[[Sequence[T]], object],
+        retry_seconds: Sequence[float | None],
+    ) -> None:
         self._open = open_settler
-        self._backoff = backoff
-        self._dead_letters = dead_letters
-        self._delays: deque[tuple[Record, int]] = deque()
-        self._rejects: deque[tuple[int, Record, str]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._send = send
+        self._entry_bytes = entry_bytes
+        self._warning = warning
+        self._on_failed = on_failed
+        self._retry_seconds = retry_seconds
+        self._queue: deque[T] = deque()
+        self.task: asyncio.Task[None] | None = None
+        """What sends; done once everything is sent."""
         self._stopped = False
+        self._warnings = 0
+
+    def add(self, message: T) -> None:
+        self._queue.append(message)
+        if not self._stopped and (self.task is None or self.task.done()):
+            self.task = asyncio.ensure_future(self._run())
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self.task is not None:
+            self.task.cancel()
+
+    async def _run(self) -> None:
+        await asyncio.sleep(0)  # records that end in the same iteration of the event loop share a call
+        try:
+            settler = await self._open()
+        except Exception as error:  # noqa: BLE001 - after any error, the messages are reported and redelivered
+            messages = list(self._queue)
+            self._queue.clear()
+            self._give_up(messages, error)
+            return
+        while self._queue:
+            await self._attempt(settler, _take_entries(self._queue, self._entry_bytes))
+
+    async def _attempt(self, settler: Settler, messages: list[T]) -> None:
+        """Send messages, and retry what is transient; messages of a call that fails are sent one by one."""
+        error: Exception | str = ""
+        for delay in self._retry_seconds:
+            try:
+                messages = await self._send(settler, messages)
+            except Exception as raised:  # noqa: BLE001 - as above
+                if isinstance(raised, ConfigurationError) or (len(messages) == 1 and not _is_transient(raised)):
+                    self._give_up(messages, raised)
+                    return
+                if not _is_transient(raised):
+                    for message in messages:  # one of them may be the cause
+                        await self._attempt(settler, [message])
+                    return
+                error = raised
+            else:
+                if not messages:
+                    return
+                error = f"{len(messages)} were refused for a transient reason"
+            if delay is not None:
+                await asyncio.sleep(delay)
+        self._give_up(messages, error)
+
+    def _give_up(self, messages: Sequence[T], error: Exception | str) -> None:
+        self._on_failed(messages)
+        self._warnings += 1
+        if self._warnings <= _MAX_WARNINGS:
+            logger.warning("%s: %s", self._warning, error if isinstance(error, FanfoldError | str) else repr(error))
+
+
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, ServiceError) and error.transient
+
+
+class Settling:
+    """Dead letters and delays of one batch: each kind, and each message, independent of the others.
+
+    Args:
+        open_settler: Opens the settler.
+        backoff: Delays of records that failed.
+        dead_letters: Whether there is a dead-letter queue.
+        retry_seconds: Delay after each attempt of a call that a retry may help; None after the last one.
+    """
+
+    def __init__(
+        self,
+        open_settler: OpenSettler,
+        *,
+        backoff: Backoff | None,
+        dead_letters: bool,
+        retry_seconds: Sequence[float | None] = RETRY_SECONDS,
+    ) -> None:
+        self._backoff = backoff
+        self._backoff_failed = False
+        self.has_dead_letter_queue: bool = dead_letters
+        """Whether rejected messages are sent to a dead-letter queue."""
+        self._rejects: _Sender[tuple[int, Record, str]] = _Sender(
+            open_settler,
+            self._send_dead_letters,
+            _reject_bytes,
+            "rejected messages could not be sent to the dead-letter queue; they will be redelivered",
+            self._back_off,
+            retry_seconds,
+        )
+        self._changes: _Sender[tuple[Record, int]] = _Sender(
+            open_settler,
+            self._change_visibility,
+            _change_bytes,
+            "delays could not be set; the messages will be redelivered after their visibility timeout",
+            len,
+            retry_seconds,
+        )
         self.forwarded: set[int] = set()
         """Positions of rejected records that the dead-letter queue has accepted."""
 
@@ -65,9 +185,8 @@ class Settling:
         """Settle a record that has ended, in the background, and return its delay; None if it has no delay."""
         if isinstance(outcome, Failed) and self._backoff is None:
             return None
-        if isinstance(outcome, Rejected) and self._dead_letters:
-            self._rejects.append((position, record, outcome.reason))
-            self._start()
+        if isinstance(outcome, Rejected) and self.has_dead_letter_queue:
+            self._rejects.add((position, record, outcome.reason))
             return None
         delay = self.delay(record, outcome)
         if delay is not None:
@@ -76,79 +195,80 @@ class Settling:
 
     def delay(self, record: Record, outcome: Outcome) -> int | None:
         """Return the seconds until a record's next delivery as an integer; None for the queue's visibility timeout."""
-        return delay_of(outcome, record.receive_count, self._backoff)
+        try:
+            return delay_of(outcome, record.receive_count, self._backoff)
+        except Exception:  # a backoff of the user's
+            if not self._backoff_failed:
+                logger.exception("the backoff failed; messages will be redelivered after their visibility timeout")
+            self._backoff_failed = True
+            return None
 
     def change_visibility(self, record: Record, seconds: int) -> None:
         """Set a message's visibility timeout to some seconds from now, in the background."""
-        self._delays.append((record, seconds))
-        self._start()
+        self._changes.add((record, seconds))
 
     async def finish(self, within_seconds: float | None) -> None:
         """Wait until all messages are settled, no longer than this; leave the others to their visibility timeout."""
-        await self.wait(within_seconds)
-        if self._task is not None and not self._task.done():
+        tasks = {sender.task for sender in (self._rejects, self._changes) if sender.task is not None}
+        unfinished = tasks and (await asyncio.wait(tasks, timeout=within_seconds))[1]
+        if not unfinished and (task := self._changes.task) is not None and not task.done():
+            # A refused dead letter got a delay meanwhile.
+            unfinished = (await asyncio.wait({task}, timeout=within_seconds))[1]
+        if unfinished:
             logger.warning(
                 "some messages could not be settled in time; they will be redelivered after their visibility timeout"
             )
-            self._task.cancel()
+            self.stop()
 
     def stop(self) -> None:
         """Stop settling; messages that are not settled, or are added later, keep their visibility timeout."""
-        self._stopped = True
-        if self._task is not None:
-            self._task.cancel()
+        self._rejects.stop()
+        self._changes.stop()
 
-    async def wait(self, within_seconds: float | None) -> None:
-        """Wait until all messages that were added are settled, no longer than this."""
-        if self._task is not None:
-            await asyncio.wait({self._task}, timeout=within_seconds)
+    async def wait_for_dead_letters(self, within_seconds: float | None) -> None:
+        """Wait until the dead-letter queue has accepted or refused what was added, no longer than this."""
+        if self._rejects.task is not None:
+            await asyncio.wait({self._rejects.task}, timeout=within_seconds)
 
-    def _start(self) -> None:
-        if not self._stopped and (self._task is None or self._task.done()):
-            self._task = asyncio.ensure_future(self._settle())
-
-    async def _settle(self) -> None:
-        await asyncio.sleep(0)  # records that end in the same iteration of the event loop share a call
-        while self._delays or self._rejects:
-            rejects, changes = _take_entries(self._rejects, _reject_bytes), _take_entries(self._delays, _change_bytes)
-            if rejects:
-                await self._attempt(
-                    self._send_dead_letters,
-                    rejects,
-                    "rejected messages could not be sent to the dead-letter queue; they will be redelivered",
-                )
-            if changes:
-                await self._attempt(
-                    self._change_visibility,
-                    changes,
-                    "delays could not be set; the messages will be redelivered after their visibility timeout",
-                )
-
-    async def _attempt(
-        self, settle: Callable[[Settler, list[T]], Awaitable[None]], messages: list[T], warning: str
-    ) -> None:
-        try:
-            await settle(await self._open(), messages)
-        except Exception as error:  # noqa: BLE001 - after any error, the messages are reported and redelivered
-            logger.warning("%s: %s", warning, error if isinstance(error, FanfoldError) else repr(error))
-
-    async def _send_dead_letters(self, settler: Settler, rejects: Sequence[tuple[int, Record, str]]) -> None:
+    async def _send_dead_letters(
+        self, settler: Settler, rejects: list[tuple[int, Record, str]]
+    ) -> list[tuple[int, Record, str]]:
         refusals = await settler.send_dead_letters([(record, reason) for _, record, reason in rejects])
-        refused = {refusal.position: refusal.reason for refusal in refusals}
-        accepted = set(range(len(rejects))) - refused.keys()
-        self.forwarded.update(rejects[index][0] for index in accepted)
-        for index, refusal_reason in refused.items():
-            _, record, reason = rejects[index]
-            logger.warning("the dead-letter queue refused message %s: %s", record.message_id, refusal_reason)
-            if (delay := self.delay(record, Rejected(reason))) is not None:
-                self._delays.append((record, delay))
+        refused = _by_position(refusals, len(rejects))
+        self.forwarded.update(position for index, (position, _, _) in enumerate(rejects) if index not in refused)
+        for index, refusal in refused.items():
+            _, record, _ = rejects[index]
+            logger.warning("the dead-letter queue refused message %s: %s", record.message_id, refusal.reason)
+            if refusal.final:
+                self._back_off([rejects[index]])
+        return [rejects[index] for index, refusal in refused.items() if not refusal.final]
 
-    async def _change_visibility(self, settler: Settler, changes: Sequence[tuple[Record, int]]) -> None:
+    def _back_off(self, rejects: Sequence[tuple[int, Record, str]]) -> None:
+        for _, record, reason in rejects:
+            if (delay := self.delay(record, Rejected(reason))) is not None:
+                self.change_visibility(record, delay)
+
+    async def _change_visibility(self, settler: Settler, changes: list[tuple[Record, int]]) -> list[tuple[Record, int]]:
+        transient: list[tuple[Record, int]] = []
         while changes:
-            refused = {refusal.position for refusal in await settler.change_visibility(changes)}
+            refused = _by_position(await settler.change_visibility(changes), len(changes))
+            transient += [changes[index] for index, refusal in refused.items() if not refusal.final]
             # SQS limits the total visibility timeout to 12 hours and does not report how much of it is left.
-            changes = [(record, seconds // 2) for index, (record, seconds) in enumerate(changes) if index in refused]
-            changes = [(record, seconds) for record, seconds in changes if seconds]
+            halves = [(changes[index][0], changes[index][1] // 2) for index in refused if refused[index].final]
+            changes = [(record, seconds) for record, seconds in halves if seconds]
+        return transient
+
+
+def _by_position(refusals: Sequence[Refusal], count: int) -> dict[int, Refusal]:
+    """Return the refusals of a call by position.
+
+    Raises:
+        ValueError: If one of them has no valid position: which entries were accepted is unknown.
+    """
+    from fanfold._base.positions import checked_positions  # not imported at cold start
+
+    checked_positions([refusal.position for refusal in refusals], count)
+    return {refusal.position: refusal for refusal in refusals}
 
 
 def _take_entries(queue: deque[T], entry_bytes: Callable[[T], int]) -> list[T]:
@@ -169,5 +289,8 @@ def _change_bytes(change: tuple[Record, int]) -> int:  # noqa: ARG001 - a receip
 
 def _reject_bytes(reject: tuple[int, Record, str]) -> int:
     _, record, reason = reject
-    attributes = sum(len(name) + len(str(value)) for name, value in record.message_attributes.items())
-    return len(record.body.encode()) + 4 * (attributes + len(reason)) + _ENVELOPE_BYTES
+    try:
+        attributes = sum(len(name) + len(str(value)) for name, value in record.message_attributes.items())
+        return len(record.body.encode(errors="surrogatepass")) + 4 * (attributes + len(reason)) + _ENVELOPE_BYTES
+    except Exception:  # noqa: BLE001 - attributes of another shape: in a call alone
+        return aws_limits.SQS_BATCH_BYTES

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from fanfold._base.context import BatchContext
+from fanfold._base.log import logger
 from fanfold._base.record import Record
 from fanfold._jobs.continuation import continue_later
 from fanfold._jobs.fold_requests import CheckRun, send_request
@@ -30,8 +30,6 @@ from fanfold._ports.ledger_encoding import results_to_json
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Marker
 from fanfold.errors import FanfoldError
-
-logger = logging.getLogger("fanfold")
 
 MARKER_SEGMENTS: Final = 1_000
 """Maximum number of segments in one marker, so that their numbers and failure reasons fit into a DynamoDB item."""

@@ -7,20 +7,18 @@ all hops together therefore cover the segment exactly once, however often each m
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Sequence
 from typing import Final
 
 from fanfold._base.concurrency import for_each
+from fanfold._base.log import logger
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, SegmentStopped
 from fanfold._ports.backend import Backend
 from fanfold._ports.queue import Message
 from fanfold._ports.run import Hop
 from fanfold.errors import EnqueueError, FanfoldError
-
-logger = logging.getLogger("fanfold")
 
 MOST_HOPS: Final = 12
 """Maximum continuations of a segment before it has to end or fail. Lambda stops a function that was invoked through

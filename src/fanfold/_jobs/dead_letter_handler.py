@@ -8,7 +8,6 @@ delivery crashed, timed out, or never started it. It is sent to the work queue o
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 
 from fanfold._base.context import Context
@@ -19,6 +18,7 @@ from fanfold._base.dead_letter import (
     reason_attribute,
     reason_in,
 )
+from fanfold._base.log import logger
 from fanfold._base.record import Record
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.segment import Segment, segments_of
@@ -27,8 +27,6 @@ from fanfold._jobs.segment_result import BundleResult, SegmentFailed, Unrecorded
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
 from fanfold.errors import FanfoldError, SegmentError
-
-logger = logging.getLogger("fanfold")
 
 NO_REASON = "moved to the dead-letter queue by its redrive policy: too many deliveries without success"
 

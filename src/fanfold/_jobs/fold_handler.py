@@ -14,7 +14,6 @@ same step at the same time:
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import sqlite3
 from collections.abc import Awaitable
@@ -23,6 +22,7 @@ from typing import Final, TypeVar
 
 from fanfold._base import aws_limits
 from fanfold._base.context import Context
+from fanfold._base.log import logger
 from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
 from fanfold._jobs.collect import Collected, collect
@@ -38,8 +38,6 @@ from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.errors import FanfoldError, SegmentError
-
-logger = logging.getLogger("fanfold")
 
 LEASE_SLACK_SECONDS: Final = 5.0
 """Seconds by which a claim outlasts its invocation."""

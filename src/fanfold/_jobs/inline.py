@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import shutil
 import time
@@ -24,6 +23,7 @@ from fanfold import sources
 from fanfold._base.concurrency import for_each
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.deadline import Deadline
+from fanfold._base.log import logger
 from fanfold._base.record import Record
 from fanfold._consumer.failure_log import FailureLog
 from fanfold._consumer.settings import allowed_concurrency, check_count
@@ -40,8 +40,6 @@ from fanfold._jobs.tally import Evenness, Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name, source_prefix
 from fanfold.errors import ConfigurationError, FanfoldError
-
-logger = logging.getLogger("fanfold")
 
 DATABASE_FILE = "results.sqlite"
 OUTPUT_FILE = "output.json"
@@ -130,7 +128,7 @@ async def run_inline(
                 progress(0, len(selected))
             segments = (segment for segment in segments_left(planned) if segment.number in selected)
             await for_each(work, segments, concurrency=limit)
-            failures.write(logger)
+            failures.write()
         items, failed = database.items(), database.failures()
         output = await _folded(fold, database, run_folder) if len(items) == total else None
         return InlineRun(

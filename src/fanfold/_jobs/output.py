@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fanfold._base.callables import is_coroutine_function
+from fanfold._base.log import logger
 from fanfold._base.threads import Threads
 from fanfold._folds.output_file import File
 from fanfold._ports.backend import Backend
 from fanfold.errors import ObjectExistsError, SegmentError
-
-logger = logging.getLogger("fanfold")
 
 R = TypeVar("R")
 _ROWS_NAME = "output.jsonl"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from fanfold import sources
 from fanfold._base.deadline import Deadline
+from fanfold._base.log import logger
 from fanfold._jobs.fold_requests import CheckRun, ResumeScatter, WatchRun, send_request
 from fanfold._jobs.segment import Segment, bodies
 from fanfold._jobs.tally import redo_of
@@ -19,8 +19,6 @@ from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
 from fanfold._ports.run import EXPIRY_SECONDS, Run, check_name, source_prefix
 from fanfold.errors import ConfigurationError, FanfoldError
-
-logger = logging.getLogger("fanfold")
 
 CHECKPOINT_SEGMENTS: Final = 1_000
 """Segments between two checkpoints of a scatter. A scatter that died resends at most these and a few batches."""
@@ -121,7 +119,7 @@ async def resume_scatter(
     def segments_in(accepted: int) -> int:
         return min(run.position + accepted * per_message, drawn)
 
-    async def reached(accepted: int) -> None:
+    async def on_accepted(accepted: int) -> None:
         nonlocal checkpointed
         position = segments_in(accepted)
         if progress is not None:
@@ -130,13 +128,15 @@ async def resume_scatter(
             checkpointed = position
             await backend.ledger.checkpoint(run.id, position, gen=run.gen)
 
-    def over() -> bool:
+    def should_stop() -> bool:
         nonlocal stopped
         stopped = stopped or deadline.clock() >= deadline.stops_at
         return stopped
 
     position = segments_in(
-        await enqueue(backend.work_queue, messages(), on_accepted=reached, should_stop=over, sleep=backend.sleep)
+        await enqueue(
+            backend.work_queue, messages(), on_accepted=on_accepted, should_stop=should_stop, sleep=backend.sleep
+        )
     )
     await backend.ledger.checkpoint(run.id, position, gen=run.gen)
     if stopped:

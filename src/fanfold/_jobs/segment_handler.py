@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -14,6 +13,7 @@ from fanfold._base.context import BatchContext, Context
 from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import put
+from fanfold._base.log import logger
 from fanfold._base.log_context import add_record_keys
 from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
@@ -32,8 +32,6 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold._ports.stores import Store
 from fanfold.errors import FanfoldError, SegmentError
-
-logger = logging.getLogger("fanfold")
 
 
 class SegmentItems:

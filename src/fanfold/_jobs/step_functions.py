@@ -8,7 +8,6 @@ output of the map state, and ``fanfold status``, ``results``, and ``redrive`` wo
 from __future__ import annotations
 
 import json
-import logging
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -33,8 +32,6 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, RunState, check_name
 from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
 from fanfold.sources import Source
-
-logger = logging.getLogger("fanfold")
 
 ITEMS_KEY: Final = "items.json"
 """Name of the object with the items of a Distributed Map."""

@@ -105,10 +105,10 @@ def _allowed(template: Path, option: str, setting: Setting[Any]) -> int:
     Raises:
         ConfigurationError: If AWS would reject it.
     """
-    (least, most), value = _ALLOWED[option], float(setting.value or 0)
-    if not least <= value <= most or value != int(value):
+    (minimum, maximum), value = _ALLOWED[option], float(setting.value or 0)
+    if not minimum <= value <= maximum or value != int(value):
         raise ConfigurationError(
-            f"{template}:{setting.place.line} {setting.subject} must be an integer from {least:,} to {most:,}, "
+            f"{template}:{setting.place.line} {setting.subject} must be an integer from {minimum:,} to {maximum:,}, "
             f"not {value:g}"
         )
     return int(value)

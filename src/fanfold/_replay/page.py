@@ -13,17 +13,17 @@ from typing import Any, Final
 from fanfold._base.html import render
 from fanfold._replay.timeline import durations
 
-MOST_CHARTS: Final = 30
+MAX_CHARTS: Final = 30
 """Maximum number of deliveries with a timeline."""
-MOST_BARS: Final = 400
+MAX_BARS: Final = 400
 """Maximum number of records in a timeline."""
-MOST_SLOTS: Final = 50
+MAX_SLOTS: Final = 50
 """Maximum number of slots in a timeline."""
-MOST_ROWS: Final = 500
+MAX_ROWS: Final = 500
 """Maximum number of messages in the table."""
-MOST_DELIVERIES: Final = 200
+MAX_DELIVERIES: Final = 200
 """Maximum number of deliveries in the overview."""
-MOST_CHARACTERS: Final = 2_000
+MAX_CHARACTERS: Final = 2_000
 """Maximum number of characters of a response."""
 
 _LETTERS: Final = {"Done": "D", "Failed": "F", "Retrying": "R", "Rejected": "X", "NotStarted": "N"}
@@ -77,15 +77,15 @@ def page(document: Mapping[str, Any]) -> str:
         settings=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in document["settings"].items()),
         overview=_overview(deliveries),
         letters=", ".join(f"{letter} {name}" for name, letter in _LETTERS.items()),
-        deliveries=sorted(failed_first[:MOST_CHARTS], key=lambda delivery: delivery["number"]),
-        deliveries_capped=_capped("deliveries", len(deliveries), MOST_CHARTS),
+        deliveries=sorted(failed_first[:MAX_CHARTS], key=lambda delivery: delivery["number"]),
+        deliveries_capped=_capped("deliveries", len(deliveries), MAX_CHARTS),
         facts=_facts,
         slots=partial(_slots, messages=messages),
-        messages=retried_first[:MOST_ROWS],
-        messages_capped=_capped("messages", len(messages), MOST_ROWS),
+        messages=retried_first[:MAX_ROWS],
+        messages_capped=_capped("messages", len(messages), MAX_ROWS),
         took_ms=durations(document),
         reasons={dead["number"]: dead["reason"] for dead in document.get("dead_letters", [])},
-        most_characters=MOST_CHARACTERS,
+        max_characters=MAX_CHARACTERS,
     )
 
 
@@ -112,7 +112,7 @@ def _tiles(summary: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str,
 
 
 def _overview(deliveries: Sequence[Mapping[str, Any]]) -> _Chart | None:
-    shown = deliveries[:MOST_DELIVERIES]
+    shown = deliveries[:MAX_DELIVERIES]
     if not shown:
         return None
     last = max(delivery["ended_at"] for delivery in shown) or 1.0
@@ -123,7 +123,7 @@ def _overview(deliveries: Sequence[Mapping[str, Any]]) -> _Chart | None:
         tooltip = f"delivery {delivery['number']}: {summary}"
         shares = delivery["began_at"] / last, delivery["ended_at"] / last
         bars.append(_Bar(*shares, row, _VERDICTS[kind], str(delivery["number"]), tooltip))
-    return _Chart(bars, f"{last:g} s", _capped("deliveries", len(deliveries), MOST_DELIVERIES))
+    return _Chart(bars, f"{last:g} s", _capped("deliveries", len(deliveries), MAX_DELIVERIES))
 
 
 def _rows(deliveries: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -153,7 +153,7 @@ def _facts(delivery: Mapping[str, Any]) -> str:
 
 def _slots(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> _Chart | None:
     all_spans = delivery["measured"]["spans"]
-    spans = [span for span in all_spans if span["slot"] < MOST_SLOTS][:MOST_BARS]
+    spans = [span for span in all_spans if span["slot"] < MAX_SLOTS][:MAX_BARS]
     if not spans:
         return None
     last = max(span["end_ms"] for span in spans) or 1.0

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,13 +17,12 @@ import anyio.to_thread
 
 from fanfold._base import aws_limits
 from fanfold._base.concurrency import primary_error
+from fanfold._base.log import logger
 from fanfold._base.record import Record
 from fanfold._base.retry import SCHEDULE, Retries, RetrySchedule
 from fanfold._replay.mapping import Invocation, MappingSettings, fitting, judge, record_bytes
 from fanfold.aws.sqs import SqsQueue, open_queue
 from fanfold.errors import ConfigurationError, ServiceError
-
-logger = logging.getLogger("fanfold")
 
 Invoke: TypeAlias = Callable[[dict[str, Any]], Invocation]
 """A callable that invokes a function with an event and waits for the result."""
@@ -52,7 +50,7 @@ class Summary:
 
 
 class Poller:
-    """Delivers the messages of an SQS queue to a local function, as Lambda's event source mapping would.
+    """An event source mapping that delivers the messages of an SQS queue to a local function.
 
     Args:
         client: An aiobotocore client for SQS.

@@ -130,7 +130,7 @@ class _Run:
         return f"{self._name.removesuffix('.fifo')}-dead-letters{'.fifo' if self._options.fifo else ''}"
 
     def _invoke(self, event: dict[str, Any]) -> Invocation:
-        assert self._function is not None  # noqa: S101 - while it is open
+        assert self._function is not None  # noqa: S101 - deliver has started it
         result = self._function.invoke(event)
         self._results.append(result)
         if self._progress is not None:
@@ -145,8 +145,8 @@ class _Run:
         for delivery, result in zip(simulator.deliveries, self._results, strict=True):
             _add_attempts(rows, delivery, result)
         left = {message.number for message in simulator.queue.messages()}
-        letters = [_dead_letter(message, rows) for message in simulator.dead_letter_queue.messages()]
-        dead = {letter["number"] for letter in letters}
+        dead_letters = [_dead_letter(message, rows) for message in simulator.dead_letter_queue.messages()]
+        dead = {dead_letter["number"] for dead_letter in dead_letters}
         for row in rows:
             row["end"] = _end(row, left=row["number"] in left, dead=row["number"] in dead)
         ends = Counter(row["end"] for row in rows)
@@ -170,7 +170,7 @@ class _Run:
                 _delivery(delivery, result)
                 for delivery, result in zip(simulator.deliveries, self._results, strict=True)
             ],
-            "dead_letters": letters,
+            "dead_letters": dead_letters,
             "measured": {"seconds": round(seconds, 3), "peak_memory_mb": max(peaks, default=None)},
         }
 

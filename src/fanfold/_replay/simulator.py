@@ -66,7 +66,7 @@ class Delivery:
 
 
 class Simulator:
-    """Delivers the messages of a simulated queue to a function, as Lambda's event source mapping would.
+    """A simulated event source mapping that delivers the messages of a simulated queue to a function.
 
         with Simulator(handler, max_receive_count=3, visibility_timeout=60) as simulator:
             simulator.send({"order": 1}, {"order": 2})
@@ -139,7 +139,7 @@ class Simulator:
             invocation_seconds=invocation_seconds,
         )
         self.clock = ManualClock()
-        self.chance: random.Random = random.Random(seed)  # noqa: S311 - must be reproducible
+        self.rng: random.Random = random.Random(seed)  # noqa: S311 - must be reproducible
         self.dead_letter_queue = InMemoryQueue(visibility_timeout=visibility_timeout, fifo=fifo, clock=self.clock)
         self.queue = InMemoryQueue(
             visibility_timeout=visibility_timeout,
@@ -149,7 +149,7 @@ class Simulator:
             fifo=fifo,
             duplicates=duplicates,
             reordered=reordered,
-            rng=self.chance,
+            rng=self.rng,
         )
         self.deliveries = []
         self.function_timeout = function_timeout
@@ -196,10 +196,10 @@ class Simulator:
         """
         while len(self.deliveries) < most_deliveries:
             if self.clock.now > until or not self._begin():
-                moment = self._next_moment()
-                if math.isinf(moment) or moment > until:
+                next_time = self._next_event_time()
+                if math.isinf(next_time) or next_time > until:
                     break
-                self.clock.now = max(self.clock.now, moment)
+                self.clock.now = max(self.clock.now, next_time)
                 self._finish(self.clock.now)
         while self._running:
             self._finish(self._running[0][0])
@@ -248,10 +248,10 @@ class Simulator:
         counts = [int(record["attributes"]["ApproximateReceiveCount"]) for _, record in batch]
         began = self.clock.now
         invocation: Invocation
-        if self._throttled and self.chance.random() < self._throttled:
+        if self._throttled and self.rng.random() < self._throttled:
             seconds, invocation = 0.0, Errored("throttled", "no concurrency was available")
         else:
-            invocation = self._invoked(event, min(seconds, self.function_timeout))
+            invocation = self._invoke_seeded(event, min(seconds, self.function_timeout))
         if isinstance(invocation, Errored) and invocation.kind == "timeout":
             seconds = self.function_timeout
         elif seconds > self.function_timeout:
@@ -266,7 +266,7 @@ class Simulator:
         self._free -= 1
         heapq.heappush(self._running, (delivery.ended_at, number, delivery))
 
-    def _invoked(self, event: dict[str, Any], seconds: float) -> Invocation:
+    def _invoke_seeded(self, event: dict[str, Any], seconds: float) -> Invocation:
         """Invoke the function with seeded random numbers; visibility changes last at least to its end."""
         state = random.getstate()
         random.setstate(self._random)
@@ -285,24 +285,21 @@ class Simulator:
             self.clock.now = max(self.clock.now, ended_at)
             self._free += 1
             for message, handle in zip(delivery.messages, delivery.handles, strict=True):
-                kept = message.message_id in delivery.verdict.failed
-                deleted = not kept and self.queue.remove(handle)
-                result = (
-                    "kept for redelivery"
-                    if kept
-                    else "deleted"
-                    if deleted
-                    else "not deleted: received again in the meantime"
-                )
+                if message.message_id in delivery.verdict.failed:
+                    result = "kept for redelivery"
+                elif self.queue.remove(handle):
+                    result = "deleted"
+                else:
+                    result = "not deleted: received again in the meantime"
                 message.history.append(f"delivery {delivery.number}: {result} ({delivery.verdict.reason})")
 
-    def _next_moment(self) -> float:
-        moments = [self._running[0][0]] if self._running else []
+    def _next_event_time(self) -> float:
+        times = [self._running[0][0]] if self._running else []
         if self._free:
-            moments.append(self.queue.next_visible_at())
+            times.append(self.queue.next_visible_at())
             if self._open_batch is not None:
-                moments.append(self._open_batch.began_at + self.mapping.window_seconds)
-        return min(moments, default=math.inf)
+                times.append(self._open_batch.began_at + self.mapping.window_seconds)
+        return min(times, default=math.inf)
 
 
 _Received: TypeAlias = tuple[QueuedMessage, dict[str, Any]]
@@ -358,14 +355,11 @@ def _check(**values: Any) -> None:
     count_or_none = values["max_receive_count"] is None or _is_count(values["max_receive_count"])
     _require(count_or_none, "max_receive_count", "an integer of at least 1, or None", values)
     _require(_is_count(values["maximum_concurrency"]), "maximum_concurrency", "an integer of at least 1", values)
-    visibility, timeout, seconds = (
-        values["visibility_timeout"],
-        values["function_timeout"],
-        values["invocation_seconds"],
-    )
+    visibility, timeout = values["visibility_timeout"], values["function_timeout"]
     in_range = _is_number(visibility) and 0 <= visibility <= _MAX_VISIBILITY
     _require(in_range, "visibility_timeout", "from 0 to 43,200 seconds", values)
     _require(_is_number(timeout) and timeout > 0, "function_timeout", "a number of seconds above 0", values)
+    seconds = values["invocation_seconds"]
     valid = callable(seconds) or seconds == math.inf or (_is_number(seconds) and seconds >= 0)
     _require(valid, "invocation_seconds", "a number of seconds of at least 0, or a function of the event", values)
     for name in ("throttled", "duplicates"):

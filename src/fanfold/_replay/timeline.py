@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 MARKS: Final = {"Done": "=", "Failed": "x", "Retrying": "r", "Rejected": "!", "NotStarted": "-", None: "="}
-_MOST_SLOTS = 20
+_MAX_SLOTS = 20
 
 
 def text_timeline(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], width: int = 80) -> str:
@@ -24,7 +24,7 @@ def text_timeline(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, A
     room = max(20, width - 10)
     slots = sorted({span["slot"] for span in spans})
     lines = []
-    for slot in slots[:_MOST_SLOTS]:
+    for slot in slots[:_MAX_SLOTS]:
         line = [" "] * room
         for span in spans:
             if span["slot"] == slot:
@@ -32,8 +32,8 @@ def text_timeline(delivery: Mapping[str, Any], messages: Sequence[Mapping[str, A
                 mark = MARKS.get(_outcome(delivery, messages[span["message"]]), "=")
                 line[first : end + 1] = "|" + mark * (end - first)
         lines.append(f"slot {slot:>3} {''.join(line).rstrip()}")
-    if len(slots) > _MOST_SLOTS:
-        lines.append(f"… and {len(slots) - _MOST_SLOTS} more slots")
+    if len(slots) > _MAX_SLOTS:
+        lines.append(f"… and {len(slots) - _MAX_SLOTS} more slots")
     lines.append(f"{'':9}0{f'{last:.1f} ms':>{room - 1}}")
     lines.append(f"{'':9}= done  x failed  r retry  ! rejected")
     return "\n".join(lines)

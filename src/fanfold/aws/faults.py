@@ -52,6 +52,9 @@ _DENIED: Final = frozenset(
 )
 _TRANSIENT: Final = frozenset(
     {
+        "KMS.ThrottlingException",
+        "KmsThrottled",
+        "OperationAborted",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
@@ -63,7 +66,8 @@ _TRANSIENT: Final = frozenset(
         "TooManyRequestsException",
     }
 )
-"""Codes with HTTP status 400 that are transient: a retry may succeed."""
+"""Codes with HTTP status 400 or 409 that are transient, even if SQS calls them the sender's fault."""
+_THROTTLED_STATUS: Final = 429
 _SERVER_ERROR_STATUS: Final = 500
 _SERVER_ERRORS: Final = frozenset({"InternalError", "InternalServerError", "ServiceUnavailable"})
 """Codes with HTTP status 500 and above, for entries of a batch response, which have a code and no status."""
@@ -101,6 +105,11 @@ def is_conditional_check(error: ServiceError) -> bool:
     return error.code == "ConditionalCheckFailedException"
 
 
+def is_transient(code: str) -> bool:
+    """Return whether a retry may succeed after a service reported this error code."""
+    return code in _TRANSIENT or code in _SERVER_ERRORS
+
+
 def _of_client(error: ClientError, resource: str) -> FanfoldError:
     details = error.response.get("Error", {})
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -122,5 +131,5 @@ def error_from(code: str, message: str, resource: str, *, status: int = 0) -> Fa
         return ConfigurationError(f"{resource}: does not exist; check the name and the region ({message})")
     if code in _DENIED:
         return ConfigurationError(f"{resource}: AWS refuses the credentials or the permission: {message}")
-    transient = code in _TRANSIENT or code in _SERVER_ERRORS or status >= _SERVER_ERROR_STATUS
+    transient = is_transient(code) or status == _THROTTLED_STATUS or status >= _SERVER_ERROR_STATUS
     return ServiceError(f"{resource}: {code}: {message}", code=code, transient=transient)

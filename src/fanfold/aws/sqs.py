@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fanfold._base.dead_letter import ATTRIBUTE, reason_attribute
 from fanfold._base.ordering import group_of
@@ -15,7 +17,7 @@ from fanfold._base.record import Record
 from fanfold._ports.payload_pointers import SIZE_ATTRIBUTES
 from fanfold._ports.queue import Message, Received, Refusal
 from fanfold.aws.clients import client_of
-from fanfold.aws.faults import map_errors
+from fanfold.aws.faults import is_transient, map_errors
 from fanfold.errors import ConfigurationError
 
 _POLLING: Final[dict[str, Any]] = {
@@ -36,6 +38,11 @@ _COUNTS: Final = (
 )
 _ARN_PARTS: Final = 6
 _MAX_ATTRIBUTES: Final = 10
+_NOT_SENDABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Source: the API reference of SendMessage, *MessageBody*."""
+
+T = TypeVar("T")
+S = TypeVar("S")
 
 
 @asynccontextmanager
@@ -122,9 +129,12 @@ class SqsQueue:
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         """Send 1 to 10 messages; return the refused entries."""
-        entries = [_entry(message, position, fifo=self.fifo) for position, message in enumerate(messages)]
+        entries, unsendable = _entries(messages, functools.partial(_entry, fifo=self.fifo))
+        if not entries:
+            return unsendable
         with map_errors(f"queue {self.url}"):
-            return _refusals(await self._client.send_message_batch(QueueUrl=self.url, Entries=entries))
+            response = await self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
+        return [*unsendable, *_refusals(response)]
 
     async def receive(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
         """Receive up to ``max_messages`` messages, waiting up to ``wait_seconds``, rounded up, for the first."""
@@ -161,36 +171,42 @@ class SqsQueue:
             return _refusals(await self._client.delete_message_batch(QueueUrl=self.url, Entries=entries))
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
-        """Set the visibility timeouts of 1 to 10 messages of one queue, in whole seconds from now."""
-        url = self.url or self._queue_url(changes[0][0])
-        entries = [
-            {"Id": str(position), "ReceiptHandle": record.receipt_handle, "VisibilityTimeout": seconds}
-            for position, (record, seconds) in enumerate(changes)
-        ]
-        with map_errors(f"queue {url}"):
-            return _refusals(await self._client.change_message_visibility_batch(QueueUrl=url, Entries=entries))
+        """Set the visibility timeouts of 1 to 10 messages, in whole seconds from now; return the refused entries."""
+        entries, refusals = _entries(changes, self._visibility_entry)
+        for url in dict.fromkeys(url for url, _ in entries):
+            of_queue = [entry for entry_url, entry in entries if entry_url == url]
+            with map_errors(f"queue {url}"):
+                response = await self._client.change_message_visibility_batch(QueueUrl=url, Entries=of_queue)
+            refusals += _refusals(response)
+        return refusals
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send 1 to 10 messages with their reasons to the dead-letter queue; return the refused entries."""
         url = self.dead_letter_queue_url
-        fifo = url.endswith(".fifo")
-        entries = [
-            _dead_letter(record, reason, position, fifo=fifo) for position, (record, reason) in enumerate(rejects)
-        ]
+        entries, unsendable = _entries(rejects, functools.partial(_dead_letter, fifo=url.endswith(".fifo")))
+        if not entries:
+            return unsendable
         with map_errors(f"dead-letter queue {url}"):
             response = await self._client.send_message_batch(QueueUrl=url, Entries=entries)
-        accepted = {int(sent["Id"]) for sent in response.get("Successful", [])}
-        refusals = {refusal.position: refusal for refusal in _refusals(response)}
-        refused = sorted(set(range(len(rejects))) - accepted)  # fail closed: an entry is accepted only if SQS lists it
-        return [
-            refusals.get(position, Refusal(position, "missing in the response", final=False)) for position in refused
+        accepted = {sent["Id"] for sent in response.get("Successful", [])}
+        refusals = {str(refusal.position): refusal for refusal in _refusals(response)}
+        # Fail closed: an entry is accepted only if SQS lists it.
+        refused = [entry["Id"] for entry in entries if entry["Id"] not in accepted]
+        missing = [
+            Refusal(int(name), "missing in the response", final=False) for name in refused if name not in refusals
         ]
+        return [*unsendable, *(refusals[name] for name in refused if name in refusals), *missing]
 
     async def count(self) -> int:
         """Return the approximate number of messages in the queue, including those in flight and delayed."""
         with map_errors(f"queue {self.url}"):
             response = await self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=list(_COUNTS))
         return sum(int(response.get("Attributes", {}).get(name, 0)) for name in _COUNTS)
+
+    def _visibility_entry(self, change: tuple[Record, int], position: int) -> tuple[str, dict[str, Any]]:
+        record, seconds = change
+        entry = {"Id": str(position), "ReceiptHandle": record.receipt_handle, "VisibilityTimeout": seconds}
+        return self.url or self._queue_url(record), entry
 
     def _queue_url(self, record: Record) -> str:
         """Return the URL of a record's queue: the endpoint, and the account and the name in its ARN."""
@@ -240,8 +256,31 @@ def _attribute_to_send(attribute: Mapping[str, Any]) -> dict[str, Any]:
     return sent
 
 
+def _entries(items: Sequence[T], build: Callable[[T, int], S]) -> tuple[list[S], list[Refusal]]:
+    """Build the entry of each item; an item for which there cannot be one is refused, and affects no other."""
+    entries: list[S] = []
+    refusals: list[Refusal] = []
+    for position, item in enumerate(items):
+        try:
+            entries.append(build(item, position))
+        except (ConfigurationError, LookupError, TypeError, ValueError, AttributeError) as error:
+            refusals.append(Refusal(position, f"cannot be sent: {error!r}", final=True))
+    return entries, refusals
+
+
+def _sendable(text: str) -> str:
+    """Return a text that SQS accepts.
+
+    Raises:
+        ValueError: If it has a character that is not in the list of SendMessage's reference, such as a lone surrogate.
+    """
+    if found := _NOT_SENDABLE.search(text):
+        raise ValueError(f"SQS does not accept the character {found[0]!r} at index {found.start()}")
+    return text
+
+
 def _entry(message: Message, position: int, *, fifo: bool) -> dict[str, Any]:
-    entry: dict[str, Any] = {"Id": str(position), "MessageBody": message.body}
+    entry: dict[str, Any] = {"Id": str(position), "MessageBody": _sendable(message.body)}
     if fifo:
         digest = hashlib.sha256(message.body.encode()).hexdigest()
         entry["MessageGroupId"] = message.group_id or digest
@@ -263,7 +302,7 @@ def _dead_letter(record: Record, reason: str, position: int, *, fifo: bool) -> d
     overflow = {name: value for name, value in originals.items() if name not in direct}
     entry: dict[str, Any] = {
         "Id": str(position),
-        "MessageBody": record.body,
+        "MessageBody": _sendable(record.body),
         "MessageAttributes": {
             **{name: _attribute_to_send(value) for name, value in direct.items()},
             ATTRIBUTE: {"DataType": "String", "StringValue": reason_attribute(record, reason, overflow)},
@@ -291,6 +330,10 @@ def _received(message: Mapping[str, Any]) -> Received:
 
 def _refusals(response: Mapping[str, Any]) -> Sequence[Refusal]:
     return [
-        Refusal(int(failed["Id"]), f"{failed['Code']}: {failed.get('Message', '')}", bool(failed["SenderFault"]))
+        Refusal(
+            int(failed["Id"]),
+            f"{failed['Code']}: {failed.get('Message', '')}",
+            final=bool(failed["SenderFault"]) and not is_transient(failed["Code"]),
+        )
         for failed in response.get("Failed", [])
     ]

@@ -89,11 +89,11 @@ def fifo_batch_too_large(model: Model) -> Iterator[Hit | NotKnown]:
 def concurrency_out_of_range(model: Model) -> Iterator[Hit | NotKnown]:
     """Find maximum concurrencies that Lambda rejects."""
     for mapping in model.mappings:
-        most = mapping.maximum_concurrency
-        yield from not_known(most)
-        if most.value is not None and not MAPPING_MIN_CONCURRENCY <= most.value <= MAPPING_MAX_CONCURRENCY:
-            actual = f"{describe(most)}: Lambda rejects the mapping"
-            yield Hit(mapping.key, most.place, actual, f"{MAPPING_MIN_CONCURRENCY} to {MAPPING_MAX_CONCURRENCY:,}")
+        maximum = mapping.maximum_concurrency
+        yield from not_known(maximum)
+        if maximum.value is not None and not MAPPING_MIN_CONCURRENCY <= maximum.value <= MAPPING_MAX_CONCURRENCY:
+            actual = f"{describe(maximum)}: Lambda rejects the mapping"
+            yield Hit(mapping.key, maximum.place, actual, f"{MAPPING_MIN_CONCURRENCY} to {MAPPING_MAX_CONCURRENCY:,}")
 
 
 def concurrency_above_reserved(model: Model) -> Iterator[Hit | NotKnown]:
@@ -127,14 +127,14 @@ def concurrency_above_reserved(model: Model) -> Iterator[Hit | NotKnown]:
 def concurrency_and_pollers(model: Model) -> Iterator[Hit | NotKnown]:
     """Find mappings with both a maximum concurrency and provisioned mode."""
     for mapping in model.mappings:
-        most, provisioned = mapping.maximum_concurrency, mapping.provisioned
-        if (most.known and most.value is None) or (provisioned.known and not provisioned.value):
+        maximum, provisioned = mapping.maximum_concurrency, mapping.provisioned
+        if (maximum.known and maximum.value is None) or (provisioned.known and not provisioned.value):
             continue
-        if unknown := not_known(most, provisioned):
+        if unknown := not_known(maximum, provisioned):
             yield from unknown
         else:
-            actual = f"{describe(most)} and ProvisionedPollerConfig: Lambda rejects the mapping"
-            yield Hit(mapping.key, most.place, actual, "only one of them; in provisioned mode, set MaximumPollers")
+            actual = f"{describe(maximum)} and ProvisionedPollerConfig: Lambda rejects the mapping"
+            yield Hit(mapping.key, maximum.place, actual, "only one of them; in provisioned mode, set MaximumPollers")
 
 
 def two_mappings(model: Model) -> Iterator[Hit | NotKnown]:
@@ -142,7 +142,7 @@ def two_mappings(model: Model) -> Iterator[Hit | NotKnown]:
     for key in dict.fromkeys(mapping.queue for mapping in model.mappings):
         readers = [mapping for mapping in model.mappings if mapping.queue == key and mapping.enabled.value is not False]
         certain = [mapping for mapping in readers if mapping.enabled.known and mapping.exists.known]
-        if len(certain) < 2:  # noqa: PLR2004 - a queue has at most one reader
+        if len(certain) < 2:  # noqa: PLR2004 - one reader is allowed
             for mapping in readers if len(readers) > 1 else ():
                 yield from not_known(mapping.enabled, mapping.exists)
             continue

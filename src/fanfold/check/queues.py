@@ -77,9 +77,8 @@ class Queues:
     def _redrive(self, properties: Properties) -> tuple[Setting[Text], Setting[float]]:
         whole = properties.value("RedrivePolicy")
         if isinstance(whole.value, str | Unresolved) and not sole(whole.value):
-            policy = replace(
-                properties, path=(*properties.path, "RedrivePolicy")
-            )  # in a JSON string, every key has the same line
+            # In a JSON string, every key has the place of the string.
+            policy = replace(properties, path=(*properties.path, "RedrivePolicy"))
             try:
                 policy = replace(policy, content=mapping_of(json.loads(str(whole.value))))
             except (ValueError, RecursionError):

@@ -101,8 +101,8 @@ RULES: Final[tuple[Rule, ...]] = (
         Severity.ERROR,
         "Visibility timeout below the function's timeout",
         "A message becomes visible again while the first invocation is still running, and is processed a second time. "
-        "Each delivery counts as a receive, so the message can end up in the dead-letter queue. Lambda refuses to "
-        "create such a mapping.",
+        "Each delivery counts as a receive, so the message can end up in the dead-letter queue. Lambda rejects "
+        "such a mapping.",
         "Set the queue's VisibilityTimeout to 6 times the function's Timeout plus the batching window.",
         _CONFIGURE,
         "VisibilityTimeout: 360 # 6 x a Timeout of 60",
@@ -204,8 +204,8 @@ RULES: Final[tuple[Rule, ...]] = (
         Severity.WARNING,
         "Maximum concurrency above the reserved concurrency",
         "Lambda receives more batches than the function can process. The excess invocations are throttled, and each "
-        "throttled message counts a receive, so healthy messages can end up in the dead-letter queue. The values of "
-        "all mappings of a function add up.",
+        "throttled delivery counts as a receive, so healthy messages can end up in the dead-letter queue. The values "
+        "of all mappings of a function add up.",
         "Set ReservedConcurrentExecutions to at least the sum of MaximumConcurrency over all mappings of the function.",
         _SCALING,
         "ReservedConcurrentExecutions: 20\n# in the event:\nScalingConfig:\n  MaximumConcurrency: 20",

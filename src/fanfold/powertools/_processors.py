@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextvars
 import functools
 import json
-import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import put
+from fanfold._base.log import logger
 from fanfold._base.outcome import Failed, NotStarted, Outcome, acknowledges
 from fanfold._base.record import Record
 from fanfold._consumer.admission import Admission
@@ -38,7 +38,6 @@ try:
 except ModuleNotFoundError as missing:
     raise MissingExtraError("powertools", "fanfold.powertools") from missing
 
-logger = logging.getLogger("fanfold")
 
 Entry: TypeAlias = tuple[Any, ...]
 """Return value of Powertools' ``success_handler`` and ``failure_handler``: ("success" or "fail", result, record)."""

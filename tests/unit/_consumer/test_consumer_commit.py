@@ -69,3 +69,32 @@ def test_without_a_success_commit_is_not_called():
 
     handler = fanfold.consumer(commit=commit)(raises(ValueError))
     assert ids(deliver(handler, 1).response) == ["message-0"]
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [[True, False], [False, False], {-1}, [2], ["0"], [0.0], {"0": 1}, "01", None, 1, [0, None], {True}],
+    ids=str,
+)
+def test_a_commit_that_returns_no_valid_positions_acknowledges_nothing(positions, caplog):
+    """A position is an integer from 0, less than the number of results; anything else may mean anything."""
+
+    async def commit(done, batch):
+        return positions
+
+    handler = fanfold.consumer(commit=commit)(lambda body: None)
+    assert ids(deliver(handler, 1, 2).response) == ["message-0", "message-1"]
+    assert "positions" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "positions", [[0, 1], (1, 0), {0, 1}, frozenset({0, 1}), range(2), [0, 1, 1], {0: "a", 1: "b"}]
+)
+def test_a_commit_may_return_any_collection_of_positions(positions):
+    """A list, a set, a range or the keys of a dict."""
+
+    async def commit(done, batch):
+        return positions
+
+    handler = fanfold.consumer(commit=commit)(lambda body: None)
+    assert ids(deliver(handler, 1, 2).response) == []

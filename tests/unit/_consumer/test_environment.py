@@ -79,7 +79,7 @@ async def test_no_settler_is_opened_unless_one_is_needed():
 
 
 @pytest.mark.usefixtures("region")
-async def test_concurrent_calls_open_one_settler():
+async def test_a_settler_is_opened_once_for_concurrent_calls():
     """All calls return the same settler."""
     calls = []
 

@@ -4,7 +4,7 @@ from fanfold._base.operating_system import MEMORY_NOT_REPORTED, resident_bytes
 from fanfold._consumer.memory_guard import (
     RELEASE_SECONDS,
     MemoryGuard,
-    _warn_once_unguarded,
+    _warn_once_that_guard_is_off,
     release_free_memory,
 )
 from fanfold.testing import ManualClock
@@ -78,9 +78,9 @@ def test_resident_memory_is_measured_and_free_memory_can_be_released():
     assert (resident_bytes() or 1) > 0
 
 
-def test_that_nothing_is_guarded_is_said_once_in_a_process(caplog):
-    """However many guards and batches there are."""
-    _warn_once_unguarded.cache_clear()
+def test_a_guard_without_effect_is_logged_once_per_process(caplog):
+    """The number of guards and checks does not matter."""
+    _warn_once_that_guard_is_off.cache_clear()
     for _ in range(2):
         guard = MemoryGuard(0, resident=lambda: None)
         assert not guard.full()

@@ -44,7 +44,7 @@ def record(message_id: str = "m", receive_count: int = 1) -> Record:
 
 
 def settling(settler, *, backoff: Backoff | None = None, dead_letters: bool = True) -> Settling:
-    return Settling(settler, backoff=backoff, dead_letters=dead_letters)
+    return Settling(settler, backoff=backoff, dead_letters=dead_letters, retry_seconds=(0, 0, None))
 
 
 async def settled(settler, *ended: tuple[Record, Outcome], seconds: float = 10, **settings) -> Settling:
@@ -203,15 +203,15 @@ async def test_a_delay_that_is_never_accepted_is_dropped():
     assert settler.visibility_changes[-1] == [("m", 1)]
 
 
-async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: pytest.LogCaptureFixture):
-    """Its messages are redelivered after their visibility timeout."""
-    settler = RecordingSettler(fails=throttled())
+async def test_a_call_that_keeps_failing_is_logged_and_the_next_ones_are_made(caplog: pytest.LogCaptureFixture):
+    """SQS redelivers its messages after their visibility timeout."""
+    settler = RecordingSettler(fails=throttled(), failures=3)
     batch = settling(settler)
     for number in range(20):
         batch.add(number, record(f"m{number}"), Retrying(5))
         batch.add(number, record(f"m{number}"), Rejected("r"))
     await batch.finish(10)
-    assert [len(call) for call in settler.visibility_changes] == [10, 10]
+    assert [len(call) for call in settler.visibility_changes] == [10, 10, 10, 10]
     assert batch.forwarded == set(range(10, 20))
     assert (
         "rejected messages could not be sent to the dead-letter queue; they will be redelivered: slow down"
@@ -223,13 +223,83 @@ async def test_a_call_that_fails_is_logged_and_the_next_ones_are_made(caplog: py
     )
 
 
-async def test_an_unexpected_error_of_a_settler_affects_only_one_call():
-    """The other messages are settled, and only accepted messages are acknowledged."""
-    settler = RecordingSettler(fails=RuntimeError("broken"))
+@pytest.mark.parametrize("error", [throttled(), RuntimeError("broken")])
+async def test_a_call_that_fails_once_settles_its_messages_after_all(error: Exception):
+    """A transient error is retried; after any other one, each message is settled alone."""
+    settler = RecordingSettler(fails=error)
     rejects = [(record(f"m{number}"), Rejected("r")) for number in range(12)]
     batch = await settled(settler, *rejects, (record("late"), Retrying(5)))
-    assert batch.forwarded == {10, 11}
-    assert settler.visibility_changes == [[("late", 5)]]
+    assert batch.forwarded == set(range(12))
+    assert settler.visibility_changes[-1] == [("late", 5)]
+
+
+async def test_a_message_that_breaks_its_call_affects_no_other(caplog: pytest.LogCaptureFixture):
+    """The settler fails whenever message m3 is in a call."""
+
+    class BreaksOn3(RecordingSettler):
+        async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+            if any(rejected.message_id == "m3" for rejected, _ in rejects):
+                raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+            return await super().send_dead_letters(rejects)
+
+    batch = await settled(BreaksOn3(), *((record(f"m{number}"), Rejected("r")) for number in range(12)), backoff=STEADY)
+    assert batch.forwarded == set(range(12)) - {3}
+    assert "surrogates not allowed" in caplog.text
+
+
+async def test_a_transient_refusal_keeps_its_delay():
+    """``InternalError`` for a delay of 600 s is retried with 600 s, not halved."""
+
+    class RefusesOnce(RecordingSettler):
+        async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+            await super().change_visibility(changes)
+            return [Refusal(0, "InternalError", final=False)] if len(self.visibility_changes) == 1 else []
+
+    settler = RefusesOnce()
+    await settled(settler, (record("m0"), Retrying(600)), (record("m1"), Retrying(600)))
+    assert settler.visibility_changes == [[("m0", 600), ("m1", 600)], [("m0", 600)]]
+
+
+async def test_a_dead_letter_queue_that_hangs_delays_no_delay():
+    """The two kinds of calls are independent."""
+
+    class HangsOnDeadLetters(RecordingSettler):
+        async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+            await asyncio.Event().wait()
+            return []
+
+    settler = HangsOnDeadLetters()
+    batch = settling(settler)
+    batch.add(0, record("rejected"), Rejected("r"))
+    batch.add(1, record("retried"), Retrying(5))
+    await batch.finish(0.05)
+    assert settler.visibility_changes == [[("retried", 5)]]
+    assert batch.forwarded == set()
+
+
+@pytest.mark.parametrize("position", [True, -1, 2, "0", None, 0.0])
+async def test_a_refusal_without_a_valid_position_acknowledges_nothing(position):
+    """Which of the dead letters the queue took is unknown."""
+
+    class Odd(RecordingSettler):
+        async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+            return [Refusal(position, "no", final=True)]
+
+    batch = await settled(Odd(), (record("m0"), Rejected("r")), (record("m1"), Rejected("r")))
+    assert batch.forwarded == set()
+
+
+async def test_a_backoff_that_raises_is_logged_once(caplog: pytest.LogCaptureFixture):
+    """The messages keep the queue's visibility timeout."""
+
+    class Raising(Backoff):
+        def next_delay(self, receive_count: int) -> float:
+            raise OverflowError("too large")
+
+    settler = RecordingSettler()
+    await settled(settler, *((record(f"m{number}"), Failed(OSError())) for number in range(50)), backoff=Raising())
+    assert settler.visibility_changes == []
+    assert caplog.text.count("the backoff failed") == 1
 
 
 async def test_the_error_of_a_settler_that_cannot_be_opened_is_logged(caplog: pytest.LogCaptureFixture):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanfold._replay.page import MOST_CHARTS, MOST_ROWS, page
+from fanfold._replay.page import MAX_CHARTS, MAX_ROWS, page
 from fanfold._replay.timeline import text_timeline
 
 VOID = {"meta", "rect", "line"}
@@ -135,11 +135,11 @@ def test_user_content_is_escaped(text):
 
 def test_a_large_replay_is_capped_with_a_note():
     """Failed messages are shown first."""
-    html = page(document(messages=MOST_ROWS + 100))
-    assert f"Showing {MOST_ROWS} of {MOST_ROWS + 100} messages." in html
-    assert f"ValueError: no-{MOST_ROWS + 99}</code>" in html
-    many = page(document(deliveries=MOST_CHARTS + 5))
-    assert f"Showing {MOST_CHARTS} of {MOST_CHARTS + 5} deliveries." in many
+    html = page(document(messages=MAX_ROWS + 100))
+    assert f"Showing {MAX_ROWS} of {MAX_ROWS + 100} messages." in html
+    assert f"ValueError: no-{MAX_ROWS + 99}</code>" in html
+    many = page(document(deliveries=MAX_CHARTS + 5))
+    assert f"Showing {MAX_CHARTS} of {MAX_CHARTS + 5} deliveries." in many
     assert len(page(document(messages=10_000, deliveries=100))) < 3_000_000
 
 

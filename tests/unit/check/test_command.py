@@ -260,10 +260,7 @@ def test_an_invalid_template_is_reported_in_one_line(name: str, tmp_path: Path):
         (("--explain", "E3001"), "rule E3001 does not exist"),
         ((FINE, "--parameter", "Stage"), "not of the form NAME=VALUE"),
         ((FINE, "--parameter", "Stage=prod"), "has no parameter Stage; its parameters: none"),
-        (
-            (CORPUS / "good" / "conditions.yaml", "-p", "Stage=x"),
-            "parameter Stage must be one of dev, test, prod, not x",
-        ),
+        ((CORPUS / "good" / "conditions.yaml", "-p", "Stage=x"), "Stage must be one of dev, test, prod, not x"),
         ((FINE, "--json", "--sarif"), "only one output format is possible"),
     ],
 )
@@ -297,6 +294,7 @@ def lint(template: Path, *arguments: str) -> list[dict[str, Any]]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [WORST, WARNED, INFO], ids=lambda template: template.name)
 def test_cfn_lint_finds_the_same_on_the_same_lines(template: Path):
     """The ids have cfn-lint's form: E, W, or I, and 97 for fanfold."""
@@ -308,6 +306,7 @@ def test_cfn_lint_finds_the_same_on_the_same_lines(template: Path):
     assert sorted((rule, line) for rule, line in actual if rule[1:3] == "97") == expected
 
 
+@pytest.mark.slow
 def test_in_cfn_lint_good_and_malformed_templates_have_no_findings(tmp_path: Path):
     """cfn-lint's own rules report malformed templates; fanfold's rules do not raise an error."""
     malformed = tmp_path / "join.yaml"

@@ -1,0 +1,57 @@
+"""What a record leaves on the task and in the context of its worker; the next record needs a worker without it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from collections.abc import Coroutine
+from operator import is_
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def prepare_task() -> None:
+    """Let anyio, if it is in use, register the current task: it keeps a weak reference from the first scope on."""
+    if backend := sys.modules.get("anyio._backends._asyncio"):
+        with backend.CancelScope():
+            pass
+
+
+def is_same(context: contextvars.Context, other: contextvars.Context, has_variables: bool) -> bool:
+    """Return whether two contexts hold the identical values: ``False`` in place of ``0`` is a difference.
+
+    Values that cannot be compared, such as arrays, count as a difference.
+
+    Args:
+        context: The context after a record.
+        other: The context before it.
+        has_variables: Whether the one before has any variables.
+    """
+    try:
+        if context != other:
+            return False
+    except Exception:  # noqa: BLE001 - a value's own comparison
+        return False
+    return not has_variables or all(map(is_, context.values(), other.values()))
+
+
+def create_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: contextvars.Context
+) -> asyncio.Task[T]:
+    """Start a coroutine as a task in a context, also under a task factory that takes no context.
+
+    Under such a factory, the task runs in a copy of the context.
+    """
+    if loop.get_task_factory() is None:
+        return loop.create_task(coroutine, context=context)
+    return context.run(loop.create_task, coroutine)
+
+
+def is_running(task: asyncio.Task[Any]) -> bool:
+    """Return whether a task is running now; its coroutine may also be closed from outside, without an event loop."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # there is no running event loop
+        return False
