@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,9 @@ APP = """
         Path("started").touch()
         await asyncio.sleep(0.005)
 """
-QUICK = ["--concurrency", "1,4", "--memory", "128,512", "--repeats", "1", "--seconds", "0.1", "--batch-size", "8"]
+PATIENT = ["--timeout", "600"]  # less memory is less CPU, and a busy machine leaves a share of that
+QUICK = ["--concurrency", "1,4", "--memory", "512,1769", *PATIENT, "--repeats", "1", "--seconds", "0.1",
+         "--batch-size", "8"]  # fmt: skip
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ def test_a_sweep_measures_every_cell_and_recommends_one(folder: Path):
 
 def test_an_out_of_memory_cell_is_reported(folder: Path):
     """As killed, not as slow; the frontier states how much memory is sufficient."""
-    arguments = ["--handler", "app:holds", "--concurrency", "1,16", "--memory", "128,1024", "--repeats", "1",
+    arguments = ["--handler", "app:holds", "--concurrency", "1,16", "--memory", "128,1024", *PATIENT, "--repeats", "1",
                  "--seconds", "0.1", "--batch-size", "16"]  # fmt: skip
     document = measured(folder, "event.json", *arguments)
     ends = {(c["setting"]["concurrency"], c["setting"]["memory_mb"]): c["end"] for c in document["cells"]}
@@ -245,11 +248,12 @@ def test_the_present_setting_is_taken_from_the_template(folder: Path):
 
 def test_all_files_are_written_and_an_interrupted_sweep_is_resumed(folder: Path):
     """Ctrl-C keeps the measured samples and prints how to resume; then only the rest is measured."""
-    arguments = ["event.json", "--handler", "app:notes", *QUICK[:4], "--repeats", "3", "--seconds", "0.3",
+    arguments = ["event.json", "--handler", "app:notes", *QUICK[:6], "--repeats", "3", "--seconds", "0.3",
                  "--output", "out"]  # fmt: skip
     with running("bench", *arguments, folder=folder) as process:
         while not (folder / "out" / "bench.json").exists():
             assert process.poll() is None
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -265,8 +269,8 @@ def test_all_files_are_written_and_an_interrupted_sweep_is_resumed(folder: Path)
 
 def test_a_search_measures_less_and_two_results_are_compared(folder: Path):
     """``--search`` skips cells; ``compare`` reports whether both results recommend the same setting."""
-    grid = ["--handler", "app:waits", "--concurrency", "1,2,4,8", "--memory", "128,256,512,1024,2048", "--repeats", "1",
-            "--seconds", "0.1", "--batch-size", "8"]  # fmt: skip
+    grid = ["--handler", "app:waits", "--concurrency", "1,2,4,8", "--memory", "512,1024,1769,2048,3008", *PATIENT,
+            "--repeats", "1", "--seconds", "0.1", "--batch-size", "8"]  # fmt: skip
     bench(folder, "event.json", *grid, "--search", "--output", "searched")
     document = json.loads((folder / "searched" / "bench.json").read_text())
     assert len(document["cells"]) < 20
