@@ -17,7 +17,7 @@ from fanfold.bench.groups import Groups, find_groups
 from fanfold.bench.measure import LocalMeasurer
 from fanfold.testing import make_event
 
-pytestmark = pytest.mark.slow  # each measures, in processes of their own
+pytestmark = pytest.mark.slow  # each starts processes that measure
 
 APP = """
     import asyncio, hashlib, os, time, urllib.request
