@@ -138,7 +138,8 @@ class Consumer(Generic[P, T]):
 
             def create_batch(event: Event, context: Any) -> Batch:
                 deadline = deadline_of(context, self.settings.deadline_margin)
-                return self._batch(records_from_event(event), context, deadline, environment)
+                records = records_from_event(event)
+                return self._batch(records, context, deadline, environment, shares_concurrency=False)
 
             yield Session(create_batch, self._respond, environment)
 
@@ -183,13 +184,20 @@ class Consumer(Generic[P, T]):
         return self.dead_letter_queue_url
 
     def _batch(
-        self, records: Sequence[Record], context: Any, deadline: Deadline, environment: ExecutionEnvironment
+        self,
+        records: Sequence[Record],
+        context: Any,
+        deadline: Deadline,
+        environment: ExecutionEnvironment,
+        *,
+        shares_concurrency: bool = True,
     ) -> Batch:
         return self._batches.create(
             records,
             BatchContext(context, deadline, environment.state),
             environment,
             concurrency=self._allowed(self.concurrency),
+            shares_concurrency=shares_concurrency,
             dead_letters=bool(self.dead_letter_queue_url),
             observers=[*self.settings.observers, *self._added_observers],
         )
