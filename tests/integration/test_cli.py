@@ -38,7 +38,7 @@ def test_the_demo_output_equals_the_one_computed_from_the_file(tmp_path: Path):
     assert [run_report[name] for name in ("segments", "done", "missing", "failed")] == [20, 20, 0, {}]
     assert run_report["retries"] >= 3
     assert run_report["duplicates"] >= 1
-    assert account["deliveries"] == 20 + account["retries"] + account["duplicates"]
+    assert run_report["deliveries"] == 20 + run_report["retries"] + run_report["duplicates"]
     assert report["quarantined"][0]["reason"].startswith("not a fanfold segment")
     sheet = openpyxl.load_workbook(report["sheet"]).active
     assert [cell.value for cell in sheet[1]][:2] == ["carrier", "flights"]
