@@ -155,7 +155,7 @@ async def test_without_a_deadline_a_write_fails_after_eight_attempts_without_eff
     sleep = RecordingSleep()
     writer = writer_of(items, sleep)
     await writer.put({"id": 1, "value": "1"})
-    with pytest.raises(WriteError, match=r"^table table: 1 items were not accepted: ") as raised:
+    with pytest.raises(WriteError, match=r"^1 items were not accepted: ") as raised:
         await writer.flush()
     assert [write.key for write in raised.value.rejected] == [{"id": 1}]
     assert raised.value.permanent is False
