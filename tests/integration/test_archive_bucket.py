@@ -71,7 +71,7 @@ async def test_a_run_that_fails_sends_a_notification_too(archive: Archive):
         archive.take(key.removeprefix("bad/"))
     archive.deployed.scatter("bad", bucket=SOURCE, prefix="bad/", day=DAY)
     async with connect(archive.deployed.variables, **archive.deployed.client_settings) as backend:
-        assert [progress.state async for progress in watch(backend, "bad", within_seconds=240)][-1] == "FAILED"
+        assert [progress.state async for progress in watch(backend, "bad", within_seconds=600)][-1] == "FAILED"
     notification = archive.notification("bad")
     assert (notification["state"], notification["failed"]) == ("FAILED", 2)
     assert (

@@ -112,7 +112,7 @@ async def run(stack: LocalStack, outputs: Mapping[str, str], name: str, rows: by
     response = client(stack, "lambda").invoke(FunctionName=outputs["ScatterFunction"], Payload=request)
     assert json.loads(response["Payload"].read())["segments"] == len(rows) // len(SOUND)
     async with connect(variables_of(outputs), **stack.client_settings) as backend:
-        async for _ in watch(backend, name, within_seconds=180):
+        async for _ in watch(backend, name, within_seconds=600):
             pass
         return await read_report(backend, await backend.ledger.run(name))
 
