@@ -82,6 +82,7 @@ def swept(folder: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
+# Slow: each change of a function's settings starts a new process.
 def test_every_setting_is_set_and_measured_and_the_original_is_restored(function: str, client: Any, tmp_path: Path):
     """The present setting is measured too; a note states that the durations are not Lambda's."""
     arguments = command(tmp_path, "--concurrency", "1,10", "--memory", "128,512", "--json")

@@ -24,6 +24,7 @@ from fanfold.cli.app import COMMANDS, app
 GROUP: Any = typer.main.get_command(app)
 
 
+# Slow: the whole demo: an emulator, a deployment, injected failures and their redeliveries.
 @pytest.mark.stack
 @pytest.mark.slow
 def test_the_demo_output_equals_the_one_computed_from_the_file(tmp_path: Path):

@@ -47,6 +47,7 @@ async def in_queue(client, url: str) -> int:
     return sum(int(value) for name, value in response["Attributes"].items() if name.startswith("ApproximateNumberOf"))
 
 
+# Slow: ten thousand messages are three thousand calls of the emulated SQS.
 async def test_ten_thousand_messages_in_batches_of_up_to_ten_thousand_are_all_accounted_for(aws: LocalStack):
     """One in a hundred fails and is sent to the dead-letter queue; all others are processed and deleted."""
     handled: Counter[int] = Counter()

@@ -308,6 +308,7 @@ def test_an_interrupt_leaves_nothing_running(folder, number):
     _wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
+# Slow: ten thousand records cross a pipe to the handler's process, and those that fail do so five times.
 @pytest.mark.slow
 def test_ten_thousand_records_are_replayed_until_none_is_left(folder):
     """With 5 % failures; the time is measured elsewhere."""

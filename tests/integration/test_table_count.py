@@ -25,6 +25,7 @@ def deployment(own_stack: LocalStack) -> Deployment:
     return deployed
 
 
+# Slow: writing a hundred thousand items takes four thousand calls of the emulated DynamoDB.
 async def test_100000_items_of_15_fields_are_counted_exactly_by_16_segments(deployment: Deployment):
     """According to the run report, every segment is within 10 % of the mean, and none is uneven."""
     async with connect(deployment.variables, **deployment.client_settings) as backend:
@@ -67,6 +68,7 @@ async def test_a_table_is_written_back_item_by_item(deployment: Deployment):
             assert stored == {**original, "item_no": stored["item_no"], "length": length}
 
 
+# Slow: six seconds of work in a function that has five.
 async def test_a_segment_that_takes_longer_than_its_function_is_continued_and_counts_exactly(deployment: Deployment):
     """With ``continuation=True``: 6 seconds of work in a function with a timeout of 5."""
     parameters = {"FunctionTimeout": "5", "HandlerModule": "app"}
