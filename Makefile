@@ -45,9 +45,10 @@ mutants: $(VENV)/.dev ## Mutate each line on the path to an acknowledgment; list
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-lint: $(VENV)/.dev ## Check the style of the code, the template, and the workflows.
+lint: $(VENV)/.dev ## Check the style of code and texts, the template, and the workflows.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tests/wording.py
 	$(BIN)/cfn-lint template.yaml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml src/fanfold/init/templates/common/dot_github/workflows/*.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml

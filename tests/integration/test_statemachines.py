@@ -135,7 +135,7 @@ def test_a_command_starts_an_execution_and_watches_the_run_to_its_end(machine: M
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert (document["run"], document["state"], document["output"]) == ("by-command", "SUCCEEDED", sum(range(6)))
-    assert (document["account"]["segments"], document["account"]["done"]) == (6, 6)
+    assert (document["report"]["segments"], document["account"]["done"]) == (6, 6)
     error = only_line(by_command(machine, "--run", "by-command", count=7).stderr)
     assert "already has an execution named by-command: choose another name" in error
     machine.messages()
