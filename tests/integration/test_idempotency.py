@@ -68,7 +68,7 @@ def effects(folder: Path) -> dict[int, list[int]]:
     return done
 
 
-# Slow: four workers in processes of their own share hundreds of messages.
+# Slow: four worker processes share hundreds of messages.
 @pytest.mark.slow
 def test_an_order_that_is_sent_twice_to_four_processes_is_processed_once(queue, table, tmp_path):
     """In random order, with a shared table. The variable ``IDEMPOTENCY_ORDERS`` sets the number of orders."""
