@@ -24,6 +24,7 @@ from fanfold.cli.app import COMMANDS, app
 GROUP: Any = typer.main.get_command(app)
 
 
+# Slow: the whole demo: an emulator, a deployment, injected failures and their redeliveries.
 @pytest.mark.stack
 @pytest.mark.slow
 def test_the_demo_output_equals_the_one_computed_from_the_file(tmp_path: Path):
@@ -83,7 +84,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path):
     process.send_signal(signal.SIGINT)
     rest = process.stderr.read()
     process.stderr.close()
-    assert process.wait(60) == 130
+    assert process.wait(300) == 130
     assert "interrupted; nothing is left running on this machine" in rest
     assert not [folder for folder in tmp_path.iterdir() if folder.name.startswith("fanfold-local-")]
     assert str(tmp_path) not in _commands()
