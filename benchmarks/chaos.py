@@ -73,7 +73,7 @@ def simulate(trials: int) -> tuple[Rows, Rows, list[str]]:
 
 def kill(trials: int) -> tuple[Rows, Rows, list[str]]:
     """Return how the runs on the local AWS came out, and what was not as promised."""
-    from trials.kills import TOGETHER, deployed, kill_trials
+    from trials.kills import CONCURRENT_RUNS, deployed, kill_trials
 
     with deployed() as job:
         hits = asyncio.run(kill_trials(job, trials, seed=2013))
@@ -83,7 +83,7 @@ def kill(trials: int) -> tuple[Rows, Rows, list[str]]:
         "what goes wrong": "SIGKILL, segments sent twice",
         "trials": trials,
         RIGHT: trials - len(problems),
-        "workers killed": sum(hit.killed for hit in hits[::TOGETHER]),
+        "workers killed": sum(hit.killed for hit in hits[::CONCURRENT_RUNS]),
         "segments sent twice": sum(hit.duplicates for hit in hits),
     }
     return [row], [], problems

@@ -9,7 +9,7 @@ thousand is replayed under its template's settings, since the emulator's mapping
 other scripts' to measure, against services that take their time, and their committed results are read: how the time of
 a scan falls with its segments, ``segment_scaling.py``, and how long a bucket takes, ``archive_bucket.py``.
 
-The rung of a row says how far it goes: *emulated* on the local AWS, *proven here* by real processes and sockets on this
+The evidence of a row is *emulated* on the local AWS, *proven here* by real processes and sockets on this
 machine, or *simulated*, in a committed result. The exit code is 1 if a figure does not hold. With ``--quick`` less is
 counted, moved and put, and by one road alone.
 """

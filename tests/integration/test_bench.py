@@ -16,6 +16,8 @@ from fanfold.bench.groups import Groups, find_groups
 from fanfold.bench.measure import LocalMeasurer
 from fanfold.testing import make_event
 
+pytestmark = pytest.mark.slow  # each measures, in processes of their own
+
 APP = """
     import asyncio, hashlib, os, time, urllib.request
     from pathlib import Path
@@ -272,17 +274,17 @@ def test_a_search_measures_less_and_two_results_are_compared(folder: Path):
 
 
 def test_a_result_is_enough_for_an_estimate(folder: Path):
-    """It names the first bottleneck and its error compared with the simulator, with the evidence level."""
+    """It names the limiting factor and the error compared with the simulator."""
     grid = ["--handler", "app:waits", "--concurrency", "4", "--memory", "512", "--repeats", "2", "--seconds", "0.1"]
     bench(folder, "event.json", *grid, "--output", "out")
-    told = bench(folder, "estimate", "out/bench.json", "--records", "1e9").stdout
-    assert "1,000,000,000 records with app:waits at 4 at 512 MB" in told
-    assert "limiting factor: the account's concurrency" in told
-    assert "Error against the simulator (" in told
-    assert "Error against the measurements on this machine" in told
-    found = json.loads(bench(folder, "estimate", "out/bench.json", "--at", "4:512", "--json").stdout)
-    assert found["estimate"]["batches"] == 250_000
-    assert abs(found["trial"]["error"]) < 1
+    output = bench(folder, "estimate", "out/bench.json", "--records", "1e9").stdout
+    assert "1,000,000,000 records with app:waits at 4 at 512 MB" in output
+    assert "limiting factor: the account's concurrency" in output
+    assert "Error against the simulator (" in output
+    assert "Error against the measurements on this machine" in output
+    document = json.loads(bench(folder, "estimate", "out/bench.json", "--at", "4:512", "--json").stdout)
+    assert document["estimate"]["batches"] == 250_000
+    assert abs(document["trial"]["error"]) < 1
     assert "has no measurement at 9:512" in bench(folder, "estimate", "out/bench.json", "--at", "9:512", code=2).stderr
 
 

@@ -151,7 +151,7 @@ def test_samples_are_kept_when_the_function_is_deleted(function: str, client: An
     client.create_function(**FUNCTION, Code={"ZipFile": package()})
     assert process.returncode == 1
     assert "samples are saved. Resume with --resume out/bench.json" in errors
-    assert "could not be put back: set its memory to 256 MB" in errors
+    assert "could not be restored: set its memory to 256 MB" in errors
 
 
 def test_a_function_that_does_not_exist_is_one_line(aws: LocalStack, tmp_path: Path):

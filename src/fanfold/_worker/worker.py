@@ -72,9 +72,9 @@ class Worker:
                 "the queue's visibility timeout must be at least 1 s, not 0: heartbeats extend it; raise it"
             )
         self.summary: Summary = Summary()
-        """What it has done so far."""
+        """Counts from the start until now."""
         self.abandoned_handlers: int = 0
-        """After ``run``: handlers that did not end though they were cancelled."""
+        """After ``run``: the number of abandoned handlers, which did not stop after cancellation."""
         self._queue = queue
         self._heartbeats = Heartbeats(queue)
         self._acknowledger = Acknowledger(queue, self._heartbeats)
@@ -256,7 +256,10 @@ class Worker:
             session.stop(GRACE_SECONDS)
             await asyncio.wait(self._tasks, timeout=GRACE_SECONDS + FLUSH_SECONDS)
         if abandoned := session.abandoned_handlers:
-            logger.warning("%d handlers did not end when they were cancelled; their messages come back", abandoned)
+            logger.warning(
+                "%d handlers were abandoned: they did not stop after cancellation; their messages are redelivered",
+                abandoned,
+            )
             self.abandoned_handlers = abandoned
         for task in self._tasks:
             task.cancel()

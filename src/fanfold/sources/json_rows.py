@@ -75,8 +75,8 @@ class JsonRows:
         try:
             more = self._decode.decode(data, final=self._ended)
         except UnicodeDecodeError as error:
-            waiting = len(self._decode.getstate()[0])
-            raise self._fault(self._decoded_bytes - waiting + error.start, f"not UTF-8: {error.reason}") from error
+            undecoded = len(self._decode.getstate()[0])
+            raise self._fault(self._decoded_bytes - undecoded + error.start, f"not UTF-8: {error.reason}") from error
         self._decoded_bytes += len(data)
         self._before_bytes += len(self._text[: self._at].encode())
         self._text = self._text[self._at :] + more
