@@ -28,13 +28,13 @@ from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStart
 from fanfold._base.record import Record, is_fifo
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.classify import outcome_of, rejects
+from fanfold._consumer.classify import outcome_of, rejects, without_details
 from fanfold._consumer.failure_log import FailureLog
-from fanfold._consumer.isolation import create_task, is_running, is_same, prepare_task
+from fanfold._consumer.isolation import Timer, create_task, is_running, is_same, prepare_task
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
-from fanfold.errors import AbandonedError, CommitError
+from fanfold.errors import AbandonedError, CommitError, DecodeError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.commits import Commit, Commits
@@ -63,6 +63,7 @@ class Batch:
         settling: Settling,
         commit: Commit | None = None,
         observation: Observation | None = None,
+        keep_details: bool = True,
     ) -> None:
         """Create a batch that has not started.
 
@@ -76,6 +77,7 @@ class Batch:
             settling: Sends rejected records to the dead-letter queue and sets delays.
             commit: Makes return values durable before their records are acknowledged; None if nothing must be.
             observation: Notified when the batch ends; None without observers.
+            keep_details: Whether someone will read what handlers returned or raised; otherwise it is not kept.
         """
         self.records = records
         self.failures: FailureLog = FailureLog()
@@ -91,6 +93,7 @@ class Batch:
         self._commits = None if commit is None else _commits(records, commit, deadline)
         self._reject_on = rejects(settings.reject_on)
         self._timeout = settings.timeout
+        self._keep_details = keep_details
         self._fifo = is_fifo(records)
         self._outcomes: list[Outcome | None] = [None] * len(records)
         self._delays: dict[int, int] = {}
@@ -240,7 +243,7 @@ class Batch:
                     return None
                 for position in unit:
                     outcomes[position] = _ABANDONED
-                timer = None if timeout is None else _Timer(task, timeout)
+                timer = None if timeout is None else Timer(task, timeout)
                 self._running += 1
                 try:
                     value = await call([records[position] for position in unit] if takes_list else records[unit[0]])
@@ -309,12 +312,12 @@ class Batch:
             if isinstance(value, KeyboardInterrupt):
                 self.interrupt = value
                 self._cancel_workers()
-            if not isinstance(value, Reject | Retry):  # a decision of the handler's, not an error
+            if not isinstance(value, DecodeError | Reject | Retry):  # a bad message, or a decision of the handler's
                 self.failures.add(record, value)
         outcome = outcome_of(value, self._reject_on)
         if (delay := self._settling.add(position, record, outcome)) is not None:
             self._delays[position] = delay
-        return outcome
+        return outcome if self._keep_details else without_details(outcome)
 
     async def _lane_continues(self, unit: Unit) -> bool:
         """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
@@ -335,7 +338,7 @@ class Batch:
             if delay is not None:
                 self._settling.change_visibility(self.records[position], delay)
 
-    async def _cancellation_error(self, task: asyncio.Task[Any], timer: _Timer | None) -> BaseException:
+    async def _cancellation_error(self, task: asyncio.Task[Any], timer: Timer | None) -> BaseException:
         """Return why a record's task was cancelled. The record failed, even if its handler then returned."""
         while task.cancelling():
             task.uncancel()
@@ -378,21 +381,3 @@ def _commits(records: Sequence[Record], commit: Commit, deadline: Deadline) -> C
     from fanfold._consumer.commits import Commits  # not imported at cold start
 
     return Commits(records, commit, deadline)
-
-
-class _Timer:
-    """Cancels a task once after a timeout."""
-
-    def __init__(self, task: asyncio.Task[Any], seconds: float) -> None:
-        self.fired = False
-        self._task: asyncio.Task[Any] | None = task
-        self._handle = asyncio.get_running_loop().call_later(seconds, self._fire)
-
-    def stop(self) -> None:
-        self._handle.cancel()
-        self._task = None  # a reference more, and the task would seem to have something attached
-
-    def _fire(self) -> None:
-        if self._task is not None and not self._task.cancelling():
-            self.fired = True
-            self._task.cancel()

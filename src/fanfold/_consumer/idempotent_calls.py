@@ -52,8 +52,10 @@ class IdempotentCalls:
         resolve: Callable[[Record], Awaitable[Record]] | None,
         entries: Callable[[], Awaitable[EntryStore]],
         deadline: Deadline,
+        keep_values: bool = True,
     ) -> None:
         self._stage = stage
+        self._keep_values = keep_values
         self._idempotency = idempotency
         self._key_of = key_of
         self._resolve = resolve
@@ -70,7 +72,7 @@ class IdempotentCalls:
         """For each key in progress in this batch, a future that ends with its most recent record: the next one waits
         for it."""
         self._done: dict[str, Any] = {}
-        """Return value of the handler for each key that is done."""
+        """Return value of the handler for each key that is done; None if nobody will read it."""
         self._writer = _Writer(entries, Deadline(deadline.ends_at, deadline.margin / 4, deadline.clock))
 
     async def __call__(self, records: Sequence[Record]) -> list[Any]:
@@ -194,7 +196,7 @@ class IdempotentCalls:
 
     def _store_result(self, entry: Entry) -> None:
         if entry.key not in self._done:
-            self._done[entry.key] = entry.value()
+            self._done[entry.key] = entry.value() if self._keep_values else None
             self._writer.add_written(entry.key)
 
     async def _claim(self, owners: Mapping[str, str]) -> dict[str, Any]:
@@ -255,7 +257,7 @@ class IdempotentCalls:
         for key, value in dict(zip(claims, returned, strict=True)).items():
             outcome = outcome_of(value, _reject_nothing)
             if isinstance(outcome, Done) and not cancelled:
-                self._done[key] = value
+                self._done[key] = value if self._keep_values else None
                 expires_at = self._expires_at(self._idempotency.clock())
                 self._writer.add(Entry(key, COMPLETED, expires_at, result=result_text(outcome.value)))
             else:

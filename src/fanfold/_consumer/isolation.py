@@ -1,4 +1,4 @@
-"""What a record leaves on the task and in the context of its worker; the next record needs a worker without it."""
+"""The task of a worker: what a record leaves on it and in its context, and the timer that cancels it."""
 
 from __future__ import annotations
 
@@ -55,3 +55,21 @@ def is_running(task: asyncio.Task[Any]) -> bool:
         return asyncio.current_task() is task
     except RuntimeError:  # there is no running event loop
         return False
+
+
+class Timer:
+    """Cancels a task once after a timeout."""
+
+    def __init__(self, task: asyncio.Task[Any], seconds: float) -> None:
+        self.fired = False
+        self._task: asyncio.Task[Any] | None = task
+        self._handle = asyncio.get_running_loop().call_later(seconds, self._fire)
+
+    def stop(self) -> None:
+        self._handle.cancel()
+        self._task = None  # a reference more, and the task would seem to have something attached
+
+    def _fire(self) -> None:
+        if self._task is not None and not self._task.cancelling():
+            self.fired = True
+            self._task.cancel()
