@@ -17,6 +17,7 @@ import contextvars
 import math
 import sys
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,10 @@ from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.classify import outcome_of, rejects, without_details
 from fanfold._consumer.failure_log import FailureLog
-from fanfold._consumer.isolation import Timer, create_task, is_running, is_same, prepare_task
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
+from fanfold._consumer.worker_tasks import Timer, create_task, is_running, is_same, prepare_task
 from fanfold.errors import AbandonedError, CommitError, DecodeError
 
 if TYPE_CHECKING:  # not imported at cold start
@@ -85,6 +86,8 @@ class Batch:
         """The KeyboardInterrupt that a handler raised, which the caller raises again."""
         self.observation = observation
         """Notified by the caller once the response is known."""
+        self.held_for_memory: int = 0
+        """Number of times a start waited for memory."""
         self._call, self._takes_list = handler
         self._concurrency = concurrency
         self._deadline = deadline
@@ -98,7 +101,11 @@ class Batch:
         self._outcomes: list[Outcome | None] = [None] * len(records)
         self._delays: dict[int, int] = {}
         self._lanes: Iterator[Lane] = lanes(records, settings.chunk_size)
+        self._returned: deque[Lane] = deque()
+        """Lanes, or the rest of one, that workers have given back."""
         self._workers: set[asyncio.Task[Any]] = set()
+        self._yielding: set[asyncio.Task[Any]] = set()
+        """Workers that end so that another batch gets their slot."""
         self._running = 0
         self._context = contextvars.copy_context()
         self._no_workers = asyncio.Event()
@@ -118,11 +125,6 @@ class Batch:
         return len(self._workers)
 
     @property
-    def held_for_memory(self) -> int:
-        """Number of times a start waited for memory."""
-        return self._admission.held_for_memory
-
-    @property
     def has_dead_letter_queue(self) -> bool:
         """Whether rejected messages are sent to a dead-letter queue."""
         return self._settling.has_dead_letter_queue
@@ -134,8 +136,7 @@ class Batch:
         """
         deadline = self._deadline
         ticker = asyncio.ensure_future(self._postpone_yield())
-        for _ in range(min(self._concurrency, len(self.records))):
-            self._start_worker(self._context.copy())
+        self._admission.enter(self)
         try:
             if not await self._wait_for_workers(deadline.stops_at):
                 await self._commit(deadline.cancels_at)
@@ -154,6 +155,7 @@ class Batch:
             if self._workers:
                 self._cancel_workers()
             self._closed = True
+            self._admission.slots.leave(self)
 
     def stop(self, grace_seconds: float) -> None:
         """Start no more records, cancel the running handlers, and make ``run`` return within ``grace_seconds``."""
@@ -197,8 +199,24 @@ class Batch:
         self._workers.add(worker)
         worker.add_done_callback(self._worker_ended)
 
+    @property
+    def worker_count(self) -> int:
+        """Number of workers that run."""
+        return len(self._workers)
+
+    @property
+    def wanted_workers(self) -> int:
+        """Number of workers that the records need, no more than the concurrency."""
+        return 0 if self._cancelled or self._closed else min(self._concurrency, len(self.records))
+
+    def start_worker(self) -> None:
+        """Start a worker; called when there is a free slot."""
+        self._start_worker(self._context.copy())
+
     def _worker_ended(self, worker: asyncio.Task[Any]) -> None:
         self._workers.discard(worker)
+        has_yielded = worker in self._yielding
+        self._yielding.discard(worker)
         error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
         if error is not None and not (self._cancelled or self._closed):
             logger.error("a worker of the batch failed; its record is reported as failed", exc_info=error)
@@ -206,8 +224,12 @@ class Batch:
         elif error is None and (lane := worker.result()) is not None and not (self._cancelled or self._closed):
             # Only now, so that callbacks that the last record added to its task run first.
             self._start_worker(self._context.copy(), lane)
-        if not self._workers:
+        self._admission.slots.worker_ended(self, has_yielded=has_yielded)
+        if self._has_ended():
             self._no_workers.set()
+
+    def _has_ended(self) -> bool:
+        return not self._workers and not self._admission.slots.is_waiting(self)
 
     async def _work(self, started: Lane) -> Lane | None:  # noqa: C901, PLR0912 - with 1,000 in flight every frame counts
         """Process lanes until none is left or the deadline is near, and store the outcome of each record.
@@ -230,11 +252,14 @@ class Batch:
         # What is attached to the task: a session keyed by it, a callback, a timer that cancels it, an open scope. The
         # sum is compared: an eager task's counts shift between strong and weak at its first suspension.
         attached = references(task) + weak_references(task) + len(task._callbacks or ())  # noqa: SLF001 - not public
-        for lane in chain((started,), self._lanes) if started else self._lanes:
+        for lane in chain((started,) if started else (), self._lanes, self._returned_lanes()):
             for unit in lane:
                 now = clock()
                 if now >= admission.free_until:
-                    await self._wait_for_admission()
+                    if not await self._may_start():
+                        self._returned.append(lane[lane.index(unit) :])
+                        self._yielding.add(task)
+                        return None
                     now = clock()
                 if now >= self._yield_at:
                     await asyncio.sleep(0)
@@ -296,14 +321,28 @@ class Batch:
             self._yield_at = self._deadline.clock() + 2 * _YIELD_SECONDS
             await asyncio.sleep(_YIELD_SECONDS)
 
-    async def _wait_for_admission(self) -> None:
-        """Wait until the next record may start, or until no more may; one worker at a time."""
+    def _returned_lanes(self) -> Iterator[Lane]:
+        """Yield the lanes that workers gave back when they ended for another batch."""
+        while self._returned:
+            yield self._returned.popleft()
+
+    async def _may_start(self) -> bool:
+        """Wait until the next record may start, or until no more may, one worker at a time.
+
+        Returns:
+            False if this worker should end instead, because another batch needs its slot.
+        """
+        if self._admission.slots.should_yield(self):
+            return False
         async with self._admission_lock:
             while (now := self._deadline.clock()) < self._deadline.stops_at and not self._cancelled:
+                held = self._admission.held_for_memory
                 wait = self._admission.wait(now, self._running)
+                self.held_for_memory += self._admission.held_for_memory - held
                 if not wait:
-                    return
+                    break
                 await asyncio.sleep(min(wait, self._deadline.stops_at - now))
+        return True
 
     def _outcome_of(self, position: int, value: object) -> Outcome:
         """Return the outcome for the value that a handler returned or raised; start to settle it unless it is done."""
@@ -368,7 +407,7 @@ class Batch:
     async def _wait_for_workers(self, moment: float) -> bool:
         """Wait until all workers have ended, but no longer than until a moment; return whether all have ended."""
         self._no_workers.clear()
-        if not self._workers:
+        if self._has_ended():
             return True
         try:
             await asyncio.wait_for(self._no_workers.wait(), self._deadline.until(moment))

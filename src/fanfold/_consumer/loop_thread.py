@@ -22,8 +22,8 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.log import logger
 from fanfold._base.threads import served_loop
 from fanfold._consumer.blocked_loop import current_user_line, dump_stacks_before
-from fanfold._consumer.isolation import create_task
 from fanfold._consumer.process_limits import concurrent_processes
+from fanfold._consumer.worker_tasks import create_task
 from fanfold.errors import ConfigurationError
 
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]

@@ -1,4 +1,4 @@
-"""The task of a worker: what a record leaves on it and in its context, and the timer that cancels it."""
+"""The tasks of a batch's workers: start them, cancel them after a timeout, and detect what a record leaves on them."""
 
 from __future__ import annotations
 
@@ -61,11 +61,13 @@ class Timer:
     """Cancels a task once after a timeout."""
 
     def __init__(self, task: asyncio.Task[Any], seconds: float) -> None:
-        self.fired = False
+        self.fired: bool = False
+        """Whether it has cancelled the task."""
         self._task: asyncio.Task[Any] | None = task
         self._handle = asyncio.get_running_loop().call_later(seconds, self._fire)
 
     def stop(self) -> None:
+        """End the timeout."""
         self._handle.cancel()
         self._task = None  # a reference more, and the task would seem to have something attached
 
