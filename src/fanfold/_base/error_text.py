@@ -19,16 +19,17 @@ _MAX_LOGGED_FRAMES: Final = 50
 def error_text(error: BaseException) -> str:
     """Format an error as Python does; of a longer chain or a larger group, only the errors nearest to it.
 
-    ``traceback`` formats every cause, context and member of a group: seconds for 50,000 of them.
+    ``traceback`` formats every cause, context and member of a group, and every line of a text: seconds for thousands.
     """
     errors, complete = related_errors(error)
     try:
-        if complete:
-            parts = [*traceback.TracebackException.from_exception(error, limit=-MAX_FRAMES, compact=True).format()]
-        else:
-            parts = [f"the first {len(errors)} of the errors that caused this one or belong to it:\n"]
-            parts += [part for related in errors for part in _own_text(related)]
-        return clip("".join(map(clip, parts)), MAX_CHARACTERS)
+        texts = [_text(related) for related in errors]
+        if complete and all(len(text) <= MAX_CHARACTERS for text in texts):
+            return clip("".join(traceback.format_exception(error, limit=-MAX_FRAMES)))
+        parts = [] if complete else [f"the first {len(errors)} of the errors that caused this one or belong to it:\n"]
+        for related, text in zip(errors, texts, strict=True):
+            parts += _parts(related, text)
+        return clip("".join(parts))
     except BaseException:  # noqa: BLE001 - an error of the user's that cannot be formatted
         return f"{type(error).__qualname__}: the error cannot be formatted"
 
@@ -73,14 +74,16 @@ def clip(text: str, characters: int = MAX_CHARACTERS) -> str:
     return f"{text[:half]}\n[{len(text) - 2 * half:,} more characters]\n{text[-half:]}"
 
 
-def _own_text(error: BaseException) -> Sequence[str]:
-    """Return the frames and the text of an error, without those that are related to it."""
-    name = type(error).__qualname__
-    module = type(error).__module__
+def _text(error: BaseException) -> str:
     try:
-        text = str(error)
+        return str(error)
     except BaseException:  # noqa: BLE001 - a user's error whose __str__ raises
-        text = "<exception str() failed>"
+        return "<exception str() failed>"
+
+
+def _parts(error: BaseException, text: str) -> Sequence[str]:
+    """Return the frames and the text of an error, without those that are related to it."""
+    name, module = type(error).__qualname__, type(error).__module__
     return [
         "Traceback (most recent call last):\n",
         *traceback.format_tb(error.__traceback__, limit=-MAX_FRAMES),

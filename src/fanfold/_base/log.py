@@ -13,8 +13,8 @@ else:
     _Adapter = logging.LoggerAdapter
 
 MAX_LINE_CHARACTERS: Final = 20_000
-"""Characters of a log line: the first and the last half. Escaped as JSON they are at most 240 KB, and so fit in one event
-of CloudWatch Logs, which holds 256 KB in older SDKs and accounts, and 1 MB in others. (Source: CloudWatch Logs API
+"""Characters of a log line: the first and the last half. Even escaped as JSON, they are less than 256 KB, and so fit
+into one event of CloudWatch Logs: at most 1 MB, and 256 KB in earlier references. (Source: CloudWatch Logs API
 reference, ``InputLogEvent``.)"""
 MAX_LINES_PER_BATCH: Final = 3
 """Lines of one kind that a batch logs."""
@@ -23,8 +23,8 @@ MAX_LINES_PER_BATCH: Final = 3
 class SafeLogger(_Adapter):
     """A logger whose methods never raise, and whose lines are of bounded length.
 
-    What a user's logging set-up raises goes to stderr as one line. A text that a user's code provides, such as that of an
-    error, is clipped.
+    What a user's logging set-up raises goes to stderr as one line. A text that a user's code provides, such as that of
+    an error, is clipped.
     """
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
@@ -65,7 +65,7 @@ class BatchLogger(SafeLogger):
 
 
 def _clipped(msg: object, args: tuple[object, ...], kwargs: dict[str, Any]) -> tuple[object, tuple[object, ...]]:
-    """Return a message and its arguments, clipped if they are too long; a long traceback becomes part of the message."""
+    """Return a message and its arguments, clipped if they are too long; a long traceback becomes part of the text."""
     text = str(msg) % args if args else str(msg)
     if (error := _error_in(kwargs.get("exc_info"))) is not None:
         from fanfold._base.error_text import error_text, is_short  # not imported at cold start

@@ -23,7 +23,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fanfold._base.deadline import Deadline
-from fanfold._base.log import logger
+from fanfold._base.log import BatchLogger
 from fanfold._base.ordering import Lane, Unit, in_order, lanes
 from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Reject, Rejected, Retry
 from fanfold._base.record import Record, is_fifo
@@ -82,6 +82,7 @@ class Batch:
         """
         self.records = records
         self.failures: FailureLog = FailureLog()
+        self._logger = BatchLogger()
         self.interrupt: KeyboardInterrupt | None = None
         """The KeyboardInterrupt that a handler raised, which the caller raises again."""
         self.observation = observation
@@ -219,7 +220,7 @@ class Batch:
         self._yielding.discard(worker)
         error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
         if error is not None and not (self._cancelled or self._closed):
-            logger.error("a worker of the batch failed; its record is reported as failed", exc_info=error)
+            self._logger.error("a worker of the batch failed; its record is reported as failed", exc_info=error)
             self._start_worker(self._context.copy())  # for the remaining records
         elif error is None and (lane := worker.result()) is not None and not (self._cancelled or self._closed):
             # Only now, so that callbacks that the last record added to its task run first.

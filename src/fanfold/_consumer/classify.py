@@ -103,5 +103,5 @@ def _text(error: BaseException) -> str:
     name = type(error).__qualname__
     try:
         return str(error) if isinstance(error, FanfoldError) else f"{name}: {error}"
-    except Exception:  # noqa: BLE001 - a user's error whose __str__ raises
+    except BaseException:  # noqa: BLE001 - a user's error whose __str__ raises
         return name
