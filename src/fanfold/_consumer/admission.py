@@ -104,7 +104,7 @@ class Slots:
 
     @property
     def crowded(self) -> bool:
-        """Whether a batch waits for a slot."""
+        """True if a batch waits for a slot."""
         return bool(self._waiting)
 
     def is_waiting(self, batch: SharesSlots) -> bool:
@@ -144,9 +144,8 @@ class Slots:
 
     def _grant(self) -> None:
         while self._waiting and (self._limit is None or sum(b.worker_count for b in self._batches) < self._limit):
-            batch = self._waiting[0]
+            batch = self._waiting.popleft()
             if batch.worker_count < batch.wanted_workers:
                 batch.start_worker()
-                self._waiting.rotate(-1)
-            else:
-                self._waiting.popleft()
+            if batch.worker_count < batch.wanted_workers:
+                self._waiting.append(batch)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fanfold._base.context import BatchContext
+from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.batch import Batch
@@ -24,7 +25,7 @@ from fanfold._consumer.stages import EarlyResult, HandlerCall, Stage, run_stage,
 from fanfold._consumer.xray import isolate_subsegments
 
 if TYPE_CHECKING:  # not imported at cold start
-    from fanfold._consumer.commits import Commit
+    from fanfold._consumer.commits import Commit, Commits
     from fanfold._consumer.idempotent_calls import IdempotentCalls
     from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
@@ -50,6 +51,7 @@ class BatchFactory:
         environment: ExecutionEnvironment,
         *,
         concurrency: int,
+        shares_concurrency: bool,
         dead_letters: bool,
         observers: Sequence[Observer],
         reads_outcomes: bool,
@@ -61,6 +63,7 @@ class BatchFactory:
             shared: Context that the records share.
             environment: Resources that the batches of this execution environment share.
             concurrency: Maximum number of handlers that run concurrently, at least 1.
+            shares_concurrency: Whether this is the maximum of all batches of this environment together.
             dead_letters: Whether rejected records are sent to a dead-letter queue.
             observers: Observers to notify.
             reads_outcomes: Whether the caller reads the outcomes, and not only the response.
@@ -87,16 +90,28 @@ class BatchFactory:
             settings,
             concurrency=concurrency,
             deadline=shared.deadline,
-            admission=Admission(
-                starts_per_second=settings.starts_per_second,
-                guard=_guard(_memory_bytes(shared.lambda_context), settings.memory_share),
-                now=shared.deadline.clock(),
-            ),
+            admission=self._admission(shared, environment, concurrency if shares_concurrency else None),
             settling=Settling(environment.settler, backoff=settings.backoff, dead_letters=dead_letters),
-            commit=commit,
+            commits=None if commit is None else _commits(records, commit, shared.deadline),
             observation=observation,
             keep_details=reads_outcomes or settings.commit is not None,
         )
+
+    def _admission(
+        self, shared: BatchContext[Any], environment: ExecutionEnvironment, concurrency: int | None
+    ) -> Admission:
+        memory_bytes, share = _memory_bytes(shared.lambda_context), self._settings.memory_share
+        limit_bytes = None if memory_bytes is None or share is None else share * memory_bytes
+
+        def create() -> Admission:
+            return Admission(
+                starts_per_second=self._settings.starts_per_second,
+                guard=None if limit_bytes is None else MemoryGuard(limit_bytes),
+                now=shared.deadline.clock(),
+                concurrency=concurrency,
+            )
+
+        return environment.admission((concurrency, limit_bytes), create)
 
     def _commit(self, shared: BatchContext[Any]) -> Commit | None:
         commit = self._settings.commit
@@ -150,8 +165,10 @@ def _resolver(settings: Settings, environment: ExecutionEnvironment, memory_byte
     return None if payloads is None else resolver(environment.payloads, payloads, payloads.limit(memory_bytes))
 
 
-def _guard(memory_bytes: float | None, share: float | None) -> MemoryGuard | None:
-    return None if share is None or memory_bytes is None else MemoryGuard(share * memory_bytes)
+def _commits(records: Sequence[Record], commit: Commit, deadline: Deadline) -> Commits:
+    from fanfold._consumer.commits import Commits  # not imported at cold start
+
+    return Commits(records, commit, deadline)
 
 
 def _memory_bytes(lambda_context: Any) -> float | None:

@@ -145,7 +145,14 @@ class Consumer(Generic[P, T]):
             def create_batch(event: Event, context: Any) -> Batch:
                 deadline = deadline_of(context, self.settings.deadline_margin)
                 records = records_from_event(event)
-                return self._batch(records, context, deadline, environment, reads_outcomes=reads_outcomes)
+                return self._batch(
+                    records,
+                    context,
+                    deadline,
+                    environment,
+                    shares_concurrency=False,
+                    reads_outcomes=reads_outcomes,
+                )
 
             yield Session(create_batch, self._respond, environment)
 
@@ -198,12 +205,14 @@ class Consumer(Generic[P, T]):
         environment: ExecutionEnvironment,
         *,
         reads_outcomes: bool,
+        shares_concurrency: bool = True,
     ) -> Batch:
         return self._batches.create(
             records,
             BatchContext(context, deadline, environment.state),
             environment,
             concurrency=self._allowed(self.concurrency),
+            shares_concurrency=shares_concurrency,
             dead_letters=bool(self.dead_letter_queue_url),
             observers=[*self.settings.observers, *self._added_observers],
             reads_outcomes=reads_outcomes,

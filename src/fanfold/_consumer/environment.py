@@ -16,6 +16,7 @@ from fanfold._consumer.settle import OpenSettler
 from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._consumer.admission import Admission
     from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.payload_pointers import OpenStore
     from fanfold._ports.queue import Settler
@@ -55,6 +56,13 @@ class ExecutionEnvironment:
         self.entries = entries
         """Returns the store of idempotency entries, which the first call opens."""
         self._batches: list[RunningBatch] = []
+        self._admissions: dict[object, Admission] = {}
+
+    def admission(self, key: object, create: Callable[[], Admission]) -> Admission:
+        """Return the limits that the batches with this key share; the first one creates them."""
+        if key not in self._admissions:
+            self._admissions[key] = create()
+        return self._admissions[key]
 
     def track(self, batch: RunningBatch) -> None:
         """Add a batch, and remove those whose handlers have all ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fanfold._base.log import logger
+from fanfold._base.log import BatchLogger, logger
 from fanfold._base.record import Record
 
 _EXAMPLES_PER_KIND = 3
@@ -18,6 +18,7 @@ class FailureLog:
         self._counts: Counter[str] = Counter()
         self._examples: dict[str, list[str]] = {}
         self._tracebacks: dict[str, str] = {}
+        self._logger = BatchLogger()
 
     def add(self, record: Record, error: BaseException) -> None:
         """Add a failure.
@@ -36,6 +37,10 @@ class FailureLog:
         else:
             for related in related_errors(error)[0]:
                 BaseException.with_traceback(related, None)  # not by assignment, which an immutable error refuses
+
+    def add_from_worker(self, error: BaseException) -> None:
+        """Log an error that ended a worker, immediately."""
+        self._logger.error("a worker of the batch failed; its record is reported as failed", exc_info=error)
 
     def write(self) -> None:
         """Log each kind of error once: its count, the first message IDs, and a traceback."""

@@ -12,11 +12,17 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def prepare_task() -> None:
-    """Let anyio, if it is in use, register the current task: it keeps a weak reference from the first scope on."""
+def prepared_task() -> asyncio.Task[Any]:
+    """Return the current task, after anyio, if it is in use, has registered it.
+
+    anyio keeps a weak reference to a task from its first cancel scope on.
+    """
     if backend := sys.modules.get("anyio._backends._asyncio"):
         with backend.CancelScope():
             pass
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - called by a coroutine of a task
+    return task
 
 
 def is_same(context: contextvars.Context, other: contextvars.Context, has_variables: bool) -> bool:
@@ -62,7 +68,7 @@ class Timer:
 
     def __init__(self, task: asyncio.Task[Any], seconds: float) -> None:
         self.fired: bool = False
-        """Whether it has cancelled the task."""
+        """True once it has cancelled the task."""
         self._task: asyncio.Task[Any] | None = task
         self._handle = asyncio.get_running_loop().call_later(seconds, self._fire)
 
