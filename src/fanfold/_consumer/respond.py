@@ -165,7 +165,7 @@ def _log_rejected(batch: Batch, outcomes: Sequence[Outcome]) -> None:
         for record, outcome in zip(batch.records, outcomes, strict=True)
         if outcome is not DONE and isinstance(outcome, Rejected)
     ]
-    elsewhere = "not sent there; they will be redelivered"
+    elsewhere = "but the dead-letter queue did not accept them, so they will be redelivered"
     if not batch.settling.has_dead_letter_queue:
         elsewhere = "but no dead-letter queue is configured, so they will be redelivered"
     for forwarded, where in ((True, "and sent to the dead-letter queue"), (False, elsewhere)):
@@ -176,7 +176,7 @@ def _log_rejected(batch: Batch, outcomes: Sequence[Outcome]) -> None:
                 len(chosen),
                 where,
                 record.message_id,
-                outcome.reason[:_MAX_REASON_CHARACTERS],
+                " ".join(outcome.reason[:_MAX_REASON_CHARACTERS].split()),  # one line
             )
 
 
