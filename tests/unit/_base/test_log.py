@@ -413,6 +413,9 @@ def test_the_text_of_a_reject_is_bounded(caplog: pytest.LogCaptureFixture):
 
 # What every record may log
 
+TEXT = "x" * MB
+"""One text for all records, so that the tests' own lists stay small."""
+
 
 class Broken(RecordingSettler):
     """A settler that refuses every dead letter, and whose changes of the visibility timeout fail."""
@@ -422,14 +425,14 @@ class Broken(RecordingSettler):
         return await super().send_dead_letters(rejects)
 
     async def change_visibility(self, changes: Any) -> Any:
-        raise ConfigurationError("x" * MB)
+        raise ConfigurationError(TEXT)
 
 
 class BrokenEntries(InMemoryEntries):
     """A table that cannot be reached."""
 
     async def read(self, keys: Any) -> Any:
-        raise ServiceError("x" * MB, code="AccessDenied", transient=False)
+        raise ServiceError(TEXT, code="AccessDenied", transient=False)
 
     claim = complete = release = read  # type: ignore[assignment] # all fail in the same way
 
@@ -438,7 +441,7 @@ class BrokenBackoff(Backoff):
     """A backoff of a user's that fails."""
 
     def next_delay(self, receive_count: int) -> float:
-        raise ValueError("x" * MB)
+        raise ValueError(TEXT)
 
 
 class BrokenObserver:
@@ -446,7 +449,7 @@ class BrokenObserver:
 
     def batch_started(self, records: Any, batch: Any) -> Any:
         def fail(*_: Any) -> Any:
-            raise ValueError("x" * MB)
+            raise ValueError(TEXT)
 
         return fanfold.observers.BatchCallbacks(call_started=fail, batch_ended=fail)
 
@@ -456,7 +459,7 @@ async def fails(order: dict) -> None:
 
 
 async def rejects(order: dict) -> None:
-    raise Reject("x" * MB)
+    raise Reject(TEXT)
 
 
 async def done(order: dict) -> None: ...
