@@ -32,7 +32,7 @@ def test_ten_thousand_orders_arrive_a_hundred_concurrently_and_failures_are_repo
     """One batch contains all orders; exactly those that failed or hung are redelivered and then arrive."""
     refused, failed = TROUBLE.refused, TROUBLE.failed
     with shop(TROUBLE) as url:
-        document = replay("app:handler", url, orders, "--expect", f"dead-lettered={len(refused)}")
+        document = replay("patient:handler", url, orders, "--expect", f"dead-lettered={len(refused)}")
         seen = seen_by(url)
     assert seen["taken"] == sorted(set(range(1, ORDERS + 1)) - set(refused))
     assert seen["taken_twice"] == []

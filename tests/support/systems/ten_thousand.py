@@ -18,6 +18,7 @@ EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "ten_thousand"
 DESCRIPTORS: Final = 1_024
 """File descriptors of an execution environment."""
 CONCURRENCY: Final = 100
+PATIENT: Final = Path(__file__).parents[1] / "patient_orders"
 BIN: Final = Path(sys.executable).parent
 
 
@@ -81,7 +82,7 @@ def replay(handler: str, url: str, orders: Path, *options: str) -> dict[str, Any
     done = subprocess.run(  # noqa: S603 - installed
         [BIN / "fanfold", "replay", orders, "--handler", handler, *settings, "--json", *options],
         cwd=EXAMPLE,
-        env={"SHOP_URL": url, "PATH": str(BIN)},
+        env={"SHOP_URL": url, "PATH": str(BIN), "PYTHONPATH": str(PATIENT)},
         preexec_fn=limited,
         capture_output=True,
         text=True,
@@ -112,7 +113,7 @@ def in_trouble(trouble: Trouble, file: Path) -> list[Row]:
     orders = trouble.orders
     with shop(trouble) as url:
         expect = f"dead-lettered={len(trouble.refused)}"
-        document = replay("app:handler", url, file, "--expect", expect, "--batch-size", str(orders))
+        document = replay("patient:handler", url, file, "--expect", expect, "--batch-size", str(orders))
         seen = seen_by(url)
     most, summary = seen["most_connections"], document["summary"]
     batch, failures = len(document["deliveries"][0]["messages"]), reported(document)
@@ -137,7 +138,7 @@ def in_trouble(trouble: Trouble, file: Path) -> list[Row]:
 def without_a_limit(orders: int, file: Path) -> list[Row]:
     """Send orders to a reliable shop: with one ``gather``, and with a concurrency of 100."""
     failed = {}
-    for handler in ("naive:handler", "app:handler"):
+    for handler in ("naive:handler", "patient:handler"):
         with shop(Trouble(orders, fails=0, hangs=0, refuses=0)) as url:
             document = replay(handler, url, file, "--once", "--batch-size", str(orders))
         failed[handler] = document["summary"]["left"]
