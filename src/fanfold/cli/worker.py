@@ -51,8 +51,9 @@ def worker(
     visibility timeout of messages in flight and deletes them after success. A failed message is redelivered after its
     backoff. A rejected message is sent to FANFOLD_DEAD_LETTER_QUEUE_URL with the reason. Logs go to stderr.
 
-    After SIGTERM or Ctrl-C, the worker receives no more messages and lets running handlers finish. A second signal
-    cancels them.
+    After SIGTERM or Ctrl-C, the worker receives no more messages and lets running handlers finish. It also lets the
+    running ReceiveMessage call end, which takes up to 20 s, and returns to the queue what that call brings. A second
+    signal cancels both.
 
     Exit code: 1 if a handler did not stop after cancellation, or if blocked threads occupy the whole concurrency.
     """
@@ -63,7 +64,7 @@ def worker(
     logging.getLogger("fanfold.worker").setLevel(logging.INFO)  # only its lines; others have one for each message
     chosen = loaded if concurrency is None else loaded.with_settings(concurrency=concurrency)
     summary = anyio.run(_work, chosen, queue_url, drain_seconds, health_file, region)
-    print(f"stopped: {summary.done} done, {summary.failed} to be redelivered", file=sys.stderr)
+    print(f"stopped: {summary}", file=sys.stderr)
 
 
 def _on_signals(stop: Callable[[], None]) -> None:
@@ -90,6 +91,6 @@ async def _work(
         summary = await working.run()
     if working.abandoned_handlers:
         # These handlers ignore cancellation, so closing the event loop would wait for them forever.
-        print(f"stopped: {summary.done} done, {summary.failed} to be redelivered", file=sys.stderr, flush=True)
+        print(f"stopped: {summary}", file=sys.stderr, flush=True)
         os._exit(1)
     return summary
