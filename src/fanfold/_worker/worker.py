@@ -297,9 +297,10 @@ class Worker:
 
     async def _change_visibility(self, records: Sequence[Record], seconds: int, purpose: str) -> None:
         """Set the visibility timeout of messages that were not processed."""
+        await self._heartbeats.stop([record.receipt_handle for record in records])
         changes = [(record, seconds) for record in records]
         try:
-            await retry(lambda: self._settler.change_visibility(changes), schedule=_CHANGE)
+            await retry(lambda: self._queue.change_visibility(changes), schedule=_CHANGE)
         except FanfoldError as error:
             logger.warning(
                 "could not %s %d messages that were not processed; they are redelivered after their visibility "
