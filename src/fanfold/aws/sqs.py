@@ -183,7 +183,9 @@ class SqsQueue:
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send 1 to 10 messages with their reasons to the dead-letter queue; return the refused entries."""
         url = self.dead_letter_queue_url
-        entries, unsendable = _entries(rejects, functools.partial(_dead_letter, fifo=url.endswith(".fifo")))
+        entries, unsendable = _entries(
+            rejects, lambda reject, position: _dead_letter(*reject, position, fifo=url.endswith(".fifo"))
+        )
         if not entries:
             return unsendable
         with map_errors(f"dead-letter queue {url}"):
