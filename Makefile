@@ -1,14 +1,18 @@
-# fanfold: `make demo` and `make test` set themselves up; all they need is Python 3.11+, make and a package index.
+# fanfold: `make demo` and `make test` install their requirements. They need Python 3.11+, make and a package index.
 
 VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_FOLDER ?= fanfold-demo
-# Processes that share the tests: on two cores a third one has what the others' waits leave.
+# Test processes. On two cores, a third process uses the time that the others wait.
 WORKERS ?= 3
-# What the wheel is tested on, the oldest first; paths, where these names are not found.
+# The tests of the inner loop do not wait, so two processes are enough.
+INNER_WORKERS ?= 2
+# Python caches compiled modules, even if the shell disables that: the tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE =
+# Interpreters that the wheel is tested on, oldest first. Use paths if these names are not found.
 PYTHONS ?= python3.11 python3.12 python3.13
 
-# The first interpreter that is new enough; override with  make PYTHON=python3.12 …
+# The first interpreter that is new enough; override with `make PYTHON=python3.12 …`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
@@ -17,89 +21,67 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo ## Run the main job on real input, on an embedded local AWS, and check the answer.
+demo: $(VENV)/.demo ## Run a complete job on an embedded local AWS, and check its output.
 	$(BIN)/fanfold demo --output $(DEMO_FOLDER)
 
-check: lint types ## The inner loop: lint, types, and the tests that need neither the emulator nor the SAM CLI.
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not stack and not slow"
+check: lint types ## The inner loop: lint, types, and the quick tests, without the emulator; each property on few examples.
+	$(BIN)/python -m pytest -q -n $(INNER_WORKERS) --dist worksteal -m "not stack and not slow" --hypothesis-profile=inner
 
-test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the deciding modules must be covered to the last branch.
+test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the modules that decide need 100 % branch coverage.
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
-	$(BIN)/python -m coverage report --fail-under=100 --include="$(DECIDING)"
+	$(BIN)/python -m coverage report --fail-under=100
 
-bare: $(VENV)/.dev ## Run what needs no extra against the built wheel alone.
+bare: $(VENV)/.dev ## Test the built wheel without extras.
 	BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh bare $(BIN)/python
 
-wheel: $(VENV)/.dev ## Run the tests against the wheel on each Python, with and without extras; needs uv, takes an hour.
+wheel: $(VENV)/.dev ## Test the wheel on each Python, with and without extras. Needs uv, takes an hour.
 	for python in $(PYTHONS); do for kind in bare full; do \
 		BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh $$kind $$python || exit 1; done; done
 	for kind in lowest-bare lowest; do \
 		BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh $$kind $(firstword $(PYTHONS)) || exit 1; done
 
-mutants: $(VENV)/.dev ## Break the path to an acknowledgement, line by line; what no test notices is listed. Takes half an hour.
+mutants: $(VENV)/.dev ## Mutate each line on the path to an acknowledgment; list the mutants that no test detects. Takes 30 minutes.
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-lint: $(VENV)/.dev ## Check style, the template, and the workflows.
+lint: $(VENV)/.dev ## Check the style of the code, the template, and the workflows.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/cfn-lint template.yaml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml src/fanfold/init/templates/common/dot_github/workflows/*.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
 
-types: $(VENV)/.dev ## Check types, and that every public name says its type.
+types: $(VENV)/.dev ## Check types, and that every public name has a type.
 	$(BIN)/mypy
 	$(BIN)/python tests/typing/completeness.py
 
-format: $(VENV)/.dev ## Put the code in order.
+format: $(VENV)/.dev ## Format the code, and fix style errors.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)-docs/.made ## Build the documentation into site/; a link that leads nowhere is an error.
+docs: $(VENV)-docs/.made ## Build the documentation into site/; a broken link is an error.
 	PYTHONPATH=src $(VENV)-docs/bin/python docs/stage.py build/pages
 	$(VENV)-docs/bin/zensical build --strict --clean
 	$(VENV)-docs/bin/python docs/look.py site
 
-bench: $(VENV)/.dev ## Measure, beside the alternatives; takes over half an hour.
+bench: $(VENV)/.dev ## Run the benchmarks of fanfold and its alternatives. Takes over 30 minutes.
 	for script in $(BENCHMARKS); do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
-systems: $(VENV)/.dev ## Run the systems of five articles; every figure there beside what comes here. Takes six minutes.
+systems: $(VENV)/.dev ## Run the systems of five articles, and compare their figures. Takes six minutes.
 	$(BIN)/python benchmarks/five_systems.py
 
 dist: $(VENV)/.dev ## Build the wheel and the source archive into dist/.
 	$(BIN)/python -m hatchling build --directory dist
 
-clean: ## Remove what make made.
+clean: ## Delete everything that make created.
 	rm -rf $(VENV) $(VENV)-docs $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build site .coverage .hypothesis mutants .mypy_cache .pytest_cache .ruff_cache
 
-# What `make bench` runs, the comparisons first.
+# Scripts that `make bench` runs, comparisons first.
 BENCHMARKS = overhead limits io_efficiency failures cold_start incident in_time growth observers scatter end_to_end \
 	idempotency ledger_cost segment_scaling readers folds archive_bucket package_size chaos five_systems
 
-# The modules that decide, and the path to an acknowledgement.
-DECIDING = src/fanfold/bench/cells.py,src/fanfold/bench/decide.py,src/fanfold/bench/estimate.py,$\
-	src/fanfold/bench/compare.py,src/fanfold/bench/prices.py,src/fanfold/bench/sweep.py,$\
-	src/fanfold/check/intrinsics.py,src/fanfold/check/on_functions.py,src/fanfold/check/on_mappings.py,$\
-	src/fanfold/check/on_queues.py,src/fanfold/check/permissions.py,$\
-	src/fanfold/check/rules.py,src/fanfold/check/unresolved.py,src/fanfold/check/wording.py,$\
-	src/fanfold/_base/backoff.py,src/fanfold/_base/retry.py,src/fanfold/_jobs/tally.py,src/fanfold/_jobs/continuation.py,$\
-	src/fanfold/_jobs/dead_letter_handler.py,src/fanfold/_jobs/fold_handler.py,src/fanfold/_jobs/redrive.py,src/fanfold/_jobs/results.py,$\
-	src/fanfold/_jobs/notify.py,src/fanfold/_jobs/scatter.py,src/fanfold/sources/dynamodb_scan.py,src/fanfold/sources/line_object.py,$\
-	src/fanfold/sources/rows.py,src/fanfold/sources/s3_json_array.py,src/fanfold/sources/s3_lines.py,$\
-	src/fanfold/sources/s3_objects.py,src/fanfold/_consumer/consumer.py,src/fanfold/_consumer/compose.py,src/fanfold/_consumer/respond.py,src/fanfold/_consumer/stages.py,src/fanfold/_base/deadline.py,$\
-	src/fanfold/_consumer/classify.py,src/fanfold/_consumer/batch.py,src/fanfold/_ports/enqueue.py,src/fanfold/_replay/mapping.py,$\
-	src/fanfold/inmemory/queue.py,src/fanfold/_jobs/collect.py,src/fanfold/_jobs/commit.py,src/fanfold/_jobs/fold_requests.py,src/fanfold/_consumer/memory_guard.py,src/fanfold/_consumer/event_data_classes.py,$\
-	src/fanfold/_consumer/notify_observers.py,$\
-	src/fanfold/_jobs/functions.py,$\
-	src/fanfold/_base/ordering.py,src/fanfold/_base/outcome.py,src/fanfold/_jobs/output.py,src/fanfold/_consumer/admission.py,src/fanfold/_ports/payload_pointers.py,$\
-	src/fanfold/_base/record.py,src/fanfold/_jobs/segment.py,src/fanfold/_jobs/segment_result.py,src/fanfold/_jobs/segment_handler.py,src/fanfold/_consumer/settings.py,$\
-	src/fanfold/_consumer/settle.py,src/fanfold/_folds/sums.py,src/fanfold/sinks/item_sizes.py,src/fanfold/sources/items.py,$\
-	src/fanfold/sources/json_rows.py,src/fanfold/sources/lines.py,src/fanfold/sources/manifest.py,$\
-	src/fanfold/sources/ranges.py,src/fanfold/sources/s3_select.py,$\
-	src/fanfold/_jobs/combine.py,src/fanfold/_base/callables.py,src/fanfold/_ports/idempotency.py,src/fanfold/idempotency.py,src/fanfold/_consumer/idempotent_calls.py,src/fanfold/_base/frozen.py
-
 $(VENV)/.made:
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later was found; say  make PYTHON=/path/to/python" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later was found; run: make PYTHON=/path/to/python" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
@@ -113,13 +95,13 @@ $(VENV)/.dev: $(VENV)/.made requirements/dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.demo
 
-# The SAM CLI that the tests run, beside the environment it must not share.
+# The SAM CLI for the tests, in a separate environment because its dependencies conflict.
 $(VENV)-sam/.made: $(VENV)/.made requirements/sam.txt
 	$(PYTHON) -m venv $(VENV)-sam
 	$(VENV)-sam/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/sam.txt
 	@touch $@
 
-# What builds the documentation: fanfold itself is read from src/.
+# Tools that build the documentation. fanfold is imported from src/.
 $(VENV)-docs/.made: $(VENV)/.made requirements/docs.txt
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt

@@ -1,4 +1,4 @@
-"""Looks at the built site: every link inside it leads somewhere, and no page loads anything from elsewhere.
+"""Check the built site: every internal link has a target, and no page loads external resources.
 
 ::
 
@@ -17,7 +17,7 @@ _LOADED = {"img": "src", "link": "href", "script": "src", "source": "srcset", "i
 
 
 class Page(HTMLParser):
-    """What a page links to, loads, and can be linked to."""
+    """The links, loaded resources and anchors of a page."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Page(HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what a tag has to say."""
+        """Record the anchor, link, and resource of a tag."""
         values = {name: value or "" for name, value in attrs}
         self.names.add(values.get("id", ""))
         if tag == "a" and "href" in values:
@@ -35,13 +35,13 @@ class Page(HTMLParser):
         if (
             tag in _LOADED
             and values.get("rel") not in {"canonical", "prev", "next"}
-            and (what := values.get(_LOADED[tag]))
+            and (address := values.get(_LOADED[tag]))
         ):
-            self.loads.append(what)
+            self.loads.append(address)
 
 
 def faults(site: Path) -> Iterator[str]:
-    """Yield what is wrong with a site, one line each."""
+    """Yield a line for each problem of a site."""
     pages = {path: Page(path) for path in sorted(site.rglob("*.html"))}
     for path, page in pages.items():
         base = site if path.name == "404.html" else path.parent
@@ -55,9 +55,9 @@ def faults(site: Path) -> Iterator[str]:
             target = (root / unquote(parts.path).lstrip("/")).resolve() if parts.path else path
             target = target / "index.html" if target.is_dir() else target
             if not target.exists():
-                yield f"{path.relative_to(site)} links to {link}, which is not there"
+                yield f"{path.relative_to(site)} links to {link}, which does not exist"
             elif target in pages and unquote(parts.fragment) not in pages[target].names:
-                yield f"{path.relative_to(site)} links to {link}, but there is no such place on that page"
+                yield f"{path.relative_to(site)} links to {link}, but that page has no such anchor"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Draws the pictures of the documentation as SVG, into docs/assets.
+"""Draw the pictures of the documentation as SVG files in docs/assets.
 
 ::
 
     python docs/pictures.py
 
-They stand on a ground of their own, light or dark as the reader's system is, so that they can be read on any page.
+They have a background, light or dark as the reader's system, so that they are readable on any page.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 ASSETS: Final = Path(__file__).parent / "assets"
 WIDTH: Final = 600
 NARROW: Final = 372
-"""Width of pictures that are read on a phone as they are."""
+"""Width of pictures that fit a phone without scaling."""
 _COLUMN, _ROW, _BOX_WIDTH, _BOX_HEIGHT, _EDGE = 148, 96, 124, 58, 16
 _STYLE: Final = """
   .ground { fill: #f4f7f7; stroke: #c9d4d4 } .box { fill: #ffffff; stroke: #5b7a78; stroke-width: 1.5 }
@@ -35,18 +35,18 @@ _STYLE: Final = """
 
 BOXES: Final = [
     # column, row, class, name, note
-    (0, 0, "queue", "queue", "a batch of SQS"),
-    (1, 0, "ours", "order", "FIFO groups kept"),
+    (0, 0, "queue", "queue", "an SQS batch"),
+    (1, 0, "ours", "order", "by FIFO group"),
     (2, 0, "ours", "handlers", "bounded, in time"),
-    (3, 0, "ours", "outcomes", "one for a record"),
-    (3, 1, "ours", "commit", "what must last"),
+    (3, 0, "ours", "outcomes", "one per record"),
+    (3, 1, "ours", "commit", "make durable"),
     (2, 1, "ours", "settle", "delays, rejects"),
-    (1, 1, "ours", "answer", "what comes back"),
+    (1, 1, "ours", "respond", "failed ids"),
     (0, 2, "ours", "scatter", "cut into segments"),
     (2, 2, "queue", "dead letters", "with the reason"),
-    (3, 2, "box", "ledger", "which have ended"),
+    (3, 2, "box", "ledger", "ended segments"),
     (0, 3, "box", "source", "table, file, bucket"),
-    (3, 3, "ours", "fold", "when all have"),
+    (3, 3, "ours", "fold", "when all ended"),
     (2, 3, "box", "one output", "committed once"),
 ]
 WAYS: Final = [
@@ -63,16 +63,16 @@ WAYS: Final = [
     ((0, 3), (0, 2)),
 ]
 MOMENTS: Final = [
-    # share of the margin that is left, and what happens then
-    (1.0, "no further", "record starts"),
-    (0.5, "what runs", "is cancelled"),
-    (0.25, "the answer", "is made"),
+    # remaining share of the margin, and the event
+    (1.0, "no more", "records start"),
+    (0.5, "handlers", "are cancelled"),
+    (0.25, "the response", "is built"),
     (0.0, "Lambda's", "timeout"),
 ]
 
 
 LAYERS: Final = [
-    # highest first: the packages, and what they are
+    # highest first: the packages, and their purpose
     ("cli", "the command line"),
     ("testing bench init", "tools"),
     ("_stack", "the local AWS"),
@@ -81,39 +81,39 @@ LAYERS: Final = [
     ("_consumer payloads", "one batch"),
     ("sources sinks inmemory aws", "adapters"),
     ("idempotency logs otel capture folds+_folds protocols", "for users"),
-    ("observers", "what observers are notified of"),
+    ("observers", "notifications of observers"),
     ("_ports check", "interfaces; templates"),
     ("_base", "values, no I/O"),
     ("errors", "one tree of errors"),
 ]
 BATCH: Final = [
-    # class, name, what does it, note
-    ("queue", "A batch of SQS", "", "Lambda's event"),
-    ("ours", "Read", "_base/record.py", "one Record for each message"),
-    ("ours", "Order", "_base/ordering.py", "one lane for each record, or FIFO group"),
-    ("ours", "Admit", "_consumer/admission.py", "workers pull; how many, when, how long"),
+    # class, name, file, note
+    ("queue", "An SQS batch", "", "Lambda's event"),
+    ("ours", "Read", "_base/record.py", "one Record per message"),
+    ("ours", "Order", "_base/ordering.py", "one lane per record or FIFO group"),
+    ("ours", "Admit", "_consumer/admission.py", "which record may start, and when"),
     ("ours", "Bind and decode", "_consumer/binding.py", "the body becomes the handler's argument"),
     ("box", "Your handler", "", "returns or raises"),
-    ("ours", "Classify", "_consumer/classify.py", "one Outcome for each record"),
+    ("ours", "Classify", "_consumer/classify.py", "one Outcome per record"),
     ("ours", "Commit, settle", "_consumer/settle.py", "make durable; delays; dead letters"),
-    ("ours", "Respond", "_consumer/respond.py", "the ids that are to be redelivered"),
+    ("ours", "Respond", "_consumer/respond.py", "the ids to be redelivered"),
 ]
 RUN: Final = [
     ("box", "A source", "sources/", "a table, a file, a bucket, a range"),
     ("ours", "Scatter", "_jobs/scatter.py", "pin the source, cut it, send segments"),
-    ("queue", "Work queue", "", "one message for each segment"),
+    ("queue", "Work queue", "", "one message per segment"),
     ("ours", "Segment", "_jobs/segment_handler.py", "a consumer that reads the segment"),
-    ("ours", "Commit", "_jobs/commit.py", "mark what ended, and count, in the ledger"),
-    ("queue", "Fold queue", "", "a check, once the count is high enough"),
-    ("ours", "Complete?", "_jobs/tally.py", "unite the marks: which segments ended?"),
+    ("ours", "Commit", "_jobs/commit.py", "write markers and a counter to the ledger"),
+    ("queue", "Fold queue", "", "a check, when the count is high enough"),
+    ("ours", "Complete?", "_jobs/tally.py", "read the markers: which segments ended?"),
     ("ours", "Combine", "_jobs/combine.py", "many results, level by level"),
     ("ours", "Fold", "_jobs/fold_handler.py", "claim the run, fold in segment order"),
     ("box", "One output", "_jobs/output.py", "committed once"),
 ]
 TEMPLATE: Final = [
     ("box", "A template", "", "SAM, CloudFormation, or from cdk synth"),
-    ("ours", "Read", "check/reading.py", "values that know their lines"),
-    ("ours", "Translate", "check/sam.py", "what SAM makes of its own resources"),
+    ("ours", "Read", "check/reading.py", "values with their line numbers"),
+    ("ours", "Translate", "check/sam.py", "SAM resources to CloudFormation"),
     ("ours", "Resolve", "check/intrinsics.py", "parameters, conditions, functions"),
     ("ours", "Model", "check/model.py", "queues, mappings, functions, permissions"),
     ("ours", "Apply the rules", "check/rules.py", "pure functions of the model"),
@@ -122,7 +122,7 @@ TEMPLATE: Final = [
 
 
 def drawing(height: float, title: str, parts: list[str], width: int = WIDTH) -> str:
-    """Return a picture: its ground, then its parts."""
+    """Return a picture: its background, then its parts."""
     ground = f'<rect class="ground" x="0.5" y="0.5" width="{width - 1}" height="{height - 1:g}" rx="10"/>'
     size = f'viewBox="0 0 {width} {height:g}" width="{width}" height="{height:g}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}'
@@ -131,9 +131,9 @@ def drawing(height: float, title: str, parts: list[str], width: int = WIDTH) -> 
     )
 
 
-def text(x: float, y: float, words: str, kind: str, anchor: str = "middle") -> str:
-    """Return a line of text around a point, or that starts or ends there."""
-    return f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{words}</text>'
+def text(x: float, y: float, content: str, kind: str, anchor: str = "middle") -> str:
+    """Return a line of text that is centered at a point, or starts or ends there."""
+    return f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{content}</text>'
 
 
 def box(x: float, y: float, width: float, height: float, kind: str) -> str:
@@ -142,7 +142,7 @@ def box(x: float, y: float, width: float, height: float, kind: str) -> str:
 
 
 def arrow(*points: tuple[float, float]) -> str:
-    """Return a line along points, with a head at the last one, which lies straight on from the one before."""
+    """Return a line along points, with a head at the last one. Its last part is horizontal or vertical."""
     (x0, y0), (x, y) = points[-2:]
     dx, dy = (x > x0) - (x < x0), (y > y0) - (y < y0)
     line = " ".join(f"{px:g},{py:g}" for px, py in points)
@@ -171,15 +171,15 @@ def flow() -> str:
         parts.append(box(x - _BOX_WIDTH / 2, y - _BOX_HEIGHT / 2, _BOX_WIDTH, _BOX_HEIGHT, kind))
         parts += [text(x, y - 4, name, "name"), text(x, y + 16, note, "note")]
     parts += [_between(*way) for way in WAYS]
-    queue, answer, scatter = _middle(0, 0), _middle(1, 1), _middle(0, 2)
-    below, left = queue[1] + _BOX_HEIGHT / 2, answer[0] - _BOX_WIDTH / 2
-    parts.append(arrow((left, answer[1]), (queue[0] + 28, answer[1]), (queue[0] + 28, below)))
+    queue, respond, scatter = _middle(0, 0), _middle(1, 1), _middle(0, 2)
+    below, left = queue[1] + _BOX_HEIGHT / 2, respond[0] - _BOX_WIDTH / 2
+    parts.append(arrow((left, respond[1]), (queue[0] + 28, respond[1]), (queue[0] + 28, below)))
     parts.append(arrow((scatter[0] - 28, scatter[1] - _BOX_HEIGHT / 2), (scatter[0] - 28, below)))
     return drawing(3 * _ROW + _BOX_HEIGHT + 2 * _EDGE, "The flow of a batch, and of a job", parts)
 
 
 def deadline() -> str:
-    """Return the picture of an invocation's last seconds."""
+    """Return the picture of the last seconds of an invocation."""
     left, right, y = 40, WIDTH - 52, 46
     start = left + 90
     parts = [
@@ -195,8 +195,8 @@ def deadline() -> str:
     return drawing(160, "The last seconds of an invocation", parts)
 
 
-def road(title: str, steps: Sequence[tuple[str, str, str, str]]) -> str:
-    """Return the picture of a road: its steps from top to bottom, each with the file that does it."""
+def path_picture(title: str, steps: Sequence[tuple[str, str, str, str]]) -> str:
+    """Return the picture of a path through the code: its steps from top to bottom, each with its file."""
     edge, height, gap = 10, 46, 16
     parts = []
     for number, (kind, name, path, note) in enumerate(steps):
@@ -213,22 +213,22 @@ def road(title: str, steps: Sequence[tuple[str, str, str, str]]) -> str:
 
 
 def batch() -> str:
-    """Return the picture of a batch's road."""
-    return road("The road of a batch", BATCH)
+    """Return the picture of the path of a batch."""
+    return path_picture("The path of a batch", BATCH)
 
 
 def run() -> str:
-    """Return the picture of a run's road."""
-    return road("The road of a run", RUN)
+    """Return the picture of the path of a run."""
+    return path_picture("The path of a run", RUN)
 
 
 def template() -> str:
-    """Return the picture of a template's road."""
-    return road("The road of a template", TEMPLATE)
+    """Return the picture of the path of a template."""
+    return path_picture("The path of a template", TEMPLATE)
 
 
 def _lines(units: Sequence[str], width: float) -> Iterator[list[tuple[float, float, str]]]:
-    """Yield lines of boxes for names, as wide as they may be: where each begins, its width, its name."""
+    """Yield lines of boxes for names that fit the width. A box is its left edge, its width, and its name."""
     line: list[tuple[float, float, str]] = []
     x = 0.0
     for unit in units:
@@ -248,15 +248,15 @@ def layers() -> str:
     for packages, note in LAYERS:
         lines = list(_lines(packages.split(), inner))
         last_x, last_size, _ = lines[-1][-1]
-        beside = last_x + last_size + 6.4 * len(note) < inner
-        tall = len(lines) * (height + 6) + 8 + (0 if beside else 18)
+        same_line = last_x + last_size + 6.4 * len(note) < inner
+        tall = len(lines) * (height + 6) + 8 + (0 if same_line else 18)
         parts.append(f'<rect class="layer" x="{edge}" y="{y:g}" width="{NARROW - 2 * edge}" height="{tall:g}" rx="6"/>')
         for number, line in enumerate(lines):
             top = y + 7 + number * (height + 6)
             for x, size, unit in line:
                 parts.append(box(edge + 8 + x, top, size, height, "" if unit.startswith("_") else "ours"))
                 parts.append(text(edge + 8 + x + size / 2, top + 17, unit.replace("+", ", "), "path"))
-        parts.append(text(NARROW - edge - 10, y + tall - (16 if beside else 9), note, "note", "end"))
+        parts.append(text(NARROW - edge - 10, y + tall - (16 if same_line else 9), note, "note", "end"))
         y += tall + 6
     return drawing(y - 6 + edge, "The packages in their layers", parts, NARROW)
 

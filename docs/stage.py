@@ -1,12 +1,12 @@
-"""Lays out what the documentation site is built from: the pages as they lie in the repository, and what they link to.
+"""Prepare the input of the documentation site: the pages of the repository, and the files that they link to.
 
 ::
 
     python docs/stage.py build/pages
 
-The site mirrors the repository, so that one link is right in both. What can be read from the code is generated here,
-and not committed: the reference of the command line, and a page for each rule of ``fanfold check``. Committed pages do
-not link to these pages, since only the site has them.
+The site mirrors the repository, so that links work in both. The reference of the command line, and a page for each
+rule of ``fanfold check``, are generated from the code and not committed. Committed pages do not link to them, because
+only the site has them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,19 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = Path("docs/reference/commands.md")
 CHECK = Path("docs/check.md")
 _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)|<(?:img|source)[^>]+?(?:src|srcset)=\"([^\"]+)\"")
+_HELP_AS_MARKDOWN = (
+    (r"`([A-Z:]+) <[^`]*>`", r"`\1`"),  # types of arguments
+    (r"default: \((.*?)\)([;\]])", r"default: \1\2"),
+    (r"([\d.]+)<=x<=([\d.]+)\]", r"\1..\2]"),
+    (r"x>=([\d.]+)\]", r"at least \1]"),
+    (r"\nExample:\n  (.*)\n", r"\n**Example**:\n\n```console\n$ \1\n```\n"),
+)
+"""Replacements that give the generated reference the form of the help."""
 _CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def links(file: Path) -> Iterable[Path]:
-    """Yield the files in the repository that a page links to; a link that leads nowhere is left to the build."""
+    """Yield the files of the repository that a page links to. Broken links are reported by the build."""
     for link, picture in _LINK.findall(_CODE.sub("", file.read_text(encoding="utf-8"))):
         target = (file.parent / (link or picture)).resolve()
         if "://" not in link and target.is_relative_to(ROOT) and target.is_file():
@@ -39,26 +47,28 @@ def links(file: Path) -> Iterable[Path]:
 
 
 def files() -> set[Path]:
-    """Return every page of the documentation, and what can be reached from there by links."""
-    found = {ROOT / "README.md", ROOT / "CHANGELOG.md"}
-    found |= {path for path in (ROOT / "docs").rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
-    waiting = [path for path in found if path.suffix == ".md"]
+    """Return all pages of the documentation, and the files that they link to, directly or not."""
+    staged = {ROOT / "README.md", ROOT / "CHANGELOG.md"}
+    staged |= {path for path in (ROOT / "docs").rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
+    waiting = [path for path in staged if path.suffix == ".md"]
     while waiting:
-        new = set(links(waiting.pop())) - found
-        found |= new
+        new = set(links(waiting.pop())) - staged
+        staged |= new
         waiting += [path for path in new if path.suffix == ".md"]
-    return found
+    return staged
 
 
 def commands() -> str:
-    """Return the reference of the command line, as the commands describe themselves."""
+    """Return the reference of the command line, generated from the help of the commands."""
     command = typer.main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="fanfold")
+    for pattern, replacement in _HELP_AS_MARKDOWN:
+        text = re.sub(pattern, replacement, text)
     return text[text.index("\n## ") :]
 
 
 def generated() -> dict[Path, str]:
-    """Return what follows on each page from the code: at its end, or all of it, where no page is committed."""
+    """Return the generated text of each page. It is appended if the page is committed."""
     rules = CHECK.with_suffix("")
     return {
         COMMANDS: commands(),
@@ -68,7 +78,7 @@ def generated() -> dict[Path, str]:
 
 
 def stage(folder: Path) -> None:
-    """Copy all of it into a folder, in place of what lies there."""
+    """Copy the pages and files into a folder, replacing its contents."""
     shutil.rmtree(folder, ignore_errors=True)
     for path in files():
         copy = folder / path.relative_to(ROOT)

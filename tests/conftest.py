@@ -1,4 +1,4 @@
-"""What every test gets: a clean environment, and one emulated AWS for the whole run."""
+"""Fixtures for all tests: a clean environment, and one emulated AWS for the whole run."""
 
 import gc
 import os
@@ -9,33 +9,42 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from fanfold._base.operating_system import signals
-from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack
+from shared_stack import shared_stack
 
-# No verdict depends on how busy the machine is.
+# No deadlines, so that results do not depend on the load of the machine.
 settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("inner", settings.get_profile("all"), max_examples=20)
 settings.load_profile("all")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--hypothesis-profile=inner``, a property that sets its number of examples looks at fewer, too."""
-    if (most := settings.default.max_examples) == settings.get_profile("all").max_examples:
+    """With ``--hypothesis-profile=inner``, limit the examples of properties that set their number, too."""
+    if (limit := settings.default.max_examples) == settings.get_profile("all").max_examples:
         return
     for test in {item.function for item in items if isinstance(item, pytest.Function)}:
-        if own := getattr(test, "_hypothesis_internal_use_settings", None):
-            test._hypothesis_internal_use_settings = settings(own, max_examples=min(own.max_examples, most))
+        if test_settings := getattr(test, "_hypothesis_internal_use_settings", None):
+            test._hypothesis_internal_use_settings = settings(
+                test_settings, max_examples=min(test_settings.max_examples, limit)
+            )
 
 
 def pytest_sessionstart() -> None:
-    """What tests start can be interrupted, also where a shell runs them in the background, or ``nohup`` does."""
+    """Restore signal handlers, so that child processes can be interrupted even under ``nohup`` or in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in signals("SIGHUP"):
         signal.signal(number, signal.SIG_DFL)
 
 
+def pytest_collection_finish() -> None:
+    """Exclude objects that exist before the tests from garbage collection, which saves an eighth of the time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the user's AWS, nor another test's settings."""
+    """Remove the user's AWS settings and those of other tests."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "FANFOLD_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -45,22 +54,22 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def parsing() -> Iterator[None]:
-    """No garbage is collected while Python parses: what that calls may spoil the parse (CPython 3.11)."""
+    """Disable garbage collection while Python parses: finalizers can corrupt the parser (CPython 3.11)."""
     gc.disable()
     yield
     gc.enable()
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[LocalStack]:
-    """The emulated AWS, started when the first test asks for it."""
-    with local_stack() as running:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The emulated AWS of all tests, started for the first test that needs it."""
+    with shared_stack(tmp_path_factory.getbasetemp(), "stack") as running:
         yield running
 
 
 @pytest.fixture
 def aws(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
-    """The emulated AWS, with the environment pointing to it."""
+    """The emulated AWS, with the environment variables for it."""
     for name, value in stack.environment.items():
         monkeypatch.setenv(name, value)
     return stack
@@ -68,5 +77,5 @@ def aws(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Lambda's event loop."""
+    """The event loop of Lambda."""
     return "asyncio"

@@ -14,15 +14,8 @@ WHEEL = (ROOT / "tests" / "wheel.sh").read_text(encoding="utf-8")
 DESELECTED = re.findall(r"--deselect=([\w/.]+)::(\w+)", WHEEL)
 
 
-def deciding() -> list[str]:
-    """Return the modules that need full branch coverage, from the Makefile."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$\\\n", "")
-    (line,) = re.findall(r"^DECIDING = (.*)", makefile, re.MULTILINE)
-    return re.split(r",\s*", line)
-
-
 LISTS: dict[str, list[str]] = {
-    "DECIDING of the Makefile": deciding(),
+    "include of coverage": TOOLS["coverage"]["run"]["include"],
     "only_mutate": TOOLS["mutmut"]["only_mutate"],
     "also_copy": TOOLS["mutmut"]["also_copy"],
     "test_selection of mutmut": TOOLS["mutmut"]["pytest_add_cli_args_test_selection"],

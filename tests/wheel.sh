@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Run the tests against the built wheel, with src/ out of reach, in an environment that is thrown away.
+# Run the tests against the built wheel, without src/, in a temporary environment.
 #
 #   tests/wheel.sh KIND PYTHON [OPTION OF PYTEST…]
 #
-# KIND says what is installed beside the wheel:
+# KIND selects what is installed in addition to the wheel:
 #   bare         no extra
-#   full         all extras, and what the tests of `make test` need; asks for the types of the public names, too
-#   lowest-bare  no extra, and the lowest versions that pyproject.toml allows
-#   lowest       the extras that have a floor of their own, at the lowest versions that pyproject.toml allows
-# All but bare need uv on the path.
+#   full         all extras and the dependencies of `make test`; also checks the types of the public names
+#   lowest-bare  no extra, with the lowest versions that pyproject.toml allows
+#   lowest       the extras with a minimum version, in the lowest versions that pyproject.toml allows
+# All kinds except bare need uv on the path.
 set -euo pipefail
 KIND=$1 PYTHON=$(command -v "$2")
 [[ $PYTHON = /* ]] || PYTHON=$PWD/$PYTHON
@@ -18,10 +18,10 @@ cd "$(dirname "$0")/.."
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
-# Without the emulator, which pins botocore: it goes with one version of the SDK alone.
+# Without the emulator, which requires one exact version of botocore.
 WITH_FLOORS="--extra aws --extra bench --extra check --extra excel --extra parquet --extra powertools --extra pydantic --extra zstd"
 
-# What needs extras, and what looks at src/ or builds from it.
+# Tests that need extras, and tests that read src/ or build from it.
 NEEDS_EXTRAS=(
 	--ignore=tests/contract --ignore=tests/integration
 	--ignore=tests/properties/test_check_properties.py --ignore=tests/properties/test_many_objects_properties.py
@@ -36,19 +36,19 @@ NEEDS_EXTRAS=(
 	--ignore=tests/test_documentation.py --ignore=tests/test_observe_page.py --ignore=tests/unit/test_idempotency_keys.py
 	--ignore=tests/unit/_stack/test_deploy.py --ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py
 	--ignore=tests/unit/powertools/test_observers.py --ignore=tests/unit/_replay/test_page.py
-	--deselect=tests/unit/bench/test_report.py::test_a_page_of_a_handler_that_is_no_consumer_has_no_records
+	--deselect=tests/unit/bench/test_report.py::test_a_page_of_a_handler_that_is_not_a_consumer_has_no_record_durations
 	--deselect=tests/unit/bench/test_report.py::test_names_and_reasons_are_shown_as_text
-	--deselect=tests/unit/bench/test_report.py::test_the_page_asks_for_nothing_and_holds_every_cell
-	--deselect=tests/unit/bench/test_report.py::test_what_ran_out_of_memory_is_hatched_framed_and_never_a_number
+	--deselect=tests/unit/bench/test_report.py::test_the_page_is_self_contained_and_shows_every_cell
+	--deselect=tests/unit/bench/test_report.py::test_a_cell_that_ran_out_of_memory_is_hatched_and_has_no_number
 	--deselect=tests/test_imports.py::test_the_command_line_needs_only_its_extra
 	--deselect=tests/test_public_api.py::test_all_is_sorted_and_complete
 	--deselect=tests/test_public_api.py::test_everything_in_all_is_documented
 	--deselect=tests/unit/bench/test_report.py::test_the_picture_is_drawn
 	--deselect=tests/unit/_consumer/test_binding.py::test_the_body_is_decoded_if_the_type_of_the_context_is_only_imported_for_type_checkers
 	--deselect=tests/unit/_consumer/test_binding.py::test_a_function_that_cannot_be_a_handler_is_refused_at_decoration
-	--deselect=tests/unit/test_capture.py::test_a_batch_is_saved_and_handled_as_without_capture
+	--deselect=tests/unit/test_capture.py::test_a_batch_is_saved_and_processed_as_without_capture
 	--deselect=tests/unit/_consumer/test_lists.py::test_a_handler_of_lists_gets_up_to_chunk_size_bodies
-	--deselect=tests/unit/test_payloads.py::test_handlers_of_lists_are_given_payloads_and_one_that_is_missing_fails_alone
+	--deselect=tests/unit/test_payloads.py::test_handlers_of_lists_receive_payloads_and_only_a_missing_one_fails
 	--deselect=tests/unit/_consumer/test_environment.py::test_a_settler
 	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_body_that_cannot_be_decoded_is_dead_lettered_immediately
 	--deselect=tests/unit/_replay/test_simulator_handlers.py::test_a_consumer
@@ -67,12 +67,12 @@ NEEDS_THE_EMULATOR=(
 	-m "not stack" --ignore=tests/integration --ignore=tests/contract/test_powertools_contract.py
 	--ignore=tests/contract/test_powertools_subclasses_contract.py
 	--ignore=tests/test_examples.py --ignore=tests/test_migration_guide.py
-	# what is beside the extras here, and what is compared with the Powertools of today
+	# tests of extras that are not installed here, and comparisons with the current Powertools
 	--ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py --ignore=tests/unit/powertools/test_observers.py
 	'--deselect=tests/test_public_api.py::test_all_is_sorted_and_complete[fanfold.otel]'
 	'--deselect=tests/test_public_api.py::test_everything_in_all_is_documented[fanfold.otel]'
 	--deselect=tests/unit/test_idempotency_keys.py::test_keys_are_those_of_powertools
-	--deselect=tests/unit/test_idempotency_keys.py::test_what_is_no_json_but_can_be_a_key_is_one
+	--deselect=tests/unit/test_idempotency_keys.py::test_some_values_that_are_not_json_can_be_keys
 )
 
 "${BUILDER:-$PYTHON}" -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$WORK" .
@@ -81,7 +81,7 @@ WHEEL=$(echo "$WORK"/fanfold-*.whl)
 BIN=$WORK/venv/bin
 
 install() { uv pip install --quiet --python "$BIN/python" "$@"; }
-lowest() { # shellcheck disable=SC2086 # the extras are words
+lowest() { # shellcheck disable=SC2086 # split the extras
 	uv pip compile --quiet --python "$BIN/python" --resolution lowest-direct --no-emit-index-url --no-header ${1:-} pyproject.toml -o "$WORK/lowest.txt"
 }
 case $KIND in
@@ -106,7 +106,7 @@ lowest)
 	CHOSEN=("${NEEDS_THE_EMULATOR[@]}")
 	;;
 *)
-	echo "wheel.sh: $KIND is none of bare, full, lowest-bare and lowest" >&2
+	echo "wheel.sh: KIND must be bare, full, lowest-bare or lowest, not $KIND" >&2
 	exit 2
 	;;
 esac
@@ -114,10 +114,10 @@ esac
 mkdir "$WORK/tree"
 cp -r benchmarks docs examples tests statemachine template.yaml samconfig.toml pyproject.toml README.md CHANGELOG.md CONTRIBUTING.md LICENSE "$WORK/tree"
 cd "$WORK/tree"
-found=$("$BIN/python" -c "import fanfold; print(fanfold.__file__)")
-case $found in
+imported=$("$BIN/python" -c "import fanfold; print(fanfold.__file__)")
+case $imported in
 "$WORK/venv"/*) ;;
-*) echo "wheel.sh: the tests would run against $found, not against the wheel" >&2 && exit 1 ;;
+*) echo "wheel.sh: the tests would run against $imported, not against the wheel" >&2 && exit 1 ;;
 esac
 echo "$KIND, $("$BIN/python" --version): $(basename "$WHEEL")"
 [[ $KIND != full ]] || "$BIN/python" tests/typing/completeness.py

@@ -32,7 +32,9 @@ def run(seed: int, troubles: Troubles) -> Ended:
 
 
 @pytest.mark.parametrize(
-    ("troubles", "trials"), [(NOTHING, 3), (SOME, 10), (MANY, 25)], ids=["nothing", "some", "many"]
+    ("troubles", "trials"),
+    [(NOTHING, 3), (SOME, 10), pytest.param(MANY, 25, marks=pytest.mark.slow)],
+    ids=["nothing", "some", "many"],
 )
 def test_under_any_failures_each_run_commits_one_exact_output(troubles: Troubles, trials: int):
     """One end in each generation, one output in the last one, an exact run report, and empty queues."""

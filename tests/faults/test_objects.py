@@ -296,7 +296,7 @@ async def test_an_item_requires_its_key_etag_and_size(missing):
     """The error contains the attribute that is missing."""
     item = {"key": "in/0", "etag": '"0"', "size": 1}
     del item[missing]
-    with pytest.raises(ConfigurationError, match=f"must have '{missing}'"):
+    with pytest.raises(ConfigurationError, match=f"an object to copy or delete must have '{missing}'"):
         await copy_objects(filled(), "bucket", [item], to=archived)
 
 

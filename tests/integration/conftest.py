@@ -9,6 +9,7 @@ import pytest
 
 from command import FLIGHTS
 from fanfold._stack.emulator import LocalStack, local_stack
+from shared_stack import shared_stack
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +17,16 @@ def own_stack() -> Iterator[LocalStack]:
     """An emulated AWS that nothing else deploys to."""
     with local_stack() as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The emulated AWS of all tests on which a function may do what its role allows, and no more.
+
+    Its state machines wait a hundredth of the time between two tries.
+    """
+    with shared_stack(tmp_path_factory.getbasetemp(), "strict", enforce_policies=True, wait_share=0.01) as running:
+        yield running
 
 
 @pytest.fixture

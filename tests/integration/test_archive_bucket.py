@@ -4,12 +4,11 @@
 """
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from fanfold._jobs.report import watch
-from fanfold._stack.emulator import local_stack
+from fanfold._stack.emulator import LocalStack
 from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from policies import denials, over_http
@@ -19,10 +18,9 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Iterator[Archive]:
+def archive(strict: LocalStack, tmp_path_factory) -> Archive:
     """Deploy the example on an emulator that enforces the functions' roles."""
-    with local_stack(enforce_policies=True, wait_share=0.01) as stack:
-        yield Archive(stack, over_http(project_folder() / "template.yaml", tmp_path_factory.mktemp("a") / "t.yaml"))
+    return Archive(strict, over_http(project_folder() / "template.yaml", tmp_path_factory.mktemp("a") / "t.yaml"))
 
 
 async def test_of_two_hundred_objects_yesterdays_are_archived_and_the_others_are_reported(archive: Archive):
@@ -41,7 +39,7 @@ async def test_of_two_hundred_objects_yesterdays_are_archived_and_the_others_are
     assert rows[0] == "key,result,to"
     assert sum(",archived,S3/" in row for row in rows) == 190
     assert [row.partition(",")[0] for row in rows if ",no target," in row] == others
-    notification = archive.told("by-sqs")
+    notification = archive.notification("by-sqs")
     assert (notification["state"], notification["failed"]) == ("SUCCEEDED", 1)
     assert list(notification["failures"].values()) == [f"{taken}: s3://{SOURCE}/{ARCHIVE}/{DAY}-taken.log exists"]
 
@@ -57,7 +55,7 @@ async def test_a_distributed_map_does_the_same(archive: Archive):
     rows = await archive.report("by-map")
     assert sum(",archived,S3/" in row for row in rows) == 8
     assert "map/readme.txt,no target," in rows
-    notification = archive.told("by-map")
+    notification = archive.notification("by-map")
     assert (notification["state"], notification["failed"]) == ("SUCCEEDED", 1)
     assert next(iter(notification["failures"].values())).startswith(f"{taken}: ")
 
@@ -74,7 +72,7 @@ async def test_a_run_that_fails_sends_a_notification_too(archive: Archive):
     archive.deployed.scatter("bad", bucket=SOURCE, prefix="bad/", day=DAY)
     async with connect(archive.deployed.variables, **archive.deployed.client_settings) as backend:
         assert [progress.state async for progress in watch(backend, "bad", within_seconds=240)][-1] == "FAILED"
-    notification = archive.told("bad")
+    notification = archive.notification("bad")
     assert (notification["state"], notification["failed"]) == ("FAILED", 2)
     assert (
         sorted(reason.partition(": ")[0] for reason in notification["failures"].values())

@@ -18,7 +18,7 @@ import typer
 from command import FLIGHTS, fanfold, only_line
 from deployment import Deployment
 from fanfold._stack.demo import expected_output
-from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack
 from fanfold.cli.app import COMMANDS, app
 
 GROUP: Any = typer.main.get_command(app)
@@ -66,6 +66,7 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path):
     assert f"port {port} is in use" in only_line(done.stderr)
 
 
+@pytest.mark.slow
 def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path):
     """Ctrl-C while the local AWS starts stops it by its process id."""
     # If the tests run in the background, SIGINT is ignored from the start, and Python keeps that.
@@ -147,11 +148,9 @@ def test_missing_credentials_or_region_are_one_clear_line(variables: dict[str, s
 
 
 @pytest.fixture(scope="module")
-def deployment():
+def deployment(stack: LocalStack) -> Deployment:
     """The flights job, deployed."""
-    stack: LocalStack
-    with local_stack() as stack:
-        yield Deployment(stack, "flights", FLIGHTS, {"FunctionTimeout": "5"}, visibility_timeout=5)
+    return Deployment(stack, "flights", FLIGHTS, {"FunctionTimeout": "5"}, visibility_timeout=5)
 
 
 @pytest.mark.stack
@@ -172,7 +171,7 @@ def test_a_run_is_started_watched_and_shown(deployment: Deployment):
     ("change", "complaint", "code"),
     [
         ({"params": {"key": "input/none.csv"}}, "does not exist: check the bucket and the key", 1),
-        ({"params": {"key": "input/empty.csv"}}, "is empty: there is nothing to cut", 1),
+        ({"params": {"key": "input/empty.csv"}}, "is empty: check the key", 1),
         ({"params": {"key": "input/header.csv"}}, "has a header and no rows", 1),
         ({"params": {"bucket": "no-such-bucket"}}, "does not exist: check the bucket and the key", 1),
         ({"FANFOLD_LEDGER_TABLE": "no-such-table"}, "table no-such-table: does not exist", 2),

@@ -24,7 +24,7 @@ def test_a_result_that_was_not_committed_is_left_out_with_a_message(tmp_path: Pa
     """No figure is invented."""
     monkeypatch.setattr(rows, "RESULTS", tmp_path)
     assert table_count.scaling_committed() == []
-    assert "segment_scaling.json is not there: its rows are left out" in capsys.readouterr().err
+    assert "segment_scaling.json does not exist: its rows are omitted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("figure", COMMITTED["results"], ids=lambda figure: f"{figure['system']}-{figure['figure']}")

@@ -12,7 +12,7 @@ import pytest
 from command import fanfold, run, succeeds
 from deployment import CODE_BUCKET, Deployment, until
 from fanfold._stack.deploy import deploy
-from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack
 from sam import OUR_ARCHITECTURE, OUR_VERSION, ROOT, environment, program
 from worker_trial import in_queue
 
@@ -25,10 +25,11 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return the folder of a new project, one of each kind."""
     created = fanfold("init", "shop", *(["--job"] if request.param == "job" else []), folder=tmp_path)
     assert created.returncode == 0, created.stderr
-    assert f"shop: a {request.param} in " in created.stdout
+    assert f"shop: created a {request.param} with " in created.stdout
     return tmp_path / "shop"
 
 
+@pytest.mark.slow
 def test_a_new_project_passes_its_own_tests_and_replays_its_events(project: Path):
     """With its Makefile, in this environment instead of a new one."""
     targets = [f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.made", "test", "replay"]
@@ -44,6 +45,7 @@ def test_fanfold_check_has_no_findings_in_a_new_project(project: Path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_linter_reports_nothing_for_a_new_template(project: Path):
     """Not even warnings."""
     done = run(BIN / "cfn-lint", "template.yaml", folder=project)
@@ -59,7 +61,7 @@ def test_a_second_project_of_the_same_name_is_one_clear_line(tmp_path: Path):
     assert "src/app.py" in document["files"]
     second = fanfold("init", "shop", "--job", folder=tmp_path)
     assert (second.returncode, second.stdout) == (2, "")
-    assert second.stderr == "fanfold: shop is there already: choose another name, or another folder\n"
+    assert second.stderr == "fanfold: shop already exists: choose another name, or another folder\n"
 
 
 class Orders:
@@ -129,22 +131,21 @@ def commands(heading: str) -> list[str]:
 
 @pytest.mark.stack
 @pytest.mark.slow
-def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(tmp_path: Path):
+def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(stack: LocalStack, tmp_path: Path):
     """Its commands run in one shell, except for the installation, which exists here."""
     sam_bin = program().parent
     wheels = tmp_path / "wheels"
     succeeds(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", wheels, ROOT)
     lines = commands("From nothing to a deployed consumer")
     assert [line.split()[0] for line in lines][-2:] == ["sam", "sam"]
-    with local_stack() as stack:
-        variables = {
-            **stack.environment,
-            "PATH": f"{BIN}:{sam_bin}:{os.environ['PATH']}",
-            "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
-            "ARCHITECTURE": OUR_ARCHITECTURE,
-            "PYTHON_VERSION": OUR_VERSION,
-        }
-        succeeds("bash", "-euxc", "\n".join(lines), folder=tmp_path, env=environment(variables), timeout=None)
-        described = boto3.client("cloudformation", **stack.client_settings).describe_stacks(StackName="shop-orders-dev")
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0]["Outputs"]}
-        Orders(stack, outputs).work_through()
+    variables = {
+        **stack.environment,
+        "PATH": f"{BIN}:{sam_bin}:{os.environ['PATH']}",
+        "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
+        "ARCHITECTURE": OUR_ARCHITECTURE,
+        "PYTHON_VERSION": OUR_VERSION,
+    }
+    succeeds("bash", "-euxc", "\n".join(lines), folder=tmp_path, env=environment(variables), timeout=None)
+    described = boto3.client("cloudformation", **stack.client_settings).describe_stacks(StackName="shop-orders-dev")
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Stacks"][0]["Outputs"]}
+    Orders(stack, outputs).work_through()

@@ -45,6 +45,7 @@ def inline(folder: Path, *arguments: str, **environment: str):
     return fanfold("run", "app:job", "--inline", "--run", "r", *arguments, folder=folder, **variables)
 
 
+@pytest.mark.slow
 def test_a_failed_segment_is_named_and_can_be_processed_alone(folder: Path):
     """The command fails until all segments are done; then it prints and stores the output."""
     failed = inline(folder, BAD="13")
@@ -85,6 +86,7 @@ def test_wrong_options_are_one_clear_line(folder: Path):
         assert line in done.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_resumed(folder: Path):
     """Ctrl-C ends it with one line; done segments are not processed again."""
     environment = {**os.environ, "HANG": "1", "AWS_DEFAULT_REGION": "eu-west-1"}

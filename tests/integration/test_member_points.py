@@ -12,7 +12,7 @@ import pytest
 from fanfold import inmemory
 from fanfold._jobs.inline import run_inline
 from idempotent import opening
-from systems.member_points import EXAMPLE, expected, made, make, members_of, rows_of
+from systems.member_points import EXAMPLE, expected, generated, make, members_of, rows_of
 
 
 def module(name: str) -> ModuleType:
@@ -52,12 +52,12 @@ def test_the_bonus_is_exact():
 
 def test_any_number_of_members_is_generated_and_the_same_ones_for_the_same_seed():
     """They have every rank and 50 to 100 points; another seed generates others."""
-    thousand = json.loads(made())
+    thousand = json.loads(generated())
     assert [member["会員番号"] for member in thousand] == [f"{number:03}" for number in range(1_000)]
     assert {member["会員ランク"] for member in thousand} == {1, 2, 3, 4, 5}
     assert {member["ポイント"] for member in thousand} == set(range(50, 101))
-    assert made() == made("1000", "--seed", "1") != made("1000", "--seed", "2")
-    assert json.loads(made("0")) == []
+    assert generated() == generated("1000", "--seed", "1") != generated("1000", "--seed", "2")
+    assert json.loads(generated("0")) == []
 
 
 async def run_here(members: list[dict[str, Any]], folder: Path):

@@ -1,7 +1,7 @@
-"""What people do on a laptop with macOS or Windows: handlers, their tests, and the commands that need no AWS.
+"""fanfold on a laptop with macOS or Windows: handlers, their tests, and the commands that need no AWS.
 
-On Linux this runs in interpreters that have what Python does not have there taken away (``support/other_platforms``);
-on the two platforms, as they are.
+On Linux, the interpreters lack what Python lacks there (``support/other_platforms``). On the two platforms themselves,
+nothing is removed.
 """
 
 import json
@@ -27,8 +27,8 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Platform:
     return Platform(request.param, tmp_path)
 
 
-def test_what_a_platform_does_not_have_child_processes_do_not_have_either(platform: Platform):
-    """Modules, functions, signals, /proc; and on Windows, what its event loop and its processes cannot."""
+def test_child_processes_lack_what_the_platform_lacks(platform: Platform):
+    """Modules, functions, signals, /proc; on Windows, also features of event loops and processes."""
     facts = """
         import asyncio, importlib.util, json, multiprocessing, os, select, signal, subprocess, sys
 
@@ -63,7 +63,7 @@ def test_what_a_platform_does_not_have_child_processes_do_not_have_either(platfo
         sys.stdout.write(subprocess.run([sys.executable, "-c", child, "open.txt"], capture_output=True, check=True,
                                         encoding="ascii").stdout)
     """
-    found, _ = platform.python(program)
+    facts_there, _ = platform.python(program)
     linux_only = {"affinity": False, "proc": "FileNotFoundError", "start": "spawn"}
     posix = ("resource", "fork", "SIGHUP", "add_signal_handler", "select", "pass_fds", "replace")
     windows = (
@@ -77,11 +77,11 @@ def test_what_a_platform_does_not_have_child_processes_do_not_have_either(platfo
     )
     macos = ("works", True, True, "works", "works", "works", "works")
     expected = dict(zip(posix, windows if platform.name == "windows" else macos, strict=True))
-    assert found == {**linux_only, **expected}
+    assert facts_there == {**linux_only, **expected}
 
 
-def test_every_module_that_users_import_can_be_imported(platform: Platform):
-    """And every name of fanfold itself."""
+def test_public_modules_can_be_imported(platform: Platform):
+    """All names of ``fanfold`` exist, too."""
     program = """
         import importlib, json
         import fanfold
@@ -94,8 +94,8 @@ def test_every_module_that_users_import_can_be_imported(platform: Platform):
     assert platform.python(program)[0] == []
 
 
-def test_a_consumer_reports_its_failures_and_says_once_that_memory_is_not_guarded(platform: Platform):
-    """Async and plain; whatever the concurrency."""
+def test_a_consumer_reports_failures_and_warns_once_that_its_memory_guard_is_off(platform: Platform):
+    """With async and synchronous handlers, and with one that blocks the event loop until the timeout."""
     program = """
         import json, time
         import fanfold
@@ -116,18 +116,19 @@ def test_a_consumer_reports_its_failures_and_says_once_that_memory_is_not_guarde
             time.sleep(30 if order.get("do") == "fail" else 0)
 
         event = make_event({"number": 0}, {"number": 1, "do": "fail"}, {"number": 2})
-        answers = [each(event, make_context(2.0)) for each in (handler, plain, handler, late)]
-        print(json.dumps([[item["itemIdentifier"] for item in each["batchItemFailures"]] for each in answers]))
+        responses = [consumer(event, make_context(2.0)) for consumer in (handler, plain, handler, late)]
+        failures = [response["batchItemFailures"] for response in responses]
+        print(json.dumps([[item["itemIdentifier"] for item in items] for items in failures]))
     """
-    answers, log = platform.python(program)
-    assert answers[:3] == [["message-1"]] * 3
-    assert "message-1" in answers[3]
-    said = f"the memory guard is off: {NOT_REPORTED}"
-    assert log.count(said) == 1
+    failures, log = platform.python(program)
+    assert failures[:3] == [["message-1"]] * 3
+    assert "message-1" in failures[3]
+    warning = f"the memory guard is off: {NOT_REPORTED}"
+    assert log.count(warning) == 1
 
 
 def test_a_handler_is_tested_with_deliver(platform: Platform):
-    """As everywhere."""
+    """The outcomes are the same as on Linux."""
     program = """
         import contextlib, io, json
         from app import handler
@@ -140,8 +141,8 @@ def test_a_handler_is_tested_with_deliver(platform: Platform):
     assert platform.python(program)[0] == ["Done", "Failed"]
 
 
-def test_a_captured_batch_has_a_file_name_that_the_platform_takes(platform: Platform):
-    """And is replayed from there."""
+def test_the_file_name_of_a_captured_batch_is_valid(platform: Platform):
+    """The file can be replayed."""
     program = """
         import json
         from pathlib import Path
@@ -160,7 +161,7 @@ def test_a_captured_batch_has_a_file_name_that_the_platform_takes(platform: Plat
 
 @pytest.mark.parametrize("kind", [[], ["--job"]], ids=["consumer", "job"])
 def test_a_new_project_passes_its_tests_and_its_check(platform: Platform, kind: list[str]):
-    """Its files end their lines as make and sh read them."""
+    """Lines in its files end in LF, as make and sh require."""
     made = platform.fanfold("init", "shop", *kind)
     assert made.returncode == 0, made.stderr
     files = [file for file in (platform.folder / "shop").rglob("*") if file.is_file()]
@@ -172,20 +173,20 @@ def test_a_new_project_passes_its_tests_and_its_check(platform: Platform, kind: 
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
-def test_check_finds_what_loses_messages(platform: Platform):
-    """And shows the template's characters, or what stands for them."""
+def test_check_reports_findings(platform: Platform):
+    """Characters of the template that stdout cannot encode are escaped."""
     assert platform.fanfold("init", "shop").returncode == 0
     template = platform.folder / "shop" / "template.yaml"
     text = template.read_text(encoding="utf-8").replace("ReportBatchItemFailures", "\N{RIGHTWARDS ARROW}")
     template.write_text(text, encoding="utf-8")
-    found = platform.fanfold("check", str(template))
-    assert found.returncode == 1, found.stderr
-    assert "FF001" in found.stdout
-    assert "Traceback" not in found.stderr
+    checked = platform.fanfold("check", str(template))
+    assert checked.returncode == 1, checked.stderr
+    assert "FF001" in checked.stdout
+    assert "Traceback" not in checked.stderr
 
 
-def test_a_run_in_this_process_is_resumed_and_writes_the_same_bytes_as_on_lambda(platform: Platform):
-    """Its database is closed, its temporary files are gone, its lines end in LF."""
+def test_an_inline_run_is_resumed_and_writes_the_same_bytes_as_on_lambda(platform: Platform):
+    """Lines of its output end in LF."""
     failed = platform.fanfold("run", "app:job", "--inline", "--run", "r", BAD="2")
     assert failed.returncode == 1
     assert "1 of 4 segments failed: segment 2 (ValueError: " in failed.stderr.splitlines()[-1]
@@ -196,42 +197,42 @@ def test_a_run_in_this_process_is_resumed_and_writes_the_same_bytes_as_on_lambda
     assert file.read_bytes() == b"".join(b'{"number":%d}\n' % number for number in range(40))
 
 
-def test_a_replay_prints_its_document_alone_and_says_what_is_not_measured(platform: Platform):
-    """What the handler prints goes to stderr, in UTF-8 as on Lambda; a message that always fails is a dead letter."""
+def test_a_replay_prints_only_its_document_and_warns_that_memory_is_not_measured(platform: Platform):
+    """The output of the handler goes to stderr, in UTF-8 as on Lambda."""
     arguments = ["--handler", "app:handler", "--expect", "dead-lettered=1", "--json"]
     done = platform.fanfold("replay", "orders.json", *arguments)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [message["end"] for message in told["messages"]] == ["deleted", "dead-lettered", "deleted"]
-    assert told["messages"][1]["error"] == "ValueError: \N{RIGHTWARDS ARROW} order 1"
-    assert told["measured"]["peak_memory_mb"] is None
+    document = json.loads(done.stdout)
+    assert [message["end"] for message in document["messages"]] == ["deleted", "dead-lettered", "deleted"]
+    assert document["messages"][1]["error"] == "ValueError: \N{RIGHTWARDS ARROW} order 1"
+    assert document["measured"]["peak_memory_mb"] is None
     assert f"fanfold: peak memory is not measured and --memory is not enforced: {NOT_REPORTED}" in done.stderr
     assert "order 0" in done.stderr
 
 
-def test_a_replay_shows_text_that_stdout_cannot_take(platform: Platform):
-    """Escaped; a page has it as it is."""
+def test_a_replay_prints_text_that_stdout_cannot_encode(platform: Platform):
+    """The text is escaped; the HTML page contains it as is."""
     done = platform.fanfold("replay", "orders.json", "--handler", "app:handler", "--html", "page.html")
     assert done.returncode == 1
-    assert 'Traceback (most recent call last):\n  File "' not in done.stdout
+    assert "UnicodeEncodeError" not in done.stderr
     assert "3 messages: 2 deleted, 1 dead-lettered" in " ".join(done.stdout.split())
     assert "\N{RIGHTWARDS ARROW} order 1" in (platform.folder / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_handler_that_hangs_is_killed_at_its_timeout(platform: Platform):
-    """Its process is gone; the next delivery gets a new one."""
+    """The process has ended, and the next delivery gets a new one."""
     arguments = ["--handler", "app:hangs", "--timeout", "1", "--max-receive-count", "2", "--json"]
     done = platform.fanfold("replay", "orders.json", *arguments)
-    told = json.loads(done.stdout)
-    reasons = {each["error"]["reason"] for each in told["deliveries"]}
-    assert (len(told["deliveries"]), reasons) == (2, {"Task timed out after 1.00 seconds"})
+    document = json.loads(done.stdout)
+    reasons = {delivery["error"]["reason"] for delivery in document["deliveries"]}
+    assert (len(document["deliveries"]), reasons) == (2, {"Task timed out after 1.00 seconds"})
     port = int((platform.folder / "port").read_text(encoding="ascii"))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
 
 
-def test_a_handler_that_ends_its_process_is_told_by_its_status(platform: Platform):
-    """And what another program prints does not stand in the document."""
+def test_a_replay_reports_the_exit_status_of_a_process_that_ends(platform: Platform):
+    """The output of a child process is not part of the document."""
     arguments = ["replay", "orders.json", "--once", "--json", "--handler"]
     left = json.loads(platform.fanfold(*arguments, "app:leaves").stdout)
     assert left["deliveries"][0]["error"]["reason"] == "Runtime exited with exit status 3"
@@ -240,16 +241,16 @@ def test_a_handler_that_ends_its_process_is_told_by_its_status(platform: Platfor
     assert "printed by another" in other.stderr
 
 
-def test_a_sweep_says_that_nothing_is_limited(platform: Platform):
-    """CPU and memory by control groups: Linux alone has them."""
+def test_a_sweep_reports_that_nothing_is_limited(platform: Platform):
+    """Only Linux has control groups."""
     cell = ["--concurrency", "1", "--memory", "512", "--repeats", "1", "--seconds", "0.1"]
     done = platform.fanfold("bench", "orders.json", "--handler", "app:handler", *cell, "--json")
     assert done.stdout, done.stderr
-    assert "memory neither limited nor measured, CPU not limited" in done.stdout
+    assert "memory not limited or measured, CPU not limited" in done.stdout
 
 
 def test_a_worker_is_stopped_by_a_signal(platform: Platform):
-    """Also where the event loop itself takes no handlers of signals."""
+    """Even if the event loop does not support signal handlers."""
     program = """
         import asyncio, json, signal
         from fanfold.cli.worker import _on_signals

@@ -1,7 +1,6 @@
 """The permissions of the templates' roles and policies, on an emulated AWS that enforces them."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -12,7 +11,7 @@ from command import FLIGHTS
 from deployment import CODE_BUCKET, Deployment, until
 from fanfold._jobs.report import read_report, watch
 from fanfold._stack.deploy import deploy
-from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack
 from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from fanfold.init import create
@@ -21,13 +20,6 @@ from policies import denials, logged, over_http
 pytestmark = pytest.mark.stack
 
 ROWS = b"carrier,dep_time,dep_delay,arr_delay\n" + b"AA,5,2,4\n" * 20
-
-
-@pytest.fixture(scope="module")
-def strict() -> Iterator[LocalStack]:
-    """Start an emulated AWS that enforces the policies of roles."""
-    with local_stack(enforce_policies=True) as stack:
-        yield stack
 
 
 async def test_the_functions_of_a_job_have_all_permissions_they_need(strict: LocalStack, tmp_path: Path):

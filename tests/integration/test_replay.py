@@ -66,6 +66,7 @@ def test_calls_of_a_handler_without_fanfold_reach_the_simulated_queues_too(folde
     assert len(result["dead_letters"]) == 2
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_document_except_for_measurements(folder):
     """Including duplicates and jitter."""
     arguments = ("event.json", "--handler", "app:handler", "--repeat", "30", "--duplicates", "0.3", "--seed", "5")
@@ -109,6 +110,7 @@ def test_a_response_with_a_foreign_id_keeps_the_whole_batch(folder):
     assert result["deliveries"][0]["verdict"]["reason"].endswith("names 'nobody', which is not in the batch")
 
 
+@pytest.mark.slow
 def test_the_real_runtime_client_gives_the_same_results(folder):
     """With awslambdaric, warm from one batch to the next, including an error."""
     direct, real = (
@@ -225,16 +227,16 @@ def test_explain_shows_why_a_message_was_redelivered(folder):
     assert "visibility timeout set to 7 s by the handler" in output
 
 
-def test_the_table_shows_messages_slots_and_the_sum(folder):
-    """For reading: the verdicts, who ran when, what became of each message."""
-    told = replay(folder, "event.json", "--handler", "app:handler", COLUMNS="160").stdout
-    for words in (
+def test_the_table_shows_deliveries_slots_and_the_summary(folder):
+    """It shows the verdicts, when each record ran, and the result of each message."""
+    output = replay(folder, "event.json", "--handler", "app:handler", COLUMNS="160").stdout
+    for text in (
         "partial success",
         "measured timeline of delivery 0",
         "ValueError: order 1",
         "4 messages: 2 deleted, 2 dead-lettered",
     ):
-        assert words in told
+        assert text in output
 
 
 def test_a_page_is_written_on_request(folder):
@@ -288,6 +290,7 @@ def test_an_import_error_shows_the_users_traceback(folder):
     assert "fanfold/_" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_nothing_running(folder, number):
     """The handler's process ends with the replay."""
@@ -305,6 +308,7 @@ def test_an_interrupt_leaves_nothing_running(folder, number):
     _wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
+@pytest.mark.slow
 def test_ten_thousand_records_are_replayed_until_none_is_left(folder):
     """With 5 % failures; the time is measured elsewhere."""
     lines = [json.dumps({"number": number, "do": "fail" if number % 20 == 0 else ""}) for number in range(10_000)]

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -10,7 +9,7 @@ import pytest
 
 from command import fanfold, only_line
 from deployment import Deployment, until
-from fanfold._stack.emulator import REGION, local_stack
+from fanfold._stack.emulator import LocalStack
 
 BROKEN = Path(__file__).parent / "broken_job"
 
@@ -18,14 +17,17 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def deployment() -> Iterator[Deployment]:
-    """Deploy the broken job on a separate emulator, with a topic for notifications."""
-    with local_stack() as stack:
-        credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        sns = boto3.client("sns", endpoint_url=stack.endpoint_url, region_name=REGION, **credentials)
-        topic = sns.create_topic(Name="ends")["TopicArn"]
-        parameters = {"HandlerModule": "app", "NotificationTopicArn": topic}
-        yield Deployment(stack, "broken", BROKEN, parameters, visibility_timeout=5)
+def topic(stack: LocalStack) -> str:
+    """Create the topic for notifications; return its ARN."""
+    arn: str = boto3.client("sns", **stack.client_settings).create_topic(Name="ends")["TopicArn"]
+    return arn
+
+
+@pytest.fixture(scope="module")
+def deployment(stack: LocalStack, topic: str) -> Deployment:
+    """Deploy the broken job with a topic for notifications."""
+    parameters = {"HandlerModule": "app", "NotificationTopicArn": topic}
+    return Deployment(stack, "broken", BROKEN, parameters, visibility_timeout=5)
 
 
 @pytest.fixture
@@ -35,12 +37,12 @@ def variables(deployment: Deployment) -> dict[str, str]:
 
 
 @pytest.fixture
-def received(deployment: Deployment) -> list[str]:
+def received(deployment: Deployment, topic: str) -> list[str]:
     """Return the URL of a queue that subscribes to the topic."""
     sqs, sns = deployment.client("sqs"), deployment.client("sns")
     url = sqs.create_queue(QueueName="received")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sns.subscribe(TopicArn=sns.list_topics()["Topics"][0]["TopicArn"], Protocol="sqs", Endpoint=arn)
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     return [url]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from command import fanfold, only_line
 from deployment import Deployment, Topic
 from fanfold._jobs.redrive import redrive
 from fanfold._jobs.report import read_report, watch
-from fanfold._stack.emulator import LocalStack, local_stack
+from fanfold._stack.emulator import LocalStack
 from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from policies import denials, over_http
@@ -23,13 +22,6 @@ JOB = Path(__file__).parent / "machine_job"
 PAYLOAD_BYTES = 262_144
 PLACES = ("QUEUE_URL", "FOLD_QUEUE_URL", "QUARANTINE_QUEUE_URL", "LEDGER_TABLE", "RESULTS_BUCKET")
 NOWHERE = {f"FANFOLD_{place}": "none" for place in PLACES}
-
-
-@pytest.fixture(scope="module")
-def strict() -> Iterator[LocalStack]:
-    """Start an emulated AWS that enforces the roles of the functions."""
-    with local_stack(enforce_policies=True, wait_share=0.01) as stack:
-        yield stack
 
 
 @pytest.fixture(scope="module", params=["inline", "distributed"])

@@ -1,7 +1,6 @@
 """System 1: a table counted in 16 segments by the scatter function, real workers, and the fold."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -9,7 +8,7 @@ import pytest
 
 from deployment import Deployment
 from fanfold._jobs.report import read_report, watch
-from fanfold._stack.emulator import local_stack
+from fanfold._stack.emulator import LocalStack
 from fanfold.aws.backend import connect
 from systems.articles import EXAMPLE, PARAMETERS, SEGMENTS, fill, item
 
@@ -19,12 +18,11 @@ pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def deployment() -> Iterator[Deployment]:
-    """Deploy the example on a separate emulator, with its table."""
-    with local_stack() as stack:
-        deployed = Deployment(stack, "count", EXAMPLE, {**PARAMETERS, "SourceTable": "articles"})
-        anyio.run(fill, stack.client_settings, "articles", ITEMS)
-        yield deployed
+def deployment(own_stack: LocalStack) -> Deployment:
+    """Deploy the example with its table, whose scans keep an emulator busy."""
+    deployed = Deployment(own_stack, "count", EXAMPLE, {**PARAMETERS, "SourceTable": "articles"})
+    anyio.run(fill, own_stack.client_settings, "articles", ITEMS)
+    return deployed
 
 
 async def test_100000_items_of_15_fields_are_counted_exactly_by_16_segments(deployment: Deployment):

@@ -14,9 +14,9 @@ from fanfold.aws.outputs import variables_of
 pytestmark = pytest.mark.stack
 
 
-async def test_a_job_runs_over_a_fifo_queue(own_stack: LocalStack):
+async def test_a_job_runs_over_a_fifo_queue(stack: LocalStack):
     """Its segments do not block each other, and a stray message is quarantined through a FIFO dead-letter queue."""
-    deployed = Deployment(own_stack, "fifo", FLIGHTS, {"QueueType": "fifo", "FunctionTimeout": "15"})
+    deployed = Deployment(stack, "fifo", FLIGHTS, {"QueueType": "fifo", "FunctionTimeout": "15"})
     assert deployed.outputs["QueueUrl"].endswith(".fifo")
     assert deployed.outputs["DeadLetterQueueUrl"].endswith(".fifo")
     sent = {"MessageBody": "stray", "MessageGroupId": "g", "MessageDeduplicationId": "d"}
@@ -31,10 +31,10 @@ async def test_a_job_runs_over_a_fifo_queue(own_stack: LocalStack):
         assert [message.body for message in await backend.quarantine_queue.receive(wait_seconds=20)] == ["stray"]
 
 
-def test_a_large_batch_has_its_window_and_the_derived_visibility_timeout(own_stack: LocalStack):
+def test_a_large_batch_has_its_window_and_the_derived_visibility_timeout(stack: LocalStack):
     """All settings are derived from the parameters."""
     large = {"BatchSize": "10000", "BatchingWindow": "60", "FunctionTimeout": "300", "MaximumConcurrency": "100"}
-    deployed = Deployment(own_stack, "large", FLIGHTS, large)
+    deployed = Deployment(stack, "large", FLIGHTS, large)
     mappings = deployed.clients["lambda"].list_event_source_mappings(FunctionName=deployed.outputs["SegmentFunction"])
     (mapping,) = mappings["EventSourceMappings"]
     assert (mapping["BatchSize"], int(mapping["MaximumBatchingWindowInSeconds"])) == (10_000, 60)
@@ -56,7 +56,7 @@ def test_a_large_batch_has_its_window_and_the_derived_visibility_timeout(own_sta
         ({"MaximumConcurrency": "1"}, "MaximumConcurrency"),
     ],
 )
-def test_invalid_combinations_of_parameters_are_refused(own_stack: LocalStack, parameters: dict, reason: str):
+def test_invalid_combinations_of_parameters_are_refused(stack: LocalStack, parameters: dict, reason: str):
     """CloudFormation refuses them, names the parameter, and creates nothing."""
     with pytest.raises(Exception, match=reason):
-        Deployment(own_stack, "wrong", FLIGHTS, parameters)
+        Deployment(stack, "wrong", FLIGHTS, parameters)

@@ -1,4 +1,4 @@
-"""What every property-based test gets."""
+"""Fixtures of all property-based tests."""
 
 import csv
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def field_size_limit() -> Iterator[None]:
-    """The limit of the whole process, as each test finds it and leaves it."""
+    """Set the default limit of the process for each test, and restore it."""
     before = csv.field_size_limit(131_072)
     yield
     csv.field_size_limit(before)

@@ -1,4 +1,4 @@
-"""What holds for every batch, whatever its handlers do."""
+"""Properties of every batch, for any behavior of its handlers."""
 
 import asyncio
 from dataclasses import dataclass
@@ -31,18 +31,18 @@ cases = st.builds(
 
 
 class Handlers:
-    """Ends each record as its case says, and counts how many run at once."""
+    """Ends each record as its case specifies, and counts concurrent calls."""
 
     def __init__(self, batch: list[Case]) -> None:
         self.batch = batch
         self.calls: list[int] = []
         self.running = 0
-        self.most = 0
+        self.peak = 0
 
     async def __call__(self, number) -> int:
         self.calls.append(number)
         self.running += 1
-        self.most = max(self.most, self.running)
+        self.peak = max(self.peak, self.running)
         try:
             return await self.end(self.batch[number])
         finally:
@@ -64,7 +64,7 @@ def event_of(batch: list[Case]) -> dict:
 @given(st.lists(cases, max_size=200), st.integers(1, 50), st.sets(st.integers(0, 200)) | st.none())
 @settings(deadline=None, max_examples=60)
 def test_a_record_is_acknowledged_only_if_it_is_known_to_have_succeeded(batch, concurrency, committed):
-    """One outcome per record; ids of the event only, once, in its order; never more than the bound at once."""
+    """Each record has one outcome; the response has only ids of the event, once, in order; concurrency is bounded."""
     hangs = any(case.ending in {"hang", "swallow"} for case in batch)
     handlers = Handlers(batch)
 
@@ -77,7 +77,7 @@ def test_a_record_is_acknowledged_only_if_it_is_known_to_have_succeeded(batch, c
 
     assert len(result.outcomes) == len(batch)
     assert len(handlers.calls) == len(set(handlers.calls))
-    assert handlers.most <= concurrency
+    assert handlers.peak <= concurrency
     for number, (case, outcome) in enumerate(zip(batch, result.outcomes, strict=True)):
         if isinstance(outcome, Done):
             assert case.ending == "return"
@@ -95,7 +95,7 @@ def test_a_record_is_acknowledged_only_if_it_is_known_to_have_succeeded(batch, c
 @given(st.integers(0, 40), st.integers(1, 8), st.integers(0, 60))
 @settings(deadline=None, max_examples=60)
 def test_a_batch_cancelled_at_any_await_leaves_no_handler_running(size, concurrency, steps):
-    """Whoever cancels the batch gets the cancellation back when its handlers have ended."""
+    """The cancellation is raised only after all handlers have ended."""
     handlers = Handlers([Case("return", 3, f"m{number}") for number in range(size)])
     handler = fanfold.consumer(concurrency=concurrency)(handlers)
 

@@ -1,4 +1,4 @@
-"""Laws of what is decided on cells, and of estimates."""
+"""Properties of the decisions on cells, and of estimates."""
 
 import math
 from itertools import product
@@ -18,7 +18,7 @@ settings = st.tuples(st.integers(1, 500), st.sampled_from((128, 256, 512, 1024, 
 
 @st.composite
 def sweeps(draw: st.DrawFn) -> list[Cell]:
-    """Cells of different settings, some of them out of memory."""
+    """Return cells with distinct settings; some of them ran out of memory."""
     pairs = draw(st.lists(settings, unique=True, max_size=12))
     return [
         dead(*pair)
@@ -36,45 +36,46 @@ def sweeps(draw: st.DrawFn) -> list[Cell]:
 
 
 @given(sweeps(), st.none() | positive)
-def test_no_cell_that_does_the_work_in_time_is_cheaper_than_the_cheapest(cells: list[Cell], within: float | None):
-    """And it was measured, does the work, and is in time; ties are all that differ from it by no more than noise."""
+def test_the_cheapest_cell_is_the_cheapest_of_those_that_meet_the_requirements(cells: list[Cell], within: float | None):
+    """The choice was measured and meets the requirements; its ties differ from it by no more than noise."""
     choice = cheapest(cells, within)
-    fitting = [each for each in comparable(cells) if meets(each, within)]
+    fitting = [candidate for candidate in comparable(cells) if meets(candidate, within)]
     assert (choice is None) == (not fitting)
     if choice is None:
         return
     assert choice.best in fitting
-    assert choice.best.dollars_per_million == min(each.dollars_per_million for each in fitting)
-    for each in fitting:
-        noise = max(each.tolerance, choice.best.tolerance)
-        same = tied(each.dollars_per_million, choice.best.dollars_per_million, noise)
-        assert (each.setting in choice.settings) == same
+    assert choice.best.dollars_per_million == min(candidate.dollars_per_million for candidate in fitting)
+    for candidate in fitting:
+        noise = max(candidate.tolerance, choice.best.tolerance)
+        is_tied = tied(candidate.dollars_per_million, choice.best.dollars_per_million, noise)
+        assert (candidate.setting in choice.settings) == is_tied
 
 
 @given(sweeps())
 def test_the_order_of_the_cells_does_not_matter(cells: list[Cell]):
-    """A sweep is a set."""
-    turned = cells[::-1]
-    assert (cheapest(cells), fastest(cells), knee(cells)) == (cheapest(turned), fastest(turned), knee(turned))
-    assert pareto(cells) == pareto(turned)
+    """A sweep is an unordered set of cells."""
+    reverse = cells[::-1]
+    assert (cheapest(cells), fastest(cells), knee(cells)) == (cheapest(reverse), fastest(reverse), knee(reverse))
+    assert pareto(cells) == pareto(reverse)
 
 
 @given(sweeps())
-def test_every_cell_is_beaten_by_the_front_or_in_it(cells: list[Cell]):
-    """The front holds the cheapest and the fastest; the knee is in it."""
+def test_every_cell_is_on_the_front_or_dominated_by_it(cells: list[Cell]):
+    """The knee is an inner cell of the front."""
     front = pareto(cells)
-    for each in comparable(cells):
+    for candidate in comparable(cells):
         assert any(
-            one.dollars_per_million <= each.dollars_per_million and one.records_per_second >= each.records_per_second
-            for one in front
+            member.dollars_per_million <= candidate.dollars_per_million
+            and member.records_per_second >= candidate.records_per_second
+            for member in front
         )
     bend = knee(cells)
     assert bend is None or bend in front[1:-1]
 
 
 @given(sweeps(), positive)
-def test_looser_times_never_cost_more(cells: list[Cell], within: float):
-    """More time allowed, no dearer choice."""
+def test_a_longer_time_limit_never_costs_more(cells: list[Cell], within: float):
+    """The choice under a longer time limit is at most as expensive."""
     tight, loose = cheapest(cells, within), cheapest(cells, within * 2)
     if tight is not None:
         assert loose is not None
@@ -82,18 +83,18 @@ def test_looser_times_never_cost_more(cells: list[Cell], within: float):
 
 
 @given(sweeps(), sweeps())
-def test_agreement_is_the_same_both_ways(one: list[Cell], other: list[Cell]):
-    """And every sweep agrees with itself."""
-    first, second = cheapest(one), cheapest(other)
+def test_agreement_is_symmetric(sweep: list[Cell], other: list[Cell]):
+    """Every sweep agrees with itself."""
+    first, second = cheapest(sweep), cheapest(other)
     assert agreement(first, second).kind == agreement(second, first).kind
     assert agreement(first, first).kind == "agree"
 
 
 @given(sweeps())
-def test_what_is_enough_is_above_what_was_too_little(cells: list[Cell]):
-    """For every concurrency, each once."""
+def test_sufficient_memory_is_above_insufficient_memory(cells: list[Cell]):
+    """There is one row for every concurrency."""
     rows = frontier(cells)
-    assert [row.concurrency for row in rows] == sorted({each.setting.concurrency for each in cells})
+    assert [row.concurrency for row in rows] == sorted({measured.setting.concurrency for measured in cells})
     for row in rows:
         assert row.killed_at_mb is None or row.fits_from_mb is None or row.fits_from_mb > row.killed_at_mb
 
@@ -102,25 +103,25 @@ axes = st.lists(st.integers(1, 300), unique=True, min_size=1, max_size=7).map(so
 
 
 @given(axes, axes, st.data())
-def test_a_surface_with_one_valley_is_searched_to_its_ground(
+def test_the_search_finds_the_minimum_of_a_unimodal_surface(
     concurrencies: list[int], memories: list[int], data: st.DataObject
 ):
-    """Whatever the valley's place, the search ends, measures nothing twice, and finds the cheapest cell."""
-    place = data.draw(st.sampled_from(range(len(concurrencies)))), data.draw(st.sampled_from(range(len(memories))))
+    """The search ends, measures no setting twice, and finds the cheapest cell at any position."""
+    minimum = data.draw(st.sampled_from(range(len(concurrencies)))), data.draw(st.sampled_from(range(len(memories))))
 
     def measured(setting: Setting) -> Cell:
-        across = abs(concurrencies.index(setting.concurrency) - place[0])
-        along = abs(memories.index(setting.memory_mb) - place[1])
+        across = abs(concurrencies.index(setting.concurrency) - minimum[0])
+        along = abs(memories.index(setting.memory_mb) - minimum[1])
         return cell(setting.concurrency, setting.memory_mb, cost=1.0 + across**2 + along**2)
 
     known: list[Cell] = []
-    while wanted := next_settings(concurrencies, memories, known):
-        assert not {each.setting for each in known} & set(wanted)
-        known += [measured(setting) for setting in wanted]
+    while chosen := next_settings(concurrencies, memories, known):
+        assert not {known_cell.setting for known_cell in known} & set(chosen)
+        known += [measured(setting) for setting in chosen]
     best = cheapest(known)
     assert best is not None
     assert best.best.dollars_per_million == 1.0
-    assert {each.setting for each in known} <= {Setting(*pair) for pair in product(concurrencies, memories)}
+    assert {known_cell.setting for known_cell in known} <= {Setting(*pair) for pair in product(concurrencies, memories)}
 
 
 rates = st.builds(
@@ -134,19 +135,19 @@ backlogs = st.builds(
 
 @given(rates, backlogs)
 def test_an_estimate_keeps_every_quota_and_does_all_the_work(rate: Rates, backlog: Backlog):
-    """Invocations at once stay below each limit, and time times invocations is at least the work."""
-    found = estimate(rate, backlog, PRICES)
-    assert found.batches * rate.records * (1 - rate.failed_share) >= backlog.records * (1 - 1e-9)
-    assert found.concurrency <= min(1_250, backlog.account_concurrency, backlog.maximum_concurrency or 1_250)
-    assert found.concurrency <= max(1, 120_000 // rate.records)
-    work = found.batches * rate.seconds
-    assert found.seconds * max(1, found.concurrency + 1) >= work * (1 - 1e-9)
-    assert math.isfinite(found.seconds)
+    """Concurrent invocations stay below each quota, and time multiplied by invocations covers the work."""
+    estimated = estimate(rate, backlog, PRICES)
+    assert estimated.batches * rate.records * (1 - rate.failed_share) >= backlog.records * (1 - 1e-9)
+    assert estimated.concurrency <= min(1_250, backlog.account_concurrency, backlog.maximum_concurrency or 1_250)
+    assert estimated.concurrency <= max(1, 120_000 // rate.records)
+    work = estimated.batches * rate.seconds
+    assert estimated.seconds * max(1, estimated.concurrency + 1) >= work * (1 - 1e-9)
+    assert math.isfinite(estimated.seconds)
 
 
 @given(rates, backlogs, st.integers(1, 10**8))
 def test_more_records_never_take_less(rate: Rates, backlog: Backlog, more: int):
-    """Neither time nor money."""
+    """Neither the time nor the cost decreases."""
     larger = Backlog(backlog.records + more, backlog.record_bytes, backlog.maximum_concurrency,
                      backlog.account_concurrency, backlog.scales)  # fmt: skip
     before, after = estimate(rate, backlog, PRICES), estimate(rate, larger, PRICES)

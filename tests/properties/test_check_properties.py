@@ -1,4 +1,4 @@
-"""``fanfold check`` never fails on an odd template: it reports, or says in one line what it cannot read."""
+"""``fanfold check`` never crashes on an unusual template: it reports findings, or prints a one-line error."""
 
 import copy
 import json
@@ -45,37 +45,37 @@ odd_values = st.recursive(
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the path of every value inside a template."""
-    found = [path] if path else []
+    result = [path] if path else []
     if isinstance(value, dict):
-        for key, each in value.items():
-            found += paths(each, (*path, key))
+        for key, item in value.items():
+            result += paths(item, (*path, key))
     elif isinstance(value, list):
-        for index, each in enumerate(value):
-            found += paths(each, (*path, index))
-    return found
+        for index, item in enumerate(value):
+            result += paths(item, (*path, index))
+    return result
 
 
 @st.composite
 def odd_templates(draw: st.DrawFn) -> Any:
-    """A template of the corpus in which a few values are replaced, wrapped in a function, moved or taken away."""
+    """Return a template of the corpus with a few values replaced, wrapped in a function, copied, or removed."""
     template = copy.deepcopy(draw(st.sampled_from(TEMPLATES)))
     for _ in range(draw(st.integers(1, 4))):
         places = paths(template)
         if not places:
             break
         *parents, last = draw(st.sampled_from(places))
-        inside = template
+        parent = template
         for key in parents:
-            inside = inside[key]
+            parent = parent[key]
         match draw(st.sampled_from(["replace", "wrap", "copy", "drop"])):
             case "replace":
-                inside[last] = draw(odd_values)
+                parent[last] = draw(odd_values)
             case "wrap":
-                inside[last] = {draw(names): inside[last]}
+                parent[last] = {draw(names): parent[last]}
             case "copy":
-                inside[last] = copy.deepcopy(_at(template, draw(st.sampled_from(places))))
+                parent[last] = copy.deepcopy(_at(template, draw(st.sampled_from(places))))
             case _:
-                del inside[last]
+                del parent[last]
     return template
 
 
@@ -86,7 +86,7 @@ def _at(template: Any, path: tuple[Any, ...]) -> Any:
 
 
 def checked(file: Path) -> Report | str:
-    """Return the report, or the one line that is said instead."""
+    """Return the report, or the one-line error."""
     try:
         return check_template(file)
     except ConfigurationError as error:
@@ -95,8 +95,8 @@ def checked(file: Path) -> Report | str:
 
 @given(template=odd_templates())
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-def test_an_odd_template_is_reported_on_or_refused_in_words(template: Any, tmp_path_factory: pytest.TempPathFactory):
-    """Whatever a template holds, there is a report, or a line that names the file."""
+def test_an_unusual_template_gets_a_report_or_an_error(template: Any, tmp_path_factory: pytest.TempPathFactory):
+    """For any content of a template, there is a report, or an error that names the file."""
     file = tmp_path_factory.mktemp("odd") / "template.json"
     file.write_text(json.dumps(template))
     result = checked(file)
@@ -105,8 +105,8 @@ def test_an_odd_template_is_reported_on_or_refused_in_words(template: Any, tmp_p
 
 @given(value=odd_values)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-def test_what_is_no_template_is_refused_in_words(value: Any, tmp_path_factory: pytest.TempPathFactory):
-    """Any JSON value, as a file or as its resources."""
+def test_a_file_that_is_not_a_template_gets_a_report_or_an_error(value: Any, tmp_path_factory: pytest.TempPathFactory):
+    """The file, or its resources, may be any JSON value."""
     folder = tmp_path_factory.mktemp("odd")
     (folder / "value.json").write_text(json.dumps(value))
     (folder / "resources.json").write_text(json.dumps({"Resources": value}))
@@ -117,8 +117,8 @@ def test_what_is_no_template_is_refused_in_words(value: Any, tmp_path_factory: p
 
 @given(content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_file_is_refused_in_words(content: bytes, tmp_path_factory: pytest.TempPathFactory):
-    """Bytes of any kind."""
+def test_any_bytes_get_a_report_or_an_error(content: bytes, tmp_path_factory: pytest.TempPathFactory):
+    """The file may contain any bytes."""
     file = tmp_path_factory.mktemp("odd") / "template.yaml"
     file.write_bytes(content)
     result = checked(file)

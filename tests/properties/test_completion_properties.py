@@ -1,4 +1,4 @@
-"""Whether a run has ended depends on what its markers say, not on how often or in which order they say it."""
+"""The completion of a run depends on the content of its markers, not on their order or repetition."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ IDS = st.integers(-2, 14)
 
 @st.composite
 def marker_lists(draw: st.DrawFn) -> list[Marker]:
-    """Markers as a ledger holds them: each with a name of its own, and no segment twice in one."""
+    """Return markers as in a ledger: with unique ids, and no segment twice in one marker."""
     return [
         Marker(
             f"marker-{number}",
@@ -49,15 +49,15 @@ def ends_in(marker: Marker, total: int) -> list[int]:
 
 @given(st.lists(st.integers(0, 10**9)))
 @settings(deadline=None, max_examples=50)
-def test_ids_come_out_as_a_set_in_order(ids):
-    """What is decoded is what was encoded, once each and ascending."""
+def test_decoded_ids_are_the_encoded_set_in_order(ids):
+    """Each encoded id is decoded once, in ascending order."""
     assert decode_ids(encode_ids(ids)) == sorted(set(ids))
 
 
 @given(st.text() | st.text("0123456789,- "))
 @settings(deadline=None, max_examples=50)
-def test_any_text_is_ids_in_order_or_a_ledger_error(text):
-    """Any text is decoded to ids that ascend, or refused with a ledger error."""
+def test_any_text_decodes_to_ids_in_order_or_a_ledger_error(text):
+    """Any text is decoded to ascending ids, or refused with a ledger error."""
     with contextlib.suppress(LedgerError):
         ids = decode_ids(text)
         assert list(ids) == sorted(ids)
@@ -65,8 +65,8 @@ def test_any_text_is_ids_in_order_or_a_ledger_error(text):
 
 @given(st.dictionaries(st.integers(0, 10**6), json_values(), max_size=5))
 @settings(deadline=None, max_examples=50)
-def test_results_come_out_as_the_values_they_are(results):
-    """Results written as one text are read as the same values of the same segments."""
+def test_decoded_results_equal_the_encoded_ones(results):
+    """Results that are written as one text are read as the same values of the same segments."""
     written = {segment: json.dumps(value) for segment, value in results.items()}
     read = results_from_json(results_to_json(written).encode())
     assert {segment: json.loads(text) for segment, text in read.items()} == results
@@ -74,8 +74,8 @@ def test_results_come_out_as_the_values_they_are(results):
 
 @given(TOTALS, MARKERS)
 @settings(deadline=None, max_examples=50)
-def test_a_tally_counts_as_sets_do(total, markers):
-    """Done is what any marker says is done, failed what any says failed and none says is done, the rest is missing."""
+def test_a_tally_counts_like_sets(total, markers):
+    """A segment is done if any marker lists it as done, else failed if any lists it as failed, else missing."""
     segments = set(range(total))
     done = segments & {segment for marker in markers for segment in marker.ids}
     failed = segments & {segment for marker in markers for segment in marker.failed} - done
@@ -87,8 +87,8 @@ def test_a_tally_counts_as_sets_do(total, markers):
 
 @given(TOTALS, MARKERS)
 @settings(deadline=None, max_examples=50)
-def test_the_reason_of_a_failure_is_one_that_a_marker_gave(total, markers):
-    """Each segment that failed has a reason that a marker gave for that segment."""
+def test_the_reason_of_a_failure_is_in_a_marker(total, markers):
+    """Each failed segment has a reason from a marker of that segment."""
     given_reasons = {item for marker in markers for item in marker.failed.items()}
     assert set(tally_of(total, markers).failed.items()) <= given_reasons
 
@@ -96,7 +96,7 @@ def test_the_reason_of_a_failure_is_one_that_a_marker_gave(total, markers):
 @given(TOTALS, MARKERS.flatmap(lambda markers: st.tuples(st.just(markers), st.permutations(markers))))
 @settings(deadline=None, max_examples=50)
 def test_the_order_of_markers_does_not_matter(total, orders):
-    """The same markers in another order give the same done, failed and missing segments and the same deliveries."""
+    """In another order, the same markers yield the same done, failed, and missing segments, and deliveries."""
     first, second = (tally_of(total, order) for order in orders)
     assert (first.done, list(first.failed), first.missing) == (second.done, list(second.failed), second.missing)
     assert first.deliveries == second.deliveries
@@ -104,16 +104,16 @@ def test_the_order_of_markers_does_not_matter(total, orders):
 
 @given(TOTALS, MARKERS)
 @settings(deadline=None, max_examples=50)
-def test_markers_that_repeat_change_nothing_that_has_ended(total, markers):
-    """Markers that are counted twice leave done, failed and missing as they were."""
+def test_repeated_markers_do_not_change_the_result(total, markers):
+    """Markers that are counted twice do not change the done, failed, and missing segments."""
     once, twice = tally_of(total, markers), tally_of(total, markers + markers)
     assert (once.done, once.failed, once.missing) == (twice.done, twice.failed, twice.missing)
 
 
 @given(TOTALS, MARKERS)
 @settings(deadline=None, max_examples=50)
-def test_deliveries_are_the_receive_counts_of_what_ended(total, markers):
-    """Each end of a segment counts as many deliveries as its marker says, one if it says nothing."""
+def test_deliveries_are_the_sum_of_the_receive_counts(total, markers):
+    """Each end of a segment counts the deliveries in its marker, or one without a number."""
     expected = sum(marker.receive_counts.get(segment, 1) for marker in markers for segment in ends_in(marker, total))
     assert tally_of(total, markers).deliveries == expected
 
@@ -121,6 +121,6 @@ def test_deliveries_are_the_receive_counts_of_what_ended(total, markers):
 @given(TOTALS, MARKERS)
 @settings(deadline=None, max_examples=50)
 def test_every_end_but_the_first_of_a_segment_is_a_duplicate(total, markers):
-    """Of the ends of a segment, done or failed and in any order, all but one are duplicates."""
+    """All ends of a segment except one are duplicates, whether done or failed, in any order."""
     ends = [segment for marker in markers for segment in ends_in(marker, total)]
     assert tally_of(total, markers).duplicates == len(ends) - len(set(ends))

@@ -1,4 +1,4 @@
-"""A segment that stops anywhere and goes on in another message is read whole, once, in order."""
+"""A segment that stops anywhere and continues in another message is read completely, once, and in order."""
 
 import json
 import random
@@ -54,19 +54,19 @@ def backend_with(**objects: bytes) -> Backend:
 
 
 async def read_in_hops(part: Any, backend: Backend, stops: list[int]) -> list[Any]:
-    """Read a part, stopping after so many items each time, with what is left carried over JSON."""
-    found: list[Any] = []
-    for most in [*stops, 0]:
-        left = iter(range(most - 1))
-        rows = SegmentItems(part, backend, (lambda left=left: next(left, None) is None) if most else None)
-        found += [item async for item in rows.read()]
+    """Read a part, stopping after some items each time, with the rest passed on as JSON."""
+    items: list[Any] = []
+    for max_items in [*stops, 0]:
+        left = iter(range(max_items - 1))
+        rows = SegmentItems(part, backend, (lambda left=left: next(left, None) is None) if max_items else None)
+        items += [item async for item in rows.read()]
         if rows.rest is None:
             break
         part = json.loads(json.dumps(rows.rest))
-    return found
+    return items
 
 
-async def assert_read_whole(source: Any, backend: Backend, stops: list[int]) -> None:
+async def assert_read_completely(source: Any, backend: Backend, stops: list[int]) -> None:
     plan = json.loads(json.dumps(await source.pin(backend, "p")))
     for part in sources.cut(plan):
         whole = [item async for item in sources.read_items(part, backend)]
@@ -77,27 +77,27 @@ STOPS = st.lists(st.integers(1, 5), max_size=8)
 
 
 @given(count=st.integers(0, 40), size=st.integers(1, 40), stops=STOPS)
-async def test_numbers_and_values_are_read_whole_wherever_they_stop(count, size, stops):
-    """Ranges and items, in segments of any size."""
+async def test_numbers_and_values_are_read_completely_with_any_stops(count, size, stops):
+    """This holds for ranges and items, in segments of any size."""
     for source in (Ranges(count, size=size), Items(range(count), size=size), Ranges(count, size=size, yields="bounds")):
-        await assert_read_whole(source, backend_with(), stops)
+        await assert_read_completely(source, backend_with(), stops)
 
 
 @given(data=csv_objects(), chunk_bytes=st.integers(1, 60), stops=STOPS)
-async def test_lines_are_read_whole_wherever_they_stop(data, chunk_bytes, stops):
-    """Blank lines, rows that end beyond their range and a last one without an end included."""
+async def test_lines_are_read_completely_with_any_stops(data, chunk_bytes, stops):
+    """This includes blank lines, rows that end after their range, and a last row without a line end."""
     backend = backend_with(o_csv=data, o_txt=data)
-    await assert_read_whole(S3Lines("b", "o.csv", chunk_bytes=chunk_bytes), backend, stops)
-    await assert_read_whole(S3Lines("b", "o.txt", chunk_bytes=chunk_bytes), backend, stops)
+    await assert_read_completely(S3Lines("b", "o.csv", chunk_bytes=chunk_bytes), backend, stops)
+    await assert_read_completely(S3Lines("b", "o.txt", chunk_bytes=chunk_bytes), backend, stops)
 
 
 @given(count=st.integers(0, 12), size=st.integers(1, 5), stops=STOPS)
-async def test_what_was_written_down_is_read_whole_wherever_it_stops(count, size, stops):
-    """The objects of a listing, the rows of an array."""
+async def test_manifests_are_read_completely_with_any_stops(count, size, stops):
+    """This holds for the objects of a listing and the rows of an array."""
     backend = backend_with(rows_json=json.dumps(list(range(count))).encode())
     backend.store.fill("listed", {f"key-{n}": b"" for n in range(count)})
-    await assert_read_whole(S3Objects("listed", keys_per_segment=size), backend, stops)
-    await assert_read_whole(S3JsonArray("b", "rows.json", rows_per_segment=size), backend, stops)
+    await assert_read_completely(S3Objects("listed", keys_per_segment=size), backend, stops)
+    await assert_read_completely(S3JsonArray("b", "rows.json", rows_per_segment=size), backend, stops)
 
 
 @given(
@@ -106,28 +106,28 @@ async def test_what_was_written_down_is_read_whole_wherever_it_stops(count, size
     names=st.sampled_from([None, ["n"], ["pk", "n"]]),
     stops=STOPS,
 )
-async def test_a_table_is_read_whole_wherever_it_stops(segments, page_items, names, stops):
-    """In the middle of a page too, and when its keys are not among what was asked for."""
+async def test_a_table_is_read_completely_with_any_stops(segments, page_items, names, stops):
+    """It may stop in the middle of a page, and its key attributes need not be among the requested ones."""
     backend = backend_with()
     source = DynamoDBScan("members", segments=segments, page_items=page_items, attributes=names)
-    await assert_read_whole(source, backend, stops)
+    await assert_read_completely(source, backend, stops)
     plan = await source.pin(backend, "p")
     items = [item for part in sources.cut(plan) async for item in sources.read_items(part, backend)]
-    wanted = [{name: member[name] for name in names or ("pk", "n")} for member in MEMBERS]
-    assert sorted(items, key=lambda item: item["n"]) == wanted
+    expected = [{name: member[name] for name in names or ("pk", "n")} for member in MEMBERS]
+    assert sorted(items, key=lambda item: item["n"]) == expected
 
 
 async def collect_numbers(rows: AsyncIterator[int], ctx: Any) -> list[int]:
-    """A handler whose items take a second each."""
-    taken = []
+    """Collect numbers, each of which takes a second."""
+    numbers = []
     async for number in rows:
-        taken.append(number)
+        numbers.append(number)
         ctx.state.advance(1)
-    return taken
+    return numbers
 
 
 async def deliver(body: str, backend: Backend, seconds: float, max_hops: int = MOST_HOPS) -> None:
-    """Deliver one message of a work queue to an invocation that has so many seconds before it stops."""
+    """Deliver one message of a work queue to an invocation that stops after some seconds."""
     clock = ManualClock()
     batch = BatchContext(None, Deadline(clock() + seconds + 5, 5, clock), JobState(backend, clock))
     record = Record(make_record(body))
@@ -136,11 +136,11 @@ async def deliver(body: str, backend: Backend, seconds: float, max_hops: int = M
 
 
 async def sent(backend: Backend) -> list[str]:
-    """Take every message from the work queue."""
+    """Receive and delete every message of the work queue."""
     received = await backend.work_queue.receive(max_messages=10_000)
     if received:
-        await backend.work_queue.delete([each.receipt_handle for each in received])
-    return [each.body for each in received]
+        await backend.work_queue.delete([message.receipt_handle for message in received])
+    return [message.body for message in received]
 
 
 async def results_of(backend: Backend, total: int) -> list[Any]:
@@ -151,7 +151,7 @@ async def results_of(backend: Backend, total: int) -> list[Any]:
 
 @given(count=st.integers(0, 40), size=st.integers(1, 30), seed=st.integers(0, 2**32))
 async def test_a_continued_run_is_exact_however_often_each_message_is_delivered(count, size, seed):
-    """And wherever each delivery stops: one that stops elsewhere than the first, or not at all, changes nothing."""
+    """Each delivery may stop anywhere: a later one that stops elsewhere, or not at all, has no effect."""
     backend = backend_with()
     total = (
         await scatter("job", Ranges(count, size=size), run_id="run", params={}, backend=backend, **SCATTER)
@@ -165,15 +165,15 @@ async def test_a_continued_run_is_exact_however_often_each_message_is_delivered(
         delivered.append(body)
         if chance.random() < 0.3:
             await deliver(chance.choice(delivered), backend, chance.randint(1, 40))
-        waiting += [each for each in await sent(backend) if each not in delivered and each not in waiting]
+        waiting += [new for new in await sent(backend) if new not in delivered and new not in waiting]
     assert [number for result in await results_of(backend, total) for number in result] == list(range(count))
 
 
 SCATTER: dict[str, Any] = {"watch_seconds": 900, "deadline": Deadline.never()}
 
 
-async def test_two_deliveries_that_stop_at_different_items_go_on_from_where_the_first_stopped():
-    """What the second had read beyond that is dropped, and read again."""
+async def test_after_two_deliveries_that_stop_differently_the_segment_continues_where_the_first_stopped():
+    """The result of the second delivery is discarded, and its further items are read again."""
     backend = backend_with()
     await scatter("job", Ranges(10, size=10), run_id="run", params={}, backend=backend, **SCATTER)
     (body,) = await sent(backend)
@@ -187,8 +187,8 @@ async def test_two_deliveries_that_stop_at_different_items_go_on_from_where_the_
     assert await results_of(backend, 1) == [[0, 1, 2], [3, 4, 5, 6, 7, 8, 9]]
 
 
-async def test_a_segment_that_went_on_too_often_has_to_end():
-    """Its items do not end early any more: it is done, or cancelled and delivered again."""
+async def test_a_segment_is_not_continued_after_the_maximum_number_of_hops():
+    """Its items no longer end early: it completes, or it is cancelled and redelivered."""
     backend = backend_with()
     await scatter("job", Ranges(10, size=10), run_id="run", params={}, backend=backend, **SCATTER)
     for _ in range(2):
@@ -200,8 +200,8 @@ async def test_a_segment_that_went_on_too_often_has_to_end():
     assert await results_of(backend, 1) == [[0, 1], [2, 3], [4, 5, 6, 7, 8, 9]]
 
 
-async def test_the_result_of_a_hop_may_be_larger_than_the_ledger_holds():
-    """It goes through the store, as any result does."""
+async def test_the_result_of_a_hop_may_exceed_the_ledger_limit():
+    """Like any large result, it is stored in S3."""
     backend = backend_with()
     await scatter("job", Ranges(9_000, size=9_000), run_id="run", params={}, backend=backend, **SCATTER)
     (body,) = await sent(backend)
@@ -212,8 +212,8 @@ async def test_the_result_of_a_hop_may_be_larger_than_the_ledger_holds():
 
 
 @pytest.mark.parametrize("queue", [RefusingQueue(), None])
-async def test_a_segment_that_cannot_be_sent_on_is_not_acknowledged(queue):
-    """Whether the queue refuses the message or the ledger fails: it comes back, and the others are not held up."""
+async def test_a_segment_whose_continuation_cannot_be_sent_is_not_acknowledged(queue):
+    """If the queue refuses the message or the ledger fails, only this segment is redelivered."""
     backend = backend_with()
     segment = Segment("job", "run", 0, {"type": "items", "values": [1]})
     ended = SegmentStopped(segment, "null", 1, rest={"type": "items"})
@@ -229,8 +229,8 @@ async def test_a_segment_that_cannot_be_sent_on_is_not_acknowledged(queue):
     assert await continue_later([(3, ended), (5, other)], backend) == set()
 
 
-async def test_a_chain_whose_hops_are_not_all_there_is_refused():
-    """Rather a fold that fails than one that leaves something out."""
+async def test_a_chain_with_missing_hops_is_refused():
+    """The fold fails instead of omitting results."""
     backend = backend_with()
     await scatter("job", Ranges(1, size=1), run_id="run", params={}, backend=backend, **SCATTER)
     await backend.ledger.put_marker("run", Marker("m", 0, ids=[0], results={0: "1"}, hops={0: 2}))
@@ -239,8 +239,8 @@ async def test_a_chain_whose_hops_are_not_all_there_is_refused():
         await results_of(backend, 1)
 
 
-async def test_a_marker_that_is_not_pinned_counts_for_nothing():
-    """It came after the fold had begun: a fold that is done again sees the same results."""
+async def test_a_marker_that_is_not_pinned_is_ignored():
+    """It was written after the fold had started, and a repeated fold must see the same results."""
     backend = backend_with()
     await scatter("job", Ranges(1, size=1), run_id="run", params={}, backend=backend, **SCATTER)
     await backend.ledger.put_marker("run", Marker("m", 0, ids=[0], results={0: "1"}))
@@ -253,8 +253,8 @@ async def test_a_marker_that_is_not_pinned_counts_for_nothing():
         assert list(await collected.results()) == [1]
 
 
-async def test_a_job_goes_on_through_its_own_handlers():
-    """With the invocation's own deadline: by a margin as long as the invocation, every segment stops after an item."""
+async def test_a_job_continues_its_segments_through_its_handlers():
+    """The margin is as long as the invocation, so every segment stops after one item."""
     job = Job("numbers", continuation=True, max_hops=3, deadline_margin=450)
     job.source(lambda params: Ranges(params["count"], size=6))
     job.segment(sum_of)
@@ -269,7 +269,7 @@ async def sum_of(rows: AsyncIterator[int], ctx: Any) -> int:
 
 
 @pytest.mark.parametrize(("setting", "value"), [("continuation", 1), ("max_hops", 0), ("deadline_margin", -1)])
-def test_impossible_settings_of_a_continued_job_are_refused(setting, value):
-    """When the job is made."""
+def test_invalid_settings_of_a_job_with_continuation_are_refused(setting, value):
+    """They are refused when the job is defined."""
     with pytest.raises(ConfigurationError, match=setting):
         Job("job", **({"continuation": True} | {setting: value}))

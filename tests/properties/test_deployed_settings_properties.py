@@ -1,4 +1,4 @@
-"""Whatever a template says of a setting, a replay uses exactly that, or says that it is not known."""
+"""A replay uses exactly the settings in a template, or reports which of them are unknown."""
 
 import json
 from typing import Any
@@ -13,9 +13,9 @@ from fanfold.check.model import read_model
 from fanfold.cli.replay import _FLAGS, _options, _undetermined
 from fanfold.testing import make_record
 
-VALUES = (130, 200, 256)  # AWS takes each of them for every setting
-PARAMETERS = {f"P{each}": {"Type": "Number", "Default": each} for each in VALUES} | {"Open": {"Type": "Number"}}
-MAPPINGS = {"Table": {"row": {f"C{each}": each for each in VALUES}, "other": {f"C{each}": each for each in VALUES}}}
+VALUES = (130, 200, 256)  # each is valid for every setting
+PARAMETERS = {f"P{value}": {"Type": "Number", "Default": value} for value in VALUES} | {"Open": {"Type": "Number"}}
+MAPPINGS = {"Table": {name: {f"C{value}": value for value in VALUES} for name in ("row", "other")}}
 PLACES = {
     "function_timeout": ("Do", "Timeout"),
     "memory_mb": ("Do", "MemorySize"),
@@ -28,7 +28,7 @@ PLACES = {
 
 
 def known(value: int) -> list[tuple[Any, int | None]]:
-    """Return ways to write a number that can be worked out."""
+    """Return template expressions with a known value."""
     return [
         (value, value),
         (str(value), value),
@@ -48,46 +48,46 @@ UNKNOWN: list[tuple[Any, int | None]] = [
     ({"Fn::GetAtt": ["Jobs", "QueueName"]}, None),
     ({"Fn::Base64": "1"}, None),
 ]
-leaves = st.sampled_from([each for value in VALUES for each in known(value)] + UNKNOWN)
+leaves = st.sampled_from([expression for value in VALUES for expression in known(value)] + UNKNOWN)
 
 
 @st.composite
 def conditions(draw: st.DrawFn) -> dict[str, tuple[Any, bool | None]]:
-    """Conditions by name, each with whether it holds; those later ones are made of those before."""
-    found: dict[str, tuple[Any, bool | None]] = {
+    """Return conditions by name, each with its truth; later ones refer to earlier ones."""
+    defined: dict[str, tuple[Any, bool | None]] = {
         "Yes": ({"Fn::Equals": [{"Ref": "P200"}, "200"]}, True),
         "No": ({"Fn::Equals": [{"Ref": "P200"}, "1"]}, False),
         "Maybe": ({"Fn::Equals": [{"Ref": "Open"}, "1"]}, None),
     }
-    for place in range(draw(st.integers(0, 4))):
+    for number in range(draw(st.integers(0, 4))):
         kind = draw(st.sampled_from(["Fn::Or", "Fn::And", "Fn::Not"]))
         count = 1 if kind == "Fn::Not" else draw(st.integers(2, 3))
-        names = [draw(st.sampled_from(sorted(found))) for _ in range(count)]
-        truths = [found[name][1] for name in names]
+        names = [draw(st.sampled_from(sorted(defined))) for _ in range(count)]
+        truths = [defined[name][1] for name in names]
         decisive = kind == "Fn::Or"
-        whole = decisive if decisive in truths else None if None in truths else not decisive
-        truth = (None if truths[0] is None else not truths[0]) if kind == "Fn::Not" else whole
-        found[f"Made{place}"] = ({kind: [{"Condition": name} for name in names]}, truth)
-    return found
+        combined = decisive if decisive in truths else None if None in truths else not decisive
+        truth = (None if truths[0] is None else not truths[0]) if kind == "Fn::Not" else combined
+        defined[f"Derived{number}"] = ({kind: [{"Condition": name} for name in names]}, truth)
+    return defined
 
 
-def chosen(name: str, truth: bool | None, one: tuple[Any, Any], other: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Return ``Fn::If`` of two values, and what it comes to."""
-    value = one[1] if truth else other[1]
+def chosen(name: str, truth: bool | None, if_true: tuple[Any, Any], if_false: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return ``Fn::If`` of two expressions, and its value."""
+    value = if_true[1] if truth else if_false[1]
     if truth is None:
-        value = one[1] if one[1] == other[1] else None
-    return {"Fn::If": [name, one[0], other[0]]}, value
+        value = if_true[1] if if_true[1] == if_false[1] else None
+    return {"Fn::If": [name, if_true[0], if_false[0]]}, value
 
 
 @st.composite
 def templates(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, int | None]]:
-    """A template, and what each of its settings comes to; None where that is known at deployment only."""
-    made = draw(conditions())
+    """Return a template, and the value of each of its settings; None if it is known only at deployment."""
+    conditions_by_name = draw(conditions())
     choices = st.recursive(
         leaves,
         lambda inner: st.builds(
-            lambda name, one, other: chosen(name, made[name][1], one, other),
-            st.sampled_from(sorted(made)),
+            lambda name, if_true, if_false: chosen(name, conditions_by_name[name][1], if_true, if_false),
+            st.sampled_from(sorted(conditions_by_name)),
             inner,
             inner,
         ),
@@ -105,28 +105,28 @@ def templates(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, int | None]]:
             },
         },
     }
-    wanted: dict[str, int | None] = {}
+    expected: dict[str, int | None] = {}
     for option, (resource, *path, last) in PLACES.items():
-        inside = resources[resource]["Properties"]
+        properties = resources[resource]["Properties"]
         for key in path:
-            inside = inside[key]
-        inside[last], wanted[option] = draw(choices)
+            properties = properties[key]
+        properties[last], expected[option] = draw(choices)
     document = {
         "Parameters": PARAMETERS,
         "Mappings": MAPPINGS,
-        "Conditions": {name: condition for name, (condition, _) in made.items()},
+        "Conditions": {name: condition for name, (condition, _) in conditions_by_name.items()},
         "Resources": resources,
     }
-    return document, wanted
+    return document, expected
 
 
 @given(case=templates())
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-def test_what_is_known_is_used_and_what_is_not_is_said(
+def test_a_replay_uses_known_settings_and_reports_unknown_ones(
     case: tuple[dict[str, Any], dict[str, int | None]], tmp_path_factory: pytest.TempPathFactory
 ):
-    """A replay runs under every value that ``check`` knows, and a line names every other one with its default."""
-    document, wanted = case
+    """A replay uses every value that ``check`` can resolve, and reports every other one with its default."""
+    document, expected = case
     file = tmp_path_factory.mktemp("template") / "template.json"
     file.write_text(json.dumps(document))
     deployed = deployed_settings(file, "Do")
@@ -141,17 +141,17 @@ def test_what_is_known_is_used_and_what_is_not_is_said(
         "visibility_timeout": queue.visibility,
         "max_receive_count": queue.receives,
     }
-    assert {name: setting.value if setting.known else None for name, setting in read.items()} == wanted
+    assert {name: setting.value if setting.known else None for name, setting in read.items()} == expected
 
     options = _options({}, deployed.values, [SavedEvent("event", [make_record({})])], {})
-    assert {name: getattr(options, name) for name, value in wanted.items() if value is not None} == {
-        name: value for name, value in wanted.items() if value is not None
+    assert {name: getattr(options, name) for name, value in expected.items() if value is not None} == {
+        name: value for name, value in expected.items() if value is not None
     }
     lines = list(_undetermined(deployed, {}, options))
-    unknown = [name for name, value in wanted.items() if value is None]
+    unknown = [name for name, value in expected.items() if value is None]
     assert len(lines) == len(unknown)
     for name in unknown:
         resource, *_, last = PLACES[name]
-        (line,) = [each for each in lines if f" {last} of {resource} is not known: " in each]
+        (line,) = [text for text in lines if f" {last} of {resource} is not known: " in text]
         assert f"; {getattr(options, name):g}" in line
         assert f"is used instead, {_FLAGS[name][0]} sets it" in line

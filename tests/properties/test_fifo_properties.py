@@ -1,4 +1,4 @@
-"""What holds for every batch of a FIFO queue, whatever its handlers do."""
+"""Properties of every batch of a FIFO queue, for any behavior of its handlers."""
 
 import asyncio
 import contextlib
@@ -27,13 +27,13 @@ class Case:
     ending: str
     steps: int
     accepted: bool
-    """Whether the dead-letter queue takes it."""
+    """True if the dead-letter queue accepts it."""
     committed: bool
-    """Whether its result can be made durable."""
+    """True if its result can be committed."""
 
 
 def batches(endings: Sequence[str], size: int) -> st.SearchStrategy[list[Case]]:
-    """Batches of up to ten message groups."""
+    """Return batches of up to ten message groups."""
     case = st.builds(
         Case,
         group=st.sampled_from("abcdefghij"),
@@ -46,15 +46,15 @@ def batches(endings: Sequence[str], size: int) -> st.SearchStrategy[list[Case]]:
 
 
 class Handlers:
-    """Ends each record as its case says; counts how many calls run at once, and in which groups."""
+    """Ends each record as its case specifies, and counts concurrent calls, in total and by group."""
 
     def __init__(self, batch: list[Case]) -> None:
         self.batch = batch
         self.calls: list[int] = []
         self.running: list[str] = []
-        self.most = 0
+        self.peak = 0
         self.crowded: set[str] = set()
-        """Groups of which two calls ran at once."""
+        """Groups with concurrent calls."""
 
     async def one(self, number) -> None:
         async with self.counted([number]):
@@ -74,7 +74,7 @@ class Handlers:
         self.crowded |= {group} & set(self.running)
         self.calls += numbers
         self.running.append(group)
-        self.most = max(self.most, len(self.running))
+        self.peak = max(self.peak, len(self.running))
         try:
             for _ in range(self.batch[numbers[0]].steps):
                 await asyncio.sleep(0)
@@ -84,12 +84,12 @@ class Handlers:
 
 
 class Settler:
-    """Takes the dead letters that their cases allow, and refuses every other delay."""
+    """Accepts the dead letters that their cases allow, and refuses every second change of visibility."""
 
     def __init__(self, batch: list[Case]) -> None:
         self.batch = batch
-        self.buried: list[int] = []
-        self.hidden: dict[int, int] = {}
+        self.dead_letters: list[int] = []
+        self.visibility: dict[int, int] = {}
 
     async def __call__(self) -> Self:
         await asyncio.sleep(0)
@@ -98,14 +98,14 @@ class Settler:
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         assert 1 <= len(changes) <= 10
         await asyncio.sleep(0)
-        self.hidden |= {int(record.message_id): seconds for record, seconds in changes}
+        self.visibility |= {int(record.message_id): seconds for record, seconds in changes}
         return range(0, len(changes), 2)
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         assert 1 <= len(rejects) <= 10
         await asyncio.sleep(0)
         numbers = [int(record.message_id) for record, _ in rejects]
-        self.buried += [number for number in numbers if self.batch[number].accepted]
+        self.dead_letters += [number for number in numbers if self.batch[number].accepted]
         return [
             Refusal(at, "full", final=False) for at, number in enumerate(numbers) if not self.batch[number].accepted
         ]
@@ -120,7 +120,7 @@ def event_of(batch: list[Case]) -> dict:
 
 
 def run(batch: list[Case], seconds: float, **changes: Any):
-    """Run a batch; return what its handlers saw, its settler and its result."""
+    """Run a batch; return its handlers, its settler, and its result."""
     handlers, settler = Handlers(batch), Settler(batch)
     function = handlers.one if changes.get("chunk_size") is None else handlers.several
     handler = fanfold.consumer(settler=settler, dead_letter_queue_url="dead", **changes)(function)
@@ -131,7 +131,7 @@ def assert_properties(batch: list[Case], concurrency: int, handlers: Handlers, s
     outcomes = result.outcomes
     assert len(outcomes) == len(batch)
     assert all(isinstance(outcome, OUTCOMES) for outcome in outcomes)
-    assert handlers.most <= concurrency
+    assert handlers.peak <= concurrency
     assert handlers.crowded == set()
     assert len(handlers.calls) == len(set(handlers.calls))
     for group in {case.group for case in batch}:
@@ -144,24 +144,24 @@ def assert_properties(batch: list[Case], concurrency: int, handlers: Handlers, s
         if isinstance(outcome, Done):
             assert batch[number].ending == "return"
         if isinstance(outcome, Rejected) and outcome.forwarded:
-            assert number in settler.buried
+            assert number in settler.dead_letters
     assert ids(result) == [str(number) for number, outcome in enumerate(outcomes) if not acknowledges(outcome)]
 
 
 def first_stops(batch: list[Case], *, commits: bool) -> dict[str, int]:
-    """Return the first record of each group, if any, that cannot be acknowledged."""
+    """Return, for each group, the first record that cannot be acknowledged, if any."""
     stops: dict[str, int] = {}
     for number, case in enumerate(batch):
-        fine = case.committed or not commits if case.ending == "return" else case.ending == "reject" and case.accepted
-        if not fine:
+        succeeds = case.committed or not commits
+        if not (succeeds if case.ending == "return" else case.ending == "reject" and case.accepted):
             stops.setdefault(case.group, number)
     return stops
 
 
 @given(batches(ENDINGS, 200), st.integers(1, 12), st.booleans(), st.booleans())
 @settings(deadline=None, max_examples=80)
-def test_what_is_acknowledged_of_a_group_is_all_before_its_first_stop(batch, concurrency, commits, backs_off):
-    """With time enough: a prefix of each group, one record at a time, and not a record less."""
+def test_all_records_of_a_group_before_its_first_failure_are_acknowledged(batch, concurrency, commits, backs_off):
+    """With enough time, these records are the acknowledged prefix of their group."""
 
     async def commit(done, shared):
         return {at for at, (record, _) in enumerate(done) if batch[int(record.message_id)].committed}
@@ -178,8 +178,8 @@ def test_what_is_acknowledged_of_a_group_is_all_before_its_first_stop(batch, con
 
 @given(batches(ENDINGS, 200), st.integers(1, 12), st.integers(1, 30))
 @settings(deadline=None, max_examples=60)
-def test_a_group_worked_on_in_lists_keeps_its_order(batch, concurrency, chunk_size):
-    """Lists of one group follow one another, and stop with the one that is not done."""
+def test_a_group_that_is_processed_in_lists_keeps_its_order(batch, concurrency, chunk_size):
+    """Lists of one group are processed one after another, and stop at a record that is not done."""
     handlers, settler, result = run(batch, 60, concurrency=concurrency, chunk_size=chunk_size)
     assert_properties(batch, concurrency, handlers, settler, result)
     stops = first_stops(batch, commits=False)
@@ -190,7 +190,7 @@ def test_a_group_worked_on_in_lists_keeps_its_order(batch, concurrency, chunk_si
 @given(batches([*ENDINGS, *SLOW_ENDINGS], 60), st.integers(1, 12), st.none() | st.integers(1, 5), st.booleans())
 @settings(deadline=None, max_examples=25)
 def test_a_deadline_that_cancels_leaves_a_prefix_of_each_group(batch, concurrency, chunk_size, commits):
-    """Wherever it strikes, nothing is acknowledged behind what it cut off."""
+    """No record after a cancelled one of its group is acknowledged."""
 
     async def commit(done, shared):
         return {at for at, (record, _) in enumerate(done) if batch[int(record.message_id)].committed}
@@ -202,7 +202,7 @@ def test_a_deadline_that_cancels_leaves_a_prefix_of_each_group(batch, concurrenc
 
 @given(batches(ENDINGS, 100), st.integers(1, 12), st.floats(0.002, 0.02))
 @settings(deadline=None, max_examples=40)
-def test_a_deadline_amid_the_work_leaves_a_prefix_of_each_group(batch, concurrency, seconds):
-    """Whether there was time for all, for some or for none."""
+def test_a_deadline_during_the_work_leaves_a_prefix_of_each_group(batch, concurrency, seconds):
+    """There may be time for all records, for some, or for none."""
     handlers, settler, result = run(batch, seconds, concurrency=concurrency, timeout=0.005)
     assert_properties(batch, concurrency, handlers, settler, result)

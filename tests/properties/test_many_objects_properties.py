@@ -1,4 +1,4 @@
-"""Several objects, and compressed ones: every line of every object is read once, in order, or the object is named."""
+"""Several objects, and compressed ones: every line is read once and in order, or the error names the object."""
 
 import bz2
 import gzip
@@ -35,8 +35,8 @@ async def items_of(source: S3Lines, backend: Backend) -> list[list[Any]]:
     return [[item async for item in sources.read_items(part, backend)] for part in parts]
 
 
-async def plainly(data: bytes, key: str) -> list[Any]:
-    """What one object holds, read uncompressed and in one piece; nothing if it has no lines."""
+async def read_uncompressed(data: bytes, key: str) -> list[Any]:
+    """Return the items of one uncompressed object, read as one segment; an empty list if it has no lines."""
     try:
         (items,) = await items_of(S3Lines("b", key, chunk_bytes=10**9), backend_with({key: data}))
     except SourceError:
@@ -54,18 +54,18 @@ OBJECTS = st.dictionaries(
 @given(objects=OBJECTS, chunk_bytes=st.integers(1, 60))
 @settings(deadline=None)
 async def test_the_lines_of_all_objects_are_read_once_in_the_order_of_keys(objects, chunk_bytes):
-    """Plain and compressed ones, and empty ones, under one prefix; other keys are left alone."""
-    stored, whole = {"in": b"1\n", "other.jsonl": b"2\n"}, []
-    for name, (data, ending) in sorted(objects.items(), key=lambda each: f"in/{each[0]}.jsonl{each[1][1]}".encode()):
-        stored[f"in/{name}.jsonl{ending}"] = COMPRESS[ending](data) if ending else data
-        whole += await plainly(data, "o.jsonl")
+    """Objects with the prefix may be uncompressed, compressed, or empty; other keys are not read."""
+    stored, expected = {"in": b"1\n", "other.jsonl": b"2\n"}, []
+    for name, (data, suffix) in sorted(objects.items(), key=lambda item: f"in/{item[0]}.jsonl{item[1][1]}".encode()):
+        stored[f"in/{name}.jsonl{suffix}"] = COMPRESS[suffix](data) if suffix else data
+        expected += await read_uncompressed(data, "o.jsonl")
     source = S3Lines("b", prefix="in/", chunk_bytes=chunk_bytes)
     backend = backend_with(stored)
     if not await _has_lines(stored):
-        with pytest.raises(SourceError, match="no object there has lines"):
+        with pytest.raises(SourceError, match="no matching object has lines"):
             await source.pin(backend, "plans")
         return
-    assert [item for items in await items_of(source, backend) for item in items] == whole
+    assert [item for items in await items_of(source, backend) for item in items] == expected
 
 
 async def _has_lines(stored: dict[str, bytes]) -> bool:
@@ -74,31 +74,31 @@ async def _has_lines(stored: dict[str, bytes]) -> bool:
 
 @given(data=st.data(), ending=st.sampled_from(list(COMPRESS)), members=st.integers(1, 3))
 @settings(deadline=None)
-async def test_a_compressed_object_reads_as_it_would_uncompressed(data, ending, members):
-    """In one segment, whatever its format, its marks and its line ends, and of how many members it is made."""
+async def test_a_compressed_object_has_the_same_items_as_an_uncompressed_one(data, ending, members):
+    """It is one segment, for any format, byte order mark, line ends, and number of members."""
     key, objects = data.draw(
         st.sampled_from([("o.csv", csv_objects()), ("o.jsonl", jsonl_objects()), ("o.txt", text_objects())])
     )
-    plain = data.draw(objects)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(plain)), min_size=members - 1, max_size=members - 1)))
-    pieces = [plain[first:last] for first, last in zip([0, *cuts], [*cuts, len(plain)], strict=True)]
+    content = data.draw(objects)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), min_size=members - 1, max_size=members - 1)))
+    pieces = [content[first:last] for first, last in zip([0, *cuts], [*cuts, len(content)], strict=True)]
     packed = b"".join(map(COMPRESS[ending], pieces))
     segments = await items_of(S3Lines("b", key + ending, chunk_bytes=1), backend_with({key + ending: packed}))
-    assert segments == [await plainly(plain, key)]
+    assert segments == [await read_uncompressed(content, key)]
 
 
 @given(
     ending=st.sampled_from(list(COMPRESS)),
-    plain=st.binary(max_size=2_000) | st.just(bytes(1_500_000)),
+    content=st.binary(max_size=2_000) | st.just(bytes(1_500_000)),
     piece_bytes=st.integers(1, 500),
 )
 @settings(deadline=None, max_examples=60)
-async def test_pieces_may_fall_anywhere_and_are_expanded_a_little_at_a_time(ending, plain, piece_bytes):
-    """However well they were compressed: a thousand times its size would not fit into memory."""
-    packed = COMPRESS[ending](plain)
-    found = [piece async for piece in expanded(pieces_of(packed, piece_bytes), NAMES[ending])]
-    assert b"".join(found) == plain
-    assert max(map(len, found), default=0) <= 262_144
+async def test_pieces_of_any_size_are_decompressed_in_small_chunks(ending, content, piece_bytes):
+    """Chunks are small at any compression ratio, because the whole content may not fit in memory."""
+    packed = COMPRESS[ending](content)
+    chunks = [piece async for piece in expanded(pieces_of(packed, piece_bytes), NAMES[ending])]
+    assert b"".join(chunks) == content
+    assert max(map(len, chunks), default=0) <= 262_144
 
 
 async def pieces_of(data: bytes, piece_bytes: int) -> AsyncIterator[bytes]:
@@ -107,8 +107,8 @@ async def pieces_of(data: bytes, piece_bytes: int) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("ending", COMPRESS)
-async def test_what_is_cut_off_damaged_or_not_compressed_at_all_is_named(ending):
-    """Never read as if it were whole."""
+async def test_truncated_damaged_or_uncompressed_bytes_are_refused(ending):
+    """Such an object is never read as if it were complete."""
     packed = COMPRESS[ending](b"1\n" * 1_000)
     for data in (packed[:-4], b'{"a": 1}\n' * 10, packed + b"rest"):
         key = f"o.jsonl{ending}"
@@ -117,53 +117,53 @@ async def test_what_is_cut_off_damaged_or_not_compressed_at_all_is_named(ending)
 
 
 @pytest.mark.parametrize("ending", [".gz", ".bz2"])
-async def test_a_damaged_byte_is_noticed_where_the_format_has_a_checksum(ending):
-    """Zstandard's is an option of whoever writes it."""
+async def test_a_damaged_byte_is_detected_if_the_format_has_a_checksum(ending):
+    """In Zstandard, the checksum is optional."""
     packed = bytearray(COMPRESS[ending](b"1\n2\n3\n" * 100))
     packed[len(packed) // 2] ^= 0xFF
     key = f"o.jsonl{ending}"
-    with pytest.raises(SourceError, match="or damaged"):
+    with pytest.raises(SourceError, match=r"the bytes are not valid (gzip|bzip2)"):
         await items_of(S3Lines("b", key), backend_with({key: bytes(packed)}))
 
 
 @pytest.mark.parametrize("zeros", [100, 200_000])
 async def test_gzip_padded_with_zeros_is_read(zeros):
-    """As some writers leave it, be the zeros more than come in one piece."""
+    """Some programs pad gzip with zeros, possibly with more than one piece of them."""
     padded = gzip.compress(b"a\n") + bytes(zeros) + gzip.compress(b"b") + bytes(zeros)
     (items,) = await items_of(S3Lines("b", "o.txt.gz"), backend_with({"o.txt.gz": padded}))
     assert items == ["a", "b"]
 
 
-async def test_without_what_reads_zstandard_it_is_said_what_to_install(monkeypatch):
-    """When such an object is read; no other needs it."""
+async def test_without_the_zstandard_library_the_error_names_the_extra(monkeypatch):
+    """Only reading such an object needs the library."""
     monkeypatch.setitem(sys.modules, "backports", None)
     with pytest.raises(MissingExtraError, match=r"fanfold\[zstd\]"):
         await items_of(S3Lines("b", "o.txt.zst"), backend_with({"o.txt.zst": zstd.compress(b"a")}))
 
 
-async def test_a_malformed_line_of_a_compressed_object_is_named_by_its_place():
-    """Counted in what was compressed."""
+async def test_a_malformed_line_of_a_compressed_object_is_refused_with_its_byte():
+    """The byte counts in the uncompressed content."""
     packed = gzip.compress(b"a,b\n1,2\n3\n")
-    with pytest.raises(SourceError, match=r"s3://b/o\.csv\.gz: malformed line near byte 8: 1 fields"):
+    with pytest.raises(SourceError, match=r"s3://b/o\.csv\.gz: malformed line near byte 8: the row has 1 fields"):
         await items_of(S3Lines("b", "o.csv.gz"), backend_with({"o.csv.gz": packed}))
 
 
 async def test_only_keys_with_the_suffix_are_read():
-    """And one whose format cannot be told is named, with what to do."""
+    """If the format of a key is unknown, the error names the key and what to specify."""
     backend = backend_with({"in/a.csv": b"n\n1\n", "in/_SUCCESS": b"ok", "in/b.csv": b"n\n"})
     assert await items_of(S3Lines("b", prefix="in/", suffix=".csv"), backend) == [[{"n": "1"}]]
-    with pytest.raises(ConfigurationError, match="cannot tell the format of 'in/_SUCCESS'"):
+    with pytest.raises(ConfigurationError, match="the format of 'in/_SUCCESS' is unknown: specify format="):
         await items_of(S3Lines("b", prefix="in/"), backend)
 
 
-async def test_a_bucket_that_is_not_there_is_named():
-    """Before a segment is cut."""
+async def test_a_missing_bucket_is_refused_by_name():
+    """The error is raised when the run is planned."""
     with pytest.raises(SourceError, match="s3://nowhere does not exist: check the bucket"):
         await S3Lines("nowhere", prefix="in/").pin(inmemory.backend(), "plans")
 
 
-async def test_an_object_replaced_after_the_plan_fails_its_segments_and_no_others():
-    """As one object does."""
+async def test_replacing_an_object_after_the_plan_fails_only_its_segments():
+    """Segments of other objects are read."""
     backend = backend_with({"in/a.txt": b"1\n2\n", "in/b.txt": b"3\n"})
     plan = await S3Lines("b", prefix="in/", chunk_bytes=2).pin(backend, "plans")
     backend.store.fill("b", {"in/a.txt": b"7\n8\n"})

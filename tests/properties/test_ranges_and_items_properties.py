@@ -1,4 +1,4 @@
-"""Ranges and items: all segments together are the whole, for any cut."""
+"""Ranges and items: the segments together are the whole input, for any cut."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ JSON = st.recursive(
 
 
 async def parts_of(source: Any, first: int = 0) -> list[Any]:
-    """The parts of all segments, as they come back from the wire and the ledger."""
+    """Return the parts of all segments, after JSON encoding and decoding."""
     plan = json.loads(json.dumps(await source.pin(inmemory.backend())))
     return [json.loads(json.dumps(part)) for part in sources.cut(plan, first)]
 
@@ -30,10 +30,10 @@ async def segments_of(source: Any, first: int = 0) -> list[list[Any]]:
 
 
 async def test_105_records_by_10_are_eleven_segments():
-    """System 2: offsets 0 to 100, the last one with 5."""
+    """System 2: the offsets are 0 to 100, and the last limit is 5."""
     bounds = [item for (item,) in await segments_of(Ranges(105, size=10, yields="bounds"))]
-    assert [each["offset"] for each in bounds] == list(range(0, 101, 10))
-    assert [each["limit"] for each in bounds] == [10] * 10 + [5]
+    assert [item["offset"] for item in bounds] == list(range(0, 101, 10))
+    assert [item["limit"] for item in bounds] == [10] * 10 + [5]
     assert await segments_of(Ranges(105, size=10)) == [list(range(n, min(n + 10, 105))) for n in range(0, 105, 10)]
 
 
@@ -52,13 +52,13 @@ async def test_105_records_by_10_are_eleven_segments():
     ],
 )
 async def test_zero_and_exact_multiples_and_uneven_parts(source, lengths):
-    """No empty segment, none too large."""
+    """No segment is empty or too large."""
     assert [len(segment) for segment in await segments_of(source)] == lengths
 
 
 @given(start=st.integers(-(10**6), 10**6), count=st.integers(0, 300), size=st.integers(1, 50), by=st.booleans())
 async def test_the_ranges_of_all_segments_are_every_number_once_in_order(start, count, size, by):
-    """By size, with only the last one smaller; into parts, that differ by one at most."""
+    """With a size, only the last segment is smaller; with parts, the lengths differ by at most one."""
     source = Ranges(start + count, start=start, **({"size": size} if by else {"parts": size}))
     segments = await segments_of(source)
     assert [number for segment in segments for number in segment] == list(range(start, start + count))
@@ -72,15 +72,15 @@ async def test_the_ranges_of_all_segments_are_every_number_once_in_order(start, 
 
 @given(values=st.lists(JSON, max_size=20), size=st.integers(1, 7))
 async def test_the_items_of_all_segments_are_every_value_once_in_order(values, size):
-    """As JSON values, whatever they are."""
+    """The items are the same JSON values."""
     segments = await segments_of(Items(values, size=size))
     assert [value for segment in segments for value in segment] == values
     assert all(len(segment) == size for segment in segments[:-1])
 
 
 @given(count=st.integers(0, 60), size=st.integers(1, 9), first=st.integers(0, 70))
-async def test_a_cut_that_begins_later_gives_the_same_segments(count, size, first):
-    """So a scatter that died goes on where it stopped."""
+async def test_a_cut_from_a_later_segment_yields_the_same_segments(count, size, first):
+    """So a scatter that was interrupted can resume."""
     for source in (Ranges(count, size=size), Ranges(count, parts=size), Items(range(count), size=size)):
         assert await parts_of(source, first) == (await parts_of(source))[first:]
 
@@ -105,15 +105,15 @@ async def test_a_cut_that_begins_later_gives_the_same_segments(count, size, firs
         lambda: Items(["x" * 1_000] * 101),
     ],
 )
-def test_impossible_settings_are_refused_when_the_source_is_made(make):
-    """Not when a segment is read."""
+def test_invalid_settings_are_refused_when_the_source_is_created(make):
+    """The error does not wait until a segment is read."""
     with pytest.raises(ConfigurationError):
         make()
 
 
 @pytest.mark.parametrize("records", [0, 1, 105])
 async def test_a_job_over_a_range_folds_every_number_once(records):
-    """No segment at all is a run, too: it ends with the fold of nothing."""
+    """A run without segments ends with a fold of no results."""
     job = Job("offsets")
     job.source(lambda params: Ranges(params["records"], size=10))
 

@@ -1,4 +1,4 @@
-"""A run that is combined, by several invocations at once of which any may die between two calls, ends in one answer."""
+"""A run that concurrent invocations combine has one result, even if any of them dies between two calls."""
 
 import asyncio
 import inspect
@@ -18,11 +18,11 @@ from fanfold._jobs.fold_requests import WatchRun, send_request
 from harness import Bench
 
 HEALED = 300
-"""Rounds after which nothing goes wrong any more."""
+"""Number of rounds with faults; after them, all calls succeed."""
 
 
 class Restless:
-    """A backend port that gives way to others around each call, and fails before or after some of them."""
+    """A backend port that yields to other tasks around each call, and fails before or after some calls."""
 
     def __init__(self, port: Any, dice: random.Random, fault: float) -> None:
         self._port = port
@@ -35,16 +35,16 @@ class Restless:
 
             async def yielding(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
                 await self._turn()
-                async for each in operation(*args, **kwargs):
-                    yield each
+                async for item in operation(*args, **kwargs):
+                    yield item
 
             return yielding
 
         async def called(*args: Any, **kwargs: Any) -> Any:
             await self._turn()
-            answer = await operation(*args, **kwargs)
+            result = await operation(*args, **kwargs)
             await self._turn()
-            return answer
+            return result
 
         return called if inspect.iscoroutinefunction(operation) else operation
 
@@ -56,32 +56,32 @@ class Restless:
 
 
 def joining(segments: int, fan_in: int, per_message: int, *, on_threads: bool) -> Job:
-    """Return a job whose segments are two numbers each, and whose output is all of them in order."""
+    """Return a job whose segments have two numbers each, and whose output is all numbers in order."""
     job = Job("join", fan_in=fan_in, segments_per_message=per_message, watch_seconds=60)
     job.source(lambda params: Ranges(2 * segments, size=2))
 
     @job.segment
-    async def one(rows, ctx) -> list[int]:
+    async def collect(rows, ctx) -> list[int]:
         return [number async for number in rows]
 
     def joined(results) -> list[int]:
         return [number for result in results for number in result]
 
-    async def joined_here(results) -> list[int]:
+    async def joined_on_loop(results) -> list[int]:
         await asyncio.sleep(0)
         return joined(results)
 
-    job.combine(joined if on_threads else joined_here)
-    job.fold(joined if on_threads else joined_here)
+    job.combine(joined if on_threads else joined_on_loop)
+    job.fold(joined if on_threads else joined_on_loop)
     return job
 
 
 class Trial:
-    """One run, and those that work on it."""
+    """One run, and the invocations that process it."""
 
     def __init__(self, job: Job, dice: random.Random) -> None:
         self.dice = dice
-        self.bench = Bench(job, max_receive_count=10_000)  # what a queue gives up is not the question here
+        self.bench = Bench(job, max_receive_count=10_000)  # no message is dead-lettered
         plain, fault = self.bench.plain, dice.choice([0, 0.01, 0.05])
         names = ("ledger", "store", "work_queue", "fold_queue")
         self.ports = {name: Restless(getattr(plain, name), dice, fault) for name in names}
@@ -101,7 +101,7 @@ class Trial:
         raise AssertionError("not started")
 
     async def end(self) -> None:
-        """Let several invocations at a time work, until nothing is left to do and the run has ended."""
+        """Run concurrent invocations until no message is left and the run has ended."""
         for number in range(3_000):
             if number == HEALED:
                 for port in self.ports.values():
@@ -109,7 +109,7 @@ class Trial:
             several = [self.dice.choice(self.pairs) for _ in range(self.dice.randint(1, 5))]
             worked = sum(await asyncio.gather(*(self._invoke(*pair, dies=number < HEALED) for pair in several)))
             if (await self.bench.run()).output:
-                self._see((await self.bench.run()).output, await self.bench.output())
+                self._check_output((await self.bench.run()).output, await self.bench.output())
             if not worked and await self._is_over():
                 return
         raise AssertionError("not ended")
@@ -124,7 +124,7 @@ class Trial:
             return await invocation
         return 1
 
-    def _see(self, key: str | None, output: Any) -> None:
+    def _check_output(self, key: str | None, output: Any) -> None:
         text = json.dumps(output).encode()
         assert self.outputs.setdefault(str(key), text) == text, "the output has changed"
 
@@ -134,17 +134,17 @@ class Trial:
             self.bench.clock.advance(seconds)
         elif (await self.bench.run()).ended:
             return True
-        else:  # the scatter that died before it asked to be watched was not the last
+        else:  # the scatter may have died before it requested a watch
             await send_request(self.bench.plain, WatchRun("run"))
         return False
 
 
 @given(st.integers(0, 2**32), st.integers(0, 12), st.integers(2, 4), st.sampled_from([1, 3]), st.booleans())
 @settings(deadline=None, max_examples=60)
-async def test_a_run_combined_by_invocations_that_die_ends_in_one_answer(
+async def test_a_run_combined_by_invocations_that_die_has_one_result(
     seed: int, segments: int, fan_in: int, per_message: int, on_threads: bool
 ):
-    """All results, in order, each once; what was once committed never changes."""
+    """The output contains every result once and in order, and never changes after its commit."""
     trial = Trial(joining(segments, fan_in, per_message, on_threads=on_threads), random.Random(seed))
     await trial.start()
     await trial.end()

@@ -1,7 +1,7 @@
-"""Whatever happens to a run, in whatever order: it ends in the state a simple model says, with one output a generation.
+"""Under any sequence of failures and redrives, a run ends in the state that a reference model predicts.
 
-The model knows which segments are broken. Everything else is done to the run: deliveries in any order and twice, writes
-that fail before or after they had their effect, checks at any time, leases that run out, redrives that die.
+The model knows which segments are broken. The rules deliver messages in any order and twice, fail writes before or
+after they take effect, check at any time, let leases expire, and interrupt redrives. Each generation has one output.
 """
 
 import json
@@ -23,7 +23,7 @@ from harness import Bench
 
 
 class RunMachine(RuleBasedStateMachine):
-    """One run, and all that can befall it."""
+    """One run, and the events that can happen to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,18 +65,18 @@ class RunMachine(RuleBasedStateMachine):
 
         anyio.run(start)
 
-    def _pump(self, name: str, most: int) -> None:
+    def _pump(self, name: str, max_messages: int) -> None:
         work = self.bench.plain.work_queue
         queue, handler = {
             "work": (work, self.bench.job.segment_handler),
             "dead": (work.dead_letter_queue, self.bench.job.dead_letter_handler),
             "fold": (self.bench.plain.fold_queue, self.bench.job.fold_handler),
         }[name]
-        anyio.run(self.bench.pump, queue, handler, most)
+        anyio.run(self.bench.pump, queue, handler, max_messages)
 
-    @rule(name=st.sampled_from(["work", "work", "dead", "fold"]), most=st.integers(1, 5))
-    def deliver(self, name: str, most: int) -> None:
-        self._pump(name, most)
+    @rule(name=st.sampled_from(["work", "work", "dead", "fold"]), max_messages=st.integers(1, 5))
+    def deliver(self, name: str, max_messages: int) -> None:
+        self._pump(name, max_messages)
 
     @rule(name=st.sampled_from(["work", "dead", "fold"]), calls=st.integers(0, 12))
     def deliver_with_a_fault(self, name: str, calls: int) -> None:
@@ -84,12 +84,12 @@ class RunMachine(RuleBasedStateMachine):
         self._pump(name, 3)
         self.fails_in = None
 
-    @rule(which=st.integers(0, 20))
-    def deliver_twice(self, which: int) -> None:
-        """A message of the work queue stands in it once more, as after a redelivery whose first delivery still runs."""
+    @rule(index=st.integers(0, 20))
+    def deliver_twice(self, index: int) -> None:
+        """Duplicate a message of the work queue, as in a redelivery while the first delivery is being processed."""
         queue = self.bench.plain.work_queue
-        if messages := [each.message for each in queue.messages()]:
-            anyio.run(queue.send, [messages[which % len(messages)]])
+        if messages := [queued.message for queued in queue.messages()]:
+            anyio.run(queue.send, [messages[index % len(messages)]])
 
     @rule()
     def check_too_early(self) -> None:
@@ -101,12 +101,12 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule()
     def start_again(self) -> None:
-        """The same run, by the same request id, as Lambda tries an invocation again."""
+        """Start the same run with the same request id, as when Lambda retries an invocation."""
         self._scatter()
 
     @precondition(lambda self: self.broken)
     @rule(fix=st.integers(0, 20), calls=st.none() | st.integers(0, 9))
-    def mend_one_and_redrive(self, fix: int, calls: int | None) -> None:
+    def fix_one_and_redrive(self, fix: int, calls: int | None) -> None:
         run = self._run()
         if run is None or not run.ended:
             return
@@ -121,21 +121,21 @@ class RunMachine(RuleBasedStateMachine):
 
     @invariant()
     def an_output_never_changes(self) -> None:
-        """One for each generation, once and for all."""
+        """Each generation has one immutable output."""
         store = self.bench.plain.store if hasattr(self, "bench") else None
         if store is None:
             return
-        found = {
-            key: bytes(each.data)
-            for key, each in store._buckets["results"].items()
+        outputs = {
+            key: bytes(stored.data)
+            for key, stored in store._buckets["results"].items()
             if key.endswith(("output.json", "failures.json"))
         }
         for key, data in self.outputs.items():
-            assert found[key] == data, key
-        self.outputs = found
+            assert outputs[key] == data, key
+        self.outputs = outputs
 
     def teardown(self) -> None:
-        """Left alone, every run ends, and as it should."""
+        """Without more faults, every run ends in the predicted state."""
         if not hasattr(self, "bench"):
             return
         self.fails_in = None
@@ -151,8 +151,8 @@ class RunMachine(RuleBasedStateMachine):
         assert run.state == RunState.FAILED
         failed = {int(n) for n in json.loads(anyio.run(self.bench.plain.get_result, run.output))["segments"]}
         assert failed
-        assert failed >= self.broken  # one that was mended since has not been done again
-        for _ in range(3):  # mended, and redriven: then it is whole
+        assert failed >= self.broken  # a segment that has been fixed since was not redriven
+        for _ in range(3):  # fixed and redriven, the run succeeds
             self.broken.clear()
             with suppress(FanfoldError):
                 anyio.run(redrive, "run", self.bench.plain)
@@ -163,4 +163,4 @@ class RunMachine(RuleBasedStateMachine):
 
 
 RunMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
-TestWhateverHappensToARun = RunMachine.TestCase
+TestAnySequenceOfFailuresAndRedrives = RunMachine.TestCase

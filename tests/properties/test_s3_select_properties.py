@@ -1,4 +1,4 @@
-"""S3 Select's SQL deals every row to one segment; its answers are read event by event, and only whole."""
+"""S3 Select: the SQL assigns every row to one segment, and only complete responses are accepted."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ NUMBERS = st.integers(-(2**40), 2**40) | st.integers(-9, 9) | st.none()
 
 
 class Selecting(InMemoryStore):
-    """A store that runs the SQL in another database, and answers in pieces of a chosen size."""
+    """A store that runs the SQL in another database, and yields the result in pieces of some size."""
 
     def __init__(self, numbers: Sequence[int | None], piece_bytes: int = 65_536) -> None:
         super().__init__("results")
@@ -39,13 +39,13 @@ class Selecting(InMemoryStore):
     async def select(
         self, bucket: str, key: str, expression: str, *, kind: str, compression: str | None = None
     ) -> AsyncIterator[bytes]:
-        """Yield the rows that the SQL gives, as S3 does."""
+        """Yield the result of the SQL, as S3 does."""
         with sqlite3.connect(":memory:") as database:
             database.execute("create table S3Object (row integer, item_no integer)")
             database.executemany("insert into S3Object values (?, ?)", enumerate(self.numbers))
-            found = database.execute(expression).fetchall()
+            rows = database.execute(expression).fetchall()
         database.close()
-        text = "".join(json.dumps({"row": row, "名": number}, ensure_ascii=False) + "\n" for row, number in found)
+        text = "".join(json.dumps({"row": row, "名": number}, ensure_ascii=False) + "\n" for row, number in rows)
         data = text.encode()
         for begin in range(0, len(data), self.piece_bytes):
             yield data[begin : begin + self.piece_bytes]
@@ -60,27 +60,27 @@ async def rows_of(source: Source, store: InMemoryStore) -> list[list[dict[str, A
 @given(numbers=st.lists(NUMBERS, max_size=40), segments=st.integers(1, 9), piece_bytes=st.integers(1, 50))
 @settings(deadline=None)
 async def test_every_row_is_in_one_segment(numbers, segments, piece_bytes):
-    """Whatever numbers the column holds, negative ones and none too, each row is in one segment."""
+    """This holds for any numbers in the column, including negative numbers and null."""
     store = Selecting(numbers, piece_bytes)
     parts = await rows_of(S3Select("bucket", "key.csv", column="item_no", segments=segments), store)
     assert len(parts) == segments
-    found = [row for part in parts for row in part]
-    assert sorted(row["row"] for row in found) == list(range(len(numbers)))
-    assert {row["row"]: row["名"] for row in found} == dict(enumerate(numbers))
+    rows = [row for part in parts for row in part]
+    assert sorted(row["row"] for row in rows) == list(range(len(numbers)))
+    assert {row["row"]: row["名"] for row in rows} == dict(enumerate(numbers))
 
 
 @given(numbers=st.lists(NUMBERS, max_size=40), segments=st.integers(1, 9))
 @settings(deadline=None, max_examples=50)
-async def test_a_condition_holds_for_every_segment(numbers, segments):
-    """With a further condition the segments hold the rows that meet it, and no others."""
+async def test_a_condition_applies_to_every_segment(numbers, segments):
+    """With an additional condition, the segments contain exactly the rows that meet it."""
     condition = "s.item_no > 3 or s.item_no < -3"
     source = S3Select("bucket", "key.csv", column="item_no", segments=segments, where=condition)
-    found = [row["row"] for part in await rows_of(source, Selecting(numbers)) for row in part]
-    assert sorted(found) == [row for row, number in enumerate(numbers) if number is not None and abs(number) > 3]
+    rows = [row["row"] for part in await rows_of(source, Selecting(numbers)) for row in part]
+    assert sorted(rows) == [row for row, number in enumerate(numbers) if number is not None and abs(number) > 3]
 
 
-async def test_the_sql_is_what_the_article_has():
-    """A segment asks for one rest of the column's number; a cut from any segment on is the rest of the whole cut."""
+async def test_the_sql_selects_by_the_remainder():
+    """A segment selects one remainder of the column; a cut from a later segment is a suffix of the whole cut."""
     backend = replace(inmemory.backend(), store=Selecting([]))
     plan = await S3Select("bucket", "key.csv", column="item_no", segments=4).pin(backend)
     sql = [part["sql"].replace('cast(s."item_no" as integer) % 4', "rest") for part in cut(plan)]
@@ -91,25 +91,25 @@ async def test_the_sql_is_what_the_article_has():
     assert list(cut(plan, 3)) == list(cut(plan))[3:]
 
 
-class ReplacedAmid(Selecting):
-    """A store whose object is replaced while it is selected from."""
+class ReplacedDuringSelect(Selecting):
+    """A store whose object is replaced during a select."""
 
-    async def select(self, *place: str, **described: Any) -> AsyncIterator[bytes]:
-        """Yield the rows, and replace the object behind them."""
-        async for piece in super().select(*place, **described):
+    async def select(self, *location: str, **options: Any) -> AsyncIterator[bytes]:
+        """Yield the rows, then replace the object."""
+        async for piece in super().select(*location, **options):
             yield piece
         self.fill("bucket", {"key.csv": b"another object"})
 
 
-async def test_an_object_replaced_amid_a_segment_fails_it():
-    """S3 Select cannot be pinned to an ETag: a segment that ends with another object has failed."""
+async def test_replacing_an_object_during_a_segment_fails_the_segment():
+    """S3 Select cannot check an ETag, so a segment fails if the ETag differs at its end."""
     source = S3Select("bucket", "key.csv", column="item_no", segments=2)
     with pytest.raises(SourceError, match=r"s3://bucket/key\.csv was replaced since the run was planned"):
-        await rows_of(source, ReplacedAmid([1, 2]))
+        await rows_of(source, ReplacedDuringSelect([1, 2]))
 
 
-async def test_an_object_replaced_before_a_segment_gives_no_row():
-    """A segment of an object that was replaced is refused before it is read, and one that was deleted too."""
+async def test_replacing_an_object_before_a_segment_fails_the_segment():
+    """A segment of a replaced or deleted object is refused before it is read."""
     store = Selecting([1, 2])
     backend = replace(inmemory.backend(), store=store)
     part = next(cut(await S3Select("bucket", "key.csv", column="item_no", segments=1).pin(backend)))
@@ -121,15 +121,15 @@ async def test_an_object_replaced_before_a_segment_gives_no_row():
         await anext(read_items(part, backend))
 
 
-async def test_a_store_without_s3_select_is_named():
-    """Where nothing runs SQL over objects, that is said, and what to use."""
+async def test_a_store_without_s3_select_is_refused():
+    """The error names the store, and the source to use instead."""
     store = InMemoryStore("results")
     store.fill("bucket", {"key.csv": b"item_no\n1\n"})
-    with pytest.raises(ConfigurationError, match="InMemoryStore has no S3 Select; use S3Lines"):
+    with pytest.raises(ConfigurationError, match="InMemoryStore does not support S3 Select: use S3Lines"):
         await rows_of(S3Select("bucket", "key.csv", column="item_no", segments=1), store)
 
 
-# What S3 answers, frame by frame, as the event stream encoding has it: lengths, headers, payload, and their checksums.
+# Responses of S3 in the event stream encoding, frame by frame: lengths, headers, payload, and checksums.
 
 
 def frame(payload: bytes = b"", **headers: str) -> bytes:
@@ -164,10 +164,10 @@ ROWS = [{"item_no": "1", "名": "山田"}, {"item_no": "5", "名": "日本\n🜁
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
 
 
-async def answer(
+async def respond(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, body: bytes, chunk_bytes: int, status: str
 ) -> None:
-    """Answer a HEAD with an object, and a select with a recorded stream, chunk by chunk."""
+    """Respond to a HEAD with an object, and to a select with a recorded stream, chunk by chunk."""
     request = await reader.readuntil(b"\r\n\r\n")
     if request.startswith(b"HEAD"):
         writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\nETag: "0"\r\nConnection: close\r\n\r\n')
@@ -182,17 +182,17 @@ async def answer(
 
 
 @asynccontextmanager
-async def answering(body: bytes, chunk_bytes: int = 65_536, status: str = "200 OK") -> AsyncIterator[S3Store]:
+async def serving(body: bytes, chunk_bytes: int = 65_536, status: str = "200 OK") -> AsyncIterator[S3Store]:
     credentials = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    respond = partial(answer, body=body, chunk_bytes=chunk_bytes, status=status)
-    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
+    handle = partial(respond, body=body, chunk_bytes=chunk_bytes, status=status)
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with SESSION.create_client("s3", endpoint_url=url, verify=False, **credentials) as client:
             yield S3Store(client)
 
 
 async def selected(body: bytes, **options: Any) -> list[dict[str, Any]]:
-    async with answering(body, **options) as store:
+    async with serving(body, **options) as store:
         (rows,) = await rows_of(S3Select("bucket", "key.csv", column="item_no", segments=1), store)
         return rows
 
@@ -200,19 +200,19 @@ async def selected(body: bytes, **options: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("chunk_bytes", [1, 7, 65_536])
 @pytest.mark.parametrize("event_bytes", [1, 20, 65_536])
 async def test_rows_may_be_split_across_events(event_bytes, chunk_bytes):
-    """Events end anywhere, amid a character too, and so do the chunks they come in."""
+    """Events and chunks may end anywhere, even within a character."""
     events = [records(LINES[begin : begin + event_bytes]) for begin in range(0, len(LINES), event_bytes)]
     body = KEEP_ALIVE + KEEP_ALIVE.join(events) + STATS + END
     assert await selected(body, chunk_bytes=chunk_bytes) == ROWS
 
 
-async def test_no_rows_are_an_answer():
-    """A stream with an end and no records is a segment without rows."""
+async def test_a_response_may_have_no_rows():
+    """A stream with an end event and without records is a segment without rows."""
     assert await selected(STATS + END) == []
 
 
-async def test_a_last_row_need_not_end():
-    """A last record without a line end is a row."""
+async def test_the_last_row_may_lack_a_line_end():
+    """The last record is a row even without a line end."""
     assert await selected(records(LINES.removesuffix(b"\n")) + END) == ROWS
 
 
@@ -227,31 +227,31 @@ async def test_a_last_row_need_not_end():
         (records(LINES[:20]) + FAULT, "InternalError", True),
         (records(LINES[:20]) + CAST, "CastFailed", False),
     ],
-    ids=["no end", "no end but stats", "nothing", "half an end", "damaged", "S3's fault", "the SQL's fault"],
+    ids=["no end", "stats without end", "empty", "truncated end", "damaged", "internal error", "SQL error"],
 )
-async def test_an_answer_that_is_not_whole_is_an_error(body, code, transient):
-    """A stream that ends without its end event, is damaged or holds an error fails the segment; some may pass."""
+async def test_an_incomplete_response_is_an_error(body, code, transient):
+    """A stream without its end event, with damage, or with an error fails the segment; some errors are transient."""
     with pytest.raises(ServiceError) as raised:
         await selected(body)
     assert (raised.value.code, raised.value.transient) == (code, transient)
 
 
-async def test_an_account_without_s3_select_is_told_so():
-    """Where S3 knows no such request, the error says why and what to use."""
+async def test_an_account_without_s3_select_gets_a_configuration_error():
+    """The error states the cause, and the source to use instead."""
     body = b"<Error><Code>MethodNotAllowed</Code><Message>not allowed</Message></Error>"
     with pytest.raises(ConfigurationError, match=r"S3 Select is not available \(MethodNotAllowed\): .* use S3Lines"):
         await selected(body, status="405 Method Not Allowed")
 
 
-async def test_another_refusal_is_what_it_is():
-    """A fault in the request is S3's own words."""
+async def test_another_error_of_s3_is_raised_as_is():
+    """The error of an invalid request has S3's code and message."""
     body = b"<Error><Code>InvalidTextEncoding</Code><Message>UTF-8 encoding is required.</Message></Error>"
     with pytest.raises(ServiceError, match="InvalidTextEncoding: UTF-8 encoding is required"):
         await selected(body, status="400 Bad Request")
 
 
 @pytest.mark.parametrize(
-    ("key", "described"),
+    ("key", "expected"),
     [
         ("a.csv", ("csv", None)),
         ("A.CSV.GZ", ("csv", "gzip")),
@@ -260,34 +260,34 @@ async def test_another_refusal_is_what_it_is():
         ("a.parquet", ("parquet", None)),
     ],
 )
-def test_format_and_compression_are_told_by_the_key(key, described):
-    """A key's endings, in capitals or not, tell what the object is."""
+def test_format_and_compression_are_derived_from_the_key(key, expected):
+    """The suffixes of the key are not case-sensitive."""
     source = S3Select("bucket", key, column="item_no", segments=4)
-    assert (source.format, source.compression) == described
+    assert (source.format, source.compression) == expected
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        ({"bucket": ""}, "bucket must be a name"),
-        ({"key": 7}, "key must be a name"),
-        ({"column": ""}, "column must be a name"),
-        ({"column": 'a"b'}, "has a quote in it"),
-        ({"segments": 0}, "segments must be a whole number from 1, not 0"),
-        ({"segments": True}, "segments must be a whole number from 1, not True"),
-        ({"where": " "}, "where must be a condition, not ' '"),
-        ({"where": 7}, "where must be a condition, not 7"),
-        ({"format": "xml"}, "format must be 'csv', 'jsonl' or 'parquet', not 'xml'"),
-        ({"key": "a.txt"}, "cannot tell the format of 'a.txt'"),
+        ({"bucket": ""}, "bucket must be a non-empty string"),
+        ({"key": 7}, "key must be a non-empty string"),
+        ({"column": ""}, "column must be a non-empty string"),
+        ({"column": 'a"b'}, "contains a quote, which the SQL cannot express: rename the column"),
+        ({"segments": 0}, "segments must be an integer of at least 1, not 0"),
+        ({"segments": True}, "segments must be an integer of at least 1, not True"),
+        ({"where": " "}, "where must be a SQL condition, not ' '"),
+        ({"where": 7}, "where must be a SQL condition, not 7"),
+        ({"format": "xml"}, "format must be 'csv', 'jsonl', or 'parquet', not 'xml'"),
+        ({"key": "a.txt"}, "the format of 'a.txt' is unknown: specify format='csv', 'jsonl', or 'parquet'"),
     ],
 )
-def test_impossible_settings_are_refused_when_they_are_made(arguments, told):
-    """A setting that cannot work is a configuration error that names it, before anything is read."""
-    with pytest.raises(ConfigurationError, match=re.escape(told)):
+def test_invalid_settings_are_refused_when_the_source_is_created(arguments, message):
+    """An invalid setting is a configuration error that names it, before the object is read."""
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
         S3Select(**{"bucket": "bucket", "key": "a.csv", "column": "item_no", "segments": 4, **arguments})
 
 
-async def test_a_segment_of_it_has_no_place_to_go_on_from():
-    """So it is never stopped in time; asked all the same, it says so."""
-    with pytest.raises(SourceError, match="S3 Select cannot go on after 3"):
+async def test_a_segment_of_s3_select_cannot_be_resumed():
+    """Its marks are None, so it is never stopped early; `rest` raises an error."""
+    with pytest.raises(SourceError, match="S3 Select cannot resume after 3"):
         S3Select.rest({"bucket": "b", "key": "k"}, 3)

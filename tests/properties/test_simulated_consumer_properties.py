@@ -1,4 +1,4 @@
-"""A consumer in the simulator: every message ends where its handler sends it."""
+"""A consumer in the simulator: every message ends as its handler decides."""
 
 from collections import Counter
 from typing import Any
@@ -12,7 +12,7 @@ from fanfold._replay.simulator import Simulator
 from fanfold.testing import make_record
 from worlds import settings_of
 
-ENDINGS = ["return", "raise", "retry", "retry at once", "reject"]
+ENDINGS = ["return", "raise", "retry", "retry immediately", "reject"]
 
 
 @given(
@@ -20,8 +20,8 @@ ENDINGS = ["return", "raise", "retry", "retry at once", "reject"]
     settings_of(fifo=False, max_receive_count=5),
 )
 @settings(deadline=None, max_examples=40)
-def test_a_consumer_ends_every_message_where_its_handler_sends_it(endings: list[list[str]], chosen: dict[str, Any]):
-    """Done once at least and gone, or a dead letter; of a chain of endings the first return or reject is the last."""
+def test_every_message_ends_as_its_handler_decides(endings: list[list[str]], options: dict[str, Any]):
+    """A message is deleted after its first return, dead-lettered after its first reject, or exhausts its receives."""
 
     @fanfold.consumer(backoff=Backoff(base=3, jitter=0))
     async def handler(record: Record) -> None:
@@ -30,13 +30,13 @@ def test_a_consumer_ends_every_message_where_its_handler_sends_it(endings: list[
                 raise ValueError
             case "retry":
                 raise Retry(after=7)
-            case "retry at once":
+            case "retry immediately":
                 raise Retry(after=0)
             case "reject":
                 raise Reject("never")
 
     quiet = {"throttled": 0.0, "duplicates": 0.0, "maximum_concurrency": 1, "invocation_seconds": 0.0}
-    simulator = Simulator(handler, **{**chosen, **quiet, "visibility_timeout": 1_800.0})
+    simulator = Simulator(handler, **{**options, **quiet, "visibility_timeout": 1_800.0})
     simulator.send(records=[make_record(number, message_id=f"m{number}") for number in range(len(endings))])
     deliveries = simulator.run()
     simulator_close(simulator)
@@ -53,7 +53,7 @@ def test_a_consumer_ends_every_message_where_its_handler_sends_it(endings: list[
 
 
 def simulator_close(simulator: Simulator) -> None:
-    """End the event loop that the simulator's copy of a consumer has started, if it can be ended."""
+    """Close the event loop of the simulator's copy of a consumer, if the simulator supports it."""
     close = getattr(simulator, "close", None)
     if close is not None:
         close()

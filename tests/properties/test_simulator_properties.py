@@ -1,4 +1,4 @@
-"""What holds for every run of the simulator, whatever fails in it."""
+"""Properties of every run of the simulator, with any failures."""
 
 import math
 from collections import Counter, defaultdict
@@ -14,12 +14,12 @@ from fanfold.testing import make_fifo_record, make_record
 from worlds import FUNCTION_TIMEOUT, settings_of
 
 NEVER = 100
-"""Failures after which a message would succeed, more than any queue lets it have."""
+"""A number of failures above the receive limit of every queue."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A message: its group, the deliveries in which it fails, and what happens to the whole invocation then."""
+    """A message: its group, the number of deliveries that fail, and how the invocation ends in that case."""
 
     group: str
     failures: int
@@ -28,7 +28,7 @@ class Case:
 
 @dataclass(frozen=True)
 class World:
-    """Messages and the settings they are delivered under."""
+    """Messages and the settings of their delivery."""
 
     cases: list[Case]
     settings: dict[str, Any]
@@ -42,7 +42,7 @@ class World:
         return self.cases[int(record["messageId"].removeprefix("m"))]
 
     def seconds(self, event: Any) -> float:
-        """Return what an invocation takes: the same for the same batch."""
+        """Return the duration of an invocation, which is the same for the same batch."""
         return self.times[sum(count_of(record) for record in event["Records"]) % len(self.times)]
 
     def simulator(self, handler: Any, **changes: Any) -> Simulator:
@@ -57,7 +57,7 @@ class World:
         return simulator
 
     def handler(self, event: Any, context: Any) -> Any:
-        """Report what fails, and in a FIFO queue what follows it in its group; or fail as a whole."""
+        """Report failed messages and, in a FIFO queue, the rest of their groups; or fail the whole invocation."""
         blocked: set[str] = set()
         reported = []
         for record in event["Records"]:
@@ -97,8 +97,8 @@ def worlds(draw: st.DrawFn, *, of: Any = cases, fifo: bool | None = None, **fixe
 
 
 def known(cases: list[Case], **settings: Any) -> World:
-    """Return a world that has once broken a law."""
-    plain = {
+    """Return a world that has violated a property before."""
+    defaults = {
         "fifo": False,
         "batch_size": 1,
         "window_seconds": 0.0,
@@ -110,7 +110,7 @@ def known(cases: list[Case], **settings: Any) -> World:
         "reordered": False,
         "seed": 0,
     }
-    return World(cases, plain | settings)
+    return World(cases, defaults | settings)
 
 
 WELL = Case("a", 0, "report")
@@ -118,7 +118,7 @@ FAILS_ONCE = Case("a", 1, "report")
 
 
 def acknowledged(deliveries: list[Delivery] | Any) -> list[str]:
-    """Return the ids that deliveries acknowledged, in the order of delivery."""
+    """Return the ids that deliveries acknowledged, in order of delivery."""
     return [
         message.message_id
         for delivery in deliveries
@@ -128,25 +128,25 @@ def acknowledged(deliveries: list[Delivery] | Any) -> list[str]:
 
 
 def summary(simulator: Simulator) -> list[Any]:
-    """Return all that a run has done, as values."""
+    """Return the history of a run, as values."""
     deliveries = [
         (
-            each.began_at,
-            each.ended_at,
-            [message.message_id for message in each.messages],
-            list(each.handles),
-            list(each.receive_counts),
-            each.invocation,
-            each.verdict,
+            delivery.began_at,
+            delivery.ended_at,
+            [message.message_id for message in delivery.messages],
+            list(delivery.handles),
+            list(delivery.receive_counts),
+            delivery.invocation,
+            delivery.verdict,
         )
-        for each in simulator.deliveries
+        for delivery in simulator.deliveries
     ]
     queues = (simulator.queue, simulator.dead_letter_queue)
-    return [deliveries, [[(each.message_id, each.history) for each in queue.messages()] for queue in queues]]
+    return [deliveries, [[(message.message_id, message.history) for message in queue.messages()] for queue in queues]]
 
 
-def assert_nothing_is_lost_or_invented(world: World, simulator: Simulator) -> None:
-    """Every message is in the queue, or a dead letter, or was acknowledged; in one place only."""
+def assert_no_message_is_lost_or_invented(world: World, simulator: Simulator) -> None:
+    """Assert that every message is in exactly one state: queued, dead-lettered, or acknowledged."""
     waiting = [message.message_id for message in simulator.queue.messages()]
     letters = [record.message_id for record in simulator.dead_letters]
     assert max(Counter(waiting + letters).values(), default=1) == 1
@@ -155,18 +155,18 @@ def assert_nothing_is_lost_or_invented(world: World, simulator: Simulator) -> No
     assert gone <= set(acknowledged(simulator.deliveries))
 
 
-def assert_nothing_runs(simulator: Simulator) -> None:
+def assert_no_invocation_runs(simulator: Simulator) -> None:
     assert all(delivery.ended_at <= simulator.clock.now for delivery in simulator.deliveries)
 
 
 @given(worlds())
 @settings(deadline=None)
-def test_every_message_is_acknowledged_or_a_dead_letter_in_the_end(world: World):
-    """Never lost, never invented; the queue is empty and nothing is in flight; one more run does nothing."""
+def test_every_message_is_finally_acknowledged_or_dead_lettered(world: World):
+    """No message is lost or invented; the queue is empty, no message is in flight, and another run has no effect."""
     simulator = world.simulator(world.handler)
     deliveries = simulator.run()
-    assert_nothing_is_lost_or_invented(world, simulator)
-    assert_nothing_runs(simulator)
+    assert_no_message_is_lost_or_invented(world, simulator)
+    assert_no_invocation_runs(simulator)
     assert len(simulator.queue) == 0
     assert simulator.queue.next_visible_at() == math.inf
     before = len(deliveries)
@@ -175,25 +175,25 @@ def test_every_message_is_acknowledged_or_a_dead_letter_in_the_end(world: World)
 
 @given(worlds(), st.lists(st.floats(0, 200) | st.integers(0, 6), max_size=6))
 @settings(deadline=None)
-def test_a_run_that_is_cut_anywhere_loses_nothing_and_goes_on(world: World, cuts: list[float | int]):
-    """By the time or by a number of deliveries; what ran then has ended."""
+def test_a_run_that_is_interrupted_anywhere_can_be_continued(world: World, cuts: list[float | int]):
+    """A time or a number of deliveries may end it; running invocations are completed, and no message is lost."""
     simulator = world.simulator(world.handler)
     for cut in cuts:
         if isinstance(cut, float):
             simulator.run(until=simulator.clock.now + cut)
         else:
             simulator.run(most_deliveries=len(simulator.deliveries) + cut)
-        assert_nothing_is_lost_or_invented(world, simulator)
-        assert_nothing_runs(simulator)
+        assert_no_message_is_lost_or_invented(world, simulator)
+        assert_no_invocation_runs(simulator)
     simulator.run()
-    assert_nothing_is_lost_or_invented(world, simulator)
+    assert_no_message_is_lost_or_invented(world, simulator)
     assert len(simulator.queue) == 0
 
 
 @given(worlds())
 @settings(deadline=None)
-def test_a_message_that_never_succeeds_is_a_dead_letter_and_one_that_was_never_acknowledged_too(world: World):
-    """Nothing is deleted but by an answer that leaves it out."""
+def test_a_message_that_was_never_acknowledged_is_a_dead_letter(world: World):
+    """This includes messages that never succeed; only a batch response that omits a message deletes it."""
     simulator = world.simulator(world.handler)
     acknowledgements = set(acknowledged(simulator.run()))
     letters = {record.message_id for record in simulator.dead_letters}
@@ -206,12 +206,12 @@ def test_a_message_that_never_succeeds_is_a_dead_letter_and_one_that_was_never_a
 @given(worlds())
 @example(known([WELL], batch_size=2, window_seconds=0.5, max_receive_count=3, duplicates=0.9))
 @settings(deadline=None)
-def test_no_message_is_received_more_often_than_its_queue_allows(world: World):
-    """Counts go up by one from delivery to delivery, and are what the handler was told."""
-    told: list[list[int]] = []
+def test_no_message_exceeds_the_receive_limit_of_its_queue(world: World):
+    """Receive counts grow with each delivery, and the handler sees them."""
+    received_counts: list[list[int]] = []
 
     def handler(event: Any, context: Any) -> Any:
-        told.append([count_of(record) for record in event["Records"]])
+        received_counts.append([count_of(record) for record in event["Records"]])
         return world.handler(event, context)
 
     simulator = world.simulator(handler)
@@ -223,37 +223,37 @@ def test_no_message_is_received_more_often_than_its_queue_allows(world: World):
         assert max(seen) <= world.settings["max_receive_count"]
         assert seen == sorted(set(seen))
     if not world.settings["throttled"]:
-        assert told == [list(delivery.receive_counts) for delivery in simulator.deliveries]
+        assert received_counts == [list(delivery.receive_counts) for delivery in simulator.deliveries]
 
 
 @given(worlds())
 @settings(deadline=None)
-def test_batches_and_times_keep_to_the_settings(world: World):
-    """No batch is too large, no more run at once than may, no invocation is longer than the function's timeout."""
-    asked: list[float] = []
+def test_batches_and_times_respect_the_settings(world: World):
+    """No batch is too large, the concurrency is limited, and no invocation exceeds the function timeout."""
+    durations: list[float] = []
 
     def seconds(event: Any) -> float:
-        asked.append(world.seconds(event))
-        return asked[-1]
+        durations.append(world.seconds(event))
+        return durations[-1]
 
     simulator = world.simulator(world.handler, invocation_seconds=seconds)
     deliveries = simulator.run()
     assert [delivery.number for delivery in deliveries] == list(range(len(deliveries)))
-    for delivery, longest in zip(deliveries, asked, strict=True):
+    for delivery, longest in zip(deliveries, durations, strict=True):
         assert 1 <= len(delivery.messages) <= world.settings["batch_size"]
         assert 0 <= delivery.ended_at - delivery.began_at <= min(longest, FUNCTION_TIMEOUT) + 1e-6
-        beside = [one for one in deliveries if one.began_at <= delivery.began_at < one.ended_at]
-        assert len(beside) <= world.settings["maximum_concurrency"]
+        concurrent = [other for other in deliveries if other.began_at <= delivery.began_at < other.ended_at]
+        assert len(concurrent) <= world.settings["maximum_concurrency"]
         if longest > FUNCTION_TIMEOUT:
             assert isinstance(delivery.invocation, Errored)
-    began = [delivery.began_at for delivery in deliveries]
-    assert began == sorted(began)
+    starts = [delivery.began_at for delivery in deliveries]
+    assert starts == sorted(starts)
 
 
 @given(worlds())
 @settings(deadline=None)
 def test_the_same_seed_gives_the_same_run(world: World):
-    """Times, batches, handles, verdicts, histories."""
+    """The times, batches, receipt handles, verdicts, and histories are equal."""
     runs = [world.simulator(world.handler) for _ in range(2)]
     for simulator in runs:
         simulator.run()
@@ -262,8 +262,8 @@ def test_the_same_seed_gives_the_same_run(world: World):
 
 @given(worlds(of=well, throttled=0.0, max_receive_count=7))
 @settings(deadline=None)
-def test_what_always_succeeds_is_handled_at_least_once(world: World):
-    """Duplicates or not, as long as it is neither throttled nor timed out."""
+def test_a_message_that_always_succeeds_is_processed_at_least_once(world: World):
+    """This holds with and without duplicates, if no invocation is throttled or times out."""
     simulator = world.simulator(world.handler, invocation_seconds=1.0)
     assert set(acknowledged(simulator.run())) == set(world.ids)
 
@@ -272,8 +272,8 @@ def test_what_always_succeeds_is_handled_at_least_once(world: World):
 @example(known([WELL] * 3, fifo=True, maximum_concurrency=2), FUNCTION_TIMEOUT)
 @example(known([WELL] * 10, batch_size=3), FUNCTION_TIMEOUT)
 @settings(deadline=None)
-def test_what_always_succeeds_is_handled_exactly_once(world: World, seconds: float):
-    """Without duplicates and throttles, and with a visibility timeout of window and function timeout together."""
+def test_a_message_that_always_succeeds_is_processed_exactly_once(world: World, seconds: float):
+    """This holds without duplicates and throttling, if the visibility timeout covers window and function timeout."""
     visibility = world.settings["window_seconds"] + FUNCTION_TIMEOUT
     simulator = world.simulator(
         world.handler, invocation_seconds=seconds, visibility_timeout=visibility, max_receive_count=1
@@ -287,15 +287,16 @@ def test_what_always_succeeds_is_handled_exactly_once(world: World, seconds: flo
 @example(known([FAILS_ONCE, WELL], fifo=True))
 @settings(deadline=None)
 def test_a_fifo_group_is_acknowledged_in_the_order_of_sending(world: World):
-    """Each message at most once, none before an earlier one that is not a dead letter by then, throttled or not."""
+    """Each message is acknowledged at most once, and after all earlier ones that are not dead letters."""
     simulator = world.simulator(world.handler)
     deliveries = simulator.run()
     letters = {record.message_id for record in simulator.dead_letters}
-    handled = acknowledged(deliveries)
-    assert letters.isdisjoint(handled)
+    processed = acknowledged(deliveries)
+    assert letters.isdisjoint(processed)
     for group in "abc":
-        sent = [one for one, case in zip(world.ids, world.cases, strict=True) if case.group == group]
-        assert [one for one in handled if one in sent] == [one for one in sent if one not in letters]
+        sent = [message_id for message_id, case in zip(world.ids, world.cases, strict=True) if case.group == group]
+        in_order = [message_id for message_id in sent if message_id not in letters]
+        assert [message_id for message_id in processed if message_id in sent] == in_order
 
 
 @given(worlds(fifo=True, duplicates=0.0, visibility_timeout=6 * FUNCTION_TIMEOUT))
@@ -303,7 +304,7 @@ def test_a_fifo_group_is_acknowledged_in_the_order_of_sending(world: World):
 @example(known([WELL, WELL], fifo=True, maximum_concurrency=2))
 @settings(deadline=None)
 def test_a_fifo_group_is_in_one_invocation_at_a_time_and_in_order_in_it(world: World):
-    """And nothing of it is delivered while an earlier message of it waits to come back."""
+    """No message of a group is delivered while an earlier one waits for its redelivery."""
     simulator = world.simulator(world.handler)
     ends: dict[str, float] = {}
     gone: set[str] = set()
@@ -314,20 +315,20 @@ def test_a_fifo_group_is_in_one_invocation_at_a_time_and_in_order_in_it(world: W
         for group in groups:
             delivered = [message.message_id for message in delivery.messages if message.group == group]
             waiting = [
-                one
-                for one, case in zip(world.ids, world.cases, strict=True)
-                if case.group == group and one not in gone and one not in spent(simulator, delivery)
+                message_id
+                for message_id, case in zip(world.ids, world.cases, strict=True)
+                if case.group == group and message_id not in gone | exhausted(simulator, delivery)
             ]
             assert delivered == waiting[: len(delivered)]
         gone |= set(acknowledged([delivery]))
 
 
-def spent(simulator: Simulator, until: Delivery) -> set[str]:
-    """Return the messages that had used up their receives before a delivery."""
-    most = simulator.queue.max_receive_count
+def exhausted(simulator: Simulator, until: Delivery) -> set[str]:
+    """Return the messages that had reached the receive limit before a delivery."""
+    limit = simulator.queue.max_receive_count
     return {
         message.message_id
         for delivery in simulator.deliveries[: until.number]
         for message, count in zip(delivery.messages, delivery.receive_counts, strict=True)
-        if count == most
+        if count == limit
     }

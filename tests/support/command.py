@@ -33,7 +33,10 @@ def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def fanfold(*arguments: str, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, with more variables in its environment; return its code and what it printed."""
-    return forked.parent().run(*arguments, folder=folder, environment={**os.environ, **variables}, timeout=600)
+    environment = {**os.environ, **variables}
+    if sys.platform != "linux":
+        return run(sys.executable, "-m", "fanfold", *arguments, folder=folder, env=environment)
+    return forked.parent().run(*arguments, folder=folder, environment=environment, timeout=600)
 
 
 @contextmanager

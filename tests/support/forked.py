@@ -1,7 +1,7 @@
-"""``python -m fanfold`` in a process of its own, forked from one that has imported what commands import.
+"""``python -m fanfold`` in a separate process, forked from one that has imported the modules of the commands.
 
-Such a command has its own folder, environment, output, and exit code, as if a shell had started it. Only half a second
-is spent once: the time that Python needs to import the command line.
+Such a command has a separate folder, environment, output, and exit code, as if a shell had started it. This saves the
+half second that Python needs to import the command line in each of some hundred commands.
 """
 
 import atexit
@@ -25,40 +25,40 @@ _LARGEST_REQUEST = 1 << 20
 
 
 class Parent:
-    """The process that commands are forked from."""
+    """The process from which commands are forked."""
 
     def __init__(self) -> None:
-        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        self._requests, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with remote:
             self._process = subprocess.Popen(  # noqa: S603 - this file
-                [sys.executable, __file__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, __file__, str(remote.fileno())],
+                pass_fds=[remote.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
 
     def close(self) -> None:
-        """End it: it ends when nobody can ask any more."""
+        """End the process, which ends when its socket is closed."""
         self._requests.close()
         self._process.wait()
 
     def run(
         self, *arguments: str, folder: Path | None, environment: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command; return its code and what it printed.
+        """Run a command; return its exit code and output.
 
         Raises:
-            subprocess.TimeoutExpired: If it has not ended within ``timeout`` seconds; it is killed.
+            subprocess.TimeoutExpired: If it does not end within ``timeout`` seconds; it is killed.
         """
         request = json.dumps([arguments, str(folder or Path.cwd()), dict(environment)]).encode()
-        answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with answers, tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-            with theirs:
-                socket.send_fds(self._requests, [request], [output.fileno(), errors.fileno(), theirs.fileno()])
-            process_id = int(answers.recv(100))
-            answers.settimeout(timeout)
+        replies, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with replies, tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+            with remote:
+                socket.send_fds(self._requests, [request], [output.fileno(), errors.fileno(), remote.fileno()])
+            process_id = int(replies.recv(100))
+            replies.settimeout(timeout)
             try:
-                code = int(answers.recv(100))
+                code = int(replies.recv(100))
             except TimeoutError:
                 os.kill(process_id, signal.SIGKILL)
                 raise subprocess.TimeoutExpired(["fanfold", *arguments], timeout) from None
@@ -69,15 +69,15 @@ class Parent:
 
 @functools.cache
 def parent() -> Parent:
-    """Return the one of this session, started when the first test asks for it."""
+    """Return the process of this session; the first call starts it."""
     started = Parent()
     atexit.register(started.close)
     return started
 
 
 def _serve(descriptor: int) -> None:
-    """Fork a process for each request; return in such a process, and where nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the tests, which then close the socket
+    """Fork a process per request; return after the end of each forked process, and when the socket is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests handle Ctrl-C, and then close the socket
     for name in IMPORTED:
         importlib.import_module(name)
     gc.freeze()
@@ -88,16 +88,16 @@ def _serve(descriptor: int) -> None:
                 return
             if not os.fork():
                 break
-            for each in descriptors:
-                os.close(each)
+            for number in descriptors:
+                os.close(number)
             _reap()
-    *outputs, answers = descriptors
-    with socket.socket(fileno=answers) as answer:
+    *outputs, reply_descriptor = descriptors
+    with socket.socket(fileno=reply_descriptor) as replies:
         if process_id := os.fork():
-            answer.send(str(process_id).encode())
-            answer.send(str(os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1])).encode())
+            replies.send(str(process_id).encode())
+            replies.send(str(os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1])).encode())
             return
-    _become(request, outputs)
+    _run_command(request, outputs)
 
 
 def _reap() -> None:
@@ -108,12 +108,12 @@ def _reap() -> None:
         pass
 
 
-def _become(request: bytes, outputs: list[int]) -> None:
-    """Do what ``python -m fanfold`` does, in its folder and environment."""
+def _run_command(request: bytes, outputs: list[int]) -> None:
+    """Run ``python -m fanfold`` in this process, in the folder and environment of the request."""
     arguments, folder, environment = json.loads(request)
-    for number, each in enumerate(outputs, 1):
-        os.dup2(each, number)
-        os.close(each)
+    for number, output in enumerate(outputs, 1):
+        os.dup2(output, number)
+        os.close(output)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -1,4 +1,4 @@
-"""An interpreter that offers what Python does on Windows or on macOS, and a folder of a user's there."""
+"""A folder of a user on Windows or macOS, and an interpreter that lacks what Python lacks there."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from typing import Any
 from command import run
 
 PLATFORMS = {"win32": ["windows"], "darwin": ["macos"]}.get(sys.platform, ["windows", "macos"])
-"""Where the tests themselves run on one of the two, nothing has to be hidden."""
-_HIDES = sys.platform not in {"win32", "darwin"}
-_HIDING = Path(__file__).parent / "other_platforms"
+"""If the tests run on one of the two platforms, nothing needs to be removed."""
+_REMOVES = sys.platform not in {"win32", "darwin"}
+_REMOVAL = Path(__file__).parent / "other_platforms"
 _APP = """
     import os, socket, subprocess, sys, time
     from pathlib import Path
@@ -57,7 +57,7 @@ _APP = """
 
 @dataclass(frozen=True)
 class Platform:
-    """One of the two, and a folder there."""
+    """One of the two platforms, and a folder there."""
 
     name: str
     folder: Path
@@ -67,31 +67,31 @@ class Platform:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables of its processes."""
-        hiding = {
+        """The environment variables of its processes."""
+        removal = {
             "OTHER_PLATFORM": self.name,
-            "PYTHONPATH": os.pathsep.join([str(_HIDING), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONPATH": os.pathsep.join([str(_REMOVAL), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "PYTHONWARNDEFAULTENCODING": "1",
         }
         windows = {"PYTHONIOENCODING": "cp1252"}
         return {
             **os.environ,
             "AWS_DEFAULT_REGION": "eu-west-1",
-            **(hiding if _HIDES else {}),
+            **(removal if _REMOVES else {}),
             **(windows if self.name == "windows" else {}),
         }
 
     def runs(self, *command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a program; what it prints must be in the platform's own encoding."""
+        """Run a program, and decode its output by the encoding of the platform."""
         more = {"timeout": 120, "encoding": "cp1252" if self.name == "windows" else "utf-8"}
         return run(*command, folder=self.folder, env={**self.environment, **variables}, **more)
 
     def fanfold(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command."""
+        """Run a command of fanfold."""
         return self.runs(sys.executable, "-m", "fanfold", *arguments, **variables)
 
     def python(self, program: str) -> Any:
-        """Run a program, and return what it prints, which is JSON; and its log."""
+        """Run a program; return its output, parsed as JSON, and its log."""
         done = self.runs(sys.executable, "-c", textwrap.dedent(program))
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout), done.stderr

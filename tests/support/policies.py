@@ -30,7 +30,8 @@ def over_http(template: Path, target: Path) -> Path:
 def logged(stack: LocalStack, name: str) -> list[str]:
     """Return the log messages of the functions of a deployment."""
     logs = boto3.client("logs", **stack.client_settings)
-    names = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    pages = logs.get_paginator("describe_log_groups").paginate()
+    names = [group["logGroupName"] for page in pages for group in page["logGroups"]]
     groups = [group for group in names if f"/{name}/" in group]
     return [event["message"] for group in groups for event in logs.filter_log_events(logGroupName=group)["events"]]
 

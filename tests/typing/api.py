@@ -1,4 +1,4 @@
-"""What type checkers make of the public names: checked, never run."""
+"""The types of the public names, for type checkers; this file is never run."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ async def bare(order: dict[str, Any]) -> int:
 
 
 @fanfold.consumer(concurrency=5)
-def plain(record: Record) -> str:
+def synchronous(record: Record) -> str:
     return record.body
 
 
@@ -47,12 +47,12 @@ async def observed(text: str) -> None: ...
 
 
 observed.add_observer(Counting())
-observed.add_observer(object())  # type: ignore[arg-type] # no observer
+observed.add_observer(object())  # type: ignore[arg-type] # not an observer
 
 assert_type(bare({}, make_context()), BatchResponse)
-assert_type(deliver(plain, 1), BatchResult)
+assert_type(deliver(synchronous, 1), BatchResult)
 
 a_consumer: Consumer[..., Coroutine[Any, Any, int]] = bare
 a_function: Callable[[dict[str, Any]], Coroutine[Any, Any, int]] = bare.function
-a_plain_function: Callable[[Record], str] = plain.function
-not_any: Callable[[int], str] = bare.function  # type: ignore[assignment] # the consumer is not Any: this is refused
+a_def_function: Callable[[Record], str] = synchronous.function
+not_any: Callable[[int], str] = bare.function  # type: ignore[assignment] # the consumer is not Any, so this is an error

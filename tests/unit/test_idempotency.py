@@ -205,10 +205,10 @@ def test_deliver_keeps_the_entries_in_memory():
     handler = counting(Idempotency(lambda order: order["id"], table="no-such-table"))
     assert deliver(handler, {"id": 1}, {"id": 1}).outcomes == [Done(1), Done(1)]
     entries = InMemoryEntries()
-    kept = counting(by_id(entries))
-    deliver(kept, {"id": 1})
-    deliver(kept, {"id": 1})
-    assert kept.done == {1: 1}
+    handler = counting(by_id(entries))
+    deliver(handler, {"id": 1})
+    deliver(handler, {"id": 1})
+    assert handler.done == {1: 1}
 
 
 def test_an_expired_entry_in_the_read_does_not_count():

@@ -18,10 +18,10 @@ _EXACT: Final = decimal.Context(prec=_DIGITS, traps=[decimal.Inexact, decimal.In
 class Sum:
     """A sum whose value does not depend on the order of the numbers."""
 
-    __slots__ = ("_decimal", "_parts", "_whole")
+    __slots__ = ("_decimal", "_integers", "_parts")
 
     def __init__(self) -> None:
-        self._whole = 0
+        self._integers = 0
         self._parts: list[float] = []
         self._decimal: Decimal | None = None
 
@@ -37,7 +37,7 @@ class Sum:
             SegmentError: If the value is not a finite number.
         """
         if isinstance(value, int) and not isinstance(value, bool):
-            self._whole += value
+            self._integers += value
         elif isinstance(value, float) and math.isfinite(value):
             self._parts = _with_value(self._parts, value)
         elif decimals and isinstance(value, str):
@@ -52,14 +52,14 @@ class Sum:
             SegmentError: If the sum exceeds the largest float.
         """
         if self._decimal is not None:
-            total = _exact_sum(self._decimal, Decimal(self._whole), "the sum")
+            total = _exact_sum(self._decimal, Decimal(self._integers), "the sum")
             for part in self._parts:
                 total = _exact_sum(total, Decimal(part), "the sum")
             return format(total, "f")
         if not self._parts:
-            return self._whole
+            return self._integers
         try:
-            return float(sum(map(Fraction, self._parts), Fraction(self._whole)))
+            return float(sum(map(Fraction, self._parts), Fraction(self._integers)))
         except OverflowError as error:
             raise SegmentError("a sum exceeds the largest float") from error
 

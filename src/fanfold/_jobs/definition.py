@@ -63,7 +63,7 @@ class JobDefinition:
         self.name: str = check_name(name, "job")
         if check_count(watch_seconds, "watch_seconds") > aws_limits.SQS_MAX_DELAY_SECONDS:
             raise ConfigurationError(
-                f"watch_seconds must be from 1 to {aws_limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
+                f"watch_seconds must be an integer from 1 to {aws_limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
             )
         if not isinstance(continuation, bool):
             raise ConfigurationError(f"continuation must be True or False, not {continuation!r}")

@@ -119,7 +119,7 @@ async def resume_scatter(
     def segments_in(accepted: int) -> int:
         return min(run.position + accepted * per_message, drawn)
 
-    async def reached(accepted: int) -> None:
+    async def on_accepted(accepted: int) -> None:
         nonlocal checkpointed
         position = segments_in(accepted)
         if progress is not None:
@@ -128,13 +128,15 @@ async def resume_scatter(
             checkpointed = position
             await backend.ledger.checkpoint(run.id, position, gen=run.gen)
 
-    def over() -> bool:
+    def should_stop() -> bool:
         nonlocal stopped
         stopped = stopped or deadline.clock() >= deadline.stops_at
         return stopped
 
     position = segments_in(
-        await enqueue(backend.work_queue, messages(), on_accepted=reached, should_stop=over, sleep=backend.sleep)
+        await enqueue(
+            backend.work_queue, messages(), on_accepted=on_accepted, should_stop=should_stop, sleep=backend.sleep
+        )
     )
     await backend.ledger.checkpoint(run.id, position, gen=run.gen)
     if stopped:

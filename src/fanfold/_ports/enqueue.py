@@ -145,22 +145,22 @@ class _Sending:
 
 async def _send_all(queue: Queue, batch: Sequence[Message], first: int, sleep: Sleep) -> list[tuple[int, str]]:
     """Send a batch with retries; return the position and the reason of each message that was not accepted."""
-    waiting = list(enumerate(batch, first))
+    pending = list(enumerate(batch, first))
     failures: list[tuple[int, str]] = []
     reasons: dict[int, str] = {}
     retries = Retries(sleep=sleep)
     while True:
         try:
-            refused = await queue.send([message for _, message in waiting])
+            refused = await queue.send([message for _, message in pending])
         except ServiceError as error:
-            reasons.update((position, str(error)) for position, _ in waiting)
+            reasons.update((position, str(error)) for position, _ in pending)
             if not error.transient:
                 break
         else:
-            reasons = {waiting[failure.position][0]: failure.reason for failure in refused}
+            reasons = {pending[failure.position][0]: failure.reason for failure in refused}
             final = {failure.position for failure in refused if failure.final}
-            failures += [(waiting[position][0], reasons[waiting[position][0]]) for position in final]
-            waiting = [waiting[failure.position] for failure in refused if not failure.final]
-        if not waiting or not await retries.wait():
+            failures += [(pending[position][0], reasons[pending[position][0]]) for position in final]
+            pending = [pending[failure.position] for failure in refused if not failure.final]
+        if not pending or not await retries.wait():
             break
-    return failures + [(position, reasons[position]) for position, _ in waiting]
+    return failures + [(position, reasons[position]) for position, _ in pending]

@@ -123,9 +123,9 @@ class Heartbeats:
         if not any(message.due_at <= now for message in idle):
             return []
         due = [message for message in idle if message.due_at <= now + self._interval_seconds / 4]
-        return [message for message in due if not self._expired(message, now)]
+        return [message for message in due if not self._drop_if_expired(message, now)]
 
-    def _expired(self, message: _InFlight, now: float) -> bool:
+    def _drop_if_expired(self, message: _InFlight, now: float) -> bool:
         if self._seconds(message, now) > 0:
             return False
         self._messages.pop(message.record.receipt_handle, None)

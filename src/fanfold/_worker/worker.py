@@ -82,9 +82,9 @@ class Worker:
                 "the queue's visibility timeout must be at least 1 s, not 0: heartbeats extend it; raise it"
             )
         self.summary: Summary = Summary()
-        """What it has done so far."""
+        """Counts from the start until now."""
         self.abandoned_handlers: int = 0
-        """After ``run``: handlers that did not end though they were cancelled."""
+        """After ``run``: the number of abandoned handlers, which did not stop after cancellation."""
         self._queue = queue
         self._heartbeats = Heartbeats(queue)
         self._settler = HeartbeatSettler(settler, self._heartbeats)
@@ -318,7 +318,8 @@ class Worker:
         await self._wait_for_handlers(session)
         if abandoned := session.abandoned_handlers:
             logger.warning(
-                "%d handlers did not end when they were cancelled; their messages are redelivered", abandoned
+                "%d handlers were abandoned: they did not stop after cancellation; their messages are redelivered",
+                abandoned,
             )
             self.abandoned_handlers = abandoned
         for task in self._tasks:

@@ -186,7 +186,7 @@ def _variables(configuration: Mapping[str, Any]) -> dict[str, str]:
 def _hangup_interrupts() -> Iterator[None]:
     """Treat SIGHUP like Ctrl-C, so that closing the terminal also restores the function."""
     main = threading.current_thread() is threading.main_thread()
-    numbers = [each for each in signals("SIGHUP") if main and signal.getsignal(each) == signal.SIG_DFL]
+    numbers = [number for number in signals("SIGHUP") if main and signal.getsignal(number) == signal.SIG_DFL]
     for number in numbers:
         signal.signal(number, signal.default_int_handler)
     try:

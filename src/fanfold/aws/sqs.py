@@ -39,7 +39,7 @@ _COUNTS: Final = (
 _ARN_PARTS: Final = 6
 _MAX_ATTRIBUTES: Final = 10
 _NOT_SENDABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Source: the API reference of SendMessage, *MessageBody*."""
+"""Characters that SQS does not accept (API reference of SendMessage, *MessageBody*)."""
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -130,10 +130,9 @@ class SqsQueue:
     async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         """Send 1 to 10 messages; return the refused entries."""
         entries, unsendable = _entries(messages, functools.partial(_entry, fifo=self.fifo))
-        if not entries:
+        if unsendable and not entries:
             return unsendable
-        with map_errors(f"queue {self.url}"):
-            response = await self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
+        response = await self._call("send_message_batch", f"queue {self.url}", QueueUrl=self.url, Entries=entries)
         return [*unsendable, *_refusals(response)]
 
     async def receive(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
@@ -153,43 +152,43 @@ class SqsQueue:
         ]
 
     async def _receive(self, max_messages: int, wait_seconds: float, attribute: str) -> Sequence[Mapping[str, Any]]:
-        with map_errors(f"queue {self.url}"):
-            response = await self._client.receive_message(
-                QueueUrl=self.url,
-                MaxNumberOfMessages=max_messages,
-                WaitTimeSeconds=math.ceil(wait_seconds),
-                MessageSystemAttributeNames=[attribute],
-                MessageAttributeNames=["All"],
-            )
+        response = await self._call(
+            "receive_message",
+            f"queue {self.url}",
+            QueueUrl=self.url,
+            MaxNumberOfMessages=max_messages,
+            WaitTimeSeconds=math.ceil(wait_seconds),
+            MessageSystemAttributeNames=[attribute],
+            MessageAttributeNames=["All"],
+        )
         messages: Sequence[Mapping[str, Any]] = response.get("Messages", [])
         return messages
 
     async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
         """Delete 1 to 10 messages by their receipt handles; return the refused entries."""
         entries = [{"Id": str(position), "ReceiptHandle": handle} for position, handle in enumerate(receipt_handles)]
-        with map_errors(f"queue {self.url}"):
-            return _refusals(await self._client.delete_message_batch(QueueUrl=self.url, Entries=entries))
+        return _refusals(
+            await self._call("delete_message_batch", f"queue {self.url}", QueueUrl=self.url, Entries=entries)
+        )
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Set the visibility timeouts of 1 to 10 messages, in whole seconds from now; return the refused entries."""
         entries, refusals = _entries(changes, self._visibility_entry)
         for url in dict.fromkeys(url for url, _ in entries):
             of_queue = [entry for entry_url, entry in entries if entry_url == url]
-            with map_errors(f"queue {url}"):
-                response = await self._client.change_message_visibility_batch(QueueUrl=url, Entries=of_queue)
+            response = await self._call(
+                "change_message_visibility_batch", f"queue {url}", QueueUrl=url, Entries=of_queue
+            )
             refusals += _refusals(response)
         return refusals
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send 1 to 10 messages with their reasons to the dead-letter queue; return the refused entries."""
         url = self.dead_letter_queue_url
-        entries, unsendable = _entries(
-            rejects, lambda reject, position: _dead_letter(*reject, position, fifo=url.endswith(".fifo"))
-        )
-        if not entries:
+        entries, unsendable = _entries(rejects, functools.partial(_dead_letter, fifo=url.endswith(".fifo")))
+        if unsendable and not entries:
             return unsendable
-        with map_errors(f"dead-letter queue {url}"):
-            response = await self._client.send_message_batch(QueueUrl=url, Entries=entries)
+        response = await self._call("send_message_batch", f"dead-letter queue {url}", QueueUrl=url, Entries=entries)
         accepted = {sent["Id"] for sent in response.get("Successful", [])}
         refusals = {str(refusal.position): refusal for refusal in _refusals(response)}
         # Fail closed: an entry is accepted only if SQS lists it.
@@ -201,9 +200,16 @@ class SqsQueue:
 
     async def count(self) -> int:
         """Return the approximate number of messages in the queue, including those in flight and delayed."""
-        with map_errors(f"queue {self.url}"):
-            response = await self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=list(_COUNTS))
+        response = await self._call(
+            "get_queue_attributes", f"queue {self.url}", QueueUrl=self.url, AttributeNames=list(_COUNTS)
+        )
         return sum(int(response.get("Attributes", {}).get(name, 0)) for name in _COUNTS)
+
+    async def _call(self, operation: str, resource: str, **arguments: Any) -> Mapping[str, Any]:
+        """Call an operation of SQS; error messages start with ``resource``."""
+        with map_errors(resource):
+            response: Mapping[str, Any] = await getattr(self._client, operation)(**arguments)
+        return response
 
     def _visibility_entry(self, change: tuple[Record, int], position: int) -> tuple[str, dict[str, Any]]:
         record, seconds = change
@@ -259,25 +265,25 @@ def _attribute_to_send(attribute: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _entries(items: Sequence[T], build: Callable[[T, int], S]) -> tuple[list[S], list[Refusal]]:
-    """Build the entry of each item; an item for which there cannot be one is refused, and affects no other."""
+    """Build the entry of each item; refuse an item whose entry cannot be built, without affecting the others."""
     entries: list[S] = []
     refusals: list[Refusal] = []
     for position, item in enumerate(items):
         try:
             entries.append(build(item, position))
         except (ConfigurationError, LookupError, TypeError, ValueError, AttributeError) as error:
-            refusals.append(Refusal(position, f"cannot be sent: {error!r}", final=True))
+            refusals.append(Refusal(position, f"cannot be sent: {type(error).__name__}: {error}", final=True))
     return entries, refusals
 
 
 def _sendable(text: str) -> str:
-    """Return a text that SQS accepts.
+    """Return the text unchanged if SQS accepts it.
 
     Raises:
-        ValueError: If it has a character that is not in the list of SendMessage's reference, such as a lone surrogate.
+        ValueError: If SendMessage does not allow one of its characters, such as a lone surrogate.
     """
-    if found := _NOT_SENDABLE.search(text):
-        raise ValueError(f"SQS does not accept the character {found[0]!r} at index {found.start()}")
+    if match := _NOT_SENDABLE.search(text):
+        raise ValueError(f"SQS does not accept the character {match[0]!r} at index {match.start()}")
     return text
 
 
@@ -297,7 +303,8 @@ def _entry(message: Message, position: int, *, fifo: bool) -> dict[str, Any]:
     return entry
 
 
-def _dead_letter(record: Record, reason: str, position: int, *, fifo: bool) -> dict[str, Any]:
+def _dead_letter(reject: tuple[Record, str], position: int, *, fifo: bool) -> dict[str, Any]:
+    record, reason = reject
     originals = dict(record.message_attributes)
     originals.pop(ATTRIBUTE, None)
     direct = dict(list(originals.items())[: _MAX_ATTRIBUTES - 1])

@@ -81,11 +81,12 @@ async def _work(
     consumer: Consumer[..., Any], queue_url: str, drain_seconds: float, health_file: Path | None, region: str | None
 ) -> Summary:
     try:
-        from fanfold.aws.sqs import open_client, open_queue
+        from fanfold.aws.renewing import open_renewing_queue
     except ModuleNotFoundError as error:
         raise MissingExtraError("aws", "fanfold worker") from error
-    async with open_client(region) as client:
-        queue = await open_queue(client, queue_url, dead_letter_queue_url=consumer.dead_letter_queue_url)
+    async with open_renewing_queue(
+        queue_url, dead_letter_queue_url=consumer.dead_letter_queue_url, region=region
+    ) as queue:
         working = Worker(consumer, queue, queue, drain_seconds=drain_seconds, health_file=health_file)
         _on_signals(working.stop)
         summary = await working.run()

@@ -1,8 +1,7 @@
-"""A new project from nothing: a consumer, or a job, with template, tests, saved events and CI.
+"""New projects: a consumer or a job, with template, tests, saved events and CI.
 
-The files lie beside this module under ``templates``: ``common``, and what a consumer or a job has besides. In them
-``my-project`` stands for the project's name and ``0.0.0`` for this release. The template of a job is the project's own
-``template.yaml``, with its state machines.
+The files are in ``templates``: ``common`` for both, and those of a consumer and of a job. In them, ``my-project`` is
+replaced by the project's name, and ``0.0.0`` by this release. A job has fanfold's ``template.yaml`` and state machines.
 """
 
 from __future__ import annotations
@@ -21,26 +20,27 @@ _NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 def check_project_name(name: str) -> str:
-    """Return a name that fits a folder, a stack and a tag.
+    """Return a name that is valid for a folder, a stack and a tag.
 
     Raises:
-        ConfigurationError: If it is not 1 to 40 small letters, digits and hyphens, the first a letter, the last none.
+        ConfigurationError: If it is not 1 to 40 lowercase letters, digits and hyphens, starting with a letter and not
+            ending with a hyphen.
     """
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
-            f"{name!r} is no name for a project, which names its folder and its stacks: use 1 to 40 small letters, "
-            "digits and hyphens, starting with a letter, such as shop-orders"
+            f"{name!r} is not a valid name for a project, its folder and its stacks: use 1 to 40 lowercase letters, "
+            "digits and hyphens, starting with a letter and not ending with a hyphen, such as shop-orders"
         )
     return name
 
 
 def project_files(name: str, *, job: bool, version: str) -> dict[str, str]:
-    """Return the files of a new project: their texts by path.
+    """Return the texts of the files of a new project, by path.
 
     Args:
         name: The project's name.
-        job: Whether it is a job; else it is a consumer.
-        version: The release of fanfold that it asks for, or a later compatible one.
+        job: True for a job, False for a consumer.
+        version: The minimum release of fanfold; later compatible releases are allowed.
     """
     texts = {**_texts("common"), **_texts("job" if job else "consumer")}
     if job:
@@ -55,19 +55,19 @@ def project_files(name: str, *, job: bool, version: str) -> dict[str, str]:
 
 
 def create(name: str, parent: Path, *, job: bool, version: str) -> Path:
-    """Write a new project into a new folder and return the folder; nothing that is there is touched.
+    """Write a new project into a new folder, and return the folder. Existing files are never changed.
 
     Raises:
-        ConfigurationError: If the name is none, or the folder is there already or cannot be written.
+        ConfigurationError: If the name is not valid, or the folder exists or cannot be written.
     """
     folder = parent / check_project_name(name)
     files = project_files(name, job=job, version=version)
     try:
         folder.mkdir()
     except FileExistsError as error:
-        raise ConfigurationError(f"{folder} is there already: choose another name, or another folder") from error
+        raise ConfigurationError(f"{folder} already exists: choose another name, or another folder") from error
     except OSError as error:
-        raise ConfigurationError(f"{folder} cannot be made: {error.strerror}") from error
+        raise ConfigurationError(f"{folder} cannot be created: {error.strerror}") from error
     try:
         _write(folder, files)
     except OSError as error:
@@ -86,7 +86,7 @@ def _texts(kind: str) -> dict[str, str]:
 
 
 def _for_project(template: str) -> str:
-    """Return our own template for a project whose code lies in ``src`` and whose tags bear its name."""
+    """Return fanfold's template with the code in ``src`` and the project's name in tags."""
     return (
         template.replace("examples/flights/", "src/")
         .replace("Description: A fanfold job - ", "Description: my-project - ", 1)

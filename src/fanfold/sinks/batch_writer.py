@@ -122,7 +122,7 @@ class BatchWriter:
         if reasons:
             reason = reasons[0]
             rejected = [entry.write for entry in buffered if self._buffer.get(entry.key_values) is entry]
-            message = f"table {self._table}: {len(rejected)} items were not accepted: {reason}"
+            message = f"{len(rejected)} items were not accepted: {reason}"
             raise WriteError(message, rejected=rejected) from reason
 
     async def _write(self, batch: Sequence[_Buffered]) -> ServiceError | None:
@@ -146,7 +146,9 @@ class BatchWriter:
             unprocessed = await self._items.write_batch(self._table, writes)
         except ServiceError as error:
             return error, range(len(writes))
-        return ServiceError("DynamoDB left them unprocessed", code="UnprocessedItems", transient=True), unprocessed
+        return ServiceError(
+            f"table {self._table} left them unprocessed", code="UnprocessedItems", transient=True
+        ), unprocessed
 
     def _remove(self, accepted: Iterable[_Buffered]) -> None:
         for entry in accepted:
@@ -164,7 +166,7 @@ class BatchWriter:
         try:
             size = size_of(key if item is None else item)
         except (TypeError, ValueError, RecursionError) as error:
-            raise ItemError(f"table {self._table}: item {key!r} has {error}") from error
+            raise ItemError(f"table {self._table}: item {key!r} cannot be stored: {error}") from error
         if size.stored_bytes > aws_limits.DYNAMODB_ITEM_BYTES:
             raise ItemError(
                 f"table {self._table}: item {key!r} has {size.stored_bytes:,} bytes, over the DynamoDB limit of "

@@ -37,8 +37,8 @@ def size_of(value: Any) -> ItemSize:
         if isinstance(value, kinds):
             return measure(value)
     if isinstance(value, float):
-        raise TypeError(f"the float {value!r}, which DynamoDB cannot represent exactly: use decimal.Decimal")
-    raise TypeError(f"a value of type {type(value).__name__}, which DynamoDB does not support")
+        raise TypeError(f"DynamoDB cannot represent the float {value!r} exactly: use decimal.Decimal")
+    raise TypeError(f"DynamoDB does not support values of type {type(value).__name__}")
 
 
 def _of_constant(_: bool | None) -> ItemSize:
@@ -65,13 +65,13 @@ def _of_list(value: list[Any] | tuple[Any, ...]) -> ItemSize:
 def _of_number(value: int | Decimal) -> ItemSize:
     number = Decimal(value)
     if not number.is_finite():
-        raise TypeError(f"the number {value}, which is not finite: DynamoDB stores only finite numbers")
+        raise TypeError(f"DynamoDB stores only finite numbers, not {value}")
     digits = len(number.as_tuple().digits)
     if digits > DYNAMODB_NUMBER_DIGITS or not (
         number.is_zero() or DYNAMODB_MIN_EXPONENT <= number.adjusted() <= DYNAMODB_MAX_EXPONENT
     ):
         raise TypeError(
-            f"the number {number:.3E} with {digits} digits: DynamoDB stores at most 38 digits, from 1E-128 to 1E+126"
+            f"DynamoDB stores numbers of at most 38 digits, from 1E-128 to 1E+126, not {number:.3E} of {digits} digits"
         )
     return ItemSize((digits + 1) // 2 + 2, _TYPE_BYTES + len(str(value)) + 2)
 
@@ -79,7 +79,7 @@ def _of_number(value: int | Decimal) -> ItemSize:
 def _of_member(member: tuple[Any, Any]) -> ItemSize:
     name, value = member
     if not isinstance(name, str):
-        raise TypeError(f"the attribute name {name!r}, which is not a string")
+        raise TypeError(f"an attribute name must be a string, not {name!r}")
     return size_of(value) + ItemSize(len(name.encode()) + 1, len(json.dumps(name)) + 1)
 
 
@@ -87,7 +87,7 @@ def _of_set(value: set[Any] | frozenset[Any]) -> ItemSize:
     kinds = (str, bytes, int | Decimal)
     is_uniform = any(all(isinstance(item, kind) and not isinstance(item, bool) for item in value) for kind in kinds)
     if not value or not is_uniform:
-        raise TypeError("a set that is empty or mixed: DynamoDB stores sets of only strings, numbers, or bytes")
+        raise TypeError("a set must not be empty, and must contain only strings, only numbers, or only bytes")
     return sum(map(size_of, value), ItemSize(3, _TYPE_BYTES + 2))
 
 

@@ -47,8 +47,8 @@ async def lines_of_range(
                 skipping = False
             head, newline, tail = data.rpartition(b"\n")
             if newline:
-                whole = b"".join([*unfinished, head])
-                yield position - len(tail) - 1 - len(whole), whole.split(b"\n")
+                complete = b"".join([*unfinished, head])
+                yield position - len(tail) - 1 - len(complete), complete.split(b"\n")
                 unfinished = []
             if tail:
                 unfinished.append(tail)

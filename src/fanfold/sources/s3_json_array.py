@@ -98,7 +98,7 @@ class S3JsonArray:
         name = f"s3://{self.bucket}/{self.key}"
         rows = JsonRows(name, self.pointer)
         segment: list[bytes] = []
-        async with aclosing(_whole(backend.store, self.bucket, self.key)) as pieces:
+        async with aclosing(_read_object(backend.store, self.bucket, self.key)) as pieces:
             async for piece in pieces:
                 for row in rows.feed(piece):
                     segment.append(row.encode())
@@ -110,7 +110,7 @@ class S3JsonArray:
             yield segment[begin : begin + self.rows_per_segment]
 
 
-async def _whole(store: Store, bucket: str, key: str) -> AsyncGenerator[bytes, None]:
+async def _read_object(store: Store, bucket: str, key: str) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of one version of an object; resume where a connection broke off."""
     name = f"s3://{bucket}/{key}"
     position = 0

@@ -88,7 +88,7 @@ class S3Lines:
         if self.key is not None:
             pinned = await pin_object(backend.store, self.bucket, self.key, self._format_of(self.key))
             if pinned["begin"] >= pinned["size"]:
-                raise SourceError(f"{name_of(self.bucket, self.key)} {_without_lines(pinned)}: use an object with rows")
+                raise SourceError(f"{name_of(self.bucket, self.key)} {_without_lines(pinned)}: check the key")
             return {"type": "s3-lines", "chunk_bytes": self.chunk_bytes, **pinned}
         totals = {"objects": 0, "compressed": 0, "bytes": 0, "largest_bytes": 0}
         written = await manifest.write(backend, prefix, self._ranges(backend, totals))

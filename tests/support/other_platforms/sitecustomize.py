@@ -1,13 +1,12 @@
-"""Makes this interpreter, on Linux, offer no more than Python for Windows or for macOS does.
+"""Makes this interpreter on Linux lack what Python lacks on Windows, or on macOS.
 
-Python imports it at the start if this folder is on PYTHONPATH; OTHER_PLATFORM says which of the two. Child processes
-inherit both variables. What only the standard library itself may still use, because on Linux it cannot do without,
-is refused to every other caller.
+Python imports this module at startup if its folder is on PYTHONPATH; OTHER_PLATFORM selects the platform. Child
+processes inherit both variables. The standard library may use what it needs on Linux; all other callers may not.
 """
 
 import os
 
 if os.environ.get("OTHER_PLATFORM"):
-    import hidden
+    import removal
 
-    hidden.hide(os.environ["OTHER_PLATFORM"])
+    removal.remove_what_is_missing_on(os.environ["OTHER_PLATFORM"])

@@ -1,4 +1,4 @@
-"""System 3: ``examples/archive_bucket`` on the local AWS, its bucket, and what it tells people."""
+"""System 3: ``examples/archive_bucket`` on the local AWS, its bucket, and its notifications."""
 
 import json
 from collections.abc import Callable
@@ -15,14 +15,14 @@ EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "archive_bucket"
 SOURCE, DAY, ARCHIVE = "shop-logs", "2026-11-24", "S3/2026/11/24"
 RESULT: Final = "archive_bucket.json"
 ARTICLE_TIMES: Final = 2
-"""Of the article: 3 minutes with the listing inside the Lambda, 1.5 minutes ten at a time."""
+"""Speedup in the article: 3 minutes with the listing in the Lambda function, 1.5 minutes with ten concurrent copies."""
 
 
 class Archive:
     """The deployed example."""
 
     def __init__(self, stack: LocalStack, template: Path | None = None) -> None:
-        self.topic, self.heard = Topic(stack, "archived"), list[str]()
+        self.topic, self.received = Topic(stack, "archived"), list[str]()
         parameters = {
             "FunctionTimeout": "60",
             "MaximumConcurrency": "5",
@@ -36,162 +36,162 @@ class Archive:
         self.s3.create_bucket(Bucket=SOURCE)
 
     def upload(self, *keys: str) -> None:
-        """Put objects that hold their own keys."""
+        """Upload objects; the content of each is its key."""
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(lambda key: self.s3.put_object(Bucket=SOURCE, Key=key, Body=key.encode()), keys))
 
     def take(self, name: str) -> None:
-        """Put another object where one of this name should go."""
+        """Put another object at the target of this name."""
         self.s3.put_object(Bucket=SOURCE, Key=f"{ARCHIVE}/{name}", Body=b"another object")
 
     def keys(self, prefix: str) -> list[str]:
-        """What lies there."""
+        """Return the keys with a prefix."""
         return list(self.written(prefix))
 
     def written(self, prefix: str) -> dict[str, Any]:
-        """When what lies there was written, by its key."""
+        """Return the modification times of the objects with a prefix, by key."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=SOURCE, Prefix=prefix)
-        return {each["Key"]: each["LastModified"] for page in pages for each in page.get("Contents", [])}
+        return {item["Key"]: item["LastModified"] for page in pages for item in page.get("Contents", [])}
 
     def text(self, key: str) -> str:
-        """An object of the bucket."""
+        """Return the text of an object."""
         return str(self.s3.get_object(Bucket=SOURCE, Key=key)["Body"].read().decode())
 
-    def holds(self, place: str, key: str) -> bool:
-        """Whether the object that was uploaded under a key lies there."""
+    def has_original(self, target: str, key: str) -> bool:
+        """Return whether the object at a target is the one that was uploaded under ``key``."""
         try:
-            return self.text(place) == key
+            return self.text(target) == key
         except self.s3.exceptions.NoSuchKey:
             return False
 
     async def report(self, run_id: str) -> list[str]:
-        """The rows of a run's report, once it has succeeded."""
+        """Return the rows of the report, after the run has succeeded."""
         return await self.deployed.lines(await self.deployed.output(run_id))
 
     def notification(self, run_id: str) -> dict[str, Any]:
-        """What people were told of a run; more than once, perhaps, but the same.
+        """Return the notification of a run, which may arrive more than once.
 
         Raises:
-            ValueError: If it was not the same.
+            ValueError: If two notifications differ.
         """
 
-        def heard() -> list[dict[str, Any]]:
-            self.heard += self.topic.messages()
-            return [told for told in map(json.loads, self.heard) if told["run"] == run_id]
+        def received() -> list[dict[str, Any]]:
+            self.received += self.topic.messages()
+            return [message for message in map(json.loads, self.received) if message["run"] == run_id]
 
-        until(lambda: bool(heard()))
-        first, *others = heard()
+        until(lambda: bool(received()))
+        first, *others = received()
         if any(other != first for other in others):
-            raise ValueError(f"of {run_id} people were told one thing, and another")
+            raise ValueError(f"run {run_id} sent two different notifications")
         return first
 
 
 @dataclass(frozen=True)
 class Day:
-    """The objects of a run by one road: of a hundred nine are of another day, and one finds its place taken."""
+    """The objects of one run: of each hundred, nine are of another day, and the target of one is taken."""
 
     run: str
     objects: int
 
     @property
     def of_day(self) -> list[str]:
-        """What is to be moved."""
-        return [f"{self.run}/{DAY}-{self.run}-{n:04d}.log" for n in range(self.objects - 10 * self._many)]
+        """Keys that must be moved."""
+        return [f"{self.run}/{DAY}-{self.run}-{n:04d}.log" for n in range(self.objects - 10 * self._hundreds)]
 
     @property
     def others(self) -> list[str]:
-        """What is to be left alone."""
-        return [f"{self.run}/2026-11-0{1 + n % 9}-{n:04d}.log" for n in range(9 * self._many)]
+        """Keys of other days, which must stay."""
+        return [f"{self.run}/2026-11-0{1 + n % 9}-{n:04d}.log" for n in range(9 * self._hundreds)]
 
     @property
     def taken(self) -> list[str]:
-        """What cannot be moved."""
-        return [f"{self.run}/{DAY}-{self.run}-taken-{n:04d}.log" for n in range(self._many)]
+        """Keys that cannot be moved, since their target is taken."""
+        return [f"{self.run}/{DAY}-{self.run}-taken-{n:04d}.log" for n in range(self._hundreds)]
 
-    def place_of(self, key: str) -> str:
-        """Where an object of the day goes."""
+    def target_of(self, key: str) -> str:
+        """Return the target of a key."""
         return f"{ARCHIVE}/{key.removeprefix(f'{self.run}/')}"
 
     @property
-    def _many(self) -> int:
+    def _hundreds(self) -> int:
         return self.objects // 100
 
 
 async def rows(stack: LocalStack, by_sqs: int, by_map: int) -> list[Row]:
-    """Move the objects of a day, so many by SQS and so many by a Distributed Map, or by SQS alone."""
-    archive, found = Archive(stack), list[Row]()
-    for road, objects, start in (
+    """Move the objects of a day with SQS and with a Distributed Map, or with SQS only."""
+    archive, all_rows = Archive(stack), list[Row]()
+    for path, objects, start in (
         ("SQS", by_sqs, archive.deployed.scatter),
         ("Distributed Map", by_map, archive.deployed.execute),
     ):
         if objects:
-            day = Day(road.replace(" ", "-").lower(), objects)
-            found += await archived(archive, day, road, start)
-            found += await delivered_again(archive, day, road, start)
-    return [*found, tried_again(archive), *times_committed()]
+            day = Day(path.replace(" ", "-").lower(), objects)
+            all_rows += await archived(archive, day, path, start)
+            all_rows += await rerun(archive, day, path, start)
+    return [*all_rows, lambda_retries(archive), *times_committed()]
 
 
-async def archived(archive: Archive, day: Day, road: str, start: Callable[..., object]) -> list[Row]:
-    """Move them by one road."""
+async def archived(archive: Archive, day: Day, path: str, start: Callable[..., object]) -> list[Row]:
+    """Move the objects by one path."""
     archive.upload(*day.of_day, *day.others, *day.taken)
     for key in day.taken:
         archive.take(key.removeprefix(f"{day.run}/"))
     start(day.run, bucket=SOURCE, prefix=f"{day.run}/", day=DAY)
-    report, told = await archive.report(day.run), archive.notification(day.run)
+    report, notification = await archive.report(day.run), archive.notification(day.run)
     no_target = sorted(line.partition(",")[0] for line in report if ",no target," in line)
-    named = sorted(why.partition(": ")[0] for why in told["failures"].values())
-    left, there = set(archive.keys(f"{day.run}/")), set(archive.keys(f"{ARCHIVE}/{DAY}-{day.run}-"))
-    moved = [key for key in day.of_day if key not in left and day.place_of(key) in there]
-    alone, still = len(left.intersection(no_target)), len(left.intersection(named))
-    all_alone = no_target == sorted(day.others) and left.issuperset(day.others)
-    all_still = named == day.taken and told["failed"] == len(day.taken) and left.issuperset(day.taken)
+    reported = sorted(failure.partition(": ")[0] for failure in notification["failures"].values())
+    remaining, targets = set(archive.keys(f"{day.run}/")), set(archive.keys(f"{ARCHIVE}/{DAY}-{day.run}-"))
+    moved = [key for key in day.of_day if key not in remaining and day.target_of(key) in targets]
+    skipped, failed = len(remaining.intersection(no_target)), len(remaining.intersection(reported))
+    all_skipped = no_target == sorted(day.others) and remaining.issuperset(day.others)
+    all_failed = reported == day.taken and notification["failed"] == len(day.taken) and remaining.issuperset(day.taken)
     others, taken = (
-        f"{road}: others left alone, reported as no target",
-        f"{road}: not moved, still there, named to people",
+        f"{path}: other objects kept, reported as no target",
+        f"{path}: not moved, kept, named in the notification",
     )
     return [
-        row(3, f"{road}: of {day.objects:,} objects, the day's moved", len(day.of_day), len(moved), EMULATED),
-        row(3, others, len(day.others), alone, EMULATED, holds=all_alone),
-        row(3, taken, len(day.taken), still, EMULATED, holds=all_still),
+        row(3, f"{path}: of {day.objects:,} objects, those of the day moved", len(day.of_day), len(moved), EMULATED),
+        row(3, others, len(day.others), skipped, EMULATED, holds=all_skipped),
+        row(3, taken, len(day.taken), failed, EMULATED, holds=all_failed),
     ]
 
 
-async def delivered_again(archive: Archive, day: Day, road: str, start: Callable[..., object]) -> list[Row]:
-    """Run it again, with some originals back, as where a delivery copied and did not come to delete."""
-    again, back = f"{day.run}-again", day.of_day[: day.objects // 10]
-    archive.upload(*back)
+async def rerun(archive: Archive, day: Day, path: str, start: Callable[..., object]) -> list[Row]:
+    """Run again with some originals restored, as if a delivery had copied and not deleted them."""
+    second_run, restored = f"{day.run}-again", day.of_day[: day.objects // 10]
+    archive.upload(*restored)
     copied = archive.written(f"{ARCHIVE}/{DAY}-{day.run}-")
-    start(again, bucket=SOURCE, prefix=f"{day.run}/", day=DAY)
-    await archive.report(again)
+    start(second_run, bucket=SOURCE, prefix=f"{day.run}/", day=DAY)
+    await archive.report(second_run)
     copied_again = sum(at != copied.get(key) for key, at in archive.written(f"{ARCHIVE}/{DAY}-{day.run}-").items())
-    left = len(set(back).intersection(archive.keys(f"{day.run}/")))
-    places = {key: day.place_of(key) for key in day.of_day} | {key: key for key in (*day.others, *day.taken)}
+    remaining = len(set(restored).intersection(archive.keys(f"{day.run}/")))
+    targets = {key: day.target_of(key) for key in day.of_day} | {key: key for key in (*day.others, *day.taken)}
     with ThreadPoolExecutor(8) as threads:
-        lost = day.objects - sum(threads.map(archive.holds, places.values(), places))
-    figure = f"{road}: again, {len(back)} originals back: left, copied again, lost"
-    return [row(3, figure, [0, 0, 0], [left, copied_again, lost], EMULATED)]
+        lost = day.objects - sum(threads.map(archive.has_original, targets.values(), targets))
+    figure = f"{path}: rerun with {len(restored)} originals restored: remaining, copied again, lost"
+    return [row(3, figure, [0, 0, 0], [remaining, copied_again, lost], EMULATED)]
 
 
-def tried_again(archive: Archive) -> Row:
-    """Say how errors of Lambda itself are tried again, by the deployed state machine."""
+def lambda_retries(archive: Archive) -> Row:
+    """Return how the deployed state machine retries errors of Lambda."""
     work = archive.deployed.states()["Process segments"]["ItemProcessor"]["States"]["Process batch"]
-    (retry,) = [each for each in work["Retry"] if "Lambda.ServiceException" in each["ErrorEquals"]]
+    (retry,) = [retrier for retrier in work["Retry"] if "Lambda.ServiceException" in retrier["ErrorEquals"]]
     got = [retry["IntervalSeconds"], retry["BackoffRate"], retry["MaxAttempts"]]
-    return row(3, "Distributed Map: Lambda's errors: seconds, factor, attempts", [2, 2, 6], got, EMULATED)
+    return row(3, "Distributed Map: retries of Lambda's errors: seconds, factor, attempts", [2, 2, 6], got, EMULATED)
 
 
 def times_committed() -> list[Row]:
-    """Return what the committed result says of moving ten at a time beside listing and moving in one Lambda."""
-    rung = f"{SIMULATED}, in {RESULT}"
+    """Return the speedup of ten concurrent copies over a loop in one Lambda function, from the committed result."""
+    evidence = f"{SIMULATED}, in {RESULT}"
     return [
         row(
             3,
-            f"{each['objects']:,} objects, ten at once: times as fast as a loop",
+            f"{result['objects']:,} objects, ten concurrently: times as fast as a loop",
             f"at least {ARTICLE_TIMES}",
-            f"{each['times as fast as the loop']:.1f}",
-            rung,
-            holds=each["times as fast as the loop"] >= ARTICLE_TIMES,
+            f"{result['times as fast as the loop']:.1f}",
+            evidence,
+            holds=result["times as fast as the loop"] >= ARTICLE_TIMES,
         )
-        for each in committed(RESULT)
-        if each["peer"].startswith("fanfold")
+        for result in committed(RESULT)
+        if result["peer"].startswith("fanfold")
     ]

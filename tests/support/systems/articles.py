@@ -13,7 +13,7 @@ _WRITE_ITEMS, _WRITERS = 25, 8
 
 
 async def fill(client_settings: dict[str, str], table: str, items: int) -> None:
-    """Make a table of so many items."""
+    """Create a table with a number of items."""
     from aiobotocore.session import get_session
 
     async with get_session().create_client("dynamodb", **client_settings) as client:
@@ -23,10 +23,10 @@ async def fill(client_settings: dict[str, str], table: str, items: int) -> None:
             AttributeDefinitions=[{"AttributeName": "item_no", "AttributeType": "N"}],
             KeySchema=[{"AttributeName": "item_no", "KeyType": "HASH"}],
         )
-        places = anyio.CapacityLimiter(_WRITERS)
+        slots = anyio.CapacityLimiter(_WRITERS)
 
         async def write(first: int) -> None:
-            async with places:
+            async with slots:
                 numbers = range(first, min(first + _WRITE_ITEMS, items))
                 entries = [{"PutRequest": {"Item": item(number)}} for number in numbers]
                 await client.batch_write_item(RequestItems={table: entries})
@@ -37,16 +37,16 @@ async def fill(client_settings: dict[str, str], table: str, items: int) -> None:
 
 
 def item(number: int) -> dict[str, Any]:
-    """Return an item as DynamoDB has it."""
+    """Return an item in DynamoDB's JSON."""
     fields = {f"field_{n}": {"S": f"value {n} of item {number}"} for n in range(FIELDS - 1)}
     return {"item_no": {"N": str(number)}, **fields}
 
 
 async def items_of(client_settings: dict[str, str], table: str) -> AsyncIterator[dict[str, Any]]:
-    """Yield the items of a table as DynamoDB has them."""
+    """Yield the items of a table in DynamoDB's JSON."""
     from aiobotocore.session import get_session
 
     async with get_session().create_client("dynamodb", **client_settings) as client:
         async for page in client.get_paginator("scan").paginate(TableName=table):
-            for found in page["Items"]:
-                yield found
+            for stored_item in page["Items"]:
+                yield stored_item

@@ -1,11 +1,11 @@
-"""A simulated cloud: queues, their event source mappings and a backend, on a clock that moves from timer to timer.
+"""A simulated cloud: queues, event source mappings and a backend, on a clock that jumps from timer to timer.
 
-The queues and what a mapping makes of an answer are those of ``fanfold.testing.Simulator``, the ledger and the store
-those of ``fanfold.inmemory``. Unlike the simulator's, invocations overlap call by call: each call takes some time, and
-meanwhile others go on. The same seed gives the same trial.
+The queues and the decisions of the mapping are those of ``fanfold.testing.Simulator``; the ledger and the store are
+those of ``fanfold.inmemory``. Unlike in the simulator, invocations overlap call by call: each call takes some time,
+while others continue. A trial is deterministic for its seed.
 
-Left out: an invocation does not feel its time run out. One that takes longer than ``FUNCTION_SECONDS`` is killed, which
-is worse than what a consumer makes of it.
+Not simulated: deadlines. An invocation that takes longer than ``FUNCTION_SECONDS`` is killed, which is worse than the
+batch response of a consumer.
 """
 
 import asyncio
@@ -35,29 +35,29 @@ from trials.faults import (
     ExecutionEnvironment,
     Troubles,
     new_execution_environment,
-    troubled,
+    with_faults,
 )
 
 T = TypeVar("T")
 
 FUNCTION_SECONDS: Final = 60.0
-"""After which an invocation is killed."""
+"""Seconds after which an invocation is killed."""
 VISIBILITY_SECONDS: Final = 6 * FUNCTION_SECONDS
 WORK_RECEIVES, FOLD_RECEIVES = 8, 5
-"""After which a message is a dead letter; in the template 5 and 5."""
+"""Receives after which a message moves to the dead-letter queue; 5 and 5 in the template."""
 _BATCH = MappingSettings(batch_size=10)
 _POLL_SECONDS = 20.0
 _START = 1_000_000.0
 
 Function: TypeAlias = Callable[[dict[str, Any]], Awaitable[Any]]
-"""Is given an event, and answers."""
+"""Takes an event, and returns a response."""
 
 
 class SimulatedTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop on a clock that is moved: where others would wait for a timer, time jumps to it."""
+    """An event loop on a manual clock: instead of waiting for a timer, it advances the clock to it."""
 
     def __init__(self, clock: ManualClock) -> None:
-        super().__init__(_Jumping(clock))
+        super().__init__(_JumpingSelector(clock))
         self._manual = clock
 
     def time(self) -> float:
@@ -65,7 +65,7 @@ class SimulatedTimeLoop(asyncio.SelectorEventLoop):
         return self._manual()
 
 
-class _Jumping(selectors.SelectSelector):
+class _JumpingSelector(selectors.SelectSelector):
     def __init__(self, clock: ManualClock) -> None:
         super().__init__()
         self._manual = clock
@@ -74,31 +74,33 @@ class _Jumping(selectors.SelectSelector):
         ready = super().select(0)
         if not ready:
             if timeout is None:
-                raise RuntimeError("the simulation stands still: nothing is left that could happen")
+                raise RuntimeError("the simulation is stuck: no timer is left")
             self._manual.advance(max(0.0, timeout))
         return ready
 
 
 class CountingQueue(InMemoryQueue):
-    """A simulated queue that counts what it will deliver twice."""
+    """A simulated queue that counts duplicate deliveries."""
 
     def __init__(self, clock: ManualClock, chance: Chance, **settings: Any) -> None:
         super().__init__(**settings, clock=clock, rng=chance.random)
         self._now, self._injected = clock, chance.injected
-        self._kept: Counter[int] = Counter()
+        self._lost_deletions: Counter[int] = Counter()
 
     def take(self, max_messages: int) -> list[QueuedMessage]:
         """Receive messages."""
         received = super().take(max_messages)
         for message in received:
-            at_once = message.visible_at < self._now() + self.visibility_timeout
-            self._injected["duplicate deliveries"] += at_once or message.lost_deletions > self._kept[message.number]
-            self._kept[message.number] = message.lost_deletions
+            duplicated = message.visible_at < self._now() + self.visibility_timeout
+            self._injected["duplicate deliveries"] += (
+                duplicated or message.lost_deletions > self._lost_deletions[message.number]
+            )
+            self._lost_deletions[message.number] = message.lost_deletions
         return received
 
 
 class QueuePort:
-    """A simulated queue as a backend sends to it."""
+    """The sending side of a simulated queue, for a backend."""
 
     def __init__(self, queue: InMemoryQueue, numbers: "itertools.count[int]") -> None:
         self._queue = queue
@@ -117,7 +119,7 @@ class QueuePort:
 
 
 class Recording(Around):
-    """A store that remembers every object that was written to a key, in order."""
+    """A store that records all writes, in order."""
 
     def __init__(self, port: Any, chance: Chance, clock: ManualClock) -> None:
         super().__init__(port, chance)
@@ -131,14 +133,14 @@ class Recording(Around):
 
 
 class RecordingLedger(Around):
-    """A ledger that counts the ends of each generation of a run."""
+    """A ledger that counts how often each generation of a run ends."""
 
     def __init__(self, port: Any, chance: Chance) -> None:
         super().__init__(port, chance)
         self.ends: Counter[tuple[str, int]] = Counter()
 
     async def finish(self, run_id: str, **end: Any) -> None:
-        """Write the end state of a run."""
+        """Write the final state of a run."""
         await self.port.finish(run_id, **end)
         self.ends[run_id, (await self.port.run(run_id)).gen] += 1
 
@@ -151,31 +153,31 @@ class Mapped:
     """The queue."""
     function: Function
     """The function."""
-    at_once: int
-    """Invocations at once, from 1."""
+    concurrency: int
+    """Concurrent invocations, from 1."""
 
 
 class Cloud:
-    """All that a job needs, and all that can befall it."""
+    """The components that a job needs, with faults."""
 
     def __init__(self, seed: int, troubles: Troubles) -> None:
         self.clock = ManualClock(_START)
         """The true time."""
         self.chance = Chance(seed, troubles)
-        """What decides."""
+        """Decides which faults are injected."""
         self.quarantine = self._queue(None)
-        """What was received too often from the fold queue."""
+        """The dead-letter queue of the fold queue."""
         self.dead = self._queue(None)
-        """Dead letters."""
+        """The dead-letter queue of the work queue."""
         self.work = self._queue(WORK_RECEIVES, self.dead)
-        """Segments."""
+        """The queue of segments."""
         self.fold = self._queue(FOLD_RECEIVES, self.quarantine)
-        """Checks."""
+        """The queue of checks."""
         plain = inmemory.backend(clock=self.clock)
         self.store = Recording(plain.store, self.chance, self.clock)
-        """The store, and what was written to it."""
+        """The store, with its writes."""
         self.ledger = RecordingLedger(plain.ledger, self.chance)
-        """The ledger, and what ended in it."""
+        """The ledger, with the ends of generations."""
         numbers = itertools.count()
         ports = {
             "work_queue": QueuePort(self.work, numbers),
@@ -184,15 +186,15 @@ class Cloud:
             "ledger": self.ledger,
             "store": self.store,
         }
-        self.plain: Backend = replace(plain, **ports)  # type: ignore[arg-type] # each is the port its name says
-        """The backend as it is, for looking."""
-        hostile = {name: troubled(port, self.chance) for name, port in ports.items()}
-        self.backend: Backend = replace(plain, now=self._now, **hostile)
-        """The backend as functions have it."""
+        self.plain: Backend = replace(plain, **ports)  # type: ignore[arg-type] # each port has the type of its field
+        """The backend without faults, for assertions."""
+        faulty = {name: with_faults(port, self.chance) for name, port in ports.items()}
+        self.backend: Backend = replace(plain, now=self._now, **faulty)
+        """The backend of the functions, with faults."""
 
     def settler(self, queue: InMemoryQueue) -> Callable[[], Awaitable[Settler]]:
-        """Return what opens the settler of a function that consumes a queue."""
-        settler: Settler = troubled(InMemorySettler(queue, self.dead), self.chance)
+        """Return a function that opens the settler for a queue."""
+        settler: Settler = with_faults(InMemorySettler(queue, self.dead), self.chance)
 
         async def open_settler() -> Settler:
             return settler
@@ -201,34 +203,34 @@ class Cloud:
 
     @asynccontextmanager
     async def open_backend(self) -> AsyncIterator[Backend]:
-        """Open the backend as functions have it."""
+        """Open the backend of the functions, with faults."""
         yield self.backend
 
     async def invoke(self, work: Callable[[], Awaitable[T]]) -> T | Errored:
-        """Do something in an execution environment of its own; return what it returns, or how it ended instead."""
+        """Call a function in a separate execution environment; return its result or its error."""
         environment = new_execution_environment(self.chance)
         HERE.set(environment)
         task = asyncio.ensure_future(work())
         death = asyncio.ensure_future(environment.died.wait())
         await asyncio.wait({task, death}, timeout=FUNCTION_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         death.cancel()
-        in_time = task.done() and not environment.died.is_set() and environment.dies_at is None
+        responded = task.done() and not environment.died.is_set() and environment.dies_at is None
         environment.died.set()
         if not task.done():
             task.cancel()
         with suppress(asyncio.CancelledError):
             try:
                 value = await task
-            except Exception as error:  # noqa: BLE001 - a function error is an answer here
+            except Exception as error:  # noqa: BLE001 - a function error is a result here
                 return Errored("error", f"{type(error).__name__}: {error}")
-            if in_time:
+            if responded:
                 return value
         return Errored("killed", "the execution environment died")
 
     @asynccontextmanager
     async def mapping(self, *mapped: Mapped) -> AsyncIterator[None]:
-        """Deliver what is in queues to functions, until the block is left."""
-        pollers = [asyncio.ensure_future(self._poll(each)) for each in mapped for _ in range(each.at_once)]
+        """Deliver messages from queues to functions during the block."""
+        pollers = [asyncio.ensure_future(self._poll(one)) for one in mapped for _ in range(one.concurrency)]
         try:
             yield
         finally:
@@ -237,18 +239,18 @@ class Cloud:
             await asyncio.wait(pollers)
 
     def move_back(self) -> int:
-        """Move what was received too often from the fold queue back, as SQS's redrive does; return how much it was."""
+        """Redrive the dead letters of the fold queue, as SQS does; return their number."""
         quarantined = self.quarantine.take(max(1, len(self.quarantine)))
         for message in quarantined:
             self.fold.put({**message.record, "attributes": {}})
             self.quarantine.remove(message.handle)
         return len(quarantined)
 
-    async def until(self, holds: Callable[[], Awaitable[bool]], *, within_seconds: float) -> bool:
-        """Wait, in simulated time, until something holds; tell whether it came to that."""
-        end = self.clock() + within_seconds
-        while self.clock() < end:
-            if await holds():
+    async def until(self, is_met: Callable[[], Awaitable[bool]], *, within_seconds: float) -> bool:
+        """Poll in simulated time until a condition is met; return False after a timeout."""
+        deadline = self.clock() + within_seconds
+        while self.clock() < deadline:
+            if await is_met():
                 return True
             await anyio.sleep(_POLL_SECONDS)
         return False
@@ -257,16 +259,16 @@ class Cloud:
         while True:
             received = mapped.queue.take(self.chance.random.randint(1, _BATCH.batch_size))
             if received:
-                await asyncio.create_task(self._deliver(received, mapped))  # with context variables of its own
+                await asyncio.create_task(self._deliver(received, mapped))  # with separate context variables
             else:
                 wait = mapped.queue.next_visible_at() - self.clock()
-                # No two at the same moment: which of them is first would not be the same every time.
+                # Random, so that no two pollers wake up at the same time, which would make the order nondeterministic.
                 await anyio.sleep(min(max(wait, 0.0), _POLL_SECONDS) + self.chance.random.random())
 
     async def _deliver(self, received: Sequence[QueuedMessage], mapped: Mapped) -> None:
         records = [message.as_record() for message in received]
-        answer = await self.invoke(lambda: mapped.function({"Records": records}))
-        invocation: Invocation = answer if isinstance(answer, Errored) else Returned(json.dumps(answer))
+        response = await self.invoke(lambda: mapped.function({"Records": records}))
+        invocation: Invocation = response if isinstance(response, Errored) else Returned(json.dumps(response))
         verdict = judge(invocation, {message.message_id for message in received}, _BATCH)
         for record in records:
             if record["messageId"] not in verdict.failed:
@@ -287,18 +289,18 @@ class Cloud:
         )
 
     def _now(self) -> float:
-        return self.clock() + HERE.get(_NOBODY).skew_now
+        return self.clock() + HERE.get(_NO_FAULTS).skew_now
 
 
-_NOBODY = ExecutionEnvironment()
+_NO_FAULTS = ExecutionEnvironment()
 
 
 def simulated(trial: Callable[[Cloud], Coroutine[Any, Any, T]], seed: int, troubles: Troubles) -> T:
-    """Run a trial in a cloud of its own, in simulated time."""
-    cloud, others = Cloud(seed, troubles), random.getstate()
+    """Run a trial in a separate cloud, in simulated time."""
+    cloud, state = Cloud(seed, troubles), random.getstate()
     random.seed(seed)  # fanfold's own jitter draws from it
     try:
         with asyncio.Runner(loop_factory=lambda: SimulatedTimeLoop(cloud.clock)) as runner:
             return runner.run(trial(cloud))
     finally:
-        random.setstate(others)
+        random.setstate(state)

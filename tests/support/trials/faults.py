@@ -1,7 +1,7 @@
-"""What goes wrong in a simulated trial: each fault a backend around another one, and all chance from one seed.
+"""Faults of a simulated trial: each fault is a wrapper of a backend port, and one seed determines all of them.
 
-An execution environment that dies does so at one of its calls: nothing it asks for from then on takes effect, and
-nothing that it answers is read, which is all that the rest of the world sees of a process that is killed.
+An execution environment dies at one of its calls: later calls have no effect, and its response is lost, which is all
+that other processes notice of a killed one.
 """
 
 import inspect
@@ -19,34 +19,34 @@ from fanfold._ports.queue import Message, Refusal
 from fanfold.errors import ServiceError
 
 MOST_SKEW_SECONDS: Final = 3_600.0
-"""How far an execution environment's clock is off at most, either way."""
+"""Maximum deviation of an execution environment's clock, in both directions."""
 _USUAL_CALL_SECONDS, _SLOW_CALL_SECONDS = 0.05, 50.0
 _MOST_CALLS = 25
-"""An execution environment that is to die does so within this many calls, or just before its response."""
+"""An execution environment dies within this number of calls, or before its response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Troubles:
-    """How much goes wrong: shares from 0 to 1."""
+    """The rates of faults, from 0 to 1."""
 
     duplicates: float = 0.0
-    """Of receives: the message is there once more although it was received, or deleted."""
+    """Share of receives with a duplicate delivery, immediately or after the deletion."""
     throttled: float = 0.0
-    """Of calls: refused, and without effect."""
+    """Share of calls that are throttled, without effect."""
     half_failed: float = 0.0
-    """Of calls: they took effect, and the caller is told that they failed."""
+    """Share of calls that take effect, but raise an error."""
     partly_sent: float = 0.0
-    """Of sends of several messages: some are accepted, the others not."""
+    """Share of sends of several messages of which only some are accepted."""
     slow: float = 0.0
-    """Of calls: they take up to 50 s, most of an invocation's time."""
+    """Share of calls that take up to 50 s, most of an invocation's time."""
     dying: float = 0.0
-    """Of execution environments: they die in the middle of an invocation."""
+    """Share of execution environments that die during an invocation."""
     skewed: float = 0.0
-    """Of execution environments: their clock is off by up to an hour, and from one call on by another one."""
+    """Share of execution environments whose clock is off by up to an hour, and jumps during an invocation."""
     jumps: float = 0.0
-    """Of batches: after them all clocks jump forward by up to an hour, as if the world had stood still."""
+    """Share of batches after which all clocks jump forward by up to an hour."""
     reordered: bool = False
-    """Whether the queues give messages out of order."""
+    """True if the queues deliver messages out of order."""
 
 
 NOTHING: Final = Troubles()
@@ -61,7 +61,7 @@ SOME: Final = Troubles(
     jumps=0.001,
     reordered=True,
 )
-"""One in a hundred of all."""
+"""One percent of most faults."""
 MANY: Final = Troubles(
     duplicates=0.1,
     throttled=0.03,
@@ -73,54 +73,54 @@ MANY: Final = Troubles(
     jumps=0.02,
     reordered=True,
 )
-"""So many that every second invocation is disturbed."""
+"""Rates that disturb every second invocation."""
 
 
 class Chance:
-    """Decides what goes wrong, the same way for the same seed, and counts it."""
+    """Random decisions about faults, deterministic for a seed, with counts."""
 
     def __init__(self, seed: int, troubles: Troubles) -> None:
         self.troubles = troubles
-        """How much goes wrong."""
+        """The rates of faults."""
         self.random = random.Random(seed)
         self.injected: Counter[str] = Counter()
-        """Faults so far, by kind."""
+        """Number of injected faults, by kind."""
 
     def strikes(self, kind: str, share: float) -> bool:
-        """Decide whether a fault happens here."""
-        struck = self.random.random() < share
-        if struck:
+        """Decide whether to inject a fault."""
+        injected = self.random.random() < share
+        if injected:
             self.injected[kind] += 1
-        return struck
+        return injected
 
 
 @dataclass(slots=True)
 class ExecutionEnvironment:
-    """One invocation, as far as chance has to do with it."""
+    """The faults of one invocation."""
 
     dies_at: int | None = None
-    """At which of its calls it dies; None for not at all."""
+    """Number of the call at which it dies; None if it does not die."""
     skew: float = 0.0
-    """Seconds its clock is ahead."""
+    """Seconds that its clock is ahead after the jump."""
     skews_at: int = 0
-    """From which of its calls on."""
+    """Number of the call at which its clock jumps."""
     calls: int = 0
-    """Calls so far."""
+    """Number of calls so far."""
     died: anyio.Event = field(default_factory=anyio.Event)
-    """Set when it has died."""
+    """Set when it dies."""
 
     @property
     def skew_now(self) -> float:
-        """Seconds its clock is ahead now; before its jump it was as much behind."""
+        """Seconds that its clock is ahead now; before the jump, it is behind by as much."""
         return self.skew if self.calls >= self.skews_at else -self.skew
 
 
 HERE: ContextVar[ExecutionEnvironment] = ContextVar("HERE")
-"""The execution environment that a call comes from."""
+"""The execution environment of the current call."""
 
 
 def new_execution_environment(chance: Chance) -> ExecutionEnvironment:
-    """Return an execution environment, and decide what will befall it."""
+    """Return an execution environment with random faults."""
     environment, troubles = ExecutionEnvironment(), chance.troubles
     if chance.strikes("execution environments that die", troubles.dying):
         environment.dies_at = chance.random.randrange(_MOST_CALLS)
@@ -131,17 +131,17 @@ def new_execution_environment(chance: Chance) -> ExecutionEnvironment:
 
 
 class Around:
-    """A backend port around another: something before each operation, and after it took effect."""
+    """A wrapper of a backend port with hooks before and after each operation."""
 
     def __init__(self, port: Any, chance: Chance) -> None:
         self.port = port
         self.chance = chance
 
     async def before(self) -> None:
-        """Do what is done before an operation; raise for it not to happen."""
+        """Called before an operation; an exception prevents it."""
 
     async def after(self) -> None:
-        """Do what is done after an operation; raise for its caller not to know."""
+        """Called after an operation; an exception replaces its result."""
 
     def __getattr__(self, name: str) -> Any:
         operation = getattr(self.port, name)
@@ -149,54 +149,54 @@ class Around:
 
             async def yielding(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
                 await self.before()
-                async with aclosing(operation(*args, **kwargs)) as found:
-                    async for each in found:
-                        yield each
+                async with aclosing(operation(*args, **kwargs)) as items:
+                    async for item in items:
+                        yield item
                 await self.after()
 
             return yielding
 
         async def called(*args: Any, **kwargs: Any) -> Any:
             await self.before()
-            answer = await operation(*args, **kwargs)
+            result = await operation(*args, **kwargs)
             await self.after()
-            return answer
+            return result
 
         return called if inspect.iscoroutinefunction(operation) else operation
 
 
 class Slow(Around):
-    """Each call takes time, and now and then very long."""
+    """Calls that take time, some of them very long."""
 
     async def before(self) -> None:
-        """Take it."""
+        """Wait."""
         slow = self.chance.strikes("calls that take long", self.chance.troubles.slow)
         await anyio.sleep(self.chance.random.uniform(0, _SLOW_CALL_SECONDS if slow else _USUAL_CALL_SECONDS))
 
 
 class Throttling(Around):
-    """Refuses calls as too many."""
+    """Calls that may be throttled."""
 
     async def before(self) -> None:
-        """Refuse this one, perhaps."""
+        """Raise a throttling error for some calls."""
         if self.chance.strikes("throttled calls", self.chance.troubles.throttled):
             raise ServiceError("slow down", code="ThrottlingException", transient=True)
 
 
 class HalfFailing(Around):
-    """Does what it was asked for, and says that it failed."""
+    """Calls that may take effect and still raise an error."""
 
     async def after(self) -> None:
-        """Say so of this call, perhaps."""
+        """Raise an error for some calls."""
         if self.chance.strikes("half-failed calls", self.chance.troubles.half_failed):
             raise ServiceError("the connection was lost", code="InternalError", transient=True)
 
 
 class PartlySending(Around):
-    """A queue that accepts some messages of a batch, and others not."""
+    """A queue that may accept only some messages of a batch."""
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
-        """Send them, or some."""
+        """Send all messages, or some of them."""
         if len(messages) < 2 or not self.chance.strikes("sends accepted in part", self.chance.troubles.partly_sent):
             refused: Sequence[Refusal] = await self.port.send(messages)
             return refused
@@ -211,26 +211,26 @@ class PartlySending(Around):
 
 
 class Mortal(Around):
-    """Takes no call from an execution environment that has died, and has it die where that is its lot."""
+    """Calls during which the execution environment may die; later calls fail."""
 
     async def before(self) -> None:
-        """Let the execution environment die before the call."""
+        """Let the execution environment die if this is its last call."""
         environment = HERE.get()
         environment.calls += 1
         if environment.dies_at is not None and environment.calls > environment.dies_at:
             environment.died.set()
-        self._refuse_the_dead()
+        self._raise_if_dead()
 
     async def after(self) -> None:
-        """Let the execution environment not hear of a call during which it died."""
-        self._refuse_the_dead()
+        """Discard the result of a call during which the execution environment died."""
+        self._raise_if_dead()
 
     @staticmethod
-    def _refuse_the_dead() -> None:
+    def _raise_if_dead() -> None:
         if HERE.get().died.is_set():
             raise ServiceError("this execution environment is dead", code="Killed", transient=True)
 
 
-def troubled(port: Any, chance: Chance) -> Any:
-    """Return a port that everything can befall."""
+def with_faults(port: Any, chance: Chance) -> Any:
+    """Return a port with all faults."""
     return Mortal(Slow(Throttling(HalfFailing(PartlySending(port, chance), chance), chance), chance), chance)

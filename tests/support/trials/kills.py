@@ -1,6 +1,6 @@
-"""Runs on the local AWS whose workers are killed with SIGKILL, and whose messages are sent twice.
+"""Runs on the local AWS while workers are killed with SIGKILL and messages are sent twice.
 
-The emulator's Lambda workers are real processes; they are found by their command lines in ``/proc``.
+The emulator's Lambda workers are real processes, which are identified by their command lines in ``/proc``.
 """
 
 import asyncio
@@ -32,25 +32,25 @@ from fanfold.aws.outputs import variables_of
 from fanfold.errors import FanfoldError
 
 NUMBERS: Final = b"".join(b"%d\n" % (number % 10) for number in range(1200))
-ANSWER, SEGMENTS, CHUNK_BYTES = b"5400", 20, 120
-TOGETHER: Final = 5
-"""Runs at once: they share the workers that are killed."""
+OUTPUT, SEGMENTS, CHUNK_BYTES = b"5400", 20, 120
+CONCURRENT_RUNS: Final = 5
+"""Concurrent runs, which share the killed workers."""
 JOB: Final = Path(__file__).parents[1] / "kills_job"
 _VISIBILITY_SECONDS, _WITHIN_SECONDS, _KEY, _CODE_BUCKET = 10, 240, "input/numbers.jsonl", "code"
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """How a run ended that was hit."""
+    """The end of a run with killed workers."""
 
     run: str
-    """Its name."""
+    """Name of the run."""
     problems: Sequence[str]
-    """What was not as promised; empty for one exact answer."""
+    """Violated promises; empty for one exact output."""
     duplicates: int
-    """Segment messages that were sent once more."""
+    """Segment messages that were sent twice."""
     killed: int
-    """Workers killed while it ran, by it and by the runs beside it."""
+    """Workers that were killed during this run and its concurrent runs."""
 
 
 class Deployed:
@@ -70,21 +70,21 @@ class Deployed:
             yield backend
 
     async def scatter(self, run: str) -> int:
-        """Start a run; return how many segments it has."""
+        """Start a run; return the number of its segments."""
         params = {"bucket": self.outputs["ResultsBucket"], "key": _KEY, "chunk_bytes": CHUNK_BYTES}
         payload = json.dumps({"run": run, "params": params}).encode()
-        answer = await asyncio.to_thread(
+        response = await asyncio.to_thread(
             self._functions.invoke, FunctionName=self.outputs["ScatterFunction"], Payload=payload
         )
-        return int(json.loads(answer["Payload"].read())["segments"])
+        return int(json.loads(response["Payload"].read())["segments"])
 
     def outputs_of(self, run: str) -> list[str]:
         """Return the keys of a run's outputs, of every generation."""
-        found = self._objects.list_objects_v2(Bucket=self.outputs["ResultsBucket"], Prefix=f"runs/{run}/")
-        return [entry["Key"] for entry in found.get("Contents", []) if entry["Key"].endswith("/output.json")]
+        response = self._objects.list_objects_v2(Bucket=self.outputs["ResultsBucket"], Prefix=f"runs/{run}/")
+        return [entry["Key"] for entry in response.get("Contents", []) if entry["Key"].endswith("/output.json")]
 
     def kill_workers(self, function: str) -> int:
-        """Kill every process that runs a function, by its output's name, with SIGKILL; return how many there were."""
+        """Kill every process of a function with SIGKILL; return their number."""
         killed = 0
         for folder in Path("/proc").iterdir():
             if not folder.name.isdecimal():
@@ -99,7 +99,7 @@ class Deployed:
 
 @contextmanager
 def deployed() -> Iterator[Deployed]:
-    """Deploy the job from the project's template, on an emulator of its own whose timeouts are short."""
+    """Deploy the job from the project's template to a separate emulator, with short timeouts."""
     with local_stack() as stack:
         client = stack.client_settings
         clients = {name: boto3.client(name, **client) for name in ("s3", "cloudformation", "sqs")}
@@ -112,7 +112,7 @@ def deployed() -> Iterator[Deployed]:
             code_bucket=_CODE_BUCKET,
             code=JOB,
         )
-        for queue in ("QueueUrl", "DeadLetterQueueUrl", "FoldQueueUrl"):  # a timeout, where the template has six
+        for queue in ("QueueUrl", "DeadLetterQueueUrl", "FoldQueueUrl"):  # one function timeout; six in the template
             clients["sqs"].set_queue_attributes(
                 QueueUrl=outputs[queue], Attributes={"VisibilityTimeout": str(_VISIBILITY_SECONDS)}
             )
@@ -120,51 +120,52 @@ def deployed() -> Iterator[Deployed]:
 
 
 async def kill_trials(job: Deployed, trials: int, seed: int) -> list[Hit]:
-    """Run so many runs, some at a time, and hit them at random moments."""
-    chance, hits = random.Random(seed), []
+    """Start runs, a few concurrently, and kill their workers at random moments."""
+    rng, hits = random.Random(seed), []
     async with job.backend() as backend:
-        for first in range(0, trials, TOGETHER):
-            names = [f"run-{number}" for number in range(first, min(first + TOGETHER, trials))]
-            hits += await _hit(job, backend, names, chance)
+        for first in range(0, trials, CONCURRENT_RUNS):
+            names = [f"run-{number}" for number in range(first, min(first + CONCURRENT_RUNS, trials))]
+            hits += await _hit(job, backend, names, rng)
     return hits
 
 
-async def _hit(job: Deployed, backend: Backend, runs: Sequence[str], chance: random.Random) -> list[Hit]:
+async def _hit(job: Deployed, backend: Backend, runs: Sequence[str], rng: random.Random) -> list[Hit]:
     for run in runs:
         if (segments := await job.scatter(run)) != SEGMENTS:
             raise FanfoldError(f"{run} has {segments} segments, not {SEGMENTS}")
-    killed, again = 0, {}
+    killed, duplicates = 0, {}
     for run in runs:
-        await asyncio.sleep(chance.uniform(0.2, 1.5))  # the point at which to strike, not a wait for anything
+        await asyncio.sleep(rng.uniform(0.2, 1.5))  # a random moment for the kill, not a wait for an event
         killed += job.kill_workers("SegmentFunction")
-        again[run] = await _send_again(backend, run, chance)
+        duplicates[run] = await _send_again(backend, run, rng)
     killed += job.kill_workers("FoldFunction")
-    return [Hit(run, await _problems(job, backend, run), again[run], killed) for run in runs]
+    return [Hit(run, await _problems(job, backend, run), duplicates[run], killed) for run in runs]
 
 
-async def _send_again(backend: Backend, name: str, chance: random.Random) -> int:
-    """Send some of a run's segments, and a check of it, once more; return how many segments."""
+async def _send_again(backend: Backend, name: str, rng: random.Random) -> int:
+    """Send some segments of a run and a check again; return the number of segments."""
     run = await backend.ledger.run(name)
     if run is None:
         raise FanfoldError(f"{name} is not in the ledger")
-    segments = [each for each in segments_left(replace(run, position=0)) if chance.random() < 0.5]
+    segments = [segment for segment in segments_left(replace(run, position=0)) if rng.random() < 0.5]
     await send_request(backend, CheckRun(name))
     return await enqueue(backend.work_queue, [Message(segment.to_body()) for segment in segments])
 
 
 async def _problems(job: Deployed, backend: Backend, name: str) -> list[str]:
     try:
-        _ = [each async for each in watch(backend, name, within_seconds=_WITHIN_SECONDS)]
+        _ = [progress async for progress in watch(backend, name, within_seconds=_WITHIN_SECONDS)]
     except FanfoldError as error:
         return [str(error)]
     run = await backend.ledger.run(name)
     if run is None or run.state != RunState.SUCCEEDED:
-        return [f"it is {run and run.state}"]
-    account, problems = await read_report(backend, run), []
-    if (answer := await backend.get_result(str(run.output))) != ANSWER:
-        problems.append(f"the answer is {answer!r}, not {ANSWER!r}")
+        return [f"the run is {run and run.state}"]
+    run_report, problems = await read_report(backend, run), []
+    if (output := await backend.get_result(str(run.output))) != OUTPUT:
+        problems.append(f"the output is {output!r}, not {OUTPUT!r}")
     if (outputs := job.outputs_of(name)) != [f"runs/{name}/0/output.json"]:
-        problems.append(f"its outputs are {outputs}")
-    if (account.segments, account.done, account.missing, dict(account.failed)) != (SEGMENTS, SEGMENTS, 0, {}):
-        problems.append(f"the account says {account}")
+        problems.append(f"the outputs are {outputs}")
+    counts = (run_report.segments, run_report.done, run_report.missing, dict(run_report.failed))
+    if counts != (SEGMENTS, SEGMENTS, 0, {}):
+        problems.append(f"the run report is {run_report}")
     return problems

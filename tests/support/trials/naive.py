@@ -1,11 +1,11 @@
-"""What is written by hand first: an atomic counter of segments that ended, and whoever brings it to N folds.
+"""The obvious hand-written solution: an atomic counter of ended segments; the function that reaches N folds.
 
-Each segment is a message. The function that handles it adds its result and a one to an item, in one atomic update that
-returns the sums (DynamoDB's ``UpdateItem`` with ``ADD`` and ``ReturnValues=ALL_NEW``), and if the one made the count
-N, it writes the output. Failures are reported one by one in a partial batch response, the scatter tries what the queue
-refuses again, dead letters count as ended, and services are asked again three times, as their SDKs do. The count goes
-through N once, so that the output is written once: if no message is delivered twice, no update is done twice, and
-nobody dies between the update and the output.
+Each segment is a message. The function that handles it adds its result and 1 to an item in one atomic update, which
+returns the sums (DynamoDB's ``UpdateItem`` with ``ADD`` and ``ReturnValues=ALL_NEW``). If the count is N then, the
+function writes the output. Failures are reported in a partial batch response, the scatter retries refused messages,
+dead letters count as ended, and calls have three attempts, as in SDKs. The count reaches N once, so the output is
+written once: provided that no message is delivered twice, no update is repeated, and no function dies between the
+update and the output.
 """
 
 import json
@@ -21,7 +21,7 @@ from fanfold._ports.queue import Message
 from fanfold._replay.mapping import Errored
 from fanfold.errors import ServiceError
 from trials.cloud import Cloud, Mapped
-from trials.faults import troubled
+from trials.faults import with_faults
 from trials.inputs import BUCKET, KEY, LINE_BYTES, Input
 
 T = TypeVar("T")
@@ -33,64 +33,64 @@ RIGHT, WRONG, EARLY, TWICE, NEVER = "right", "wrong sum", "early", "twice", "nev
 
 
 class Sums:
-    """An item of numbers, to which is added atomically."""
+    """An item of numbers with atomic additions."""
 
     def __init__(self) -> None:
         self._numbers: Counter[str] = Counter()
 
     async def add(self, numbers: Mapping[str, int]) -> Mapping[str, int]:
-        """Add to the numbers; return them all as they are then."""
+        """Add to the numbers; return all new values."""
         self._numbers.update(numbers)
         return dict(self._numbers)
 
 
 @dataclass(slots=True)
 class Naive:
-    """The functions, and what they share."""
+    """The functions and their shared state."""
 
     cloud: Cloud
-    given: Input
+    case: Input
     sums: Any
-    """Where results are added up."""
+    """The item with the sums."""
     ended: set[int] = field(default_factory=set)
-    """Segments that have ended, as an onlooker knows them; the functions do not."""
+    """Segments that have ended, for the verdict only; the functions do not read it."""
     early: bool = False
-    """Whether an output was begun while segments had not ended."""
+    """True if a function started to write the output before all segments had ended."""
 
     async def scatter(self) -> None:
         """Send a message for each segment."""
-        messages = [Message(json.dumps({"segment": number})) for number in range(self.given.segments)]
+        messages = [Message(json.dumps({"segment": number})) for number in range(self.case.segments)]
         for first in range(0, len(messages), 10):
             waiting = messages[first : first + 10]
             for _ in range(ATTEMPTS):
-                refused = await asked(partial(self.cloud.backend.work_queue.send, waiting))
+                refused = await with_attempts(partial(self.cloud.backend.work_queue.send, waiting))
                 waiting = [waiting[failure.position] for failure in refused]
                 if not waiting:
                     break
             else:
-                raise RuntimeError("the queue does not take the messages")
+                raise RuntimeError("the queue refuses the messages")
 
     async def work(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Handle a batch of segments."""
-        return await self._each(event, self._segment)
+        return await self._handle_batch(event, self._segment)
 
     async def send_dead_letters(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Handle a batch of dead letters: they have ended, too."""
-        return await self._each(event, self._dead)
+        """Handle a batch of dead letters, which count as ended."""
+        return await self._handle_batch(event, self._dead)
 
-    async def _each(self, event: Mapping[str, Any], handle: Callable[[int], Awaitable[None]]) -> dict[str, Any]:
+    async def _handle_batch(self, event: Mapping[str, Any], handle: Callable[[int], Awaitable[None]]) -> dict[str, Any]:
         failures = []
         for record in event["Records"]:
             try:
                 await handle(json.loads(record["body"])["segment"])
-            except Exception:  # noqa: BLE001 - as one writes it
+            except Exception:  # noqa: BLE001 - typical of such code
                 failures.append({"itemIdentifier": record["messageId"]})
         return {"batchItemFailures": failures}
 
     async def _segment(self, number: int) -> None:
-        size = self.given.lines * LINE_BYTES
-        data = await asked(lambda: self._read(number * size, (number + 1) * size))
-        if number in self.given.broken:
+        size = self.case.lines * LINE_BYTES
+        data = await with_attempts(lambda: self._read(number * size, (number + 1) * size))
+        if number in self.case.broken:
             raise ValueError("broken")
         rows = [json.loads(line) for line in data.splitlines()]
         self.ended.add(number)
@@ -101,19 +101,19 @@ class Naive:
         await self._count({"ended": 1})
 
     async def _count(self, numbers: Mapping[str, int]) -> None:
-        sums = await asked(lambda: self.sums.add(numbers))
-        if sums["ended"] == self.given.segments:
-            self.early = self.early or len(self.ended) < self.given.segments
+        sums = await with_attempts(lambda: self.sums.add(numbers))
+        if sums["ended"] == self.case.segments:
+            self.early = self.early or len(self.ended) < self.case.segments
             output = json.dumps({"total": sums["total"], "rows": sums["rows"]}).encode()
-            await asked(lambda: self.cloud.backend.put_result(OUTPUT, output))
+            await with_attempts(lambda: self.cloud.backend.put_result(OUTPUT, output))
 
     async def _read(self, start: int, stop: int) -> bytes:
-        pieces = self.cloud.backend.store.read(BUCKET, KEY, start=start, stop=min(stop, len(self.given.data)))
-        return b"".join([piece async for piece in pieces])
+        chunks = self.cloud.backend.store.read(BUCKET, KEY, start=start, stop=min(stop, len(self.case.data)))
+        return b"".join([chunk async for chunk in chunks])
 
 
-async def asked(call: Callable[[], Awaitable[T]]) -> T:
-    """Ask a service, three times if need be, as its SDK does."""
+async def with_attempts(call: Callable[[], Awaitable[T]]) -> T:
+    """Call a service with up to three attempts, as its SDK does."""
     for attempt in range(ATTEMPTS - 1):
         try:
             return await call()
@@ -123,15 +123,15 @@ async def asked(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def naive_trial(cloud: Cloud, seed: int) -> str:
-    """Run the same work, with the input of a seed; return how it came out.
+    """Run the same work, with the input of a seed; return the verdict.
 
     Returns:
         ``never``: no output after a week; ``twice``: more than one; ``early``: one, begun before all segments had
-        ended; ``wrong sum``: one, in time, that is not the plain computation's; ``right``.
+        ended; ``wrong sum``: one, in time, with a wrong result; ``right``.
     """
-    given = Input.drawn(seed)
-    naive = Naive(cloud, given, troubled(Sums(), cloud.chance))
-    cloud.plain.store.fill(BUCKET, {KEY: given.data})  # type: ignore[attr-defined] # it is one in memory
+    case = Input.from_seed(seed)
+    naive = Naive(cloud, case, with_faults(Sums(), cloud.chance))
+    cloud.plain.store.fill(BUCKET, {KEY: case.data})  # type: ignore[attr-defined] # an in-memory store
 
     async def is_over() -> bool:
         return not (len(cloud.work) or len(cloud.dead))
@@ -147,4 +147,4 @@ async def naive_trial(cloud: Cloud, seed: int) -> str:
         return TWICE
     if naive.early:
         return EARLY
-    return RIGHT if json.loads(outputs[0]) == given.answer(without=given.broken) else WRONG
+    return RIGHT if json.loads(outputs[0]) == case.expected(without=case.broken) else WRONG

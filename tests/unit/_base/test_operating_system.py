@@ -1,4 +1,4 @@
-"""What the operating system offers, and what stands in where it does not; here is Linux."""
+"""The capabilities of the operating system, and the fallbacks without them; on Linux."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ ENDS_POLITELY = f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: s
 
 
 def started(program: str) -> subprocess.Popen[bytes]:
-    """Start a program in a group of its own, and wait until it is ready."""
+    """Start a program in a new process group, and wait until it is ready."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", program], **pipes, **in_own_group())  # noqa: S603 - ours
     assert process.stdout.readline().strip() == b"ready"
@@ -35,13 +35,13 @@ def started(program: str) -> subprocess.Popen[bytes]:
 
 
 def close(process: subprocess.Popen[bytes]) -> bytes:
-    """Close its pipes; return what it printed since, to the end, which does not come while anything holds them."""
+    """Close the pipes, and return the rest of the output; this blocks while another process has the pipes open."""
     rest, _ = process.communicate(timeout=30)
     return rest
 
 
-def test_the_memory_of_a_process_is_told_while_it_runs():
-    """Its own, another's; a process that has ended has none."""
+def test_the_memory_of_a_running_process_is_reported():
+    """This holds for this process and another one; a process that has ended has no memory."""
     assert reports_memory()
     process = started(WAITS)
     assert 1_000_000 < resident_bytes(process.pid) <= peak_resident_bytes(process.pid)
@@ -51,45 +51,45 @@ def test_the_memory_of_a_process_is_told_while_it_runs():
     close(process)
 
 
-def test_a_limit_is_none_where_there_is_no_limit_or_no_module_that_tells_it(monkeypatch: pytest.MonkeyPatch):
-    """Python for Windows has no such module."""
+def test_a_limit_is_none_without_the_resource_module(monkeypatch: pytest.MonkeyPatch):
+    """Python for Windows does not have this module."""
     assert limit_of("RLIMIT_NOFILE") > 0
     monkeypatch.setitem(sys.modules, "resource", None)
     assert limit_of("RLIMIT_NOFILE") is None
 
 
-def test_open_descriptors_are_counted_where_a_folder_lists_them(monkeypatch: pytest.MonkeyPatch):
-    """In /proc on Linux, in /dev on macOS; elsewhere the count is nothing."""
-    there = {"/proc/self/fd": ["0", "1", "2"], "/dev/fd": ["0", "1"]}
+def test_open_descriptors_are_counted_if_a_folder_lists_them(monkeypatch: pytest.MonkeyPatch):
+    """They are listed in /proc on Linux and in /dev on macOS; elsewhere, the count is 0."""
+    folders = {"/proc/self/fd": ["0", "1", "2"], "/dev/fd": ["0", "1"]}
 
     def listdir(folder: str) -> list[str]:
-        if folder not in there:
+        if folder not in folders:
             raise FileNotFoundError(folder)
-        return there[folder]
+        return folders[folder]
 
     monkeypatch.setattr(os, "listdir", listdir)
     assert open_descriptors() == 3
-    del there["/proc/self/fd"]
+    del folders["/proc/self/fd"]
     assert open_descriptors() == 2
-    there.clear()
+    folders.clear()
     assert open_descriptors() == 0
 
 
 def test_a_signal_that_the_platform_lacks_is_left_out():
-    """Names stand for signals that may not be there."""
+    """Names of unknown signals are ignored."""
     assert signals("SIGTERM", "SIGNONE") == [signal.SIGTERM]
 
 
-def test_a_process_is_ended_with_all_that_it_started():
-    """Nothing holds its pipes any more."""
+def test_a_process_is_ended_with_its_child_processes():
+    """No process keeps its pipes open."""
     process = started(STARTS_ANOTHER)
     end(process)
     assert process.returncode == -signal.SIGKILL
     assert close(process) == b""
 
 
-def test_a_process_with_grace_ends_by_itself():
-    """One that has ended is ended again without an error."""
+def test_a_process_may_exit_within_the_grace_period():
+    """Ending a process that has ended is not an error."""
     process = started(ENDS_POLITELY)
     end(process, grace_seconds=30)
     assert process.returncode == 7
@@ -98,7 +98,7 @@ def test_a_process_with_grace_ends_by_itself():
 
 
 def test_without_process_groups_a_process_and_its_children_are_ended_by_taskkill(monkeypatch: pytest.MonkeyPatch):
-    """Where there is no taskkill either, the process alone is."""
+    """Without taskkill, only the process itself is ended."""
     monkeypatch.delattr(os, "killpg")
     commands = []
 
@@ -107,7 +107,7 @@ def test_without_process_groups_a_process_and_its_children_are_ended_by_taskkill
         raise FileNotFoundError(command[0])
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert in_own_group() == {"creationflags": 0}  # a name of Windows alone
+    assert in_own_group() == {"creationflags": 0}  # the flag exists only on Windows
     process = started(WAITS)
     end(process, grace_seconds=30)
     assert commands == [["taskkill", "/F", "/T", "/PID", str(process.pid)]]
@@ -115,8 +115,8 @@ def test_without_process_groups_a_process_and_its_children_are_ended_by_taskkill
     close(process)
 
 
-def test_nothing_is_told_of_memory_without_proc(monkeypatch: pytest.MonkeyPatch):
-    """On macOS and Windows."""
+def test_memory_is_not_reported_without_proc(monkeypatch: pytest.MonkeyPatch):
+    """Windows and macOS do not have /proc."""
 
     def refuse(*_arguments: object, **_options: object) -> None:
         raise FileNotFoundError

@@ -70,7 +70,7 @@ async def test_a_run_of_another_job_is_refused():
 async def test_a_queue_that_accepts_nothing_fails_the_scatter():
     """The error has the reason of the first message."""
     bench = Bench(make_job(), numbers_jsonl=NUMBERS)
-    with pytest.raises(EnqueueError, match=r"10 messages were not accepted.*the first is number 0: refused"):
+    with pytest.raises(EnqueueError, match=r"the queue did not accept 10 messages; the first is message 0: refused"):
         await bench.job.start(replace(bench.plain, work_queue=RefusingQueue()), {}, "run")
 
 
@@ -82,9 +82,9 @@ async def test_a_queue_that_accepts_nothing_fails_the_scatter():
         ({"header_csv": b"a,b\n"}, "header.csv", "a header and no rows"),
         ({"header_csv": b"a,b"}, "header.csv", "a header and no rows"),
         ({"twice_csv": b"a,a\n1,2\n"}, "twice.csv", "the column 'a' twice"),
-        ({"blank_csv": b"\n1,2\n"}, "blank.csv", "begins with an empty line"),
+        ({"blank_csv": b"\n1,2\n"}, "blank.csv", "line 1 is empty: a CSV object must begin with a header"),
         ({"bad_csv": b'"a,b\n1,2\n'}, "bad.csv", "odd number of quotes"),
-        ({"bom_jsonl": b"\xef\xbb\xbf"}, "bom.jsonl", "nothing to cut"),
+        ({"bom_jsonl": b"\xef\xbb\xbf"}, "bom.jsonl", "has no rows: check the key"),
     ],
 )
 async def test_a_source_with_nothing_to_cut_is_one_clear_error(objects, key: str, complaint: str):

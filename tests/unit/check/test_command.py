@@ -294,6 +294,7 @@ def lint(template: Path, *arguments: str) -> list[dict[str, Any]]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [WORST, WARNED, INFO], ids=lambda template: template.name)
 def test_cfn_lint_finds_the_same_on_the_same_lines(template: Path):
     """The ids have cfn-lint's form: E, W, or I, and 97 for fanfold."""
@@ -305,6 +306,7 @@ def test_cfn_lint_finds_the_same_on_the_same_lines(template: Path):
     assert sorted((rule, line) for rule, line in actual if rule[1:3] == "97") == expected
 
 
+@pytest.mark.slow
 def test_in_cfn_lint_good_and_malformed_templates_have_no_findings(tmp_path: Path):
     """cfn-lint's own rules report malformed templates; fanfold's rules do not raise an error."""
     malformed = tmp_path / "join.yaml"

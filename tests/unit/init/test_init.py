@@ -1,4 +1,4 @@
-"""What a new project consists of, and that nothing is ever overwritten."""
+"""The files of a new project; existing files are never overwritten."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ COMMON = {
 }
 
 
-def test_a_consumer_and_a_job_have_what_they_need_and_nothing_else():
+def test_a_new_project_has_exactly_these_files():
     """Handler, template, tests, events, CI."""
     consumer = project_files("shop", job=False, version="1.2.3")
     assert set(consumer) == COMMON | {"events/orders.json", "events/poison.json"}
@@ -34,8 +34,8 @@ def test_a_consumer_and_a_job_have_what_they_need_and_nothing_else():
 
 
 @pytest.mark.parametrize("job", [False, True])
-def test_every_place_bears_the_name_and_the_release(job: bool):
-    """And none that of the templates, or of this project."""
+def test_every_file_uses_the_name_and_the_release(job: bool):
+    """No file contains the placeholder, or a path of this repository."""
     files = project_files("shop-orders", job=job, version="1.2.3")
     assert files["src/requirements.txt"] == "fanfold[aws]~=1.2.3\n"
     assert "fanfold[check,local]~=1.2.3" in files["requirements-dev.txt"]  # what its Makefile's commands need
@@ -47,31 +47,31 @@ def test_every_place_bears_the_name_and_the_release(job: bool):
 @pytest.mark.parametrize(
     "name", ["", "Shop", "9shop", "-shop", "shop-", "shop_orders", "../shop", "a/b", "s" * 41, "ñ"]
 )
-def test_a_name_that_fits_no_stack_is_refused(name: str, tmp_path: Path):
-    """In one line that says what fits; nothing is made."""
-    with pytest.raises(ConfigurationError, match="is no name for a project"):
+def test_an_invalid_name_is_refused(name: str, tmp_path: Path):
+    """The error states the valid form; nothing is created."""
+    with pytest.raises(ConfigurationError, match="is not a valid name for a project"):
         create(name, tmp_path, job=False, version=__version__)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a", "shop", "shop-orders-2", "s" * 40])
-def test_a_name_that_fits_is_a_jobs_name_too(name: str):
-    """A job of that name can be made."""
+def test_a_valid_project_name_is_a_valid_job_name(name: str):
+    """A job can have the same name."""
     assert Job(check_project_name(name)).name == name
 
 
-def test_what_is_there_is_left_alone(tmp_path: Path):
-    """Be it a folder or a file."""
+def test_an_existing_path_is_not_changed(tmp_path: Path):
+    """A folder or a file."""
     (tmp_path / "shop").mkdir()
     (tmp_path / "file").write_text("mine")
     for name in ("shop", "file"):
-        with pytest.raises(ConfigurationError, match="is there already: choose another name"):
+        with pytest.raises(ConfigurationError, match="already exists: choose another name"):
             create(name, tmp_path, job=False, version=__version__)
     assert list((tmp_path / "shop").iterdir()) == []
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
-    """One clear line."""
-    with pytest.raises(ConfigurationError, match="nowhere/shop cannot be made: No such file or directory"):
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path):
+    """In one line."""
+    with pytest.raises(ConfigurationError, match="nowhere/shop cannot be created: No such file or directory"):
         create("shop", tmp_path / "nowhere", job=True, version=__version__)

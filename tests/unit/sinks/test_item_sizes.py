@@ -1,4 +1,4 @@
-"""How large an item is."""
+"""The size of an item, in storage and on the wire."""
 
 import json
 from decimal import Decimal
@@ -27,7 +27,7 @@ VALUES = st.recursive(
 
 
 def as_sent(value: Any) -> str:
-    """The value as the SDK sends it, but for binary values, which it sends in base64."""
+    """Return a value as the SDK sends it, with binaries replaced by text of the length of their base64."""
 
     def text_of(binary: Any) -> str:
         raw = binary.value if isinstance(binary, Binary) else binary
@@ -38,8 +38,8 @@ def as_sent(value: Any) -> str:
 
 @given(value=VALUES)
 @settings(max_examples=300)
-def test_an_item_is_never_larger_on_the_wire_than_was_said(value):
-    """What the SDK makes of any value it takes is no longer than its size says."""
+def test_an_item_is_never_larger_on_the_wire_than_its_computed_size(value):
+    """The SDK's encoding of any supported value is at most as long as the computed size."""
     assert len(as_sent(value)) <= size_of(value).sent_bytes
 
 
@@ -64,36 +64,36 @@ def test_an_item_is_never_larger_on_the_wire_than_was_said(value):
         (frozenset({1}), 6),
     ],
 )
-def test_an_item_is_as_large_as_the_developer_guide_counts(value, stored):
-    """Texts by their UTF-8, numbers by two digits a byte, and what holds others by three bytes and one for each."""
+def test_the_stored_size_follows_the_developer_guide(value, stored):
+    """Strings count their UTF-8 bytes, numbers two digits per byte, containers three bytes and one per element."""
     assert size_of(value).stored_bytes == stored
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
-        (1.5, "1.5 is a float, which DynamoDB does not keep exactly: use decimal.Decimal"),
-        ({"a": [1.5]}, "1.5 is a float"),
-        (object(), "a value of type object, which DynamoDB has none for"),
-        (Decimal("NaN"), "NaN is no number that DynamoDB knows"),
-        (Decimal("Infinity"), "Infinity is no number"),
-        (10**38, "of 39 digits: DynamoDB keeps 38 digits"),
-        (Decimal("1E+126"), r"the number 1.000E\+126, of 1 digits"),
-        (Decimal("1E-129"), "the number 1.000E-129"),
-        (set(), "a set that is empty"),
-        ({1, "1"}, "not of texts alone"),
-        ({True, 2}, "not of texts alone"),
-        ({1: "a"}, "1 as a name, which has to be a text"),
+        (1.5, "DynamoDB cannot represent the float 1.5 exactly: use decimal.Decimal"),
+        ({"a": [1.5]}, "cannot represent the float 1.5"),
+        (object(), "DynamoDB does not support values of type object"),
+        (Decimal("NaN"), "DynamoDB stores only finite numbers, not NaN"),
+        (Decimal("Infinity"), "DynamoDB stores only finite numbers, not Infinity"),
+        (10**38, "DynamoDB stores numbers of at most 38 digits, from .* of 39 digits"),
+        (Decimal("1E+126"), r"not 1.000E\+126 of 1 digits"),
+        (Decimal("1E-129"), "not 1.000E-129"),
+        (set(), "a set must not be empty"),
+        ({1, "1"}, "must contain only strings, only numbers, or only bytes"),
+        ({True, 2}, "must contain only strings, only numbers, or only bytes"),
+        ({1: "a"}, "an attribute name must be a string, not 1"),
     ],
 )
-def test_what_no_table_takes_is_refused(value, told):
-    """A value that DynamoDB has no type for is named, wherever in the item it is."""
-    with pytest.raises(TypeError, match=told):
+def test_an_unsupported_value_is_refused(value, message):
+    """The error names the value at any depth of the item."""
+    with pytest.raises(TypeError, match=message):
         size_of(value)
 
 
 @pytest.mark.parametrize("number", [0, Decimal("0E+999"), 10**38 - 1, Decimal("9.9E+125"), Decimal("1E-128")], ids=repr)
-def test_the_numbers_at_the_edges_are_taken(number):
-    """What is as long, as large and as small as can be is taken, by the SDK too."""
+def test_the_extreme_numbers_are_supported(number):
+    """The longest, the largest, and the smallest numbers are accepted, also by the SDK."""
     assert size_of(number).stored_bytes > 0
     assert TypeSerializer().serialize(number or 0)

@@ -1,4 +1,4 @@
-"""A table is cut by its size or as told, and read at the pace that is asked for, whatever DynamoDB throttles."""
+"""DynamoDB scans: the number of segments, the read rate, and throttling."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ MEMBERS = [{"pk": f"m-{n}", "n": n} for n in range(60)]
 
 
 class Paced:
-    """Tables in this process, on a clock that only waiting moves."""
+    """Tables in this process, with a clock that only waiting advances."""
 
     def __init__(self, gate: Any = None) -> None:
         self.clock = ManualClock()
@@ -51,8 +51,8 @@ async def _parts(plan: Any) -> Any:
         ({"segment_bytes": 1}, None),
     ],
 )
-async def test_the_number_of_segments_is_given_or_follows_from_the_size(settings, segments):
-    """One for each so many bytes, at least one."""
+async def test_the_number_of_segments_is_configured_or_derived_from_the_size(settings, segments):
+    """There is one segment per ``segment_bytes``, and at least one."""
     backend = Paced().backend
     size = (await backend.tables.describe("members")).size_bytes
     plan = await DynamoDBScan("members", **settings).pin(backend, "p")
@@ -63,14 +63,14 @@ async def test_the_number_of_segments_is_given_or_follows_from_the_size(settings
 
 
 async def test_an_empty_table_is_one_segment_without_items():
-    """Not none: a table whose size DynamoDB has not counted yet looks the same."""
+    """A table whose size DynamoDB has not updated yet also looks empty."""
     backend = replace(inmemory.backend(), tables=InMemoryTables(members=(["pk"], [])))
     (part,) = sources.cut(await DynamoDBScan("members").pin(backend, "p"))
     assert [item async for item in sources.read_items(part, backend)] == []
 
 
-async def test_a_page_that_is_throttled_is_asked_for_again_ever_more_slowly():
-    """Up to 8 times: no item is lost or read twice."""
+async def test_a_throttled_page_is_retried_with_backoff():
+    """A request has up to 8 attempts; no item is lost or read twice."""
     failures = iter([True] * (ATTEMPTS - 1) + [False, True])
 
     def gate(operation: str) -> None:
@@ -85,7 +85,7 @@ async def test_a_page_that_is_throttled_is_asked_for_again_ever_more_slowly():
 
 
 async def test_a_page_that_is_always_throttled_fails_its_segment():
-    """It comes back, instead of taking up the invocation."""
+    """The segment is redelivered instead of blocking the invocation."""
 
     def gate(operation: str) -> None:
         if operation == "before scan":
@@ -97,8 +97,8 @@ async def test_a_page_that_is_always_throttled_fails_its_segment():
     assert len(paced.waits) == ATTEMPTS - 1
 
 
-async def test_a_fault_that_is_not_passing_is_not_tried_again():
-    """It would fail the same way."""
+async def test_a_permanent_error_is_not_retried():
+    """A retry would fail in the same way."""
 
     def gate(operation: str) -> None:
         if operation == "before scan":
@@ -110,8 +110,8 @@ async def test_a_fault_that_is_not_passing_is_not_tried_again():
     assert paced.waits == []
 
 
-async def test_a_reader_takes_no_more_capacity_than_asked_for():
-    """After each page it waits until the units it took are paid for; after the last one it need not."""
+async def test_a_reader_does_not_exceed_the_configured_read_rate():
+    """After each page except the last, it waits for the read units that it consumed."""
     paced = Paced()
     await paced.read(DynamoDBScan("members", segments=1, page_items=20, read_units_per_second=5))
     assert paced.waits == [2.0, 2.0]
@@ -140,7 +140,7 @@ async def test_a_reader_takes_no_more_capacity_than_asked_for():
         {"read_units_per_second": "5"},
     ],
 )
-def test_impossible_settings_are_refused_when_the_source_is_made(settings):
-    """With the setting's name."""
+def test_invalid_settings_are_refused_when_the_source_is_created(settings):
+    """The error names the source."""
     with pytest.raises(ConfigurationError, match="DynamoDBScan"):
         DynamoDBScan(**({"table": "members"} | settings))

@@ -86,7 +86,7 @@ def test_a_manual_clock_moves_only_by_advance():
     assert context.get_remaining_time_in_millis() == 6000
     clock.advance(100)
     assert context.get_remaining_time_in_millis() == 0
-    with pytest.raises(ValueError, match="0 seconds or more"):
+    with pytest.raises(ValueError, match="seconds must be at least 0, not -1"):
         clock.advance(-1)
 
 

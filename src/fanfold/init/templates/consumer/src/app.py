@@ -1,4 +1,4 @@
-"""Orders from the queue: each is priced; one that cannot be priced becomes a dead letter with the reason."""
+"""Price the orders from a queue. An order without a price is sent to the dead-letter queue with the reason."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ logger.setLevel(logging.INFO)
 
 
 @fanfold.consumer(
-    concurrency=100,  # orders at once in one execution environment
+    concurrency=100,  # concurrent orders in one execution environment
     timeout=20,  # seconds for one order
-    backoff=fanfold.Backoff(base=5, cap=900),  # what failed stays hidden 2.5-5 s, 5-10 s, 10-20 s …
-    reject_on=(KeyError, TypeError),  # errors that no further delivery mends
+    backoff=fanfold.Backoff(base=5, cap=900),  # failed messages are redelivered after 2.5-5 s, 5-10 s, 10-20 s …
+    reject_on=(KeyError, TypeError),  # errors that a retry cannot fix: sent to the dead-letter queue
 )
 async def handler(order: dict[str, Any]) -> float:
-    """Price one order. Whatever else is raised brings the message back; a Reject makes it a dead letter."""
+    """Price one order. After any other error, the message is redelivered."""
     total = price(order)
     logger.info("order %s: %.2f", order["order"], total)
     return total
 
 
 def price(order: dict[str, Any]) -> float:
-    """Return what an order comes to.
+    """Return the total of an order.
 
     Raises:
-        fanfold.Reject: If there is nothing to price.
+        fanfold.Reject: If the order has no lines.
         KeyError: If a line has no price or no count.
     """
     if not order.get("lines"):

@@ -1,4 +1,4 @@
-"""What becomes of an order; ``fanfold.testing`` needs no AWS."""
+"""Tests of the handler. ``fanfold.testing`` needs no AWS."""
 
 from app import handler
 
@@ -9,7 +9,7 @@ ORDER = {"order": "o-1", "lines": [{"price": 2.5, "count": 4}, {"price": 1, "cou
 
 
 def simulator() -> Simulator:
-    """A queue and a mapping with the settings of the template; no time passes, and nothing reaches AWS."""
+    """Return a simulated queue and mapping with the settings of the template. Time is simulated, too."""
     return Simulator(
         handler,
         batch_size=100,
@@ -22,14 +22,14 @@ def simulator() -> Simulator:
 
 
 def test_an_order_is_priced():
-    """And its message is acknowledged."""
+    """Its message is acknowledged."""
     result = deliver(handler, ORDER)
     assert result.outcomes == [Done(11.0)]
     assert result.response == {"batchItemFailures": []}
 
 
-def test_what_cannot_be_priced_becomes_a_dead_letter_with_its_reason():
-    """At once, and alone: the rest of its batch is done."""
+def test_an_order_that_cannot_be_priced_is_sent_to_the_dead_letter_queue_with_the_reason():
+    """After the first delivery. The other orders of the batch succeed."""
     with simulator() as queue:
         queue.send(ORDER, {"order": "o-2"}, {"order": "o-3", "lines": [{"price": 3}]}, "not JSON", ORDER)
         queue.run()
@@ -39,8 +39,8 @@ def test_what_cannot_be_priced_becomes_a_dead_letter_with_its_reason():
     assert any("an order without lines" in reason for reason in reasons)
 
 
-def test_what_fails_for_another_reason_is_tried_five_times():
-    """A price that is no finite number makes an error that is not in ``reject_on``."""
+def test_an_order_that_fails_with_another_error_is_delivered_five_times():
+    """A price that is not finite raises an error that is not in ``reject_on``."""
     with simulator() as queue:
         queue.send({"order": "o-4", "lines": [{"price": 1e308, "count": 10**400}]})
         queue.run()

@@ -1,4 +1,4 @@
-"""The job in this process: queues, ledger and store in memory, and a run over ``events/orders.csv``."""
+"""The job with queues, ledger and store in memory, and a run over ``events/orders.csv``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARAMS = {"bucket": "results", "key": "input/orders.csv", "chunk_bytes": 20}
 
 
 async def new_backend() -> Backend:
-    """Return a backend in memory on which the run ``offline`` has been scattered."""
+    """Return an in-memory backend with the enqueued segments of the run ``offline``."""
     backend = inmemory.backend()
     await backend.store.put("results", "input/orders.csv", INPUT.read_bytes())
     await app.job.start(backend, PARAMS, "offline")
@@ -25,7 +25,7 @@ async def new_backend() -> Backend:
 
 @asynccontextmanager
 async def open_backend() -> AsyncIterator[Backend]:
-    """Open what an execution environment opens once, as ``fanfold replay`` does."""
+    """Open the backend, as each execution environment does once."""
     yield await new_backend()
 
 

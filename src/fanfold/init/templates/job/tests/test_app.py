@@ -1,4 +1,4 @@
-"""A run of the job in this process, from its messages to its output; ``fanfold.testing`` needs no AWS."""
+"""A complete run of the job in this process. ``fanfold.testing`` needs no AWS."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ SEGMENTS = Path(__file__).parents[1] / "events" / "segments.json"
 
 
 async def run_all() -> dict[str, int]:
-    """Deliver every segment, then the checks, and return the output."""
+    """Deliver every segment, then the messages of the fold queue, and return the output."""
     backend = await new_backend()
 
     @asynccontextmanager
@@ -31,13 +31,13 @@ async def run_all() -> dict[str, int]:
     return json.loads(await backend.get_result(run.output))
 
 
-def test_every_row_counts_once():
-    """Wherever the segments are cut."""
+def test_every_row_is_counted_once():
+    """Although some rows span two byte ranges."""
     assert asyncio.run(run_all()) == {"ada": 1349, "bob": 375, "eve": 4001}
 
 
-def test_the_saved_segments_are_those_of_the_saved_input():
-    """What `make replay` delivers is what a run over events/orders.csv sends."""
+def test_the_saved_segments_match_the_saved_input():
+    """`make replay` delivers the messages that a run over events/orders.csv sends."""
 
     async def bodies() -> list[str]:
         backend = await new_backend()

@@ -1,8 +1,8 @@
-"""What Python for Windows and Python for macOS do not have, and how it is hidden on Linux.
+"""The removal of what Python lacks on Windows, or on macOS, from this interpreter on Linux.
 
-``sys.platform`` stays: the standard library would look for modules that are not there. So this shows what code finds
-that asks for a capability, not what it finds that asks for the name of a platform. What libraries that do the latter
-then ask for stays, too: ``os.getuid`` and ``os.uname``.
+``sys.platform`` remains, because the standard library would import modules that do not exist here. So this tests code
+that checks for a capability, not code that checks for the name of a platform. Some libraries do the latter; what they
+then use remains, too: ``os.getuid`` and ``os.uname``.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import builtins
 import contextlib
 import faulthandler
 import io
+import itertools
 import multiprocessing
 import os
 import select
@@ -59,32 +60,32 @@ NOT_ON_MACOS = [
     "eventfd", "memfd_create", "pidfd_open", "posix_fadvise", "posix_fallocate", "sched_getaffinity",
     "sched_getscheduler", "sched_setaffinity", "splice",
 ]  # fmt: skip
-KEEPS_ITS_OWN = ("", "posixpath", "subprocess", "tempfile")
-"""Modules of the standard library that do on Linux what they do otherwise on Windows."""
+MAY_BE_POSIX = ("", "posixpath", "subprocess", "tempfile")
+"""Modules of the standard library that work differently on Windows, so they may do on Linux what others may not."""
 ERROR_SHARING_VIOLATION = "The process cannot access the file because it is being used by another process"
 NOT_IN_NAMES = set('<>:"|?*')
 TERMINATED = 1
 """Exit status of a process that TerminateProcess has ended."""
 
 
-def hide(platform: str) -> None:
-    """Hide what a platform has not: ``windows`` or ``macos``."""
+def remove_what_is_missing_on(platform: str) -> None:
+    """Remove what Python lacks on a platform: ``windows`` or ``macos``."""
     multiprocessing.set_start_method("spawn")
     warnings.filterwarnings("ignore", category=EncodingWarning)
     warnings.filterwarnings("error", category=EncodingWarning, module=r"fanfold\.")  # Windows would take cp1252
-    _hide_folders("/proc", "/sys", *(["/bin"] if platform == "windows" else []))
+    _remove_folders("/proc", "/sys", *(["/bin"] if platform == "windows" else []))
     if platform == "macos":
         _remove(os, NOT_ON_MACOS)
         _remove(select, ["epoll"])
         return
     assert platform == "windows", platform
-    _hide_modules()
+    _remove_modules()
     _remove(os, NO_OS)
     _remove(faulthandler, ["register", "unregister"])
-    _end_processes_as_windows_does()  # needs a signal that is removed then
+    _end_processes_as_windows_does()  # uses a signal that is removed below
     _remove(signal, NO_SIGNAL)
     _remove(select, NO_SELECT)
-    _refuse_what_event_loops_cannot()
+    _restrict_event_loops()
     _refuse_select_of_pipes()
     _keep_open_files()
     _write_lines_as_windows_does()
@@ -99,7 +100,7 @@ def _remove(module: ModuleType, names: list[str]) -> None:
         module.__all__ = [name for name in module.__all__ if hasattr(module, name)]
 
 
-def _hide_modules() -> None:
+def _remove_modules() -> None:
     class Missing(MetaPathFinder):
         def find_spec(self, name, path=None, target=None):
             if name in NO_MODULES:
@@ -110,39 +111,39 @@ def _hide_modules() -> None:
         sys.modules.pop(name, None)
 
 
-def _hide_folders(*hidden: str) -> None:
-    """There are no such folders: whoever opens them or asks for them is told so."""
+def _remove_folders(*folders: str) -> None:
+    """Raise FileNotFoundError for these folders and all that is in them."""
 
-    def is_hidden(path):
+    def is_removed(path):
         text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
-        return text.startswith(tuple(f"{folder}/" for folder in hidden)) or text in hidden
+        return text.startswith(tuple(f"{folder}/" for folder in folders)) or text in folders
 
     def look(event, arguments):
-        if event in {"open", "os.listdir", "os.scandir"} and is_hidden(arguments[0]):
+        if event in {"open", "os.listdir", "os.scandir"} and is_removed(arguments[0]):
             raise FileNotFoundError(2, "No such file or directory", arguments[0])
 
-    def hiding(call):
-        def asked(path, *arguments, **options):
-            if is_hidden(path):
+    def without(call):
+        def called(path, *arguments, **options):
+            if is_removed(path):
                 raise FileNotFoundError(2, "No such file or directory", path)
             return call(path, *arguments, **options)
 
-        return asked
+        return called
 
     sys.addaudithook(look)
     for name in ("stat", "lstat", "readlink"):
-        setattr(os, name, hiding(getattr(os, name)))
+        setattr(os, name, without(getattr(os, name)))
     access = os.access
-    os.access = lambda path, *arguments, **options: not is_hidden(path) and access(path, *arguments, **options)
+    os.access = lambda path, *arguments, **options: not is_removed(path) and access(path, *arguments, **options)
 
 
 def _caller() -> str:
-    """Return the package that has called what calls this."""
+    """Return the package that called the caller of this function."""
     return sys._getframe(2).f_globals.get("__name__", "").partition(".")[0]
 
 
 def _end_processes_as_windows_does() -> None:
-    """No signal is sent to a process: it is terminated, with an exit status; what Windows cannot start is refused."""
+    """Terminate a process with an exit status instead of a signal; refuse arguments and programs unknown to Windows."""
     kill, start, handle = os.kill, subprocess.Popen.__init__, subprocess.Popen._handle_exitstatus
     killing, terminating = signal.SIGKILL, signal.SIGTERM
 
@@ -150,7 +151,7 @@ def _end_processes_as_windows_does() -> None:
         if options.get("preexec_fn") is not None:
             raise ValueError("preexec_fn is not supported on Windows platforms")
         assert not options.get("pass_fds"), "pass_fds not supported on Windows."
-        options.pop("start_new_session", None)  # has no effect there
+        options.pop("start_new_session", None)  # without effect on Windows
         program = args if isinstance(args, str) else args[0]
         if os.fspath(program).startswith(("/bin/", "/usr/bin/")) and not _of_this_python(program):
             raise FileNotFoundError(2, "The system cannot find the file specified", program)
@@ -171,6 +172,7 @@ def _end_processes_as_windows_does() -> None:
             raise ValueError(f"Unsupported signal: {number}")
         self.terminate()
 
+    subprocess._USE_POSIX_SPAWN = False
     subprocess.Popen.__init__ = started
     subprocess.Popen._handle_exitstatus = ended
     subprocess.Popen.terminate = subprocess.Popen.kill = terminate
@@ -181,8 +183,8 @@ def _of_this_python(program: object) -> bool:
     return os.path.realpath(os.fspath(program)).startswith(os.path.realpath(sys.base_prefix + "/bin/python"))
 
 
-def _refuse_what_event_loops_cannot() -> None:
-    """The event loop of Windows watches no descriptors, and takes no handlers of signals."""
+def _restrict_event_loops() -> None:
+    """Refuse descriptors and signal handlers, as the event loop of Windows does."""
 
     def refuse(*_arguments, **_options):
         raise NotImplementedError
@@ -196,9 +198,9 @@ def _refuse_select_of_pipes() -> None:
     chosen = select.select
 
     def select_sockets(*arguments):
-        if _caller() not in {"selectors", *KEEPS_ITS_OWN}:
-            for each in (each for files in arguments[:3] for each in files):
-                number = each if isinstance(each, int) else each.fileno()
+        if _caller() not in {"selectors", *MAY_BE_POSIX}:
+            for file in itertools.chain(*arguments[:3]):
+                number = file if isinstance(file, int) else file.fileno()
                 if not stat.S_ISSOCK(os.fstat(number).st_mode):
                     raise OSError(10038, "An operation was attempted on something that is not a socket")
         return chosen(*arguments)
@@ -207,12 +209,12 @@ def _refuse_select_of_pipes() -> None:
 
 
 def _keep_open_files() -> None:
-    """A file that this process has open cannot be removed, replaced or renamed."""
-    shutil._use_fd_functions = shutil._USE_CP_SENDFILE = False  # as there
+    """Refuse to remove, replace, or rename a file that this process has open."""
+    shutil._use_fd_functions = shutil._USE_CP_SENDFILE = False  # as on Windows
 
     def keeping(call):
         def changed(*paths, **options):
-            if _caller() not in KEEPS_ITS_OWN:
+            if _caller() not in MAY_BE_POSIX:
                 for path in paths:
                     if _is_open(path):
                         raise PermissionError(13, ERROR_SHARING_VIOLATION, os.fspath(path))
@@ -226,18 +228,18 @@ def _keep_open_files() -> None:
 
 def _is_open(path: object) -> bool:
     try:
-        wanted = os.stat(path)  # noqa: PTH116 - whatever it is
+        status = os.stat(path)  # noqa: PTH116 - a path of any type
     except (OSError, TypeError, ValueError):
         return False
     for number in range(256):
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(number), wanted):
+            if os.path.samestat(os.fstat(number), status):
                 return True
     return False
 
 
 def _write_lines_as_windows_does() -> None:
-    """A line that is written as text ends in CR LF, unless the writer asks for another end."""
+    """End a line that is written as text in CR LF, unless the caller specifies another end."""
     opened = io.open
 
     def opening(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):  # noqa: FBT002 - as open itself
@@ -249,7 +251,7 @@ def _write_lines_as_windows_does() -> None:
 
 
 def _refuse_names(event: str, arguments: tuple) -> None:
-    """A file name holds none of the characters that mean something to Windows."""
+    """Refuse a file name with a character that Windows reserves."""
     if event in {"open", "os.mkdir"} and isinstance(arguments[0], str):
         path = arguments[0]
         making = event == "os.mkdir" or (isinstance(arguments[2], int) and arguments[2] & (os.O_CREAT | os.O_WRONLY))
