@@ -12,6 +12,7 @@ import boto3
 import pytest
 
 from command import fanfold
+from expiring import expiring
 from fanfold._stack.emulator import LocalStack
 from worker_trial import effects, in_queue, send, stop, trial, wait_for, worker
 
@@ -205,3 +206,32 @@ def _health(folder: Path) -> dict:
     health = json.loads(file.read_text())
     assert abs(health["time"] - time.time()) < 3600
     return health
+
+
+def test_a_worker_goes_on_with_new_credentials_when_its_own_have_expired(aws: LocalStack, sqs, tmp_path, monkeypatch):
+    """It reads the credentials file again; messages in flight are deleted and delayed with the new ones."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    credentials = tmp_path / "credentials"
+    credentials.write_text("[default]\naws_access_key_id = first\naws_secret_access_key = test\n")
+    url, dead = new_queue(sqs, 4), new_queue(sqs)
+    with expiring(aws.endpoint_url) as proxy:
+        variables = {
+            "AWS_SHARED_CREDENTIALS_FILE": str(credentials),
+            "AWS_ENDPOINT_URL": proxy.url,
+            "FANFOLD_DEAD_LETTER_QUEUE_URL": dead,
+        }
+        send(sqs, url, orders({"do": "wait"}, {"do": "fail"}, {"do": "reject"}))
+        with worker(tmp_path, url, "--health-file", "health.json", **variables) as process:
+            wait_for(lambda: _health(tmp_path).get("in_flight") == 1)
+            proxy.expired.add("first")
+            wait_for(lambda: proxy.refusals >= 3)
+            credentials.write_text("[default]\naws_access_key_id = second\naws_secret_access_key = test\n")
+            send(sqs, url, orders({}, {}, {}, {"do": "fail"}, {"do": "reject"}))
+            (tmp_path / "go").touch()
+            wait_for(lambda: in_queue(sqs, url) == 0)
+            assert stop(process, tmp_path) == 0
+    log = (tmp_path / "log").read_text()
+    assert log.count("reading the credentials again") == 1
+    assert {0, 1, 2} <= set(effects(tmp_path))
+    assert in_queue(sqs, dead) == 2

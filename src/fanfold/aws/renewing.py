@@ -94,8 +94,8 @@ class RenewingSqsQueue(SqsQueue):
         self._clock = clock
         self._lock = asyncio.Lock()
         self._opened_at = -math.inf
-        self._expired = False
-        """True from the first refused call until one succeeds; then the next expiry is logged again."""
+        self._refused = 0
+        """Calls that were refused since the credentials expired; 0 while they are valid."""
 
     async def refresh(self) -> None:
         """Open a client with a fresh session of the SDK for all later calls.
@@ -135,21 +135,23 @@ class RenewingSqsQueue(SqsQueue):
         """Return whether new credentials may fix an error; log the first one."""
         if not awaits_credentials(error):
             return False
-        if not self._expired:
+        if not self._refused:
             logger.warning("%s; reading the credentials again until they are valid", error)
-        self._expired = True
+        self._refused += 1
         return True
 
     async def _call_on(
         self, client: _Client, operation: str, resource: str, arguments: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         client.calls += 1
+        refused = self._refused
         try:
             response = await super()._call(operation, resource, **arguments)
         finally:
             client.calls -= 1
             await client.close_if_unused()
-        self._expired = False
+        if refused == self._refused:
+            self._refused = 0  # otherwise, the call began before the expiry, as a long poll may
         return response
 
     async def _refresh_once(self, used: _Client) -> bool:
