@@ -235,3 +235,37 @@ def test_a_worker_goes_on_with_new_credentials_when_its_own_have_expired(aws: Lo
     assert log.count("reading the credentials again") == 1
     assert {0, 1, 2} <= set(effects(tmp_path))
     assert in_queue(sqs, dead) == 2
+
+
+DECORATED = """
+    import functools
+    import fanfold
+
+    @fanfold.consumer
+    async def consumer(order: dict) -> None:
+        with open("effects", "a") as effects:
+            effects.write(f"{order['number']}\\n")
+
+    @functools.wraps(consumer)
+    def handler(event, context):
+        with open("invocations", "a") as invocations:
+            invocations.write(f"{context.function_name} {len(event['Records'])}\\n")
+        return consumer(event, context)
+
+    def drop_in(event, context):
+        return {"batchItemFailures": []}
+"""
+
+
+def test_a_worker_runs_what_decorators_have_made_of_a_consumer(sqs, tmp_path):
+    """The decorators run around each call; a handler without a consumer is refused."""
+    url = new_queue(sqs, 30)
+    send(sqs, url, orders({}, {}, {}))
+    with worker(tmp_path, url, app=DECORATED) as process:
+        wait_for(lambda: in_queue(sqs, url) == 0)
+        assert stop(process, tmp_path) == 0
+    assert effects(tmp_path) == {0: 1, 1: 1, 2: 1}
+    assert (tmp_path / "invocations").read_text().splitlines() == ["consumer 1"] * 3
+    refused = fanfold("worker", "--queue-url", url, "--handler", "app:drop_in", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "app:drop_in is a function, not a fanfold.Consumer" in refused.stderr

@@ -39,7 +39,7 @@ class InMemoryWorkerQueue:
         self.polls += 1
         try:
             async with asyncio.timeout(wait_seconds):
-                while not (taken := self.messages.take(max_messages)):
+                while not (taken := self.messages.take(max_messages)):  # noqa: ASYNC110 - time makes messages visible
                     await asyncio.sleep(0.001)
         except TimeoutError:
             return []
@@ -86,5 +86,5 @@ async def running(consumer: Consumer[..., Any], queue: InMemoryWorkerQueue, **se
 async def until(holds: Callable[[], Any], seconds: float = 20.0) -> None:
     """Wait until a condition is met; fail after a timeout."""
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - any condition
             await asyncio.sleep(0.001)

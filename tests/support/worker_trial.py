@@ -65,7 +65,7 @@ def worker(
 
 
 def stop(process: subprocess.Popen[bytes], folder: Path) -> int:
-    """Stop an idle worker without waiting for the end of its poll: a second SIGTERM cancels it. Return the exit code."""
+    """Stop an idle worker, cancel its poll with a second SIGTERM, and return the exit code."""
     lines = len((folder / "log").read_text().splitlines())
     process.send_signal(signal.SIGTERM)
     wait_for(

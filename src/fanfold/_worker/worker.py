@@ -1,9 +1,9 @@
 """A worker that runs a consumer outside Lambda, for handlers that take longer than a Lambda invocation may.
 
-The worker receives messages only when it has a free slot. What one receive brings is split into lanes, as a batch is:
-one record or chunk of a standard queue, or one message group of a FIFO queue. Lanes are independent. The calls of a lane
-run one after another, and a record is acknowledged as soon as its call has succeeded. After a record that is not
-acknowledged, the rest of a message group does not start.
+The worker receives messages only when it has a free slot. It splits what one receive brings into lanes, as a batch is
+split: one record or chunk of a standard queue, or one message group of a FIFO queue. Lanes are independent. The calls
+of a lane run one after another, and a record is acknowledged as soon as its call has succeeded. After a record that is
+not acknowledged, the rest of a message group does not start.
 
 Heartbeats keep messages in flight invisible. Messages whose handlers succeeded are deleted in batches; the others are
 redelivered, after their backoff if there is one. An ``async`` handler that blocks the event loop stops the heartbeats
@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 
@@ -27,8 +27,8 @@ from fanfold._base.aws_limits import SQS_MAX_WAIT_SECONDS
 from fanfold._base.backoff import Backoff
 from fanfold._base.concurrency import primary_error
 from fanfold._base.ordering import lanes
-from fanfold._base.outcome import Rejected, acknowledges
-from fanfold._base.record import Record
+from fanfold._base.outcome import BatchResult, Rejected, acknowledges
+from fanfold._base.record import Event, Record
 from fanfold._base.retry import ENDLESS, Retries, RetrySchedule, retry
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.consumer import Consumer, Session
@@ -39,6 +39,9 @@ from fanfold._worker.progress import Summary, report, show_health, starting_line
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 
 logger = logging.getLogger("fanfold.worker")
+
+Process: TypeAlias = Callable[[Event], Awaitable[BatchResult]]
+"""Processes one batch."""
 
 CHECK_SECONDS: Final = 1.0
 """Interval at which a worker without a free slot checks whether an abandoned handler has ended."""
@@ -57,12 +60,15 @@ _CHANGE: Final = RetrySchedule(3, Backoff(base=0.2, cap=1.0, jitter=1.0))
 class Worker:
     """A process that handles the messages of a queue until it is stopped.
 
+    If ``decorated`` is given, its decorators run around each call of the handler, concurrently, on threads.
+
     Args:
         consumer: The handler and its settings; its concurrency limits the handlers that run.
         queue: The queue to receive from.
         settler: Changes visibility timeouts, and sends dead letters.
         drain_seconds: Time that running handlers get to finish after ``stop``.
         health_file: A JSON file that is rewritten every two seconds; None for none.
+        decorated: What decorators of a Lambda handler have made of the consumer; None without decorators.
 
     Raises:
         ConfigurationError: If the visibility timeout of the queue is 0 s.
@@ -76,6 +82,7 @@ class Worker:
         *,
         drain_seconds: float = 30.0,
         health_file: Path | None = None,
+        decorated: Callable[..., Any] | None = None,
     ) -> None:
         if queue.visibility_timeout < 1:
             raise ConfigurationError(
@@ -91,6 +98,7 @@ class Worker:
         self._acknowledger = Acknowledger(queue, self._heartbeats)
         self._drain_seconds = drain_seconds
         self._health_file = health_file
+        self._decorated = decorated
         self._stop = asyncio.Event()
         self._cancel_now = asyncio.Event()
         self._slot_freed = asyncio.Event()
@@ -148,7 +156,7 @@ class Worker:
             if self._health_file is not None:
                 background.start_soon(show_health, self.summary, self._health_file)
             try:
-                await self._receive(session)
+                await self._receive(session, session if self._decorated is None else self._with_decorators(session))
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._drain(session)
@@ -157,7 +165,13 @@ class Worker:
 
     # --- Receive
 
-    async def _receive(self, session: Session) -> None:
+    def _with_decorators(self, session: Session) -> Process:
+        from fanfold._worker.decorated import DecoratedSession
+
+        assert self._decorated is not None  # noqa: S101 - the only case in which it is called
+        return DecoratedSession(self._decorated, session)
+
+    async def _receive(self, session: Session, process: Process) -> None:
         retries = Retries(ENDLESS)
         while await self._free_slot(session):
             self._poll = asyncio.ensure_future(
@@ -174,7 +188,7 @@ class Worker:
                 await self._or_stop(retries.wait())
                 continue
             retries.reset()
-            self._start(session, records)
+            self._start(process, records)
 
     async def _free_slot(self, session: Session) -> bool:
         """Wait for a free slot and for the deletions to catch up; return False after ``stop``.
@@ -219,13 +233,13 @@ class Worker:
 
     # --- Process
 
-    def _start(self, session: Session, records: Sequence[dict[str, Any]]) -> None:
+    def _start(self, process: Process, records: Sequence[dict[str, Any]]) -> None:
         self._heartbeats.start(records)
         self.summary.in_flight += len(records)
         received = [Record(record) for record in records]
         for lane in lanes(received, self._chunk_size):
             units = [[received[position] for position in unit] for unit in lane]
-            task = asyncio.ensure_future(self._process_lane(session, units))
+            task = asyncio.ensure_future(self._process_lane(process, units))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
 
@@ -235,7 +249,7 @@ class Worker:
         if not task.cancelled() and (error := task.exception()):
             logger.error("a message group failed as a whole; its messages are redelivered", exc_info=error)
 
-    async def _process_lane(self, session: Session, units: Sequence[Sequence[Record]]) -> None:
+    async def _process_lane(self, process: Process, units: Sequence[Sequence[Record]]) -> None:
         """Process the units of a lane one after another, up to the first that is not acknowledged."""
         remaining = [record for unit in units for record in unit]
         try:
@@ -244,7 +258,7 @@ class Worker:
                     if not await self._may_start(len(unit)):
                         await self._change_visibility(remaining, 0, "return")
                         return
-                    failed = await self._process(session, unit)
+                    failed = await self._process(process, unit)
                 remaining = [*failed, *remaining[len(unit) :]]
                 if failed:
                     await self._skip(failed, remaining[len(failed) :])
@@ -255,11 +269,11 @@ class Worker:
             # SQS redelivers them after at most one visibility timeout.
             await self._heartbeats.stop([record.receipt_handle for record in remaining])
 
-    async def _process(self, session: Session, unit: Sequence[Record]) -> list[Record]:
+    async def _process(self, process: Process, unit: Sequence[Record]) -> list[Record]:
         """Process the records of one call, and acknowledge those that succeeded; return the others."""
         failed = list(unit)
         try:
-            result = await session({"Records": [dict(record.raw) for record in unit]})
+            result = await process({"Records": [dict(record.raw) for record in unit]})
         except KeyboardInterrupt:
             logger.warning("a handler raised KeyboardInterrupt; stopping the worker")
             self.stop()
@@ -349,8 +363,9 @@ class Worker:
         if (poll := self._poll) is None:
             return
         logger.info("stopping; the running ReceiveMessage call ends within %d s", SQS_MAX_WAIT_SECONDS)
-        cancel_now = asyncio.ensure_future(self._cancel_now.wait())
-        await asyncio.wait({poll, cancel_now}, timeout=LAST_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        cancel_now: asyncio.Future[Any] = asyncio.ensure_future(self._cancel_now.wait())
+        both: set[asyncio.Future[Any]] = {poll, cancel_now}
+        await asyncio.wait(both, timeout=LAST_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         cancel_now.cancel()
         if not poll.done():
             poll.cancel()

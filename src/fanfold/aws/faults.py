@@ -143,11 +143,13 @@ def error_from(code: str, message: str, resource: str, *, status: int = 0) -> Fa
         return ServiceError(f"{resource}: another write to the same key is in progress", code=code, transient=True)
     if code in _MISSING_RESOURCE:
         return ConfigurationError(f"{resource}: does not exist; check the name and the region ({message})")
-    if code in _EXPIRED:
-        return ExpiredCredentialsError(
-            f"{resource}: the AWS credentials have expired; renew them ({code}: {message})"
-        )
-    if code in _DENIED:
-        return ConfigurationError(f"{resource}: AWS refuses the credentials or the permission: {message}")
+    if code in _EXPIRED or code in _DENIED:
+        return _refused(code, message, resource)
     transient = is_transient(code) or status == _THROTTLED_STATUS or status >= _SERVER_ERROR_STATUS
     return ServiceError(f"{resource}: {code}: {message}", code=code, transient=transient)
+
+
+def _refused(code: str, message: str, resource: str) -> ConfigurationError:
+    if code in _EXPIRED:
+        return ExpiredCredentialsError(f"{resource}: the AWS credentials have expired; renew them ({code}: {message})")
+    return ConfigurationError(f"{resource}: AWS refuses the credentials or the permission: {message}")

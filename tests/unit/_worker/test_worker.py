@@ -70,7 +70,7 @@ async def test_a_record_is_acknowledged_before_the_next_one_of_its_group_ends():
 
 
 async def test_after_a_failure_the_rest_of_the_group_gets_the_same_delay():
-    """The rest does not start, and no other group is affected. Its heartbeats stop, so that the delay stays in force."""
+    """The rest does not start, its heartbeats stop so that the delay stays in force, and no other group is affected."""
     queue, handler = fifo_queue("a1", "a2", "a3", "b1", "b2"), Handler(fails=("a2",))
     async with running(fanfold.consumer(concurrency=5, backoff=DELAY)(handler.one), queue) as worker:
         await until(lambda: len(queue.deleted) == 3 and len(queue.delays) == 2)

@@ -95,7 +95,9 @@ def test_expired_credentials_are_an_error_of_their_own(code: str):
     error = error_from(code, "The security token is expired", "queue q")
     assert isinstance(error, ExpiredCredentialsError)
     assert isinstance(error, ConfigurationError)
-    assert str(error) == f"queue q: the AWS credentials have expired; renew them ({code}: The security token is expired)"
+    assert (
+        str(error) == f"queue q: the AWS credentials have expired; renew them ({code}: The security token is expired)"
+    )
 
 
 @pytest.mark.parametrize("error", [EXPIRED, NoCredentialsError(), UnauthorizedSSOTokenError()])
@@ -156,7 +158,7 @@ async def test_a_call_that_runs_on_the_previous_client_can_end(sqs: Sqs):
 
 async def test_a_poll_that_began_before_the_expiry_does_not_end_it(sqs: Sqs, caplog):
     """Its success shows nothing about the credentials, so there is no second warning."""
-    async with opened(sqs) as (queue, clock):
+    async with opened(sqs) as (queue, _):
         sqs.release.clear()
         poll = asyncio.ensure_future(queue.receive_records(max_messages=1, wait_seconds=20))
         await until(lambda: ("receive_message", "first") in sqs.calls)
