@@ -6,8 +6,8 @@
 
 The first record of one group takes 12 s; all others, 100 in 20 groups by default, take no time. ``fanfold worker`` is
 compared with a loop that processes the groups of one ReceiveMessage call concurrently and deletes its messages
-together, as a Lambda invocation does. Both poll a queue of the emulated AWS with a concurrency of 10. A record waits from its
-receive until SQS has deleted it. The exit code is 1 if a record of another group waits for 0.5 s or longer.
+together, as a Lambda invocation does. Both poll a queue of the emulated AWS with a concurrency of 10. A record waits
+from its receive until SQS has deleted it. The exit code is 1 if a record of another group waits for 0.5 s or longer.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ async def run_worker(url: str, waits: Waits) -> None:
             waits.delete(handles)
             return refusals
 
-        queue.receive_records, queue.delete = timed_receive, timed_delete  # type: ignore[method-assign]
+        queue.receive_records, queue.delete = timed_receive, timed_delete  # type: ignore[method-assign,assignment]
         worker = Worker(fanfold.consumer(concurrency=CONCURRENCY)(handle), queue, queue)
         running = asyncio.ensure_future(worker.run())
         await waits.done.wait()

@@ -39,7 +39,7 @@ APP = """
 """
 
 
-def wait_for(holds: Callable[[], Any], seconds: float = 150.0) -> None:
+def wait_for(holds: Callable[[], Any], seconds: float = 600.0) -> None:
     """Poll until a condition is met; fail after a timeout."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -75,7 +75,7 @@ def stop(process: subprocess.Popen[bytes], folder: Path) -> int:
         )
     )
     process.send_signal(signal.SIGTERM)
-    return process.wait(timeout=60)
+    return process.wait(timeout=300)
 
 
 def effects(folder: Path) -> Counter[int]:

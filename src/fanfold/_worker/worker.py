@@ -26,6 +26,7 @@ from fanfold._base import aws_limits
 from fanfold._base.aws_limits import SQS_MAX_WAIT_SECONDS
 from fanfold._base.backoff import Backoff
 from fanfold._base.concurrency import primary_error
+from fanfold._base.log import SafeLogger
 from fanfold._base.ordering import lanes
 from fanfold._base.outcome import BatchResult, Rejected, acknowledges
 from fanfold._base.record import Event, Record
@@ -38,7 +39,7 @@ from fanfold._worker.heartbeat import Heartbeats, HeartbeatSettler, WorkerQueue
 from fanfold._worker.progress import Summary, report, show_health, starting_line
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 
-logger = logging.getLogger("fanfold.worker")
+logger = SafeLogger(logging.getLogger("fanfold.worker"), {})
 
 Process: TypeAlias = Callable[[Event], Awaitable[BatchResult]]
 """Processes one batch."""

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
+from fanfold._base.log import SafeLogger
 from fanfold.aws.faults import awaits_credentials
 from fanfold.aws.sqs import SqsQueue, open_client, open_queue
 from fanfold.errors import ConfigurationError, ServiceError
 
-logger = logging.getLogger("fanfold.worker")
+logger = SafeLogger(logging.getLogger("fanfold.worker"), {})
 
 REOPEN_SECONDS: Final = 5.0
 """Minimum interval between two new clients, while the credentials stay expired."""
