@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import logging
+import threading
 from typing import Any
 
 import pytest
 
 import fanfold
+from fanfold._consumer.consumer import Session
 from fanfold._worker.worker import Worker
-from fanfold.errors import ServiceError
+from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.testing import make_fifo_record, make_record
 from worker_queue import InMemoryWorkerQueue, running, until
 
@@ -285,3 +287,104 @@ async def test_the_start_rate_applies_across_groups():
             await until(lambda: len(queue.delays) == 1)
     assert len(handler.started) == 1
     assert list(queue.delays.values()) == [0]
+
+
+async def test_records_that_wait_behind_a_slow_one_stay_invisible():
+    """Heartbeats extend the visibility timeouts of the whole group, until each record has ended."""
+    queue, handler = fifo_queue("a1", "a2", visibility_timeout=1), Handler("a1")
+    async with running(fanfold.consumer(concurrency=2)(handler.one), queue):
+        await until(lambda: handler.started)
+        await asyncio.sleep(1.5)
+        assert queue.messages.seconds_until_visible() > 0
+        handler.released["a1"].set()
+        await until(lambda: queue.deleted == ["a1", "a2"])
+    assert handler.started == ["a1", "a2"]
+    assert set(queue.delays.values()) == {1}
+
+
+async def test_a_group_whose_record_is_cancelled_while_stopping_is_redelivered():
+    """The handler is cancelled after the drain time; nothing behind it starts."""
+    queue, handler = fifo_queue("a1", "a2", "b1"), Handler("a1")
+    async with running(fanfold.consumer(concurrency=3)(handler.one), queue, drain_seconds=0.01) as worker:
+        await until(lambda: queue.deleted == ["b1"] and queue.polls)
+        worker.stop()
+        await until(lambda: worker.summary.failed == 2)
+    assert sorted(handler.started) == ["a1", "b1"]
+    assert queue.deleted == ["b1"]
+
+
+async def test_a_lane_that_waits_for_a_slot_is_returned_after_stop():
+    """One receive of chunks may bring more groups than there are slots."""
+    queue, handler = fifo_queue("a1", "b1"), Handler("a1", "b1")
+    async with running(fanfold.consumer(concurrency=1, chunk_size=5)(handler.several), queue) as worker:
+        await until(lambda: handler.started == ["a1"])
+        worker.stop()
+        handler.released["a1"].set()
+        await until(lambda: queue.deleted == ["a1"] and queue.delays == {"b1": 0})
+    assert handler.started == ["a1"]
+
+
+async def test_a_receive_that_fails_is_retried(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    """With exponential backoff, and one warning until a receive succeeds."""
+    failures = [ServiceError("busy", code="Throttling", transient=True)] * 2
+
+    class Failing(InMemoryWorkerQueue):
+        async def receive_records(self, *, max_messages: int, wait_seconds: float) -> Any:
+            if failures:
+                raise failures.pop()
+            return await super().receive_records(max_messages=max_messages, wait_seconds=wait_seconds)
+
+    async def no_wait(retries: Any) -> bool:
+        retries.failures += 1
+        return True
+
+    monkeypatch.setattr("fanfold._base.retry.Retries.wait", no_wait)
+    queue = Failing()
+    queue.put(make_record("a", message_id="a"))
+    async with running(fanfold.consumer(Handler().one), queue):
+        await until(lambda: queue.deleted == ["a"])
+    assert caplog.text.count("could not receive messages") == 1
+
+
+async def test_a_call_that_fails_as_a_whole_ends_its_group_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """An error of the engine is logged; other groups continue."""
+    process = Session.__call__
+
+    async def failing(self: Session, event: Any, context: Any = None) -> Any:
+        if event["Records"][0]["messageId"] == "a1":
+            raise RuntimeError("a defect")
+        return await process(self, event, context)
+
+    monkeypatch.setattr(Session, "__call__", failing)
+    queue = fifo_queue("a1", "a2", "b1", "b2")
+    async with running(fanfold.consumer(concurrency=4)(Handler().one), queue) as worker:
+        await until(lambda: len(queue.deleted) == 2 and worker.summary.failed == 2)
+    assert sorted(queue.deleted) == ["b1", "b2"]
+    assert "a call failed as a whole; its messages are redelivered" in caplog.text
+
+
+def test_a_queue_with_a_visibility_timeout_of_zero_is_refused():
+    """Heartbeats could not keep its messages invisible."""
+    queue = InMemoryWorkerQueue(visibility_timeout=0)
+    with pytest.raises(ConfigurationError, match="must be at least 1 s, not 0"):
+        Worker(fanfold.consumer(Handler().one), queue, queue)
+
+
+async def test_threads_that_time_out_for_ever_end_the_worker():
+    """They hold every slot, so nothing can start any more."""
+    release = threading.Event()
+
+    @fanfold.consumer(concurrency=1, timeout=0.05)
+    def handler(body: str) -> None:
+        release.wait(30)
+
+    queue = InMemoryWorkerQueue()
+    queue.put(make_record("a", message_id="a"))
+    worker = Worker(handler, queue, queue)
+    try:
+        with pytest.raises(FanfoldError, match="1 handlers did not stop after their timeout and hold every slot"):
+            await worker.run()
+    finally:
+        release.set()
