@@ -1,4 +1,4 @@
-"""What decorators have made of a consumer, called for each batch of a worker.
+"""Functions that decorators made of a consumer, called for each batch of a worker.
 
 Decorators of a Lambda handler, such as Powertools' ``log_metrics``, act around each invocation: metrics that are never
 flushed would be lost. So the worker calls the decorated handler, on a thread, once for each call of the consumer; the

@@ -37,7 +37,7 @@ wrapped = decorated(TARGET)
 
 
 def test_the_outermost_object_of_a_class_is_found_under_decorators_and_partials():
-    """Whether a layer is a function with ``__wrapped__`` or a partial, with or without ``__wrapped__``."""
+    """Each layer is a function with ``__wrapped__`` or a partial, with or without ``__wrapped__``."""
     for layers in (
         TARGET,
         decorated(TARGET),

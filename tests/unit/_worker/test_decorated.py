@@ -89,7 +89,7 @@ def reporting(consumer: Any, event: Any, context: Any) -> Any:
     ids=["raises", "reports", "skips", "returns None", "calls twice", "calls without records", "no identifier"],
 )
 async def test_a_message_is_acknowledged_only_if_the_decorators_agree(wrap: Any):
-    """What they report as failed, or leave unclear, is redelivered; the rest of its group does not start."""
+    """A record that they report as failed, or leave unclear, is redelivered; the rest of its group does not start."""
     started: list[str] = []
 
     @fanfold.consumer(concurrency=2)
