@@ -121,7 +121,7 @@ class Batch:
 
     @property
     def has_dead_letter_queue(self) -> bool:
-        """Whether rejected messages are sent to a dead-letter queue."""
+        """True if rejected messages are sent to a dead-letter queue."""
         return self._settling.has_dead_letter_queue
 
     async def run(self) -> None:
@@ -230,11 +230,11 @@ class Batch:
         for lane in chain((started,), self._lanes) if started else self._lanes:
             for unit in lane:
                 now = clock()
-                if now >= admission.free_until:
-                    await self._wait_for_admission()
-                    now = clock()
                 if now >= self._yield_at:
                     await asyncio.sleep(0)
+                    now = clock()
+                if now >= admission.free_until:  # last: an admitted record starts before another one is admitted
+                    await self._wait_for_admission()
                     now = clock()
                 if now >= stops_at or self._cancelled:
                     return None

@@ -26,6 +26,7 @@ from fanfold._consumer.xray import isolate_subsegments
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.commits import Commit
     from fanfold._consumer.idempotent_calls import IdempotentCalls
+    from fanfold._consumer.memory_share import MemoryShare
     from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
 
@@ -39,6 +40,7 @@ class BatchFactory:
         self._function = function
         self._settings = settings
         self._bind = bind
+        self._share: MemoryShare | None = None
         if settings.idempotency is not None:
             settings.idempotency.prefix_for(function)
             self._decode = decoding(function, chunked=settings.chunk_size is not None)
@@ -80,6 +82,7 @@ class BatchFactory:
 
             observation = Observation(observers, records, shared, rejects(settings.reject_on))
             handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
+        guard = _guard(shared.lambda_context, settings.memory_share)
         return Batch(
             records,
             handler._replace(call=isolate_subsegments(handler.call)),
@@ -88,8 +91,9 @@ class BatchFactory:
             deadline=shared.deadline,
             admission=Admission(
                 starts_per_second=settings.starts_per_second,
-                guard=_guard(shared.lambda_context, settings.memory_share),
+                guard=guard,
                 now=shared.deadline.clock(),
+                share=None if guard is None or concurrent_processes() == 1 else self._memory_share(guard.limit_bytes),
             ),
             settling=Settling(environment.settler, backoff=settings.backoff, dead_letters=dead_letters),
             commit=commit,
@@ -99,6 +103,13 @@ class BatchFactory:
     def _commit(self, shared: BatchContext[Any]) -> Commit | None:
         commit = self._settings.commit
         return None if commit is None else lambda done, _: commit(done, shared)
+
+    def _memory_share(self, limit_bytes: float) -> MemoryShare:
+        if self._share is None or self._share.limit_bytes != limit_bytes:
+            from fanfold._consumer.memory_share import MemoryShare
+
+            self._share = MemoryShare(limit_bytes)
+        return self._share
 
     def _idempotent(
         self,
