@@ -1,18 +1,18 @@
-"""A thousand objects archived: by the example's handlers ten at a time, and by one Lambda that lists and loops.
+"""Archive a thousand objects with the example's handlers, ten at a time, and with one function that lists and loops.
 
 ::
 
     python benchmarks/archive_bucket.py [--objects 1000] [--latency-ms 50] [--repeats 3] [--json FILE]
 
-The bucket is the emulated S3's, behind a proxy that holds each answer back for a fixed time, as a network and a
-service do. Each peer is a process of its own, whose start counts, with objects of its own; it ends with every object
-moved, or the benchmark fails.
+The bucket is in the emulated S3, behind a proxy that delays each response by a fixed time, as a network and a service
+do. Each peer runs in a separate process with separate objects; the start of the process is included. The benchmark
+fails unless every object was moved.
 
-- *boto3, one after another*: one Lambda lists the bucket, and copies and deletes one object after another.
-- *boto3, 10 threads*: the same loop's work in ten threads.
-- *fanfold, 10 at once*: ``examples/archive_bucket``, with its listing, its plan and its report; queue and ledger are in
-  this process, and answer at once. It looks before it copies, and says in the copy what it is a copy of, so that a
-  second delivery changes nothing: six requests an object, where the loop has two.
+- *boto3, one after another*: one Lambda function lists the bucket, and copies and deletes one object after another.
+- *boto3, 10 threads*: the same work in ten threads.
+- *fanfold, 10 at once*: ``examples/archive_bucket``, with its listing, plan and report. Queue and ledger are in memory.
+  The handler checks the target before it copies, and records the source in the copy, so that a second delivery changes
+  nothing: six requests per object, compared with two in the loop.
 """
 
 import asyncio
@@ -42,14 +42,14 @@ LOOP, THREADS, FANFOLD = "boto3, one after another", "boto3, 10 threads", "fanfo
 
 
 def client_of(address: str) -> Any:
-    """Return boto3's client of S3."""
+    """Return an S3 client of boto3."""
     import boto3
 
     return boto3.client("s3", endpoint_url=address, **CREDENTIALS)
 
 
 def by_boto3(address: str, bucket: str, threads: int) -> None:
-    """List the bucket, and move what is of the day."""
+    """List the bucket, and move the objects of the day."""
     s3 = client_of(address)
 
     def move(key: str) -> None:
@@ -59,7 +59,7 @@ def by_boto3(address: str, bucket: str, threads: int) -> None:
             s3.delete_object(Bucket=bucket, Key=key)
 
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
-    keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
     with ThreadPoolExecutor(threads) as pool:
         list((map if threads == 1 else pool.map)(move, keys))
 
@@ -87,11 +87,11 @@ async def by_fanfold(address: str, bucket: str) -> None:
         await job.start(backend, {"bucket": bucket, "prefix": PREFIX, "day": DAY}, "run")
         for each_queue, handler in ((queue, job.segment_handler), (backend.fold_queue, job.fold_handler)):
             while received := await each_queue.receive(max_messages=10):
-                records = [make_record(each.body, message_id=each.message_id) for each in received]
-                answer = await handler.handle_batch(make_event(records=records), make_context(900.0))
-                if answer["batchItemFailures"]:
-                    fail(f"{len(answer['batchItemFailures'])} messages came back")
-                await each_queue.delete([each.receipt_handle for each in received])
+                records = [make_record(message.body, message_id=message.message_id) for message in received]
+                response = await handler.handle_batch(make_event(records=records), make_context(900.0))
+                if response["batchItemFailures"]:
+                    fail(f"{len(response['batchItemFailures'])} messages failed")
+                await each_queue.delete([message.receipt_handle for message in received])
         run = await backend.ledger.run("run")
         if run is None or run.state != "SUCCEEDED":
             fail("the run did not succeed")
@@ -112,7 +112,7 @@ def seconds(peer: str, address: str, bucket: str) -> float:
 
 
 def filled(address: str, bucket: str, objects: int) -> None:
-    """Make a bucket of objects of the day."""
+    """Create a bucket with objects of the day."""
     s3 = client_of(address)
     s3.create_bucket(Bucket=bucket)
     with ThreadPoolExecutor(8) as pool:
@@ -121,9 +121,9 @@ def filled(address: str, bucket: str, objects: int) -> None:
 
 
 def check_moved(address: str, bucket: str, objects: int) -> None:
-    """Fail unless every object is in its new place, and none in the old one."""
+    """Fail unless every object is at its new key, and none at its old one."""
     pages = client_of(address).get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
     moved, left = (sum(key.startswith(prefix) for key in keys) for prefix in (f"{TARGET}/", PREFIX))
     if (moved, left) != (objects, 0):
         fail(f"{moved} of {objects} objects were moved, {left} are left")
@@ -133,7 +133,7 @@ def check_moved(address: str, bucket: str, objects: int) -> None:
 def archiving(
     *,
     objects: Annotated[int, "objects in the bucket"] = 1_000,
-    latency_ms: Annotated[int, "milliseconds to an answer"] = 50,
+    latency_ms: Annotated[int, "milliseconds until a response"] = 50,
     repeats: Repeats = 3,
 ) -> Rows:
     """Archive a bucket, ten objects at a time and one after another."""

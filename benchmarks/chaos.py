@@ -1,16 +1,16 @@
-"""Whole runs while much goes wrong at once: how many commit one exact answer, and a counter by hand beside them.
+"""Complete runs under many simultaneous faults: how many commit one exact output, compared with a hand-made counter.
 
 ::
 
     python benchmarks/chaos.py [--trials 500] [--json FILE]
     python benchmarks/chaos.py --stack --trials 50 [--json FILE]
 
-Simulated, in this process: each trial is a job of 5 to 40 segments, up to three of them broken, in a cloud of its own
-(``tests/support/trials``): scattered, worked on, dead letters buried, folded, mended, redriven. Beside it the same work
-with an atomic counter (``trials/naive.py``), under the same shares of the same faults. With ``--stack``, on the local
-AWS: each run's workers are killed with SIGKILL, and half of its segments sent twice.
+By default, each trial is a simulated job of 5 to 40 segments, up to three of them broken, in a separate simulated cloud
+(``tests/support/trials``): scatter, process, handle dead letters, fold, fix, redrive. It is compared with the same work
+with an atomic counter (``trials/naive.py``), with the same fault rates. With ``--stack``, runs use the local AWS: their
+workers are killed with SIGKILL, and half of the segments are sent twice.
 
-The exit code is 1 if a run of fanfold did not end with one exact answer.
+The exit code is 1 if a run of fanfold did not end with one exact output.
 """
 
 import asyncio
@@ -39,40 +39,40 @@ def ours(troubles: Troubles, seed: int) -> Ended:
 
 
 def by_hand(troubles: Troubles, seed: int) -> str:
-    """Run the same trial with a counter; return how it came out."""
+    """Run the same trial with a counter; return its result."""
     return simulated(partial(naive_trial, seed=seed), seed, troubles)
 
 
 def simulate(trials: int) -> tuple[Rows, Rows, list[str]]:
-    """Return how the trials came out, what was injected into fanfold's, and what was not as promised."""
-    answers: Rows = []
+    """Return the results of the trials, the faults injected into fanfold's, and the broken promises."""
+    results: Rows = []
     faults: dict[str, Counter[str]] = {}
     problems: list[str] = []
     for name, troubles in AMOUNTS.items():
         with ProcessPoolExecutor() as processes:
             ended = list(processes.map(partial(ours, troubles), range(trials), chunksize=10))
             came = Counter(processes.map(partial(by_hand, troubles), range(trials), chunksize=10))
-        found = [f"{name}, seed {seed}: {each.problems}" for seed, each in enumerate(ended) if each.problems]
-        problems += found
-        # What did not come out right of fanfold's is named below the tables.
-        how = {RIGHT: trials - len(found), EARLY: None, TWICE: None, NEVER: None, WRONG: None}
+        failed = [f"{name}, seed {seed}: {trial.problems}" for seed, trial in enumerate(ended) if trial.problems]
+        problems += failed
+        # Problems of fanfold's runs are listed below the tables.
+        how = {RIGHT: trials - len(failed), EARLY: None, TWICE: None, NEVER: None, WRONG: None}
         by_peer: dict[str, dict[str, int | None]] = {
             FANFOLD: how,
             "a counter by hand": {kind: came[kind] for kind in how},
         }
-        answers += [
+        results += [
             {"what goes wrong": name, "peer": peer, "trials": trials, **counts} for peer, counts in by_peer.items()
         ]
-        faults[name] = sum((each.injected for each in ended), Counter[str]())
-        faults[name]["(generations, in all)"] = sum(each.generations for each in ended)
-        faults[name]["(segments that ended twice)"] = sum(each.duplicates for each in ended)
-        faults[name]["(runs that waited for quarantined checks)"] = sum(each.rescues > 0 for each in ended)
+        faults[name] = sum((trial.injected for trial in ended), Counter[str]())
+        faults[name]["(generations, in all)"] = sum(trial.generations for trial in ended)
+        faults[name]["(segments that ended twice)"] = sum(trial.duplicates for trial in ended)
+        faults[name]["(runs that waited for quarantined checks)"] = sum(trial.rescues > 0 for trial in ended)
     kinds = sorted(set().union(*faults.values()))
-    return answers, [{"fault": kind, **{name: faults[name][kind] for name in AMOUNTS}} for kind in kinds], problems
+    return results, [{"fault": kind, **{name: faults[name][kind] for name in AMOUNTS}} for kind in kinds], problems
 
 
 def kill(trials: int) -> tuple[Rows, Rows, list[str]]:
-    """Return how the runs on the local AWS came out, and what was not as promised."""
+    """Return the results of the runs on the local AWS, and the broken promises."""
     from trials.kills import CONCURRENT_RUNS, deployed, kill_trials
 
     with deployed() as job:
@@ -91,14 +91,14 @@ def kill(trials: int) -> tuple[Rows, Rows, list[str]]:
 
 @table(
     *installed("ministack"),
-    holds=lambda rows: all(each["trials"] == each[RIGHT] for each in rows if each["peer"] == FANFOLD),
+    holds=lambda rows: all(row["trials"] == row[RIGHT] for row in rows if row["peer"] == FANFOLD),
 )
 def chaos(
     *,
     stack: Annotated[bool, "on the local AWS, with workers that are killed"] = False,
     trials: Annotated[int | None, f"runs ({SIMULATED}; with --stack {ON_THE_STACK})"] = None,
 ) -> dict[str, Any]:
-    """Count exact answers while much goes wrong at once."""
+    """Count exact outputs under many simultaneous faults."""
     logging.disable()
     results, faults, problems = kill(trials or ON_THE_STACK) if stack else simulate(trials or SIMULATED)
     for problem in problems:

@@ -1,13 +1,13 @@
-"""From the start of a process to its first answer to a batch of one record.
+"""Time from the start of a process to its first response to a batch of one record.
 
 ::
 
     python benchmarks/cold_start.py [--repeats 21] [--json FILE]
 
-Each peer is a small program in a process of its own: it imports what its handler needs, handles one record with a JSON
-body, and prints the answer. Measured is the wall clock from just before the process is started until the answer is
-there. The peers take turns; compiled modules are cached, as in a deployed package. "bare" decodes and awaits with the
-standard library alone: what any handler on asyncio pays.
+Each peer is a small program in a separate process. It imports the packages that its handler needs, handles one record
+with a JSON body, and prints the response. The wall clock is measured from just before the start of the process to the
+response. The peers take turns; compiled modules are cached, as in a deployed package. "bare" decodes and awaits with
+only the standard library, which is the minimum of any handler on asyncio.
 """
 
 import sys
@@ -62,26 +62,26 @@ PROGRAMS = {
             return {"batchItemFailures": []}
     """,
 }
-"""A handler for each peer, as its documentation shows it."""
+"""A handler for each peer, as in its documentation."""
 
 
-def first_answer_ms(peer: str) -> float:
-    """Start a peer's program and return the milliseconds until it answered that the record is done."""
+def first_response_ms(peer: str) -> float:
+    """Start a peer's program and return the milliseconds until it responds that the record is done."""
     program = textwrap.dedent(PROGRAMS[peer]) + EVENT
     start = time.perf_counter()
     with first_line(sys.executable, "-c", program) as line:
         seconds = time.perf_counter() - start
     if line != '{"batchItemFailures": []}':
-        fail(f"{peer} answered {line!r}")
+        fail(f"{peer} responded {line!r}")
     return seconds * 1000
 
 
 @table("aws-lambda-powertools")
 def cold_start(*, repeats: Repeats = 21) -> Rows:
-    """Measure the time from process start to the first answer."""
+    """Measure the time from process start to the first response."""
     for peer in PROGRAMS:
-        first_answer_ms(peer)  # compiles what is not compiled yet
-    samples = in_turn(first_answer_ms, list(PROGRAMS), repeats)
+        first_response_ms(peer)  # compiles the modules
+    samples = in_turn(first_response_ms, list(PROGRAMS), repeats)
     return [
         {
             "peer": peer,

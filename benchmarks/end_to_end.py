@@ -1,14 +1,14 @@
-"""A whole run on the local AWS: how long it takes, and how soon the fold begins once the last segment has ended.
+"""A complete run on the local AWS: its duration, and the time from the end of the last segment to the fold.
 
 ::
 
     python benchmarks/end_to_end.py [--segments 100] [--runs 9] [--json FILE]
 
-The project's template is deployed to the emulated AWS with a job whose segments do nothing, and runs are started one
-after another by invoking the scatter function. A run's time is from its creation to its end, as the ledger says. The
-wait for the fold is from the moment when the last segment's handler returned to that when the user's fold is called:
-the batch is entered in the ledger, the check is sent, received, and the markers are read in between. The first run,
-whose workers are started, is not counted.
+fanfold's template is deployed to the emulated AWS with a job whose segments do nothing. Runs are started one after
+another by invoking the scatter function. The duration of a run is from its creation to its end in the ledger. The wait
+for the fold is from the return of the last segment's handler to the call of the user's fold: in between, the batch is
+entered in the ledger, the check is sent and received, and the markers are read. The first run is not counted, because
+it starts the workers.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ async def measure(job: Deployment, segments: int, runs: int) -> list[tuple[float
         for number in range(runs + 1):
             name = f"run-{number}"
             await asyncio.to_thread(job.scatter, name, segments=segments)
-            told = await job.output(name, within_seconds=120)
+            output = await job.output(name, within_seconds=120)
             run = await backend.ledger.run(name)
             if run is None or run.ended_at is None:
                 fail("a run did not succeed")
-            seen.append((run.ended_at - run.created_at, told["fold"] - told["last_segment"]))
+            seen.append((run.ended_at - run.created_at, output["fold"] - output["last_segment"]))
     return seen[1:]
 
 
@@ -41,7 +41,7 @@ async def measure(job: Deployment, segments: int, runs: int) -> list[tuple[float
 def end_to_end(
     *, segments: Annotated[int, "segments of a run"] = 100, runs: Annotated[int, "runs that are counted"] = 9
 ) -> Rows:
-    """Measure whole runs on the local AWS."""
+    """Measure complete runs on the local AWS."""
     with local_stack() as stack:
         job = Deployment(stack, "end-to-end", Path(__file__).parent / "end_to_end_job", {"HandlerModule": "app"})
         seen = asyncio.run(measure(job, segments, runs))

@@ -1,11 +1,11 @@
-"""A batch of which nothing succeeds: from the last failure to the bytes that Lambda is answered.
+"""A batch in which every record fails: time from the last failure to the encoded batch response.
 
 ::
 
     python benchmarks/failures.py [--records 10000] [--repeats 7] [--json FILE]
 
-Each peer has seen every handler fail; measured is what is left to do: decide on the answer and write it as the runtime
-does, as JSON. Powertools by default raises an error whose text holds every traceback; told not to, it answers with the
+Every handler has failed. The time to build the response, and to encode it as JSON as the runtime does, is measured. By
+default, Powertools raises an error whose text contains every traceback; with the option not to, it responds with the
 list of failures, as fanfold does by default.
 """
 
@@ -27,17 +27,17 @@ async def _fail(record: object) -> None:  # noqa: ARG001 - as a handler takes it
 
 
 def fanfold_answer(event: dict[str, Any]) -> Callable[[], str]:
-    """Return what makes fanfold's answer, the handlers having failed."""
+    """Return a function that builds fanfold's response after all handlers have failed."""
     result = asyncio.run(fanfold.consumer(_fail).process(event, make_context()))
     return lambda: json.dumps(partial_response(result.records, result.outcomes))
 
 
 def powertools_answer(event: dict[str, Any], *, raises: bool) -> Callable[[], str]:
-    """Return what makes Powertools' answer, the handlers having failed."""
+    """Return a function that builds Powertools' response after all handlers have failed."""
     from aws_lambda_powertools.utilities.batch import AsyncBatchProcessor, EventType
     from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 
-    # Its public way does the work and what is measured here in one, so the steps are called one by one.
+    # The public function does the work and builds the response, so the steps are called separately.
     processor: Any = AsyncBatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=raises)
     processor(event["Records"], _fail)
 
@@ -47,7 +47,7 @@ def powertools_answer(event: dict[str, Any], *, raises: bool) -> Callable[[], st
 
     asyncio.run(work())
 
-    def answer() -> str:
+    def respond() -> str:
         processor.batch_response = {"batchItemFailures": []}
         try:
             processor._clean()  # noqa: SLF001 - see above
@@ -55,12 +55,12 @@ def powertools_answer(event: dict[str, Any], *, raises: bool) -> Callable[[], st
             return json.dumps({"errorMessage": str(error), "errorType": "BatchProcessingError"})
         return json.dumps(processor.response())
 
-    return answer
+    return respond
 
 
 @table("aws-lambda-powertools")
-def failures(*, records: Records = 10_000, repeats: Annotated[int, "answers of each peer"] = 7) -> Rows:
-    """Measure how long the answer to a batch takes of which nothing succeeded."""
+def failures(*, records: Records = 10_000, repeats: Annotated[int, "responses of each peer"] = 7) -> Rows:
+    """Measure the time to respond to a batch in which every record failed."""
     logging.disable()
     event = make_event(*range(records))
     by_default = "Powertools, by default"
@@ -70,12 +70,12 @@ def failures(*, records: Records = 10_000, repeats: Annotated[int, "answers of e
         "Powertools, raise_on_entire_batch_failure=False": powertools_answer(event, raises=False),
     }
 
-    def answer(peer: str) -> tuple[float, int]:
+    def respond(peer: str) -> tuple[float, int]:
         with Meter() as meter:
             size = len(peers[peer]())
         return meter.seconds * 1000, size
 
-    samples = in_turn(answer, list(peers), repeats)
+    samples = in_turn(respond, list(peers), repeats)
     medians = {peer: median(milliseconds for milliseconds, _ in taken) for peer, taken in samples.items()}
     return [
         {

@@ -1,17 +1,17 @@
-"""The figures of five systems that articles describe: what each article has, and what comes here.
+"""The figures of five systems that are described in articles, compared with the figures of this implementation.
 
 ::
 
     python benchmarks/five_systems.py [--quick] [--json FILE]
 
-One local AWS is started, the examples are deployed to it from the templates that go to AWS, and run; the batch of ten
-thousand is replayed under its template's settings, since the emulator's mapping knows batches of ten. Two things are
-other scripts' to measure, against services that take their time, and their committed results are read: how the time of
-a scan falls with its segments, ``segment_scaling.py``, and how long a bucket takes, ``archive_bucket.py``.
+The examples are deployed to a local AWS with the same templates as for AWS, and run. The batch of ten thousand is
+replayed with its template's settings, since the emulator's mapping only supports batches of ten. Two figures come from
+committed results of other scripts, which measure against services with a delay: how the time of a scan depends on its
+segments (``segment_scaling.py``), and how long a bucket takes (``archive_bucket.py``).
 
-The evidence of a row is *emulated* on the local AWS, *proven here* by real processes and sockets on this
-machine, or *simulated*, in a committed result. The exit code is 1 if a figure does not hold. With ``--quick`` less is
-counted, moved and put, and by one road alone.
+Each row has an evidence level: *emulated* on the local AWS, *proven here* with real processes and sockets on this
+machine, or *simulated*, in a committed result. The exit code is 1 if a figure does not hold. With ``--quick``, the
+inputs are smaller, and each job runs in only one way.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from systems.rows import Row
 
 
 class Sizes(NamedTuple):
-    """How much is done."""
+    """The sizes of the inputs."""
 
     items: int = 100_000
     objects: int = 1_000
@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
     orders: int = 10_000
     members: int = 1_000
     by_each_road: bool = True
-    """Whether what can be done in one process, by SQS and by Step Functions is done by each."""
+    """True to run each job in one process, with SQS, and with Step Functions, where possible."""
 
 
 QUICK = Sizes(items=5_000, objects=100, objects_by_map=0, orders=2_000, by_each_road=False)
@@ -43,19 +43,19 @@ QUICK = Sizes(items=5_000, objects=100, objects_by_map=0, orders=2_000, by_each_
 
 def figures(sizes: Sizes) -> Iterator[Row]:
     """Run the five systems, one after another."""
-    each = sizes.by_each_road
+    all_ways = sizes.by_each_road
     with tempfile.TemporaryDirectory() as temporary, local_stack() as stack:
         folder = Path(temporary)
-        yield from asyncio.run(table_count.rows(stack, folder, sizes.items, by_each_road=each))
-        yield from asyncio.run(offsets.rows(stack, folder / "offsets", by_each_road=each))
+        yield from asyncio.run(table_count.rows(stack, folder, sizes.items, by_each_road=all_ways))
+        yield from asyncio.run(offsets.rows(stack, folder / "offsets", by_each_road=all_ways))
         yield from asyncio.run(archive_bucket.rows(stack, sizes.objects, sizes.objects_by_map))
         yield from ten_thousand.rows(folder, sizes.orders)
-        yield from asyncio.run(member_points.rows(stack, folder, sizes.members, by_each_road=each))
+        yield from asyncio.run(member_points.rows(stack, folder, sizes.members, by_each_road=all_ways))
 
 
 @table("aiobotocore", "boto3", "ministack", "openpyxl", holds=lambda rows: {row["holds"] for row in rows} == {"yes"})
-def five_systems(*, quick: Annotated[bool, "with fewer items, objects and orders, by one road alone"] = False) -> Rows:
-    """Compare the figures of the five systems with those that come here."""
+def five_systems(*, quick: Annotated[bool, "with fewer items, objects and orders, in one way only"] = False) -> Rows:
+    """Compare the figures of the five systems with this implementation."""
     return list(figures(QUICK if quick else Sizes()))
 
 

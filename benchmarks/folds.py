@@ -1,14 +1,14 @@
-"""A million results folded in segment order, in one process: what each ready fold takes of memory and of the processor.
+"""Fold a million results in segment order, in one process: memory and processor time of each ready-made fold.
 
 ::
 
     python benchmarks/folds.py [--segments 10000 1000000] [--json FILE]
 
-Each fold at each number of segments is a process of its own, in which the fold function handles one check: it counts
-the markers, pins them, sorts the results on disk, folds them and commits the output. The markers, of 100 segments from
-everywhere in the run, are made while they are read, and a file that is committed is looked at and dropped, so that
-neither weighs on the measurement. The peak is that of all resident memory of the process, interpreter and libraries
-included; the output is checked.
+Each fold runs in a separate process for each number of segments. The fold function handles one check: it counts the
+markers, pins them, sorts the results on disk, folds them and commits the output. Markers, of 100 random segments each,
+are generated while they are read, and a committed file is checked and discarded, so that neither affects the
+measurement. The peak is the resident memory of the whole process, including interpreter and libraries. The output is
+checked.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ def scattered(segments: int) -> int:
 
 
 class Made(InMemoryLedger):
-    """A ledger whose markers are made while they are read."""
+    """A ledger whose markers are generated while they are read."""
 
     def __init__(self, fold: str, segments: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Made(InMemoryLedger):
 
 
 class Looking(InMemoryStore):
-    """A store that counts the bytes of a file and drops it."""
+    """A store that counts the bytes of a file and discards it."""
 
     committed = 0
 
@@ -86,7 +86,7 @@ class Looking(InMemoryStore):
 
 
 async def fold_all(fold: str, segments: int) -> dict[str, Any]:
-    """Fold a run whose segments have all ended; return what was committed."""
+    """Fold a run whose segments have all ended; return the committed output."""
     store = Looking("results")
     ledger = Made(fold, segments)
     backend: Backend = replace(inmemory.backend(), store=store, ledger=ledger, results_bucket="results")
@@ -113,7 +113,7 @@ async def fold_all(fold: str, segments: int) -> dict[str, Any]:
 
 
 def check(fold: str, segments: int, output: Any) -> None:
-    """Raise if the output is not what it has to be."""
+    """Raise if the output is wrong."""
     whole = segments * (segments - 1) // 2
     if fold == "total":
         right = output == whole
@@ -140,7 +140,7 @@ def a_million(
     segments: Annotated[tuple[int, ...], "results of a run"] = (10_000, 1_000_000),
     folds: Annotated[tuple[str, ...], "which folds (all)", FOLDS] = tuple(FOLDS),
 ) -> Rows:
-    """Measure what folding many results takes."""
+    """Measure memory and time of folding many results."""
     took = {case: folding(*case) for case in product(folds, segments)}
     return [
         {

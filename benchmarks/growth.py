@@ -1,12 +1,12 @@
-"""How the cost of a record grows, or does not, with the size of the batch and of the message.
+"""The cost of a record, depending on the size of the batch and of the message.
 
 ::
 
     python benchmarks/growth.py [--repeats 5] [--json FILE]
 
-Batches of 10 to 10,000 records of 100 bytes, and records of up to 1 MB in batches that fill an event to its 6 MB. The
-handler takes the decoded body and does nothing with it. Each measurement is a process of its own, the peers take turns,
-and the table shows medians. Time is what a function pays for: decoding the event, and the handler's call.
+Batches have 10 to 10,000 records of 100 bytes, or records of up to 1 MB that fill an event of 6 MB. The handler
+receives the decoded body and does nothing. Each measurement runs in a separate process, the peers take turns, and the
+table shows medians. The measured time is the billed one: decoding the event, and the call of the handler.
 """
 
 import json
@@ -24,16 +24,16 @@ SHAPES = (
     (10, 100), (100, 100), (1_000, 100), (10_000, 100),
     (1_000, 640), (1_000, 5_000), (90, 64_000), (22, 256_000), (5, 1_000_000),
 )  # fmt: skip
-"""Records in a batch, and bytes of a body; the fourth and the last four fill an event."""
+"""Records in a batch, and bytes of a body. The fourth and the last four fill an event."""
 COMPARED = ("fanfold", "Powertools", "bare", "nothing")
 MEMORY_MB = 1_769
-"""For the price: one vCPU, which is about what a process has here."""
+"""Memory for the price: one vCPU, about as much as a process has here."""
 _LEAST_SECONDS = 0.3
 _LEAST_CALLS = 3
 
 
 def event_text(records: int, body_bytes: int) -> str:
-    """Return an event as Lambda's runtime receives it."""
+    """Return an encoded event, as Lambda's runtime receives it."""
     from fanfold import testing
 
     padding = "x" * (body_bytes - 32)
@@ -42,7 +42,7 @@ def event_text(records: int, body_bytes: int) -> str:
 
 @isolated
 def seconds(peer: str, records: int, body_bytes: int) -> tuple[float, float]:
-    """Give a peer the same batch again and again; return medians of decoding the event and of the handler's call."""
+    """Deliver the same batch several times; return medians of decoding the event and of the handler's call."""
     from fanfold import testing
 
     handler, text = PEERS[peer](WORKLOADS["noop"]), event_text(records, body_bytes)
@@ -63,10 +63,10 @@ def seconds(peer: str, records: int, body_bytes: int) -> tuple[float, float]:
 
 @table("aws-lambda-powertools")
 def growth(*, repeats: Repeats = 5) -> Rows:
-    """Measure how the cost of a record grows with batch and message."""
+    """Measure the cost of a record, depending on batch and message size."""
     cases = list(product(SHAPES, COMPARED))
     samples = in_turn(lambda case: seconds(case[1], *case[0]), cases, repeats)
-    medians = {case: [median(each) for each in zip(*taken, strict=True)] for case, taken in samples.items()}
+    medians = {case: [median(values) for values in zip(*taken, strict=True)] for case, taken in samples.items()}
 
     def row(peer: str, records: int, body_bytes: int) -> dict[str, Any]:
         decode, handle = medians[(records, body_bytes), peer]

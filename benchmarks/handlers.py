@@ -1,4 +1,4 @@
-"""Three handlers of three kinds, for surfaces.py: one waits for a service, one computes, one needs memory."""
+"""Three handlers for surfaces.py: one waits for a service, one computes, one needs memory."""
 
 import asyncio
 import hashlib
@@ -25,15 +25,15 @@ async def one_session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @fanfold.consumer(lifespan=one_session)
 async def waits(body: dict[str, Any], ctx: Context[aiohttp.ClientSession]) -> None:
-    """Send one HTTP request for each record and read the answer."""
+    """Send one HTTP request for each record and read the response."""
     del body
-    async with ctx.state.get(os.environ["FANFOLD_BENCH_URL"]) as answer:
-        await answer.read()
+    async with ctx.state.get(os.environ["FANFOLD_BENCH_URL"]) as response:
+        await response.read()
 
 
 @fanfold.consumer
 async def computes(body: str) -> None:
-    """Decode the JSON of each record, encode it in one form, and hash that; many times, as a stand-in for work."""
+    """Decode the JSON of each record, encode it, and hash the result, many times, to simulate work."""
     for _ in range(_ROUNDS):
         text = json.dumps(json.loads(body), sort_keys=True)
         hashlib.sha256(text.encode()).hexdigest()
@@ -41,7 +41,7 @@ async def computes(body: str) -> None:
 
 @fanfold.consumer
 async def holds(body: dict[str, Any]) -> None:
-    """Hold 1 MB for each record while something else takes 20 ms."""
+    """Hold 1 MB for each record for 20 ms."""
     held = bytearray(1_000_000)
     await asyncio.sleep(0.020)
     del body, held

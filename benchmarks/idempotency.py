@@ -1,13 +1,13 @@
-"""What idempotency asks of DynamoDB: requests for each record of a batch of 100, the first time and when all are done.
+"""DynamoDB requests of idempotency for each record of a batch of 100, in the first delivery and in a duplicate.
 
 ::
 
     python benchmarks/idempotency.py [--records 100] [--repeats 5] [--json FILE]
 
-fanfold's consumer, 100 handlers at once, beside Powertools' ``idempotent_function`` in its ``BatchProcessor``, one
-record after another, and under a fanfold consumer on threads. Each against a table of the emulated AWS, whose one
-process answers; requests are counted where the SDK sends them. Time is the median of the repeats, for orientation: on
-AWS a request takes some milliseconds of waiting instead of the emulator's processor.
+fanfold's consumer with 100 concurrent handlers is compared with Powertools' ``idempotent_function``, in its
+``BatchProcessor`` (one record after another) and in a fanfold consumer (on threads). Each uses a table of the emulated
+AWS, which is a single process. Requests are counted where the SDK sends them. The time is the median of the repeats,
+for orientation only: on AWS, a request waits for some milliseconds instead of using this machine's processor.
 """
 
 import os
@@ -32,7 +32,7 @@ def count(client: Any, sent: Sent) -> None:
 
 
 def fanfold_consumer(table: str, sent: Sent, records: int) -> Handler:
-    """Return a handler that does nothing, once for each order."""
+    """Return a handler that does nothing, idempotently."""
     from aiobotocore.session import get_session
 
     import fanfold
@@ -54,7 +54,7 @@ def fanfold_consumer(table: str, sent: Sent, records: int) -> Handler:
 
 
 def powertools_processor(table: str, sent: Sent, records: int) -> Handler:  # noqa: ARG001 - one at a time
-    """Return Powertools' handler of the same."""
+    """Return the same handler with Powertools."""
     from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
     once, config = _idempotent(table, sent)
@@ -68,7 +68,7 @@ def powertools_processor(table: str, sent: Sent, records: int) -> Handler:  # no
 
 
 def powertools_on_threads(table: str, sent: Sent, records: int) -> Handler:
-    """Return Powertools' idempotent function under a fanfold consumer."""
+    """Return Powertools' idempotent function in a fanfold consumer."""
     import fanfold
 
     once, config = _idempotent(table, sent)
@@ -92,14 +92,14 @@ def _idempotent(table: str, sent: Sent) -> tuple[Any, Any]:
     count(store.client, sent)
     config = IdempotencyConfig(event_key_jmespath="id")
 
-    @idempotent_function(data_keyword_argument="order", config=config, persistence_store=store)  # type: ignore[untyped-decorator] # Powertools' own
+    @idempotent_function(data_keyword_argument="order", config=config, persistence_store=store)  # type: ignore[untyped-decorator] # not typed in Powertools
     def once(order: dict[str, str]) -> None: ...
 
     return once, config
 
 
 def measure(make: Callable[..., Handler], records: int, repeats: int) -> dict[str, Any]:
-    """Deliver fresh batches, each twice; return requests a record and the median of the seconds."""
+    """Deliver each batch twice; return the requests per record and the median duration."""
     from fanfold.testing import make_context, make_event
 
     sent = Sent()
@@ -128,7 +128,7 @@ def measure(make: Callable[..., Handler], records: int, repeats: int) -> dict[st
 
 @table("aws-lambda-powertools", "aiobotocore", "ministack")
 def idempotency(*, records: Annotated[int, "records of a batch"] = 100, repeats: Annotated[int, "batches"] = 5) -> Rows:
-    """Measure what idempotency asks of DynamoDB."""
+    """Count the DynamoDB requests of idempotency."""
     from fanfold._stack.emulator import local_stack
 
     peers = {

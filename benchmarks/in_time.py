@@ -1,15 +1,15 @@
-"""Whether the answer is there before the end, whatever the handlers do.
+"""Check that the response is in time if handlers do not end.
 
 ::
 
     python benchmarks/in_time.py [--trials 200] [--seconds 0.5] [--json FILE]
 
-Each trial gives a batch of ten records that succeed and a hundred that do not end to a fresh consumer, with half a
-second to answer, and then, with what is abandoned still running, a second batch of which one record fails. Counted
-are answers before the deadline, records reported as done that were not, records reported though they were done, and
-right answers to second batches. An execution environment that is given up for a fresh one, because too much that was
-abandoned still runs in it, is counted apart: its second batch comes back whole. Exit code 1 if an answer was late, or a
-record or a second batch wrong.
+Each trial delivers a batch of ten records that succeed and a hundred that do not end to a new consumer, with half a
+second until the timeout. While abandoned handlers are still running, it delivers a second batch in which one record
+fails. The table counts responses before the deadline, records that were acknowledged but not done, records that were
+reported as failed but done, and correct responses to second batches. If too many abandoned handlers are running, the
+execution environment is replaced; then the second batch is redelivered as a whole, which is counted separately. Exit
+code 1 if a response was late, or a record or a second batch wrong.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from typing import Annotated, Any, TypeAlias
 from measure import Rows, isolated, main, table
 
 Work: TypeAlias = Callable[[str], Any]
-"""What a hostile consumer calls with a body: "fine", "wrong", or "hostile"."""
+"""The handler of a hostile consumer. Its body is "fine", "wrong", or "hostile"."""
 
 FINE, HOSTILE = 10, 100
-"""Records of a batch that succeed, and that do not end."""
+"""Numbers of records in a batch that succeed, and that do not end."""
 
 
 # --- Handlers that do not end until they are released.
@@ -39,7 +39,7 @@ def _is_hostile(body: str) -> bool:
 
 
 def sleeping(_release: threading.Event) -> Work:
-    """Make a handler that sleeps past the end, and is cancelled."""
+    """Create a handler that sleeps past the deadline, and is cancelled."""
 
     async def handle(body: str) -> None:
         if _is_hostile(body):
@@ -49,7 +49,7 @@ def sleeping(_release: threading.Event) -> Work:
 
 
 def swallowing(release: threading.Event) -> Work:
-    """Make a handler that goes on when it is cancelled."""
+    """Create a handler that ignores its cancellation."""
 
     async def handle(body: str) -> None:
         while _is_hostile(body) and not release.is_set():
@@ -60,7 +60,7 @@ def swallowing(release: threading.Event) -> Work:
 
 
 def sitting(release: threading.Event) -> Work:
-    """Make a plain handler that sits in its thread."""
+    """Create a ``def`` handler that blocks its thread."""
 
     def handle(body: str) -> None:
         if _is_hostile(body):
@@ -70,7 +70,7 @@ def sitting(release: threading.Event) -> Work:
 
 
 def blocking(release: threading.Event) -> Work:
-    """Make a handler that blocks the event loop."""
+    """Create a handler that blocks the event loop."""
 
     async def handle(body: str) -> None:
         sitting(release)(body)
@@ -86,16 +86,16 @@ KINDS: dict[str, Callable[[threading.Event], Work]] = {
 }
 
 
-# --- The trials of one kind, in a process of its own.
+# --- The trials of one kind, in a separate process.
 
 
 def trial(kind: str, seconds: float) -> tuple[int, int, int, bool, bool]:
-    """Deliver two batches to a fresh consumer.
+    """Deliver two batches to a new consumer.
 
     Returns:
-        The milliseconds until the deadline when the answer was there, 0 for late; the records reported as done that
-        were not; those reported as not done that were; whether the next answer was right; and whether the execution
-        environment was given up for a fresh one instead of taking the second batch.
+        The milliseconds from the response to the deadline, 0 if it was late; the records acknowledged that were not
+        done; the records reported that were done; whether the next response was correct; and whether the execution
+        environment was replaced instead of processing the second batch.
     """
     import fanfold
     from fanfold import testing
@@ -103,7 +103,7 @@ def trial(kind: str, seconds: float) -> tuple[int, int, int, bool, bool]:
     release = threading.Event()
     handler = fanfold.consumer(concurrency=FINE + HOSTILE)(KINDS[kind](release))
     context = testing.make_context(seconds)
-    answer = handler(testing.make_event(*["fine"] * FINE, *["hostile"] * HOSTILE), context)
+    response = handler(testing.make_event(*["fine"] * FINE, *["hostile"] * HOSTILE), context)
     left = context.get_remaining_time_in_millis()
     try:
         after = handler(testing.make_event("fine", "wrong", "fine"), testing.make_context(30.0))
@@ -111,7 +111,7 @@ def trial(kind: str, seconds: float) -> tuple[int, int, int, bool, bool]:
         after = None
     release.set()
     handler.close()
-    reported = {int(failure["itemIdentifier"].removeprefix("message-")) for failure in answer["batchItemFailures"]}
+    reported = {int(failure["itemIdentifier"].removeprefix("message-")) for failure in response["batchItemFailures"]}
     hostile = set(range(FINE, FINE + HOSTILE))
     right = {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
     return left, len(hostile - reported), len(reported - hostile), after == right, after is None
@@ -119,7 +119,7 @@ def trial(kind: str, seconds: float) -> tuple[int, int, int, bool, bool]:
 
 @isolated
 def row(kind: str, trials: int, seconds: float) -> dict[str, Any]:
-    """Run the trials of one kind, and return its line of the table."""
+    """Run the trials of one kind, and return their row of the table."""
     left, lost, repeated, right, given_up = zip(*(trial(kind, seconds) for _ in range(trials)), strict=True)
     return {
         "handlers": kind,
@@ -135,10 +135,10 @@ def row(kind: str, trials: int, seconds: float) -> dict[str, Any]:
 
 
 def in_time_and_right(rows: Rows) -> bool:
-    """Return whether every answer was in time and right."""
+    """Return whether every response was in time and correct."""
     return all(
-        each["in time"] == each["next batch right"] + each["given up"] == each["trials"] and not each["records lost"]
-        for each in rows
+        row["in time"] == row["next batch right"] + row["given up"] == row["trials"] and not row["records lost"]
+        for row in rows
     )
 
 
@@ -146,10 +146,10 @@ def in_time_and_right(rows: Rows) -> bool:
 def in_time(
     *,
     trials: Annotated[int, "batches of each kind"] = 200,
-    seconds: Annotated[float, "time that an invocation has"] = 0.5,
+    seconds: Annotated[float, "seconds until the timeout"] = 0.5,
 ) -> Rows:
-    """Count the answers before the deadline under handlers that do not end."""
-    # All kinds at once: they wait most of the time, and a busy machine makes it no easier.
+    """Count the responses before the deadline if handlers do not end."""
+    # All kinds run concurrently: they mostly wait, and a busy machine makes the test harder.
     with ThreadPoolExecutor(len(KINDS)) as pool:
         return list(pool.map(lambda kind: row(kind, trials, seconds), KINDS))
 

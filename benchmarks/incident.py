@@ -1,14 +1,14 @@
-"""The known incident, replayed: batches of 50, a function timeout, and records that are slow now and then.
+"""Replay a known incident: batches of 50, a function timeout, and occasional slow records.
 
 ::
 
     python benchmarks/incident.py [--uploads 300] [--seed 1] [--json FILE]
 
-In the incident a batch of 50 uploads did not always fit a timeout of 30 s; each timeout brought the whole batch back,
-what it had finished included: 4,384 uploads became 14,727 executions, with every alarm green. Here the same happens at
-a thirtieth of the time (a timeout of 1 s, uploads of 5 to 25 ms, one in a hundred of 300 ms), with the handlers' real
-processes and their real timeouts, on a simulated queue. A handler that goes through the records one by one is beside
-Powertools' processor, one by one and all at once, and fanfold, under the same bound of time.
+In the incident, a batch of 50 uploads did not always fit a timeout of 30 s. After each timeout, the whole batch was
+redelivered, including finished uploads: 4,384 uploads became 14,727 executions, without any alarm. Here, the times are
+a thirtieth (a timeout of 1 s, uploads of 5 to 25 ms, one in a hundred of 300 ms). The handlers run in real processes
+with real timeouts, on a simulated queue. A handler that processes the records one by one is compared with Powertools'
+processor, sequential and concurrent, and with fanfold, with the same timeout.
 """
 
 import logging
@@ -87,11 +87,11 @@ HANDLERS = {
             await upload_async(order)
     """,
 }
-"""A module for each peer; the last one bounded, as against a service that bears no more."""
+"""A module for each peer. The last one limits its concurrency, as for a service with limited capacity."""
 
 
 def executions(peer: str, orders: list[dict[str, Any]], folder: Path) -> tuple[Counter[int], Simulator]:
-    """Return how often each upload was executed until none was left, and the simulation."""
+    """Return how often each upload was executed until the queue was empty, and the simulation."""
     (folder / "incident_app.py").write_text(
         textwrap.dedent(UPLOADS) + textwrap.dedent(HANDLERS[peer]), encoding="utf-8"
     )
@@ -123,13 +123,13 @@ def executions(peer: str, orders: list[dict[str, Any]], folder: Path) -> tuple[C
 
 @table("aws-lambda-powertools")
 def incident(
-    *, uploads: Annotated[int, "messages in the queue"] = 300, seed: Annotated[int, "of the uploads' times"] = 1
+    *, uploads: Annotated[int, "messages in the queue"] = 300, seed: Annotated[int, "seed of the durations"] = 1
 ) -> Rows:
-    """Count executions per upload when batches do not always fit the function's timeout."""
+    """Count executions per upload if batches sometimes exceed the function timeout."""
     logging.disable()
-    chance = random.Random(seed)  # noqa: S311 - the same every time
+    rng = random.Random(seed)  # noqa: S311 - reproducible
     orders = [
-        {"number": number, "seconds": SLOW_SECONDS if chance.random() < SLOW_SHARE else chance.uniform(0.005, 0.025)}
+        {"number": number, "seconds": SLOW_SECONDS if rng.random() < SLOW_SHARE else rng.uniform(0.005, 0.025)}
         for number in range(uploads)
     ]
 
@@ -141,7 +141,7 @@ def incident(
             "uploads": uploads,
             "executions": counted.total(),
             "per upload": counted.total() / uploads,
-            "timeouts": sum("timed out" in each.verdict.reason for each in simulator.deliveries),
+            "timeouts": sum("timed out" in delivery.verdict.reason for delivery in simulator.deliveries),
             "deliveries": len(simulator.deliveries),
             "dead-lettered": len(simulator.dead_letters),
         }

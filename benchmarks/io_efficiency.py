@@ -1,12 +1,12 @@
-"""How close a batch of waiting handlers comes to the time that its bound allows.
+"""The duration of a batch of waiting handlers, compared with the ideal at its concurrency.
 
 ::
 
     python benchmarks/io_efficiency.py [--records 10000] [--repeats 3] [--json FILE]
 
-Every handler waits 50 ms. With a bound of c, n records take at least ceil(n / c) waits: that is the ideal. The wall
-clock is given as a share of it, for fanfold and for a bare pool of c workers over one iterator. Each measurement is a
-process of its own.
+Every handler waits 50 ms. At a concurrency of c, n records take at least ceil(n / c) waits, which is the ideal. The
+table compares the wall clock with it, for fanfold and for a bare pool of c workers over one iterator. Each measurement
+runs in a separate process.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ COMPARED = {"fanfold": "fanfold", "bare pool": "bare"}
 
 
 async def wait(_body: str) -> None:
-    """Wait as for one request."""
+    """Wait as for a request."""
     await asyncio.sleep(IO_SECONDS)
 
 
 @isolated
 def seconds(peer: str, records: int, concurrency: int) -> float:
-    """Warm a peer up, handle a batch, and return how long that took."""
+    """Warm up a peer, handle a batch, and return its duration."""
     from fanfold import testing
 
     handler = PEERS[COMPARED[peer]](Workload(wait, wait, concurrency=concurrency, waits=True))
@@ -43,7 +43,7 @@ def seconds(peer: str, records: int, concurrency: int) -> float:
 
 @table()
 def efficiency(*, records: Records = 10_000, repeats: Repeats = 3) -> Rows:
-    """Measure how close waiting handlers come to the ideal time."""
+    """Compare the duration of waiting handlers with the ideal."""
     cases = list(product(CONCURRENCIES, COMPARED))
     samples = in_turn(lambda case: seconds(case[1], records, case[0]), cases, repeats)
     ideal = {concurrency: math.ceil(records / concurrency) * IO_SECONDS for concurrency in CONCURRENCIES}

@@ -1,14 +1,14 @@
-"""What it costs to know that every segment has ended: DynamoDB write units for a thousand segments.
+"""The cost of tracking that every segment has ended: DynamoDB write units for a thousand segments.
 
 ::
 
     python benchmarks/ledger_cost.py [--segments 10000] [--json FILE]
 
-Segments end in random order, in batches of 1, 10, 100 and 1,000, each with a small result; they are entered as a job's
-functions enter them. The units are those that the emulated DynamoDB reports for each write, and those computed from the
-sizes of the items by DynamoDB's rule (each KiB begun is one). Beside it, computed: a set of ids that grows with each
-segment (DynamoDB writes the whole item again), an item and a counter in one transaction for each, and a transition of
-Step Functions for each segment, as write units of the same price.
+Segments end in random order, in batches of 1, 10, 100 and 1,000, each with a small result, and are entered as by a
+job's functions. The table shows the units that the emulated DynamoDB reports for each write, and those computed from
+the sizes of the items by DynamoDB's rule (one unit for each started KiB). For comparison, it shows computed units of a
+set of ids that grows with each segment (DynamoDB rewrites the whole item), of a transaction with an item and a counter
+for each segment, and of a Step Functions transition for each segment, converted to write units by price.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ UNIT_DOLLARS = 0.625e-6
 TRANSITION_DOLLARS = 25e-6
 """A transition of a standard workflow (AWS price list, us-east-1, November 2026)."""
 SET_BYTES = 100
-"""Of an item before the first id; an id of a number set takes about 5 bytes (DynamoDB developer guide, item sizes)."""
+"""Size of an item before the first id. An id in a number set takes about 5 bytes (DynamoDB developer guide)."""
 
 
 class Metered:
-    """A client that adds up what its writes consume, as reported and as computed from what is sent."""
+    """A client that adds up the units of its writes, as reported, and as computed from the items."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -44,10 +44,10 @@ class Metered:
             return operation
 
         async def metered(**arguments: Any) -> Any:
-            answer = await operation(**arguments, ReturnConsumedCapacity="TOTAL")
-            self.reported += answer["ConsumedCapacity"]["CapacityUnits"]
+            response = await operation(**arguments, ReturnConsumedCapacity="TOTAL")
+            self.reported += response["ConsumedCapacity"]["CapacityUnits"]
             self.computed += math.ceil(_bytes(arguments.get("Item", {})) / 1_024) if "Item" in arguments else 1
-            return answer
+            return response
 
         return metered
 
@@ -57,7 +57,7 @@ def _bytes(item: Mapping[str, Mapping[str, str]]) -> int:
 
 
 async def measure(address: str, segments: int, batch: int) -> tuple[float, float]:
-    """Enter all segments; return reported and computed units for a thousand."""
+    """Enter all segments; return reported and computed units per thousand."""
     from aiobotocore.session import get_session
 
     from fanfold import Deadline, Record, Segment, inmemory
@@ -88,7 +88,7 @@ async def measure(address: str, segments: int, batch: int) -> tuple[float, float
                 SegmentDone(Segment("job", "run", n, {"type": "x"}), 1, "6293", 6293)
                 for n in order[first : first + batch]
             ]
-            accepted = await commit_ended([(record, each) for each in ended], context)
+            accepted = await commit_ended([(record, segment) for segment in ended], context)
             if len(accepted) != len(ended):
                 fail("not every segment was entered")
         return 1_000 * metered.reported / segments, 1_000 * metered.computed / segments
@@ -96,7 +96,7 @@ async def measure(address: str, segments: int, batch: int) -> tuple[float, float
 
 @table("ministack")
 def ledger_cost(*, segments: Annotated[int, "segments of the run"] = 10_000) -> Rows:
-    """Measure what the ledger costs."""
+    """Measure the cost of the ledger."""
     from fanfold._stack.emulator import local_stack
 
     with local_stack() as stack:
@@ -117,7 +117,7 @@ def ledger_cost(*, segments: Annotated[int, "segments of the run"] = 10_000) -> 
             "as the emulator reports": reported,
             "$ for a million segments": computed * UNIT_DOLLARS * 1e3,
         }
-        for how, (reported, computed) in {**units, **{how: (None, each) for how, each in others.items()}}.items()
+        for how, (reported, computed) in {**units, **{how: (None, units) for how, units in others.items()}}.items()
     ]
 
 

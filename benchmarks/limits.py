@@ -1,4 +1,4 @@
-"""Limits of an execution environment: the memory and the file descriptors that handlers in flight hold.
+"""Limits of an execution environment: memory and file descriptors of handlers in flight.
 
 ::
 
@@ -7,20 +7,19 @@
     python benchmarks/limits.py descriptors [--records 2000] [--concurrency 100]
     python benchmarks/limits.py handlers [--most 800]
 
-*memory*: each record holds a buffer of 1 MB while it is worked on; the peak is that of resident memory above what was
-resident just before.
+*memory*: each record holds a buffer of 1 MB while it is processed. The peak is the growth of resident memory.
 
-*descriptors*: each record opens a real connection to a server on this machine, sends a line and waits for the answer,
-which the server gives after a pause. Each peer has ``RLIMIT_NOFILE`` set to 1,024, as in Lambda; the table shows how
-many records it reports as failed. Exit code 1 if fanfold reports any.
+*descriptors*: each record opens a real connection to a server on this machine, sends a line and waits for the response,
+which the server delays. Each peer has ``RLIMIT_NOFILE`` set to 1,024, as on Lambda. The table shows how many records it
+reports as failed. Exit code 1 if fanfold reports any.
 
-*handlers*: handlers of one fanfold consumer wait for each other until all are in flight; then the process's resident
-memory is read. They only wait, or each holds one TCP or one TLS connection to a server on this machine. What one
-handler adds is the difference between many and few of them, divided. The base is a process with fanfold and aiobotocore
-loaded and an event of about 6 MB, the largest that Lambda hands over, decoded in memory. ``fanfold check`` rests its
-rule FF014 on the two. Needs the ``openssl`` command for a certificate. Linux only.
+*handlers*: the handlers of a fanfold consumer wait until all are in flight; then the resident memory of the process is
+read. They only wait, or each holds one TCP or TLS connection to a server on this machine. The memory of one handler is
+computed from the difference between many and few. The base is a process with fanfold and aiobotocore loaded, and a
+decoded event of about 6 MB, Lambda's maximum. Rule FF014 of ``fanfold check`` uses both figures. Needs the ``openssl``
+command for a certificate. Linux only.
 
-Each measurement is a process of its own.
+Each measurement runs in a separate process.
 """
 
 import asyncio
@@ -38,12 +37,12 @@ from measure import Meter, Records, Repeats, Rows, fail, in_turn, isolated, main
 from peers import PEERS, Workload, check
 from servers import echo
 
-Concurrency: TypeAlias = Annotated[int, "fanfold's bound"]
+Concurrency: TypeAlias = Annotated[int, "fanfold's concurrency"]
 COMPARED = ("fanfold", "Powertools")
 LIMIT = 1_024
 """File descriptors of one execution environment."""
 PAUSE_SECONDS = 0.1
-"""How long the server takes to answer, as a service does."""
+"""Response time of the server."""
 FEW = 100
 EVENT_BYTES = 6 * 1024 * 1024
 
@@ -60,11 +59,11 @@ def workload(work: Callable[[str], Awaitable[None]], concurrency: int) -> Worklo
     return Workload(handler, record_handler, concurrency=concurrency)
 
 
-# --- What each handler holds, beside Powertools.
+# --- Memory and descriptors of handlers, compared with Powertools.
 
 
 async def hold(_body: str) -> None:
-    """Hold a buffer of 1 MB that is written to, as for what one request brings."""
+    """Hold a buffer of 1 MB that is written to, as for the data of a request."""
     buffer = bytearray(b"x") * 1_000_000
     await asyncio.sleep(0.010)
     del buffer
@@ -77,7 +76,7 @@ def peak_mb(peer: str, records: int, concurrency: int) -> float | None:
 
     handler = PEERS[peer](workload(hold, concurrency))
     context, event = make_context(900.0, memory_limit_in_mb=10_240), make_event(*range(records))
-    handler(make_event(*range(min(10, records))), context)  # imports what is left and starts the loop
+    handler(make_event(*range(min(10, records))), context)  # imports remaining modules and starts the loop
     with Meter() as meter:
         response = handler(event, context)
     check(peer, response)
@@ -100,7 +99,7 @@ def memory(*, records: Records = 500, concurrency: Concurrency = 10, repeats: Re
 
 
 async def ask(port: int, text: str) -> None:
-    """Send a line and wait for the answer.
+    """Send a line and wait for the response.
 
     Raises:
         OSError: If no connection could be made, or it broke.
@@ -109,7 +108,7 @@ async def ask(port: int, text: str) -> None:
     try:
         writer.write(f"{text}\n".encode())
         if await reader.readline() != f"{text}\n".encode():
-            raise ConnectionError("no answer")
+            raise ConnectionError("no response")
     finally:
         writer.close()
 
@@ -145,17 +144,17 @@ def descriptors(*, records: Records = 2_000, concurrency: Concurrency = 100) -> 
     ]
 
 
-# --- What one more handler adds.
+# --- Memory of one more handler.
 
 
 def resident_bytes() -> int:
-    """Return this process's resident memory now."""
+    """Return the resident memory of this process."""
     return status_bytes("VmRSS") or fail("resident memory cannot be read here")
 
 
 @isolated
 def base() -> int:
-    """Return the resident memory of a process that is ready to work on the largest event."""
+    """Return the resident memory of a process that is ready to process the largest event."""
     import aiobotocore.session
 
     import fanfold
@@ -173,13 +172,13 @@ def base() -> int:
 
 @isolated
 def with_handlers(handlers: int, port: int | None, *, tls: bool) -> int:
-    """Return how much resident memory grows when so many handlers are in flight."""
+    """Return the growth of resident memory with this many handlers in flight."""
     import fanfold
     from fanfold.testing import make_context, make_event
 
     context = ssl.create_default_context()
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # the server is ours
+    context.verify_mode = ssl.CERT_NONE  # our own server
     seen = {"in flight": 0, "most": 0}
     all_there = asyncio.Event()
 
@@ -203,7 +202,7 @@ def with_handlers(handlers: int, port: int | None, *, tls: bool) -> int:
 
 
 def make_certificate(folder: str) -> None:
-    """Make a certificate for localhost, and its key, in a folder."""
+    """Create a certificate for localhost, and its key, in a folder."""
     openssl = shutil.which("openssl") or fail("there is no openssl command to make a certificate with")
     command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
     files = ["-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem"]
@@ -211,7 +210,7 @@ def make_certificate(folder: str) -> None:
 
 
 @table("aiobotocore")
-def handlers(*, most: Annotated[int, "handlers at once"] = 800) -> Rows:
+def handlers(*, most: Annotated[int, "concurrent handlers"] = 800) -> Rows:
     """Measure the memory that handlers in flight need."""
     with tempfile.TemporaryDirectory() as folder:
         make_certificate(folder)

@@ -1,12 +1,12 @@
-"""Make ``docs/mapping.md``: what the event source mapping makes of answers, and of three handlers under each condition.
+"""Generate ``docs/mapping.md``: the mapping's verdicts on responses, and three handlers under each condition.
 
 ::
 
     python benchmarks/mapping_page.py [--check]
 
-Every cell is what came out of the simulator (``fanfold.testing.Simulator``), with the real handlers: a fanfold
-consumer, Powertools' ``AsyncBatchProcessor``, and a loop as people write it. With ``--check`` nothing is written, and
-the exit code says whether the page is up to date.
+Every cell is a result of the simulator (``fanfold.testing.Simulator``) with real handlers: a fanfold consumer,
+Powertools' ``AsyncBatchProcessor``, and a typical loop. With ``--check``, nothing is written, and the exit code is 1 if
+the page is not up to date.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "mapping.md"
 Handler = Callable[[Any, Any], Any]
 RECEIVES = 3
 
-ANSWERS: Sequence[tuple[str, Invocation]] = [
+RESPONSES: Sequence[tuple[str, Invocation]] = [
     ("`null`", Returned("null")),
     ("nothing at all", Returned("")),
     ("`{}`", Returned("{}")),
@@ -45,11 +45,11 @@ ANSWERS: Sequence[tuple[str, Invocation]] = [
     ("a timeout", Errored("timeout", "Task timed out after 3.00 seconds")),
     ("a killed process", Errored("killed", "out of memory")),
 ]
-"""What a function can answer for a batch of the messages a and b."""
+"""Responses of a function to a batch of the messages a and b."""
 
 
 async def work(order: Any) -> None:
-    """Do what the order says."""
+    """Process an order as its body specifies."""
     match order["do"]:
         case "raise":
             raise ValueError("no such customer")
@@ -66,7 +66,7 @@ async def ours(order: dict[str, Any]) -> None:
 
 
 def theirs() -> Handler:
-    """Return a handler with Powertools, as its documentation shows it."""
+    """Return a handler with Powertools, as in its documentation."""
     from aws_lambda_powertools.utilities.batch import (
         AsyncBatchProcessor,
         EventType,
@@ -90,7 +90,7 @@ def theirs() -> Handler:
 
 
 def naive(event: Any, context: Any) -> Any:  # noqa: ARG001 - as Lambda calls it
-    """Handle a batch as people write it by hand, and forget to return the failures."""
+    """Handle a batch in a typical hand-written loop that does not return the failures."""
     failures = []
     for record in event["Records"]:
         try:
@@ -118,7 +118,7 @@ CONDITIONS: Mapping[str, tuple[Sequence[Any], dict[str, Any]]] = {
 
 
 def outcome(handler: Handler, bodies: Sequence[Any], settings: Mapping[str, Any]) -> str:
-    """Return in words what becomes of three messages, of which some are poison."""
+    """Return as text the ends of three messages, some of which always fail."""
     simulator = Simulator(handler, max_receive_count=RECEIVES, batch_size=10, **settings)
     make = make_fifo_record if settings.get("fifo") else make_record
     simulator.send(records=[make(body, message_id=f"m{number}") for number, body in enumerate(bodies, 1)])
@@ -133,8 +133,8 @@ def outcome(handler: Handler, bodies: Sequence[Any], settings: Mapping[str, Any]
             ends["dead-lettered" if name in poison else "**dead-lettered though fine**"] += 1
         else:
             ends["deleted" if name not in poison else "**deleted unhandled**"] += 1
-    words = ", ".join(f"{count} {end}" for end, count in sorted(ends.items(), reverse=True))
-    return f"{first}; {words}; {sum(len(each.messages) for each in simulator.deliveries)} receives"
+    counts = ", ".join(f"{count} {end}" for end, count in sorted(ends.items(), reverse=True))
+    return f"{first}; {counts}; {sum(len(delivery.messages) for delivery in simulator.deliveries)} receives"
 
 
 def page() -> str:
@@ -153,9 +153,9 @@ def page() -> str:
         "| the function answers | verdict | stays in the queue | because |",
         "|---|---|---|---|",
     ]
-    for words, invocation in ANSWERS:
+    for name, invocation in RESPONSES:
         verdict = judge(invocation, ["a", "b"], MappingSettings())
-        lines.append(f"| {words} | {verdict.kind} | {', '.join(sorted(verdict.failed)) or '-'} | {verdict.reason} |")
+        lines.append(f"| {name} | {verdict.kind} | {', '.join(sorted(verdict.failed)) or '-'} | {verdict.reason} |")
     lines += [
         "",
         "A complete success deletes the whole batch: a function that forgets to return its failures loses them.",
@@ -168,9 +168,9 @@ def page() -> str:
         "| condition | fanfold | Powertools, by default | a loop |",
         "|---|---|---|---|",
     ]
-    for words, (bodies, settings) in CONDITIONS.items():
+    for name, (bodies, settings) in CONDITIONS.items():
         cells = [outcome(handler, bodies, settings) for handler in (ours, theirs(), naive)]
-        lines.append(f"| {words} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [
         "",
         "A message that is dead-lettered though fine waited behind, or in one batch with, one that is not. A batch",
@@ -182,7 +182,7 @@ def page() -> str:
 
 
 def main() -> None:
-    """Write the page, or say whether it is up to date."""
+    """Write the page, or check whether it is up to date."""
     logging.disable()
     made = page()
     if "--check" in sys.argv[1:]:

@@ -1,4 +1,4 @@
-"""The frame that all benchmarks share: options, processes, samples, tables, and facts about the run.
+"""Shared code of the benchmarks: options, processes, samples, tables, and facts about the run.
 
 A script declares each of its tables as a function::
 
@@ -7,8 +7,9 @@ A script declares each of its tables as a function::
         samples = in_turn(lambda peer: peak_mb(peer, records), PEERS, repeats)
         return [{"peer": peer, "peak MB": median(peaks)} for peer, peaks in samples.items()]
 
-The keyword arguments are the options of the command line. A function with ``@isolated`` runs in a process of its own,
-with ``@served`` in one that serves until it is no longer needed. ``main`` measures, prints and writes the document.
+The keyword arguments are the options of the command line. A function with ``@isolated`` runs in a separate process, and
+one with ``@served`` in a process that serves until it is no longer needed. ``main`` measures, prints, and writes the
+JSON document.
 """
 
 import argparse
@@ -39,7 +40,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", bound=Hashable)
 Rows: TypeAlias = list[dict[str, Any]]
-"""The lines of a table, by the titles of its columns. A list as a value is only written to the JSON document."""
+"""The rows of a table, as values by column title. Values that are lists are only written to the JSON document."""
 Records: TypeAlias = Annotated[int, "records in the batch"]
 Repeats: TypeAlias = Annotated[int, "processes for each measurement"]
 
@@ -49,17 +50,17 @@ Repeats: TypeAlias = Annotated[int, "processes for each measurement"]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A function that measures, and what is said beside its rows."""
+    """A function that measures, and how its rows are reported."""
 
     measure: Callable[..., Rows | dict[str, Any]]
     """Returns the rows, or a dictionary with them as ``results`` and more for the JSON document, such as more rows."""
     packages: tuple[str, ...]
-    """Packages whose versions matter, besides fanfold."""
+    """Packages to report the versions of, in addition to fanfold."""
     holds: Callable[[Rows], bool]
-    """Returns whether the rows are what they must be; if not, the exit code is 1."""
+    """Returns whether the rows are as expected; if not, the exit code is 1."""
 
     def run(self, *, json: Path | None = None, **options: Any) -> bool:
-        """Measure, print, write the JSON document if one is asked for, and return whether the rows hold."""
+        """Measure, print, write the JSON document if requested, and return whether the rows are as expected."""
         document = about_this_run(*self.packages) | {"options": options}
         measured = self.measure(**options)
         document |= measured if isinstance(measured, dict) else {"results": measured}
@@ -77,30 +78,32 @@ def table(
 
 
 def main(*tables: Table) -> None:
-    """Run the script's table with the options of the command line; of several, the one it names, or all."""
+    """Run the tables of a script with the options of the command line, which can select one of several tables."""
     parser = argparse.ArgumentParser(description=(sys.modules["__main__"].__doc__ or "").partition("\n")[0])
     if len(tables) == 1:
         _add_options(parser, tables[0])
     else:
-        commands = parser.add_subparsers(metavar="TABLE", help="the table to make (all)")
-        for each in tables:
-            words = (each.measure.__doc__ or "").partition("\n")[0]
-            command = commands.add_parser(each.measure.__name__, help=words, description=words)
-            command.set_defaults(table=each)
-            _add_options(command, each)
+        commands = parser.add_subparsers(metavar="TABLE", help="the table to measure (default: all)")
+        for declared in tables:
+            summary = (declared.measure.__doc__ or "").partition("\n")[0]
+            command = commands.add_parser(declared.measure.__name__, help=summary, description=summary)
+            command.set_defaults(table=declared)
+            _add_options(command, declared)
     options = vars(parser.parse_args())
     chosen = [options.pop("table")] if "table" in options else tables
-    held = [each.run(**options) for each in chosen]
-    sys.exit(0 if all(held) else 1)
+    expected = [selected.run(**options) for selected in chosen]
+    sys.exit(0 if all(expected) else 1)
 
 
 def _add_options(parser: argparse.ArgumentParser, declared: Table) -> None:
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the same numbers there, as one JSON document")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the numbers to this file, as one JSON document"
+    )
     add_options(parser, declared.measure)
 
 
 def add_options(parser: argparse.ArgumentParser, function: Callable[..., object]) -> None:
-    """Add an option for each keyword argument, annotated with its help text and, if it has them, its choices."""
+    """Add an option for each keyword argument, which is annotated with its help text and optional choices."""
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         text, *choices = parameter.annotation.__metadata__
         default = parameter.default
@@ -123,15 +126,15 @@ def positive(text: str) -> int:
         argparse.ArgumentTypeError: If the text is not one.
     """
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {text!r}")
     return int(text)
 
 
-# --- What is said about a run, and the table.
+# --- The report of a run.
 
 
 def about_this_run(*packages: str) -> dict[str, Any]:
-    """Return the machine, the versions, the day, and the command that makes the numbers."""
+    """Return the machine, the versions, the date, and the command that produces the numbers."""
     from fanfold.bench.result import about_this_machine  # not in the processes that are measured
 
     script = Path(sys.argv[0]).name
@@ -150,17 +153,17 @@ def _version(package: str) -> str:
 
 
 def installed(*packages: str) -> list[str]:
-    """Return those of some packages that are installed."""
+    """Return the packages that are installed."""
     return [name for name in packages if importlib.util.find_spec(name) is not None]
 
 
 def fail(reason: str) -> NoReturn:
-    """End the script, with its name and the reason on stderr."""
+    """End the script, and print its name and the reason on stderr."""
     raise SystemExit(f"{Path(sys.argv[0]).name}: {reason}")
 
 
 def report(document: dict[str, Any]) -> str:
-    """Return the machine, the versions and the tables of a JSON document, as Markdown that reads well as is."""
+    """Return the machine, the versions and the tables of a JSON document, as readable Markdown."""
     packages = ", ".join(f"{name} {version}" for name, version in document["packages"].items())
     options = [
         f"{name.replace('_', ' ')} {_cell(value)}"
@@ -180,16 +183,16 @@ def report(document: dict[str, Any]) -> str:
 
 
 def _table(rows: Rows) -> str:
-    """Return a table; its first columns, as far as they hold text, stand to the left, all others to the right."""
+    """Return a table. Leading columns of text are left-aligned, all others right-aligned."""
     titles = [title for title, value in rows[0].items() if not isinstance(value, list)]
     columns = [[row[title] for row in rows] for title in titles]
-    words = next((i for i, column in enumerate(columns) if not isinstance(column[0], str)), len(columns))
+    text_columns = next((i for i, column in enumerate(columns) if not isinstance(column[0], str)), len(columns))
     cells = [[title, *map(_cell, column)] for title, column in zip(titles, columns, strict=True)]
     lines = []
     for i, column in enumerate(cells):
         width = max(map(len, column))
-        rule = "-" * width if i < words else "-" * (width - 1) + ":"
-        aligned = [cell.ljust(width) if i < words else cell.rjust(width) for cell in column]
+        rule = "-" * width if i < text_columns else "-" * (width - 1) + ":"
+        aligned = [cell.ljust(width) if i < text_columns else cell.rjust(width) for cell in column]
         lines.append([aligned[0], rule, *aligned[1:]])
     return "\n".join(f"| {' | '.join(line)} |" for line in zip(*lines, strict=True))
 
@@ -210,7 +213,7 @@ def _json(document: dict[str, Any]) -> str:
 
 
 def in_turn(measure: Callable[[C], T], cases: Sequence[C], repeats: int) -> dict[C, list[T]]:
-    """Measure every case so many times; each repeat starts with another case."""
+    """Measure every case several times. Each repeat starts with another case."""
     samples: dict[C, list[T]] = {case: [] for case in cases}
     for repeat in range(repeats):
         print(f"repeat {repeat + 1} of {repeats}", file=sys.stderr)
@@ -221,19 +224,19 @@ def in_turn(measure: Callable[[C], T], cases: Sequence[C], repeats: int) -> dict
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """Return the least and the most of some values, as text."""
+    """Return the minimum and the maximum of values, as text."""
     return f"{min(values):.{digits}f}-{max(values):.{digits}f}"
 
 
 class Meter:
-    """What a block takes: wall clock, processor time, and peak memory above the start; for ``with``."""
+    """A context manager that measures a block: wall clock, processor time, and growth of peak memory."""
 
     seconds = 0.0
     """Wall clock."""
     cpu_seconds = 0.0
     """Processor time of all threads of this process."""
     peak_mb: float | None = None
-    """Growth of peak resident memory; None where it cannot be measured."""
+    """Growth of peak resident memory; None if it cannot be measured."""
 
     def __enter__(self) -> Self:
         self._resident = reset_peak()
@@ -247,7 +250,7 @@ class Meter:
 
 
 def reset_peak() -> int | None:
-    """Set this process's peak of resident memory to what is resident now, and return it; None if that fails."""
+    """Reset the peak of this process's resident memory to its present value, and return it; None if that fails."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -256,7 +259,7 @@ def reset_peak() -> int | None:
 
 
 def status_bytes(field: str) -> int | None:
-    """Return a field of this process's status, such as ``VmRSS``, in bytes; None where it cannot be read."""
+    """Return a field of this process's status, such as ``VmRSS``, in bytes; None if it cannot be read."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -268,14 +271,14 @@ def status_bytes(field: str) -> int | None:
 
 
 def isolated(function: Callable[P, T]) -> Callable[P, T]:
-    """Have each call of a function run in a process of its own; its arguments and its result are JSON values."""
+    """Run each call of a function in a separate process. Its arguments and its result are JSON values."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         command = _command(function, args, kwargs)
         child = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
         if child.returncode:
-            reason = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
+            reason = (child.stderr.strip().splitlines() or ["no error output"])[-1]
             fail(f"{function.__name__} {_cell(args)} failed: {reason}")
         result: T = json.loads(child.stdout)
         return result
@@ -284,7 +287,7 @@ def isolated(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def served(start: Callable[P, Coroutine[Any, Any, asyncio.Server]]) -> Callable[P, AbstractContextManager[int]]:
-    """Have a server run in a process of its own, while the block of a ``with`` runs; that gets its port."""
+    """Run a server in a separate process during a ``with`` block, which receives its port."""
 
     @functools.wraps(start)
     @contextmanager
@@ -307,7 +310,7 @@ def first_line(*command: str) -> Iterator[str]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the variables for a process that is measured: no settings of ours or of Python's, but Lambda's."""
+    """Return the environment of measured processes: without settings of fanfold and Python, with Lambda's."""
     not_for_children = {
         "FANFOLD_CONCURRENCY",
         "PYTHONASYNCIODEBUG",
@@ -317,7 +320,7 @@ def clean_environment() -> dict[str, str]:
         "PYTHONTRACEMALLOC",
     }
     environment = {name: value for name, value in os.environ.items() if name not in not_for_children}
-    # Lambda sets this variable; with it Powertools keeps its event loop instead of making one for each batch.
+    # Lambda sets this variable. With it, Powertools reuses its event loop instead of creating one for each batch.
     return {**environment, "LAMBDA_TASK_ROOT": str(HERE)}
 
 
@@ -335,7 +338,7 @@ async def _serve(starting: Coroutine[Any, Any, asyncio.Server]) -> None:
 
 
 def _child(module: str, name: str, arguments: str) -> None:
-    # Every peer composes what it logs, none pays for writing it.
+    # Every peer formats its log lines, but none writes them.
     logging.basicConfig(level=logging.WARNING, handlers=[logging.NullHandler()])
     args, kwargs = json.loads(arguments)
     result = getattr(importlib.import_module(module), name).__wrapped__(*args, **kwargs)

@@ -1,14 +1,14 @@
-"""What observers cost a record, beside the same consumer with none.
+"""The cost of observers per record, compared with the same consumer without observers.
 
 ::
 
     python benchmarks/observers.py [--records 10000] [--repeats 7] [--json FILE]
 
-The handler takes the decoded body and does nothing, which makes the ratio as bad as it gets, or waits for 10 ms as for
-one request. Each measurement is a process of its own, warmed up with a small batch; the peers take turns, the table
-shows medians. Measured is processor time, of all threads: it bears a machine that has other work, and none of these
-waits. X-Ray subsegments are sent, as in Lambda, as UDP packets to a port of this machine; OpenTelemetry spans go to an
-exporter that drops them; metrics are written to a buffer.
+The handler receives the decoded body and does nothing, which is the worst case, or waits for 10 ms as for a request.
+Each measurement runs in a separate process, warmed up with a small batch; the peers take turns, and the table shows
+medians. The processor time of all threads is measured, which does not depend on other load of the machine. X-Ray
+subsegments are sent, as on Lambda, as UDP packets to a port of this machine; OpenTelemetry spans go to an exporter that
+discards them; metrics are written to a buffer.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from peers import check
 IO_SECONDS = 0.010
 WARM_UP_RECORDS = 100
 WORKLOADS = {"no-op": 100, "10 ms of I/O": 1000}
-"""What the handler does, and how many run at once."""
+"""The handler, and its concurrency."""
 
 
 async def accept(order: dict[str, Any]) -> None:
@@ -46,15 +46,15 @@ async def accept(order: dict[str, Any]) -> None:
 
 
 async def wait(order: dict[str, Any]) -> None:  # noqa: ARG001 - as a handler takes it
-    """Wait as for one request."""
+    """Wait as for a request."""
     await asyncio.sleep(IO_SECONDS)
 
 
-class ToldOfCalls:
-    """The least that an observer of each call can do."""
+class CallObserver:
+    """An observer that is notified of each call and does nothing."""
 
     def batch_started(self, records: Sequence[Record], batch: object) -> BatchCallbacks:  # noqa: ARG002 - as for all
-        """Ask to be told of each call."""
+        """Subscribe to each call."""
         return BatchCallbacks(call_started=self._started)
 
     def _started(self, records: Sequence[Record]) -> CallEnded:  # noqa: ARG002 - does nothing
@@ -65,20 +65,20 @@ class ToldOfCalls:
 
 
 def traced() -> Tracer:
-    """Return Powertools' tracer, which sends to a socket that takes what it can."""
+    """Return Powertools' tracer, which sends to a socket that accepts as many packets as it can."""
     daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     daemon.bind(("127.0.0.1", 0))
     os.environ["AWS_XRAY_DAEMON_ADDRESS"] = f"127.0.0.1:{daemon.getsockname()[1]}"
-    daemon.detach()  # open as long as the process lives
+    daemon.detach()  # stays open until the process ends
     os.environ["_X_AMZN_TRACE_ID"] = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
     return Tracer(service="orders", auto_patch=False)
 
 
 class Dropping(SpanExporter):
-    """An exporter that drops every span."""
+    """An exporter that discards every span."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - dropped
-        """Drop."""
+        """Discard the spans."""
         return SpanExportResult.SUCCESS
 
 
@@ -90,10 +90,10 @@ def recording() -> TracerProvider:
 
 
 CAPTURED = "none, but Tracer.capture_method"
-"""What a subsegment for each record costs without fanfold."""
+"""The cost of a subsegment for each record without fanfold."""
 PEERS: dict[str, Callable[[], Sequence[Observer]]] = {
     "no observer": list,
-    "told of each call, does nothing": lambda: [ToldOfCalls()],
+    "told of each call, does nothing": lambda: [CallObserver()],
     "BatchMetrics": lambda: [BatchMetrics(Metrics(namespace="shop", service="orders"))],
     "RecordLogging": lambda: [RecordLogging(Logger(service="orders"))],
     "RecordTracing, all sampled": lambda: [RecordTracing(traced())],
@@ -101,7 +101,7 @@ PEERS: dict[str, Callable[[], Sequence[Observer]]] = {
     "BatchSpans, API alone": lambda: [BatchSpans()],
     "BatchSpans, SDK, all sampled": lambda: [BatchSpans(recording())],
 }
-"""Of all of them everything is loaded: how often garbage is collected depends on what is loaded."""
+"""Modules that every peer loads, because the frequency of garbage collections depends on the loaded modules."""
 
 
 @isolated
@@ -122,7 +122,7 @@ def cpu_seconds(workload: str, peer: str, records: int) -> float:
 
 @table("aws-lambda-powertools", "aws-xray-sdk", "opentelemetry-sdk")
 def observers(*, records: Records = 10_000, repeats: Repeats = 7) -> Rows:
-    """Measure what observers cost a record, beside the same consumer with none."""
+    """Measure the cost of observers per record."""
     samples = in_turn(lambda case: cpu_seconds(*case, records) / records * 1e6, [*product(WORKLOADS, PEERS)], repeats)
     none = {workload: median(samples[workload, "no observer"]) for workload in WORKLOADS}
     return [

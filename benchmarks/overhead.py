@@ -1,11 +1,11 @@
-"""What a batch costs beside the handlers' own work: fanfold, Powertools, a bare loop, and doing nothing, in one run.
+"""The overhead of a batch without the work of its handlers: fanfold, Powertools, a bare loop, and no work at all.
 
 ::
 
     python benchmarks/overhead.py [--records 10000] [--repeats 7] [--json FILE]
 
-Every measurement is a process of its own, the peers take turns, and the table shows medians; see README.md beside
-this file for what the numbers say and what they do not.
+Each measurement runs in a separate process, the peers take turns, and the table shows medians. README.md explains what
+the numbers show and what they do not show.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from measure import Meter, Records, Repeats, Rows, in_turn, installed, isolated,
 from peers import PEERS, Event, Workload, check
 
 BODY_BYTES = 640
-"""About the size of one JSON body."""
+"""Approximate size of a JSON body."""
 IO_SECONDS = 0.010
 WARM_UP_RECORDS = 100
-"""Records of the call that imports what is left and starts the loop, before memory is measured."""
+"""Records of the call that imports remaining modules and starts the loop, before memory is measured."""
 INVOCATION_SECONDS = 900.0
 TELLING_MB = 0.5
-"""Least growth of memory that a ratio is given to: the kernel counts pages in lots."""
+"""Minimum growth of memory for a ratio, because the kernel counts pages in batches."""
 
 
-# --- Workloads: one handler on the body, and the same for Powertools, which hands over its record.
+# --- Workloads: a handler of the body, and the same for Powertools, which passes its record.
 
 
 async def accept(order: dict[str, Any]) -> None:
@@ -42,12 +42,12 @@ async def accept_record(record: Any) -> None:
 
 
 async def wait(_body: str) -> None:
-    """Wait as for one request."""
+    """Wait as for a request."""
     await asyncio.sleep(IO_SECONDS)
 
 
-async def wait_record(record: Any) -> None:  # noqa: ARG001 - Powertools gives it by this name
-    """Wait as for one request."""
+async def wait_record(record: Any) -> None:  # noqa: ARG001 - Powertools passes it by this name
+    """Wait as for a request."""
     await asyncio.sleep(IO_SECONDS)
 
 
@@ -56,7 +56,7 @@ async def refuse(_body: str) -> None:
     raise ValueError("refused")
 
 
-async def refuse_record(record: Any) -> None:  # noqa: ARG001 - Powertools gives it by this name
+async def refuse_record(record: Any) -> None:  # noqa: ARG001 - Powertools passes it by this name
     """Fail."""
     raise ValueError("refused")
 
@@ -68,11 +68,11 @@ WORKLOADS = {
 }
 
 
-# --- One measurement, in a process of its own.
+# --- One measurement, in a separate process.
 
 
 def make_event(records: int) -> Event:
-    """Return an event of orders, decoded from JSON as Lambda's runtime hands it over."""
+    """Return an event of orders, decoded from JSON as Lambda's runtime passes it."""
     from fanfold import testing
 
     text = json.dumps(testing.make_event(*(_order(number) for number in range(records))))
@@ -88,7 +88,7 @@ def _order(number: int) -> dict[str, Any]:
 
 @isolated
 def sample(peer: str, workload_name: str, records: int) -> dict[str, Any]:
-    """Warm a peer up with a small batch, measure memory over the first whole one, and time over the second."""
+    """Warm up a peer with a small batch, measure memory during the first full batch, and time during the second."""
     from fanfold import testing
 
     workload, context = WORKLOADS[workload_name], testing.make_context(INVOCATION_SECONDS)
@@ -109,24 +109,24 @@ def sample(peer: str, workload_name: str, records: int) -> dict[str, Any]:
 
 
 def middle(samples: Iterable[dict[str, Any]], value: str) -> float | None:
-    """Return the median of a value that was measured; None if it could not be."""
-    known = [each[value] for each in samples if each[value] is not None]
+    """Return the median of a measured value; None if it could not be measured."""
+    known = [sample[value] for sample in samples if sample[value] is not None]
     return median(known) if known else None
 
 
 def ratio(ours: float | None, theirs: float | None, least: float = 0.0) -> float | None:
-    """Return how many times the other one a value is; None if one is not known, or the other one says too little."""
+    """Return the ratio of two values; None if one is not known, or the second one is too small."""
     return None if ours is None or theirs is None or theirs < least else ours / theirs
 
 
 @table("aws-lambda-powertools", "anyio", *installed("fastsqs"))
 def overhead(*, records: Records = 10_000, repeats: Repeats = 7) -> Rows:
-    """Measure what a batch costs beside the handlers' own work."""
+    """Measure the overhead of a batch."""
     samples = in_turn(lambda case: sample(case[1], case[0], records), [*product(WORKLOADS, PEERS)], repeats)
 
     def row(name: str, peer: str, ours: Sequence[dict[str, Any]]) -> dict[str, Any]:
         workload, theirs, bare = WORKLOADS[name], samples[name, "Powertools"], samples[name, "bare"]
-        micros = [each["seconds"] / records * 1e6 for each in ours]
+        micros = [sample["seconds"] / records * 1e6 for sample in ours]
         peak, seconds = middle(ours, "peak_mb"), middle(ours, "seconds")
         bare_name = f"bare pool of {workload.concurrency}" if workload.waits else "bare loop"
         return {
@@ -136,7 +136,7 @@ def overhead(*, records: Records = 10_000, repeats: Repeats = 7) -> Rows:
             "min-max": spread(micros, 2),
             "/ Powertools": ratio(seconds, middle(theirs, "seconds")),
             "/ bare": ratio(seconds, middle(bare, "seconds")),
-            "CPU µs/record": median(each["cpu_seconds"] for each in ours) / records * 1e6,
+            "CPU µs/record": median(sample["cpu_seconds"] for sample in ours) / records * 1e6,
             "peak MB": peak,
             "peak / Powertools": ratio(peak, middle(theirs, "peak_mb"), TELLING_MB),
             "peak / bare": ratio(peak, middle(bare, "peak_mb"), TELLING_MB),

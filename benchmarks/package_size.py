@@ -1,14 +1,14 @@
-"""How large what is deployed is, and how long its import takes: by function of ``template.yaml``, and by extra.
+"""The size of the deployment packages and the duration of their imports, by function and by extra.
 
 ::
 
     python benchmarks/package_size.py [--repeats 15] [--json FILE]
 
-Each package is installed by pip into a folder of its own, for this Python and this processor, as the makefiles that
-``sam build`` runs do it; fanfold itself is built from this checkout. Nothing else is in reach of what imports it. Times
-are from inside a new process, of the import alone, the fastest of the repeats, since what else the machine does only
-adds to them: with every module compiled into the package, and with none compiled, as Lambda finds a package that was
-built without its Python; it cannot keep what it compiles.
+Each package is installed by pip into a separate folder, for this Python and this processor, as by the makefiles that
+``sam build`` runs; fanfold is built from this checkout. The importing process sees nothing else. Times are those of the
+import inside a new process, the fastest of the repeats, because other load of the machine only adds to them. They are
+measured with compiled modules in the package, and without, as on Lambda if the package was built without the function's
+Python version: Lambda cannot store compiled modules.
 """
 
 import os
@@ -37,7 +37,7 @@ EXTRAS = {
     "fanfold[aws]": "import fanfold, fanfold.aws.sqs; fanfold.consumer",
     "fanfold[parquet]": "import fanfold, pyarrow.parquet; fanfold.consumer",
 }
-"""What a function with each extra imports."""
+"""The imports of a function with each extra."""
 FUNCTIONS = {
     "ScatterFunction": "import app; app.scatter_handler",
     "SegmentFunction": "import app; app.segment_handler",
@@ -55,16 +55,16 @@ print((time.perf_counter() - start) * 1000)
 
 
 def run(*command: object, cwd: Path | None = None) -> str:
-    """Run a command and return what it printed.
+    """Run a command and return its output.
 
     Raises:
         SystemExit: If it fails.
     """
-    words = [str(word) for word in command]
+    arguments = [str(argument) for argument in command]
     environment = {**os.environ, "AWS_LAMBDA_FUNCTION_NAME": "measured"}  # the SDK is loaded at import, as in Lambda
-    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    done = subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ours
     if done.returncode:
-        fail(f"{words[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
+        fail(f"{arguments[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
     return done.stdout
 
 
@@ -80,7 +80,7 @@ def make(target: str, artifacts: Path) -> None:
 
 
 def install(package: str, target: Path, wheels: Path) -> None:
-    """Install a package and what it needs for this Python and this processor."""
+    """Install a package and its dependencies for this Python and this processor."""
     platforms = [f"--platform=manylinux{tag}_{MACHINE}" for tag in ("2014", "_2_17", "_2_28")]
     chosen = ("--implementation=cp", f"--python-version={VERSION}", "--only-binary=:all:", *platforms)
     places = (f"--find-links={wheels}", f"--target={target}")
@@ -88,7 +88,7 @@ def install(package: str, target: Path, wheels: Path) -> None:
 
 
 def sizes(*folders: Path) -> tuple[float, float]:
-    """Return the megabytes of folders, unpacked and as zips, which is what is uploaded."""
+    """Return the megabytes of folders, unpacked and as the ZIP files that are uploaded."""
     unpacked = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
     zipped = 0
     for folder in folders:
@@ -101,9 +101,9 @@ def sizes(*folders: Path) -> tuple[float, float]:
 
 
 def import_ms(program: str, folders: Sequence[Path], repeats: int) -> float:
-    """Return the fewest milliseconds that a program's imports take in a new process; it writes nothing."""
+    """Return the minimum milliseconds of a program's imports in a new process that writes no compiled modules."""
     command = (sys.executable, "-I", "-S", "-B", "-c", TIMED, program, *folders)
-    run(*command)  # the files are in the system's cache from here on
+    run(*command)  # loads the files into the system's cache
     return min(float(run(*command)) for _ in range(repeats))
 
 
@@ -114,7 +114,7 @@ def compile_all(*folders: Path) -> None:
 
 
 def measured(name: str, program: str, uploaded: Sequence[Path], path: Sequence[Path], repeats: int) -> dict[str, Any]:
-    """Return one line of the table: what is uploaded, and what is on the path when it is imported."""
+    """Return a row of the table for uploaded folders and an import path."""
     uncompiled = import_ms(program, path, repeats)
     compile_all(*path)
     unpacked, zipped = sizes(*uploaded)
@@ -128,15 +128,15 @@ def measured(name: str, program: str, uploaded: Sequence[Path], path: Sequence[P
 
 
 def versions(folder: Path) -> dict[str, str]:
-    """Return the versions of what was installed into the packages, of the names in ``NAMED``."""
-    found = (file.name.removesuffix(".dist-info").split("-", 1) for file in folder.rglob("*.dist-info"))
-    known = {name.lower().replace("_", "-"): version for name, version in found}
+    """Return the installed versions of the packages in ``NAMED``."""
+    installed = (file.name.removesuffix(".dist-info").split("-", 1) for file in folder.rglob("*.dist-info"))
+    known = {name.lower().replace("_", "-"): version for name, version in installed}
     return {name: known[name] for name in NAMED}
 
 
 @table()
 def package_size(*, repeats: Annotated[int, "processes for each time"] = 15) -> dict[str, Any]:
-    """Build the packages, and measure the size of what is deployed, and its import."""
+    """Build the packages, and measure their sizes and imports."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", f"--wheel-dir={folder / 'wheels'}", ROOT)

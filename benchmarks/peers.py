@@ -1,6 +1,6 @@
-"""The peers that handle a batch of SQS records, each as its documentation shows it.
+"""The peers that handle a batch of SQS records, each as in its documentation.
 
-A peer makes a Lambda handler for a workload, once, as a module does when it is imported.
+A peer creates a Lambda handler for a workload, once, as a module does during its import.
 """
 
 import asyncio
@@ -13,37 +13,37 @@ from measure import fail, installed
 
 Event: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[Event, Any], Any]
-"""What Lambda calls: an event and a context in, a partial batch response out."""
+"""A Lambda handler: takes an event and a context, and returns a partial batch response."""
 Work: TypeAlias = Callable[[Any], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What handlers do with a record."""
+    """The work of handlers with a record."""
 
     handler: Work
-    """Takes the body; fanfold and the bare loop run it."""
+    """A handler of the body, for fanfold and the bare loop."""
     record_handler: Work
-    """The same, written for Powertools' record."""
+    """The same for Powertools' record."""
     title: str = ""
     concurrency: int = 100
-    """Handlers at once, for the peers that have a bound."""
+    """Concurrency, for the peers that limit it."""
     decodes: bool = False
-    """Whether the handler takes the body decoded from JSON."""
+    """True if the handler takes the body decoded from JSON."""
     waits: bool = False
-    """Whether handlers wait: the bare loop is then a bare pool of as many workers as the bound."""
+    """True if handlers wait: the bare loop is then a pool of ``concurrency`` workers."""
     fails: bool = False
 
 
 def fanfold_peer(workload: Workload) -> Handler:
-    """Make fanfold's consumer, which keeps its event loop from one call to the next."""
+    """Create fanfold's consumer, which reuses its event loop between calls."""
     import fanfold
 
     return fanfold.consumer(concurrency=workload.concurrency)(workload.handler)
 
 
 def powertools_peer(workload: Workload) -> Handler:
-    """Make the handler that Powertools' documentation shows; it has no bound."""
+    """Create the handler of Powertools' documentation; it does not limit the concurrency."""
     from aws_lambda_powertools.utilities.batch import AsyncBatchProcessor, EventType, async_process_partial_response
 
     processor = AsyncBatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
@@ -57,7 +57,7 @@ def powertools_peer(workload: Workload) -> Handler:
 
 
 def fastsqs_peer(workload: Workload) -> Handler:
-    """Make an app of FastSQS under the same bound; it decodes every body."""
+    """Create an app of FastSQS with the same concurrency; it decodes every body."""
     from fastsqs import FastSQS
 
     app = FastSQS(max_concurrent_messages=workload.concurrency)
@@ -71,7 +71,7 @@ def fastsqs_peer(workload: Workload) -> Handler:
 
 
 def bare_peer(workload: Workload) -> Handler:
-    """Make a bare loop over the records, or, for handlers that wait, a bare pool of workers over one iterator."""
+    """Create a bare loop over the records, or, for handlers that wait, a pool of workers over one iterator."""
     loop = asyncio.new_event_loop()
     most = workload.concurrency if workload.waits else 1
 
@@ -94,7 +94,7 @@ async def _work(pending: Iterator[dict[str, Any]], workload: Workload, failures:
 
 
 def nothing_peer(_workload: Workload) -> Handler:
-    """Make a handler that looks at each record and does nothing; it fails nothing either."""
+    """Create a handler that iterates over the records and does nothing."""
 
     def handle(event: Event, _context: Any) -> Any:
         for _ in event["Records"]:
@@ -114,7 +114,7 @@ PEERS: dict[str, Callable[[Workload], Handler]] = {
 
 
 def check(peer: str, response: Any, failures: int = 0) -> None:
-    """End the script unless a response reports so many records as failed."""
+    """End the script unless a response reports this number of failed records."""
     reported = 0 if response is None else len(response["batchItemFailures"])
     if reported != failures:
         fail(f"{peer} reported {reported} records as failed, not {failures}")

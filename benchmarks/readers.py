@@ -1,4 +1,4 @@
-"""Sources: what planning and reading large inputs takes of time and memory, and how much of a long row is read.
+"""Sources: time and memory of planning and reading large inputs, and the bytes that are read of a long row.
 
 ::
 
@@ -8,24 +8,24 @@
     python benchmarks/readers.py listing [--keys 10000 100000 1000000]
     python benchmarks/readers.py long_row [--row-bytes 400000]
 
-*csv*: a large object is a file, served by a small HTTP server that understands ``HEAD`` and ``GET`` with ``Range``; it
-is read by the real S3 adapter over that. fanfold counts rows and adds up one column, as ``S3Lines`` reads them, so many
-segments at once; the plain stream is one ``GET`` through ``csv.DictReader``, which decodes the same rows.
+*csv*: a large object is a file, served by a small HTTP server that supports ``HEAD`` and ``GET`` with ``Range``, and
+read with the real S3 adapter. fanfold counts rows and adds up one column of several concurrent segments of ``S3Lines``;
+the single stream is one ``GET`` through ``csv.DictReader``, which decodes the same rows.
 
-*json_array*: an array planned by ``S3JsonArray``. Beside it the same for an array that lies behind another one of the
-same size (``/rows`` in an object), and what ``json.loads`` takes for the whole, for sizes up to 100 MB.
+*json_array*: an array planned by ``S3JsonArray``, compared with an array that follows another one of the same size
+(``/rows`` in an object), and with ``json.loads`` of the whole object, for sizes up to 100 MB.
 
-*listing*: a listing planned by ``S3Objects``, and how large plan and messages are. Beside it what a list of the same
-keys takes.
+*listing*: a listing planned by ``S3Objects``, with the sizes of plan and messages, compared with a list of the same
+keys.
 
-In both of these the input is made while it is read, and what is written down is dropped, so that neither weighs on the
-measurement: what is measured is finding the rows or keys, writing them out as chunks, and cutting the plan.
+In both, the input is generated while it is read, and written chunks are discarded, so that neither affects the
+measurement. Finding the rows or keys, writing them as chunks, and cutting the plan is measured.
 
-*long_row*: one row longer than 128 KB, across the cuts of a file: how much of the file is read, by fanfold and by
-Lithops. Lithops is no dependency of fanfold's: `pip install lithops` puts it beside, or the script runs without it. It
-reads a local file with its local executor; fanfold reads the same bytes from a store in this process.
+*long_row*: one row longer than 128 KB that spans several chunks of a file: the bytes that fanfold and Lithops read.
+Lithops is not a dependency of fanfold: install it with `pip install lithops`, or the script runs without it. It reads a
+local file with its local executor; fanfold reads the same bytes from an in-memory store.
 
-Each measurement is a process of its own; peak memory is above what was resident just before.
+Each measurement runs in a separate process. Peak memory is the growth of resident memory.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ ROW_BYTES = 100
 
 
 def write_csv(file: Path, megabytes: int) -> int:
-    """Write about so many MB of rows; return how many."""
+    """Write rows of about this many MB; return their number."""
     rows = megabytes * 1_000_000 // ROW_BYTES
     with file.open("w", encoding="utf-8") as out:
         out.write("number,name,rank,points,filler\n")
@@ -64,7 +64,7 @@ def write_csv(file: Path, megabytes: int) -> int:
 
 
 async def by_segments(address: str, segments: int, concurrency: int) -> tuple[int, int]:
-    """Read all segments, so many at once; return rows and points."""
+    """Read all segments, several concurrently; return rows and points."""
     from aiobotocore.session import get_session
 
     from fanfold.aws.backend import config_of
@@ -74,16 +74,16 @@ async def by_segments(address: str, segments: int, concurrency: int) -> tuple[in
         backend = replace(inmemory.backend(), store=S3Store(client))
         size = (await backend.store.head("bucket", "big.csv")).size_bytes
         plan = await S3Lines("bucket", "big.csv", chunk_bytes=-(-size // segments)).pin(backend, "plan")
-        parts, found = sources.cut(plan), [0, 0]
+        parts, totals = sources.cut(plan), [0, 0]
 
         async def work() -> None:
             for part in parts:
                 async for row in sources.read_items(part, backend):
-                    found[0] += 1
-                    found[1] += int(row["points"])
+                    totals[0] += 1
+                    totals[1] += int(row["points"])
 
         await asyncio.gather(*(work() for _ in range(concurrency)))
-        return found[0], found[1]
+        return totals[0], totals[1]
 
 
 async def by_one_stream(address: str) -> tuple[int, int]:
@@ -92,9 +92,9 @@ async def by_one_stream(address: str) -> tuple[int, int]:
 
     rows = points = 0
     async with get_session().create_client("s3", endpoint_url=address, **CREDENTIALS) as client:
-        answer = await client.get_object(Bucket="bucket", Key="big.csv")
+        response = await client.get_object(Bucket="bucket", Key="big.csv")
         header, unfinished = None, b""
-        async with answer["Body"] as body:
+        async with response["Body"] as body:
             while piece := await body.read(262_144):
                 head, newline, tail = (unfinished + piece).rpartition(b"\n")
                 unfinished = tail
@@ -124,10 +124,10 @@ def reading(port: int, segments: int | None, concurrency: int) -> tuple[float, f
 def csv(
     *,
     megabytes: Annotated[int, "size of the object"] = 1_000,
-    segments: Annotated[int, "segments it is cut into"] = 64,
-    concurrency: Annotated[int, "segments read at once"] = 8,
+    segments: Annotated[int, "number of segments"] = 64,
+    concurrency: Annotated[int, "segments to read concurrently"] = 8,
 ) -> Rows:
-    """Measure how fast a large CSV object is read in segments, beside one plain stream over it."""
+    """Measure reading a large CSV object in segments, compared with a single stream."""
     peers = {"plain stream": None, "fanfold": segments}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "big.csv"
@@ -162,12 +162,12 @@ ROW = {
     "tags": ["a", "b"],
 }
 WHOLE_MEGABYTES = 100
-"""Largest object that is read by json.loads beside."""
+"""Size of the largest object that json.loads reads for comparison."""
 KEYS_PER_SEGMENT = 100
 
 
 class Made(InMemoryStore):
-    """A store whose one object and whose listing are made while they are read, and which drops what is written."""
+    """A store that generates its object and its listing while they are read, and discards written chunks."""
 
     def __init__(self, pieces: Iterable[bytes] = (), keys: int = 0) -> None:
         super().__init__("results")
@@ -187,11 +187,11 @@ class Made(InMemoryStore):
             )
 
     async def put(self, *_what: Any, **_options: Any) -> None:
-        """Drop a chunk."""
+        """Discard a chunk."""
 
 
 def array(size_bytes: int) -> Iterator[bytes]:
-    """Yield an array of about this size, in pieces: the same rows again and again, which costs nothing to make."""
+    """Yield an array of about this size, in pieces with the same rows, which cost nothing to generate."""
     row = json.dumps(ROW, ensure_ascii=False).encode() + b", "
     yield b"["
     for _ in range(size_bytes // PIECE_BYTES):
@@ -200,7 +200,7 @@ def array(size_bytes: int) -> Iterator[bytes]:
 
 
 def behind(size_bytes: int) -> Iterator[bytes]:
-    """Yield an object with an array of half this size, and behind it one of the other half."""
+    """Yield an object with two arrays, each of half this size."""
     yield b'{"before": '
     yield from array(size_bytes // 2)
     yield b', "rows": '
@@ -216,7 +216,7 @@ def plan_array(pieces: Iterator[bytes], pointer: str) -> dict[str, int]:
 
 
 async def plan_listing(keys: int) -> dict[str, int]:
-    """Plan and cut a listing; return how large it is."""
+    """Plan and cut a listing; return its sizes."""
     backend = replace(inmemory.backend(), store=Made(keys=keys))
     planned = await S3Objects("bucket", keys_per_segment=KEYS_PER_SEGMENT).pin(backend, "runs/run/source/" + "0" * 32)
     segments = largest = 0
@@ -228,7 +228,7 @@ async def plan_listing(keys: int) -> dict[str, int]:
 
 async def hold_listing(keys: int) -> dict[str, int]:
     """Hold all keys in a list."""
-    held = [each async for each in Made(keys=keys).list()]
+    held = [key async for key in Made(keys=keys).list()]
     return {"segments": -(-len(held) // KEYS_PER_SEGMENT)}
 
 
@@ -238,17 +238,17 @@ ARRAYS: dict[str, Callable[[int], dict[str, int]]] = {
     "S3JsonArray, behind another": lambda size: plan_array(behind(size), "/rows"),
     WHOLE: lambda size: {"rows": len(json.loads(b"".join(array(size))))},
 }
-"""How to find the rows of an array of so many bytes."""
+"""Functions that find the rows of an array of this many bytes."""
 LISTINGS: dict[str, Callable[[int], dict[str, int]]] = {
     "S3Objects": lambda keys: asyncio.run(plan_listing(keys)),
     "a list": lambda keys: asyncio.run(hold_listing(keys)),
 }
-"""How to take so many keys."""
+"""Functions that read this many keys."""
 
 
 @isolated
 def planning(peer: str, size: int, warm_up: int) -> dict[str, Any]:
-    """Warm up, plan an input of this size, and return its facts with what it took."""
+    """Warm up, plan an input of this size, and return its facts with time and memory."""
     act = (ARRAYS | LISTINGS)[peer]
     act(warm_up)
     with Meter() as meter:
@@ -258,36 +258,36 @@ def planning(peer: str, size: int, warm_up: int) -> dict[str, Any]:
 
 @table()
 def json_array(*, megabytes: Annotated[tuple[int, ...], "sizes of the object"] = (1, 10, 100, 1_000)) -> Rows:
-    """Measure what planning a JSON array takes."""
+    """Measure time and memory of planning a JSON array."""
     cases = [case for case in product(ARRAYS, megabytes) if case[0] != WHOLE or case[1] <= WHOLE_MEGABYTES]
     took = {case: planning(case[0], case[1] * 1_000_000, 1_000_000) for case in cases}
     return [
         {
             "peer": peer,
             "object MB": size,
-            "rows": found["rows"],
-            "MB per CPU second": size / found["seconds"],
-            "peak MB": found["peak MB"],
+            "rows": facts["rows"],
+            "MB per CPU second": size / facts["seconds"],
+            "peak MB": facts["peak MB"],
         }
-        for (peer, size), found in took.items()
+        for (peer, size), facts in took.items()
     ]
 
 
 @table()
 def listing(*, keys: Annotated[tuple[int, ...], "keys listed"] = (10_000, 100_000, 1_000_000)) -> Rows:
-    """Measure what planning a listing takes."""
+    """Measure time and memory of planning a listing."""
     took = {case: planning(*case, 100) for case in product(LISTINGS, keys)}
     return [
         {
             "peer": peer,
             "keys": count,
-            "segments": found["segments"],
-            "plan bytes": found.get("plan bytes"),
-            "message bytes": found.get("message bytes"),
-            "keys per CPU second": round(count / found["seconds"]),
-            "peak MB": found["peak MB"],
+            "segments": facts["segments"],
+            "plan bytes": facts.get("plan bytes"),
+            "message bytes": facts.get("message bytes"),
+            "keys per CPU second": round(count / facts["seconds"]),
+            "peak MB": facts["peak MB"],
         }
-        for (peer, count), found in took.items()
+        for (peer, count), facts in took.items()
     ]
 
 
@@ -297,7 +297,7 @@ CHUNK_BYTES = 100_000
 
 
 async def by_fanfold(data: bytes) -> list[int]:
-    """Return the bytes of the lines that each segment reads, their line ends included."""
+    """Return the bytes of the lines that each segment reads, including line ends."""
     store = InMemoryStore("results")
     store.fill("bucket", {"rows.txt": data})
     backend = replace(inmemory.backend(), store=store)
@@ -306,10 +306,10 @@ async def by_fanfold(data: bytes) -> list[int]:
 
 
 def by_lithops(data: bytes) -> list[int]:
-    """Return the bytes that each of Lithops' calls gets to read."""
+    """Return the bytes that each call of Lithops reads."""
     import lithops  # type: ignore[import-not-found]
 
-    # Lithops starts a process by the name `python`, which has to be this one.
+    # Lithops starts a process named `python`, which must be this interpreter.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     local = {"lithops": {"backend": "localhost", "storage": "localhost"}}
     with tempfile.NamedTemporaryFile(suffix=".txt") as file:
@@ -322,7 +322,7 @@ def by_lithops(data: bytes) -> list[int]:
 
 @table(*installed("lithops"))
 def long_row(*, row_bytes: Annotated[int, "length of the row"] = 400_000) -> Rows:
-    """See whether a long row across the cuts of a file is read whole."""
+    """Check whether a long row that spans several chunks is read completely."""
     data = b"a\n" + b"b\n" * 10 + b"x" * row_bytes + b"\n" + b"c\n" * 10
     peers = {"fanfold": asyncio.run(by_fanfold(data))}
     if installed("lithops"):

@@ -1,13 +1,14 @@
-"""How fast segment descriptors reach a queue, beside boto3, and that a million of them need no memory.
+"""The rate of sending segments to a queue, compared with boto3, and the memory of a million segments.
 
 ::
 
     python benchmarks/scatter.py [--messages 10000] [--repeats 3] [--forgotten 10000 1000000] [--json FILE]
 
-So many segments are cut from a range and sent in batches of ten to a server that accepts everything, after 10 ms and
-at once: by fanfold's scatter step, which keeps its position in a ledger in this process; by boto3 in a loop; by boto3
-in 16 threads that share a client. Each measurement is a process of its own, and so is the server; making the clients
-is not measured. Below it, a scatter into a queue in this process that accepts and forgets: peak memory above the start.
+Segments are cut from a range and sent in batches of ten to a server that accepts everything, with a delay of 10 ms and
+without: by fanfold's scatter step, which saves its position in an in-memory ledger; by boto3 in a loop; and by boto3 in
+16 threads that share a client. Each measurement runs in a separate process, and so does the server. Creating the
+clients is not measured. The second table shows a scatter into an in-memory queue that discards messages: the growth of
+memory.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ THREADS = 16
 
 
 async def scattered(backend: Backend, run: str, segments: int) -> None:
-    """Scatter so many segments into the queue of a backend."""
+    """Scatter this many segments into the queue of a backend."""
     from fanfold import Deadline, Ranges
     from fanfold._jobs.scatter import scatter
 
@@ -57,7 +58,7 @@ async def fanfold_seconds(address: str, messages: int) -> tuple[float, float]:
 
 
 def boto3_seconds(address: str, messages: int, threads: int) -> tuple[float, float]:
-    """Send the same messages by boto3; return wall and processor seconds."""
+    """Send the same messages with boto3; return wall and processor seconds."""
     import boto3
     from botocore.config import Config
 
@@ -80,7 +81,7 @@ def boto3_seconds(address: str, messages: int, threads: int) -> tuple[float, flo
 
 
 class Forgetful:
-    """A queue that accepts everything and keeps nothing."""
+    """A queue that accepts everything and stores nothing."""
 
     async def send(self, messages: Sequence[Any]) -> Sequence[Any]:  # noqa: ARG002 - forgotten
         """Accept."""
@@ -89,7 +90,7 @@ class Forgetful:
 
 @isolated
 def seconds(peer: str, port: int, messages: int) -> tuple[float, float]:
-    """Send so many messages as a peer does; return wall and processor seconds."""
+    """Send this many messages as a peer; return wall and processor seconds."""
     address = f"http://127.0.0.1:{port}"
     if peer == "fanfold":
         return asyncio.run(fanfold_seconds(address, messages))
@@ -98,7 +99,7 @@ def seconds(peer: str, port: int, messages: int) -> tuple[float, float]:
 
 @isolated
 def flat_scatter(segments: int) -> dict[str, Any]:
-    """Scatter into a queue that accepts and forgets; return a row."""
+    """Scatter into a queue that discards messages; return a row."""
     from fanfold import inmemory
 
     backend = replace(inmemory.backend(), work_queue=Forgetful())  # type: ignore[arg-type] # only sent to
@@ -112,14 +113,14 @@ def scattering(
     *,
     messages: Annotated[int, "segments to send"] = 10_000,
     repeats: Repeats = 3,
-    forgotten: Annotated[tuple[int, ...], "segments to a queue that forgets them"] = (10_000, 1_000_000),
+    forgotten: Annotated[tuple[int, ...], "segments to a queue that discards them"] = (10_000, 1_000_000),
 ) -> dict[str, Any]:
-    """Measure how fast segments reach a queue, beside boto3."""
+    """Measure the rate of sending segments, compared with boto3."""
     rows: Rows = []
     for latency in LATENCIES:
         with slow_aws(latency) as port:
             samples = in_turn(lambda peer: seconds(peer, port, messages), PEERS, repeats)
-        medians = {peer: [median(each) for each in zip(*taken, strict=True)] for peer, taken in samples.items()}
+        medians = {peer: [median(values) for values in zip(*taken, strict=True)] for peer, taken in samples.items()}
         rows += [
             {
                 "peer": peer,

@@ -1,12 +1,12 @@
-"""How the time of a table scan falls with the number of its segments.
+"""The duration of a table scan, depending on the number of segments.
 
 ::
 
     python benchmarks/segment_scaling.py [--items 100000] [--latency-ms 200] [--stack] [--json FILE]
 
-A table of items with 15 fields is counted by 1, 2, 4, 8 and 16 segments that are read at once in one process, as
-``DynamoDBScan`` reads them. The table is a server's that answers each page of 250 items after a fixed time; with
-``--stack`` it is the emulated DynamoDB's, as fast as that is. Ideal is one n-th of the time of one segment.
+A table of items with 15 fields is counted with 1, 2, 4, 8 and 16 segments, which are read concurrently in one process,
+as by ``DynamoDBScan``. The table is a server that returns each page of 250 items after a fixed time, or, with
+``--stack``, the emulated DynamoDB. Ideally, n segments take one n-th of the time of one segment.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ TABLE = "articles"
 
 @isolated
 def count(address: str, segments: int) -> tuple[float, list[int]]:
-    """Count the table by so many segments at once; return the seconds and each segment's items."""
+    """Count the table with this many concurrent segments; return the seconds and the items of each segment."""
     return asyncio.run(_count(address, segments))
 
 
@@ -54,7 +54,7 @@ async def _count(address: str, segments: int) -> tuple[float, list[int]]:
 
 @contextmanager
 def articles(items: int, latency: float, *, on_stack: bool) -> Iterator[str]:
-    """Have a table; yield the address of its service."""
+    """Provide a table; yield the address of its service."""
     if not on_stack:
         with slow_aws(latency, items) as port:
             yield f"http://127.0.0.1:{port}"
@@ -70,10 +70,10 @@ def articles(items: int, latency: float, *, on_stack: bool) -> Iterator[str]:
 def scaling(
     *,
     items: Annotated[int, "items of the table"] = 100_000,
-    latency_ms: Annotated[int, "milliseconds to a page"] = 200,
-    stack: Annotated[bool, "on the emulated DynamoDB, as it comes"] = False,
+    latency_ms: Annotated[int, "milliseconds per page"] = 200,
+    stack: Annotated[bool, "use the emulated DynamoDB"] = False,
 ) -> Rows:
-    """Measure how the time of a scan falls with its segments."""
+    """Measure the duration of a scan, depending on the number of segments."""
     with articles(items, latency_ms / 1000, on_stack=stack) as address:
         counted = {segments: count(address, segments) for segments in SEGMENTS}
     if any(sum(counts) != items for _, counts in counted.values()):
@@ -86,7 +86,7 @@ def scaling(
             "ideal %": 100 / segments,
             "items in a segment, least": min(counts),
             "most": max(counts),
-            "most off the mean, %": 100 * max(abs(each * segments / items - 1) for each in counts),
+            "most off the mean, %": 100 * max(abs(count * segments / items - 1) for count in counts),
         }
         for segments, (seconds, counts) in counted.items()
     ]

@@ -1,4 +1,4 @@
-"""The services of the benchmarks, each in a process of its own: the time it spends is not that of the peers."""
+"""The services of the benchmarks, each in a separate process, so that its processor time is not that of the peers."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ CREDENTIALS = {"region_name": "eu-west-1", "aws_access_key_id": "test", "aws_sec
 
 @served
 async def echo(pause_seconds: float, certificate: str | None = None) -> asyncio.Server:
-    """Serve connections that send lines, and send each line back after a pause; by TLS with a folder's certificate."""
+    """Serve connections that send lines: return each line after a delay. With TLS if a folder has a certificate."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -38,7 +38,7 @@ async def echo(pause_seconds: float, certificate: str | None = None) -> asyncio.
 
 @served
 async def slow_road(port: int, latency: float) -> asyncio.Server:
-    """Serve what another port of this machine serves, each response so many seconds later."""
+    """Forward to another port of this machine, with a delay of each response in seconds."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_service, to_service = await asyncio.open_connection("127.0.0.1", port)
@@ -93,7 +93,7 @@ async def one_object(path: str) -> asyncio.Server:
 
 @served
 async def slow_aws(latency: float, items: int = 0) -> asyncio.Server:
-    """Serve a DynamoDB table and an SQS queue that answer each request after so many seconds.
+    """Serve a DynamoDB table and an SQS queue that respond to each request after this many seconds.
 
     Only what benchmarks ask for is there: ``DescribeTable`` and ``Scan`` of one made table, and ``SendMessageBatch``,
     which accepts everything.
@@ -102,11 +102,11 @@ async def slow_aws(latency: float, items: int = 0) -> asyncio.Server:
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async for _, headers, body in requests(reader):
-            answer = table.answer(headers.get(b"x-amz-target", b"").partition(b".")[2], json.loads(body))
+            response = table.respond(headers.get(b"x-amz-target", b"").partition(b".")[2], json.loads(body))
             if latency:
                 await asyncio.sleep(latency)
-            length = b"content-length: %d\r\n\r\n" % len(answer)
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\n" + length + answer)
+            length = b"content-length: %d\r\n\r\n" % len(response)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\n" + length + response)
         writer.close()
 
     return await asyncio.start_server(connected, "127.0.0.1", 0)
@@ -120,8 +120,8 @@ class Table:
         self._texts = [json.dumps(_item(n)) for n in range(items)]
         self._segments: dict[tuple[int, int], list[int]] = {}
 
-    def answer(self, operation: bytes, request: dict[str, Any]) -> bytes:
-        """Answer a request; an operation that is not of a table's is SendMessageBatch."""
+    def respond(self, operation: bytes, request: dict[str, Any]) -> bytes:
+        """Respond to a request. An operation that is not one of a table is SendMessageBatch."""
         if operation == b"describetable":
             return self._describe()
         if operation == b"scan":
@@ -139,17 +139,17 @@ class Table:
         ).encode()
 
     def _scan(self, request: dict[str, Any]) -> bytes:
-        """Answer with ``Limit`` items after ``ExclusiveStartKey``."""
+        """Return ``Limit`` items after ``ExclusiveStartKey``."""
         share = request["Segment"], request["TotalSegments"]
         if share not in self._segments:
-            found = [n for place, n in self._places if int.from_bytes(place[:8]) * share[1] >> 64 == share[0]]
-            self._segments[share] = found
-        mine = self._segments[share]
+            numbers = [n for place, n in self._places if int.from_bytes(place[:8]) * share[1] >> 64 == share[0]]
+            self._segments[share] = numbers
+        items = self._segments[share]
         first = (
-            mine.index(int(request["ExclusiveStartKey"]["item_no"]["N"])) + 1 if "ExclusiveStartKey" in request else 0
+            items.index(int(request["ExclusiveStartKey"]["item_no"]["N"])) + 1 if "ExclusiveStartKey" in request else 0
         )
-        page = mine[first : first + request["Limit"]]
-        last = f',"LastEvaluatedKey":{{"item_no":{{"N":"{page[-1]}"}}}}' if first + len(page) < len(mine) else ""
+        page = items[first : first + request["Limit"]]
+        last = f',"LastEvaluatedKey":{{"item_no":{{"N":"{page[-1]}"}}}}' if first + len(page) < len(items) else ""
         texts = ",".join(self._texts[n] for n in page)
         return f'{{"Items":[{texts}],"Count":{len(page)}{last}}}'.encode()
 

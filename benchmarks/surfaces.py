@@ -1,12 +1,12 @@
-"""Concurrency against memory for three handlers, each swept twice, and whether both sweeps recommend the same.
+"""Sweeps of concurrency and memory for three handlers, each repeated, and whether both sweeps recommend the same.
 
 ::
 
     python benchmarks/surfaces.py [--only waits] [--repeats 5] [--seconds 2] [--draw]
 
-Takes half an hour. Writes to benchmarks/results/: for each handler a folder with the numbers, the plots and the page of
-the first sweep, the numbers of the second, and a summary of all. The page and the CSV file are not committed:
-``--draw`` makes them again from the numbers.
+Takes 30 minutes. Writes to benchmarks/results/: for each handler a folder with the numbers, plots and page of the first
+sweep and the numbers of the second, and a summary of all. The page and the CSV file are not committed; ``--draw``
+generates them from the numbers.
 """
 
 import argparse
@@ -31,7 +31,7 @@ RESULTS = HERE / "results"
 
 
 class Surface(NamedTuple):
-    """What is swept."""
+    """A handler to sweep."""
 
     handler: str
     description: str
@@ -60,10 +60,10 @@ SURFACES = {
 
 def surfaces(
     *,
-    only: Annotated[str | None, "sweep one handler; the summary is of all", sorted(SURFACES)] = None,
-    draw: Annotated[bool, "measure nothing; draw and tell what was measured again"] = False,
+    only: Annotated[str | None, "sweep only this handler; the summary includes all", sorted(SURFACES)] = None,
+    draw: Annotated[bool, "measure nothing; generate the files from the numbers"] = False,
     repeats: Annotated[int, "samples of each cell"] = 5,
-    seconds: Annotated[float, "least time measured for a sample"] = 2.0,
+    seconds: Annotated[float, "minimum duration of a sample"] = 2.0,
 ) -> None:
     """Sweep, and write the summary."""
     for name, surface in SURFACES.items():
@@ -80,12 +80,12 @@ def surfaces(
 
 
 def sweep(name: str, surface: Surface, run: int, *, repeats: int, seconds: float) -> None:
-    """Sweep a handler once; the first sweep's pictures are kept, of the second the numbers."""
+    """Sweep a handler once. Keep the pictures of the first sweep, and only the numbers of the second."""
     folder = RESULTS / name
     folder.mkdir(parents=True, exist_ok=True)
-    asked = ["--repeats", str(repeats), "--seconds", str(seconds), "--seed", str(run)]
+    sampling = ["--repeats", str(repeats), "--seconds", str(seconds), "--seed", str(run)]
     where = folder if run == 1 else folder / "again"
-    command = [sys.executable, "-m", "fanfold", "bench", "--handler", surface.handler, *surface.options, *asked]
+    command = [sys.executable, "-m", "fanfold", "bench", "--handler", surface.handler, *surface.options, *sampling]
     done = subprocess.run([*command, "--output", str(where)], cwd=HERE, check=False)  # noqa: S603 - ourselves
     if done.returncode:
         raise SystemExit(f"surfaces.py: {name} failed")
@@ -97,7 +97,7 @@ def sweep(name: str, surface: Surface, run: int, *, repeats: int, seconds: float
 
 
 def draw_again(folder: Path) -> None:
-    """Write pictures, page and findings anew from the numbers."""
+    """Write pictures, page and findings from the numbers."""
     write_result(read_result(folder / "again.json"), folder / "again.json")
     files = Files(csv=None, png=None, html=None, folder=folder)
     files.check()
@@ -105,7 +105,7 @@ def draw_again(folder: Path) -> None:
 
 
 def summary() -> str:
-    """Return what was found, as Markdown."""
+    """Return the findings as Markdown."""
     lines = ["# Concurrency against memory: three handlers", "", "Made by `python benchmarks/surfaces.py`.", ""]
     for name, surface in SURFACES.items():
         folder = RESULTS / name
@@ -123,17 +123,17 @@ def summary() -> str:
 
 
 def searched(result: Result) -> str:
-    """Return what ``--search`` would have found in the first sweep's numbers, and with how many of its cells."""
+    """Return the result of ``--search`` on the numbers of the first sweep, and the number of its cells."""
     cells = {cell.setting: cell for cell in result.cells}
     known: list[Cell] = []
-    while wanted := next_settings(result.grid.concurrencies, result.grid.memories, known):
-        known += [cells[setting] for setting in wanted]
+    while settings := next_settings(result.grid.concurrencies, result.grid.memories, known):
+        known += [cells[setting] for setting in settings]
     verdict = agreement(cheapest(cells.values()), cheapest(known))
     return f"`--search` on these numbers: {len(known)} of {len(cells)} cells; {verdict.kind}: {verdict.reason}."
 
 
 def estimated_lines(file: Path) -> list[str]:
-    """Return how wrong an estimate from the recommended cell is."""
+    """Return the errors of an estimate from the recommended cell."""
     return [line for line in estimated(file, Backlog(10**9), None).lines() if line.startswith("Error against")]
 
 

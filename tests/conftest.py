@@ -37,7 +37,7 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What there is when tests begin stays: not looking through it for garbage saves an eighth of the time."""
+    """Exclude objects that exist before the tests from garbage collection, which saves an eighth of the time."""
     gc.collect()
     gc.freeze()
 

@@ -127,10 +127,10 @@ def test_broken_links_in_the_built_site_are_found(tmp_path: Path):
     )
     faults = list(script("look").faults(tmp_path))
     assert [line.removeprefix("index.html ") for line in faults] == [
-        "links to #there, but there is no such place on that page",
-        "links to gone.html, which is not there",
+        "links to #there, but that page has no such anchor",
+        "links to gone.html, which does not exist",
         "loads https://example.com/x.js",
-        "links to no.svg, which is not there",
+        "links to no.svg, which does not exist",
     ]
 
 

@@ -36,18 +36,18 @@ NEEDS_EXTRAS=(
 	--ignore=tests/test_documentation.py --ignore=tests/test_observe_page.py --ignore=tests/unit/test_idempotency_keys.py
 	--ignore=tests/unit/_stack/test_deploy.py --ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py
 	--ignore=tests/unit/powertools/test_observers.py --ignore=tests/unit/_replay/test_page.py
-	--deselect=tests/unit/bench/test_report.py::test_a_page_of_a_handler_that_is_no_consumer_has_no_records
+	--deselect=tests/unit/bench/test_report.py::test_a_page_of_a_handler_that_is_not_a_consumer_has_no_record_durations
 	--deselect=tests/unit/bench/test_report.py::test_names_and_reasons_are_shown_as_text
-	--deselect=tests/unit/bench/test_report.py::test_the_page_asks_for_nothing_and_holds_every_cell
-	--deselect=tests/unit/bench/test_report.py::test_what_ran_out_of_memory_is_hatched_framed_and_never_a_number
+	--deselect=tests/unit/bench/test_report.py::test_the_page_is_self_contained_and_shows_every_cell
+	--deselect=tests/unit/bench/test_report.py::test_a_cell_that_ran_out_of_memory_is_hatched_and_has_no_number
 	--deselect=tests/test_imports.py::test_the_command_line_needs_only_its_extra
 	--deselect=tests/test_public_api.py::test_all_is_sorted_and_complete
 	--deselect=tests/test_public_api.py::test_everything_in_all_is_documented
 	--deselect=tests/unit/bench/test_report.py::test_the_picture_is_drawn
-	--deselect=tests/unit/_consumer/test_binding.py::test_a_body_is_decoded_also_where_only_type_checkers_see_the_type_of_the_context
-	--deselect=tests/unit/_consumer/test_binding.py::test_what_can_be_no_handler_is_refused_at_decoration
+	--deselect=tests/unit/_consumer/test_binding.py::test_the_body_is_decoded_if_the_type_of_the_context_is_only_imported_for_type_checkers
+	--deselect=tests/unit/_consumer/test_binding.py::test_a_function_that_cannot_be_a_handler_is_refused_at_decoration
 	--deselect=tests/unit/test_capture.py::test_a_batch_is_saved_and_processed_as_without_capture
-	--deselect=tests/unit/_consumer/test_lists.py::test_a_handler_of_lists_gets_as_many_bodies_as_it_asks_for
+	--deselect=tests/unit/_consumer/test_lists.py::test_a_handler_of_lists_gets_up_to_chunk_size_bodies
 	--deselect=tests/unit/test_payloads.py::test_handlers_of_lists_receive_payloads_and_only_a_missing_one_fails
 	--deselect=tests/unit/_consumer/test_environment.py::test_a_settler
 	--deselect=tests/unit/_replay/test_simulator_visibility.py::test_a_body_that_cannot_be_decoded_is_dead_lettered_immediately

@@ -1,4 +1,4 @@
-"""The job that ``end_to_end.py`` deploys: segments that say when they ended, a fold that says when it began."""
+"""The job of ``end_to_end.py``: segments return the time of their end, the fold adds the time of its start."""
 
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -11,13 +11,13 @@ job = Job("end-to-end", concurrency=16)
 
 @job.source
 def numbers(params: dict[str, Any]) -> Ranges:
-    """Cut as many segments as the run asks for."""
+    """Cut the number of segments in the run's parameters."""
     return Ranges(params["segments"], size=1)
 
 
 @job.segment
 async def ended(rows: AsyncIterator[int], ctx: Context[Any]) -> float:  # noqa: ARG001 - the signature of a segment handler
-    """Return when it ended; seconds since 1970."""
+    """Return the time of the end in seconds since 1970."""
     async for _ in rows:
         pass
     return time.time()
@@ -25,7 +25,7 @@ async def ended(rows: AsyncIterator[int], ctx: Context[Any]) -> float:  # noqa: 
 
 @job.fold
 def began(results: Iterable[float]) -> dict[str, float]:
-    """Return when the last segment ended, and when the fold began."""
+    """Return the end of the last segment, and the start of the fold."""
     now = time.time()
     return {"last_segment": max(results), "fold": now}
 

@@ -204,11 +204,15 @@ async def test_a_missing_queue_is_a_configuration_error(client):
 
 @pytest.mark.stack
 @pytest.mark.parametrize("arn", ["", "orders", "arn:aws:sqs:eu-west-1::orders", "arn:aws:sqs:eu-west-1:1:a:b"])
-async def test_a_record_without_a_queue_arn_is_an_error(client, arn: str):
-    """The error quotes the invalid eventSourceARN."""
-    settler = SqsQueue(client)
-    with pytest.raises(ConfigurationError, match=r"record m: eventSourceARN .* is not the ARN of a queue"):
-        await settler.change_visibility([(Record(make_record("body", message_id="m", queue_arn=arn)), 0)])
+async def test_only_a_record_without_a_queue_arn_is_refused(client, arn: str):
+    """The reason quotes the invalid eventSourceARN; the visibility timeouts of other records change."""
+    bench = await on_sqs(client)
+    [record] = await bench.receive("body")
+    invalid = Record(make_record("body", message_id="m", queue_arn=arn))
+    [refusal] = await bench.settler.change_visibility([(invalid, 0), (record, 0)])
+    assert (refusal.position, refusal.final) == (0, True)
+    assert f"record m: eventSourceARN {arn!r} is not the ARN of a queue" in refusal.reason
+    assert len(await drain(bench.queue, 1)) == 1
 
 
 async def send_with_attributes(client: Any, attributes: dict[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_every_setting_is_set_and_measured_and_the_original_is_restored(function
     settings = {(c["setting"]["concurrency"], c["setting"]["memory_mb"]): c["end"] for c in document["cells"]}
     assert settings == dict.fromkeys([(1, 128), (1, 512), (10, 128), (10, 512), (7, 256)], "measured")
     assert document["present"] == {"concurrency": 7, "memory_mb": 256}
-    assert any("not Lambda's" in note for note in document["notes"])
+    assert any("differ from Lambda's" in note for note in document["notes"])
     assert "function swept: 256 MB, FANFOLD_CONCURRENCY 7; both are restored at the end" in done.stderr
     assert is_as_it_was(client)
 
@@ -117,7 +117,7 @@ def test_settings_are_restored_when_the_sweep_is_interrupted(function: str, clie
         os.kill(process.pid, number)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with --resume out/bench.json" in errors
+    assert "Resume with --resume out/bench.json" in errors
     assert is_as_it_was(client)
 
 

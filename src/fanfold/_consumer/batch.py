@@ -17,6 +17,7 @@ import contextvars
 import math
 import sys
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -28,16 +29,16 @@ from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStart
 from fanfold._base.record import Record, is_fifo
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.classify import outcome_of, rejects
+from fanfold._consumer.classify import final_outcome, outcome_of, rejects
 from fanfold._consumer.failure_log import FailureLog
-from fanfold._consumer.isolation import create_task, is_running, is_same, prepare_task
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
-from fanfold.errors import AbandonedError, CommitError
+from fanfold._consumer.worker_tasks import Timer, create_task, is_running, is_same, prepared_task
+from fanfold.errors import AbandonedError
 
 if TYPE_CHECKING:  # not imported at cold start
-    from fanfold._consumer.commits import Commit, Commits
+    from fanfold._consumer.commits import Commits
     from fanfold._consumer.notify_observers import Observation
 
 
@@ -61,7 +62,7 @@ class Batch:
         deadline: Deadline,
         admission: Admission,
         settling: Settling,
-        commit: Commit | None = None,
+        commits: Commits | None = None,
         observation: Observation | None = None,
     ) -> None:
         """Create a batch that has not started.
@@ -74,7 +75,7 @@ class Batch:
             deadline: When to stop starting records, cancel handlers, and respond.
             admission: Decides when the next record may start.
             settling: Sends rejected records to the dead-letter queue and sets delays.
-            commit: Makes return values durable before their records are acknowledged; None if nothing must be.
+            commits: Makes return values durable before their records are acknowledged; None if nothing must be.
             observation: Notified when the batch ends; None without observers.
         """
         self.records = records
@@ -83,19 +84,28 @@ class Batch:
         """The KeyboardInterrupt that a handler raised, which the caller raises again."""
         self.observation = observation
         """Notified by the caller once the response is known."""
+        self.held_for_memory: int = 0
+        """Number of times a start waited for memory."""
         self._call, self._takes_list = handler
         self._concurrency = concurrency
         self._deadline = deadline
         self._admission = admission
-        self._settling = settling
-        self._commits = None if commit is None else _commits(records, commit, deadline)
+        self.settling = settling
+        """Sends dead letters, and sets delays."""
+        self._commits = commits
         self._reject_on = rejects(settings.reject_on)
         self._timeout = settings.timeout
         self._fifo = is_fifo(records)
         self._outcomes: list[Outcome | None] = [None] * len(records)
         self._delays: dict[int, int] = {}
         self._lanes: Iterator[Lane] = lanes(records, settings.chunk_size)
+        self._returned: deque[Lane] = deque()
+        """Lanes, or the rest of one, that workers have given back."""
         self._workers: set[asyncio.Task[Any]] = set()
+        self._admitted: set[int] = set()
+        """Ids of workers that have processed a record, and may yield their slot to another batch."""
+        self._yielding: set[asyncio.Task[Any]] = set()
+        """Workers that yield their slot."""
         self._running = 0
         self._context = contextvars.copy_context()
         self._no_workers = asyncio.Event()
@@ -114,16 +124,6 @@ class Batch:
         """Number of workers that still run; after ``run``, those that the response did not wait for."""
         return len(self._workers)
 
-    @property
-    def held_for_memory(self) -> int:
-        """Number of times a start waited for memory."""
-        return self._admission.held_for_memory
-
-    @property
-    def has_dead_letter_queue(self) -> bool:
-        """True if rejected messages are sent to a dead-letter queue."""
-        return self._settling.has_dead_letter_queue
-
     async def run(self) -> None:
         """Process the batch until every record has ended or the response is due.
 
@@ -131,8 +131,7 @@ class Batch:
         """
         deadline = self._deadline
         ticker = asyncio.ensure_future(self._postpone_yield())
-        for _ in range(min(self._concurrency, len(self.records))):
-            self._start_worker(self._context.copy())
+        self._admission.enter(self)
         try:
             if not await self._wait_for_workers(deadline.stops_at):
                 await self._commit(deadline.cancels_at)
@@ -140,17 +139,18 @@ class Batch:
                     self._cancel_workers()
                     await self._wait_for_workers((deadline.cancels_at + deadline.responds_at) / 2)
             await self._commit(deadline.responds_at)
-            await self._settling.finish(deadline.until(deadline.responds_at))
+            await self.settling.finish(deadline.until(deadline.responds_at))
         except asyncio.CancelledError:
             self._cancel_workers()
             await self._wait_for_workers(deadline.clock() + _GRACE_SECONDS)
             raise
         finally:
             ticker.cancel()
-            self._settling.stop()
+            self.settling.stop()
             if self._workers:
                 self._cancel_workers()
             self._closed = True
+            self._admission.slots.leave(self)
 
     def stop(self, grace_seconds: float) -> None:
         """Start no more records, cancel the running handlers, and make ``run`` return within ``grace_seconds``."""
@@ -164,46 +164,54 @@ class Batch:
         later changes the result.
         """
         self._closed = True
-        committed = frozenset() if self._commits is None else frozenset(self._commits.positions)
-        forwarded = frozenset(self._settling.forwarded)
+        committed = range(len(self.records)) if self._commits is None else frozenset(self._commits.positions)
+        forwarded = frozenset(self.settling.forwarded)
         usual = DONE if self._commits is None else _ABANDONED  # already final: skips a call for most records
         final = [
             outcome
             if outcome is usual
-            else self._final(outcome, committed=position in committed, forwarded=position in forwarded)
+            else NotStarted(self._reason_not_started())
+            if outcome is None
+            else final_outcome(outcome, is_committed=position in committed, is_forwarded=position in forwarded)
             for position, outcome in enumerate(list(self._outcomes))
         ]
         return in_order(self.records, final) if self._fifo else final
-
-    def _final(self, outcome: Outcome | None, *, committed: bool, forwarded: bool) -> Outcome:
-        if outcome is None:
-            return NotStarted(self._reason_not_started())
-        if isinstance(outcome, Done) and self._commits is not None and not committed:
-            return Failed(CommitError("the handler returned, but its result was not committed in time"))
-        if isinstance(outcome, Rejected):
-            return Rejected(outcome.reason, forwarded)  # a handler may have returned Rejected(forwarded=True) itself
-        return outcome
 
     def _reason_not_started(self) -> str:
         if self._deadline.clock() >= self._deadline.stops_at:
             return "the invocation was about to time out"
         return "the batch was stopped" if self._cancelled else "handlers that timed out occupied every thread"
 
-    def _start_worker(self, context: contextvars.Context, lane: Lane = ()) -> None:
-        worker = create_task(asyncio.get_running_loop(), self._work(lane), context)
+    @property
+    def worker_count(self) -> int:
+        """Number of workers that run."""
+        return len(self._workers)
+
+    @property
+    def wanted_workers(self) -> int:
+        """Number of workers that the records need, no more than the concurrency."""
+        return 0 if self._cancelled or self._closed else min(self._concurrency, len(self.records))
+
+    def start_worker(self, lane: Lane = ()) -> None:
+        """Start a worker, which first processes the rest of a lane."""
+        worker = create_task(asyncio.get_running_loop(), self._work(lane), self._context.copy())
         self._workers.add(worker)
         worker.add_done_callback(self._worker_ended)
 
     def _worker_ended(self, worker: asyncio.Task[Any]) -> None:
         self._workers.discard(worker)
+        has_yielded = worker in self._yielding
+        self._yielding.discard(worker)
+        self._admitted.discard(id(worker))
         error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
         if error is not None and not (self._cancelled or self._closed):
             logger.error("a worker of the batch failed; its record is reported as failed", exc_info=error)
-            self._start_worker(self._context.copy())  # for the remaining records
+            self.start_worker()  # for the remaining records
         elif error is None and (lane := worker.result()) is not None and not (self._cancelled or self._closed):
             # Only now, so that callbacks that the last record added to its task run first.
-            self._start_worker(self._context.copy(), lane)
-        if not self._workers:
+            self.start_worker(lane)
+        self._admission.slots.worker_ended(self, has_yielded=has_yielded)
+        if not self._workers and not self._admission.slots.is_waiting(self):
             self._no_workers.set()
 
     async def _work(self, started: Lane) -> Lane | None:  # noqa: C901, PLR0912 - with 1,000 in flight every frame counts
@@ -216,31 +224,31 @@ class Batch:
             The rest of the lane if its last record left something on this worker, so that a new worker continues;
             None if this worker has nothing left to do.
         """
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine of a task
+        task = prepared_task()
         clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._admission
         call, records, outcomes, takes_list = self._call, self.records, self._outcomes, self._takes_list
         timeout, clean_context = self._timeout, contextvars.copy_context()
         has_variables, name = len(clean_context) > 0, task.get_name()
-        prepare_task()
         references, weak_references = sys.getrefcount, weakref.getweakrefcount
-        # What is attached to the task: a session keyed by it, a callback, a timer that cancels it, an open scope. The
-        # sum is compared: an eager task's counts shift between strong and weak at its first suspension.
+        # The sum, because an eager task's counts shift between strong and weak at its first suspension.
         attached = references(task) + weak_references(task) + len(task._callbacks or ())  # noqa: SLF001 - not public
-        for lane in chain((started,), self._lanes) if started else self._lanes:
+        for lane in chain((started,) if started else (), self._lanes, self._returned_lanes()):
             for unit in lane:
                 now = clock()
                 if now >= self._yield_at:
                     await asyncio.sleep(0)
                     now = clock()
                 if now >= admission.free_until:  # last: an admitted record starts before another one is admitted
-                    await self._wait_for_admission()
+                    if not await self._may_start(task):
+                        self._returned.append(lane[lane.index(unit) :])
+                        self._yielding.add(task)
+                        return None
                     now = clock()
                 if now >= stops_at or self._cancelled:
                     return None
                 for position in unit:
                     outcomes[position] = _ABANDONED
-                timer = None if timeout is None else _Timer(task, timeout)
+                timer = None if timeout is None else Timer(task, timeout)
                 self._running += 1
                 try:
                     value = await call([records[position] for position in unit] if takes_list else records[unit[0]])
@@ -293,14 +301,29 @@ class Batch:
             self._yield_at = self._deadline.clock() + 2 * _YIELD_SECONDS
             await asyncio.sleep(_YIELD_SECONDS)
 
-    async def _wait_for_admission(self) -> None:
-        """Wait until the next record may start, or until no more may; one worker at a time."""
+    def _returned_lanes(self) -> Iterator[Lane]:
+        """Yield the lanes that workers gave back when they ended for another batch."""
+        while self._returned:
+            yield self._returned.popleft()
+
+    async def _may_start(self, worker: asyncio.Task[Any]) -> bool:
+        """Wait until the next record may start, or until no more may, one worker at a time.
+
+        Returns:
+            False if this worker should end instead, because another batch needs its slot.
+        """
+        if id(worker) in self._admitted and self._admission.slots.should_yield(self):
+            return False
+        self._admitted.add(id(worker))  # not the worker: that would look like a leftover
         async with self._admission_lock:
             while (now := self._deadline.clock()) < self._deadline.stops_at and not self._cancelled:
+                held = self._admission.held_for_memory
                 wait = self._admission.wait(now, self._running)
+                self.held_for_memory += self._admission.held_for_memory - held
                 if not wait:
-                    return
+                    break
                 await asyncio.sleep(min(wait, self._deadline.stops_at - now))
+        return True
 
     def _outcome_of(self, position: int, value: object) -> Outcome:
         """Return the outcome for the value that a handler returned or raised; start to settle it unless it is done."""
@@ -312,7 +335,7 @@ class Batch:
             if not isinstance(value, Reject | Retry):  # a decision of the handler's, not an error
                 self.failures.add(record, value)
         outcome = outcome_of(value, self._reject_on)
-        if (delay := self._settling.add(position, record, outcome)) is not None:
+        if (delay := self.settling.add(position, record, outcome)) is not None:
             self._delays[position] = delay
         return outcome
 
@@ -320,8 +343,8 @@ class Batch:
         """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
         outcomes = [self._outcomes[position] for position in unit]
         if any(isinstance(outcome, Rejected) for outcome in outcomes):
-            await self._settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
-        forwarded = self._settling.forwarded
+            await self.settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
+        forwarded = self.settling.forwarded
         return all(
             isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in forwarded)
             for position, outcome in zip(unit, outcomes, strict=True)
@@ -333,9 +356,9 @@ class Batch:
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
             self._outcomes[position] = BLOCKED_IN_GROUP
             if delay is not None:
-                self._settling.change_visibility(self.records[position], delay)
+                self.settling.change_visibility(self.records[position], delay)
 
-    async def _cancellation_error(self, task: asyncio.Task[Any], timer: _Timer | None) -> BaseException:
+    async def _cancellation_error(self, task: asyncio.Task[Any], timer: Timer | None) -> BaseException:
         """Return why a record's task was cancelled. The record failed, even if its handler then returned."""
         while task.cancelling():
             task.uncancel()
@@ -365,34 +388,10 @@ class Batch:
     async def _wait_for_workers(self, moment: float) -> bool:
         """Wait until all workers have ended, but no longer than until a moment; return whether all have ended."""
         self._no_workers.clear()
-        if not self._workers:
+        if not self._workers and not self._admission.slots.is_waiting(self):
             return True
         try:
             await asyncio.wait_for(self._no_workers.wait(), self._deadline.until(moment))
         except TimeoutError:
             return False
         return True
-
-
-def _commits(records: Sequence[Record], commit: Commit, deadline: Deadline) -> Commits:
-    from fanfold._consumer.commits import Commits  # not imported at cold start
-
-    return Commits(records, commit, deadline)
-
-
-class _Timer:
-    """Cancels a task once after a timeout."""
-
-    def __init__(self, task: asyncio.Task[Any], seconds: float) -> None:
-        self.fired = False
-        self._task: asyncio.Task[Any] | None = task
-        self._handle = asyncio.get_running_loop().call_later(seconds, self._fire)
-
-    def stop(self) -> None:
-        self._handle.cancel()
-        self._task = None  # a reference more, and the task would seem to have something attached
-
-    def _fire(self) -> None:
-        if self._task is not None and not self._task.cancelling():
-            self.fired = True
-            self._task.cancel()

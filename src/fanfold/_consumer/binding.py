@@ -15,8 +15,8 @@ from fanfold._base.record import Record
 from fanfold._base.threads import Threads
 from fanfold._consumer.classify import split_list_result
 from fanfold._consumer.decode import Decode, decoder
-from fanfold._consumer.isolation import create_task
 from fanfold._consumer.stages import EarlyResult, HandlerCall, run_stage, stop_group_at_failure
+from fanfold._consumer.worker_tasks import create_task
 from fanfold.errors import ConfigurationError
 
 Bind: TypeAlias = Callable[[BatchContext[Any], Threads], HandlerCall]

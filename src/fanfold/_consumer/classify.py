@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeAlias
 
 from fanfold._base.outcome import OUTCOMES, Done, Failed, Outcome, Reject, Rejected, Retry, Retrying
-from fanfold.errors import FanfoldError
+from fanfold.errors import CommitError, FanfoldError
 
 RejectOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Permanent errors: an exception type, a tuple of types, or a predicate."""
@@ -38,6 +38,21 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
     if (isinstance(value, FanfoldError) and value.permanent) or _rejected(value, reject_on):
         return Rejected(_text(value))
     return Failed(value)
+
+
+def final_outcome(outcome: Outcome, *, is_committed: bool, is_forwarded: bool) -> Outcome:
+    """Return the outcome of a record when the response is due.
+
+    Args:
+        outcome: What its handler returned or raised.
+        is_committed: Whether its result is committed, or no commit is needed.
+        is_forwarded: Whether the dead-letter queue has accepted it.
+    """
+    if isinstance(outcome, Done) and not is_committed:
+        return Failed(CommitError("the handler returned, but its result was not committed in time"))
+    if isinstance(outcome, Rejected):
+        return Rejected(outcome.reason, is_forwarded)  # a handler may have returned Rejected(forwarded=True) itself
+    return outcome
 
 
 def invalid_return(value: Any) -> BaseException | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fanfold._base.context import BatchContext
+from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.batch import Batch
@@ -24,7 +25,7 @@ from fanfold._consumer.stages import EarlyResult, HandlerCall, Stage, run_stage,
 from fanfold._consumer.xray import isolate_subsegments
 
 if TYPE_CHECKING:  # not imported at cold start
-    from fanfold._consumer.commits import Commit
+    from fanfold._consumer.commits import Commit, Commits
     from fanfold._consumer.idempotent_calls import IdempotentCalls
     from fanfold._consumer.memory_share import MemoryShare
     from fanfold._ports.payload_pointers import Resolve
@@ -52,6 +53,7 @@ class BatchFactory:
         environment: ExecutionEnvironment,
         *,
         concurrency: int,
+        shares_concurrency: bool,
         dead_letters: bool,
         observers: Sequence[Observer],
     ) -> Batch:
@@ -62,6 +64,7 @@ class BatchFactory:
             shared: Context that the records share.
             environment: Resources that the batches of this execution environment share.
             concurrency: Maximum number of handlers that run concurrently, at least 1.
+            shares_concurrency: Whether this is the maximum of all batches of this environment together.
             dead_letters: Whether rejected records are sent to a dead-letter queue.
             observers: Observers to notify.
         """
@@ -82,23 +85,33 @@ class BatchFactory:
 
             observation = Observation(observers, records, shared, rejects(settings.reject_on))
             handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
-        guard = _guard(shared.lambda_context, settings.memory_share)
         return Batch(
             records,
             handler._replace(call=isolate_subsegments(handler.call)),
             settings,
             concurrency=concurrency,
             deadline=shared.deadline,
-            admission=Admission(
-                starts_per_second=settings.starts_per_second,
-                guard=guard,
-                now=shared.deadline.clock(),
-                share=None if guard is None or concurrent_processes() == 1 else self._memory_share(guard.limit_bytes),
-            ),
+            admission=self._admission(shared, environment, concurrency if shares_concurrency else None),
             settling=Settling(environment.settler, backoff=settings.backoff, dead_letters=dead_letters),
-            commit=commit,
+            commits=None if commit is None else _commits(records, commit, shared.deadline),
             observation=observation,
         )
+
+    def _admission(
+        self, shared: BatchContext[Any], environment: ExecutionEnvironment, concurrency: int | None
+    ) -> Admission:
+        limit_bytes = _memory_limit(shared.lambda_context, self._settings.memory_share)
+
+        def create() -> Admission:
+            return Admission(
+                starts_per_second=self._settings.starts_per_second,
+                guard=None if limit_bytes is None else MemoryGuard(limit_bytes),
+                now=shared.deadline.clock(),
+                concurrency=concurrency,
+                share=None if limit_bytes is None or concurrent_processes() == 1 else self._memory_share(limit_bytes),
+            )
+
+        return environment.admission((concurrency, limit_bytes), create)
 
     def _commit(self, shared: BatchContext[Any]) -> Commit | None:
         commit = self._settings.commit
@@ -150,9 +163,16 @@ def _resolve_payloads(stage: Stage, resolve: Resolve) -> Stage:
     return resolve_and_call
 
 
-def _guard(lambda_context: Any, share: float | None) -> MemoryGuard | None:
+def _commits(records: Sequence[Record], commit: Commit, deadline: Deadline) -> Commits:
+    from fanfold._consumer.commits import Commits  # not imported at cold start
+
+    return Commits(records, commit, deadline)
+
+
+def _memory_limit(lambda_context: Any, share: float | None) -> float | None:
+    """Return the bytes that this process may use before no further record starts; None for no limit."""
     limit_mb = getattr(lambda_context, "memory_limit_in_mb", None)
     if share is None or not isinstance(limit_mb, int | float | str) or not limit_mb:
         return None
     # On Managed Instances, the processes of an execution environment share its memory.
-    return MemoryGuard(share * float(limit_mb) * _MB / concurrent_processes())
+    return share * float(limit_mb) * _MB / concurrent_processes()

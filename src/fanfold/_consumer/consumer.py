@@ -20,7 +20,7 @@ from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import bind
 from fanfold._consumer.classify import RejectOn
 from fanfold._consumer.compose import BatchFactory
-from fanfold._consumer.environment import ExecutionEnvironment, open_environment
+from fanfold._consumer.environment import ExecutionEnvironment, open_environment, preload
 from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import not_started, respond, run_and_respond
@@ -74,6 +74,8 @@ class Consumer(Generic[P, T]):
         self._on_threads = not is_coroutine_function(function)
         self._clamped_concurrency: dict[int, int] = {}
         self._added_observers: list[Observer] = []
+        if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+            preload(settings, self.dead_letter_queue_url)
         self.__signature__: inspect.Signature = inspect.Signature(
             [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("event", "context")]
         )
@@ -136,7 +138,8 @@ class Consumer(Generic[P, T]):
 
             def create_batch(event: Event, context: Any) -> Batch:
                 deadline = deadline_of(context, self.settings.deadline_margin)
-                return self._batch(records_from_event(event), context, deadline, environment)
+                records = records_from_event(event)
+                return self._batch(records, context, deadline, environment, shares_concurrency=False)
 
             yield Session(create_batch, self._respond, environment)
 
@@ -181,13 +184,20 @@ class Consumer(Generic[P, T]):
         return self.dead_letter_queue_url
 
     def _batch(
-        self, records: Sequence[Record], context: Any, deadline: Deadline, environment: ExecutionEnvironment
+        self,
+        records: Sequence[Record],
+        context: Any,
+        deadline: Deadline,
+        environment: ExecutionEnvironment,
+        *,
+        shares_concurrency: bool = True,
     ) -> Batch:
         return self._batches.create(
             records,
             BatchContext(context, deadline, environment.state),
             environment,
             concurrency=self._allowed(self.concurrency),
+            shares_concurrency=shares_concurrency,
             dead_letters=bool(self.dead_letter_queue_url),
             observers=[*self.settings.observers, *self._added_observers],
         )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -13,6 +16,7 @@ from fanfold._consumer.settle import OpenSettler
 from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._consumer.admission import Admission
     from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.queue import Settler
     from fanfold._ports.stores import Store
@@ -51,6 +55,13 @@ class ExecutionEnvironment:
         self.entries = entries
         """Returns the store of idempotency entries, which the first call opens."""
         self._batches: list[RunningBatch] = []
+        self._admissions: dict[object, Admission] = {}
+
+    def admission(self, key: object, create: Callable[[], Admission]) -> Admission:
+        """Return the limits that the batches with this key share; the first one creates them."""
+        if key not in self._admissions:
+            self._admissions[key] = create()
+        return self._admissions[key]
 
     def track(self, batch: RunningBatch) -> None:
         """Add a batch, and remove those whose handlers have all ended."""
@@ -76,19 +87,74 @@ async def open_environment(
     threads = Threads()
     async with AsyncExitStack() as stack:
         stack.callback(threads.close)
-        settler = settings.settler or _OpenOnce(stack, lambda: _open_sqs(dead_letter_queue_url()))
+        settler = settings.settler or _OpenOnce(stack, threads, lambda: _open_sqs(dead_letter_queue_url()), "sqs")
         large_payloads = settings.large_payloads
-        payloads = _OpenOnce(stack, _open_s3 if isinstance(large_payloads, bool) else large_payloads)
-        entries = _OpenOnce(stack, lambda: _open_entries(settings))
+        if isinstance(large_payloads, bool):
+            payloads = _OpenOnce(stack, threads, _open_s3, "s3")
+        else:
+            payloads = _OpenOnce(stack, threads, large_payloads)
+        entries = _OpenOnce(stack, threads, lambda: _open_entries(settings), _entries_adapter(settings))
         state = None if settings.lifespan is None else await stack.enter_async_context(settings.lifespan())
         yield ExecutionEnvironment(state, threads, settler, payloads, entries)
 
 
-class _OpenOnce(Generic[T]):
-    """Opens a resource at the first call, because a client takes time to open and most batches need none."""
+def preload(settings: Settings, dead_letter_queue_url: str) -> None:
+    """Import what the settings will need of the SDK: during Lambda's init phase, which has full CPU.
 
-    def __init__(self, stack: AsyncExitStack, open_resource: Callable[[], AbstractAsyncContextManager[T]]) -> None:
+    Otherwise, the first record that fails, or has a large payload, would wait for it.
+    """
+    adapters = [_entries_adapter(settings)]
+    if settings.settler is None and (settings.backoff is not None or dead_letter_queue_url):
+        adapters.append("sqs")
+    if settings.large_payloads is True:
+        adapters.append("s3")
+    for adapter in filter(None, adapters):
+        _import_adapter(adapter)
+        _prepare_client(_SERVICES[adapter])
+
+
+_SERVICES = {"entries": "dynamodb", "s3": "s3", "sqs": "sqs"}
+
+
+def _entries_adapter(settings: Settings) -> str | None:
+    return "entries" if settings.idempotency is not None and settings.idempotency.open_entries is None else None
+
+
+def _import_adapter(name: str) -> None:
+    with contextlib.suppress(ModuleNotFoundError):  # without the extra, opening the resource raises a clear error
+        importlib.import_module(f"fanfold.aws.{name}")
+
+
+def _prepare_client(service: str) -> None:
+    try:
+        from fanfold.aws.clients import prepare
+    except ModuleNotFoundError:
+        return
+    thread = threading.Thread(target=prepare, args=(service,), daemon=True)  # a thread without an event loop
+    thread.start()
+    thread.join()
+
+
+class _OpenOnce(Generic[T]):
+    """Opens a resource at the first call, because a client takes time to open and most batches need none.
+
+    Args:
+        stack: Closes the resource.
+        threads: Imports the adapter, so that handlers continue meanwhile.
+        open_resource: Opens the resource, on the event loop.
+        adapter: The module of ``fanfold.aws`` that it needs, if it is fanfold's.
+    """
+
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        threads: Threads,
+        open_resource: Callable[[], AbstractAsyncContextManager[T]],
+        adapter: str | None = None,
+    ) -> None:
         self._stack = stack
+        self._threads = threads
+        self._adapter = adapter
         self._open = open_resource
         self._lock = asyncio.Lock()
         self._opened: list[T] = []
@@ -96,6 +162,8 @@ class _OpenOnce(Generic[T]):
     async def __call__(self) -> T:
         async with self._lock:
             if not self._opened:
+                if self._adapter is not None:
+                    await self._threads.run(_import_adapter, self._adapter)
                 self._opened.append(await self._stack.enter_async_context(self._open()))
         return self._opened[0]
 

@@ -22,8 +22,8 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.log import logger
 from fanfold._base.threads import served_loop
 from fanfold._consumer.blocked_loop import current_user_line, dump_stacks_before
-from fanfold._consumer.isolation import create_task
 from fanfold._consumer.process_limits import concurrent_processes
+from fanfold._consumer.worker_tasks import create_task
 from fanfold.errors import ConfigurationError
 
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
@@ -65,7 +65,7 @@ def deadline_of(lambda_context: Any, margin: float | None) -> Deadline:
 
 
 def run_in_time(call: Callable[[], object], deadline: Deadline) -> None:
-    """Call something on a separate thread, and wait for it no longer than half of the time left.
+    """Call a function on a separate thread, and wait for it no longer than half of the time left.
 
     For log lines and observers while the event loop is blocked: a log handler may hang, or wait for a lock of the
     blocked thread.
@@ -149,7 +149,7 @@ class Runtime(Generic[S]):
         if handlers > MAX_ABANDONED_HANDLERS or loops > MAX_BLOCKED_LOOPS:
             still_running = f"{handlers} abandoned handlers and {loops} blocked event loops still run in this process"
             if concurrent_processes() > 1:
-                # This invocation would get no response, and no process would replace this one: use a new event loop.
+                # Nobody would respond to this invocation or replace this process: continue on a new event loop.
                 if handlers > MAX_ABANDONED_HANDLERS:
                     loop.end()
                     loop = self._loop = _LoopThread(self._lifespan)

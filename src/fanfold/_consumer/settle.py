@@ -80,7 +80,7 @@ class _Sender(Generic[T]):
         self._retry_seconds = retry_seconds
         self._queue: deque[T] = deque()
         self.task: asyncio.Task[None] | None = None
-        """What sends; done once everything is sent."""
+        """The task that sends; done once everything is sent."""
         self._stopped = False
         self._warnings = 0
 
@@ -161,7 +161,7 @@ class Settling:
         self._backoff = backoff
         self._backoff_failed = False
         self.has_dead_letter_queue: bool = dead_letters
-        """Whether rejected messages are sent to a dead-letter queue."""
+        """True if rejected messages are sent to a dead-letter queue."""
         self._rejects: _Sender[tuple[int, Record, str]] = _Sender(
             open_settler,
             self._send_dead_letters,

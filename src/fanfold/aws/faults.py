@@ -66,7 +66,7 @@ _TRANSIENT: Final = frozenset(
         "TooManyRequestsException",
     }
 )
-"""Codes with HTTP status 400 or 409 that are transient, even if SQS calls them the sender's fault."""
+"""Transient error codes with HTTP status 400 or 409; SQS may report them with SenderFault=true."""
 _THROTTLED_STATUS: Final = 429
 _SERVER_ERROR_STATUS: Final = 500
 _SERVER_ERRORS: Final = frozenset({"InternalError", "InternalServerError", "ServiceUnavailable"})

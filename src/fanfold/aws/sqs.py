@@ -39,7 +39,7 @@ _COUNTS: Final = (
 _ARN_PARTS: Final = 6
 _MAX_ATTRIBUTES: Final = 10
 _NOT_SENDABLE: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Source: the API reference of SendMessage, *MessageBody*."""
+"""Characters that SQS does not accept (API reference of SendMessage, *MessageBody*)."""
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -130,7 +130,7 @@ class SqsQueue:
     async def send(self, messages: Sequence[Message]) -> Sequence[Refusal]:
         """Send 1 to 10 messages; return the refused entries."""
         entries, unsendable = _entries(messages, functools.partial(_entry, fifo=self.fifo))
-        if not entries:
+        if unsendable and not entries:
             return unsendable
         with map_errors(f"queue {self.url}"):
             response = await self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
@@ -184,7 +184,7 @@ class SqsQueue:
         """Send 1 to 10 messages with their reasons to the dead-letter queue; return the refused entries."""
         url = self.dead_letter_queue_url
         entries, unsendable = _entries(rejects, functools.partial(_dead_letter, fifo=url.endswith(".fifo")))
-        if not entries:
+        if unsendable and not entries:
             return unsendable
         with map_errors(f"dead-letter queue {url}"):
             response = await self._client.send_message_batch(QueueUrl=url, Entries=entries)
@@ -257,25 +257,25 @@ def _attribute_to_send(attribute: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _entries(items: Sequence[T], build: Callable[[T, int], S]) -> tuple[list[S], list[Refusal]]:
-    """Build the entry of each item; an item for which there cannot be one is refused, and affects no other."""
+    """Build the entry of each item; refuse an item whose entry cannot be built, without affecting the others."""
     entries: list[S] = []
     refusals: list[Refusal] = []
     for position, item in enumerate(items):
         try:
             entries.append(build(item, position))
         except (ConfigurationError, LookupError, TypeError, ValueError, AttributeError) as error:
-            refusals.append(Refusal(position, f"cannot be sent: {error!r}", final=True))
+            refusals.append(Refusal(position, f"cannot be sent: {type(error).__name__}: {error}", final=True))
     return entries, refusals
 
 
 def _sendable(text: str) -> str:
-    """Return a text that SQS accepts.
+    """Return the text unchanged if SQS accepts it.
 
     Raises:
-        ValueError: If it has a character that is not in the list of SendMessage's reference, such as a lone surrogate.
+        ValueError: If SendMessage does not allow one of its characters, such as a lone surrogate.
     """
-    if found := _NOT_SENDABLE.search(text):
-        raise ValueError(f"SQS does not accept the character {found[0]!r} at index {found.start()}")
+    if match := _NOT_SENDABLE.search(text):
+        raise ValueError(f"SQS does not accept the character {match[0]!r} at index {match.start()}")
     return text
 
 
@@ -295,7 +295,8 @@ def _entry(message: Message, position: int, *, fifo: bool) -> dict[str, Any]:
     return entry
 
 
-def _dead_letter(record: Record, reason: str, position: int, *, fifo: bool) -> dict[str, Any]:
+def _dead_letter(reject: tuple[Record, str], position: int, *, fifo: bool) -> dict[str, Any]:
+    record, reason = reject
     originals = dict(record.message_attributes)
     originals.pop(ATTRIBUTE, None)
     direct = dict(list(originals.items())[: _MAX_ATTRIBUTES - 1])

@@ -21,7 +21,7 @@ class Row:
     """Ratio of the cost per million records."""
     memory: float | None
     """Ratio of peak memory."""
-    words: str
+    text: str
     """``same``, ``faster``, ``slower``, or how either ended."""
 
 

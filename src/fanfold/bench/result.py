@@ -85,19 +85,20 @@ class Result:
 
 def document_of(result: Result) -> dict[str, Any]:
     """Return a result, with its findings and cells, as one JSON document."""
-    found = result.findings
+    conclusions = result.findings
+    saving = conclusions.saving
     return {
         "fanfold_bench": FORM,
         **asdict(result),
         "complete": result.complete,
         "findings": {
-            "cheapest": _choice(found.cheapest),
-            "fastest": _choice(found.fastest),
-            "knee": None if found.knee is None else asdict(found.knee.setting),
-            "pareto": [asdict(cell.setting) for cell in found.pareto],
-            "enough": [asdict(setting) for setting in found.enough],
-            "frontier": [asdict(row) for row in found.frontier],
-            "saving": None if found.saving is None else {"share": found.saving.share, "certain": found.saving.certain},
+            "cheapest": _choice(conclusions.cheapest),
+            "fastest": _choice(conclusions.fastest),
+            "knee": None if conclusions.knee is None else asdict(conclusions.knee.setting),
+            "pareto": [asdict(cell.setting) for cell in conclusions.pareto],
+            "enough": [asdict(setting) for setting in conclusions.enough],
+            "frontier": [asdict(row) for row in conclusions.frontier],
+            "saving": None if saving is None else {"share": saving.share, "certain": saving.certain},
         },
         "cells": [asdict(cell) for cell in result.cells],
     }

@@ -13,18 +13,18 @@ _MAX_TIES = 6
 
 def sentences(result: Result) -> list[str]:
     """Return the findings, the recommendation first."""
-    found, within = result.findings, result.grid.within_seconds
-    lines = [_recommendation(found.cheapest, within, result.cells)]
-    if found.saving is not None:
-        lines.append(_saving(found.saving))
-    if found.fastest is not None:
-        best = found.fastest.best
-        lines.append(f"Fastest: {best.setting}, {best.records_per_second:,.0f} records/s{_ties(found.fastest)}.")
-    if found.knee is not None:
-        lines.append(f"Knee: {found.knee.setting}; beyond it, more speed costs disproportionately more.")
-    if len({setting.memory_mb for setting in found.enough}) > 1:
-        lines.append(f"Sufficient concurrency for each memory: {', '.join(map(str, found.enough))}.")
-    lines += list(_memory(found.frontier))
+    conclusions, within = result.findings, result.grid.within_seconds
+    lines = [_recommendation(conclusions.cheapest, within, result.cells)]
+    if conclusions.saving is not None:
+        lines.append(_saving(conclusions.saving))
+    if conclusions.fastest is not None:
+        best = conclusions.fastest.best
+        lines.append(f"Fastest: {best.setting}, {best.records_per_second:,.0f} records/s{_ties(conclusions.fastest)}.")
+    if conclusions.knee is not None:
+        lines.append(f"Knee: {conclusions.knee.setting}; beyond it, more speed costs disproportionately more.")
+    if len({setting.memory_mb for setting in conclusions.enough}) > 1:
+        lines.append(f"Sufficient concurrency for each memory: {', '.join(map(str, conclusions.enough))}.")
+    lines += list(_memory(conclusions.frontier))
     failed = [str(cell.setting) for cell in result.cells if cell.end not in {"measured", "out of memory"}]
     if failed:
         lines.append(f"Not measured: {'; '.join(failed)}; see the table for the reasons.")

@@ -75,9 +75,9 @@ class Commands(TyperGroup):
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the name of a command (one or two words), the command, and its arguments."""
-        if (two_words := " ".join(args[:2])) in COMMANDS:
-            args = [two_words, *args[2:]]
+        """Return the name of a command, the command, and its arguments; a name can have two parts."""
+        if (two_parts := " ".join(args[:2])) in COMMANDS:
+            args = [two_parts, *args[2:]]
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as in the base class

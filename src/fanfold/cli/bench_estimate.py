@@ -200,7 +200,7 @@ def _show(comparison: Comparison, console: Console) -> None:
         table.add_column(name, justify="left" if not name else "right")
     for row in comparison.rows:
         ratios = [_ratio(row.speed), _ratio(row.cost), _ratio(row.memory)]
-        table.add_row(str(row.setting.concurrency), f"{row.setting.memory_mb:,}", *ratios, row.words)
+        table.add_row(str(row.setting.concurrency), f"{row.setting.memory_mb:,}", *ratios, row.text)
     console.print(table)
     for line in comparison.lines:
         console.print(escape(line), highlight=False)

@@ -55,7 +55,7 @@ class BenchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a sweep measures."""
+    """The plan of a sweep."""
 
     workload: Workload
     """The handler and its input."""
@@ -198,7 +198,7 @@ def _present(options: BenchOptions) -> tuple[Setting | None, int | None, Sequenc
 
 
 def _deployed(template: Path, name: str) -> tuple[Setting | None, int | None, Sequence[str]]:
-    """Return the setting of a function in a template; if it cannot be determined, only notes that say why."""
+    """Return the setting of a function in a template; if it cannot be determined, only notes with the reasons."""
     function = deployment_of(template, name).function
     if function is None:
         return (

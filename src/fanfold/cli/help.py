@@ -84,8 +84,6 @@ def _panels(params: Iterable[Any], ctx: Any) -> dict[str, list[tuple[Text, Text]
     panels: dict[str, list[tuple[Text, Text]]] = {_ARGUMENTS: []}
     untitled: list[tuple[Text, Text]] = []
     for param in params:
-        if getattr(param, "hidden", False):
-            continue
         title = param.rich_help_panel or (_ARGUMENTS if isinstance(param, TyperArgument) else None)
         rows = untitled if title is None else panels.setdefault(title, [])
         rows.append((_term(param), _help(param, ctx)))

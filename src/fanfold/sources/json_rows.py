@@ -17,10 +17,10 @@ from fanfold.errors import SourceError
 
 WINDOW: Final = 65_536
 """Characters to buffer before an incomplete element is treated as a large one."""
-_NEAR_THE_END: Final = 16
+_LOOKAHEAD: Final = 16
 """An error within this distance of the end of the buffer may mean that more input is needed: the longest literal and
 the longest escape sequence are shorter."""
-_BLANK = re.compile(r"[ \t\n\r]*")
+_WHITESPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"[-+.0-9eE]*")
 _INDEX = re.compile(r"0|[1-9][0-9]*")
 
@@ -99,7 +99,7 @@ class JsonRows:
         try:
             if (yield from self._next()) == "\ufeff":
                 self._at += 1
-            yield from self._toward(tokens)
+            yield from self._follow(tokens)
             if (yield from self._next()):
                 raise self._malformed("unexpected data after the document")
         except RecursionError as error:
@@ -107,41 +107,41 @@ class JsonRows:
         if not self._array_found:
             raise SourceError(f"{self._name} has no value at {self._pointer!r}: check the pointer")
 
-    def _toward(self, tokens: Sequence[str]) -> _Steps:
+    def _follow(self, tokens: Sequence[str]) -> _Steps:
         """Skip one value; yield the elements of the array to which the tokens lead from there."""
-        begins = yield from self._next()
-        if not tokens and begins not in {"[", ""}:
+        first = yield from self._next()
+        if not tokens and first not in {"[", ""}:
             raise SourceError(
-                f"{self._name} has no array at {self._pointer!r}, but a value that begins with {begins!r}: specify "
+                f"{self._name} has no array at {self._pointer!r}, but a value that begins with {first!r}: specify "
                 "pointer= with the path of the array, such as pointer='/data/rows'"
             )
-        if not tokens and begins:
+        if not tokens and first:
             self._array_found = True
             yield from self._rows()
             return
         token, rest = (tokens[0], tokens[1:]) if tokens else ("", ())
 
         def member(name: str) -> _Steps:
-            return self._toward(rest) if name == token and not self._array_found else self._skip()
+            return self._follow(rest) if name == token and not self._array_found else self._skip()
 
-        if begins == "{":
+        if first == "{":
             yield from self._object(member)
-        elif begins == "[" and _INDEX.fullmatch(token):
+        elif first == "[" and _INDEX.fullmatch(token):
             yield from self._array(member)
         else:
             yield from self._skip()
 
     def _skip(self) -> _Steps:
         """Skip one value of any size."""
-        begins = yield from self._next()
+        first = yield from self._next()
         while len(self._text) - self._at < self._window and not self._ended:
             yield None
         stop = self._stop()
         if stop is not None:
             self._at = stop
-        elif begins == "{":
+        elif first == "{":
             yield from self._object(lambda _: self._skip())
-        elif begins == "[":
+        elif first == "[":
             yield from self._array(lambda _: self._skip())
         else:
             yield from self._value_text()
@@ -219,7 +219,7 @@ class JsonRows:
 
     def _peek(self) -> str:
         """Skip whitespace; return the next character, or an empty string at the end of the buffer."""
-        self._at = _BLANK.match(self._text, self._at).end()  # type: ignore[union-attr] # the pattern matches the empty string
+        self._at = _WHITESPACE.match(self._text, self._at).end()  # type: ignore[union-attr] # the pattern matches the empty string
         return self._text[self._at : self._at + 1]
 
     def _stop(self) -> int | None:
@@ -227,9 +227,7 @@ class JsonRows:
         try:
             _, stop = self._scan(self._text, self._at)
         except json.JSONDecodeError as error:
-            may_be_incomplete = (
-                error.msg.startswith("Unterminated string") or len(self._text) - error.pos <= _NEAR_THE_END
-            )
+            may_be_incomplete = error.msg.startswith("Unterminated string") or len(self._text) - error.pos <= _LOOKAHEAD
             if may_be_incomplete and not self._ended:
                 return None
             raise self._fault(self._byte(error.pos), error.msg) from error

@@ -172,6 +172,7 @@ def _end_processes_as_windows_does() -> None:
             raise ValueError(f"Unsupported signal: {number}")
         self.terminate()
 
+    subprocess._USE_POSIX_SPAWN = False
     subprocess.Popen.__init__ = started
     subprocess.Popen._handle_exitstatus = ended
     subprocess.Popen.terminate = subprocess.Popen.kill = terminate

@@ -136,8 +136,8 @@ LEFTOVERS = [
     st.integers(1, 3),
     st.sampled_from([0.0, 0.003]),
 )
-def test_no_record_sees_what_another_attached_to_its_task_or_context(leftovers, concurrency: int, pause: float):
-    """Whatever is left open or attached, each other record runs on a clean task and succeeds."""
+def test_no_record_sees_what_another_attached_to_its_task_or_context(leftovers, concurrency: int, seconds: float):
+    """Each other record runs on a clean task and succeeds, no matter what is left open or attached."""
     KEEP.clear()
     seen: list[str] = []
 
@@ -149,7 +149,7 @@ def test_no_record_sees_what_another_attached_to_its_task_or_context(leftovers, 
         if (leave := leftovers[number]) is not None and (awaitable := leave()) is not None:
             await awaitable
         elif leave is None:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(seconds)
 
     result = deliver(handler, *range(len(leftovers)))
     assert seen == []

@@ -57,6 +57,12 @@ class Process:
         return most
 
 
+def admission_of(process: Process, *, starts_per_second: float | None = None) -> Admission:
+    """Return the limits of a batch that has just started."""
+    process.share.batch_starts()
+    return Admission(starts_per_second=starts_per_second, guard=None, now=0.0, share=process.share)
+
+
 def test_the_first_record_of_a_process_runs_alone():
     """What a record takes is not known before one has ended."""
     process = Process(230)
@@ -161,7 +167,7 @@ def test_a_slow_first_record_that_takes_its_share_holds_back_the_others():
 def test_waiting_for_the_first_record_is_not_reported_as_full_memory():
     """It happens once in each process; later, a wait is a wait for memory."""
     process = Process(230)
-    admission = Admission(starts_per_second=None, guard=None, now=0.0, share=process.share)
+    admission = admission_of(process)
     assert [admission.wait(0.0, 0), admission.wait(0.0, 1)] == [0, CHECK_SECONDS]
     assert admission.held_for_memory == 0
     process.take(150)
@@ -174,7 +180,7 @@ def test_a_start_that_the_rate_delays_is_not_counted_as_in_flight():
     """Otherwise a record would seem to take half of what it takes."""
     process = Process(230)
     process.run_batch(1, 0)
-    admission = Admission(starts_per_second=1, guard=None, now=0.0, share=process.share)
+    admission = admission_of(process, starts_per_second=1)
     assert admission.wait(0.0, 0) == 0
     process.take(100)
     assert [admission.wait(0.0, 1), admission.wait(0.5, 1)] == [1, 0.5]
@@ -185,7 +191,7 @@ def test_a_start_that_the_rate_delays_is_not_counted_as_in_flight():
 def test_with_a_share_every_start_is_checked():
     """Between two checks, more records could start than fit."""
     process = Process(230)
-    admission = Admission(starts_per_second=None, guard=None, now=0.0, share=process.share)
+    admission = admission_of(process)
     assert admission.wait(0.0, 0) == 0
     assert admission.free_until == -math.inf
 

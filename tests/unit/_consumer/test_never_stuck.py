@@ -56,7 +56,7 @@ def test_a_def_handler_that_calls_its_own_consumer_fails_with_the_reason():
 
 
 def test_a_handler_may_call_another_consumer():
-    """It has an event loop of its own."""
+    """It has a separate event loop."""
 
     @fanfold.consumer
     async def inner(number: int) -> None: ...

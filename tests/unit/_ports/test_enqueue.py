@@ -118,7 +118,7 @@ THROTTLED = ServiceError("slow down", code="ThrottlingException", transient=True
 
 
 def test_no_messages_make_no_batch():
-    """Without messages there is no batch; SQS would refuse an empty one."""
+    """Without messages, no batch is created; SQS would refuse an empty one."""
     assert list(batches([])) == []
 
 

@@ -212,7 +212,7 @@ def test_two_sweeps_are_compared_setting_by_setting():
     """Ratios are second to first. A difference within the noise is "same"."""
     faster = tuple(replace(taken, batch_seconds=tuple(s / 2 for s in taken.batch_seconds)) for taken in SAMPLES[:3])
     comparison = compare(result(), result(*faster, *SAMPLES[3:]))
-    assert {row.setting: row.words for row in comparison.rows} == {
+    assert {row.setting: row.text for row in comparison.rows} == {
         Setting(10, 128): "faster", Setting(10, 512): "faster", Setting(100, 128): "out of memory",
         Setting(100, 512): "same",
     }  # fmt: skip
@@ -225,6 +225,6 @@ def test_a_comparison_lists_the_conditions_that_differ():
     lines = compare(result(), other).lines
     assert "The conditions differ: handlers: 'app:handler' and 'app:other'." in lines
     assert "3 settings were measured in only one of the sweeps." in lines
-    assert compare(result(sample(10, 128, end=OUT_OF_MEMORY)), other).rows[0].words == "out of memory, measured"
-    assert compare(other, result()).rows[0].words == "faster"
-    assert compare(result(), other).rows[0].words == "slower"
+    assert compare(result(sample(10, 128, end=OUT_OF_MEMORY)), other).rows[0].text == "out of memory, measured"
+    assert compare(other, result()).rows[0].text == "faster"
+    assert compare(result(), other).rows[0].text == "slower"

@@ -84,9 +84,9 @@ def test_every_help_says_what_the_command_does_and_ends_with_an_example(name: st
 def test_every_example_is_one_that_its_command_takes(name: str):
     """The command exists, and so do its options."""
     command = GROUP.get_command(typer.Context(GROUP), name)
-    words = shlex.split(COMMANDS[name].example)
-    assert words[: 1 + len(name.split())] == ["fanfold", *name.split()]
-    assert command.make_context(name, words[1 + len(name.split()) :]).params
+    line = shlex.split(COMMANDS[name].example)
+    assert line[: 1 + len(name.split())] == ["fanfold", *name.split()]
+    assert command.make_context(name, line[1 + len(name.split()) :]).params
 
 
 @pytest.mark.parametrize("name", NAMES)

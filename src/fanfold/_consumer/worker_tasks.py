@@ -1,4 +1,4 @@
-"""What a record leaves on the task and in the context of its worker; the next record needs a worker without it."""
+"""The tasks of a batch's workers: start them, cancel them after a timeout, and detect what a record leaves on them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def prepare_task() -> None:
-    """Let anyio, if it is in use, register the current task: it keeps a weak reference from the first scope on."""
+def prepared_task() -> asyncio.Task[Any]:
+    """Return the current task, after anyio, if it is in use, has registered it.
+
+    anyio keeps a weak reference to a task from its first cancel scope on.
+    """
     if backend := sys.modules.get("anyio._backends._asyncio"):
         with backend.CancelScope():
             pass
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - called by a coroutine of a task
+    return task
 
 
 def is_same(context: contextvars.Context, other: contextvars.Context, has_variables: bool) -> bool:
@@ -55,3 +61,23 @@ def is_running(task: asyncio.Task[Any]) -> bool:
         return asyncio.current_task() is task
     except RuntimeError:  # there is no running event loop
         return False
+
+
+class Timer:
+    """Cancels a task once after a timeout."""
+
+    def __init__(self, task: asyncio.Task[Any], seconds: float) -> None:
+        self.fired: bool = False
+        """True once it has cancelled the task."""
+        self._task: asyncio.Task[Any] | None = task
+        self._handle = asyncio.get_running_loop().call_later(seconds, self._fire)
+
+    def stop(self) -> None:
+        """End the timeout."""
+        self._handle.cancel()
+        self._task = None  # a reference more, and the task would seem to have something attached
+
+    def _fire(self) -> None:
+        if self._task is not None and not self._task.cancelling():
+            self.fired = True
+            self._task.cancel()

@@ -1,0 +1,109 @@
+"""Invocations that overlap in one process share its limits: concurrency, start rate and memory."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fanfold
+from batches import Gauge, ids
+from fanfold._consumer.admission import Slots
+from fanfold.testing import make_context, make_event
+
+
+def invoke_concurrently(handler, batches: int, records: int, seconds: float = 30) -> list:
+    with ThreadPoolExecutor(batches) as pool:
+        calls = [pool.submit(handler, make_event(*range(records)), make_context(seconds)) for _ in range(batches)]
+        return [call.result() for call in calls]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 4])
+def test_overlapping_invocations_share_the_concurrency(concurrency: int):
+    """Four invocations at concurrency 4 run four handlers, not sixteen; every record is processed."""
+    gauge = Gauge()
+    handler = fanfold.consumer(concurrency=concurrency)(gauge)
+    responses = invoke_concurrently(handler, 4, 25)
+    handler.close()
+    assert [ids(response) for response in responses] == [[]] * 4
+    assert gauge.most <= concurrency
+
+
+def test_an_invocation_does_not_wait_for_a_long_one_to_end():
+    """It gets its share of the slots after the next records."""
+    release = threading.Event()
+
+    @fanfold.consumer(concurrency=2)
+    async def handler(name: str) -> None:
+        while name == "long" and not release.is_set():
+            await asyncio.sleep(0.001)
+            return
+
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(handler, make_event(*["long"] * 3_000), make_context(60))
+        try:
+            assert ids(handler(make_event(*["short"] * 3), make_context(30))) == []
+            assert not long.done()
+        finally:
+            release.set()
+        assert ids(long.result()) == []
+    handler.close()
+
+
+def test_an_abandoned_handler_keeps_no_slot():
+    """Its batch has been answered: the next batch has the whole concurrency."""
+    release = threading.Event()
+
+    @fanfold.consumer(concurrency=1)
+    async def handler(name: str) -> None:
+        while name == "stubborn" and not release.is_set():
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                continue
+
+    try:
+        assert ids(handler(make_event("stubborn"), make_context(0.5))) == ["message-0"]
+        assert ids(handler(make_event("harmless", "harmless"), make_context(10))) == []
+    finally:
+        release.set()
+        handler.close()
+
+
+class ScriptedBatch:
+    """A batch as the slots see it, whose workers end when the test says so."""
+
+    def __init__(self, wanted_workers: int) -> None:
+        self.wanted_workers = wanted_workers
+        self.worker_count = 0
+
+    def start_worker(self) -> None:
+        self.worker_count += 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 6), st.lists(st.tuples(st.integers(0, 3), st.integers(1, 8)), max_size=60))
+def test_slots_are_never_exceeded_and_never_idle_while_a_batch_waits(limit: int, steps):
+    """Batches enter and leave, and their workers end or yield, in any order."""
+    slots = Slots(limit)
+    running: list[ScriptedBatch] = []
+    for action, number in steps:
+        batch = running[number % len(running)] if running else None
+        if action == 0 or batch is None:
+            running.append(ScriptedBatch(number))
+            slots.enter(running[-1])
+        elif action == 1:
+            running.remove(batch)
+            slots.leave(batch)
+        elif batch.worker_count:
+            has_yielded = slots.should_yield(batch)
+            batch.worker_count -= 1
+            if not has_yielded:
+                batch.wanted_workers = batch.worker_count  # it has found no more records
+            slots.worker_ended(batch, has_yielded=has_yielded)
+        used = sum(batch.worker_count for batch in running)
+        assert used <= limit
+        assert used == limit or not slots.crowded
+        assert all(batch.worker_count <= batch.wanted_workers for batch in running)
