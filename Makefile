@@ -7,6 +7,7 @@ DEMO_FOLDER ?= fanfold-demo
 WORKERS ?= 3
 # The tests of the inner loop do not wait, so two processes are enough.
 INNER_WORKERS ?= 2
+INNER_LOOP = --dist worksteal -m "not stack and not slow" --hypothesis-profile=inner
 # Python caches compiled modules, even if the shell disables that: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 # Interpreters that the wheel is tested on, oldest first. Use paths if these names are not found.
@@ -25,14 +26,14 @@ demo: $(VENV)/.demo ## Run a complete job on an embedded local AWS, and check it
 	$(BIN)/fanfold demo --output $(DEMO_FOLDER)
 
 check: lint types ## The inner loop: lint, types, and the quick tests, without the emulator; each property on few examples.
-	$(BIN)/python -m pytest -q -n $(INNER_WORKERS) --dist worksteal -m "not stack and not slow" --hypothesis-profile=inner
+	$(BIN)/python -m pytest -q -n $(INNER_WORKERS) $(INNER_LOOP)
 
 test: $(VENV)/.dev $(VENV)-sam/.made ## Run all tests; the modules that decide need 100 % branch coverage.
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
 	$(BIN)/python -m coverage report --fail-under=100
 
-bare: $(VENV)/.dev ## Test the built wheel without extras.
-	BUILDER=$(BIN)/python WORKERS=$(WORKERS) tests/wheel.sh bare $(BIN)/python
+bare: $(VENV)/.dev ## Test the built wheel without extras, with the quick tests.
+	BUILDER=$(BIN)/python WORKERS=$(INNER_WORKERS) tests/wheel.sh bare $(BIN)/python $(INNER_LOOP)
 
 wheel: $(VENV)/.dev ## Test the wheel on each Python, with and without extras. Needs uv, takes an hour.
 	for python in $(PYTHONS); do for kind in bare full; do \
@@ -44,9 +45,10 @@ mutants: $(VENV)/.dev ## Mutate each line on the path to an acknowledgment; list
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-lint: $(VENV)/.dev ## Check the style of the code, the template, and the workflows.
+lint: $(VENV)/.dev ## Check the style of code and texts, the template, and the workflows.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tests/wording.py
 	$(BIN)/cfn-lint template.yaml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml src/fanfold/init/templates/common/dot_github/workflows/*.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml

@@ -38,7 +38,7 @@ class Sizes(NamedTuple):
     """True to run each job in one process, with SQS, and with Step Functions, where possible."""
 
 
-QUICK = Sizes(items=5_000, objects=100, objects_by_map=0, orders=2_000, by_each_road=False)
+QUICK = Sizes(items=1_000, objects=100, objects_by_map=0, orders=1_200, members=100, by_each_road=False)
 
 
 def figures(sizes: Sizes) -> Iterator[Row]:

@@ -76,8 +76,6 @@ ALLOWED: tuple[tuple[str, str, str], ...] = (
     ("*", r"\bhidden=True\b", "click's option that leaves a command out of the help"),
     ("src/fanfold/cli/help.py", r'"hidden"', "the same option, read"),
     ("tests/support/browser.py", r"--no-sandbox", "Chromium's option"),
-    ("*demo.py", r'"answer" if', "a key of the demo's JSON document"),
-    ("tests/integration/test_cli.py", r'\["answer"\]', "the same key"),
 )
 
 

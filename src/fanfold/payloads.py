@@ -9,8 +9,12 @@ them::
         message = await offload(text, store=store, bucket="payloads")
 
 A payload stays in the bucket after its message was processed, because the message may be redelivered. Delete payloads
-with a lifecycle rule of the bucket, after the retention period of the queue. The body determines which object is read:
-anyone who may send to the queue can choose any object that the function may read.
+with a lifecycle rule of the bucket, after the retention period of the queue.
+
+The body determines which object is read: anyone who may send to the queue can choose any object that the function may
+read. Restrict the function's role, and the consumer::
+
+    @fanfold.consumer(large_payloads=LargePayloads(buckets=("payloads",), max_bytes=50_000_000))
 """
 
 from __future__ import annotations
@@ -23,12 +27,12 @@ from typing import Any, Final
 
 from fanfold._base.concurrency import for_each
 from fanfold._ports.enqueue import enqueue
-from fanfold._ports.payload_pointers import POINTERS, SIZE_ATTRIBUTES, OpenStore, Pointer, pointer_of
+from fanfold._ports.payload_pointers import POINTERS, SIZE_ATTRIBUTES, LargePayloads, OpenStore, Pointer, pointer_of
 from fanfold._ports.queue import Message, Queue
 from fanfold._ports.stores import Store
 from fanfold.errors import ConfigurationError, MissingExtraError, ObjectMissingError
 
-__all__ = ["OpenStore", "Pointer", "offload", "open_store", "pointer_of", "send"]
+__all__ = ["LargePayloads", "OpenStore", "Pointer", "offload", "open_store", "pointer_of", "send"]
 
 THRESHOLD_BYTES: Final = 262_144
 """Default size above which a message is offloaded: the default of the extended client libraries, and the limit of older

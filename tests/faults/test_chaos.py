@@ -31,6 +31,7 @@ def run(seed: int, troubles: Troubles) -> Ended:
     return simulated(trial, seed, troubles)
 
 
+# Slow: forty simulated runs, so that each kind of failure occurs.
 @pytest.mark.parametrize(
     ("troubles", "trials"),
     [(NOTHING, 3), (SOME, 10), pytest.param(MANY, 25, marks=pytest.mark.slow)],

@@ -255,7 +255,7 @@ def test_all_files_are_written_and_an_interrupted_sweep_is_resumed(folder: Path)
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Resume with --resume out/bench.json" in errors
     before = json.loads((folder / "out" / "bench.json").read_text())["samples"]
@@ -340,6 +340,6 @@ def test_a_sweep_leaves_no_process_and_no_cgroup_behind(folder: Path):
     if groups.memory is None:
         pytest.skip("no groups are permitted here")
     with running("bench", "event.json", "--handler", "app:waits", *QUICK, folder=folder) as process:
-        process.communicate(timeout=120)
+        process.communicate(timeout=300)
     assert process.returncode == 0
     assert not list(groups.memory.glob(f"fanfold-{process.pid}-*"))

@@ -82,6 +82,7 @@ def swept(folder: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
+# Slow: each change of a function's settings starts a new process.
 def test_every_setting_is_set_and_measured_and_the_original_is_restored(function: str, client: Any, tmp_path: Path):
     """The present setting is measured too; a note states that the durations are not Lambda's."""
     arguments = command(tmp_path, "--concurrency", "1,10", "--memory", "128,512", "--json")
@@ -115,7 +116,7 @@ def test_settings_are_restored_when_the_sweep_is_interrupted(function: str, clie
         while is_as_it_was(client) or not (tmp_path / "out" / "bench.json").exists():
             assert process.poll() is None
         os.kill(process.pid, number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Resume with --resume out/bench.json" in errors
     assert is_as_it_was(client)
@@ -147,7 +148,7 @@ def test_samples_are_kept_when_the_function_is_deleted(function: str, client: An
         while not (tmp_path / "out" / "bench.json").exists():
             assert process.poll() is None
         client.delete_function(FunctionName="swept")
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     client.create_function(**FUNCTION, Code={"ZipFile": package()})
     assert process.returncode == 1
     assert "samples are saved. Resume with --resume out/bench.json" in errors

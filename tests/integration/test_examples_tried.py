@@ -26,12 +26,14 @@ def tried(example: str, folder: Path) -> str:
     return succeeds("/bin/bash", "-c", shell, input="\n".join(commands), folder=folder, env=variables, timeout=None)
 
 
+# Slow: three commands of the README, each in a new process, and a cold start for each function.
 def test_the_flights_are_counted_by_sqs_and_by_step_functions(tmp_path: Path):
     """Both runs have the same output."""
     printed = tried("flights", tmp_path / "flights")
     assert printed.count('"mean_dep_delay": 16.882510013351133') == 2
 
 
+# Slow: the README's commands, each in a new process, and sixteen cold starts.
 def test_a_table_is_counted(tmp_path: Path):
     """The run has a thousand items in sixteen segments, spread as the README shows."""
     printed = tried("table_count", tmp_path / "table_count")
@@ -39,6 +41,7 @@ def test_a_table_is_counted(tmp_path: Path):
     assert "46 to 74, mean 62" in printed
 
 
+# Slow: the README's commands, each in a new process, on an emulator that they start.
 def test_a_bucket_is_archived(tmp_path: Path):
     """As in the README: nineteen objects are archived, one has no target, and one is missing: its target exists."""
     printed = tried("archive_bucket", tmp_path / "archive_bucket")

@@ -53,6 +53,7 @@ def test_the_rows_of_another_script_equal_its_committed_result(measured):
     assert [row for row in COMMITTED["results"] if row in measured_rows] == measured_rows
 
 
+# Slow: deploys four examples, and replays a batch of more orders than a process has file descriptors.
 @pytest.mark.stack
 @pytest.mark.slow
 def test_the_quick_table_holds(tmp_path: Path):

@@ -25,7 +25,7 @@ from worker_trial import in_queue, send, wait_for, worker
 
 pytestmark = pytest.mark.stack
 
-ORDERS = int(os.environ.get("IDEMPOTENCY_ORDERS", "1000"))
+ORDERS = int(os.environ.get("IDEMPOTENCY_ORDERS", "400"))
 APP = """
     import asyncio, os
     import fanfold
@@ -68,6 +68,7 @@ def effects(folder: Path) -> dict[int, list[int]]:
     return done
 
 
+# Slow: four worker processes share hundreds of messages.
 @pytest.mark.slow
 def test_an_order_that_is_sent_twice_to_four_processes_is_processed_once(queue, table, tmp_path):
     """In random order, with a shared table. The variable ``IDEMPOTENCY_ORDERS`` sets the number of orders."""
@@ -81,6 +82,7 @@ def test_an_order_that_is_sent_twice_to_four_processes_is_processed_once(queue, 
     assert {len(processes) for processes in done.values()} == {1}
 
 
+# Slow: the leases of the killed process have to expire.
 @pytest.mark.slow
 def test_claims_of_a_killed_process_are_taken_over_by_another(queue, table, tmp_path):
     """After their leases expire. Only orders whose completion could not be recorded before the kill are repeated."""

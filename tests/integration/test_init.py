@@ -29,6 +29,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "shop"
 
 
+# Slow: make, pytest and a replay, each in a new process.
 @pytest.mark.slow
 def test_a_new_project_passes_its_own_tests_and_replays_its_events(project: Path):
     """With its Makefile, in this environment instead of a new one."""
@@ -129,6 +130,7 @@ def commands(heading: str) -> list[str]:
     return [line for line in block[1].splitlines() if not line.startswith(("pip ", "pipx "))]
 
 
+# Slow: builds the wheel, and builds and deploys a project with the SAM CLI.
 @pytest.mark.stack
 @pytest.mark.slow
 def test_from_nothing_to_a_deployed_consumer_as_the_readme_says(stack: LocalStack, tmp_path: Path):

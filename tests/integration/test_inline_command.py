@@ -94,7 +94,7 @@ def test_an_interrupted_run_is_resumed(folder: Path):
         assert process.stdout is not None
         assert process.stdout.readline() == "hanging\n"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors.rstrip().endswith("fanfold: interrupted; nothing is left running on this machine")
     done = inline(folder, "--json")

@@ -10,6 +10,7 @@ TRIALS = 5
 """To run more trials: ``python benchmarks/chaos.py --stack --trials 50``."""
 
 
+# Slow: workers are killed in the middle of batches, whose messages return after the visibility timeout.
 @pytest.mark.stack
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are found by their command lines in /proc")

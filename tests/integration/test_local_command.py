@@ -39,7 +39,7 @@ def test_without_a_command_it_runs_until_it_is_stopped():
         lines = [process.stdout.readline() for _ in range(5)]
         assert all(line.startswith("export AWS_") for line in lines)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "nothing is left running" in errors
 

@@ -22,6 +22,7 @@ def module(name: str) -> ModuleType:
     return loaded
 
 
+# Slow: runs the example's Makefile: a new emulator, a deployment, and a run, each in a new process.
 @pytest.mark.stack
 @pytest.mark.slow
 @pytest.mark.parametrize(("road", "count"), [("queue", 1_000), ("machine", 40)])

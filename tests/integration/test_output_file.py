@@ -21,7 +21,7 @@ async def test_a_file_is_committed_next_to_the_output_and_exported(stack: LocalS
     deployed = Deployment(stack, "file", JOB, {"HandlerModule": "file_app", "FunctionTimeout": "15"})
     deployed.scatter("r", count=5)
     async with connect(deployed.variables, **deployed.client_settings) as backend:
-        seen = [progress async for progress in watch(backend, "r", within_seconds=240)]
+        seen = [progress async for progress in watch(backend, "r", within_seconds=600)]
         assert seen[-1].state == "SUCCEEDED"
         output = json.loads(await backend.get_result("runs/r/0/output.json"))
     rows = b"n\r\n0\r\n1\r\n2\r\n3\r\n4\r\n"

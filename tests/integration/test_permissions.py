@@ -31,7 +31,7 @@ async def test_the_functions_of_a_job_have_all_permissions_they_need(strict: Loc
     deployed.upload("input/few.csv", ROWS + b'"AA,5,22\n')
     assert deployed.scatter("run", key="input/few.csv", chunk_bytes=9)["segments"] == 21
     async with connect(deployed.variables, **deployed.client_settings) as backend:
-        async for _ in watch(backend, "run", within_seconds=120):
+        async for _ in watch(backend, "run", within_seconds=600):
             pass
         report = await read_report(backend, await backend.ledger.run("run"))
         assert (report.done, list(report.failed), report.retries) == (20, [20], 3)

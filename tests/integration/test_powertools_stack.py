@@ -96,7 +96,7 @@ def test_capture_lambda_handler_stacks_over_a_consumer(tracer: Tracer, xray: Emi
 @pytest.mark.parametrize("kind", ["async", "def"])
 def test_eight_concurrent_records_have_subsegments_under_the_right_parent(kind: str, tracer: Tracer, xray: Emitter):
     """Otherwise, records on one event loop would share the SDK's stack, end each other's subsegments, and fail."""
-    met_async, met = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
+    met_async, met = asyncio.Barrier(8), threading.Barrier(8, timeout=300)
 
     async def step() -> None:
         await asyncio.sleep(0)

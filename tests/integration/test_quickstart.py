@@ -18,6 +18,7 @@ ELSEWHERE = ("python3 -m venv", ". .venv", "pip install", "fanfold demo")
 pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 
+# Slow: every command of the page, each in a new process.
 def test_the_quickstart_works_as_written(tmp_path: Path):
     """Each command succeeds; the summary of the replay and the outputs of the job equal those on the page."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FANFOLD_"))}

@@ -58,7 +58,7 @@ def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, vari
     assert "fanfold redrive r-1" in only_line(done.stderr)
     document = json.loads(done.stdout)
     assert (document["state"], document["failed"], document["generation"]) == ("FAILED", 2, 0)
-    assert set(document["account"]["failed"]) == {"3", "7"}
+    assert set(document["report"]["failed"]) == {"3", "7"}
     shown = fanfold("status", "r-1", "--watch", **variables)
     assert "segment 3" in shown.stdout
     assert "it is broken" in shown.stdout

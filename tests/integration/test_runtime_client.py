@@ -175,6 +175,7 @@ def test_the_context_carries_the_deadline_and_the_request_of_the_invocation(tmp_
         assert f"request {response.request_id}" in environment.log
 
 
+# Slow: waits until shortly before the timeout.
 @pytest.mark.slow
 @pytest.mark.parametrize("source", [HANGS, BLOCKS_A_THREAD, BLOCKS_THE_LOOP, SWALLOWS_ITS_CANCELLATION])
 def test_a_handler_that_does_not_end_is_reported_before_the_deadline(source: str, tmp_path: Path):
@@ -354,6 +355,7 @@ def test_a_hundred_abandoned_threads_are_tolerated(tmp_path: Path):
         assert environment.invoke(1).failed_ids == []
 
 
+# Slow: three invocations wait until shortly before their timeout.
 @pytest.mark.slow
 def test_an_execution_environment_with_three_blocked_event_loops_ends(tmp_path: Path):
     """Two blocked loops are abandoned and replaced; at the third, the process ends."""

@@ -53,6 +53,7 @@ def run_built(built: Path, function: str, program: str) -> None:
     assert str(built) in succeeds(sys.executable, "-I", "-S", "-c", code, *folders)
 
 
+# Slow: a build by the SAM CLI.
 def test_an_example_is_built_by_its_makefile(tmp_path: Path):
     """It uses the project's template with the code and requirements of the example."""
     chosen = {"PYTHON_VERSION": OUR_VERSION, "ARCHITECTURE": OUR_ARCHITECTURE}
@@ -75,6 +76,7 @@ def test_the_built_modules_are_compiled(built: Path):
             assert int.from_bytes(compiled[4:8], "little") == 0b01  # by a hash that is not checked
 
 
+# Slow: each is a build by the SAM CLI, which downloads or unpacks the dependencies.
 @pytest.mark.parametrize(("version", "architecture"), [("3.11", "x86_64"), ("3.12", "arm64"), ("3.13", "x86_64")])
 def test_every_python_and_every_processor_is_built_on_this_machine(
     version: str, architecture: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -112,7 +114,7 @@ async def run(stack: LocalStack, outputs: Mapping[str, str], name: str, rows: by
     response = client(stack, "lambda").invoke(FunctionName=outputs["ScatterFunction"], Payload=request)
     assert json.loads(response["Payload"].read())["segments"] == len(rows) // len(SOUND)
     async with connect(variables_of(outputs), **stack.client_settings) as backend:
-        async for _ in watch(backend, name, within_seconds=180):
+        async for _ in watch(backend, name, within_seconds=600):
             pass
         return await read_report(backend, await backend.ledger.run(name))
 
@@ -124,6 +126,7 @@ def settings(stack: LocalStack, outputs: Mapping[str, str]) -> tuple[int, int, i
     return function["MemorySize"], function["Timeout"], int(queue["Attributes"]["VisibilityTimeout"])
 
 
+# Slow: two deployments by the SAM CLI, and a thousand messages.
 async def test_a_job_is_deployed_run_updated_and_deleted(own_stack: LocalStack, built: Path):
     """Of 1,000 messages, 990 are done; 5 unreadable segments and 5 stray messages are reported with their reasons."""
     outputs = deploy(own_stack, built, FunctionTimeout="15")

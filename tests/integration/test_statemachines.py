@@ -62,7 +62,7 @@ async def test_its_results_were_combined_three_at_a_time(machine: Machine):
     assert machine.run("tree", count=10) == "SUCCEEDED"
     assert machine.deployed.scatter("queued-tree", count=10)["segments"] == 10
     async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
-        seen = [progress.state async for progress in watch(backend, "queued-tree", within_seconds=120)]
+        seen = [progress.state async for progress in watch(backend, "queued-tree", within_seconds=600)]
         assert seen[-1] == "SUCCEEDED"
         for name in ("tree", "queued-tree"):
             run = await backend.ledger.run(name)
@@ -94,7 +94,7 @@ async def test_failed_segments_are_redriven_with_the_queues(machine: Machine):
     assert machine.run("redriven", count=5, bad=[1, 3], fixed=True) == "FAILED"
     async with connect(machine.deployed.variables, **machine.deployed.client_settings) as backend:
         assert (await redrive("redriven", backend)).segments == 2
-        seen = [progress.state async for progress in watch(backend, "redriven", within_seconds=120)]
+        seen = [progress.state async for progress in watch(backend, "redriven", within_seconds=600)]
         assert seen[-1] == "SUCCEEDED"
         run = await backend.ledger.run("redriven")
         assert json.loads(await backend.get_result(run.output)) == sum(range(5))
@@ -135,7 +135,7 @@ def test_a_command_starts_an_execution_and_watches_the_run_to_its_end(machine: M
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert (document["run"], document["state"], document["output"]) == ("by-command", "SUCCEEDED", sum(range(6)))
-    assert (document["account"]["segments"], document["account"]["done"]) == (6, 6)
+    assert (document["report"]["segments"], document["account"]["done"]) == (6, 6)
     error = only_line(by_command(machine, "--run", "by-command", count=7).stderr)
     assert "already has an execution named by-command: choose another name" in error
     machine.messages()

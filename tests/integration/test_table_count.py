@@ -25,11 +25,12 @@ def deployment(own_stack: LocalStack) -> Deployment:
     return deployed
 
 
+# Slow: writing a hundred thousand items takes four thousand calls of the emulated DynamoDB.
 async def test_100000_items_of_15_fields_are_counted_exactly_by_16_segments(deployment: Deployment):
     """According to the run report, every segment is within 10 % of the mean, and none is uneven."""
     async with connect(deployment.variables, **deployment.client_settings) as backend:
         assert deployment.scatter("count", table="articles", total=SEGMENTS)["segments"] == SEGMENTS
-        seen = [progress async for progress in watch(backend, "count", within_seconds=240)]
+        seen = [progress async for progress in watch(backend, "count", within_seconds=600)]
         run = await backend.ledger.run("count")
         assert run is not None
         assert seen[-1].state == "SUCCEEDED"
@@ -49,7 +50,7 @@ async def test_a_table_is_written_back_item_by_item(deployment: Deployment):
     deployed = Deployment(deployment.stack, "back", EXAMPLE, parameters)
     async with connect(deployed.variables, **deployed.client_settings) as backend:
         deployed.scatter("back", table="members", key=["item_no"], total=4)
-        _ = [progress async for progress in watch(backend, "back", within_seconds=240)]
+        _ = [progress async for progress in watch(backend, "back", within_seconds=600)]
         run = await backend.ledger.run("back")
         assert run is not None
         assert json.loads(await backend.get_result(run.output)) == {"total_written": 2_000}
@@ -67,6 +68,7 @@ async def test_a_table_is_written_back_item_by_item(deployment: Deployment):
             assert stored == {**original, "item_no": stored["item_no"], "length": length}
 
 
+# Slow: six seconds of work in a function that has five.
 async def test_a_segment_that_takes_longer_than_its_function_is_continued_and_counts_exactly(deployment: Deployment):
     """With ``continuation=True``: 6 seconds of work in a function with a timeout of 5."""
     parameters = {"FunctionTimeout": "5", "HandlerModule": "app"}
@@ -74,7 +76,7 @@ async def test_a_segment_that_takes_longer_than_its_function_is_continued_and_co
     long = Deployment(deployment.stack, "long", folder, parameters, visibility_timeout=5)
     async with connect(long.variables, **long.client_settings) as backend:
         long.scatter("long", count=600)
-        _ = [progress async for progress in watch(backend, "long", within_seconds=240)]
+        _ = [progress async for progress in watch(backend, "long", within_seconds=600)]
         run = await backend.ledger.run("long")
         assert run is not None
         output = json.loads(await backend.get_result(run.output))

@@ -24,7 +24,7 @@ async def test_a_job_runs_over_a_fifo_queue(stack: LocalStack):
     deployed.upload("input/few.csv", b"carrier,dep_time,dep_delay,arr_delay\n" + b"AA,5,2,4\n" * 40)
     assert deployed.scatter("fifo", key="input/few.csv", chunk_bytes=9)["segments"] == 40
     async with connect(variables_of(deployed.outputs), **deployed.client_settings) as backend:
-        seen = [progress async for progress in watch(backend, "fifo", within_seconds=120)]
+        seen = [progress async for progress in watch(backend, "fifo", within_seconds=600)]
         assert seen[-1].state == "SUCCEEDED"
         output = json.loads(await backend.get_result((await backend.ledger.run("fifo")).output))
         assert output["AA"]["flights"] == 40

@@ -27,6 +27,7 @@ def orders(tmp_path_factory) -> Path:
     return file
 
 
+# Slow: ten thousand real HTTP requests, and orders that hang until their timeout.
 def test_ten_thousand_orders_arrive_a_hundred_concurrently_and_failures_are_reported(orders: Path):
     """One batch contains all orders; exactly those that failed or hung are redelivered and then arrive."""
     refused, failed = TROUBLE.refused, TROUBLE.failed

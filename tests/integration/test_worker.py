@@ -40,7 +40,7 @@ def finished(sqs, url: str, folder: Path, *arguments: str, **variables: str) -> 
     with worker(folder, url, *arguments, **variables) as process:
         wait_for(lambda: in_queue(sqs, url) == 0)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 0, (folder / "log").read_text()
+        assert process.wait(timeout=300) == 0, (folder / "log").read_text()
     return (folder / "log").read_text()
 
 
@@ -74,7 +74,7 @@ def test_running_handlers_may_end_after_the_worker_is_stopped(sqs, tmp_path):
         process.send_signal(signal.SIGTERM)
         wait_for(lambda: "1 batches are still running" in (tmp_path / "log").read_text())
         (tmp_path / "go").touch()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=300) == 0
     assert effects(tmp_path) == {0: 1}
     assert in_queue(sqs, url) == 2
     assert not (tmp_path / "health.json").exists()
@@ -85,7 +85,7 @@ def test_a_handler_that_raises_keyboardinterrupt_stops_the_worker_like_ctrl_c(sq
     url = new_queue(sqs, 30)
     send(sqs, url, orders({"seconds": 1}, {"do": "interrupt"}))
     with worker(tmp_path, url) as process:
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=300) == 0
     log = (tmp_path / "log").read_text()
     assert "a handler raised KeyboardInterrupt; stopping the worker" in log
     assert "Traceback" not in log
@@ -105,7 +105,7 @@ def test_a_message_whose_handler_does_not_end_in_time_is_redelivered(sqs, tmp_pa
     with worker(tmp_path, url, "--drain-seconds", "0.1", "--health-file", "health.json") as process:
         wait_for(lambda: _health(tmp_path).get("in_flight") == 1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == code
+        assert process.wait(timeout=300) == code
     assert effects(tmp_path) == {}
     assert in_queue(sqs, url) == 1
 
@@ -157,7 +157,7 @@ def test_a_queue_without_a_visibility_timeout_is_refused(sqs, tmp_path):
     """With a visibility timeout of 0 s, every message would be visible again immediately."""
     url = new_queue(sqs, 0)
     with worker(tmp_path, url) as process:
-        assert process.wait(timeout=60) == 2
+        assert process.wait(timeout=300) == 2
     assert "visibility timeout must be at least 1 s, not 0" in (tmp_path / "log").read_text()
 
 

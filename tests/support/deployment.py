@@ -123,7 +123,7 @@ class Deployment:
         arn = states.start_execution(stateMachineArn=self.outputs["StateMachine"], name=run, input=json.dumps(request))[
             "executionArn"
         ]
-        until(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING", within_seconds=240)
+        until(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING", within_seconds=600)
         return str(states.describe_execution(executionArn=arn)["status"])
 
     def states(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Deployment:
         states: dict[str, Any] = json.loads(described["definition"])["States"]
         return states
 
-    async def output(self, run_id: str, *, within_seconds: float = 240) -> Any:
+    async def output(self, run_id: str, *, within_seconds: float = 600) -> Any:
         """Wait until a run succeeds; return its output.
 
         Raises:

@@ -27,8 +27,13 @@ def shared_stack(temporary: Path, name: str, **settings: Any) -> Iterator[LocalS
     import fcntl  # not on Windows
 
     state_file = temporary.parent / f"{name}.json"
-    with state_file.with_suffix(".lock").open("a") as users, ExitStack() as started:
-        fcntl.flock(users, fcntl.LOCK_EX)
+    with (
+        state_file.with_suffix(".start").open("a") as starting,
+        state_file.with_suffix(".use").open("a") as users,
+        ExitStack() as started,
+    ):
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_SH)  # while it is in use; the kernel releases the lock if this process dies
         if state_file.exists():
             state = json.loads(state_file.read_text())
             stack = LocalStack(state["endpoint_url"], state["pid"], Path(state["log"]))
@@ -38,5 +43,5 @@ def shared_stack(temporary: Path, name: str, **settings: Any) -> Iterator[LocalS
             started.callback(fcntl.flock, users, fcntl.LOCK_EX)  # waits until no other process uses it
             state = {"endpoint_url": stack.endpoint_url, "pid": stack.pid, "log": str(stack.log)}
             state_file.write_text(json.dumps(state))
-        fcntl.flock(users, fcntl.LOCK_SH)  # while it is in use; the kernel releases the lock if this process dies
+        fcntl.flock(starting, fcntl.LOCK_UN)
         yield stack

@@ -39,7 +39,7 @@ APP = """
 """
 
 
-def wait_for(holds: Callable[[], Any], seconds: float = 150.0) -> None:
+def wait_for(holds: Callable[[], Any], seconds: float = 600.0) -> None:
     """Poll until a condition is met; fail after a timeout."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -105,6 +105,6 @@ def trial(sqs: Any, url: str, folder: Path, chance: random.Random, orders: int) 
                 f"{in_queue(sqs, url)} messages are left; {(folder / 'log').read_text()[-5000:]}"
             ) from error
         process.send_signal(signal.SIGTERM)
-        if process.wait(timeout=150):
+        if process.wait(timeout=300):
             raise AssertionError((folder / "log").read_text()[-5000:])
     return effects(folder)

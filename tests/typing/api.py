@@ -10,6 +10,7 @@ from fanfold._base.context import BatchContext
 from fanfold._base.outcome import BatchResponse
 from fanfold.logs import RecordLogging
 from fanfold.observers import BatchCallbacks, BatchEnded
+from fanfold.payloads import LargePayloads, open_store
 from fanfold.testing import deliver, make_context
 
 
@@ -45,6 +46,10 @@ class Counting:
 @fanfold.consumer(observers=[Counting(), RecordLogging()])
 async def observed(text: str) -> None: ...
 
+
+fanfold.consumer(large_payloads=LargePayloads(buckets=("payloads",), max_bytes=1_000))
+fanfold.consumer(large_payloads=open_store)
+fanfold.consumer(large_payloads="payloads")  # type: ignore[call-overload] # not a store
 
 observed.add_observer(Counting())
 observed.add_observer(object())  # type: ignore[arg-type] # not an observer

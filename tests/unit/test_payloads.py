@@ -10,7 +10,7 @@ from fanfold import Done, Failed, NotStarted, Record, Rejected
 from fanfold._base.aws_limits import SQS_MESSAGE_BYTES
 from fanfold.errors import ConfigurationError, DecodeError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemoryStore
-from fanfold.payloads import Pointer, offload, pointer_of, send
+from fanfold.payloads import LargePayloads, Pointer, offload, pointer_of, send
 from fanfold.testing import make_extended_record, make_fifo_record, make_record
 from idempotent import opening, run
 from simple_handlers import nothing
@@ -22,8 +22,10 @@ def filled(**objects: bytes) -> InMemoryStore:
     return store
 
 
-def extended(key: str, *, legacy: bool = False, message_id: str = "message-0") -> dict[str, Any]:
-    return make_extended_record("bucket", key, size_bytes=1, legacy=legacy, message_id=message_id)
+def extended(
+    key: str, *, size_bytes: int = 1, legacy: bool = False, message_id: str = "message-0", bucket: str = "bucket"
+) -> dict[str, Any]:
+    return make_extended_record(bucket, key, size_bytes=size_bytes, legacy=legacy, message_id=message_id)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -37,7 +39,7 @@ def test_a_body_that_points_to_s3_is_fetched_before_it_is_decoded(legacy: bool, 
     async def handler(order: dict) -> int:
         return order["id"]
 
-    large = extended("key", legacy=legacy)
+    large = extended("key", size_bytes=9, legacy=legacy)
     large["body"] = json.dumps([name, json.loads(large["body"])[1]])
     assert run(handler, large, make_record({"id": 2}, message_id="message-1")) == [Done(1), Done(2)]
 
@@ -49,7 +51,7 @@ def test_the_record_of_the_context_has_the_payload_too():
     def handler(record: Record, ctx: fanfold.Context) -> tuple:
         return record.body, ctx.record.body, record.message_id
 
-    assert run(handler, extended("key")) == [Done(("text", "text", "message-0"))]
+    assert run(handler, extended("key", size_bytes=4)) == [Done(("text", "text", "message-0"))]
 
 
 def test_without_the_setting_the_body_is_the_pointer():
@@ -118,7 +120,7 @@ def test_in_a_list_of_a_fifo_group_no_record_starts_after_a_missing_payload():
 def test_a_payload_that_cannot_be_decoded_is_rejected(data: bytes):
     """A payload is treated like a body."""
     handler = fanfold.consumer(large_payloads=opening(filled(key=data)))(nothing)
-    assert isinstance(run(handler, extended("key"))[0], Rejected)
+    assert isinstance(run(handler, extended("key", size_bytes=len(data)))[0], Rejected)
 
 
 @pytest.mark.parametrize(
@@ -148,10 +150,10 @@ def test_a_pointer_without_the_attribute_is_an_ordinary_body():
     assert pointer_of(Record(extended("key"))) == Pointer("bucket", "key")
 
 
-@pytest.mark.parametrize("setting", [None, 1, "s3"])
+@pytest.mark.parametrize("setting", [None, 1, "s3", LargePayloads, ("payloads",)])
 def test_an_invalid_setting_is_refused(setting: Any):
     """The error lists the valid values."""
-    with pytest.raises(ConfigurationError, match="large_payloads must be True, False, or a function that opens"):
+    with pytest.raises(ConfigurationError, match=r"True, False, a fanfold\.payloads\.LargePayloads, or a function"):
         fanfold.consumer(large_payloads=setting)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from fanfold._base import aws_limits
 from fanfold._base.frozen import Value, put
 from fanfold.errors import ConfigurationError
@@ -60,8 +64,6 @@ class Backoff(Value):
         Raises:
             ValueError: If receive_count is below 1.
         """
-        import random  # imported here to keep cold starts short
-
         if receive_count < 1:
             raise ValueError(f"receive_count must be at least 1, not {receive_count}")
         doublings = min(receive_count - 1, 1_000)  # beyond any cap, and no overflow for a realistic factor
@@ -69,8 +71,36 @@ class Backoff(Value):
             longest = min(self.cap, self.base * self.factor**doublings)
         except OverflowError:
             longest = self.cap
-        return longest * (1 - self.jitter * random.random())  # noqa: S311 - jitter
+        return longest * (1 - self.jitter * _SOURCES[-1]())
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def system_random() -> float:
+    """Return a random number of at least 0 and below 1, from the operating system.
+
+    The state of the module ``random`` is part of a Lambda SnapStart snapshot: execution environments that are restored
+    from it would all draw the same jitter, and retry at the same moments. (Source: Lambda developer guide, "Handling
+    uniqueness with Lambda SnapStart".)
+    """
+    return (int.from_bytes(os.urandom(7)) >> 3) * 2.0**-53
+
+
+_SOURCES: list[Callable[[], float]] = [system_random]
+"""Sources of jitter; the last one is in use."""
+
+
+@contextmanager
+def jitter_from(source: Callable[[], float]) -> Iterator[None]:
+    """Draw the jitter from another source within a ``with`` block, on every thread: for runs that must be reproducible.
+
+    Args:
+        source: Returns a number of at least 0 and below 1.
+    """
+    _SOURCES.append(source)
+    try:
+        yield
+    finally:
+        _SOURCES.remove(source)

@@ -23,19 +23,18 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fanfold._base.deadline import Deadline
-from fanfold._base.log import logger
 from fanfold._base.ordering import Lane, Unit, in_order, lanes
 from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Reject, Rejected, Retry
 from fanfold._base.record import Record, is_fifo
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.classify import final_outcome, outcome_of, rejects
+from fanfold._consumer.classify import final_outcome, outcome_of, rejects, without_details
 from fanfold._consumer.failure_log import FailureLog
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
 from fanfold._consumer.worker_tasks import Timer, create_task, is_running, is_same, prepared_task
-from fanfold.errors import AbandonedError
+from fanfold.errors import AbandonedError, DecodeError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.commits import Commits
@@ -64,6 +63,7 @@ class Batch:
         settling: Settling,
         commits: Commits | None = None,
         observation: Observation | None = None,
+        keep_details: bool = True,
     ) -> None:
         """Create a batch that has not started.
 
@@ -77,6 +77,7 @@ class Batch:
             settling: Sends rejected records to the dead-letter queue and sets delays.
             commits: Makes return values durable before their records are acknowledged; None if nothing must be.
             observation: Notified when the batch ends; None without observers.
+            keep_details: Whether someone will read what handlers returned or raised; otherwise it is not kept.
         """
         self.records = records
         self.failures: FailureLog = FailureLog()
@@ -95,6 +96,7 @@ class Batch:
         self._commits = commits
         self._reject_on = rejects(settings.reject_on)
         self._timeout = settings.timeout
+        self._keep_details = keep_details
         self._fifo = is_fifo(records)
         self._outcomes: list[Outcome | None] = [None] * len(records)
         self._delays: dict[int, int] = {}
@@ -205,7 +207,7 @@ class Batch:
         self._admitted.discard(id(worker))
         error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
         if error is not None and not (self._cancelled or self._closed):
-            logger.error("a worker of the batch failed; its record is reported as failed", exc_info=error)
+            self.failures.add_from_worker(error)
             self.start_worker()  # for the remaining records
         elif error is None and (lane := worker.result()) is not None and not (self._cancelled or self._closed):
             # Only now, so that callbacks that the last record added to its task run first.
@@ -332,12 +334,12 @@ class Batch:
             if isinstance(value, KeyboardInterrupt):
                 self.interrupt = value
                 self._cancel_workers()
-            if not isinstance(value, Reject | Retry):  # a decision of the handler's, not an error
+            if not isinstance(value, DecodeError | Reject | Retry):  # a bad message, or a decision of the handler's
                 self.failures.add(record, value)
         outcome = outcome_of(value, self._reject_on)
         if (delay := self.settling.add(position, record, outcome)) is not None:
             self._delays[position] = delay
-        return outcome
+        return outcome if self._keep_details else without_details(outcome)
 
     async def _lane_continues(self, unit: Unit) -> bool:
         """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from concurrent.futures import Future
 from typing import Any, Final, TypeAlias
 
-from fanfold._base.outcome import OUTCOMES, Done, Failed, Outcome, Reject, Rejected, Retry, Retrying
+from fanfold._base.outcome import DONE, OUTCOMES, Done, Failed, Outcome, Reject, Rejected, Retry, Retrying
 from fanfold.errors import CommitError, FanfoldError
 
 RejectOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Permanent errors: an exception type, a tuple of types, or a predicate."""
 
 _UNFINISHED: Final = (Awaitable, AsyncIterator, Generator, Future)
+_FAILED: Final = Failed(FanfoldError("the handler failed; its error was logged"))
 _VALID_TYPES: Final = frozenset({bool, int, float, str, bytes, dict})
 
 
@@ -38,6 +39,13 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
     if (isinstance(value, FanfoldError) and value.permanent) or _rejected(value, reject_on):
         return Rejected(_text(value))
     return Failed(value)
+
+
+def without_details(outcome: Outcome) -> Outcome:
+    """Return an outcome without the returned value or the error, which the batch response does not need."""
+    if isinstance(outcome, Done):
+        return DONE
+    return _FAILED if isinstance(outcome, Failed) else outcome
 
 
 def final_outcome(outcome: Outcome, *, is_committed: bool, is_forwarded: bool) -> Outcome:
@@ -110,5 +118,5 @@ def _text(error: BaseException) -> str:
     name = type(error).__qualname__
     try:
         return str(error) if isinstance(error, FanfoldError) else f"{name}: {error}"
-    except Exception:  # noqa: BLE001 - a user's error whose __str__ raises
+    except BaseException:  # noqa: BLE001 - a user's error whose __str__ raises
         return name

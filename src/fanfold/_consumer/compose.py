@@ -56,6 +56,7 @@ class BatchFactory:
         shares_concurrency: bool,
         dead_letters: bool,
         observers: Sequence[Observer],
+        reads_outcomes: bool,
     ) -> Batch:
         """Return a batch that has not started.
 
@@ -67,16 +68,15 @@ class BatchFactory:
             shares_concurrency: Whether this is the maximum of all batches of this environment together.
             dead_letters: Whether rejected records are sent to a dead-letter queue.
             observers: Observers to notify.
+            reads_outcomes: Whether the caller reads the outcomes, and not only the response.
         """
         settings, commit = self._settings, self._commit(shared)
         handler = self._bind(shared, environment.threads)
         resolve, observation = None, None
         if settings.large_payloads:
-            from fanfold._ports.payload_pointers import resolver  # not imported at cold start
-
-            resolve = resolver(environment.payloads)
+            resolve = _resolver(settings, environment, _memory_bytes(shared.lambda_context))
         if settings.idempotency is not None:
-            idempotent = self._idempotent(records, handler.as_stage(), shared, environment, resolve)
+            idempotent = self._idempotent(records, handler.as_stage(), shared, environment, resolve, reads_outcomes)
             handler, commit = HandlerCall(idempotent, takes_list=True), idempotent.commit
         elif resolve is not None:
             handler = HandlerCall(_resolve_payloads(handler.as_stage(), resolve), takes_list=True)
@@ -85,6 +85,7 @@ class BatchFactory:
 
             observation = Observation(observers, records, shared, rejects(settings.reject_on))
             handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
+            reads_outcomes = reads_outcomes or observation.reads_outcomes
         return Batch(
             records,
             handler._replace(call=isolate_subsegments(handler.call)),
@@ -95,12 +96,14 @@ class BatchFactory:
             settling=Settling(environment.settler, backoff=settings.backoff, dead_letters=dead_letters),
             commits=None if commit is None else _commits(records, commit, shared.deadline),
             observation=observation,
+            keep_details=reads_outcomes or settings.commit is not None,
         )
 
     def _admission(
         self, shared: BatchContext[Any], environment: ExecutionEnvironment, concurrency: int | None
     ) -> Admission:
-        limit_bytes = _memory_limit(shared.lambda_context, self._settings.memory_share)
+        memory_bytes, share = _memory_bytes(shared.lambda_context), self._settings.memory_share
+        limit_bytes = None if memory_bytes is None or share is None else share * memory_bytes
 
         def create() -> Admission:
             return Admission(
@@ -131,6 +134,7 @@ class BatchFactory:
         shared: BatchContext[Any],
         environment: ExecutionEnvironment,
         resolve: Resolve | None,
+        keep_values: bool,
     ) -> IdempotentCalls:
         from fanfold._consumer.idempotent_calls import IdempotentCalls
 
@@ -144,6 +148,7 @@ class BatchFactory:
             resolve=resolve,
             entries=environment.entries,
             deadline=shared.deadline,
+            keep_values=keep_values,
         )
 
 
@@ -163,16 +168,23 @@ def _resolve_payloads(stage: Stage, resolve: Resolve) -> Stage:
     return resolve_and_call
 
 
+def _resolver(settings: Settings, environment: ExecutionEnvironment, memory_bytes: float | None) -> Resolve | None:
+    from fanfold._ports.payload_pointers import large_payloads_of, resolver  # not imported at cold start
+
+    payloads = large_payloads_of(settings.large_payloads)
+    return None if payloads is None else resolver(environment.payloads, payloads, payloads.limit(memory_bytes))
+
+
 def _commits(records: Sequence[Record], commit: Commit, deadline: Deadline) -> Commits:
     from fanfold._consumer.commits import Commits  # not imported at cold start
 
     return Commits(records, commit, deadline)
 
 
-def _memory_limit(lambda_context: Any, share: float | None) -> float | None:
-    """Return the bytes that this process may use before no further record starts; None for no limit."""
+def _memory_bytes(lambda_context: Any) -> float | None:
+    """Return the memory of this process; None if it is unknown."""
     limit_mb = getattr(lambda_context, "memory_limit_in_mb", None)
-    if share is None or not isinstance(limit_mb, int | float | str) or not limit_mb:
+    if not isinstance(limit_mb, int | float | str) or not limit_mb:
         return None
     # On Managed Instances, the processes of an execution environment share its memory.
-    return share * float(limit_mb) * _MB / concurrent_processes()
+    return float(limit_mb) * _MB / concurrent_processes()

@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -30,7 +30,7 @@ from fanfold._consumer.xray import use_context_variables
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
-    from fanfold._ports.payload_pointers import OpenStore
+    from fanfold._ports.payload_pointers import LargePayloads, OpenStore
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
 
@@ -106,16 +106,19 @@ class Consumer(Generic[P, T]):
             SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment.
                 Lambda then starts a new one.
         """
-        return self.invoke(event, context).response
+        return self._invoke(event, context, reads_outcomes=False).response
 
     def invoke(self, event: Event, context: Any) -> BatchResult:
         """Process a batch as ``__call__`` does, and return the outcome of each record."""
+        return self._invoke(event, context, reads_outcomes=True)
+
+    def _invoke(self, event: Event, context: Any, *, reads_outcomes: bool) -> BatchResult:
         use_context_variables()
         deadline = deadline_of(context, self.settings.deadline_margin)
         records, raises = records_from_event(event), self.settings.raise_on_total_failure
         if deadline.remaining() == 0:
             return not_started(records, "the invocation had no time left", raise_on_total_failure=raises)
-        create_batch = functools.partial(self._batch, records, context, deadline)
+        create_batch = functools.partial(self._batch, records, context, deadline, reads_outcomes=reads_outcomes)
         return run_and_respond(self._runtime, create_batch, deadline, raise_on_total_failure=raises)
 
     async def process(self, event: Event, context: Any = None) -> BatchResult:
@@ -131,21 +134,32 @@ class Consumer(Generic[P, T]):
         async with self.session() as process:
             return await process(event, context)
 
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[Session]:
+    def session(self) -> AbstractAsyncContextManager[Session]:
         """Enter the lifespan on the caller's event loop, and yield a session that can process batches concurrently."""
+        return self._session(reads_outcomes=True)
+
+    @asynccontextmanager
+    async def _session(self, *, reads_outcomes: bool) -> AsyncIterator[Session]:
         async with open_environment(self.settings, self._dead_letter_queue) as environment:
 
             def create_batch(event: Event, context: Any) -> Batch:
                 deadline = deadline_of(context, self.settings.deadline_margin)
                 records = records_from_event(event)
-                return self._batch(records, context, deadline, environment, shares_concurrency=False)
+                return self._batch(
+                    records,
+                    context,
+                    deadline,
+                    environment,
+                    shares_concurrency=False,
+                    reads_outcomes=reads_outcomes,
+                )
 
             yield Session(create_batch, self._respond, environment)
 
     async def handle_batch(self, event: Event, context: Any = None) -> BatchResponse:
         """Process a batch on the caller's event loop, as ``process`` does, and return only the batch response."""
-        return (await self.process(event, context)).response
+        async with self._session(reads_outcomes=False) as process:
+            return (await process(event, context)).response
 
     def with_settings(self, **changes: Any) -> Consumer[P, T]:
         """Return a consumer of the same function with some settings changed.
@@ -190,6 +204,7 @@ class Consumer(Generic[P, T]):
         deadline: Deadline,
         environment: ExecutionEnvironment,
         *,
+        reads_outcomes: bool,
         shares_concurrency: bool = True,
     ) -> Batch:
         return self._batches.create(
@@ -200,6 +215,7 @@ class Consumer(Generic[P, T]):
             shares_concurrency=shares_concurrency,
             dead_letters=bool(self.dead_letter_queue_url),
             observers=[*self.settings.observers, *self._added_observers],
+            reads_outcomes=reads_outcomes,
         )
 
     def _respond(self, batch: Batch) -> BatchResult:
@@ -282,7 +298,7 @@ def consumer(
     memory_share: float | None = ...,
     deadline_margin: float | None = ...,
     lifespan: Lifespan | None = ...,
-    large_payloads: bool | OpenStore = ...,
+    large_payloads: bool | OpenStore | LargePayloads = ...,
     idempotency: Idempotency | None = ...,
     commit: CommitStage | None = ...,
     settler: OpenSettler | None = ...,

@@ -18,6 +18,7 @@ from fanfold.errors import MissingExtraError
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Admission
     from fanfold._ports.idempotency import EntryStore
+    from fanfold._ports.payload_pointers import OpenStore
     from fanfold._ports.queue import Settler
     from fanfold._ports.stores import Store
 
@@ -88,11 +89,10 @@ async def open_environment(
     async with AsyncExitStack() as stack:
         stack.callback(threads.close)
         settler = settings.settler or _OpenOnce(stack, threads, lambda: _open_sqs(dead_letter_queue_url()), "sqs")
-        large_payloads = settings.large_payloads
-        if isinstance(large_payloads, bool):
+        if (open_payloads := _custom_payloads(settings)) is None:
             payloads = _OpenOnce(stack, threads, _open_s3, "s3")
         else:
-            payloads = _OpenOnce(stack, threads, large_payloads)
+            payloads = _OpenOnce(stack, threads, open_payloads)
         entries = _OpenOnce(stack, threads, lambda: _open_entries(settings), _entries_adapter(settings))
         state = None if settings.lifespan is None else await stack.enter_async_context(settings.lifespan())
         yield ExecutionEnvironment(state, threads, settler, payloads, entries)
@@ -106,7 +106,7 @@ def preload(settings: Settings, dead_letter_queue_url: str) -> None:
     adapters = [_entries_adapter(settings)]
     if settings.settler is None and (settings.backoff is not None or dead_letter_queue_url):
         adapters.append("sqs")
-    if settings.large_payloads is True:
+    if settings.large_payloads and _custom_payloads(settings) is None:
         adapters.append("s3")
     for adapter in filter(None, adapters):
         _import_adapter(adapter)
@@ -114,6 +114,12 @@ def preload(settings: Settings, dead_letter_queue_url: str) -> None:
 
 
 _SERVICES = {"entries": "dynamodb", "s3": "s3", "sqs": "sqs"}
+
+
+def _custom_payloads(settings: Settings) -> OpenStore | None:
+    """Return the user's function that opens the store of large payloads; None for S3."""
+    setting = settings.large_payloads
+    return setting if callable(setting) else getattr(setting, "open_store", None)
 
 
 def _entries_adapter(settings: Settings) -> str | None:

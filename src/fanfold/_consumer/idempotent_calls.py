@@ -17,7 +17,7 @@ from typing import Any, Final
 from fanfold._base.aws_limits import DYNAMODB_BATCH_ITEMS, DYNAMODB_READ_KEYS, LAMBDA_MAX_TIMEOUT_SECONDS
 from fanfold._base.concurrency import for_each
 from fanfold._base.deadline import Deadline
-from fanfold._base.log import logger
+from fanfold._base.log import BatchLogger
 from fanfold._base.outcome import Done, NotStarted, Retry
 from fanfold._base.record import Record
 from fanfold._base.retry import retry
@@ -52,8 +52,10 @@ class IdempotentCalls:
         resolve: Callable[[Record], Awaitable[Record]] | None,
         entries: Callable[[], Awaitable[EntryStore]],
         deadline: Deadline,
+        keep_values: bool = True,
     ) -> None:
         self._stage = stage
+        self._keep_values = keep_values
         self._idempotency = idempotency
         self._key_of = key_of
         self._resolve = resolve
@@ -70,8 +72,9 @@ class IdempotentCalls:
         """For each key in progress in this batch, a future that ends with its most recent record: the next one waits
         for it."""
         self._done: dict[str, Any] = {}
-        """Return value of the handler for each key that is done."""
-        self._writer = _Writer(entries, Deadline(deadline.ends_at, deadline.margin / 4, deadline.clock))
+        """Return value of the handler for each key that is done; None if nobody will read it."""
+        self._logger = BatchLogger()
+        self._writer = _Writer(entries, Deadline(deadline.ends_at, deadline.margin / 4, deadline.clock), self._logger)
 
     async def __call__(self, records: Sequence[Record]) -> list[Any]:
         """Return a value for each record: the return value of its handler, from now or earlier, or an error."""
@@ -173,7 +176,7 @@ class IdempotentCalls:
             store = await self._entries()
             entries = await asyncio.wait_for(store.read(keys), seconds and seconds * _LOOKUP_SHARE)
         except Exception:
-            logger.warning("%d idempotency keys could not be looked up; claiming each", len(keys), exc_info=True)
+            self._logger.warning("%d idempotency keys could not be looked up; claiming each", len(keys), exc_info=True)
             return
         now = self._idempotency.clock()
         for entry in entries:
@@ -194,7 +197,7 @@ class IdempotentCalls:
 
     def _store_result(self, entry: Entry) -> None:
         if entry.key not in self._done:
-            self._done[entry.key] = entry.value()
+            self._done[entry.key] = entry.value() if self._keep_values else None
             self._writer.add_written(entry.key)
 
     async def _claim(self, owners: Mapping[str, str]) -> dict[str, Any]:
@@ -255,7 +258,7 @@ class IdempotentCalls:
         for key, value in dict(zip(claims, returned, strict=True)).items():
             outcome = outcome_of(value, _reject_nothing)
             if isinstance(outcome, Done) and not cancelled:
-                self._done[key] = value
+                self._done[key] = value if self._keep_values else None
                 expires_at = self._expires_at(self._idempotency.clock())
                 self._writer.add(Entry(key, COMPLETED, expires_at, result=result_text(outcome.value)))
             else:
@@ -276,7 +279,7 @@ class IdempotentCalls:
         try:
             await (await self._entries()).release(key, owner)
         except Exception:
-            logger.warning(
+            self._logger.warning(
                 "idempotency key %s could not be released; it remains claimed until its lease ends", key, exc_info=True
             )
 
@@ -294,9 +297,12 @@ async def _call_for_keys(function: Callable[[str], Awaitable[None]], keys: Colle
 class _Writer:
     """Writes entries of keys that are done, in batches if there are many, while other handlers run."""
 
-    def __init__(self, entries: Callable[[], Awaitable[EntryStore]], deadline: Deadline) -> None:
+    def __init__(
+        self, entries: Callable[[], Awaitable[EntryStore]], deadline: Deadline, logger: BatchLogger | None = None
+    ) -> None:
         """Create a writer that retries failed writes until ``deadline.stops_at``, when the response is due."""
         self._entries = entries
+        self._logger = logger or BatchLogger()
         self._deadline = deadline
         self._waiting: list[Entry] = []
         self._writes: set[asyncio.Task[None]] = set()
@@ -363,7 +369,7 @@ class _Writer:
         try:
             await retry(write_remaining, deadline=self._deadline)
         except Exception:
-            logger.warning(
+            self._logger.warning(
                 "%d records are done, but their idempotency entries could not be written; they will be redelivered",
                 len(remaining),
                 exc_info=True,

@@ -168,7 +168,7 @@ class Runtime(Generic[S]):
         started = loop is not None and loop.state.done() and not loop.state.exception()
         handlers = self._abandoned_handlers(loop.state.result()) if loop is not None and started else 0
         calls = 0 if loop is None else loop.executors.abandoned
-        return handlers + calls, len(self._blocked_loops)
+        return max(handlers, calls), len(self._blocked_loops)
 
 
 class _LoopThread(Generic[S]):

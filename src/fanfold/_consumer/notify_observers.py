@@ -57,6 +57,11 @@ class Observation:
         self._on_call_started = [wanted.call_started for wanted in callbacks if wanted.call_started is not None]
         self._on_batch_ended = [wanted.batch_ended for wanted in callbacks if wanted.batch_ended is not None]
 
+    @property
+    def reads_outcomes(self) -> bool:
+        """True if an observer is notified of the end of the batch, with all outcomes."""
+        return bool(self._on_batch_ended)
+
     def around(self, stage: _Stage) -> _Stage:
         """Return a stage that calls the given one and notifies the observers of its start and end."""
 

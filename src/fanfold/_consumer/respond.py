@@ -80,14 +80,17 @@ def run_and_respond(
     results: list[BatchResult] = []
 
     def conclude(batch: Batch) -> None:
-        results.append(_result_of(batch))
-        _report(batch, results[0])
+        result = _result_of(batch)
+        results.append(result)
+        if results[0] is result:  # otherwise the response has just been returned without the loop
+            _report(batch, result)
 
     batch = run_batch(runtime, create_batch, deadline, conclude)
     if not results and not _interrupts(batch):
         result = _result_of(batch)
         results.append(result)
-        run_in_time(lambda: _report(batch, result), deadline)
+        if results[0] is result:
+            run_in_time(lambda: _report(batch, result), deadline)
     return _checked(batch, results, raise_on_total_failure=raise_on_total_failure)
 
 
@@ -134,8 +137,7 @@ def _result_of(batch: Batch) -> BatchResult:
 def _checked(batch: Batch, results: Sequence[BatchResult], *, raise_on_total_failure: bool) -> BatchResult:
     if batch.interrupt is not None and _interrupts(batch):
         raise batch.interrupt
-    (result,) = results
-    return _checked_result(result, raise_on_total_failure=raise_on_total_failure)
+    return _checked_result(results[0], raise_on_total_failure=raise_on_total_failure)
 
 
 def _checked_result(result: BatchResult, *, raise_on_total_failure: bool) -> BatchResult:
@@ -172,7 +174,7 @@ def _log_rejected(batch: Batch, outcomes: Sequence[Outcome]) -> None:
         for record, outcome in zip(batch.records, outcomes, strict=True)
         if outcome is not DONE and isinstance(outcome, Rejected)
     ]
-    elsewhere = "not sent there; they will be redelivered"
+    elsewhere = "but the dead-letter queue did not accept them, so they will be redelivered"
     if not batch.settling.has_dead_letter_queue:
         elsewhere = "but no dead-letter queue is configured, so they will be redelivered"
     for forwarded, where in ((True, "and sent to the dead-letter queue"), (False, elsewhere)):
@@ -183,7 +185,7 @@ def _log_rejected(batch: Batch, outcomes: Sequence[Outcome]) -> None:
                 len(chosen),
                 where,
                 record.message_id,
-                outcome.reason[:_MAX_REASON_CHARACTERS],
+                " ".join(outcome.reason[:_MAX_REASON_CHARACTERS].split()),  # one line
             )
 
 

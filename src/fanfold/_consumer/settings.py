@@ -18,7 +18,7 @@ from fanfold._consumer.settle import OpenSettler
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
-    from fanfold._ports.payload_pointers import OpenStore
+    from fanfold._ports.payload_pointers import LargePayloads, OpenStore
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
 
@@ -76,9 +76,9 @@ class Settings:
     lifespan: Lifespan | None = None
     """Async context manager for resources that the handlers share: entered in the first invocation, kept for the life
     of the execution environment, available as ``ctx.state``."""
-    large_payloads: bool | OpenStore = False
-    """Fetch payloads from S3 for messages that the extended client libraries sent: True for S3, or a
-    function that opens another store."""
+    large_payloads: bool | OpenStore | LargePayloads = False
+    """Fetch payloads from S3 for messages that the extended client libraries sent: True for any bucket and the default
+    size limit, ``fanfold.payloads.LargePayloads`` for other limits, or a function that opens another store."""
     idempotency: Idempotency | None = None
     """Prevents the handler from processing a message twice, see ``fanfold.idempotency.Idempotency``; None to disable.
     """
@@ -123,8 +123,8 @@ class Settings:
             ),
             (
                 "large_payloads",
-                isinstance(payloads, bool) or callable(payloads),
-                "True, False, or a function that opens a store",
+                _are_large_payloads(payloads),
+                "True, False, a fanfold.payloads.LargePayloads, or a function that opens a store",
             ),
             (
                 "idempotency",
@@ -156,6 +156,16 @@ _CALLABLES = ("commit", "settler")
 
 def _is_callable_or_none(value: object) -> bool:
     return value is None or callable(value)
+
+
+def _are_large_payloads(value: object) -> bool:
+    if isinstance(value, bool):
+        return True
+    if callable(value):
+        return not isinstance(value, type) or hasattr(value, "__aenter__")
+    from fanfold._ports.payload_pointers import LargePayloads  # not imported at cold start
+
+    return isinstance(value, LargePayloads)
 
 
 def allowed_concurrency(settings: Settings) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base import aws_limits
 from fanfold._base.backoff import Backoff
-from fanfold._base.log import logger
+from fanfold._base.log import BatchLogger
 from fanfold._base.outcome import Failed, Outcome, Rejected, Retrying
 from fanfold._base.record import Record
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
@@ -29,8 +29,6 @@ _ENVELOPE_BYTES = 1_024
 
 RETRY_SECONDS: Final = (0.2, 0.8, None)
 """Seconds after the first and the second attempt of a call, if a retry may help; the third is the last."""
-_MAX_WARNINGS: Final = 3
-"""Warnings of one batch about dead letters, and about delays."""
 
 T = TypeVar("T")
 
@@ -58,9 +56,10 @@ class _Sender(Generic[T]):
         open_settler: Opens the settler.
         send: Makes one call; returns the messages that a retry may settle.
         entry_bytes: Returns the size of a message in a call.
-        warning: What to log if messages could not be settled.
+        warning: Text to log if messages could not be settled, with a place for the error.
         on_failed: Called with messages that could not be settled.
         retry_seconds: As ``Settling``'s.
+        logger: The log of the batch.
     """
 
     def __init__(
@@ -71,8 +70,10 @@ class _Sender(Generic[T]):
         warning: str,
         on_failed: Callable[[Sequence[T]], object],
         retry_seconds: Sequence[float | None],
+        logger: BatchLogger,
     ) -> None:
         self._open = open_settler
+        self._logger = logger
         self._send = send
         self._entry_bytes = entry_bytes
         self._warning = warning
@@ -82,7 +83,6 @@ class _Sender(Generic[T]):
         self.task: asyncio.Task[None] | None = None
         """The task that sends; done once everything is sent."""
         self._stopped = False
-        self._warnings = 0
 
     def add(self, message: T) -> None:
         self._queue.append(message)
@@ -131,9 +131,7 @@ class _Sender(Generic[T]):
 
     def _give_up(self, messages: Sequence[T], error: Exception | str) -> None:
         self._on_failed(messages)
-        self._warnings += 1
-        if self._warnings <= _MAX_WARNINGS:
-            logger.warning("%s: %s", self._warning, error if isinstance(error, FanfoldError | str) else repr(error))
+        self._logger.warning(self._warning, error if isinstance(error, FanfoldError | str) else repr(error))
 
 
 def _is_transient(error: Exception) -> bool:
@@ -160,23 +158,26 @@ class Settling:
     ) -> None:
         self._backoff = backoff
         self._backoff_failed = False
+        self._logger = BatchLogger()
         self.has_dead_letter_queue: bool = dead_letters
         """True if rejected messages are sent to a dead-letter queue."""
         self._rejects: _Sender[tuple[int, Record, str]] = _Sender(
             open_settler,
             self._send_dead_letters,
             _reject_bytes,
-            "rejected messages could not be sent to the dead-letter queue; they will be redelivered",
+            "rejected messages could not be sent to the dead-letter queue; they will be redelivered: %s",
             self._back_off,
             retry_seconds,
+            self._logger,
         )
         self._changes: _Sender[tuple[Record, int]] = _Sender(
             open_settler,
             self._change_visibility,
             _change_bytes,
-            "delays could not be set; the messages will be redelivered after their visibility timeout",
+            "delays could not be set; the messages will be redelivered after their visibility timeout: %s",
             len,
             retry_seconds,
+            self._logger,
         )
         self.forwarded: set[int] = set()
         """Positions of rejected records that the dead-letter queue has accepted."""
@@ -199,7 +200,9 @@ class Settling:
             return delay_of(outcome, record.receive_count, self._backoff)
         except Exception:  # a backoff of the user's
             if not self._backoff_failed:
-                logger.exception("the backoff failed; messages will be redelivered after their visibility timeout")
+                self._logger.exception(
+                    "the backoff failed; messages will be redelivered after their visibility timeout"
+                )
             self._backoff_failed = True
             return None
 
@@ -215,7 +218,7 @@ class Settling:
             # A refused dead letter got a delay meanwhile.
             unfinished = (await asyncio.wait({task}, timeout=within_seconds))[1]
         if unfinished:
-            logger.warning(
+            self._logger.warning(
                 "some messages could not be settled in time; they will be redelivered after their visibility timeout"
             )
             self.stop()
@@ -238,7 +241,7 @@ class Settling:
         self.forwarded.update(position for index, (position, _, _) in enumerate(rejects) if index not in refused)
         for index, refusal in refused.items():
             _, record, _ = rejects[index]
-            logger.warning("the dead-letter queue refused message %s: %s", record.message_id, refusal.reason)
+            self._logger.warning("the dead-letter queue refused message %s: %s", record.message_id, refusal.reason)
             if refusal.final:
                 self._back_off([rejects[index]])
         return [rejects[index] for index, refusal in refused.items() if not refusal.final]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from fanfold._base.context import BatchContext
-from fanfold._base.log import logger
+from fanfold._base.log import BatchLogger, logger
 from fanfold._base.record import Record
 from fanfold._jobs.continuation import continue_later
 from fanfold._jobs.fold_requests import CheckRun, send_request
@@ -52,12 +52,13 @@ async def commit_ended(done: Sequence[tuple[Record, MessageResult]], batch: Batc
     uncommitted = await continue_later(stopped, backend) if stopped else set()
     if left:
         uncommitted |= await _send_separately(left, backend)
+    batch_logger = BatchLogger()
     for group in _groups((position, result) for position, result in results if not isinstance(result, SegmentStopped)):
         try:
             await _commit_group([value for _, value in group], backend)
         except FanfoldError:
             run = group[0][1].segment.run
-            logger.exception("run %s: could not record %d ended segments in the ledger", run, len(group))
+            batch_logger.exception("run %s: could not record %d ended segments in the ledger", run, len(group))
             uncommitted.update(position for position, _ in group)
     return set(range(len(done))) - uncommitted
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fanfold._base.concurrency import for_each
-from fanfold._base.log import logger
+from fanfold._base.log import BatchLogger
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import INLINE_RESULTS_BYTES, SegmentStopped
 from fanfold._ports.backend import Backend
@@ -30,6 +30,7 @@ _CONCURRENT_SENDS: Final = 16
 async def continue_later(stopped: Sequence[tuple[int, SegmentStopped]], backend: Backend) -> set[int]:
     """Send the next hop of each stopped segment; return the positions whose next hop could not be sent."""
     unsent: set[int] = set()
+    logger = BatchLogger()
 
     async def send_next_hop(placed: tuple[int, SegmentStopped]) -> None:
         position, result = placed

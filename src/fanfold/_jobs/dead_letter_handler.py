@@ -18,9 +18,8 @@ from fanfold._base.dead_letter import (
     reason_attribute,
     reason_in,
 )
-from fanfold._base.log import logger
 from fanfold._base.record import Record
-from fanfold._jobs.job_state import JobState
+from fanfold._jobs.job_state import JobState, logger_of
 from fanfold._jobs.segment import Segment, segments_of
 from fanfold._jobs.segment_handler import live_run
 from fanfold._jobs.segment_result import BundleResult, SegmentFailed, Unrecorded
@@ -52,7 +51,7 @@ async def handle_dead_letter(job: str, record: Record, ctx: Context[JobState]) -
     reason = reason_in(record)
     if reason is None and configured_max_receives() is not None and PUT_BACK_ATTRIBUTE not in record.message_attributes:
         await _put_back(segments, record, ctx.state)
-        logger.warning(
+        logger_of(ctx.batch).warning(
             "run %s, segment %d: in the dead-letter queue without a reason; sent to the work queue once more",
             run.id,
             segments[0].number,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from fanfold._base.context import BatchContext
+from fanfold._base.log import BatchLogger
 from fanfold._ports.backend import Backend
 
 
@@ -16,3 +18,13 @@ class JobState:
     """Queues, ledger, and store."""
     user: Any = None
     """The value that the job's lifespan yielded."""
+
+
+_LOGGER: Final = "_logger"
+"""Key of the log among the values that a batch shares; not valid as the name of a run."""
+
+
+def logger_of(batch: BatchContext[Any]) -> BatchLogger:
+    """Return the log of a batch, which logs only the first few lines of each kind."""
+    logger: BatchLogger = batch.shared.setdefault(_LOGGER, BatchLogger())
+    return logger

@@ -13,11 +13,10 @@ from fanfold._base.context import BatchContext, Context
 from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.deadline import Deadline
 from fanfold._base.frozen import put
-from fanfold._base.log import logger
 from fanfold._base.log_context import add_record_keys
 from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
-from fanfold._jobs.job_state import JobState
+from fanfold._jobs.job_state import JobState, logger_of
 from fanfold._jobs.segment import Segment, segments_of
 from fanfold._jobs.segment_result import (
     BundleResult,
@@ -134,7 +133,7 @@ async def process_message(
     ended: list[SegmentResult] = []
     left: list[Segment] = []
     errors: list[Exception] = []
-    must_stop = _must_stop(ctx.deadline)
+    must_stop, logger = _must_stop(ctx.deadline), logger_of(ctx.batch)
     for segment in segments:
         if ended and must_stop():
             left.append(segment)
@@ -193,6 +192,6 @@ async def live_run(job: str, segment: Segment, batch: BatchContext[JobState]) ->
     if run is None:
         raise SegmentError(f"the segment belongs to run {segment.run!r}, which is not in the ledger")
     if run.state != RunState.RUNNING or segment.gen < run.gen:
-        logger.info("run %s is %s: segment %d is late and is skipped", run.id, run.state, segment.number)
+        logger_of(batch).info("run %s is %s: segment %d is late and is skipped", run.id, run.state, segment.number)
         return None
     return run

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 from fanfold._base import aws_limits
+from fanfold._base.backoff import jitter_from
 from fanfold._base.record import Record
 from fanfold._base.sample_events import ManualClock, make_context, make_fifo_record, make_record
 from fanfold._consumer.consumer import Consumer
@@ -272,7 +273,8 @@ class Simulator:
         random.setstate(self._random)
         self.queue.earliest_visible_at = self.clock.now + seconds
         try:
-            return self._invoke(event)
+            with jitter_from(random.random):
+                return self._invoke(event)
         finally:
             self.queue.earliest_visible_at = 0.0
             self._random = random.getstate()

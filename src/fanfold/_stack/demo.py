@@ -62,7 +62,7 @@ class DemoReport:
     """The committed output of the fold, by carrier."""
     expected: Output
     """The expected output, computed directly from the file."""
-    run_report: RunReport
+    report: RunReport
     """The outcome of every segment."""
     quarantined: list[dict[str, str]]
     """Messages in the quarantine queue, with their reasons."""
@@ -74,7 +74,7 @@ class DemoReport:
         """Failed checks, one line each; empty if the demo succeeded."""
         problems = []
         if self.state != "SUCCEEDED":
-            problems.append(f"the run ended as {self.state}: {dict(self.run_report.failed)}")
+            problems.append(f"the run ended as {self.state}: {dict(self.report.failed)}")
         if self.output != self.expected:
             problems.append("the committed output differs from the output computed directly from the file")
         if [message["body"] for message in self.quarantined] != [STRAY_BODY] or not self.quarantined[0]["reason"]:
@@ -83,7 +83,7 @@ class DemoReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as one JSON document."""
-        document = {"answer" if name == "output" else name: value for name, value in asdict(self).items()}
+        document = asdict(self)
         return {**document, "agrees": self.output == self.expected, "problems": self.problems}
 
 

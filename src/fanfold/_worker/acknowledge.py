@@ -10,11 +10,12 @@ from typing import Final
 import anyio
 
 from fanfold._base import aws_limits
+from fanfold._base.log import SafeLogger
 from fanfold._base.retry import ENDLESS, Retries
 from fanfold._worker.heartbeat import Heartbeats, WorkerQueue
 from fanfold.errors import ServiceError
 
-logger = logging.getLogger("fanfold.worker")
+logger = SafeLogger(logging.getLogger("fanfold.worker"), {})
 
 LINGER_SECONDS: Final = 0.1
 """Longest time that a deletion waits for a batch of ten to fill up."""

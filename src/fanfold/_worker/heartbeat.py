@@ -15,11 +15,12 @@ from typing import Any, Final, Protocol
 import anyio
 
 from fanfold._base import aws_limits
+from fanfold._base.log import SafeLogger
 from fanfold._base.record import Record
 from fanfold._ports.queue import Refusal, Settler
 from fanfold.errors import FanfoldError
 
-logger = logging.getLogger("fanfold.worker")
+logger = SafeLogger(logging.getLogger("fanfold.worker"), {})
 
 BEATS: Final = 3
 """Heartbeats per visibility timeout."""

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-logger = logging.getLogger("fanfold.worker")
+from fanfold._base.log import SafeLogger
+
+logger = SafeLogger(logging.getLogger("fanfold.worker"), {})
 
 HEALTH_SECONDS: Final = 2.0
 """Interval at which the health file is written. If it is several times older than that, the worker hangs."""

@@ -21,6 +21,7 @@ import anyio
 from fanfold._base import aws_limits
 from fanfold._base.aws_limits import SQS_MAX_WAIT_SECONDS
 from fanfold._base.concurrency import primary_error
+from fanfold._base.log import SafeLogger
 from fanfold._base.outcome import acknowledges
 from fanfold._base.record import Record
 from fanfold._base.retry import ENDLESS, Retries
@@ -32,7 +33,7 @@ from fanfold._worker.heartbeat import Heartbeats, HeartbeatSettler, WorkerQueue
 from fanfold._worker.progress import Summary, report, show_health
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 
-logger = logging.getLogger("fanfold.worker")
+logger = SafeLogger(logging.getLogger("fanfold.worker"), {})
 
 CHECK_SECONDS: Final = 1.0
 """Interval at which a worker without a free slot checks whether an abandoned handler has ended."""

@@ -12,6 +12,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
 from fanfold._ports.backend import Backend
+from fanfold.aws.clients import reseed_after_restore
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.aws.faults import map_errors
 from fanfold.aws.s3 import S3Store
@@ -77,6 +78,7 @@ async def connect(variables: Mapping[str, str], **client: Any) -> AsyncIterator[
     """
     names = {name: _variable(variables, f"FANFOLD_{name}") for name in _NAMES}
     session = with_raw_items(get_session())
+    reseed_after_restore()
     async with AsyncExitStack() as stack:
         with map_errors("AWS"):
             sqs, dynamodb, s3 = [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
+import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -78,6 +80,7 @@ async def client_of(service: str, resource: str, config: Mapping[str, Any], **cl
     Raises:
         ConfigurationError: If no region is set.
     """
+    reseed_after_restore()
     await _prepare_off_the_loop(service)
     with map_errors(resource):
         context = _new_session().create_client(service, config=AioConfig(**config), **client)
@@ -86,3 +89,14 @@ async def client_of(service: str, resource: str, config: Mapping[str, Any], **cl
         yield opened
     finally:
         await context.__aexit__(None, None, None)
+
+
+def reseed_after_restore() -> None:
+    """Give this execution environment random numbers of its own if it was restored from a SnapStart snapshot.
+
+    The SDK draws the jitter of its retries from the module ``random``, whose state is part of the snapshot. Clients are
+    opened during an invocation, so after the restore. (Source: Lambda developer guide, "Handling uniqueness with Lambda
+    SnapStart".)
+    """
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        random.seed()

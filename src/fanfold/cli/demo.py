@@ -69,7 +69,7 @@ def demo(
 def _show(report: DemoReport, sheet: Path) -> None:
     console = Console()
     console.print(table_of(report.output, "carrier", "flights of January 2013 by carrier, delays in minutes"))
-    console.print(report_table(report.run_report))
+    console.print(report_table(report.report))
     for message in report.quarantined:
         text = f"quarantined message: {message['body']}\n  reason: {message['reason']}"
         console.print(text, markup=False, highlight=False)

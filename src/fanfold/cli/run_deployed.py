@@ -38,11 +38,11 @@ def run_deployed(
     with watching() as display:
         document = anyio.run(_run, job, partial(start, job, params, run_id, within, display))
     if as_json:
-        print(json.dumps({**document, "account": asdict(document["account"])}))
+        print(json.dumps({**document, "report": asdict(document["report"])}))
     else:
         console = Console()
         console.print_json(json.dumps(document["output"]))
-        console.print(report_table(document["account"]))
+        console.print(report_table(document["report"]))
     if document["state"] != RunState.SUCCEEDED:
         raise FanfoldError(f"run {document['run']} ended as {document['state']}: {json.dumps(document['output'])}")
 
@@ -58,7 +58,7 @@ async def _run(job: Job, start: Callable[[Backend], Awaitable[Run]]) -> dict[str
             "run": ended.id,
             "state": ended.state,
             "output": json.loads(await backend.get_result(ended.output)),
-            "account": await read_report(backend, ended),
+            "report": await read_report(backend, ended),
         }
 
 

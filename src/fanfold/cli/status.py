@@ -45,7 +45,7 @@ def status_of(
     with watching() if follow else nullcontext() as display:
         status, report = anyio.run(_status, run, display, within)
     if as_json:
-        print(json.dumps({**_about(status), "account": asdict(report)}))
+        print(json.dumps({**_about(status), "report": asdict(report)}))
     else:
         _show(status, report)
     if status.ended and status.state != RunState.SUCCEEDED:

@@ -23,7 +23,7 @@ SAMPLE: Final = [72.5, 75, 57]
 """Points of the three members in the article."""
 ROWS: Final = 10
 """Rows per chunk."""
-_WITHIN_SECONDS = 180
+_WITHIN_SECONDS = 600
 
 
 def generated(*arguments: str) -> bytes:

@@ -146,7 +146,7 @@ async def redriven(trial: Trial) -> list[Row]:
     first = json.loads(await trial.fanfold("status", "sqs", "--json", **job.variables))
     trial.fix("sqs")
     await trial.fanfold("redrive", "sqs", "--json", **job.variables)
-    return fixed("SQS", first["account"]["failed"], trial.starts("sqs"), await job.output("sqs"), FEW)
+    return fixed("SQS", first["report"]["failed"], trial.starts("sqs"), await job.output("sqs"), FEW)
 
 
 def fixed(path: str, failed: dict[str, str], restarted: list[int], output: Any, items: int) -> list[Row]:

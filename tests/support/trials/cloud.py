@@ -22,6 +22,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import anyio
 
 from fanfold import inmemory
+from fanfold._base.backoff import jitter_from
 from fanfold._ports.backend import Backend
 from fanfold._ports.queue import Message, Refusal, Settler
 from fanfold._replay.mapping import Errored, Invocation, MappingSettings, Returned, judge
@@ -298,9 +299,9 @@ _NO_FAULTS = ExecutionEnvironment()
 def simulated(trial: Callable[[Cloud], Coroutine[Any, Any, T]], seed: int, troubles: Troubles) -> T:
     """Run a trial in a separate cloud, in simulated time."""
     cloud, state = Cloud(seed, troubles), random.getstate()
-    random.seed(seed)  # fanfold's own jitter draws from it
+    random.seed(seed)
     try:
-        with asyncio.Runner(loop_factory=lambda: SimulatedTimeLoop(cloud.clock)) as runner:
+        with jitter_from(random.random), asyncio.Runner(loop_factory=lambda: SimulatedTimeLoop(cloud.clock)) as runner:
             return runner.run(trial(cloud))
     finally:
         random.setstate(state)

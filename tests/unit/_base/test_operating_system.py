@@ -36,7 +36,7 @@ def started(program: str) -> subprocess.Popen[bytes]:
 
 def close(process: subprocess.Popen[bytes]) -> bytes:
     """Close the pipes, and return the rest of the output; this blocks while another process has the pipes open."""
-    rest, _ = process.communicate(timeout=30)
+    rest, _ = process.communicate(timeout=300)
     return rest
 
 

@@ -21,7 +21,7 @@ class Thread:
 
     def __enter__(self) -> int:
         self.thread.start()
-        assert self.started.wait(10)
+        assert self.started.wait(300)
         return self.thread.ident
 
     def __exit__(self, *exc_info: object) -> None:

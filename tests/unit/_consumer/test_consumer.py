@@ -148,7 +148,7 @@ def test_def_handlers_run_concurrently_with_the_same_limit():
 
     @fanfold.consumer(concurrency=4)
     def handler(number) -> None:
-        barrier.wait(10)
+        barrier.wait(300)
 
     assert deliver(handler, *range(8)).response == {"batchItemFailures": []}
 

@@ -119,7 +119,7 @@ async def test_a_def_handler_of_lists_runs_on_threads():
 
     @fanfold.consumer(chunk_size=2, concurrency=2)
     def handler(numbers: list) -> list[int]:
-        barrier.wait(10)
+        barrier.wait(300)
         return [-number for number in numbers]
 
     assert (await handler.process(make_event(1, 2, 3, 4))).outcomes == [Done(-1), Done(-2), Done(-3), Done(-4)]

@@ -53,7 +53,7 @@ def test_an_invocation_does_not_wait_for_a_long_one_to_end():
 
 
 def test_an_abandoned_handler_keeps_no_slot():
-    """Its batch has been answered: the next batch has the whole concurrency."""
+    """Its response has been returned: the next batch has the whole concurrency."""
     release = threading.Event()
 
     @fanfold.consumer(concurrency=1)
@@ -73,7 +73,7 @@ def test_an_abandoned_handler_keeps_no_slot():
 
 
 class ScriptedBatch:
-    """A batch as the slots see it, whose workers end when the test says so."""
+    """A batch as the slots see it, whose workers end when the test decides."""
 
     def __init__(self, wanted_workers: int) -> None:
         self.wanted_workers = wanted_workers

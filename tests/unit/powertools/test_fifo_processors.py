@@ -78,7 +78,7 @@ def test_an_async_fifo_group_stops_although_failure_handler_returns_none(skip: b
 
 def test_fifo_groups_of_a_def_handler_run_concurrently_on_threads():
     """With a ``concurrency`` above 1."""
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=300)
 
     def handle(record):
         both.wait()

@@ -201,7 +201,7 @@ def test_subsegments_of_eight_concurrent_handlers_are_children_of_their_records(
     kind: str, tracer: Tracer, xray: Emitter
 ):
     """Handler under record, record under invocation, in any order of ends; the next batch is not affected."""
-    met_async, met = asyncio.Barrier(8), threading.Barrier(8, timeout=10)
+    met_async, met = asyncio.Barrier(8), threading.Barrier(8, timeout=300)
 
     @tracer.capture_method
     async def work(number: int) -> None:
@@ -267,7 +267,7 @@ def test_the_subsegment_of_an_abandoned_record_is_closed_as_a_fault(tracer: Trac
     assert not any(segment.in_progress for segment in flat(xray.sent))
     xray.sent.clear()
     assert handler(make_event(2), make_context()) == {"batchItemFailures": []}
-    assert ended.wait(10)
+    assert ended.wait(300)
     consumer.close()
     records = [segment for segment in flat(xray.sent) if segment.name == "## record"]
     assert {record.annotations.get("message_id") for record in records} == {"message-0"}

@@ -124,7 +124,7 @@ def test_a_def_handler_works_with_the_async_processor():
 
 def test_batch_processor_runs_on_the_invocations_thread_unless_concurrency_is_set():
     """As in Powertools; with ``concurrency`` above 1, it uses that many threads."""
-    barrier, threads = threading.Barrier(2, timeout=10), []
+    barrier, threads = threading.Barrier(2, timeout=300), []
 
     def handle(record):
         threads.append(threading.current_thread())
