@@ -87,7 +87,9 @@ class Ends:
         return BatchCallbacks(batch_ended=lambda ended: self.outcomes.extend(ended.outcomes))
 
 
-@pytest.mark.parametrize("settings", [{}, {"observers": [StartsOnly()]}, {"idempotency": True}], ids=["plain", "observers", "idempotency"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"observers": [StartsOnly()]}, {"idempotency": True}], ids=["plain", "observers", "idempotency"]
+)
 @pytest.mark.parametrize("kind", ["async", "def", "lists"])
 def test_lambda_reads_only_the_response_so_values_are_freed_while_the_batch_runs(kind: str, settings: dict[str, Any]):
     """At most two per handler are alive: the one that it returned last, and the one that it creates."""
