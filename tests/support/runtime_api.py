@@ -1,4 +1,7 @@
-"""Lambda's Runtime API on a local port, and a function process with the real runtime client."""
+"""Lambda's Runtime API on a local port, and a function with the real runtime client.
+
+The function is one process, as on ordinary Lambda, or several, as on Lambda Managed Instances.
+"""
 
 import json
 import os
@@ -15,6 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from fanfold._base.operating_system import end, in_own_group
 from fanfold.testing import make_event
 
 VERSION = "/2018-06-01/runtime"
@@ -56,12 +60,14 @@ class RuntimeApi(ThreadingHTTPServer):
     """The Runtime API of one execution environment: returns invocations, and receives responses."""
 
     daemon_threads = True
+    request_queue_size = 128  # with 5, the runtime client of one of many processes gives up connecting after a second
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Requests)
         self.invocations: SimpleQueue[Invocation | None] = SimpleQueue()
         self.responses: SimpleQueue[Response] = SimpleQueue()
-        self.current: Invocation | None = None
+        self.pending: dict[str, Invocation] = {}
+        """Invocations without a response, by request ID."""
 
     @property
     def address(self) -> str:
@@ -77,7 +83,7 @@ class _Requests(BaseHTTPRequestHandler):
         invocation = self.server.invocations.get()
         if invocation is None:
             return  # the server is shutting down
-        self.server.current = invocation
+        self.server.pending[invocation.request_id] = invocation
         headers = {
             "Content-Type": "application/json",
             "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
@@ -94,10 +100,8 @@ class _Requests(BaseHTTPRequestHandler):
         if self.path == f"{VERSION}/init/error":
             self.server.responses.put(Response("init error", value=value))
             return
-        current = self.server.current
-        assert current is not None
-        seconds_left = current.deadline_ms / 1000 - arrived_at
         request_id, kind = self.path.removeprefix(f"{VERSION}/invocation/").split("/")
+        seconds_left = self.server.pending.pop(request_id).deadline_ms / 1000 - arrived_at
         self.server.responses.put(Response(kind, request_id, value, seconds_left))
 
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -113,7 +117,7 @@ class _Requests(BaseHTTPRequestHandler):
 
 
 class Function:
-    """A function in one execution environment: a separate process with the real runtime client."""
+    """A function in one execution environment: separate processes with the real runtime client."""
 
     def __init__(self, api: RuntimeApi, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process = process
@@ -132,21 +136,41 @@ class Function:
 
     def invoke_with(self, event: Any, *, seconds: float = 30.0) -> Response:
         """Invoke the function with an event, and return its response."""
-        self._invocations += 1
-        request_id = f"00000000-0000-4000-8000-{self._invocations:012}"
-        self._api.invocations.put(Invocation(request_id, event, int((time.time() + seconds) * 1000)))
+        request_id = self.start(event, seconds=seconds)
         response = self.next_response()
         assert response.kind not in {"response", "error"} or response.request_id == request_id
         return response
+
+    def invoke_concurrently(self, *events: Any, seconds: float = 30.0) -> list[Response]:
+        """Invoke the function with several events concurrently, and return the responses in the order of the events."""
+        request_ids = [self.start(event, seconds=seconds) for event in events]
+        responses = {response.request_id: response for response in (self.next_response() for _ in request_ids)}
+        assert responses.keys() == set(request_ids), responses
+        return [responses[request_id] for request_id in request_ids]
+
+    def start(self, event: Any, *, seconds: float = 30.0) -> str:
+        """Start an invocation, which the next idle process takes, and return its request ID."""
+        self._invocations += 1
+        request_id = f"00000000-0000-4000-8000-{self._invocations:012}"
+        self._api.invocations.put(Invocation(request_id, event, int((time.time() + seconds) * 1000)))
+        return request_id
 
     def next_response(self) -> Response:
         """Return the next response of the process."""
         return self._api.responses.get(timeout=RESPONSE_SECONDS)
 
+    def process_ids(self) -> list[int]:
+        """Return the IDs of the processes that the runtime client forked, one for each concurrent invocation."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(process_id) for process_id in children.read_text(encoding="ascii").split()]
+
 
 @contextmanager
 def function(folder: Path, source: str, **variables: str) -> Iterator[Function]:
-    """Start a function with the handler ``app.handler``, from the source of the module ``app``."""
+    """Start a function with the handler ``app.handler``, from the source of the module ``app``.
+
+    With the variable ``AWS_LAMBDA_MAX_CONCURRENCY``, the runtime client forks as many processes.
+    """
     (folder / "app.py").write_text(textwrap.dedent(source), encoding="utf-8")
     log = folder / "log"
     with RuntimeApi() as api:
@@ -160,6 +184,7 @@ def function(folder: Path, source: str, **variables: str) -> Iterator[Function]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                **in_own_group(),
             )
         watcher = threading.Thread(
             target=lambda: api.responses.put(Response("exit", value=process.wait())), daemon=True
@@ -168,16 +193,17 @@ def function(folder: Path, source: str, **variables: str) -> Iterator[Function]:
         try:
             yield Function(api, process, log)
         finally:
-            process.kill()
+            end(process)
             watcher.join()
-            api.invocations.put(None)
+            for _ in range(int(variables.get("AWS_LAMBDA_MAX_CONCURRENCY", "1"))):
+                api.invocations.put(None)
             api.shutdown()
             server.join()
 
 
 def _environment(api: RuntimeApi) -> dict[str, str]:
     return {
-        "PATH": os.environ["PATH"],
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         "PYTHONUNBUFFERED": "1",
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",

@@ -43,6 +43,15 @@ def peak_resident_bytes(pid: int | str = "self") -> int | None:
         return None
 
 
+def reset_peak_resident_bytes() -> None:
+    """Set the peak of ``peak_resident_bytes`` for this process to its resident memory, if the system can.
+
+    Source: writing 5 to ``/proc/self/clear_refs`` (proc(5)).
+    """
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "wb", buffering=0) as clear_refs:  # noqa: PTH123
+        clear_refs.write(b"5")
+
+
 def reports_memory() -> bool:
     """Return whether the system reports the memory of a process."""
     return resident_bytes() is not None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fanfold._consumer.memory_guard import MemoryGuard
+
+if TYPE_CHECKING:  # only for execution environments with several processes
+    from fanfold._consumer.memory_share import MemoryShare
 
 CHECK_SECONDS: Final = 0.005
 """Interval between memory checks, in seconds."""
@@ -22,18 +25,27 @@ class Admission:
         guard: The memory limit; None for no limit.
         now: Current time.
         concurrency: The most workers of all batches; None if each batch has a separate limit.
+        share: Decides how many records fit into this process's share of the memory; None if the process shares its
+            memory with no other.
     """
 
     def __init__(
-        self, *, starts_per_second: float | None, guard: MemoryGuard | None, now: float, concurrency: int | None = None
+        self,
+        *,
+        starts_per_second: float | None,
+        guard: MemoryGuard | None,
+        now: float,
+        concurrency: int | None = None,
+        share: MemoryShare | None = None,
     ) -> None:
         self.slots: Slots = Slots(concurrency)
         """The workers of the batches."""
         self._interval = None if starts_per_second is None else 1 / starts_per_second
         self._guard = guard
+        self._share = share
         self._next_start = now
         self._next_check = now
-        self._limited = starts_per_second is not None or guard is not None
+        self._limited = starts_per_second is not None or guard is not None or share is not None
         self.free_until: float = -math.inf if self._limited else math.inf
         """Time until which records may start without calling ``wait``."""
         self.held_for_memory: int = 0
@@ -41,6 +53,8 @@ class Admission:
 
     def enter(self, batch: SharesSlots) -> None:
         """Start the workers of a batch; see ``Slots.enter``."""
+        if self._share is not None:
+            self._share.batch_starts()
         self.slots.enter(batch)
         if self.slots.crowded:
             self.free_until = -math.inf  # the batches share the slots from now on
@@ -61,14 +75,19 @@ class Admission:
             elif running:
                 self.held_for_memory += 1
                 return WAIT_SECONDS
-        if self._interval is None:
+        if self._share is not None and not self._share.has_room(now, running):
+            self.held_for_memory += self._share.learned  # what waits for the first record does not wait for memory
+            return CHECK_SECONDS
+        if self._interval is not None:
+            if now < self._next_start:
+                return self._next_start - now
+            # Evenly spread: after a late start, the next ones do not start in a burst.
+            self._next_start = now + self._interval
+        elif self._share is None:
             # In the past while memory is full, or a batch waits for a slot: every start calls this method.
             self.free_until = -math.inf if self.slots.crowded else self._next_check
-            return 0.0
-        if now < self._next_start:
-            return self._next_start - now
-        # Evenly spread: after a late start, the next ones do not start in a burst.
-        self._next_start = now + self._interval
+        if self._share is not None:
+            self._share.started(now, running)
         return 0.0
 
 

@@ -237,14 +237,14 @@ class Batch:
         for lane in chain((started,) if started else (), self._lanes, self._returned_lanes()):
             for unit in lane:
                 now = clock()
-                if now >= admission.free_until:
+                if now >= self._yield_at:
+                    await asyncio.sleep(0)
+                    now = clock()
+                if now >= admission.free_until:  # last: an admitted record starts before another one is admitted
                     if not await self._may_start(task):
                         self._returned.append(lane[lane.index(unit) :])
                         self._yielding.add(task)
                         return None
-                    now = clock()
-                if now >= self._yield_at:
-                    await asyncio.sleep(0)
                     now = clock()
                 if now >= stops_at or self._cancelled:
                     return None

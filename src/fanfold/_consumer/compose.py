@@ -27,6 +27,7 @@ from fanfold._consumer.xray import isolate_subsegments
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.commits import Commit, Commits
     from fanfold._consumer.idempotent_calls import IdempotentCalls
+    from fanfold._consumer.memory_share import MemoryShare
     from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
 
@@ -40,6 +41,7 @@ class BatchFactory:
         self._function = function
         self._settings = settings
         self._bind = bind
+        self._share: MemoryShare | None = None
         if settings.idempotency is not None:
             settings.idempotency.prefix_for(function)
             self._decode = decoding(function, chunked=settings.chunk_size is not None)
@@ -109,6 +111,7 @@ class BatchFactory:
                 guard=None if limit_bytes is None else MemoryGuard(limit_bytes),
                 now=shared.deadline.clock(),
                 concurrency=concurrency,
+                share=None if limit_bytes is None or concurrent_processes() == 1 else self._memory_share(limit_bytes),
             )
 
         return environment.admission((concurrency, limit_bytes), create)
@@ -116,6 +119,13 @@ class BatchFactory:
     def _commit(self, shared: BatchContext[Any]) -> Commit | None:
         commit = self._settings.commit
         return None if commit is None else lambda done, _: commit(done, shared)
+
+    def _memory_share(self, limit_bytes: float) -> MemoryShare:
+        if self._share is None or self._share.limit_bytes != limit_bytes:
+            from fanfold._consumer.memory_share import MemoryShare
+
+            self._share = MemoryShare(limit_bytes)
+        return self._share
 
     def _idempotent(
         self,

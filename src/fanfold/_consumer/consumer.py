@@ -109,7 +109,8 @@ class Consumer(Generic[P, T]):
             EventError: If the event is not a batch of SQS records. No handler has run.
             TotalFailureError: If no record was acknowledged and ``raise_on_total_failure`` is set.
             SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment.
-                Lambda then starts a new one.
+                Lambda then starts a new one. On Lambda Managed Instances, which would not replace the process, the
+                batch runs on a new event loop instead.
         """
         return self._invoke(event, context, reads_outcomes=False).response
 

@@ -33,9 +33,9 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 MAX_ABANDONED_HANDLERS: Final = 100
-"""Maximum number of abandoned handlers in an execution environment; with more, the process exits."""
+"""Maximum number of abandoned handlers in a process; with more, it exits, or continues on a new event loop."""
 MAX_BLOCKED_LOOPS: Final = 2
-"""Maximum number of blocked event loops in an execution environment; with more, the process exits."""
+"""Maximum number of blocked event loops in a process; with more, it exits, or logs an error."""
 _CHECK_SECONDS = 1.0
 """Interval at which the invocation's thread checks whether the loop is blocked."""
 _RECOVERY_SECONDS = 0.25
@@ -88,6 +88,8 @@ class Runtime(Generic[S]):
         self._lock = threading.Lock()
         self._loop: _LoopThread[S] | None = None
         self._blocked_loops: list[_LoopThread[S]] = []
+        self._most_blocked_loops = 0
+        """The most blocked loops that an error was logged for."""
 
     def run(self, work: Callable[[S], Coroutine[Any, Any, T]], deadline: Deadline) -> T:
         """Run work on the loop with the lifespan's value, and wait for it until ``deadline.responds_without_loop_at``.
@@ -98,7 +100,8 @@ class Runtime(Generic[S]):
             TimeoutError: If the work has not ended by then. It is cancelled unless the loop is blocked, and nothing
                 that it does later affects the caller.
             ConfigurationError: If a handler of this loop calls this.
-            SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment.
+            SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment,
+                unless Lambda would not replace the process (Managed Instances).
         """
         loop = self._usable_loop(deadline)
         if loop.is_served_here():
@@ -139,19 +142,23 @@ class Runtime(Generic[S]):
                     run_in_time(functools.partial(logger.warning, warning), deadline)
                     self._blocked_loops.append(loop)
                 loop = self._loop = _LoopThread(self._lifespan)
-            return self._replace_if_too_many_abandoned(loop)
+            return self._replace_if_too_many_abandoned(loop, deadline)
 
-    def _replace_if_too_many_abandoned(self, loop: _LoopThread[S]) -> _LoopThread[S]:
+    def _replace_if_too_many_abandoned(self, loop: _LoopThread[S], deadline: Deadline) -> _LoopThread[S]:
         handlers, loops = self._count_abandoned(loop)
         if handlers > MAX_ABANDONED_HANDLERS or loops > MAX_BLOCKED_LOOPS:
             still_running = f"{handlers} abandoned handlers and {loops} blocked event loops still run in this process"
             if concurrent_processes() > 1:
                 # Nobody would respond to this invocation or replace this process: continue on a new event loop.
-                logger.error("%s; restart the execution environment", still_running)
                 if handlers > MAX_ABANDONED_HANDLERS:
                     loop.end()
-                    self._loop = _LoopThread(self._lifespan)
-                return self._loop or loop
+                    loop = self._loop = _LoopThread(self._lifespan)
+                elif loops <= self._most_blocked_loops:
+                    return loop
+                self._most_blocked_loops = max(loops, self._most_blocked_loops)
+                error = f"{still_running}; it continues on a new event loop, because Lambda would not replace it"
+                run_in_time(functools.partial(logger.error, error), deadline)
+                return loop
             # Lambda treats this as a crash: the batch is redelivered, and Lambda starts a new execution environment.
             raise SystemExit(f"fanfold: {still_running}; it exits so that Lambda starts a new execution environment")
         return loop

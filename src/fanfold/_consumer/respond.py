@@ -12,6 +12,7 @@ from fanfold._base.record import Record
 from fanfold._consumer.batch import Batch
 from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.loop_thread import Runtime, run_in_time
+from fanfold._consumer.process_limits import concurrent_processes
 from fanfold.errors import TotalFailureError
 
 _MAX_REASON_CHARACTERS = 500
@@ -71,7 +72,7 @@ def run_and_respond(
     if a log handler or an observer hangs, the response is returned without waiting for it.
 
     Raises:
-        KeyboardInterrupt: If a handler raised it.
+        KeyboardInterrupt: If a handler raised it, unless Lambda would not replace this process.
         TotalFailureError: If no record was acknowledged and ``raise_on_total_failure`` is set.
         TimeoutError: If the batch could not start in time. No handler has run.
         SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment.
@@ -85,7 +86,7 @@ def run_and_respond(
             _report(batch, result)
 
     batch = run_batch(runtime, create_batch, deadline, conclude)
-    if batch.interrupt is None and not results:
+    if not results and not _interrupts(batch):
         result = _result_of(batch)
         results.append(result)
         if results[0] is result:  # pragma: no branch - as above
@@ -111,13 +112,21 @@ def respond(batch: Batch, *, raise_on_total_failure: bool) -> BatchResult:
     """Return the outcomes of a batch that ran on the caller's event loop, and close the batch.
 
     Raises:
-        KeyboardInterrupt: If a handler raised it.
+        KeyboardInterrupt: If a handler raised it, unless Lambda would not replace this process.
         TotalFailureError: If no record was acknowledged and ``raise_on_total_failure`` is set.
     """
-    results = [] if batch.interrupt is not None else [_result_of(batch)]
+    results = [] if _interrupts(batch) else [_result_of(batch)]
     for result in results:
         _report(batch, result)
     return _checked(batch, results, raise_on_total_failure=raise_on_total_failure)
+
+
+def _interrupts(batch: Batch) -> bool:
+    """Return whether the KeyboardInterrupt of a handler ends the process.
+
+    It does not if Lambda would not replace the process: then its record fails, and the batch gets a response.
+    """
+    return batch.interrupt is not None and concurrent_processes() == 1
 
 
 def _result_of(batch: Batch) -> BatchResult:
@@ -126,7 +135,7 @@ def _result_of(batch: Batch) -> BatchResult:
 
 
 def _checked(batch: Batch, results: Sequence[BatchResult], *, raise_on_total_failure: bool) -> BatchResult:
-    if batch.interrupt is not None:
+    if batch.interrupt is not None and _interrupts(batch):
         raise batch.interrupt
     return _checked_result(results[0], raise_on_total_failure=raise_on_total_failure)
 
@@ -138,7 +147,7 @@ def _checked_result(result: BatchResult, *, raise_on_total_failure: bool) -> Bat
 
 
 def _report(batch: Batch, result: BatchResult) -> None:
-    if batch.interrupt is None:
+    if not _interrupts(batch):
         _log(batch, result.outcomes)
         if batch.observation is not None:
             batch.observation.end(result)

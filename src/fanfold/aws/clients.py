@@ -41,18 +41,20 @@ def prepare(service: str) -> None:
     asyncio.run(create_client())
 
 
-async def _prepare_off_the_loop(service: str) -> None:
-    if service in _PREPARED:
-        return
+async def _session_off_the_loop(service: str) -> AioSession:
+    """Return a new session for clients of a service, created on a thread: other handlers run on the event loop."""
     threads = Threads()
     try:
-        await threads.run(prepare, service)
+        return await threads.run(_prepared_session, service)
+    except RuntimeError:  # no thread can be started
+        return _new_session()
     finally:
         threads.close()
-    _PREPARED.add(service)
 
 
-_PREPARED: Final[set[str]] = set()
+def _prepared_session(service: str) -> AioSession:
+    prepare(service)
+    return _new_session()
 
 
 @functools.cache
@@ -81,9 +83,9 @@ async def client_of(service: str, resource: str, config: Mapping[str, Any], **cl
         ConfigurationError: If no region is set.
     """
     reseed_after_restore()
-    await _prepare_off_the_loop(service)
+    session = await _session_off_the_loop(service)
     with map_errors(resource):
-        context = _new_session().create_client(service, config=AioConfig(**config), **client)
+        context = session.create_client(service, config=AioConfig(**config), **client)
         opened = await context.__aenter__()
     try:
         yield opened

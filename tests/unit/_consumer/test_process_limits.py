@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 import fanfold
-from fanfold._consumer.process_limits import RESERVED, clamp_concurrency
+from fanfold._consumer.process_limits import RESERVED, clamp_concurrency, concurrent_processes
 from fanfold.testing import make_context, make_event
 from simple_handlers import nothing
 
@@ -101,3 +101,37 @@ def test_a_consumer_logs_one_warning_about_its_reduced_concurrency(caplog: pytes
     handler.close()
     assert caplog.text.count("concurrency 500 is reduced") == 1
     assert handler.concurrency == 500
+
+
+@pytest.mark.parametrize(
+    ("value", "processes"),
+    [(None, 1), ("", 1), ("0", 1), ("-1", 1), ("abc", 1), ("1.5", 1), ("1", 1), ("32", 32), ("1600", 1600)],
+)
+def test_the_number_of_processes_is_the_one_that_lambda_sets(
+    value: str | None, processes: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Without a positive integer there is one, as on ordinary Lambda."""
+    if value is not None:
+        monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", value)
+    assert concurrent_processes() == processes
+
+
+def test_the_processes_of_an_execution_environment_share_its_threads(monkeypatch: pytest.MonkeyPatch):
+    """The limit counts the threads of all of them; so does the reserve."""
+    monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", "4")
+    with limited(resource.RLIMIT_NPROC, RESERVED + 4 * (threading.active_count() + 10)):
+        assert clamp_concurrency(100, threads=True) == 10
+
+
+def test_16_processes_with_the_quota_of_an_execution_environment_run_threads(monkeypatch: pytest.MonkeyPatch):
+    """A reserve for each of them would leave none: 16 times 64 are the 1,024 threads of the quota."""
+    monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", "16")
+    with limited(resource.RLIMIT_NPROC, 1_024):
+        assert clamp_concurrency(100, threads=True) == 60 - threading.active_count()
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_each_process_of_an_execution_environment_has_its_own_file_descriptors(monkeypatch: pytest.MonkeyPatch):
+    """The limit counts those of one process."""
+    monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", "4")
+    assert clamp_concurrency(1_000, threads=False) == 20
