@@ -35,11 +35,11 @@ MEETING = """
     def write(text: str) -> None:
         os.write(1, f"{text} {os.getpid()}\\n".encode())  # one call, so that lines of processes do not mix
 """
-ANSWERS = """
+RESPONDS = """
     @fanfold.consumer(concurrency=1)
     def handler(body: dict, ctx: fanfold.Context) -> None:
         meet(body["meeting"], body["processes"])
-        write(f"answers {ctx.lambda_context.aws_request_id}")
+        write(f"responds {ctx.lambda_context.aws_request_id}")
         if body["fails"]:
             raise ValueError
 """
@@ -79,7 +79,7 @@ LEAVES_HANDLERS = f"""
             except asyncio.CancelledError:
                 pass
         await asyncio.to_thread(meet, body["meeting"], body["processes"])
-        write("answers")
+        write("responds")
 """
 BLOCKS = """
     @fanfold.consumer(concurrency=1)
@@ -87,7 +87,7 @@ BLOCKS = """
         if body["blocks"]:
             write("blocks")
             threading.Event().wait()
-        write("answers")
+        write("responds")
 """
 
 
@@ -122,17 +122,17 @@ def invoke_every_process(environment: Function, processes: int, meeting: str, **
 
 
 @pytest.mark.parametrize("processes", [2, 8])
-def test_each_process_answers_its_invocations(processes: int, tmp_path: Path):
-    """The response to each request ID is the one of its batch, and each process answers one of each round."""
-    with managed(tmp_path, ANSWERS, processes) as environment:
+def test_each_process_responds_to_its_invocations(processes: int, tmp_path: Path):
+    """The response to each request ID is the one of its batch, and each process responds to one of each round."""
+    with managed(tmp_path, RESPONDS, processes) as environment:
         for turn in range(3):
             fails = [number % 2 == turn % 2 for number in range(processes)]
             bodies = [{"meeting": f"turn {turn}", "processes": processes, "fails": failing} for failing in fails]
             responses = environment.invoke_concurrently(*map(make_event, bodies))
             assert [bool(response.failed_ids) for response in responses] == fails
-        answered = process_ids(environment.log, "answers")
-        assert sorted(answered) == sorted(environment.process_ids() * 3)
-        assert len(set(answered)) == processes
+        responded = process_ids(environment.log, "responds")
+        assert sorted(responded) == sorted(environment.process_ids() * 3)
+        assert len(set(responded)) == processes
 
 
 class Watch:
@@ -154,7 +154,7 @@ class Watch:
 
     def _sample(self) -> None:
         while not self._stopped.wait(0.005):
-            self.most_bytes = max(self.most_bytes, sum(resident_bytes(each) or 0 for each in self._processes))
+            self.most_bytes = max(self.most_bytes, sum(resident_bytes(process) or 0 for process in self._processes))
 
 
 @pytest.mark.parametrize("download_seconds", [0, 0.1], ids=["at its start", "after a download"])
@@ -180,8 +180,8 @@ def test_the_processes_together_stay_within_the_memory_of_the_execution_environm
         assert "2 running" not in environment.log
 
 
-def test_after_too_many_abandoned_handlers_a_process_answers_on_a_new_event_loop(tmp_path: Path):
-    """It does not exit, because no process would replace it; one line at level ERROR says what happened."""
+def test_after_too_many_abandoned_handlers_a_process_responds_on_a_new_event_loop(tmp_path: Path):
+    """It does not exit, because no process would replace it; one line at level ERROR states what happened."""
     with managed(tmp_path, LEAVES_HANDLERS, 2) as environment:
         for response in invoke_every_process(environment, 2, "warm", hangs=False):
             assert response.failed_ids == []
@@ -196,7 +196,7 @@ def test_after_too_many_abandoned_handlers_a_process_answers_on_a_new_event_loop
                 assert response.failed_ids == []
         assert environment.process_ids() == started
         assert environment.process.poll() is None
-        assert sorted(process_ids(environment.log, "answers")) == sorted(started * 3)
+        assert sorted(process_ids(environment.log, "responds")) == sorted(started * 3)
         wait_for(lambda: "lifespan ends" in environment.log)
         [affected] = process_ids(environment.log, "lifespan ends")
         assert sorted(process_ids(environment.log, "lifespan begins")) == sorted([*started, affected])
@@ -205,7 +205,7 @@ def test_after_too_many_abandoned_handlers_a_process_answers_on_a_new_event_loop
 
 
 def test_a_blocked_event_loop_affects_no_other_process(tmp_path: Path):
-    """The others answer before the blocked one does, and it answers before its deadline."""
+    """The others respond before the blocked one does, and it responds before its deadline."""
     with managed(tmp_path, BLOCKS, 3) as environment:
         blocked = environment.start(make_event({"blocks": True}), seconds=8)
         wait_for(lambda: process_ids(environment.log, "blocks"))
@@ -215,10 +215,10 @@ def test_a_blocked_event_loop_affects_no_other_process(tmp_path: Path):
         assert (response.request_id, response.failed_ids) == (blocked, ["message-0"])
         assert response.seconds_left > 0
         [affected] = process_ids(environment.log, "blocks")
-        assert affected not in process_ids(environment.log, "answers")
+        assert affected not in process_ids(environment.log, "responds")
 
 
-def test_many_blocked_event_loops_leave_every_process_answering(tmp_path: Path):
+def test_many_blocked_event_loops_leave_every_process_responding(tmp_path: Path):
     """A process with more than two continues, and logs an error for each further loop, not for each batch."""
     with managed(tmp_path, BLOCKS, 2) as environment:
         before = wait_for_processes(environment, 2)
@@ -234,7 +234,7 @@ def test_many_blocked_event_loops_leave_every_process_answering(tmp_path: Path):
 
 @pytest.mark.parametrize("error", ["SystemExit(3)", "KeyboardInterrupt()"])
 def test_no_exception_of_a_handler_ends_a_process(error: str, tmp_path: Path):
-    """Its record is redelivered, and each process answers its next invocations."""
+    """Its record is redelivered, and each process responds to its next invocations."""
     source = f"""
     @fanfold.consumer(concurrency=1)
     async def handler(body: dict) -> None:

@@ -51,7 +51,7 @@ class MemoryShare:
         self.limit_bytes = limit_bytes
         """The process's share of the memory."""
         self.learned: bool = False
-        """Whether a record of this process has been measured."""
+        """True once a record of this process has been measured."""
         self._resident, self._peak, self._reset_peak, self._release = resident, peak, reset_peak, release_free_memory
         self._record_bytes: deque[float] = deque(maxlen=REMEMBERED_BATCHES)
         self._fits: float = 1
@@ -98,7 +98,7 @@ class MemoryShare:
 
     def _learn(self) -> None:
         record_bytes = self._bytes_per_record()
-        # A peak that the system cannot reset says nothing about these records unless it has risen.
+        # A peak that the system cannot reset tells nothing about these records unless it has risen.
         if not self.learned or (self._peak() or 0) > self._peak_at_rest:
             self._record_bytes.append(record_bytes)
         largest = max(self._record_bytes)

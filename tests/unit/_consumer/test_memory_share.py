@@ -64,7 +64,7 @@ def admission_of(process: Process, *, starts_per_second: float | None = None) ->
 
 
 def test_the_first_record_of_a_process_runs_alone():
-    """What a record takes is not known before one has ended."""
+    """The memory of a record is not known before one has ended."""
     process = Process(230)
     assert process.start(0)
     assert not process.start(1)
@@ -80,7 +80,7 @@ def test_as_many_records_run_as_fit_into_the_share():
 
 
 def test_one_record_always_runs(caplog: pytest.LogCaptureFixture):
-    """Waiting would not make it smaller; one warning says what to do."""
+    """Waiting would not make it smaller; one warning states what to do."""
     process = Process(230)
     for _ in range(3):
         assert process.run_batch(5, 250 * 1024 * 1024) == 1
