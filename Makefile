@@ -80,7 +80,8 @@ clean: ## Delete everything that make created.
 
 # Scripts that `make bench` runs, comparisons first.
 BENCHMARKS = overhead limits io_efficiency failures cold_start incident in_time growth observers scatter end_to_end \
-	idempotency ledger_cost segment_scaling readers folds archive_bucket package_size chaos five_systems
+	idempotency ledger_cost segment_scaling readers folds archive_bucket package_size chaos worker_groups \
+	five_systems
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later was found; run: make PYTHON=/path/to/python" >&2; exit 2; }

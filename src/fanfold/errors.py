@@ -2,7 +2,8 @@
 
     FanfoldError
     ├── ConfigurationError      fix a setting, an environment variable, a name, or a permission
-    │   └── MissingExtraError   an optional dependency is not installed
+    │   ├── MissingExtraError   an optional dependency is not installed
+    │   └── ExpiredCredentialsError  temporary credentials of AWS, or a session of IAM Identity Center, have expired
     ├── EventError              the event is not a batch of SQS records
     ├── DecodeError             a body is not valid input for the handler; a retry cannot fix it
     ├── SegmentError            a segment cannot be processed; a retry cannot fix it
@@ -37,6 +38,7 @@ __all__ = [
     "DecodeError",
     "EnqueueError",
     "EventError",
+    "ExpiredCredentialsError",
     "FanfoldError",
     "FenceLostError",
     "ItemError",
@@ -73,6 +75,10 @@ class MissingExtraError(ConfigurationError):
         self.extra = extra
         """The extra that installs it, as in ``fanfold[extra]``."""
         super().__init__(f"{needed_for} needs an extra: pip install 'fanfold[{extra}]'")
+
+
+class ExpiredCredentialsError(ConfigurationError):
+    """Temporary credentials of AWS, or a session of IAM Identity Center, have expired: renew them."""
 
 
 class EventError(FanfoldError):

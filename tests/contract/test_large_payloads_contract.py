@@ -14,7 +14,7 @@ from idempotent import opening
 
 
 async def outcome_of(bucket: Bucket, key: str, size_bytes: int, *, name: str = "", **settings: Any) -> Outcome:
-    """Process a pointer beside an ordinary message, and return its outcome."""
+    """Process a pointer together with an ordinary message, and return its outcome."""
 
     async def length(text: str) -> int:
         return len(text)
@@ -69,7 +69,7 @@ async def test_a_payload_or_a_bucket_that_does_not_exist_is_rejected(bucket: Buc
     "name", ["a", "UPPER", "under_score", "a..b", "-dash", "dash-", "192.168.5.4", "x" * 64, "a b", "a/b", "\ud800"]
 )
 async def test_a_bucket_name_that_s3_would_refuse_is_rejected(bucket: Bucket, name: str):
-    """Whether fanfold, the SDK or S3 refuses it, the message is not redelivered."""
+    """The message is not redelivered, no matter whether fanfold, the SDK or S3 refuses it."""
     assert isinstance(await outcome_of(bucket, "key", 1, name=name), Rejected)
 
 

@@ -64,6 +64,20 @@ def worker(
         process.wait()
 
 
+def stop(process: subprocess.Popen[bytes], folder: Path) -> int:
+    """Stop an idle worker, cancel its poll with a second SIGTERM, and return the exit code."""
+    lines = len((folder / "log").read_text().splitlines())
+    process.send_signal(signal.SIGTERM)
+    wait_for(
+        lambda: (
+            process.poll() is not None
+            or any("stopping; " in line for line in (folder / "log").read_text().splitlines()[lines:])
+        )
+    )
+    process.send_signal(signal.SIGTERM)
+    return process.wait(timeout=300)
+
+
 def effects(folder: Path) -> Counter[int]:
     """Return the number of effects of each order."""
     file = folder / "effects"
@@ -104,7 +118,6 @@ def trial(sqs: Any, url: str, folder: Path, chance: random.Random, orders: int) 
             raise AssertionError(
                 f"{in_queue(sqs, url)} messages are left; {(folder / 'log').read_text()[-5000:]}"
             ) from error
-        process.send_signal(signal.SIGTERM)
-        if process.wait(timeout=300):
+        if stop(process, folder):
             raise AssertionError((folder / "log").read_text()[-5000:])
     return effects(folder)

@@ -55,7 +55,7 @@ async def length(text: str) -> int:
 
 
 def reason(store: InMemoryStore, record: dict[str, Any], **settings: Any) -> str:
-    """Deliver a record beside a healthy one, and return the reason why it is rejected."""
+    """Deliver a record with a healthy one, and return the reason why it is rejected."""
     handler = fanfold.consumer(large_payloads=LargePayloads(open_store=opening(store), **settings))(length)
     healthy, rejected = run(handler, make_record("abc", message_id="healthy"), record)
     assert healthy == Done(3)
@@ -119,7 +119,7 @@ def test_a_size_that_is_not_a_number_is_rejected(size: Any):
 
 
 def test_a_key_with_line_breaks_is_shown_on_one_line():
-    """A sender cannot write lines of its own into the log."""
+    """A sender cannot write lines into the log."""
     assert reason(Metered(), pointing("a\nERROR b", 1)) == "the payload 's3://payloads/a\\nERROR b' does not exist"
 
 
@@ -320,7 +320,7 @@ def test_the_sdk_accepts_every_bucket_that_passes(name: str):
     )
 )
 def test_any_body_is_a_payload_or_a_permanent_error(body: Any):
-    """Whatever a sender writes into a pointer, no redelivery is caused by it."""
+    """Nothing that a sender writes into a pointer causes a redelivery."""
     record = pointing("key", 1)
     record["body"] = json.dumps(["software.amazon.payloadoffloading.PayloadS3Pointer", body])
     handler = fanfold.consumer(large_payloads=opening(Metered()))(length)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_MAX_LAYERS = 100
 
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
@@ -14,3 +18,17 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
         function = function.func
     called = getattr(type(function), "__call__", None)  # noqa: B004 - the class's method, not callability
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def find_layer(function: Any, kind: type[T]) -> T | None:
+    """Return the outermost object of a class in a chain of decorators and partials; None without one.
+
+    Decorators that use ``functools.wraps`` leave the decorated object in ``__wrapped__``.
+    """
+    layer = function
+    for _ in range(_MAX_LAYERS):
+        if layer is None or isinstance(layer, kind):
+            return layer
+        inner = getattr(layer, "__wrapped__", None)
+        layer = layer.func if inner is None and isinstance(layer, functools.partial) else inner
+    return None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fanfold._base.callables import find_layer
 from fanfold.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -24,10 +25,26 @@ def load(name: str, kind: type[T]) -> T:
     value, module = _import(name, kind.__name__.lower())
     if isinstance(value, kind):
         return value
+    raise _not_found(name, value, module, kind)
+
+
+def load_decorated(name: str, kind: type[T]) -> tuple[Callable[..., Any], T]:
+    """Return the object that ``MODULE:NAME`` refers to, and the object of a class that it is or that it wraps.
+
+    Raises:
+        ConfigurationError: As for ``load``, if no layer of decorators is of that class.
+    """
+    value, module = _import(name, kind.__name__.lower())
+    if (layer := find_layer(value, kind)) is not None:
+        return value, layer
+    raise _not_found(name, value, module, kind)
+
+
+def _not_found(name: str, value: Any, module: Any, kind: type) -> ConfigurationError:
     if value is not None:
-        raise ConfigurationError(f"{name} is a {type(value).__name__}, not a fanfold.{kind.__name__}")
+        return ConfigurationError(f"{name} is a {type(value).__name__}, not a fanfold.{kind.__name__}")
     candidates = sorted(candidate for candidate, other in vars(module).items() if isinstance(other, kind))
-    raise ConfigurationError(f"{_missing(name)}; it has {', '.join(candidates) or f'no {kind.__name__}'}")
+    return ConfigurationError(f"{_missing(name)}; it has {', '.join(candidates) or f'no {kind.__name__}'}")
 
 
 def load_handler(name: str) -> Callable[..., Any]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus
 
+from fanfold.errors import ConfigurationError
+
 QUEUE_ARN = "arn:aws:sqs:eu-west-1:123456789012:orders"
 """The default queue of sample records."""
 
@@ -234,6 +236,16 @@ def make_eventbridge_record(
 
 
 def make_event(*bodies: Any, records: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Return an SQS event: a record per body, with the ids ``message-0``, ``message-1`` …, followed by ``records``."""
+    """Return an SQS event: a record per body, with the ids ``message-0``, ``message-1`` …, followed by ``records``.
+
+    Raises:
+        ConfigurationError: If a body is a whole record, such as ``make_record`` returns.
+    """
+    for position, body in enumerate(bodies):
+        if isinstance(body, Mapping) and body.get("eventSource") == "aws:sqs" and "messageId" in body:
+            raise ConfigurationError(
+                f"argument {position} is a record, not a body; pass records by name, as in "
+                "make_event(records=[make_fair_record(…)])"
+            )
     body_records = [make_record(body, message_id=f"message-{number}") for number, body in enumerate(bodies)]
     return {"Records": [*body_records, *records]}

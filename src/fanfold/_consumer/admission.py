@@ -119,8 +119,7 @@ class Slots:
 
     def leave(self, batch: SharesSlots) -> None:
         """Free the slots of a batch, those of abandoned workers included."""
-        if batch in self._batches:
-            self._batches.remove(batch)
+        self._batches.remove(batch)
         self._stop_waiting(batch)
         self._grant()
 

@@ -133,8 +133,8 @@ class Batch:
         """
         deadline = self._deadline
         ticker = asyncio.ensure_future(self._postpone_yield())
-        self._admission.enter(self)
         try:
+            self._admission.enter(self)
             if not await self._wait_for_workers(deadline.stops_at):
                 await self._commit(deadline.cancels_at)
                 if not await self._wait_for_workers(deadline.cancels_at):

@@ -14,6 +14,7 @@ RejectOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Ca
 
 _UNFINISHED: Final = (Awaitable, AsyncIterator, Generator, Future)
 _FAILED: Final = Failed(FanfoldError("the handler failed; its error was logged"))
+_REASON_CHARACTERS: Final = 500
 _VALID_TYPES: Final = frozenset({bool, int, float, str, bytes, dict})
 
 
@@ -42,9 +43,14 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
 
 
 def without_details(outcome: Outcome) -> Outcome:
-    """Return an outcome without the returned value or the error, which the batch response does not need."""
+    """Return an outcome without what the batch response and the log do not need, which may be large.
+
+    That is the returned value, the error, and all of a reason but its beginning.
+    """
     if isinstance(outcome, Done):
         return DONE
+    if isinstance(outcome, Rejected):
+        return Rejected(outcome.reason[:_REASON_CHARACTERS])
     return _FAILED if isinstance(outcome, Failed) else outcome
 
 

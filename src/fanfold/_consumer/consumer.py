@@ -7,11 +7,12 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from fanfold._base.backoff import Backoff
-from fanfold._base.callables import is_coroutine_function
+from fanfold._base.callables import find_layer, is_coroutine_function
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import BatchResponse, BatchResult
@@ -37,6 +38,10 @@ if TYPE_CHECKING:  # not imported at cold start
 P = ParamSpec("P")
 T = TypeVar("T")
 
+INVOKE: ContextVar[Callable[[Consumer[..., Any], Event, Any], BatchResult] | None] = ContextVar(
+    "fanfold_invoke", default=None
+)
+"""Called in place of ``Consumer.invoke``, where a handler around a consumer runs outside Lambda."""
 DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 
 
@@ -113,6 +118,8 @@ class Consumer(Generic[P, T]):
         return self._invoke(event, context, reads_outcomes=True)
 
     def _invoke(self, event: Event, context: Any, *, reads_outcomes: bool) -> BatchResult:
+        if (invoke := INVOKE.get()) is not None:
+            return invoke(self, event, context)
         use_context_variables()
         deadline = deadline_of(context, self.settings.deadline_margin)
         records, raises = records_from_event(event), self.settings.raise_on_total_failure
@@ -274,12 +281,9 @@ def _check_not_a_consumer(function: Any) -> None:
     Raises:
         ConfigurationError: If it is one.
     """
-    layer = function
-    while layer is not None:
-        if isinstance(layer, Consumer):
-            name = getattr(function, "__qualname__", repr(function))
-            raise ConfigurationError(f"{name} is already a consumer; change its settings with with_settings(…)")
-        layer = layer.func if isinstance(layer, functools.partial) else getattr(layer, "__wrapped__", None)
+    if find_layer(function, Consumer) is not None:
+        name = getattr(function, "__qualname__", repr(function))
+        raise ConfigurationError(f"{name} is already a consumer; change its settings with with_settings(…)")
 
 
 @overload

@@ -81,14 +81,14 @@ def run_and_respond(
     def conclude(batch: Batch) -> None:
         result = _result_of(batch)
         results.append(result)
-        if results[0] is result:  # otherwise the response has just been returned without the loop
+        if results[0] is result:  # pragma: no branch - else, at this moment, the response is returned without the loop
             _report(batch, result)
 
     batch = run_batch(runtime, create_batch, deadline, conclude)
     if batch.interrupt is None and not results:
         result = _result_of(batch)
         results.append(result)
-        if results[0] is result:
+        if results[0] is result:  # pragma: no branch - as above
             run_in_time(lambda: _report(batch, result), deadline)
     return _checked(batch, results, raise_on_total_failure=raise_on_total_failure)
 

@@ -212,12 +212,13 @@ class Settling:
 
     async def finish(self, within_seconds: float | None) -> None:
         """Wait until all messages are settled, no longer than this; leave the others to their visibility timeout."""
-        tasks = {sender.task for sender in (self._rejects, self._changes) if sender.task is not None}
-        unfinished = tasks and (await asyncio.wait(tasks, timeout=within_seconds))[1]
-        if not unfinished and (task := self._changes.task) is not None and not task.done():
-            # A refused dead letter got a delay meanwhile.
-            unfinished = (await asyncio.wait({task}, timeout=within_seconds))[1]
-        if unfinished:
+        senders = (self._rejects, self._changes)
+        try:
+            async with asyncio.timeout(within_seconds):
+                # More than once, because a refused dead letter gets a delay.
+                while running := {sender.task for sender in senders if sender.task and not sender.task.done()}:
+                    await asyncio.wait(running)
+        except TimeoutError:
             self._logger.warning(
                 "some messages could not be settled in time; they will be redelivered after their visibility timeout"
             )

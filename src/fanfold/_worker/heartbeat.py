@@ -32,6 +32,11 @@ class WorkerQueue(Protocol):
     """The queue that a worker processes; see ``aws.sqs.SqsQueue``."""
 
     @property
+    def url(self) -> str:
+        """The queue's URL."""
+        ...
+
+    @property
     def fifo(self) -> bool:
         """True for a FIFO queue."""
         ...
@@ -185,11 +190,21 @@ class HeartbeatSettler:
     def __init__(self, settler: Settler, heartbeats: Heartbeats) -> None:
         self._settler = settler
         self._heartbeats = heartbeats
+        self._delays: dict[str, int] = {}
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Change visibility timeouts, see ``Settler``; if that fails, the current ones stay in force."""
         await self._heartbeats.stop([record.receipt_handle for record, _ in changes])
-        return await self._settler.change_visibility(changes)
+        refusals = await self._settler.change_visibility(changes)
+        refused = {refusal.position for refusal in refusals}
+        for position, (record, seconds) in enumerate(changes):
+            if position not in refused:
+                self._delays[record.receipt_handle] = seconds
+        return refusals
+
+    def take_delay(self, handle: str) -> int | None:
+        """Return the visibility timeout that was set for a message, and forget it; None if none was set."""
+        return self._delays.pop(handle, None)
 
     async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
         """Send messages to the dead-letter queue, see ``Settler``; heartbeats continue until they are deleted."""

@@ -27,11 +27,39 @@ class Summary:
     """Counts of a worker, from its start until now."""
 
     done: int = 0
-    """Records that succeeded, or were rejected and forwarded."""
+    """Records that succeeded."""
+    rejected: int = 0
+    """Records that were rejected and that the dead-letter queue has accepted."""
     failed: int = 0
     """Records that SQS redelivers."""
     in_flight: int = 0
-    """Messages being processed."""
+    """Messages that were received and have not ended: being processed, or behind another one of their group."""
+
+    def count_acknowledged(self, *, rejected: bool) -> None:
+        """Count a message in flight that has ended and will be deleted."""
+        self.in_flight -= 1
+        if rejected:
+            self.rejected += 1
+        else:
+            self.done += 1
+
+    @property
+    def ended(self) -> int:
+        """Records that have ended, in any way."""
+        return self.done + self.rejected + self.failed
+
+    def __str__(self) -> str:
+        return f"{self.done} done, {self.rejected} rejected, {self.failed} to be redelivered"
+
+
+def starting_line(url: str, concurrency: int, visibility_timeout: int, dead_letter_queue_url: str) -> str:
+    """Return the log line of a worker that starts."""
+    dead_letters = (
+        f"dead-letter queue {dead_letter_queue_url}"
+        if dead_letter_queue_url
+        else "no dead-letter queue: rejected messages are redelivered"
+    )
+    return f"polling {url}: concurrency {concurrency}, visibility timeout {visibility_timeout} s, {dead_letters}"
 
 
 async def report(summary: Summary) -> None:
@@ -40,16 +68,10 @@ async def report(summary: Summary) -> None:
     while True:
         await asyncio.sleep(REPORT_SECONDS)
         now, current = time.monotonic(), Summary(**asdict(summary))
-        ended = current.done + current.failed - before.done - before.failed
+        ended = current.ended - before.ended
         if ended or current.in_flight:
             rate = ended / (now - before_at)
-            logger.info(
-                "%d done, %d to be redelivered, %d in flight, %.1f per second",
-                current.done,
-                current.failed,
-                current.in_flight,
-                rate,
-            )
+            logger.info("%s, %d in flight, %.1f per second", current, current.in_flight, rate)
         before, before_at = current, now
 
 

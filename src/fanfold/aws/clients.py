@@ -92,7 +92,7 @@ async def client_of(service: str, resource: str, config: Mapping[str, Any], **cl
 
 
 def reseed_after_restore() -> None:
-    """Give this execution environment random numbers of its own if it was restored from a SnapStart snapshot.
+    """Give this execution environment separate random numbers if it was restored from a SnapStart snapshot.
 
     The SDK draws the jitter of its retries from the module ``random``, whose state is part of the snapshot. Clients are
     opened during an invocation, so after the restore. (Source: Lambda developer guide, "Handling uniqueness with Lambda

@@ -21,7 +21,14 @@ from botocore.exceptions import (
     SSOError,
 )
 
-from fanfold.errors import ConfigurationError, FanfoldError, ObjectChangedError, ObjectMissingError, ServiceError
+from fanfold.errors import (
+    ConfigurationError,
+    ExpiredCredentialsError,
+    FanfoldError,
+    ObjectChangedError,
+    ObjectMissingError,
+    ServiceError,
+)
 
 _MISSING_OBJECT: Final = frozenset({"NoSuchKey", "NoSuchBucket", "404"})
 _MISSING_RESOURCE: Final = frozenset(
@@ -42,14 +49,13 @@ _DENIED: Final = frozenset(
         "AccessDenied",
         "AccessDeniedException",
         "AuthorizationError",
-        "ExpiredToken",
-        "ExpiredTokenException",
         "InvalidAccessKeyId",
         "InvalidClientTokenId",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
     }
 )
+_EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
 _TRANSIENT: Final = frozenset(
     {
         "KMS.ThrottlingException",
@@ -86,7 +92,9 @@ def map_errors(resource: str) -> Iterator[None]:
         ) from error
     except NoRegionError as error:
         raise ConfigurationError(f"{resource}: no AWS region is set: set AWS_REGION") from error
-    except (ConfigParseError, InvalidRegionError, ProfileNotFound, SSOError) as error:
+    except SSOError as error:
+        raise ExpiredCredentialsError(f"{resource}: {error}") from error
+    except (ConfigParseError, InvalidRegionError, ProfileNotFound) as error:
         raise ConfigurationError(f"{resource}: {error}") from error
     except BotoCoreError as error:
         transient = not isinstance(error, ParamValidationError)  # a retry would fail the same way
@@ -98,6 +106,12 @@ def map_errors(resource: str) -> Iterator[None]:
         raise ConfigurationError(f"{resource}: {error}: an endpoint is a URL, such as http://127.0.0.1:4566") from error
     except (OSError, TimeoutError, aiohttp.ClientError, ParserError) as error:
         raise ServiceError(f"{resource}: {error}", code=type(error).__name__, transient=True) from error
+
+
+def awaits_credentials(error: ConfigurationError) -> bool:
+    """Return whether the credentials have expired, or are missing or unreadable, as while they are being replaced."""
+    replaced = (NoCredentialsError, PartialCredentialsError, ConfigParseError)
+    return isinstance(error, ExpiredCredentialsError) or isinstance(error.__cause__, replaced)
 
 
 def is_conditional_check(error: ServiceError) -> bool:
@@ -129,7 +143,13 @@ def error_from(code: str, message: str, resource: str, *, status: int = 0) -> Fa
         return ServiceError(f"{resource}: another write to the same key is in progress", code=code, transient=True)
     if code in _MISSING_RESOURCE:
         return ConfigurationError(f"{resource}: does not exist; check the name and the region ({message})")
-    if code in _DENIED:
-        return ConfigurationError(f"{resource}: AWS refuses the credentials or the permission: {message}")
+    if code in _EXPIRED or code in _DENIED:
+        return _refused(code, message, resource)
     transient = is_transient(code) or status == _THROTTLED_STATUS or status >= _SERVER_ERROR_STATUS
     return ServiceError(f"{resource}: {code}: {message}", code=code, transient=transient)
+
+
+def _refused(code: str, message: str, resource: str) -> ConfigurationError:
+    if code in _EXPIRED:
+        return ExpiredCredentialsError(f"{resource}: the AWS credentials have expired; renew them ({code}: {message})")
+    return ConfigurationError(f"{resource}: AWS refuses the credentials or the permission: {message}")

@@ -132,8 +132,7 @@ class SqsQueue:
         entries, unsendable = _entries(messages, functools.partial(_entry, fifo=self.fifo))
         if unsendable and not entries:
             return unsendable
-        with map_errors(f"queue {self.url}"):
-            response = await self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
+        response = await self._call("send_message_batch", f"queue {self.url}", QueueUrl=self.url, Entries=entries)
         return [*unsendable, *_refusals(response)]
 
     async def receive(self, *, max_messages: int = 10, wait_seconds: float = 0) -> Sequence[Received]:
@@ -153,30 +152,33 @@ class SqsQueue:
         ]
 
     async def _receive(self, max_messages: int, wait_seconds: float, attribute: str) -> Sequence[Mapping[str, Any]]:
-        with map_errors(f"queue {self.url}"):
-            response = await self._client.receive_message(
-                QueueUrl=self.url,
-                MaxNumberOfMessages=max_messages,
-                WaitTimeSeconds=math.ceil(wait_seconds),
-                MessageSystemAttributeNames=[attribute],
-                MessageAttributeNames=["All"],
-            )
+        response = await self._call(
+            "receive_message",
+            f"queue {self.url}",
+            QueueUrl=self.url,
+            MaxNumberOfMessages=max_messages,
+            WaitTimeSeconds=math.ceil(wait_seconds),
+            MessageSystemAttributeNames=[attribute],
+            MessageAttributeNames=["All"],
+        )
         messages: Sequence[Mapping[str, Any]] = response.get("Messages", [])
         return messages
 
     async def delete(self, receipt_handles: Sequence[str]) -> Sequence[Refusal]:
         """Delete 1 to 10 messages by their receipt handles; return the refused entries."""
         entries = [{"Id": str(position), "ReceiptHandle": handle} for position, handle in enumerate(receipt_handles)]
-        with map_errors(f"queue {self.url}"):
-            return _refusals(await self._client.delete_message_batch(QueueUrl=self.url, Entries=entries))
+        return _refusals(
+            await self._call("delete_message_batch", f"queue {self.url}", QueueUrl=self.url, Entries=entries)
+        )
 
     async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
         """Set the visibility timeouts of 1 to 10 messages, in whole seconds from now; return the refused entries."""
         entries, refusals = _entries(changes, self._visibility_entry)
         for url in dict.fromkeys(url for url, _ in entries):
             of_queue = [entry for entry_url, entry in entries if entry_url == url]
-            with map_errors(f"queue {url}"):
-                response = await self._client.change_message_visibility_batch(QueueUrl=url, Entries=of_queue)
+            response = await self._call(
+                "change_message_visibility_batch", f"queue {url}", QueueUrl=url, Entries=of_queue
+            )
             refusals += _refusals(response)
         return refusals
 
@@ -186,8 +188,7 @@ class SqsQueue:
         entries, unsendable = _entries(rejects, functools.partial(_dead_letter, fifo=url.endswith(".fifo")))
         if unsendable and not entries:
             return unsendable
-        with map_errors(f"dead-letter queue {url}"):
-            response = await self._client.send_message_batch(QueueUrl=url, Entries=entries)
+        response = await self._call("send_message_batch", f"dead-letter queue {url}", QueueUrl=url, Entries=entries)
         accepted = {sent["Id"] for sent in response.get("Successful", [])}
         refusals = {str(refusal.position): refusal for refusal in _refusals(response)}
         # Fail closed: an entry is accepted only if SQS lists it.
@@ -199,9 +200,16 @@ class SqsQueue:
 
     async def count(self) -> int:
         """Return the approximate number of messages in the queue, including those in flight and delayed."""
-        with map_errors(f"queue {self.url}"):
-            response = await self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=list(_COUNTS))
+        response = await self._call(
+            "get_queue_attributes", f"queue {self.url}", QueueUrl=self.url, AttributeNames=list(_COUNTS)
+        )
         return sum(int(response.get("Attributes", {}).get(name, 0)) for name in _COUNTS)
+
+    async def _call(self, operation: str, resource: str, **arguments: Any) -> Mapping[str, Any]:
+        """Call an operation of SQS; error messages start with ``resource``."""
+        with map_errors(resource):
+            response: Mapping[str, Any] = await getattr(self._client, operation)(**arguments)
+        return response
 
     def _visibility_entry(self, change: tuple[Record, int], position: int) -> tuple[str, dict[str, Any]]:
         record, seconds = change

@@ -157,7 +157,7 @@ def test_formatting_changes_no_error(kind: type[BaseException], length: int, by:
 
 
 def test_the_error_itself_and_the_nearest_causes_are_shown():
-    """The cause that started a long chain is not shown; the text says so."""
+    """The cause that started a long chain is not shown; the text states that."""
     text = error_text(chain(50_000))
     assert text.startswith("the first 20 of the errors that caused this one or belong to it:\n")
     assert "error 49999" in text
@@ -284,7 +284,7 @@ def test_a_line_names_the_function_that_logs_it(caplog: pytest.LogCaptureFixture
 
 
 def test_a_batch_logs_only_the_first_lines_of_a_kind(caplog: pytest.LogCaptureFixture):
-    """The last of them says so; another kind, and another batch, are counted separately."""
+    """The last of them states that; another kind, and another batch, are counted separately."""
     log = BatchLogger()
     for number in range(1_000):
         log.warning("record %d failed", number)
@@ -356,11 +356,11 @@ def test_stored_errors_keep_their_links(caplog: pytest.LogCaptureFixture):
 
 
 def related_chain(error: BaseException | None) -> list[BaseException]:
-    found = []
+    chain = []
     while error is not None:
-        found.append(error)
+        chain.append(error)
         error = error.__cause__
-    return found
+    return chain
 
 
 @pytest.mark.parametrize(
@@ -413,6 +413,9 @@ def test_the_text_of_a_reject_is_bounded(caplog: pytest.LogCaptureFixture):
 
 # What every record may log
 
+TEXT = "x" * MB
+"""One text for all records, so that the tests' own lists stay small."""
+
 
 class Broken(RecordingSettler):
     """A settler that refuses every dead letter, and whose changes of the visibility timeout fail."""
@@ -422,14 +425,14 @@ class Broken(RecordingSettler):
         return await super().send_dead_letters(rejects)
 
     async def change_visibility(self, changes: Any) -> Any:
-        raise ConfigurationError("x" * MB)
+        raise ConfigurationError(TEXT)
 
 
 class BrokenEntries(InMemoryEntries):
     """A table that cannot be reached."""
 
     async def read(self, keys: Any) -> Any:
-        raise ServiceError("x" * MB, code="AccessDenied", transient=False)
+        raise ServiceError(TEXT, code="AccessDenied", transient=False)
 
     claim = complete = release = read  # type: ignore[assignment] # all fail in the same way
 
@@ -438,7 +441,7 @@ class BrokenBackoff(Backoff):
     """A backoff of a user's that fails."""
 
     def next_delay(self, receive_count: int) -> float:
-        raise ValueError("x" * MB)
+        raise ValueError(TEXT)
 
 
 class BrokenObserver:
@@ -446,7 +449,7 @@ class BrokenObserver:
 
     def batch_started(self, records: Any, batch: Any) -> Any:
         def fail(*_: Any) -> Any:
-            raise ValueError("x" * MB)
+            raise ValueError(TEXT)
 
         return fanfold.observers.BatchCallbacks(call_started=fail, batch_ended=fail)
 
@@ -456,7 +459,7 @@ async def fails(order: dict) -> None:
 
 
 async def rejects(order: dict) -> None:
-    raise Reject("x" * MB)
+    raise Reject(TEXT)
 
 
 async def done(order: dict) -> None: ...

@@ -262,3 +262,51 @@ async def test_an_exception_whose_class_cannot_be_read_fails_its_record_in_an_as
             raise BrokenClassError
 
     assert kinds(await handler.process(make_event(0, 1, 2))) == [Done, Failed, Done]
+
+
+async def test_a_worker_whose_coroutine_is_closed_ends_without_another_record():
+    """As when the event loop ends under an abandoned worker: that is not a failure of the handler's."""
+    started, running = [], asyncio.Event()
+
+    @fanfold.consumer(concurrency=1)
+    async def handler(number: int) -> None:
+        started.append(number)
+        running.set()
+        await asyncio.Event().wait()
+
+    others = asyncio.all_tasks()
+    batch = asyncio.ensure_future(handler.process(make_event(0, 1)))
+    await running.wait()
+    (worker,) = [task for task in asyncio.all_tasks() - others if "_work" in repr(task.get_coro())]
+    worker.get_coro().close()
+    batch.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await batch
+    assert started == [0]
+
+
+def test_a_task_factory_that_fails_for_workers_frees_their_slots():
+    """The next batch, under a factory that works, has the whole concurrency."""
+    broken = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan():
+        def factory(loop, coroutine):
+            if broken and "_work" in repr(coroutine):
+                coroutine.close()
+                raise RuntimeError("no more tasks")
+            return asyncio.Task(coroutine, loop=loop)
+
+        asyncio.get_running_loop().set_task_factory(factory)
+        yield
+
+    handler = fanfold.consumer(concurrency=2, lifespan=lifespan)(nothing)
+    broken.append(True)
+    with pytest.raises(RuntimeError, match="no more tasks"):
+        handler(make_event(0, 1), make_context(5))
+    broken.clear()
+    assert ids(handler(make_event(0, 1, 2), make_context(5))) == []
+    handler.close()
+
+
+async def nothing(number: int) -> None: ...

@@ -1,4 +1,4 @@
-"""What handlers return is kept only if something will read it; otherwise it is freed while the batch still runs."""
+"""A return value is kept only if something will read it; otherwise it is freed while the batch still runs."""
 
 import asyncio
 import gc
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import fanfold
 from batches import fifo_event, ids
 from fanfold import Done, Failed, Reject, Rejected, Retry, Retrying
+from fanfold._consumer.classify import without_details
 from fanfold.errors import CommitError
 from fanfold.inmemory import InMemoryEntries
 from fanfold.observers import BatchCallbacks
@@ -26,7 +27,7 @@ RECORDS = 150
 
 
 class Report(dict):
-    """What a handler returns: as large as a user likes, and JSON for idempotency."""
+    """A return value: as large as a user likes, and JSON for idempotency."""
 
 
 class Watched:
@@ -87,7 +88,9 @@ class Ends:
         return BatchCallbacks(batch_ended=lambda ended: self.outcomes.extend(ended.outcomes))
 
 
-@pytest.mark.parametrize("settings", [{}, {"observers": [StartsOnly()]}, {"idempotency": True}], ids=["plain", "observers", "idempotency"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"observers": [StartsOnly()]}, {"idempotency": True}], ids=["plain", "observers", "idempotency"]
+)
 @pytest.mark.parametrize("kind", ["async", "def", "lists"])
 def test_lambda_reads_only_the_response_so_values_are_freed_while_the_batch_runs(kind: str, settings: dict[str, Any]):
     """At most two per handler are alive: the one that it returned last, and the one that it creates."""
@@ -143,6 +146,12 @@ def test_errors_are_freed_too(frozen: bool):
         gc.enable()
         handler.close()
     assert most <= 2 * CONCURRENCY + 1  # the first one may be in a cycle with its frames
+
+
+def test_the_reasons_of_rejected_records_are_clipped():
+    """The log shows the beginning; the whole reason goes to the dead-letter queue, which cuts it."""
+    assert without_details(Rejected("x" * 1_000)) == Rejected("x" * 500)
+    assert without_details(Retrying(5)) == Retrying(5)
 
 
 def test_whoever_reads_the_outcomes_gets_the_values():

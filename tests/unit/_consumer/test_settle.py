@@ -277,6 +277,30 @@ async def test_a_dead_letter_queue_that_hangs_delays_no_delay():
     assert batch.forwarded == set()
 
 
+async def test_a_delay_that_a_refused_dead_letter_gets_is_waited_for():
+    """The batch ends only once it is set."""
+
+    class Slow(RecordingSettler):
+        async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return await super().change_visibility(changes)
+
+    settler = Slow("m0")
+    await settled(settler, (record("m0", 2), Rejected("r")), backoff=STEADY)
+    assert settler.visibility_changes[0] == [("m0", 20)]
+
+
+async def test_a_message_whose_attributes_have_another_shape_is_sent_in_a_separate_call():
+    """Its size is unknown, and it must not prevent others from being sent."""
+    odd = Record(make_record("odd", message_id="odd") | {"messageAttributes": ["not", "an", "object"]})
+    settler = RecordingSettler()
+    rejects = [(record("m0"), Rejected("r")), (odd, Rejected("r")), (record("m1"), Rejected("r"))]
+    batch = await settled(settler, *rejects)
+    assert batch.forwarded == {0, 1, 2}
+    assert [[message_id for message_id, _ in call] for call in settler.dead_letters] == [["m0"], ["odd"], ["m1"]]
+
+
 @pytest.mark.parametrize("position", [True, -1, 2, "0", None, 0.0])
 async def test_a_refusal_without_a_valid_position_acknowledges_nothing(position):
     """Which of the dead letters the queue took is unknown."""
