@@ -157,7 +157,7 @@ def test_formatting_changes_no_error(kind: type[BaseException], length: int, by:
 
 
 def test_the_error_itself_and_the_nearest_causes_are_shown():
-    """The cause that started a long chain is not shown; the text says so."""
+    """The cause that started a long chain is not shown, and the text states that there are more."""
     text = error_text(chain(50_000))
     assert text.startswith("the first 20 of the errors that caused this one or belong to it:\n")
     assert "error 49999" in text
@@ -284,7 +284,7 @@ def test_a_line_names_the_function_that_logs_it(caplog: pytest.LogCaptureFixture
 
 
 def test_a_batch_logs_only_the_first_lines_of_a_kind(caplog: pytest.LogCaptureFixture):
-    """One more line says so; another kind, and another batch, are counted separately."""
+    """One more line states it. Another kind, and another batch, are counted separately."""
     log = BatchLogger()
     for number in range(1_000):
         log.warning("record %d failed", number)
@@ -357,11 +357,11 @@ def test_stored_errors_keep_their_links(caplog: pytest.LogCaptureFixture):
 
 
 def related_chain(error: BaseException | None) -> list[BaseException]:
-    found = []
+    errors = []
     while error is not None:
-        found.append(error)
+        errors.append(error)
         error = error.__cause__
-    return found
+    return errors
 
 
 @pytest.mark.parametrize(
