@@ -202,6 +202,17 @@ def test_an_error_without_a_text_is_named(error: BaseException):
     assert "Unprintable: <exception str() failed>" in error_text(error)
 
 
+class Unreadable(Exception):  # noqa: N818 - short
+    @property
+    def __notes__(self) -> Any:
+        raise SystemExit("no notes")
+
+
+def test_an_error_that_cannot_be_formatted_is_named():
+    """Formatting never raises."""
+    assert error_text(Unreadable("x")) == "Unreadable: the error cannot be formatted"
+
+
 # A line
 
 
