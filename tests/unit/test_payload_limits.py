@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 import fanfold
 from fanfold import Done, Record, Rejected
-from fanfold._ports.payload_pointers import DEFAULT_MAX_BYTES, is_bucket_name, resolver
+from fanfold._ports.payload_pointers import DEFAULT_MAX_BYTES, is_bucket_name, large_payloads_of, resolver
 from fanfold.errors import ConfigurationError, DecodeError, ServiceError
 from fanfold.idempotency import Idempotency
 from fanfold.inmemory import InMemoryEntries, InMemoryStore
-from fanfold.payloads import LargePayloads
+from fanfold.payloads import LargePayloads, open_store
 from fanfold.testing import make_context, make_event, make_extended_record, make_record
 from idempotent import opening, run
 
@@ -255,6 +255,14 @@ def test_invalid_arguments_are_refused(arguments: dict[str, Any], message: str):
     """The error names the argument and what it must be."""
     with pytest.raises(ConfigurationError, match=f"^LargePayloads: {re.escape(message)}"):
         LargePayloads(**arguments)
+
+
+def test_every_form_of_the_setting_is_one_value():
+    """True is the default limits; a function that opens a store has them too."""
+    assert large_payloads_of(setting=True) == LargePayloads()
+    assert large_payloads_of(setting=False) is None
+    assert large_payloads_of(open_store) == LargePayloads(open_store=open_store)
+    assert large_payloads_of(LargePayloads(("payloads",))) == LargePayloads(("payloads",))
 
 
 def test_the_value_is_immutable_and_comparable():

@@ -58,10 +58,10 @@ class BatchLogger(SafeLogger):
         """Log a message, unless the batch has logged enough of its kind."""
         kwargs.setdefault("stacklevel", 3)
         self._lines[msg] = lines = self._lines.get(msg, 0) + 1
-        if lines < MAX_LINES_PER_BATCH:
+        if lines <= MAX_LINES_PER_BATCH:
             super().log(level, msg, *args, **kwargs)
-        elif lines == MAX_LINES_PER_BATCH:
-            super().log(level, f"{msg} (further lines of this kind are not logged for this batch)", *args, **kwargs)
+        elif lines == MAX_LINES_PER_BATCH + 1:
+            super().log(level, "more lines of this kind are not logged for this batch: %s", msg, stacklevel=3)
 
 
 def _clipped(msg: object, args: tuple[object, ...], kwargs: dict[str, Any]) -> tuple[object, tuple[object, ...]]:

@@ -161,7 +161,7 @@ def make_extended_record(
     Args:
         bucket: Bucket of the payload.
         key: Key of the payload.
-        size_bytes: Size of the payload.
+        size_bytes: Size of the payload; a consumer rejects a message that states another size.
         legacy: Whether the attribute has its older name, ``SQSLargePayloadSize``.
         message_id: The id of the message.
     """

@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base.deadline import Deadline
-from fanfold._base.log import logger
+from fanfold._base.log import BatchLogger, logger
 from fanfold._base.threads import served_loop
 from fanfold._consumer.blocked_loop import current_user_line, dump_stacks_before
 from fanfold._consumer.process_limits import concurrent_processes
@@ -253,6 +253,7 @@ class _LoopThread(Generic[S]):
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
         pong: threading.Event | None = None
+        batch_logger = BatchLogger()  # a loop may be blocked for a thousand checks
         while not done.wait(_shorter(_CHECK_SECONDS, deadline.until(deadline.responds_without_loop_at))):
             expired = deadline.until(deadline.responds_without_loop_at) == 0
             if expired and pong is None:
@@ -260,7 +261,7 @@ class _LoopThread(Generic[S]):
                 pong.wait(_LAST_CHECK_SECONDS)
             if pong is not None and not pong.is_set():
                 line = current_user_line(self._thread.ident)
-                run_in_time(functools.partial(logger.warning, "the event loop is blocked by %s", line), deadline)
+                run_in_time(functools.partial(batch_logger.warning, "the event loop is blocked by %s", line), deadline)
             if expired:
                 self._suspect = True
                 raise TimeoutError(message)

@@ -157,7 +157,7 @@ def test_formatting_changes_no_error(kind: type[BaseException], length: int, by:
 
 
 def test_the_error_itself_and_the_nearest_causes_are_shown():
-    """The cause that started a long chain is not shown; the text states that."""
+    """The cause that started a long chain is not shown, and the text states that there are more."""
     text = error_text(chain(50_000))
     assert text.startswith("the first 20 of the errors that caused this one or belong to it:\n")
     assert "error 49999" in text
@@ -200,6 +200,17 @@ def test_an_ordinary_error_reads_as_python_writes_it(error: BaseException):
 def test_an_error_without_a_text_is_named(error: BaseException):
     """Its ``__str__`` raises, even SystemExit."""
     assert "Unprintable: <exception str() failed>" in error_text(error)
+
+
+class Unreadable(Exception):  # noqa: N818 - short
+    @property
+    def __notes__(self) -> Any:
+        raise SystemExit("no notes")
+
+
+def test_an_error_that_cannot_be_formatted_is_named():
+    """Formatting never raises."""
+    assert error_text(Unreadable("x")) == "Unreadable: the error cannot be formatted"
 
 
 # A line
@@ -284,7 +295,7 @@ def test_a_line_names_the_function_that_logs_it(caplog: pytest.LogCaptureFixture
 
 
 def test_a_batch_logs_only_the_first_lines_of_a_kind(caplog: pytest.LogCaptureFixture):
-    """The last of them states that; another kind, and another batch, are counted separately."""
+    """One more line states it. Another kind, and another batch, are counted separately."""
     log = BatchLogger()
     for number in range(1_000):
         log.warning("record %d failed", number)
@@ -293,7 +304,8 @@ def test_a_batch_logs_only_the_first_lines_of_a_kind(caplog: pytest.LogCaptureFi
     assert lines(caplog) == [
         "record 0 failed",
         "record 1 failed",
-        "record 2 failed (further lines of this kind are not logged for this batch)",
+        "record 2 failed",
+        "more lines of this kind are not logged for this batch: record %d failed",
         "another kind",
         "record 0 failed",
     ]
@@ -356,11 +368,11 @@ def test_stored_errors_keep_their_links(caplog: pytest.LogCaptureFixture):
 
 
 def related_chain(error: BaseException | None) -> list[BaseException]:
-    chain = []
+    errors = []
     while error is not None:
-        chain.append(error)
+        errors.append(error)
         error = error.__cause__
-    return chain
+    return errors
 
 
 @pytest.mark.parametrize(
@@ -496,5 +508,5 @@ def test_no_kind_of_failure_logs_a_line_per_record(caplog: pytest.LogCaptureFixt
     caplog.set_level(logging.INFO, "fanfold")
     deliver(fanfold.consumer(**settings)(handler), *({"id": number} for number in range(1_000)), seconds=60)
     written = lines(caplog, logging.INFO)
-    assert len(written) <= 3 * MAX_LINES_PER_BATCH + 4
+    assert len(written) <= 3 * (MAX_LINES_PER_BATCH + 1) + 4
     assert max(map(len, written)) <= LONGEST

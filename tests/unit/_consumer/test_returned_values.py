@@ -1,4 +1,4 @@
-"""A return value is kept only if something will read it; otherwise it is freed while the batch still runs."""
+"""Return values are kept only if something will read them; otherwise they are freed while the batch still runs."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ RECORDS = 150
 
 
 class Report(dict):
-    """A return value: as large as a user likes, and JSON for idempotency."""
+    """The return value of a handler: as large as a user likes, and JSON for idempotency."""
 
 
 class Watched:
