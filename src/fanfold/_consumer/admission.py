@@ -6,9 +6,8 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
-from fanfold._consumer.memory_guard import MemoryGuard
-
-if TYPE_CHECKING:  # only for execution environments with several processes
+if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._consumer.memory_guard import MemoryGuard
     from fanfold._consumer.memory_share import MemoryShare
 
 CHECK_SECONDS: Final = 0.005
@@ -101,7 +100,12 @@ class SharesSlots(Protocol):
 
     @property
     def wanted_workers(self) -> int:
-        """Number of workers that it can use."""
+        """Number of workers that it can use; 0 once it has no more records to start."""
+        ...
+
+    @property
+    def records_in_flight(self) -> int:
+        """Number of its records that are being processed."""
         ...
 
     def start_worker(self) -> None:
@@ -126,6 +130,11 @@ class Slots:
         """True if a batch waits for a slot."""
         return bool(self._waiting)
 
+    @property
+    def records_in_flight(self) -> int:
+        """Number of records of all batches that are being processed."""
+        return sum(batch.records_in_flight for batch in self._batches)
+
     def is_waiting(self, batch: SharesSlots) -> bool:
         """Return whether a batch waits for a slot."""
         return batch in self._waiting
@@ -133,8 +142,7 @@ class Slots:
     def enter(self, batch: SharesSlots) -> None:
         """Start the workers of a batch, as many as there are free slots; it waits for the others."""
         self._batches.append(batch)
-        self._waiting.append(batch)
-        self._grant()
+        self.worker_ended(batch)
 
     def leave(self, batch: SharesSlots) -> None:
         """Free the slots of a batch, those of abandoned workers included."""
@@ -142,12 +150,12 @@ class Slots:
         self._stop_waiting(batch)
         self._grant()
 
-    def worker_ended(self, batch: SharesSlots, *, has_yielded: bool) -> None:
-        """Give the slot of a worker to a batch that waits; a batch that has yielded it waits for the next one."""
-        if has_yielded and batch in self._batches and batch not in self._waiting:
+    def worker_ended(self, batch: SharesSlots) -> None:
+        """Give a free slot to a batch that waits; this batch waits too, as the last one, while it wants workers."""
+        if batch.worker_count >= batch.wanted_workers:
+            self._stop_waiting(batch)
+        elif batch in self._batches and batch not in self._waiting:
             self._waiting.append(batch)
-        elif not has_yielded:
-            self._stop_waiting(batch)  # a worker that ends by itself has found no more records
         self._grant()
 
     def should_yield(self, batch: SharesSlots) -> bool:

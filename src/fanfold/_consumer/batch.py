@@ -23,25 +23,24 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fanfold._base.deadline import Deadline
-from fanfold._base.ordering import Lane, Unit, in_order, lanes
-from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Reject, Rejected, Retry
-from fanfold._base.record import Record, is_fifo
+from fanfold._base.ordering import Lane, Unit, lanes
+from fanfold._base.outcome import DONE, Outcome
+from fanfold._base.record import Record
 from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.classify import final_outcome, outcome_of, rejects, without_details
+from fanfold._consumer.classify import rejects
 from fanfold._consumer.failure_log import FailureLog
+from fanfold._consumer.outcomes import ABANDONED, BatchOutcomes
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
 from fanfold._consumer.worker_tasks import Timer, create_task, is_running, is_same, prepared_task
-from fanfold.errors import AbandonedError, DecodeError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.commits import Commits
     from fanfold._consumer.notify_observers import Observation
 
 
-_ABANDONED = Failed(AbandonedError())
 _YIELD_SECONDS = 0.02
 """Interval at which handlers that never await let the event loop run its other tasks; at most twice as long."""
 _GRACE_SECONDS = 1.0
@@ -80,9 +79,6 @@ class Batch:
             keep_details: Whether someone will read what handlers returned or raised; otherwise it is not kept.
         """
         self.records = records
-        self.failures: FailureLog = FailureLog()
-        self.interrupt: KeyboardInterrupt | None = None
-        """The KeyboardInterrupt that a handler raised, which the caller raises again."""
         self.observation = observation
         """Notified by the caller once the response is known."""
         self.held_for_memory: int = 0
@@ -94,20 +90,24 @@ class Batch:
         self.settling = settling
         """Sends dead letters, and sets delays."""
         self._commits = commits
-        self._reject_on = rejects(settings.reject_on)
         self._timeout = settings.timeout
-        self._keep_details = keep_details
-        self._fifo = is_fifo(records)
-        self._outcomes: list[Outcome | None] = [None] * len(records)
-        self._delays: dict[int, int] = {}
+        self._outcomes = BatchOutcomes(
+            records,
+            deadline=deadline,
+            settling=settling,
+            reject_on=rejects(settings.reject_on),
+            keep_details=keep_details,
+            on_interrupt=self._cancel_workers,
+        )
+        self.failures: FailureLog = self._outcomes.failures
         self._lanes: Iterator[Lane] = lanes(records, settings.chunk_size)
         self._returned: deque[Lane] = deque()
         """Lanes, or the rest of one, that workers have given back."""
         self._workers: set[asyncio.Task[Any]] = set()
         self._admitted: set[int] = set()
         """Ids of workers that have processed a record, and may yield their slot to another batch."""
-        self._yielding: set[asyncio.Task[Any]] = set()
-        """Workers that yield their slot."""
+        self._exhausted = False
+        """True once a worker has found no more lanes."""
         self._running = 0
         self._context = contextvars.copy_context()
         self._no_workers = asyncio.Event()
@@ -122,9 +122,19 @@ class Batch:
         self._closed = False
 
     @property
+    def interrupt(self) -> KeyboardInterrupt | None:
+        """The KeyboardInterrupt that a handler raised, which the caller raises again."""
+        return self._outcomes.interrupt
+
+    @property
     def abandoned(self) -> int:
-        """Number of workers that still run; after ``run``, those that the response did not wait for."""
-        return len(self._workers)
+        """Number of workers that still run although the response did not wait for them; 0 before the response."""
+        return len(self._workers) if self._closed else 0
+
+    @property
+    def has_ended(self) -> bool:
+        """True once the response is known and no worker runs."""
+        return self._closed and not self._workers
 
     async def run(self) -> None:
         """Process the batch until every record has ended or the response is due.
@@ -166,18 +176,8 @@ class Batch:
         later changes the result.
         """
         self._closed = True
-        committed = range(len(self.records)) if self._commits is None else frozenset(self._commits.positions)
-        forwarded = frozenset(self.settling.forwarded)
-        usual = DONE if self._commits is None else _ABANDONED  # already final: skips a call for most records
-        final = [
-            outcome
-            if outcome is usual
-            else NotStarted(self._reason_not_started())
-            if outcome is None
-            else final_outcome(outcome, is_committed=position in committed, is_forwarded=position in forwarded)
-            for position, outcome in enumerate(list(self._outcomes))
-        ]
-        return in_order(self.records, final) if self._fifo else final
+        committed = None if self._commits is None else frozenset(self._commits.positions)
+        return self._outcomes.final(committed, self._reason_not_started())
 
     def _reason_not_started(self) -> str:
         if self._deadline.clock() >= self._deadline.stops_at:
@@ -186,13 +186,21 @@ class Batch:
 
     @property
     def worker_count(self) -> int:
-        """Number of workers that run."""
-        return len(self._workers)
+        """Number of workers that run, and of threads that a record which timed out still occupies."""
+        return len(self._workers | self._blocked_threads)
 
     @property
     def wanted_workers(self) -> int:
-        """Number of workers that the records need, no more than the concurrency."""
-        return 0 if self._cancelled or self._closed else min(self._concurrency, len(self.records))
+        """Number of workers that the remaining records need, no more than the concurrency."""
+        over = self._cancelled or self._closed or self._deadline.clock() >= self._deadline.stops_at
+        if over or (self._exhausted and not self._returned):
+            return 0
+        return min(self._concurrency, len(self.records))
+
+    @property
+    def records_in_flight(self) -> int:
+        """Number of calls of the handler that run."""
+        return self._running
 
     def start_worker(self, lane: Lane = ()) -> None:
         """Start a worker, which first processes the rest of a lane."""
@@ -200,19 +208,29 @@ class Batch:
         self._workers.add(worker)
         worker.add_done_callback(self._worker_ended)
 
+    def _replace_worker(self, lane: Lane) -> bool:
+        """Start a worker in the slot of one that ended, and return whether that succeeded."""
+        before = set(self._workers)
+        try:
+            self.start_worker(lane)
+        except Exception as error:  # noqa: BLE001 - a task factory of the user's
+            self.failures.add_from_worker(error)
+            return False
+        self._admitted.update(map(id, self._workers - before))  # it may yield before its first record
+        return True
+
     def _worker_ended(self, worker: asyncio.Task[Any]) -> None:
         self._workers.discard(worker)
-        has_yielded = worker in self._yielding
-        self._yielding.discard(worker)
         self._admitted.discard(id(worker))
         error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
-        if error is not None and not (self._cancelled or self._closed):
-            self.failures.add_from_worker(error)
-            self.start_worker()  # for the remaining records
-        elif error is None and (lane := worker.result()) is not None and not (self._cancelled or self._closed):
-            # Only now, so that callbacks that the last record added to its task run first.
-            self.start_worker(lane)
-        self._admission.slots.worker_ended(self, has_yielded=has_yielded)
+        lane: Lane | None = None
+        if not (self._cancelled or self._closed):
+            if error is not None:
+                self.failures.add_from_worker(error)
+            # A new worker starts only now, after the callbacks that the last record added to its task.
+            lane = worker.result() if error is None else ()
+        if lane is None or not self._replace_worker(lane):
+            self._admission.slots.worker_ended(self)
         if not self._workers and not self._admission.slots.is_waiting(self):
             self._no_workers.set()
 
@@ -228,7 +246,7 @@ class Batch:
         """
         task = prepared_task()
         clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._admission
-        call, records, outcomes, takes_list = self._call, self.records, self._outcomes, self._takes_list
+        call, records, outcomes, takes_list = self._call, self.records, self._outcomes.values, self._takes_list
         timeout, clean_context = self._timeout, contextvars.copy_context()
         has_variables, name = len(clean_context) > 0, task.get_name()
         references, weak_references = sys.getrefcount, weakref.getweakrefcount
@@ -243,34 +261,33 @@ class Batch:
                 if now >= admission.free_until:  # last: an admitted record starts before another one is admitted
                     if not await self._may_start(task):
                         self._returned.append(lane[lane.index(unit) :])
-                        self._yielding.add(task)
                         return None
                     now = clock()
                 if now >= stops_at or self._cancelled:
                     return None
                 for position in unit:
-                    outcomes[position] = _ABANDONED
+                    outcomes[position] = ABANDONED
                 timer = None if timeout is None else Timer(task, timeout)
                 self._running += 1
                 try:
                     value = await call([records[position] for position in unit] if takes_list else records[unit[0]])
                 except BaseException as error:
-                    if isinstance(error, GeneratorExit) and not is_running(task):
+                    if not is_running(task):
                         raise  # this coroutine is closed: the loop ended under an abandoned worker
                     value = error
                 finally:
                     self._running -= 1
                     if timer is not None:
                         timer.stop()
-                if task.cancelling():
+                if task.cancelling() or getattr(task, "_must_cancel", False):  # not reset by uncancel()
                     if isinstance(value, StillRunningError):
                         self._blocked_threads.add(task)
                     value = await self._cancellation_error(task, timer)
                 lane_continues = True
                 if value is None and not takes_list:
                     outcomes[unit[0]] = DONE
-                elif not await self._store_outcomes(unit, value):
-                    self._skip_rest_of_lane(lane, unit)
+                elif not await self._outcomes.store(unit, self._results(unit, value)):
+                    self._outcomes.skip_rest_of_lane(lane, unit)
                     lane_continues = False
                 if self._blocked_threads and task in self._blocked_threads:
                     return None
@@ -283,20 +300,12 @@ class Batch:
                     return lane[lane.index(unit) + 1 :] if lane_continues else ()
                 if not lane_continues:
                     break
+        self._exhausted = True
         return None
 
-    async def _store_outcomes(self, unit: Unit, value: object) -> bool:
-        """Store the outcome of each record of a unit, and return whether its lane may continue."""
-        # If a stage raised, the error applies to all records of the unit; otherwise it returned a value for each.
-        values = value if self._takes_list and isinstance(value, list) else [value] * len(unit)
-        group_continues = True
-        for position, result in zip(unit, values, strict=True):
-            if group_continues:
-                outcome = self._outcomes[position] = DONE if result is None else self._outcome_of(position, result)
-                group_continues = not self._fifo or isinstance(outcome, Done | Rejected)
-            else:
-                self._outcomes[position] = BLOCKED_IN_GROUP
-        return not self._fifo or await self._lane_continues(unit)
+    def _results(self, unit: Unit, value: object) -> list[object]:
+        """Return a result for each record: if a stage raised, its error; otherwise it returned a value for each."""
+        return value if self._takes_list and isinstance(value, list) else [value] * len(unit)
 
     async def _postpone_yield(self) -> None:
         while True:
@@ -320,45 +329,12 @@ class Batch:
         async with self._admission_lock:
             while (now := self._deadline.clock()) < self._deadline.stops_at and not self._cancelled:
                 held = self._admission.held_for_memory
-                wait = self._admission.wait(now, self._running)
+                wait = self._admission.wait(now, self._admission.slots.records_in_flight)
                 self.held_for_memory += self._admission.held_for_memory - held
                 if not wait:
                     break
                 await asyncio.sleep(min(wait, self._deadline.stops_at - now))
         return True
-
-    def _outcome_of(self, position: int, value: object) -> Outcome:
-        """Return the outcome for the value that a handler returned or raised; start to settle it unless it is done."""
-        record = self.records[position]
-        if isinstance(value, BaseException):
-            if isinstance(value, KeyboardInterrupt):
-                self.interrupt = value
-                self._cancel_workers()
-            if not isinstance(value, DecodeError | Reject | Retry):  # a bad message, or a decision of the handler's
-                self.failures.add(record, value)
-        outcome = outcome_of(value, self._reject_on)
-        if (delay := self.settling.add(position, record, outcome)) is not None:
-            self._delays[position] = delay
-        return outcome if self._keep_details else without_details(outcome)
-
-    async def _lane_continues(self, unit: Unit) -> bool:
-        """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
-        outcomes = [self._outcomes[position] for position in unit]
-        if any(isinstance(outcome, Rejected) for outcome in outcomes):
-            await self.settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
-        forwarded = self.settling.forwarded
-        return all(
-            isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in forwarded)
-            for position, outcome in zip(unit, outcomes, strict=True)
-        )
-
-    def _skip_rest_of_lane(self, lane: Lane, unit: Unit) -> None:
-        """Report the rest of a FIFO lane for redelivery, with the same delay as the record that failed."""
-        delay = next((self._delays[position] for position in unit if position in self._delays), None)
-        for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
-            self._outcomes[position] = BLOCKED_IN_GROUP
-            if delay is not None:
-                self.settling.change_visibility(self.records[position], delay)
 
     async def _cancellation_error(self, task: asyncio.Task[Any], timer: Timer | None) -> BaseException:
         """Return why a record's task was cancelled. The record failed, even if its handler then returned."""
@@ -385,7 +361,7 @@ class Batch:
 
     async def _commit(self, moment: float) -> None:
         if self._commits is not None:
-            await self._commits.commit_done(self._outcomes, moment)
+            await self._commits.commit_done(self._outcomes.values, moment)
 
     async def _wait_for_workers(self, moment: float) -> bool:
         """Wait until all workers have ended, but no longer than until a moment; return whether all have ended."""

@@ -17,7 +17,6 @@ from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import Bind, decoding
 from fanfold._consumer.classify import rejects
 from fanfold._consumer.environment import ExecutionEnvironment
-from fanfold._consumer.memory_guard import MemoryGuard
 from fanfold._consumer.process_limits import concurrent_processes
 from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
@@ -106,6 +105,8 @@ class BatchFactory:
         limit_bytes = None if memory_bytes is None or share is None else share * memory_bytes
 
         def create() -> Admission:
+            from fanfold._consumer.memory_guard import MemoryGuard  # at the first batch
+
             return Admission(
                 starts_per_second=self._settings.starts_per_second,
                 guard=None if limit_bytes is None else MemoryGuard(limit_bytes),

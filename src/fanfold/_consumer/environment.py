@@ -29,6 +29,11 @@ class RunningBatch(Protocol):
     """A batch whose handlers may still run after its response."""
 
     @property
+    def has_ended(self) -> bool:
+        """True once the response is known and no handler runs."""
+        ...
+
+    @property
     def abandoned(self) -> int:
         """Number of handlers that still run."""
         ...
@@ -66,7 +71,7 @@ class ExecutionEnvironment:
 
     def track(self, batch: RunningBatch) -> None:
         """Add a batch, and remove those whose handlers have all ended."""
-        self._batches = [*(tracked for tracked in self._batches if tracked.abandoned), batch]
+        self._batches = [*(tracked for tracked in self._batches if not tracked.has_ended), batch]
 
     def abandoned_handlers(self, running: Collection[RunningBatch] = ()) -> int:
         """Return the number of handlers that still run, on the event loop or on threads, after their batch's response.

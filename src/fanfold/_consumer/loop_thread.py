@@ -44,6 +44,8 @@ _LAST_CHECK_SECONDS = 0.005
 """Time that the loop has to show that it is not blocked when the response is due."""
 _MAX_MILLISECONDS: Final = 10**9
 """The most time that is read from a context, in place of infinity and the like; Lambda gives at most 90 minutes."""
+_REPORT_SECONDS = 1.0
+"""Longest wait for log lines and observers that the response does not depend on."""
 _CLOSE_SECONDS = 5.0
 """Time that a lifespan has to end when the runtime is closed."""
 _STOPPED: Final = "a handler stopped the event loop or cancelled the batch"
@@ -65,7 +67,7 @@ def deadline_of(lambda_context: Any, margin: float | None) -> Deadline:
 
 
 def run_in_time(call: Callable[[], object], deadline: Deadline) -> None:
-    """Call a function on a separate thread, and wait for it no longer than half of the time left.
+    """Call a function on a separate thread, and wait for it up to a second, and no longer than half of the time left.
 
     For log lines and observers while the event loop is blocked: a log handler may hang, or wait for a lock of the
     blocked thread.
@@ -73,8 +75,7 @@ def run_in_time(call: Callable[[], object], deadline: Deadline) -> None:
     thread = threading.Thread(target=contextvars.copy_context().run, args=(call,), name="fanfold-report", daemon=True)
     with contextlib.suppress(RuntimeError):  # no thread can be started
         thread.start()
-        left = deadline.until(deadline.ends_at)
-        thread.join(None if left is None else left / 2)
+        thread.join(_shorter(_REPORT_SECONDS, _half(deadline.until(deadline.ends_at))))
 
 
 class Runtime(Generic[S]):
@@ -136,15 +137,23 @@ class Runtime(Generic[S]):
     def _usable_loop(self, deadline: Deadline) -> _LoopThread[S]:
         with self._lock:
             loop = self._loop
-            if loop is None or not loop.usable():
-                if loop is not None and loop.alive():
-                    warning = "the event loop is still blocked by a handler; a new one was started"
-                    run_in_time(functools.partial(logger.warning, warning), deadline)
+            was_blocked = False
+            if loop is None or not loop.usable(deadline):
+                if loop is not None and (was_blocked := loop.alive()):
+                    loop.end()  # once it is no longer blocked
                     self._blocked_loops.append(loop)
                 loop = self._loop = _LoopThread(self._lifespan)
-            return self._replace_if_too_many_abandoned(loop, deadline)
+            loop, error = self._replace_if_too_many_abandoned(loop)
+        # Not under the lock: a log handler may hang.
+        if was_blocked:
+            warning = "the event loop is still blocked by a handler; a new one was started"
+            run_in_time(functools.partial(logger.warning, warning), deadline)
+        if error:
+            run_in_time(functools.partial(logger.error, error), deadline)
+        return loop
 
-    def _replace_if_too_many_abandoned(self, loop: _LoopThread[S], deadline: Deadline) -> _LoopThread[S]:
+    def _replace_if_too_many_abandoned(self, loop: _LoopThread[S]) -> tuple[_LoopThread[S], str]:
+        """Return the loop, or a new one instead of it, and an error to log; an empty one for none."""
         handlers, loops = self._count_abandoned(loop)
         if handlers > MAX_ABANDONED_HANDLERS or loops > MAX_BLOCKED_LOOPS:
             still_running = f"{handlers} abandoned handlers and {loops} blocked event loops still run in this process"
@@ -154,14 +163,12 @@ class Runtime(Generic[S]):
                     loop.end()
                     loop = self._loop = _LoopThread(self._lifespan)
                 elif loops <= self._most_blocked_loops:
-                    return loop
+                    return loop, ""
                 self._most_blocked_loops = max(loops, self._most_blocked_loops)
-                error = f"{still_running}; it continues on a new event loop, because Lambda would not replace it"
-                run_in_time(functools.partial(logger.error, error), deadline)
-                return loop
+                return loop, f"{still_running}; it continues on a new event loop, because Lambda would not replace it"
             # Lambda treats this as a crash: the batch is redelivered, and Lambda starts a new execution environment.
             raise SystemExit(f"fanfold: {still_running}; it exits so that Lambda starts a new execution environment")
-        return loop
+        return loop, ""
 
     def _count_abandoned(self, loop: _LoopThread[S] | None) -> tuple[int, int]:
         self._blocked_loops = [blocked for blocked in self._blocked_loops if blocked.alive()]
@@ -198,14 +205,15 @@ class _LoopThread(Generic[S]):
         """Return whether the current thread is the loop's, or a worker thread that a handler of the loop runs on."""
         return served_loop() is self._loop
 
-    def usable(self) -> bool:
+    def usable(self, deadline: Deadline) -> bool:
         """Return whether the loop can run work: it is alive, its lifespan has not failed, and it is not blocked."""
         if self._stopped or not self.alive():
             return False
         if self.state.done() and self.state.exception() is not None:
             return False
         if self._suspect:
-            self._suspect = not self._ping().wait(_RECOVERY_SECONDS)
+            until_response = deadline.until(deadline.responds_without_loop_at)
+            self._suspect = not self._ping().wait(_shorter(_RECOVERY_SECONDS, _half(until_response)))
         return not self._suspect
 
     def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[Future[T], Callable[[], None]]:
@@ -221,6 +229,7 @@ class _LoopThread(Generic[S]):
                 try:
                     tasks.append(create_task(self._loop, work(), context))
                 except BaseException as error:  # noqa: BLE001 - a task factory of the user's
+                    self._stopped = True  # the next invocation gets a new loop, without that factory
                     outcome.set_exception(error)
                 else:
                     tasks[0].add_done_callback(functools.partial(self._work_ended, outcome))
@@ -258,7 +267,7 @@ class _LoopThread(Generic[S]):
             expired = deadline.until(deadline.responds_without_loop_at) == 0
             if expired and pong is None:
                 pong = self._ping()
-                pong.wait(_LAST_CHECK_SECONDS)
+                pong.wait(_shorter(_LAST_CHECK_SECONDS, _half(deadline.until(deadline.ends_at))))
             if pong is not None and not pong.is_set():
                 line = current_user_line(self._thread.ident)
                 run_in_time(functools.partial(batch_logger.warning, "the event loop is blocked by %s", line), deadline)
@@ -307,6 +316,10 @@ class _LoopThread(Generic[S]):
         async with lifespan() as state:
             self.state.set_result(state)
             await self._ending.wait()
+
+
+def _half(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / 2
 
 
 def _shorter(seconds: float, limit: float | None) -> float:

@@ -83,6 +83,7 @@ class _Sender(Generic[T]):
         self.task: asyncio.Task[None] | None = None
         """The task that sends; done once everything is sent."""
         self._stopped = False
+        self._transient_error: BaseException | str = ""
 
     def add(self, message: T) -> None:
         self._queue.append(message)
@@ -98,43 +99,57 @@ class _Sender(Generic[T]):
         await asyncio.sleep(0)  # records that end in the same iteration of the event loop share a call
         try:
             settler = await self._open()
-        except Exception as error:  # noqa: BLE001 - after any error, the messages are reported and redelivered
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the messages are redelivered
+            _raise_if_cancelled(error)
             messages = list(self._queue)
             self._queue.clear()
             self._give_up(messages, error)
             return
+        attempts = deque(self._retry_seconds)
         while self._queue:
-            await self._attempt(settler, _take_entries(self._queue, self._entry_bytes))
-
-    async def _attempt(self, settler: Settler, messages: list[T]) -> None:
-        """Send messages, and retry what is transient; messages of a call that fails are sent one by one."""
-        error: Exception | str = ""
-        for delay in self._retry_seconds:
-            try:
-                messages = await self._send(settler, messages)
-            except Exception as raised:  # noqa: BLE001 - as above
-                if isinstance(raised, ConfigurationError) or (len(messages) == 1 and not _is_transient(raised)):
-                    self._give_up(messages, raised)
-                    return
-                if not _is_transient(raised):
-                    for message in messages:  # one of them may be the cause
-                        await self._attempt(settler, [message])
-                    return
-                error = raised
+            transient: list[T] = []
+            while self._queue:
+                transient += await self._attempt(settler, _take_entries(self._queue, self._entry_bytes))
+            delay = attempts.popleft()
+            if transient and delay is None:
+                self._give_up(transient, self._transient_error)
+                attempts = deque(self._retry_seconds)  # for messages that are added meanwhile
+            elif transient:
+                await asyncio.sleep(delay or 0)
+                self._queue.extend(transient)
             else:
-                if not messages:
-                    return
-                error = f"{len(messages)} were refused for a transient reason"
-            if delay is not None:
-                await asyncio.sleep(delay)
-        self._give_up(messages, error)
+                attempts = deque(self._retry_seconds)
 
-    def _give_up(self, messages: Sequence[T], error: Exception | str) -> None:
+    async def _attempt(self, settler: Settler, messages: list[T]) -> list[T]:
+        """Send messages, and return those to retry; if a call fails, each of its messages is sent alone."""
+        try:
+            transient = await self._send(settler, messages)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - as above
+            _raise_if_cancelled(error)
+            if _is_transient(error):
+                self._transient_error = error
+                return messages
+            if isinstance(error, ConfigurationError) or len(messages) == 1:
+                self._give_up(messages, error)
+                return []
+            return [retry for message in messages for retry in await self._attempt(settler, [message])]
+        if transient:
+            self._transient_error = f"{len(transient)} were refused for a transient reason"
+        return transient
+
+    def _give_up(self, messages: Sequence[T], error: BaseException | str) -> None:
         self._on_failed(messages)
         self._logger.warning(self._warning, error if isinstance(error, FanfoldError | str) else repr(error))
 
 
-def _is_transient(error: Exception) -> bool:
+def _raise_if_cancelled(error: BaseException) -> None:
+    """Raise a cancellation of this task again; a settler may raise CancelledError too."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        raise error
+
+
+def _is_transient(error: BaseException) -> bool:
     return isinstance(error, ServiceError) and error.transient
 
 

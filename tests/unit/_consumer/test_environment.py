@@ -28,6 +28,10 @@ class AnsweredBatch:
 
     abandoned: int
 
+    @property
+    def has_ended(self) -> bool:
+        return not self.abandoned
+
 
 def no_queue() -> str:
     return ""

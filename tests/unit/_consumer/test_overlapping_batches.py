@@ -78,6 +78,7 @@ class ScriptedBatch:
     def __init__(self, wanted_workers: int) -> None:
         self.wanted_workers = wanted_workers
         self.worker_count = 0
+        self.records_in_flight = 0
 
     def start_worker(self) -> None:
         self.worker_count += 1
@@ -98,11 +99,10 @@ def test_slots_are_never_exceeded_and_never_idle_while_a_batch_waits(limit: int,
             running.remove(batch)
             slots.leave(batch)
         elif batch.worker_count:
-            has_yielded = slots.should_yield(batch)
+            if not slots.should_yield(batch):
+                batch.wanted_workers = batch.worker_count - 1  # it has found no more records
             batch.worker_count -= 1
-            if not has_yielded:
-                batch.wanted_workers = batch.worker_count  # it has found no more records
-            slots.worker_ended(batch, has_yielded=has_yielded)
+            slots.worker_ended(batch)
         used = sum(batch.worker_count for batch in running)
         assert used <= limit
         assert used == limit or not slots.crowded

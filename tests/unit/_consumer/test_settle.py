@@ -203,24 +203,46 @@ async def test_a_delay_that_is_never_accepted_is_dropped():
     assert settler.visibility_changes[-1] == [("m", 1)]
 
 
-async def test_a_call_that_keeps_failing_is_logged_and_the_next_ones_are_made(caplog: pytest.LogCaptureFixture):
-    """SQS redelivers its messages after their visibility timeout."""
-    settler = RecordingSettler(fails=throttled(), failures=3)
+async def test_messages_whose_calls_keep_failing_are_given_up_after_three_attempts(caplog: pytest.LogCaptureFixture):
+    """SQS redelivers them after their visibility timeout; the log states it."""
+    settler = RecordingSettler(fails=throttled(), failures=100)
     batch = settling(settler)
     for number in range(20):
         batch.add(number, record(f"m{number}"), Retrying(5))
         batch.add(number, record(f"m{number}"), Rejected("r"))
     await batch.finish(10)
-    assert [len(call) for call in settler.visibility_changes] == [10, 10, 10, 10]
-    assert batch.forwarded == set(range(10, 20))
-    assert (
-        "rejected messages could not be sent to the dead-letter queue; they will be redelivered: slow down"
-        in caplog.text
-    )
-    assert (
-        "delays could not be set; the messages will be redelivered after their visibility timeout: slow down"
-        in caplog.text
-    )
+    assert [len(call) for call in settler.visibility_changes] == [10] * 6
+    assert batch.forwarded == set()
+    assert "rejected messages could not be sent to the dead-letter queue; they will be redelivered: slow" in caplog.text
+    assert "the messages will be redelivered after their visibility timeout: slow down" in caplog.text
+
+
+async def test_messages_with_transient_refusals_do_not_delay_the_others():
+    """Every other message is settled before the first retry."""
+
+    class RefusesOne(RecordingSettler):
+        async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+            await super().change_visibility(changes)
+            return [Refusal(0, "InternalError", final=False)] if len(self.visibility_changes) <= 5 else []
+
+    settler = RefusesOne()
+    await settled(settler, *((record(f"m{number}"), Retrying(5)) for number in range(50)))
+    assert [len(call) for call in settler.visibility_changes] == [10, 10, 10, 10, 10, 5]
+
+
+async def test_a_settler_that_raises_a_cancellation_affects_one_message():
+    """It is an error like any other, unless the batch itself is cancelled."""
+
+    class Cancels(RecordingSettler):
+        async def change_visibility(self, changes: Sequence[tuple[Record, int]]) -> Sequence[Refusal]:
+            if any(changed.message_id == "m3" for changed, _ in changes):
+                raise asyncio.CancelledError
+            return await super().change_visibility(changes)
+
+    settler = Cancels()
+    await settled(settler, *((record(f"m{number}"), Retrying(5)) for number in range(12)))
+    changed = {message_id for call in settler.visibility_changes for message_id, _ in call}
+    assert changed == {f"m{number}" for number in range(12)} - {"m3"}
 
 
 @pytest.mark.parametrize("error", [throttled(), RuntimeError("broken")])

@@ -1,0 +1,130 @@
+"""The outcomes of one batch: stored as its handlers end, settled unless they are done, and final at the response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from fanfold._base.deadline import Deadline
+from fanfold._base.ordering import Lane, Unit, in_order
+from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Reject, Rejected, Retry
+from fanfold._base.record import Record, is_fifo
+from fanfold._consumer.classify import final_outcome, outcome_of, without_details
+from fanfold._consumer.failure_log import FailureLog
+from fanfold._consumer.settle import Settling
+from fanfold.errors import AbandonedError, DecodeError
+
+ABANDONED = Failed(AbandonedError())
+"""The outcome of a record from its start until its handler ends."""
+
+
+class BatchOutcomes:
+    """The outcomes of a batch.
+
+    Args:
+        records: The records of the batch.
+        deadline: The deadline of the invocation.
+        settling: Sends dead letters, and sets delays.
+        reject_on: Returns whether an error is permanent.
+        keep_details: Whether anything reads return values and errors.
+        on_interrupt: Called if a handler raises KeyboardInterrupt.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        *,
+        deadline: Deadline,
+        settling: Settling,
+        reject_on: Callable[[BaseException], bool],
+        keep_details: bool,
+        on_interrupt: Callable[[], None],
+    ) -> None:
+        self.values: list[Outcome | None] = [None] * len(records)
+        """By position: None for a record that has not started."""
+        self.failures: FailureLog = FailureLog()
+        """The errors to log."""
+        self.interrupt: KeyboardInterrupt | None = None
+        """The KeyboardInterrupt that a handler raised."""
+        self._records = records
+        self._deadline = deadline
+        self._settling = settling
+        self._reject_on = reject_on
+        self._keep_details = keep_details
+        self._on_interrupt = on_interrupt
+        self._fifo = is_fifo(records)
+        self._delays: dict[int, int] = {}
+
+    async def store(self, unit: Unit, results: Sequence[object]) -> bool:
+        """Store the outcome of each record of a unit, and return whether its lane may continue.
+
+        Args:
+            unit: Positions of the records.
+            results: What the handler returned or raised for each.
+        """
+        group_continues = True
+        for position, result in zip(unit, results, strict=True):
+            if group_continues:
+                outcome = self.values[position] = DONE if result is None else self._outcome_of(position, result)
+                group_continues = not self._fifo or isinstance(outcome, Done | Rejected)
+            else:
+                self.values[position] = BLOCKED_IN_GROUP
+        return not self._fifo or await self._lane_continues(unit)
+
+    def skip_rest_of_lane(self, lane: Lane, unit: Unit) -> None:
+        """Report the rest of a FIFO lane for redelivery, with the same delay as the record that failed."""
+        delay = next((self._delays[position] for position in unit if position in self._delays), None)
+        for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
+            self.values[position] = BLOCKED_IN_GROUP
+            if delay is not None:
+                self._settling.change_visibility(self._records[position], delay)
+
+    def final(self, committed: Collection[int] | None, not_started: str) -> list[Outcome]:
+        """Return the outcome of each record as far as it is known now.
+
+        Args:
+            committed: Positions of the records whose results are committed; None if no commit is needed.
+            not_started: Why the others were not started.
+        """
+        forwarded = frozenset(self._settling.forwarded)
+        usual = DONE if committed is None else ABANDONED  # already final: skips a call for most records
+        outcomes: list[Outcome] = [
+            outcome
+            if outcome is usual
+            else NotStarted(not_started)
+            if outcome is None
+            else final_outcome(
+                outcome,
+                is_committed=committed is None or position in committed,
+                is_forwarded=position in forwarded,
+            )
+            for position, outcome in enumerate(list(self.values))
+        ]
+        return in_order(self._records, outcomes) if self._fifo else outcomes
+
+    def _outcome_of(self, position: int, result: object) -> Outcome:
+        """Return the outcome for what a handler returned or raised; start to settle it unless it is done."""
+        record = self._records[position]
+        if isinstance(result, BaseException):
+            if isinstance(result, KeyboardInterrupt):
+                self.interrupt = result
+                self._on_interrupt()
+            if not isinstance(result, DecodeError | Reject | Retry):  # a bad message, or a decision of the handler's
+                self.failures.add(record, result)
+        try:
+            outcome = outcome_of(result, self._reject_on)
+        except Exception as error:  # noqa: BLE001 - a value of the user's that cannot be classified
+            outcome = Failed(error)
+        if (delay := self._settling.add(position, record, outcome)) is not None:
+            self._delays[position] = delay
+        return outcome if self._keep_details else without_details(outcome)
+
+    async def _lane_continues(self, unit: Unit) -> bool:
+        """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
+        outcomes = [self.values[position] for position in unit]
+        if any(isinstance(outcome, Rejected) for outcome in outcomes):
+            await self._settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
+        forwarded = self._settling.forwarded
+        return all(
+            isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in forwarded)
+            for position, outcome in zip(unit, outcomes, strict=True)
+        )
