@@ -311,3 +311,35 @@ def test_a_task_factory_that_fails_for_workers_frees_their_slots():
 
 
 async def nothing(number: int) -> None: ...
+
+
+def test_a_cancellation_that_a_handler_takes_back_does_not_reach_the_next_record():
+    """``uncancel`` resets the count of requests, and not the cancellation that is pending."""
+
+    @fanfold.consumer(concurrency=1)
+    async def handler(number: int) -> None:
+        if number == 0:
+            asyncio.current_task().cancel()
+            asyncio.current_task().uncancel()
+        else:
+            await asyncio.sleep(0)
+
+    assert kinds(deliver(handler, 0, 1, 2)) == [Failed, Done, Done]
+
+
+def test_a_value_of_a_list_that_cannot_be_classified_fails_its_record_alone():
+    """Such as a generator whose ``close`` raises."""
+
+    def stubborn():
+        try:
+            yield
+        finally:
+            raise RuntimeError("not closed")
+
+    @fanfold.consumer(chunk_size=10)
+    async def handler(numbers: list[int]) -> list:
+        started = stubborn()
+        next(started)
+        return [started if number == 1 else None for number in numbers]
+
+    assert kinds(deliver(handler, 0, 1, 2)) == [Done, Failed, Done]

@@ -1,6 +1,7 @@
 """Invocations that overlap in one process share its limits: concurrency, start rate and memory."""
 
 import asyncio
+import contextvars
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import fanfold
 from batches import Gauge, ids
+from fanfold import Done, Failed
 from fanfold._consumer.admission import Slots
 from fanfold.testing import make_context, make_event
 
@@ -107,3 +109,83 @@ def test_slots_are_never_exceeded_and_never_idle_while_a_batch_waits(limit: int,
         assert used <= limit
         assert used == limit or not slots.crowded
         assert all(batch.worker_count <= batch.wanted_workers for batch in running)
+
+
+def test_handlers_in_flight_are_not_abandoned_ones():
+    """Another invocation starts while 150 handlers run: the process does not exit."""
+    started, release = threading.Event(), threading.Event()
+
+    @fanfold.consumer(concurrency=300)
+    async def handler(name: str) -> None:
+        started.set()
+        while name == "long" and not release.is_set():  # noqa: ASYNC110 - a thread sets the event
+            await asyncio.sleep(0.001)
+
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(handler, make_event(*["long"] * 150), make_context(60))
+        try:
+            assert started.wait(60)
+            assert ids(handler(make_event("short"), make_context(30))) == []
+            assert handler.stats.abandoned_handlers == 0
+        finally:
+            release.set()
+        assert ids(long.result()) == []
+    handler.close()
+
+
+@pytest.mark.parametrize("leaves", ["nothing", "context variable", "failure"])
+def test_a_batch_whose_workers_are_replaced_yields_and_gets_its_slots(leaves: str):
+    """A worker that is replaced keeps its slot, and a replacement yields it like any other worker."""
+    variable = contextvars.ContextVar("leftover", default=0)
+
+    @fanfold.consumer(concurrency=2)
+    async def handler(name: str) -> None:
+        if leaves == "context variable":
+            variable.set(variable.get() + 1)
+        await asyncio.sleep(0.001)
+        if name == "long" and leaves == "failure":
+            raise ValueError(name)
+
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(handler.invoke, make_event(*["long"] * 1_000), make_context(60))
+        assert ids(handler(make_event(*["short"] * 20), make_context(30))) == []
+        assert not long.done()
+        assert {type(outcome) for outcome in long.result().outcomes} == {Failed if leaves == "failure" else Done}
+    handler.close()
+
+
+def test_an_empty_batch_does_not_wait_for_a_slot():
+    """All of them are used."""
+    started, release = threading.Event(), threading.Event()
+
+    @fanfold.consumer(concurrency=1)
+    async def handler(name: str) -> None:
+        started.set()
+        while not release.is_set():  # noqa: ASYNC110 - a thread sets the event
+            await asyncio.sleep(0.001)
+
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(handler, make_event("long"), make_context(60))
+        try:
+            assert started.wait(60)
+            assert handler({"Records": []}, make_context(30)) == {"batchItemFailures": []}
+            assert not long.done()
+        finally:
+            release.set()
+        assert ids(long.result()) == []
+    handler.close()
+
+
+def test_memory_that_is_full_lets_one_record_run_in_all_batches_together():
+    """Not one in each of them."""
+    gauge = Gauge()
+
+    @fanfold.consumer(concurrency=8)
+    async def handler(number: int) -> None:
+        await gauge(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(handler, make_event(0, 1), make_context(60, memory_limit_in_mb=1)) for _ in range(4)]
+        assert [ids(call.result()) for call in calls] == [[]] * 4
+    handler.close()
+    assert gauge.most == 1
