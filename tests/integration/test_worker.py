@@ -158,8 +158,7 @@ def test_sigterm_while_idle_makes_no_message_invisible(sqs, tmp_path, fifo):
     settings = {"FifoQueue": "true", "ContentBasedDeduplication": "true"} if fifo else {}
     url = new_queue(sqs, 600, **settings)
     with worker(tmp_path, url, "--health-file", "health.json") as process:
-        wait_for(lambda: _health(tmp_path))
-        time.sleep(0.5)  # the poll has begun
+        wait_for(lambda: _health(tmp_path))  # written when the first poll begins
         process.send_signal(signal.SIGTERM)
         wait_for(lambda: "the running ReceiveMessage call ends within 20 s" in (tmp_path / "log").read_text())
         sqs.send_message(QueueUrl=url, MessageBody='{"number": 1}', **({"MessageGroupId": "a"} if fifo else {}))

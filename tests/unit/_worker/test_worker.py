@@ -294,7 +294,7 @@ async def test_records_that_wait_behind_a_slow_one_stay_invisible():
     queue, handler = fifo_queue("a1", "a2", visibility_timeout=1), Handler("a1")
     async with running(fanfold.consumer(concurrency=2)(handler.one), queue):
         await until(lambda: handler.started)
-        await asyncio.sleep(1.5)
+        await until(lambda: len(queue.calls) >= 8)  # longer than the visibility timeout
         assert queue.messages.seconds_until_visible() > 0
         handler.released["a1"].set()
         await until(lambda: queue.deleted == ["a1", "a2"])
