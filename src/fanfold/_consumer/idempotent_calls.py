@@ -19,6 +19,7 @@ from fanfold._base.concurrency import for_each
 from fanfold._base.deadline import Deadline
 from fanfold._base.log import BatchLogger
 from fanfold._base.outcome import Done, NotStarted, Retry
+from fanfold._base.positions import checked_positions
 from fanfold._base.record import Record
 from fanfold._base.retry import retry
 from fanfold._base.threads import StillRunningError
@@ -358,7 +359,7 @@ class _Writer:
 
         async def write_remaining() -> None:
             store = await self._entries()
-            refused = set(await store.complete(remaining))
+            refused = checked_positions(await store.complete(remaining), len(remaining))
             for position, entry in enumerate(remaining):
                 if position not in refused:
                     self._written[entry.key].set_result(True)
