@@ -2,218 +2,35 @@
 
 import json
 import logging
-import traceback
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import fanfold
 from fanfold import Backoff, Reject
-from fanfold._base.error_text import MAX_CHARACTERS, MAX_ERRORS, error_text, related_errors
-from fanfold._base.log import MAX_LINE_CHARACTERS, MAX_LINES_PER_BATCH, BatchLogger, SafeLogger, logger
+from fanfold._base.log import MAX_LINES_PER_BATCH, BatchLogger, SafeLogger, logger
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryEntries
 from fanfold.testing import deliver
 from idempotent import by_id
+from odd_errors import (
+    LONGEST,
+    MB,
+    STEPS,
+    FrozenError,
+    Steps,
+    Unprintable,
+    chain,
+    lines,
+    link,
+)
 from settlers import Accepting, RecordingSettler
-
-LONGEST = MAX_LINE_CHARACTERS + 100
-MB = 1_000_000
-
-
-class Steps:
-    """Counts how often a link between two errors is followed."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-
-STEPS = Steps()
-
-
-class Linked(Exception):  # noqa: N818 - short
-    """An error whose links are counted when they are followed."""
-
-    @property
-    def __cause__(self) -> Any:
-        STEPS.count += 1
-        return BaseException.__cause__.__get__(self)  # type: ignore[attr-defined] # a C-level descriptor
-
-    @property
-    def __context__(self) -> Any:
-        STEPS.count += 1
-        return BaseException.__context__.__get__(self)  # type: ignore[attr-defined] # a C-level descriptor
-
-
-def link(error: BaseException, *, cause: Any = None, context: Any = None) -> BaseException:
-    """Set the links of an error as ``raise … from …`` does, which also works for an immutable one."""
-    if cause is not None:
-        BaseException.__cause__.__set__(error, cause)  # type: ignore[attr-defined] # a C-level descriptor
-    if context is not None:
-        BaseException.__context__.__set__(error, context)  # type: ignore[attr-defined] # a C-level descriptor
-    return error
-
-
-def chain(length: int, kind: type[BaseException] = Linked, *, by: str = "cause") -> BaseException:
-    error = kind("error 0")
-    for number in range(1, length):
-        error = link(kind(f"error {number}"), **{by: error})
-    return error
-
-
-@dataclass(frozen=True)
-class FrozenError(Exception):
-    """An error that refuses every assignment."""
-
-    text: str
-
-
-class Unprintable(Exception):  # noqa: N818 - short
-    def __str__(self) -> str:
-        raise SystemExit("no text")
 
 
 @pytest.fixture(autouse=True)
 def steps() -> Steps:
     STEPS.count = 0
     return STEPS
-
-
-def lines(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
-    """Return the texts that a handler writes, with tracebacks."""
-    formatter = logging.Formatter()
-    return [formatter.format(line) for line in caplog.records if line.levelno >= level]
-
-
-# An error
-
-
-def tree(depth: int) -> BaseException:
-    """Return an error with a cause and a context, each of which has both, and so on."""
-    error = Linked("x")
-    return link(error, cause=tree(depth - 1), context=tree(depth - 1)) if depth else error
-
-
-def two_chains(length: int) -> BaseException:
-    return link(Linked("x"), cause=chain(length), context=chain(length, by="context"))
-
-
-def group(size: int) -> BaseException:
-    return ExceptionGroup("group", [Linked(f"member {number}") for number in range(size)])
-
-
-def nested_groups(depth: int) -> BaseException:
-    error: BaseException = Linked("innermost")
-    for _ in range(depth):
-        error = BaseExceptionGroup("group", [error])
-    return error
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: chain(50_000),
-        lambda: chain(50_000, by="context"),
-        lambda: two_chains(50_000),
-        lambda: tree(12),
-        lambda: group(50_000),
-        lambda: nested_groups(500),
-        lambda: link(group(3), cause=chain(50_000)),
-        lambda: ExceptionGroup("group", [chain(50_000), chain(50_000)]),
-    ],
-    ids=["causes", "contexts", "both", "tree", "group", "groups", "group with causes", "causes in a group"],
-)
-def test_an_error_with_many_others_is_formatted_in_few_steps(make: Any, steps: Steps):
-    """50,000 causes took 2.8 s on the event loop."""
-    error = make()
-    steps.count = 0
-    text = error_text(error)
-    assert steps.count <= 20 * MAX_ERRORS
-    assert "more characters" in text or "the first 20 of the errors" in text
-    assert len(text) <= MAX_CHARACTERS + 100
-
-
-@pytest.mark.parametrize("by", ["cause", "context"])
-@pytest.mark.parametrize("kind", [Linked, FrozenError])
-@pytest.mark.parametrize("length", [2, MAX_ERRORS, MAX_ERRORS + 1, 100])
-def test_formatting_changes_no_error(kind: type[BaseException], length: int, by: str):
-    """A handler may have stored the error: causes, contexts, tracebacks and whether a context is suppressed remain."""
-    error = chain(length, kind, by=by)
-
-    def state() -> list[Any]:
-        states, current = [], error
-        while current is not None:
-            states.append((current, current.__suppress_context__, current.__traceback__))
-            current = current.__cause__ or current.__context__
-        return states
-
-    before = state()
-    error_text(error)
-    assert len(before) == length
-    assert state() == before
-
-
-def test_the_error_itself_and_the_nearest_causes_are_shown():
-    """The cause that started a long chain is not shown, and the text states that there are more."""
-    text = error_text(chain(50_000))
-    assert text.startswith("the first 20 of the errors that caused this one or belong to it:\n")
-    assert "error 49999" in text
-    assert "error 49980" in text
-    assert "error 49979" not in text
-
-
-def raised(error: BaseException) -> BaseException:
-    try:
-        raise error
-    except BaseException as caught:  # noqa: BLE001 - any
-        return caught
-
-
-ERRORS = st.recursive(
-    st.builds(lambda text: raised(ValueError(text)), st.text(max_size=20)) | st.builds(lambda: raised(KeyError())),
-    lambda errors: (
-        st.builds(lambda one, two: link(raised(RuntimeError("x")), cause=one, context=two), errors, errors)
-        | st.builds(lambda one: link(raised(FrozenError("x")), context=one), errors)
-        | st.builds(
-            lambda members: raised(BaseExceptionGroup("group", members)), st.lists(errors, min_size=1, max_size=3)
-        )
-    ),
-    max_leaves=8,
-)
-
-
-@given(ERRORS)
-def test_an_ordinary_error_reads_as_python_writes_it(error: BaseException):
-    """With its causes, contexts, groups and frames."""
-    errors, complete = related_errors(error)
-    usual = "".join(traceback.format_exception(error, limit=-20))
-    if complete and len(usual) <= MAX_CHARACTERS:
-        assert error_text(error) == usual
-    assert len(error_text(error)) <= MAX_CHARACTERS + 100
-    assert len(errors) <= MAX_ERRORS
-
-
-@pytest.mark.parametrize("error", [Unprintable(), link(Unprintable(), cause=chain(30)), chain(30, Unprintable)])
-def test_an_error_without_a_text_is_named(error: BaseException):
-    """Its ``__str__`` raises, even SystemExit."""
-    assert "Unprintable: <exception str() failed>" in error_text(error)
-
-
-class Unreadable(Exception):  # noqa: N818 - short
-    @property
-    def __notes__(self) -> Any:
-        raise SystemExit("no notes")
-
-
-def test_an_error_that_cannot_be_formatted_is_named():
-    """Formatting never raises."""
-    assert error_text(Unreadable("x")) == "Unreadable: the error cannot be formatted"
-
-
-# A line
 
 
 @pytest.mark.parametrize("fill", ["x", "ä", "\U0001f600", "\0", "\n"])
