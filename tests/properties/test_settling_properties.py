@@ -32,7 +32,7 @@ HEALTHY: dict[str, Any] = {}
 
 
 class Endpoint:
-    """What an SQS client knows about its endpoint."""
+    """The part of an SQS client that states its endpoint."""
 
     endpoint_url = "https://sqs.eu-west-1.amazonaws.com"
 
@@ -129,7 +129,7 @@ ERRORS = [ValueError("odd"), RecursionError(), asyncio.CancelledError(), Service
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.sampled_from(ERRORS))
 def test_a_settler_that_fails_for_some_messages_settles_all_others(bad: list[bool], error: BaseException):
-    """Whatever it raises, and however the messages are distributed over its calls."""
+    """For any error, and any distribution of the messages over its calls."""
     settler = Strict({f"m{number}" for number, is_bad in enumerate(bad) if is_bad}, error)
     records, settling = asyncio.run(settle([HEALTHY] * len(bad), settler))
     good = {number for number, is_bad in enumerate(bad) if not is_bad}
