@@ -93,7 +93,7 @@ CAPTURED = "none, but Tracer.capture_method"
 """The cost of a subsegment for each record without fanfold."""
 PEERS: dict[str, Callable[[], Sequence[Observer]]] = {
     "no observer": list,
-    "told of each call, does nothing": lambda: [CallObserver()],
+    "notified of each call, does nothing": lambda: [CallObserver()],
     "BatchMetrics": lambda: [BatchMetrics(Metrics(namespace="shop", service="orders"))],
     "RecordLogging": lambda: [RecordLogging(Logger(service="orders"))],
     "RecordTracing, all sampled": lambda: [RecordTracing(traced())],
