@@ -29,7 +29,7 @@ APP = """
     async def waits(order: dict) -> None:
         await asyncio.sleep(0.005)
 
-    @fanfold.consumer
+    @fanfold.consumer(memory_share=None)  # without the guard, which would let fewer run
     async def holds(order: dict) -> None:
         held = bytearray(20_000_000)
         await asyncio.sleep(0.005)

@@ -52,7 +52,7 @@ def test_without_a_command_it_runs_until_it_is_stopped():
         (("--job", str(SUPPORT), "--module", "worker_trial"), "cannot import name 'scatter_handler'"),
         (("--log", "none/it.log"), "--log none/it.log cannot be written: No such file or directory"),
         (("--port", "0"), "--port must be an integer from 1 to 65535, not 0"),
-        (("--parameter", "Stage=dev"), "name its folder with --job"),
+        (("--parameter", "Stage=dev"), "add --job FOLDER"),
         (("--job", str(LONG), "--parameter", "Stage"), "is not of the form NAME=VALUE"),
         (("--job", str(LONG), "--parameter", "Stge=dev"), "no parameter 'Stge'; it has Stage"),
         (("--job", str(LONG), "--parameter", "BatchSize=100"), "A BatchSize of more than 10 needs a BatchingWindow"),

@@ -135,7 +135,7 @@ def test_a_command_starts_an_execution_and_watches_the_run_to_its_end(machine: M
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert (document["run"], document["state"], document["output"]) == ("by-command", "SUCCEEDED", sum(range(6)))
-    assert (document["report"]["segments"], document["account"]["done"]) == (6, 6)
+    assert (document["report"]["segments"], document["report"]["done"]) == (6, 6)
     error = only_line(by_command(machine, "--run", "by-command", count=7).stderr)
     assert "already has an execution named by-command: choose another name" in error
     machine.messages()
@@ -148,7 +148,7 @@ def test_a_command_reports_how_its_run_or_its_execution_failed(machine: Machine)
     assert "run command-failed ended as FAILED" in only_line(failed.stderr)
     unplanned = by_command(machine, "--run", "unplanned", bucket="no-such-bucket", key="none.csv")
     assert unplanned.returncode == 1
-    assert "the execution unplanned ended as FAILED, the run has not: " in only_line(unplanned.stderr)
+    assert "execution unplanned ended as FAILED, but the run has not ended: " in only_line(unplanned.stderr)
     late = by_command(machine, "--within", "1", count=20)
     assert "has not ended in 1 s; it goes on by itself" in only_line(late.stderr)
     machine.messages()
