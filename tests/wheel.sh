@@ -36,10 +36,13 @@ NEEDS_EXTRAS=(
 	--ignore=tests/test_documentation.py --ignore=tests/test_observe_page.py --ignore=tests/unit/test_idempotency_keys.py
 	--ignore=tests/unit/_stack/test_deploy.py --ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py
 	--ignore=tests/unit/powertools/test_observers.py --ignore=tests/unit/_replay/test_page.py
-	--ignore=tests/unit/_consumer/test_after_the_handlers.py --ignore=tests/unit/_consumer/test_isolation.py
-	--ignore=tests/unit/_consumer/test_never_stuck.py --ignore=tests/unit/_consumer/test_odd_contexts.py
-	--ignore=tests/unit/_consumer/test_handler_shapes.py --ignore=tests/unit/cli/test_help.py
-	--ignore=tests/unit/_base/test_jitter.py --ignore=tests/unit/_base/test_log.py --ignore=tests/unit/test_payload_limits.py
+	--ignore=tests/unit/_consumer/test_isolation.py
+	--ignore=tests/unit/_consumer/test_never_stuck.py
+	--ignore=tests/unit/cli/test_help.py
+	--ignore=tests/properties/test_settling_properties.py --ignore=tests/unit/_worker/test_decorated.py
+	--ignore=tests/unit/aws/test_clients.py --ignore=tests/unit/aws/test_renewing.py
+	--ignore=tests/unit/testing/test_deliver_to_handlers.py
+	--ignore=tests/unit/_base/test_jitter.py --ignore=tests/unit/test_payload_limits.py
 	--deselect=tests/unit/bench/test_report.py::test_a_page_of_a_handler_that_is_not_a_consumer_has_no_record_durations
 	--deselect=tests/unit/bench/test_report.py::test_names_and_reasons_are_shown_as_text
 	--deselect=tests/unit/bench/test_report.py::test_the_page_is_self_contained_and_shows_every_cell

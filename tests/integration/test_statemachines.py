@@ -150,7 +150,7 @@ def test_a_command_reports_how_its_run_or_its_execution_failed(machine: Machine)
     assert unplanned.returncode == 1
     assert "execution unplanned ended as FAILED, but the run has not ended: " in only_line(unplanned.stderr)
     late = by_command(machine, "--within", "1", count=20)
-    assert "has not ended in 1 s; it goes on by itself" in only_line(late.stderr)
+    assert "has not ended within 1 s and is still running" in only_line(late.stderr)
     machine.messages()
 
 

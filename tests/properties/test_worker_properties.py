@@ -65,7 +65,7 @@ class Handler:
         self.concurrent_in_group = False
         self.most = 0
 
-    async def one(self, number: int) -> None:
+    async def one(self, number) -> None:
         case = self.cases[number]
         self.started.append(number)
         self.concurrent_in_group |= case.group in self.running
@@ -77,7 +77,7 @@ class Handler:
         if (error := self.error(case)) is not None:
             raise error
 
-    async def several(self, numbers: list[int]) -> list[Any]:
+    async def several(self, numbers: list) -> list[Any]:
         group = {self.cases[number].group for number in numbers}
         assert len(group) == 1
         self.started += numbers

@@ -135,7 +135,7 @@ def test_a_thousand_generator_exits_are_one_line(caplog: pytest.LogCaptureFixtur
     """A handler that raises GeneratorExit fails like any other."""
 
     @fanfold.consumer
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         raise GeneratorExit
 
     deliver(handler, *range(1_000))
@@ -160,7 +160,7 @@ def test_an_error_of_any_size_is_one_bounded_line(caplog: pytest.LogCaptureFixtu
     """A 20 MB text was one line of 20 MB."""
 
     @fanfold.consumer
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         raise error()
 
     deliver(handler, 1, 2)
@@ -174,7 +174,7 @@ def test_stored_errors_keep_their_links(caplog: pytest.LogCaptureFixture):
     errors: list[BaseException] = []
 
     @fanfold.consumer
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         cause = chain(30, ValueError)
         errors.append(link(RuntimeError(number), cause=cause))
         raise errors[-1] from cause
@@ -217,7 +217,7 @@ def test_a_reject_is_one_warning_that_says_where_the_message_went(
     accepts = settings.pop("accepts")
 
     @fanfold.consumer(settler=Accepting("message-0") if accepts else RecordingSettler("message-0"), **settings)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         raise Reject("the order was\ncancelled")
 
     deliver(handler, 1)
@@ -232,7 +232,7 @@ def test_the_text_of_a_reject_is_bounded(caplog: pytest.LogCaptureFixture):
     """The whole reason goes to the dead-letter queue, as far as SQS has room for it."""
 
     @fanfold.consumer(dead_letter_queue_url="")
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         raise Reject("x" * 20 * MB)
 
     deliver(handler, *range(3))

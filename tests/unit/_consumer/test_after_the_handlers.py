@@ -43,7 +43,7 @@ class HangingObserver:
 
 
 @fanfold.consumer
-async def fails_on_odd(number: int) -> None:
+async def fails_on_odd(number) -> None:
     if number % 2:
         raise ValueError(number)
 
@@ -123,7 +123,7 @@ ERRORS = st.none() | st.sampled_from([ValueError("x"), SystemExit(1), KeyError("
 def test_a_response_never_depends_on_logging_or_observers(fails: list[bool], observed, logged):
     """Whichever of their calls raise, exactly the failed records are reported."""
 
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         if fails[number]:
             raise ValueError(number)
 

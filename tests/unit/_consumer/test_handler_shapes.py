@@ -26,7 +26,7 @@ class Handler:
         self._runtime = "mine"
         self.seen: list[int] = []
 
-    async def __call__(self, number: int) -> None:
+    async def __call__(self, number) -> None:
         self.seen.append(number)
 
 
@@ -42,7 +42,7 @@ def test_a_callable_object_with_attributes_of_a_consumers_names_is_a_handler():
 def test_a_function_with_attributes_of_a_consumers_names_is_a_handler():
     """Decorators put attributes on the functions that they return."""
 
-    async def handler(number: int) -> None: ...
+    async def handler(number) -> None: ...
 
     handler.settings = handler.function = handler._composer = "mine"
     assert ids(deliver(fanfold.consumer(handler), 0).response) == []
@@ -51,7 +51,7 @@ def test_a_function_with_attributes_of_a_consumers_names_is_a_handler():
 def test_attributes_that_decorators_set_can_still_be_read_from_the_consumer():
     """Such as the marks of a registry."""
 
-    async def handler(number: int) -> None: ...
+    async def handler(number) -> None: ...
 
     handler.queue_name = "orders"
     assert fanfold.consumer(handler).queue_name == "orders"
@@ -61,7 +61,7 @@ def test_a_consumer_of_a_consumer_is_refused():
     """Which of the two settings counted would be a guess."""
 
     @fanfold.consumer(concurrency=3)
-    async def inner(number: int) -> None: ...
+    async def inner(number) -> None: ...
 
     @functools.wraps(inner)
     def wrapped(event, context):
@@ -98,10 +98,10 @@ def test_a_static_method_and_a_bound_method_are_handlers():
 
         @staticmethod
         @fanfold.consumer
-        async def static(number: int) -> None:
+        async def static(number) -> None:
             Orders.seen.append(number)
 
-        async def bound(self, number: int) -> None:
+        async def bound(self, number) -> None:
             self.seen.append(number)
 
     assert ids(deliver(Orders.static, 0).response) == []

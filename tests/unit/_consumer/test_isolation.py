@@ -48,7 +48,7 @@ def test_a_session_scoped_to_the_current_task_is_never_shared_between_records():
     sessions = ScopedSessions()
 
     @fanfold.consumer(concurrency=1)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         await add_then_commit(sessions, number)
 
     assert ids(deliver(handler, 0, 1, 2).response) == ["message-1"]
@@ -74,7 +74,7 @@ def test_a_pool_that_is_released_by_a_callback_on_the_task_serves_every_record()
     free = [0, 1]
 
     @fanfold.consumer(concurrency=2)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         connection = free.pop()
         asyncio.current_task().add_done_callback(lambda _: free.append(connection))
         await asyncio.sleep(0)
@@ -142,7 +142,7 @@ def test_no_record_sees_what_another_attached_to_its_task_or_context(leftovers, 
     seen: list[str] = []
 
     @fanfold.consumer(concurrency=concurrency)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         task = asyncio.current_task()
         if task in KEEP_WEAK or task in KEEP or TENANT.get() is not None or task.get_name() == "order-17":
             seen.append(f"record {number} runs on a task that another one used")
@@ -165,7 +165,7 @@ def test_a_context_variable_set_to_an_equal_value_does_not_reach_the_next_record
     seen = []
 
     @fanfold.consumer(concurrency=1)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         seen.append(type(variable.get()))
         variable.set(second)
 
@@ -178,7 +178,7 @@ def test_what_timeouts_task_groups_and_threads_use_is_not_a_leftover():
     tasks = []
 
     @fanfold.consumer(concurrency=1)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         tasks.append(id(asyncio.current_task()))
         async with asyncio.timeout(5), asyncio.TaskGroup() as group:
             group.create_task(asyncio.sleep(0))
@@ -195,7 +195,7 @@ def test_a_context_variable_set_by_a_def_decorator_reaches_the_async_handler_it_
     seen = []
 
     def with_tenant(function):
-        def wrapper(number: int):
+        def wrapper(number):
             TENANT.set(f"tenant-{number}")
             return function(number)
 
@@ -203,7 +203,7 @@ def test_a_context_variable_set_by_a_def_decorator_reaches_the_async_handler_it_
 
     @fanfold.consumer(concurrency=1)
     @with_tenant
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         await asyncio.sleep(0)
         seen.append(TENANT.get())
 
@@ -224,7 +224,7 @@ def test_a_task_factory_without_a_context_parameter_is_served():
     seen = []
 
     @fanfold.consumer(concurrency=1, lifespan=lifespan)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         seen.append(TENANT.get())
         TENANT.set(number)
 
@@ -246,7 +246,7 @@ def test_an_exception_whose_class_cannot_be_read_fails_its_record_alone(concurre
     """A ``def`` handler raises it on a thread; the response does not wait for the deadline."""
 
     @fanfold.consumer(concurrency=concurrency)
-    def handler(number: int) -> None:
+    def handler(number) -> None:
         if number == 1:
             raise BrokenClassError
 
@@ -257,7 +257,7 @@ async def test_an_exception_whose_class_cannot_be_read_fails_its_record_in_an_as
     """Classifying it does not stop the worker."""
 
     @fanfold.consumer(concurrency=1)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         if number == 1:
             raise BrokenClassError
 
@@ -269,7 +269,7 @@ async def test_a_worker_whose_coroutine_is_closed_ends_without_another_record():
     started, running = [], asyncio.Event()
 
     @fanfold.consumer(concurrency=1)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         started.append(number)
         running.set()
         await asyncio.Event().wait()
@@ -310,14 +310,14 @@ def test_a_task_factory_that_fails_for_workers_frees_their_slots():
     handler.close()
 
 
-async def nothing(number: int) -> None: ...
+async def nothing(number) -> None: ...
 
 
 def test_a_cancellation_that_a_handler_takes_back_does_not_reach_the_next_record():
     """``uncancel`` resets the count of requests, and not the cancellation that is pending."""
 
     @fanfold.consumer(concurrency=1)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         if number == 0:
             asyncio.current_task().cancel()
             asyncio.current_task().uncancel()

@@ -32,7 +32,7 @@ def test_a_handler_that_calls_its_own_consumer_fails_with_the_reason():
     """It would wait for an event loop that waits for it; the other records are not affected."""
 
     @fanfold.consumer(concurrency=2)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         if number == 1:
             handler(make_event(7), make_context(5))
 
@@ -46,7 +46,7 @@ def test_a_def_handler_that_calls_its_own_consumer_fails_with_the_reason():
     """On a thread it would hold its place while it waits for one."""
 
     @fanfold.consumer(concurrency=1)
-    def handler(number: int) -> None:
+    def handler(number) -> None:
         if number == 1:
             handler(make_event(7), make_context(5))
 
@@ -59,10 +59,10 @@ def test_a_handler_may_call_another_consumer():
     """It has a separate event loop."""
 
     @fanfold.consumer
-    async def inner(number: int) -> None: ...
+    async def inner(number) -> None: ...
 
     @fanfold.consumer
-    def outer(number: int) -> None:
+    def outer(number) -> None:
         assert ids(inner(make_event(number), make_context(5))) == []
 
     assert kinds(outer.invoke(make_event(0, 1), make_context(5))) == [Done, Done]

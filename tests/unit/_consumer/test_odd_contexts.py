@@ -26,7 +26,7 @@ class TimeLeft:
 
 
 @fanfold.consumer
-async def handler(number: int) -> None: ...
+async def handler(number) -> None: ...
 
 
 @pytest.fixture(autouse=True)

@@ -181,7 +181,7 @@ def test_memory_that_is_full_lets_one_record_run_in_all_batches_together():
     gauge = Gauge()
 
     @fanfold.consumer(concurrency=8)
-    async def handler(number: int) -> None:
+    async def handler(number) -> None:
         await gauge(number)
 
     with ThreadPoolExecutor(4) as pool:
