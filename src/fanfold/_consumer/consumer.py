@@ -50,8 +50,7 @@ class ConsumerStats:
     """Handlers and event loops that still run in an execution environment after the response to their batch."""
 
     abandoned_handlers: int
-    """Handlers that still run, on the event loop or on threads, after the response to their batch; while a batch is
-    processed, its handlers are included."""
+    """Handlers that still run, on the event loop or on threads, after the response to their batch."""
     blocked_loops: int
     """Event loops that a handler blocked and that were therefore replaced."""
 

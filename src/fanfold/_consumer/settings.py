@@ -47,8 +47,8 @@ class Settings:
     """
 
     concurrency: int = 10
-    """Maximum number of handlers that run concurrently in one process, at least 1. ``FANFOLD_CONCURRENCY`` overrides
-    it."""
+    """Maximum number of handlers that run concurrently in one process, at least 1; invocations that overlap there share
+    it. ``FANFOLD_CONCURRENCY`` overrides it."""
     timeout: float | None = None
     """Seconds after which a call of the handler is cancelled and its record fails; None for no limit other than the
     deadline of the invocation."""
