@@ -215,6 +215,8 @@ class Batch:
             self.start_worker(lane)
         except Exception as error:  # noqa: BLE001 - a task factory of the user's
             self.failures.add_from_worker(error)
+            self._exhausted = True  # the remaining records are not started
+            self._returned.clear()
             return False
         self._admitted.update(map(id, self._workers - before))  # it may yield before its first record
         return True

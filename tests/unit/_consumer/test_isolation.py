@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import fanfold
 from batches import ids, kinds
-from fanfold import Done, Failed
+from fanfold import Done, Failed, NotStarted
 from fanfold.powertools import AsyncBatchProcessor, EventType, async_process_partial_response
 from fanfold.testing import deliver, make_context, make_event
 
@@ -308,6 +308,29 @@ def test_a_task_factory_that_fails_for_workers_frees_their_slots():
     broken.clear()
     assert ids(handler(make_event(0, 1, 2), make_context(5))) == []
     handler.close()
+
+
+def test_a_task_factory_that_fails_for_a_replacement_ends_the_batch():
+    """The response does not wait for the deadline, and the records that were not started are reported."""
+    broken = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan():
+        def factory(loop, coroutine):
+            if broken and "_work" in repr(coroutine):
+                coroutine.close()
+                raise RuntimeError("no more tasks")
+            return asyncio.Task(coroutine, loop=loop)
+
+        asyncio.get_running_loop().set_task_factory(factory)
+        yield
+
+    @fanfold.consumer(concurrency=1, lifespan=lifespan)
+    async def handler(number) -> None:
+        broken.append(number)
+        TENANT.set(number)
+
+    assert kinds(deliver(handler, 0, 1, 2, seconds=600)) == [Done, NotStarted, NotStarted]
 
 
 async def nothing(number) -> None: ...

@@ -189,3 +189,13 @@ def test_memory_that_is_full_lets_one_record_run_in_all_batches_together():
         assert [ids(call.result()) for call in calls] == [[]] * 4
     handler.close()
     assert gauge.most == 1
+
+
+def test_a_process_that_shares_its_memory_with_others_processes_its_batches(monkeypatch: pytest.MonkeyPatch):
+    """On Managed Instances; the limits persist from one batch to the next."""
+    monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", "2")
+    handler = fanfold.consumer(concurrency=3)(Gauge())
+    for concurrency in ("3", "2", "3"):
+        monkeypatch.setenv("FANFOLD_CONCURRENCY", concurrency)
+        assert ids(handler(make_event(*range(9)), make_context(60))) == []
+    handler.close()

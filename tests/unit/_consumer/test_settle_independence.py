@@ -156,3 +156,17 @@ async def test_a_backoff_that_raises_is_logged_once(caplog: pytest.LogCaptureFix
     await settled(settler, *((record(f"m{number}"), Failed(OSError())) for number in range(50)), backoff=Raising())
     assert settler.visibility_changes == []
     assert caplog.text.count("the backoff failed") == 1
+
+
+async def test_a_dead_letter_that_is_refused_for_a_transient_reason_is_sent_again():
+    """The others are not sent twice."""
+
+    class RefusesOnce(RecordingSettler):
+        async def send_dead_letters(self, rejects: Sequence[tuple[Record, str]]) -> Sequence[Refusal]:
+            await super().send_dead_letters(rejects)
+            return [Refusal(1, "InternalError", final=False)] if len(self.dead_letters) == 1 else []
+
+    settler = RefusesOnce()
+    batch = await settled(settler, *((record(f"m{number}"), Rejected("r")) for number in range(3)))
+    assert batch.forwarded == {0, 1, 2}
+    assert [[message_id for message_id, _ in call] for call in settler.dead_letters] == [["m0", "m1", "m2"], ["m1"]]
