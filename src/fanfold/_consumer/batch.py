@@ -249,8 +249,9 @@ class Batch:
         task = prepared_task()
         clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._admission
         call, records, outcomes, takes_list = self._call, self.records, self._outcomes.values, self._takes_list
-        timeout, clean_context = self._timeout, contextvars.copy_context()
-        has_variables, name = len(clean_context) > 0, task.get_name()
+        timeout, copy_context = self._timeout, contextvars.copy_context
+        clean_context, name = copy_context(), task.get_name()
+        has_variables = len(clean_context) > 0
         references, weak_references = sys.getrefcount, weakref.getweakrefcount
         # The sum, because an eager task's counts shift between strong and weak at its first suspension.
         attached = references(task) + weak_references(task) + len(task._callbacks or ())  # noqa: SLF001 - not public
@@ -281,7 +282,7 @@ class Batch:
                     self._running -= 1
                     if timer is not None:
                         timer.stop()
-                if task.cancelling() or getattr(task, "_must_cancel", False):  # not reset by uncancel()
+                if task.cancelling() or task._must_cancel:  # type: ignore[attr-defined] # noqa: SLF001 - uncancel() keeps it
                     if isinstance(value, StillRunningError):
                         self._blocked_threads.add(task)
                     value = await self._cancellation_error(task, timer)
@@ -297,7 +298,7 @@ class Batch:
                     references(task) + weak_references(task) + len(task._callbacks or ()) != attached  # noqa: SLF001
                     or (self._cancelled_by_handler and task in self._cancelled_by_handler)
                     or task.get_name() is not name
-                    or not is_same(contextvars.copy_context(), clean_context, has_variables)
+                    or (not is_same(copy_context(), clean_context) if has_variables else len(copy_context()))
                 ):
                     return lane[lane.index(unit) + 1 :] if lane_continues else ()
                 if not lane_continues:

@@ -25,22 +25,15 @@ def prepared_task() -> asyncio.Task[Any]:
     return task
 
 
-def is_same(context: contextvars.Context, other: contextvars.Context, has_variables: bool) -> bool:
+def is_same(context: contextvars.Context, other: contextvars.Context) -> bool:
     """Return whether two contexts hold the identical values: ``False`` in place of ``0`` is a difference.
 
     Values that cannot be compared, such as arrays, count as a difference.
-
-    Args:
-        context: The context after a record.
-        other: The context before it.
-        has_variables: Whether the one before has any variables.
     """
     try:
-        if context != other:
-            return False
+        return context == other and all(map(is_, context.values(), other.values()))
     except Exception:  # noqa: BLE001 - a value's own comparison
         return False
-    return not has_variables or all(map(is_, context.values(), other.values()))
 
 
 def create_task(
