@@ -236,17 +236,30 @@ class Batch:
         if not self._workers and not self._admission.slots.is_waiting(self):
             self._no_workers.set()
 
-    async def _work(self, started: Lane) -> Lane | None:  # noqa: C901, PLR0912 - with 1,000 in flight every frame counts
+    async def _work(self, started: Lane) -> Lane | None:
+        """Run as a worker: ``_process`` lanes, and report the end without a callback on the task.
+
+        A task that has no callback shows at a glance whether a record has added one.
+        """
+        task = prepared_task()
+        task.remove_done_callback(self._worker_ended)  # it was for a cancellation before this first step
+        try:
+            return await self._process(task, started)
+        finally:
+            if is_running(task):  # otherwise this coroutine is closed, and its loop has ended
+                asyncio.get_running_loop().call_soon(self._worker_ended, task)
+
+    async def _process(self, task: asyncio.Task[Any], started: Lane) -> Lane | None:  # noqa: C901, PLR0912 - one frame
         """Process lanes until none is left or the deadline is near, and store the outcome of each record.
 
         Args:
+            task: The worker's task.
             started: The rest of a lane that another worker started.
 
         Returns:
             The rest of the lane if its last record left something on this worker, so that a new worker continues;
             None if this worker has nothing left to do.
         """
-        task = prepared_task()
         clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._admission
         call, records, outcomes, takes_list = self._call, self.records, self._outcomes.values, self._takes_list
         timeout, copy_context = self._timeout, contextvars.copy_context
@@ -254,7 +267,7 @@ class Batch:
         has_variables = len(clean_context) > 0
         references, weak_references = sys.getrefcount, weakref.getweakrefcount
         # The sum, because an eager task's counts shift between strong and weak at its first suspension.
-        attached = references(task) + weak_references(task) + len(task._callbacks or ())  # noqa: SLF001 - not public
+        attached = references(task) + weak_references(task)
         for lane in chain((started,) if started else (), self._lanes, self._returned_lanes()):
             for unit in lane:
                 now = clock()
@@ -295,7 +308,8 @@ class Batch:
                 if self._blocked_threads and task in self._blocked_threads:
                     return None
                 if (
-                    references(task) + weak_references(task) + len(task._callbacks or ()) != attached  # noqa: SLF001
+                    references(task) + weak_references(task) != attached
+                    or task._callbacks  # noqa: SLF001 - not public
                     or (self._cancelled_by_handler and task in self._cancelled_by_handler)
                     or task.get_name() is not name
                     or (not is_same(copy_context(), clean_context) if has_variables else len(copy_context()))
