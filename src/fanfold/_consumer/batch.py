@@ -127,6 +127,11 @@ class Batch:
         return self._outcomes.interrupt
 
     @property
+    def has_rejected(self) -> bool:
+        """True if a record was rejected."""
+        return self._outcomes.has_rejected
+
+    @property
     def abandoned(self) -> int:
         """Number of workers that still run although the response did not wait for them; 0 before the response."""
         return len(self._workers) if self._closed else 0

@@ -45,6 +45,8 @@ class BatchOutcomes:
         """The errors to log."""
         self.interrupt: KeyboardInterrupt | None = None
         """The KeyboardInterrupt that a handler raised."""
+        self.has_rejected: bool = False
+        """True once a record was rejected."""
         self._records = records
         self._deadline = deadline
         self._settling = settling
@@ -114,6 +116,7 @@ class BatchOutcomes:
             outcome = outcome_of(result, self._reject_on)
         except Exception as error:  # noqa: BLE001 - a value of the user's that cannot be classified
             outcome = Failed(error)
+        self.has_rejected |= isinstance(outcome, Rejected)
         if (delay := self._settling.add(position, record, outcome)) is not None:
             self._delays[position] = delay
         return outcome if self._keep_details else without_details(outcome)

@@ -160,7 +160,8 @@ def _log(batch: Batch, outcomes: Sequence[Outcome]) -> None:
     logger.info("batch of %d: %d acknowledged, %d to be redelivered", records, acknowledged, records - acknowledged)
     if batch.abandoned:
         logger.warning("%d handlers were still running when the batch response was returned", batch.abandoned)
-    _log_rejected(batch, outcomes)
+    if batch.has_rejected:
+        _log_rejected(batch, outcomes)
     if batch.held_for_memory:
         logger.warning("memory was full: starts of records waited for it %d times in this batch", batch.held_for_memory)
     if acknowledged < records:
