@@ -65,12 +65,9 @@ class Unprintable(Exception):  # noqa: N818 - short
 
 
 def lines(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
-    """Return the texts that a handler writes, with tracebacks."""
+    """Return the texts that a handler of fanfold's logger writes, with tracebacks."""
     formatter = logging.Formatter()
-    return [formatter.format(line) for line in caplog.records if line.levelno >= level]
-
-
-# An error
+    return [formatter.format(line) for line in caplog.records if line.name == "fanfold" and line.levelno >= level]
 
 
 def tree(depth: int) -> BaseException:
