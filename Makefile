@@ -5,8 +5,8 @@ BIN = $(VENV)/bin
 DEMO_FOLDER ?= fanfold-demo
 # Test processes. On two cores, a third process uses the time that the others wait.
 WORKERS ?= 3
-# The tests of the inner loop do not wait, so two processes are enough.
-INNER_WORKERS ?= 2
+# Many tests of the inner loop wait: four processes keep two cores busy.
+INNER_WORKERS ?= 4
 INNER_LOOP = --dist worksteal -m "not stack and not slow" --hypothesis-profile=inner
 # Python caches compiled modules, even if the shell disables that: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
