@@ -268,7 +268,7 @@ class Session:
     @property
     def abandoned_handlers(self) -> int:
         """Handlers that still run but are no longer waited for: abandoned at a stop, or on threads after a timeout."""
-        return self._environment.abandoned_handlers(self._running)
+        return self._environment.abandoned_handlers()
 
 
 def _attributes(function: Any) -> list[tuple[str, Any]]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -73,16 +73,12 @@ class ExecutionEnvironment:
         """Add a batch, and remove those whose handlers have all ended."""
         self._batches = [*(tracked for tracked in self._batches if not tracked.has_ended), batch]
 
-    def abandoned_handlers(self, running: Collection[RunningBatch] = ()) -> int:
+    def abandoned_handlers(self) -> int:
         """Return the number of handlers that still run, on the event loop or on threads, after their batch's response.
 
         A ``def`` handler that was just abandoned has both a thread and a worker; it is counted once.
-
-        Args:
-            running: Batches to leave out, because their response is not due yet.
         """
-        workers = sum(batch.abandoned for batch in self._batches if batch not in running)
-        return max(self.threads.abandoned, workers)
+        return max(self.threads.abandoned, sum(batch.abandoned for batch in self._batches))
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import functools
 import weakref
 
 import anyio
@@ -286,22 +287,25 @@ async def test_a_worker_whose_coroutine_is_closed_ends_without_another_record():
     assert started == [0]
 
 
+@contextlib.asynccontextmanager
+async def failing_factory(broken: list[object]):
+    """Install a task factory that fails for workers once ``broken`` has an element."""
+
+    def factory(loop, coroutine):
+        if broken and "_work" in repr(coroutine):
+            coroutine.close()
+            raise RuntimeError("no more tasks")
+        return asyncio.Task(coroutine, loop=loop)
+
+    asyncio.get_running_loop().set_task_factory(factory)
+    yield
+
+
 def test_a_task_factory_that_fails_for_workers_frees_their_slots():
     """The next batch, under a factory that works, has the whole concurrency."""
     broken = []
 
-    @contextlib.asynccontextmanager
-    async def lifespan():
-        def factory(loop, coroutine):
-            if broken and "_work" in repr(coroutine):
-                coroutine.close()
-                raise RuntimeError("no more tasks")
-            return asyncio.Task(coroutine, loop=loop)
-
-        asyncio.get_running_loop().set_task_factory(factory)
-        yield
-
-    handler = fanfold.consumer(concurrency=2, lifespan=lifespan)(nothing)
+    handler = fanfold.consumer(concurrency=2, lifespan=functools.partial(failing_factory, broken))(nothing)
     broken.append(True)
     with pytest.raises(RuntimeError, match="no more tasks"):
         handler(make_event(0, 1), make_context(5))
@@ -314,18 +318,7 @@ def test_a_task_factory_that_fails_for_a_replacement_ends_the_batch():
     """The response does not wait for the deadline, and the records that were not started are reported."""
     broken = []
 
-    @contextlib.asynccontextmanager
-    async def lifespan():
-        def factory(loop, coroutine):
-            if broken and "_work" in repr(coroutine):
-                coroutine.close()
-                raise RuntimeError("no more tasks")
-            return asyncio.Task(coroutine, loop=loop)
-
-        asyncio.get_running_loop().set_task_factory(factory)
-        yield
-
-    @fanfold.consumer(concurrency=1, lifespan=lifespan)
+    @fanfold.consumer(concurrency=1, lifespan=functools.partial(failing_factory, broken))
     async def handler(number) -> None:
         broken.append(number)
         TENANT.set(number)
