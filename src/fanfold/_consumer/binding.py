@@ -7,7 +7,7 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
@@ -18,6 +18,8 @@ from fanfold._consumer.decode import Decode, decoder
 from fanfold._consumer.stages import EarlyResult, HandlerCall, run_stage, stop_group_at_failure
 from fanfold._consumer.worker_tasks import create_task
 from fanfold.errors import ConfigurationError
+
+T = TypeVar("T")
 
 Bind: TypeAlias = Callable[[BatchContext[Any], Threads], HandlerCall]
 """Return the call of the handler for the records of one batch."""
@@ -55,8 +57,11 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
             return HandlerCall(functools.partial(_call_with_list, decode, call), takes_list=True)
         if context is None and body.kind is not inspect.Parameter.POSITIONAL_ONLY:
             key = body.name  # the fast path for a handler that takes only the body
-            return HandlerCall(lambda record: start(**{key: decode(record)}), takes_list=False)
-        return HandlerCall(lambda record: call(decode(record), record), takes_list=False)
+            on_thread = None if is_async else lambda record: function(**{key: decode(record)})
+            return HandlerCall(lambda record: start(**{key: decode(record)}), takes_list=False, on_thread=on_thread)
+        call_here = None if is_async else _caller(function, body, context, batch)
+        on_thread = None if call_here is None else lambda record: call_here(decode(record), record)
+        return HandlerCall(lambda record: call(decode(record), record), takes_list=False, on_thread=on_thread)
 
     return bound
 
@@ -108,14 +113,14 @@ def _check_decorators(function: Callable[..., Any], name: str) -> None:
 
 
 def _caller(
-    start: Callable[..., Awaitable[Any]],
+    start: Callable[..., T],
     body: inspect.Parameter,
     context: inspect.Parameter | None,
     batch: BatchContext[Any],
-) -> Callable[[Any, Record], Awaitable[Any]]:
+) -> Callable[[Any, Record], T]:
     """Return a function that calls the handler with the body and, if it takes one, the context."""
 
-    def call(value: Any, record: Record) -> Awaitable[Any]:
+    def call(value: Any, record: Record) -> T:
         args, kwargs = [], {}
         arguments = [(body, value)] if context is None else [(body, value), (context, Context(record, batch))]
         for parameter, argument in arguments:

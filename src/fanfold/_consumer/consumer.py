@@ -126,7 +126,10 @@ class Consumer(Generic[P, T]):
         if deadline.remaining() == 0:
             return not_started(records, "the invocation had no time left", raise_on_total_failure=raises)
         create_batch = functools.partial(self._batch, records, context, deadline, reads_outcomes=reads_outcomes)
-        return run_and_respond(self._runtime, create_batch, deadline, raise_on_total_failure=raises)
+        on_loop = self._added_observers or not self._batches.starts_anywhere
+        return run_and_respond(
+            self._runtime, create_batch, deadline, on_loop=bool(on_loop), raise_on_total_failure=raises
+        )
 
     async def process(self, event: Event, context: Any = None) -> BatchResult:
         """Process a batch on the caller's event loop, and return the outcome of each record.

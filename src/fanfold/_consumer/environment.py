@@ -52,6 +52,8 @@ class ExecutionEnvironment:
     ) -> None:
         self.state = state
         """The value that the lifespan yielded; None without a lifespan."""
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        """The event loop of the lifespan, the clients, and the batches."""
         self.threads = threads
         """Worker threads for ``def`` handlers."""
         self.settler = settler
@@ -86,7 +88,7 @@ async def open_environment(
     settings: Settings, dead_letter_queue_url: Callable[[], str]
 ) -> AsyncIterator[ExecutionEnvironment]:
     """Yield the resources that the batches of one execution environment share, and close them at the end."""
-    threads = Threads()
+    threads = Threads(asyncio.get_running_loop())
     async with AsyncExitStack() as stack:
         stack.callback(threads.close)
         settler = settings.settler or _OpenOnce(stack, threads, lambda: _open_sqs(dead_letter_queue_url()), "sqs")

@@ -14,9 +14,9 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.log import BatchLogger, logger
@@ -78,6 +78,92 @@ def run_in_time(call: Callable[[], object], deadline: Deadline) -> None:
         thread.join(_shorter(_REPORT_SECONDS, _half(deadline.until(deadline.ends_at))))
 
 
+class Work(Protocol):
+    """What runs in an invocation: it is started, supervised on the loop, and cancelled at the end of the time."""
+
+    def start(self, on_ended: Callable[[BaseException | None], object]) -> None:
+        """Start it; ``on_ended`` is called once, on any thread, with the error if it could not run."""
+        ...
+
+    def supervise(self) -> None:
+        """Watch over it on the loop; called after the start, if it has not ended soon."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel it, on the loop."""
+        ...
+
+
+W = TypeVar("W", bound=Work)
+
+
+class Call:
+    """One use of the loop, which another thread waits for.
+
+    Args:
+        on_ended: Called when it has ended, on any thread.
+    """
+
+    def __init__(self, on_ended: Callable[[Call], object]) -> None:
+        self.work: Any = None
+        """What runs; None until it is created."""
+        self.error: BaseException | None = None
+        """Why it ended, if it did not run to its end."""
+        self.cancelled = False
+        """True if it must not start any more."""
+        self._on_ended = on_ended
+        self._has_ended = False
+        self._was_woken = False
+        self._running = threading.Lock()  # the cheapest way to wake a thread
+        self._running.acquire()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Wake the thread that waits; only the first call has an effect."""
+        if not self._has_ended:
+            self._has_ended = True
+            self.error = error
+            self._on_ended(self)
+            with contextlib.suppress(RuntimeError):  # another thread has ended it at the same time
+                self._running.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended, but no longer than this; return whether it has."""
+        self._was_woken = self._was_woken or self._running.acquire(timeout=seconds)
+        return self._was_woken
+
+    def cancel(self) -> None:
+        """Cancel what runs."""
+        if self.work is not None:
+            self.work.cancel()
+
+
+class _TaskWork(Generic[T]):
+    """A coroutine as work."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+
+    def start(self, on_ended: Callable[[BaseException | None], object]) -> None:
+        """Start the task."""
+        self._task = create_task(asyncio.get_running_loop(), self._coroutine, contextvars.copy_context())
+        self._task.add_done_callback(lambda task: on_ended(TimeoutError(_STOPPED) if task.cancelled() else None))
+
+    def supervise(self) -> None:
+        """Do nothing: the coroutine watches its deadline itself."""
+
+    def cancel(self) -> None:
+        """Cancel the task."""
+        self._task.cancel()
+
+    def result(self) -> T:
+        """Return what the coroutine returned.
+
+        Raises:
+            BaseException: What it raised.
+        """
+        return self._task.result()
+
+
 class Runtime(Generic[S]):
     """An event loop on a separate thread, with a lifespan; started at the first use, and again after a fork."""
 
@@ -93,9 +179,26 @@ class Runtime(Generic[S]):
         """The most blocked loops that an error was logged for."""
 
     def run(self, work: Callable[[S], Coroutine[Any, Any, T]], deadline: Deadline) -> T:
-        """Run work on the loop with the lifespan's value, and wait for it until ``deadline.responds_without_loop_at``.
+        """Run a coroutine on the loop with the lifespan's value, and wait for it as ``run_work`` does."""
+        return self.run_work(lambda state: _TaskWork(work(state)), deadline).result()
+
+    def run_work(
+        self,
+        create: Callable[[S], W],
+        deadline: Deadline,
+        *,
+        on_loop: bool = True,
+        supervise_after: float = 0.0,
+    ) -> W:
+        """Start work with the lifespan's value, and wait for its end until ``deadline.responds_without_loop_at``.
 
         The work runs in the caller's context variables.
+
+        Args:
+            create: Creates the work.
+            deadline: The deadline of the invocation.
+            on_loop: Whether the work is created and started on the loop, and not on this thread.
+            supervise_after: For work that starts on this thread: seconds after which the loop supervises it.
 
         Raises:
             TimeoutError: If the work has not ended by then. It is cancelled unless the loop is blocked, and nothing
@@ -112,13 +215,21 @@ class Runtime(Generic[S]):
             )
         with dump_stacks_before(deadline):
             # A lifespan that fails or hangs raises here, before any record starts: the whole batch is redelivered.
-            state = loop.wait(loop.state, deadline, "the lifespan did not start in time")
-            outcome, cancel = loop.submit(lambda: work(state))
+            state = loop.wait_for_state(deadline)
+            call = Call(loop.call_ended)
+            if on_loop:
+                loop.start(call, lambda: create(state))
+            else:
+                loop.start_here(call, create(state), supervise_after)
             try:
-                return loop.wait(outcome, deadline, "the event loop did not respond in time")
+                loop.wait(call, deadline, "the event loop did not respond in time")
             except BaseException:
-                cancel()
+                loop.cancel(call)
                 raise
+            if call.error is not None:
+                raise call.error
+            work: W = call.work
+            return work
 
     def abandoned(self) -> tuple[int, int]:
         """Return the number of abandoned handlers, and of blocked event loops, that still run."""
@@ -187,12 +298,12 @@ class _LoopThread(Generic[S]):
         """True if the loop was blocked when it was last checked."""
         self._stopped = False
         """True once the loop has stopped, possibly because of a handler. It runs no further work."""
-        self._pending: set[Future[Any]] = set()
-        """Outcomes of work that has not ended."""
+        self._pending: set[Call] = set()
+        """Calls that have not ended."""
         from fanfold._consumer.executor import DefaultExecutors  # at the first invocation, not at import
 
-        self._loop = asyncio.new_event_loop()
-        self.executors = DefaultExecutors(self._loop)
+        self.loop = asyncio.new_event_loop()
+        self.executors = DefaultExecutors(self.loop)
         self._ending = asyncio.Event()
         self._thread = threading.Thread(target=self._run, args=(lifespan,), name="fanfold-loop", daemon=True)
         self._thread.start()
@@ -203,7 +314,7 @@ class _LoopThread(Generic[S]):
 
     def is_served_here(self) -> bool:
         """Return whether the current thread is the loop's, or a worker thread that a handler of the loop runs on."""
-        return served_loop() is self._loop
+        return served_loop() is self.loop
 
     def usable(self, deadline: Deadline) -> bool:
         """Return whether the loop can run work: it is alive, its lifespan has not failed, and it is not blocked."""
@@ -216,66 +327,86 @@ class _LoopThread(Generic[S]):
             self._suspect = not self._ping().wait(_shorter(_RECOVERY_SECONDS, _half(until_response)))
         return not self._suspect
 
-    def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[Future[T], Callable[[], None]]:
-        """Start work on the loop in the caller's context variables; return its outcome, and a function to cancel it."""
-        outcome: Future[T] = Future()
-        self._pending.add(outcome)
-        outcome.add_done_callback(self._pending.discard)
-        context = contextvars.copy_context()
-        tasks: list[asyncio.Task[T]] = []
+    def start(self, call: Call, create: Callable[[], Work]) -> None:
+        """Create and start the work of a call on the loop, in the caller's context variables."""
+        self._pending.add(call)
 
         def start() -> None:
-            if outcome.set_running_or_notify_cancel():
+            if not call.cancelled:
                 try:
-                    tasks.append(create_task(self._loop, work(), context))
-                except BaseException as error:  # noqa: BLE001 - a task factory of the user's
-                    self._stopped = True  # the next invocation gets a new loop, without that factory
-                    outcome.set_exception(error)
-                else:
-                    tasks[0].add_done_callback(functools.partial(self._work_ended, outcome))
-
-        def cancel_task() -> None:
-            tasks[0].cancel()
-
-        def cancel() -> None:
-            # Work that has not started never starts; work that has is cancelled in the loop's next iteration.
-            if not outcome.cancel() and not outcome.done():
-                self._call_soon(cancel_task)
+                    call.work = create()
+                    self._start_work(call)
+                    call.work.supervise()
+                except BaseException as error:  # noqa: BLE001 - also a KeyboardInterrupt reaches the caller
+                    call.end(error)
 
         try:
-            self._loop.call_soon_threadsafe(start)
+            self.loop.call_soon_threadsafe(start, context=contextvars.copy_context())
         except RuntimeError:  # the loop has just been closed
-            _fail(outcome)
-        return outcome, cancel
+            call.end(TimeoutError(_STOPPED))
 
-    def _work_ended(self, outcome: Future[T], task: asyncio.Task[T]) -> None:
-        _copy_result(task, outcome)
+    def start_here(self, call: Call, work: Work, supervise_after: float) -> None:
+        """Start the work of a call on this thread; the loop supervises it if it takes longer than this."""
+        self._pending.add(call)
+        call.work = work
+        self._start_work(call)
+        if not call.wait(supervise_after):
+            self._call_soon(work.supervise)
+
+    def _start_work(self, call: Call) -> None:
+        try:
+            call.work.start(call.end)
+        except BaseException as error:  # noqa: BLE001 - a task factory of the user's
+            self._stopped = True  # the next invocation gets a new loop, without that factory
+            call.end(error)
+
+    def cancel(self, call: Call) -> None:
+        """Cancel a call in the loop's next iteration; a call that has not started never starts."""
+        call.cancelled = True
+        self._call_soon(call.cancel)
+
+    def call_ended(self, call: Call) -> None:
+        """Note that a call has ended, on any thread."""
+        self._pending.discard(call)
+        if not self._pending and self.executors.has_running:
+            if threading.get_ident() == self._thread.ident:
+                self.executors.renew()
+            else:
+                self._call_soon(self._renew_executors)
+
+    def _renew_executors(self) -> None:
         if not self._pending:
             self.executors.renew()
 
-    def wait(self, future: Future[T], deadline: Deadline, message: str) -> T:
-        """Wait for a future until ``deadline.responds_without_loop_at``, and log what blocks the loop in the meantime.
+    def wait_for_state(self, deadline: Deadline) -> S:
+        """Return the value of the lifespan, and wait for it if it is starting."""
+        if not self.state.done():
+            call = Call(_nothing)
+            self.state.add_done_callback(lambda _: call.end())
+            self.wait(call, deadline, "the lifespan did not start in time")
+        return self.state.result()
+
+    def wait(self, call: Call, deadline: Deadline, message: str) -> None:
+        """Wait for a call until ``deadline.responds_without_loop_at``, and log what blocks the loop in the meantime.
 
         Raises:
             TimeoutError: If it has not ended by then, with this message. The loop is checked before it is used again.
         """
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
         pong: threading.Event | None = None
-        batch_logger = BatchLogger()  # a loop may be blocked for a thousand checks
-        while not done.wait(_shorter(_CHECK_SECONDS, deadline.until(deadline.responds_without_loop_at))):
+        batch_logger: BatchLogger | None = None  # a loop may be blocked for a thousand checks
+        while not call.wait(_shorter(_CHECK_SECONDS, deadline.until(deadline.responds_without_loop_at))):
             expired = deadline.until(deadline.responds_without_loop_at) == 0
             if expired and pong is None:
                 pong = self._ping()
                 pong.wait(_shorter(_LAST_CHECK_SECONDS, _half(deadline.until(deadline.ends_at))))
             if pong is not None and not pong.is_set():
                 line = current_user_line(self._thread.ident)
+                batch_logger = batch_logger or BatchLogger()
                 run_in_time(functools.partial(batch_logger.warning, "the event loop is blocked by %s", line), deadline)
             if expired:
                 self._suspect = True
                 raise TimeoutError(message)
             pong = self._ping()
-        return future.result()
 
     def _ping(self) -> threading.Event:
         """Return an event that the loop sets in its next iteration."""
@@ -285,7 +416,7 @@ class _LoopThread(Generic[S]):
 
     def _call_soon(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(call)
+            self.loop.call_soon_threadsafe(call)
 
     def end(self) -> None:
         """End the lifespan and the loop in the loop's next iteration."""
@@ -297,9 +428,9 @@ class _LoopThread(Generic[S]):
             self._thread.join(_CLOSE_SECONDS)
 
     def _run(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
-        asyncio.set_event_loop(self._loop)
+        asyncio.set_event_loop(self.loop)
         try:
-            self._loop.run_until_complete(self._run_lifespan(lifespan))
+            self.loop.run_until_complete(self._run_lifespan(lifespan))
         except BaseException as error:
             if not self.state.done():
                 self.state.set_exception(error)
@@ -307,9 +438,10 @@ class _LoopThread(Generic[S]):
                 logger.exception("the event loop or its lifespan ended with an error")
         finally:
             self._stopped = True
-            _close(self._loop)
-            for outcome in list(self._pending):
-                _fail(outcome)
+            _close(self.loop)
+            for call in list(self._pending):
+                # A TimeoutError, so that the caller responds with the outcomes that are known.
+                call.end(TimeoutError(_STOPPED))
 
     async def _run_lifespan(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
         # The same task enters and exits the lifespan, as cancel scopes and task groups in it require.
@@ -326,20 +458,8 @@ def _shorter(seconds: float, limit: float | None) -> float:
     return seconds if limit is None else min(seconds, limit)
 
 
-def _fail(outcome: Future[Any]) -> None:
-    """Set an error on the outcome of work that will not end."""
-    with contextlib.suppress(InvalidStateError):  # it has ended or has just been cancelled
-        outcome.set_exception(TimeoutError(_STOPPED))
-
-
-def _copy_result(task: asyncio.Task[T], outcome: Future[T]) -> None:
-    if task.cancelled():
-        # A TimeoutError, so that the caller responds with the outcomes that are known.
-        outcome.set_exception(TimeoutError(_STOPPED))
-    elif error := task.exception():
-        outcome.set_exception(error)
-    else:
-        outcome.set_result(task.result())
+def _nothing(_: object) -> None:
+    """Do nothing."""
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:

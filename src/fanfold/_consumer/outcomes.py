@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, cast
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.ordering import Lane, Unit, in_order
 from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Reject, Rejected, Retry
 from fanfold._base.record import Record, is_fifo
 from fanfold._consumer.classify import final_outcome, outcome_of, without_details
-from fanfold._consumer.failure_log import FailureLog
 from fanfold._consumer.settle import Settling
 from fanfold.errors import AbandonedError, DecodeError
+
+if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._consumer.failure_log import FailureLog
 
 ABANDONED = Failed(AbandonedError())
 """The outcome of a record from its start until its handler ends."""
@@ -41,8 +44,8 @@ class BatchOutcomes:
     ) -> None:
         self.values: list[Outcome | None] = [None] * len(records)
         """By position: None for a record that has not started."""
-        self.failures: FailureLog = FailureLog()
-        """The errors to log."""
+        self.failures: FailureLog | None = None
+        """The errors to log; None if there is none."""
         self.interrupt: KeyboardInterrupt | None = None
         """The KeyboardInterrupt that a handler raised."""
         self.has_rejected: bool = False
@@ -53,11 +56,22 @@ class BatchOutcomes:
         self._reject_on = reject_on
         self._keep_details = keep_details
         self._on_interrupt = on_interrupt
-        self._fifo = is_fifo(records)
+        self.is_fifo: bool = is_fifo(records)
+        """True if the records come from a FIFO queue."""
         self._delays: dict[int, int] = {}
 
-    async def store(self, unit: Unit, results: Sequence[object]) -> bool:
-        """Store the outcome of each record of a unit, and return whether its lane may continue.
+    def failure_log(self) -> FailureLog:
+        """Return the log of errors, which the first call creates."""
+        if self.failures is None:
+            from fanfold._consumer.failure_log import FailureLog
+
+            self.failures = FailureLog()
+        return self.failures
+
+    def store(self, unit: Unit, results: Sequence[object]) -> bool:
+        """Store the outcome of each record of a unit; return whether its lane may continue, as far as it is known.
+
+        On a FIFO queue, a rejected record may still be on its way to the dead-letter queue: ask ``lane_continues``.
 
         Args:
             unit: Positions of the records.
@@ -67,10 +81,21 @@ class BatchOutcomes:
         for position, result in zip(unit, results, strict=True):
             if group_continues:
                 outcome = self.values[position] = DONE if result is None else self._outcome_of(position, result)
-                group_continues = not self._fifo or isinstance(outcome, Done | Rejected)
+                group_continues = not self.is_fifo or isinstance(outcome, Done | Rejected)
             else:
                 self.values[position] = BLOCKED_IN_GROUP
-        return not self._fifo or await self._lane_continues(unit)
+        return group_continues
+
+    async def lane_continues(self, unit: Unit) -> bool:
+        """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
+        outcomes = [self.values[position] for position in unit]
+        if any(isinstance(outcome, Rejected) for outcome in outcomes):
+            await self._settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
+        forwarded = self._settling.forwarded
+        return all(
+            isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in forwarded)
+            for position, outcome in zip(unit, outcomes, strict=True)
+        )
 
     def skip_rest_of_lane(self, lane: Lane, unit: Unit) -> None:
         """Report the rest of a FIFO lane for redelivery, with the same delay as the record that failed."""
@@ -87,6 +112,9 @@ class BatchOutcomes:
             committed: Positions of the records whose results are committed; None if no commit is needed.
             not_started: Why the others were not started.
         """
+        values = list(self.values)
+        if committed is None and values.count(DONE) == len(values):
+            return cast("list[Outcome]", values)
         forwarded = frozenset(self._settling.forwarded)
         usual = DONE if committed is None else ABANDONED  # already final: skips a call for most records
         outcomes: list[Outcome] = [
@@ -99,9 +127,9 @@ class BatchOutcomes:
                 is_committed=committed is None or position in committed,
                 is_forwarded=position in forwarded,
             )
-            for position, outcome in enumerate(list(self.values))
+            for position, outcome in enumerate(values)
         ]
-        return in_order(self._records, outcomes) if self._fifo else outcomes
+        return in_order(self._records, outcomes) if self.is_fifo else outcomes
 
     def _outcome_of(self, position: int, result: object) -> Outcome:
         """Return the outcome for what a handler returned or raised; start to settle it unless it is done."""
@@ -111,7 +139,7 @@ class BatchOutcomes:
                 self.interrupt = result
                 self._on_interrupt()
             if not isinstance(result, DecodeError | Reject | Retry):  # a bad message, or a decision of the handler's
-                self.failures.add(record, result)
+                self.failure_log().add(record, result)
         try:
             outcome = outcome_of(result, self._reject_on)
         except Exception as error:  # noqa: BLE001 - a value of the user's that cannot be classified
@@ -120,14 +148,3 @@ class BatchOutcomes:
         if (delay := self._settling.add(position, record, outcome)) is not None:
             self._delays[position] = delay
         return outcome if self._keep_details else without_details(outcome)
-
-    async def _lane_continues(self, unit: Unit) -> bool:
-        """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
-        outcomes = [self.values[position] for position in unit]
-        if any(isinstance(outcome, Rejected) for outcome in outcomes):
-            await self._settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
-        forwarded = self._settling.forwarded
-        return all(
-            isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in forwarded)
-            for position, outcome in zip(unit, outcomes, strict=True)
-        )
