@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from fanfold._base.deadline import Deadline
 
@@ -39,17 +43,82 @@ def dump_stacks_before(deadline: Deadline) -> Iterator[None]:
     Works even if a call holds the interpreter lock and blocks every thread.
     """
     seconds = deadline.until(deadline.ends_at - deadline.margin / 16)
-    armed = bool(seconds) and _arm(seconds or 0.0)
+    if not seconds:
+        yield
+    elif (due := _ALARM.add(seconds)) is not None:
+        try:
+            yield
+        finally:
+            _ALARM.remove(due)
+    else:
+        with _dump_later(seconds):
+            yield
+
+
+class _Alarm:
+    """Dumps stacks by SIGALRM, which costs a tenth of faulthandler's own thread. It is used only while it is free.
+
+    Invocations that overlap share the timer: it is set to the earliest moment.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: list[float] = []
+        """Moments at which to dump, by ``time.monotonic``, of the invocations that run."""
+        self._pid = os.getpid()
+
+    def add(self, seconds: float) -> float | None:
+        """Dump in some seconds, and return that moment; None if this process uses SIGALRM otherwise, or lacks it."""
+        with self._lock:
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._due.clear()  # a fork keeps no timer
+            if not self._due and not self._take():
+                return None
+            due = time.monotonic() + seconds
+            self._due.append(due)
+            self._set()
+            return due
+
+    def remove(self, due: float) -> None:
+        """Dump nothing at a moment; give SIGALRM back if nothing else is due."""
+        with self._lock:
+            if due not in self._due:  # after a fork
+                return
+            self._due.remove(due)
+            self._set()
+            if not self._due and due - time.monotonic() > _SIGNAL_SECONDS:  # otherwise, a signal may be on its way
+                faulthandler.unregister(signal.SIGALRM)
+
+    def _take(self) -> bool:
+        """Make SIGALRM dump the stacks, unless the user's code has a handler or a timer."""
+        try:
+            if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL or signal.getitimer(signal.ITIMER_REAL)[0]:
+                return False
+            faulthandler.register(signal.SIGALRM, file=sys.__stderr__ or sys.stderr)
+        except (AttributeError, OSError, RuntimeError, ValueError):
+            return False  # Windows, or stderr is not a file
+        return True
+
+    def _set(self) -> None:
+        now = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, min((due - now for due in self._due if due > now), default=0.0))
+
+
+_ALARM: Final = _Alarm()
+_SIGNAL_SECONDS: Final = 0.1
+"""Time in which a signal that is due is delivered."""
+
+
+@contextmanager
+def _dump_later(seconds: float) -> Iterator[None]:
+    """Dump the stacks by a thread of faulthandler, which replaces an earlier one."""
+    try:
+        faulthandler.dump_traceback_later(seconds, file=sys.__stderr__ or sys.stderr)
+    except (AttributeError, OSError, RuntimeError, ValueError):  # stderr is not a file
+        yield
+        return
     try:
         yield
     finally:
-        if armed:
-            faulthandler.cancel_dump_traceback_later()
-
-
-def _arm(seconds: float) -> bool:
-    try:
-        faulthandler.dump_traceback_later(seconds, file=sys.__stderr__ or sys.stderr)
-    except (AttributeError, OSError, RuntimeError, ValueError):
-        return False  # stderr is not a file
-    return True
+        faulthandler.cancel_dump_traceback_later()
