@@ -1,4 +1,4 @@
-"""Decide which record may start now: a concurrency limit, a start rate, and memory limits. The batch does the waiting."""
+"""Decide which record may start now, by concurrency, a start rate, and memory limits. The batch does the waiting."""
 
 from __future__ import annotations
 
@@ -195,13 +195,11 @@ class Slots:
 
     def is_waiting(self, batch: SharesSlots) -> bool:
         """Return whether a batch waits for a slot."""
-        with self._lock:
-            return batch in self._waiting
+        return bool(self._waiting) and batch in list(self._waiting)
 
     def enter(self, batch: SharesSlots) -> None:
         """Start the workers of a batch, as many as there are free slots; it waits for the others."""
-        with self._lock:
-            self._taken[batch] = 0
+        self._taken[batch] = 0
         self.want(batch)
 
     def leave(self, batch: SharesSlots) -> None:
@@ -216,16 +214,26 @@ class Slots:
         with self._lock:
             if batch in self._taken:
                 self._taken[batch] -= 1
-        self.want(batch)
+        if self._waiting or batch.wanted_workers:
+            self._grant()
+            self.want(batch)
 
     def want(self, batch: SharesSlots) -> None:
         """Start the workers that a batch wants, or let it wait for free slots."""
-        with self._lock:
-            if self._taken.get(batch, math.inf) >= batch.wanted_workers:
-                self._stop_waiting(batch)
-            elif batch not in self._waiting:
-                self._waiting.append(batch)
-        self._grant()
+        wants_more = True
+        while wants_more:
+            with self._lock:
+                taken, wanted = self._taken.get(batch, 0), batch.wanted_workers if batch in self._taken else 0
+                if taken >= wanted:
+                    self._stop_waiting(batch)
+                    return
+                if self._waiting or not self._has_free():
+                    if batch not in self._waiting:
+                        self._waiting.append(batch)
+                    return
+                self._taken[batch] = taken + 1
+                wants_more = taken + 1 < wanted
+            batch.start_worker()
 
     def should_yield(self, batch: SharesSlots) -> bool:
         """Return whether a worker of a batch should end, so that another batch gets its slot."""
@@ -235,18 +243,21 @@ class Slots:
             others_wait = any(other is not batch for other in self._waiting)
             return others_wait and self._taken.get(batch, 0) > self._limit // len(self._taken)
 
+    def _has_free(self) -> bool:
+        return self._limit is None or sum(self._taken.values()) < self._limit
+
     def _stop_waiting(self, batch: SharesSlots) -> None:
         if batch in self._waiting:
             self._waiting.remove(batch)
 
     def _grant(self) -> None:
-        while (batch := self._take()) is not None:
+        while self._waiting and (batch := self._take()) is not None:
             batch.start_worker()
 
     def _take(self) -> SharesSlots | None:
         """Take a free slot for the batch that has waited longest, and return that batch; None if there is no use."""
         with self._lock:
-            while self._waiting and (self._limit is None or sum(self._taken.values()) < self._limit):
+            while self._waiting and self._has_free():
                 batch = self._waiting.popleft()
                 wanted = batch.wanted_workers
                 if self._taken[batch] < wanted:

@@ -24,9 +24,8 @@ from fanfold._base.ordering import Lane, lanes
 from fanfold._base.outcome import Outcome
 from fanfold._base.record import Record
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.classify import rejects
+from fanfold._consumer.classify import matches_nothing
 from fanfold._consumer.outcomes import BatchOutcomes
-from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
 from fanfold._consumer.worker_tasks import create_task
@@ -52,13 +51,15 @@ class Batch:
         self,
         records: Sequence[Record],
         handler: HandlerCall,
-        settings: Settings,
         *,
         loop: asyncio.AbstractEventLoop,
         concurrency: int,
         deadline: Deadline,
         admission: Admission,
         settling: Settling,
+        timeout: float | None = None,
+        chunk_size: int | None = None,
+        reject_on: Callable[[BaseException], bool] = matches_nothing,
         commits: Commits | None = None,
         observation: Observation | None = None,
         keep_details: bool = True,
@@ -68,12 +69,14 @@ class Batch:
         Args:
             records: The records.
             handler: How to call the handler.
-            settings: The settings of the consumer.
             loop: The event loop of the consumer.
             concurrency: Maximum number of handlers that run concurrently, at least 1.
             deadline: When to stop starting records, cancel handlers, and respond.
             admission: Decides when the next record may start.
             settling: Sends rejected records to the dead-letter queue and sets delays.
+            timeout: Seconds that a handler may take; None for no limit.
+            chunk_size: Maximum number of records of a handler that takes lists; None for one record.
+            reject_on: Returns whether an error is permanent.
             commits: Makes return values durable before their records are acknowledged; None if nothing must be.
             observation: Notified when the batch ends; None without observers.
             keep_details: Whether someone will read what handlers returned or raised; otherwise it is not kept.
@@ -87,21 +90,22 @@ class Batch:
         """Sends dead letters, and sets delays."""
         self._loop = loop
         self._handler = handler
-        self._concurrency = concurrency
+        self._most_workers = min(concurrency, len(records))
         self._deadline = deadline
+        self._stops_at = deadline.stops_at
         self._admission = admission
         self._commits = commits
-        self._timeout = settings.timeout
+        self._timeout = timeout
         self._keep_details = keep_details
         self._outcomes = BatchOutcomes(
             records,
             deadline=deadline,
             settling=settling,
-            reject_on=rejects(settings.reject_on),
+            reject_on=reject_on,
             keep_details=keep_details,
             on_interrupt=self._cancel_workers,
         )
-        self._lanes: Iterator[Lane] = lanes(records, settings.chunk_size)
+        self._lanes: Iterator[Lane] = lanes(records, chunk_size)
         self._context = contextvars.copy_context()
         self._start_error: BaseException | None = None
         """Why a worker could not start."""
@@ -143,10 +147,9 @@ class Batch:
     @property
     def wanted_workers(self) -> int:
         """Number of workers that the remaining records need, no more than the concurrency."""
-        over = self._cancelled or self._closed or self._deadline.clock() >= self._deadline.stops_at
-        if over or not self._has_lanes():
+        if not self._has_lanes() or self._cancelled or self._closed or self._deadline.clock() >= self._stops_at:
             return 0
-        return min(self._concurrency, len(self.records))
+        return self._most_workers
 
     @property
     def records_in_flight(self) -> int:
@@ -213,8 +216,8 @@ class Batch:
 
     def supervise(self) -> None:
         """Watch the deadline; call this on the event loop, unless the batch has ended already."""
-        if not math.isinf(self._deadline.stops_at):
-            self._later(self._deadline.stops_at, self._begin_end)
+        if not math.isinf(self._stops_at):
+            self._later(self._stops_at, self._begin_end)
 
     def _later(self, moment: float, call: Callable[[], object]) -> None:
         """Call a method of this batch on the event loop at a moment, unless the batch has ended."""
@@ -245,7 +248,7 @@ class Batch:
 
     def start_worker(self) -> None:
         """Start a worker in a slot that was granted; without records or if it cannot start, the slot is free again."""
-        if not self.wanted_workers or not self._start_with(()):
+        if not self._has_lanes() or not self._start_with(()):
             self._admission.slots.release(self)
 
     def _start_with(self, lane: Lane) -> bool:
@@ -255,13 +258,13 @@ class Batch:
         except Exception as error:  # noqa: BLE001 - a task factory of the user's
             self._start_error = error
             self._log_error_of_worker(error)
-            self._concurrency = self._workers_left()  # the other workers continue
+            self._most_workers = self._workers_left()  # the other workers continue
             return False
         return True
 
     def _end_if_idle(self) -> None:
         """End the batch if it has no worker and waits for none; call this after the slot of a worker is free."""
-        if self._is_idle():
+        if not self._workers_left() and self._is_idle():
             if self._ending is None and self._commits is None and self.settling.is_idle:
                 self._finish()
             else:
@@ -314,7 +317,7 @@ class Batch:
         except IndexError:
             return
         self._close()
-        on_ended(error)
+        self._context.copy().run(on_ended, error)  # not in the context of a record
 
     def _close(self) -> None:
         self.settling.stop()

@@ -52,15 +52,15 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
 
     def bound(batch: BatchContext[Any], threads: Threads) -> HandlerCall:
         start = function if is_async else functools.partial(_run_on_thread, threads, function)
-        call = _caller(start, body, context, batch)
         if chunk_size is not None:
-            return HandlerCall(functools.partial(_call_with_list, decode, call), takes_list=True)
+            call_list = _caller(start, body, context, batch)
+            return HandlerCall(functools.partial(_call_with_list, decode, call_list), takes_list=True)
         if context is None and body.kind is not inspect.Parameter.POSITIONAL_ONLY:
             key = body.name  # the fast path for a handler that takes only the body
             on_thread = None if is_async else lambda record: function(**{key: decode(record)})
             return HandlerCall(lambda record: start(**{key: decode(record)}), takes_list=False, on_thread=on_thread)
-        call_here = None if is_async else _caller(function, body, context, batch)
-        on_thread = None if call_here is None else lambda record: call_here(decode(record), record)
+        call, call_here = _caller(start, body, context, batch), _caller(function, body, context, batch)
+        on_thread = None if is_async else lambda record: call_here(decode(record), record)
         return HandlerCall(lambda record: call(decode(record), record), takes_list=False, on_thread=on_thread)
 
     return bound

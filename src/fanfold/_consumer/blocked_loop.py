@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from fanfold._base.deadline import Deadline
@@ -36,23 +36,26 @@ def _is_library(file: str) -> bool:
     return file.startswith((package, standard, "<")) or "site-packages" in file or "dist-packages" in file
 
 
-@contextmanager
-def dump_stacks_before(deadline: Deadline) -> Iterator[None]:
-    """Dump the stacks of all threads to stderr shortly before the timeout, if the block still runs then.
+class DumpBefore:
+    """A context manager that dumps the stacks of all threads to stderr shortly before the timeout, if it still runs.
 
     Works even if a call holds the interpreter lock and blocks every thread.
+
+    Args:
+        deadline: The deadline of the invocation.
     """
-    seconds = deadline.until(deadline.ends_at - deadline.margin / 16)
-    if not seconds:
-        yield
-    elif (due := _ALARM.add(seconds)) is not None:
-        try:
-            yield
-        finally:
-            _ALARM.remove(due)
-    else:
-        with _dump_later(seconds):
-            yield
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._seconds = deadline.until(deadline.ends_at - deadline.margin / 16)
+        self._end: Callable[[], object] | None = None
+
+    def __enter__(self) -> None:
+        if self._seconds:
+            self._end = _ALARM.dump_in(self._seconds) or _dump_in(self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        if self._end is not None:
+            self._end()
 
 
 class _Alarm:
@@ -67,8 +70,8 @@ class _Alarm:
         """Moments at which to dump, by ``time.monotonic``, of the invocations that run."""
         self._pid = os.getpid()
 
-    def add(self, seconds: float) -> float | None:
-        """Dump in some seconds, and return that moment; None if this process uses SIGALRM otherwise, or lacks it."""
+    def dump_in(self, seconds: float) -> Callable[[], object] | None:
+        """Dump in some seconds; return what revokes that, or None if SIGALRM is in use or this system lacks it."""
         with self._lock:
             if self._pid != os.getpid():
                 self._pid = os.getpid()
@@ -77,17 +80,23 @@ class _Alarm:
                 return None
             due = time.monotonic() + seconds
             self._due.append(due)
-            self._set()
-            return due
+            if len(self._due) == 1:
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+            else:
+                self._set()
+            return functools.partial(self._revoke, due)
 
-    def remove(self, due: float) -> None:
+    def _revoke(self, due: float) -> None:
         """Dump nothing at a moment; give SIGALRM back if nothing else is due."""
         with self._lock:
             if due not in self._due:  # after a fork
                 return
             self._due.remove(due)
-            self._set()
-            if not self._due and due - time.monotonic() > _SIGNAL_SECONDS:  # otherwise, a signal may be on its way
+            if self._due:
+                self._set()
+                return
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            if due - time.monotonic() > _SIGNAL_SECONDS:  # otherwise, a signal may be on its way
                 faulthandler.unregister(signal.SIGALRM)
 
     def _take(self) -> bool:
@@ -110,15 +119,10 @@ _SIGNAL_SECONDS: Final = 0.1
 """Time in which a signal that is due is delivered."""
 
 
-@contextmanager
-def _dump_later(seconds: float) -> Iterator[None]:
-    """Dump the stacks by a thread of faulthandler, which replaces an earlier one."""
+def _dump_in(seconds: float) -> Callable[[], object] | None:
+    """Dump in some seconds by a thread of faulthandler, in place of an earlier dump; return as ``_Alarm.dump_in``."""
     try:
         faulthandler.dump_traceback_later(seconds, file=sys.__stderr__ or sys.stderr)
     except (AttributeError, OSError, RuntimeError, ValueError):  # stderr is not a file
-        yield
-        return
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
+        return None
+    return faulthandler.cancel_dump_traceback_later

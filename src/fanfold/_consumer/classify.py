@@ -108,10 +108,15 @@ def split_list_result(value: object, records: int) -> Sequence[object]:
 def rejects(reject_on: RejectOn | None) -> Callable[[BaseException], bool]:
     """Return the predicate for a ``reject_on`` setting."""
     if reject_on is None:
-        return rejects(())
+        return matches_nothing
     if isinstance(reject_on, type | tuple):
         return lambda error: isinstance(error, reject_on)
     return reject_on
+
+
+def matches_nothing(error: BaseException) -> bool:  # noqa: ARG001 - a predicate
+    """Return False: no error is permanent."""
+    return False
 
 
 def _rejected(error: BaseException, reject_on: Callable[[BaseException], bool]) -> bool:

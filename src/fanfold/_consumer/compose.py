@@ -43,6 +43,9 @@ class BatchFactory:
         self._function = function
         self._settings = settings
         self._bind = bind
+        self._reject_on = rejects(settings.reject_on)
+        self._memory: dict[object, float | None] = {}
+        """Memory of this process by what the Lambda context says."""
         self._share: MemoryShare | None = None
         self._need: ThreadNeed | None = None
         self.starts_anywhere: bool = not is_coroutine_function(function) and _is_plain(settings)
@@ -80,7 +83,7 @@ class BatchFactory:
         handler = self._bind(shared, environment.threads)
         resolve, observation = None, None
         if settings.large_payloads:
-            resolve = _resolver(settings, environment, _memory_bytes(shared.lambda_context))
+            resolve = _resolver(settings, environment, self._memory_bytes(shared.lambda_context))
         if settings.idempotency is not None:
             idempotent = self._idempotent(records, handler.as_stage(), shared, environment, resolve, reads_outcomes)
             handler, commit = HandlerCall(idempotent, takes_list=True), idempotent.commit
@@ -89,7 +92,7 @@ class BatchFactory:
         if observers:
             from fanfold._consumer.notify_observers import Observation
 
-            observation = Observation(observers, records, shared, rejects(settings.reject_on))
+            observation = Observation(observers, records, shared, self._reject_on)
             handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
             reads_outcomes = reads_outcomes or observation.reads_outcomes
         arguments: dict[str, Any] = {
@@ -101,11 +104,14 @@ class BatchFactory:
             "commits": None if commit is None else _commits(records, commit, shared.deadline),
             "observation": observation,
             "keep_details": reads_outcomes or settings.commit is not None,
+            "timeout": settings.timeout,
+            "chunk_size": settings.chunk_size,
+            "reject_on": self._reject_on,
         }
         if handler.on_thread is not None:
             handler = handler._replace(on_thread=isolate_on_thread(handler.on_thread))
             return self._thread_batch(records, handler, environment, arguments)
-        return TaskBatch(records, handler._replace(call=isolate_subsegments(handler.call)), settings, **arguments)
+        return TaskBatch(records, handler._replace(call=isolate_subsegments(handler.call)), **arguments)
 
     def _thread_batch(
         self,
@@ -118,14 +124,12 @@ class BatchFactory:
 
         if self._need is None:
             self._need = ThreadNeed()
-        return ThreadBatch(
-            records, handler, self._settings, threads=environment.threads, need=self._need, **arguments
-        )
+        return ThreadBatch(records, handler, threads=environment.threads, need=self._need, **arguments)
 
     def _admission(
         self, shared: BatchContext[Any], environment: ExecutionEnvironment, concurrency: int | None
     ) -> Admission:
-        memory_bytes, share = _memory_bytes(shared.lambda_context), self._settings.memory_share
+        memory_bytes, share = self._memory_bytes(shared.lambda_context), self._settings.memory_share
         limit_bytes = None if memory_bytes is None or share is None else share * memory_bytes
 
         def create() -> Admission:
@@ -142,6 +146,16 @@ class BatchFactory:
             return Admission(policies, concurrency=concurrency)
 
         return environment.admission((concurrency, limit_bytes), create)
+
+    def _memory_bytes(self, lambda_context: Any) -> float | None:
+        """Return the memory of this process; None if it is unknown."""
+        limit_mb = getattr(lambda_context, "memory_limit_in_mb", None)
+        if not isinstance(limit_mb, int | float | str) or not limit_mb:
+            return None
+        if limit_mb not in self._memory:
+            # On Managed Instances, the processes of an execution environment share its memory.
+            self._memory[limit_mb] = float(limit_mb) * _MB / concurrent_processes()
+        return self._memory[limit_mb]
 
     def _commit(self, shared: BatchContext[Any]) -> Commit | None:
         commit = self._settings.commit
@@ -212,12 +226,3 @@ def _commits(records: Sequence[Record], commit: Commit, deadline: Deadline) -> C
     from fanfold._consumer.commits import Commits  # not imported at cold start
 
     return Commits(records, commit, deadline)
-
-
-def _memory_bytes(lambda_context: Any) -> float | None:
-    """Return the memory of this process; None if it is unknown."""
-    limit_mb = getattr(lambda_context, "memory_limit_in_mb", None)
-    if not isinstance(limit_mb, int | float | str) or not limit_mb:
-        return None
-    # On Managed Instances, the processes of an execution environment share its memory.
-    return float(limit_mb) * _MB / concurrent_processes()

@@ -76,7 +76,6 @@ class Consumer(Generic[P, T]):
             ExecutionEnvironment.abandoned_handlers,
         )
         self._on_threads = not is_coroutine_function(function)
-        self._clamped_concurrency: dict[int, int] = {}
         self._added_observers: list[Observer] = []
         if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             preload(settings, self.dead_letter_queue_url)
@@ -221,9 +220,9 @@ class Consumer(Generic[P, T]):
             records,
             BatchContext(context, deadline, environment.state),
             environment,
-            concurrency=self._allowed(self.concurrency),
+            concurrency=self._allowed_concurrency,
             shares_concurrency=shares_concurrency,
-            dead_letters=bool(self.dead_letter_queue_url),
+            dead_letters=self._has_dead_letter_queue,
             observers=[*self.settings.observers, *self._added_observers],
             reads_outcomes=reads_outcomes,
         )
@@ -231,11 +230,15 @@ class Consumer(Generic[P, T]):
     def _respond(self, batch: Batch) -> BatchResult:
         return respond(batch, raise_on_total_failure=self.settings.raise_on_total_failure)
 
-    def _allowed(self, concurrency: int) -> int:
-        """Return the concurrency that the limits of this process allow; checked, and logged, once for each value."""
-        if concurrency not in self._clamped_concurrency:
-            self._clamped_concurrency[concurrency] = clamp_concurrency(concurrency, threads=self._on_threads)
-        return self._clamped_concurrency[concurrency]
+    @functools.cached_property
+    def _allowed_concurrency(self) -> int:
+        """The concurrency that the limits of this process allow; read, checked, and logged at the first batch."""
+        return clamp_concurrency(self.concurrency, threads=self._on_threads)
+
+    @functools.cached_property
+    def _has_dead_letter_queue(self) -> bool:
+        """True if there is a dead-letter queue at the first batch."""
+        return bool(self.dead_letter_queue_url)
 
 
 class Session:
@@ -256,11 +259,12 @@ class Session:
         """Process a batch; without a context, the deadline is infinite. Raises the errors of ``Consumer.process``."""
         batch = self._create_batch(event, context)
         self._running.add(batch)
-        self._environment.track(batch)
         try:
             await batch.run()
         finally:
             self._running.discard(batch)
+            if not batch.has_ended:
+                self._environment.track(batch)
         return self._respond(batch)
 
     def stop(self, grace_seconds: float) -> None:

@@ -72,7 +72,7 @@ class ExecutionEnvironment:
         return self._admissions[key]
 
     def track(self, batch: RunningBatch) -> None:
-        """Add a batch, and remove those whose handlers have all ended."""
+        """Add a batch that has handlers left at its response, and remove those whose handlers have all ended."""
         self._batches = [*(tracked for tracked in self._batches if not tracked.has_ended), batch]
 
     def abandoned_handlers(self) -> int:
@@ -80,7 +80,8 @@ class ExecutionEnvironment:
 
         A ``def`` handler that was just abandoned has both a thread and a worker; it is counted once.
         """
-        return max(self.threads.abandoned, sum(batch.abandoned for batch in self._batches))
+        on_threads = len(self.threads.left)
+        return max(on_threads, sum(batch.abandoned for batch in self._batches)) if self._batches else on_threads
 
 
 @asynccontextmanager

@@ -39,6 +39,8 @@ class DefaultExecutors:
     @property
     def abandoned(self) -> int:
         """Calls that still run although no batch waits for them."""
+        if not self._left:
+            return 0
         self._left = [executor for executor in self._left if executor.running]
         return sum(len(executor.running) for executor in self._left)
 

@@ -21,7 +21,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from fanfold._base.deadline import Deadline
 from fanfold._base.log import BatchLogger, logger
 from fanfold._base.threads import served_loop
-from fanfold._consumer.blocked_loop import current_user_line, dump_stacks_before
+from fanfold._consumer.blocked_loop import DumpBefore, current_user_line
 from fanfold._consumer.process_limits import concurrent_processes
 from fanfold._consumer.worker_tasks import create_task
 from fanfold.errors import ConfigurationError
@@ -213,7 +213,7 @@ class Runtime(Generic[S]):
                 "a handler calls the consumer that is running it, which would wait for itself: "
                 "call the handler function instead, or send a message to the queue"
             )
-        with dump_stacks_before(deadline):
+        with DumpBefore(deadline):
             # A lifespan that fails or hangs raises here, before any record starts: the whole batch is redelivered.
             state = loop.wait_for_state(deadline)
             call = Call(loop.call_ended)
@@ -246,6 +246,9 @@ class Runtime(Generic[S]):
             loop.close()
 
     def _usable_loop(self, deadline: Deadline) -> _LoopThread[S]:
+        loop = self._loop
+        if loop is not None and loop.is_healthy and not self._blocked_loops and not self._calls_abandoned(loop):
+            return loop
         with self._lock:
             loop = self._loop
             was_blocked = False
@@ -283,16 +286,19 @@ class Runtime(Generic[S]):
 
     def _count_abandoned(self, loop: _LoopThread[S] | None) -> tuple[int, int]:
         self._blocked_loops = [blocked for blocked in self._blocked_loops if blocked.alive()]
-        started = loop is not None and loop.state.done() and not loop.state.exception()
-        handlers = self._abandoned_handlers(loop.state.result()) if loop is not None and started else 0
-        calls = 0 if loop is None else loop.executors.abandoned
-        return max(handlers, calls), len(self._blocked_loops)
+        return 0 if loop is None else self._calls_abandoned(loop), len(self._blocked_loops)
+
+    def _calls_abandoned(self, loop: _LoopThread[S]) -> int:
+        handlers = self._abandoned_handlers(loop.value[0]) if loop.value else 0
+        return max(handlers, loop.executors.abandoned)
 
 
 class _LoopThread(Generic[S]):
     def __init__(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
         self.state: Future[S] = Future()
         """The value that the lifespan yielded, or the error that prevented its start."""
+        self.value: list[S] = []
+        """The value that the lifespan yielded; empty until then."""
         self._pid = os.getpid()
         self._suspect = False
         """True if the loop was blocked when it was last checked."""
@@ -315,6 +321,11 @@ class _LoopThread(Generic[S]):
     def is_served_here(self) -> bool:
         """Return whether the current thread is the loop's, or a worker thread that a handler of the loop runs on."""
         return served_loop() is self.loop
+
+    @property
+    def is_healthy(self) -> bool:
+        """True if the loop can run work without a further check."""
+        return bool(self.value) and not (self._stopped or self._suspect) and self._pid == os.getpid()
 
     def usable(self, deadline: Deadline) -> bool:
         """Return whether the loop can run work: it is alive, its lifespan has not failed, and it is not blocked."""
@@ -380,11 +391,12 @@ class _LoopThread(Generic[S]):
 
     def wait_for_state(self, deadline: Deadline) -> S:
         """Return the value of the lifespan, and wait for it if it is starting."""
-        if not self.state.done():
+        if not self.value:
             call = Call(_nothing)
             self.state.add_done_callback(lambda _: call.end())
             self.wait(call, deadline, "the lifespan did not start in time")
-        return self.state.result()
+            return self.state.result()
+        return self.value[0]
 
     def wait(self, call: Call, deadline: Deadline, message: str) -> None:
         """Wait for a call until ``deadline.responds_without_loop_at``, and log what blocks the loop in the meantime.
@@ -446,6 +458,7 @@ class _LoopThread(Generic[S]):
     async def _run_lifespan(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
         # The same task enters and exits the lifespan, as cancel scopes and task groups in it require.
         async with lifespan() as state:
+            self.value.append(state)
             self.state.set_result(state)
             await self._ending.wait()
 

@@ -23,11 +23,15 @@ class _Conducted:
 
     Args:
         batch: The batch.
+        environment: Counts the handlers that the batch leaves.
         on_ended: Called when it has ended, inside the time limit.
     """
 
-    def __init__(self, batch: Batch, on_ended: Callable[[Batch], object] | None) -> None:
+    def __init__(
+        self, batch: Batch, environment: ExecutionEnvironment, on_ended: Callable[[Batch], object] | None
+    ) -> None:
         self.batch = batch
+        self._environment = environment
         self.has_ended: bool = False
         """True once every record has ended or the response is due."""
         self.supervise = batch.supervise
@@ -47,6 +51,11 @@ class _Conducted:
             on_ended(error)
 
         self.batch.start(conclude)
+
+    def track(self) -> None:
+        """Count the handlers that still run."""
+        if not self.batch.has_ended:
+            self._environment.track(self.batch)
 
 
 def run_batch(
@@ -74,9 +83,7 @@ def run_batch(
     started: list[_Conducted] = []
 
     def create(environment: ExecutionEnvironment) -> _Conducted:
-        batch = create_batch(environment)
-        environment.track(batch)
-        started.append(_Conducted(batch, on_ended))
+        started.append(_Conducted(create_batch(environment), environment, on_ended))
         return started[0]
 
     try:
@@ -87,6 +94,9 @@ def run_batch(
         if not started[0].has_ended:
             message = f"{error}; the batch response contains every message not known to be done"
             run_in_time(functools.partial(logger.error, message), deadline)
+    finally:
+        for conducted in started:
+            conducted.track()
     return started[0].batch
 
 

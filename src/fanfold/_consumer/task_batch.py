@@ -57,6 +57,11 @@ class TaskBatch(Batch):
         """Workers that have yielded with a record in hand, and start theirs before others do."""
 
     @property
+    def wanted_workers(self) -> int:
+        """Number of workers that the remaining records need."""
+        return 0 if self._exhausted and not self._returned else super().wanted_workers
+
+    @property
     def records_in_flight(self) -> int:
         """Number of calls of the handler that run."""
         return self._running
@@ -95,7 +100,13 @@ class TaskBatch(Batch):
                 self._log_error_of_worker(error)
             # A new worker starts only now, after the callbacks that the last record added to its task.
             lane = worker.result() if error is None else ()
-        if (lane is None or not self._replace_worker(lane)) and worker not in self._blocked_threads:
+        if lane is None or not self._replace_worker(lane):
+            self._end_worker(worker)
+
+    def _end_worker(self, worker: asyncio.Task[Any]) -> None:
+        self._workers.discard(worker)
+        self._admitted.discard(id(worker))
+        if worker not in self._blocked_threads:
             self._admission.slots.release(self)
         self._end_if_idle()
 
@@ -107,11 +118,15 @@ class TaskBatch(Batch):
         task = prepared_task()
         self._workers.add(task)
         task.remove_done_callback(self._worker_ended)  # it was for a cancellation before this first step
+        rest: Lane | None = ()
         try:
-            return await self._process(task, started)
+            rest = await self._process(task, started)
         finally:
-            if is_running(task):  # otherwise this coroutine is closed, and its loop has ended
+            if rest is None and not self._has_lanes() and not self._admission.slots.crowded:
+                self._end_worker(task)  # nothing follows: end without a turn of the loop
+            elif is_running(task):  # otherwise this coroutine is closed, and its loop has ended
                 self._loop.call_soon(self._worker_ended, task, context=self._context)
+        return rest
 
     async def _process(self, task: asyncio.Task[Any], started: Lane) -> Lane | None:  # noqa: C901, PLR0912 - one frame
         """Process lanes until none is left or the deadline is near, and store the outcome of each record.
@@ -124,7 +139,7 @@ class TaskBatch(Batch):
             The rest of the lane if its last record left something on this worker, so that a new worker continues;
             None if this worker has nothing left to do.
         """
-        clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._admission
+        clock, stops_at, admission = self._deadline.clock, self._stops_at, self._admission
         records, outcomes, (call, takes_list, _) = self.records, self._outcomes.values, self._handler
         timeout, copy_context = self._timeout, contextvars.copy_context
         clean_context, name = copy_context(), task.get_name()
@@ -230,11 +245,11 @@ class TaskBatch(Batch):
         if self._admission_lock is None:
             self._admission_lock = asyncio.Lock()
         async with self._admission_lock:
-            while (now := self._deadline.clock()) < self._deadline.stops_at and not self._cancelled:
+            while (now := self._deadline.clock()) < self._stops_at and not self._cancelled:
                 seconds, self._first_wait = self._first_wait or self._wait_of_start(now), 0.0
                 if not seconds:
                     break
-                await asyncio.sleep(min(seconds, self._deadline.stops_at - now))
+                await asyncio.sleep(min(seconds, self._stops_at - now))
         return True
 
     async def _cancellation_error(self, task: asyncio.Task[Any], timer: Timer | None) -> BaseException:

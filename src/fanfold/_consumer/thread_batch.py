@@ -28,7 +28,7 @@ from fanfold._base.outcome import DONE, Done
 from fanfold._base.record import Record
 from fanfold._base.threads import Threads, storable
 from fanfold._consumer.batch import FIRST_LOOK_SECONDS, Batch
-from fanfold._consumer.classify import PLAIN_TYPES, outcome_of, rejects
+from fanfold._consumer.classify import PLAIN_TYPES, matches_nothing, outcome_of
 from fanfold._consumer.outcomes import ABANDONED
 from fanfold._consumer.worker_tasks import Timer, create_task
 
@@ -113,8 +113,9 @@ class ThreadBatch(Batch):
     @property
     def wanted_workers(self) -> int:
         """Number of workers that the remaining records need: one, until it is known that the handlers wait."""
-        wanted = super().wanted_workers
-        return wanted if self._need.handlers_wait else min(wanted, 1)
+        if not self._to_do:  # the usual end, without asking the clock
+            return 0
+        return super().wanted_workers if self._need.handlers_wait else min(super().wanted_workers, 1)
 
     @property
     def records_in_flight(self) -> int:
@@ -149,20 +150,20 @@ class ThreadBatch(Batch):
         except BaseException as error:  # noqa: BLE001 - a bug of ours: its record stays unacknowledged
             ends = True
             self._on_loop(self._log_error_of_worker, error)
-        return functools.partial(self._context.copy().run, self._worker_ended, worker) if ends else _nothing
+        return functools.partial(self._worker_ended, worker) if ends else _nothing
 
     def _worker_ended(self, worker: _Worker) -> None:
         self._admission.slots.release(self)  # first: while the batch has a worker, it has not ended
         self._workers.discard(worker)
         self._end_if_idle()
 
-    def _process(self, worker: _Worker) -> bool:
+    def _process(self, worker: _Worker) -> bool:  # noqa: C901 - one frame
         """Process lanes until none is left or the deadline is near.
 
         Returns:
             True if the worker ends; False if the event loop goes on with its lane, or has given up waiting for it.
         """
-        clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._admission
+        clock, stops_at, admission = self._deadline.clock, self._stops_at, self._admission
         call, records, outcomes, keeps = self._call, self.records, self._outcomes.values, self._keep_details
         to_do, held, new_context = self._to_do, worker.held, self._context.copy
         while True:
@@ -213,7 +214,7 @@ class ThreadBatch(Batch):
         return goes_on
 
     def _is_in_time(self) -> bool:
-        return self._deadline.clock() < self._deadline.stops_at
+        return self._deadline.clock() < self._stops_at
 
     def _may_start(self, worker: _Worker) -> bool:
         """Wait until the next record may start, or until no more may, one worker at a time.
@@ -221,7 +222,7 @@ class ThreadBatch(Batch):
         Returns:
             False if this worker should end instead, because another batch needs its slot.
         """
-        admission, stops_at = self._admission, self._deadline.stops_at
+        admission, stops_at = self._admission, self._stops_at
         if worker.is_admitted and admission.slots.should_yield(self):
             return False
         worker.is_admitted = True
@@ -268,7 +269,7 @@ class ThreadBatch(Batch):
                 if now - standing[2] < self._timeout:
                     oldest = min(oldest, standing[2])
                 else:
-                    self._give_up(worker, standing, TimeoutError(f"the handler took longer than {self._timeout} s"))
+                    self._give_up(worker, standing, self._timeout_error())
         self._later(oldest + self._timeout, self._end_timeouts)
         self._end_if_idle()
 
@@ -284,6 +285,9 @@ class ThreadBatch(Batch):
         self._store(standing, error)
         if self._outcomes.is_fifo:
             self._outcomes.skip_rest_of_lane(standing[0], standing[0][standing[1]])
+
+    def _timeout_error(self) -> TimeoutError:
+        return TimeoutError(f"the handler took longer than {self._timeout} s")
 
     def _came_back(self) -> None:
         """Free the slot of a thread whose record had been given up."""
@@ -353,7 +357,11 @@ class ThreadBatch(Batch):
             if timer is not None:
                 timer.stop()
         if task.cancelling():
-            value = TimeoutError(f"the handler took longer than {self._timeout} s") if timer and timer.fired else _cancelled()
+            value = (
+                TimeoutError(f"the handler took longer than {self._timeout} s")
+                if timer and timer.fired
+                else _cancelled()
+            )
         while task.cancelling():
             task.uncancel()
         return value
@@ -375,7 +383,7 @@ def _done(value: object) -> Done | None:
     try:
         if isinstance(value, BaseException) or inspect.isawaitable(value):
             return None
-        outcome = outcome_of(value, rejects(None))
+        outcome = outcome_of(value, matches_nothing)
     except BaseException:  # noqa: BLE001 - a value of the user's that cannot be classified
         return None
     return outcome if isinstance(outcome, Done) else None

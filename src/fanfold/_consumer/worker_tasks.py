@@ -54,9 +54,9 @@ def start_task(
     loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: contextvars.Context
 ) -> asyncio.Task[T]:
     """Start a coroutine as ``create_task`` does; from Python 3.12 on, run it to its first suspension immediately."""
-    if _CAN_START_EAGERLY and loop.get_task_factory() is None:
-        return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg]
-    return create_task(loop, coroutine, context)
+    if not _CAN_START_EAGERLY or loop.get_task_factory() is not None:
+        return create_task(loop, coroutine, context)
+    return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg]
 
 
 def is_running(task: asyncio.Task[Any]) -> bool:

@@ -155,7 +155,6 @@ class BoundedProcessor(BasePartialBatchProcessor):
             return TaskBatch(
                 items,
                 HandlerCall(call, takes_list=False),
-                _SETTINGS,
                 loop=environment.loop,
                 concurrency=clamp_concurrency(self.concurrency, threads=on_threads),
                 deadline=deadline,

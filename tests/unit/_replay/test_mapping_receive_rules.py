@@ -14,10 +14,9 @@ from fanfold import Backoff, Deadline, Record, Reject, Retry
 from fanfold._base.outcome import NotStarted
 from fanfold._base.record import records_from_event
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.task_batch import TaskBatch
-from fanfold._consumer.settings import Settings
 from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
+from fanfold._consumer.task_batch import TaskBatch
 from fanfold.testing import ManualClock, make_context, make_event, make_record
 from mapped import deleted
 from settlers import RecordingSettler
@@ -129,7 +128,6 @@ async def by_fanfold(records: list[dict[str, Any]]) -> list[str]:
     batch = TaskBatch(
         records_from_event(make_event(records=records)),
         HandlerCall(call, takes_list=False),
-        Settings(),
         loop=asyncio.get_running_loop(),
         concurrency=10,
         deadline=Deadline(ends_at=FITS + 5, margin=5, clock=clock),
