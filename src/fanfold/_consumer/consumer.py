@@ -319,6 +319,7 @@ def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
     - ``str``: the body as is.
     - ``Record``: the record.
     - ``SQSRecord`` of Powertools: the record as this class; another of its data classes: the event in the body.
+    - ``msgspec.Struct``, or a union or a container of structs: the body, decoded with msgspec.
     - Any other type: the body, validated with pydantic.
 
     Use it as ``@consumer`` or with settings as ``@consumer(concurrency=100)``; ``Settings`` documents them.
