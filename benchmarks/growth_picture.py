@@ -44,7 +44,7 @@ def draw(documents: Sequence[tuple[str, dict[str, Any]]]) -> None:
     for across, (name, document) in zip(axes, documents, strict=True):
         for panel, (handler, title) in zip(across, PANELS.items(), strict=True):
             for peer, color in COLORS.items():
-                _curve(panel, document["results"], handler, peer, color)
+                _curve(panel, document, handler, peer, color)
             panel.set(xscale="log", yscale="log", xlabel="records in a batch", ylabel="µs per record")
             panel.set_title(f"{title}, {FILES[name]}", fontsize=10)
             panel.grid(visible=True, which="major", alpha=0.3)
@@ -52,12 +52,10 @@ def draw(documents: Sequence[tuple[str, dict[str, Any]]]) -> None:
     figure.savefig(RESULTS / "growth.png", dpi=110)
 
 
-def _curve(panel: Any, rows: Sequence[dict[str, Any]], handler: str, peer: str, color: str) -> None:
-    chosen = [row for row in rows if (row["handler"], row["peer"]) == (handler, peer)]
+def _curve(panel: Any, document: dict[str, Any], handler: str, peer: str, color: str) -> None:
+    chosen = [row for row in document["results"] if (row["handler"], row["peer"]) == (handler, peer)]
     sizes = [row["records"] for row in chosen]
-    # A quota shows in the processor time that a batch takes at the share of a core, not in the median.
-    limited = any(row["CPU share"] for row in chosen) and max(row["CPU share"] for row in chosen) < 0.2  # noqa: PLR2004
-    if limited:
+    if document["options"]["memory"] is not None:  # a quota shows in the batches per second, not in the median
         panel.plot(sizes, [1e6 / row["batches/s"] / row["records"] for row in chosen], "o-", color=color, label=peer)
         return
     panel.plot(sizes, [row["µs/record"] for row in chosen], "o-", color=color, label=f"{peer}, median")

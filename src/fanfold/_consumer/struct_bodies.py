@@ -73,12 +73,17 @@ class StructDecoder:
 
 def _parts(annotation: Any) -> Iterator[Any]:
     """Yield a type, and the types in it: members of a union, items of a container, arguments of a generic type."""
-    yield annotation
-    for attribute in ("__origin__", "__value__", "__supertype__"):  # a generic type, a ``type`` statement, a NewType
-        if (part := getattr(annotation, attribute, None)) is not None and part is not annotation:
-            yield from _parts(part)
-    for part in getattr(annotation, "__args__", ()):
-        yield from _parts(part)
+    waiting, seen = [annotation], dict[int, Any]()  # with the parts, so that no other object gets their ids
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:  # an alias of a type may contain itself
+            continue
+        seen[id(part)] = part
+        yield part
+        # The origin of a generic type, the value of a ``type`` statement, and the type of a NewType.
+        waiting += [getattr(part, name, None) for name in ("__origin__", "__value__", "__supertype__")]
+        arguments = getattr(part, "__args__", ())
+        waiting += arguments if isinstance(arguments, tuple) else ()
 
 
 def _custom_types(annotation: Any) -> Iterator[type]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, Literal, NewType, TypeVar
 import msgspec
 import pydantic
 import pytest
+from typing_extensions import TypeAliasType
 
 import fanfold
 from command import python
@@ -97,6 +98,7 @@ class Model(pydantic.BaseModel):
 
 
 OrderOf = NewType("OrderOf", Order)
+Json = TypeAliasType("Json", "dict[str, Json] | list[Json] | int | None")
 
 
 def decoded(annotation: Any, body: str, *, chunked: bool = False) -> Any:
@@ -230,6 +232,7 @@ def test_pydantic_still_validates_what_is_not_a_struct():
     """Both kinds of annotations work in one program."""
     assert decoded(Model, '{"id": 1}') == Model(id=1)
     assert decoded(list[Model], '[{"id": 1}]') == [Model(id=1)]
+    assert decoded(Json, '{"a": [1]}') == {"a": [1]}
 
 
 OF_DICT = """
