@@ -8,6 +8,7 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
@@ -28,6 +29,9 @@ _MAX_PARAMETERS = 2
 _UNSUPPORTED_ON_ASYNC = {"aws_lambda_powertools.utilities.idempotency.idempotency": "Powertools' idempotent_function"}
 """Modules of decorators that take the coroutine of an ``async def`` for its result, and the decorators' names."""
 
+_DECODERS: WeakKeyDictionary[Callable[..., Any], tuple[bool, Any, Decode]] = WeakKeyDictionary()
+"""By handler: whether it takes lists, the annotation of its body, and the decoder for both."""
+
 
 def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind:
     """Return a function that binds the handler to a batch.
@@ -47,7 +51,7 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
     _check_decorators(function, name)
     _check_not_a_method(function, name)
     body, context = _parameters(function, name)
-    decode = decoder(body.annotation, name, chunked=chunk_size is not None)
+    decode = _decoder(function, body.annotation, name, chunked=chunk_size is not None)
     is_async = is_coroutine_function(function)
 
     def bound(batch: BatchContext[Any], threads: Threads) -> HandlerCall:
@@ -73,7 +77,18 @@ def decoding(function: Callable[..., Any], *, chunked: bool) -> Decode:
         ConfigurationError: As ``bind`` does.
     """
     name = getattr(function, "__qualname__", repr(function))
-    return decoder(_parameters(function, name)[0].annotation, name, chunked=chunked)
+    return _decoder(function, _parameters(function, name)[0].annotation, name, chunked=chunked)
+
+
+def _decoder(function: Callable[..., Any], annotation: Any, name: str, *, chunked: bool) -> Decode:
+    """Return the decoder of a handler's body, which is built once for all consumers of the handler."""
+    try:
+        known = _DECODERS.get(function)
+        if known is None or known[:2] != (chunked, annotation):
+            known = _DECODERS[function] = (chunked, annotation, decoder(annotation, name, chunked=chunked))
+    except TypeError:  # a handler without a hash or weak references
+        return decoder(annotation, name, chunked=chunked)
+    return known[2]
 
 
 def _check_not_a_method(function: Callable[..., Any], name: str) -> None:

@@ -8,29 +8,30 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from fanfold._base.backoff import Backoff
 from fanfold._base.callables import find_layer, is_coroutine_function
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
+from fanfold._base.frozen import Value, put
 from fanfold._base.outcome import BatchResponse, BatchResult
 from fanfold._base.record import Event, Record, records_from_event
 from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import bind
-from fanfold._consumer.classify import RejectOn
 from fanfold._consumer.compose import BatchFactory
 from fanfold._consumer.environment import ExecutionEnvironment, open_environment, preload
-from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
+from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import not_started, respond, run_and_respond
 from fanfold._consumer.settings import CommitStage, Settings, allowed_concurrency, check_observer
-from fanfold._consumer.settle import OpenSettler
 from fanfold._consumer.xray import use_context_variables
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._base.backoff import Backoff
+    from fanfold._consumer.classify import RejectOn
+    from fanfold._consumer.loop_thread import Lifespan
+    from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.payload_pointers import LargePayloads, OpenStore
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
@@ -45,14 +46,19 @@ INVOKE: ContextVar[Callable[[Consumer[..., Any], Event, Any], BatchResult] | Non
 DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumerStats:
+class ConsumerStats(Value):
     """Handlers and event loops that still run in an execution environment after the response to their batch."""
+
+    __slots__ = ("abandoned_handlers", "blocked_loops")
 
     abandoned_handlers: int
     """Handlers that still run, on the event loop or on threads, after the response to their batch."""
     blocked_loops: int
     """Event loops that a handler blocked and that were therefore replaced."""
+
+    def __init__(self, abandoned_handlers: int, blocked_loops: int) -> None:
+        put(self, "abandoned_handlers", abandoned_handlers)
+        put(self, "blocked_loops", blocked_loops)
 
 
 class Consumer(Generic[P, T]):
@@ -326,6 +332,7 @@ def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
     - ``str``: the body as is.
     - ``Record``: the record.
     - ``SQSRecord`` of Powertools: the record as this class; another of its data classes: the event in the body.
+    - ``msgspec.Struct``, or a union or a container of structs: the body, decoded with msgspec.
     - Any other type: the body, validated with pydantic.
 
     Use it as ``@consumer`` or with settings as ``@consumer(concurrency=100)``; ``Settings`` documents them.

@@ -59,7 +59,9 @@ class Collected:
         make_tables(self._rows)
         self._rows.executescript(_EMPTY)
         self._markers, self._is_continued = [], False
-        self.tally = await tally_of(self._run, self.tally.total, self._backend, only=only, also=self._add)
+        self.tally = await tally_of(
+            self._run, self.tally.total, self._backend, only=only, also=self._add, counts_items=False
+        )
 
     async def pin(self) -> None:
         """Restrict the results to the markers that the first attempt to reach this step has read.

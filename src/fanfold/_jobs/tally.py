@@ -48,13 +48,20 @@ class Evenness:
 class Tally:
     """Which segments of a run have ended, counted from its markers."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, counts_items: bool = True) -> None:
+        """Create an empty tally.
+
+        Args:
+            total: Segments of the run.
+            counts_items: Whether to count the items of each segment, which takes 8 bytes for each.
+        """
         self.total = total
         """Segments of the run."""
         self.done: int = 0
         """Segments that are done."""
         self.deliveries: int = 0
         """Deliveries of segments that ended, from the receive counts of their messages."""
+        self._counts_items = counts_items
         self._ends = 0
         self._state = bytearray(total)
         self._items: array[int] | None = None
@@ -77,7 +84,7 @@ class Tally:
 
     def add(self, marker: Marker) -> None:
         """Count a marker. Done overrides failed; segments outside the run are ignored."""
-        counts = dict(zip(marker.ids, marker.items, strict=False))
+        counts = dict(zip(marker.ids, marker.items, strict=False)) if self._counts_items else {}
         for segment in marker.ids:
             if self._ended(segment, marker) and self._state[segment] != _DONE:
                 self.done += 1
@@ -145,6 +152,7 @@ async def tally_of(
     *,
     only: Collection[str] | None = None,
     also: Callable[[Marker], object] | None = None,
+    counts_items: bool = True,
 ) -> Tally:
     """Count which segments of a run have ended, in one pass over the markers of its generations.
 
@@ -154,8 +162,9 @@ async def tally_of(
         backend: Holds the ledger.
         only: Ids of the markers that count; None for all.
         also: Called with each marker that counts.
+        counts_items: Whether the tally counts the items of each segment.
     """
-    tally = Tally(total)
+    tally = Tally(total, counts_items=counts_items)
     for gen in range(run.gen + 1):
         if gen:
             tally.redo(await redo_of(run, gen, backend))
