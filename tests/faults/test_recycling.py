@@ -11,8 +11,9 @@ import pytest
 import fanfold
 from command import python
 from fanfold import Consumer, Done, Failed
+from fanfold._consumer.calls import Call
 from fanfold._consumer.consumer import ConsumerStats
-from fanfold._consumer.loop_thread import MAX_ABANDONED_HANDLERS, MAX_BLOCKED_LOOPS, Call
+from fanfold._consumer.loop_thread import MAX_ABANDONED_HANDLERS, MAX_BLOCKED_LOOPS
 from fanfold.testing import make_context, make_event
 from simple_handlers import hangs
 

@@ -26,14 +26,15 @@ from fanfold._base.record import Record
 from fanfold._consumer.admission import Admission
 from fanfold._consumer.classify import matches_nothing
 from fanfold._consumer.outcomes import BatchOutcomes
-from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
 from fanfold._consumer.worker_tasks import create_task
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._base.backoff import Backoff
     from fanfold._consumer.commits import Commits
     from fanfold._consumer.failure_log import FailureLog
     from fanfold._consumer.notify_observers import Observation
+    from fanfold._consumer.settle import OpenSettler
 
 OnEnded: TypeAlias = Callable[[BaseException | None], object]
 """Called once, when a batch has ended; with the error if it could not run."""
@@ -56,7 +57,9 @@ class Batch:
         concurrency: int,
         deadline: Deadline,
         admission: Admission,
-        settling: Settling,
+        open_settler: OpenSettler,
+        backoff: Backoff | None = None,
+        dead_letters: bool = False,
         timeout: float | None = None,
         chunk_size: int | None = None,
         reject_on: Callable[[BaseException], bool] = matches_nothing,
@@ -73,7 +76,9 @@ class Batch:
             concurrency: Maximum number of handlers that run concurrently, at least 1.
             deadline: When to stop starting records, cancel handlers, and respond.
             admission: Decides when the next record may start.
-            settling: Sends rejected records to the dead-letter queue and sets delays.
+            open_settler: Opens what sends rejected records to the dead-letter queue and sets delays.
+            backoff: Delays of records that failed; None for none.
+            dead_letters: Whether rejected records are sent to a dead-letter queue.
             timeout: Seconds that a handler may take; None for no limit.
             chunk_size: Maximum number of records of a handler that takes lists; None for one record.
             reject_on: Returns whether an error is permanent.
@@ -86,8 +91,6 @@ class Batch:
         """Notified by the caller once the response is known."""
         self.held_for_memory: int = 0
         """Number of times a start waited for memory."""
-        self.settling = settling
-        """Sends dead letters, and sets delays."""
         self._loop = loop
         self._handler = handler
         self._most_workers = min(concurrency, len(records))
@@ -100,7 +103,9 @@ class Batch:
         self._outcomes = BatchOutcomes(
             records,
             deadline=deadline,
-            settling=settling,
+            open_settler=open_settler,
+            backoff=backoff,
+            dead_letters=dead_letters,
             reject_on=reject_on,
             keep_details=keep_details,
             on_interrupt=self._cancel_workers,
@@ -128,6 +133,11 @@ class Batch:
     def interrupt(self) -> KeyboardInterrupt | None:
         """The KeyboardInterrupt that a handler raised, which the caller raises again."""
         return self._outcomes.interrupt
+
+    @property
+    def has_dead_letter_queue(self) -> bool:
+        """True if rejected messages are sent to a dead-letter queue."""
+        return self._outcomes.has_dead_letter_queue
 
     @property
     def has_rejected(self) -> bool:
@@ -265,7 +275,7 @@ class Batch:
     def _end_if_idle(self) -> None:
         """End the batch if it has no worker and waits for none; call this after the slot of a worker is free."""
         if not self._workers_left() and self._is_idle():
-            if self._ending is None and self._commits is None and self.settling.is_idle:
+            if self._ending is None and self._commits is None and self._outcomes.are_settled:
                 self._finish()
             else:
                 self._on_loop(self._begin_end)
@@ -292,7 +302,8 @@ class Batch:
                     self._cancel_workers()
                     await self._wait_for_workers((deadline.cancels_at + deadline.responds_at) / 2)
             await self._commit(deadline.responds_at)
-            await self.settling.finish(deadline.until(deadline.responds_at))
+            if (settling := self._outcomes.settling) is not None:
+                await settling.finish(deadline.until(deadline.responds_at))
         except asyncio.CancelledError:  # by ``cancel``, or by a handler that cancels every task
             await self._end_cancelled()
         except BaseException as error:  # noqa: BLE001 - a bug of ours: the invocation fails
@@ -320,7 +331,8 @@ class Batch:
         self._context.copy().run(on_ended, error)  # not in the context of a record
 
     def _close(self) -> None:
-        self.settling.stop()
+        if self._outcomes.settling is not None:
+            self._outcomes.settling.stop()
         if self._workers_left():
             self._cancel_workers()
         self._closed = True

@@ -20,7 +20,6 @@ from fanfold._consumer.classify import rejects
 from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.process_limits import concurrent_processes
 from fanfold._consumer.settings import Settings
-from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import EarlyResult, HandlerCall, Stage, run_stage, stop_group_at_failure
 from fanfold._consumer.task_batch import TaskBatch
 from fanfold._consumer.xray import isolate_on_thread, isolate_subsegments
@@ -29,7 +28,7 @@ if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.commits import Commit, Commits
     from fanfold._consumer.idempotent_calls import IdempotentCalls
     from fanfold._consumer.memory_share import MemoryShare
-    from fanfold._consumer.thread_batch import ThreadNeed
+    from fanfold._consumer.thread_need import ThreadNeed
     from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
 
@@ -100,7 +99,9 @@ class BatchFactory:
             "concurrency": concurrency,
             "deadline": shared.deadline,
             "admission": self._admission(shared, environment, concurrency if shares_concurrency else None),
-            "settling": Settling(environment.settler, backoff=settings.backoff, dead_letters=dead_letters),
+            "open_settler": environment.settler,
+            "backoff": settings.backoff,
+            "dead_letters": dead_letters,
             "commits": None if commit is None else _commits(records, commit, shared.deadline),
             "observation": observation,
             "keep_details": reads_outcomes or settings.commit is not None,
@@ -120,7 +121,8 @@ class BatchFactory:
         environment: ExecutionEnvironment,
         arguments: dict[str, Any],
     ) -> Batch:
-        from fanfold._consumer.thread_batch import ThreadBatch, ThreadNeed  # not imported at cold start
+        from fanfold._consumer.thread_batch import ThreadBatch  # not imported at cold start
+        from fanfold._consumer.thread_need import ThreadNeed
 
         if self._need is None:
             self._need = ThreadNeed()

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fanfold._base.threads import Threads
 from fanfold._consumer.settings import Settings
-from fanfold._consumer.settle import OpenSettler
 from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Admission
+    from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.payload_pointers import OpenStore
     from fanfold._ports.queue import Settler

@@ -16,14 +16,14 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.log import BatchLogger, logger
 from fanfold._base.threads import served_loop
 from fanfold._consumer.blocked_loop import DumpBefore, current_user_line
+from fanfold._consumer.calls import STOPPED, Call, TaskWork, W, Work
 from fanfold._consumer.process_limits import concurrent_processes
-from fanfold._consumer.worker_tasks import create_task
 from fanfold.errors import ConfigurationError
 
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
@@ -48,7 +48,6 @@ _REPORT_SECONDS = 1.0
 """Longest wait for log lines and observers that the response does not depend on."""
 _CLOSE_SECONDS = 5.0
 """Time that a lifespan has to end when the runtime is closed."""
-_STOPPED: Final = "a handler stopped the event loop or cancelled the batch"
 
 
 def deadline_of(lambda_context: Any, margin: float | None) -> Deadline:
@@ -78,92 +77,6 @@ def run_in_time(call: Callable[[], object], deadline: Deadline) -> None:
         thread.join(_shorter(_REPORT_SECONDS, _half(deadline.until(deadline.ends_at))))
 
 
-class Work(Protocol):
-    """What runs in an invocation: it is started, supervised on the loop, and cancelled at the end of the time."""
-
-    def start(self, on_ended: Callable[[BaseException | None], object]) -> None:
-        """Start it; ``on_ended`` is called once, on any thread, with the error if it could not run."""
-        ...
-
-    def supervise(self) -> None:
-        """Watch over it on the loop; called after the start, if it has not ended soon."""
-        ...
-
-    def cancel(self) -> None:
-        """Cancel it, on the loop."""
-        ...
-
-
-W = TypeVar("W", bound=Work)
-
-
-class Call:
-    """One use of the loop, which another thread waits for.
-
-    Args:
-        on_ended: Called when it has ended, on any thread.
-    """
-
-    def __init__(self, on_ended: Callable[[Call], object]) -> None:
-        self.work: Any = None
-        """What runs; None until it is created."""
-        self.error: BaseException | None = None
-        """Why it ended, if it did not run to its end."""
-        self.cancelled = False
-        """True if it must not start any more."""
-        self._on_ended = on_ended
-        self._has_ended = False
-        self._was_woken = False
-        self._running = threading.Lock()  # the cheapest way to wake a thread
-        self._running.acquire()
-
-    def end(self, error: BaseException | None = None) -> None:
-        """Wake the thread that waits; only the first call has an effect."""
-        if not self._has_ended:
-            self._has_ended = True
-            self.error = error
-            self._on_ended(self)
-            with contextlib.suppress(RuntimeError):  # another thread has ended it at the same time
-                self._running.release()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait until it has ended, but no longer than this; return whether it has."""
-        self._was_woken = self._was_woken or self._running.acquire(timeout=seconds)
-        return self._was_woken
-
-    def cancel(self) -> None:
-        """Cancel what runs."""
-        if self.work is not None:
-            self.work.cancel()
-
-
-class _TaskWork(Generic[T]):
-    """A coroutine as work."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._coroutine = coroutine
-
-    def start(self, on_ended: Callable[[BaseException | None], object]) -> None:
-        """Start the task."""
-        self._task = create_task(asyncio.get_running_loop(), self._coroutine, contextvars.copy_context())
-        self._task.add_done_callback(lambda task: on_ended(TimeoutError(_STOPPED) if task.cancelled() else None))
-
-    def supervise(self) -> None:
-        """Do nothing: the coroutine watches its deadline itself."""
-
-    def cancel(self) -> None:
-        """Cancel the task."""
-        self._task.cancel()
-
-    def result(self) -> T:
-        """Return what the coroutine returned.
-
-        Raises:
-            BaseException: What it raised.
-        """
-        return self._task.result()
-
-
 class Runtime(Generic[S]):
     """An event loop on a separate thread, with a lifespan; started at the first use, and again after a fork."""
 
@@ -180,7 +93,7 @@ class Runtime(Generic[S]):
 
     def run(self, work: Callable[[S], Coroutine[Any, Any, T]], deadline: Deadline) -> T:
         """Run a coroutine on the loop with the lifespan's value, and wait for it as ``run_work`` does."""
-        return self.run_work(lambda state: _TaskWork(work(state)), deadline).result()
+        return self.run_work(lambda state: TaskWork(work(state)), deadline).result()
 
     def run_work(
         self,
@@ -354,7 +267,7 @@ class _LoopThread(Generic[S]):
         try:
             self.loop.call_soon_threadsafe(start, context=contextvars.copy_context())
         except RuntimeError:  # the loop has just been closed
-            call.end(TimeoutError(_STOPPED))
+            call.end(TimeoutError(STOPPED))
 
     def start_here(self, call: Call, work: Work, supervise_after: float) -> None:
         """Start the work of a call on this thread; the loop supervises it if it takes longer than this."""
@@ -380,10 +293,8 @@ class _LoopThread(Generic[S]):
         """Note that a call has ended, on any thread."""
         self._pending.discard(call)
         if not self._pending and self.executors.has_running:
-            if threading.get_ident() == self._thread.ident:
-                self.executors.renew()
-            else:
-                self._call_soon(self._renew_executors)
+            on_loop = threading.get_ident() == self._thread.ident
+            self._renew_executors() if on_loop else self._call_soon(self._renew_executors)
 
     def _renew_executors(self) -> None:
         if not self._pending:
@@ -453,7 +364,7 @@ class _LoopThread(Generic[S]):
             _close(self.loop)
             for call in list(self._pending):
                 # A TimeoutError, so that the caller responds with the outcomes that are known.
-                call.end(TimeoutError(_STOPPED))
+                call.end(TimeoutError(STOPPED))
 
     async def _run_lifespan(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
         # The same task enters and exits the lifespan, as cancel scopes and task groups in it require.

@@ -10,11 +10,12 @@ from fanfold._base.ordering import Lane, Unit, in_order
 from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Reject, Rejected, Retry
 from fanfold._base.record import Record, is_fifo
 from fanfold._consumer.classify import final_outcome, outcome_of, without_details
-from fanfold._consumer.settle import Settling
 from fanfold.errors import AbandonedError, DecodeError
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._base.backoff import Backoff
     from fanfold._consumer.failure_log import FailureLog
+    from fanfold._consumer.settle import OpenSettler, Settling
 
 ABANDONED = Failed(AbandonedError())
 """The outcome of a record from its start until its handler ends."""
@@ -26,7 +27,9 @@ class BatchOutcomes:
     Args:
         records: The records of the batch.
         deadline: The deadline of the invocation.
-        settling: Sends dead letters, and sets delays.
+        open_settler: Opens what sends dead letters and sets delays.
+        backoff: Delays of records that failed; None for none.
+        dead_letters: Whether there is a dead-letter queue.
         reject_on: Returns whether an error is permanent.
         keep_details: Whether anything reads return values and errors.
         on_interrupt: Called if a handler raises KeyboardInterrupt.
@@ -37,7 +40,9 @@ class BatchOutcomes:
         records: Sequence[Record],
         *,
         deadline: Deadline,
-        settling: Settling,
+        open_settler: OpenSettler,
+        backoff: Backoff | None,
+        dead_letters: bool,
         reject_on: Callable[[BaseException], bool],
         keep_details: bool,
         on_interrupt: Callable[[], None],
@@ -52,13 +57,30 @@ class BatchOutcomes:
         """True once a record was rejected."""
         self._records = records
         self._deadline = deadline
-        self._settling = settling
+        self.settling: Settling | None = None
+        """Sends dead letters, and sets delays; None while there is nothing to settle."""
+        self.has_dead_letter_queue: bool = dead_letters
+        """True if rejected messages are sent to a dead-letter queue."""
+        self._open_settler = open_settler
+        self._backoff = backoff
         self._reject_on = reject_on
         self._keep_details = keep_details
         self._on_interrupt = on_interrupt
         self.is_fifo: bool = is_fifo(records)
         """True if the records come from a FIFO queue."""
         self._delays: dict[int, int] = {}
+
+    @property
+    def are_settled(self) -> bool:
+        """True if every record that has ended is settled, or has been given up."""
+        return self.settling is None or self.settling.is_idle
+
+    def _settle(self) -> Settling:
+        if self.settling is None:
+            from fanfold._consumer.settle import Settling  # not imported at cold start
+
+            self.settling = Settling(self._open_settler, backoff=self._backoff, dead_letters=self.has_dead_letter_queue)
+        return self.settling
 
     def failure_log(self) -> FailureLog:
         """Return the log of errors, which the first call creates."""
@@ -89,9 +111,10 @@ class BatchOutcomes:
     async def lane_continues(self, unit: Unit) -> bool:
         """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
         outcomes = [self.values[position] for position in unit]
-        if any(isinstance(outcome, Rejected) for outcome in outcomes):
-            await self._settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
-        forwarded = self._settling.forwarded
+        forwarded: Collection[int] = ()
+        if self.settling is not None and any(isinstance(outcome, Rejected) for outcome in outcomes):
+            await self.settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
+            forwarded = self.settling.forwarded
         return all(
             isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in forwarded)
             for position, outcome in zip(unit, outcomes, strict=True)
@@ -103,7 +126,7 @@ class BatchOutcomes:
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
             self.values[position] = BLOCKED_IN_GROUP
             if delay is not None:
-                self._settling.change_visibility(self._records[position], delay)
+                self._settle().change_visibility(self._records[position], delay)
 
     def final(self, committed: Collection[int] | None, not_started: str) -> list[Outcome]:
         """Return the outcome of each record as far as it is known now.
@@ -115,7 +138,7 @@ class BatchOutcomes:
         values = list(self.values)
         if committed is None and values.count(DONE) == len(values):
             return cast("list[Outcome]", values)
-        forwarded = frozenset(self._settling.forwarded)
+        forwarded = frozenset(() if self.settling is None else self.settling.forwarded)
         usual = DONE if committed is None else ABANDONED  # already final: skips a call for most records
         outcomes: list[Outcome] = [
             outcome
@@ -145,6 +168,8 @@ class BatchOutcomes:
         except Exception as error:  # noqa: BLE001 - a value of the user's that cannot be classified
             outcome = Failed(error)
         self.has_rejected |= isinstance(outcome, Rejected)
-        if (delay := self._settling.add(position, record, outcome)) is not None:
+        if isinstance(outcome, Done) or (isinstance(outcome, Failed) and self._backoff is None):
+            return outcome if self._keep_details else without_details(outcome)
+        if (delay := self._settle().add(position, record, outcome)) is not None:
             self._delays[position] = delay
         return outcome if self._keep_details else without_details(outcome)

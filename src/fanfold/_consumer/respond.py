@@ -220,7 +220,7 @@ def _log_rejected(batch: Batch, outcomes: Sequence[Outcome]) -> None:
         if outcome is not DONE and isinstance(outcome, Rejected)
     ]
     elsewhere = "but the dead-letter queue did not accept them, so they will be redelivered"
-    if not batch.settling.has_dead_letter_queue:
+    if not batch.has_dead_letter_queue:
         elsewhere = "but no dead-letter queue is configured, so they will be redelivered"
     for forwarded, where in ((True, "and sent to the dead-letter queue"), (False, elsewhere)):
         if chosen := [(record, outcome) for record, outcome in rejected if outcome.forwarded is forwarded]:

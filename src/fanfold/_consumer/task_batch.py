@@ -180,14 +180,10 @@ class TaskBatch(Batch):
                     if isinstance(value, StillRunningError):
                         self._blocked_threads.add(task)
                     value = await self._cancellation_error(task, timer)
-                lane_continues = True
                 if value is None and not takes_list:
-                    outcomes[unit[0]] = DONE
+                    outcomes[unit[0]], lane_continues = DONE, True
                 else:
-                    lane_continues = self._outcomes.store(unit, self._results(unit, value))
-                    if self._outcomes.is_fifo and not (lane_continues and await self._outcomes.lane_continues(unit)):
-                        self._outcomes.skip_rest_of_lane(lane, unit)
-                        lane_continues = False
+                    lane_continues = await self._store(lane, unit, value)
                 if self._blocked_threads and task in self._blocked_threads:
                     return None
                 if (
@@ -203,9 +199,17 @@ class TaskBatch(Batch):
         self._exhausted = True
         return None
 
-    def _results(self, unit: Unit, value: object) -> list[object]:
-        """Return a result for each record: if a stage raised, its error; otherwise it returned a value for each."""
-        return value if self._handler.takes_list and isinstance(value, list) else [value] * len(unit)
+    async def _store(self, lane: Lane, unit: Unit, value: object) -> bool:
+        """Store what a call returned or raised; return whether the lane continues.
+
+        If a stage raised, its error counts for each record; otherwise it returned a value for each.
+        """
+        results = value if self._handler.takes_list and isinstance(value, list) else [value] * len(unit)
+        continues = self._outcomes.store(unit, results)
+        if self._outcomes.is_fifo and not (continues and await self._outcomes.lane_continues(unit)):
+            self._outcomes.skip_rest_of_lane(lane, unit)
+            return False
+        return True
 
     def _must_yield(self, now: float) -> bool:
         """Return whether the event loop has run no other task for an interval, although it was asked to."""

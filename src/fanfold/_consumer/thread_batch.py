@@ -6,9 +6,7 @@ and decides whether a FIFO lane goes on. A batch whose records are all done need
 A worker *holds* a record while it runs it. Whoever removes the record from ``_Worker.held`` decides its outcome: the
 thread, when the handler ends, or the event loop, when the record's time is up. Removing is atomic, so only one does.
 
-The number of threads is found out. A batch starts with one; the event loop starts the others as soon as records take
-longer than a thread takes to start, unless the handler computes: then threads would only compete for the interpreter
-lock. The interpreter lock is free if the event loop gets it on time.
+``ThreadNeed`` decides how many threads there are.
 """
 
 from __future__ import annotations
@@ -30,37 +28,16 @@ from fanfold._base.threads import Threads, storable
 from fanfold._consumer.batch import FIRST_LOOK_SECONDS, Batch
 from fanfold._consumer.classify import PLAIN_TYPES, matches_nothing, outcome_of
 from fanfold._consumer.outcomes import ABANDONED
+from fanfold._consumer.thread_need import ThreadNeed
 from fanfold._consumer.worker_tasks import Timer, create_task
 
 _LOOK_SECONDS: Final = 0.001
 """Time until the second look, doubled after each look until ``_MAX_LOOK_SECONDS``."""
 _MAX_LOOK_SECONDS: Final = 0.02
-_LATE_SECONDS: Final = 0.002
-"""Delay of a look from which the interpreter lock counts as taken; it is handed over after 5 ms at the latest."""
 _MAX_REPORTS: Final = 64
 """Records that are reported and not read, from which the threads wait for the event loop."""
 _REPORT_SECONDS: Final = 0.001
 """Time of such a wait."""
-_QUICK_SECONDS: Final = 0.00002
-"""Time of a record that ends before another thread would have started."""
-
-
-class ThreadNeed:
-    """Whether the handlers of a consumer wait, so that a thread for each is of use. Learned from batch to batch."""
-
-    def __init__(self) -> None:
-        self.handlers_wait: bool = False
-        """True if the last look at a batch found that its handlers leave the interpreter lock to others."""
-
-    def look(self, seconds: float, records: int, late_seconds: float) -> None:
-        """Learn from a look at a batch.
-
-        Args:
-            seconds: Time since the look before.
-            records: Records that have ended in this time.
-            late_seconds: Time that passed before the event loop could look.
-        """
-        self.handlers_wait = late_seconds < _LATE_SECONDS and seconds > _QUICK_SECONDS * (records + 1)
 
 
 _Held: TypeAlias = tuple[Lane, int, float]
@@ -172,28 +149,24 @@ class ThreadBatch(Batch):
             except IndexError:
                 return True
             for index, (position,) in enumerate(lane):
-                if (now := clock()) >= admission.free_until:
-                    if not self._may_start(worker):
-                        to_do.appendleft(lane[index:])
-                        return True
-                    now = clock()
-                context = new_context()
-                held.append((lane, index, now))
-                if now >= stops_at or self._cancelled:  # after it is held: now, or when it is cancelled, one sees it
-                    held.clear()
+                if (now := clock()) < admission.free_until:
+                    held.append((lane, index, now))
+                elif not self._may_start(worker, lane, index):
                     to_do.appendleft(lane[index:])
                     return True
+                if now >= stops_at or self._cancelled:  # after it is held: either this sees it, or who cancels sees it
+                    to_do.appendleft(lane[index:])
+                    return self._lets_go(worker)
                 outcomes[position] = ABANDONED
+                context = new_context()
                 try:
                     value = context.run(call, records[position])
                 except BaseException as error:  # noqa: BLE001 - every failure is one of this record
                     value = storable(error)
                 try:
                     standing = held.pop()
-                except IndexError:  # the event loop has stored an outcome meanwhile
-                    self._threads.left.discard(worker)
-                    self._on_loop(self._came_back)
-                    return False
+                except IndexError:
+                    return self._lets_go(worker)
                 self._ended += 1
                 if value is None:
                     outcomes[position] = DONE
@@ -201,6 +174,16 @@ class ThreadBatch(Batch):
                     outcomes[position] = outcome if keeps else DONE
                 elif not self._report(worker, standing, value, context):
                     return False
+
+    def _lets_go(self, worker: _Worker) -> bool:
+        """Hold no record; return False if the event loop has stored an outcome of the last one meanwhile."""
+        try:
+            worker.held.pop()
+        except IndexError:
+            self._threads.left.discard(worker)
+            self._on_loop(self._came_back)
+            return False
+        return True
 
     def _report(self, worker: _Worker, standing: _Held, value: object, context: contextvars.Context) -> bool:
         """Report to the event loop what is not simply done; return whether this thread goes on with the lane."""
@@ -216,11 +199,11 @@ class ThreadBatch(Batch):
     def _is_in_time(self) -> bool:
         return self._deadline.clock() < self._stops_at
 
-    def _may_start(self, worker: _Worker) -> bool:
-        """Wait until the next record may start, or until no more may, one worker at a time.
+    def _may_start(self, worker: _Worker, lane: Lane, index: int) -> bool:
+        """Wait until a record may start, one worker at a time; then the worker holds it.
 
         Returns:
-            False if this worker should end instead, because another batch needs its slot.
+            False if this worker should end instead: no more records start, or another batch needs its slot.
         """
         admission, stops_at = self._admission, self._stops_at
         if worker.is_admitted and admission.slots.should_yield(self):
@@ -229,11 +212,12 @@ class ThreadBatch(Batch):
         with self._admission_lock:
             while (now := self._deadline.clock()) < stops_at and not self._cancelled:
                 if not (seconds := self._wait_of_start(now)):
-                    break
+                    worker.held.append((lane, index, now))  # before others ask how many run
+                    return True
                 self._waits = threading.Event()
                 if not self._cancelled:  # otherwise nobody sets the event
                     self._waits.wait(min(seconds, stops_at - now))
-        return True
+        return False
 
     # --- On the event loop.
 

@@ -22,7 +22,6 @@ from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import run_batch
 from fanfold._consumer.settings import Settings
-from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
 from fanfold._consumer.task_batch import TaskBatch
 from fanfold._consumer.xray import isolate_subsegments, use_context_variables
@@ -159,7 +158,7 @@ class BoundedProcessor(BasePartialBatchProcessor):
                 concurrency=clamp_concurrency(self.concurrency, threads=on_threads),
                 deadline=deadline,
                 admission=Admission(),
-                settling=Settling(environment.settler, backoff=None, dead_letters=False),
+                open_settler=environment.settler,
             )
 
         use_context_variables()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import fanfold
 from batches import fifo_event, ids, kinds
 from fanfold import Done, Failed, NotStarted, Reject, Rejected, Retry, Retrying
-from fanfold._consumer.thread_batch import ThreadNeed
+from fanfold._consumer.thread_need import ThreadNeed
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import make_context, make_event
 

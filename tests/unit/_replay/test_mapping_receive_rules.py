@@ -14,7 +14,6 @@ from fanfold import Backoff, Deadline, Record, Reject, Retry
 from fanfold._base.outcome import NotStarted
 from fanfold._base.record import records_from_event
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
 from fanfold._consumer.task_batch import TaskBatch
 from fanfold.testing import ManualClock, make_context, make_event, make_record
@@ -132,7 +131,7 @@ async def by_fanfold(records: list[dict[str, Any]]) -> list[str]:
         concurrency=10,
         deadline=Deadline(ends_at=FITS + 5, margin=5, clock=clock),
         admission=Admission(),
-        settling=Settling(unopened, backoff=None, dead_letters=False),
+        open_settler=unopened,
     )
     await batch.run()
     not_started = {
