@@ -17,7 +17,7 @@ STOPPED: Final = "a handler stopped the event loop or cancelled the batch"
 
 
 class Work(Protocol):
-    """What runs in an invocation: it is started, supervised on the loop, and cancelled at the end of the time."""
+    """Work of an invocation: it is started, supervised on the loop, and cancelled at the end of the time."""
 
     def start(self, on_ended: Callable[[BaseException | None], object]) -> None:
         """Start it; ``on_ended`` is called once, on any thread, with the error if it could not run."""
@@ -44,7 +44,7 @@ class Call:
 
     def __init__(self, on_ended: Callable[[Call], object]) -> None:
         self.work: Any = None
-        """What runs; None until it is created."""
+        """The work; None until it is created."""
         self.error: BaseException | None = None
         """Why it ended, if it did not run to its end."""
         self.cancelled = False
@@ -70,7 +70,7 @@ class Call:
         return self._was_woken
 
     def cancel(self) -> None:
-        """Cancel what runs."""
+        """Cancel the work."""
         if self.work is not None:
             self.work.cancel()
 
