@@ -95,8 +95,8 @@ async def one_object(path: str) -> asyncio.Server:
 async def slow_aws(latency: float, items: int = 0) -> asyncio.Server:
     """Serve a DynamoDB table and an SQS queue that respond to each request after this many seconds.
 
-    Only what benchmarks ask for is there: ``DescribeTable`` and ``Scan`` of one made table, and batches of messages to
-    send or delete, all of which are accepted.
+    Only what benchmarks ask for is there: ``DescribeTable`` and ``Scan`` of one made table, batches of messages to send
+    or delete, all of which are accepted, and a queue's ARN.
     """
     table = Table(items)
 
@@ -126,6 +126,8 @@ class Table:
             return self._describe()
         if operation == b"scan":
             return self._scan(request)
+        if operation == b"getqueueattributes":
+            return json.dumps({"Attributes": {"QueueArn": "arn:aws:sqs:eu-west-1:123456789012:work"}}).encode()
         accepted = [
             {"Id": entry["Id"], "MessageId": entry["Id"], "MD5OfMessageBody": "0"} for entry in request["Entries"]
         ]

@@ -23,6 +23,7 @@ from types import FunctionType, MethodType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from aiobotocore.client import AioBaseClient
 from aiobotocore.httpsession import AIOHTTPSession
 from botocore.awsrequest import AWSPreparedRequest
 
@@ -136,8 +137,7 @@ async def call(client: Any, operation: str, resource: str, arguments: Mapping[st
     Raises:
         Exception: What the method raises.
     """
-    config = getattr(getattr(client, "meta", None), "config", None)
-    if operation not in _UNUSUAL or getattr(config, "http_session_cls", None) is not FastSession:
+    if operation not in _UNUSUAL or not isinstance(client, AioBaseClient):
         response: Mapping[str, Any] = await getattr(client, operation)(**arguments)
         return response
     if (calls := _CLIENTS.get(client)) is None:
@@ -233,11 +233,13 @@ _CLIENTS: Final[WeakKeyDictionary[Any, _FastCalls]] = WeakKeyDictionary()
 async def _way(call: _Call, arguments: Mapping[str, Any]) -> _Way | None:
     """Return the way of a call's request; None if the next one might differ in more than the arguments."""
     (request,) = call.requests
-    if call.session is None or call.signer is None or json.loads(request.body) != json.loads(_body(arguments)):
+    if call.session is None or call.signer is None:
         return None
     try:
+        if json.loads(request.body) != json.loads(_body(arguments)):
+            return None
         template = RequestTemplate.of(request, await call.signer.credentials())
-    except (AttributeError, TypeError):  # the SDK has changed
+    except Exception:  # noqa: BLE001 - the SDK has changed; the call has succeeded
         return None
     return None if template is None else _Way(call.session, call.signer, template)
 
@@ -245,19 +247,23 @@ async def _way(call: _Call, arguments: Mapping[str, Any]) -> _Way | None:
 def _is_unobserved(client: Any, operation: str) -> bool:
     """Return whether only the SDK has a part in an operation, and let it show its signer."""
     try:
-        methods = (getattr(client, operation), client._make_api_call)  # noqa: SLF001 - if it moves, the SDK keeps the calls
+        endpoint = client._endpoint  # noqa: SLF001
+        methods = (
+            getattr(client, operation),
+            client._make_api_call,  # noqa: SLF001
+            endpoint.make_request,
+            endpoint.create_request,
+            endpoint.prepare_request,
+        )
         service = client.meta.service_model.service_id.hyphenize()
         api_name = client.meta.method_to_api_mapping[operation]
         client.meta.events.register(f"before-sign.{service}", _show_signer, unique_id="fanfold-signer")
         find = client.meta.events._emitter._handlers.prefix_search  # noqa: SLF001
         handlers = [handler for event in _EVENTS for handler in find(f"{event}.{service}.{api_name}")]
-    except AttributeError:
+        is_standard = client.meta.config.retries["mode"] == "standard"
+    except Exception:  # noqa: BLE001 - the SDK has changed; it keeps the calls
         return False
-    return (
-        client.meta.config.retries.get("mode") == "standard"
-        and all(map(_is_sdks_method, methods))
-        and all(map(_is_harmless, handlers))
-    )
+    return is_standard and all(map(_is_sdks_method, methods)) and all(map(_is_harmless, handlers))
 
 
 def _show_signer(request_signer: Any, signing_name: str = "", region_name: str = "", **_: Any) -> None:
@@ -293,7 +299,7 @@ def _plain(operation: str, headers: Mapping[str, str], content: bytes) -> Mappin
     try:
         if checksum is not None and int(checksum) != zlib.crc32(content):
             return None
-        response = json.loads(content)
+        response = json.loads(content.decode())
     except ValueError:
         return None
     if not isinstance(response, dict) or response.get(_UNUSUAL[operation]):

@@ -66,7 +66,7 @@ class RequestTemplate:
             or request.stream_output
             or urlsplit(request.url).query
             or not isinstance(request.body, bytes)
-            or request.context.get("read_timeout") is not None
+            or (getattr(request, "context", None) or {}).get("read_timeout") is not None
             or not _PER_CALL <= values.keys() <= _PER_CALL | _FIXED
             or not {"x-amz-date", *match["signed"].split(";")} <= values.keys() | {"host"}
             or values["amz-sdk-request"].partition(";")[0] != "attempt=1"
@@ -88,7 +88,7 @@ class RequestTemplate:
         }
         if trace := trace_header():
             headers[_TRACE] = trace
-        return AWSPreparedRequest("POST", self._url, headers, body, stream_output=False, context={})
+        return AWSPreparedRequest("POST", self._url, headers, body, stream_output=False)
 
     def _authorization(self, body: bytes, timestamp: str) -> str:
         date = timestamp[:8]

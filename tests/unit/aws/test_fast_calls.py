@@ -17,6 +17,7 @@ from aiobotocore.endpoint import AioEndpoint
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import get_session
 from aiobotocore.stub import AioStubber
+from botocore.endpoint import Endpoint
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fanfold.aws import fast_calls
@@ -74,7 +75,7 @@ def backoffs(monkeypatch) -> list[float]:
     async def remember(_: Any, seconds: float) -> None:
         taken.append(seconds)
 
-    monkeypatch.setattr(AioEndpoint, "_sleep", remember)
+    monkeypatch.setattr(AioEndpoint, "_sleep", remember, raising=False)  # older releases wait
     return taken
 
 
@@ -278,34 +279,52 @@ async def test_the_name_of_powertools_is_in_every_request(aws):
     assert all("PT/" in request.headers["user-agent"] for request in aws.requests)
 
 
-def traced_by_wrapt(calls: list[str]) -> Any:
+def traced_by_wrapt(wrapped: Any, calls: list[str]) -> Any:
     def traced(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
-        calls.append(args[0])
+        calls.append("traced")
         return wrapped(*args, **kwargs)
 
-    return wrapt.FunctionWrapper(AioBaseClient.__dict__["_make_api_call"], traced)
+    return wrapt.FunctionWrapper(wrapped, traced)
 
 
-def traced_by_hand(calls: list[str]) -> Any:
-    wrapped: Any = AioBaseClient.__dict__["_make_api_call"]
-
+def traced_by_hand(wrapped: Any, calls: list[str]) -> Any:
     @functools.wraps(wrapped)
-    def traced(self: Any, operation: str, arguments: Any) -> Any:
-        calls.append(operation)
-        return wrapped(self, operation, arguments)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        calls.append("traced")
+        return wrapped(*args, **kwargs)
 
     return traced
 
 
 @pytest.mark.parametrize("tracing", [traced_by_wrapt, traced_by_hand])
-async def test_every_call_is_shown_to_a_library_that_wraps_the_sdks_method(aws, monkeypatch, tracing):
-    """X-Ray's and Datadog's SDKs wrap it."""
+@pytest.mark.parametrize(("owner", "method"), [(AioBaseClient, "_make_api_call"), (Endpoint, "prepare_request")])
+async def test_every_call_is_shown_to_a_library_that_wraps_the_sdks_methods(aws, monkeypatch, owner, method, tracing):
+    """The SDKs of X-Ray and Datadog wrap the first, and OpenTelemetry's instrumentation wraps both."""
     calls: list[str] = []
-    monkeypatch.setattr(AioBaseClient, "_make_api_call", tracing(calls))
+    monkeypatch.setattr(owner, method, tracing(owner.__dict__[method], calls))
     async with client_at(aws.url) as client:
         for _ in range(3):
             await send(client)
-    assert calls == ["SendMessageBatch"] * 3
+    assert calls == ["traced"] * 3
+
+
+@pytest.mark.parametrize("part", ["of", "__init__"])
+async def test_a_call_that_succeeded_does_not_fail_because_nothing_can_be_learned_from_it(aws, monkeypatch, part):
+    """A later release of the SDK may build its requests in another way."""
+
+    def changed(*_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(fast_calls.RequestTemplate, part, changed)
+    async with client_at(aws.url) as client:
+        assert all([is_the_sdks(await send(client)) for _ in range(3)])
+
+
+async def test_every_call_goes_through_the_users_proxy(aws):
+    """The SDK's HTTP session knows it."""
+    async with client_at("http://sqs.example", proxies={"http": aws.url}) as client:
+        assert [is_the_sdks(await send(client)) for _ in range(2)] == [True, False]
+    assert [request.path for request in aws.requests] == ["http://sqs.example/"] * 2
 
 
 @pytest.mark.parametrize(
