@@ -42,10 +42,10 @@ class Request:
         access_key, _, region, service, _ = given.partition("Credential=")[2].partition(",")[0].split("/")
         names = given.partition("SignedHeaders=")[2].partition(",")[0].split(";")
         headers = {name: self.headers[name] for name in names}
-        again = AWSRequest("POST", f"http://{self.headers['host']}{self.path}", headers, self.body)
-        again.context["timestamp"] = self.headers["x-amz-date"]
+        copy = AWSRequest("POST", f"http://{self.headers['host']}{self.path}", headers, self.body)
+        copy.context["timestamp"] = self.headers["x-amz-date"]
         signer = SigV4Auth(Credentials(access_key, secret_key), service, region)
-        signature = signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again)
+        signature = signer.signature(signer.string_to_sign(copy, signer.canonical_request(copy)), copy)
         return given.endswith(f"Signature={signature}")
 
 

@@ -75,8 +75,8 @@ class RequestTemplate:
             return None
         fixed = {name: value for name, value in headers.items() if name.lower() in _FIXED}
         template = cls(request.url, fixed, credentials, match["scope"], match["signed"])
-        again = template.request(request.body, values["x-amz-date"])
-        return template if again.headers["Authorization"] == values["authorization"] else None
+        repeated = template.request(request.body, values["x-amz-date"])
+        return template if repeated.headers["Authorization"] == values["authorization"] else None
 
     def request(self, body: bytes, timestamp: str) -> AWSPreparedRequest:
         """Return a signed request; the timestamp is like ``20261129T110000Z``."""

@@ -60,12 +60,12 @@ def signed_by_botocore(request: AWSPreparedRequest, service: str, token: str | N
     """Return the Authorization header that botocore gives a request."""
     names = ("x-amz-target", "content-type", "x-amzn-query-mode", "x-amz-date", "x-amz-security-token")
     headers = {name: value for name, value in request.headers.items() if name.lower() in names}
-    again = AWSRequest("POST", request.url, headers, request.body)
-    again.context["timestamp"] = request.headers["X-Amz-Date"]
+    copy = AWSRequest("POST", request.url, headers, request.body)
+    copy.context["timestamp"] = request.headers["X-Amz-Date"]
     signer = SigV4Auth(credentials(token), service, KEYS["region_name"])
-    signature = signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again)
-    signer._inject_signature_to_request(again, signature)
-    return str(again.headers["Authorization"])
+    signature = signer.signature(signer.string_to_sign(copy, signer.canonical_request(copy)), copy)
+    signer._inject_signature_to_request(copy, signature)
+    return str(copy.headers["Authorization"])
 
 
 @pytest.mark.parametrize("token", [{}, TOKEN], ids=["a user's keys", "a role's session"])
@@ -83,15 +83,15 @@ async def test_a_request_from_a_template_has_the_same_headers_in_the_same_spelli
     request = await built_by_sdk(*call, **TOKEN)
     template = RequestTemplate.of(request, credentials(TOKEN["aws_session_token"]))
     assert template is not None
-    again = template.request(request.body, "20300102T030405Z")
+    second = template.request(request.body, "20300102T030405Z")
     headers = {name: text_of(value) for name, value in request.headers.items()}
-    assert again.url == request.url
-    assert {name for name in headers if headers[name] != again.headers[name]} == {
+    assert second.url == request.url
+    assert {name for name in headers if headers[name] != second.headers[name]} == {
         "Authorization",
         "X-Amz-Date",
         "amz-sdk-invocation-id",
     }
-    assert again.headers.keys() == headers.keys()
+    assert second.headers.keys() == headers.keys()
 
 
 async def test_any_body_at_any_time_is_signed_as_botocore_signs_it():
@@ -124,7 +124,7 @@ async def test_any_body_at_any_time_is_signed_as_botocore_signs_it():
     ids=lambda changed: next(iter(changed)),
 )
 async def test_an_unknown_kind_of_request_has_no_template(changed):
-    """Someone has added a header, say, or the signature is of another kind or does not match."""
+    """For example, someone has added a header, or the signature is of another kind or does not match."""
     request = await built_by_sdk(*SEND)
     for name, value in changed.pop("headers", {}).items():
         request.headers[name] = value
