@@ -1,4 +1,4 @@
-"""Frequent calls of AWS at a third of the SDK's processor time, with the SDK's results, errors and retries.
+"""Frequent calls of AWS at two fifths of the SDK's processor time, with the SDK's results, errors and retries.
 
 The SDK builds the first request of each kind, and the next ones are built like it (``RequestTemplate``), without the
 SDK's events, endpoint rules, and parsing. They are sent through the SDK's HTTP session and signed with its credentials.
