@@ -1,4 +1,4 @@
-"""A server on this machine that plays AWS: it records requests, and responds as a script says."""
+"""A server on this machine that plays AWS: it records requests, and responds according to a script."""
 
 import asyncio
 import json
@@ -38,15 +38,15 @@ class Request:
 
     def is_signed_by(self, secret_key: str) -> bool:
         """Return whether botocore's signer gives the request the same signature."""
-        given = self.headers["authorization"]
-        access_key, _, region, service, _ = given.partition("Credential=")[2].partition(",")[0].split("/")
-        names = given.partition("SignedHeaders=")[2].partition(",")[0].split(";")
+        authorization = self.headers["authorization"]
+        access_key, _, region, service, _ = authorization.partition("Credential=")[2].partition(",")[0].split("/")
+        names = authorization.partition("SignedHeaders=")[2].partition(",")[0].split(";")
         headers = {name: self.headers[name] for name in names}
         copy = AWSRequest("POST", f"http://{self.headers['host']}{self.path}", headers, self.body)
         copy.context["timestamp"] = self.headers["x-amz-date"]
         signer = SigV4Auth(Credentials(access_key, secret_key), service, region)
         signature = signer.signature(signer.string_to_sign(copy, signer.canonical_request(copy)), copy)
-        return given.endswith(f"Signature={signature}")
+        return authorization.endswith(f"Signature={signature}")
 
 
 class ScriptedAws:

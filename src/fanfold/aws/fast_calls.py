@@ -2,8 +2,8 @@
 
 The SDK builds the first request of each kind, and the next ones are built like it (``RequestTemplate``), without the
 SDK's events, endpoint rules, and parsing. They are sent through the SDK's HTTP session and signed with its credentials.
-Whatever else than a plain success comes of one is handed to the SDK, as the outcome of its own first attempt: it
-parses errors, backs off, and retries as always.
+If the outcome is not a plain success, the SDK receives it as the outcome of its first attempt: it parses errors, backs
+off, and retries as always.
 
 The SDK keeps all calls if it cannot be left out unnoticed: its client was not opened with ``FastSession``, its debug
 log is on, someone else listens to its events or has wrapped its methods, or the signature cannot be reproduced.
@@ -67,7 +67,7 @@ _HARMLESS: Final = frozenset(
         __name__,
     }
 )
-"""Modules whose event handlers do nothing in a call that succeeds at once, except for headers that stay the same."""
+"""Modules whose event handlers do nothing in a call without a retry, except for headers that stay the same."""
 _HARMLESS_IN_DISCOVERY: Final = "block_endpoint_discovery_required_operations"
 _OK: Final = 200
 _QUOTA_OF_A_RETRY: Final = 14
@@ -78,7 +78,7 @@ _SDK_LOGGER: Final = logging.getLogger("botocore")
 
 @dataclass(slots=True)
 class _Call:
-    """What a call through the SDK is told, and what it shows."""
+    """A call through the SDK: an outcome for its first attempt, and the requests that it makes."""
 
     target: str = ""
     """The operation whose first attempt has an outcome already."""

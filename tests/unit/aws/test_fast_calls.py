@@ -54,7 +54,7 @@ async def client_at(
 
 @pytest.fixture
 async def aws() -> AsyncIterator[ScriptedAws]:
-    """A server that accepts every message, unless its script says otherwise."""
+    """A server that accepts every message, unless its script has another response."""
     async with scripted_aws(SENT) as server:
         yield server
 
@@ -356,7 +356,7 @@ async def test_stubbed_clients_send_nothing(aws):
 
 
 async def test_a_closed_client_is_forgotten(aws):
-    """What was learned from it does not keep it in memory."""
+    """The templates of its requests do not keep it in memory."""
     async with client_at(aws.url) as client:
         for _ in range(2):
             await send(client)
