@@ -8,9 +8,10 @@ from typing import Any, Final, cast
 
 from aiobotocore.parsers import AioJSONParser, AioResponseParserFactory
 from aiobotocore.session import AioSession
-from boto3.dynamodb.types import Binary, TypeDeserializer, TypeSerializer
+from boto3.dynamodb.types import DYNAMODB_CONTEXT, Binary, TypeDeserializer, TypeSerializer
 
 from fanfold._ports.stores import Page, TableInfo
+from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import map_errors
 from fanfold.errors import ConfigurationError
 
@@ -84,13 +85,14 @@ class DynamoDBTables:
     async def scan(self, query: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
         """Return one page of a scan segment."""
         with map_errors(f"table {query['table']}"):
-            response = await self._client.scan(**_request(query, start))
-        plain = self._to_plain
+            response = await call(self._client, "scan", query["table"], _request(query, start))
+        plain, number = self._to_plain, DYNAMODB_CONTEXT.create_decimal
         return Page(
             items=[
-                {
-                    name: value["S"] if "S" in value else plain(value) for name, value in item.items()
-                }  # fast path: most values are strings
+                {  # most values are strings and numbers
+                    name: value["S"] if "S" in value else number(value["N"]) if "N" in value else plain(value)
+                    for name, value in item.items()
+                }
                 for item in response.get("Items", [])
             ],
             next=_to_json(response["LastEvaluatedKey"]) if response.get("LastEvaluatedKey") else None,
