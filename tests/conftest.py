@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from fanfold._base.operating_system import signals
 from fanfold._stack.emulator import LocalStack
@@ -18,7 +18,22 @@ settings.register_profile("inner", settings.get_profile("all"), max_examples=20)
 settings.load_profile("all")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Prepare the property-based tests."""
+    if config.pluginmanager.hasplugin("_cov"):
+        exclude_from_coverage(items)
+    limit_examples(items)
+
+
+def exclude_from_coverage(items: list[pytest.Item]) -> None:
+    """Count quick tests with fixed inputs only: random ones may miss a line tomorrow, and tracing doubles the time."""
+    for item in items:
+        is_random = is_hypothesis_test(getattr(item, "obj", None)) and not item.get_closest_marker("counted")
+        if is_random or item.get_closest_marker("slow") or item.get_closest_marker("stack"):
+            item.add_marker("no_cover")
+
+
+def limit_examples(items: list[pytest.Item]) -> None:
     """With ``--hypothesis-profile=inner``, limit the examples of properties that set their number, too."""
     if (limit := settings.default.max_examples) == settings.get_profile("all").max_examples:
         return
