@@ -28,7 +28,10 @@ STACK = "fanfold-dev"
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """Run ``sam build`` for the Python version and processor of the tests; return its output folder."""
+    """Run ``sam build`` for the Python version and processor of the tests; return its output folder.
+
+    Slow: pip compares thousands of versions of the SDK, and unpacks 60 MB.
+    """
     return build(tmp_path_factory.mktemp("sam"))
 
 
