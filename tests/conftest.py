@@ -3,7 +3,9 @@
 import gc
 import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
@@ -18,22 +20,32 @@ settings.register_profile("inner", settings.get_profile("all"), max_examples=20)
 settings.load_profile("all")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Prepare the property-based tests."""
-    if config.pluginmanager.hasplugin("_cov"):
-        exclude_from_coverage(items)
-    limit_examples(items)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Count quick tests with fixed inputs only: random ones may miss a line tomorrow, and tracing doubles the time.
+
+    The mark ``no_cover`` of pytest-cov has no effect in the processes of pytest-xdist.
+    """
+    trace, trace_of_threads = sys.gettrace(), threading.gettrace()
+    if trace is None or is_counted(item):
+        return (yield)
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        threading.settrace(trace_of_threads)
+        sys.settrace(trace)
 
 
-def exclude_from_coverage(items: list[pytest.Item]) -> None:
-    """Count quick tests with fixed inputs only: random ones may miss a line tomorrow, and tracing doubles the time."""
-    for item in items:
-        is_random = is_hypothesis_test(getattr(item, "obj", None)) and not item.get_closest_marker("counted")
-        if is_random or item.get_closest_marker("slow") or item.get_closest_marker("stack"):
-            item.add_marker("no_cover")
+def is_counted(item: pytest.Item) -> bool:
+    """Return whether coverage counts a test."""
+    if item.get_closest_marker("slow") or item.get_closest_marker("stack"):
+        return False
+    return bool(item.get_closest_marker("counted")) or not is_hypothesis_test(getattr(item, "obj", None))
 
 
-def limit_examples(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With ``--hypothesis-profile=inner``, limit the examples of properties that set their number, too."""
     if (limit := settings.default.max_examples) == settings.get_profile("all").max_examples:
         return
