@@ -44,6 +44,8 @@ from fanfold.testing import ManualClock, make_record
 from harness import Bench, ended
 from strategies import csv_objects
 
+pytestmark = pytest.mark.counted
+
 MEMBERS = [{"pk": f"m-{n % 5}", "n": n} for n in range(23)]
 
 
