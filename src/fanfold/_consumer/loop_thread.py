@@ -126,23 +126,31 @@ class Runtime(Generic[S]):
                 "a handler calls the consumer that is running it, which would wait for itself: "
                 "call the handler function instead, or send a message to the queue"
             )
-        with DumpBefore(deadline):
+        dump = DumpBefore(deadline)
+        if not loop.value:
+            dump.arm()
+        try:
             # A lifespan that fails or hangs raises here, before any record starts: the whole batch is redelivered.
             state = loop.wait_for_state(deadline)
             call = Call(loop.call_ended)
             if on_loop:
                 loop.start(call, lambda: create(state))
             else:
-                loop.start_here(call, create(state), supervise_after)
+                loop.start_here(call, create(state))
+            dump.arm()  # while the other thread wakes up: before it gets the interpreter lock
+            if not on_loop and not call.wait(supervise_after):
+                loop.supervise(call)
             try:
                 loop.wait(call, deadline, "the event loop did not respond in time")
             except BaseException:
                 loop.cancel(call)
                 raise
-            if call.error is not None:
-                raise call.error
-            work: W = call.work
-            return work
+        finally:
+            dump.disarm()
+        if call.error is not None:
+            raise call.error
+        work: W = call.work
+        return work
 
     def abandoned(self) -> tuple[int, int]:
         """Return the number of abandoned handlers, and of blocked event loops, that still run."""
@@ -269,13 +277,15 @@ class _LoopThread(Generic[S]):
         except RuntimeError:  # the loop has just been closed
             call.end(TimeoutError(STOPPED))
 
-    def start_here(self, call: Call, work: Work, supervise_after: float) -> None:
-        """Start the work of a call on this thread; the loop supervises it if it takes longer than this."""
+    def start_here(self, call: Call, work: Work) -> None:
+        """Start the work of a call on this thread."""
         self._pending.add(call)
         call.work = work
         self._start_work(call)
-        if not call.wait(supervise_after):
-            self._call_soon(work.supervise)
+
+    def supervise(self, call: Call) -> None:
+        """Let the loop supervise the work of a call."""
+        self._call_soon(call.work.supervise)
 
     def _start_work(self, call: Call) -> None:
         try:
