@@ -17,23 +17,24 @@ import contextlib
 import contextvars
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.ordering import Lane, lanes
 from fanfold._base.outcome import Outcome
 from fanfold._base.record import Record
+from fanfold._base.threads import Threads
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.classify import matches_nothing
+from fanfold._consumer.classify import rejects
 from fanfold._consumer.outcomes import BatchOutcomes
 from fanfold._consumer.stages import HandlerCall
 from fanfold._consumer.worker_tasks import create_task
 
 if TYPE_CHECKING:  # not imported at cold start
-    from fanfold._base.backoff import Backoff
     from fanfold._consumer.commits import Commits
     from fanfold._consumer.failure_log import FailureLog
     from fanfold._consumer.notify_observers import Observation
+    from fanfold._consumer.settings import Settings
     from fanfold._consumer.settle import OpenSettler
 
 OnEnded: TypeAlias = Callable[[BaseException | None], object]
@@ -45,6 +46,17 @@ _GRACE_SECONDS: Final = 1.0
 """Time that cancelled handlers have to end when the batch itself is cancelled from outside."""
 
 
+class Resources(Protocol):
+    """The resources of an execution environment that a batch uses."""
+
+    loop: asyncio.AbstractEventLoop
+    """The event loop of the consumer."""
+    threads: Threads
+    """Worker threads."""
+    settler: OpenSettler
+    """Opens what sends dead letters and sets delays."""
+
+
 class Batch:
     """One batch while it is processed."""
 
@@ -52,17 +64,13 @@ class Batch:
         self,
         records: Sequence[Record],
         handler: HandlerCall,
+        settings: Settings,
+        environment: Resources,
         *,
-        loop: asyncio.AbstractEventLoop,
         concurrency: int,
         deadline: Deadline,
         admission: Admission,
-        open_settler: OpenSettler,
-        backoff: Backoff | None = None,
         dead_letters: bool = False,
-        timeout: float | None = None,
-        chunk_size: int | None = None,
-        reject_on: Callable[[BaseException], bool] = matches_nothing,
         commits: Commits | None = None,
         observation: Observation | None = None,
         keep_details: bool = True,
@@ -72,16 +80,12 @@ class Batch:
         Args:
             records: The records.
             handler: How to call the handler.
-            loop: The event loop of the consumer.
+            settings: The settings of the consumer.
+            environment: The event loop, the threads, and the settler.
             concurrency: Maximum number of handlers that run concurrently, at least 1.
             deadline: When to stop starting records, cancel handlers, and respond.
             admission: Decides when the next record may start.
-            open_settler: Opens what sends rejected records to the dead-letter queue and sets delays.
-            backoff: Delays of records that failed; None for none.
             dead_letters: Whether rejected records are sent to a dead-letter queue.
-            timeout: Seconds that a handler may take; None for no limit.
-            chunk_size: Maximum number of records of a handler that takes lists; None for one record.
-            reject_on: Returns whether an error is permanent.
             commits: Makes return values durable before their records are acknowledged; None if nothing must be.
             observation: Notified when the batch ends; None without observers.
             keep_details: Whether someone will read what handlers returned or raised; otherwise it is not kept.
@@ -91,26 +95,27 @@ class Batch:
         """Notified by the caller once the response is known."""
         self.held_for_memory: int = 0
         """Number of times a start waited for memory."""
-        self._loop = loop
+        self._environment = environment
+        self._loop = environment.loop
         self._handler = handler
         self._most_workers = min(concurrency, len(records))
         self._deadline = deadline
         self._stops_at = deadline.stops_at
         self._admission = admission
         self._commits = commits
-        self._timeout = timeout
+        self._timeout = settings.timeout
         self._keep_details = keep_details
         self._outcomes = BatchOutcomes(
             records,
             deadline=deadline,
-            open_settler=open_settler,
-            backoff=backoff,
+            open_settler=environment.settler,
+            backoff=settings.backoff,
             dead_letters=dead_letters,
-            reject_on=reject_on,
+            reject_on=rejects(settings.reject_on),
             keep_details=keep_details,
             on_interrupt=self._cancel_workers,
         )
-        self._lanes: Iterator[Lane] = lanes(records, chunk_size)
+        self._lanes: Iterator[Lane] = lanes(records, settings.chunk_size)
         self._context = contextvars.copy_context()
         self._start_error: BaseException | None = None
         """Why a worker could not start."""

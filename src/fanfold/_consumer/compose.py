@@ -42,7 +42,6 @@ class BatchFactory:
         self._function = function
         self._settings = settings
         self._bind = bind
-        self._reject_on = rejects(settings.reject_on)
         self._memory: dict[object, float | None] = {}
         """Memory of this process in bytes, by the limit in the Lambda context."""
         self._share: MemoryShare | None = None
@@ -91,42 +90,27 @@ class BatchFactory:
         if observers:
             from fanfold._consumer.notify_observers import Observation
 
-            observation = Observation(observers, records, shared, self._reject_on)
+            observation = Observation(observers, records, shared, rejects(settings.reject_on))
             handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
             reads_outcomes = reads_outcomes or observation.reads_outcomes
         arguments: dict[str, Any] = {
-            "loop": environment.loop,
             "concurrency": concurrency,
             "deadline": shared.deadline,
             "admission": self._admission(shared, environment, concurrency if shares_concurrency else None),
-            "open_settler": environment.settler,
-            "backoff": settings.backoff,
             "dead_letters": dead_letters,
             "commits": None if commit is None else _commits(records, commit, shared.deadline),
             "observation": observation,
             "keep_details": reads_outcomes or settings.commit is not None,
-            "timeout": settings.timeout,
-            "chunk_size": settings.chunk_size,
-            "reject_on": self._reject_on,
         }
-        if handler.on_thread is not None:
-            handler = handler._replace(on_thread=isolate_on_thread(handler.on_thread))
-            return self._thread_batch(records, handler, environment, arguments)
-        return TaskBatch(records, handler._replace(call=isolate_subsegments(handler.call)), **arguments)
-
-    def _thread_batch(
-        self,
-        records: Sequence[Record],
-        handler: HandlerCall,
-        environment: ExecutionEnvironment,
-        arguments: dict[str, Any],
-    ) -> Batch:
+        if handler.on_thread is None:
+            handler = handler._replace(call=isolate_subsegments(handler.call))
+            return TaskBatch(records, handler, settings, environment, **arguments)
         from fanfold._consumer.thread_batch import ThreadBatch  # not imported at cold start
         from fanfold._consumer.thread_need import ThreadNeed
 
-        if self._need is None:
-            self._need = ThreadNeed()
-        return ThreadBatch(records, handler, threads=environment.threads, need=self._need, **arguments)
+        self._need = self._need or ThreadNeed()
+        handler = handler._replace(on_thread=isolate_on_thread(handler.on_thread))
+        return ThreadBatch(records, handler, settings, environment, need=self._need, **arguments)
 
     def _admission(
         self, shared: BatchContext[Any], environment: ExecutionEnvironment, concurrency: int | None

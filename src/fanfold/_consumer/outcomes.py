@@ -157,12 +157,16 @@ class BatchOutcomes:
     def _outcome_of(self, position: int, result: object) -> Outcome:
         """Return the outcome for what a handler returned or raised; start to settle it unless it is done."""
         record = self._records[position]
-        if isinstance(result, BaseException):
-            if isinstance(result, KeyboardInterrupt):
-                self.interrupt = result
+        try:
+            raised = result if isinstance(result, BaseException) else None
+        except BaseException as error:  # noqa: BLE001 - a value whose class cannot be read
+            raised = result = error
+        if raised is not None:
+            if isinstance(raised, KeyboardInterrupt):
+                self.interrupt = raised
                 self._on_interrupt()
-            if not isinstance(result, DecodeError | Reject | Retry):  # a bad message, or a decision of the handler's
-                self.failure_log().add(record, result)
+            if not isinstance(raised, DecodeError | Reject | Retry):  # a bad message, or a decision of the handler's
+                self.failure_log().add(record, raised)
         try:
             outcome = outcome_of(result, self._reject_on)
         except Exception as error:  # noqa: BLE001 - a value of the user's that cannot be classified

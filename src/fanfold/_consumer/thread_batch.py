@@ -24,7 +24,7 @@ from typing import Any, Final, TypeAlias
 from fanfold._base.ordering import Lane
 from fanfold._base.outcome import DONE
 from fanfold._base.record import Record
-from fanfold._base.threads import Threads, storable
+from fanfold._base.threads import storable
 from fanfold._consumer.batch import FIRST_LOOK_SECONDS, Batch
 from fanfold._consumer.classify import is_awaitable, success_of
 from fanfold._consumer.outcomes import ABANDONED
@@ -63,11 +63,11 @@ _Report: TypeAlias = tuple[_Worker, _Held, Any, contextvars.Context]
 class ThreadBatch(Batch):
     """A batch whose handlers run on threads. It can start on any thread; see the module."""
 
-    def __init__(self, *args: Any, threads: Threads, need: ThreadNeed, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, need: ThreadNeed, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         assert self._handler.on_thread is not None  # noqa: S101 - otherwise it is a TaskBatch
         self._call: Callable[[Record], Any] = self._handler.on_thread
-        self._threads = threads
+        self._threads = self._environment.threads
         self._need = need
         self._to_do: deque[Lane] = deque(self._lanes)
         self._workers: set[_Worker] = set()
@@ -299,6 +299,8 @@ class ThreadBatch(Batch):
                     self._begin_to_go_on(worker, standing, value, context)
                 else:
                     self._store(standing, value)
+            except Exception as error:  # noqa: BLE001  # pragma: no cover - a bug of ours: the record is redelivered
+                self._log_error_of_worker(error)
             finally:
                 self._reports.popleft()  # last: while there is a report, the batch has not ended
         self._end_if_idle()

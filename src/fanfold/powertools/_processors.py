@@ -154,11 +154,11 @@ class BoundedProcessor(BasePartialBatchProcessor):
             return TaskBatch(
                 items,
                 HandlerCall(call, takes_list=False),
-                loop=environment.loop,
+                _SETTINGS,
+                environment,
                 concurrency=clamp_concurrency(self.concurrency, threads=on_threads),
                 deadline=deadline,
                 admission=Admission(),
-                open_settler=environment.settler,
             )
 
         use_context_variables()

@@ -199,12 +199,12 @@ async def test_a_thread_that_waits_for_its_start_ends_when_the_batch_is_cancelle
 def test_no_record_starts_once_the_margin_has_begun():
     """The handler of the first record returns within the margin: it is done, and the second is not started."""
 
-    @fanfold.consumer(concurrency=1, deadline_margin=20)
+    @fanfold.consumer(concurrency=1, deadline_margin=2)
     def handler(number, ctx: fanfold.Context) -> None:
         while ctx.deadline.clock() < ctx.deadline.stops_at:
             threading.Event().wait(0.01)
 
-    assert kinds(handler.invoke(make_event(1, 2), make_context(40.3))) == [Done, NotStarted]
+    assert kinds(handler.invoke(make_event(1, 2), make_context(4.05))) == [Done, NotStarted]
     handler.close()
 
 

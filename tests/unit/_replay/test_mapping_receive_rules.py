@@ -13,7 +13,10 @@ from batches import ids
 from fanfold import Backoff, Deadline, Record, Reject, Retry
 from fanfold._base.outcome import NotStarted
 from fanfold._base.record import records_from_event
+from fanfold._base.threads import Threads
 from fanfold._consumer.admission import Admission
+from fanfold._consumer.environment import ExecutionEnvironment
+from fanfold._consumer.settings import Settings
 from fanfold._consumer.stages import HandlerCall
 from fanfold._consumer.task_batch import TaskBatch
 from fanfold.testing import ManualClock, make_context, make_event, make_record
@@ -127,11 +130,11 @@ async def by_fanfold(records: list[dict[str, Any]]) -> list[str]:
     batch = TaskBatch(
         records_from_event(make_event(records=records)),
         HandlerCall(call, takes_list=False),
-        loop=asyncio.get_running_loop(),
+        Settings(),
+        ExecutionEnvironment(None, Threads(), unopened, unopened, unopened),
         concurrency=10,
         deadline=Deadline(ends_at=FITS + 5, margin=5, clock=clock),
         admission=Admission(),
-        open_settler=unopened,
     )
     await batch.run()
     not_started = {
