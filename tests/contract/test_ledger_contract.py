@@ -75,6 +75,25 @@ async def test_a_run_that_was_never_opened_is_none(ledger):
     assert await ledger.run("run-1") is None
 
 
+async def test_a_plan_is_replaced_only_by_the_next_one(ledger):
+    """Of two invocations that plan the same run, one learns that the other was faster; all else is unchanged."""
+    await ledger.open_run(RUN)
+    plans = [{"type": "s3-objects", "chunks": [number]} for number in range(3)]
+    assert await ledger.replan("run-1", plans[0], step=2) is True
+    assert await ledger.replan("run-1", plans[1], step=2) is False
+    assert await ledger.replan("run-1", plans[1], step=4) is False
+    assert await ledger.run("run-1") == replace(RUN, plan=plans[0], plan_step=2)
+    assert await ledger.replan("run-1", plans[2], step=3) is True
+    assert await ledger.run("run-1") == replace(RUN, plan=plans[2], plan_step=3)
+
+
+async def test_a_plan_of_an_unknown_run_is_refused(ledger):
+    """The error names the run, and no run is created."""
+    with pytest.raises(LedgerError, match="run 'run-1' is not in the ledger"):
+        await ledger.replan("run-1", {}, step=2)
+    assert await ledger.run("run-1") is None
+
+
 async def test_a_checkpoint_never_decreases_the_position(ledger):
     """The position is the maximum of all checkpoints, in any order."""
     await ledger.open_run(RUN)

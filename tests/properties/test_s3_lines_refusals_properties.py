@@ -1,5 +1,7 @@
 """Invalid CSV, JSON, or UTF-8, and objects that are replaced during a run, are refused."""
 
+import gzip
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -122,16 +124,38 @@ async def test_invalid_json_is_refused(line):
 
 
 @pytest.mark.parametrize("data", [b"a,b", b"a,b\n", b"a,b\r\n", b"\xef\xbb\xbfa,b\n", b'"a",b\n'])
-async def test_a_header_without_rows_is_refused(data):
-    """A CSV object with only a header has no rows to cut."""
-    with pytest.raises(SourceError, match=r"^s3://bucket/o\.csv has a header and no rows"):
-        await plan_of(PieceStore(data), key="o.csv", chunk_bytes=10)
+async def test_a_header_without_rows_has_no_segments(data):
+    """A CSV object with only a header has no rows to cut, which is not an error."""
+    assert list(S3Lines.cut(await plan_of(PieceStore(data), key="o.csv", chunk_bytes=10))) == []
+
+
+@pytest.mark.parametrize("key", ["o.csv", "o.jsonl", "o.txt", "o.csv.gz"])
+async def test_an_object_without_bytes_has_no_segments(key):
+    """For any format, and if its name is that of a compressed object."""
+    assert list(S3Lines.cut(await plan_of(PieceStore(b""), key=key, chunk_bytes=10))) == []
+
+
+@pytest.mark.parametrize("data", [b"\n", b"\r\n", b"\n\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
+async def test_a_csv_object_of_blank_lines_has_no_rows(data):
+    """Plain and compressed: it has no header, but there is nothing that a header would be needed for."""
+    assert list(S3Lines.cut(await plan_of(PieceStore(data), key="o.csv", chunk_bytes=10))) == []
+    assert await read_all(gzip.compress(data), key="o.csv.gz", chunk_bytes=10) == []
+
+
+@pytest.mark.parametrize("columns", [1_500, 40_000])
+async def test_a_header_that_is_too_large_for_a_message_is_read_from_the_object(columns):
+    """Messages stay small; rows have the same columns."""
+    names = [f"column number {number}" for number in range(columns)]
+    data = f"{','.join(names)}\n{','.join(map(str, range(columns)))}\n".encode()
+    store = PieceStore(data)
+    plan = await plan_of(store, key="o.csv", chunk_bytes=10**9)
+    assert len(json.dumps(plan)) < 300
+    assert await read_parts(store, plan) == [dict(zip(names, map(str, range(columns)), strict=True))]
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"is empty: check the key"),
         (b"\n1\n", r"line 1 is empty: a CSV object must begin with a header"),
         (b"\r\n1\r\n", r"line 1 is empty"),
         (b",\n1,2\n", r"line 1 is empty"),
@@ -141,7 +165,7 @@ async def test_a_header_without_rows_is_refused(data):
         (b"a" * 1_048_576 + b"\n1\n", r"has no line end in its first 1048576 bytes: it is not CSV with a header"),
         (None, r"does not exist: check the bucket and the key"),
     ],
-    ids=["empty", "newline", "crlf", "no names", "twice", "newline in name", "no utf-8", "no line end", "missing"],
+    ids=["newline", "crlf", "no names", "twice", "newline in name", "no utf-8", "no line end", "missing"],
 )
 async def test_an_object_without_a_usable_header_is_refused_before_it_is_cut(data, message):
     """The error states the object and the problem."""

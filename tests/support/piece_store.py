@@ -32,6 +32,9 @@ class PieceStore:
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         return ObjectInfo(len(self._data()), f'"{self.version}"')
 
+    async def read_start(self, bucket: str, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        return await self.head(bucket, key), b"".join([piece async for piece in self.read(bucket, key, stop=max_bytes)])
+
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> AsyncIterator[bytes]:

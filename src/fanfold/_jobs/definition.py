@@ -53,6 +53,7 @@ class JobDefinition:
         watch_seconds: int = _DEFAULT_WATCH_SECONDS,
         segments_per_message: int = 1,
         tolerated_failures: float = 0,
+        allow_empty: bool = True,
         fan_in: int = 1_000,
         continuation: bool = False,
         max_hops: int = MOST_HOPS,
@@ -65,8 +66,11 @@ class JobDefinition:
             raise ConfigurationError(
                 f"watch_seconds must be an integer from 1 to {aws_limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
             )
-        if not isinstance(continuation, bool):
-            raise ConfigurationError(f"continuation must be True or False, not {continuation!r}")
+        for name_of_flag, flag in (("continuation", continuation), ("allow_empty", allow_empty)):
+            if not isinstance(flag, bool):
+                raise ConfigurationError(f"{name_of_flag} must be True or False, not {flag!r}")
+        self.allow_empty: bool = allow_empty
+        """True if a run without items succeeds."""
         self._tolerated = check_tolerance(tolerated_failures)
         self.segments_per_message: int = check_count(segments_per_message, "segments_per_message")
         """Segments that share a message."""

@@ -37,7 +37,7 @@ from fanfold._jobs.segment_result import reason_of
 from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
-from fanfold.errors import FanfoldError, SegmentError
+from fanfold.errors import ConfigurationError, FanfoldError, SegmentError
 
 LEASE_SLACK_SECONDS: Final = 5.0
 """Seconds by which a claim outlasts its invocation."""
@@ -60,6 +60,8 @@ class Folding:
     """How results are combined before the fold; None to fold them directly."""
     alone: bool = False
     """True if one invocation does all the work without sending messages: Step Functions has no fold queue."""
+    allow_empty: bool = True
+    """True if a run without items succeeds."""
 
 
 async def check_and_fold(
@@ -85,19 +87,27 @@ async def check_and_fold(
     if run is None or run.job != job:
         raise SegmentError(f"check of run {check.run_id!r}: the ledger has no such run of job {job!r}")
     if not run.ended and await _is_scatter_stalled(check, run, backend):
-        await resume_scatter(run, backend, ctx.deadline, per_message=per_message)
+        try:
+            await resume_scatter(run, backend, ctx.deadline, per_message=per_message)
+        except FanfoldError as error:
+            is_last = isinstance(error, ConfigurationError) and ctx.receive_count >= FOLD_ATTEMPTS
+            if run.is_planned or not (error.permanent or is_last):
+                raise
+            attempt = _Attempt(run, check, folding, backend, ctx)
+            await attempt.fail(f"the run could not be planned: {reason_of(error)}")
+            run = await backend.ledger.run(run.id) or run
     state = run.state if run.ended else await _Attempt(run, check, folding, backend, ctx).advance()
     if state.is_final:
         await notify_run_ended(run.id, backend)
     elif isinstance(check, WatchRun) and backend.now() < run.expires_at:
         # Last, so that it is sent once: SQS redelivers a check that fails.
-        await send_request(backend, WatchRun(run.id, run.position), watch_seconds)
+        await send_request(backend, WatchRun(run.id, run.progress), watch_seconds)
     return state
 
 
 async def _is_scatter_stalled(check: FoldRequest, run: Run, backend: Backend) -> bool:
     """Return whether the fold function has to resume a scatter: it was requested, or the scatter made no progress."""
-    if not isinstance(check, ResumeScatter) and not (isinstance(check, WatchRun) and check.position == run.position):
+    if not isinstance(check, ResumeScatter) and not (isinstance(check, WatchRun) and check.position == run.progress):
         return False
     return not run.enqueued or (run.gen == 0 and (await backend.ledger.counter(run.id)).total is None)
 
@@ -134,6 +144,11 @@ class _Attempt:
                 if combined is False:
                     return self.run.state
             return await self._claim_and_fold(collected, combined if isinstance(combined, _Broken) else None)
+
+    async def fail(self, reason: str) -> RunState:
+        """End a run that has no segments yet, because they cannot be determined; return its state afterwards."""
+        with opened() as rows:
+            return await self._claim_and_fold(await collect(self.run, 0, self.backend, rows), _Broken(reason))
 
     async def _unless_broken(self, step: Awaitable[T]) -> T | _Broken:
         """Return the result of a step, or ``_Broken`` if the user's function or a service failed permanently.
@@ -226,6 +241,8 @@ class _Attempt:
         failed = collected.tally.failed
         if failed:
             await commit(run.failures_key(), {"segments": failed}, backend)
+        if collected.tally.is_empty and not self.folding.allow_empty:
+            broken = broken or _Broken("the input has no items, and the job has allow_empty=False")
         if self._is_tolerated(collected.tally):
             state, output = RunState.SUCCEEDED, f"{run.prefix()}/output.json"
             broken = broken or await self._unless_broken(self._commit_output(output, collected))

@@ -32,6 +32,7 @@ from fanfold._jobs.definition import JobDefinition
 from fanfold._jobs.inline_database import DATABASE_BUCKET, InlineRunDatabase, open_inline_database
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.output import apply, file_reference, to_json
+from fanfold._jobs.planning import check_not_empty
 from fanfold._jobs.scatter import segments_left
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_handler import process_segment
@@ -39,7 +40,7 @@ from fanfold._jobs.segment_result import REASON_CHARACTERS, reason_of
 from fanfold._jobs.tally import Evenness, Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name, source_prefix
-from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.errors import ConfigurationError, FanfoldError, SourceError
 
 DATABASE_FILE = "results.sqlite"
 OUTPUT_FILE = "output.json"
@@ -99,7 +100,7 @@ async def run_inline(
 
     Raises:
         ConfigurationError: If the job lacks a function, the name belongs to a different run, or the folder is unusable.
-        SourceError: If the source has nothing to cut.
+        SourceError: If the source cannot be read, or is empty and the job does not allow that.
         FanfoldError: If the lifespan or the fold fails; results of done segments are kept.
     """
     began = time.monotonic()
@@ -130,6 +131,8 @@ async def run_inline(
             await for_each(work, segments, concurrency=limit)
             failures.write()
         items, failed = database.items(), database.failures()
+        if len(items) == total and not any(items.values()) and not job.allow_empty:
+            raise SourceError("the input has no items, and the job has allow_empty=False")
         output = await _folded(fold, database, run_folder) if len(items) == total else None
         return InlineRun(
             id=name,
@@ -165,7 +168,10 @@ async def _planned(
     known = database.run()
     if known is None:
         new_params = dict(params or {})
-        plan = await job.source_of(new_params).pin(backend, source_prefix(name))
+        source = job.source_of(new_params)
+        plan = await source.pin(backend, source_prefix(name))
+        if not job.allow_empty:
+            check_not_empty(source, plan)
         database.begin(Run(name, job.name, new_params, plan, created_at=backend.now(), expires_at=0))
         known = database.run()
         assert known is not None  # noqa: S101 - just written

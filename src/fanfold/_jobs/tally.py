@@ -75,6 +75,11 @@ class Tally:
         """Segments that are neither done nor failed."""
         return self.total - self.done - len(self._reasons)
 
+    @property
+    def is_empty(self) -> bool:
+        """True if every segment is done and received no items, or there are no segments."""
+        return self.done == self.total and not any(self._items or [_UNKNOWN] * bool(self.total))
+
     def add(self, marker: Marker) -> None:
         """Count a marker. Done overrides failed; segments outside the run are ignored."""
         counts = dict(zip(marker.ids, marker.items, strict=False))

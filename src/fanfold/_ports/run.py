@@ -72,7 +72,8 @@ class Run:
     params: Mapping[str, Any]
     """The parameters with which the run was started."""
     plan: Mapping[str, Any]
-    """The pinned source, from which every segment is cut; fixed before the first segment is sent."""
+    """The pinned source, from which every segment is cut; fixed before the first segment is sent. While the run is
+    planned in steps, it has the field ``unfinished``: where planning resumes, and the settings of the source."""
     created_at: float
     """When it was created; seconds since 1970."""
     expires_at: int
@@ -99,6 +100,18 @@ class Run:
     """Number of segments that this generation redrives; ``position`` counts those enqueued."""
     notified: bool = False
     """True if the notification of its end has been sent."""
+    plan_step: int = 1
+    """Number of plans that were written: more than 1 if the run was planned in several steps."""
+
+    @property
+    def is_planned(self) -> bool:
+        """True if the plan is complete."""
+        return "unfinished" not in self.plan
+
+    @property
+    def progress(self) -> int:
+        """A number that changes whenever planning or enqueuing has made progress: negative while it is planned."""
+        return self.position if self.is_planned else -self.plan_step
 
     @property
     def enqueued(self) -> bool:

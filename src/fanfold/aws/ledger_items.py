@@ -29,6 +29,7 @@ def run_item(run: Run) -> dict[str, Any]:
         "job": {"S": run.job},
         "params": {"S": json.dumps(run.params)},
         "plan": {"S": json.dumps(run.plan)},
+        "plan_step": number(run.plan_step),
         "created_at": number(run.created_at),
         "expires_at": number(run.expires_at),
         "gen": number(run.gen),
@@ -64,6 +65,7 @@ def run_of(item: Mapping[str, Any]) -> Run:
         redos=tuple(json.loads(item["redos"]["S"])) if "redos" in item else (),
         redo=int(item["redo"]["N"]) if "redo" in item else 0,
         notified=item["notified"]["BOOL"] if "notified" in item else False,
+        plan_step=int(item["plan_step"]["N"]) if "plan_step" in item else 1,
     )
 
 

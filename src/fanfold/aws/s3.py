@@ -97,8 +97,15 @@ class S3Store:
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """Return the size and the ETag of an object, and the ETag of the object that it is a copy of."""
-        response = await self._call(f"s3://{bucket}/{key}", "head_object", Bucket=bucket, Key=key)
-        return ObjectInfo(response["ContentLength"], response["ETag"], response.get("Metadata", {}).get(_COPY_OF))
+        return _info(await self._call(f"s3://{bucket}/{key}", "head_object", Bucket=bucket, Key=key))
+
+    async def read_start(self, bucket: str, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        """Return the metadata of an object and its first bytes, in one request unless the object is empty."""
+        left = ByteRange(bucket, key, 0, max_bytes, None)
+        data = b"".join([chunk async for chunk in read_range(self._client, left, sleep=self._sleep)])
+        if left.first is None:  # S3 cannot return a range of an empty object
+            return await self.head(bucket, key), b""
+        return _info(left.first), data
 
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
@@ -326,6 +333,14 @@ class S3Store:
     async def _call(self, resource: str, operation: str, **arguments: Any) -> Any:
         with map_errors(resource):
             return await getattr(self._client, operation)(**arguments)
+
+
+def _info(response: Mapping[str, Any]) -> ObjectInfo:
+    """Return the metadata in the response to a HEAD request, or to a GET request of a range."""
+    place = str(response.get("ContentRange", ""))
+    size = int(place.rpartition("/")[2]) if place else response["ContentLength"]
+    copy_of = response.get("Metadata", {}).get(_COPY_OF)
+    return ObjectInfo(size, response["ETag"], copy_of, response.get("ContentEncoding"))
 
 
 async def _events(name: str, stream: Any) -> AsyncGenerator[Mapping[str, Any], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,8 +31,8 @@ class ByteRange:
     """One past the last byte; None for the end of the object."""
     etag: str | None
     """The required ETag; None for any, until the first response pins it."""
-    opened: bool = False
-    """True once a response has begun."""
+    first: Mapping[str, Any] | None = None
+    """The first response; None before it, and for a range that starts after the end of the object."""
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class ByteRange:
             options["Range"] = f"bytes={self.position}-{'' if self.stop is None else self.stop - 1}"
         return {"Bucket": self.bucket, "Key": self.key, **options}
 
-    def accept(self, response: Any) -> None:
+    def accept(self, response: Mapping[str, Any]) -> None:
         """Take the ETag and the end of the range from the first response, and compare them with those of later ones.
 
         Raises:
@@ -59,8 +59,8 @@ class ByteRange:
             ServiceError: If the response does not begin at the next byte.
         """
         etag, length = response.get("ETag"), response.get("ContentLength")
-        if not self.opened:
-            self.opened, self.etag = True, self.etag or etag
+        if self.first is None:
+            self.first, self.etag = response, self.etag or etag
             self.stop = self.stop if length is None else self.position + length
             return
         if etag != self.etag:
@@ -94,10 +94,10 @@ async def read_range(client: Any, left: ByteRange, *, sleep: Sleep = anyio.sleep
                     retries.reset()
                     yield chunk
         except ServiceError as error:
-            if left.opened and left.is_read:
+            if left.first is not None and left.is_read:
                 return  # only the end of the connection failed
             # Without an ETag, the rest might be that of another version.
-            can_resume = left.opened and left.etag and error.transient and error.code != _WRONG_RANGE
+            can_resume = left.first and left.etag and error.transient and error.code != _WRONG_RANGE
             if not (can_resume and await retries.wait()):
                 raise
         else:
@@ -109,7 +109,7 @@ async def _chunks(client: Any, left: ByteRange) -> AsyncGenerator[bytes, None]:
         with map_errors(left.name):
             response = await client.get_object(**left.request())
     except ServiceError as error:
-        if error.code == "InvalidRange" and not left.opened:
+        if error.code == "InvalidRange" and left.first is None:
             return  # the range starts after the end of the object
         raise
     body = response["Body"]  # read from the body: __aenter__ of older aiobotocore releases returns another object

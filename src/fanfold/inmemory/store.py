@@ -39,6 +39,10 @@ class InMemoryStore:
         stored = self._get(bucket, key)
         return ObjectInfo(len(stored.data), stored.etag, stored.copy_of)
 
+    async def read_start(self, bucket: str, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        """Return the metadata of an object and its first bytes."""
+        return await self.head(bucket, key), self._get(bucket, key).data[:max_bytes]
+
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> AsyncGenerator[bytes, None]:

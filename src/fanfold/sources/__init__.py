@@ -69,12 +69,12 @@ class Source(Protocol):
 
 def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
     """Yield the part of each segment of a plan, from segment number ``first``."""
-    return _source(plan).cut(plan, first)
+    return class_of(plan).cut(plan, first)
 
 
 def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
     """Yield the items of one segment, several at a time, each with a mark."""
-    return _source(part).read(part, backend)
+    return class_of(part).read(part, backend)
 
 
 async def read_items(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Any, None]:
@@ -87,10 +87,15 @@ async def read_items(part: Mapping[str, Any], backend: Backend) -> AsyncGenerato
 
 def rest(part: Mapping[str, Any], mark: Any) -> Mapping[str, Any]:
     """Return the unread rest of a segment after the item with a mark."""
-    return _source(part).rest(part, mark)
+    return class_of(part).rest(part, mark)
 
 
-def _source(description: Mapping[str, Any]) -> type[Source]:
+def class_of(description: Mapping[str, Any]) -> type[Source]:
+    """Return the class of the source that a plan or a part is from.
+
+    Raises:
+        SegmentError: If this release does not know it.
+    """
     kind = description.get("type")
     if kind not in _HOMES:
         raise SegmentError(f"unknown source type {kind!r}: this release supports {', '.join(_HOMES)}")

@@ -7,7 +7,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
-from fanfold._ports.stores import Store
+from fanfold._base.retry import retry
+from fanfold._ports.stores import Listed, ObjectInfo, Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
 from fanfold.sources.compression import COMPRESSIONS, CompressionError, expanded
 from fanfold.sources.lines import lines_of_range
@@ -15,6 +16,10 @@ from fanfold.sources.rows import BOM, FORMATS, csv_header, parsed, parser_of
 
 _HEADER_BYTES: Final = 1_048_576
 """Maximum size of the header of a CSV object."""
+_START_BYTES: Final = 16_384
+"""Bytes of a CSV object that are read first; most headers are shorter."""
+_MESSAGE_HEADER_BYTES: Final = 16_384
+"""Maximum size of a header that is part of each message or manifest line; a larger one is read from the object."""
 _ANYWHERE: Final = 2**63
 """A position past the end of any object."""
 
@@ -44,31 +49,51 @@ def format_of(key: str) -> str:
     raise ConfigurationError(f"S3Lines: the format of {key!r} is unknown: specify format='csv', 'jsonl', or 'text'")
 
 
-async def pin_object(store: Store, bucket: str, key: str, form: str) -> dict[str, Any]:
+async def pin_object(store: Store, bucket: str, key: str, form: str, *, listed: Listed | None = None) -> dict[str, Any]:
     """Return the pinned object: its size, its ETag, the start of its lines, and, for CSV, its header.
 
-    In an object without lines, the start is the end.
+    In an object without lines, the start is the end. A header that is too large for messages is left out.
+
+    Args:
+        store: Holds the object.
+        bucket: The bucket.
+        key: The key of the object.
+        form: The format of its lines.
+        listed: Its entry in a listing; if that is enough, no request is made. If the object was replaced since it was
+            listed, its current version is pinned.
 
     Raises:
         SourceError: If the object is missing, or a CSV object has no header.
     """
+    if listed is not None and (compression := compression_of(key)):
+        pinned = _pinned(bucket, key, form, ObjectInfo(listed.size_bytes, listed.etag))
+        return {**pinned, "begin": 0, "compression": compression}
     name = name_of(bucket, key)
     try:
-        info = await store.head(bucket, key)
+        info, head = await retry(partial(store.read_start, bucket, key, _START_BYTES if form == "csv" else len(BOM)))
     except ObjectMissingError as error:
         raise SourceError(f"{name} does not exist: check the bucket and the key") from error
-    pinned: dict[str, Any] = {"bucket": bucket, "key": key, "etag": info.etag, "size": info.size_bytes, "format": form}
+    pinned = _pinned(bucket, key, form, info)
     if info.size_bytes == 0:
         return {**pinned, "begin": 0}
     if compression := compression_of(key):
         return {**pinned, "begin": 0, "compression": compression}
-    head = await _read_head(store, pinned, _HEADER_BYTES if form == "csv" else len(BOM))
     if form != "csv":
         return {**pinned, "begin": len(BOM) if head.startswith(BOM) else 0}
+    if b"\n" not in head and len(head) < info.size_bytes:
+        head = await _read_head(store, pinned, _HEADER_BYTES)
+    if len(head) == info.size_bytes and not head.removeprefix(BOM).strip(b"\r\n"):
+        return {**pinned, "begin": info.size_bytes}
     line, newline, _ = head.partition(b"\n")
     if not newline and len(line) >= _HEADER_BYTES:
         raise SourceError(f"{name} has no line end in its first {_HEADER_BYTES} bytes: it is not CSV with a header")
-    return {**pinned, "header": csv_header(line, name), "begin": len(line) + len(newline)}
+    header = csv_header(line, name)
+    in_message = {"header": header} if len(line) <= _MESSAGE_HEADER_BYTES else {}
+    return {**pinned, **in_message, "begin": len(line) + len(newline)}
+
+
+def _pinned(bucket: str, key: str, form: str, info: ObjectInfo) -> dict[str, Any]:
+    return {"bucket": bucket, "key": key, "etag": info.etag, "size": info.size_bytes, "format": form}
 
 
 def cut_object(pinned: Mapping[str, Any], chunk_bytes: int, first: int = 0) -> Iterator[dict[str, Any]]:
@@ -93,8 +118,11 @@ async def read_object(part: Mapping[str, Any], store: Store) -> AsyncGenerator[I
             async for chunk in chunks:
                 yield chunk
         return
-    read = partial(_read_range, store, part)
-    parse, name = parser_of(part["format"], part.get("header")), name_of(part["bucket"], part["key"])
+    read, name = partial(_read_range, store, part), name_of(part["bucket"], part["key"])
+    header = part.get("header")
+    if header is None and part["format"] == "csv":  # too large for a message
+        header = csv_header(b"".join([piece async for piece in read(0, part["begin"])]).rstrip(b"\n"), name)
+    parse = parser_of(part["format"], header)
     ranges = lines_of_range(read, start=part["start"], stop=part["stop"], begin=part["begin"], size_bytes=part["size"])
     async with aclosing(ranges):
         async for position, lines in ranges:
@@ -106,12 +134,16 @@ async def _read_compressed(part: Mapping[str, Any], store: Store) -> AsyncGenera
     pieces = expanded(_read_range(store, part, 0, part["size"]), part["compression"])
     parse = None if part["format"] == "csv" else parser_of(part["format"], None)
     chunks = lines_of_range(lambda _start, _stop: pieces, start=0, stop=_ANYWHERE, begin=0, size_bytes=0)
+    blank = False
     try:
         async with aclosing(pieces), aclosing(chunks):
             async for position, chunk in chunks:
                 lines = [chunk[0].removeprefix(BOM), *chunk[1:]] if position == 0 else chunk
                 if parse is None:
-                    parse = parser_of("csv", csv_header(lines[0].removesuffix(b"\r"), name))
+                    if not any(map(bytes.strip, lines)):  # an object of blank lines alone has no header and no rows
+                        blank = True
+                        continue
+                    parse = parser_of("csv", csv_header(b"" if blank else lines[0].removesuffix(b"\r"), name))
                     position, lines = position + len(lines[0]) + 1, lines[1:]  # noqa: PLW2901 - the header is not an item
                 yield ((item, None) for item, _ in parsed(parse, lines, position, name))
     except CompressionError as error:

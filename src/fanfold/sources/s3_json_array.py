@@ -23,7 +23,7 @@ class S3JsonArray:
     JSON cannot be cut by bytes. So when the run is planned, the object is read once, in constant memory, and its rows
     are written under the run's prefix, each as its original text. Replacing the object later has no effect.
 
-    Items are the JSON values of the rows. An empty array has no segments, and is not an error.
+    Items are the JSON values of the rows. An empty array, or an object without bytes, has no segments.
 
     Args:
         bucket: The bucket.
@@ -98,13 +98,17 @@ class S3JsonArray:
         name = f"s3://{self.bucket}/{self.key}"
         rows = JsonRows(name, self.pointer)
         segment: list[bytes] = []
+        is_empty = True
         async with aclosing(_read_object(backend.store, self.bucket, self.key)) as pieces:
             async for piece in pieces:
+                is_empty = False
                 for row in rows.feed(piece):
                     segment.append(row.encode())
                     if len(segment) == self.rows_per_segment:
                         yield segment
                         segment = []
+        if is_empty:
+            return
         segment += [row.encode() for row in rows.close()]
         for begin in range(0, len(segment), self.rows_per_segment):
             yield segment[begin : begin + self.rows_per_segment]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
 from fanfold._ports.backend import Backend
-from fanfold.errors import ConfigurationError, ObjectMissingError, SourceError
+from fanfold._ports.stores import Listed
+from fanfold.errors import ConfigurationError
 from fanfold.sources import manifest
-from fanfold.sources.line_object import cut_object, format_of, name_of, pin_object, read_object
+from fanfold.sources.line_object import cut_object, format_of, pin_object, read_object
+from fanfold.sources.planning import Planned, Step, listing, map_in_order
 from fanfold.sources.rows import FORMATS
 
 _UNREADABLE: Final = (".xz", ".zip", ".7z", ".lz4", ".snappy", ".parquet")
@@ -35,7 +37,7 @@ class S3Lines:
         bucket: The bucket.
         key: The key of one object.
         prefix: Beginning of the keys of several objects, instead of ``key``; their ranges are written under the run's
-            prefix when it is planned. Objects without lines are skipped.
+            prefix when it is planned. Objects without lines have no segments.
         suffix: End of the keys of several objects.
         chunk_bytes: Size of a range, from 1; each is one segment.
         format: ``csv``, ``jsonl``, or ``text``; None to derive it from the suffix of each key.
@@ -82,19 +84,20 @@ class S3Lines:
         """Return the plan: the size, the ETag, and, for CSV, the header of the object; or the manifest of several.
 
         Raises:
-            SourceError: If the object is missing or has no lines, the bucket does not exist or has no matching object
-                with lines, or a CSV object has no header.
+            SourceError: If the object is missing, the bucket does not exist, or a CSV object has no header.
+        """
+        return await self.plan(backend, Step(prefix))
+
+    async def plan(self, backend: Backend, step: Step) -> Mapping[str, Any]:
+        """Return the plan of one object, or of the objects after the last step.
+
+        Raises:
+            SourceError: As ``pin``.
         """
         if self.key is not None:
             pinned = await pin_object(backend.store, self.bucket, self.key, self._format_of(self.key))
-            if pinned["begin"] >= pinned["size"]:
-                raise SourceError(f"{name_of(self.bucket, self.key)} {_without_lines(pinned)}: check the key")
             return {"type": "s3-lines", "chunk_bytes": self.chunk_bytes, **pinned}
-        totals = {"objects": 0, "compressed": 0, "bytes": 0, "largest_bytes": 0}
-        written = await manifest.write(backend, prefix, self._ranges(backend, totals))
-        if not written["items"]:
-            raise SourceError(f"{name_of(self.bucket, self.prefix or '')}*{self.suffix}: no matching object has lines")
-        return {"type": "s3-lines", **written, **totals}
+        return await manifest.extend(backend, step, self._planned(backend, step), type="s3-lines")
 
     @staticmethod
     def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
@@ -132,28 +135,27 @@ class S3Lines:
             )
         return self.format or format_of(key)
 
-    async def _ranges(self, backend: Backend, totals: dict[str, int]) -> AsyncIterator[Sequence[bytes]]:
-        """Yield each range of each object as one line of a manifest, and update the totals."""
-        try:
-            async with aclosing(backend.store.list(self.bucket, self.prefix or "")) as listing:
-                async for listed in listing:
-                    if not listed.key.endswith(self.suffix) or not listed.size_bytes:
-                        continue
-                    pinned = await pin_object(backend.store, self.bucket, listed.key, self._format_of(listed.key))
+    async def _planned(self, backend: Backend, step: Step) -> AsyncGenerator[Planned, None]:
+        """Yield each range of each object as one line of a manifest, and the totals after each object."""
+        totals = {name: step.begun.get(name, 0) for name in ("objects", "compressed", "bytes", "largest_bytes")}
+
+        async def pin(listed: Listed) -> tuple[str, Mapping[str, Any] | None]:
+            if not listed.key.endswith(self.suffix) or not listed.size_bytes:
+                return listed.key, None
+            form = self._format_of(listed.key)
+            return listed.key, await pin_object(backend.store, self.bucket, listed.key, form, listed=listed)
+
+        listed_objects = listing(backend.store, self.bucket, self.prefix or "", after=step.after)
+        async with aclosing(map_in_order(pin, listed_objects)) as objects:
+            async for key, pinned in objects:
+                if pinned is not None:
                     totals["objects"] += 1
                     totals["compressed"] += "compression" in pinned
                     for part in cut_object(pinned, self.chunk_bytes):
                         totals["bytes"] += part["stop"] - part["start"]
                         totals["largest_bytes"] = max(totals["largest_bytes"], part["stop"] - part["start"])
-                        yield [json.dumps(part, separators=(",", ":")).encode()]
-        except ObjectMissingError as error:
-            raise SourceError(f"s3://{self.bucket} does not exist: check the bucket") from error
-
-
-def _without_lines(pinned: Mapping[str, Any]) -> str:
-    if not pinned["size"]:
-        return "is empty"
-    return "has a header and no rows" if pinned["format"] == "csv" else "has no rows"
+                        yield Planned([json.dumps(part, separators=(",", ":")).encode()])
+                yield Planned(after=key, fields=totals)
 
 
 async def _range_in_manifest(part: Mapping[str, Any], backend: Backend) -> Mapping[str, Any]:
