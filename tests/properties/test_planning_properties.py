@@ -1,4 +1,4 @@
-"""Planning in steps, stopped or killed anywhere, plans the same segments as planning at once."""
+"""Planning in steps, stopped or killed anywhere, plans the same items as planning in one step."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -52,13 +52,13 @@ async def test_steps_plan_every_object_once(kind: str, objects, data):
     plan: Mapping[str, Any] = {"unfinished": {}}
     while "unfinished" in plan:
         number += 1
-        asked, stops_at = 0, data.draw(st.integers(1, 8), "objects of the step")
+        calls, stops_at = 0, data.draw(st.integers(1, 8), "objects of the step")
         saves_left = data.draw(st.sampled_from([None, 0, 1]), "saves before the kill")
 
         def must_stop() -> bool:
-            nonlocal asked
-            asked += 1
-            return asked >= stops_at  # noqa: B023 - called in this turn
+            nonlocal calls
+            calls += 1
+            return calls >= stops_at  # noqa: B023 - called in this turn
 
         async def save(unfinished: Mapping[str, Any]) -> None:
             nonlocal saved, saves_left
@@ -72,10 +72,10 @@ async def test_steps_plan_every_object_once(kind: str, objects, data):
             saved = json.loads(json.dumps(plan))
         except KilledError:
             plan = {"unfinished": {}}
-    at_once = await source.pin(backend, "at once")
-    assert await items_of(plan, backend) == await items_of(at_once, backend)
+    in_one_step = await source.pin(backend, "one step")
+    assert await items_of(plan, backend) == await items_of(in_one_step, backend)
     totals = ("type", "items", "objects", "compressed", "bytes", "largest_bytes")
-    assert [plan.get(name) for name in totals] == [at_once.get(name) for name in totals]
+    assert [plan.get(name) for name in totals] == [in_one_step.get(name) for name in totals]
     parts = list(sources.cut(plan))
     assert [list(sources.cut(plan, first)) for first in range(len(parts))] == [
         parts[first:] for first in range(len(parts))

@@ -78,7 +78,8 @@ class ExecutionEnvironment:
 
         A ``def`` handler that was just abandoned has both a thread and a worker; it is counted once.
         """
-        return max(self.threads.abandoned, sum(batch.abandoned for batch in self._batches))
+        threads = self.threads.abandoned + getattr(self.state, "abandoned_threads", 0)  # those of a job's handlers
+        return max(threads, sum(batch.abandoned for batch in self._batches))
 
 
 @asynccontextmanager

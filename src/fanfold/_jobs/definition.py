@@ -9,6 +9,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from fanfold._base import aws_limits
 from fanfold._base.backoff import Backoff
+from fanfold._base.threads import Threads
 from fanfold._consumer.loop_thread import Lifespan
 from fanfold._consumer.settings import Settings, check_count, check_opener
 from fanfold._consumer.settle import OpenSettler
@@ -97,7 +98,11 @@ class JobDefinition:
         return self._set_part("source", function)
 
     def segment(self, function: F) -> F:
-        """Register the segment handler: an ``async def`` that takes items and a context and returns a JSON value."""
+        """Register the segment handler. It takes items and a context, and returns a JSON value.
+
+        An ``async def`` iterates over the items with ``async for``; a ``def``, on a worker thread, with ``for``. At the
+        deadline, a ``def`` is abandoned, and its next item is an ``AbandonedError``.
+        """
         return self._set_part("segment", function)
 
     def fold(self, function: F) -> F:
@@ -168,11 +173,15 @@ class JobDefinition:
     @asynccontextmanager
     async def share(self, backend: Backend) -> AsyncIterator[JobState]:
         """Open the state that the handlers share: a backend, and what the job's lifespan yields."""
-        if self._settings.lifespan is None:
-            yield JobState(backend)
-        else:
-            async with self._settings.lifespan() as user:
-                yield JobState(backend, user)
+        threads = Threads()
+        try:
+            if self._settings.lifespan is None:
+                yield JobState(backend, threads=threads)
+            else:
+                async with self._settings.lifespan() as user:
+                    yield JobState(backend, user, threads)
+        finally:
+            threads.close()
 
     def source_of(self, params: Mapping[str, Any]) -> Source:
         """Return the source of a run with these parameters.

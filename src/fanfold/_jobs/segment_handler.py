@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
 from fanfold import sources
+from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.deadline import Deadline
@@ -27,6 +28,7 @@ from fanfold._jobs.segment_result import (
     Unrecorded,
     reason_of,
 )
+from fanfold._jobs.segment_thread import Batch, call_on_thread
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold._ports.stores import Store
@@ -52,16 +54,32 @@ class SegmentItems:
         self._must_stop = must_stop
 
     async def read(self) -> AsyncGenerator[Any, None]:
-        """Yield the items. A handler that requests the next item has processed the one before."""
-        must_stop = self._must_stop
-        async with aclosing(sources.read(self._part, self._backend)) as batches:
+        """Yield the items."""
+        async with aclosing(self.batches()) as batches:
             async for batch in batches:
-                for item, mark in batch:
-                    self.count += 1
+                for item in self.items_of(batch):
                     yield item
-                    if must_stop is not None and mark is not None and must_stop():
-                        self.rest = sources.rest(self._part, mark)
-                        return
+                if self.is_stopped:
+                    return
+
+    def batches(self) -> AsyncGenerator[Batch, None]:
+        """Read the items, several at a time."""
+        return sources.read(self._part, self._backend)
+
+    def items_of(self, batch: Batch) -> Iterator[Any]:
+        """Yield the items of a batch. A handler that requests the next item has processed the one before."""
+        must_stop = self._must_stop
+        for item, mark in batch:
+            self.count += 1
+            yield item
+            if must_stop is not None and mark is not None and must_stop():
+                self.rest = sources.rest(self._part, mark)
+                return
+
+    @property
+    def is_stopped(self) -> bool:
+        """True if the items ended early."""
+        return self.rest is not None
 
 
 class SegmentContext(Context[Any]):
@@ -91,8 +109,9 @@ class SegmentContext(Context[Any]):
         return store
 
 
-SegmentFunction: TypeAlias = Callable[[AsyncIterator[Any], SegmentContext], Awaitable[Any]]
-"""A user's segment handler: takes the items of one segment, returns one JSON value."""
+SegmentFunction: TypeAlias = Callable[[Any, SegmentContext], Any]
+"""A user's segment handler: takes an async iterator of the items of one segment, or, as a ``def``, an iterator of them;
+returns one JSON value."""
 
 
 async def process_message(
@@ -162,8 +181,7 @@ async def process_segment(
     """Run the segment handler for one segment, like ``process_message``, but without checking its run."""
     rows = SegmentItems(segment.source, ctx.state.backend, _must_stop(ctx.deadline) if segment.hop < max_hops else None)
     with add_record_keys(run=run.id, segment=segment.number):
-        async with aclosing(rows.read()) as items:
-            value = await function(items, SegmentContext(record, ctx.batch, segment, run))
+        value = await _call(function, rows, SegmentContext(record, ctx.batch, segment, run), ctx.state)
     try:
         result = json.dumps(value, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -171,6 +189,13 @@ async def process_segment(
     if rows.rest is not None:
         return SegmentStopped(segment, result, rows.count, rows.rest)
     return SegmentDone(segment, ctx.receive_count, result, rows.count)
+
+
+async def _call(function: SegmentFunction, rows: SegmentItems, context: SegmentContext, state: JobState) -> Any:
+    if not is_coroutine_function(function):
+        return await call_on_thread(function, rows, context, state.threads)
+    async with aclosing(rows.read()) as items:
+        return await function(items, context)
 
 
 def _must_stop(deadline: Deadline) -> Callable[[], bool]:

@@ -51,7 +51,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a source has planned since the last one: a segment, a place to resume, or both."""
+    """The next result of planning: a segment, a place to resume, or both."""
 
     lines: Sequence[bytes] = ()
     """The items of one segment, each as JSON on one line; empty for no segment."""

@@ -93,9 +93,9 @@ async def test_a_listing_that_outlasts_an_invocation_is_continued_by_the_fold_fu
 @contextmanager
 def stopping_after(objects: int) -> Iterator[None]:
     """Stop the planning of an invocation after so many objects."""
-    asked = count()
+    calls = count()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Planning, "_must_stop", lambda _: next(asked) >= objects)
+        patched.setattr(Planning, "_must_stop", lambda _: next(calls) >= objects)
         yield
 
 

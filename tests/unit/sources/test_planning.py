@@ -103,8 +103,8 @@ async def test_closing_it_early_cancels_the_calls_and_ends_the_items():
 def test_a_source_is_created_again_from_its_settings(source):
     """So that another invocation plans the rest with the same conditions, whatever the source function returns then."""
     assert isinstance(source, SteppedSource)
-    again = from_settings(type(source), settings_of(source))
-    assert vars(again) == vars(source)
+    created = from_settings(type(source), settings_of(source))
+    assert vars(created) == vars(source)
 
 
 @pytest.mark.parametrize("kind", [S3Lines, S3Objects])
