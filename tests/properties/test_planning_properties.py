@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import count, cycle
 from typing import Any
 
 import pytest
@@ -40,38 +42,44 @@ class KilledError(Exception):
     """An invocation was killed after it has saved a plan."""
 
 
+@dataclass
+class Saved:
+    """The plan that was saved last."""
+
+    plan: dict[str, Any] = field(default_factory=dict)
+    saves_left: int | None = None
+
+    async def save(self, unfinished: Mapping[str, Any]) -> None:
+        self.plan = json.loads(json.dumps(unfinished))
+        if self.saves_left == 0:
+            raise KilledError
+        self.saves_left = None if self.saves_left is None else self.saves_left - 1
+
+
+STEPS = st.lists(st.tuples(st.integers(1, 8), st.sampled_from([None, 0, 1])), min_size=1, max_size=8)
+"""For each step: the number of objects after which it stops, and the saves before it is killed; None to let it live."""
+
+
 @pytest.mark.parametrize("kind", SOURCES)
-@given(objects=OBJECTS, data=st.data())
+@given(objects=OBJECTS, steps=STEPS)
 @settings(deadline=None, max_examples=60)
-async def test_steps_plan_every_object_once(kind: str, objects, data):
+async def test_steps_plan_every_object_once(kind: str, objects, steps):
     """A step stops after any number of objects, or is killed after any saved plan; the next one resumes there."""
     backend = inmemory.backend()
     stored = {f"in/{name}.{'txt' if 'a' in name else 'log'}": content for name, content in objects.items()}
     backend.store.fill("b", {**stored, "in/0.txt": b"first\n", "other.txt": b"no"})
-    source, saved, number = SOURCES[kind](), {}, 0
-    plan: Mapping[str, Any] = {"unfinished": {}}
-    while "unfinished" in plan:
-        number += 1
-        calls, stops_at = 0, data.draw(st.integers(1, 8), "objects of the step")
-        saves_left = data.draw(st.sampled_from([None, 0, 1]), "saves before the kill")
-
-        def must_stop() -> bool:
-            nonlocal calls
-            calls += 1
-            return calls >= stops_at  # noqa: B023 - called in this turn
-
-        async def save(unfinished: Mapping[str, Any]) -> None:
-            nonlocal saved, saves_left
-            saved = json.loads(json.dumps(unfinished))
-            if saves_left == 0:
-                raise KilledError
-            saves_left = None if saves_left is None else saves_left - 1
-
-        try:
-            plan = await source.plan(backend, Step(f"step {number}", saved, must_stop, save))
-            saved = json.loads(json.dumps(plan))
-        except KilledError:
-            plan = {"unfinished": {}}
+    source, saved = SOURCES[kind](), Saved()
+    for number, (objects_left, saves_left) in enumerate(cycle(steps)):
+        calls = count(1)
+        step = Step(
+            f"step {number}", saved.plan, lambda stops=objects_left, calls=calls: next(calls) >= stops, saved.save
+        )
+        saved.saves_left = saves_left
+        with suppress(KilledError):
+            saved.plan = json.loads(json.dumps(await source.plan(backend, step)))
+            if "unfinished" not in saved.plan:
+                break
+    plan = saved.plan
     in_one_step = await source.pin(backend, "one step")
     assert await items_of(plan, backend) == await items_of(in_one_step, backend)
     totals = ("type", "items", "objects", "compressed", "bytes", "largest_bytes")

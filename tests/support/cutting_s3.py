@@ -28,6 +28,10 @@ class CuttingS3:
     objects: dict[str, bytes]
     cuts: Callable[[int, int], int | None] = lambda _start, _stop: None
     """Called with the range of a response."""
+    chunked: bool = False
+    """True if responses are in chunks without a length, and end properly where they are cut."""
+    careless: bool = False
+    """True if ranges and conditions are ignored after the first request."""
     sent_bytes: int = 0
     """Bytes of objects that were sent."""
     requests: list[str] = field(default_factory=list)
@@ -49,23 +53,33 @@ class CuttingS3:
         if data is None:
             return False
         etag = f'"{hash(data):x}"'
-        if headers.get("if-match", etag) != etag:
+        ignores = self.careless and len(self.requests) > 1
+        if headers.get("if-match", etag) != etag and not ignores:
             writer.write(b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n")
             return True
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", "bytes=0-"))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", "bytes=0-" if ignores else headers.get("range", "bytes=0-"))
         assert wanted is not None
         start, stop = int(wanted[1]), min(int(wanted[2] or len(data)) + 1, len(data))
-        place = f"Content-Length: {stop - start}\r\nContent-Range: bytes {start}-{stop - 1}/{len(data)}"
+        if start >= len(data):
+            body = b"<Error><Code>InvalidRange</Code></Error>"
+            writer.write(b"HTTP/1.1 416 Invalid Range\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            return True
+        length = "Transfer-Encoding: chunked" if self.chunked else f"Content-Length: {stop - start}"
+        place = f"{length}\r\nContent-Range: bytes {start}-{stop - 1}/{len(data)}"
         status = "206 Partial Content" if "range" in headers else "200 OK"
         writer.write(f"HTTP/1.1 {status}\r\nETag: {etag}\r\n{place}\r\n\r\n".encode())
         if method == "HEAD":
             return True
         cut = self.cuts(start, stop)
         end = stop if cut is None else min(stop, start + cut)
+        self.sent_bytes += end - start
+        if self.chunked:
+            writer.write(b"%x\r\n%s\r\n" % (end - start, data[start:end]) if end > start else b"")
+            writer.write(b"0\r\n\r\n" if end < stop else b"")
+            return False
         for position in range(start, end, _PIECE_BYTES):
             writer.write(data[position : min(position + _PIECE_BYTES, end)])
             await writer.drain()
-        self.sent_bytes += end - start
         return end == stop
 
 

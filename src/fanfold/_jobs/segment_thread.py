@@ -92,13 +92,13 @@ class _Feed:
         """
         fetch = self.fetch()
         try:
-            return asyncio.run_coroutine_threadsafe(fetch, self._loop).result()
-        except CancelledError:
-            raise AbandonedError from None
-        except RuntimeError:
-            if not self._loop.is_closed():
-                raise
+            future = asyncio.run_coroutine_threadsafe(fetch, self._loop)
+        except RuntimeError:  # the loop is closed
             fetch.close()
+            raise AbandonedError from None
+        try:
+            return future.result()
+        except CancelledError:
             raise AbandonedError from None
 
     async def fetch(self) -> Batch | None:

@@ -14,7 +14,7 @@ from fanfold import Deadline, Job, S3Lines, S3Objects
 from fanfold._jobs.planning import Planning
 from fanfold._jobs.redrive import redrive
 from fanfold._jobs.report import read_report
-from fanfold._jobs.scatter import ScatterResult, scatter
+from fanfold._jobs.scatter import ScatterResult, resume_scatter, scatter
 from fanfold.errors import FanfoldError, ServiceError, UnfinishedPlanError
 from fanfold.sources import manifest
 from fanfold.testing import make_context
@@ -160,6 +160,41 @@ async def test_two_invocations_that_plan_the_same_run_do_not_mix():
     assert await bench.output() == LINES
     assert {result.segments for result in results} <= {0, 100}
     assert 100 in {result.segments for result in results}
+
+
+async def test_an_invocation_that_is_overtaken_stops_planning_and_requests_nothing():
+    """The other one continues itself; its plan is not replaced."""
+    bench = Bench(job_of(), **OBJECTS)
+    with stopping_after(30):
+        await bench.job.start(bench.backend, {}, "run")
+    slow = Planning(bench.backend, Deadline.never())
+    before = await bench.run()
+    with stopping_after(30):
+        await resume_scatter(before, bench.backend, Deadline.never())
+    faster = await bench.run()
+    checks = len(bench.plain.fold_queue)
+    assert await slow.resume(before) == faster
+    assert slow.overtaken
+    with stopping_after(30):
+        overtaken = await resume_scatter(before, bench.backend, Deadline.never())
+    assert overtaken == ScatterResult("run", 0, complete=False)
+    assert (await bench.run(), len(bench.plain.fold_queue)) == (faster, checks)
+    await bench.settle()
+    assert await bench.output() == LINES
+
+
+async def test_a_later_step_that_does_not_end_in_time_is_continued_by_another_one():
+    """The fold function requests itself until the run is planned."""
+    bench = Bench(job_of(), **OBJECTS)
+    with stopping_after(30):
+        await bench.job.start(bench.backend, {}, "run")
+    for _ in range(2):
+        with stopping_after(30):
+            assert not (await resume_scatter(await bench.run(), bench.backend, Deadline.never())).complete
+    run = await bench.run()
+    assert (run.is_planned, run.plan["objects"], len(run.plan["more"])) == (False, 91, 2)
+    await bench.settle()
+    assert await bench.output() == LINES
 
 
 async def test_an_object_that_cannot_be_planned_later_fails_the_run_with_its_name():

@@ -1,9 +1,11 @@
 """A segment handler that is a ``def``: it runs on a worker thread, like a consumer's."""
 
+import asyncio
 import functools
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -14,10 +16,12 @@ from fanfold._base.context import BatchContext, Context
 from fanfold._base.deadline import Deadline
 from fanfold._base.outcome import Reject
 from fanfold._base.record import Record
+from fanfold._base.threads import StillRunningError, Threads
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.report import read_report
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_handler import process_segment
+from fanfold._jobs.segment_thread import call_on_thread
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run
 from fanfold.errors import AbandonedError, ConfigurationError, SourceError
@@ -115,9 +119,9 @@ async def test_an_error_of_a_def_fails_its_segment_alone(error: Exception, reaso
     """With the reason of the error; the others are done."""
 
     def fail(rows, ctx):
-        if 7 in (found := list(rows)):
+        if 7 in (numbers := list(rows)):
             raise error
-        return found
+        return numbers
 
     bench = Bench(make_job(segment=fail), numbers_jsonl=NUMBERS)
     inline = await run_inline(bench.job, {"chunk_bytes": 20})
@@ -188,19 +192,83 @@ def test_a_def_that_does_not_end_in_time_is_abandoned():
     handler.close()
 
 
-@pytest.mark.parametrize("stops_after", range(1, 7))
-async def test_a_def_continues_in_another_message_when_the_time_is_over(stops_after: int):
-    """The items end early; the next part starts after the last item that the handler received."""
-    asked = 0
+async def test_a_def_that_waits_for_an_item_when_it_is_cancelled_gets_an_error():
+    """The read in progress is cancelled, too, so that the thread ends."""
+    errors: SimpleQueue[Exception] = SimpleQueue()
+    reading = asyncio.Event()
 
-    def clock() -> float:
-        return 100.0 if asked >= stops_after else 0.0
+    class Hanging:
+        is_stopped = False
+
+        async def batches(self) -> AsyncIterator[Any]:
+            reading.set()
+            await asyncio.sleep(3_600)
+            yield []
 
     def take(rows, ctx):
-        nonlocal asked
+        try:
+            next(rows)
+        except AbandonedError as error:
+            errors.put(error)
+
+    threads = Threads()
+    task = asyncio.create_task(call_on_thread(take, Hanging(), None, threads))
+    await reading.wait()
+    task.cancel()
+    with pytest.raises(StillRunningError):
+        await task
+    assert "the handler was still running" in str(await asyncio.to_thread(errors.get, timeout=60))
+    threads.close()
+
+
+def test_a_def_whose_event_loop_has_ended_gets_an_error():
+    """As in a process that shuts down."""
+    errors: SimpleQueue[BaseException] = SimpleQueue()
+    started_reading, released = threading.Event(), threading.Event()
+
+    class Numbers:
+        is_stopped = False
+
+        async def batches(self) -> AsyncIterator[Any]:
+            yield [(1, None)]
+            yield [(2, None)]
+
+        def items_of(self, batch: Any) -> Iterator[int]:
+            return (item for item, _ in batch)
+
+    def take(rows, ctx):
+        next(rows)
+        started_reading.set()
+        released.wait(timeout=60)
+        try:
+            next(rows)
+        except BaseException as error:  # noqa: BLE001 - whichever it is
+            errors.put(error)
+
+    async def abandon() -> None:
+        task = asyncio.create_task(call_on_thread(take, Numbers(), None, Threads()))
+        await asyncio.to_thread(started_reading.wait, 60)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(abandon())
+    released.set()
+    assert isinstance(errors.get(timeout=60), AbandonedError)
+
+
+@pytest.mark.parametrize("stops_after", range(1, 7))
+async def test_a_def_continues_in_another_message_at_the_deadline(stops_after: int):
+    """The items end early; the next part starts after the last item that the handler received."""
+    taken_count = 0
+
+    def clock() -> float:
+        return 100.0 if taken_count >= stops_after else 0.0
+
+    def take(rows, ctx):
+        nonlocal taken_count
         taken = []
         for row in rows:
-            asked += 1
+            taken_count += 1
             taken.append(row)
         return taken
 

@@ -73,3 +73,52 @@ async def test_a_first_response_that_does_not_arrive_is_not_retried_here():
             await read(store)
     assert raised.value.transient is True
     assert len(s3.requests) <= 2
+
+
+async def test_a_response_in_chunks_that_ends_early_is_resumed():
+    """A proper end of the response is not the end of the range."""
+    data = bytes(range(100))
+    s3 = CuttingS3({"key": data}, at_positions([10, 50]), chunked=True)
+    async with store_on(s3) as store:
+        assert await read(store, 5, 95) == data[5:95]
+    assert s3.requests == ["GET bytes=5-94", "GET bytes=10-94", "GET bytes=50-94"]
+
+
+async def test_a_connection_that_fails_after_the_last_byte_is_no_error():
+    """Every byte is there: the missing end of the response does not matter."""
+    s3 = CuttingS3({"key": b"12345"}, chunked=True)
+    async with store_on(s3) as store:
+        assert await read(store, 0, 5) == b"12345"
+    assert len(s3.requests) == 1
+
+
+async def test_a_server_that_ignores_ranges_fails_the_read():
+    """Bytes from the wrong place are never yielded."""
+    s3 = CuttingS3({"key": b"12345"}, lambda _start, _stop: 2, careless=True)
+    async with store_on(s3) as store:
+        with pytest.raises(ServiceError, match="the response does not begin at byte 2") as raised:
+            await read(store)
+    assert raised.value.transient is True
+    assert len(s3.requests) == 2
+
+
+async def test_a_server_that_ignores_conditions_does_not_mix_versions():
+    """The ETag of each response is compared."""
+    s3 = CuttingS3({"key": b"first version"}, careless=True)
+
+    def replace_and_cut(_start: int, _stop: int) -> int:
+        s3.objects["key"] = b"other version"
+        return 3
+
+    s3.cuts = replace_and_cut
+    async with store_on(s3) as store:
+        with pytest.raises(ObjectChangedError, match="s3://bucket/key: has changed"):
+            await read(store)
+
+
+async def test_a_range_after_the_end_of_an_object_has_no_bytes():
+    """S3 refuses it with InvalidRange, which is not an error here."""
+    async with store_on(CuttingS3({"key": b"12345"})) as store:
+        assert await read(store, 5, 9) == b""
+        info, start = await store.read_start("bucket", "key", 3)
+    assert (info.size_bytes, start) == (5, b"123")
