@@ -56,8 +56,8 @@ def backend_with(store: PieceStore) -> Backend:
     return replace(inmemory.backend(), store=store)
 
 
-async def plan_of(store: PieceStore, *, key: str, chunk_bytes: int) -> dict[str, Any]:
-    return dict(await S3Lines("bucket", key, chunk_bytes=chunk_bytes).pin(backend_with(store), "p"))
+async def plan_of(store: PieceStore, *, key: str, chunk_bytes: int, **settings: Any) -> dict[str, Any]:
+    return dict(await S3Lines("bucket", key, chunk_bytes=chunk_bytes, **settings).pin(backend_with(store), "p"))
 
 
 async def read_parts(store: PieceStore, plan: dict[str, Any]) -> list[Any]:
@@ -65,9 +65,15 @@ async def read_parts(store: PieceStore, plan: dict[str, Any]) -> list[Any]:
     return [item for part in S3Lines.cut(plan) async for item in read_items(part, backend)]
 
 
-async def read_all(data: bytes, *, key: str, chunk_bytes: int, piece_bytes: int = 65_536) -> list[Any]:
+async def read_all(data: bytes, *, key: str, chunk_bytes: int, piece_bytes: int = 65_536, **settings: Any) -> list[Any]:
     store = PieceStore(data, piece_bytes)
-    return await read_parts(store, await plan_of(store, key=key, chunk_bytes=chunk_bytes))
+    return await read_parts(store, await plan_of(store, key=key, chunk_bytes=chunk_bytes, **settings))
+
+
+def header_of(data: bytes) -> dict[str, Any]:
+    """Return the settings that declare the header of a CSV object, whatever its names look like."""
+    names = next(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    return {"columns": names, "header": True}
 
 
 def rows_of(data: bytes) -> list[dict[str, str]]:
