@@ -16,7 +16,10 @@ from fanfold.sources.s3_lines import S3Lines
 
 
 class PieceStore:
-    """A store of one object that is read in pieces of a given size; counts the reads and their bytes."""
+    """A store of one object that is read in pieces of a given size, and of what planning writes.
+
+    It counts the reads of the object and their bytes.
+    """
 
     def __init__(self, data: bytes | None, piece_bytes: int = 65_536) -> None:
         self.data = data
@@ -24,6 +27,7 @@ class PieceStore:
         self.piece_bytes = piece_bytes
         self.reads = 0
         self.bytes_requested = 0
+        self.written: dict[tuple[str, str], bytes] = {}
 
     def replace(self, data: bytes | None) -> None:
         self.data = data
@@ -35,6 +39,9 @@ class PieceStore:
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> AsyncIterator[bytes]:
+        if (bucket, key) in self.written:
+            yield self.written[bucket, key][start:stop]
+            return
         data = self._data()[start:stop]
         if etag not in {None, f'"{self.version}"'}:
             raise ObjectChangedError("another version")
@@ -44,7 +51,7 @@ class PieceStore:
             yield data[first : first + self.piece_bytes]
 
     async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        self.replace(data)
+        self.written[bucket, key] = data
 
     def _data(self) -> bytes:
         if self.data is None:

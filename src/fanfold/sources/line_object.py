@@ -122,13 +122,11 @@ def cut_object(pinned: Mapping[str, Any], chunk_bytes: int, first: int = 0) -> I
 async def cut_by_rows(store: Store, pinned: Mapping[str, Any], chunk_bytes: int) -> AsyncIterator[dict[str, Any]]:
     """Yield byte ranges of a CSV object that begin and end between rows, which may span lines: reads all of it.
 
+    The object must have lines, and must not be read as a whole; a range has at least ``chunk_bytes``, except the last.
+
     Raises:
         SourceError: If the object was replaced since it was pinned, or its quotes do not show where rows begin.
     """
-    if "begin" not in pinned or is_whole(pinned) or pinned["size"] - pinned["begin"] <= chunk_bytes:
-        for part in cut_object(pinned, chunk_bytes):
-            yield part
-        return
     begin, size = pinned["begin"], pinned["size"]
     start = {"start": begin, "line": pinned["line"]}
     parser = RowParser(pinned, name_of(pinned["bucket"], pinned["key"]), RowLines.SPANNING, pinned["line"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from itertools import islice
 from typing import Any, Final
 
 from fanfold._ports.backend import Backend
@@ -174,7 +175,9 @@ class S3Lines:
         return {**part, "from": mark}
 
     def _is_cut_by_rows(self, pinned: Mapping[str, Any]) -> bool:
-        return bool(self.settings.quoted_newlines) and pinned["format"] == "csv"
+        """Return whether an object is read to cut it: its rows may span lines, and it is more than one range."""
+        ranges = islice(cut_object(pinned, self.chunk_bytes), 2)
+        return bool(self.settings.quoted_newlines) and pinned["format"] == "csv" and sum(1 for _ in ranges) > 1
 
     async def _objects(self, backend: Backend) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the pinned objects with the prefix and the suffix that have lines.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from typing import Final
 
 from fanfold.errors import ConfigurationError
@@ -33,7 +34,8 @@ def check_encoding(encoding: object) -> str:
     """
     try:
         name = codecs.lookup(encoding).name  # type: ignore[arg-type] # anything else is a TypeError
-        b"".decode(name)  # refuses codecs of bytes
+        with suppress(UnicodeError):
+            b" ".decode(name)  # a codec of bytes is a LookupError
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"S3Lines: encoding must be an encoding of text that Python knows, such as 'utf-8', 'cp1252', or 'cp932', "
