@@ -96,11 +96,14 @@ async def test_rows_that_span_lines_are_read_or_refused_without_that_declaration
 def anything(draw: st.DrawFn) -> tuple[str, str, dict[str, Any]]:
     """Any text, its encoding, and any declaration of it."""
     encoding = draw(st.sampled_from(sorted(ENCODINGS)))
-    letters = st.sampled_from([*LETTERS, '"', "\n", "\r", ",", *ENCODINGS[encoding]])
-    dialect = draw(st.sampled_from(DIALECTS))
-    text = "".join(draw(st.lists(letters, min_size=1, max_size=25)))
+    delimiter, quote = draw(st.sampled_from(DIALECTS))
+    whole = [f"x{delimiter}y\n", f"{quote}x{quote}{delimiter}2\n", f"1{delimiter}{quote}2\n{quote}\n"]
+    letters = [*LETTERS, *ENCODINGS[encoding], quote, delimiter, "\n", "\r"]
+    tokens = st.sampled_from(whole) | st.sampled_from([*whole, *letters])
+    begin = draw(st.sampled_from([f"a{delimiter}b\n", ""]))
+    text = begin + "".join(draw(st.lists(tokens, min_size=1, max_size=12)))
     modes = {"quoted_newlines": st.sampled_from([None, False, True]), "header": st.sampled_from([None, True])}
-    return text, encoding, {**declared(encoding, *dialect), **draw(st.fixed_dictionaries(modes))}
+    return text, encoding, {**declared(encoding, delimiter, quote), **draw(st.fixed_dictionaries(modes))}
 
 
 def rows_in(text: str, options: dict[str, Any]) -> list[list[str]]:

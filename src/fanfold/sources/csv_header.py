@@ -57,7 +57,7 @@ class Declared:
     columns: Sequence[str] | None
     """The columns; None for those of the header."""
     header: bool | None
-    """Whether objects begin with a header; None to derive it from the first row."""
+    """True if objects begin with a header, False if not; None to derive it from the first row."""
 
     def dialect(self) -> dict[str, Any]:
         """Return the settings that a part needs."""

@@ -37,9 +37,9 @@ class LineSettings:
     columns: Sequence[str] | None
     """The columns of CSV; None for those of the header."""
     header: bool | None
-    """Whether CSV begins with a header; None to derive it."""
+    """True if CSV begins with a header, False if not; None to derive it."""
     quoted_newlines: bool | None
-    """Whether rows of CSV span lines; None if it is unknown."""
+    """True if rows of CSV may span lines, False if not; None if it is unknown."""
     compression: str | None
     """The compression; None to derive it from the key."""
     on_bad_row: str
