@@ -204,8 +204,8 @@ class RowParser:
             )
         if is_quoted:
             reason = "a quote is not closed on its line, or does not enclose a whole field"
-        elif "\r" in line.rstrip("\r\n"):
-            reason = "a CR (0x0D) inside the line: lines must end with LF or CR LF"
+        else:
+            reason = f"{reason.partition(' - ')[0]}: lines must end with LF or CR LF, not with CR (0x0D)"
         return Row(None, position, position + len(data) + 1, number, data, reason)
 
     def _is_doubtful(self, fields: Sequence[str], line: str) -> bool:

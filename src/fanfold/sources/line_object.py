@@ -104,10 +104,8 @@ async def _layout_of(
 def cut_object(pinned: Mapping[str, Any], chunk_bytes: int, first: int = 0) -> Iterator[dict[str, Any]]:
     """Yield the byte ranges of a pinned object, from range number ``first``.
 
-    An object that can only be read from its start is one range, and one without lines has none.
+    The object must have lines. If it can only be read from its start, it is one range.
     """
-    if "begin" not in pinned:
-        return
     begin, size = pinned["begin"], pinned["size"]
     if is_whole(pinned) or size - begin <= chunk_bytes:
         if first == 0:
@@ -137,8 +135,7 @@ async def cut_by_rows(store: Store, pinned: Mapping[str, Any], chunk_bytes: int)
                 if byte - start["start"] >= chunk_bytes:
                     yield {**pinned, "rows": str(RowLines.SPANNING), **start, "stop": byte}
                     start = {"start": byte, "line": line}
-    for _ in parser.last_rows(size):
-        pass
+    list(parser.last_rows(size))  # raises if the last row has not ended
     yield {**pinned, "rows": str(RowLines.SPANNING), **start, "stop": size}
 
 

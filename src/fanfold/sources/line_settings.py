@@ -54,7 +54,7 @@ class LineSettings:
         for name, letter in (("delimiter", self.delimiter), ("quotechar", self.quotechar)):
             is_letter = isinstance(letter, str) and len(letter) == 1 and letter not in "\r\n"
             _check(letter is None or is_letter, f"{name} must be one character, or None, not {letter!r}")
-        _check(self.delimiter is None or self.delimiter != self.quotechar, "delimiter and quotechar must differ")
+        _check((self.delimiter or ",") != self.quotechar, "delimiter and quotechar must differ")
         for name, flag in (("header", self.header), ("quoted_newlines", self.quoted_newlines)):
             _check(flag is None or isinstance(flag, bool), f"{name} must be True, False, or None, not {flag!r}")
         if self.columns is not None:
@@ -68,6 +68,8 @@ class LineSettings:
             self.compression is None or self.compression in known,
             f"compression must be {', '.join(map(repr, known))}, or None, not {self.compression!r}",
         )
+        if self.format in {"jsonl", "text"}:
+            _check_not_csv(self)
         object.__setattr__(self, "encoding", check_encoding(self.encoding))
         check_on_bad_row("S3Lines", self.on_bad_row, self.max_bad_rows)
 
@@ -96,6 +98,9 @@ class LineSettings:
     def declared(self, key: str) -> Declared:
         """Return the declaration of a CSV object."""
         delimiter = self.delimiter or DELIMITERS.get(_suffix_of(key) or "", ",")
+        _check(
+            delimiter != self.quotechar, f"quotechar={self.quotechar!r} is the delimiter of {key}: specify delimiter="
+        )
         return Declared(
             delimiter=delimiter,
             is_default=self.delimiter is None,
@@ -130,6 +135,12 @@ class LineSettings:
         if form == "csv":
             settings["rows"] = str(self.row_lines)
         return settings
+
+
+def _check_not_csv(settings: LineSettings) -> None:
+    for name in ("delimiter", "columns", "header", "quoted_newlines"):
+        is_set = getattr(settings, name) is not None
+        _check(not is_set, f"{name}= is for CSV, not for format {settings.format!r}")
 
 
 def _suffix_of(key: str) -> str | None:

@@ -84,6 +84,11 @@ async def test_text_is_converted_in_pieces_of_any_size(encoding, size):
     assert b"".join(converted).decode() == text
 
 
+async def test_text_that_ends_without_the_end_of_a_sequence_is_complete():
+    """UTF-7 may omit the last sign of a sequence."""
+    assert [piece async for piece in to_utf_8(pieces_of(b"a+ZeU", 9), "utf-7")] == [b"a", "日".encode()]
+
+
 def test_an_invalid_byte_becomes_a_lone_surrogate():
     """The rest of the text is decoded."""
     assert decoded(b"a\xffb", "utf-8") == ("a\udcffb", False)
