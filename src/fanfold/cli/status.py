@@ -137,6 +137,7 @@ def results_of(
 
 async def _export(run_id: str, failures: bool, bad_rows: bool, output: Path | None) -> None:
     async with _backend() as backend:
+        file: str | None
         if bad_rows:
             data, file = b"", await _bad_rows(run_id, backend)
         else:
