@@ -39,7 +39,7 @@ READ = [
     Case("empty fields", b"a,b,c\n,,\n1,,3\n,2,\n"),
     Case("one column", b"a\n1\n2\n\n3\n"),
     Case("all quoted", b'"a","b"\n"1","2"\n"x, y","z"\n'),
-    Case("doubled quotes", b'a,b\n"say ""no""",1\n"""",2\n"",3\n'),
+    Case("doubled quotes", b'a,b\n"yes ""no""",1\n"""",2\n"",3\n'),
     Case("quoted header", b'"a, b","c"\n1,2\n'),
     Case("spaces kept", b"a,b\n 1 , 2\n"),
     Case("nul", b"a,b\n1,x\x00y\n"),
@@ -150,7 +150,7 @@ REFUSED = [
         "open quote, lines", b'a,b\n1,2\n"3,4\n5,6\n', {"quoted_newlines": False}, "a quote is not closed on its line"
     ),
     Case("newlines denied", NEWLINES.encode(), {"quoted_newlines": False}, "a quote is not closed on its line"),
-    Case("backslash", b'a,b\n"say \\"no\\"",1\n', refusal=NO_END, cut_refusal=UNKNOWN),
+    Case("backslash", b'a,b\n"yes \\"no\\"",1\n', refusal=NO_END, cut_refusal=UNKNOWN),
     Case("text after quote", b'a,b\n"x"y,1\n', refusal=NO_END, cut_refusal=UNKNOWN),
     Case("gzip", b"\x1f\x8b\x08\x00junk", refusal="specify compression='gzip'"),
     Case("zip", b"PK\x03\x04junk", refusal="a ZIP archive or an Excel workbook"),

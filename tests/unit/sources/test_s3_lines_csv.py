@@ -124,7 +124,7 @@ async def test_rows_after_a_bad_row_are_read(quoted_newlines):
 
 
 async def test_an_object_is_compressed_as_specified():
-    """Whatever its key."""
+    """The suffix of its key then has no meaning."""
     backend = backend_with(a_csv=gzip.compress(b"id\n7\n"), b_csv_gz=b"id\n8\n")
     assert await rows_of(backend, suffix="a.csv", compression="gzip") == [{"id": "7"}]
     assert await rows_of(backend, suffix="b.csv.gz", compression="none") == [{"id": "8"}]

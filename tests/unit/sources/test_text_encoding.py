@@ -96,7 +96,7 @@ def test_an_invalid_byte_becomes_a_lone_surrogate():
 
 
 def test_a_decoding_error_names_the_setting():
-    """Whether Python explains it or not."""
+    """Also if Python raises no error to explain it."""
     advice = "if the object has another encoding, specify encoding="
     assert decoding_error(b"\xff", "utf-8").endswith(f"invalid start byte; {advice}")
     assert decoding_error(b"a", "utf-8") == f"the bytes are not valid utf-8; {advice}"
