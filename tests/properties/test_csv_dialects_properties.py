@@ -115,7 +115,7 @@ def rows_in(text: str, options: dict[str, Any]) -> list[list[str]]:
 @given(file=anything(), chunk_bytes=CUTS, piece_bytes=st.integers(1, 50))
 @settings(deadline=None, max_examples=1_500)
 async def test_any_text_is_read_as_by_csv_or_refused(file, chunk_bytes, piece_bytes):
-    """Whatever was declared, and however the object is cut."""
+    """For any declaration and any cut."""
     text, encoding, options = file
     sizes = {"chunk_bytes": chunk_bytes, "piece_bytes": piece_bytes}
     try:

@@ -39,9 +39,9 @@ def check_bytes(head: bytes, encoding: str, name: str) -> None:
     for magic, kind in _BINARY.items():
         if head.startswith(magic):
             raise SourceError(f"{name} is {kind} and cannot be read as lines")
-    found = _encoding_of(head, encoding)
-    if found is not None:
-        raise SourceError(f"{name} is not {encoding}, but looks like {found}: specify encoding={found!r}")
+    likely = _encoding_of(head, encoding)
+    if likely is not None:
+        raise SourceError(f"{name} is not {encoding}, but looks like {likely}: specify encoding={likely!r}")
 
 
 def check_line_ends(head: bytes, name: str) -> None:
