@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fanfold import S3Lines, S3Objects, inmemory, sources
 from fanfold._ports.backend import Backend
+from fanfold.errors import SourceError
 from fanfold.sources import manifest
 from fanfold.sources.planning import Step
 
@@ -119,3 +120,15 @@ async def test_an_object_that_was_replaced_since_it_was_listed_is_pinned_as_it_i
     late = replace(backend, store=Late())
     plan = await S3Lines("b", prefix="").pin(late, "plan")
     assert await items_of(plan, backend) == [{"m": "2"}, {"m": "3"}]
+
+
+async def test_a_later_step_compares_objects_with_the_first_one_of_all_steps():
+    """Different columns under a prefix are refused, wherever planning stopped in between."""
+    backend = inmemory.backend()
+    backend.store.fill("b", {"a.csv": b"n\n1\n", "b.csv": b"n\n2\n", "c.csv": b"m\n3\n"})
+    source = S3Lines("b", prefix="")
+    first = await source.plan(backend, Step("step 1", must_stop=lambda: True))
+    second = await source.plan(backend, Step("step 2", json.loads(json.dumps(first)), must_stop=lambda: True))
+    assert (second["unfinished"]["after"], second["first"]) == ("b.csv", "a.csv")
+    with pytest.raises(SourceError, match=r"s3://b/c\.csv has the column 'm', but s3://b/a\.csv has not"):
+        await source.plan(backend, Step("step 3", second))

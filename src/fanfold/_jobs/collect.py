@@ -92,6 +92,13 @@ class Collected:
             await self._insert_hops()
         return Results(self._rows)
 
+    async def add_hops(self) -> None:
+        """Count the items and the bad rows of the hops of continued segments; call it once, after ``pin``."""
+        if self._is_continued:
+            for gen in range(self._run.gen + 1):
+                async for hop in self._backend.ledger.hops(self._run.id, gen):
+                    self.tally.add_hop(hop)
+
     def _add(self, marker: Marker) -> None:
         self._markers.append(marker.id)
         self._is_continued = self._is_continued or bool(marker.hops)

@@ -25,6 +25,7 @@ from fanfold._base.context import Context
 from fanfold._base.log import logger
 from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
+from fanfold._jobs.bad_rows import BAD_ROWS_FILE, merge_bad_rows
 from fanfold._jobs.collect import Collected, collect
 from fanfold._jobs.combine import Reduction, advance, combine, is_complete, remaining_results, tree_of
 from fanfold._jobs.fold_requests import CombineGroup, FoldRequest, ResumeScatter, WatchRun, from_body, send_request
@@ -38,6 +39,7 @@ from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold.errors import ConfigurationError, FanfoldError, SegmentError
+from fanfold.sources.bad_rows import excess_of
 
 LEASE_SLACK_SECONDS: Final = 5.0
 """Seconds by which a claim outlasts its invocation."""
@@ -241,6 +243,7 @@ class _Attempt:
         failed = collected.tally.failed
         if failed:
             await commit(run.failures_key(), {"segments": failed}, backend)
+        broken = await self._bad_rows(collected) or broken
         if collected.tally.is_empty and not self.folding.allow_empty:
             broken = broken or _Broken("the input has no items, and the job has allow_empty=False")
         if self._is_tolerated(collected.tally):
@@ -256,6 +259,17 @@ class _Attempt:
         )
         logger.info("run %s: %s, %s", run.id, state, output)
         return state
+
+    async def _bad_rows(self, collected: Collected) -> _Broken | None:
+        """Commit the bad rows of the run; return why the run fails if there are too many."""
+        await collected.add_hops()
+        tally = collected.tally
+        if not (stored := tally.bad_rows):
+            return None
+        key = f"{self.run.prefix()}/{BAD_ROWS_FILE}"
+        await merge_bad_rows(key, stored, self.backend)
+        excess = excess_of(self.run.plan, sum(bad.count for bad in stored), tally.items)
+        return None if excess is None else _Broken(f"{excess}; they are in {key}")
 
     async def _commit_output(self, key: str, collected: Collected) -> None:
         run, backend, fold = self.run, self.backend, self.folding.function

@@ -28,6 +28,7 @@ from fanfold._base.record import Record
 from fanfold._consumer.failure_log import FailureLog
 from fanfold._consumer.settings import allowed_concurrency, check_count
 from fanfold._folds.output_file import File
+from fanfold._jobs.bad_rows import BAD_ROWS_FILE, contents_of
 from fanfold._jobs.definition import JobDefinition
 from fanfold._jobs.inline_database import DATABASE_BUCKET, InlineRunDatabase, open_inline_database
 from fanfold._jobs.job_state import JobState
@@ -41,6 +42,7 @@ from fanfold._jobs.tally import Evenness, Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name, source_prefix
 from fanfold.errors import ConfigurationError, FanfoldError, SourceError
+from fanfold.sources.bad_rows import excess_of
 
 DATABASE_FILE = "results.sqlite"
 OUTPUT_FILE = "output.json"
@@ -69,6 +71,8 @@ class InlineRun:
     """How evenly the items are spread over the done segments; None if no segment is done."""
     seconds: float
     """Duration of this call."""
+    bad_rows: int = 0
+    """Rows of done segments that could not be read and were collected; in a folder, they are in ``bad-rows.jsonl``."""
 
     @property
     def succeeded(self) -> bool:
@@ -130,7 +134,8 @@ async def run_inline(
             segments = (segment for segment in segments_left(planned) if segment.number in selected)
             await for_each(work, segments, concurrency=limit)
             failures.write()
-        items, failed = database.items(), database.failures()
+            items, failed = database.items(), database.failures()
+            bad_rows = await _bad_rows(planned, database, state.backend, run_folder, is_complete=len(items) == total)
         if len(items) == total and not any(items.values()) and not job.allow_empty:
             raise SourceError("the input has no items, and the job has allow_empty=False")
         output = await _folded(fold, database, run_folder) if len(items) == total else None
@@ -144,6 +149,7 @@ async def run_inline(
             output=output,
             evenness=_evenness(total, items),
             seconds=time.monotonic() - began,
+            bad_rows=bad_rows,
         )
 
 
@@ -214,7 +220,27 @@ async def _work(
         database.failed(segment.number, _reason(error))
         failures.add(record, error)
     else:
-        database.done(segment.number, ended.result, ended.items)
+        database.done(segment.number, ended.result, ended.items, ended.bad_rows)
+
+
+async def _bad_rows(
+    run: Run, database: InlineRunDatabase, backend: Backend, run_folder: Path | None, *, is_complete: bool
+) -> int:
+    """Write the bad rows of all done segments into the folder; return their number.
+
+    Raises:
+        FanfoldError: If all segments are done, and there are more bad rows than the source allows.
+    """
+    stored = database.bad_rows()
+    if run_folder is not None and stored:
+        with (run_folder / BAD_ROWS_FILE).open("wb") as file:
+            async for data in contents_of(stored, backend):
+                file.write(data)
+    count = sum(bad.count for bad in stored)
+    if is_complete and (excess := excess_of(run.plan, count, sum(database.items().values()))):
+        where = "" if run_folder is None else f"; they are in {run_folder / BAD_ROWS_FILE}"
+        raise FanfoldError(f"run {run.id}: {excess}{where}")
+    return count
 
 
 async def _folded(fold: Callable[..., Any], database: InlineRunDatabase, run_folder: Path | None) -> Any:

@@ -17,6 +17,7 @@ from fanfold._base.frozen import put
 from fanfold._base.log_context import add_record_keys
 from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
+from fanfold._jobs.bad_rows import BadRowBuffer
 from fanfold._jobs.job_state import JobState, logger_of
 from fanfold._jobs.segment import Segment, segments_of
 from fanfold._jobs.segment_result import (
@@ -33,6 +34,7 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold._ports.stores import Store
 from fanfold.errors import FanfoldError, SegmentError
+from fanfold.sources.bad_rows import BadRow
 
 
 class SegmentItems:
@@ -47,6 +49,8 @@ class SegmentItems:
     def __init__(self, part: Mapping[str, Any], backend: Backend, must_stop: Callable[[], bool] | None = None) -> None:
         self.count: int = 0
         """Items that the handler received."""
+        self.bad_rows: BadRowBuffer = BadRowBuffer()
+        """The bad rows, which the handler does not receive."""
         self.rest: Mapping[str, Any] | None = None
         """The part that was not read; None unless the items ended early."""
         self._part = part
@@ -70,6 +74,9 @@ class SegmentItems:
         """Yield the items of a batch. A handler that requests the next item has processed the one before."""
         must_stop = self._must_stop
         for item, mark in batch:
+            if type(item) is BadRow:
+                self.bad_rows.add(item)
+                continue
             self.count += 1
             yield item
             if must_stop is not None and mark is not None and must_stop():
@@ -186,9 +193,10 @@ async def process_segment(
         result = json.dumps(value, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise SegmentError(f"the segment handler must return a JSON value: {error}") from error
+    bad_rows = await rows.bad_rows.store(segment, ctx.state.backend)
     if rows.rest is not None:
-        return SegmentStopped(segment, result, rows.count, rows.rest)
-    return SegmentDone(segment, ctx.receive_count, result, rows.count)
+        return SegmentStopped(segment, result, rows.count, rows.rest, bad_rows)
+    return SegmentDone(segment, ctx.receive_count, result, rows.count, bad_rows)
 
 
 async def _call(function: SegmentFunction, rows: SegmentItems, context: SegmentContext, state: JobState) -> Any:

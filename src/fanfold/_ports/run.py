@@ -150,6 +150,16 @@ class Counter:
 
 
 @dataclass(frozen=True, slots=True)
+class BadRows:
+    """The rows of a segment that could not be read and were collected, in an object of the results bucket."""
+
+    count: int
+    """Number of rows, at least 1."""
+    key: str
+    """Key of the object: one row per line, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class Marker:
     """The segments of one run that ended in one batch."""
 
@@ -171,6 +181,8 @@ class Marker:
     """Number of hops by segment, for segments that are done after continuations; the hops hold partial results."""
     items: Sequence[int] = ()
     """Number of items that the handler of each segment in ``ids`` received, in the same order; empty if unknown."""
+    bad_rows: Mapping[int, BadRows] = field(default_factory=dict)
+    """Bad rows by segment, for segments in ``ids`` that have any; without those of their hops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +203,5 @@ class Hop:
     """Key of the object with the result, if it is large."""
     items: int = 0
     """Number of items that the handler received."""
+    bad_rows: BadRows | None = None
+    """The bad rows among the rows it has read; None if there are none."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fanfold._ports.ledger_encoding import decode_ids, encode_ids, results_from_json, results_to_json
-from fanfold._ports.run import EXPIRY_SECONDS, Counter, Hop, Marker, Run, RunState
+from fanfold._ports.run import EXPIRY_SECONDS, BadRows, Counter, Hop, Marker, Run, RunState
 from fanfold.errors import LedgerError
 
 
@@ -101,6 +101,9 @@ def marker_item(marker: Marker) -> dict[str, Any]:
         item["hops"] = {"S": json.dumps(dict(marker.hops))}
     if marker.items:
         item["items"] = {"S": ",".join(map(str, marker.items))}
+    if marker.bad_rows:
+        bad_rows = {segment: [bad.count, bad.key] for segment, bad in marker.bad_rows.items()}
+        item["bad_rows"] = {"S": json.dumps(bad_rows)}
     return item
 
 
@@ -117,6 +120,7 @@ def marker_of(item: Mapping[str, Any]) -> Marker:
         receive_counts=_by_segment(item, "receive_counts"),
         hops=_by_segment(item, "hops"),
         items=[int(count) for count in item["items"]["S"].split(",")] if "items" in item else (),
+        bad_rows={segment: BadRows(*bad) for segment, bad in _by_segment(item, "bad_rows").items()},
     )
 
 
@@ -149,6 +153,8 @@ def hop_item(hop: Hop) -> dict[str, Any]:
         item["result"] = {"S": hop.result}
     if hop.results_key is not None:
         item["results_key"] = {"S": hop.results_key}
+    if hop.bad_rows is not None:
+        item["bad_rows"] = {"S": json.dumps([hop.bad_rows.count, hop.bad_rows.key])}
     return item
 
 
@@ -163,6 +169,7 @@ def hop_of(item: Mapping[str, Any]) -> Hop:
         result=item["result"]["S"] if "result" in item else None,
         results_key=item["results_key"]["S"] if "results_key" in item else None,
         items=int(item["items"]["N"]),
+        bad_rows=BadRows(*json.loads(item["bad_rows"]["S"])) if "bad_rows" in item else None,
     )
 
 

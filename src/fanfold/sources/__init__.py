@@ -15,8 +15,9 @@ from typing import Any, Protocol, cast
 
 from fanfold._ports.backend import Backend
 from fanfold.errors import SegmentError
+from fanfold.sources.bad_rows import BadRow
 
-__all__ = ["Source", "cut", "read", "read_items", "rest"]
+__all__ = ["BadRow", "Source", "cut", "read", "read_items", "rest"]
 
 _HOMES = {
     "dynamodb-scan": ("fanfold.sources.dynamodb_scan", "DynamoDBScan"),
@@ -55,6 +56,7 @@ class Source(Protocol):
         """Yield the items of one segment, several at a time as they are read, each with a mark for ``rest``.
 
         A mark is None if reading cannot resume after the item. The caller exhausts each iterable before the next one.
+        In place of a row that cannot be read, the item is a ``BadRow`` if the source collects them.
 
         Raises:
             SourceError: If the data has changed since it was pinned, or is malformed; permanent.
@@ -78,7 +80,7 @@ def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[t
 
 
 async def read_items(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Any, None]:
-    """Yield the items of one segment, one by one."""
+    """Yield the items of one segment, one by one; in place of a row that was collected, a ``BadRow``."""
     async with aclosing(read(part, backend)) as chunks:
         async for chunk in chunks:
             for item, _ in chunk:

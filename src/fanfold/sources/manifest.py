@@ -49,8 +49,7 @@ async def extend(
     backend: Backend,
     step: Step,
     planned: AsyncGenerator[Planned, None],
-    *,
-    type: str,  # noqa: A002 - the field of the plan
+    **fields: Any,
 ) -> dict[str, Any]:
     """Write what one step plans; return the plan, with the field ``unfinished`` if the step had to stop.
 
@@ -61,9 +60,9 @@ async def extend(
         step: The step.
         planned: What the source plans, from after ``step.after``. When the step must stop, nothing after the next place
             to resume is used.
-        type: The type of the source.
+        fields: Other fields of the plan, such as ``type``.
     """
-    writer = _Writer(backend, step, CHUNK_BYTES, type=type)
+    writer = _Writer(backend, step, CHUNK_BYTES, **fields)
     async with aclosing(planned):
         async for one in planned:
             await writer.add(one)

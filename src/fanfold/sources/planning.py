@@ -63,7 +63,10 @@ class Planned:
 
 @runtime_checkable
 class SteppedSource(Protocol):
-    """A source that can be planned in steps. The parameters of its class are attributes with the same names."""
+    """A source that can be planned in steps.
+
+    The parameters of its class are attributes with the same names, of the source or of its ``settings``.
+    """
 
     async def plan(self, backend: Backend, step: Step) -> Mapping[str, Any]:
         """Return the plan after one step: as ``Source.pin``; with the field ``unfinished`` if the step had to stop."""
@@ -72,7 +75,9 @@ class SteppedSource(Protocol):
 
 def settings_of(source: SteppedSource) -> dict[str, Any]:
     """Return the arguments with which a source was created, as JSON."""
-    return {name: _to_json(getattr(source, name)) for name in inspect.signature(type(source)).parameters}
+    settings = getattr(source, "settings", source)
+    names = inspect.signature(type(source)).parameters
+    return {name: _to_json(getattr(source if hasattr(source, name) else settings, name)) for name in names}
 
 
 def from_settings(kind: type[T], settings: Mapping[str, Any]) -> T:

@@ -17,6 +17,9 @@ WITHOUT_SEGMENTS: dict[str, tuple[Any, dict[str, bytes], str]] = {
     "no compressed bytes": (S3Lines("source", "a.txt.gz"), {"a_txt_gz": b""}, "s3://source/a.txt.gz"),
     "header only": (S3Lines("source", "a.csv"), {"a_csv": b"n,m\n"}, "s3://source/a.csv"),
     "header without newline": (S3Lines("source", "a.csv"), {"a_csv": b"n,m"}, "s3://source/a.csv"),
+    "compressed csv": (S3Lines("source", "a.csv.gz"), {"a_csv_gz": gzip.compress(b"")}, "s3://source/a.csv.gz"),
+    "compressed header": (S3Lines("source", "a.csv.gz"), {"a_csv_gz": gzip.compress(b"a,b\n")}, "s3://source/a.csv.gz"),
+    "compressed blank csv": (S3Lines("source", "a.csv.gz"), {"a_csv_gz": gzip.compress(b"\n")}, "s3://source/a.csv.gz"),
     "byte order mark only": (S3Lines("source", "a.txt"), {"a_txt": b"\xef\xbb\xbf"}, "s3://source/a.txt"),
     "blank csv": (S3Lines("source", "a.csv"), {"a_csv": b"\n"}, "s3://source/a.csv"),
     "no object": (S3Lines("source", prefix="in/", suffix=".csv"), {"a_csv": b"n\n1\n"}, r"s3://source/in/\*.csv"),
@@ -29,9 +32,8 @@ WITHOUT_SEGMENTS: dict[str, tuple[Any, dict[str, bytes], str]] = {
 }
 WITHOUT_ITEMS: dict[str, tuple[Any, dict[str, bytes]]] = {
     "blank lines": (S3Lines("source", "a.jsonl"), {"a_jsonl": b"\n\n"}),
-    "compressed nothing": (S3Lines("source", "a.csv.gz"), {"a_csv_gz": gzip.compress(b"")}),
-    "compressed header": (S3Lines("source", "a.csv.gz"), {"a_csv_gz": gzip.compress(b"a,b\n")}),
-    "compressed newline": (S3Lines("source", "a.csv.gz"), {"a_csv_gz": gzip.compress(b"\n")}),
+    "compressed nothing": (S3Lines("source", "a.jsonl.gz"), {"a_jsonl_gz": gzip.compress(b"")}),
+    "compressed newline": (S3Lines("source", "a.jsonl.gz"), {"a_jsonl_gz": gzip.compress(b"\n")}),
 }
 
 

@@ -80,7 +80,7 @@ async def test_a_queue_that_accepts_nothing_fails_the_scatter():
         ({}, "none.csv", "s3://source/none.csv does not exist"),
         ({"twice_csv": b"a,a\n1,2\n"}, "twice.csv", "the column 'a' twice"),
         ({"blank_csv": b"\n1,2\n"}, "blank.csv", "line 1 is empty: a CSV object must begin with a header"),
-        ({"bad_csv": b'"a,b\n1,2\n'}, "bad.csv", "odd number of quotes"),
+        ({"bad_csv": b'"a,b\n1,2\n'}, "bad.csv", "unexpected end of data; where the next row begins is unclear"),
     ],
 )
 async def test_a_source_that_cannot_be_read_is_one_clear_error(objects, key: str, complaint: str):
