@@ -178,6 +178,21 @@ async def test_a_header_may_have_a_megabyte_but_not_more():
     assert await rows_of(backend_with(a_csv=long + b"\n1\n")) == [{long.decode(): "1"}]
 
 
+@pytest.mark.parametrize("first", ["sep=;\n", '"sep=;"\r\n', "\ufeffSEP=;\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+async def test_a_first_line_that_states_the_delimiter_is_skipped(first, encoding):
+    """As Excel does; a comma would read two wrong columns."""
+    backend = backend_with(a_csv=f"{first}id;note\n1;x\n2\n".encode(encoding))
+    (row, bad) = await rows_of(backend, delimiter=";", encoding=encoding, on_bad_row="collect")
+    assert (row, bad.line) == ({"id": "1", "note": "x"}, 4)
+
+
+async def test_an_object_may_be_compressed_and_in_utf_16():
+    """It is decompressed, then converted."""
+    backend = backend_with(a_csv_gz=gzip.compress(NEWLINES.decode().encode("utf-16")))
+    assert [row["note"] for row in await rows_of(backend, encoding="utf-16")] == NOTES
+
+
 async def test_an_object_in_utf_16_is_one_segment():
     """Its size counts in the totals of the plan."""
     data = "id,note\n1,x\n2,y\n".encode("utf-16")
