@@ -106,6 +106,7 @@ REFUSED = [
     Case("comma in tsv", b"a,b\n1,2\n", refusal="specify delimiter=','", key="o.tsv"),
     Case("decimal comma", b"n;a, b;c\nx;1,5;2\ny;2,5;3\n", refusal="specify delimiter=';'"),
     Case("pipe, other quote", PIPE.encode(), {"quotechar": ";"}, "specify delimiter='|'"),
+    Case("excel undeclared", b"sep=;\r\na;b\r\n1;2\r\n", refusal="states another delimiter: specify delimiter=';'"),
     Case("wrong delimiter", b"a,b\n1,2\n", {"delimiter": ";"}, "specify delimiter=','"),
     Case("no header undeclared", NO_HEADER.encode(), refusal="specify columns="),
     Case("no header, text", b"ann,bonn\nbob,bonn\n", refusal="specify columns="),

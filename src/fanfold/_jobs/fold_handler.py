@@ -268,7 +268,9 @@ class _Attempt:
             return None
         key = f"{self.run.prefix()}/{BAD_ROWS_FILE}"
         await merge_bad_rows(key, stored, self.backend)
-        excess = excess_of(self.run.plan, sum(bad.count for bad in stored), tally.items)
+        count = sum(bad.count for bad in stored)
+        logger.warning("run %s: %d bad rows, %s", self.run.id, count, key)
+        excess = excess_of(self.run.plan, count, tally.items)
         return None if excess is None else _Broken(f"{excess}; they are in {key}")
 
     async def _commit_output(self, key: str, collected: Collected) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fanfold.errors import SourceError
@@ -21,6 +21,8 @@ from fanfold.sources.text_encoding import UTF_8, decoding_error
 _DELIMITERS: Final = {",": "','", ";": "';'", "\t": r"'\t'", "|": "'|'"}
 """Delimiters that an object may have in place of the declared one, as written in code."""
 _SAMPLE_ROWS: Final = 100
+_EXCEL: Final = re.compile(rb"(?:sep=(.)|\"sep=(.)\")\r?\n", re.IGNORECASE)
+"""A first line with the delimiter, which Excel reads and skips."""
 _DATA: Final = re.compile(
     r"[+-]?(\d+|\d{1,3}([ .,'\u00a0]\d{3})+)([.,]\d*)?([eE][+-]?\d+)?\s*%?"  # a number
     r"|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{1,2}:\d{2}(:\d{2}.*)?"  # a date or a time
@@ -77,6 +79,13 @@ def layout_of(head: bytes, declared: Declared, name: str, *, is_complete: bool) 
     Raises:
         SourceError: If the object does not look like what was declared, or its first row cannot be parsed.
     """
+    if stated := _EXCEL.match(head):
+        delimiter = (stated[1] or stated[2]).decode("latin-1")
+        if delimiter != declared.delimiter:
+            option = _DELIMITERS.get(delimiter, repr(delimiter))
+            raise SourceError(f"{name}: line 1 states another delimiter: specify delimiter={option}")
+        layout = layout_of(head[stated.end() :], declared, name, is_complete=is_complete)
+        return layout and replace(layout, begin=layout.begin + stated.end(), line=layout.line + 1)
     if is_complete and not head.strip(b"\r\n"):
         return Layout([], len(head), 1, is_empty=True)
     rows = _sample(head, declared, name, is_complete=is_complete)

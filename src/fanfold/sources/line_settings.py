@@ -71,6 +71,9 @@ class LineSettings:
         if self.format in {"jsonl", "text"}:
             _check_not_csv(self)
         object.__setattr__(self, "encoding", check_encoding(self.encoding))
+        for name, letter in (("delimiter", self.delimiter), ("quotechar", self.quotechar)):
+            exists = not letter or letter.encode(self.encoding, "ignore")
+            _check(bool(exists), f"{name} {letter!r} does not exist in encoding {self.encoding}")
         check_on_bad_row("S3Lines", self.on_bad_row, self.max_bad_rows)
 
     def format_of(self, key: str) -> str:

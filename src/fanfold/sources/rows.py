@@ -25,15 +25,15 @@ DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".psv": "|"}
 BOM: Final = b"\xef\xbb\xbf"
 """The byte order mark, which some programs write at the beginning of UTF-8 text."""
 
-ParseLine: TypeAlias = Callable[[str], Any]
-"""Returns the value of a line; raises ValueError or RecursionError if it has none."""
+ParseLine: TypeAlias = Callable[[str], Sequence[Any]]
+"""Returns the items of a line; raises ValueError or RecursionError if it is malformed."""
 
 
 class Reader(Protocol):
     """Reads the items of a part from its lines, which are passed in order in blocks of any size."""
 
-    def items(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int]]:
-        """Yield the items that end in some lines; the mark of an item is the byte after it.
+    def items(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int | None]]:
+        """Yield the items that end in some lines; the mark of an item is the byte after its line, None within a line.
 
         Args:
             lines: Lines without their LF, at least one.
@@ -44,7 +44,7 @@ class Reader(Protocol):
         """
         ...
 
-    def last_items(self, position: int) -> Iterator[tuple[Any, int]]:
+    def last_items(self, position: int) -> Iterator[tuple[Any, int | None]]:
         """Yield the items that remain after the last lines of the part, which end before ``position``."""
         ...
 
@@ -61,7 +61,7 @@ def reader_of(part: Mapping[str, Any], name: str, line: int | None) -> Reader:
 
 
 class LineReader:
-    """Reads one item from each line: its JSON value, except from blank lines, or its text."""
+    """Reads the items of each line: its JSON values, none in a blank line, or its text."""
 
     def __init__(self, part: Mapping[str, Any], name: str, line: int | None) -> None:
         self._part = part
@@ -69,10 +69,10 @@ class LineReader:
         self._line = line
         self._encoding: str = part.get("encoding", UTF_8)
         self._is_json = part["format"] == "jsonl"
-        self._parse: ParseLine = _json_value if self._is_json else str
+        self._parse: ParseLine = _json_values if self._is_json else _text
 
-    def items(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int]]:
-        """Yield the item of each line; the mark of an item is the byte after its line."""
+    def items(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int | None]]:
+        """Yield the items of each line; the mark of the last one is the byte after the line, of others None."""
         after, encoding, parse = position, self._encoding, self._parse
         for index, data in enumerate(lines):
             begin, after = after, after + len(data) + 1
@@ -80,16 +80,16 @@ class LineReader:
             if self._is_json and not line.strip():
                 continue
             try:
-                item = parse(line.decode(encoding))
+                items = parse(line.decode(encoding))
             except UnicodeDecodeError:
-                item = self._bad(line, begin, index, decoding_error(line, encoding))
+                items = [self._bad(line, begin, index, decoding_error(line, encoding))]
             except (ValueError, RecursionError) as error:
-                item = self._bad(line, begin, index, str(error))
-            yield item, after
+                items = [self._bad(line, begin, index, str(error))]
+            yield from zip(items, [*[None] * (len(items) - 1), after], strict=True)
         if self._line is not None:
             self._line += len(lines)
 
-    def last_items(self, position: int) -> Iterator[tuple[Any, int]]:  # noqa: ARG002 - as Reader
+    def last_items(self, position: int) -> Iterator[tuple[Any, int | None]]:  # noqa: ARG002 - as Reader
         """Yield nothing: each line is complete."""
         return iter(())
 
@@ -98,5 +98,9 @@ class LineReader:
         return bad_row(BadRow(self._name, begin, number, reason, line.decode(self._encoding, "replace")), self._part)
 
 
-def _json_value(text: str) -> Any:
-    return json.loads(text)
+def _json_values(text: str) -> Sequence[Any]:
+    return [json.loads(text)]
+
+
+def _text(text: str) -> Sequence[str]:
+    return [text]

@@ -151,6 +151,15 @@ async def test_a_bad_row_after_rows_that_span_lines_has_its_line():
     assert (rows[-1].line, rows[-1].byte) == (9, 48)
 
 
+async def test_an_object_without_quotes_is_cut_between_lines():
+    """Its lines are not parsed for that; every segment knows the number of its first line."""
+    backend = backend_with(a_csv=b"id,note\n" + b"1,x\n" * 40_000 + b"2\n")
+    settings = {"chunk_bytes": 50_000, "quoted_newlines": True, "on_bad_row": "collect"}
+    segments = await segments_of(S3Lines("b", "in/a.csv", **settings), backend)
+    assert [len(rows) for rows in segments] == [12_500, 12_500, 12_500, 2_501]
+    assert segments[-1][-1].line == 40_002
+
+
 async def test_blocks_of_any_size_yield_the_same_rows(monkeypatch):
     """A row may end many blocks after its beginning; it is parsed a few times, not once for each block."""
     note = "line\n" * 40_000
@@ -176,6 +185,21 @@ async def test_a_header_may_have_a_megabyte_but_not_more():
     """It is read with a second request."""
     long = b"x" * 200_000
     assert await rows_of(backend_with(a_csv=long + b"\n1\n")) == [{long.decode(): "1"}]
+
+
+@pytest.mark.parametrize("first", ["sep=;\n", '"sep=;"\r\n', "\ufeffSEP=;\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+async def test_a_first_line_that_states_the_delimiter_is_skipped(first, encoding):
+    """As Excel does; a comma would read two wrong columns."""
+    backend = backend_with(a_csv=f"{first}id;note\n1;x\n2\n".encode(encoding))
+    (row, bad) = await rows_of(backend, delimiter=";", encoding=encoding, on_bad_row="collect")
+    assert (row, bad.line) == ({"id": "1", "note": "x"}, 4)
+
+
+async def test_an_object_may_be_compressed_and_in_utf_16():
+    """It is decompressed, then converted."""
+    backend = backend_with(a_csv_gz=gzip.compress(NEWLINES.decode().encode("utf-16")))
+    assert [row["note"] for row in await rows_of(backend, encoding="utf-16")] == NOTES
 
 
 async def test_an_object_in_utf_16_is_one_segment():
@@ -215,6 +239,8 @@ async def test_malformed_lines_of_text_and_json_are_collected():
         ({"quotechar": ""}, "quotechar must be one character, or None, not ''"),
         ({"delimiter": '"'}, "delimiter and quotechar must differ"),
         ({"quotechar": ","}, "delimiter and quotechar must differ"),
+        ({"delimiter": "¦", "encoding": "ascii"}, "delimiter '¦' does not exist in encoding ascii"),
+        ({"quotechar": "«", "encoding": "cp932"}, "quotechar '«' does not exist in encoding cp932"),
         ({"columns": []}, r"columns must be a list of one or more names, not \[\]"),
         ({"columns": "ab"}, "columns must be a list of one or more names, not 'ab'"),
         ({"columns": ["a", 1]}, "columns must be a list"),
