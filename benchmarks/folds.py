@@ -39,6 +39,10 @@ FOLDS: dict[str, Callable[[], folds.Fold]] = {
 }
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+"""Encodes a result as the segment handler does."""
+
+
 def result_of(fold: str, segment: int) -> Any:
     """Return the result of a segment: a number, numbers by key, or one row."""
     if fold == "total":
@@ -70,7 +74,7 @@ class Made(InMemoryLedger):
         for first in range(0, self.segments, MARKER_SEGMENTS):
             places = range(first, min(first + MARKER_SEGMENTS, self.segments))
             ids = sorted(place * stride % self.segments for place in places)
-            results = {segment: json.dumps(result_of(self.fold, segment)) for segment in ids}
+            results = {segment: _encode(result_of(self.fold, segment)) for segment in ids}
             yield Marker(f"{first:032x}", gen, ids=ids, results=results, items=[1] * len(ids))
 
 

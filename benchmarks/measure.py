@@ -275,7 +275,7 @@ def isolated(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        command = _command(function, args, kwargs)
+        command = command_of(function, args, kwargs)
         child = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
         if child.returncode:
             reason = (child.stderr.strip().splitlines() or ["no error output"])[-1]
@@ -292,7 +292,7 @@ def served(start: Callable[P, Coroutine[Any, Any, asyncio.Server]]) -> Callable[
     @functools.wraps(start)
     @contextmanager
     def serve(*args: P.args, **kwargs: P.kwargs) -> Iterator[int]:
-        with first_line(*_command(start, args, kwargs)) as port:
+        with first_line(*command_of(start, args, kwargs)) as port:
             yield int(port)
 
     return serve
@@ -324,7 +324,8 @@ def clean_environment() -> dict[str, str]:
     return {**environment, "LAMBDA_TASK_ROOT": str(HERE)}
 
 
-def _command(function: Callable[..., object], args: Sequence[object], kwargs: dict[str, Any]) -> list[str]:
+def command_of(function: Callable[..., object], args: Sequence[object], kwargs: dict[str, Any]) -> list[str]:
+    """Return the command that runs one call of a function in a separate process and prints its result as JSON."""
     module = Path(function.__code__.co_filename).stem
     return [sys.executable, __file__, module, function.__name__, json.dumps([args, kwargs])]
 

@@ -30,6 +30,7 @@ MACHINE = "aarch64" if os.uname().machine in {"aarch64", "arm64"} else "x86_64"
 EXTRAS = {
     "fanfold": "import fanfold; fanfold.consumer",
     "fanfold[pydantic]": "import fanfold, pydantic; fanfold.consumer",
+    "fanfold[msgspec]": "import fanfold, msgspec; fanfold.consumer",
     "fanfold[powertools]": (
         "import fanfold; fanfold.consumer; from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord"
     ),
@@ -44,7 +45,7 @@ FUNCTIONS = {
     "DeadLetterFunction": "import app; app.dead_letter_handler",
     "FoldFunction": "import app; app.fold_handler",
 }
-NAMED = ("fanfold", "anyio", "aiobotocore", "aws-lambda-powertools", "pydantic", "pyarrow", "xlsxwriter")
+NAMED = ("fanfold", "anyio", "aiobotocore", "aws-lambda-powertools", "msgspec", "pydantic", "pyarrow", "xlsxwriter")
 TIMED = """
 import sys, time
 sys.path[:0] = sys.argv[2:]

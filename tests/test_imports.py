@@ -56,6 +56,11 @@ def test_declaring_a_consumer_loads_few_modules():
     assert len([name for name in loaded if name.partition(".")[0] == "fanfold"]) <= 36
 
 
+def test_declaring_a_consumer_generates_no_methods():
+    """Dataclasses compile their methods when they are defined, which takes longer than the rest of a module."""
+    assert "dataclasses" not in loaded_after("import fanfold; fanfold.consumer(lambda body: None)")
+
+
 def test_declaring_a_job_loads_no_sdk():
     """A job's module can be imported without the AWS extra."""
     statement = "import fanfold; fanfold.Job('job'); fanfold.S3Lines('bucket', 'key.csv')"

@@ -19,7 +19,7 @@ WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
 # Without the emulator, which requires one exact version of botocore.
-WITH_FLOORS="--extra aws --extra bench --extra check --extra excel --extra parquet --extra powertools --extra pydantic --extra zstd"
+WITH_FLOORS="--extra aws --extra bench --extra check --extra excel --extra msgspec --extra parquet --extra powertools --extra pydantic --extra zstd"
 
 # Tests that need extras, and tests that read src/ or build from it.
 NEEDS_EXTRAS=(
@@ -37,6 +37,7 @@ NEEDS_EXTRAS=(
 	--ignore=tests/unit/_stack/test_deploy.py --ignore=tests/unit/test_logs.py --ignore=tests/unit/test_otel.py
 	--ignore=tests/unit/powertools/test_observers.py --ignore=tests/unit/_replay/test_page.py
 	--ignore=tests/unit/_consumer/test_isolation.py
+	--ignore=tests/unit/_consumer/test_struct_bodies.py --ignore=tests/properties/test_body_properties.py
 	--ignore=tests/unit/_consumer/test_never_stuck.py
 	--ignore=tests/unit/cli/test_help.py
 	--ignore=tests/properties/test_settling_properties.py --ignore=tests/unit/_worker/test_decorated.py

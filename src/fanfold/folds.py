@@ -71,8 +71,12 @@ def to_json_lines(name: str = "output.jsonl") -> Fold:
 
     def fold(results: Iterable[Any]) -> File:
         with JsonLines(name) as lines:
-            for row in _rows(results):
-                lines.write(row)
+            if (texts := getattr(results, "texts", None)) is not None:  # the results of a run
+                for text in texts():
+                    lines.write_result(text)
+            else:
+                for row in _rows(results):
+                    lines.write(row)
             return lines.file()
 
     return fold

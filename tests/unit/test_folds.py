@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from fanfold import folds
 from fanfold._folds import row_files
+from fanfold._jobs.results import results_of
 from fanfold.errors import ConfigurationError, SegmentError
 
 ROWS = [
@@ -108,6 +109,28 @@ def test_rows_as_json_lines():
     """Each value is one line."""
     lines = content(folds.to_json_lines(), [*RESULTS, 7]).decode().splitlines()
     assert [json.loads(line) for line in lines] == [*ROWS, 7]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ('[{"a":[1,"],"]},2]', ['{"a":[1,"],"]}', "2"]),
+        ("[[],[[]]]", ["[]", "[[]]"]),
+        ("[]", []),
+        ("7", ["7"]),
+        ('{"a":"ü"}', ['{"a":"ü"}']),
+        ('["\\u00fc","\\n"]', ['"ü"', '"\\n"']),
+        ("[1, 2]", ["1", "2"]),
+        ("[1 ,2]", ["1", "2"]),
+        ('{"a":\n1}', ['{"a":1}']),
+        (" [1]", ["1"]),
+    ],
+)
+def test_the_rows_of_a_result_are_copied_as_they_are_or_encoded_again(text, lines):
+    """Either way, each row is one line, and characters are not escaped."""
+    with results_of([text, "null"]) as results:
+        assert content(folds.to_json_lines(), results).decode().splitlines() == [*lines, "null"]
+        assert folds.to_json_lines()(results).rows == len(lines) + 1
 
 
 @pytest.mark.parametrize("make", [folds.to_csv, folds.to_excel, folds.to_parquet])

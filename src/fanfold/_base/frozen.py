@@ -50,3 +50,25 @@ class Value:
 
     def _fields(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self._names)
+
+
+@dataclass_transform(frozen_default=True)
+class Options(Value):
+    """An immutable value whose fields have defaults, which a subclass declares as annotated attributes.
+
+    ``_check`` is called with all fields set.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._names = tuple(vars(cls)["__annotations__"])
+
+    def __init__(self, *values: Any, **options: Any) -> None:
+        options |= zip(self._names[: len(values)], values, strict=True)
+        if unknown := options.keys() - set(self._names):
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        for name, value in options.items():
+            put(self, name, value)
+        self._check()
+
+    def _check(self) -> None: ...

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from fanfold._base.outcome import BLOCKED_IN_GROUP, Outcome, acknowledges
-from fanfold._base.record import Record, is_fifo
+from fanfold._base.record import Record, Records, is_fifo
 
 _NONE: Mapping[str, str] = {}
 
@@ -65,7 +65,8 @@ def group_of(record: Record) -> str:
 
 
 def _most_received_first(records: Sequence[Record]) -> Sequence[int]:
-    if len({(record.raw.get("attributes") or _NONE).get("ApproximateReceiveCount") for record in records}) <= 1:
+    raws = records.raws if isinstance(records, Records) else [record.raw for record in records]
+    if len({(raw.get("attributes") or _NONE).get("ApproximateReceiveCount") for raw in raws}) <= 1:
         return range(len(records))  # the usual case, without parsing the counts
     counts = [record.receive_count for record in records]
     return sorted(range(len(records)), key=lambda position: -counts[position])

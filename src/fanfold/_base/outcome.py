@@ -181,6 +181,8 @@ def partial_response(records: Sequence[Record], outcomes: Sequence[Outcome]) -> 
     Raises:
         ValueError: If the numbers of outcomes and records differ.
     """
+    if len(records) == len(outcomes) == outcomes.count(DONE):
+        return {"batchItemFailures": []}
     failed = {
         record.message_id: None
         for record, outcome in zip(records, outcomes, strict=True)

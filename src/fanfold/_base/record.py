@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 from fanfold._base.frozen import put
 from fanfold.errors import EventError
@@ -12,6 +12,7 @@ Event: TypeAlias = Mapping[str, Any]
 """The event of a Lambda invocation."""
 
 
+_SQS = "aws:sqs"
 _COUNT_DIGITS = 18
 """Maximum digits of a receive count; a longer one is ignored."""
 
@@ -71,6 +72,41 @@ class Record:
         return max(1, int(count)) if count.isdecimal() and len(count) <= _COUNT_DIGITS else 1
 
 
+class Records(Sequence[Record]):
+    """The records of an event, each created when it is first read: the first handler of a large batch starts early.
+
+    Args:
+        raws: The messages in the event, checked.
+    """
+
+    __slots__ = ("_records", "raws")
+
+    def __init__(self, raws: Sequence[Mapping[str, Any]]) -> None:
+        self.raws: Sequence[Mapping[str, Any]] = raws
+        """The messages in the event."""
+        self._records: list[Record | None] = [None] * len(raws)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, position: int) -> Record: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[Record]: ...
+    def __getitem__(self, position: int | slice) -> Record | list[Record]:
+        if isinstance(position, slice):
+            return [self[index] for index in range(*position.indices(len(self)))]
+        record = self._records[position]
+        if record is None:
+            record = self._records[position] = Record(self.raws[position])
+        return record
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == other if isinstance(other, list) else self is other
+
+    __hash__ = None  # type: ignore[assignment] # as a list
+
+
 def is_fifo(records: Sequence[Record]) -> bool:
     """Return whether a batch comes from a FIFO queue, decided only by the queue's ARN.
 
@@ -91,19 +127,20 @@ def records_from_event(event: object) -> Sequence[Record]:
         raise EventError(
             "the event has no list under 'Records': connect this function to an SQS queue with an event source mapping"
         )
-    return [_record(raw, position) for position, raw in enumerate(raws)]
-
-
-def _record(raw: Any, position: int) -> Record:
-    try:
-        record = Record(raw)
-        message_id = record.message_id
-        is_valid = isinstance(record.body, str) and isinstance(message_id, str) and message_id
-        if is_valid and raw["eventSource"] == "aws:sqs":
-            return record
-    except (KeyError, IndexError, TypeError):
-        pass
-    raise EventError(_fault(raw, position))
+    for position, raw in enumerate(raws):
+        try:
+            message_id = raw["messageId"]
+            if (
+                isinstance(raw["body"], str)
+                and isinstance(message_id, str)
+                and message_id
+                and raw["eventSource"] == _SQS
+            ):
+                continue
+        except (KeyError, IndexError, TypeError):
+            pass
+        raise EventError(_fault(raw, position))
+    return Records(raws)
 
 
 def _fault(raw: object, position: int) -> str:

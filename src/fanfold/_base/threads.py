@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import threading
+from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -40,14 +41,23 @@ class StillRunningError(asyncio.CancelledError):
 class Threads:
     """Daemon threads, started when needed and reused for later calls.
 
-    Use it from one event loop. There are never more threads than concurrent calls, so the caller bounds the number of
-    threads. A thread whose call was abandoned is reused after the function returns.
+    There are never more threads than concurrent calls, so the caller bounds the number of threads. A thread whose call
+    was abandoned is reused after the function returns.
+
+    Args:
+        loop: The event loop that the threads serve; None for the loop of the first call.
     """
 
-    def __init__(self) -> None:
-        self.abandoned: int = 0
-        """Number of cancelled calls whose functions are still running."""
-        self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self.left: set[object] = set()
+        """Calls that were abandoned and still run; whoever abandons a call adds it, and its thread removes it."""
+        self._loop = loop
+        self._idle: deque[_Thread] = deque()
+
+    @property
+    def abandoned(self) -> int:
+        """Number of abandoned calls that still run."""
+        return len(self.left)
 
     async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call a function on a worker thread in a copy of the caller's context; see ``run_in``."""
@@ -62,66 +72,92 @@ class Threads:
             StillRunningError: If the caller is cancelled before the function has ended.
         """
         loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
         future: asyncio.Future[T] = loop.create_future()
-        inbox = self._idle.pop() if self._idle else self._start()
 
-        def call() -> None:
+        has_ended = False
+
+        def finish(value: Any, error: BaseException | None) -> None:
+            nonlocal has_ended
+            has_ended = True
+            if future.cancelled():
+                self.left.discard(future)
+            elif error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+        def call() -> Callable[[], object]:
             value: Any = None
             error: BaseException | None = None
             try:
                 value = context.run(function, *args, **kwargs)
             except BaseException as raised:  # noqa: BLE001 - every exception is raised in the awaiting task
-                error = _as_future_error(raised)
-            try:
-                loop.call_soon_threadsafe(self._finish, inbox, future, value, error)
-            except RuntimeError:
-                inbox.put(None)  # the loop is closed: no task awaits this call any more
+                error = storable(raised)
+            return functools.partial(loop.call_soon_threadsafe, finish, value, error)
 
-        inbox.put(call)
+        self.start(call)
         try:
             return await future
         except asyncio.CancelledError:
-            if not future.cancelled():
+            if not future.cancelled() or has_ended:
                 raise
-            self.abandoned += 1
+            self.left.add(future)
             raise StillRunningError from None
 
+    def start(self, call: Callable[[], Callable[[], object]]) -> None:
+        """Start a call on a worker thread, from any thread.
+
+        Args:
+            call: Called on the thread. The function that it returns is called when the thread is available again; if
+                the event loop is closed by then, its RuntimeError is ignored, and the thread ends.
+
+        Raises:
+            RuntimeError: If no thread can be started.
+        """
+        try:
+            thread = self._idle.pop()
+        except IndexError:
+            thread = _Thread()
+            # A thread inherits no context, and its calls run in contexts of their own.
+            threading.Thread(target=self._serve, args=(thread,), name="fanfold-worker", daemon=True).start()
+        thread.call = call
+        thread.wake.release()
+
     def close(self) -> None:
-        """End the idle threads; busy threads end after their call."""
+        """End the idle threads; busy threads end after their call, unless they are used again."""
         while self._idle:
-            self._idle.pop().put(None)
+            thread = self._idle.pop()
+            thread.call = None
+            thread.wake.release()
 
-    def _start(self) -> SimpleQueue[Callable[[], None] | None]:
-        inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        loop = asyncio.get_running_loop()
-        threading.Thread(target=_serve, args=(inbox, loop), name="fanfold-worker", daemon=True).start()
-        return inbox
-
-    def _finish(
-        self,
-        inbox: SimpleQueue[Callable[[], None] | None],
-        future: asyncio.Future[Any],
-        value: object,
-        error: BaseException | None,
-    ) -> None:
-        self._idle.append(inbox)
-        if future.cancelled():
-            self.abandoned -= 1
-            return
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
+    def _serve(self, thread: _Thread) -> None:
+        if self._loop is not None:
+            serve_loop(self._loop)
+        while thread.wake.acquire() and thread.call is not None:
+            call, thread.call = thread.call, None
+            end = call()
+            del call  # do not keep the last record in memory while waiting
+            self._idle.append(thread)  # before anybody learns of the end: the next batch reuses the thread
+            try:
+                end()
+            except RuntimeError:  # the loop is closed
+                self.close()
+            del end  # as the call
 
 
-def _serve(inbox: SimpleQueue[Callable[[], None] | None], loop: asyncio.AbstractEventLoop) -> None:
-    serve_loop(loop)
-    while call := inbox.get():
-        call()
-        del call  # do not keep the last record in memory while waiting
+class _Thread:
+    """A worker thread: its next call, and the lock that it waits for."""
+
+    __slots__ = ("call", "wake")
+
+    def __init__(self) -> None:
+        self.call: Callable[[], Callable[[], object]] | None = None
+        self.wake = threading.Lock()
+        self.wake.acquire()
 
 
-def _as_future_error(error: BaseException) -> BaseException:
+def storable(error: BaseException) -> BaseException:
     """Return an error in a form that a future accepts."""
     try:
         if not isinstance(error, StopIteration):

@@ -1,14 +1,15 @@
-"""Decide when the next record may start, by a start rate and a memory limit. The batch does the waiting."""
+"""Decide which record may start now, by concurrency, a start rate, and memory limits. The batch does the waiting."""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.memory_guard import MemoryGuard
-    from fanfold._consumer.memory_share import MemoryShare
 
 CHECK_SECONDS: Final = 0.005
 """Interval between memory checks, in seconds."""
@@ -16,44 +17,116 @@ WAIT_SECONDS: Final = 0.02
 """Time until the next memory check after memory was full, in seconds."""
 
 
-class Admission:
-    """The limits that the batches of a process share: concurrency, start rate, and memory.
+class Policy(Protocol):
+    """One limit on the starts of records. It decides from values and the time, and never waits itself."""
+
+    held: int
+    """Number of times a start waited for memory; 0 for a limit of something else."""
+
+    def batch_starts(self) -> None:
+        """Note that a batch starts."""
+        ...
+
+    def wait(self, now: float, running: int) -> float:
+        """Return the seconds until the next record may start; 0 if it may start now.
+
+        Args:
+            now: Current time.
+            running: Records in flight.
+        """
+        ...
+
+    def started(self, now: float, running: int) -> float:
+        """Note that a record starts in addition to those in flight; return until when others may start unasked."""
+        ...
+
+
+class StartRate:
+    """At most a number of starts per second, evenly spread.
 
     Args:
-        starts_per_second: The start rate; None for no limit.
-        guard: The memory limit; None for no limit.
+        starts_per_second: The rate, greater than 0.
         now: Current time.
-        concurrency: The most workers of all batches; None if each batch has a separate limit.
-        share: Decides how many records fit into this process's share of the memory; None if the process shares its
-            memory with no other.
     """
 
-    def __init__(
-        self,
-        *,
-        starts_per_second: float | None,
-        guard: MemoryGuard | None,
-        now: float,
-        concurrency: int | None = None,
-        share: MemoryShare | None = None,
-    ) -> None:
+    held: int = 0
+
+    def __init__(self, starts_per_second: float, now: float) -> None:
+        self._interval = 1 / starts_per_second
+        self._next_start = now
+
+    def batch_starts(self) -> None:
+        """Keep the time of the next start: batches share the rate."""
+
+    def wait(self, now: float, running: int) -> float:  # noqa: ARG002 - see Policy
+        """Return the seconds until the next start."""
+        return max(0.0, self._next_start - now)
+
+    def started(self, now: float, running: int) -> float:  # noqa: ARG002 - see Policy
+        """Schedule the next start: after a late one, the next ones do not start in a burst."""
+        self._next_start = now + self._interval
+        return -math.inf
+
+
+class MemoryLimit:
+    """No record starts while memory is full, unless none is in flight: waiting would not free any memory.
+
+    Args:
+        guard: Decides whether memory is full.
+        now: Current time.
+    """
+
+    def __init__(self, guard: MemoryGuard, now: float) -> None:
+        self.held: int = 0
+        self._guard = guard
+        self._next_check = now
+
+    def batch_starts(self) -> None:
+        """Keep the time of the next check."""
+
+    def wait(self, now: float, running: int) -> float:
+        """Return the seconds until memory should be checked again; 0 if it has room."""
+        if now >= self._next_check:
+            if not self._guard.full():
+                self._next_check = now + CHECK_SECONDS
+            elif running:
+                self.held += 1
+                return WAIT_SECONDS
+        return 0.0
+
+    def started(self, now: float, running: int) -> float:  # noqa: ARG002 - see Policy
+        """Return when memory has to be checked again: in the past while it is full."""
+        return self._next_check
+
+
+class Admission:
+    """What the batches of a process share: the slots of their workers, and the policies that each start has to pass.
+
+    It is used from several threads: only with ``lock`` may ``wait`` be called.
+
+    Args:
+        policies: The limits besides the concurrency; the first that asks for a wait decides.
+        concurrency: The most workers of all batches; None if each batch has a separate limit.
+    """
+
+    def __init__(self, policies: Sequence[Policy] = (), *, concurrency: int | None = None) -> None:
         self.slots: Slots = Slots(concurrency)
         """The workers of the batches."""
-        self._interval = None if starts_per_second is None else 1 / starts_per_second
-        self._guard = guard
-        self._share = share
-        self._next_start = now
-        self._next_check = now
-        self._limited = starts_per_second is not None or guard is not None or share is not None
-        self.free_until: float = -math.inf if self._limited else math.inf
+        self.lock = threading.Lock()
+        """Held for a moment, by who calls ``wait``."""
+        self._policies = tuple(policies)
+        self.free_until: float = -math.inf if policies else math.inf
         """Time until which records may start without calling ``wait``."""
-        self.held_for_memory: int = 0
+
+    @property
+    def held_for_memory(self) -> int:
         """Number of times a start waited for memory."""
+        return sum(policy.held for policy in self._policies)
 
     def enter(self, batch: SharesSlots) -> None:
         """Start the workers of a batch; see ``Slots.enter``."""
-        if self._share is not None:
-            self._share.batch_starts()
+        for policy in self._policies:
+            policy.batch_starts()
         self.slots.enter(batch)
         if self.slots.crowded:
             self.free_until = -math.inf  # the batches share the slots from now on
@@ -63,40 +136,21 @@ class Admission:
 
         Args:
             now: Current time.
-            running: Records in flight. With none, the memory limit does not apply: waiting would not free any memory.
+            running: Records in flight.
         """
-        if not self._limited:
-            self.free_until = -math.inf if self.slots.crowded else math.inf
-            return 0.0
-        if self._guard is not None and now >= self._next_check:
-            if not self._guard.full():
-                self._next_check = now + CHECK_SECONDS
-            elif running:
-                self.held_for_memory += 1
-                return WAIT_SECONDS
-        if self._share is not None and not self._share.has_room(now, running):
-            self.held_for_memory += self._share.learned  # what waits for the first record does not wait for memory
-            return CHECK_SECONDS
-        if self._interval is not None:
-            if now < self._next_start:
-                return self._next_start - now
-            # Evenly spread: after a late start, the next ones do not start in a burst.
-            self._next_start = now + self._interval
-        elif self._share is None:
-            # In the past while memory is full, or a batch waits for a slot: every start calls this method.
-            self.free_until = -math.inf if self.slots.crowded else self._next_check
-        if self._share is not None:
-            self._share.started(now, running)
+        for policy in self._policies:
+            if seconds := policy.wait(now, running):
+                return seconds
+        # While a batch waits for a slot, every start asks.
+        free_until = -math.inf if self.slots.crowded else math.inf
+        for policy in self._policies:
+            free_until = min(free_until, policy.started(now, running))
+        self.free_until = free_until
         return 0.0
 
 
 class SharesSlots(Protocol):
     """A batch, as the slots see it."""
-
-    @property
-    def worker_count(self) -> int:
-        """Number of its workers."""
-        ...
 
     @property
     def wanted_workers(self) -> int:
@@ -109,7 +163,7 @@ class SharesSlots(Protocol):
         ...
 
     def start_worker(self) -> None:
-        """Start a worker."""
+        """Start a worker, which holds a slot until ``Slots.release``."""
         ...
 
 
@@ -118,11 +172,15 @@ class Slots:
 
     A batch that finds no free slot waits. While one waits, a batch with more than its fair share, ``limit`` divided by
     the number of batches, ends a worker after each record. If there are fewer slots than batches, they take turns.
+
+    Its methods may be called from any thread. They start workers only after the lock is released.
     """
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        self._batches: list[SharesSlots] = []
+        self._lock = threading.Lock()
+        self._taken: dict[SharesSlots, int] = {}
+        """The batches that run, and their workers."""
         self._waiting: deque[SharesSlots] = deque()
 
     @property
@@ -133,45 +191,78 @@ class Slots:
     @property
     def records_in_flight(self) -> int:
         """Number of records of all batches that are being processed."""
-        return sum(batch.records_in_flight for batch in self._batches)
+        return sum(batch.records_in_flight for batch in list(self._taken))
 
     def is_waiting(self, batch: SharesSlots) -> bool:
         """Return whether a batch waits for a slot."""
-        return batch in self._waiting
+        return bool(self._waiting) and batch in list(self._waiting)
 
     def enter(self, batch: SharesSlots) -> None:
         """Start the workers of a batch, as many as there are free slots; it waits for the others."""
-        self._batches.append(batch)
-        self.worker_ended(batch)
+        self._taken[batch] = 0
+        self.want(batch)
 
     def leave(self, batch: SharesSlots) -> None:
         """Free the slots of a batch, those of abandoned workers included."""
-        self._batches.remove(batch)
-        self._stop_waiting(batch)
+        with self._lock:
+            self._taken.pop(batch, None)
+            self._stop_waiting(batch)
         self._grant()
 
-    def worker_ended(self, batch: SharesSlots) -> None:
-        """Give a free slot to a batch that waits; this batch waits too, as the last one, while it wants workers."""
-        if batch.worker_count >= batch.wanted_workers:
-            self._stop_waiting(batch)
-        elif batch in self._batches and batch not in self._waiting:
-            self._waiting.append(batch)
-        self._grant()
+    def release(self, batch: SharesSlots) -> None:
+        """Free the slot of a worker that has ended, for a batch that waits; this batch waits too, as the last one."""
+        with self._lock:
+            if batch in self._taken:
+                self._taken[batch] -= 1
+        if self._waiting or batch.wanted_workers:
+            self._grant()
+            self.want(batch)
+
+    def want(self, batch: SharesSlots) -> None:
+        """Start the workers that a batch wants, or let it wait for free slots."""
+        wants_more = True
+        while wants_more:
+            with self._lock:
+                taken, wanted = self._taken.get(batch, 0), batch.wanted_workers if batch in self._taken else 0
+                if taken >= wanted:
+                    self._stop_waiting(batch)
+                    return
+                if self._waiting or not self._has_free():
+                    if batch not in self._waiting:
+                        self._waiting.append(batch)
+                    return
+                self._taken[batch] = taken + 1
+                wants_more = taken + 1 < wanted
+            batch.start_worker()
 
     def should_yield(self, batch: SharesSlots) -> bool:
         """Return whether a worker of a batch should end, so that another batch gets its slot."""
-        if self._limit is None or not any(other is not batch for other in self._waiting):
+        if self._limit is None or not self._waiting:
             return False
-        return batch.worker_count > self._limit // len(self._batches)
+        with self._lock:
+            others_wait = any(other is not batch for other in self._waiting)
+            return others_wait and self._taken.get(batch, 0) > self._limit // len(self._taken)
+
+    def _has_free(self) -> bool:
+        return self._limit is None or sum(self._taken.values()) < self._limit
 
     def _stop_waiting(self, batch: SharesSlots) -> None:
         if batch in self._waiting:
             self._waiting.remove(batch)
 
     def _grant(self) -> None:
-        while self._waiting and (self._limit is None or sum(b.worker_count for b in self._batches) < self._limit):
-            batch = self._waiting.popleft()
-            if batch.worker_count < batch.wanted_workers:
-                batch.start_worker()
-            if batch.worker_count < batch.wanted_workers:
-                self._waiting.append(batch)
+        while self._waiting and (batch := self._take()) is not None:
+            batch.start_worker()
+
+    def _take(self) -> SharesSlots | None:
+        """Take a free slot for the batch that has waited longest, and return that batch; None if there is no use."""
+        with self._lock:
+            while self._waiting and self._has_free():
+                batch = self._waiting.popleft()
+                wanted = batch.wanted_workers
+                if self._taken[batch] < wanted:
+                    self._taken[batch] += 1
+                    if self._taken[batch] < wanted:
+                        self._waiting.append(batch)
+                    return batch
+            return None

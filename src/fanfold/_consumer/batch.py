@@ -1,12 +1,13 @@
 """Run one batch from its records to their outcomes: bounded, before the deadline, and fail closed.
 
-Workers take lanes from one iterator, so the cost per record and the memory do not depend on the size of the batch.
-Workers are asyncio tasks and not an anyio task group: at the deadline, each is cancelled once with ``Task.cancel()``.
-A handler's ``finally: await rollback()`` can then finish, and a handler that suppresses its cancellation is abandoned
-instead of being cancelled repeatedly.
+Workers take lanes from one source, so the cost per record and the memory do not depend on the size of the batch. A
+subclass says what a worker is: an asyncio task (``TaskBatch``) or a thread (``ThreadBatch``).
 
 Every record starts as not acknowledged. It becomes ``Done`` only if its handler returned without being cancelled and
 its commit succeeded. After anything else, including a bug in this module, the message is redelivered.
+
+A batch ends in one of two ways. If every record has ended and nothing is left to settle or to commit, its last worker
+ends it. Otherwise, and when the invocation is about to time out, the event loop does, in the task ``_end``.
 """
 
 from __future__ import annotations
@@ -15,35 +16,32 @@ import asyncio
 import contextlib
 import contextvars
 import math
-import sys
-import weakref
-from collections import deque
-from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from fanfold._base.deadline import Deadline
-from fanfold._base.ordering import Lane, Unit, lanes
-from fanfold._base.outcome import DONE, Outcome
+from fanfold._base.ordering import Lane, lanes
+from fanfold._base.outcome import Outcome
 from fanfold._base.record import Record
-from fanfold._base.threads import StillRunningError
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.classify import rejects
-from fanfold._consumer.failure_log import FailureLog
-from fanfold._consumer.outcomes import ABANDONED, BatchOutcomes
-from fanfold._consumer.settings import Settings
-from fanfold._consumer.settle import Settling
+from fanfold._consumer.classify import matches_nothing
+from fanfold._consumer.outcomes import BatchOutcomes
 from fanfold._consumer.stages import HandlerCall
-from fanfold._consumer.worker_tasks import Timer, create_task, is_running, is_same, prepared_task
+from fanfold._consumer.worker_tasks import create_task
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._base.backoff import Backoff
     from fanfold._consumer.commits import Commits
+    from fanfold._consumer.failure_log import FailureLog
     from fanfold._consumer.notify_observers import Observation
+    from fanfold._consumer.settle import OpenSettler
 
+OnEnded: TypeAlias = Callable[[BaseException | None], object]
+"""Called once, when a batch has ended; with the error if it could not run."""
 
-_YIELD_SECONDS = 0.02
-"""Interval at which handlers that never await let the event loop run its other tasks; at most twice as long."""
-_GRACE_SECONDS = 1.0
+FIRST_LOOK_SECONDS: Final = 0.0002
+"""Time after which the event loop supervises a batch that was started on another thread."""
+_GRACE_SECONDS: Final = 1.0
 """Time that cancelled handlers have to end when the batch itself is cancelled from outside."""
 
 
@@ -54,12 +52,17 @@ class Batch:
         self,
         records: Sequence[Record],
         handler: HandlerCall,
-        settings: Settings,
         *,
+        loop: asyncio.AbstractEventLoop,
         concurrency: int,
         deadline: Deadline,
         admission: Admission,
-        settling: Settling,
+        open_settler: OpenSettler,
+        backoff: Backoff | None = None,
+        dead_letters: bool = False,
+        timeout: float | None = None,
+        chunk_size: int | None = None,
+        reject_on: Callable[[BaseException], bool] = matches_nothing,
         commits: Commits | None = None,
         observation: Observation | None = None,
         keep_details: bool = True,
@@ -69,11 +72,16 @@ class Batch:
         Args:
             records: The records.
             handler: How to call the handler.
-            settings: The settings of the consumer.
+            loop: The event loop of the consumer.
             concurrency: Maximum number of handlers that run concurrently, at least 1.
             deadline: When to stop starting records, cancel handlers, and respond.
             admission: Decides when the next record may start.
-            settling: Sends rejected records to the dead-letter queue and sets delays.
+            open_settler: Opens what sends rejected records to the dead-letter queue and sets delays.
+            backoff: Delays of records that failed; None for none.
+            dead_letters: Whether rejected records are sent to a dead-letter queue.
+            timeout: Seconds that a handler may take; None for no limit.
+            chunk_size: Maximum number of records of a handler that takes lists; None for one record.
+            reject_on: Returns whether an error is permanent.
             commits: Makes return values durable before their records are acknowledged; None if nothing must be.
             observation: Notified when the batch ends; None without observers.
             keep_details: Whether someone will read what handlers returned or raised; otherwise it is not kept.
@@ -83,48 +91,53 @@ class Batch:
         """Notified by the caller once the response is known."""
         self.held_for_memory: int = 0
         """Number of times a start waited for memory."""
-        self._call, self._takes_list = handler
-        self._concurrency = concurrency
+        self._loop = loop
+        self._handler = handler
+        self._most_workers = min(concurrency, len(records))
         self._deadline = deadline
+        self._stops_at = deadline.stops_at
         self._admission = admission
-        self.settling = settling
-        """Sends dead letters, and sets delays."""
         self._commits = commits
-        self._timeout = settings.timeout
+        self._timeout = timeout
+        self._keep_details = keep_details
         self._outcomes = BatchOutcomes(
             records,
             deadline=deadline,
-            settling=settling,
-            reject_on=rejects(settings.reject_on),
+            open_settler=open_settler,
+            backoff=backoff,
+            dead_letters=dead_letters,
+            reject_on=reject_on,
             keep_details=keep_details,
             on_interrupt=self._cancel_workers,
         )
-        self.failures: FailureLog = self._outcomes.failures
-        self._lanes: Iterator[Lane] = lanes(records, settings.chunk_size)
-        self._returned: deque[Lane] = deque()
-        """Lanes, or the rest of one, that workers have given back."""
-        self._workers: set[asyncio.Task[Any]] = set()
-        self._admitted: set[int] = set()
-        """Ids of workers that have processed a record, and may yield their slot to another batch."""
-        self._exhausted = False
-        """True once a worker has found no more lanes."""
-        self._running = 0
+        self._lanes: Iterator[Lane] = lanes(records, chunk_size)
         self._context = contextvars.copy_context()
-        self._no_workers = asyncio.Event()
-        self._admission_lock = asyncio.Lock()
-        self._cancelled_by_handler: set[asyncio.Task[Any]] = set()
-        """Workers that a handler cancelled and may cancel again, such as through a cancel scope that it left open."""
-        self._blocked_threads: set[asyncio.Task[Any]] = set()
-        """Workers whose thread still runs a record that timed out. The thread continues to count toward concurrency."""
-        self._yield_at = math.inf
-        """When the next worker must yield to the event loop; postponed whenever the loop runs its other tasks."""
+        self._start_error: BaseException | None = None
+        """Why a worker could not start."""
+        self._ending: asyncio.Task[None] | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        """By the name of the function that they call."""
+        self._idle: asyncio.Event | None = None
+        """Set when the last worker has ended; created when the event loop begins to end the batch."""
+        self._on_ended: list[OnEnded] = []
+        """Emptied by the call that ends the batch."""
         self._cancelled = False
         self._closed = False
+
+    @property
+    def failures(self) -> FailureLog | None:
+        """The errors to log; None if there is none."""
+        return self._outcomes.failures
 
     @property
     def interrupt(self) -> KeyboardInterrupt | None:
         """The KeyboardInterrupt that a handler raised, which the caller raises again."""
         return self._outcomes.interrupt
+
+    @property
+    def has_dead_letter_queue(self) -> bool:
+        """True if rejected messages are sent to a dead-letter queue."""
+        return self._outcomes.has_dead_letter_queue
 
     @property
     def has_rejected(self) -> bool:
@@ -134,45 +147,198 @@ class Batch:
     @property
     def abandoned(self) -> int:
         """Number of workers that still run although the response did not wait for them; 0 before the response."""
-        return len(self._workers) if self._closed else 0
+        return self._workers_left() if self._closed else 0
 
     @property
     def has_ended(self) -> bool:
         """True once the response is known and no worker runs."""
-        return self._closed and not self._workers
+        return self._closed and not self._workers_left()
+
+    @property
+    def wanted_workers(self) -> int:
+        """Number of workers that the remaining records need, no more than the concurrency."""
+        if not self._has_lanes() or self._cancelled or self._closed or self._deadline.clock() >= self._stops_at:
+            return 0
+        return self._most_workers
+
+    @property
+    def records_in_flight(self) -> int:
+        """Number of calls of the handler that run."""
+        raise NotImplementedError
+
+    # --- What a worker is, for the subclasses.
+
+    def _has_lanes(self) -> bool:
+        """Return whether there may be records that no worker has taken."""
+        raise NotImplementedError
+
+    def _workers_left(self) -> int:
+        """Return the number of workers that run."""
+        raise NotImplementedError
+
+    def _start_one(self, lane: Lane) -> None:
+        """Start a worker, which first processes the rest of a lane."""
+        raise NotImplementedError
+
+    def _cancel_each_worker(self) -> None:
+        """Cancel what the workers do."""
+        raise NotImplementedError
+
+    # --- The life of a batch.
 
     async def run(self) -> None:
-        """Process the batch until every record has ended or the response is due.
+        """Process the batch on the caller's event loop until every record has ended or the response is due.
 
         Returns no later than the deadline's ``responds_at``, unless the event loop is blocked.
         """
-        deadline = self._deadline
-        ticker = asyncio.ensure_future(self._postpone_yield())
+        ended: asyncio.Future[None] = self._loop.create_future()
+
+        def on_ended(error: BaseException | None) -> None:
+            if not ended.done():
+                ended.set_result(None) if error is None else ended.set_exception(error)
+
+        self.start(lambda error: self._on_loop(on_ended, error))
+        self.supervise()
         try:
-            self._admission.enter(self)
+            await ended
+        except asyncio.CancelledError:
+            self.cancel()
+            if self._ending is not None:
+                await asyncio.wait({self._ending})
+            raise
+
+    def start(self, on_ended: OnEnded) -> None:
+        """Start the workers.
+
+        Args:
+            on_ended: Called when every record has ended or the response is due, on the thread that ends the batch.
+
+        Raises:
+            Exception: If no worker could start, the error of the user's task factory.
+        """
+        self._on_ended.append(on_ended)
+        self._admission.enter(self)
+        if self._start_error is not None and not self._workers_left():
+            self._on_ended.clear()
+            self._close()
+            raise self._start_error
+        self._end_if_idle()
+
+    def supervise(self) -> None:
+        """Watch the deadline; call this on the event loop, unless the batch has ended already."""
+        if not math.isinf(self._stops_at):
+            self._later(self._stops_at, self._begin_end)
+
+    def _later(self, moment: float, call: Callable[[], object]) -> None:
+        """Call a method of this batch on the event loop at a moment, unless the batch has ended."""
+        if self._on_ended:
+            seconds = max(0.0, moment - self._deadline.clock())
+            self._timers[call.__name__] = self._loop.call_later(seconds, call, context=self._context)
+            if not self._on_ended:  # a thread has just ended it
+                self._cancel_timers()
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def stop(self, grace_seconds: float) -> None:
+        """Start no more records, cancel the running handlers, and end the batch within ``grace_seconds``."""
+        self._cancel_workers()
+        self._begin_end()
+        if self._idle is not None:
+            self._loop.call_later(grace_seconds, self._idle.set)
+
+    def cancel(self) -> None:
+        """End the batch from outside, on the event loop: cancel the handlers, and give them a moment to end."""
+        self._cancel_workers()
+        if self._ending is not None:
+            self._ending.cancel()
+        else:
+            self._begin_end(cancelled=True)
+
+    def start_worker(self) -> None:
+        """Start a worker in a slot that was granted; without records or if it cannot start, the slot is free again."""
+        if not self._has_lanes() or not self._start_with(()):
+            self._admission.slots.release(self)
+
+    def _start_with(self, lane: Lane) -> bool:
+        """Start a worker, which first processes the rest of a lane, and return whether that succeeded."""
+        try:
+            self._start_one(lane)
+        except Exception as error:  # noqa: BLE001 - a task factory of the user's
+            self._start_error = error
+            self._log_error_of_worker(error)
+            self._most_workers = self._workers_left()  # the other workers continue
+            return False
+        return True
+
+    def _end_if_idle(self) -> None:
+        """End the batch if it has no worker and waits for none; call this after the slot of a worker is free."""
+        if not self._workers_left() and self._is_idle():
+            if self._ending is None and self._commits is None and self._outcomes.are_settled:
+                self._finish()
+            else:
+                self._on_loop(self._begin_end)
+
+    def _is_idle(self) -> bool:
+        return not self._workers_left() and not self._admission.slots.is_waiting(self)
+
+    def _begin_end(self, *, cancelled: bool = False) -> None:
+        """End the batch on the event loop; if that has begun, and no worker is left, it need not wait any more."""
+        if self._ending is None and self._on_ended:
+            self._idle = asyncio.Event()
+            end = self._end_cancelled() if cancelled else self._end()
+            self._ending = create_task(self._loop, end, self._context.copy())
+        if self._idle is not None and self._is_idle():
+            self._idle.set()
+
+    async def _end(self) -> None:
+        """End the batch: on time, whatever the handlers do."""
+        deadline = self._deadline
+        try:
             if not await self._wait_for_workers(deadline.stops_at):
                 await self._commit(deadline.cancels_at)
                 if not await self._wait_for_workers(deadline.cancels_at):
                     self._cancel_workers()
                     await self._wait_for_workers((deadline.cancels_at + deadline.responds_at) / 2)
             await self._commit(deadline.responds_at)
-            await self.settling.finish(deadline.until(deadline.responds_at))
-        except asyncio.CancelledError:
-            self._cancel_workers()
-            await self._wait_for_workers(deadline.clock() + _GRACE_SECONDS)
-            raise
-        finally:
-            ticker.cancel()
-            self.settling.stop()
-            if self._workers:
-                self._cancel_workers()
-            self._closed = True
-            self._admission.slots.leave(self)
+            if (settling := self._outcomes.settling) is not None:
+                await settling.finish(deadline.until(deadline.responds_at))
+        except asyncio.CancelledError:  # by ``cancel``, or by a handler that cancels every task
+            await self._end_cancelled()
+        except BaseException as error:  # noqa: BLE001 - a bug of ours: the invocation fails
+            self._finish(error)
+        else:
+            self._finish()
 
-    def stop(self, grace_seconds: float) -> None:
-        """Start no more records, cancel the running handlers, and make ``run`` return within ``grace_seconds``."""
-        self._cancel_workers()
-        asyncio.get_running_loop().call_later(grace_seconds, self._no_workers.set)
+    async def _end_cancelled(self) -> None:
+        try:
+            self._cancel_workers()
+            await self._wait_for_workers(self._deadline.clock() + _GRACE_SECONDS)
+        finally:
+            self._finish()
+
+    def _log_error_of_worker(self, error: BaseException) -> None:
+        self._outcomes.failure_log().add_from_worker(error)
+
+    def _finish(self, error: BaseException | None = None) -> None:
+        """Close the batch, and tell its caller; only the first call has an effect."""
+        try:
+            on_ended = self._on_ended.pop()
+        except IndexError:
+            return
+        self._close()
+        self._context.copy().run(on_ended, error)  # not in the context of a record
+
+    def _close(self) -> None:
+        if self._outcomes.settling is not None:
+            self._outcomes.settling.stop()
+        if self._workers_left():
+            self._cancel_workers()
+        self._closed = True
+        if self._timers:
+            self._on_loop(self._cancel_timers)
+        self._admission.slots.leave(self)
 
     def outcomes(self) -> list[Outcome]:
         """Return the outcome of each record, as far as it is known now, and close the batch.
@@ -189,197 +355,19 @@ class Batch:
             return "the invocation was about to time out"
         return "the batch was stopped" if self._cancelled else "handlers that timed out occupied every thread"
 
-    @property
-    def worker_count(self) -> int:
-        """Number of workers that run, and of threads that a record which timed out still occupies."""
-        return len(self._workers | self._blocked_threads)
-
-    @property
-    def wanted_workers(self) -> int:
-        """Number of workers that the remaining records need, no more than the concurrency."""
-        over = self._cancelled or self._closed or self._deadline.clock() >= self._deadline.stops_at
-        if over or (self._exhausted and not self._returned):
-            return 0
-        return min(self._concurrency, len(self.records))
-
-    @property
-    def records_in_flight(self) -> int:
-        """Number of calls of the handler that run."""
-        return self._running
-
-    def start_worker(self, lane: Lane = ()) -> None:
-        """Start a worker, which first processes the rest of a lane."""
-        worker = create_task(asyncio.get_running_loop(), self._work(lane), self._context.copy())
-        self._workers.add(worker)
-        worker.add_done_callback(self._worker_ended)
-
-    def _replace_worker(self, lane: Lane) -> bool:
-        """Start a worker in the slot of one that ended, and return whether that succeeded."""
-        before = set(self._workers)
-        try:
-            self.start_worker(lane)
-        except Exception as error:  # noqa: BLE001 - a task factory of the user's
-            self.failures.add_from_worker(error)
-            self._exhausted = True  # the remaining records are not started
-            self._returned.clear()
-            return False
-        self._admitted.update(map(id, self._workers - before))  # it may yield before its first record
-        return True
-
-    def _worker_ended(self, worker: asyncio.Task[Any]) -> None:
-        self._workers.discard(worker)
-        self._admitted.discard(id(worker))
-        error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
-        lane: Lane | None = None
-        if not (self._cancelled or self._closed):
-            if error is not None:
-                self.failures.add_from_worker(error)
-            # A new worker starts only now, after the callbacks that the last record added to its task.
-            lane = worker.result() if error is None else ()
-        if lane is None or not self._replace_worker(lane):
-            self._admission.slots.worker_ended(self)
-        if not self._workers and not self._admission.slots.is_waiting(self):
-            self._no_workers.set()
-
-    async def _work(self, started: Lane) -> Lane | None:
-        """Run as a worker: ``_process`` lanes, and report the end without a callback on the task.
-
-        A task that has no callback shows at a glance whether a record has added one.
-        """
-        task = prepared_task()
-        task.remove_done_callback(self._worker_ended)  # it was for a cancellation before this first step
-        try:
-            return await self._process(task, started)
-        finally:
-            if is_running(task):  # otherwise this coroutine is closed, and its loop has ended
-                asyncio.get_running_loop().call_soon(self._worker_ended, task)
-
-    async def _process(self, task: asyncio.Task[Any], started: Lane) -> Lane | None:  # noqa: C901, PLR0912 - one frame
-        """Process lanes until none is left or the deadline is near, and store the outcome of each record.
-
-        Args:
-            task: The worker's task.
-            started: The rest of a lane that another worker started.
-
-        Returns:
-            The rest of the lane if its last record left something on this worker, so that a new worker continues;
-            None if this worker has nothing left to do.
-        """
-        clock, stops_at, admission = self._deadline.clock, self._deadline.stops_at, self._admission
-        call, records, outcomes, takes_list = self._call, self.records, self._outcomes.values, self._takes_list
-        timeout, copy_context = self._timeout, contextvars.copy_context
-        clean_context, name = copy_context(), task.get_name()
-        has_variables = len(clean_context) > 0
-        references, weak_references = sys.getrefcount, weakref.getweakrefcount
-        # The sum, because an eager task's counts shift between strong and weak at its first suspension.
-        attached = references(task) + weak_references(task)
-        for lane in chain((started,) if started else (), self._lanes, self._returned_lanes()):
-            for unit in lane:
-                now = clock()
-                if now >= self._yield_at:
-                    await asyncio.sleep(0)
-                    now = clock()
-                if now >= admission.free_until:  # last: an admitted record starts before another one is admitted
-                    if not await self._may_start(task):
-                        self._returned.append(lane[lane.index(unit) :])
-                        return None
-                    now = clock()
-                if now >= stops_at or self._cancelled:
-                    return None
-                for position in unit:
-                    outcomes[position] = ABANDONED
-                timer = None if timeout is None else Timer(task, timeout)
-                self._running += 1
-                try:
-                    value = await call([records[position] for position in unit] if takes_list else records[unit[0]])
-                except BaseException as error:
-                    if not is_running(task):
-                        raise  # this coroutine is closed: the loop ended under an abandoned worker
-                    value = error
-                finally:
-                    self._running -= 1
-                    if timer is not None:
-                        timer.stop()
-                if task.cancelling() or task._must_cancel:  # type: ignore[attr-defined] # noqa: SLF001 - uncancel() keeps it
-                    if isinstance(value, StillRunningError):
-                        self._blocked_threads.add(task)
-                    value = await self._cancellation_error(task, timer)
-                lane_continues = True
-                if value is None and not takes_list:
-                    outcomes[unit[0]] = DONE
-                elif not await self._outcomes.store(unit, self._results(unit, value)):
-                    self._outcomes.skip_rest_of_lane(lane, unit)
-                    lane_continues = False
-                if self._blocked_threads and task in self._blocked_threads:
-                    return None
-                if (
-                    references(task) + weak_references(task) != attached
-                    or task._callbacks  # noqa: SLF001 - not public
-                    or (self._cancelled_by_handler and task in self._cancelled_by_handler)
-                    or task.get_name() is not name
-                    or (not is_same(copy_context(), clean_context) if has_variables else len(copy_context()))
-                ):
-                    return lane[lane.index(unit) + 1 :] if lane_continues else ()
-                if not lane_continues:
-                    break
-        self._exhausted = True
-        return None
-
-    def _results(self, unit: Unit, value: object) -> list[object]:
-        """Return a result for each record: if a stage raised, its error; otherwise it returned a value for each."""
-        return value if self._takes_list and isinstance(value, list) else [value] * len(unit)
-
-    async def _postpone_yield(self) -> None:
-        while True:
-            self._yield_at = self._deadline.clock() + 2 * _YIELD_SECONDS
-            await asyncio.sleep(_YIELD_SECONDS)
-
-    def _returned_lanes(self) -> Iterator[Lane]:
-        """Yield the lanes that workers gave back when they ended for another batch."""
-        while self._returned:
-            yield self._returned.popleft()
-
-    async def _may_start(self, worker: asyncio.Task[Any]) -> bool:
-        """Wait until the next record may start, or until no more may, one worker at a time.
-
-        Returns:
-            False if this worker should end instead, because another batch needs its slot.
-        """
-        if id(worker) in self._admitted and self._admission.slots.should_yield(self):
-            return False
-        self._admitted.add(id(worker))  # not the worker: that would look like a leftover
-        async with self._admission_lock:
-            while (now := self._deadline.clock()) < self._deadline.stops_at and not self._cancelled:
-                held = self._admission.held_for_memory
-                wait = self._admission.wait(now, self._admission.slots.records_in_flight)
-                self.held_for_memory += self._admission.held_for_memory - held
-                if not wait:
-                    break
-                await asyncio.sleep(min(wait, self._deadline.stops_at - now))
-        return True
-
-    async def _cancellation_error(self, task: asyncio.Task[Any], timer: Timer | None) -> BaseException:
-        """Return why a record's task was cancelled. The record failed, even if its handler then returned."""
-        while task.cancelling():
-            task.uncancel()
-        if timer is not None and timer.fired:
-            error: BaseException = TimeoutError(f"the handler took longer than {self._timeout} s")
-        elif self._cancelled:
-            return asyncio.CancelledError("cancelled: the invocation was about to time out")
-        else:
-            error = asyncio.CancelledError("the handler's task was cancelled")
-            self._cancelled_by_handler.add(task)
-        # A cancellation that is still pending must not reach the next record.
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)
-        return error
-
     def _cancel_workers(self) -> None:
         if not self._cancelled:
             self._cancelled = True
-            for worker in self._workers:
-                if not worker.cancelling():  # only once, so that a rollback after a timeout is not interrupted
-                    worker.cancel()
+            self._cancel_each_worker()
+
+    def _wait_of_start(self, now: float) -> float:
+        """Return the seconds until the next record may start; 0 counts as a start."""
+        admission = self._admission
+        with admission.lock:
+            held = admission.held_for_memory
+            seconds = admission.wait(now, admission.slots.records_in_flight)
+            self.held_for_memory += admission.held_for_memory - held
+        return seconds
 
     async def _commit(self, moment: float) -> None:
         if self._commits is not None:
@@ -387,11 +375,16 @@ class Batch:
 
     async def _wait_for_workers(self, moment: float) -> bool:
         """Wait until all workers have ended, but no longer than until a moment; return whether all have ended."""
-        self._no_workers.clear()
-        if not self._workers and not self._admission.slots.is_waiting(self):
-            return True
-        try:
-            await asyncio.wait_for(self._no_workers.wait(), self._deadline.until(moment))
-        except TimeoutError:
-            return False
-        return True
+        assert self._idle is not None  # noqa: S101 - created with this task
+        if not self._idle.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), self._deadline.until(moment))
+        return self._idle.is_set()
+
+    def _on_loop(self, call: Callable[..., object], *args: Any) -> None:
+        """Call a function on the event loop: immediately, if this is its thread."""
+        if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - no exception off the loop
+            call(*args)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(call, *args, context=self._context)

@@ -7,7 +7,8 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
@@ -19,12 +20,17 @@ from fanfold._consumer.stages import EarlyResult, HandlerCall, run_stage, stop_g
 from fanfold._consumer.worker_tasks import create_task
 from fanfold.errors import ConfigurationError
 
+T = TypeVar("T")
+
 Bind: TypeAlias = Callable[[BatchContext[Any], Threads], HandlerCall]
 """Return the call of the handler for the records of one batch."""
 
 _MAX_PARAMETERS = 2
 _UNSUPPORTED_ON_ASYNC = {"aws_lambda_powertools.utilities.idempotency.idempotency": "Powertools' idempotent_function"}
 """Modules of decorators that take the coroutine of an ``async def`` for its result, and the decorators' names."""
+
+_DECODERS: WeakKeyDictionary[Callable[..., Any], tuple[bool, Any, Decode]] = WeakKeyDictionary()
+"""By handler: whether it takes lists, the annotation of its body, and the decoder for both."""
 
 
 def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind:
@@ -45,18 +51,21 @@ def bind(function: Callable[..., Any], *, chunk_size: int | None = None) -> Bind
     _check_decorators(function, name)
     _check_not_a_method(function, name)
     body, context = _parameters(function, name)
-    decode = decoder(body.annotation, name, chunked=chunk_size is not None)
+    decode = _decoder(function, body.annotation, name, chunked=chunk_size is not None)
     is_async = is_coroutine_function(function)
 
     def bound(batch: BatchContext[Any], threads: Threads) -> HandlerCall:
         start = function if is_async else functools.partial(_run_on_thread, threads, function)
-        call = _caller(start, body, context, batch)
         if chunk_size is not None:
-            return HandlerCall(functools.partial(_call_with_list, decode, call), takes_list=True)
+            call_list = _caller(start, body, context, batch)
+            return HandlerCall(functools.partial(_call_with_list, decode, call_list), takes_list=True)
         if context is None and body.kind is not inspect.Parameter.POSITIONAL_ONLY:
             key = body.name  # the fast path for a handler that takes only the body
-            return HandlerCall(lambda record: start(**{key: decode(record)}), takes_list=False)
-        return HandlerCall(lambda record: call(decode(record), record), takes_list=False)
+            on_thread = None if is_async else lambda record: function(**{key: decode(record)})
+            return HandlerCall(lambda record: start(**{key: decode(record)}), takes_list=False, on_thread=on_thread)
+        call, call_here = _caller(start, body, context, batch), _caller(function, body, context, batch)
+        on_thread = None if is_async else lambda record: call_here(decode(record), record)
+        return HandlerCall(lambda record: call(decode(record), record), takes_list=False, on_thread=on_thread)
 
     return bound
 
@@ -68,7 +77,18 @@ def decoding(function: Callable[..., Any], *, chunked: bool) -> Decode:
         ConfigurationError: As ``bind`` does.
     """
     name = getattr(function, "__qualname__", repr(function))
-    return decoder(_parameters(function, name)[0].annotation, name, chunked=chunked)
+    return _decoder(function, _parameters(function, name)[0].annotation, name, chunked=chunked)
+
+
+def _decoder(function: Callable[..., Any], annotation: Any, name: str, *, chunked: bool) -> Decode:
+    """Return the decoder of a handler's body, which is built once for all consumers of the handler."""
+    try:
+        known = _DECODERS.get(function)
+        if known is None or known[:2] != (chunked, annotation):
+            known = _DECODERS[function] = (chunked, annotation, decoder(annotation, name, chunked=chunked))
+    except TypeError:  # a handler without a hash or weak references
+        return decoder(annotation, name, chunked=chunked)
+    return known[2]
 
 
 def _check_not_a_method(function: Callable[..., Any], name: str) -> None:
@@ -108,14 +128,14 @@ def _check_decorators(function: Callable[..., Any], name: str) -> None:
 
 
 def _caller(
-    start: Callable[..., Awaitable[Any]],
+    start: Callable[..., T],
     body: inspect.Parameter,
     context: inspect.Parameter | None,
     batch: BatchContext[Any],
-) -> Callable[[Any, Record], Awaitable[Any]]:
+) -> Callable[[Any, Record], T]:
     """Return a function that calls the handler with the body and, if it takes one, the context."""
 
-    def call(value: Any, record: Record) -> Awaitable[Any]:
+    def call(value: Any, record: Record) -> T:
         args, kwargs = [], {}
         arguments = [(body, value)] if context is None else [(body, value), (context, Context(record, batch))]
         for parameter, argument in arguments:

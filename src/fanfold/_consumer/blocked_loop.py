@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import os
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
 
 from fanfold._base.deadline import Deadline
 
@@ -32,24 +36,93 @@ def _is_library(file: str) -> bool:
     return file.startswith((package, standard, "<")) or "site-packages" in file or "dist-packages" in file
 
 
-@contextmanager
-def dump_stacks_before(deadline: Deadline) -> Iterator[None]:
-    """Dump the stacks of all threads to stderr shortly before the timeout, if the block still runs then.
+class DumpBefore:
+    """A context manager that dumps the stacks of all threads to stderr shortly before the timeout, if it still runs.
 
     Works even if a call holds the interpreter lock and blocks every thread.
+
+    Args:
+        deadline: The deadline of the invocation.
     """
-    seconds = deadline.until(deadline.ends_at - deadline.margin / 16)
-    armed = bool(seconds) and _arm(seconds or 0.0)
-    try:
-        yield
-    finally:
-        if armed:
-            faulthandler.cancel_dump_traceback_later()
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._seconds = deadline.until(deadline.ends_at - deadline.margin / 16)
+        self._end: Callable[[], object] | None = None
+
+    def __enter__(self) -> None:
+        if self._seconds:
+            self._end = _ALARM.dump_in(self._seconds) or _dump_in(self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        if self._end is not None:
+            self._end()
 
 
-def _arm(seconds: float) -> bool:
+class _Alarm:
+    """Dumps stacks by SIGALRM, which costs a tenth of faulthandler's own thread. It is used only while it is free.
+
+    Invocations that overlap share the timer: it is set to the earliest moment.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: list[float] = []
+        """Moments at which to dump, by ``time.monotonic``, of the invocations that run."""
+        self._pid = os.getpid()
+
+    def dump_in(self, seconds: float) -> Callable[[], object] | None:
+        """Dump in some seconds; return what revokes that, or None if SIGALRM is in use or this system lacks it."""
+        with self._lock:
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._due.clear()  # a fork keeps no timer
+            if not self._due and not self._take():
+                return None
+            due = time.monotonic() + seconds
+            self._due.append(due)
+            if len(self._due) == 1:
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+            else:
+                self._set()
+            return functools.partial(self._revoke, due)
+
+    def _revoke(self, due: float) -> None:
+        """Dump nothing at a moment; give SIGALRM back if nothing else is due."""
+        with self._lock:
+            if due not in self._due:  # after a fork
+                return
+            self._due.remove(due)
+            if self._due:
+                self._set()
+                return
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            if due - time.monotonic() > _SIGNAL_SECONDS:  # otherwise, a signal may be on its way
+                faulthandler.unregister(signal.SIGALRM)
+
+    def _take(self) -> bool:
+        """Make SIGALRM dump the stacks, unless the user's code has a handler or a timer."""
+        try:
+            if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL or signal.getitimer(signal.ITIMER_REAL)[0]:
+                return False
+            faulthandler.register(signal.SIGALRM, file=sys.__stderr__ or sys.stderr)
+        except (AttributeError, OSError, RuntimeError, ValueError):
+            return False  # Windows, or stderr is not a file
+        return True
+
+    def _set(self) -> None:
+        now = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, min((due - now for due in self._due if due > now), default=0.0))
+
+
+_ALARM: Final = _Alarm()
+_SIGNAL_SECONDS: Final = 0.1
+"""Time in which a signal that is due is delivered."""
+
+
+def _dump_in(seconds: float) -> Callable[[], object] | None:
+    """Dump in some seconds by a thread of faulthandler, in place of an earlier dump; return as ``_Alarm.dump_in``."""
     try:
         faulthandler.dump_traceback_later(seconds, file=sys.__stderr__ or sys.stderr)
-    except (AttributeError, OSError, RuntimeError, ValueError):
-        return False  # stderr is not a file
-    return True
+    except (AttributeError, OSError, RuntimeError, ValueError):  # stderr is not a file
+        return None
+    return faulthandler.cancel_dump_traceback_later

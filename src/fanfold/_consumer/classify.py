@@ -15,7 +15,8 @@ RejectOn: TypeAlias = type[BaseException] | tuple[type[BaseException], ...] | Ca
 _UNFINISHED: Final = (Awaitable, AsyncIterator, Generator, Future)
 _FAILED: Final = Failed(FanfoldError("the handler failed; its error was logged"))
 _REASON_CHARACTERS: Final = 500
-_VALID_TYPES: Final = frozenset({bool, int, float, str, bytes, dict})
+PLAIN_TYPES: Final = frozenset({bool, int, float, str, bytes, dict})
+"""Types of return values that mean success, without a further look."""
 
 
 def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Outcome:
@@ -31,7 +32,7 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
     if isinstance(value, OUTCOMES):
         return value
     if not isinstance(value, BaseException):
-        error = None if type(value) in _VALID_TYPES else invalid_return(value)
+        error = None if type(value) in PLAIN_TYPES else invalid_return(value)
         return Done(value) if error is None else Failed(error)
     if isinstance(value, Retry):
         return Retrying(value.after, _text(value).partition(": ")[2])
@@ -107,10 +108,15 @@ def split_list_result(value: object, records: int) -> Sequence[object]:
 def rejects(reject_on: RejectOn | None) -> Callable[[BaseException], bool]:
     """Return the predicate for a ``reject_on`` setting."""
     if reject_on is None:
-        return rejects(())
+        return matches_nothing
     if isinstance(reject_on, type | tuple):
         return lambda error: isinstance(error, reject_on)
     return reject_on
+
+
+def matches_nothing(error: BaseException) -> bool:  # noqa: ARG001 - a predicate
+    """Return False: no error is permanent."""
+    return False
 
 
 def _rejected(error: BaseException, reject_on: Callable[[BaseException], bool]) -> bool:

@@ -9,24 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
 from fanfold._base.record import Record
-from fanfold._consumer.admission import Admission
+from fanfold._consumer.admission import Admission, MemoryLimit, Policy, StartRate
 from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import Bind, decoding
 from fanfold._consumer.classify import rejects
 from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.process_limits import concurrent_processes
 from fanfold._consumer.settings import Settings
-from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import EarlyResult, HandlerCall, Stage, run_stage, stop_group_at_failure
-from fanfold._consumer.xray import isolate_subsegments
+from fanfold._consumer.task_batch import TaskBatch
+from fanfold._consumer.xray import isolate_on_thread, isolate_subsegments
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.commits import Commit, Commits
     from fanfold._consumer.idempotent_calls import IdempotentCalls
     from fanfold._consumer.memory_share import MemoryShare
+    from fanfold._consumer.thread_need import ThreadNeed
     from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
 
@@ -40,7 +42,14 @@ class BatchFactory:
         self._function = function
         self._settings = settings
         self._bind = bind
+        self._reject_on = rejects(settings.reject_on)
+        self._memory: dict[object, float | None] = {}
+        """Memory of this process by what the Lambda context says."""
         self._share: MemoryShare | None = None
+        self._need: ThreadNeed | None = None
+        self.starts_anywhere: bool = not is_coroutine_function(function) and _is_plain(settings)
+        """Whether a batch without further observers can be created and started on any thread: a ``def`` handler, and no
+        stage around it."""
         if settings.idempotency is not None:
             settings.idempotency.prefix_for(function)
             self._decode = decoding(function, chunked=settings.chunk_size is not None)
@@ -73,7 +82,7 @@ class BatchFactory:
         handler = self._bind(shared, environment.threads)
         resolve, observation = None, None
         if settings.large_payloads:
-            resolve = _resolver(settings, environment, _memory_bytes(shared.lambda_context))
+            resolve = _resolver(settings, environment, self._memory_bytes(shared.lambda_context))
         if settings.idempotency is not None:
             idempotent = self._idempotent(records, handler.as_stage(), shared, environment, resolve, reads_outcomes)
             handler, commit = HandlerCall(idempotent, takes_list=True), idempotent.commit
@@ -82,40 +91,73 @@ class BatchFactory:
         if observers:
             from fanfold._consumer.notify_observers import Observation
 
-            observation = Observation(observers, records, shared, rejects(settings.reject_on))
+            observation = Observation(observers, records, shared, self._reject_on)
             handler = HandlerCall(observation.around(handler.as_stage()), takes_list=True)
             reads_outcomes = reads_outcomes or observation.reads_outcomes
-        return Batch(
-            records,
-            handler._replace(call=isolate_subsegments(handler.call)),
-            settings,
-            concurrency=concurrency,
-            deadline=shared.deadline,
-            admission=self._admission(shared, environment, concurrency if shares_concurrency else None),
-            settling=Settling(environment.settler, backoff=settings.backoff, dead_letters=dead_letters),
-            commits=None if commit is None else _commits(records, commit, shared.deadline),
-            observation=observation,
-            keep_details=reads_outcomes or settings.commit is not None,
-        )
+        arguments: dict[str, Any] = {
+            "loop": environment.loop,
+            "concurrency": concurrency,
+            "deadline": shared.deadline,
+            "admission": self._admission(shared, environment, concurrency if shares_concurrency else None),
+            "open_settler": environment.settler,
+            "backoff": settings.backoff,
+            "dead_letters": dead_letters,
+            "commits": None if commit is None else _commits(records, commit, shared.deadline),
+            "observation": observation,
+            "keep_details": reads_outcomes or settings.commit is not None,
+            "timeout": settings.timeout,
+            "chunk_size": settings.chunk_size,
+            "reject_on": self._reject_on,
+        }
+        if handler.on_thread is not None:
+            handler = handler._replace(on_thread=isolate_on_thread(handler.on_thread))
+            return self._thread_batch(records, handler, environment, arguments)
+        return TaskBatch(records, handler._replace(call=isolate_subsegments(handler.call)), **arguments)
+
+    def _thread_batch(
+        self,
+        records: Sequence[Record],
+        handler: HandlerCall,
+        environment: ExecutionEnvironment,
+        arguments: dict[str, Any],
+    ) -> Batch:
+        from fanfold._consumer.thread_batch import ThreadBatch  # not imported at cold start
+        from fanfold._consumer.thread_need import ThreadNeed
+
+        if self._need is None:
+            self._need = ThreadNeed()
+        return ThreadBatch(records, handler, threads=environment.threads, need=self._need, **arguments)
 
     def _admission(
         self, shared: BatchContext[Any], environment: ExecutionEnvironment, concurrency: int | None
     ) -> Admission:
-        memory_bytes, share = _memory_bytes(shared.lambda_context), self._settings.memory_share
+        memory_bytes, share = self._memory_bytes(shared.lambda_context), self._settings.memory_share
         limit_bytes = None if memory_bytes is None or share is None else share * memory_bytes
 
         def create() -> Admission:
-            from fanfold._consumer.memory_guard import MemoryGuard  # at the first batch
+            now, rate = shared.deadline.clock(), self._settings.starts_per_second
+            policies: list[Policy] = []
+            if limit_bytes is not None:
+                from fanfold._consumer.memory_guard import MemoryGuard  # at the first batch
 
-            return Admission(
-                starts_per_second=self._settings.starts_per_second,
-                guard=None if limit_bytes is None else MemoryGuard(limit_bytes),
-                now=shared.deadline.clock(),
-                concurrency=concurrency,
-                share=None if limit_bytes is None or concurrent_processes() == 1 else self._memory_share(limit_bytes),
-            )
+                policies.append(MemoryLimit(MemoryGuard(limit_bytes), now))
+                if concurrent_processes() > 1:
+                    policies.append(self._memory_share(limit_bytes))
+            if rate is not None:
+                policies.append(StartRate(rate, now))
+            return Admission(policies, concurrency=concurrency)
 
         return environment.admission((concurrency, limit_bytes), create)
+
+    def _memory_bytes(self, lambda_context: Any) -> float | None:
+        """Return the memory of this process; None if it is unknown."""
+        limit_mb = getattr(lambda_context, "memory_limit_in_mb", None)
+        if not isinstance(limit_mb, int | float | str) or not limit_mb:
+            return None
+        if limit_mb not in self._memory:
+            # On Managed Instances, the processes of an execution environment share its memory.
+            self._memory[limit_mb] = float(limit_mb) * _MB / concurrent_processes()
+        return self._memory[limit_mb]
 
     def _commit(self, shared: BatchContext[Any]) -> Commit | None:
         commit = self._settings.commit
@@ -153,6 +195,12 @@ class BatchFactory:
         )
 
 
+def _is_plain(settings: Settings) -> bool:
+    """Return whether no stage runs around the handler, so that a record of a ``def`` handler needs no event loop."""
+    stages = (settings.chunk_size, settings.idempotency, settings.large_payloads, settings.observers)
+    return not any(stages)
+
+
 def _resolve_payloads(stage: Stage, resolve: Resolve) -> Stage:
     """Return a stage that replaces S3 pointers by their payloads and then calls the given stage."""
 
@@ -180,12 +228,3 @@ def _commits(records: Sequence[Record], commit: Commit, deadline: Deadline) -> C
     from fanfold._consumer.commits import Commits  # not imported at cold start
 
     return Commits(records, commit, deadline)
-
-
-def _memory_bytes(lambda_context: Any) -> float | None:
-    """Return the memory of this process; None if it is unknown."""
-    limit_mb = getattr(lambda_context, "memory_limit_in_mb", None)
-    if not isinstance(limit_mb, int | float | str) or not limit_mb:
-        return None
-    # On Managed Instances, the processes of an execution environment share its memory.
-    return float(limit_mb) * _MB / concurrent_processes()

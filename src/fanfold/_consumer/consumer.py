@@ -8,29 +8,30 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from fanfold._base.backoff import Backoff
 from fanfold._base.callables import find_layer, is_coroutine_function
 from fanfold._base.context import BatchContext
 from fanfold._base.deadline import Deadline
+from fanfold._base.frozen import Value, put
 from fanfold._base.outcome import BatchResponse, BatchResult
 from fanfold._base.record import Event, Record, records_from_event
 from fanfold._consumer.batch import Batch
 from fanfold._consumer.binding import bind
-from fanfold._consumer.classify import RejectOn
 from fanfold._consumer.compose import BatchFactory
 from fanfold._consumer.environment import ExecutionEnvironment, open_environment, preload
-from fanfold._consumer.loop_thread import Lifespan, Runtime, deadline_of
+from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import not_started, respond, run_and_respond
 from fanfold._consumer.settings import CommitStage, Settings, allowed_concurrency, check_observer
-from fanfold._consumer.settle import OpenSettler
 from fanfold._consumer.xray import use_context_variables
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._base.backoff import Backoff
+    from fanfold._consumer.classify import RejectOn
+    from fanfold._consumer.loop_thread import Lifespan
+    from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.payload_pointers import LargePayloads, OpenStore
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
@@ -45,14 +46,19 @@ INVOKE: ContextVar[Callable[[Consumer[..., Any], Event, Any], BatchResult] | Non
 DEAD_LETTER_VARIABLE = "FANFOLD_DEAD_LETTER_QUEUE_URL"
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumerStats:
+class ConsumerStats(Value):
     """Handlers and event loops that still run in an execution environment after the response to their batch."""
+
+    __slots__ = ("abandoned_handlers", "blocked_loops")
 
     abandoned_handlers: int
     """Handlers that still run, on the event loop or on threads, after the response to their batch."""
     blocked_loops: int
     """Event loops that a handler blocked and that were therefore replaced."""
+
+    def __init__(self, abandoned_handlers: int, blocked_loops: int) -> None:
+        put(self, "abandoned_handlers", abandoned_handlers)
+        put(self, "blocked_loops", blocked_loops)
 
 
 class Consumer(Generic[P, T]):
@@ -76,7 +82,6 @@ class Consumer(Generic[P, T]):
             ExecutionEnvironment.abandoned_handlers,
         )
         self._on_threads = not is_coroutine_function(function)
-        self._clamped_concurrency: dict[int, int] = {}
         self._added_observers: list[Observer] = []
         if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             preload(settings, self.dead_letter_queue_url)
@@ -126,7 +131,10 @@ class Consumer(Generic[P, T]):
         if deadline.remaining() == 0:
             return not_started(records, "the invocation had no time left", raise_on_total_failure=raises)
         create_batch = functools.partial(self._batch, records, context, deadline, reads_outcomes=reads_outcomes)
-        return run_and_respond(self._runtime, create_batch, deadline, raise_on_total_failure=raises)
+        on_loop = self._added_observers or not self._batches.starts_anywhere
+        return run_and_respond(
+            self._runtime, create_batch, deadline, on_loop=bool(on_loop), raise_on_total_failure=raises
+        )
 
     async def process(self, event: Event, context: Any = None) -> BatchResult:
         """Process a batch on the caller's event loop, and return the outcome of each record.
@@ -218,9 +226,9 @@ class Consumer(Generic[P, T]):
             records,
             BatchContext(context, deadline, environment.state),
             environment,
-            concurrency=self._allowed(self.concurrency),
+            concurrency=self._allowed_concurrency,
             shares_concurrency=shares_concurrency,
-            dead_letters=bool(self.dead_letter_queue_url),
+            dead_letters=self._has_dead_letter_queue,
             observers=[*self.settings.observers, *self._added_observers],
             reads_outcomes=reads_outcomes,
         )
@@ -228,11 +236,15 @@ class Consumer(Generic[P, T]):
     def _respond(self, batch: Batch) -> BatchResult:
         return respond(batch, raise_on_total_failure=self.settings.raise_on_total_failure)
 
-    def _allowed(self, concurrency: int) -> int:
-        """Return the concurrency that the limits of this process allow; checked, and logged, once for each value."""
-        if concurrency not in self._clamped_concurrency:
-            self._clamped_concurrency[concurrency] = clamp_concurrency(concurrency, threads=self._on_threads)
-        return self._clamped_concurrency[concurrency]
+    @functools.cached_property
+    def _allowed_concurrency(self) -> int:
+        """The concurrency that the limits of this process allow; read, checked, and logged at the first batch."""
+        return clamp_concurrency(self.concurrency, threads=self._on_threads)
+
+    @functools.cached_property
+    def _has_dead_letter_queue(self) -> bool:
+        """True if there is a dead-letter queue at the first batch."""
+        return bool(self.dead_letter_queue_url)
 
 
 class Session:
@@ -253,11 +265,12 @@ class Session:
         """Process a batch; without a context, the deadline is infinite. Raises the errors of ``Consumer.process``."""
         batch = self._create_batch(event, context)
         self._running.add(batch)
-        self._environment.track(batch)
         try:
             await batch.run()
         finally:
             self._running.discard(batch)
+            if not batch.has_ended:
+                self._environment.track(batch)
         return self._respond(batch)
 
     def stop(self, grace_seconds: float) -> None:
@@ -319,6 +332,7 @@ def consumer(function: Callable[..., Any] | None = None, /, **settings: Any) -> 
     - ``str``: the body as is.
     - ``Record``: the record.
     - ``SQSRecord`` of Powertools: the record as this class; another of its data classes: the event in the body.
+    - ``msgspec.Struct``, or a union or a container of structs: the body, decoded with msgspec.
     - Any other type: the body, validated with pydantic.
 
     Use it as ``@consumer`` or with settings as ``@consumer(concurrency=100)``; ``Settings`` documents them.

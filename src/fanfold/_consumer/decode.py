@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias, get_args, get_origin
 
@@ -27,7 +28,8 @@ def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
 
     No annotation, ``dict``, ``list``, and ``Any``: JSON. ``str``: the body as is. ``Record``: the record.
     ``SQSRecord`` of Powertools: the record as this class. Another of its data classes, such as ``S3Event``: the event
-    in the body. Any other type: validated with pydantic. For a handler that takes lists, the type of the list's items.
+    in the body. ``msgspec.Struct``, or a union or a container of such types: decoded with msgspec. Any other type:
+    validated with pydantic. For a handler that takes lists, the type of the list's items.
 
     Args:
         annotation: The parameter's annotation; ``inspect.Parameter.empty`` for none.
@@ -50,12 +52,7 @@ def decoder(annotation: Any, name: str, *, chunked: bool) -> Decode:
         raise _unresolved(annotation, name)
     if _is_powertools_record(annotation):
         return lambda record: annotation(dict(record.raw))
-    from fanfold._consumer.event_data_classes import is_data_class, unwrapper  # not imported at cold start
-
-    if is_data_class(annotation):
-        unwrap = unwrapper(annotation)
-        return lambda record: unwrap(_decode_json(record))
-    return _validator(annotation, name)
+    return _typed(annotation, name)
 
 
 def _item_type(annotation: Any, name: str) -> Any:
@@ -105,6 +102,21 @@ def _decode_json(record: Record) -> Any:
         return value if end == len(body) else json.loads(body)
     except (ValueError, RecursionError) as error:
         raise DecodeError(f"the body is not JSON: {error}") from error
+
+
+def _typed(annotation: Any, name: str) -> Decode:
+    """Return the decoder of a type that is neither JSON, a text, nor a record."""
+    if "msgspec" in sys.modules:  # imported by the handler's module if the annotation is one of its types
+        from fanfold._consumer.struct_bodies import StructDecoder, holds_struct
+
+        if holds_struct(annotation):
+            return StructDecoder(annotation, name)
+    from fanfold._consumer.event_data_classes import is_data_class, unwrapper  # not imported at cold start
+
+    if is_data_class(annotation):
+        unwrap = unwrapper(annotation)
+        return lambda record: unwrap(_decode_json(record))
+    return _validator(annotation, name)
 
 
 def _validator(annotation: Any, name: str) -> Decode:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fanfold._base.threads import Threads
 from fanfold._consumer.settings import Settings
-from fanfold._consumer.settle import OpenSettler
 from fanfold.errors import MissingExtraError
 
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.admission import Admission
+    from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.idempotency import EntryStore
     from fanfold._ports.payload_pointers import OpenStore
     from fanfold._ports.queue import Settler
@@ -52,6 +52,8 @@ class ExecutionEnvironment:
     ) -> None:
         self.state = state
         """The value that the lifespan yielded; None without a lifespan."""
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        """The event loop of the lifespan, the clients, and the batches."""
         self.threads = threads
         """Worker threads for ``def`` handlers."""
         self.settler = settler
@@ -70,7 +72,7 @@ class ExecutionEnvironment:
         return self._admissions[key]
 
     def track(self, batch: RunningBatch) -> None:
-        """Add a batch, and remove those whose handlers have all ended."""
+        """Add a batch that has handlers left at its response, and remove those whose handlers have all ended."""
         self._batches = [*(tracked for tracked in self._batches if not tracked.has_ended), batch]
 
     def abandoned_handlers(self) -> int:
@@ -78,8 +80,8 @@ class ExecutionEnvironment:
 
         A ``def`` handler that was just abandoned has both a thread and a worker; it is counted once.
         """
-        threads = self.threads.abandoned + getattr(self.state, "abandoned_threads", 0)  # those of a job's handlers
-        return max(threads, sum(batch.abandoned for batch in self._batches))
+        on_threads = len(self.threads.left) + getattr(self.state, "abandoned_threads", 0)  # those of a job's handlers
+        return max(on_threads, sum(batch.abandoned for batch in self._batches)) if self._batches else on_threads
 
 
 @asynccontextmanager
@@ -87,7 +89,7 @@ async def open_environment(
     settings: Settings, dead_letter_queue_url: Callable[[], str]
 ) -> AsyncIterator[ExecutionEnvironment]:
     """Yield the resources that the batches of one execution environment share, and close them at the end."""
-    threads = Threads()
+    threads = Threads(asyncio.get_running_loop())
     async with AsyncExitStack() as stack:
         stack.callback(threads.close)
         settler = settings.settler or _OpenOnce(stack, threads, lambda: _open_sqs(dead_letter_queue_url()), "sqs")

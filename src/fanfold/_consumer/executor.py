@@ -39,12 +39,19 @@ class DefaultExecutors:
     @property
     def abandoned(self) -> int:
         """Calls that still run although no batch waits for them."""
+        if not self._left:
+            return 0
         self._left = [executor for executor in self._left if executor.running]
         return sum(len(executor.running) for executor in self._left)
 
+    @property
+    def has_running(self) -> bool:
+        """True if calls run on the current executor."""
+        return bool(self._current.running)
+
     def renew(self) -> None:
         """Replace the current executor if calls still run on it; call this when no batch is in progress."""
-        if not self._current.running:
+        if not self.has_running:
             return
         self._left.append(self._current)
         self._current.shutdown(wait=False)

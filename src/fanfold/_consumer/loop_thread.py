@@ -14,16 +14,16 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.log import BatchLogger, logger
 from fanfold._base.threads import served_loop
-from fanfold._consumer.blocked_loop import current_user_line, dump_stacks_before
+from fanfold._consumer.blocked_loop import DumpBefore, current_user_line
+from fanfold._consumer.calls import STOPPED, Call, TaskWork, W, Work
 from fanfold._consumer.process_limits import concurrent_processes
-from fanfold._consumer.worker_tasks import create_task
 from fanfold.errors import ConfigurationError
 
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
@@ -48,7 +48,6 @@ _REPORT_SECONDS = 1.0
 """Longest wait for log lines and observers that the response does not depend on."""
 _CLOSE_SECONDS = 5.0
 """Time that a lifespan has to end when the runtime is closed."""
-_STOPPED: Final = "a handler stopped the event loop or cancelled the batch"
 
 
 def deadline_of(lambda_context: Any, margin: float | None) -> Deadline:
@@ -93,9 +92,26 @@ class Runtime(Generic[S]):
         """The most blocked loops that an error was logged for."""
 
     def run(self, work: Callable[[S], Coroutine[Any, Any, T]], deadline: Deadline) -> T:
-        """Run work on the loop with the lifespan's value, and wait for it until ``deadline.responds_without_loop_at``.
+        """Run a coroutine on the loop with the lifespan's value, and wait for it as ``run_work`` does."""
+        return self.run_work(lambda state: TaskWork(work(state)), deadline).result()
+
+    def run_work(
+        self,
+        create: Callable[[S], W],
+        deadline: Deadline,
+        *,
+        on_loop: bool = True,
+        supervise_after: float = 0.0,
+    ) -> W:
+        """Start work with the lifespan's value, and wait for its end until ``deadline.responds_without_loop_at``.
 
         The work runs in the caller's context variables.
+
+        Args:
+            create: Creates the work.
+            deadline: The deadline of the invocation.
+            on_loop: Whether the work is created and started on the loop, and not on this thread.
+            supervise_after: For work that starts on this thread: seconds after which the loop supervises it.
 
         Raises:
             TimeoutError: If the work has not ended by then. It is cancelled unless the loop is blocked, and nothing
@@ -110,15 +126,23 @@ class Runtime(Generic[S]):
                 "a handler calls the consumer that is running it, which would wait for itself: "
                 "call the handler function instead, or send a message to the queue"
             )
-        with dump_stacks_before(deadline):
+        with DumpBefore(deadline):
             # A lifespan that fails or hangs raises here, before any record starts: the whole batch is redelivered.
-            state = loop.wait(loop.state, deadline, "the lifespan did not start in time")
-            outcome, cancel = loop.submit(lambda: work(state))
+            state = loop.wait_for_state(deadline)
+            call = Call(loop.call_ended)
+            if on_loop:
+                loop.start(call, lambda: create(state))
+            else:
+                loop.start_here(call, create(state), supervise_after)
             try:
-                return loop.wait(outcome, deadline, "the event loop did not respond in time")
+                loop.wait(call, deadline, "the event loop did not respond in time")
             except BaseException:
-                cancel()
+                loop.cancel(call)
                 raise
+            if call.error is not None:
+                raise call.error
+            work: W = call.work
+            return work
 
     def abandoned(self) -> tuple[int, int]:
         """Return the number of abandoned handlers, and of blocked event loops, that still run."""
@@ -135,6 +159,9 @@ class Runtime(Generic[S]):
             loop.close()
 
     def _usable_loop(self, deadline: Deadline) -> _LoopThread[S]:
+        loop = self._loop
+        if loop is not None and loop.is_healthy and not self._blocked_loops and not self._calls_abandoned(loop):
+            return loop
         with self._lock:
             loop = self._loop
             was_blocked = False
@@ -172,27 +199,30 @@ class Runtime(Generic[S]):
 
     def _count_abandoned(self, loop: _LoopThread[S] | None) -> tuple[int, int]:
         self._blocked_loops = [blocked for blocked in self._blocked_loops if blocked.alive()]
-        started = loop is not None and loop.state.done() and not loop.state.exception()
-        handlers = self._abandoned_handlers(loop.state.result()) if loop is not None and started else 0
-        calls = 0 if loop is None else loop.executors.abandoned
-        return max(handlers, calls), len(self._blocked_loops)
+        return 0 if loop is None else self._calls_abandoned(loop), len(self._blocked_loops)
+
+    def _calls_abandoned(self, loop: _LoopThread[S]) -> int:
+        handlers = self._abandoned_handlers(loop.value[0]) if loop.value else 0
+        return max(handlers, loop.executors.abandoned)
 
 
 class _LoopThread(Generic[S]):
     def __init__(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
         self.state: Future[S] = Future()
         """The value that the lifespan yielded, or the error that prevented its start."""
+        self.value: list[S] = []
+        """The value that the lifespan yielded; empty until then."""
         self._pid = os.getpid()
         self._suspect = False
         """True if the loop was blocked when it was last checked."""
         self._stopped = False
         """True once the loop has stopped, possibly because of a handler. It runs no further work."""
-        self._pending: set[Future[Any]] = set()
-        """Outcomes of work that has not ended."""
+        self._pending: set[Call] = set()
+        """Calls that have not ended."""
         from fanfold._consumer.executor import DefaultExecutors  # at the first invocation, not at import
 
-        self._loop = asyncio.new_event_loop()
-        self.executors = DefaultExecutors(self._loop)
+        self.loop = asyncio.new_event_loop()
+        self.executors = DefaultExecutors(self.loop)
         self._ending = asyncio.Event()
         self._thread = threading.Thread(target=self._run, args=(lifespan,), name="fanfold-loop", daemon=True)
         self._thread.start()
@@ -203,7 +233,12 @@ class _LoopThread(Generic[S]):
 
     def is_served_here(self) -> bool:
         """Return whether the current thread is the loop's, or a worker thread that a handler of the loop runs on."""
-        return served_loop() is self._loop
+        return served_loop() is self.loop
+
+    @property
+    def is_healthy(self) -> bool:
+        """True if the loop can run work without a further check."""
+        return bool(self.value) and not (self._stopped or self._suspect) and self._pid == os.getpid()
 
     def usable(self, deadline: Deadline) -> bool:
         """Return whether the loop can run work: it is alive, its lifespan has not failed, and it is not blocked."""
@@ -216,66 +251,85 @@ class _LoopThread(Generic[S]):
             self._suspect = not self._ping().wait(_shorter(_RECOVERY_SECONDS, _half(until_response)))
         return not self._suspect
 
-    def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[Future[T], Callable[[], None]]:
-        """Start work on the loop in the caller's context variables; return its outcome, and a function to cancel it."""
-        outcome: Future[T] = Future()
-        self._pending.add(outcome)
-        outcome.add_done_callback(self._pending.discard)
-        context = contextvars.copy_context()
-        tasks: list[asyncio.Task[T]] = []
+    def start(self, call: Call, create: Callable[[], Work]) -> None:
+        """Create and start the work of a call on the loop, in the caller's context variables."""
+        self._pending.add(call)
 
         def start() -> None:
-            if outcome.set_running_or_notify_cancel():
+            if not call.cancelled:
                 try:
-                    tasks.append(create_task(self._loop, work(), context))
-                except BaseException as error:  # noqa: BLE001 - a task factory of the user's
-                    self._stopped = True  # the next invocation gets a new loop, without that factory
-                    outcome.set_exception(error)
-                else:
-                    tasks[0].add_done_callback(functools.partial(self._work_ended, outcome))
-
-        def cancel_task() -> None:
-            tasks[0].cancel()
-
-        def cancel() -> None:
-            # Work that has not started never starts; work that has is cancelled in the loop's next iteration.
-            if not outcome.cancel() and not outcome.done():
-                self._call_soon(cancel_task)
+                    call.work = create()
+                    self._start_work(call)
+                    call.work.supervise()
+                except BaseException as error:  # noqa: BLE001 - also a KeyboardInterrupt reaches the caller
+                    call.end(error)
 
         try:
-            self._loop.call_soon_threadsafe(start)
+            self.loop.call_soon_threadsafe(start, context=contextvars.copy_context())
         except RuntimeError:  # the loop has just been closed
-            _fail(outcome)
-        return outcome, cancel
+            call.end(TimeoutError(STOPPED))
 
-    def _work_ended(self, outcome: Future[T], task: asyncio.Task[T]) -> None:
-        _copy_result(task, outcome)
+    def start_here(self, call: Call, work: Work, supervise_after: float) -> None:
+        """Start the work of a call on this thread; the loop supervises it if it takes longer than this."""
+        self._pending.add(call)
+        call.work = work
+        self._start_work(call)
+        if not call.wait(supervise_after):
+            self._call_soon(work.supervise)
+
+    def _start_work(self, call: Call) -> None:
+        try:
+            call.work.start(call.end)
+        except BaseException as error:  # noqa: BLE001 - a task factory of the user's
+            self._stopped = True  # the next invocation gets a new loop, without that factory
+            call.end(error)
+
+    def cancel(self, call: Call) -> None:
+        """Cancel a call in the loop's next iteration; a call that has not started never starts."""
+        call.cancelled = True
+        self._call_soon(call.cancel)
+
+    def call_ended(self, call: Call) -> None:
+        """Note that a call has ended, on any thread."""
+        self._pending.discard(call)
+        if not self._pending and self.executors.has_running:
+            on_loop = threading.get_ident() == self._thread.ident
+            self._renew_executors() if on_loop else self._call_soon(self._renew_executors)
+
+    def _renew_executors(self) -> None:
         if not self._pending:
             self.executors.renew()
 
-    def wait(self, future: Future[T], deadline: Deadline, message: str) -> T:
-        """Wait for a future until ``deadline.responds_without_loop_at``, and log what blocks the loop in the meantime.
+    def wait_for_state(self, deadline: Deadline) -> S:
+        """Return the value of the lifespan, and wait for it if it is starting."""
+        if not self.value:
+            call = Call(_nothing)
+            self.state.add_done_callback(lambda _: call.end())
+            self.wait(call, deadline, "the lifespan did not start in time")
+            return self.state.result()
+        return self.value[0]
+
+    def wait(self, call: Call, deadline: Deadline, message: str) -> None:
+        """Wait for a call until ``deadline.responds_without_loop_at``, and log what blocks the loop in the meantime.
 
         Raises:
             TimeoutError: If it has not ended by then, with this message. The loop is checked before it is used again.
         """
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
         pong: threading.Event | None = None
-        batch_logger = BatchLogger()  # a loop may be blocked for a thousand checks
-        while not done.wait(_shorter(_CHECK_SECONDS, deadline.until(deadline.responds_without_loop_at))):
+        batch_logger: BatchLogger | None = None  # a loop may be blocked for a thousand checks
+        while not call.wait(_shorter(_CHECK_SECONDS, deadline.until(deadline.responds_without_loop_at))):
             expired = deadline.until(deadline.responds_without_loop_at) == 0
             if expired and pong is None:
                 pong = self._ping()
                 pong.wait(_shorter(_LAST_CHECK_SECONDS, _half(deadline.until(deadline.ends_at))))
             if pong is not None and not pong.is_set():
                 line = current_user_line(self._thread.ident)
+                batch_logger = batch_logger or BatchLogger()
                 run_in_time(functools.partial(batch_logger.warning, "the event loop is blocked by %s", line), deadline)
             if expired:
                 self._suspect = True
                 raise TimeoutError(message)
             pong = self._ping()
-        return future.result()
 
     def _ping(self) -> threading.Event:
         """Return an event that the loop sets in its next iteration."""
@@ -285,7 +339,7 @@ class _LoopThread(Generic[S]):
 
     def _call_soon(self, call: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(call)
+            self.loop.call_soon_threadsafe(call)
 
     def end(self) -> None:
         """End the lifespan and the loop in the loop's next iteration."""
@@ -297,9 +351,9 @@ class _LoopThread(Generic[S]):
             self._thread.join(_CLOSE_SECONDS)
 
     def _run(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
-        asyncio.set_event_loop(self._loop)
+        asyncio.set_event_loop(self.loop)
         try:
-            self._loop.run_until_complete(self._run_lifespan(lifespan))
+            self.loop.run_until_complete(self._run_lifespan(lifespan))
         except BaseException as error:
             if not self.state.done():
                 self.state.set_exception(error)
@@ -307,13 +361,15 @@ class _LoopThread(Generic[S]):
                 logger.exception("the event loop or its lifespan ended with an error")
         finally:
             self._stopped = True
-            _close(self._loop)
-            for outcome in list(self._pending):
-                _fail(outcome)
+            _close(self.loop)
+            for call in list(self._pending):
+                # A TimeoutError, so that the caller responds with the outcomes that are known.
+                call.end(TimeoutError(STOPPED))
 
     async def _run_lifespan(self, lifespan: Callable[[], AbstractAsyncContextManager[S]]) -> None:
         # The same task enters and exits the lifespan, as cancel scopes and task groups in it require.
         async with lifespan() as state:
+            self.value.append(state)
             self.state.set_result(state)
             await self._ending.wait()
 
@@ -326,20 +382,8 @@ def _shorter(seconds: float, limit: float | None) -> float:
     return seconds if limit is None else min(seconds, limit)
 
 
-def _fail(outcome: Future[Any]) -> None:
-    """Set an error on the outcome of work that will not end."""
-    with contextlib.suppress(InvalidStateError):  # it has ended or has just been cancelled
-        outcome.set_exception(TimeoutError(_STOPPED))
-
-
-def _copy_result(task: asyncio.Task[T], outcome: Future[T]) -> None:
-    if task.cancelled():
-        # A TimeoutError, so that the caller responds with the outcomes that are known.
-        outcome.set_exception(TimeoutError(_STOPPED))
-    elif error := task.exception():
-        outcome.set_exception(error)
-    else:
-        outcome.set_result(task.result())
+def _nothing(_: object) -> None:
+    """Do nothing."""
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:

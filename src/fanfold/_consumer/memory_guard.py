@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fanfold._base.log import logger
-from fanfold._base.operating_system import MEMORY_NOT_REPORTED, resident_bytes
+from fanfold._base.operating_system import MEMORY_NOT_REPORTED, peak_within, resident_bytes
 
 RELEASE_SECONDS: Final = 0.02
 """Minimum interval between requests to release free memory, in seconds."""
@@ -45,6 +45,7 @@ class MemoryGuard:
     Args:
         limit_bytes: Resident memory above which no record starts.
         resident: Returns the resident memory in bytes; None if it is unknown.
+        peak_within: Returns whether the memory has never exceeded a limit in bytes.
         release_free_memory: Returns freed memory to the system.
         clock: Returns the time in seconds; monotonic.
     """
@@ -54,12 +55,14 @@ class MemoryGuard:
         limit_bytes: float,
         *,
         resident: Callable[[], int | None] = resident_bytes,
+        peak_within: Callable[[float], bool] = peak_within,
         release_free_memory: Callable[[], None] = release_free_memory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limit_bytes = limit_bytes
         """Resident memory above which no record starts."""
         self._resident = resident
+        self._peak_within = peak_within
         self._release = release_free_memory
         self._clock = clock
         self._next_release = -math.inf
@@ -69,7 +72,7 @@ class MemoryGuard:
 
         Returns False if the system does not report resident memory.
         """
-        if not self._exceeded():
+        if self._peak_within(self.limit_bytes) or not self._exceeded():
             return False
         if (now := self._clock()) < self._next_release:
             return True

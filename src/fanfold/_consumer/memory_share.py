@@ -14,6 +14,7 @@ from typing import Final
 
 from fanfold._base.log import logger
 from fanfold._base.operating_system import peak_resident_bytes, reset_peak_resident_bytes, resident_bytes
+from fanfold._consumer.admission import CHECK_SECONDS
 from fanfold._consumer.memory_guard import release_free_memory
 
 SLOW_RECORD_SECONDS: Final = 2.0
@@ -50,6 +51,8 @@ class MemoryShare:
     ) -> None:
         self.limit_bytes = limit_bytes
         """The process's share of the memory."""
+        self.held: int = 0
+        """Number of times a start waited for memory."""
         self.learned: bool = False
         """True once a record of this process has been measured."""
         self._resident, self._peak, self._reset_peak, self._release = resident, peak, reset_peak, release_free_memory
@@ -69,21 +72,25 @@ class MemoryShare:
         self._started = 0
         self._due = True
 
-    def has_room(self, now: float, running: int) -> bool:
-        """Return whether another record fits, with this number of records in flight."""
+    def wait(self, now: float, running: int) -> float:
+        """Return the seconds until the next check if no other record fits, with this number of records in flight."""
         if not running and self._due:
             self._measure_at_rest()
         elif not self.learned and self._started > running:
             self._learn()
         elif not self.learned and now >= self._next_slow_start:
             self._fits = min(running + 1, self._fitting(self._bytes_per_record()))
-        return running < self._fits
+        if running < self._fits:
+            return 0.0
+        self.held += self.learned  # what waits for the first record does not wait for memory
+        return CHECK_SECONDS
 
-    def started(self, now: float, running: int) -> None:
-        """Note that a record starts in addition to this number of records in flight."""
+    def started(self, now: float, running: int) -> float:
+        """Note that a record starts in addition to this number of records in flight; every start has to ask."""
         self._most_running = max(self._most_running, running + 1)
         self._started += 1
         self._next_slow_start = now + SLOW_RECORD_SECONDS
+        return -math.inf
 
     def _measure_at_rest(self) -> None:
         """Measure the base, and what the records since the last time took."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, cast
 
 from fanfold._base.deadline import Deadline
 from fanfold._base.ordering import Lane, Unit, in_order
 from fanfold._base.outcome import BLOCKED_IN_GROUP, DONE, Done, Failed, NotStarted, Outcome, Reject, Rejected, Retry
 from fanfold._base.record import Record, is_fifo
 from fanfold._consumer.classify import final_outcome, outcome_of, without_details
-from fanfold._consumer.failure_log import FailureLog
-from fanfold._consumer.settle import Settling
 from fanfold.errors import AbandonedError, DecodeError
+
+if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._base.backoff import Backoff
+    from fanfold._consumer.failure_log import FailureLog
+    from fanfold._consumer.settle import OpenSettler, Settling
 
 ABANDONED = Failed(AbandonedError())
 """The outcome of a record from its start until its handler ends."""
@@ -23,7 +27,9 @@ class BatchOutcomes:
     Args:
         records: The records of the batch.
         deadline: The deadline of the invocation.
-        settling: Sends dead letters, and sets delays.
+        open_settler: Opens what sends dead letters and sets delays.
+        backoff: Delays of records that failed; None for none.
+        dead_letters: Whether there is a dead-letter queue.
         reject_on: Returns whether an error is permanent.
         keep_details: Whether anything reads return values and errors.
         on_interrupt: Called if a handler raises KeyboardInterrupt.
@@ -34,30 +40,60 @@ class BatchOutcomes:
         records: Sequence[Record],
         *,
         deadline: Deadline,
-        settling: Settling,
+        open_settler: OpenSettler,
+        backoff: Backoff | None,
+        dead_letters: bool,
         reject_on: Callable[[BaseException], bool],
         keep_details: bool,
         on_interrupt: Callable[[], None],
     ) -> None:
         self.values: list[Outcome | None] = [None] * len(records)
         """By position: None for a record that has not started."""
-        self.failures: FailureLog = FailureLog()
-        """The errors to log."""
+        self.failures: FailureLog | None = None
+        """The errors to log; None if there is none."""
         self.interrupt: KeyboardInterrupt | None = None
         """The KeyboardInterrupt that a handler raised."""
         self.has_rejected: bool = False
         """True once a record was rejected."""
         self._records = records
         self._deadline = deadline
-        self._settling = settling
+        self.settling: Settling | None = None
+        """Sends dead letters, and sets delays; None while there is nothing to settle."""
+        self.has_dead_letter_queue: bool = dead_letters
+        """True if rejected messages are sent to a dead-letter queue."""
+        self._open_settler = open_settler
+        self._backoff = backoff
         self._reject_on = reject_on
         self._keep_details = keep_details
         self._on_interrupt = on_interrupt
-        self._fifo = is_fifo(records)
+        self.is_fifo: bool = is_fifo(records)
+        """True if the records come from a FIFO queue."""
         self._delays: dict[int, int] = {}
 
-    async def store(self, unit: Unit, results: Sequence[object]) -> bool:
-        """Store the outcome of each record of a unit, and return whether its lane may continue.
+    @property
+    def are_settled(self) -> bool:
+        """True if every record that has ended is settled, or has been given up."""
+        return self.settling is None or self.settling.is_idle
+
+    def _settle(self) -> Settling:
+        if self.settling is None:
+            from fanfold._consumer.settle import Settling  # not imported at cold start
+
+            self.settling = Settling(self._open_settler, backoff=self._backoff, dead_letters=self.has_dead_letter_queue)
+        return self.settling
+
+    def failure_log(self) -> FailureLog:
+        """Return the log of errors, which the first call creates."""
+        if self.failures is None:
+            from fanfold._consumer.failure_log import FailureLog
+
+            self.failures = FailureLog()
+        return self.failures
+
+    def store(self, unit: Unit, results: Sequence[object]) -> bool:
+        """Store the outcome of each record of a unit; return whether its lane may continue, as far as it is known.
+
+        On a FIFO queue, a rejected record may still be on its way to the dead-letter queue: ask ``lane_continues``.
 
         Args:
             unit: Positions of the records.
@@ -67,10 +103,22 @@ class BatchOutcomes:
         for position, result in zip(unit, results, strict=True):
             if group_continues:
                 outcome = self.values[position] = DONE if result is None else self._outcome_of(position, result)
-                group_continues = not self._fifo or isinstance(outcome, Done | Rejected)
+                group_continues = not self.is_fifo or isinstance(outcome, Done | Rejected)
             else:
                 self.values[position] = BLOCKED_IN_GROUP
-        return not self._fifo or await self._lane_continues(unit)
+        return group_continues
+
+    async def lane_continues(self, unit: Unit) -> bool:
+        """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
+        outcomes = [self.values[position] for position in unit]
+        forwarded: Collection[int] = ()
+        if self.settling is not None and any(isinstance(outcome, Rejected) for outcome in outcomes):
+            await self.settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
+            forwarded = self.settling.forwarded
+        return all(
+            isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in forwarded)
+            for position, outcome in zip(unit, outcomes, strict=True)
+        )
 
     def skip_rest_of_lane(self, lane: Lane, unit: Unit) -> None:
         """Report the rest of a FIFO lane for redelivery, with the same delay as the record that failed."""
@@ -78,7 +126,7 @@ class BatchOutcomes:
         for position in (position for later in lane[lane.index(unit) + 1 :] for position in later):
             self.values[position] = BLOCKED_IN_GROUP
             if delay is not None:
-                self._settling.change_visibility(self._records[position], delay)
+                self._settle().change_visibility(self._records[position], delay)
 
     def final(self, committed: Collection[int] | None, not_started: str) -> list[Outcome]:
         """Return the outcome of each record as far as it is known now.
@@ -87,7 +135,10 @@ class BatchOutcomes:
             committed: Positions of the records whose results are committed; None if no commit is needed.
             not_started: Why the others were not started.
         """
-        forwarded = frozenset(self._settling.forwarded)
+        values = list(self.values)
+        if committed is None and values.count(DONE) == len(values):
+            return cast("list[Outcome]", values)
+        forwarded = frozenset(() if self.settling is None else self.settling.forwarded)
         usual = DONE if committed is None else ABANDONED  # already final: skips a call for most records
         outcomes: list[Outcome] = [
             outcome
@@ -99,9 +150,9 @@ class BatchOutcomes:
                 is_committed=committed is None or position in committed,
                 is_forwarded=position in forwarded,
             )
-            for position, outcome in enumerate(list(self.values))
+            for position, outcome in enumerate(values)
         ]
-        return in_order(self._records, outcomes) if self._fifo else outcomes
+        return in_order(self._records, outcomes) if self.is_fifo else outcomes
 
     def _outcome_of(self, position: int, result: object) -> Outcome:
         """Return the outcome for what a handler returned or raised; start to settle it unless it is done."""
@@ -111,23 +162,14 @@ class BatchOutcomes:
                 self.interrupt = result
                 self._on_interrupt()
             if not isinstance(result, DecodeError | Reject | Retry):  # a bad message, or a decision of the handler's
-                self.failures.add(record, result)
+                self.failure_log().add(record, result)
         try:
             outcome = outcome_of(result, self._reject_on)
         except Exception as error:  # noqa: BLE001 - a value of the user's that cannot be classified
             outcome = Failed(error)
         self.has_rejected |= isinstance(outcome, Rejected)
-        if (delay := self._settling.add(position, record, outcome)) is not None:
+        if isinstance(outcome, Done) or (isinstance(outcome, Failed) and self._backoff is None):
+            return outcome if self._keep_details else without_details(outcome)
+        if (delay := self._settle().add(position, record, outcome)) is not None:
             self._delays[position] = delay
         return outcome if self._keep_details else without_details(outcome)
-
-    async def _lane_continues(self, unit: Unit) -> bool:
-        """Return whether every record of a FIFO unit is done, or rejected and in the dead-letter queue."""
-        outcomes = [self.values[position] for position in unit]
-        if any(isinstance(outcome, Rejected) for outcome in outcomes):
-            await self._settling.wait_for_dead_letters(self._deadline.until(self._deadline.stops_at))
-        forwarded = self._settling.forwarded
-        return all(
-            isinstance(outcome, Done) or (isinstance(outcome, Rejected) and position in forwarded)
-            for position, outcome in zip(unit, outcomes, strict=True)
-        )

@@ -9,7 +9,7 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.log import logger
 from fanfold._base.outcome import DONE, BatchResult, NotStarted, Outcome, Rejected, acknowledges, partial_response
 from fanfold._base.record import Record
-from fanfold._consumer.batch import Batch
+from fanfold._consumer.batch import FIRST_LOOK_SECONDS, Batch, OnEnded
 from fanfold._consumer.environment import ExecutionEnvironment
 from fanfold._consumer.loop_thread import Runtime, run_in_time
 from fanfold._consumer.process_limits import concurrent_processes
@@ -18,45 +18,86 @@ from fanfold.errors import TotalFailureError
 _MAX_REASON_CHARACTERS = 500
 
 
+class _Conducted:
+    """A batch as the runtime runs it.
+
+    Args:
+        batch: The batch.
+        environment: Counts the handlers that the batch leaves.
+        on_ended: Called when it has ended, inside the time limit.
+    """
+
+    def __init__(
+        self, batch: Batch, environment: ExecutionEnvironment, on_ended: Callable[[Batch], object] | None
+    ) -> None:
+        self.batch = batch
+        self._environment = environment
+        self.has_ended: bool = False
+        """True once every record has ended or the response is due."""
+        self.supervise = batch.supervise
+        self.cancel = batch.cancel
+        self._on_ended = on_ended
+
+    def start(self, on_ended: OnEnded) -> None:
+        """Start the batch."""
+
+        def conclude(error: BaseException | None) -> None:
+            self.has_ended = error is None
+            try:
+                if self.has_ended and self._on_ended is not None:
+                    self._on_ended(self.batch)
+            except BaseException as raised:  # noqa: BLE001 - also a KeyboardInterrupt reaches the invocation
+                error = raised
+            on_ended(error)
+
+        self.batch.start(conclude)
+
+    def track(self) -> None:
+        """Count the handlers that still run."""
+        if not self.batch.has_ended:
+            self._environment.track(self.batch)
+
+
 def run_batch(
     runtime: Runtime[ExecutionEnvironment],
     create_batch: Callable[[ExecutionEnvironment], Batch],
     deadline: Deadline,
     on_ended: Callable[[Batch], object] | None = None,
+    *,
+    on_loop: bool = True,
 ) -> Batch:
     """Run a batch, and return it once it has ended or ``deadline.responds_without_loop_at`` is reached.
 
     Args:
         runtime: The event loop.
-        create_batch: Creates the batch, on the event loop.
+        create_batch: Creates the batch.
         deadline: The deadline of the invocation.
-        on_ended: Called on the event loop when the batch has ended, inside the time limit.
+        on_ended: Called when the batch has ended, inside the time limit: never on the invocation's thread.
+        on_loop: Whether the batch is created and started on the event loop; otherwise on the invocation's thread,
+            where no code of the user's may run.
 
     Raises:
         TimeoutError: If the batch could not start in time. No handler has run.
         SystemExit: If too many abandoned handlers or blocked event loops still run in this execution environment.
     """
-    started: list[Batch] = []
-    ended: list[bool] = []
+    started: list[_Conducted] = []
 
-    async def work(environment: ExecutionEnvironment) -> None:
-        batch = create_batch(environment)
-        environment.track(batch)
-        started.append(batch)
-        await batch.run()
-        ended.append(True)
-        if on_ended is not None:
-            on_ended(batch)
+    def create(environment: ExecutionEnvironment) -> _Conducted:
+        started.append(_Conducted(create_batch(environment), environment, on_ended))
+        return started[0]
 
     try:
-        runtime.run(work, deadline)
+        runtime.run_work(create, deadline, on_loop=on_loop, supervise_after=FIRST_LOOK_SECONDS)
     except TimeoutError as error:
         if not started:
             raise
-        if not ended:
+        if not started[0].has_ended:
             message = f"{error}; the batch response contains every message not known to be done"
             run_in_time(functools.partial(logger.error, message), deadline)
-    return started[0]
+    finally:
+        for conducted in started:
+            conducted.track()
+    return started[0].batch
 
 
 def run_and_respond(
@@ -64,6 +105,7 @@ def run_and_respond(
     create_batch: Callable[[ExecutionEnvironment], Batch],
     deadline: Deadline,
     *,
+    on_loop: bool,
     raise_on_total_failure: bool,
 ) -> BatchResult:
     """Run a batch as ``run_batch`` does, and return its outcomes and the response to Lambda.
@@ -85,7 +127,7 @@ def run_and_respond(
         if results[0] is result:  # pragma: no branch - else, at this moment, the response is returned without the loop
             _report(batch, result)
 
-    batch = run_batch(runtime, create_batch, deadline, conclude)
+    batch = run_batch(runtime, create_batch, deadline, conclude, on_loop=on_loop)
     if not results and not _interrupts(batch):
         result = _result_of(batch)
         results.append(result)
@@ -154,9 +196,11 @@ def _report(batch: Batch, result: BatchResult) -> None:
 
 
 def _log(batch: Batch, outcomes: Sequence[Outcome]) -> None:
-    acknowledged = sum(outcome is DONE or acknowledges(outcome) for outcome in outcomes)
-    batch.failures.write()
     records = len(outcomes)
+    if (acknowledged := outcomes.count(DONE)) != records:
+        acknowledged = sum(map(acknowledges, outcomes))
+    if batch.failures is not None:
+        batch.failures.write()
     logger.info("batch of %d: %d acknowledged, %d to be redelivered", records, acknowledged, records - acknowledged)
     if batch.abandoned:
         logger.warning("%d handlers were still running when the batch response was returned", batch.abandoned)
@@ -176,7 +220,7 @@ def _log_rejected(batch: Batch, outcomes: Sequence[Outcome]) -> None:
         if outcome is not DONE and isinstance(outcome, Rejected)
     ]
     elsewhere = "but the dead-letter queue did not accept them, so they will be redelivered"
-    if not batch.settling.has_dead_letter_queue:
+    if not batch.has_dead_letter_queue:
         elsewhere = "but no dead-letter queue is configured, so they will be redelivered"
     for forwarded, where in ((True, "and sent to the dead-letter queue"), (False, elsewhere)):
         if chosen := [(record, outcome) for record, outcome in rejected if outcome.forwarded is forwarded]:

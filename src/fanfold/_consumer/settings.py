@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from fanfold._base.backoff import Backoff
 from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext
+from fanfold._base.frozen import Options
 from fanfold._base.record import Record
-from fanfold._consumer.classify import RejectOn
-from fanfold._consumer.loop_thread import Lifespan
-from fanfold._consumer.settle import OpenSettler
 from fanfold.errors import ConfigurationError
 
 if TYPE_CHECKING:  # not imported at cold start
+    from fanfold._base.backoff import Backoff
+    from fanfold._consumer.classify import RejectOn
+    from fanfold._consumer.loop_thread import Lifespan
+    from fanfold._consumer.settle import OpenSettler
     from fanfold._ports.payload_pointers import LargePayloads, OpenStore
     from fanfold.idempotency import Idempotency
     from fanfold.observers import Observer
@@ -38,8 +38,7 @@ class CommitStage(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Options):
     """Settings of a consumer, checked when the handler is decorated.
 
     Raises:
@@ -89,7 +88,7 @@ class Settings:
     observers: Sequence[Observer] = ()
     """Observers that are notified of each batch, for logs, metrics, and traces; see ``fanfold.observers``."""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         check_count(self.concurrency, "concurrency")
         if self.chunk_size is not None:
             check_count(self.chunk_size, "chunk_size")
@@ -113,7 +112,7 @@ class Settings:
         url, errors, payloads = self.dead_letter_queue_url, self.reject_on, self.large_payloads
         idempotency = self.idempotency
         for name, valid, expected in [
-            ("backoff", self.backoff is None or isinstance(self.backoff, Backoff), "a fanfold.Backoff or None"),
+            ("backoff", _is_backoff_or_none(self.backoff), "a fanfold.Backoff or None"),
             ("dead_letter_queue_url", url is None or isinstance(url, str), "a URL or None"),
             ("raise_on_total_failure", isinstance(self.raise_on_total_failure, bool), "True or False"),
             (
@@ -143,15 +142,22 @@ class Settings:
         Raises:
             ConfigurationError: If a setting is unknown or its value is invalid.
         """
-        known = [field.name for field in dataclasses.fields(Settings)]
-        if unknown := sorted(changes.keys() - set(known)):
+        if unknown := sorted(changes.keys() - set(self._names)):
             raise ConfigurationError(
-                f"unknown setting {', '.join(unknown)}; the settings of a consumer are {', '.join(known)}"
+                f"unknown setting {', '.join(unknown)}; the settings of a consumer are {', '.join(self._names)}"
             )
-        return dataclasses.replace(self, **changes)
+        return Settings(**dict(zip(self._names, self._fields(), strict=True)) | changes)
 
 
 _CALLABLES = ("commit", "settler")
+
+
+def _is_backoff_or_none(value: object) -> bool:
+    if value is None:
+        return True
+    from fanfold._base.backoff import Backoff  # not imported at cold start
+
+    return isinstance(value, Backoff)
 
 
 def _is_callable_or_none(value: object) -> bool:

@@ -8,10 +8,11 @@ delays that are set here apply.
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from fanfold._base import aws_limits
 from fanfold._base.backoff import Backoff
@@ -171,31 +172,57 @@ class Settling:
         dead_letters: bool,
         retry_seconds: Sequence[float | None] = RETRY_SECONDS,
     ) -> None:
+        self._open = open_settler
         self._backoff = backoff
         self._backoff_failed = False
-        self._logger = BatchLogger()
+        self._retry_seconds = retry_seconds
         self.has_dead_letter_queue: bool = dead_letters
         """True if rejected messages are sent to a dead-letter queue."""
-        self._rejects: _Sender[tuple[int, Record, str]] = _Sender(
-            open_settler,
+        self.forwarded: set[int] = set()
+        """Positions of rejected records that the dead-letter queue has accepted."""
+        self._senders: list[_Sender[Any]] = []
+        """Those that are in use."""
+        self._stopped = False
+
+    @property
+    def is_idle(self) -> bool:
+        """True if every message is settled, or has been given up."""
+        return all(sender.task is None or sender.task.done() for sender in self._senders)
+
+    @functools.cached_property
+    def _logger(self) -> BatchLogger:
+        return BatchLogger()
+
+    @functools.cached_property
+    def _rejects(self) -> _Sender[tuple[int, Record, str]]:
+        return self._sender(
             self._send_dead_letters,
             _reject_bytes,
             "rejected messages could not be sent to the dead-letter queue; they will be redelivered: %s",
             self._back_off,
-            retry_seconds,
-            self._logger,
         )
-        self._changes: _Sender[tuple[Record, int]] = _Sender(
-            open_settler,
+
+    @functools.cached_property
+    def _changes(self) -> _Sender[tuple[Record, int]]:
+        return self._sender(
             self._change_visibility,
             _change_bytes,
             "delays could not be set; the messages will be redelivered after their visibility timeout: %s",
             len,
-            retry_seconds,
-            self._logger,
         )
-        self.forwarded: set[int] = set()
-        """Positions of rejected records that the dead-letter queue has accepted."""
+
+    def _sender(
+        self,
+        send: Callable[[Settler, list[T]], Awaitable[list[T]]],
+        entry_bytes: Callable[[T], int],
+        warning: str,
+        on_failed: Callable[[Sequence[T]], object],
+    ) -> _Sender[T]:
+        sender = _Sender(self._open, send, entry_bytes, warning, on_failed, self._retry_seconds, self._logger)
+        if self._stopped:
+            sender.stop()
+        self._senders.append(sender)
+        return sender
 
     def add(self, position: int, record: Record, outcome: Outcome) -> int | None:
         """Settle a record that has ended, in the background, and return its delay; None if it has no delay."""
@@ -227,11 +254,12 @@ class Settling:
 
     async def finish(self, within_seconds: float | None) -> None:
         """Wait until all messages are settled, no longer than this; leave the others to their visibility timeout."""
-        senders = (self._rejects, self._changes)
+        if self.is_idle:
+            return
         try:
             async with asyncio.timeout(within_seconds):
                 # More than once, because a refused dead letter gets a delay.
-                while running := {sender.task for sender in senders if sender.task and not sender.task.done()}:
+                while running := {sender.task for sender in self._senders if sender.task and not sender.task.done()}:
                     await asyncio.wait(running)
         except TimeoutError:
             self._logger.warning(
@@ -241,12 +269,13 @@ class Settling:
 
     def stop(self) -> None:
         """Stop settling; messages that are not settled, or are added later, keep their visibility timeout."""
-        self._rejects.stop()
-        self._changes.stop()
+        self._stopped = True
+        for sender in self._senders:
+            sender.stop()
 
     async def wait_for_dead_letters(self, within_seconds: float | None) -> None:
         """Wait until the dead-letter queue has accepted or refused what was added, no longer than this."""
-        if self._rejects.task is not None:
+        if self.has_dead_letter_queue and self._rejects.task is not None:
             await asyncio.wait({self._rejects.task}, timeout=within_seconds)
 
     async def _send_dead_letters(

@@ -30,6 +30,8 @@ class HandlerCall(NamedTuple):
     """A ``Stage``, or a ``CallOne``: the fast path for a handler of one body without other stages."""
     takes_list: bool
     """True if ``call`` is a ``Stage``."""
+    on_thread: Callable[[Record], Any] | None = None
+    """Calls a ``def`` handler for one record, and returns its value; None if only ``call`` can."""
 
     def as_stage(self) -> Stage:
         """Return ``call`` as a stage."""

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_CAN_START_EAGERLY = sys.version_info >= (3, 12)
+
 
 def prepared_task() -> asyncio.Task[Any]:
     """Return the current task, after anyio, if it is in use, has registered it.
@@ -46,6 +48,15 @@ def create_task(
     if loop.get_task_factory() is None:
         return loop.create_task(coroutine, context=context)
     return context.run(loop.create_task, coroutine)
+
+
+def start_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], context: contextvars.Context
+) -> asyncio.Task[T]:
+    """Start a coroutine as ``create_task`` does; from Python 3.12 on, run it to its first suspension immediately."""
+    if not _CAN_START_EAGERLY or loop.get_task_factory() is not None:
+        return create_task(loop, coroutine, context)
+    return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg]
 
 
 def is_running(task: asyncio.Task[Any]) -> bool:

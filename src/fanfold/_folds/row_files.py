@@ -35,6 +35,10 @@ PARQUET_GROUP_ROWS: Final = 20_000
 """Rows in memory, and in one row group of a Parquet file."""
 
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_scan: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined] # exists on every Python; missing in the type stubs
+
+
 class JsonLines:
     """A file of JSON values, one per line; deleted at the end of the ``with`` block unless ``file`` was called."""
 
@@ -62,17 +66,53 @@ class JsonLines:
             SegmentError: If it is not a JSON value.
         """
         try:
-            line = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+            line = _encode(row)
         except (TypeError, ValueError) as error:
             raise SegmentError(f"row {self._rows} is not a JSON value: {error}") from error
         self._text.write(line + "\n")
         self._rows += 1
+
+    def write_result(self, text: str) -> None:
+        """Write a result, which is a JSON text: each element of a list, or the value itself.
+
+        Rows are copied from the text. They are decoded and encoded again only if the text escapes characters, has line
+        breaks, or has white space between rows.
+
+        Raises:
+            SegmentError: As ``write`` does.
+        """
+        if (lines := _lines_of(text)) is not None:
+            self._text.writelines(lines)
+            self._rows += len(lines)
+            return
+        value = json.loads(text)
+        for row in value if isinstance(value, list) else [value]:
+            self.write(row)
 
     def file(self) -> File:
         """Return the file with the values that have been written."""
         self._text.close()
         self._is_returned = True
         return File(self._path, self._name, "application/x-ndjson", rows=self._rows, temporary=True)
+
+
+def _lines_of(text: str) -> list[str] | None:
+    """Return the lines of the rows in a result; None if they cannot be copied from its text."""
+    if "\\u" in text or "\n" in text or not text or text[0].isspace():
+        return None
+    if text[0] != "[":
+        return [text + "\n"]
+    lines, start, last = list[str](), 1, len(text) - 1
+    while start < last:
+        try:
+            _, end = _scan(text, start)
+        except StopIteration:  # white space
+            return None
+        if text[end] not in ",]":
+            return None
+        lines.append(text[start:end] + "\n")
+        start = end + 1
+    return lines
 
 
 def drop(path: Path) -> None:

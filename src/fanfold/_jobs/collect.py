@@ -59,7 +59,10 @@ class Collected:
         make_tables(self._rows)
         self._rows.executescript(_EMPTY)
         self._markers, self._is_continued = [], False
-        self.tally = await tally_of(self._run, self.tally.total, self._backend, only=only, also=self._add)
+        counts_items = "max_bad_rows" in self._run.plan  # a share of them
+        self.tally = await tally_of(
+            self._run, self.tally.total, self._backend, only=only, also=self._add, counts_items=counts_items
+        )
 
     async def pin(self) -> None:
         """Restrict the results to the markers that the first attempt to reach this step has read.

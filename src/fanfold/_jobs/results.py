@@ -15,6 +15,7 @@ _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS hops (segment INTEGER, hop INTEGER, result TEXT, PRIMARY KEY (segment, hop))
         WITHOUT ROWID;
 """
+_ENDS: Final = "SELECT result FROM ends ORDER BY segment"
 _CHAINS: Final = """
     SELECT segment, hops AS hop, result FROM ends
     UNION ALL SELECT segment, hop, result FROM hops
@@ -65,8 +66,10 @@ class Results:
         return map(json.loads, self.texts())
 
     def texts(self) -> Iterator[str]:
-        """Yield the results as stored JSON texts."""
-        for (text,) in self._rows.execute(f"SELECT result FROM ({_CHAINS}) ORDER BY segment, hop"):  # noqa: S608 - a constant
+        """Yield the results as stored JSON texts, which are not parsed."""
+        is_continued = self._rows.execute("SELECT EXISTS (SELECT 1 FROM hops)").fetchone()[0]
+        query = f"SELECT result FROM ({_CHAINS}) ORDER BY segment, hop" if is_continued else _ENDS  # noqa: S608 - constants
+        for (text,) in self._rows.execute(query):
             yield text
 
     async def __aiter__(self) -> AsyncIterator[Any]:

@@ -48,14 +48,23 @@ class Evenness:
 class Tally:
     """Which segments of a run have ended, counted from its markers."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, counts_items: bool = True) -> None:
+        """Create an empty tally.
+
+        Args:
+            total: Segments of the run.
+            counts_items: Whether to count the items of each segment, which takes 8 bytes for each.
+        """
         self.total = total
         """Segments of the run."""
         self.done: int = 0
         """Segments that are done."""
         self.deliveries: int = 0
         """Deliveries of segments that ended, from the receive counts of their messages."""
+        self._counts_items = counts_items
         self._ends = 0
+        self._has_items = False
+        """True if a segment received items, or it is unknown whether it did."""
         self._state = bytearray(total)
         self._items: array[int] | None = None
         self._reasons: dict[int, str] = {}
@@ -80,11 +89,13 @@ class Tally:
     @property
     def is_empty(self) -> bool:
         """True if every segment is done and received no items, or there are no segments."""
-        return self.done == self.total and not any(self._items or [_UNKNOWN] * bool(self.total))
+        return self.done == self.total and not self._has_items
 
     def add(self, marker: Marker) -> None:
         """Count a marker. Done overrides failed; segments outside the run are ignored."""
-        counts = dict(zip(marker.ids, marker.items, strict=False))
+        if not self._has_items:  # a segment that was continued has received items
+            self._has_items = any(marker.items) or len(marker.items) < len(marker.ids) or bool(marker.hops)
+        counts = dict(zip(marker.ids, marker.items, strict=False)) if self._counts_items else {}
         for segment in marker.ids:
             if self._ended(segment, marker) and self._state[segment] != _DONE:
                 self.done += 1
@@ -180,6 +191,7 @@ async def tally_of(
     *,
     only: Collection[str] | None = None,
     also: Callable[[Marker], object] | None = None,
+    counts_items: bool = True,
 ) -> Tally:
     """Count which segments of a run have ended, in one pass over the markers of its generations.
 
@@ -189,8 +201,9 @@ async def tally_of(
         backend: Holds the ledger.
         only: Ids of the markers that count; None for all.
         also: Called with each marker that counts.
+        counts_items: Whether the tally counts the items of each segment.
     """
-    tally = Tally(total)
+    tally = Tally(total, counts_items=counts_items)
     for gen in range(run.gen + 1):
         if gen:
             tally.redo(await redo_of(run, gen, backend))

@@ -38,9 +38,71 @@ def decode_ids(text: str) -> Sequence[int]:
 
 def results_to_json(results: Mapping[int, str]) -> str:
     """Return results, which are JSON texts, as one JSON object by segment."""
-    return "{" + ",".join(f'"{segment}":{text}' for segment, text in results.items()) + "}"
+    lines = [f'"{segment}":{_on_one_line(text)}' for segment, text in results.items()]
+    return _enclosed(lines, _OBJECT) if lines else "{}"
 
 
 def results_from_json(text: str | bytes) -> dict[int, str]:
-    """Return the results that ``results_to_json`` encoded."""
-    return {int(segment): json.dumps(value, separators=(",", ":")) for segment, value in json.loads(text).items()}
+    """Return the results that ``results_to_json`` encoded; they are not parsed.
+
+    Raises:
+        LedgerError: If the text is incomplete.
+    """
+    text = text.decode() if isinstance(text, bytes) else text
+    if not text.startswith("{\n"):  # from a version that wrote no line breaks
+        return {int(segment): json.dumps(value, separators=(",", ":")) for segment, value in json.loads(text).items()}
+    return dict(map(_segment_and_result, _lines(text, _OBJECT)))
+
+
+def results_to_list(results: Iterable[str]) -> str:
+    """Return results, which are JSON texts, as one JSON list."""
+    lines = list(map(_on_one_line, results))
+    return _enclosed(lines, _LIST) if lines else "[]"
+
+
+def results_from_list(text: str, segments: Sequence[int]) -> dict[int, str]:
+    """Return the results that ``results_to_list`` encoded, by segment; they are not parsed.
+
+    Raises:
+        LedgerError: If the text is incomplete, or has another number of results.
+    """
+    if text.startswith("[\n"):
+        results = _lines(text, _LIST)
+    else:  # from a version that wrote no line breaks
+        results = [json.dumps(value, separators=(",", ":")) for value in json.loads(text)]
+    if len(results) != len(segments):
+        raise LedgerError(f"the ledger holds {len(results)} results for {len(segments)} segments")
+    return dict(zip(segments, results, strict=True))
+
+
+_OBJECT: Final = ("{\n", "\n}")
+_LIST: Final = ("[\n", "\n]")
+_BREAK: Final = ",\n"
+"""Separates results. A JSON text on one line contains no line break, because strings escape it, so that results can be
+separated without parsing them."""
+
+
+def _on_one_line(text: str) -> str:
+    return json.dumps(json.loads(text), separators=(",", ":")) if "\n" in text else text
+
+
+def _enclosed(lines: Sequence[str], brackets: tuple[str, str]) -> str:
+    return _BREAK.join(lines).join(brackets)
+
+
+def _lines(text: str, brackets: tuple[str, str]) -> list[str]:
+    opening, closing = brackets
+    if not text.endswith(closing) or len(text) < len(opening) + len(closing):
+        raise _unreadable(text)
+    return text[len(opening) : -len(closing)].split(_BREAK)
+
+
+def _segment_and_result(line: str) -> tuple[int, str]:
+    segment, _, result = line.partition(":")
+    if not segment[1:-1].isdecimal() or not result:
+        raise _unreadable(line)
+    return int(segment[1:-1]), result
+
+
+def _unreadable(text: str) -> LedgerError:
+    return LedgerError(f"the ledger holds unreadable results: {text[:80]!r}")

@@ -31,7 +31,7 @@ from fanfold._base.ordering import lanes
 from fanfold._base.outcome import BatchResult, Rejected, acknowledges
 from fanfold._base.record import Event, Record
 from fanfold._base.retry import ENDLESS, Retries, RetrySchedule, retry
-from fanfold._consumer.admission import Admission
+from fanfold._consumer.admission import Admission, StartRate
 from fanfold._consumer.consumer import Consumer, Session
 from fanfold._ports.queue import Settler
 from fanfold._worker.acknowledge import Acknowledger
@@ -112,9 +112,8 @@ class Worker:
         self._concurrency = consumer.concurrency
         self._slots = asyncio.Semaphore(self._concurrency)  # a receive of chunks may bring more lanes than slots
         # The engine limits the start rate of each batch alone; here, many batches run concurrently.
-        self._admission = Admission(
-            starts_per_second=consumer.settings.starts_per_second, guard=None, now=time.monotonic()
-        )
+        rate = consumer.settings.starts_per_second
+        self._admission = Admission([] if rate is None else [StartRate(rate, time.monotonic())])
 
         async def open_settler() -> Settler:
             return self._settler

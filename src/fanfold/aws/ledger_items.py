@@ -7,7 +7,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fanfold._ports.ledger_encoding import decode_ids, encode_ids, results_from_json, results_to_json
+from fanfold._ports.ledger_encoding import (
+    decode_ids,
+    encode_ids,
+    results_from_json,
+    results_from_list,
+    results_to_json,
+    results_to_list,
+)
 from fanfold._ports.run import EXPIRY_SECONDS, BadRows, Counter, Hop, Marker, Run, RunState
 from fanfold.errors import LedgerError
 
@@ -110,11 +117,12 @@ def marker_item(marker: Marker) -> dict[str, Any]:
 def marker_of(item: Mapping[str, Any]) -> Marker:
     """Return the marker in an item."""
     _, gen, name = item["sk"]["S"].split("#", 2)
+    ids = decode_ids(item["ids"]["S"])
     return Marker(
         id=name,
         gen=int(gen),
-        ids=decode_ids(item["ids"]["S"]),
-        results=_results_in(item, decode_ids(item["ids"]["S"])),
+        ids=ids,
+        results=_results_in(item, ids),
         results_key=item["results_key"]["S"] if "results_key" in item else None,
         failed=_by_segment(item, "failed"),
         receive_counts=_by_segment(item, "receive_counts"),
@@ -128,18 +136,14 @@ def _results_text(marker: Marker) -> str:
     """Return results as a JSON list in the order of the ids, which omits the segment numbers."""
     if list(marker.results) != list(marker.ids):
         return results_to_json(marker.results)
-    return f"[{','.join(marker.results.values())}]"
+    return results_to_list(marker.results.values())
 
 
 def _results_in(item: Mapping[str, Any], ids: Sequence[int]) -> dict[int, str]:
     if "results" not in item:
         return {}
     text = item["results"]["S"]
-    if not text.startswith("["):
-        return results_from_json(text)
-    return {
-        segment: json.dumps(value, separators=(",", ":")) for segment, value in zip(ids, json.loads(text), strict=True)
-    }
+    return results_from_list(text, ids) if text.startswith("[") else results_from_json(text)
 
 
 def hop_item(hop: Hop) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from fanfold._consumer.loop_thread import Runtime, deadline_of
 from fanfold._consumer.process_limits import clamp_concurrency
 from fanfold._consumer.respond import run_batch
 from fanfold._consumer.settings import Settings
-from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
+from fanfold._consumer.task_batch import TaskBatch
 from fanfold._consumer.xray import isolate_subsegments, use_context_variables
 from fanfold.errors import AbandonedError, MissingExtraError, NotStartedError
 
@@ -151,14 +151,14 @@ class BoundedProcessor(BasePartialBatchProcessor):
                 # After an error, the records behind it in its lane do not start.
                 return _FAILED if _is_failure(entry) or self._stops_lane(item.raw) else None
 
-            return Batch(
+            return TaskBatch(
                 items,
                 HandlerCall(call, takes_list=False),
-                _SETTINGS,
+                loop=environment.loop,
                 concurrency=clamp_concurrency(self.concurrency, threads=on_threads),
                 deadline=deadline,
-                admission=Admission(starts_per_second=None, guard=None, now=deadline.clock()),
-                settling=Settling(environment.settler, backoff=None, dead_letters=False),
+                admission=Admission(),
+                open_settler=environment.settler,
             )
 
         use_context_variables()

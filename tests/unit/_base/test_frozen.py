@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 import fanfold
-from fanfold._base.frozen import Value, put
+from fanfold._base.frozen import Options, Value, put
 
 
 class Point(Value):
@@ -63,3 +63,32 @@ def test_a_value_shows_its_fields_and_can_be_matched_by_them():
     match fanfold.Rejected("bad", forwarded=True):
         case fanfold.Rejected(reason, forwarded):
             assert (reason, forwarded) == ("bad", True)
+
+
+class Choice(Options):
+    size: int = 1
+    color: str = "red"
+
+    def _check(self) -> None:
+        if self.size < 0:
+            raise ValueError(f"negative, with {self.color}")
+
+
+def test_options_have_defaults_and_are_values():
+    """Options are given by position or by name, and the others have their defaults."""
+    assert Choice() == Choice(1, "red") == Choice(color="red")
+    assert Choice(2) == Choice(size=2) != Choice()
+    assert repr(Choice(color="blue")) == "Choice(size=1, color='blue')"
+    assert copy.copy(Choice(2)) == pickle.loads(pickle.dumps(Choice(2))) == Choice(2)  # noqa: S301
+    with pytest.raises(AttributeError, match="'size' cannot be set"):
+        Choice().size = 2
+
+
+def test_options_are_checked_when_all_are_set():
+    """An unknown name, too many values, and whatever the class refuses are errors."""
+    with pytest.raises(TypeError, match="Choice has no colour, sizes"):
+        Choice(sizes=1, colour="red")
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        Choice(1, "red", 2)
+    with pytest.raises(ValueError, match="negative, with blue"):
+        Choice(-1, color="blue")

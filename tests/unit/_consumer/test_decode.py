@@ -16,6 +16,7 @@ import fanfold
 from fanfold import Done, Record, Rejected
 from fanfold._consumer.decode import decoder
 from fanfold.errors import ConfigurationError, DecodeError
+from fanfold.idempotency import Idempotency
 from fanfold.testing import deliver, make_record
 
 SECRET = "4111-1111"
@@ -249,3 +250,37 @@ def test_a_validator_that_raises_fails_only_its_record():
     one, zero, two = deliver(handler, {"number": 1}, {"number": 0}, {"number": 2}).outcomes
     assert (one, two) == (Done(), Done())
     assert not isinstance(zero, Done)
+
+
+def test_the_decoder_is_built_once_for_all_consumers_of_a_handler(monkeypatch: pytest.MonkeyPatch):
+    """Idempotency, changed settings, and lists of bodies share it; building one takes pydantic milliseconds."""
+    built = []
+    create = pydantic.TypeAdapter
+
+    def count(annotation):
+        built.append(annotation)
+        return create(annotation)
+
+    async def handler(numbers: list[set[int]]) -> None: ...
+
+    monkeypatch.setattr(pydantic, "TypeAdapter", count)
+    idempotency = Idempotency(str, table="table")
+    consumer = fanfold.consumer(chunk_size=5, idempotency=idempotency)(handler).with_settings(idempotency=None)
+    deliver(consumer, *[[1]] * 20)
+    deliver(consumer, [2])
+    assert built == [set[int]]
+    fanfold.consumer(handler)
+    handler.__annotations__ = {"numbers": list[set[str]]}
+    fanfold.consumer(handler)
+    assert built[1:] == [list[set[int]], list[set[str]]]
+
+
+def test_a_handler_that_cannot_be_hashed_is_a_handler():
+    """Its decoder is built for each consumer."""
+
+    class Unhashable:
+        __hash__ = None
+
+        def __call__(self, numbers: set[int]) -> None: ...
+
+    assert deliver(fanfold.consumer(Unhashable()), [1]).outcomes == [Done()]

@@ -135,18 +135,18 @@ def test_the_settler_is_kept_from_one_batch_to_the_next():
     assert set(opened) == {"fanfold-loop"}
 
 
-def test_each_abandoned_handler_is_counted_once_over_all_batches():
+async def test_each_abandoned_handler_is_counted_once_over_all_batches():
     """A ``def`` handler that was just abandoned counts as a worker and as a thread."""
     environment = ExecutionEnvironment(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
     for batch in (AnsweredBatch(2), AnsweredBatch(0), AnsweredBatch(3)):
         environment.track(batch)
-    environment.threads.abandoned = 4
+    environment.threads.left.update(range(4))
     assert environment.abandoned_handlers() == 5
-    environment.threads.abandoned = 6
+    environment.threads.left.update(range(6))
     assert environment.abandoned_handlers() == 6
 
 
-def test_batches_without_abandoned_handlers_are_removed():
+async def test_batches_without_abandoned_handlers_are_removed():
     """Otherwise they would be kept for the life of the execution environment."""
     environment = ExecutionEnvironment(None, Threads(), InMemorySettler(InMemoryQueue()), no_payloads, no_payloads)
     batches = [AnsweredBatch(1) for _ in range(3)]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanfold._base.operating_system import peak_resident_bytes, reset_peak_resident_bytes, resident_bytes
-from fanfold._consumer.admission import CHECK_SECONDS, Admission
+from fanfold._consumer.admission import CHECK_SECONDS, Admission, StartRate
 from fanfold._consumer.memory_share import REMEMBERED_BATCHES, SLOW_RECORD_SECONDS, MemoryShare
 
 BASE = 40
@@ -39,9 +39,10 @@ class Process:
 
     def start(self, running: int) -> bool:
         """Start a record if there is room, and return whether there was."""
-        if room := self.share.has_room(self.now, running):
-            self.share.started(self.now, running)
-        return room
+        if self.share.wait(self.now, running):
+            return False
+        self.share.started(self.now, running)
+        return True
 
     def run_batch(self, records: int, record_bytes: int) -> int:
         """Run a batch as fast as the share allows, and return the most records in flight."""
@@ -60,7 +61,7 @@ class Process:
 def admission_of(process: Process, *, starts_per_second: float | None = None) -> Admission:
     """Return the limits of a batch that has just started."""
     process.share.batch_starts()
-    return Admission(starts_per_second=starts_per_second, guard=None, now=0.0, share=process.share)
+    return Admission([process.share, *([StartRate(starts_per_second, 0.0)] if starts_per_second else [])])
 
 
 def test_the_first_record_of_a_process_runs_alone():
@@ -110,7 +111,7 @@ def test_memory_that_stays_after_a_record_is_not_the_records():
     assert process.start(0)
     process.take(100)
     process.resident -= 10
-    assert process.share.has_room(process.now, 0)
+    assert not process.share.wait(process.now, 0)
     assert process.run_batch(50, 10) == 10  # 100 bytes are left
 
 

@@ -14,7 +14,7 @@ def test_hanging_calls_on_the_default_executor_do_not_fail_later_batches():
     """Its few threads would be full for ever; the calls that hang are counted, and later batches get fresh threads."""
     release = threading.Event()
 
-    @fanfold.consumer(concurrency=100, timeout=0.05)
+    @fanfold.consumer(concurrency=100, timeout=0.5)
     async def handler(name: str) -> None:
         await asyncio.to_thread(release.wait if name == "hangs" else int)
 

@@ -104,7 +104,7 @@ def test_slots_are_never_exceeded_and_never_idle_while_a_batch_waits(limit: int,
             if not slots.should_yield(batch):
                 batch.wanted_workers = batch.worker_count - 1  # it has found no more records
             batch.worker_count -= 1
-            slots.worker_ended(batch)
+            slots.release(batch)
         used = sum(batch.worker_count for batch in running)
         assert used <= limit
         assert used == limit or not slots.crowded

@@ -14,10 +14,8 @@ from fanfold import Backoff, Deadline, Record, Reject, Retry
 from fanfold._base.outcome import NotStarted
 from fanfold._base.record import records_from_event
 from fanfold._consumer.admission import Admission
-from fanfold._consumer.batch import Batch
-from fanfold._consumer.settings import Settings
-from fanfold._consumer.settle import Settling
 from fanfold._consumer.stages import HandlerCall
+from fanfold._consumer.task_batch import TaskBatch
 from fanfold.testing import ManualClock, make_context, make_event, make_record
 from mapped import deleted
 from settlers import RecordingSettler
@@ -101,7 +99,7 @@ def test_the_visibility_timeout_of_a_message_whose_handler_still_runs_is_not_cha
 
     assert ids(handler(make_event(1), make_context(0.5))) == ["message-0"]
     assert visibility.visibility_changes == []
-    handler._runtime._loop._loop.call_soon_threadsafe(release.set)
+    handler._runtime._loop.loop.call_soon_threadsafe(release.set)
     handler.close()
 
 
@@ -126,14 +124,14 @@ async def by_fanfold(records: list[dict[str, Any]]) -> list[str]:
         clock.advance(1)
         started.append(record.message_id)
 
-    batch = Batch(
+    batch = TaskBatch(
         records_from_event(make_event(records=records)),
         HandlerCall(call, takes_list=False),
-        Settings(),
+        loop=asyncio.get_running_loop(),
         concurrency=10,
         deadline=Deadline(ends_at=FITS + 5, margin=5, clock=clock),
-        admission=Admission(starts_per_second=None, guard=None, now=0),
-        settling=Settling(unopened, backoff=None, dead_letters=False),
+        admission=Admission(),
+        open_settler=unopened,
     )
     await batch.run()
     not_started = {

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fanfold._ports.run import Run, RunState
-from fanfold.aws.ledger_items import run_item, run_of
+from fanfold._ports.run import Marker, Run, RunState
+from fanfold.aws.ledger_items import marker_item, marker_of, run_item, run_of
 from fanfold.errors import LedgerError
 
 RUN = Run("r", "job", {}, {}, created_at=0.0, expires_at=1, state=RunState.FOLDING)
@@ -21,3 +21,33 @@ def test_an_unknown_state_is_refused():
         LedgerError, match="run r: the ledger holds the state 'PAUSED', which this release does not know"
     ):
         run_of(run_item(RUN) | {"state": {"S": "PAUSED"}})
+
+
+MARKER = Marker("m", 0, ids=[3, 5], results={3: '{"a":[1,2]}', 5: "7"})
+KEY = {"sk": {"S": "M#0#m"}}
+
+
+def test_results_are_stored_as_one_json_list():
+    """It is readable for people, and for an earlier release."""
+    item = marker_item(MARKER)
+    assert item["results"] == {"S": '[\n{"a":[1,2]},\n7\n]'}
+    assert marker_of(item | KEY) == MARKER
+    assert marker_of(item | {"results": {"S": '[{"a":[1,2]},7]'}} | KEY) == MARKER
+
+
+def test_results_of_other_segments_than_the_ids_are_stored_by_segment():
+    """As if results of a marker were missing."""
+    marker = Marker("m", 0, ids=[3, 5], results={5: "7"})
+    item = marker_item(marker)
+    assert item["results"] == {"S": '{\n"5":7\n}'}
+    assert marker_of(item | KEY) == marker
+    assert marker_of(item | {"results": {"S": '{"5":7}'}} | KEY) == marker
+
+
+@pytest.mark.parametrize(
+    "text", ["[\n1\n]", "[\n1,\n2,\n3\n]", "[1]", "[\n1,\n2", "[\n", '{\n"3":1', '{\n"x":1\n}', '{\n"3":\n}']
+)
+def test_incomplete_results_are_refused(text: str):
+    """The fold is retried, and no result is attributed to another segment."""
+    with pytest.raises(LedgerError, match=r"the ledger holds (\d results for 2 segments|unreadable results)"):
+        marker_of(marker_item(MARKER) | {"results": {"S": text}} | KEY)

@@ -1,0 +1,273 @@
+"""A batch whose workers are asyncio tasks.
+
+They are not an anyio task group: at the deadline, each is cancelled once with ``Task.cancel()``. A handler's
+``finally: await rollback()`` can then finish, and a handler that suppresses its cancellation is abandoned instead of
+being cancelled repeatedly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import math
+import sys
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Final
+
+from fanfold._base.ordering import Lane, Unit
+from fanfold._base.outcome import DONE
+from fanfold._base.threads import StillRunningError
+from fanfold._consumer.batch import Batch
+from fanfold._consumer.outcomes import ABANDONED
+from fanfold._consumer.worker_tasks import Timer, is_running, is_same, prepared_task, start_task
+
+_YIELD_SECONDS: Final = 0.02
+"""Interval at which handlers that never await let the event loop run its other tasks; at most twice as long."""
+
+
+class TaskBatch(Batch):
+    """A batch whose handlers run in tasks on the event loop, or on threads that these tasks wait for."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._workers: set[asyncio.Task[Any]] = set()
+        self._admitted: set[int] = set()
+        """Ids of workers that have processed a record, and may yield their slot to another batch."""
+        self._returned: deque[Lane] = deque()
+        """Lanes, or the rest of one, that workers have given back."""
+        self._exhausted = False
+        """True once a worker has found no more lanes."""
+        self._running = 0
+        self._admission_lock: asyncio.Lock | None = None
+        self._first_wait = 0.0
+        """Wait of the worker that is the first to queue up, in seconds."""
+        self._cancelled_by_handler: set[asyncio.Task[Any]] = set()
+        """Workers that a handler cancelled and may cancel again, such as through a cancel scope that it left open."""
+        self._blocked_threads: set[asyncio.Task[Any]] = set()
+        """Workers whose thread still runs a record that timed out. The thread continues to count toward concurrency."""
+        self._yield_at = self._deadline.clock() + _YIELD_SECONDS
+        """When the next worker must yield to the event loop, unless the loop runs its other tasks before."""
+        self._is_turning = False
+        """True while a callback waits for the next turn of the event loop."""
+        self._yielding = 0
+        """Workers that have yielded with a record in hand, and start theirs before others do."""
+
+    @property
+    def wanted_workers(self) -> int:
+        """Number of workers that the remaining records need."""
+        return 0 if self._exhausted and not self._returned else super().wanted_workers
+
+    @property
+    def records_in_flight(self) -> int:
+        """Number of calls of the handler that run."""
+        return self._running
+
+    def _has_lanes(self) -> bool:
+        return not self._exhausted or bool(self._returned)
+
+    def _workers_left(self) -> int:
+        return len(self._workers)
+
+    def _cancel_each_worker(self) -> None:
+        for worker in self._workers:
+            if not worker.cancelling():  # only once, so that a rollback after a timeout is not interrupted
+                worker.cancel()
+
+    def _start_one(self, lane: Lane) -> None:
+        worker = start_task(self._loop, self._work(lane), self._context.copy())
+        if worker not in self._workers and not worker.done():  # it may be cancelled before its first step
+            self._workers.add(worker)
+            worker.add_done_callback(self._worker_ended)
+
+    def _replace_worker(self, lane: Lane) -> bool:
+        """Start a worker in the slot of one that ended, and return whether that succeeded."""
+        before = set(self._workers)
+        started = self._start_with(lane)
+        self._admitted.update(map(id, self._workers - before))  # it may yield before its first record
+        return started
+
+    def _worker_ended(self, worker: asyncio.Task[Any]) -> None:
+        self._workers.discard(worker)
+        self._admitted.discard(id(worker))
+        error = asyncio.CancelledError("by a handler") if worker.cancelled() else worker.exception()
+        lane: Lane | None = None
+        if not (self._cancelled or self._closed):
+            if error is not None:
+                self._log_error_of_worker(error)
+            # A new worker starts only now, after the callbacks that the last record added to its task.
+            lane = worker.result() if error is None else ()
+        if lane is None or not self._replace_worker(lane):
+            self._end_worker(worker)
+
+    def _end_worker(self, worker: asyncio.Task[Any]) -> None:
+        self._workers.discard(worker)
+        self._admitted.discard(id(worker))
+        if worker not in self._blocked_threads:
+            self._admission.slots.release(self)
+        self._end_if_idle()
+
+    async def _work(self, started: Lane) -> Lane | None:
+        """Run as a worker: ``_process`` lanes, and report the end without a callback on the task.
+
+        A task that has no callback shows at a glance whether a record has added one.
+        """
+        task = prepared_task()
+        self._workers.add(task)
+        task.remove_done_callback(self._worker_ended)  # it was for a cancellation before this first step
+        rest: Lane | None = ()
+        try:
+            rest = await self._process(task, started)
+        finally:
+            if rest is None and not self._has_lanes() and not self._admission.slots.crowded:
+                self._end_worker(task)  # nothing follows: end without a turn of the loop
+            elif is_running(task):  # otherwise this coroutine is closed, and its loop has ended
+                self._loop.call_soon(self._worker_ended, task, context=self._context)
+        return rest
+
+    async def _process(self, task: asyncio.Task[Any], started: Lane) -> Lane | None:  # noqa: C901, PLR0912 - one frame
+        """Process lanes until none is left or the deadline is near, and store the outcome of each record.
+
+        Args:
+            task: The worker's task.
+            started: The rest of a lane that another worker started.
+
+        Returns:
+            The rest of the lane if its last record left something on this worker, so that a new worker continues;
+            None if this worker has nothing left to do.
+        """
+        clock, stops_at, admission = self._deadline.clock, self._stops_at, self._admission
+        records, outcomes, (call, takes_list, _) = self.records, self._outcomes.values, self._handler
+        timeout, copy_context = self._timeout, contextvars.copy_context
+        clean_context, name = copy_context(), task.get_name()
+        has_variables = len(clean_context) > 0
+        references, weak_references = sys.getrefcount, weakref.getweakrefcount
+        # The sum, because an eager task's counts shift between strong and weak at its first suspension.
+        attached = references(task) + weak_references(task)
+        for lane in chain((started,) if started else (), self._lanes, self._returned_lanes()):
+            for unit in lane:
+                now = clock()
+                if now >= self._yield_at and self._must_yield(now):
+                    self._yielding += 1
+                    await asyncio.sleep(0)
+                    self._yielding -= 1
+                    now = clock()
+                if now >= admission.free_until:  # last: an admitted record starts before another one is admitted
+                    if self._wait_now(task, now) and not await self._may_start(task):
+                        self._returned.append(lane[lane.index(unit) :])
+                        return None
+                    now = clock()
+                if now >= stops_at or self._cancelled:
+                    return None
+                for position in unit:
+                    outcomes[position] = ABANDONED
+                timer = None if timeout is None else Timer(task, timeout)
+                self._running += 1
+                try:
+                    value = await call([records[position] for position in unit] if takes_list else records[unit[0]])
+                except BaseException as error:
+                    if not is_running(task):
+                        raise  # this coroutine is closed: the loop ended under an abandoned worker
+                    value = error
+                finally:
+                    self._running -= 1
+                    if timer is not None:
+                        timer.stop()
+                if task.cancelling() or task._must_cancel:  # type: ignore[attr-defined] # noqa: SLF001 - uncancel() keeps it
+                    if isinstance(value, StillRunningError):
+                        self._blocked_threads.add(task)
+                    value = await self._cancellation_error(task, timer)
+                if value is None and not takes_list:
+                    outcomes[unit[0]], lane_continues = DONE, True
+                else:
+                    lane_continues = await self._store(lane, unit, value)
+                if self._blocked_threads and task in self._blocked_threads:
+                    return None
+                if (
+                    references(task) + weak_references(task) != attached
+                    or task._callbacks  # noqa: SLF001 - not public
+                    or (self._cancelled_by_handler and task in self._cancelled_by_handler)
+                    or task.get_name() is not name
+                    or (not is_same(copy_context(), clean_context) if has_variables else len(copy_context()))
+                ):
+                    return lane[lane.index(unit) + 1 :] if lane_continues else ()
+                if not lane_continues:
+                    break
+        self._exhausted = True
+        return None
+
+    async def _store(self, lane: Lane, unit: Unit, value: object) -> bool:
+        """Store what a call returned or raised; return whether the lane continues.
+
+        If a stage raised, its error counts for each record; otherwise it returned a value for each.
+        """
+        results = value if self._handler.takes_list and isinstance(value, list) else [value] * len(unit)
+        continues = self._outcomes.store(unit, results)
+        if self._outcomes.is_fifo and not (continues and await self._outcomes.lane_continues(unit)):
+            self._outcomes.skip_rest_of_lane(lane, unit)
+            return False
+        return True
+
+    def _must_yield(self, now: float) -> bool:
+        """Return whether the event loop has run no other task for an interval, although it was asked to."""
+        if self._is_turning or self._yielding:
+            return True
+        self._is_turning = True
+        self._yield_at = now + _YIELD_SECONDS
+        self._loop.call_soon(self._turned)
+        return False
+
+    def _turned(self) -> None:
+        self._is_turning = False
+        self._yield_at = self._deadline.clock() + _YIELD_SECONDS
+
+    def _returned_lanes(self) -> Iterator[Lane]:
+        """Yield the lanes that workers gave back when they ended for another batch."""
+        while self._returned:
+            yield self._returned.popleft()
+
+    def _wait_now(self, worker: asyncio.Task[Any], now: float) -> float:
+        """Return 0 if the next record may start now, which counts as its start, and otherwise how long it waits."""
+        if self._admission.slots.crowded or (self._admission_lock is not None and self._admission_lock.locked()):
+            return math.inf  # unknown: it has to queue up
+        self._admitted.add(id(worker))  # not the worker: that would look like a leftover
+        self._first_wait = self._wait_of_start(now)
+        return self._first_wait
+
+    async def _may_start(self, worker: asyncio.Task[Any]) -> bool:
+        """Wait until the next record may start, or until no more may, one worker at a time.
+
+        Returns:
+            False if this worker should end instead, because another batch needs its slot.
+        """
+        if id(worker) in self._admitted and self._admission.slots.should_yield(self):
+            return False
+        self._admitted.add(id(worker))
+        if self._admission_lock is None:
+            self._admission_lock = asyncio.Lock()
+        async with self._admission_lock:
+            while (now := self._deadline.clock()) < self._stops_at and not self._cancelled:
+                seconds, self._first_wait = self._first_wait or self._wait_of_start(now), 0.0
+                if not seconds:
+                    break
+                await asyncio.sleep(min(seconds, self._stops_at - now))
+        return True
+
+    async def _cancellation_error(self, task: asyncio.Task[Any], timer: Timer | None) -> BaseException:
+        """Return why a record's task was cancelled. The record failed, even if its handler then returned."""
+        while task.cancelling():
+            task.uncancel()
+        if timer is not None and timer.fired:
+            error: BaseException = TimeoutError(f"the handler took longer than {self._timeout} s")
+        elif self._cancelled:
+            return asyncio.CancelledError("cancelled: the invocation was about to time out")
+        else:
+            error = asyncio.CancelledError("the handler's task was cancelled")
+            self._cancelled_by_handler.add(task)
+        # A cancellation that is still pending must not reach the next record.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return error
