@@ -56,6 +56,8 @@ class Tally:
         self.deliveries: int = 0
         """Deliveries of segments that ended, from the receive counts of their messages."""
         self._ends = 0
+        self._has_items = False
+        """True if a segment received items, or it is unknown whether it did."""
         self._state = bytearray(total)
         self._items: array[int] | None = None
         self._reasons: dict[int, str] = {}
@@ -78,10 +80,12 @@ class Tally:
     @property
     def is_empty(self) -> bool:
         """True if every segment is done and received no items, or there are no segments."""
-        return self.done == self.total and not any(self._items or [_UNKNOWN] * bool(self.total))
+        return self.done == self.total and not self._has_items
 
     def add(self, marker: Marker) -> None:
         """Count a marker. Done overrides failed; segments outside the run are ignored."""
+        if not self._has_items:  # a segment that was continued has received items
+            self._has_items = any(marker.items) or len(marker.items) < len(marker.ids) or bool(marker.hops)
         counts = dict(zip(marker.ids, marker.items, strict=False))
         for segment in marker.ids:
             if self._ended(segment, marker) and self._state[segment] != _DONE:
