@@ -23,6 +23,8 @@ from fanfold.sources.text_encoding import UTF_8, decoded, decoding_error
 
 MAX_SPANNING_BYTES: Final = 16_000_000
 """Maximum size of a row that spans lines: a quote that is never closed must not read the rest of an object."""
+_BLOCK_LINES: Final = 256
+"""Lines that are parsed together: more need more memory, and are hardly faster."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -263,6 +265,16 @@ class CsvReader:
         Raises:
             SourceError: If a row is bad and bad rows are not collected, or if it is unclear where the next row begins.
         """
+        return chain.from_iterable(self._blocks(lines, position))
+
+    def _blocks(self, lines: Sequence[bytes], position: int) -> Iterator[Iterator[tuple[Any, int]]]:
+        """Yield the items of a few lines at a time; each iterator is exhausted before the next lines are parsed."""
+        for first in range(0, len(lines), _BLOCK_LINES):
+            block = lines[first : first + _BLOCK_LINES]
+            yield self._block(block, position)
+            position += _size(block)
+
+    def _block(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int]]:
         rows = self._parser.plain_rows(lines, len(self._header))
         if rows is None:
             return self._items(self._parser.rows(lines, position))

@@ -144,6 +144,18 @@ async def test_an_object_is_cut_between_rows_that_span_lines(chunk_bytes):
     assert chunk_bytes > 20 or len(segments) > 1
 
 
+@pytest.mark.parametrize("chunk_bytes", [1, 15, 1_000])
+async def test_reading_resumes_after_any_row_that_spans_lines(chunk_bytes):
+    """The rest of a segment begins with the next row."""
+    backend = backend_with(a_csv=NEWLINES)
+    plan = await S3Lines("b", "in/a.csv", chunk_bytes=chunk_bytes, quoted_newlines=True).pin(backend, "p")
+    for part in sources.cut(plan):
+        read = [pair async for block in sources.read(part, backend) for pair in block]
+        for number, (_, mark) in enumerate(read, 1):
+            rest = [item async for item in sources.read_items(sources.rest(part, mark), backend)]
+            assert rest == [item for item, _ in read[number:]]
+
+
 async def test_a_bad_row_after_rows_that_span_lines_has_its_line():
     """Also in a segment that does not begin at the start of the object."""
     backend = backend_with(a_csv=NEWLINES + b"5\n")
