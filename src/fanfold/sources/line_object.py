@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
 from fanfold._ports.stores import Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
-from fanfold.sources.compression import COMPRESSIONS, CompressionError, expanded
-from fanfold.sources.lines import lines_of_range
-from fanfold.sources.rows import BOM, FORMATS, csv_header, parsed, parser_of
+from fanfold.sources.compression import (
+    COMPRESSIONS,
+    MAX_DECOMPRESSED_BYTES,
+    CompressionError,
+    compression_of,
+    expanded,
+)
+from fanfold.sources.lines import MAX_LINE_BYTES, UNLIMITED, LineTooLongError, lines_of_range
+from fanfold.sources.rows import BOM, FORMATS, Parser, csv_header, parsed, parser_of
 
 _HEADER_BYTES: Final = 1_048_576
 """Maximum size of the header of a CSV object."""
-_ANYWHERE: Final = 2**63
-"""A position past the end of any object."""
 
 
 def name_of(bucket: str, key: str) -> str:
     """Return the name of an object in errors."""
     return f"s3://{bucket}/{key}"
-
-
-def compression_of(key: str) -> str | None:
-    """Return the compression of an object, derived from the suffix of its key; None without compression."""
-    return next((known for suffix, known in COMPRESSIONS.items() if key.lower().endswith(suffix)), None)
 
 
 def format_of(key: str) -> str:
@@ -44,10 +43,13 @@ def format_of(key: str) -> str:
     raise ConfigurationError(f"S3Lines: the format of {key!r} is unknown: specify format='csv', 'jsonl', or 'text'")
 
 
-async def pin_object(store: Store, bucket: str, key: str, form: str) -> dict[str, Any]:
+async def pin_object(
+    store: Store, bucket: str, key: str, form: str, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the pinned object: its size, its ETag, the start of its lines, and, for CSV, its header.
 
-    In an object without lines, the start is the end.
+    In an object without lines, the start is the end. Of the options of reading, ``decimals``, ``max_line_bytes``, and
+    ``max_decompressed_bytes`` are part of the pinned object.
 
     Raises:
         SourceError: If the object is missing, or a CSV object has no header.
@@ -58,9 +60,10 @@ async def pin_object(store: Store, bucket: str, key: str, form: str) -> dict[str
     except ObjectMissingError as error:
         raise SourceError(f"{name} does not exist: check the bucket and the key") from error
     pinned: dict[str, Any] = {"bucket": bucket, "key": key, "etag": info.etag, "size": info.size_bytes, "format": form}
+    pinned |= options or {}
     if info.size_bytes == 0:
         return {**pinned, "begin": 0}
-    if compression := compression_of(key):
+    if compression := compression_of(key, info.content_encoding, None, name):
         return {**pinned, "begin": 0, "compression": compression}
     head = await _read_head(store, pinned, _HEADER_BYTES if form == "csv" else len(BOM))
     if form != "csv":
@@ -94,18 +97,36 @@ async def read_object(part: Mapping[str, Any], store: Store) -> AsyncGenerator[I
                 yield chunk
         return
     read = partial(_read_range, store, part)
-    parse, name = parser_of(part["format"], part.get("header")), name_of(part["bucket"], part["key"])
-    ranges = lines_of_range(read, start=part["start"], stop=part["stop"], begin=part["begin"], size_bytes=part["size"])
-    async with aclosing(ranges):
-        async for position, lines in ranges:
-            yield parsed(parse, lines, position, name)
+    parse, name = _parser(part, part.get("header")), name_of(part["bucket"], part["key"])
+    ranges = lines_of_range(
+        read,
+        start=part["start"],
+        stop=part["stop"],
+        begin=part["begin"],
+        size_bytes=part["size"],
+        max_line_bytes=part.get("max_line_bytes", MAX_LINE_BYTES),
+    )
+    try:
+        async with aclosing(ranges):
+            async for position, lines in ranges:
+                yield parsed(parse, lines, position, name)
+    except LineTooLongError as error:
+        raise SourceError(f"{name}: {error}") from error
 
 
 async def _read_compressed(part: Mapping[str, Any], store: Store) -> AsyncGenerator[Iterable[tuple[Any, None]], None]:
     name = name_of(part["bucket"], part["key"])
-    pieces = expanded(_read_range(store, part, 0, part["size"]), part["compression"])
-    parse = None if part["format"] == "csv" else parser_of(part["format"], None)
-    chunks = lines_of_range(lambda _start, _stop: pieces, start=0, stop=_ANYWHERE, begin=0, size_bytes=0)
+    max_bytes = part.get("max_decompressed_bytes", MAX_DECOMPRESSED_BYTES)
+    pieces = expanded(_read_range(store, part, 0, part["size"]), part["compression"], max_bytes=max_bytes)
+    parse = None if part["format"] == "csv" else _parser(part, None)
+    chunks = lines_of_range(
+        lambda _start, _stop: pieces,
+        start=0,
+        stop=UNLIMITED,
+        begin=0,
+        size_bytes=0,
+        max_line_bytes=part.get("max_line_bytes", MAX_LINE_BYTES),
+    )
     try:
         async with aclosing(pieces), aclosing(chunks):
             async for position, chunk in chunks:
@@ -114,8 +135,12 @@ async def _read_compressed(part: Mapping[str, Any], store: Store) -> AsyncGenera
                     parse = parser_of("csv", csv_header(lines[0].removesuffix(b"\r"), name))
                     position, lines = position + len(lines[0]) + 1, lines[1:]  # noqa: PLW2901 - the header is not an item
                 yield ((item, None) for item, _ in parsed(parse, lines, position, name))
-    except CompressionError as error:
+    except (CompressionError, LineTooLongError) as error:
         raise SourceError(f"{name}: {error}") from error
+
+
+def _parser(part: Mapping[str, Any], header: Sequence[str] | None) -> Parser:
+    return parser_of(part["format"], header, decimals=part.get("decimals", False))
 
 
 async def _read_range(store: Store, part: Mapping[str, Any], start: int, stop: int) -> AsyncGenerator[bytes, None]:

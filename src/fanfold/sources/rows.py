@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 from fanfold.errors import SourceError
+from fanfold.sources.json_values import ValuesOf, values_parser
 
 FORMATS: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".log": "text"}
 """Format by the suffix of a key."""
@@ -17,7 +17,11 @@ BOM: Final = b"\xef\xbb\xbf"
 _ONE_LINE: Final = 'write each row on one line, and double quotes inside a field ("")'
 
 Parser: TypeAlias = Callable[[Iterable[bytes]], Iterator[Any]]
-"""Yields the items of lines."""
+"""Yields the items of lines; ``Several`` in place of the items of one line."""
+
+
+class Several(list[Any]):
+    """Items that share a line: reading can resume only after the last of them."""
 
 
 def csv_header(line: bytes, name: str) -> list[str]:
@@ -35,15 +39,15 @@ def csv_header(line: bytes, name: str) -> list[str]:
     return header
 
 
-def parser_of(format: str, header: Sequence[str] | None) -> Parser:  # noqa: A002 - the term users know
-    """Return the parser of a format; CSV needs a header."""
+def parser_of(format: str, header: Sequence[str] | None, *, decimals: bool = False) -> Parser:  # noqa: A002 - the term users know
+    """Return the parser of a format; CSV needs a header, and ``decimals`` is for JSON."""
     if format == "csv":
         return partial(_csv_dicts, header or ())
-    return _json_values if format == "jsonl" else _strings
+    return partial(_json_values, values_parser(decimals=decimals)) if format == "jsonl" else _strings
 
 
-def parsed(parse: Parser, lines: Sequence[bytes], position: int, name: str) -> Iterator[tuple[Any, int]]:
-    """Yield the items of some lines; the mark of an item is the byte after its line.
+def parsed(parse: Parser, lines: Sequence[bytes], position: int, name: str) -> Iterator[tuple[Any, int | None]]:
+    """Yield the items of some lines; the mark of an item is the byte after its line, None if more items follow there.
 
     Raises:
         SourceError: If a line is malformed; the error states the object, the byte, and the fix.
@@ -61,7 +65,11 @@ def parsed(parse: Parser, lines: Sequence[bytes], position: int, name: str) -> I
 
     try:
         for item in parse(tracked()):
-            yield item, after
+            if type(item) is Several:
+                yield from ((value, None) for value in item[:-1])
+                yield item[-1], after
+            else:
+                yield item, after
     except (csv.Error, ValueError, RecursionError) as error:
         raise SourceError(f"{name}: malformed line near byte {line_at}: {error}") from error
 
@@ -88,10 +96,13 @@ def _csv_line(line: bytes) -> str:
     return line.decode()
 
 
-def _json_values(lines: Iterable[bytes]) -> Iterator[Any]:
+def _json_values(values_of: ValuesOf, lines: Iterable[bytes]) -> Iterator[Any]:
     for line in lines:
-        if line.strip():
-            yield json.loads(line.decode())
+        values = values_of(line.decode()) if line.strip() else ()
+        if len(values) > 1:
+            yield Several(values)
+        elif values:
+            yield values[0]
 
 
 def _strings(lines: Iterable[bytes]) -> Iterator[str]:

@@ -10,9 +10,12 @@ from typing import Any, Final
 from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError, ObjectMissingError, SourceError
 from fanfold.sources import manifest
+from fanfold.sources.compression import MAX_DECOMPRESSED_BYTES, check_sizes
 from fanfold.sources.line_object import cut_object, format_of, name_of, pin_object, read_object
+from fanfold.sources.lines import MAX_LINE_BYTES
 from fanfold.sources.rows import FORMATS
 
+_DEFAULTS: Final = {"max_line_bytes": MAX_LINE_BYTES, "max_decompressed_bytes": MAX_DECOMPRESSED_BYTES}
 _UNREADABLE: Final = (".xz", ".zip", ".7z", ".lz4", ".snappy", ".parquet")
 
 
@@ -26,10 +29,14 @@ class S3Lines:
     each line; ``text``: each line. The encoding is UTF-8, and lines end with LF or CR LF. Blank lines are skipped,
     except in ``text``.
 
+    In ``jsonl``, several objects may share a line, as Amazon Data Firehose writes them. ``NaN``, ``Infinity``, a number
+    beyond the largest float, an object with two members of one name, and half of a surrogate pair are refused.
+
     A reader that starts in the middle of an object cannot distinguish a row that spans lines (a newline inside quotes)
     from two rows. So a line with an odd number of quotes is refused.
 
-    A compressed object (``.gz``, ``.bz2``, ``.zst``) cannot be cut by bytes: it is one segment of any size.
+    A compressed object (``.gz``, ``.bz2``, ``.zst``, or a ``Content-Encoding`` of ``gzip``, ``bzip2``, or ``zstd``)
+    cannot be cut by bytes: it is one segment of any size.
 
     Args:
         bucket: The bucket.
@@ -39,12 +46,17 @@ class S3Lines:
         suffix: End of the keys of several objects.
         chunk_bytes: Size of a range, from 1; each is one segment.
         format: ``csv``, ``jsonl``, or ``text``; None to derive it from the suffix of each key.
+        decimals: Whether JSON numbers with a fraction or an exponent are ``decimal.Decimal``, which is exact and which
+            DynamoDB requires, instead of ``float``.
+        max_line_bytes: Maximum length of a line, from 1; a longer one is refused, because reading it takes several
+            times its length of memory.
+        max_decompressed_bytes: Maximum size of a compressed object when decompressed, from 1; a larger one is refused.
 
     Raises:
         ConfigurationError: If a setting is invalid, or the format is unknown or not supported.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword per setting
         self,
         bucket: str,
         key: str | None = None,
@@ -53,6 +65,9 @@ class S3Lines:
         suffix: str = "",
         chunk_bytes: int = 64_000_000,
         format: str | None = None,  # noqa: A002 - the term users know
+        decimals: bool = False,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        max_decompressed_bytes: int = MAX_DECOMPRESSED_BYTES,
     ) -> None:
         if not isinstance(bucket, str) or not bucket:
             raise ConfigurationError(f"S3Lines: bucket must be a non-empty string, not {bucket!r}")
@@ -65,16 +80,24 @@ class S3Lines:
                 raise ConfigurationError(f"S3Lines: {name} must be a string, not {text!r}")
         if suffix and key is not None:
             raise ConfigurationError("S3Lines: suffix requires prefix; key already selects one object")
-        if type(chunk_bytes) is not int or chunk_bytes < 1:
-            raise ConfigurationError(f"S3Lines: chunk_bytes must be an integer of at least 1, not {chunk_bytes!r}")
+        check_sizes(
+            "S3Lines",
+            chunk_bytes=chunk_bytes,
+            max_line_bytes=max_line_bytes,
+            max_decompressed_bytes=max_decompressed_bytes,
+        )
         if format is not None and format not in FORMATS.values():
             raise ConfigurationError(f"S3Lines: format must be 'csv', 'jsonl', or 'text', not {format!r}")
+        _check_decimals(decimals, format)
         self.bucket: str = bucket
         self.key: str | None = key
         self.prefix: str | None = prefix
         self.suffix: str = suffix
         self.chunk_bytes: int = chunk_bytes
         self.format = format
+        self.decimals: bool = decimals
+        self.max_line_bytes: int = max_line_bytes
+        self.max_decompressed_bytes: int = max_decompressed_bytes
         if key is not None:
             self.format = self._format_of(key)
 
@@ -86,7 +109,7 @@ class S3Lines:
                 with lines, or a CSV object has no header.
         """
         if self.key is not None:
-            pinned = await pin_object(backend.store, self.bucket, self.key, self._format_of(self.key))
+            pinned = await self._pinned(backend, self.key)
             if pinned["begin"] >= pinned["size"]:
                 raise SourceError(f"{name_of(self.bucket, self.key)} {_without_lines(pinned)}: check the key")
             return {"type": "s3-lines", "chunk_bytes": self.chunk_bytes, **pinned}
@@ -132,6 +155,14 @@ class S3Lines:
             )
         return self.format or format_of(key)
 
+    async def _pinned(self, backend: Backend, key: str) -> dict[str, Any]:
+        form = self._format_of(key)
+        options = {"max_line_bytes": self.max_line_bytes, "max_decompressed_bytes": self.max_decompressed_bytes}
+        unusual = {name: value for name, value in options.items() if value != _DEFAULTS[name]}
+        if form == "jsonl" and self.decimals:
+            unusual["decimals"] = True
+        return await pin_object(backend.store, self.bucket, key, form, unusual)
+
     async def _ranges(self, backend: Backend, totals: dict[str, int]) -> AsyncIterator[Sequence[bytes]]:
         """Yield each range of each object as one line of a manifest, and update the totals."""
         try:
@@ -139,7 +170,7 @@ class S3Lines:
                 async for listed in listing:
                     if not listed.key.endswith(self.suffix) or not listed.size_bytes:
                         continue
-                    pinned = await pin_object(backend.store, self.bucket, listed.key, self._format_of(listed.key))
+                    pinned = await self._pinned(backend, listed.key)
                     totals["objects"] += 1
                     totals["compressed"] += "compression" in pinned
                     for part in cut_object(pinned, self.chunk_bytes):
@@ -148,6 +179,13 @@ class S3Lines:
                         yield [json.dumps(part, separators=(",", ":")).encode()]
         except ObjectMissingError as error:
             raise SourceError(f"s3://{self.bucket} does not exist: check the bucket") from error
+
+
+def _check_decimals(decimals: object, form: str | None) -> None:
+    if not isinstance(decimals, bool):
+        raise ConfigurationError(f"S3Lines: decimals must be True or False, not {decimals!r}")
+    if decimals and form not in {None, "jsonl"}:
+        raise ConfigurationError(f"S3Lines: decimals=True is for the format 'jsonl', not {form!r}")
 
 
 def _without_lines(pinned: Mapping[str, Any]) -> str:
