@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -10,6 +11,8 @@ Path: TypeAlias = tuple[str | int, ...]
 """Keys and list positions that lead to a value."""
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS: Final = (dict, list, tuple)
+_INTEGER_BITS: Final = 14_284
+"""Integers up to this size have at most 4,300 digits, the limit of Python for text."""
 _EXCERPT: Final = 40
 
 
@@ -34,18 +37,13 @@ def json_problem(value: Any, path: Path = (), *, allowed: tuple[type, ...] = ())
     Raises:
         RecursionError: If it is nested too deeply.
     """
-    if isinstance(value, str):
-        return JsonProblem(path, surrogate_reason(value)) if has_lone_surrogate(value) else None
     if isinstance(value, dict):
         return _problem_of_members(value, path, allowed)
     if isinstance(value, list | tuple):
         problems = (json_problem(element, (*path, position), allowed=allowed) for position, element in enumerate(value))
         return next((problem for problem in problems if problem is not None), None)
-    if isinstance(value, float) and not math.isfinite(value):
-        return JsonProblem(path, f"{value!r} is not a JSON number: use None or a string")
-    if value is None or isinstance(value, (int, float, *allowed)):
-        return None
-    return JsonProblem(path, f"{_excerpt(value)} is a {type(value).__name__}, not a JSON value{_advice(value)}")
+    reason = _problem_of_scalar(value, allowed)
+    return None if reason is None else JsonProblem(path, reason)
 
 
 def has_other_keys(value: Any) -> bool:
@@ -60,6 +58,22 @@ def has_other_keys(value: Any) -> bool:
         return True
     members = value.values() if isinstance(value, dict) else value
     return any(has_other_keys(member) for member in members if type(member) not in _SCALARS)
+
+
+def has_colliding_keys(value: Any) -> bool:
+    """Return whether a dict in a JSON value has keys such as 1 and "1", of which JSON keeps only one.
+
+    Raises:
+        RecursionError: If the value is nested too deeply.
+    """
+    if type(value) in _SCALARS or not isinstance(value, _CONTAINERS):
+        return False
+    if isinstance(value, dict) and not set(map(type, value)) <= {str}:
+        names = json.loads(json.dumps(dict.fromkeys(value)), object_pairs_hook=lambda pairs: pairs)
+        if len({name for name, _ in names}) < len(value):
+            return True
+    members = value.values() if isinstance(value, dict) else value
+    return any(has_colliding_keys(member) for member in members if type(member) not in _SCALARS)
 
 
 def has_lone_surrogate(text: str) -> bool:
@@ -92,16 +106,27 @@ def place_of(path: Path) -> str:
     return ", ".join(parts)
 
 
+def _problem_of_scalar(value: Any, allowed: tuple[type, ...]) -> str | None:
+    if isinstance(value, str):
+        return surrogate_reason(value) if has_lone_surrogate(value) else None
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value!r} is not a JSON number: use None or a string"
+    if isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
+        return f"an integer of {value.bit_length():,} bits is too long for JSON: use a string"
+    if value is None or isinstance(value, (int, float, *allowed)):
+        return None
+    return f"{_excerpt(value)} is not a JSON value ({type(value).__name__}){_advice(value)}"
+
+
 def _problem_of_members(value: dict[Any, Any], path: Path, allowed: tuple[type, ...]) -> JsonProblem | None:
     for key, member in value.items():
         if not isinstance(key, str):
-            return JsonProblem(path, f"the key {_excerpt(key)} is a {type(key).__name__}, not a string: use str(key)")
+            return JsonProblem(path, f"the key {_excerpt(key)} is not a string ({type(key).__name__}): use str(key)")
         if has_lone_surrogate(key):
             return JsonProblem(path, f"a key: {surrogate_reason(key)}")
-        if type(member) not in _SCALARS or type(member) in {str, float}:
-            problem = json_problem(member, (*path, key), allowed=allowed)
-            if problem is not None:
-                return problem
+        problem = json_problem(member, (*path, key), allowed=allowed)
+        if problem is not None:
+            return problem
     return None
 
 
