@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold import S3JsonArray, S3Lines, inmemory, sources
+from fanfold._base.json_problems import has_colliding_keys
 from fanfold.errors import SourceError
 from fanfold.sources.json_values import values_parser
 from strategies import TEXTS, json_values
@@ -138,6 +139,12 @@ async def test_reading_resumes_after_the_last_object_of_a_line():
     assert marks == [None, 15, 23]
     rest = sources.rest(part, 15)
     assert [item async for item in sources.read_items(rest, backend)] == [{"a": 3}]
+
+
+def test_keys_that_become_the_same_string_are_found():
+    """JSON writes both, and a reader keeps one."""
+    assert all(map(has_colliding_keys, [{1: 1, "1": 2}, [{"a": {True: 1, "true": 2}}], {None: 0, "null": 1}]))
+    assert not any(map(has_colliding_keys, [{1: 1, "2": 2}, [{"a": {True: 1}}], 1, "x", {"a": "b"}]))
 
 
 def test_a_blank_line_has_no_values():

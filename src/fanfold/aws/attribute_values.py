@@ -49,9 +49,9 @@ FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 def undecodable(item: Mapping[str, Any], to_plain: ToPlain) -> UndecodableError | None:
     """Return the error for the first attribute of an item that cannot be decoded; None if all can."""
     for name, typed in item.items():
-        found = _first_problem(typed, repr(name), to_plain)
-        if found is not None:
-            return found
+        problem = _first_problem(typed, repr(name), to_plain)
+        if problem is not None:
+            return problem
     return None
 
 
@@ -60,9 +60,9 @@ def _first_problem(typed: Any, path: str, to_plain: ToPlain) -> UndecodableError
         to_plain.deserialize(typed)
     except FAULTS as error:
         for inner, place in _members(typed):
-            found = _first_problem(inner, f"{path}[{place!r}]", to_plain)
-            if found is not None:
-                return found
+            problem = _first_problem(inner, f"{path}[{place!r}]", to_plain)
+            if problem is not None:
+                return problem
         text = str(typed)
         shown = text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004 - as in other errors
         return UndecodableError(path, f"{shown} cannot be decoded ({type(error).__name__}: {error})")
