@@ -76,6 +76,13 @@ async def test_what_is_not_a_finite_number_is_refused_by_both(form, decimals, wr
 
 
 @pytest.mark.parametrize("form", FORMATS)
+async def test_a_decimal_has_a_limit_too(form):
+    """Python has no decimal with such an exponent."""
+    with pytest.raises(SourceError, match="1e999999999999999999999 exceeds the largest decimal"):
+        await read(form, ["1e999999999999999999999"], decimals=True)
+
+
+@pytest.mark.parametrize("form", FORMATS)
 @given(name=TEXTS, others=st.dictionaries(TEXTS, json_values(), max_size=3), nested=st.booleans())
 @settings(deadline=None, max_examples=50)
 async def test_two_members_with_one_name_are_refused(form, name, others, nested):

@@ -180,6 +180,10 @@ TEXTS = {kind: str(value) if kind == "decimal" else value.isoformat() for kind, 
 TYPES = {kind: kind for kind in DATES}
 
 
+EARLIEST = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
+"""A time that is before year 1 in UTC."""
+
+
 @pytest.mark.parametrize(("row", "types"), [(DATES, None), (DATES, TYPES), (TEXTS, TYPES)])
 def test_decimals_dates_and_times_are_real_in_a_sheet(row, types):
     """They are numbers and dates with a format, from values or from the texts of a segment; a timestamp is in UTC."""
@@ -218,6 +222,20 @@ def test_a_column_of_decimals_has_as_many_digits_as_its_values(tmp_path):
     column = parquet.read_table(tmp_path / "file")["n"]
     assert str(column.type) == "decimal256(76, 38)"
     assert column.to_pylist() == [Decimal("1E+37"), Decimal("1E-38"), Decimal(7), Decimal("-0.5"), None]
+
+
+def test_lists_and_objects_have_columns_of_lists_and_structs(tmp_path):
+    """An object has the members of all objects at its place."""
+    rows = [{"a": [{"x": 1}, {"y": [None, "z"]}], "b": {}}, {"a": None, "b": {"c": True}}]
+    (tmp_path / "file").write_bytes(content(folds.to_parquet(), rows))
+    table = parquet.read_table(tmp_path / "file")
+    assert [str(field.type) for field in table.schema] == [
+        "list<element: struct<x: int64, y: list<element: string>>>", "struct<c: bool>"
+    ]  # fmt: skip
+    assert table.to_pylist() == [
+        {"a": [{"x": 1, "y": None}, {"x": None, "y": [None, "z"]}], "b": {"c": None}},
+        {"a": None, "b": {"c": True}},
+    ]
 
 
 def test_a_declared_column_without_values_has_its_type(tmp_path):
@@ -303,6 +321,15 @@ def test_formulas_in_csv_are_escaped_on_request(text, escaped):
         ),
         (folds.to_parquet(), [{"a": Decimal("NaN")}], "row 0, column 'a': NaN is not a finite number"),
         (folds.to_parquet(), [{"a": {}}, {"a": None}], "row 0, column 'a': an empty object, as in every other row"),
+        (folds.to_excel(), [{"a": EARLIEST}], "row 0, column 'a': .* is outside of the dates of Excel"),
+        (folds.to_excel(types={"a": "date"}), [{"a": DATES["datetime"]}], "row 0, column 'a': .* is not a valid date"),
+        (folds.to_excel(types={"a": "time"}), [{"a": "13:05Z"}], "row 0, column 'a': '13:05Z' is not a valid time"),
+        (folds.to_parquet(), [{"a": EARLIEST}], "row 0, column 'a': .* is before year 1 or after year 9999 in UTC"),
+        (
+            folds.to_parquet(),
+            [{"a": 0.5}, {"a": 2**53 + 1}],
+            "row 1, column 'a': 9007199254740993 is not an exact float",
+        ),
         (folds.to_parquet(), [{"a": b"x"}], "row 0, column 'a': b'x' has no Parquet type .bytes."),
     ],
 )

@@ -106,6 +106,14 @@ async def test_an_object_larger_than_the_limit_when_decompressed_is_refused(comp
             await items_of(source, stored)
 
 
+@pytest.mark.parametrize("compression", COMPRESS)
+async def test_objects_without_line_ends_are_read_from_a_compressed_object(compression):
+    """Amazon Data Firehose compresses the objects that it concatenates."""
+    key, rows = f"firehose{SUFFIXES[compression]}", [{"n": number, "text": "日" * 10} for number in range(20_000)]
+    data = COMPRESS[compression]("".join(json.dumps(row) for row in rows).encode())
+    assert await items_of(S3Lines("b", key, format="jsonl", chunk_bytes=1), {key: data}) == rows
+
+
 @pytest.mark.parametrize("key", ["o.jsonl", "o.txt", "o.csv", "o.jsonl.gz"])
 @pytest.mark.parametrize("chunk_bytes", [7, 10_000])
 @pytest.mark.parametrize("length", [2_000, 2_001, 1_000_000])
