@@ -20,6 +20,8 @@ class ObjectInfo:
     """The ETag, which changes when the object is replaced."""
     copy_of: str | None = None
     """ETag of the original, if the object was created by ``Store.copy``; None otherwise."""
+    content_encoding: str | None = None
+    """The value of its ``Content-Encoding`` header; None if it has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,8 @@ class S3Store:
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """Return the size and the ETag of an object, and the ETag of the object that it is a copy of."""
         response = await self._call(f"s3://{bucket}/{key}", "head_object", Bucket=bucket, Key=key)
-        return ObjectInfo(response["ContentLength"], response["ETag"], response.get("Metadata", {}).get(_COPY_OF))
+        copy_of = response.get("Metadata", {}).get(_COPY_OF)
+        return ObjectInfo(response["ContentLength"], response["ETag"], copy_of, response.get("ContentEncoding"))
 
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 from fanfold.sources.bad_rows import BadRow, bad_row
 from fanfold.sources.csv_rows import CsvReader
+from fanfold.sources.json_values import values_parser
 from fanfold.sources.text_encoding import UTF_8, decoding_error
 
 FORMATS: Final = {
@@ -25,15 +25,15 @@ DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".psv": "|"}
 BOM: Final = b"\xef\xbb\xbf"
 """The byte order mark, which some programs write at the beginning of UTF-8 text."""
 
-ParseLine: TypeAlias = Callable[[str], Any]
-"""Returns the value of a line; raises ValueError or RecursionError if it has none."""
+ParseLine: TypeAlias = Callable[[str], Sequence[Any]]
+"""Returns the items of a line; raises ValueError or RecursionError if it is malformed."""
 
 
 class Reader(Protocol):
     """Reads the items of a part from its lines, which are passed in order in blocks of any size."""
 
-    def items(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int]]:
-        """Yield the items that end in some lines; the mark of an item is the byte after it.
+    def items(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int | None]]:
+        """Yield the items that end in some lines; the mark of an item is the byte after it, None if no part can start.
 
         Args:
             lines: Lines without their LF, at least one.
@@ -61,7 +61,7 @@ def reader_of(part: Mapping[str, Any], name: str, line: int | None) -> Reader:
 
 
 class LineReader:
-    """Reads one item from each line: its JSON value, except from blank lines, or its text."""
+    """Reads the items of each line: its JSON values, none of a blank line and several of objects, or its text."""
 
     def __init__(self, part: Mapping[str, Any], name: str, line: int | None) -> None:
         self._part = part
@@ -69,10 +69,10 @@ class LineReader:
         self._line = line
         self._encoding: str = part.get("encoding", UTF_8)
         self._is_json = part["format"] == "jsonl"
-        self._parse: ParseLine = _json_value if self._is_json else str
+        self._parse: ParseLine = values_parser(decimals=part.get("decimals", False)) if self._is_json else _text
 
-    def items(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int]]:
-        """Yield the item of each line; the mark of an item is the byte after its line."""
+    def items(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int | None]]:
+        """Yield the items of each line; the mark of its last item is the byte after it."""
         after, encoding, parse = position, self._encoding, self._parse
         for index, data in enumerate(lines):
             begin, after = after, after + len(data) + 1
@@ -80,12 +80,14 @@ class LineReader:
             if self._is_json and not line.strip():
                 continue
             try:
-                item = parse(line.decode(encoding))
+                items = parse(line.decode(encoding))
             except UnicodeDecodeError:
-                item = self._bad(line, begin, index, decoding_error(line, encoding))
+                items = [self._bad(line, begin, index, decoding_error(line, encoding))]
             except (ValueError, RecursionError) as error:
-                item = self._bad(line, begin, index, str(error))
-            yield item, after
+                items = [self._bad(line, begin, index, str(error))]
+            for item in items[:-1]:
+                yield item, None
+            yield items[-1], after
         if self._line is not None:
             self._line += len(lines)
 
@@ -98,5 +100,5 @@ class LineReader:
         return bad_row(BadRow(self._name, begin, number, reason, line.decode(self._encoding, "replace")), self._part)
 
 
-def _json_value(text: str) -> Any:
-    return json.loads(text)
+def _text(line: str) -> Sequence[Any]:
+    return (line,)
