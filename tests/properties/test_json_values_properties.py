@@ -71,7 +71,7 @@ async def test_what_is_not_a_finite_number_is_refused_by_both(form, decimals, wr
     if decimals and number[-1].isdigit():
         assert len(await read(form, values, decimals=True)) == 2
         return
-    with pytest.raises(SourceError, match=r"^s3://b/(lines\.jsonl: malformed line near byte 2|array\.json: )"):
+    with pytest.raises(SourceError, match=r"^s3://b/(lines\.jsonl: malformed line( 2)? near byte 2|array\.json: )"):
         await read(form, values, decimals=decimals)
 
 
@@ -100,7 +100,7 @@ async def test_two_members_with_one_name_are_refused(form, name, others, nested)
 async def test_half_of_a_surrogate_pair_is_refused_with_its_object_row_and_column(form, decimals, half, text):
     """UTF-8 has no bytes for it, so no output could contain it."""
     row = f'{{"n": 1.5, "name": ["{text}{half}{text}"]}}'
-    where = r"lines\.jsonl: malformed line near byte 2" if form == "lines" else r"array\.json: row 1"
+    where = r"lines\.jsonl: malformed line( 2)? near byte 2" if form == "lines" else r"array\.json: row 1"
     with pytest.raises(SourceError, match=rf"^s3://b/{where}: column 'name'\[0\]: .* half of a surrogate pair"):
         await read(form, ["1", row], decimals=decimals)
 
@@ -133,7 +133,7 @@ async def test_objects_without_line_ends_are_read_once_and_in_order(objects, dat
 @pytest.mark.parametrize("line", ["1 2", "1{}", '{}"a"', "{}[]", "[][]", '{"a":1},{"a":2}', "{} 1", "[1]{}", "{}{"])
 async def test_only_objects_may_share_a_line(line):
     """Numbers and strings without a separator could be read in two ways."""
-    with pytest.raises(SourceError, match=r"^s3://b/lines\.jsonl: malformed line near byte 2: "):
+    with pytest.raises(SourceError, match=r"^s3://b/lines\.jsonl: malformed line( 2)? near byte 2: "):
         await read("lines", ["7", line, "8"])
 
 

@@ -34,8 +34,7 @@ def check_compression(source: str, value: object) -> str | None:
     """
     if value is not None and value not in {*COMPRESSIONS.values(), "none"}:
         raise ConfigurationError(
-            f"{source}: compression must be 'gzip', 'bzip2', 'zstd', or 'none', or None to derive it from each object, "
-            f"not {value!r}"
+            f"{source}: compression must be 'gzip', 'bzip2', 'zstd', 'none', or None, not {value!r}"
         )
     return None if value is None else str(value)
 

@@ -133,7 +133,10 @@ async def test_a_line_longer_than_the_limit_is_refused_with_its_byte(key, chunk_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"compression": "lz4"}, "S3JsonArray: compression must be 'gzip', 'bzip2', 'zstd', or 'none', or None"),
+        (
+            {"compression": "lz4"},
+            "S3JsonArray: compression must be 'gzip', 'bzip2', 'zstd', 'none', or None, not 'lz4'",
+        ),
         ({"max_row_bytes": 0}, "S3JsonArray: max_row_bytes must be an integer of at least 1, not 0"),
         ({"max_decompressed_bytes": "1"}, "S3JsonArray: max_decompressed_bytes must be an integer of at least 1"),
     ],
