@@ -53,7 +53,7 @@ class LineSettings:
     max_bad_rows: float | None
     """Maximum of bad rows."""
     decimals: bool = False
-    """Whether JSON numbers with a fraction or an exponent are decimals."""
+    """True if JSON numbers with a fraction or an exponent are decimals."""
     max_line_bytes: int = MAX_LINE_BYTES
     """Maximum length of a line."""
     max_decompressed_bytes: int = MAX_DECOMPRESSED_BYTES
