@@ -17,6 +17,7 @@ from fanfold._jobs.continuation import MOST_HOPS
 from fanfold._jobs.functions import check_part
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.notify import check_tolerance
+from fanfold._jobs.result_text import CheckResult
 from fanfold._jobs.segment_handler import SegmentFunction
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import check_name
@@ -154,6 +155,16 @@ class JobDefinition:
         if name not in self._functions:
             raise ConfigurationError(f"job {self.name} has no {name} function: decorate one with @job.{name}")
         return self._functions[name]
+
+    def result_check(self) -> CheckResult | None:
+        """Return the check of its fold for the result of a segment.
+
+        None if the fold has none, or receives what ``combine`` returns.
+        """
+        if "combine" in self._functions:
+            return None
+        check: CheckResult | None = getattr(self._functions.get("fold"), "check", None)
+        return check
 
     def open_backend(self, *, sources_only: bool = False) -> AbstractAsyncContextManager[Backend]:
         """Open the queues, the ledger, and the store of this job.

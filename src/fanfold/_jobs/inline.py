@@ -34,6 +34,7 @@ from fanfold._jobs.inline_database import DATABASE_BUCKET, InlineRunDatabase, op
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.output import apply, file_reference, to_json
 from fanfold._jobs.planning import check_not_empty
+from fanfold._jobs.result_text import CheckResult
 from fanfold._jobs.scatter import segments_left
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_handler import process_segment
@@ -124,7 +125,7 @@ async def run_inline(
 
             async def work(segment: Segment) -> None:
                 nonlocal ended
-                await _work(segment, planned, function, state, database, failures)
+                await _work(segment, planned, function, job.result_check(), state, database, failures)
                 ended += 1
                 if progress is not None:
                     progress(ended, len(selected))
@@ -204,6 +205,7 @@ async def _work(
     segment: Segment,
     run: Run,
     function: Callable[..., Any],
+    check: CheckResult | None,
     state: JobState,
     database: InlineRunDatabase,
     failures: FailureLog,
@@ -212,7 +214,7 @@ async def _work(
     record = Record({"messageId": f"of segment {segment.number}", "body": segment.to_body()})
     context = Context(record, BatchContext(None, Deadline.never(), state))
     try:
-        ended = await process_segment(segment, run, function, record, context, 0)
+        ended = await process_segment(segment, run, function, record, context, 0, check)
     except (Exception, asyncio.CancelledError) as error:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():

@@ -184,7 +184,9 @@ class Job(JobDefinition):
         function: SegmentFunction = self.part("segment")
 
         async def segment_handler(record: Record, ctx: Context[JobState]) -> MessageResult:
-            return await process_message(self.name, function, record, ctx, max_hops=self._max_hops)
+            return await process_message(
+                self.name, function, record, ctx, max_hops=self._max_hops, check=self.result_check()
+            )
 
         return segment_handler
 

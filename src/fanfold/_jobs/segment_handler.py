@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -19,6 +18,7 @@ from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
 from fanfold._jobs.bad_rows import BadRowBuffer
 from fanfold._jobs.job_state import JobState, logger_of
+from fanfold._jobs.result_text import CheckResult, result_text
 from fanfold._jobs.segment import Segment, segments_of
 from fanfold._jobs.segment_result import (
     BundleResult,
@@ -122,7 +122,13 @@ returns one JSON value."""
 
 
 async def process_message(
-    job: str, function: SegmentFunction, record: Record, ctx: Context[JobState], *, max_hops: int = 0
+    job: str,
+    function: SegmentFunction,
+    record: Record,
+    ctx: Context[JobState],
+    *,
+    max_hops: int = 0,
+    check: CheckResult | None = None,
 ) -> MessageResult:
     """Run the segment handler for the segment in a message, or for several segments one after another.
 
@@ -132,13 +138,14 @@ async def process_message(
         record: The message.
         ctx: The context of the record.
         max_hops: How often a segment that cannot end in time may continue in another message; 0 for never.
+        check: The check of the job's fold for results; None if it has none.
 
     Returns:
         The results to record in the ledger, or why none are recorded.
 
     Raises:
         SegmentError: If the message is not a segment of a running run of this job, its data is not what was pinned, or
-            the result is not a JSON value: permanent.
+            the fold cannot use the result, or it is not a JSON value: permanent.
         Exception: Any error that the handler raises. With several segments: the first error, if no segment ended and a
             retry may succeed.
         Reject: At the last delivery of a message, in place of the handler's error and with its text, so that the
@@ -151,7 +158,7 @@ async def process_message(
     is_last = (max_receives := configured_max_receives()) is not None and ctx.receive_count >= max_receives
     if len(segments) == 1:
         try:
-            return await process_segment(segments[0], run, function, record, ctx, max_hops)
+            return await process_segment(segments[0], run, function, record, ctx, max_hops, check)
         except Exception as error:
             if not is_last or isinstance(error, Retry) or _is_permanent(error):
                 raise
@@ -165,7 +172,7 @@ async def process_message(
             left.append(segment)
             continue
         try:
-            ended.append(await process_segment(segment, run, function, record, ctx, max_hops))
+            ended.append(await process_segment(segment, run, function, record, ctx, max_hops, check))
         except Exception as error:
             logger.warning(
                 "run %s, segment %d failed and is sent in a separate message", run.id, segment.number, exc_info=error
@@ -183,16 +190,19 @@ def _is_permanent(error: Exception) -> bool:
 
 
 async def process_segment(
-    segment: Segment, run: Run, function: SegmentFunction, record: Record, ctx: Context[JobState], max_hops: int
+    segment: Segment,
+    run: Run,
+    function: SegmentFunction,
+    record: Record,
+    ctx: Context[JobState],
+    max_hops: int,
+    check: CheckResult | None,
 ) -> SegmentDone | SegmentStopped:
     """Run the segment handler for one segment, like ``process_message``, but without checking its run."""
     rows = SegmentItems(segment.source, ctx.state.backend, _must_stop(ctx.deadline) if segment.hop < max_hops else None)
     with add_record_keys(run=run.id, segment=segment.number):
         value = await _call(function, rows, SegmentContext(record, ctx.batch, segment, run), ctx.state)
-    try:
-        result = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise SegmentError(f"the segment handler must return a JSON value: {error}") from error
+    result = result_text(value, segment.source, check)
     bad_rows = await rows.bad_rows.store(segment, ctx.state.backend)
     if rows.rest is not None:
         return SegmentStopped(segment, result, rows.count, rows.rest, bad_rows)

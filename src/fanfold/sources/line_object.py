@@ -5,7 +5,7 @@ An object that is compressed, or in an encoding such as UTF-16, can only be read
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -14,12 +14,12 @@ from typing import Any, Final, TypeAlias
 from fanfold._base.retry import retry
 from fanfold._ports.stores import Listed, ObjectInfo, Store
 from fanfold.errors import ObjectChangedError, ObjectMissingError, SourceError
-from fanfold.sources.compression import CompressionError, expanded
+from fanfold.sources.compression import MAX_DECOMPRESSED_BYTES, CompressionError, expanded
 from fanfold.sources.content_check import check_bytes, check_line_ends
 from fanfold.sources.csv_header import Declared, Layout, layout_of
 from fanfold.sources.csv_rows import RowLines, RowParser
 from fanfold.sources.line_settings import LineSettings
-from fanfold.sources.lines import lines_of_range
+from fanfold.sources.lines import MAX_LINE_BYTES, UNLIMITED, LineTooLongError, ReadRange, lines_of_range
 from fanfold.sources.rows import BOM, Reader, reader_of
 from fanfold.sources.text_encoding import to_utf_8
 
@@ -27,8 +27,6 @@ _HEAD_BYTES: Final = 65_536
 """Bytes that are read to plan an object; more only if its first row is longer."""
 _HEADER_BYTES: Final = 1_048_576
 """Maximum size of the first row of a CSV object."""
-_ANYWHERE: Final = 2**63
-"""A position past the end of any object."""
 
 Chunks: TypeAlias = AsyncGenerator[Iterable[tuple[Any, int | None]], None]
 """Items, several at a time, each with a mark."""
@@ -57,11 +55,10 @@ async def pin_object(
         SourceError: If the object is missing, or does not look like what the settings declare.
     """
     form, name = settings.format_of(key), name_of(bucket, key)
-    compression = settings.compression_of(key)
     info: Listed | ObjectInfo
     start = b""
     try:
-        if listed is not None and compression and form != "csv":
+        if listed is not None and form != "csv" and settings.compression_of(key, None, name):
             info = listed
         else:
             info, start = await retry(partial(store.read_start, bucket, key, _HEAD_BYTES))
@@ -71,7 +68,8 @@ async def pin_object(
     if info.size_bytes == 0:
         return pinned
     pinned |= settings.part_settings(form)
-    if compression:
+    content_encoding = info.content_encoding if isinstance(info, ObjectInfo) else None
+    if compression := settings.compression_of(key, content_encoding, name):
         pinned["compression"] = compression
     if not settings.is_cuttable:
         pinned["converted_from"] = settings.encoding
@@ -137,7 +135,7 @@ async def cut_by_rows(store: Store, pinned: Mapping[str, Any], chunk_bytes: int)
     begin, size = pinned["begin"], pinned["size"]
     start = {"start": begin, "line": pinned["line"]}
     parser = RowParser(pinned, name_of(pinned["bucket"], pinned["key"]), RowLines.SPANNING, pinned["line"])
-    blocks = lines_of_range(partial(_read_range, store, pinned), start=begin, stop=size, begin=begin, size_bytes=size)
+    blocks = _lines(pinned, partial(_read_range, store, pinned), begin, size)
     async with aclosing(blocks):
         async for position, lines in blocks:
             for byte, line in parser.starts(lines, position):
@@ -167,7 +165,7 @@ async def read_object(part: Mapping[str, Any], store: Store) -> Chunks:
 async def _read_part(part: Mapping[str, Any], store: Store, reader: Reader) -> Chunks:
     read = partial(_read_range, store, part)
     end = part["start"]
-    blocks = lines_of_range(read, start=end, stop=part["stop"], begin=part["begin"], size_bytes=part["size"])
+    blocks = _lines(part, read, end, part["stop"])
     async with aclosing(blocks):
         async for position, lines in blocks:
             end = position + sum(map(len, lines)) + len(lines)
@@ -179,7 +177,7 @@ async def _read_whole(part: Mapping[str, Any], store: Store, reader: Reader, nam
     begin = end = part["begin"]
     content = _content(store, part)
     rest = _without(content, begin)
-    blocks = lines_of_range(lambda _start, _stop: rest, start=begin, stop=_ANYWHERE, begin=begin, size_bytes=0)
+    blocks = _lines({**part, "size": 0}, lambda _start, _stop: rest, begin, UNLIMITED)
     try:
         async with aclosing(content), aclosing(rest), aclosing(blocks):
             async for position, block in blocks:
@@ -191,6 +189,21 @@ async def _read_whole(part: Mapping[str, Any], store: Store, reader: Reader, nam
     yield ((item, None) for item, _ in reader.last_items(end))
 
 
+async def _lines(
+    part: Mapping[str, Any], read: ReadRange, start: int, stop: int
+) -> AsyncGenerator[tuple[int, Sequence[bytes]], None]:
+    """Yield the lines of a byte range, none longer than the limit of the part."""
+    most = part.get("max_line_bytes", MAX_LINE_BYTES)
+    sizes = {"begin": part["begin"], "size_bytes": part["size"], "max_line_bytes": most}
+    blocks = lines_of_range(read, start=start, stop=stop, **sizes)
+    try:
+        async with aclosing(blocks):
+            async for block in blocks:
+                yield block
+    except LineTooLongError as error:
+        raise SourceError(f"{name_of(part['bucket'], part['key'])}: {error}") from error
+
+
 def _content(store: Store, part: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
     """Yield the content of an object that is read from its start: decompressed, and in UTF-8 if it was converted."""
     pieces = _expanded(_read_range(store, part, 0, part["size"]), part)
@@ -198,7 +211,10 @@ def _content(store: Store, part: Mapping[str, Any]) -> AsyncGenerator[bytes, Non
 
 
 def _expanded(pieces: AsyncGenerator[bytes, None], part: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
-    return expanded(pieces, part["compression"]) if "compression" in part else pieces
+    if "compression" not in part:
+        return pieces
+    most = part.get("max_decompressed_bytes", MAX_DECOMPRESSED_BYTES)
+    return expanded(pieces, part["compression"], max_bytes=most)
 
 
 async def _without(pieces: AsyncIterator[bytes], first: int) -> AsyncGenerator[bytes, None]:

@@ -8,14 +8,20 @@ from typing import Any, Final
 
 from fanfold.errors import ConfigurationError
 from fanfold.sources.bad_rows import check_on_bad_row
-from fanfold.sources.compression import COMPRESSIONS
+from fanfold.sources.compression import (
+    COMPRESSIONS,
+    MAX_DECOMPRESSED_BYTES,
+    check_compression,
+    check_sizes,
+    compression_of,
+)
 from fanfold.sources.csv_header import Declared
 from fanfold.sources.csv_rows import RowLines
+from fanfold.sources.lines import MAX_LINE_BYTES
 from fanfold.sources.rows import DELIMITERS, FORMATS
 from fanfold.sources.text_encoding import CUTTABLE, UTF_8, check_encoding
 
 _UNREADABLE: Final = (".xz", ".zip", ".7z", ".lz4", ".snappy", ".parquet", ".xlsx")
-_UNCOMPRESSED: Final = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,12 @@ class LineSettings:
     """``fail`` or ``collect``."""
     max_bad_rows: float | None
     """Maximum of bad rows."""
+    decimals: bool = False
+    """True if JSON numbers with a fraction or an exponent are decimals."""
+    max_line_bytes: int = MAX_LINE_BYTES
+    """Maximum length of a line."""
+    max_decompressed_bytes: int = MAX_DECOMPRESSED_BYTES
+    """Maximum size of a compressed object when decompressed."""
 
     def __post_init__(self) -> None:
         _check(
@@ -63,11 +75,12 @@ class LineSettings:
             _check(bool(is_names), f"columns must be a list of one or more names, not {columns!r}")
             _check(len(set(columns)) == len(columns), f"columns contains a name twice: {list(columns)!r}")
         _check(self.header is not False or self.columns is not None, "header=False requires columns=[…]")
-        known = [*COMPRESSIONS.values(), _UNCOMPRESSED]
-        _check(
-            self.compression is None or self.compression in known,
-            f"compression must be {', '.join(map(repr, known))}, or None, not {self.compression!r}",
-        )
+        check_compression("S3Lines", self.compression)
+        sizes = {"max_line_bytes": self.max_line_bytes, "max_decompressed_bytes": self.max_decompressed_bytes}
+        check_sizes("S3Lines", **sizes)
+        _check(isinstance(self.decimals, bool), f"decimals must be True or False, not {self.decimals!r}")
+        is_json = self.format in {None, "jsonl"}
+        _check(is_json or not self.decimals, f"decimals=True is for the format 'jsonl', not {self.format!r}")
         if self.format in {"jsonl", "text"}:
             _check_not_csv(self)
         object.__setattr__(self, "encoding", check_encoding(self.encoding))
@@ -92,11 +105,13 @@ class LineSettings:
             return FORMATS[suffix]
         raise ConfigurationError(f"S3Lines: the format of {key!r} is unknown: specify format='csv', 'jsonl', or 'text'")
 
-    def compression_of(self, key: str) -> str | None:
-        """Return the compression of an object; None without compression."""
-        if self.compression is not None:
-            return None if self.compression == _UNCOMPRESSED else self.compression
-        return next((known for suffix, known in COMPRESSIONS.items() if key.lower().endswith(suffix)), None)
+    def compression_of(self, key: str, content_encoding: str | None, name: str) -> str | None:
+        """Return the compression of an object; None without compression.
+
+        Raises:
+            SourceError: If its content encoding is unknown.
+        """
+        return compression_of(key, content_encoding, self.compression, name)
 
     def declared(self, key: str) -> Declared:
         """Return the declaration of a CSV object."""
@@ -135,6 +150,12 @@ class LineSettings:
             settings["encoding"] = self.content_encoding
         if self.on_bad_row == "collect":
             settings["on_bad_row"] = "collect"
+        if form == "jsonl" and self.decimals:
+            settings["decimals"] = True
+        if self.max_line_bytes != MAX_LINE_BYTES:
+            settings["max_line_bytes"] = self.max_line_bytes
+        if self.max_decompressed_bytes != MAX_DECOMPRESSED_BYTES:
+            settings["max_decompressed_bytes"] = self.max_decompressed_bytes
         if form == "csv":
             settings["rows"] = str(self.row_lines)
         return settings

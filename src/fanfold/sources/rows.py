@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 from fanfold.sources.bad_rows import BadRow, bad_row
 from fanfold.sources.csv_rows import CsvReader
+from fanfold.sources.json_values import values_parser
 from fanfold.sources.text_encoding import UTF_8, decoding_error
 
 FORMATS: Final = {
@@ -69,7 +69,7 @@ class LineReader:
         self._line = line
         self._encoding: str = part.get("encoding", UTF_8)
         self._is_json = part["format"] == "jsonl"
-        self._parse: ParseLine = _json_values if self._is_json else _text
+        self._parse: ParseLine = values_parser(decimals=part.get("decimals", False)) if self._is_json else _text
 
     def items(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int | None]]:
         """Yield the items of each line; the mark of the last one is the byte after the line, of others None."""
@@ -96,10 +96,6 @@ class LineReader:
     def _bad(self, line: bytes, begin: int, index: int, reason: str) -> BadRow:
         number = None if self._line is None else self._line + index
         return bad_row(BadRow(self._name, begin, number, reason, line.decode(self._encoding, "replace")), self._part)
-
-
-def _json_values(text: str) -> Sequence[Any]:
-    return [json.loads(text)]
 
 
 def _text(text: str) -> Sequence[str]:

@@ -12,8 +12,10 @@ from fanfold._ports.backend import Backend
 from fanfold._ports.stores import Listed
 from fanfold.errors import ConfigurationError, SourceError
 from fanfold.sources import manifest
+from fanfold.sources.compression import MAX_DECOMPRESSED_BYTES
 from fanfold.sources.line_object import cut_by_rows, cut_object, is_whole, name_of, pin_object, read_object
 from fanfold.sources.line_settings import LineSettings
+from fanfold.sources.lines import MAX_LINE_BYTES
 from fanfold.sources.planning import Planned, Step, listing, map_in_order
 
 _INLINE_HEADER_BYTES: Final = 16_384
@@ -32,6 +34,9 @@ class S3Lines:
     CSV is read as by Python's ``csv`` module, in its strict mode. All objects of a prefix have the same delimiter and
     the same columns, in any order. An object that does not look like what was declared is refused when the run is
     planned, and the error names the setting that reads it.
+
+    In ``jsonl``, several objects may share a line, as Amazon Data Firehose writes them. ``NaN``, ``Infinity``, a number
+    beyond the largest float, an object with two members of one name, and half of a surrogate pair make a bad row.
 
     Rows may span lines (a newline inside quotes) if they are read from the start of the object: in an object of one
     segment, and in a compressed one. A reader that starts in the middle cannot know whether it is inside quotes; see
@@ -60,12 +65,18 @@ class S3Lines:
             run is planned, to cut them between rows. False if each row is one line, so that a quote which is not closed
             on its line makes a bad row. None if neither is known: in an object that is cut, a line whose quotes do not
             enclose whole fields fails its segment.
-        compression: ``gzip``, ``bzip2``, ``zstd``, or ``none``; None to derive it from the suffix of each key.
+        compression: ``gzip``, ``bzip2``, ``zstd``, or ``none``; None to derive it from the suffix of each key or
+            else from the object's ``Content-Encoding``.
         on_bad_row: ``fail``, to fail the segment at a row that cannot be decoded or parsed, or whose number of fields
             differs from the header; ``collect``, to write such rows, with object, byte, line, and reason, to
             ``bad-rows.jsonl`` next to the output of the run, and to continue.
         max_bad_rows: Maximum number of bad rows as an integer, or their share of all rows as a float below 1; if there
             are more, the run fails. None for any number.
+        decimals: Whether JSON numbers with a fraction or an exponent are ``decimal.Decimal``, which is exact and which
+            DynamoDB requires, instead of ``float``.
+        max_line_bytes: Maximum length of a line, from 1; a longer one is refused, because reading it takes several
+            times its length of memory.
+        max_decompressed_bytes: Maximum size of a compressed object when decompressed, from 1; a larger one is refused.
 
     Raises:
         ConfigurationError: If a setting is invalid, or the format is unknown or not supported.
@@ -89,6 +100,9 @@ class S3Lines:
         compression: str | None = None,
         on_bad_row: str = "fail",
         max_bad_rows: float | None = None,
+        decimals: bool = False,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        max_decompressed_bytes: int = MAX_DECOMPRESSED_BYTES,
     ) -> None:
         if not isinstance(bucket, str) or not bucket:
             raise ConfigurationError(f"S3Lines: bucket must be a non-empty string, not {bucket!r}")
@@ -119,6 +133,9 @@ class S3Lines:
             compression=compression,
             on_bad_row=on_bad_row,
             max_bad_rows=max_bad_rows,
+            decimals=decimals,
+            max_line_bytes=max_line_bytes,
+            max_decompressed_bytes=max_decompressed_bytes,
         )
         self.format: str | None = format if key is None else self.settings.format_of(key)
         """The format; None if it is derived from the suffix of each key."""

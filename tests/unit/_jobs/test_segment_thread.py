@@ -134,7 +134,7 @@ async def test_an_object_that_was_replaced_is_an_error_of_the_next_item():
     segment, run, context = await one_segment(store := Bench(make_job(), numbers_jsonl=NUMBERS).plain)
     store.store.fill("source", {"numbers.jsonl": b"1\n" * 145})
     with pytest.raises(SourceError, match=r"s3://source/numbers\.jsonl was replaced since the run was planned"):
-        await process_segment(segment, run, all_of, context.record, context, 0)
+        await process_segment(segment, run, all_of, context.record, context, 0, None)
 
 
 async def one_segment(backend: Backend, deadline: Deadline | None = None) -> tuple[Segment, Run, Context[JobState]]:
@@ -274,7 +274,7 @@ async def test_a_def_continues_in_another_message_at_the_deadline(stops_after: i
 
     backend = Bench(make_job(), numbers_jsonl=b"1\n2\n3\n4\n5\n").plain
     segment, run, context = await one_segment(backend, Deadline(60, 10, clock))
-    ended_segment = await process_segment(segment, run, take, context.record, context, 1)
+    ended_segment = await process_segment(segment, run, take, context.record, context, 1, None)
     assert json.loads(ended_segment.result) == [1, 2, 3, 4, 5][:stops_after]
     assert ended_segment.items == min(stops_after, 5)
 
