@@ -32,6 +32,7 @@ PUBLIC = [
     "S3JsonArray",
     "S3Lines",
     "S3Objects",
+    "S3Parquet",
     "S3Select",
     "Segment",
     "SegmentContext",

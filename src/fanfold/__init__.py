@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fanfold.sources.s3_json_array import S3JsonArray
     from fanfold.sources.s3_lines import S3Lines
     from fanfold.sources.s3_objects import S3Objects
+    from fanfold.sources.s3_parquet import S3Parquet
     from fanfold.sources.s3_select import S3Select
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "S3JsonArray",
     "S3Lines",
     "S3Objects",
+    "S3Parquet",
     "S3Select",
     "Segment",
     "SegmentContext",
@@ -88,6 +90,7 @@ __getattr__ = lazy(
         "sources.s3_json_array": "S3JsonArray",
         "sources.s3_lines": "S3Lines",
         "sources.s3_objects": "S3Objects",
+        "sources.s3_parquet": "S3Parquet",
         "sources.s3_select": "S3Select",
     },
 )

@@ -25,6 +25,7 @@ _HOMES = {
     "s3-json-array": ("fanfold.sources.s3_json_array", "S3JsonArray"),
     "s3-lines": ("fanfold.sources.s3_lines", "S3Lines"),
     "s3-objects": ("fanfold.sources.s3_objects", "S3Objects"),
+    "s3-parquet": ("fanfold.sources.s3_parquet", "S3Parquet"),
     "s3-select": ("fanfold.sources.s3_select", "S3Select"),
 }
 

@@ -1,0 +1,60 @@
+"""Contract of the sources that read ranges of objects: the same in memory and on S3."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from buckets import ODD_KEYS, Bucket
+from fanfold import S3Parquet, inmemory, sources
+from fanfold._ports.backend import Backend
+from fanfold.errors import SourceError
+from parquet_tables import written
+
+
+@pytest.fixture
+def backend(bucket: Bucket) -> Backend:
+    return replace(inmemory.backend(), store=bucket.store, results_bucket=bucket.name)
+
+
+def table(first: int, last: int) -> pa.Table:
+    return pa.table({"n": list(range(first, last)), "text": [f"{number:040d}" for number in range(first, last)]})
+
+
+async def rows_of(source: S3Parquet, backend: Backend) -> list[dict]:
+    plan = await source.pin(backend, "plans/run")
+    return [row for part in sources.cut(plan) async for row in sources.read_items(part, backend)]
+
+
+async def test_parquet_is_read_by_ranges(backend, bucket):
+    """Rows of a part of the row groups and columns of an object that is larger than the first read."""
+    await bucket.put("k", written(table(0, 20_000), row_group_size=1_000, compression="none", use_dictionary=False))
+    source = S3Parquet(bucket.name, "k", columns=["n"], filter=[("n", ">=", 18_500)], bytes_per_segment=1)
+    assert await rows_of(source, backend) == [{"n": number} for number in range(18_500, 20_000)]
+
+
+async def test_many_parquet_objects_are_planned_and_read(backend, bucket):
+    """Objects under a prefix, whatever their keys, in the order of their keys."""
+    keys = sorted(f"in/{key}" for key in ODD_KEYS)
+    for number, key in enumerate(keys):
+        await bucket.put(key, written(table(number, number + 1)))
+    await bucket.put("in/_SUCCESS", b"")
+    rows = await rows_of(S3Parquet(bucket.name, prefix="in/"), backend)
+    assert [row["n"] for row in rows] == list(range(len(keys)))
+
+
+async def test_a_list_of_addresses_is_read(backend, bucket):
+    """Each address is one object, whose size and ETag are looked up."""
+    await bucket.put("in/1", written(table(0, 2)))
+    await bucket.put("list.csv", f"s3://{bucket.name}/in/1\ns3://{bucket.name}/in/1\n".encode())
+    rows = await rows_of(S3Parquet(bucket.name, manifest="list.csv"), backend)
+    assert [row["n"] for row in rows] == [0, 1, 0, 1]
+
+
+async def test_a_replaced_parquet_object_is_refused(backend, bucket):
+    """The ETag of each read is that of the plan."""
+    await bucket.put("k", written(table(0, 10)))
+    (part,) = sources.cut(await S3Parquet(bucket.name, "k").pin(backend, "plans/run"))
+    await bucket.put("k", written(table(1, 11)))
+    with pytest.raises(SourceError, match="was replaced since the run was planned: start a new run"):
+        [row async for row in sources.read_items(part, backend)]
