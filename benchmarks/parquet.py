@@ -2,18 +2,25 @@
 
 ::
 
-    python benchmarks/parquet.py [rows | batches] [--rows 10000000] [--groups 40] [--concurrency 4] [--json FILE]
+    python benchmarks/parquet.py [rows | batches | inventory] [--json FILE]
+    python benchmarks/parquet.py rows [--rows 10000000] [--groups 40] [--concurrency 4]
+    python benchmarks/parquet.py batches [--rows 10000000] [--groups 40] [--concurrency 4]
+    python benchmarks/parquet.py inventory [--keys 100000 1000000]
 
 A table of an integer, two strings, a float, a decimal, and a timestamp is written to a file, in row groups of the same
 size. pyarrow reads the file in one thread, batch by batch. fanfold reads all segments of ``S3Parquet``, several
 concurrently: from the same file, with a store that reads ranges of it, and over HTTP, with the real S3 adapter and a
 small server. *rows*: dicts; all peers add up one column. *batches*: Arrow record batches; all peers count rows.
 
+*inventory*: an S3 Inventory in files of 100,000 keys is planned by ``S3Inventory``, with 1,000 keys to a segment, and
+all segments are read. Written chunks of the plan stay in a file, so that they do not affect the memory.
+
 The ratio is that of rows per CPU second, because fanfold decodes in threads. Each measurement runs in a separate
 process. Peak memory is the growth of resident memory.
 """
 
 import asyncio
+import json
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,8 +29,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from measure import Meter, Rows, fail, isolated, main, table
-from fanfold import S3Parquet, inmemory, sources
-from fanfold.protocols import Store
+from fanfold import S3Inventory, S3Parquet, inmemory, sources
+from fanfold.protocols import ObjectInfo, Store
 from servers import CREDENTIALS, one_object
 
 PIECE_BYTES = 262_144
@@ -234,5 +241,120 @@ def batches(*, rows: TABLE_ROWS = 10_000_000, groups: GROUPS = 40, concurrency: 
     return measure("batches", rows, groups, concurrency)
 
 
+# --- Planning an inventory.
+
+FILE_KEYS = 100_000
+FIELDS = ("bucket", "key", "size", "last_modified_date", "e_tag", "storage_class")
+
+
+class Folder(inmemory.InMemoryStore):
+    """A store whose objects are files of a folder, of all buckets."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self._folder = Path(folder)
+
+    def path_of(self, key: str) -> Path:
+        """Return the file of a key."""
+        return self._folder / key.replace("/", "_")
+
+    async def head(self, bucket: str, key: str) -> Any:  # noqa: ARG002 - all buckets are the same
+        """Return the size of a file."""
+        return ObjectInfo(self.path_of(key).stat().st_size, '"1"')
+
+    async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:  # noqa: ARG002 - as above
+        """Write a file."""
+        self.path_of(key).write_bytes(data)
+
+    async def read(
+        self,
+        bucket: str,  # noqa: ARG002 - as above
+        key: str,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        etag: str | None = None,  # noqa: ARG002 - files are not replaced
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a range of a file."""
+        with self.path_of(key).open("rb") as file:
+            file.seek(start)
+            position, end = start, self.path_of(key).stat().st_size if stop is None else stop
+            while position < end and (piece := file.read(min(PIECE_BYTES, end - position))):
+                position += len(piece)
+                yield piece
+
+
+@isolated
+def write_inventory(folder: str, form: str, keys: int) -> int:
+    """Write an inventory of this many keys; return the size of its files."""
+    from inventories import inventory, row_of
+
+    store, objects = Folder(folder), dict[str, bytes]()
+    files = []
+    for number, first in enumerate(range(0, keys, FILE_KEYS)):
+        rows = [
+            row_of(f"incoming/2026/11/25/{key:012d} {key % 7}.json")
+            for key in range(first, min(first + FILE_KEYS, keys))
+        ]
+        made = inventory([rows], form, FIELDS, group_rows=FILE_KEYS)
+        (name,) = (name for name in made if not name.endswith("manifest.json"))
+        manifest = json.loads(made["inv/manifest.json"])
+        files.append({**manifest["files"][0], "key": f"inv/data/{number}.{name.partition('.')[2]}"})
+        store.path_of(files[-1]["key"]).write_bytes(made[name])
+        objects["inv/manifest.json"] = json.dumps({**manifest, "files": files}).encode()
+    store.path_of("inv/manifest.json").write_bytes(objects["inv/manifest.json"])
+    return sum(file["size"] for file in files)
+
+
+async def plan_inventory(folder: str, *, read: bool) -> tuple[int, int]:
+    """Plan an inventory, or read its plan; return keys and the size of the plan."""
+    backend = replace(inmemory.backend(), store=Folder(folder))
+    if not read:
+        plan = await S3Inventory("b", "inv/manifest.json").pin(backend, "plan")
+        await backend.store.put("b", "plan.json", json.dumps(plan).encode())
+        return plan["items"], len(json.dumps(plan))
+    plan, count = json.loads(await backend.read_all("b", "plan.json")), 0
+    for part in sources.cut(plan):
+        async for _ in sources.read_items(part, backend):
+            count += 1
+    return count, len(json.dumps(plan))
+
+
+@isolated
+def planning(folder: str, read: bool) -> dict[str, Any]:
+    """Plan an inventory, or read its plan, in a separate process."""
+    import fanfold.sources.s3_inventory  # noqa: F401 - what is loaded before is not measured
+
+    with Meter() as meter:
+        keys, plan_bytes = asyncio.run(plan_inventory(folder, read=read))
+    return {"keys": keys, "plan bytes": plan_bytes, "cpu": meter.cpu_seconds, "peak MB": meter.peak_mb}
+
+
+@table("pyarrow")
+def inventory(*, keys: Annotated[tuple[int, ...], "keys in the inventory"] = (100_000, 1_000_000)) -> Rows:
+    """Measure time and memory of planning an inventory, and of reading the planned segments."""
+    found = []
+    for form in ("CSV", "Parquet", "ORC"):
+        for count in keys:
+            with tempfile.TemporaryDirectory() as folder:
+                size = write_inventory(folder, form, count)
+                planned, read = planning(folder, False), planning(folder, True)  # noqa: FBT003 - JSON values
+            if {planned["keys"], read["keys"]} != {count}:
+                fail(f"{planned['keys']} keys were planned and {read['keys']} read of {count}")
+            found.append(
+                {
+                    "format": form,
+                    "keys": count,
+                    "files MB": size / 1e6,
+                    "plan bytes": planned["plan bytes"],
+                    "keys planned per CPU second": round(count / planned["cpu"]),
+                    "peak MB": planned["peak MB"],
+                    "keys read per CPU second": round(count / read["cpu"]),
+                    "peak MB of reading": read["peak MB"],
+                }
+            )
+    return found
+
+
 if __name__ == "__main__":
-    main(rows, batches)
+    main(rows, batches, inventory)

@@ -29,6 +29,7 @@ PUBLIC = [
     "Rejected",
     "Retry",
     "Retrying",
+    "S3Inventory",
     "S3JsonArray",
     "S3Lines",
     "S3Objects",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fanfold.sources.dynamodb_scan import DynamoDBScan
     from fanfold.sources.items import Items
     from fanfold.sources.ranges import Ranges
+    from fanfold.sources.s3_inventory import S3Inventory
     from fanfold.sources.s3_json_array import S3JsonArray
     from fanfold.sources.s3_lines import S3Lines
     from fanfold.sources.s3_objects import S3Objects
@@ -54,6 +55,7 @@ __all__ = [
     "Rejected",
     "Retry",
     "Retrying",
+    "S3Inventory",
     "S3JsonArray",
     "S3Lines",
     "S3Objects",
@@ -87,6 +89,7 @@ __getattr__ = lazy(
         "sources.dynamodb_scan": "DynamoDBScan",
         "sources.items": "Items",
         "sources.ranges": "Ranges",
+        "sources.s3_inventory": "S3Inventory",
         "sources.s3_json_array": "S3JsonArray",
         "sources.s3_lines": "S3Lines",
         "sources.s3_objects": "S3Objects",

@@ -6,9 +6,10 @@ import pyarrow as pa
 import pytest
 
 from buckets import ODD_KEYS, Bucket
-from fanfold import S3Parquet, inmemory, sources
+from fanfold import S3Inventory, S3Parquet, inmemory, sources
 from fanfold._ports.backend import Backend
 from fanfold.errors import SourceError
+from inventories import inventory, row_of
 from parquet_tables import written
 
 
@@ -21,7 +22,7 @@ def table(first: int, last: int) -> pa.Table:
     return pa.table({"n": list(range(first, last)), "text": [f"{number:040d}" for number in range(first, last)]})
 
 
-async def rows_of(source: S3Parquet, backend: Backend) -> list[dict]:
+async def rows_of(source: sources.Source, backend: Backend) -> list[dict]:
     plan = await source.pin(backend, "plans/run")
     return [row for part in sources.cut(plan) async for row in sources.read_items(part, backend)]
 
@@ -58,3 +59,14 @@ async def test_a_replaced_parquet_object_is_refused(backend, bucket):
     await bucket.put("k", written(table(1, 11)))
     with pytest.raises(SourceError, match="was replaced since the run was planned: start a new run"):
         [row async for row in sources.read_items(part, backend)]
+
+
+@pytest.mark.parametrize("form", ["CSV", "Parquet", "ORC"])
+async def test_an_inventory_is_planned_and_read(backend, bucket, form):
+    """Its files are read as a stream or by ranges, and keys with any characters are listed."""
+    keys = [*ODD_KEYS, *(f"k/{number}" for number in range(5_000))]
+    for key, data in inventory([[row_of(key) for key in keys], [row_of("last")]], form, group_rows=1_000).items():
+        await bucket.put(key, data)
+    for keys_per_segment in (700, None):
+        source = S3Inventory(bucket.name, "inv/manifest.json", keys_per_segment=keys_per_segment)
+        assert [item["key"] for item in await rows_of(source, backend)] == [*keys, "last"]

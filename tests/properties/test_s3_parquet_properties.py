@@ -1,8 +1,6 @@
 """Parquet: whatever the table, the row groups, the cut, and the stops, every row is read once, equal to pyarrow's."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from datetime import UTC
 from typing import Any
 
@@ -14,6 +12,7 @@ from fanfold import S3Parquet, inmemory, sources
 from fanfold._ports.backend import Backend
 from fanfold.errors import SourceError
 from parquet_tables import WRITING, read, tables, written
+from stops import with_stops
 
 
 def backend_with(objects: dict[str, bytes]) -> Backend:
@@ -36,24 +35,6 @@ async def read_with_stops(source: S3Parquet, backend: Backend, stops: list[int])
     except SourceError as error:
         return items, str(error)
     return items, None
-
-
-async def with_stops(part: Any, backend: Backend, stops: list[int]) -> AsyncIterator[Any]:
-    """Yield the items of a segment that stops after some items, and continues, several times."""
-    for stop in [*stops, 10**9]:
-        count, mark = 0, None
-        async with aclosing(sources.read(part, backend)) as chunks:
-            async for chunk in chunks:
-                for item, mark_after in chunk:
-                    count, mark = count + 1, mark_after
-                    yield item
-                    if count == stop:
-                        break
-                if count == stop:
-                    break
-            else:
-                return
-        part = json.loads(json.dumps(sources.rest(part, mark)))
 
 
 def readable(data: bytes, rows: int) -> pa.Table | None:
@@ -114,9 +95,9 @@ async def test_batches_are_the_table_that_pyarrow_reads(table, options, bytes_pe
     if expected is None:
         assert "s3://b/t.parquet: row group " in str(error)
         return
-    found = pa.Table.from_batches(batches) if batches else expected.slice(0, 0)
-    assert found.schema.equals(expected.schema)
-    assert texts_of(found) == texts_of(expected)
+    combined = pa.Table.from_batches(batches) if batches else expected.slice(0, 0)
+    assert combined.schema.equals(expected.schema)
+    assert texts_of(combined) == texts_of(expected)
 
 
 def texts_of(table: pa.Table) -> list[str]:
@@ -189,8 +170,11 @@ async def test_a_filter_selects_the_rows_that_meet_it(case, options, stops):
         row["n"]
         for row in table.to_pylist()
         if any(
-            all(row[column] is not None and OPERATORS[operator](row[column], value) for column, operator, value in each)
-            for each in alternatives
+            all(
+                row[column] is not None and OPERATORS[operator](row[column], value)
+                for column, operator, value in alternative
+            )
+            for alternative in alternatives
         )
     ]
     assert ([row["n"] for row in rows], error) == (expected, None)

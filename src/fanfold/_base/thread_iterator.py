@@ -22,7 +22,7 @@ Ranges: TypeAlias = Sequence[tuple[int, int]]
 Fetch: TypeAlias = Callable[[Ranges], Awaitable[Sequence[bytes]]]
 """Returns the bytes of each range."""
 
-_Inbox: TypeAlias = "SimpleQueue[Callable[[], None] | None]"
+_ThreadQueue: TypeAlias = "SimpleQueue[Callable[[], None] | None]"
 """The steps that a thread runs; None ends it."""
 
 _CLOSE: Final = object()
@@ -60,10 +60,6 @@ class RemoteFile(io.RawIOBase):
     def seekable(self) -> bool:
         """Return True."""
         return True
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Set the position, and return it."""
@@ -145,7 +141,7 @@ class _Steps:
         """End a step that is running at its next read."""
         self._replies.put(_CLOSE)
 
-    def _step(self, thread: _Inbox) -> None:
+    def _step(self, thread: _ThreadQueue) -> None:
         try:
             if self._values is None:
                 self._values = self._iterate(self._file)
@@ -158,7 +154,7 @@ class _Steps:
         except RuntimeError:
             thread.put(None)  # the loop is closed: no task waits any more
 
-    def _finish(self, thread: _Inbox, message: tuple[str, Any]) -> None:
+    def _finish(self, thread: _ThreadQueue, message: tuple[str, Any]) -> None:
         self._idle.append(thread)
         self._messages.put_nowait(message)
 
@@ -172,10 +168,10 @@ class _Steps:
         return data
 
 
-_IDLE: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Inbox]] = WeakKeyDictionary()
+_IDLE: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_ThreadQueue]] = WeakKeyDictionary()
 
 
-def _idle_threads(loop: asyncio.AbstractEventLoop) -> list[_Inbox]:
+def _idle_threads(loop: asyncio.AbstractEventLoop) -> list[_ThreadQueue]:
     """Return the idle threads of an event loop, which end after it.
 
     Threads are reused, because allocators keep memory for each thread.
@@ -187,18 +183,18 @@ def _idle_threads(loop: asyncio.AbstractEventLoop) -> list[_Inbox]:
     return idle
 
 
-def _end(idle: list[_Inbox]) -> None:
+def _end(idle: list[_ThreadQueue]) -> None:
     for thread in idle:
         thread.put(None)
 
 
-def _start() -> _Inbox:
-    inbox: _Inbox = SimpleQueue()
+def _start() -> _ThreadQueue:
+    inbox: _ThreadQueue = SimpleQueue()
     threading.Thread(target=_serve, args=(inbox,), name="fanfold-decoder", daemon=True).start()
     return inbox
 
 
-def _serve(inbox: _Inbox) -> None:
+def _serve(inbox: _ThreadQueue) -> None:
     while step := inbox.get():
         step()
         del step  # its last value is not kept while waiting

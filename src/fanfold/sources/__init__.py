@@ -22,6 +22,7 @@ _HOMES = {
     "dynamodb-scan": ("fanfold.sources.dynamodb_scan", "DynamoDBScan"),
     "items": ("fanfold.sources.items", "Items"),
     "ranges": ("fanfold.sources.ranges", "Ranges"),
+    "s3-inventory": ("fanfold.sources.s3_inventory", "S3Inventory"),
     "s3-json-array": ("fanfold.sources.s3_json_array", "S3JsonArray"),
     "s3-lines": ("fanfold.sources.s3_lines", "S3Lines"),
     "s3-objects": ("fanfold.sources.s3_objects", "S3Objects"),

@@ -120,10 +120,10 @@ def _met(pc: Any, column: Any, operator: str, value: Any) -> Any:
         return getattr(pc, _KERNELS[operator])(column, value)
     import pyarrow as pa
 
-    found = pc.is_in(column, value_set=pa.array(value).cast(column.type))
+    is_member = pc.is_in(column, value_set=pa.array(value).cast(column.type))
     if operator == "not in":
-        found = pc.invert(found)
-    return pc.and_(found, pc.is_valid(column))
+        is_member = pc.invert(is_member)
+    return pc.and_(is_member, pc.is_valid(column))
 
 
 def _plain(column: Any) -> Any:

@@ -119,7 +119,7 @@ class Footer:
         leaves = leaves_of(self.metadata, columns)
         if not leaves and self.metadata.num_rows:
             raise SourceError(f"{self.name} has {self.metadata.num_rows} rows without columns: check how it is written")
-        found = []
+        kept = []
         for number in range(self.metadata.num_row_groups):
             group = self.metadata.row_group(number)
             if not group.num_rows or (possible is not None and number not in possible):
@@ -129,8 +129,8 @@ class Footer:
                 raise SourceError(
                     f"{self.name}: its columns are in another object, {elsewhere!r}: read that one instead"
                 )
-            found.append(RowGroup(number, group.num_rows, sum(chunk.total_compressed_size for chunk in chunks)))
-        return found
+            kept.append(RowGroup(number, group.num_rows, sum(chunk.total_compressed_size for chunk in chunks)))
+        return kept
 
     def _possible(self, alternatives: Alternatives) -> set[int] | None:
         expression = expression_of(alternatives) if alternatives else None

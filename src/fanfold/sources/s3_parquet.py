@@ -171,8 +171,8 @@ class S3Parquet:
         """Yield the objects with their footers, in the order of the listing."""
         waiting: list[tuple[str, Listed]] = []
         async with aclosing(self._objects(store)) as objects:
-            async for found in objects:
-                waiting.append(found)
+            async for placed in objects:
+                waiting.append(placed)
                 if len(waiting) == _CONCURRENT_FOOTERS:
                     for footer in await _read_footers(store, waiting):
                         yield footer
