@@ -17,6 +17,7 @@ PUBLIC = [
     "Context",
     "Deadline",
     "Done",
+    "DynamoDBExport",
     "DynamoDBScan",
     "Failed",
     "InlineRun",

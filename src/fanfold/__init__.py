@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fanfold._jobs.job import Job
     from fanfold._jobs.segment import Segment
     from fanfold._jobs.segment_handler import SegmentContext
+    from fanfold.sources.dynamodb_export import DynamoDBExport
     from fanfold.sources.dynamodb_scan import DynamoDBScan
     from fanfold.sources.items import Items
     from fanfold.sources.ranges import Ranges
@@ -43,6 +44,7 @@ __all__ = [
     "Context",
     "Deadline",
     "Done",
+    "DynamoDBExport",
     "DynamoDBScan",
     "Failed",
     "InlineRun",
@@ -86,6 +88,7 @@ __getattr__ = lazy(
         "_jobs.segment": "Segment",
         "_jobs.segment_handler": "SegmentContext",
         "errors": "errors",
+        "sources.dynamodb_export": "DynamoDBExport",
         "sources.dynamodb_scan": "DynamoDBScan",
         "sources.items": "Items",
         "sources.ranges": "Ranges",

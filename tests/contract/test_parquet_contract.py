@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from buckets import ODD_KEYS, Bucket
-from fanfold import S3Inventory, S3Parquet, inmemory, sources
+from exports import SUMMARY, export
+from fanfold import DynamoDBExport, S3Inventory, S3Parquet, inmemory, sources
 from fanfold._ports.backend import Backend
 from fanfold.errors import SourceError
 from inventories import inventory, row_of
@@ -70,3 +71,12 @@ async def test_an_inventory_is_planned_and_read(backend, bucket, form):
     for keys_per_segment in (700, None):
         source = S3Inventory(bucket.name, "inv/manifest.json", keys_per_segment=keys_per_segment)
         assert [item["key"] for item in await rows_of(source, backend)] == [*keys, "last"]
+
+
+async def test_an_export_of_a_table_is_planned_and_read(backend, bucket):
+    """Its compressed files are read as streams."""
+    files = [[{"Item": {"n": {"N": f"{file}.{number}"}}} for number in range(5_000)] for file in range(2)]
+    for key, data in export(files).items():
+        await bucket.put(key, data)
+    items = await rows_of(DynamoDBExport(bucket.name, SUMMARY), backend)
+    assert [str(item["n"]) for item in items] == [document["Item"]["n"]["N"] for file in files for document in file]

@@ -19,6 +19,7 @@ from fanfold.errors import SegmentError
 __all__ = ["Source", "cut", "read", "read_items", "rest"]
 
 _HOMES = {
+    "dynamodb-export": ("fanfold.sources.dynamodb_export", "DynamoDBExport"),
     "dynamodb-scan": ("fanfold.sources.dynamodb_scan", "DynamoDBScan"),
     "items": ("fanfold.sources.items", "Items"),
     "ranges": ("fanfold.sources.ranges", "Ranges"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from operator import itemgetter
@@ -13,7 +12,7 @@ from fanfold._base.thread_iterator import RemoteFile, iterate_in_thread
 from fanfold._ports.stores import Store
 from fanfold.errors import SourceError
 from fanfold.sources.compression import CompressionError, expanded
-from fanfold.sources.object_reads import lines_in, name_of, read_range, read_ranges
+from fanfold.sources.object_reads import lines_in, name_of, read_checked, read_ranges
 from fanfold.sources.parquet_footer import first_line, pyarrow, read_footer
 
 _SLICE_ROWS: Final = 4_096
@@ -47,7 +46,7 @@ async def _csv_rows(
     store: Store, file: Mapping[str, Any], width: int, places: Sequence[int]
 ) -> AsyncGenerator[Sequence[Sequence[Any]], None]:
     name, number, chosen = name_of(file["bucket"], file["key"]), 0, itemgetter(*places)
-    pieces = _checked_pieces(store, file, name)
+    pieces = read_checked(store, file)
     text = expanded(pieces, "gzip") if file["key"].endswith(".gz") else pieces
     try:
         async with aclosing(pieces), aclosing(text), aclosing(lines_in(text, name)) as chunks:
@@ -64,18 +63,6 @@ async def _csv_rows(
         raise SourceError(f"{name}: {error}") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise SourceError(f"{name}: malformed CSV after row {number}: {error}") from error
-
-
-async def _checked_pieces(store: Store, file: Mapping[str, Any], name: str) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a file; at the end, compare them with the checksum in the manifest."""
-    digest = hashlib.md5(usedforsecurity=False)
-    pieces = read_range(store, file["bucket"], file["key"], stop=file["size"], etag=file["etag"])
-    async with aclosing(pieces):
-        async for piece in pieces:
-            digest.update(piece)
-            yield piece
-    if file["md5"] not in {None, digest.hexdigest()}:
-        raise SourceError(f"{name}: the checksum in the manifest is {file['md5']}, but that of the file is different")
 
 
 async def _columnar_rows(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from fanfold._base.concurrency import for_each
 from fanfold._base.retry import resume, retry
@@ -63,6 +65,29 @@ async def read_range(
         raise SourceError(f"{name} was replaced since the run was planned: start a new run") from error
     if stop is not None and position < stop:
         raise SourceError(f"{name} ends at byte {position}, but bytes up to {stop} are needed: start a new run")
+
+
+async def read_checked(store: Store, file: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of an object; at the end, compare them with the checksum that its manifest states.
+
+    Args:
+        store: The store.
+        file: ``bucket``, ``key``, ``etag``, ``size``, and ``md5`` of the object, in hexadecimal digits or None.
+
+    Raises:
+        SourceError: As ``read_range``, or if the checksum is different.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    pieces = read_range(store, file["bucket"], file["key"], stop=file["size"], etag=file["etag"])
+    async with aclosing(pieces):
+        async for piece in pieces:
+            digest.update(piece)
+            yield piece
+    if file["md5"] not in {None, digest.hexdigest()}:
+        raise SourceError(
+            f"{name_of(file['bucket'], file['key'])}: the checksum in the manifest is {file['md5']}, but that of the "
+            "file is different"
+        )
 
 
 async def read_ranges(

@@ -237,7 +237,7 @@ class S3Inventory:
                 select = _selection(settings, name_of(file["bucket"], file["key"]))
                 async with aclosing(_rows(store, file, settings)) as chunks:
                     async for rows in chunks:
-                        yield [item for row in rows if (item := select(row)) is not None]
+                        yield [chosen for row in rows if (chosen := select(row)) is not None]
 
     async def _other_items(self, store: Store) -> AsyncGenerator[Item, None]:
         """Yield the items of a list that is not an inventory."""
