@@ -57,6 +57,8 @@ def check_fields(name: str, conditions: Mapping[str, Any], extra: Sequence[str],
 
 def condition_of(conditions: Mapping[str, Any]) -> Callable[[Item], bool]:
     """Return a function that returns whether an item meets conditions."""
+    if not conditions:
+        return lambda _: True
     prefix, suffix = conditions.get("prefix", ""), conditions.get("suffix", "")
     minimum, maximum = conditions.get("min_bytes", 0), conditions.get("max_bytes")
     after, before = (_moment(conditions.get(name)) for name in ("modified_after", "modified_before"))
