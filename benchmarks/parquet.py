@@ -71,6 +71,7 @@ class FileStore(inmemory.InMemoryStore):
 def write_table(path: Path, rows: int, groups: int) -> None:
     """Write a table, row group by row group."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     from pyarrow import parquet
 
     schema = pa.schema(
@@ -83,19 +84,21 @@ def write_table(path: Path, rows: int, groups: int) -> None:
             ("at", pa.timestamp("us", "UTC")),
         ]
     )
+    names = pa.array([f"佐藤 {number}" for number in range(997)])
     per_group = -(-rows // groups)
     with parquet.ParquetWriter(path, schema) as writer:
         for first in range(0, rows, per_group):
-            numbers = range(first, min(first + per_group, rows))
+            numbers = pa.array(range(first, min(first + per_group, rows)), pa.int64())
+            notes = pc.cast(pc.multiply(numbers, 7919), pa.string())
+            moments = pc.add(pc.multiply(numbers, 1_001), 1_764_000_000_000_000)
+            places = pc.subtract(numbers, pc.multiply(pc.divide(numbers, 997), 997))
             columns = [
-                pa.array(numbers, pa.int64()),
-                pa.array([f"佐藤 {number % 997}" for number in numbers]),
-                pa.array([f"row {number * 7919 % 1_000_003}" for number in numbers]),
-                pa.array([number / 7 for number in numbers]),
-                pa.array([number % 100_000 for number in numbers], pa.int64()).cast(pa.decimal128(21, 2)),
-                pa.array([1_764_000_000_000_000 + number * 1_001 for number in numbers], pa.int64()).cast(
-                    schema[5].type
-                ),
+                numbers,
+                names.take(places),
+                pc.binary_join_element_wise("row", notes, " "),
+                pc.divide(pc.cast(numbers, pa.float64()), 7.0),
+                pc.cast(numbers, pa.decimal128(21, 2)),
+                pc.cast(moments, schema.field("at").type),
             ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=per_group)
 

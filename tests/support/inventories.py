@@ -23,6 +23,7 @@ CSV_FIELDS = {
     "e_tag": "ETag",
     "storage_class": "StorageClass",
     "is_multipart_uploaded": "IsMultipartUploaded",
+    "object_lock_retain_until_date": "ObjectLockRetainUntilDate",
 }
 KINDS = {
     "is_latest": pa.bool_(),
@@ -30,6 +31,7 @@ KINDS = {
     "is_multipart_uploaded": pa.bool_(),
     "size": pa.int64(),
     "last_modified_date": pa.timestamp("ms", "UTC"),
+    "object_lock_retain_until_date": pa.timestamp("ms", "UTC"),
 }
 PLAIN = ("bucket", "key", "size", "last_modified_date", "e_tag", "storage_class")
 DAY = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -48,6 +50,7 @@ def row_of(key: str, **values: Any) -> dict[str, Any]:
         "e_tag": hashlib.md5(key.encode(), usedforsecurity=False).hexdigest(),
         "storage_class": "STANDARD",
         "is_multipart_uploaded": False,
+        "object_lock_retain_until_date": None,
         **values,
     }
 

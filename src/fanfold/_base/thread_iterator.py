@@ -66,10 +66,6 @@ class RemoteFile(io.RawIOBase):
         self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence]
         return self._position
 
-    def size(self) -> int:
-        """Return the size of the file in bytes."""
-        return self._size_bytes
-
     def read(self, size: int = -1) -> bytes | memoryview:
         """Return up to ``size`` bytes, fewer only at the end of the file; all remaining ones if it is negative."""
         start = self._position

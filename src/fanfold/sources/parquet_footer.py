@@ -117,8 +117,6 @@ class Footer:
         """
         possible = self._possible(alternatives)
         leaves = leaves_of(self.metadata, columns)
-        if not leaves and self.metadata.num_rows:
-            raise SourceError(f"{self.name} has {self.metadata.num_rows} rows without columns: check how it is written")
         kept = []
         for number in range(self.metadata.num_row_groups):
             group = self.metadata.row_group(number)

@@ -189,16 +189,16 @@ class Reader:
         """Return the error for a row group that cannot be decoded, with the first column that cannot."""
         pa, _ = pyarrow()
         expected = self._footer.metadata.row_group(number).num_rows
-        place = f"{self._footer.name}: row group {number}"
-        for name in self._needed:
+
+        def is_readable(name: str) -> bool:
             try:
                 batches = opened().iter_batches(batch_size=_BATCH_ROWS, row_groups=[number], columns=[name])
-                rows = sum(table.num_rows for table in batches)
-            except (pa.ArrowException, OSError) as column_error:
-                return SourceError(f"{place}, column {name!r}: {first_line(column_error)}")
-            if rows != expected:
-                return SourceError(f"{place}, column {name!r}: {rows} rows, but the footer states {expected}: {reason}")
-        return SourceError(f"{place}: {reason}")
+                return bool(sum(table.num_rows for table in batches) == expected)
+            except (pa.ArrowException, OSError):
+                return False
+
+        place = next((f", column {name!r}" for name in self._needed if not is_readable(name)), "")
+        return SourceError(f"{self._footer.name}: row group {number}{place}: {reason}")
 
     def _open(self, file: RemoteFile, buffer_bytes: int, int96_unit: str = "us") -> Any:
         pa, parquet = pyarrow()
@@ -237,9 +237,12 @@ def _range_of(chunk: Any) -> tuple[int, int]:
 
 def _first_misfit(column: Any) -> int:
     """Return the number of the first value that has no equal Python value; 0 if there is none."""
-    for number, value in enumerate(column):
-        try:
-            value.as_py()
-        except Exception:  # noqa: BLE001 - the same errors as of the whole column
-            return number
-    return 0
+    return next((number for number, value in enumerate(column) if not _has_value(value)), 0)
+
+
+def _has_value(scalar: Any) -> bool:
+    try:
+        scalar.as_py()
+    except Exception:  # noqa: BLE001 - the same errors as of the whole column
+        return False
+    return True

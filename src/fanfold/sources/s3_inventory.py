@@ -282,8 +282,8 @@ def _selection(settings: Mapping[str, Any], name: str) -> Callable[[Sequence[Any
     def select(row: Sequence[Any]) -> Item | None:
         try:
             item = item_of(row)
-        except (ValueError, KeyError, TypeError) as error:
+            return item if item is not None and is_selected(item) else None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(f"{name}: malformed row {list(row)!r}: {error}") from error
-        return item if item is not None and is_selected(item) else None
 
     return select

@@ -191,8 +191,8 @@ class S3Parquet:
             async with aclosing(uris_in(store, self.bucket, self.manifest)) as uris:
                 async for bucket, key in uris:
                     yield bucket, Listed(key, -1, "", 0.0)
-        elif self.key is not None:
-            yield self.bucket, Listed(self.key, -1, "", 0.0)
+        else:
+            yield self.bucket, Listed(self.key or "", -1, "", 0.0)
 
     def _place(self) -> str:
         key = self.key or self.manifest or f"{self.prefix}*{self.suffix}"

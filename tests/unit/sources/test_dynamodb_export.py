@@ -70,6 +70,11 @@ async def test_an_incremental_export_has_images():
     ]
 
 
+async def test_blank_lines_are_skipped():
+    """They are not items."""
+    assert await items_of(DynamoDBExport("b", SUMMARY), backend_with(with_data(b'\n{"Item":{}}\n \n'))) == [{}]
+
+
 GOOD = export([[{"Item": {"a": {"S": "x"}}}]])
 ENTRY = json.loads(GOOD[FILES])
 

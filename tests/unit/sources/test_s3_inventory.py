@@ -101,6 +101,34 @@ async def test_times_are_iso_8601_in_utc(fraction):
     assert item["last_modified"] == expected.isoformat()
 
 
+@pytest.mark.parametrize("form", ["Parquet", "ORC"])
+async def test_other_times_are_iso_8601_too_and_may_be_missing(form):
+    """The values of all formats are JSON values."""
+    rows = [row_of("a", object_lock_retain_until_date=DAY, last_modified_date=None), row_of("b")]
+    fields = ("bucket", "key", "last_modified_date", "object_lock_retain_until_date")
+    source = S3Inventory("b", MANIFEST, fields=[fields[-1]])
+    items = await items_of(source, backend_with(inventory([rows], form, fields)))
+    assert [(item["last_modified"], item[fields[-1]]) for item in items] == [
+        (None, DAY.isoformat()),
+        (DAY.isoformat(), None),
+    ]
+
+
+async def test_files_without_bytes_are_skipped():
+    """They have no keys."""
+    objects = inventory([[row_of("a")]])
+    files = [{"key": "inv/empty", "size": 0}, *json.loads(objects[MANIFEST])["files"]]
+    backend = backend_with({**changed(objects, files=files), "inv/empty": b""})
+    assert [item["key"] for item in await items_of(S3Inventory("b", MANIFEST), backend)] == ["a"]
+
+
+async def test_a_key_that_is_null_is_refused():
+    """The error names the file and the row."""
+    backend = backend_with(inventory([[row_of("a") | {"key": None}]], "Parquet"))
+    with pytest.raises(SourceError, match=r"s3://b/inv/data/0\.parquet: malformed row \['data', None"):
+        await items_of(S3Inventory("b", MANIFEST, prefix="a"), backend)
+
+
 async def test_a_segment_per_file_needs_no_reading_when_the_run_is_planned():
     """The plan of an inventory of any size has a few bytes per file, outside of the plan itself."""
     files = [[row_of(f"{number}/{place}") for place in range(100)] for number in range(3)]

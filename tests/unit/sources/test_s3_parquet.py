@@ -1,20 +1,24 @@
 """S3Parquet: what is read, in which segments, and what is refused."""
 
 import re
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from fanfold import S3Parquet, inmemory, sources
 from fanfold._ports.backend import Backend
-from fanfold.errors import ConfigurationError, ServiceError, SourceError
+from fanfold.errors import ConfigurationError, MissingExtraError, ServiceError, SourceError
 from fanfold.inmemory import InMemoryStore
-from fanfold.sources import parquet_rows
+from fanfold.sources import parquet_pieces, parquet_rows
 from parquet_tables import written
+from stops import with_stops
 
 
 class Watched(InMemoryStore):
@@ -131,6 +135,53 @@ async def test_negations_match_nan_in_a_row_group_whose_statistics_exclude_it():
         assert [row["n"] for row in await rows_of(S3Parquet("b", "k", filter=[condition]), backend)] == [2]
 
 
+async def test_a_condition_that_does_not_fit_the_statistics_is_checked_for_every_row():
+    """Arrow cannot compare the statistics of this decimal with an integer, but it can compare the rows."""
+    prices = pa.array([Decimal("1.5"), Decimal("1.0"), None])
+    backend = backend_with({"k": written(pa.table({"n": [1, 2, 3], "price": prices}))})
+    assert [row["n"] for row in await rows_of(S3Parquet("b", "k", filter=[("price", "==", 1)]), backend)] == [2]
+
+
+async def test_a_segment_continues_after_several_batches_of_a_row_group():
+    """The batches before are decoded, and skipped."""
+    backend = backend_with({"k": written(numbers(0, 50_000))})
+    (part,) = sources.cut(await S3Parquet("b", "k").pin(backend, "plans"))
+    items = [row["n"] async for row in with_stops(part, backend, [20_000, 16_384])]
+    assert items == list(range(50_000))
+
+
+async def test_the_footer_may_be_longer_than_the_first_read():
+    """A table of many columns has metadata of more than 64 KiB."""
+    table = pa.table({f"column {number}": [number] for number in range(1_000)})
+    rows = await rows_of(S3Parquet("b", "k", columns=["column 999"]), backend_with({"k": written(table)}))
+    assert rows == [{"column 999": 999}]
+
+
+async def test_a_segment_has_a_maximum_of_objects(monkeypatch):
+    """It reads the footers of its objects one after another."""
+    monkeypatch.setattr(parquet_pieces, "_MAX_PIECES", 2)
+    backend = backend_with({f"in/{number}": written(numbers(number, number + 1)) for number in range(5)})
+    assert [len(segment) for segment in await segments_of(S3Parquet("b", prefix="in/"), backend)] == [2, 2, 1]
+
+
+async def test_metadata_of_other_objects_is_refused(tmp_path):
+    """Dask and pyarrow write such an object: its row groups are in other objects."""
+    collected: list[Any] = []
+    parquet.write_to_dataset(numbers(0, 3), tmp_path, metadata_collector=collected)
+    parquet.write_metadata(numbers(0, 1).schema, tmp_path / "_metadata", metadata_collector=collected)
+    backend = backend_with({"_metadata": (tmp_path / "_metadata").read_bytes()})
+    with pytest.raises(SourceError, match=r"s3://b/_metadata: its columns are in another object, '.*\.parquet': read"):
+        await rows_of(S3Parquet("b", "_metadata"), backend)
+
+
+async def test_a_missing_extra_names_the_install_command(monkeypatch):
+    """The source can be created without it."""
+    source = S3Parquet("b", "k")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"reading Parquet needs an extra: pip install 'fanfold\[parquet\]'"):
+        await source.pin(backend_with({}), "plans")
+
+
 async def test_a_list_of_addresses_selects_objects_of_several_buckets():
     """Athena writes such a list; blank lines are skipped."""
     backend = backend_with({"a": written(numbers(0, 2)), "list.csv": b"s3://b/a\n\ns3://c/x/y z\n"})
@@ -179,6 +230,26 @@ async def test_nanoseconds_are_refused_by_column(nested, int96):
     if not int96:
         batches = await rows_of(S3Parquet("b", "k", yields="batches"), backend)
         assert pa.Table.from_batches(batches).column("t").combine_chunks().equals(column)
+
+
+@pytest.mark.parametrize("kind", [pa.time64("ns"), pa.duration("ns"), pa.timestamp("ns", "Europe/Oslo")])
+async def test_nanoseconds_of_zero_are_values(kind):
+    """Only a rest that does not fit in microseconds is refused."""
+    column = pa.array([1_000, None], pa.int64()).cast(kind)
+    rows = await rows_of(S3Parquet("b", "k"), backend_with({"k": written(pa.table({"c": column}))}))
+    assert rows == [{"c": column[0].as_py()}, {"c": None}]
+
+
+async def test_a_row_group_with_other_rows_than_the_footer_states_is_refused():
+    """Some releases of pyarrow lose a row of such pages without an error."""
+    kinds = pa.schema({"a": pa.list_(pa.int8()), "b": pa.list_(pa.list_(pa.bool_()))})
+    data = written(pa.table({"a": [None], "b": [None]}, kinds), data_page_size=1, store_schema=False)
+    lost = "s3://b/k: row group 0, column 'a': the number of rows differs from that in the footer"
+    try:
+        result = await rows_of(S3Parquet("b", "k"), backend_with({"k": data}))
+    except SourceError as error:
+        result = str(error)
+    assert result in ([{"a": None, "b": None}], lost)
 
 
 async def test_a_value_that_python_cannot_represent_is_refused_by_row():
@@ -259,11 +330,21 @@ async def test_a_missing_bucket_is_refused_by_name():
 
 
 DAY = pa.array([date(2026, 1, 1)])
+NESTED = pa.schema({"a": pa.list_(pa.struct({"x": pa.map_(pa.string(), pa.int64())})), "b": pa.string()})
+NESTED32 = pa.schema({"a": pa.large_list(pa.struct({"x": pa.map_(pa.string(), pa.int32())})), "b": pa.string()})
 KINDS = {
     "int32": pa.table({"a": pa.array([1], pa.int32()), "b": ["x"]}),
     "int64": pa.table({"a": pa.array([1], pa.int64()), "b": ["x"]}),
     "null": pa.table({"a": pa.nulls(1), "b": ["x"]}),
     "text": pa.table({"a": ["1"], "b": pa.array(["x"]).dictionary_encode()}),
+    "nested": pa.table(
+        {"a": [[{"x": [("k", 1)]}]], "b": ["x"]},
+        pa.schema({"a": pa.list_(pa.struct({"x": pa.map_(pa.string(), pa.int64())})), "b": pa.string()}),
+    ),
+    "nested32": pa.table(
+        {"a": [[{"x": [("k", 1)]}]], "b": ["x"]},
+        pa.schema({"a": pa.large_list(pa.struct({"x": pa.map_(pa.string(), pa.int32())})), "b": pa.string()}),
+    ),
     "more": pa.table({"a": [1], "b": ["x"], "c": [1]}),
 }
 
@@ -275,6 +356,8 @@ KINDS = {
         (["null", "text", "null"], {}, None),
         (["int32", "int64"], {"yields": "batches"}, "a"),
         (["int64", "text"], {}, "a"),
+        (["nested", "nested32"], {}, None),
+        (["nested", "int64"], {}, "a"),
         (["null", "int64", "text"], {}, "a"),
         (["int64", "more"], {}, "c"),
         (["more", "int64"], {}, "c"),
@@ -316,6 +399,7 @@ async def test_empty_input_is_an_empty_run_unless_it_is_refused(place):
         ({"yields": "dicts"}, "yields must be 'rows' or 'batches', not 'dicts'"),
         ({"bytes_per_segment": 0}, "bytes_per_segment must be an integer of at least 1, not 0"),
         ({"allow_empty": 1}, "allow_empty must be True or False, not 1"),
+        ({"filter": [[("n", "==", 1)], []]}, "filter must be a list of conditions"),
         ({"filter": []}, "filter must be a list of conditions"),
         ({"filter": "n > 1"}, "filter must be a list of conditions"),
         ({"filter": [("n", ">")]}, "filter must be a list of conditions"),
