@@ -19,7 +19,9 @@ T = TypeVar("T")
 
 Ranges: TypeAlias = Sequence[tuple[int, int]]
 """Byte ranges, each with its first byte and one past its last byte."""
-Fetch: TypeAlias = Callable[[Ranges], Awaitable[Sequence[bytes]]]
+Buffer: TypeAlias = bytes | bytearray
+"""The bytes of a range."""
+Fetch: TypeAlias = Callable[[Ranges], Awaitable[Sequence[Buffer]]]
 """Returns the bytes of each range."""
 
 _ThreadQueue: TypeAlias = "SimpleQueue[Callable[[], None] | None]"
@@ -39,7 +41,7 @@ class _ClosedError(Exception):
 class RemoteFile(io.RawIOBase):
     """A read-only file whose bytes another task fetches; for use in the thread of ``iterate_in_thread``."""
 
-    def __init__(self, size_bytes: int, ask: Callable[[Ranges], Sequence[bytes]]) -> None:
+    def __init__(self, size_bytes: int, ask: Callable[[Ranges], Sequence[Buffer]]) -> None:
         super().__init__()
         self._size_bytes = size_bytes
         self._ask = ask
@@ -48,10 +50,14 @@ class RemoteFile(io.RawIOBase):
 
     def load(self, ranges: Ranges) -> None:
         """Fetch ranges in advance, and drop those that were fetched before."""
-        self._blocks = []
+        self.forget()
         if ranges:
             data = self._ask(ranges)
             self._blocks = [(start, memoryview(block)) for (start, _), block in zip(ranges, data, strict=True)]
+
+    def forget(self) -> None:
+        """Free the bytes that were fetched in advance, without waiting for the garbage collector."""
+        self._blocks = []
 
     def readable(self) -> bool:
         """Return True."""
@@ -66,17 +72,17 @@ class RemoteFile(io.RawIOBase):
         self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence]
         return self._position
 
-    def read(self, size: int = -1) -> bytes | memoryview:
+    def read(self, size: int = -1) -> memoryview:
         """Return up to ``size`` bytes, fewer only at the end of the file; all remaining ones if it is negative."""
         start = self._position
         stop = self._size_bytes if size < 0 else min(start + size, self._size_bytes)
         if start >= stop:
-            return b""
+            return memoryview(b"")
         self._position = stop
         for first, block in self._blocks:
             if first <= start and stop <= first + len(block):
                 return block[start - first : stop - first]
-        return self._ask([(start, stop)])[0]
+        return memoryview(self._ask([(start, stop)])[0])
 
 
 async def iterate_in_thread(
@@ -116,9 +122,8 @@ class _Steps:
     ) -> None:
         self._loop = loop
         self._idle = _idle_threads(loop)
-        self._iterate = iterate
         self._file = RemoteFile(size_bytes, self._ask)
-        self._values: Iterator[Any] | None = None
+        self._values = _begun(iterate, self._file)
         self._replies: SimpleQueue[Any] = SimpleQueue()
         self._messages: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
 
@@ -128,19 +133,19 @@ class _Steps:
         thread.put(partial(self._step, thread))
         return await self._messages.get()
 
-    async def reply(self, data: Sequence[bytes]) -> tuple[str, Any]:
+    async def reply(self, data: Sequence[Buffer]) -> tuple[str, Any]:
         """Give the step the bytes that it needs; return its next message."""
         self._replies.put(data)
         return await self._messages.get()
 
     def close(self) -> None:
-        """End a step that is running at its next read."""
+        """Free the iterator and the fetched bytes; a step that is running ends at its next read."""
         self._replies.put(_CLOSE)
+        self._values = iter(())
+        self._file.forget()
 
     def _step(self, thread: _ThreadQueue) -> None:
         try:
-            if self._values is None:
-                self._values = self._iterate(self._file)
             value = next(self._values, _CLOSE)
             message = (_END, None) if value is _CLOSE else (_VALUE, value)
         except BaseException as error:  # noqa: BLE001 - every exception is raised in the task
@@ -154,14 +159,19 @@ class _Steps:
         self._idle.append(thread)
         self._messages.put_nowait(message)
 
-    def _ask(self, ranges: Ranges) -> Sequence[bytes]:
+    def _ask(self, ranges: Ranges) -> Sequence[Buffer]:
         self._loop.call_soon_threadsafe(self._messages.put_nowait, (_FETCH, ranges))
         reply: Any = self._replies.get()
         if reply is _CLOSE:
             self._replies.put(_CLOSE)
             raise _ClosedError
-        data: Sequence[bytes] = reply
+        data: Sequence[Buffer] = reply
         return data
+
+
+def _begun(iterate: Callable[[RemoteFile], Iterator[Any]], file: RemoteFile) -> Iterator[Any]:
+    """Yield the values of an iterator that is created at the first step."""
+    yield from iterate(file)
 
 
 _IDLE: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_ThreadQueue]] = WeakKeyDictionary()

@@ -71,7 +71,7 @@ async def _columnar_rows(
     bucket, key, etag, size = file["bucket"], file["key"], file["etag"], file["size"]
     name = name_of(bucket, key)
 
-    async def fetch(ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+    async def fetch(ranges: Sequence[tuple[int, int]]) -> Sequence[bytearray]:
         return await read_ranges(store, bucket, key, etag, ranges)
 
     tables = _orc_tables(store, file, name, wanted)

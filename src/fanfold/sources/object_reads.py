@@ -92,22 +92,25 @@ async def read_checked(store: Store, file: Mapping[str, Any]) -> AsyncGenerator[
 
 async def read_ranges(
     store: Store, bucket: str, key: str, etag: str, ranges: Sequence[tuple[int, int]]
-) -> Sequence[bytes]:
+) -> Sequence[bytearray]:
     """Return the bytes of several ranges of an object, each with its first byte and one past its last byte.
 
     Raises:
         SourceError: As ``read_range``.
     """
-    parts: dict[int, bytes] = {}
+    parts = [bytearray(stop - start) for start, stop in ranges]
 
     async def fetch(numbered: tuple[int, tuple[int, int]]) -> None:
         number, (start, stop) = numbered
+        part, filled = memoryview(parts[number]), 0
         pieces = read_range(store, bucket, key, start=start, stop=stop, etag=etag)
         async with aclosing(pieces):
-            parts[number] = b"".join([piece async for piece in pieces])
+            async for piece in pieces:
+                part[filled : filled + len(piece)] = piece
+                filled += len(piece)
 
     await for_each(fetch, enumerate(ranges), concurrency=_CONCURRENT_RANGES)
-    return [parts[number] for number in range(len(ranges))]
+    return parts
 
 
 async def read_small(store: Store, bucket: str, key: str, *, max_bytes: int) -> bytes:

@@ -257,7 +257,7 @@ async def _read_piece(
     alternatives = parquet_filter.decoded(part.get("filter", []))
     reader = Reader(footer, piece["groups"], part.get("columns"), alternatives, as_rows=as_rows)
 
-    async def fetch(ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+    async def fetch(ranges: Sequence[tuple[int, int]]) -> Sequence[bytearray]:
         return await read_ranges(store, bucket, key, etag, ranges)
 
     batches = iterate_in_thread(lambda file: reader.batches(file, skip), size, fetch)
