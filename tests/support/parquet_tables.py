@@ -166,7 +166,7 @@ def written(table: pa.Table, **options: Any) -> bytes:
     out = io.BytesIO()
     try:
         parquet.write_table(table, out, **options)
-    except pa.ArrowInvalid:  # such as seconds that overflow as milliseconds
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # such as seconds that overflow as milliseconds
         reject()
     return out.getvalue()
 

@@ -161,9 +161,10 @@ class Reader:
         for table, checks in zip(tables, exact, strict=True):
             for name in self._int96:
                 check = checks.column(name)
-                # Nanoseconds overflow outside of 1677 to 2262, and the conversion in the same way.
+                # Nanoseconds overflow outside of 1677 to 2262, and the conversion in the same way. Some releases of
+                # pyarrow read fractions of seconds before 1970 wrongly in microseconds.
                 if not table.column(name).cast(check.type, safe=False).equals(check):
-                    raise self._misfit(number, name, "a timestamp of type INT96 has nanoseconds")
+                    raise self._misfit(number, name, "a timestamp of type INT96 is not exact in microseconds")
             yield table
 
     def _exact(self, table: Any, number: int) -> Any:

@@ -207,12 +207,23 @@ async def test_a_malformed_list_of_addresses_is_refused_by_line(line, message):
 
 async def test_timestamps_of_type_int96_are_exact_outside_the_range_of_nanoseconds():
     """On its own, pyarrow would read the year 9999 as 1816."""
-    column = pa.array([datetime(9999, 12, 31), datetime(1, 1, 1), None, datetime(1969, 1, 1, 0, 0, 0, 5)])  # noqa: DTZ001
+    column = pa.array([datetime(9999, 12, 31), datetime(1, 1, 1), None, datetime(1969, 1, 1)])  # noqa: DTZ001
     table = pa.table({"t": column, "l": [[value] for value in column.to_pylist()]})
     data = written(table, use_deprecated_int96_timestamps=True)
     rows = await rows_of(S3Parquet("b", "k"), backend_with({"k": data}))
     assert [row["t"] for row in rows] == column.to_pylist()
     assert [row["l"][0] for row in rows] == column.to_pylist()
+
+
+async def test_fractions_of_seconds_before_1970_are_exact_or_refused():
+    """Some releases of pyarrow read them wrongly as INT96."""
+    moment = datetime(1969, 1, 1, 0, 0, 0, 5)  # noqa: DTZ001
+    data = written(pa.table({"t": [moment]}), use_deprecated_int96_timestamps=True)
+    try:
+        result = await rows_of(S3Parquet("b", "k"), backend_with({"k": data}))
+    except SourceError as error:
+        result = re.findall("a timestamp of type INT96 is not exact in microseconds", str(error))
+    assert result in ([{"t": moment}], ["a timestamp of type INT96 is not exact in microseconds"])
 
 
 @pytest.mark.parametrize("nested", [False, True])
