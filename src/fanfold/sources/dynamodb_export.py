@@ -195,8 +195,7 @@ async def _read_file(
                         number += 1
                         if number > skip:
                             items.append((_item_in(line, f"{name}, line {number}"), number))
-                if items:
-                    yield items
+                yield items
     except CompressionError as error:
         raise SourceError(f"{name}: {error}") from error
     if number != file["items"]:
