@@ -24,6 +24,9 @@ WITH_FLOORS="--extra aws --extra bench --extra check --extra excel --extra msgsp
 # Tests that need extras, and tests that read src/ or build from it.
 NEEDS_EXTRAS=(
 	--ignore=tests/contract --ignore=tests/integration
+	--ignore=tests/unit/sources/test_s3_inventory.py --ignore=tests/unit/sources/test_s3_parquet.py
+	--ignore=tests/properties/test_dynamodb_export_properties.py --ignore=tests/properties/test_s3_inventory_properties.py
+	--ignore=tests/properties/test_s3_parquet_properties.py
 	--ignore=tests/properties/test_check_properties.py --ignore=tests/properties/test_many_objects_properties.py
 	--ignore=tests/properties/test_s3_select_properties.py --ignore=tests/unit/check/test_command.py
 	--ignore=tests/unit/check/test_corpus.py --ignore=tests/unit/check/test_rules.py

@@ -20,12 +20,15 @@ from fanfold.sources.bad_rows import BadRow
 __all__ = ["BadRow", "Source", "cut", "read", "read_items", "rest"]
 
 _HOMES = {
+    "dynamodb-export": ("fanfold.sources.dynamodb_export", "DynamoDBExport"),
     "dynamodb-scan": ("fanfold.sources.dynamodb_scan", "DynamoDBScan"),
     "items": ("fanfold.sources.items", "Items"),
     "ranges": ("fanfold.sources.ranges", "Ranges"),
+    "s3-inventory": ("fanfold.sources.s3_inventory", "S3Inventory"),
     "s3-json-array": ("fanfold.sources.s3_json_array", "S3JsonArray"),
     "s3-lines": ("fanfold.sources.s3_lines", "S3Lines"),
     "s3-objects": ("fanfold.sources.s3_objects", "S3Objects"),
+    "s3-parquet": ("fanfold.sources.s3_parquet", "S3Parquet"),
     "s3-select": ("fanfold.sources.s3_select", "S3Select"),
 }
 
