@@ -155,10 +155,10 @@ def _has_steps(source: sources.Source) -> bool:
 
 
 def _name_of(source: Any) -> str:
-    bucket, key = getattr(source, "bucket", None), getattr(source, "key", None)
-    if bucket is None:
-        return type(source).__name__
-    return f"s3://{bucket}/{key or getattr(source, 'prefix', '') + '*' + getattr(source, 'suffix', '')}"
+    bucket, key, listed, prefix, suffix = (
+        getattr(source, name, None) or "" for name in ("bucket", "key", "manifest", "prefix", "suffix")
+    )
+    return f"s3://{bucket}/{key or listed or f'{prefix}*{suffix}'}" if bucket else type(source).__name__
 
 
 def _text(params: Mapping[str, Any]) -> str:
