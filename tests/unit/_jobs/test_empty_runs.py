@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fanfold import Items, Job, Ranges, S3JsonArray, S3Lines, S3Objects, run_inline
+from fanfold import Items, Job, Ranges, S3Inventory, S3JsonArray, S3Lines, S3Objects, S3Parquet, run_inline
 from fanfold.errors import ConfigurationError, SourceError
 from harness import Bench, ended
 from numbers_job import all_of
@@ -26,6 +26,11 @@ WITHOUT_SEGMENTS: dict[str, tuple[Any, dict[str, bytes], str]] = {
     "empty objects": (S3Lines("source", prefix=""), {"a_csv": b"", "b_csv": b"\n", "c_csv": b"n"}, r"s3://source/\*"),
     "empty array": (S3JsonArray("source", "a.json"), {"a_json": b" [] "}, "s3://source/a.json"),
     "no bytes of json": (S3JsonArray("source", "a.json"), {"a_json": b""}, "s3://source/a.json"),
+    "no compressed bytes of json": (S3JsonArray("source", "a.json.gz"), {"a_json_gz": b""}, "s3://source/a.json.gz"),
+    "no bytes of parquet": (S3Parquet("source", "a.parquet"), {"a_parquet": b""}, "s3://source/a.parquet"),
+    "no parquet object": (S3Parquet("source", prefix="in/"), {"a_parquet": b"1"}, r"s3://source/in/\*"),
+    "no listed object": (S3Parquet("source", manifest="list"), {"list": b"\n"}, "s3://source/list"),
+    "no address": (S3Inventory("source", "list"), {"list": b""}, "s3://source/list"),
     "no keys": (S3Objects("source", prefix="in/"), {"a_csv": b"1"}, r"s3://source/in/\*"),
     "no numbers": (Ranges(0, size=10), {}, "Ranges"),
     "no values": (Items([]), {}, "Items"),

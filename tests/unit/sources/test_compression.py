@@ -3,6 +3,8 @@
 import bz2
 import gzip
 import json
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +12,34 @@ from backports import zstd
 
 from fanfold import S3JsonArray, S3Lines, inmemory, sources
 from fanfold.errors import ConfigurationError, SourceError
+from fanfold.inmemory import InMemoryStore
+from fanfold.protocols import ObjectInfo
 
 COMPRESS: dict[str, Any] = {"gzip": gzip.compress, "bzip2": bz2.compress, "zstd": zstd.compress}
 SUFFIXES = {"gzip": ".gz", "bzip2": ".bz2", "zstd": ".zst"}
 TRAIL = json.dumps({"Records": [{"eventName": "GetObject"}, {"eventName": "PutObject"}]}).encode()
 NAMES = [{"eventName": "GetObject"}, {"eventName": "PutObject"}]
+
+
+class Requested(InMemoryStore):
+    """A store with the requests for objects that it has received."""
+
+    def __init__(self, *buckets: str) -> None:
+        super().__init__(*buckets)
+        self.requests: list[tuple[str, str]] = []
+
+    async def head(self, bucket: str, key: str) -> ObjectInfo:
+        self.requests.append(("head", key))
+        return await super().head(bucket, key)
+
+    async def read_start(self, bucket: str, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        info, start = await super().read_start(bucket, key, max_bytes)
+        self.requests[:] = [*self.requests[:-1], ("read_start", key)]  # it calls head, which is no request
+        return info, start
+
+    def read(self, bucket: str, key: str, **options: Any) -> AsyncGenerator[bytes, None]:
+        self.requests.append(("read", key))
+        return super().read(bucket, key, **options)
 
 
 async def items_of(source: Any, objects: dict[str, bytes], content_encoding: str | None = None) -> list[Any]:
@@ -104,6 +129,28 @@ async def test_an_object_larger_than_the_limit_when_decompressed_is_refused(comp
             continue
         with pytest.raises(SourceError, match=r"^s3://b/o.*: more than 1,000 bytes .*raise max_decompressed_bytes"):
             await items_of(source, stored)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [S3Lines("b", "o.jsonl"), S3Lines("b", "o.csv"), S3JsonArray("b", "o.json")],
+    ids=lambda source: source.key,
+)
+async def test_the_content_encoding_takes_no_request_of_its_own(source):
+    """It is part of the response that contains the first bytes of the object."""
+    objects = {"o.jsonl": b"[1]\n[2]\n", "o.csv": b"a,b\n1,2\n", "o.json": b"[1, 2]"}
+    store = Requested("results")
+    store.fill("b", {key: gzip.compress(data) for key, data in objects.items()}, content_encoding="gzip")
+    await source.pin(replace(inmemory.backend(), store=store), "p")
+    assert store.requests == [("read_start", source.key)]
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
+async def test_a_compressed_array_must_have_content(compression):
+    """An object without bytes is empty input, but a compressed document without content is malformed."""
+    key = f"o.json{SUFFIXES[compression]}"
+    with pytest.raises(SourceError, match=rf"^s3://b/{key}: malformed JSON near byte 0"):
+        await items_of(S3JsonArray("b", key), {key: COMPRESS[compression](b"")})
 
 
 @pytest.mark.parametrize("compression", COMPRESS)
