@@ -124,7 +124,7 @@ async def test_any_text_is_read_as_by_csv_or_refused(file, chunk_bytes, piece_by
         event("refused")
         return
     event("read")
-    header, *rows = rows_in(text, options)
+    header, *rows = rows_in(text, options) or [[]]  # line ends alone are an object without rows
     assert read == [dict(zip(header, row, strict=True)) for row in rows]
 
 
@@ -143,7 +143,7 @@ async def test_collected_rows_are_those_that_csv_reads_with_another_width(file, 
         event("refused")
         return
     event("read")
-    header, *rows = rows_in(text, options)
+    header, *rows = rows_in(text, options) or [[]]  # line ends alone are an object without rows
     fitting = [len(row) == len(header) for row in rows]
     assert [type(item) is not BadRow for item in read] == fitting
     good = [item for item in read if type(item) is not BadRow]
