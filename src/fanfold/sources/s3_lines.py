@@ -122,7 +122,7 @@ class S3Lines:
         self.prefix: str | None = prefix
         self.suffix: str = suffix
         self.chunk_bytes: int = chunk_bytes
-        self.settings = LineSettings(
+        self.settings: LineSettings = LineSettings(
             format=format,
             delimiter=delimiter,
             quotechar=quotechar,
