@@ -79,7 +79,8 @@ clean: ## Delete everything that make created.
 	rm -rf $(VENV) $(VENV)-docs $(VENV)-sam $(DEMO_FOLDER) .aws-sam dist build site .coverage .hypothesis mutants .mypy_cache .pytest_cache .ruff_cache
 
 # Scripts that `make bench` runs, comparisons first.
-BENCHMARKS = overhead limits io_efficiency failures first_failure cold_start incident in_time growth observers bodies scatter \
+BENCHMARKS = overhead limits io_efficiency failures first_failure cold_start incident in_time growth observers bodies \
+	aws_calls scatter \
 	end_to_end idempotency ledger_cost segment_scaling readers parquet folds archive_bucket package_size chaos worker_groups \
 	five_systems
 

@@ -5,10 +5,10 @@
     python benchmarks/scatter.py [--messages 10000] [--repeats 3] [--forgotten 10000 1000000] [--json FILE]
 
 Segments are cut from a range and sent in batches of ten to a server that accepts everything, with a delay of 10 ms and
-without: by fanfold's scatter step, which saves its position in an in-memory ledger; by boto3 in a loop; and by boto3 in
-16 threads that share a client. Each measurement runs in a separate process, and so does the server. Creating the
-clients is not measured. The second table shows a scatter into an in-memory queue that discards messages: the growth of
-memory.
+without: by fanfold's scatter step, which saves its position in an in-memory ledger; by the same with each call made by
+the SDK, as before; by boto3 in a loop; and by boto3 in 16 threads that share a client. Each measurement runs in a
+separate process, and so does the server. Creating the clients is not measured. The second table shows a scatter into an
+in-memory queue that discards messages: the growth of memory.
 """
 
 import asyncio
@@ -24,7 +24,9 @@ from servers import CREDENTIALS, slow_aws
 
 LATENCIES = (0.010, 0.0)
 LOOP = "boto3 in a loop"
-PEERS = ("fanfold", "boto3 in 16 threads", LOOP)
+POOL = "boto3 in 16 threads"
+OWN_CALLS = "fanfold"
+PEERS = (OWN_CALLS, "fanfold, the SDK's calls", POOL, LOOP)
 QUEUE = "http://127.0.0.1/123456789012/work"
 THREADS = 16
 
@@ -40,15 +42,18 @@ async def scattered(backend: Backend, run: str, segments: int) -> None:
         fail("not every segment was enqueued")
 
 
-async def fanfold_seconds(address: str, messages: int) -> tuple[float, float]:
+async def fanfold_seconds(address: str, messages: int, *, own_calls: bool) -> tuple[float, float]:
     """Scatter; return wall and processor seconds."""
+    from aiobotocore.config import AioConfig
+    from aiobotocore.httpsession import AIOHTTPSession
     from aiobotocore.session import get_session
 
     from fanfold import inmemory
     from fanfold.aws.backend import config_of
     from fanfold.aws.sqs import SqsQueue
 
-    settings = {"endpoint_url": address, "config": config_of("sqs"), **CREDENTIALS}
+    config = config_of("sqs") if own_calls else config_of("sqs").merge(AioConfig(http_session_cls=AIOHTTPSession))
+    settings = {"endpoint_url": address, "config": config, **CREDENTIALS}
     async with get_session().create_client("sqs", **settings) as client:
         backend = replace(inmemory.backend(), work_queue=SqsQueue(client, QUEUE))
         await scattered(backend, "warm", 10)
@@ -92,9 +97,9 @@ class Forgetful:
 def seconds(peer: str, port: int, messages: int) -> tuple[float, float]:
     """Send this many messages as a peer; return wall and processor seconds."""
     address = f"http://127.0.0.1:{port}"
-    if peer == "fanfold":
-        return asyncio.run(fanfold_seconds(address, messages))
-    return boto3_seconds(address, messages, THREADS if "threads" in peer else 1)
+    if peer.startswith("fanfold"):
+        return asyncio.run(fanfold_seconds(address, messages, own_calls=peer == OWN_CALLS))
+    return boto3_seconds(address, messages, THREADS if peer == POOL else 1)
 
 
 @isolated
@@ -129,6 +134,7 @@ def scattering(
                 "messages a second": round(messages / wall),
                 "times as fast as the loop": medians[LOOP][0] / wall,
                 "CPU µs a message": 1e6 * cpu / messages,
+                "CPU / 16 threads": cpu / medians[POOL][1],
             }
             for peer, (wall, cpu) in medians.items()
         ]

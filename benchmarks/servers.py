@@ -95,8 +95,8 @@ async def one_object(path: str) -> asyncio.Server:
 async def slow_aws(latency: float, items: int = 0) -> asyncio.Server:
     """Serve a DynamoDB table and an SQS queue that respond to each request after this many seconds.
 
-    Only what benchmarks ask for is there: ``DescribeTable`` and ``Scan`` of one made table, and ``SendMessageBatch``,
-    which accepts everything.
+    Only what benchmarks ask for is there: ``DescribeTable`` and ``Scan`` of one made table, batches of messages to send
+    or delete, all of which are accepted, and a queue's ARN.
     """
     table = Table(items)
 
@@ -155,14 +155,16 @@ class Table:
     def __init__(self, items: int) -> None:
         self._places = sorted((hashlib.md5(b"%d" % n, usedforsecurity=False).digest(), n) for n in range(items))
         self._texts = [json.dumps(_item(n)) for n in range(items)]
-        self._segments: dict[tuple[int, int], list[int]] = {}
+        self._segments: dict[tuple[int, int], tuple[list[int], dict[int, int]]] = {}
 
     def respond(self, operation: bytes, request: dict[str, Any]) -> bytes:
-        """Respond to a request. An operation that is not one of a table is SendMessageBatch."""
+        """Respond to a request. An operation that is not one of a table is a batch of a queue."""
         if operation == b"describetable":
             return self._describe()
         if operation == b"scan":
             return self._scan(request)
+        if operation == b"getqueueattributes":
+            return json.dumps({"Attributes": {"QueueArn": "arn:aws:sqs:eu-west-1:123456789012:work"}}).encode()
         accepted = [
             {"Id": entry["Id"], "MessageId": entry["Id"], "MD5OfMessageBody": "0"} for entry in request["Entries"]
         ]
@@ -180,10 +182,10 @@ class Table:
         share = request["Segment"], request["TotalSegments"]
         if share not in self._segments:
             numbers = [n for place, n in self._places if int.from_bytes(place[:8]) * share[1] >> 64 == share[0]]
-            self._segments[share] = numbers
-        items = self._segments[share]
+            self._segments[share] = numbers, {n: position for position, n in enumerate(numbers)}
+        items, positions = self._segments[share]
         first = (
-            items.index(int(request["ExclusiveStartKey"]["item_no"]["N"])) + 1 if "ExclusiveStartKey" in request else 0
+            positions[int(request["ExclusiveStartKey"]["item_no"]["N"])] + 1 if "ExclusiveStartKey" in request else 0
         )
         page = items[first : first + request["Limit"]]
         last = f',"LastEvaluatedKey":{{"item_no":{{"N":"{page[-1]}"}}}}' if first + len(page) < len(items) else ""

@@ -3,10 +3,12 @@
 import gc
 import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Generator, Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from fanfold._base.operating_system import signals
 from fanfold._stack.emulator import LocalStack
@@ -16,6 +18,31 @@ from shared_stack import shared_stack
 settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("inner", settings.get_profile("all"), max_examples=20)
 settings.load_profile("all")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Count quick tests with fixed inputs only: random ones may miss a line tomorrow, and tracing doubles the time.
+
+    The mark ``no_cover`` of pytest-cov has no effect in the processes of pytest-xdist.
+    """
+    trace, trace_of_threads = sys.gettrace(), threading.gettrace()
+    if trace is None or is_counted(item):
+        return (yield)
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        threading.settrace(trace_of_threads)
+        sys.settrace(trace)
+
+
+def is_counted(item: pytest.Item) -> bool:
+    """Return whether coverage counts a test."""
+    if item.get_closest_marker("slow") or item.get_closest_marker("stack"):
+        return False
+    return bool(item.get_closest_marker("counted")) or not is_hypothesis_test(getattr(item, "obj", None))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities import batch as theirs
 from buckets import Bucket
 from fanfold import powertools as ours
 from fanfold._ports.ledger import Ledger
+from fanfold.aws.backend import config_of
 from fanfold.aws.s3 import S3Store
 from fanfold.aws.tables import with_raw_items
 from fanfold.inmemory import InMemoryLedger, InMemoryStore
@@ -51,7 +52,7 @@ async def ledger(request, raw_session) -> AsyncIterator[Ledger]:
         yield InMemoryLedger()
         return
     request.getfixturevalue("aws")
-    async with raw_session.create_client("dynamodb", verify=False) as client:
+    async with raw_session.create_client("dynamodb", verify=False, config=config_of("dynamodb")) as client:
         yield await dynamodb_ledger(client)
 
 

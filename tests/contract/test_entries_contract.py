@@ -7,6 +7,7 @@ import pytest
 from aiobotocore.session import get_session
 
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, EntryStore, Layout
+from fanfold.aws.backend import config_of
 from fanfold.aws.entries import DynamoDBEntries
 from fanfold.errors import ConfigurationError
 from fanfold.inmemory import InMemoryEntries
@@ -26,7 +27,7 @@ async def store(request) -> AsyncIterator[EntryStore]:
         yield InMemoryEntries()
         return
     request.getfixturevalue("aws")
-    async with get_session().create_client("dynamodb") as client:
+    async with get_session().create_client("dynamodb", config=config_of("dynamodb")) as client:
         layout = Layout() if request.param == "aws" else BY_SORT_KEY
         yield DynamoDBEntries(client, new_table(layout.sort_key_attr), layout)
 

@@ -16,6 +16,7 @@ from fanfold._ports.stores import ItemStore, Write
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws import writer
 from fanfold.aws.attribute_values import ToPlain
+from fanfold.aws.backend import config_of
 from fanfold.aws.writer import DynamoDBItems
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryItems
@@ -68,7 +69,7 @@ async def table(request) -> AsyncIterator[Table]:
         yield Table(items, name, stored)
         return
     request.getfixturevalue("aws")
-    async with get_session().create_client("dynamodb", verify=False) as client:
+    async with get_session().create_client("dynamodb", verify=False, config=config_of("dynamodb")) as client:
         await client.create_table(
             TableName=name,
             BillingMode="PAY_PER_REQUEST",

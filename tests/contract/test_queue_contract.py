@@ -10,10 +10,11 @@ import pytest
 
 from fanfold._ports.queue import Message, Queue, Received
 from fanfold._stack.emulator import LocalStack
+from fanfold.aws.backend import config_of
 from fanfold.aws.sqs import SqsQueue
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryQueue
-from on_aws import AWS, NO_SERVER, drain, without_server
+from on_aws import AWS, NO_SERVER, drain, taught, without_server
 
 VISIBILITY_SECONDS = 1
 MEBIBYTE = 1_048_576
@@ -46,7 +47,7 @@ async def sqs_queues(client) -> Queues:
     redrive = json.dumps({"deadLetterTargetArn": response["Attributes"]["QueueArn"], "maxReceiveCount": 1})
     attributes = {**timeout, "RedrivePolicy": redrive}
     once_url = (await client.create_queue(QueueName=f"{name}-once", Attributes=attributes))["QueueUrl"]
-    return Queues(*(SqsQueue(client, url) for url in (default_url, brief_url, once_url, dead_url)))
+    return Queues(*[await taught(client, url) for url in (default_url, brief_url, once_url, dead_url)])
 
 
 def in_process_queues() -> Queues:
@@ -61,7 +62,7 @@ async def queues(request, session) -> AsyncIterator[Queues]:
         yield in_process_queues()
         return
     request.getfixturevalue("aws")
-    async with session.create_client("sqs", verify=False) as client:
+    async with session.create_client("sqs", verify=False, config=config_of("sqs")) as client:
         yield await sqs_queues(client)
 
 

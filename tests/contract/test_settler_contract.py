@@ -13,11 +13,12 @@ from fanfold import Record
 from fanfold._base.dead_letter import ATTRIBUTE
 from fanfold._ports.queue import Message, Queue, Received, Refusal, Settler
 from fanfold._stack.emulator import LocalStack
+from fanfold.aws.backend import config_of
 from fanfold.aws.sqs import SqsQueue, open_settler
 from fanfold.errors import ConfigurationError, FanfoldError, ServiceError
 from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import make_record
-from on_aws import AWS, NO_SERVER, drain, without_server
+from on_aws import AWS, NO_SERVER, drain, taught, without_server
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ async def on_sqs(client: Any, ending: str = "", **attributes: str) -> Bench:
     dead_url = (await client.create_queue(QueueName=f"{name}-dead{ending}", Attributes=attributes))["QueueUrl"]
     response = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     return Bench(
-        SqsQueue(client, url),
-        SqsQueue(client, dead_url),
+        await taught(client, url),
+        await taught(client, dead_url),
         SqsQueue(client, dead_letter_queue_url=dead_url),
         SqsQueue(client, dead_letter_queue_url=dead_url + "-missing"),
         response["Attributes"]["QueueArn"],
@@ -85,7 +86,7 @@ async def bench(request, session) -> AsyncIterator[Bench]:
         yield in_process()
         return
     request.getfixturevalue("aws")
-    async with session.create_client("sqs", verify=False) as sqs:
+    async with session.create_client("sqs", verify=False, config=config_of("sqs")) as sqs:
         yield await on_sqs(sqs)
 
 

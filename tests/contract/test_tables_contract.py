@@ -10,6 +10,7 @@ import pytest
 from aiobotocore.session import get_session
 
 from fanfold._ports.stores import Page, Tables
+from fanfold.aws.backend import config_of
 from fanfold.aws.tables import DynamoDBTables, with_raw_items
 from fanfold.errors import ConfigurationError, ServiceError
 from fanfold.inmemory import InMemoryTables
@@ -28,7 +29,7 @@ async def tables(request) -> AsyncIterator[tuple[Tables, str]]:
         return
     request.getfixturevalue("aws")
     session = with_raw_items(get_session()) if request.param == "aws, raw items" else get_session()
-    async with session.create_client("dynamodb", verify=False) as client:
+    async with session.create_client("dynamodb", verify=False, config=config_of("dynamodb")) as client:
         await client.create_table(
             TableName=name,
             BillingMode="PAY_PER_REQUEST",

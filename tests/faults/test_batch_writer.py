@@ -140,6 +140,8 @@ async def test_the_later_of_two_waiting_writes_is_sent():
     assert writer.written == 2
 
 
+# Slow: the sizes of a million values are added up.
+@pytest.mark.slow
 async def test_large_items_are_sent_in_smaller_batches():
     """Items that are several times larger when sent than when stored do not exceed 16 MB per call."""
     items = FaultyItems()

@@ -224,7 +224,8 @@ def test_the_present_setting_is_taken_from_the_template(folder: Path):
             Properties: {MemorySize: 512, Handler: app.waits}
     """
     (folder / "template.yaml").write_text(textwrap.dedent(template))
-    arguments = ["--handler", "app:waits", "--template", "template.yaml", "--function", "Consume", *QUICK]
+    grid = ["--concurrency", "1", "--memory", "512", *QUICK[4:]]
+    arguments = ["--handler", "app:waits", "--template", "template.yaml", "--function", "Consume", *grid]
     document = measured(folder, "event.json", *arguments)
     assert document["present"] == {"concurrency": 5, "memory_mb": 512}
     assert document["findings"]["saving"] is not None

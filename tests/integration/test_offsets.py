@@ -30,6 +30,7 @@ async def jobs_of(deployment: Deployment, run_id: str) -> list[str]:
     return lines
 
 
+# Slow: an unlimited map starts a process of the emulator for each of eleven segments.
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("road", ["queue", "machine"])
 async def test_every_record_is_in_exactly_one_job(deployment: Deployment, road: str, case: str):

@@ -13,7 +13,7 @@ from fanfold._stack.emulator import LocalStack
 
 BROKEN = Path(__file__).parent / "broken_job"
 
-pytestmark = [pytest.mark.stack, pytest.mark.slow]
+pytestmark = [pytest.mark.stack, pytest.mark.slow]  # three generations of a run, and a process for each command
 
 
 @pytest.fixture(scope="module")

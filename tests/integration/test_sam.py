@@ -28,7 +28,10 @@ STACK = "fanfold-dev"
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """Run ``sam build`` for the Python version and processor of the tests; return its output folder."""
+    """Run ``sam build`` for the Python version and processor of the tests; return its output folder.
+
+    Slow: pip compares thousands of versions of the SDK, and unpacks 60 MB.
+    """
     return build(tmp_path_factory.mktemp("sam"))
 
 
@@ -92,8 +95,12 @@ def test_every_python_and_every_processor_is_built_on_this_machine(
 
 
 def deploy(stack: LocalStack, built: Path, **parameters: str) -> dict[str, str]:
-    """Deploy to the dev environment of ``samconfig.toml`` and return the outputs."""
-    overrides = [f"{name}={value}" for name, value in {"Stage": "dev", **parameters}.items()]
+    """Deploy to the dev environment of ``samconfig.toml`` and return the outputs.
+
+    The emulator unpacks the layer, 60 MB, for each concurrent function: two are enough here.
+    """
+    parameters = {"Stage": "dev", "MaximumConcurrency": "2", **parameters}
+    overrides = [f"{name}={value}" for name, value in parameters.items()]
     flags = ("--template-file", str(built / "template.yaml"), *DEV, "--parameter-overrides")
     sam("deploy", *flags, *overrides, **stack.environment)
     described = client(stack, "cloudformation").describe_stacks(StackName=STACK)

@@ -16,7 +16,7 @@ from fanfold._stack.project import project_folder
 from fanfold.aws.backend import connect
 from policies import denials, over_http
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.stack  # a map starts a process of the emulator for each segment, twice: once per definition
 
 JOB = Path(__file__).parent / "machine_job"
 PAYLOAD_BYTES = 262_144

@@ -45,6 +45,8 @@ from harness import Bench, ended
 from piece_store import header_of
 from strategies import csv_objects
 
+pytestmark = pytest.mark.counted
+
 MEMBERS = [{"pk": f"m-{n % 5}", "n": n} for n in range(23)]
 
 

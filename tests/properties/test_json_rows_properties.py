@@ -266,8 +266,8 @@ async def test_the_limit_of_a_row_counts_bytes():
     ],
 )
 async def test_memory_is_bounded_by_the_window(document):
-    """Of a document of 8 MB, at most a window and a piece are in memory, whether its rows are read or skipped."""
-    data = document.format(row=",".join(f'{{"number": {number}}}' for number in range(400_000))).encode()
+    """Of a document of 2 MB, at most a window and a piece are in memory, whether its rows are read or skipped."""
+    data = document.format(row=",".join(f'{{"number": {number}}}' for number in range(100_000))).encode()
     rows = JsonRows("s3://bucket/key", "" if document.startswith("[") else "/a", window=10_000)
     peak = 0
     for start in range(0, len(data), 10_000):

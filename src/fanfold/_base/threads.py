@@ -50,7 +50,7 @@ class Threads:
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.left: set[object] = set()
-        """Calls that were abandoned and still run; whoever abandons a call adds it, and its thread removes it."""
+        """Calls that were abandoned and still run: added by the caller that abandons one, and removed by its thread."""
         self._loop = loop
         self._idle: deque[_Thread] = deque()
 
@@ -119,7 +119,7 @@ class Threads:
             thread = self._idle.pop()
         except IndexError:
             thread = _Thread()
-            # A thread inherits no context, and its calls run in contexts of their own.
+            # A thread inherits no context, and each call runs in a separate one.
             threading.Thread(target=self._serve, args=(thread,), name="fanfold-worker", daemon=True).start()
         thread.call = call
         thread.wake.release()

@@ -100,7 +100,7 @@ class MemoryLimit:
 
 
 class Admission:
-    """What the batches of a process share: the slots of their workers, and the policies that each start has to pass.
+    """The limits that the batches of a process share: slots for their workers, and policies that each start must pass.
 
     It is used from several threads: only with ``lock`` may ``wait`` be called.
 

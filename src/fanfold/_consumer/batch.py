@@ -1,7 +1,7 @@
 """Run one batch from its records to their outcomes: bounded, before the deadline, and fail closed.
 
 Workers take lanes from one source, so the cost per record and the memory do not depend on the size of the batch. A
-subclass says what a worker is: an asyncio task (``TaskBatch``) or a thread (``ThreadBatch``).
+subclass defines what a worker is: an asyncio task (``TaskBatch``) or a thread (``ThreadBatch``).
 
 Every record starts as not acknowledged. It becomes ``Done`` only if its handler returned without being cancelled and
 its commit succeeded. After anything else, including a bug in this module, the message is redelivered.
@@ -176,8 +176,8 @@ class Batch:
         """Return the number of workers that run."""
         raise NotImplementedError
 
-    def _start_one(self, lane: Lane) -> None:
-        """Start a worker, which first processes the rest of a lane."""
+    def _start_one(self) -> None:
+        """Start a worker."""
         raise NotImplementedError
 
     def _cancel_each_worker(self) -> None:
@@ -234,7 +234,7 @@ class Batch:
         if self._on_ended:
             seconds = max(0.0, moment - self._deadline.clock())
             self._timers[call.__name__] = self._loop.call_later(seconds, call, context=self._context)
-            if not self._on_ended:  # a thread has just ended it
+            if not self._on_ended:  # pragma: no cover - a thread has just ended it
                 self._cancel_timers()
 
     def _cancel_timers(self) -> None:
@@ -258,13 +258,13 @@ class Batch:
 
     def start_worker(self) -> None:
         """Start a worker in a slot that was granted; without records or if it cannot start, the slot is free again."""
-        if not self._has_lanes() or not self._start_with(()):
+        if not self._has_lanes() or not self._starts(self._start_one):
             self._admission.slots.release(self)
 
-    def _start_with(self, lane: Lane) -> bool:
-        """Start a worker, which first processes the rest of a lane, and return whether that succeeded."""
+    def _starts(self, start: Callable[[], object]) -> bool:
+        """Start a worker, and return whether that succeeded."""
         try:
-            self._start_one(lane)
+            start()
         except Exception as error:  # noqa: BLE001 - a task factory of the user's
             self._start_error = error
             self._log_error_of_worker(error)
@@ -306,7 +306,7 @@ class Batch:
                 await settling.finish(deadline.until(deadline.responds_at))
         except asyncio.CancelledError:  # by ``cancel``, or by a handler that cancels every task
             await self._end_cancelled()
-        except BaseException as error:  # noqa: BLE001 - a bug of ours: the invocation fails
+        except BaseException as error:  # noqa: BLE001  # pragma: no cover - a bug of ours: the invocation fails
             self._finish(error)
         else:
             self._finish()

@@ -37,7 +37,7 @@ def _is_library(file: str) -> bool:
 
 
 class DumpBefore:
-    """A context manager that dumps the stacks of all threads to stderr shortly before the timeout, if it still runs.
+    """Dumps the stacks of all threads to stderr shortly before the timeout, unless it is disarmed before.
 
     Works even if a call holds the interpreter lock and blocks every thread.
 
@@ -46,16 +46,25 @@ class DumpBefore:
     """
 
     def __init__(self, deadline: Deadline) -> None:
-        self._seconds = deadline.until(deadline.ends_at - deadline.margin / 16)
+        self._deadline = deadline
         self._end: Callable[[], object] | None = None
 
-    def __enter__(self) -> None:
-        if self._seconds:
-            self._end = _ALARM.dump_in(self._seconds) or _dump_in(self._seconds)
+    def arm(self) -> None:
+        """Schedule the dump, unless that has been done."""
+        deadline = self._deadline
+        if self._end is None and (seconds := deadline.until(deadline.ends_at - deadline.margin / 16)):
+            self._end = _ALARM.dump_in(seconds) or _dump_in(seconds)
 
-    def __exit__(self, *_: object) -> None:
+    def disarm(self) -> None:
+        """Revoke the dump."""
         if self._end is not None:
             self._end()
+            self._end = None
+
+    __enter__ = arm
+
+    def __exit__(self, *_: object) -> None:
+        self.disarm()
 
 
 class _Alarm:
@@ -76,13 +85,11 @@ class _Alarm:
             if self._pid != os.getpid():
                 self._pid = os.getpid()
                 self._due.clear()  # a fork keeps no timer
-            if not self._due and not self._take():
-                return None
             due = time.monotonic() + seconds
+            if not self._due and not self._take(seconds):
+                return None
             self._due.append(due)
-            if len(self._due) == 1:
-                signal.setitimer(signal.ITIMER_REAL, seconds)
-            else:
+            if len(self._due) > 1:
                 self._set()
             return functools.partial(self._revoke, due)
 
@@ -99,15 +106,19 @@ class _Alarm:
             if due - time.monotonic() > _SIGNAL_SECONDS:  # otherwise, a signal may be on its way
                 faulthandler.unregister(signal.SIGALRM)
 
-    def _take(self) -> bool:
-        """Make SIGALRM dump the stacks, unless the user's code has a handler or a timer."""
+    def _take(self, seconds: float) -> bool:
+        """Make SIGALRM dump the stacks in some seconds, unless the user's code has a handler or a timer."""
         try:
-            if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL or signal.getitimer(signal.ITIMER_REAL)[0]:
+            if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
                 return False
             faulthandler.register(signal.SIGALRM, file=sys.__stderr__ or sys.stderr)
+            before = signal.setitimer(signal.ITIMER_REAL, seconds)
         except (AttributeError, OSError, RuntimeError, ValueError):
             return False  # Windows, or stderr is not a file
-        return True
+        if before[0]:
+            signal.setitimer(signal.ITIMER_REAL, *before)
+            faulthandler.unregister(signal.SIGALRM)
+        return not before[0]
 
     def _set(self) -> None:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""A call of the event loop by another thread: what runs, and how the thread waits for its end."""
+"""A call of the event loop by another thread: its work, and how the thread waits for its end."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from fanfold._base.deadline import Deadline
 from fanfold._consumer.worker_tasks import create_task
 
 T = TypeVar("T")
 
+_REPORT_SECONDS: Final = 1.0
+"""Longest wait for log lines and observers that the response does not depend on."""
 STOPPED: Final = "a handler stopped the event loop or cancelled the batch"
 
 
 class Work(Protocol):
-    """What runs in an invocation: it is started, supervised on the loop, and cancelled at the end of the time."""
+    """Work of an invocation: it is started, supervised on the loop, and cancelled at the end of the time."""
 
     def start(self, on_ended: Callable[[BaseException | None], object]) -> None:
         """Start it; ``on_ended`` is called once, on any thread, with the error if it could not run."""
@@ -44,7 +47,7 @@ class Call:
 
     def __init__(self, on_ended: Callable[[Call], object]) -> None:
         self.work: Any = None
-        """What runs; None until it is created."""
+        """The work; None until it is created."""
         self.error: BaseException | None = None
         """Why it ended, if it did not run to its end."""
         self.cancelled = False
@@ -70,7 +73,7 @@ class Call:
         return self._was_woken
 
     def cancel(self) -> None:
-        """Cancel what runs."""
+        """Cancel the work."""
         if self.work is not None:
             self.work.cancel()
 
@@ -100,3 +103,25 @@ class TaskWork(Generic[T]):
             BaseException: What it raised.
         """
         return self._task.result()
+
+
+def run_in_time(call: Callable[[], object], deadline: Deadline) -> None:
+    """Call a function on a separate thread, and wait for it up to a second, and no longer than half of the time left.
+
+    For log lines and observers while the event loop is blocked: a log handler may hang, or wait for a lock of the
+    blocked thread.
+    """
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(call,), name="fanfold-report", daemon=True)
+    with contextlib.suppress(RuntimeError):  # no thread can be started
+        thread.start()
+        thread.join(shorter(_REPORT_SECONDS, half(deadline.until(deadline.ends_at))))
+
+
+def half(seconds: float | None) -> float | None:
+    """Return half of a time in seconds; None for None."""
+    return None if seconds is None else seconds / 2
+
+
+def shorter(seconds: float, limit: float | None) -> float:
+    """Return a time in seconds, or a limit that is shorter; None for no limit."""
+    return seconds if limit is None else min(seconds, limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, TypeAlias
@@ -41,6 +42,27 @@ def outcome_of(value: object, reject_on: Callable[[BaseException], bool]) -> Out
     if (isinstance(value, FanfoldError) and value.permanent) or _rejected(value, reject_on):
         return Rejected(_text(value))
     return Failed(value)
+
+
+def success_of(value: object) -> Done | None:
+    """Return the outcome of a return value that means success; None for anything else, such as an awaitable."""
+    if type(value) in PLAIN_TYPES:
+        return Done(value)
+    try:
+        if isinstance(value, BaseException) or is_awaitable(value):
+            return None
+        outcome = outcome_of(value, matches_nothing)
+    except BaseException:  # noqa: BLE001 - a value of the user's that cannot be classified
+        return None
+    return outcome if isinstance(outcome, Done) else None
+
+
+def is_awaitable(value: object) -> bool:
+    """Return whether a value is awaitable; False if its class cannot be read."""
+    try:
+        return inspect.isawaitable(value)
+    except BaseException:  # noqa: BLE001 - a value of the user's
+        return False
 
 
 def without_details(outcome: Outcome) -> Outcome:

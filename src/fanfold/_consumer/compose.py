@@ -44,11 +44,11 @@ class BatchFactory:
         self._bind = bind
         self._reject_on = rejects(settings.reject_on)
         self._memory: dict[object, float | None] = {}
-        """Memory of this process by what the Lambda context says."""
+        """Memory of this process in bytes, by the limit in the Lambda context."""
         self._share: MemoryShare | None = None
         self._need: ThreadNeed | None = None
         self.starts_anywhere: bool = not is_coroutine_function(function) and _is_plain(settings)
-        """Whether a batch without further observers can be created and started on any thread: a ``def`` handler, and no
+        """True if a batch without further observers can be created and started on any thread: a ``def`` handler, and no
         stage around it."""
         if settings.idempotency is not None:
             settings.idempotency.prefix_for(function)

@@ -22,7 +22,7 @@ from fanfold._base.deadline import Deadline
 from fanfold._base.log import BatchLogger, logger
 from fanfold._base.threads import served_loop
 from fanfold._consumer.blocked_loop import DumpBefore, current_user_line
-from fanfold._consumer.calls import STOPPED, Call, TaskWork, W, Work
+from fanfold._consumer.calls import STOPPED, Call, TaskWork, W, Work, half, run_in_time, shorter
 from fanfold._consumer.process_limits import concurrent_processes
 from fanfold.errors import ConfigurationError
 
@@ -44,8 +44,6 @@ _LAST_CHECK_SECONDS = 0.005
 """Time that the loop has to show that it is not blocked when the response is due."""
 _MAX_MILLISECONDS: Final = 10**9
 """The most time that is read from a context, in place of infinity and the like; Lambda gives at most 90 minutes."""
-_REPORT_SECONDS = 1.0
-"""Longest wait for log lines and observers that the response does not depend on."""
 _CLOSE_SECONDS = 5.0
 """Time that a lifespan has to end when the runtime is closed."""
 
@@ -63,18 +61,6 @@ def deadline_of(lambda_context: Any, margin: float | None) -> Deadline:
     if not isinstance(milliseconds, int | float) or milliseconds != milliseconds:  # noqa: PLR0124 - not a number
         return Deadline.never()
     return Deadline.after(min(milliseconds, _MAX_MILLISECONDS) / 1000, margin=margin)
-
-
-def run_in_time(call: Callable[[], object], deadline: Deadline) -> None:
-    """Call a function on a separate thread, and wait for it up to a second, and no longer than half of the time left.
-
-    For log lines and observers while the event loop is blocked: a log handler may hang, or wait for a lock of the
-    blocked thread.
-    """
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(call,), name="fanfold-report", daemon=True)
-    with contextlib.suppress(RuntimeError):  # no thread can be started
-        thread.start()
-        thread.join(_shorter(_REPORT_SECONDS, _half(deadline.until(deadline.ends_at))))
 
 
 class Runtime(Generic[S]):
@@ -126,23 +112,31 @@ class Runtime(Generic[S]):
                 "a handler calls the consumer that is running it, which would wait for itself: "
                 "call the handler function instead, or send a message to the queue"
             )
-        with DumpBefore(deadline):
+        dump = DumpBefore(deadline)
+        if not loop.value:
+            dump.arm()
+        try:
             # A lifespan that fails or hangs raises here, before any record starts: the whole batch is redelivered.
             state = loop.wait_for_state(deadline)
             call = Call(loop.call_ended)
             if on_loop:
                 loop.start(call, lambda: create(state))
             else:
-                loop.start_here(call, create(state), supervise_after)
+                loop.start_here(call, create(state))
+            dump.arm()  # while the other thread wakes up: before it gets the interpreter lock
+            if not on_loop and not call.wait(supervise_after):
+                loop.supervise(call)
             try:
                 loop.wait(call, deadline, "the event loop did not respond in time")
             except BaseException:
                 loop.cancel(call)
                 raise
-            if call.error is not None:
-                raise call.error
-            work: W = call.work
-            return work
+        finally:
+            dump.disarm()
+        if call.error is not None:
+            raise call.error
+        work: W = call.work
+        return work
 
     def abandoned(self) -> tuple[int, int]:
         """Return the number of abandoned handlers, and of blocked event loops, that still run."""
@@ -248,7 +242,7 @@ class _LoopThread(Generic[S]):
             return False
         if self._suspect:
             until_response = deadline.until(deadline.responds_without_loop_at)
-            self._suspect = not self._ping().wait(_shorter(_RECOVERY_SECONDS, _half(until_response)))
+            self._suspect = not self._ping().wait(shorter(_RECOVERY_SECONDS, half(until_response)))
         return not self._suspect
 
     def start(self, call: Call, create: Callable[[], Work]) -> None:
@@ -269,13 +263,15 @@ class _LoopThread(Generic[S]):
         except RuntimeError:  # the loop has just been closed
             call.end(TimeoutError(STOPPED))
 
-    def start_here(self, call: Call, work: Work, supervise_after: float) -> None:
-        """Start the work of a call on this thread; the loop supervises it if it takes longer than this."""
+    def start_here(self, call: Call, work: Work) -> None:
+        """Start the work of a call on this thread."""
         self._pending.add(call)
         call.work = work
         self._start_work(call)
-        if not call.wait(supervise_after):
-            self._call_soon(work.supervise)
+
+    def supervise(self, call: Call) -> None:
+        """Let the loop supervise the work of a call."""
+        self._call_soon(call.work.supervise)
 
     def _start_work(self, call: Call) -> None:
         try:
@@ -317,11 +313,11 @@ class _LoopThread(Generic[S]):
         """
         pong: threading.Event | None = None
         batch_logger: BatchLogger | None = None  # a loop may be blocked for a thousand checks
-        while not call.wait(_shorter(_CHECK_SECONDS, deadline.until(deadline.responds_without_loop_at))):
+        while not call.wait(shorter(_CHECK_SECONDS, deadline.until(deadline.responds_without_loop_at))):
             expired = deadline.until(deadline.responds_without_loop_at) == 0
             if expired and pong is None:
                 pong = self._ping()
-                pong.wait(_shorter(_LAST_CHECK_SECONDS, _half(deadline.until(deadline.ends_at))))
+                pong.wait(shorter(_LAST_CHECK_SECONDS, half(deadline.until(deadline.ends_at))))
             if pong is not None and not pong.is_set():
                 line = current_user_line(self._thread.ident)
                 batch_logger = batch_logger or BatchLogger()
@@ -372,14 +368,6 @@ class _LoopThread(Generic[S]):
             self.value.append(state)
             self.state.set_result(state)
             await self._ending.wait()
-
-
-def _half(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds / 2
-
-
-def _shorter(seconds: float, limit: float | None) -> float:
-    return seconds if limit is None else min(seconds, limit)
 
 
 def _nothing(_: object) -> None:

@@ -10,8 +10,9 @@ from fanfold._base.log import logger
 from fanfold._base.outcome import DONE, BatchResult, NotStarted, Outcome, Rejected, acknowledges, partial_response
 from fanfold._base.record import Record
 from fanfold._consumer.batch import FIRST_LOOK_SECONDS, Batch, OnEnded
+from fanfold._consumer.calls import run_in_time
 from fanfold._consumer.environment import ExecutionEnvironment
-from fanfold._consumer.loop_thread import Runtime, run_in_time
+from fanfold._consumer.loop_thread import Runtime
 from fanfold._consumer.process_limits import concurrent_processes
 from fanfold.errors import TotalFailureError
 

@@ -54,7 +54,7 @@ class TaskBatch(Batch):
         self._is_turning = False
         """True while a callback waits for the next turn of the event loop."""
         self._yielding = 0
-        """Workers that have yielded with a record in hand, and start theirs before others do."""
+        """Number of workers that have taken a record and yielded; they start it before others start theirs."""
 
     @property
     def wanted_workers(self) -> int:
@@ -77,7 +77,11 @@ class TaskBatch(Batch):
             if not worker.cancelling():  # only once, so that a rollback after a timeout is not interrupted
                 worker.cancel()
 
-    def _start_one(self, lane: Lane) -> None:
+    def start_worker(self) -> None:
+        """Start a worker in a slot that was granted, by whichever thread."""
+        self._on_loop(super().start_worker)
+
+    def _start_one(self, lane: Lane = ()) -> None:
         worker = start_task(self._loop, self._work(lane), self._context.copy())
         if worker not in self._workers and not worker.done():  # it may be cancelled before its first step
             self._workers.add(worker)
@@ -86,7 +90,7 @@ class TaskBatch(Batch):
     def _replace_worker(self, lane: Lane) -> bool:
         """Start a worker in the slot of one that ended, and return whether that succeeded."""
         before = set(self._workers)
-        started = self._start_with(lane)
+        started = self._starts(lambda: self._start_one(lane))
         self._admitted.update(map(id, self._workers - before))  # it may yield before its first record
         return started
 

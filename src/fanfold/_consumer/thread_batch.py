@@ -3,7 +3,7 @@
 A thread writes the outcome of a record that is done. It reports everything else to the event loop, which logs, settles,
 and decides whether a FIFO lane goes on. A batch whose records are all done needs the event loop for nothing.
 
-A worker *holds* a record while it runs it. Whoever removes the record from ``_Worker.held`` decides its outcome: the
+A worker *holds* a record while it runs it. Its outcome is decided by the one that removes it from ``_Worker.held``: the
 thread, when the handler ends, or the event loop, when the record's time is up. Removing is atomic, so only one does.
 
 ``ThreadNeed`` decides how many threads there are.
@@ -22,11 +22,11 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from fanfold._base.ordering import Lane
-from fanfold._base.outcome import DONE, Done
+from fanfold._base.outcome import DONE
 from fanfold._base.record import Record
 from fanfold._base.threads import Threads, storable
 from fanfold._consumer.batch import FIRST_LOOK_SECONDS, Batch
-from fanfold._consumer.classify import PLAIN_TYPES, matches_nothing, outcome_of
+from fanfold._consumer.classify import is_awaitable, success_of
 from fanfold._consumer.outcomes import ABANDONED
 from fanfold._consumer.thread_need import ThreadNeed
 from fanfold._consumer.worker_tasks import Timer, create_task
@@ -73,7 +73,7 @@ class ThreadBatch(Batch):
         self._workers: set[_Worker] = set()
         """Workers that run, those included whose lane the event loop goes on with."""
         self._tasks: set[asyncio.Task[None]] = set()
-        """What the event loop goes on with."""
+        """Tasks of the event loop for records whose thread has returned."""
         self._reports: deque[_Report] = deque()
         self._is_hearing = False
         """True while the event loop is about to read the reports."""
@@ -105,9 +105,7 @@ class ThreadBatch(Batch):
     def _workers_left(self) -> int:
         return len(self._workers)
 
-    def _start_one(self, lane: Lane) -> None:
-        if lane:
-            self._to_do.appendleft(lane)
+    def _start_one(self) -> None:
         self._resume(_Worker())
 
     def _resume(self, worker: _Worker) -> None:
@@ -124,7 +122,7 @@ class ThreadBatch(Batch):
         """Run as a worker; return what to do once its thread is available again."""
         try:
             ends = self._process(worker)
-        except BaseException as error:  # noqa: BLE001 - a bug of ours: its record stays unacknowledged
+        except BaseException as error:  # noqa: BLE001  # pragma: no cover - a bug of ours: the record is redelivered
             ends = True
             self._on_loop(self._log_error_of_worker, error)
         return functools.partial(self._worker_ended, worker) if ends else _nothing
@@ -166,11 +164,13 @@ class ThreadBatch(Batch):
                 try:
                     standing = held.pop()
                 except IndexError:
+                    if inspect.iscoroutine(value):
+                        value.close()  # nothing awaits it any more
                     return self._lets_go(worker)
                 self._ended += 1
                 if value is None:
                     outcomes[position] = DONE
-                elif (outcome := _done(value)) is not None:
+                elif (outcome := success_of(value)) is not None:
                     outcomes[position] = outcome if keeps else DONE
                 elif not self._report(worker, standing, value, context):
                     return False
@@ -181,13 +181,13 @@ class ThreadBatch(Batch):
             worker.held.pop()
         except IndexError:
             self._threads.left.discard(worker)
-            self._on_loop(self._came_back)
+            self._on_loop(self._thread_returned)
             return False
         return True
 
     def _report(self, worker: _Worker, standing: _Held, value: object, context: contextvars.Context) -> bool:
         """Report to the event loop what is not simply done; return whether this thread goes on with the lane."""
-        goes_on = not (self._outcomes.is_fifo or _is_awaitable(value))
+        goes_on = not (self._outcomes.is_fifo or is_awaitable(value))
         while len(self._reports) >= _MAX_REPORTS and not self._closed and self._is_in_time():
             time.sleep(_REPORT_SECONDS)  # errors keep the variables of their handlers alive
         self._reports.append((worker, standing, value, context))
@@ -245,7 +245,7 @@ class ThreadBatch(Batch):
         self._later(now + self._look_seconds, self._look)
 
     def _end_timeouts(self) -> None:
-        """Fail the records that take longer than the timeout; their threads keep their slots until they come back."""
+        """Fail the records that take longer than the timeout; their threads keep their slots until they return."""
         assert self._timeout is not None  # noqa: S101 - see ``supervise``
         now = oldest = self._deadline.clock()
         for worker in list(self._workers):
@@ -262,7 +262,7 @@ class ThreadBatch(Batch):
         self._threads.left.add(worker)
         try:
             worker.held.remove(standing)
-        except ValueError:
+        except ValueError:  # pragma: no cover - at this moment
             self._threads.left.discard(worker)
             return
         self._workers.discard(worker)
@@ -273,7 +273,7 @@ class ThreadBatch(Batch):
     def _timeout_error(self) -> TimeoutError:
         return TimeoutError(f"the handler took longer than {self._timeout} s")
 
-    def _came_back(self) -> None:
+    def _thread_returned(self) -> None:
         """Free the slot of a thread whose record had been given up."""
         if not self._closed:
             self._admission.slots.release(self)
@@ -287,6 +287,7 @@ class ThreadBatch(Batch):
         for task in self._tasks:
             if not task.cancelling():  # only once, so that a rollback after a timeout is not interrupted
                 task.cancel()
+        self._end_if_idle()
 
     def _hear(self) -> None:
         """Store the outcomes that threads have reported, and go on with what only the event loop can."""
@@ -294,15 +295,26 @@ class ThreadBatch(Batch):
         while self._reports:
             worker, standing, value, context = self._reports[0]
             try:
-                if self._outcomes.is_fifo or _is_awaitable(value):
-                    going_on = self._go_on(worker, standing, value, context)
-                    self._tasks.add(task := create_task(self._loop, going_on, self._context.copy()))
-                    task.add_done_callback(self._tasks.discard)
+                if self._outcomes.is_fifo or is_awaitable(value):
+                    self._begin_to_go_on(worker, standing, value, context)
                 else:
                     self._store(standing, value)
             finally:
                 self._reports.popleft()  # last: while there is a report, the batch has not ended
         self._end_if_idle()
+
+    def _begin_to_go_on(self, worker: _Worker, standing: _Held, value: Any, context: contextvars.Context) -> None:
+        going_on = self._go_on(worker, standing, value, context)
+        try:
+            task = create_task(self._loop, going_on, self._context.copy())
+        except Exception as error:  # noqa: BLE001 - a task factory of the user's
+            going_on.close()
+            self._log_error_of_worker(error)
+            self._store(standing, value)
+            self._worker_ended(worker)
+        else:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _store(self, standing: _Held, value: object) -> bool:
         lane, index, _ = standing
@@ -311,7 +323,7 @@ class ThreadBatch(Batch):
     async def _go_on(self, worker: _Worker, standing: _Held, value: Any, context: contextvars.Context) -> None:
         """Await what a handler returned, decide whether a FIFO lane continues, and resume the worker."""
         lane, index, started_at = standing
-        if _is_awaitable(value):
+        if is_awaitable(value):
             value = await self._result_of(value, context, started_at)
         rest = lane[index + 1 :]
         continues = self._store(standing, value)
@@ -332,7 +344,7 @@ class ThreadBatch(Batch):
         left = None if self._timeout is None else started_at + self._timeout - self._deadline.clock()
         timer = None if left is None else Timer(task, max(0.0, left))
         try:
-            if self._cancelled:
+            if self._cancelled:  # pragma: no cover - after the handler returned and before this was heard
                 task.cancel()
             value: object = await create_task(self._loop, _awaited(awaitable), context)
         except BaseException as error:  # noqa: BLE001 - every failure is one of this record
@@ -360,28 +372,8 @@ class ThreadBatch(Batch):
             self._need.handlers_wait = False  # it was quick
 
 
-def _done(value: object) -> Done | None:
-    """Return the outcome of a return value that means success; None for anything else."""
-    if type(value) in PLAIN_TYPES:
-        return Done(value)
-    try:
-        if isinstance(value, BaseException) or inspect.isawaitable(value):
-            return None
-        outcome = outcome_of(value, matches_nothing)
-    except BaseException:  # noqa: BLE001 - a value of the user's that cannot be classified
-        return None
-    return outcome if isinstance(outcome, Done) else None
-
-
 def _cancelled() -> asyncio.CancelledError:
     return asyncio.CancelledError("cancelled: the invocation was about to time out")
-
-
-def _is_awaitable(value: object) -> bool:
-    try:
-        return inspect.isawaitable(value)
-    except BaseException:  # noqa: BLE001 - a value whose class cannot be read
-        return False
 
 
 async def _awaited(value: Any) -> Any:

@@ -16,7 +16,7 @@ _QUICK_SECONDS: Final = 0.00002
 
 
 class ThreadNeed:
-    """Whether the handlers of a consumer wait, so that a thread for each is of use. Learned from batch to batch."""
+    """Knowledge about the handlers of a consumer: whether they wait, so that a thread for each is of use."""
 
     def __init__(self) -> None:
         self.handlers_wait: bool = False

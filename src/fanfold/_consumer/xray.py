@@ -69,7 +69,7 @@ def isolate_subsegments(call: Callable[[T], Awaitable[Any]]) -> Callable[[T], Aw
 
 
 def isolate_on_thread(call: Callable[[T], Any]) -> Callable[[T], Any]:
-    """Return a call as ``isolate_subsegments`` does, for a function that runs in a context of its own."""
+    """Return a call as ``isolate_subsegments`` does, for a function that runs in a separate context."""
     if not use_context_variables():
         return call
 

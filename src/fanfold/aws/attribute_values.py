@@ -29,10 +29,20 @@ class ToPlain(TypeDeserializer):  # type: ignore[misc] # boto3 has no types
         return value if isinstance(value, bytes) else base64.b64decode(value, validate=True)
 
     def _deserialize_n(self, value: str) -> Decimal:
-        number = Decimal(value)
-        if not number.is_finite():
-            raise ValueError(f"{value} is not a finite number")
-        return number
+        return number_of(value)
+
+
+def number_of(text: str) -> Decimal:
+    """Return a number of DynamoDB, with every digit.
+
+    Raises:
+        ValueError: If it is not finite.
+        ArithmeticError: If it is not a number.
+    """
+    number = Decimal(text)
+    if not number.is_finite():
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 class UndecodableError(ValueError):

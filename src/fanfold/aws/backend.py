@@ -14,6 +14,7 @@ from aiobotocore.session import get_session
 from fanfold._ports.backend import Backend
 from fanfold.aws.clients import reseed_after_restore
 from fanfold.aws.dynamodb import DynamoDBLedger
+from fanfold.aws.fast_calls import FastSession
 from fanfold.aws.faults import map_errors
 from fanfold.aws.s3 import S3Store
 from fanfold.aws.sqs import SqsQueue
@@ -34,7 +35,7 @@ def config_of(service: str) -> AioConfig:
 
     SQS requests are not validated: only ``SqsQueue`` builds them, and validation takes a tenth of a scatter's time.
     """
-    return AioConfig(**_CONFIG, parameter_validation=service != "sqs")
+    return AioConfig(**_CONFIG, parameter_validation=service != "sqs", http_session_cls=FastSession)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from aiobotocore.session import AioSession, get_session
 from botocore.loaders import Loader, create_loader
 
 from fanfold._base.threads import Threads
+from fanfold.aws.fast_calls import FastSession
 from fanfold.aws.faults import map_errors
 
 FEW_CALLS: Final[Mapping[str, Any]] = {
@@ -85,7 +86,7 @@ async def client_of(service: str, resource: str, config: Mapping[str, Any], **cl
     reseed_after_restore()
     session = await _session_off_the_loop(service)
     with map_errors(resource):
-        context = session.create_client(service, config=AioConfig(**config), **client)
+        context = session.create_client(service, config=AioConfig(**config, http_session_cls=FastSession), **client)
         opened = await context.__aenter__()
     try:
         yield opened

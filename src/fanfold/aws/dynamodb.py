@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
+from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import is_conditional_check, map_errors
 from fanfold.aws.ledger_items import (
     counter_of,
@@ -323,7 +324,7 @@ class DynamoDBLedger:
 
     async def _call(self, operation: str, **arguments: Any) -> Any:
         with map_errors(f"table {self._table}"):
-            return await getattr(self._client, operation)(TableName=self._table, **arguments)
+            return await call(self._client, operation, self._table, {"TableName": self._table, **arguments})
 
 
 def _state_key(run_id: str) -> dict[str, Any]:

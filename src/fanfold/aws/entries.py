@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fanfold._ports.idempotency import COMPLETED, IN_PROGRESS, Entry, Layout
 from fanfold.aws.clients import client_of
+from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import is_conditional_check, map_errors
 from fanfold.errors import ServiceError
 
@@ -49,14 +50,15 @@ class DynamoDBEntries:
         """Return the entries of 1 to 100 different keys, where they exist."""
         request = {"Keys": [self._key(key) for key in keys]}
         with map_errors(f"table {self._table}"):
-            response = await self._client.batch_get_item(RequestItems={self._table: request})
+            response = await self._call("batch_get_item", RequestItems={self._table: request})
         return [self._entry(item) for item in response["Responses"].get(self._table, [])]
 
     async def claim(self, entry: Entry, now: float) -> Entry | None:
         """Write an entry; if a completed or locked one exists, return that instead."""
         try:
             with map_errors(f"table {self._table}"):
-                await self._client.put_item(
+                await self._call(
+                    "put_item",
                     TableName=self._table,
                     Item=self._item(entry),
                     # the condition of Powertools, so that fanfold and Powertools respect each other's locks
@@ -83,8 +85,8 @@ class DynamoDBEntries:
         """Write 1 to 25 entries of different keys unconditionally; return the positions of those not written."""
         items = [self._item(entry) for entry in entries]
         with map_errors(f"table {self._table}"):
-            response = await self._client.batch_write_item(
-                RequestItems={self._table: [{"PutRequest": {"Item": item}} for item in items]}
+            response = await self._call(
+                "batch_write_item", RequestItems={self._table: [{"PutRequest": {"Item": item}} for item in items]}
             )
         requests = response.get("UnprocessedItems", {}).get(self._table, [])
         unprocessed = {self._entry(request["PutRequest"]["Item"]).key for request in requests}
@@ -107,6 +109,9 @@ class DynamoDBEntries:
         except ServiceError as error:
             if not is_conditional_check(error):
                 raise
+
+    async def _call(self, operation: str, **arguments: Any) -> Any:
+        return await call(self._client, operation, self._table, arguments)
 
     def _key(self, key: str) -> dict[str, Any]:
         layout = self._layout

@@ -17,6 +17,7 @@ from fanfold._base.record import Record
 from fanfold._ports.payload_pointers import SIZE_ATTRIBUTES
 from fanfold._ports.queue import Message, Received, Refusal
 from fanfold.aws.clients import client_of
+from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import is_transient, map_errors
 from fanfold.errors import ConfigurationError
 
@@ -208,8 +209,7 @@ class SqsQueue:
     async def _call(self, operation: str, resource: str, **arguments: Any) -> Mapping[str, Any]:
         """Call an operation of SQS; error messages start with ``resource``."""
         with map_errors(resource):
-            response: Mapping[str, Any] = await getattr(self._client, operation)(**arguments)
-        return response
+            return await call(self._client, operation, arguments.get("QueueUrl", ""), arguments)
 
     def _visibility_entry(self, change: tuple[Record, int], position: int) -> tuple[str, dict[str, Any]]:
         record, seconds = change

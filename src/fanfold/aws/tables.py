@@ -12,7 +12,8 @@ from aiobotocore.session import AioSession
 from boto3.dynamodb.types import Binary
 
 from fanfold._ports.stores import Page, TableInfo
-from fanfold.aws.attribute_values import FAULTS, ToPlain, ToTyped, undecodable
+from fanfold.aws.attribute_values import FAULTS, ToPlain, ToTyped, number_of, undecodable
+from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import map_errors
 from fanfold.errors import ConfigurationError, SourceError
 
@@ -83,7 +84,7 @@ class DynamoDBTables:
             SourceError: If an item cannot be decoded; names the table, the key, and the attribute.
         """
         with map_errors(f"table {query['table']}"):
-            response = await self._client.scan(**_request(query, start))
+            response = await call(self._client, "scan", query["table"], _request(query, start))
         return Page(
             items=[self._item(item, query) for item in response.get("Items", [])],
             next=_to_json(response["LastEvaluatedKey"]) if response.get("LastEvaluatedKey") else None,
@@ -93,8 +94,10 @@ class DynamoDBTables:
     def _item(self, item: Mapping[str, Any], query: Mapping[str, Any]) -> dict[str, Any]:
         plain = self._to_plain.deserialize
         try:
-            # Most values are strings.
-            return {name: value["S"] if "S" in value else plain(value) for name, value in item.items()}
+            return {  # most values are strings and numbers
+                name: value["S"] if "S" in value else number_of(value["N"]) if "N" in value else plain(value)
+                for name, value in item.items()
+            }
         except FAULTS as error:
             key = {name: item[name] for name in query.get("keys", ()) if name in item}
             problem = undecodable(item, self._to_plain) or error

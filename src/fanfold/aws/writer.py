@@ -9,6 +9,7 @@ from typing import Any, Final
 from fanfold._ports.stores import Write
 from fanfold.aws.attribute_values import ToTyped
 from fanfold.aws.clients import client_of
+from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import map_errors
 
 _CONFIG: Final[dict[str, Any]] = {
@@ -44,7 +45,7 @@ class DynamoDBItems:
         """Write 1 to 25 items of different keys; return the positions of unprocessed ones."""
         requests = [self._request(write) for write in writes]
         with map_errors(f"table {table}"):
-            response = await self._client.batch_write_item(RequestItems={table: requests})
+            response = await call(self._client, "batch_write_item", table, {"RequestItems": {table: requests}})
         unprocessed = response.get("UnprocessedItems", {}).values()
         keys = [_key_of(request, writes[0].key) for requests in unprocessed for request in requests]
         if not keys:

@@ -1,6 +1,7 @@
 """`def` handlers run on threads that take records themselves, as many as are of use."""
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,14 @@ from fanfold.inmemory import InMemoryQueue, InMemorySettler
 from fanfold.testing import make_context, make_event
 
 TENANT: contextvars.ContextVar[object] = contextvars.ContextVar("tenant", default=None)
+
+
+class BrokenClass:
+    """Raises wherever its class is asked for."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("no class")
 
 
 def deliver(handler: Any, *bodies: Any) -> fanfold.BatchResult:
@@ -131,7 +140,7 @@ def test_records_of_a_batch_run_after_a_thread_could_not_be_started(monkeypatch:
 
 
 def test_without_any_thread_no_record_starts(monkeypatch: pytest.MonkeyPatch):
-    """The batch ends at once: its records are redelivered."""
+    """The invocation fails immediately: its records are redelivered."""
     start = threading.Thread.start
 
     def limited(thread: threading.Thread) -> None:
@@ -167,7 +176,7 @@ def decide(kind: str) -> Any:
         case "coroutine that fails":
             return failing()
         case "outcome":
-            return Rejected("said so")
+            return Rejected("chosen")
         case "stops":
             raise StopIteration
     return {"none": None, "value": 7}[kind]
@@ -194,7 +203,7 @@ OUTCOMES = {
 
 @pytest.fixture(scope="module")
 def mixed() -> Iterator[Any]:
-    """A consumer whose bodies say what the handler does."""
+    """A consumer whose handler does what the body names."""
     queue = InMemoryQueue()
 
     async def settler() -> InMemorySettler:
@@ -210,7 +219,7 @@ def mixed() -> Iterator[Any]:
 
 @given(st.lists(st.sampled_from(sorted(OUTCOMES)), max_size=60))
 def test_each_record_gets_the_outcome_of_its_handler(mixed: Any, bodies: list[str]):
-    """Whatever the others do, on whichever thread."""
+    """Records on other threads do not affect it."""
     result = mixed.invoke(make_event(*bodies), make_context(60))
     assert kinds(result) == [OUTCOMES[kind] for kind in bodies]
 
@@ -285,163 +294,30 @@ def test_an_awaitable_runs_in_the_context_of_its_record():
     assert seen == [(1, 1), (2, None), (3, 3)]
 
 
-# --- Time.
+def test_a_task_factory_that_fails_fails_the_record_that_needs_a_task():
+    """The other records do not need one."""
 
+    @contextlib.asynccontextmanager
+    async def lifespan():
+        def factory(loop: Any, coroutine: Any, **settings: Any) -> Any:
+            coroutine.close()
+            raise RuntimeError("no more tasks")
 
-def test_a_record_that_takes_too_long_fails_and_the_others_do_not_wait_for_it():
-    """Its thread is abandoned until the handler returns."""
-    release = threading.Event()
+        asyncio.get_running_loop().set_task_factory(factory)
+        yield
 
-    @fanfold.consumer(concurrency=2, timeout=0.05)
-    def handler(number) -> None:
-        if number == 0:
-            release.wait(300)
-
-    try:
-        result = handler.invoke(make_event(*range(20)), make_context(300))
-        assert kinds(result) == [Failed] + [Done] * 19
-        assert str(result.outcomes[0].error) == "the handler took longer than 0.05 s"
-        assert handler.stats.abandoned_handlers == 1
-    finally:
-        release.set()
-    while handler.stats.abandoned_handlers:
-        threading.Event().wait(0.001)
-    handler.close()
-
-
-def test_a_thread_that_comes_back_takes_records_of_the_same_batch():
-    """Its record has failed; the next one of the only thread ends in time."""
-    release, second = threading.Event(), threading.Event()
-
-    @fanfold.consumer(concurrency=2, timeout=0.1)
-    def handler(number) -> None:
-        if number == 0:
-            release.wait(300)
-        elif number == 1:
-            threading.Event().wait(0.15)  # also fails; meanwhile no thread is free
-            release.set()
-        else:
-            second.set()
-
-    result = handler.invoke(make_event(0, 1), make_context(300))
-    assert kinds(result) == [Failed, Failed]
-    assert kinds(handler.invoke(make_event(2, 3), make_context(300))) == [Done, Done]
-    assert second.is_set()
-    handler.close()
-
-
-def test_if_every_thread_is_occupied_by_timeouts_the_others_are_not_started():
-    """The response does not wait for the threads, nor for the deadline."""
-    release = threading.Event()
-
-    @fanfold.consumer(concurrency=2, timeout=0.05)
-    def handler(number) -> None:
-        release.wait(300)
-
-    try:
-        result = handler.invoke(make_event(*range(5)), make_context(600))
-        assert kinds(result) == [Failed, Failed, NotStarted, NotStarted, NotStarted]
-        assert "occupied every thread" in result.outcomes[4].reason
-    finally:
-        release.set()
-        handler.close()
-
-
-def test_a_timeout_counts_what_an_awaitable_takes():
-    """The time of the thread and of the coroutine together."""
-
-    @fanfold.consumer(concurrency=2, timeout=0.05)
+    @fanfold.consumer(concurrency=1, lifespan=lifespan)
     def handler(number) -> Any:
-        return asyncio.sleep(300 if number == 1 else 0)
+        return asyncio.sleep(0) if number == 1 else None
 
-    result = handler.invoke(make_event(0, 1, 2), make_context(600))
-    assert kinds(result) == [Done, Failed, Done]
-    assert isinstance(result.outcomes[1].error, TimeoutError)
-    handler.close()
+    assert kinds(deliver(handler, 0, 1, 2)) == [Done, Failed, Done]
 
 
-def test_at_the_deadline_an_awaitable_is_cancelled_once_and_may_clean_up():
-    """As a handler that is an ``async def``."""
-    cleaned = []
+def test_a_value_that_cannot_be_classified_or_contains_errors_fails_its_record():
+    """The others are done."""
+    for value in (BrokenClass(), [ValueError("in a list")]):
 
-    async def long() -> None:
-        try:
-            await asyncio.sleep(300)
-        finally:
-            await asyncio.sleep(0)
-            cleaned.append(True)
+        def handler(number, value: object = value) -> object:
+            return value if number == 1 else None
 
-    @fanfold.consumer(deadline_margin=0.4)
-    def handler(number) -> Any:
-        return long()
-
-    result = handler.invoke(make_event(1), make_context(0.8))
-    assert kinds(result) == [Failed]
-    assert cleaned == [True]
-    handler.close()
-
-
-def test_handlers_that_still_run_at_the_deadline_are_abandoned():
-    """The response lists their messages, and those that were not started."""
-    release = threading.Event()
-
-    @fanfold.consumer(concurrency=1, deadline_margin=0.4)
-    def handler(number) -> None:
-        release.wait(300)
-
-    try:
-        result = handler.invoke(make_event(1, 2), make_context(0.8))
-        assert kinds(result) == [Failed, NotStarted]
-        assert handler.stats.abandoned_handlers == 1
-    finally:
-        release.set()
-        handler.close()
-
-
-@pytest.mark.parametrize("settings", [{"starts_per_second": 100}, {"memory_share": 1e-9}])
-def test_threads_ask_before_each_start(settings: dict[str, Any]):
-    """A start rate, or full memory, which lets one record run at a time."""
-    running, most, lock = [0], [0], threading.Lock()
-
-    @fanfold.consumer(concurrency=5, **settings)
-    def handler(number) -> None:
-        with lock:
-            running[0] += 1
-            most[0] = max(most[0], running[0])
-        threading.Event().wait(0.001)
-        with lock:
-            running[0] -= 1
-
-    result = handler.invoke(make_event(*range(10)), make_context(300))
-    assert kinds(result) == [Done] * 10
-    if "memory_share" in settings:
-        assert most[0] == 1
-    handler.close()
-
-
-def test_a_thread_that_waits_for_its_start_ends_with_the_batch():
-    """A start that is due after the deadline is not waited for."""
-
-    @fanfold.consumer(concurrency=2, starts_per_second=0.001, deadline_margin=0.4)
-    def handler(number) -> None: ...
-
-    assert kinds(handler.invoke(make_event(1, 2, 3), make_context(0.8))) == [Done, NotStarted, NotStarted]
-    handler.close()
-
-
-async def test_a_batch_that_is_cancelled_from_outside_ends():
-    """Its caller is cancelled while a thread runs."""
-    started, release = threading.Event(), threading.Event()
-
-    @fanfold.consumer(concurrency=1)
-    def handler(number) -> None:
-        started.set()
-        release.wait(300)
-
-    batch = asyncio.ensure_future(handler.process(make_event(1, 2)))
-    while not started.is_set():  # noqa: ASYNC110 - a thread sets the event
-        await asyncio.sleep(0.001)
-    batch.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await batch
-    release.set()
+        assert kinds(deliver(fanfold.consumer(concurrency=1)(handler), 0, 1, 2)) == [Done, Failed, Done]
