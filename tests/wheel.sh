@@ -25,6 +25,7 @@ WITH_FLOORS="--extra aws --extra bench --extra check --extra excel --extra msgsp
 NEEDS_EXTRAS=(
 	--ignore=tests/contract --ignore=tests/integration
 	--ignore=tests/unit/sources/test_s3_inventory.py --ignore=tests/unit/sources/test_s3_parquet.py
+	--ignore=tests/unit/sources/test_fixed_inputs.py --ignore=tests/unit/sources/test_fixed_parquet_inputs.py
 	--ignore=tests/properties/test_dynamodb_export_properties.py --ignore=tests/properties/test_s3_inventory_properties.py
 	--ignore=tests/properties/test_s3_parquet_properties.py --ignore=tests/properties/test_csv_dialects_properties.py
 	--ignore=tests/properties/test_fold_values_properties.py --ignore=tests/properties/test_resumed_reads_properties.py

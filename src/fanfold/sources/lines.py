@@ -88,9 +88,9 @@ def _check_length(position: int, length: int, max_bytes: int) -> None:
 
 def _check_lengths(position: int, lines: Sequence[bytes], max_bytes: int) -> None:
     if max(map(len, lines)) > max_bytes:
-        for line in lines:
-            _check_length(position, len(line), max_bytes)
-            position += len(line) + 1
+        lengths = [len(line) for line in lines]
+        first = next(number for number, length in enumerate(lengths) if length > max_bytes)
+        _check_length(position + sum(lengths[:first]) + first, lengths[first], max_bytes)
 
 
 async def _until_newline(read: ReadRange, position: int, size_bytes: int) -> AsyncGenerator[bytes, None]:
