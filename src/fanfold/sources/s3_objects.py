@@ -139,8 +139,8 @@ class S3Objects:
                     segment_bytes += listed.size_bytes
                 after = listed.key
                 if must_stop():
-                    yield Planned(lines, after)
-                    return
+                    segment, lines, segment_bytes = lines, [], 0
+                    yield Planned(segment, after)
         yield Planned(lines)
 
     def _condition(self) -> Callable[[Listed], bool]:
