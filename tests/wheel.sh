@@ -30,6 +30,7 @@ NEEDS_EXTRAS=(
 	--ignore=tests/properties/test_s3_parquet_properties.py --ignore=tests/properties/test_csv_dialects_properties.py
 	--ignore=tests/properties/test_fold_values_properties.py --ignore=tests/properties/test_resumed_reads_properties.py
 	--ignore=tests/unit/sources/test_compression.py --ignore=tests/unit/aws/test_s3_read.py --ignore=tests/unit/aws/test_tables.py
+	--ignore=tests/unit/aws/test_fast_calls.py --ignore=tests/unit/aws/test_signing.py
 	--deselect=tests/unit/_jobs/test_result_text.py::test_the_fold_does_not_check_results_that_are_combined_first
 	"--deselect=tests/unit/_jobs/test_empty_runs.py::test_empty_input_is_folded_to_an_empty_output[parquet"
 	"--deselect=tests/unit/_jobs/test_empty_runs.py::test_a_job_that_does_not_allow_it_refuses_a_source_without_segments_by_name[parquet"

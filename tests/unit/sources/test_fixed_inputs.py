@@ -78,7 +78,7 @@ def test_a_scan_continues_after_a_key_of_any_type(key: str | int | bytes, start:
 
 
 async def test_an_object_of_one_segment_has_no_second_one():
-    """Whether it is small or compressed; a run may be redriven from any segment."""
+    """A run may be redriven from any segment."""
     backend = inmemory.backend()
     backend.store.fill("bucket", {"a.txt": b"1\n"})
     plan = await S3Lines("bucket", "a.txt").pin(backend, "p")
