@@ -44,7 +44,7 @@ from typing import Annotated, Any
 from measure import Meter, Rows, fail, installed, isolated, main, table
 from fanfold import S3JsonArray, S3Lines, S3Objects, Segment, inmemory, sources
 from fanfold.inmemory import InMemoryStore
-from fanfold.protocols import Listed
+from fanfold.protocols import Listed, ObjectInfo
 from servers import CREDENTIALS, one_object
 
 # --- A large CSV object.
@@ -173,6 +173,10 @@ class Made(InMemoryStore):
         super().__init__("results")
         self.fill("bucket", {"key": b""})
         self.pieces, self.keys = pieces, keys
+
+    async def read_start(self, *_place: Any) -> tuple[ObjectInfo, bytes]:
+        """Return a size that is large enough, and no bytes."""
+        return ObjectInfo(sys.maxsize, '"made"'), b""
 
     async def read(self, *_place: Any, **_options: Any) -> AsyncGenerator[bytes, None]:
         """Yield the object."""

@@ -112,6 +112,43 @@ async def slow_aws(latency: float, items: int = 0) -> asyncio.Server:
     return await asyncio.start_server(connected, "127.0.0.1", 0)
 
 
+@served
+async def slow_bucket(objects: int, latency: float, suffix: str) -> asyncio.Server:
+    """Serve a bucket with many small CSV objects, and respond to each request after this many seconds.
+
+    Only listings and the starts of objects are there, as planning asks for them.
+    """
+    content = b"number,name\n1,one\n2,two\n"
+    entry = (
+        f"<Contents><Key>in/{{:09d}}{suffix}</Key><LastModified>2026-11-25T00:00:00.000Z</LastModified>"
+        f'<ETag>"{{:032x}}"</ETag><Size>{len(content)}</Size></Contents>'
+    )
+
+    def respond(target: bytes) -> tuple[str, bytes]:
+        path, _, query = target.partition(b"?")
+        if b"list-type" not in query:
+            number = int(re.sub(rb"\D", b"", path))
+            return f'206 Partial Content\r\nETag: "{number:032x}"\r\nContent-Range: bytes 0-23/{len(content)}', content
+        token = re.search(rb"continuation-token=(\d+)", query)
+        first = int(token[1]) if token else 0
+        last = min(first + 1_000, objects)
+        entries = "".join(entry.format(number, number) for number in range(first, last))
+        more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{last}</NextContinuationToken>"
+        ends = "<IsTruncated>false</IsTruncated>" if last == objects else more
+        return "200 OK", f"<ListBucketResult>{entries}{ends}</ListBucketResult>".encode()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await asyncio.sleep(latency)
+                status, body = respond(head.split(b" ", 2)[1])
+                writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        writer.close()
+
+    return await asyncio.start_server(connected, "127.0.0.1", 0, backlog=BACKLOG)
+
+
 class Table:
     """Items of 15 fields, in segments by the hash of their key."""
 

@@ -24,6 +24,16 @@ WITH_FLOORS="--extra aws --extra bench --extra check --extra excel --extra msgsp
 # Tests that need extras, and tests that read src/ or build from it.
 NEEDS_EXTRAS=(
 	--ignore=tests/contract --ignore=tests/integration
+	--ignore=tests/unit/sources/test_s3_inventory.py --ignore=tests/unit/sources/test_s3_parquet.py
+	--ignore=tests/unit/sources/test_fixed_inputs.py --ignore=tests/unit/sources/test_fixed_parquet_inputs.py
+	--ignore=tests/properties/test_dynamodb_export_properties.py --ignore=tests/properties/test_s3_inventory_properties.py
+	--ignore=tests/properties/test_s3_parquet_properties.py --ignore=tests/properties/test_csv_dialects_properties.py
+	--ignore=tests/properties/test_fold_values_properties.py --ignore=tests/properties/test_resumed_reads_properties.py
+	--ignore=tests/unit/sources/test_compression.py --ignore=tests/unit/aws/test_s3_read.py --ignore=tests/unit/aws/test_tables.py
+	--ignore=tests/unit/aws/test_fast_calls.py --ignore=tests/unit/aws/test_signing.py
+	--deselect=tests/unit/_jobs/test_result_text.py::test_the_fold_does_not_check_results_that_are_combined_first
+	"--deselect=tests/unit/_jobs/test_empty_runs.py::test_empty_input_is_folded_to_an_empty_output[parquet"
+	"--deselect=tests/unit/_jobs/test_empty_runs.py::test_a_job_that_does_not_allow_it_refuses_a_source_without_segments_by_name[parquet"
 	--ignore=tests/properties/test_check_properties.py --ignore=tests/properties/test_many_objects_properties.py
 	--ignore=tests/properties/test_s3_select_properties.py --ignore=tests/unit/check/test_command.py
 	--ignore=tests/unit/check/test_corpus.py --ignore=tests/unit/check/test_rules.py

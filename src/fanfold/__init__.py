@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from fanfold._jobs.job import Job
     from fanfold._jobs.segment import Segment
     from fanfold._jobs.segment_handler import SegmentContext
+    from fanfold.sources.dynamodb_export import DynamoDBExport
     from fanfold.sources.dynamodb_scan import DynamoDBScan
     from fanfold.sources.items import Items
     from fanfold.sources.ranges import Ranges
+    from fanfold.sources.s3_inventory import S3Inventory
     from fanfold.sources.s3_json_array import S3JsonArray
     from fanfold.sources.s3_lines import S3Lines
     from fanfold.sources.s3_objects import S3Objects
+    from fanfold.sources.s3_parquet import S3Parquet
     from fanfold.sources.s3_select import S3Select
 
 __all__ = [
@@ -41,6 +44,7 @@ __all__ = [
     "Context",
     "Deadline",
     "Done",
+    "DynamoDBExport",
     "DynamoDBScan",
     "Failed",
     "InlineRun",
@@ -53,9 +57,11 @@ __all__ = [
     "Rejected",
     "Retry",
     "Retrying",
+    "S3Inventory",
     "S3JsonArray",
     "S3Lines",
     "S3Objects",
+    "S3Parquet",
     "S3Select",
     "Segment",
     "SegmentContext",
@@ -82,12 +88,15 @@ __getattr__ = lazy(
         "_jobs.segment": "Segment",
         "_jobs.segment_handler": "SegmentContext",
         "errors": "errors",
+        "sources.dynamodb_export": "DynamoDBExport",
         "sources.dynamodb_scan": "DynamoDBScan",
         "sources.items": "Items",
         "sources.ranges": "Ranges",
+        "sources.s3_inventory": "S3Inventory",
         "sources.s3_json_array": "S3JsonArray",
         "sources.s3_lines": "S3Lines",
         "sources.s3_objects": "S3Objects",
+        "sources.s3_parquet": "S3Parquet",
         "sources.s3_select": "S3Select",
     },
 )

@@ -8,6 +8,7 @@
     ├── DecodeError             a body is not valid input for the handler; a retry cannot fix it
     ├── SegmentError            a segment cannot be processed; a retry cannot fix it
     │   └── SourceError         the data of a segment or a run is missing, empty, changed, or malformed
+    ├── UnfinishedPlanError     an invocation ended before its run was planned; a retry continues
     ├── EnqueueError            messages that the queue did not accept; they are in ``rejected``
     ├── WriteError              items that a table did not accept; they are in ``rejected``
     │   └── ItemError           an item that is too large, lacks its key, or has a value of an unsupported type
@@ -99,6 +100,10 @@ class SegmentError(FanfoldError):
 
 class SourceError(SegmentError):
     """The data of a segment or a run is missing, empty, changed, or malformed."""
+
+
+class UnfinishedPlanError(FanfoldError):
+    """The invocation ended before the run was planned; the next one with the same run continues."""
 
 
 class EnqueueError(FanfoldError):

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from aiobotocore.session import get_session
-from boto3.dynamodb.types import TypeDeserializer
 
 from fanfold._ports.stores import ItemStore, Write
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws import writer
+from fanfold.aws.attribute_values import ToPlain
 from fanfold.aws.backend import config_of
 from fanfold.aws.writer import DynamoDBItems
 from fanfold.errors import ConfigurationError, ServiceError
@@ -28,6 +28,8 @@ MANY = {
     "empty": "",
     "whole": 7,
     "exact": Decimal("-1.10"),
+    "smallest": Decimal("1E-130"),
+    "largest": Decimal("9.9999999999999999999999999999999999999E+125"),
     "yes": True,
     "nothing": None,
     "bytes": b"\x00\xff",
@@ -80,9 +82,7 @@ async def table(request) -> AsyncIterator[Table]:
 
         async def scanned() -> Sequence[Mapping[str, Any]]:
             scanned_items = (await client.scan(TableName=name, ConsistentRead=True))["Items"]
-            return [
-                {key: TypeDeserializer().deserialize(value) for key, value in item.items()} for item in scanned_items
-            ]
+            return [{key: ToPlain().deserialize(value) for key, value in item.items()} for item in scanned_items]
 
         yield Table(DynamoDBItems(client), name, scanned)
 

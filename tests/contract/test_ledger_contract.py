@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from fanfold._ports.ledger import Ledger
-from fanfold._ports.run import Counter, Hop, Marker, Run
+from fanfold._ports.run import BadRows, Counter, Hop, Marker, Run
 from fanfold._stack.emulator import LocalStack
 from fanfold.aws.dynamodb import DynamoDBLedger
 from fanfold.errors import ConfigurationError, LedgerError, ServiceError
@@ -27,6 +27,7 @@ MARKERS = {
     "key": Marker("m", 0, ids=[7], results_key="runs/run-1/0/results/m.json"),
     "failed": Marker("m", 0, ids=[], failed={8: "broken: naïve 日本語 \n", 9: ""}, receive_counts={8: 5, 9: 2}),
     "hops": Marker("m", 0, ids=[3, 4], results={3: "1", 4: "2"}, hops={4: 11}, items=[0, 123_456]),
+    "bad rows": Marker("m", 0, ids=[3, 4], bad_rows={4: BadRows(12, "runs/run-1/0/bad-rows/4-0-m.jsonl")}),
     "all": Marker("m", 3, ids=[1], results={1: '"x"'}, results_key="k", failed={2: "no"}, receive_counts={1: 2}),
 }
 
@@ -72,6 +73,25 @@ async def test_concurrent_opens_of_a_run_return_the_same_run(ledger):
 
 async def test_a_run_that_was_never_opened_is_none(ledger):
     """Reading an unknown run returns None."""
+    assert await ledger.run("run-1") is None
+
+
+async def test_a_plan_is_replaced_only_by_the_next_one(ledger):
+    """Of two invocations that plan the same run, one learns that the other was faster; all else is unchanged."""
+    await ledger.open_run(RUN)
+    plans = [{"type": "s3-objects", "chunks": [number]} for number in range(3)]
+    assert await ledger.replan("run-1", plans[0], step=2) is True
+    assert await ledger.replan("run-1", plans[1], step=2) is False
+    assert await ledger.replan("run-1", plans[1], step=4) is False
+    assert await ledger.run("run-1") == replace(RUN, plan=plans[0], plan_step=2)
+    assert await ledger.replan("run-1", plans[2], step=3) is True
+    assert await ledger.run("run-1") == replace(RUN, plan=plans[2], plan_step=3)
+
+
+async def test_a_plan_of_an_unknown_run_is_refused(ledger):
+    """The error names the run, and no run is created."""
+    with pytest.raises(LedgerError, match="run 'run-1' is not in the ledger"):
+        await ledger.replan("run-1", {}, step=2)
     assert await ledger.run("run-1") is None
 
 
@@ -266,7 +286,7 @@ async def test_a_hop_is_stored_once(ledger):
     assert await ledger.put_hop("run-1", replace(first, rest={"type": "ranges"}, result="2")) == first
     others = [
         replace(first, number=1, result=None, results_key="runs/run-1/0/hops/x.json"),
-        replace(first, segment=1_000_000),
+        replace(first, segment=1_000_000, bad_rows=BadRows(3, "runs/run-1/0/bad-rows/x.jsonl")),
         replace(first, gen=1),
     ]
     for other in others:

@@ -32,6 +32,21 @@ async def test_a_key_may_contain_any_characters(bucket, key):
     assert await bucket.get(key) == b"data"
 
 
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 100_000])
+async def test_the_start_of_an_object_comes_with_its_size_and_etag(bucket, size: int):
+    """The first ten bytes, or all if there are fewer."""
+    data = bytes(number % 251 for number in range(size))
+    await bucket.put("key", data)
+    info, start = await bucket.store.read_start(bucket.name, "key", 10)
+    assert (info, start) == (await bucket.store.head(bucket.name, "key"), data[:10])
+
+
+async def test_the_start_of_a_missing_object_is_refused(bucket):
+    """As any read of it."""
+    with pytest.raises(ObjectMissingError, match="missing"):
+        await bucket.store.read_start(bucket.name, "missing", 10)
+
+
 async def test_head_returns_size_and_etag(bucket):
     """The ETag is not empty."""
     await bucket.put("key", b"12345")

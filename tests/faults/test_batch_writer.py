@@ -253,7 +253,7 @@ async def test_a_write_during_a_flush_is_not_lost():
         ({"id": True}, "the key 'id' of an item must be .*, not True"),
         ({"id": "k" * 2_049}, "the key 'id' of an item must be .*, not 'kkk"),
         ({"id": 1, "value": 1.5}, r"item \{'id': 1\} cannot be stored: .* the float 1.5 exactly: use decimal.Decimal"),
-        ({"id": 1, "value": "\ud800"}, "item .* cannot be stored: 'utf-8' codec can't encode"),
+        ({"id": 1, "value": "\ud800"}, "item .* cannot be stored: attribute 'value': .* half of a surrogate pair"),
         (
             {"id": 1, "value": "x" * 409_600},
             r"item \{'id': 1\} has 409,6\d\d bytes, over the DynamoDB limit of 409,600",

@@ -64,6 +64,19 @@ async def test_after_a_failure_at_any_call_a_run_has_one_exact_output(source):
         assert (await bench.run()).state == "SUCCEEDED"
 
 
+async def test_after_a_failure_at_any_call_every_bad_row_is_reported_once():
+    """The bad rows of a segment count as its result does, whichever call failed."""
+    source = S3Lines("source", "numbers.jsonl", chunk_bytes=30, on_bad_row="collect", max_bad_rows=9)
+    data = NUMBERS.replace(b"7\n", b"7\nx\n")
+    gate = FailsAt()
+    await finish(Bench(make_job(source), gate=gate, numbers_jsonl=data))
+    for number in range(len(gate.seen)):
+        bench = Bench(make_job(source), gate=FailsAt(number), numbers_jsonl=data)
+        assert await finish(bench) == list(range(60)), f"call {number}: {bench.backend}"
+        lines = (await bench.plain.get_result("runs/run/0/bad-rows.jsonl")).splitlines()
+        assert [json.loads(line)["byte"] for line in lines] == [16, 46, 78, 110, 142, 174]
+
+
 @pytest.mark.parametrize("stride", [5, 7, 11])
 async def test_with_failures_at_every_few_calls_a_run_has_one_exact_output(stride: int):
     """The failures continue far longer than a run without failures takes; the receive limit allows that."""

@@ -46,6 +46,17 @@ def received(deployment: Deployment, topic: str) -> list[str]:
     return [url]
 
 
+def assert_bad_rows_are_exported(deployment: Deployment, variables: dict[str, str]) -> None:
+    """Export the bad rows of generation 2 of a run, without and with such an object."""
+    done = fanfold("results", "r-1", "--bad-rows", **variables)
+    assert only_line(done.stderr).endswith("run r-1 is SUCCEEDED and has no object of bad rows")
+    bucket, row = variables["FANFOLD_RESULTS_BUCKET"], b'{"object": "s3://b/k", "byte": 0}\n'
+    deployment.client("s3").put_object(Bucket=bucket, Key="runs/r-1/2/bad-rows.jsonl", Body=row)
+    assert fanfold("results", "r-1", "--bad-rows", **variables).stdout == row.decode()
+    done = fanfold("results", "r-1", "--bad-rows", "--failures", **variables)
+    assert "specify either --failures or --bad-rows" in only_line(done.stderr)
+
+
 def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, variables, received, tmp_path: Path):
     """Each command suggests the next one."""
     params = json.dumps({"broken": [3, 7], "fixed": str(tmp_path / "fixed")})
@@ -93,6 +104,7 @@ def test_a_run_with_failures_is_inspected_redriven_and_exported(deployment, vari
     done = fanfold("results", "r-1", "--output", str(tmp_path / "out.json"), **variables)
     assert done.returncode == 0
     assert json.loads((tmp_path / "out.json").read_text()) == list(range(20))
+    assert_bad_rows_are_exported(deployment, variables)
     shown = fanfold("status", "r-1", **variables)
     assert (shown.returncode, shown.stderr) == (0, "")
     done = fanfold("run", "app:job", "--run", "r-1", "--params", '{"broken": []}', folder=BROKEN, **variables)

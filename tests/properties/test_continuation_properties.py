@@ -42,6 +42,7 @@ from fanfold.errors import ConfigurationError, LedgerError
 from fanfold.inmemory import InMemoryTables
 from fanfold.testing import ManualClock, make_record
 from harness import Bench, ended
+from piece_store import header_of
 from strategies import csv_objects
 
 pytestmark = pytest.mark.counted
@@ -89,7 +90,8 @@ async def test_numbers_and_values_are_read_completely_with_any_stops(count, size
 async def test_lines_are_read_completely_with_any_stops(data, chunk_bytes, stops):
     """This includes blank lines, rows that end after their range, and a last row without a line end."""
     backend = backend_with(o_csv=data, o_txt=data)
-    await assert_read_completely(S3Lines("b", "o.csv", chunk_bytes=chunk_bytes), backend, stops)
+    source = S3Lines("b", "o.csv", chunk_bytes=chunk_bytes, **header_of(data))
+    await assert_read_completely(source, backend, stops)
     await assert_read_completely(S3Lines("b", "o.txt", chunk_bytes=chunk_bytes), backend, stops)
 
 

@@ -213,9 +213,47 @@ async def test_skipped_values_are_validated_too(data, byte, window):
         rows_of(data + b" " * 40, "/a", cuts=range(len(data)), window=window)
 
 
-async def test_of_two_members_with_one_name_the_first_is_used():
-    """The first array is read, and the second is skipped."""
-    assert rows_of(b'{"a": [1], "a": [2]}', "/a") == ["1"]
+@pytest.mark.parametrize(
+    ("document", "pointer"),
+    [('{"a": [1], "a": [2]}', "/a"), ('{"b": {}, "a": {"c": 1}, "a": {"b": [1]}}', "/a/b"), ('{"a":[],"a":7}', "/a")],
+)
+async def test_two_members_with_a_name_in_the_pointer_are_refused(document, pointer):
+    """Either could be meant; members elsewhere are skipped."""
+    with pytest.raises(SourceError, match="two members are named 'a', which is in the pointer"):
+        rows_of(document.encode(), pointer)
+    assert rows_of(b'{"b": 1, "b": 2, "a": [1]}', "/a") == ["1"]
+
+
+def fed(rows: JsonRows, data: bytes, piece: int) -> list[str]:
+    return [row for start in range(0, len(data), piece) for row in rows.feed(data[start : start + piece])]
+
+
+@pytest.mark.parametrize("document", ['["{long}"]', '[1, {{"a": "{long}"}}]'])
+@pytest.mark.parametrize("piece", [7, 1_000, 100_000])
+async def test_a_row_longer_than_the_limit_is_refused_however_it_arrives(document, piece):
+    """No more of it is read; one of exactly the limit is read."""
+    data = document.format(long="x" * 5_000).encode()
+    rows = JsonRows("s3://bucket/key", window=10, max_row_bytes=5_001)
+    with pytest.raises(
+        SourceError, match=r"^s3://bucket/key: the value at byte \d+ is longer than 5,001 bytes: .*raise"
+    ):
+        fed(rows, data, piece)
+    assert len(fed(JsonRows("s3://bucket/key", max_row_bytes=5_002), b'["' + b"x" * 5_000 + b'"]', piece)) == 1
+
+
+async def test_a_skipped_string_longer_than_the_limit_is_refused():
+    """It would have to be in memory as a whole."""
+    data = b'{"b": "' + b"x" * 5_000 + b'", "a": []}'
+    with pytest.raises(SourceError, match="the value at byte 6 is longer than 1,000 bytes"):
+        fed(JsonRows("s3://bucket/key", "/a", window=10, max_row_bytes=1_000), data, 7)
+
+
+async def test_the_limit_of_a_row_counts_bytes():
+    """A character may have four bytes."""
+    rows = JsonRows("s3://bucket/key", max_row_bytes=41)
+    assert list(rows.feed(b'["1234567890123456789", ')) == ['"1234567890123456789"']
+    with pytest.raises(SourceError, match="the value at byte 24 is longer than 41 bytes"):
+        list(rows.feed('"🜁🜁🜁🜁🜁🜁🜁🜁🜁🜁"]'.encode()))
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ async def test_a_cut_from_a_later_segment_yields_the_same_segments(count, size, 
         lambda: Items([object()]),
         lambda: Items([float("nan")]),
         lambda: Items(["\ud800"] * 2 + [set()]),
+        lambda: Items(["\ud800"]),
+        lambda: Items([{"a": [{1: "a", "1": "b"}]}]),
         lambda: Items(["x" * 1_000] * 101),
     ],
 )

@@ -1,5 +1,6 @@
 """Invalid CSV, JSON, or UTF-8, and objects that are replaced during a run, are refused."""
 
+import gzip
 import re
 from collections.abc import AsyncIterator
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from fanfold.errors import ConfigurationError, SourceError
 from fanfold.sources import read_items
 from fanfold.sources.s3_lines import S3Lines
-from piece_store import PieceStore, backend_with, plan_of, read_all, read_parts, rows_of, values_of
+from piece_store import PieceStore, backend_with, header_of, plan_of, read_all, read_parts, rows_of, values_of
 from strategies import TEXTS, csv_fields, csv_lines, csv_objects
 
 ANYWHERE = st.integers(0, 2**32)
@@ -28,16 +29,18 @@ class ReplacedAfterOneRead(PieceStore):
         self.replace(self.data)
 
 
-@given(lines=csv_lines(max_rows=8), where=ANYWHERE, column=ANYWHERE, chunk_bytes=st.integers(1, 200))
+@given(lines=csv_lines(max_rows=8), where=ANYWHERE, column=ANYWHERE)
 @settings(deadline=None, max_examples=50)
-async def test_an_odd_number_of_quotes_is_refused(lines, where, column, chunk_bytes):
-    """An extra quote anywhere in a row is refused with the object and the row's first byte, for any cut."""
+async def test_an_extra_quote_is_refused_in_an_object_that_is_cut(lines, where, column):
+    """An extra quote anywhere in a row is refused with the object and the row's first byte."""
+    header = header_of(lines[0].encode())
     number = 1 + where % (len(lines) - 1)
     position = column % (len(lines[number]) + 1)
     lines[number] = lines[number][:position] + '"' + lines[number][position:]
     line_start = sum(len(line.encode()) + 1 for line in lines[:number])
-    with pytest.raises(SourceError, match=rf"^s3://bucket/o\.csv: .*near byte {line_start}: an odd number of quotes"):
-        await read_all("\n".join(lines).encode(), key="o.csv", chunk_bytes=chunk_bytes)
+    expected = rf"^s3://bucket/o\.csv: malformed line( \d+)? near byte {line_start}: its quotes do not enclose whole"
+    with pytest.raises(SourceError, match=expected):
+        await read_all("\n".join([*lines, "", ""]).encode(), key="o.csv", chunk_bytes=1, **header)
 
 
 @given(columns=st.integers(1, 4), fields=st.lists(TEXTS, min_size=1, max_size=6).flatmap(csv_fields), cut=ANYWHERE)
@@ -51,7 +54,7 @@ async def test_a_row_of_another_width_is_refused(columns, fields, cut):
     line_start = len(header) + len(good)
     expected = rf"^s3://bucket/o\.csv: .*near byte {line_start}: the row has \d fields, but the header has"
     with pytest.raises(SourceError, match=expected):
-        await read_all(data, key="o.csv", chunk_bytes=1 + cut % len(data))
+        await read_all(data, key="o.csv", chunk_bytes=1 + cut % len(data), **header_of(data))
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
@@ -91,20 +94,20 @@ async def test_any_bytes_are_read_as_json_lines_in_utf_8_or_refused(lines):
     assert read == values_of(data)
 
 
-@pytest.mark.parametrize("chunk_bytes", [1_000, 5])
-async def test_a_row_over_two_lines_with_even_quotes_is_refused(chunk_bytes):
+async def test_a_row_over_two_lines_with_even_quotes_is_refused_if_the_object_is_cut():
     """Unescaped quotes can make the number of quotes in each line even; the lines are not read as two rows."""
     data = b'pipe,text,size\n5" pipe,"long\ntext",6" wide\n'
-    with pytest.raises(SourceError, match=r"s3://bucket/o\.csv"):
-        await read_all(data, key="o.csv", chunk_bytes=chunk_bytes)
+    with pytest.raises(SourceError, match=r"s3://bucket/o\.csv.*do not enclose whole fields"):
+        await read_all(data, key="o.csv", chunk_bytes=5)
+    assert await read_all(data, key="o.csv", chunk_bytes=1_000) == rows_of(data)
 
 
 @pytest.mark.parametrize("key", ["o.csv", "o.jsonl", "o.txt"])
 @pytest.mark.parametrize("wrong", [b"\xff", b"\xc3", b"\xe6\x97", b"\xc0\xaf", b"\xed\xa0\x80"])
 async def test_invalid_utf_8_is_refused(key, wrong):
     """A line with invalid UTF-8 is refused in every format, with the object and the byte."""
-    data = b'"good"\n"good"\n"' + wrong + b'"\n'
-    with pytest.raises(SourceError, match=rf"^s3://bucket/{key}: malformed line near byte 14: "):
+    data = b'"head"\n"good"\n"' + wrong + b'"\n'
+    with pytest.raises(SourceError, match=rf"^s3://bucket/{key}: malformed line 3 near byte 14: "):
         await read_all(data, key=key, chunk_bytes=1_000)
 
 
@@ -117,31 +120,45 @@ async def test_json_lines_in_another_encoding_are_refused():
 @pytest.mark.parametrize("line", ["{", "1 2", "nul", "[" * 100_000, '{"a":' * 100_000, "9" * 5_000])
 async def test_invalid_json_is_refused(line):
     """A line that the JSON parser refuses for any reason is refused with the object and the byte."""
-    with pytest.raises(SourceError, match=r"^s3://bucket/o\.jsonl: malformed line near byte 2: "):
+    with pytest.raises(SourceError, match=r"^s3://bucket/o\.jsonl: malformed line 2 near byte 2: "):
         await read_all(f"7\n{line}\n8\n".encode(), key="o.jsonl", chunk_bytes=1_000_000)
 
 
 @pytest.mark.parametrize("data", [b"a,b", b"a,b\n", b"a,b\r\n", b"\xef\xbb\xbfa,b\n", b'"a",b\n'])
-async def test_a_header_without_rows_is_refused(data):
-    """A CSV object with only a header has no rows to cut."""
-    with pytest.raises(SourceError, match=r"^s3://bucket/o\.csv has a header and no rows"):
-        await plan_of(PieceStore(data), key="o.csv", chunk_bytes=10)
+async def test_a_header_without_rows_has_no_segments(data):
+    """A CSV object with only a header has no rows to cut, which is not an error."""
+    assert list(S3Lines.cut(await plan_of(PieceStore(data), key="o.csv", chunk_bytes=10))) == []
+
+
+@pytest.mark.parametrize("key", ["o.csv", "o.jsonl", "o.txt", "o.csv.gz"])
+async def test_an_object_without_bytes_has_no_segments(key):
+    """For any format, and if its name is that of a compressed object."""
+    assert list(S3Lines.cut(await plan_of(PieceStore(b""), key=key, chunk_bytes=10))) == []
+
+
+@pytest.mark.parametrize("data", [b"\n", b"\r\n", b"\n\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
+async def test_a_csv_object_of_blank_lines_has_no_rows(data):
+    """Plain and compressed: it has no header, but there is nothing that a header would be needed for."""
+    assert list(S3Lines.cut(await plan_of(PieceStore(data), key="o.csv", chunk_bytes=10))) == []
+    assert await read_all(gzip.compress(data), key="o.csv.gz", chunk_bytes=10) == []
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", r"is empty: check the key"),
         (b"\n1\n", r"line 1 is empty: a CSV object must begin with a header"),
         (b"\r\n1\r\n", r"line 1 is empty"),
         (b",\n1,2\n", r"line 1 is empty"),
         (b"a,b,a\n1,2,3\n", r"line 1, the header, has the column 'a' twice: rename one of them"),
-        (b'a,"b\nc"\n1,2\n', r"malformed line near byte 0: an odd number of quotes"),
-        (b"\xff,b\n1,2\n", r"malformed line near byte 0: .*utf-8"),
-        (b"a" * 1_048_576 + b"\n1\n", r"has no line end in its first 1048576 bytes: it is not CSV with a header"),
+        (
+            b'a,"b\nc\n1,2\n',
+            r"malformed line 1 near byte 0: unexpected end of data; where the next row begins is unclear",
+        ),
+        (b"\xff,b\n1,2\n", r"malformed line 1 near byte 0: .*utf-8.*; if the object has another encoding, specify enc"),
+        (b"a" * 1_048_576 + b"\n1\n", r"line 1 does not end in the first 1048576 bytes: it is not CSV"),
         (None, r"does not exist: check the bucket and the key"),
     ],
-    ids=["empty", "newline", "crlf", "no names", "twice", "newline in name", "no utf-8", "no line end", "missing"],
+    ids=["newline", "crlf", "no names", "twice", "open quote", "no utf-8", "no line end", "missing"],
 )
 async def test_an_object_without_a_usable_header_is_refused_before_it_is_cut(data, message):
     """The error states the object and the problem."""
@@ -154,7 +171,8 @@ async def test_an_object_without_a_usable_header_is_refused_before_it_is_cut(dat
 async def test_replacing_an_object_during_a_run_fails_the_remaining_segments(data, chunk_bytes, where):
     """A segment that is read after the object was replaced, even by equal bytes, is refused and yields no row."""
     store = PieceStore(data)
-    parts = list(S3Lines.cut(await plan_of(store, key="o.csv", chunk_bytes=chunk_bytes)))
+    plan = await plan_of(store, key="o.csv", chunk_bytes=chunk_bytes, **header_of(data))
+    parts = list(S3Lines.cut(plan))
     store.replace(data)
     rows = read_items(parts[where % len(parts)], backend_with(store))
     with pytest.raises(SourceError, match=r"^s3://bucket/o\.csv was replaced since the run was planned"):

@@ -16,7 +16,10 @@ from fanfold.sources.s3_lines import S3Lines
 
 
 class PieceStore:
-    """A store of one object that is read in pieces of a given size; counts the reads and their bytes."""
+    """A store of one object that is read in pieces of a given size, and of what planning writes.
+
+    It counts the reads of the object and their bytes.
+    """
 
     def __init__(self, data: bytes | None, piece_bytes: int = 65_536) -> None:
         self.data = data
@@ -24,6 +27,7 @@ class PieceStore:
         self.piece_bytes = piece_bytes
         self.reads = 0
         self.bytes_requested = 0
+        self.written: dict[tuple[str, str], bytes] = {}
 
     def replace(self, data: bytes | None) -> None:
         self.data = data
@@ -32,9 +36,15 @@ class PieceStore:
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         return ObjectInfo(len(self._data()), f'"{self.version}"')
 
+    async def read_start(self, bucket: str, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        return await self.head(bucket, key), b"".join([piece async for piece in self.read(bucket, key, stop=max_bytes)])
+
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> AsyncIterator[bytes]:
+        if (bucket, key) in self.written:
+            yield self.written[bucket, key][start:stop]
+            return
         data = self._data()[start:stop]
         if etag not in {None, f'"{self.version}"'}:
             raise ObjectChangedError("another version")
@@ -44,7 +54,7 @@ class PieceStore:
             yield data[first : first + self.piece_bytes]
 
     async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        self.replace(data)
+        self.written[bucket, key] = data
 
     def _data(self) -> bytes:
         if self.data is None:
@@ -56,8 +66,8 @@ def backend_with(store: PieceStore) -> Backend:
     return replace(inmemory.backend(), store=store)
 
 
-async def plan_of(store: PieceStore, *, key: str, chunk_bytes: int) -> dict[str, Any]:
-    return dict(await S3Lines("bucket", key, chunk_bytes=chunk_bytes).pin(backend_with(store), "p"))
+async def plan_of(store: PieceStore, *, key: str, chunk_bytes: int, **settings: Any) -> dict[str, Any]:
+    return dict(await S3Lines("bucket", key, chunk_bytes=chunk_bytes, **settings).pin(backend_with(store), "p"))
 
 
 async def read_parts(store: PieceStore, plan: dict[str, Any]) -> list[Any]:
@@ -65,9 +75,15 @@ async def read_parts(store: PieceStore, plan: dict[str, Any]) -> list[Any]:
     return [item for part in S3Lines.cut(plan) async for item in read_items(part, backend)]
 
 
-async def read_all(data: bytes, *, key: str, chunk_bytes: int, piece_bytes: int = 65_536) -> list[Any]:
+async def read_all(data: bytes, *, key: str, chunk_bytes: int, piece_bytes: int = 65_536, **settings: Any) -> list[Any]:
     store = PieceStore(data, piece_bytes)
-    return await read_parts(store, await plan_of(store, key=key, chunk_bytes=chunk_bytes))
+    return await read_parts(store, await plan_of(store, key=key, chunk_bytes=chunk_bytes, **settings))
+
+
+def header_of(data: bytes) -> dict[str, Any]:
+    """Return the settings that declare the header of a CSV object, whatever its names look like."""
+    names = next(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    return {"columns": names, "header": True}
 
 
 def rows_of(data: bytes) -> list[dict[str, str]]:

@@ -114,8 +114,8 @@ DYNAMODB_SORT_KEY_BYTES: Final = 1_024
 """Bytes of the longest sort key (DynamoDB developer guide)."""
 DYNAMODB_NUMBER_DIGITS: Final = 38
 """Significant digits of a number (DynamoDB developer guide)."""
-DYNAMODB_MIN_EXPONENT: Final = -128
-"""Minimum exponent of a number, as ``Decimal.adjusted`` counts it."""
+DYNAMODB_MIN_EXPONENT: Final = -130
+"""Minimum exponent of a number, as ``Decimal.adjusted`` counts it (DynamoDB developer guide)."""
 DYNAMODB_MAX_EXPONENT: Final = 125
 """Maximum exponent of a number, as ``Decimal.adjusted`` counts it (DynamoDB developer guide)."""
 DYNAMODB_SCAN_SEGMENTS: Final = 1_000_000

@@ -80,7 +80,7 @@ class ExecutionEnvironment:
 
         A ``def`` handler that was just abandoned has both a thread and a worker; it is counted once.
         """
-        on_threads = len(self.threads.left)
+        on_threads = len(self.threads.left) + getattr(self.state, "abandoned_threads", 0)  # those of a job's handlers
         return max(on_threads, sum(batch.abandoned for batch in self._batches)) if self._batches else on_threads
 
 

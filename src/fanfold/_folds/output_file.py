@@ -14,7 +14,7 @@ from typing import Final
 from fanfold.errors import ConfigurationError
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_RESERVED: Final = frozenset({"failures.json", "fold-failure.json", "markers.json", "output.json"})
+_RESERVED: Final = frozenset({"bad-rows.jsonl", "failures.json", "fold-failure.json", "markers.json", "output.json"})
 """Names of other objects in the folder of an output."""
 
 

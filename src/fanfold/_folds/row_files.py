@@ -1,41 +1,36 @@
-"""Write rows to a file in constant memory: CSV, JSON Lines, Parquet, Excel.
+"""Write rows to a file in constant memory: CSV and JSON Lines, and what all files of rows share.
 
-A row is a dict or, for CSV and Excel, a list. If a format cannot represent a row, the error names the row; no row is
-changed or left out.
+A row is a dict or, for CSV and Excel, a list. If a format cannot represent a row, the error names the row and the
+column; no row is changed or left out.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import math
 import os
-import tempfile
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from fanfold._base.json_problems import has_colliding_keys, has_lone_surrogate, json_problem, place_of, surrogate_reason
+from fanfold._folds.column_types import excerpt, kind_of, plain
 from fanfold._folds.output_file import File, temporary_file
-from fanfold.errors import ConfigurationError, MissingExtraError, SegmentError
+from fanfold.errors import SegmentError
 
-EXCEL_ROWS: Final = 1_048_576
-"""Maximum rows of a sheet, the header included (Excel specifications and limits)."""
-EXCEL_COLUMNS: Final = 16_384
-"""Maximum columns of a sheet (Excel specifications and limits)."""
-EXCEL_CHARACTERS: Final = 32_767
-"""Maximum characters of a cell (Excel specifications and limits)."""
-EXCEL_WIDTH: Final = 9
-"""Minimum width of a column, characters."""
-EXCEL_DIGITS: Final = 15
-"""Maximum significant digits of a number (Excel specifications and limits)."""
-PARQUET_GROUP_ROWS: Final = 20_000
-"""Rows in memory, and in one row group of a Parquet file."""
+_FORMULA: Final = re.compile("[=+\\-@\t\r\n＝＋－＠]")  # noqa: RUF001 - spreadsheets read full-width characters too
+"""The first character of a cell that a spreadsheet may evaluate (OWASP, CSV injection)."""
+JSON_CLASSES: Final = frozenset({str, int, float, bool, type(None), dict, list})
+"""Classes of values that are the same in JSON."""
+_PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _scan: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined] # exists on every Python; missing in the type stubs
 
 
@@ -45,7 +40,7 @@ class JsonLines:
     def __init__(self, name: str) -> None:
         self._name = name
         self._path = temporary_file()
-        self._text = self._path.open("w", encoding="utf-8", newline="\n")
+        self._file = self._path.open("wb")
         self._rows = 0
         self._is_returned = False
 
@@ -55,7 +50,7 @@ class JsonLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._text.close()
+        self._file.close()
         if not self._is_returned:
             drop(self._path)
 
@@ -63,13 +58,15 @@ class JsonLines:
         """Write one value.
 
         Raises:
-            SegmentError: If it is not a JSON value.
+            SegmentError: If it is not a JSON value; names the row and the column.
         """
+        if has_colliding_keys(row):
+            raise self._misfit(row, "a dict has two keys that are the same string in JSON")
         try:
-            line = _encode(row)
-        except (TypeError, ValueError) as error:
-            raise SegmentError(f"row {self._rows} is not a JSON value: {error}") from error
-        self._text.write(line + "\n")
+            line = _encode(row).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self._misfit(row, str(error)) from error
+        self._file.write(line + b"\n")
         self._rows += 1
 
     def write_result(self, text: str) -> None:
@@ -82,7 +79,7 @@ class JsonLines:
             SegmentError: As ``write`` does.
         """
         if (lines := _lines_of(text)) is not None:
-            self._text.writelines(lines)
+            self._file.write("".join(lines).encode())
             self._rows += len(lines)
             return
         value = json.loads(text)
@@ -91,9 +88,17 @@ class JsonLines:
 
     def file(self) -> File:
         """Return the file with the values that have been written."""
-        self._text.close()
+        self._file.close()
         self._is_returned = True
         return File(self._path, self._name, "application/x-ndjson", rows=self._rows, temporary=True)
+
+    def _misfit(self, row: Any, reason: str) -> SegmentError:
+        place = f"row {self._rows}"
+        with suppress(RecursionError):
+            problem = json_problem(row)
+            if problem is not None:
+                place, reason = place_of((self._rows, *problem.path)), problem.reason
+        return SegmentError(f"{place}: not a JSON value: {reason}")
 
 
 def _lines_of(text: str) -> list[str] | None:
@@ -121,7 +126,7 @@ def drop(path: Path) -> None:
         os.unlink(path)  # noqa: PTH108 - as in output_file
 
 
-def write_csv(path: Path, rows: Iterable[Any], columns: Sequence[str] | None) -> int:
+def write_csv(path: Path, rows: Iterable[Any], columns: Sequence[str] | None, *, escape_formulas: bool = False) -> int:
     """Write rows as CSV (RFC 4180, UTF-8) with a header; return the number of rows.
 
     Args:
@@ -129,179 +134,145 @@ def write_csv(path: Path, rows: Iterable[Any], columns: Sequence[str] | None) ->
         rows: Dicts, or lists with one value per column.
         columns: Names of the columns; other values of a dict are left out. None for the columns of the first row: then
             a row with another column is an error.
+        escape_formulas: Whether a string that a spreadsheet would evaluate begins with an apostrophe.
 
     Raises:
-        SegmentError: If a row does not fit.
+        SegmentError: If a row does not fit; names the row and the column.
     """
-    count = 0
+    count, header = 0, list[str]()
+    text_of = _escaped_text if escape_formulas else _text
     with path.open("w", encoding="utf-8", newline="") as text:
         writer = csv.writer(text)
-        for values in _tabular(rows, columns, writer.writerow):
-            writer.writerow([_text(value) for value in values])
+
+        def begin(names: Sequence[str]) -> None:
+            header.extend(names)
+            writer.writerow(_checked(list(map(text_of, names)), header, None))
+
+        for values in tabular(rows, columns, begin):
+            writer.writerow(_checked(list(map(text_of, values)), header, count))
             count += 1
     return count
 
 
-def write_excel(path: Path, rows: Iterable[Any], columns: Sequence[str] | None, *, sheet: str, split: bool) -> int:
-    """Write rows as an Excel workbook, row by row; return the number of rows.
-
-    Args:
-        path: The file.
-        rows: As in ``write_csv``.
-        columns: As in ``write_csv``.
-        sheet: Name of the sheet; further sheets have the same name followed by 2, 3, ….
-        split: Whether more than 1,048,575 rows continue in another sheet; otherwise they are an error.
+def check_csv(rows: Iterable[Any], columns: Sequence[str] | None) -> list[Any]:
+    """Return rows as JSON values: a decimal, a date, or a time becomes its text.
 
     Raises:
-        MissingExtraError: If xlsxwriter is not installed.
-        ConfigurationError: If the name of the sheet is invalid, or the file cannot be written.
-        SegmentError: If a row does not fit.
+        SegmentError: If ``write_csv`` would refuse a row on its own.
     """
-    try:
-        import xlsxwriter
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("excel", "writing an Excel sheet") from error
-    count, header = 0, list[str]()
-    try:
-        with (
-            tempfile.TemporaryDirectory(dir=path.parent) as folder,
-            xlsxwriter.Workbook(str(path), _options(folder)) as book,
-        ):
-            bold = book.add_format({"bold": True})
-            page = book.add_worksheet(sheet)
-            for values in _tabular(rows, columns, header.extend):
-                row = count % (EXCEL_ROWS - 1)
-                if count and not row:
-                    if not split:
-                        raise SegmentError(
-                            f"more than {count:,} rows exceed the limit of an Excel sheet: use split=True"
-                        )
-                    page = book.add_worksheet(f"{sheet} {count // (EXCEL_ROWS - 1) + 1}")
-                if not row:
-                    _write_header(page, header, bold)
-                page.write_row(row + 1, 0, [_cell(value, count) for value in values])
-                count += 1
-            if not count:
-                page.write_row(0, 0, columns or [], bold)
-    except xlsxwriter.exceptions.FileCreateError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error}") from error
-    except xlsxwriter.exceptions.XlsxInputError as error:
-        raise ConfigurationError(f"sheet {sheet!r}: {error}") from error
-    return count
+    checked: list[Any] = []
+    for number, row in enumerate(rows):
+        values_of(row, columns, number, strict=False)
+        checked.append(_plain(row))
+    return checked
 
 
-def write_parquet(path: Path, rows: Callable[[], Iterable[Any]], columns: Sequence[str] | None) -> int:
-    """Write rows as Parquet, in row groups of 20,000; return the number of rows.
-
-    The rows are read twice, because the type of a column depends on all its values.
-
-    Args:
-        path: The file.
-        rows: Returns a new iterator over the rows, which are dicts, at each call.
-        columns: Names of the columns; other values are left out. None for all columns of all rows.
-
-    Raises:
-        MissingExtraError: If pyarrow is not installed.
-        SegmentError: If a row is not a dict, or the values of a column have no common type.
-    """
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("parquet", "writing Parquet") from error
-    schema, count = pa.schema([]), 0
-    try:
-        for group in _groups(rows()):
-            names = dict.fromkeys(name for row in group for name in row)
-            group_schema = pa.schema([(name, pa.array([row.get(name) for row in group]).type) for name in names])
-            schema = pa.unify_schemas([schema, group_schema], promote_options="permissive")
-            count += len(group)
-        if columns is not None:
-            known = {field.name: field for field in schema}
-            schema = pa.schema([known.get(name, pa.field(name, pa.null())) for name in columns])
-        with parquet.ParquetWriter(str(path), schema) as writer:
-            for group in _groups(rows()):
-                writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=PARQUET_GROUP_ROWS)
-    except pa.ArrowException as error:
-        raise SegmentError(f"the rows cannot be written as Parquet: {error}") from error
-    return count
-
-
-def _options(folder: str) -> dict[str, Any]:
-    return {"constant_memory": True, "tmpdir": folder, "strings_to_formulas": False, "strings_to_urls": False}
-
-
-def _groups(rows: Iterable[Any]) -> Iterator[list[Mapping[str, Any]]]:
-    remaining, count = iter(rows), 0
-    while group := list(islice(remaining, PARQUET_GROUP_ROWS)):
-        for row in group:
-            if not isinstance(row, dict):
-                raise SegmentError(f"row {count} is not an object: {_excerpt(row)}")
-            count += 1
-        yield group
-
-
-def _tabular(
+def tabular(
     rows: Iterable[Any], columns: Sequence[str] | None, begin: Callable[[Sequence[str]], object]
 ) -> Iterator[Sequence[Any]]:
-    """Yield the values of each row in column order; before the first row, call ``begin`` with the column names."""
+    """Yield the values of each row in column order; before the first row, call ``begin`` with the column names.
+
+    Raises:
+        SegmentError: If a row does not fit.
+    """
     names = None if columns is None else list(columns)
     if names is not None:
         begin(names)
     for number, row in enumerate(rows):
+        values = values_of(row, names, number, strict=columns is None)
         if names is None:
-            if not isinstance(row, dict):
-                raise SegmentError(
-                    f"row {number} has no column names: specify columns=, or return rows that are objects"
-                )
             names = list(row)
             begin(names)
-        yield _values(row, names, number, strict=columns is None)
+        yield values
 
 
-def _values(row: Any, names: Sequence[str], number: int, *, strict: bool) -> Sequence[Any]:
+def values_of(row: Any, names: Sequence[str] | None, number: int, *, strict: bool) -> Sequence[Any]:
+    """Return the values of a row in column order.
+
+    Args:
+        row: The row, a dict or a list.
+        names: Names of the columns; None for those of this row.
+        number: Its number, for errors.
+        strict: Whether a value of another column is an error; otherwise, it is left out.
+
+    Raises:
+        SegmentError: If the row does not fit.
+    """
     if isinstance(row, dict):
+        if names is None:
+            return list(row.values())
         if strict and not row.keys() <= set(names):
             unknown = next(name for name in row if name not in names)
             raise SegmentError(
                 f"row {number} has a value for {unknown!r}, but the first row does not: specify columns="
             )
         return [row.get(name) for name in names]
-    if isinstance(row, list):
+    if isinstance(row, list | tuple):
+        if names is None:
+            raise SegmentError(f"row {number} has no column names: specify columns=, or return rows that are objects")
         if len(row) != len(names):
             raise SegmentError(f"row {number} has {len(row)} values for {len(names)} columns")
         return row
-    raise SegmentError(f"row {number} is neither an object nor a list: {_excerpt(row)}")
+    if names is None and not number:
+        raise SegmentError(f"row {number} has no column names: specify columns=, or return rows that are objects")
+    raise SegmentError(f"row {number} is neither an object nor a list: {excerpt(row)}")
+
+
+def plain_row(row: Any, names: Sequence[str], number: int, types: Mapping[str, str]) -> Any:
+    """Return a row with the text of decimals, dates, and times in columns with declared types.
+
+    Args:
+        row: The row, a dict or a list.
+        names: Names of the columns that are written.
+        number: Its number, for errors.
+        types: Declared types of columns.
+
+    Raises:
+        SegmentError: If another column has such a value; names the row and the column.
+    """
+    if _is_plain(row):
+        return row
+    for name, value in row.items() if isinstance(row, dict) else zip(names, row, strict=True):
+        if isinstance(value, Decimal | date | time) and name in names and name not in types:
+            raise misfit(
+                number,
+                name,
+                f"a {type(value).__name__} needs a declared type: types={{{name!r}: {kind_of(value)!r}}}",
+            )
+    return _plain(row)
+
+
+def _is_plain(row: Any) -> bool:
+    return set(map(type, row.values() if isinstance(row, dict) else row)) <= JSON_CLASSES
+
+
+def _plain(row: Any) -> Any:
+    if _is_plain(row):
+        return row
+    return {name: plain(row[name]) for name in row} if isinstance(row, dict) else list(map(plain, row))
+
+
+def misfit(number: int, name: str, reason: str) -> SegmentError:
+    """Return the error for a value that does not fit."""
+    return SegmentError(f"{place_of((number, name))}: {reason}")
 
 
 def _text(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else value
+    if isinstance(value, dict | list | tuple | bool):
+        return json.dumps(value, ensure_ascii=False)
+    return plain(value)
 
 
-def _cell(value: Any, number: int) -> Any:
-    """Return a value for an Excel cell; a number that Excel cannot represent becomes a string."""
-    if isinstance(value, dict | list):
-        value = json.dumps(value, ensure_ascii=False)
-    elif isinstance(value, int | float) and not _is_excel_number(value):
-        value = str(value)
-    if isinstance(value, str) and len(value) > EXCEL_CHARACTERS:
-        raise SegmentError(
-            f"row {number} has a string of {len(value):,} characters, over the Excel limit of {EXCEL_CHARACTERS:,}"
-        )
-    return value
+def _escaped_text(value: Any) -> Any:
+    text = _text(value)
+    if isinstance(text, str) and _FORMULA.match(text) and not _PLAIN_NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text
 
 
-def _is_excel_number(value: float) -> bool:
-    return math.isfinite(value) if isinstance(value, float) else abs(value) < 10**EXCEL_DIGITS
-
-
-def _write_header(page: Any, header: Sequence[str], bold: Any) -> None:
-    if len(header) > EXCEL_COLUMNS:
-        raise SegmentError(f"{len(header):,} columns exceed the Excel limit of {EXCEL_COLUMNS:,}")
-    page.write_row(0, 0, header, bold)
-    for column, name in enumerate(header):
-        page.set_column(column, column, max(len(name) + 1, EXCEL_WIDTH))
-
-
-def _excerpt(value: Any) -> str:
-    return json.dumps(value)[:80]
+def _checked(values: Sequence[Any], names: Sequence[str], number: int | None) -> Sequence[Any]:
+    """Return the values of a row, or of the header, if UTF-8 can encode them."""
+    for name, value in zip(names, values, strict=True):
+        if isinstance(value, str) and has_lone_surrogate(value):
+            raise SegmentError(f"{place_of((name,) if number is None else (number, name))}: {surrogate_reason(value)}")
+    return values

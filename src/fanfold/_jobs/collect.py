@@ -59,8 +59,9 @@ class Collected:
         make_tables(self._rows)
         self._rows.executescript(_EMPTY)
         self._markers, self._is_continued = [], False
+        counts_items = "max_bad_rows" in self._run.plan  # a share of them
         self.tally = await tally_of(
-            self._run, self.tally.total, self._backend, only=only, also=self._add, counts_items=False
+            self._run, self.tally.total, self._backend, only=only, also=self._add, counts_items=counts_items
         )
 
     async def pin(self) -> None:
@@ -93,6 +94,13 @@ class Collected:
         if self._is_continued:
             await self._insert_hops()
         return Results(self._rows)
+
+    async def add_hops(self) -> None:
+        """Count the items and the bad rows of the hops of continued segments; call it once, after ``pin``."""
+        if self._is_continued:
+            for gen in range(self._run.gen + 1):
+                async for hop in self._backend.ledger.hops(self._run.id, gen):
+                    self.tally.add_hop(hop)
 
     def _add(self, marker: Marker) -> None:
         self._markers.append(marker.id)

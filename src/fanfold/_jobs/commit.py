@@ -124,4 +124,5 @@ async def _marker(ended: Sequence[_Ended], backend: Backend) -> Marker:
         receive_counts={result.segment.number: result.receive_count for result in ended if result.receive_count > 1},
         hops={result.segment.number: result.segment.hop for result in done if result.segment.hop},
         items=[result.items for result in done],
+        bad_rows={result.segment.number: result.bad_rows for result in done if result.bad_rows},
     )

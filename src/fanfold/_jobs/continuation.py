@@ -64,4 +64,13 @@ async def _hop(stopped: SegmentStopped, backend: Backend) -> Hop:
         results_key = f"runs/{segment.run}/{segment.gen}/hops/{segment.number}-{segment.hop}-{uuid.uuid4().hex}.json"
         await backend.put_result(results_key, stopped.result.encode())
         result = None
-    return Hop(segment.number, segment.hop, segment.gen, stopped.rest, result, results_key, stopped.items)
+    return Hop(
+        segment=segment.number,
+        number=segment.hop,
+        gen=segment.gen,
+        rest=stopped.rest,
+        result=result,
+        results_key=results_key,
+        items=stopped.items,
+        bad_rows=stopped.bad_rows,
+    )

@@ -9,6 +9,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from fanfold._base import aws_limits
 from fanfold._base.backoff import Backoff
+from fanfold._base.threads import Threads
 from fanfold._consumer.loop_thread import Lifespan
 from fanfold._consumer.settings import Settings, check_count, check_opener
 from fanfold._consumer.settle import OpenSettler
@@ -16,6 +17,7 @@ from fanfold._jobs.continuation import MOST_HOPS
 from fanfold._jobs.functions import check_part
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.notify import check_tolerance
+from fanfold._jobs.result_text import CheckResult
 from fanfold._jobs.segment_handler import SegmentFunction
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import check_name
@@ -53,6 +55,7 @@ class JobDefinition:
         watch_seconds: int = _DEFAULT_WATCH_SECONDS,
         segments_per_message: int = 1,
         tolerated_failures: float = 0,
+        allow_empty: bool = True,
         fan_in: int = 1_000,
         continuation: bool = False,
         max_hops: int = MOST_HOPS,
@@ -65,8 +68,11 @@ class JobDefinition:
             raise ConfigurationError(
                 f"watch_seconds must be an integer from 1 to {aws_limits.SQS_MAX_DELAY_SECONDS}, not {watch_seconds!r}"
             )
-        if not isinstance(continuation, bool):
-            raise ConfigurationError(f"continuation must be True or False, not {continuation!r}")
+        for name_of_flag, flag in (("continuation", continuation), ("allow_empty", allow_empty)):
+            if not isinstance(flag, bool):
+                raise ConfigurationError(f"{name_of_flag} must be True or False, not {flag!r}")
+        self.allow_empty: bool = allow_empty
+        """True if a run without items succeeds."""
         self._tolerated = check_tolerance(tolerated_failures)
         self.segments_per_message: int = check_count(segments_per_message, "segments_per_message")
         """Segments that share a message."""
@@ -93,7 +99,11 @@ class JobDefinition:
         return self._set_part("source", function)
 
     def segment(self, function: F) -> F:
-        """Register the segment handler: an ``async def`` that takes items and a context and returns a JSON value."""
+        """Register the segment handler. It takes items and a context, and returns a JSON value.
+
+        An ``async def`` iterates over the items with ``async for``; a ``def``, on a worker thread, with ``for``. At the
+        deadline, a ``def`` is abandoned, and its next item is an ``AbandonedError``.
+        """
         return self._set_part("segment", function)
 
     def fold(self, function: F) -> F:
@@ -146,6 +156,16 @@ class JobDefinition:
             raise ConfigurationError(f"job {self.name} has no {name} function: decorate one with @job.{name}")
         return self._functions[name]
 
+    def result_check(self) -> CheckResult | None:
+        """Return the check of its fold for the result of a segment.
+
+        None if the fold has none, or receives what ``combine`` returns.
+        """
+        if "combine" in self._functions:
+            return None
+        check: CheckResult | None = getattr(self._functions.get("fold"), "check", None)
+        return check
+
     def open_backend(self, *, sources_only: bool = False) -> AbstractAsyncContextManager[Backend]:
         """Open the queues, the ledger, and the store of this job.
 
@@ -164,11 +184,15 @@ class JobDefinition:
     @asynccontextmanager
     async def share(self, backend: Backend) -> AsyncIterator[JobState]:
         """Open the state that the handlers share: a backend, and what the job's lifespan yields."""
-        if self._settings.lifespan is None:
-            yield JobState(backend)
-        else:
-            async with self._settings.lifespan() as user:
-                yield JobState(backend, user)
+        threads = Threads()
+        try:
+            if self._settings.lifespan is None:
+                yield JobState(backend, threads=threads)
+            else:
+                async with self._settings.lifespan() as user:
+                    yield JobState(backend, user, threads)
+        finally:
+            threads.close()
 
     def source_of(self, params: Mapping[str, Any]) -> Source:
         """Return the source of a run with these parameters.

@@ -25,6 +25,7 @@ from fanfold._base.context import Context
 from fanfold._base.log import logger
 from fanfold._base.outcome import Retry
 from fanfold._base.record import Record
+from fanfold._jobs.bad_rows import BAD_ROWS_FILE, merge_bad_rows
 from fanfold._jobs.collect import Collected, collect
 from fanfold._jobs.combine import Reduction, advance, combine, is_complete, remaining_results, tree_of
 from fanfold._jobs.fold_requests import CombineGroup, FoldRequest, ResumeScatter, WatchRun, from_body, send_request
@@ -37,7 +38,8 @@ from fanfold._jobs.segment_result import reason_of
 from fanfold._jobs.tally import Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
-from fanfold.errors import FanfoldError, SegmentError
+from fanfold.errors import ConfigurationError, FanfoldError, SegmentError
+from fanfold.sources.bad_rows import excess_of
 
 LEASE_SLACK_SECONDS: Final = 5.0
 """Seconds by which a claim outlasts its invocation."""
@@ -60,6 +62,8 @@ class Folding:
     """How results are combined before the fold; None to fold them directly."""
     alone: bool = False
     """True if one invocation does all the work without sending messages: Step Functions has no fold queue."""
+    allow_empty: bool = True
+    """True if a run without items succeeds."""
 
 
 async def check_and_fold(
@@ -85,19 +89,27 @@ async def check_and_fold(
     if run is None or run.job != job:
         raise SegmentError(f"check of run {check.run_id!r}: the ledger has no such run of job {job!r}")
     if not run.ended and await _is_scatter_stalled(check, run, backend):
-        await resume_scatter(run, backend, ctx.deadline, per_message=per_message)
+        try:
+            await resume_scatter(run, backend, ctx.deadline, per_message=per_message)
+        except FanfoldError as error:
+            is_last = isinstance(error, ConfigurationError) and ctx.receive_count >= FOLD_ATTEMPTS
+            if run.is_planned or not (error.permanent or is_last):
+                raise
+            attempt = _Attempt(run, check, folding, backend, ctx)
+            await attempt.fail(f"the run could not be planned: {reason_of(error)}")
+            run = await backend.ledger.run(run.id) or run
     state = run.state if run.ended else await _Attempt(run, check, folding, backend, ctx).advance()
     if state.is_final:
         await notify_run_ended(run.id, backend)
     elif isinstance(check, WatchRun) and backend.now() < run.expires_at:
         # Last, so that it is sent once: SQS redelivers a check that fails.
-        await send_request(backend, WatchRun(run.id, run.position), watch_seconds)
+        await send_request(backend, WatchRun(run.id, run.progress), watch_seconds)
     return state
 
 
 async def _is_scatter_stalled(check: FoldRequest, run: Run, backend: Backend) -> bool:
     """Return whether the fold function has to resume a scatter: it was requested, or the scatter made no progress."""
-    if not isinstance(check, ResumeScatter) and not (isinstance(check, WatchRun) and check.position == run.position):
+    if not isinstance(check, ResumeScatter) and not (isinstance(check, WatchRun) and check.position == run.progress):
         return False
     return not run.enqueued or (run.gen == 0 and (await backend.ledger.counter(run.id)).total is None)
 
@@ -134,6 +146,11 @@ class _Attempt:
                 if combined is False:
                     return self.run.state
             return await self._claim_and_fold(collected, combined if isinstance(combined, _Broken) else None)
+
+    async def fail(self, reason: str) -> RunState:
+        """End a run that has no segments yet, because they cannot be determined; return its state afterwards."""
+        with opened() as rows:
+            return await self._claim_and_fold(await collect(self.run, 0, self.backend, rows), _Broken(reason))
 
     async def _unless_broken(self, step: Awaitable[T]) -> T | _Broken:
         """Return the result of a step, or ``_Broken`` if the user's function or a service failed permanently.
@@ -226,6 +243,9 @@ class _Attempt:
         failed = collected.tally.failed
         if failed:
             await commit(run.failures_key(), {"segments": failed}, backend)
+        broken = await self._bad_rows(collected) or broken
+        if collected.tally.is_empty and not self.folding.allow_empty:
+            broken = broken or _Broken("the input has no items, and the job has allow_empty=False")
         if self._is_tolerated(collected.tally):
             state, output = RunState.SUCCEEDED, f"{run.prefix()}/output.json"
             broken = broken or await self._unless_broken(self._commit_output(output, collected))
@@ -239,6 +259,19 @@ class _Attempt:
         )
         logger.info("run %s: %s, %s", run.id, state, output)
         return state
+
+    async def _bad_rows(self, collected: Collected) -> _Broken | None:
+        """Commit the bad rows of the run; return why the run fails if there are too many."""
+        await collected.add_hops()
+        tally = collected.tally
+        if not (stored := tally.bad_rows):
+            return None
+        key = f"{self.run.prefix()}/{BAD_ROWS_FILE}"
+        await merge_bad_rows(key, stored, self.backend)
+        count = sum(bad.count for bad in stored)
+        logger.warning("run %s: %d bad rows, %s", self.run.id, count, key)
+        excess = excess_of(self.run.plan, count, tally.items)
+        return None if excess is None else _Broken(f"{excess}; they are in {key}")
 
     async def _commit_output(self, key: str, collected: Collected) -> None:
         run, backend, fold = self.run, self.backend, self.folding.function

@@ -32,12 +32,10 @@ def check_part(job: str, name: str, function: object) -> Callable[..., Any]:
     """
     if not callable(function):
         raise ConfigurationError(f"job {job}: @job.{name} must decorate a function, not {function!r}")
-    if name == "segment" and inspect.isasyncgenfunction(function):
+    if name == "segment" and (inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)):
         raise ConfigurationError(
             f"job {job}: the segment function must not be a generator: return one value instead of using yield"
         )
-    if name == "segment" and not is_coroutine_function(function):
-        raise ConfigurationError(f"job {job}: the segment function must be an async def function")
     if name == "source" and is_coroutine_function(function):
         raise ConfigurationError(f"job {job}: the source function must be a def function, not async def")
     _check_arguments(job, name, function)

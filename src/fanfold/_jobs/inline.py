@@ -28,10 +28,13 @@ from fanfold._base.record import Record
 from fanfold._consumer.failure_log import FailureLog
 from fanfold._consumer.settings import allowed_concurrency, check_count
 from fanfold._folds.output_file import File
+from fanfold._jobs.bad_rows import BAD_ROWS_FILE, contents_of
 from fanfold._jobs.definition import JobDefinition
 from fanfold._jobs.inline_database import DATABASE_BUCKET, InlineRunDatabase, open_inline_database
 from fanfold._jobs.job_state import JobState
 from fanfold._jobs.output import apply, file_reference, to_json
+from fanfold._jobs.planning import check_not_empty
+from fanfold._jobs.result_text import CheckResult
 from fanfold._jobs.scatter import segments_left
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_handler import process_segment
@@ -39,7 +42,8 @@ from fanfold._jobs.segment_result import REASON_CHARACTERS, reason_of
 from fanfold._jobs.tally import Evenness, Tally
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, check_name, source_prefix
-from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold.errors import ConfigurationError, FanfoldError, SourceError
+from fanfold.sources.bad_rows import excess_of
 
 DATABASE_FILE = "results.sqlite"
 OUTPUT_FILE = "output.json"
@@ -68,6 +72,8 @@ class InlineRun:
     """How evenly the items are spread over the done segments; None if no segment is done."""
     seconds: float
     """Duration of this call."""
+    bad_rows: int = 0
+    """Rows of done segments that could not be read and were collected; in a folder, they are in ``bad-rows.jsonl``."""
 
     @property
     def succeeded(self) -> bool:
@@ -99,7 +105,7 @@ async def run_inline(
 
     Raises:
         ConfigurationError: If the job lacks a function, the name belongs to a different run, or the folder is unusable.
-        SourceError: If the source has nothing to cut.
+        SourceError: If the source cannot be read, or is empty and the job does not allow that.
         FanfoldError: If the lifespan or the fold fails; results of done segments are kept.
     """
     began = time.monotonic()
@@ -119,7 +125,7 @@ async def run_inline(
 
             async def work(segment: Segment) -> None:
                 nonlocal ended
-                await _work(segment, planned, function, state, database, failures)
+                await _work(segment, planned, function, job.result_check(), state, database, failures)
                 ended += 1
                 if progress is not None:
                     progress(ended, len(selected))
@@ -129,7 +135,10 @@ async def run_inline(
             segments = (segment for segment in segments_left(planned) if segment.number in selected)
             await for_each(work, segments, concurrency=limit)
             failures.write()
-        items, failed = database.items(), database.failures()
+            items, failed = database.items(), database.failures()
+            bad_rows = await _bad_rows(planned, database, state.backend, run_folder, is_complete=len(items) == total)
+        if len(items) == total and not any(items.values()) and not job.allow_empty:
+            raise SourceError("the input has no items, and the job has allow_empty=False")
         output = await _folded(fold, database, run_folder) if len(items) == total else None
         return InlineRun(
             id=name,
@@ -141,6 +150,7 @@ async def run_inline(
             output=output,
             evenness=_evenness(total, items),
             seconds=time.monotonic() - began,
+            bad_rows=bad_rows,
         )
 
 
@@ -165,7 +175,10 @@ async def _planned(
     known = database.run()
     if known is None:
         new_params = dict(params or {})
-        plan = await job.source_of(new_params).pin(backend, source_prefix(name))
+        source = job.source_of(new_params)
+        plan = await source.pin(backend, source_prefix(name))
+        if not job.allow_empty:
+            check_not_empty(source, plan)
         database.begin(Run(name, job.name, new_params, plan, created_at=backend.now(), expires_at=0))
         known = database.run()
         assert known is not None  # noqa: S101 - just written
@@ -192,6 +205,7 @@ async def _work(
     segment: Segment,
     run: Run,
     function: Callable[..., Any],
+    check: CheckResult | None,
     state: JobState,
     database: InlineRunDatabase,
     failures: FailureLog,
@@ -200,7 +214,7 @@ async def _work(
     record = Record({"messageId": f"of segment {segment.number}", "body": segment.to_body()})
     context = Context(record, BatchContext(None, Deadline.never(), state))
     try:
-        ended = await process_segment(segment, run, function, record, context, 0)
+        ended = await process_segment(segment, run, function, record, context, 0, check)
     except (Exception, asyncio.CancelledError) as error:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
@@ -208,7 +222,27 @@ async def _work(
         database.failed(segment.number, _reason(error))
         failures.add(record, error)
     else:
-        database.done(segment.number, ended.result, ended.items)
+        database.done(segment.number, ended.result, ended.items, ended.bad_rows)
+
+
+async def _bad_rows(
+    run: Run, database: InlineRunDatabase, backend: Backend, run_folder: Path | None, *, is_complete: bool
+) -> int:
+    """Write the bad rows of all done segments into the folder; return their number.
+
+    Raises:
+        FanfoldError: If all segments are done, and there are more bad rows than the source allows.
+    """
+    stored = database.bad_rows()
+    if run_folder is not None and stored:
+        with (run_folder / BAD_ROWS_FILE).open("wb") as file:
+            async for data in contents_of(stored, backend):
+                file.write(data)
+    count = sum(bad.count for bad in stored)
+    if is_complete and (excess := excess_of(run.plan, count, sum(database.items().values()))):
+        where = "" if run_folder is None else f"; they are in {run_folder / BAD_ROWS_FILE}"
+        raise FanfoldError(f"run {run.id}: {excess}{where}")
+    return count
 
 
 async def _folded(fold: Callable[..., Any], database: InlineRunDatabase, run_folder: Path | None) -> Any:

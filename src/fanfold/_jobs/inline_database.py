@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from fanfold._jobs.overlay import overlay
 from fanfold._jobs.results import Results, Rows, closing, make_tables
-from fanfold._ports.run import Run
+from fanfold._ports.run import BadRows, Run
 from fanfold._ports.stores import ObjectInfo, Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError
 
@@ -23,6 +23,7 @@ _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS run (document TEXT);
     CREATE TABLE IF NOT EXISTS items (segment INTEGER PRIMARY KEY, items INTEGER);
     CREATE TABLE IF NOT EXISTS failures (segment INTEGER PRIMARY KEY, reason TEXT);
+    CREATE TABLE IF NOT EXISTS bad_rows (segment INTEGER PRIMARY KEY, count INTEGER, key TEXT);
     CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, etag TEXT, data BLOB);
 """
 
@@ -47,12 +48,16 @@ class InlineRunDatabase:
         document = {"run": run.id, **{name: getattr(run, name) for name in fields}}
         self._database.execute("INSERT INTO run VALUES (?)", (json.dumps(document),))
 
-    def done(self, segment: int, result: str, items: int) -> None:
+    def done(self, segment: int, result: str, items: int, bad_rows: BadRows | None = None) -> None:
         """Store the result of a segment as JSON text; replaces an earlier result or failure."""
         self._database.execute("BEGIN")
         self._database.execute("INSERT OR REPLACE INTO ends VALUES (?, 0, 0, '', ?)", (segment, result))
         self._database.execute("INSERT OR REPLACE INTO items VALUES (?, ?)", (segment, items))
         self._database.execute("DELETE FROM failures WHERE segment = ?", (segment,))
+        self._database.execute("DELETE FROM bad_rows WHERE segment = ?", (segment,))
+        if bad_rows is not None:
+            values = (segment, bad_rows.count, bad_rows.key)
+            self._database.execute("INSERT INTO bad_rows VALUES (?, ?, ?)", values)
         self._database.execute("COMMIT")
 
     def failed(self, segment: int, reason: str) -> None:
@@ -60,6 +65,7 @@ class InlineRunDatabase:
         self._database.execute("BEGIN")
         self._database.execute("DELETE FROM ends WHERE segment = ?", (segment,))
         self._database.execute("DELETE FROM items WHERE segment = ?", (segment,))
+        self._database.execute("DELETE FROM bad_rows WHERE segment = ?", (segment,))
         self._database.execute("INSERT OR REPLACE INTO failures VALUES (?, ?)", (segment, reason))
         self._database.execute("COMMIT")
 
@@ -70,6 +76,10 @@ class InlineRunDatabase:
     def items(self) -> Mapping[int, int]:
         """Return the number of items by segment, for the done segments."""
         return dict(self._database.execute("SELECT segment, items FROM items ORDER BY segment"))
+
+    def bad_rows(self) -> list[BadRows]:
+        """Return the bad rows of the done segments, in segment order."""
+        return [BadRows(*row) for row in self._database.execute("SELECT count, key FROM bad_rows ORDER BY segment")]
 
     def failures(self) -> dict[int, str]:
         """Return the reason by segment, for segments that failed and are not done; ascending."""

@@ -47,6 +47,8 @@ class Job(JobDefinition):
         watch_seconds: Seconds between checks of an unfinished run, in case a check was lost; 1 to 900, default 900.
         tolerated_failures: Segments that may fail permanently before the run fails: an integer count, or a share of
             all segments below 1 as a float. The fold then receives the results of the others.
+        allow_empty: Whether a run without items succeeds: the fold then receives the results of no segments, or of
+            segments without items. If False, such a run fails: before it starts if its source has no segments.
         segments_per_message: Segments that share a message, at least 1, for segments so small that their messages cost
             more than their work. They are processed one after another; a failed segment continues in its own message.
         fan_in: Maximum number of results in one call of the ``combine`` function, if the job has one; at least 2.
@@ -72,8 +74,8 @@ class Job(JobDefinition):
         Call it with ``{"params": {…}, "run": "…"}``, both optional. Without a run id, the request id of the invocation
         is used, so that a retry by Lambda resumes the same run.
 
-        It returns ``{"run": …, "segments": …, "complete": …}``. If it reaches its deadline before all segments are
-        enqueued, ``complete`` is False and the fold function enqueues the rest.
+        It returns ``{"run": …, "segments": …, "complete": …}``. If it reaches its deadline before the run is planned
+        and all segments are enqueued, ``complete`` is False and the fold function plans and enqueues the rest.
         """
         self.part("source")
         self._preload()
@@ -115,7 +117,9 @@ class Job(JobDefinition):
         """The Lambda handler of a state machine's first step; see ``fanfold._jobs.step_functions``."""
         self.part("source")
         self._preload()
-        return step_functions.plan_handler(self.name, self.source_of, Runtime(self._lifespan, _no_leftovers))
+        return step_functions.plan_handler(
+            self.name, self.source_of, Runtime(self._lifespan, _no_leftovers), allow_empty=self.allow_empty
+        )
 
     @functools.cached_property
     def task_handler(self) -> step_functions.Handler:
@@ -150,7 +154,7 @@ class Job(JobDefinition):
         ``progress`` is called repeatedly with the number of segments enqueued so far.
 
         Raises:
-            SourceError: If the source has nothing to cut.
+            SourceError: If the source cannot be read, or is empty and the job does not allow that.
             EnqueueError: If the queue did not accept a segment.
         """
         return await self._scatter(backend, params, run_id or uuid.uuid4().hex, Deadline.never(), progress)
@@ -172,6 +176,7 @@ class Job(JobDefinition):
             watch_seconds=self._watch_seconds,
             deadline=deadline,
             per_message=self.segments_per_message,
+            allow_empty=self.allow_empty,
             progress=progress,
         )
 
@@ -179,14 +184,17 @@ class Job(JobDefinition):
         function: SegmentFunction = self.part("segment")
 
         async def segment_handler(record: Record, ctx: Context[JobState]) -> MessageResult:
-            return await process_message(self.name, function, record, ctx, max_hops=self._max_hops)
+            return await process_message(
+                self.name, function, record, ctx, max_hops=self._max_hops, check=self.result_check()
+            )
 
         return segment_handler
 
     def _fold_function(self, *, alone: bool) -> Callable[..., Awaitable[RunState]]:
         combine = self._functions.get("combine")
         reduction = None if combine is None else Reduction(combine, self._fan_in)
-        folding, per_message = Folding(self.part("fold"), self._tolerated, reduction, alone), self.segments_per_message
+        folding = Folding(self.part("fold"), self._tolerated, reduction, alone, self.allow_empty)
+        per_message = self.segments_per_message
 
         async def fold_handler(record: Record, ctx: Context[JobState]) -> RunState:
             return await check_and_fold(

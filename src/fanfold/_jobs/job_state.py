@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fanfold._base.context import BatchContext
 from fanfold._base.log import BatchLogger
+from fanfold._base.threads import Threads
 from fanfold._ports.backend import Backend
 
 
@@ -18,6 +19,13 @@ class JobState:
     """Queues, ledger, and store."""
     user: Any = None
     """The value that the job's lifespan yielded."""
+    threads: Threads = field(default_factory=Threads)
+    """Worker threads for ``def`` segment handlers."""
+
+    @property
+    def abandoned_threads(self) -> int:
+        """Number of ``def`` segment handlers that still run although they were cancelled."""
+        return self.threads.abandoned
 
 
 _LOGGER: Final = "_logger"

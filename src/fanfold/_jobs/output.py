@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fanfold._base.callables import is_coroutine_function
+from fanfold._base.json_problems import has_colliding_keys, json_problem, place_of
 from fanfold._base.log import logger
 from fanfold._base.threads import Threads
 from fanfold._folds.output_file import File
@@ -63,9 +64,15 @@ def to_json(value: Any, of: str = "fold") -> bytes:
         SegmentError: If it is not a JSON value.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise SegmentError(f"the {of} must return a JSON value: {error}") from error
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        collide = has_colliding_keys(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = None if isinstance(error, RecursionError) else json_problem(value)
+        detail = error if problem is None else ": ".join(filter(None, [place_of(problem.path), problem.reason]))
+        raise SegmentError(f"the {of} must return a JSON value: {detail}") from error
+    if collide:
+        raise SegmentError(f"the {of} must return a JSON value: a dict has two keys that are the same string in JSON")
+    return text
 
 
 async def commit(key: str, value: Any, backend: Backend) -> None:

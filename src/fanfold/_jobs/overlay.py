@@ -37,6 +37,9 @@ class _Overlay:
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         return await self._of(bucket).head(bucket, key)
 
+    async def read_start(self, bucket: str, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        return await self._of(bucket).read_start(bucket, key, max_bytes)
+
     def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> AsyncGenerator[bytes, None]:

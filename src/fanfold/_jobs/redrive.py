@@ -83,6 +83,8 @@ async def redrive(
 def _chosen(run: Run, failed: Mapping[int, str], only: Collection[int] | None) -> list[int]:
     if run.state == RunState.FOLDING:
         raise FanfoldError(f"run {run.id} is being folded: redrive it after it has ended")
+    if not run.is_planned:
+        raise FanfoldError(f"run {run.id} has no complete plan: correct the input, and start a new run")
     if not run.ended:
         raise FanfoldError(f"run {run.id} is still running: redrive it after it has ended")
     if not failed and run.state != RunState.FAILED:

@@ -51,6 +51,8 @@ class RunReport:
     """How evenly the items are spread over the segments; None if unknown."""
     seconds: float | None
     """Seconds from the creation of the run to its end; None if it has not ended."""
+    bad_rows: int = 0
+    """Rows of done segments that could not be read and were collected."""
 
 
 async def watch(backend: Backend, run_id: str, *, within_seconds: float) -> AsyncIterator[Progress]:
@@ -78,7 +80,7 @@ async def read_report(backend: Backend, run: Run) -> RunReport:
     tally = await tally_of(run, total, backend)
     for gen in range(run.gen + 1):
         async for hop in backend.ledger.hops(run.id, gen):
-            tally.add_items(hop.segment, hop.items)
+            tally.add_hop(hop)
     return RunReport(
         segments=total,
         done=tally.done,
@@ -88,5 +90,6 @@ async def read_report(backend: Backend, run: Run) -> RunReport:
         retries=tally.deliveries - tally.done - len(tally.failed) - tally.duplicates,
         duplicates=tally.duplicates,
         evenness=tally.evenness(),
+        bad_rows=sum(bad.count for bad in tally.bad_rows),
         seconds=None if run.ended_at is None else run.ended_at - run.created_at,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ from fanfold import sources
 from fanfold._base.deadline import Deadline
 from fanfold._base.log import logger
 from fanfold._jobs.fold_requests import CheckRun, ResumeScatter, WatchRun, send_request
+from fanfold._jobs.planning import Planning
 from fanfold._jobs.segment import Segment, bodies
 from fanfold._jobs.tally import redo_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.enqueue import enqueue
 from fanfold._ports.queue import Message
-from fanfold._ports.run import EXPIRY_SECONDS, Run, check_name, source_prefix
-from fanfold.errors import ConfigurationError, FanfoldError
+from fanfold._ports.run import Run, check_name
+from fanfold.errors import ConfigurationError
 
 CHECKPOINT_SEGMENTS: Final = 1_000
 """Segments between two checkpoints of a scatter. A scatter that died resends at most these and a few batches."""
@@ -33,7 +33,8 @@ class ScatterResult:
     segments: int
     """Number of segments; if not complete, the number enqueued so far."""
     complete: bool = True
-    """True if all segments are enqueued. If not, the deadline was reached, and the fold function enqueues the rest."""
+    """True if all segments are enqueued. If not, the deadline was reached, and the fold function plans and enqueues the
+    rest."""
 
 
 def request_of(event: Any, context: Any) -> tuple[dict[str, Any], str]:
@@ -61,6 +62,7 @@ async def scatter(  # noqa: PLR0913 - one option each, by keyword
     watch_seconds: int,
     deadline: Deadline,
     per_message: int = 1,
+    allow_empty: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> ScatterResult:
     """Cut a source into segments and enqueue them; a second call with the same run id resumes the first.
@@ -73,21 +75,26 @@ async def scatter(  # noqa: PLR0913 - one option each, by keyword
         backend: Queues, ledger, and store.
         watch_seconds: Seconds between checks of the run in case a check is lost; from 1 to 900.
         per_message: Segments per message, at least 1.
+        allow_empty: Whether the run may have no segments.
         progress: Called repeatedly with the number of segments enqueued so far.
         deadline: When to stop; the fold function, or another scatter of the same run, resumes from there.
 
     Raises:
-        SourceError: If the source has nothing to cut.
+        SourceError: If the source cannot be read, or has nothing to cut and ``allow_empty`` is False.
         EnqueueError: If the queue did not accept a segment after every attempt.
         FanfoldError: If the run belongs to another job, or a service fails; a second call resumes from there.
     """
-    run = await pin_run(job, source, check_name(run_id, "run"), params, backend)
+    planning = Planning(backend, deadline, watch_seconds=watch_seconds, allow_empty=allow_empty)
+    run = await planning.pin(job, source, check_name(run_id, "run"), params)
     if run.ended:
         counter = await backend.ledger.counter(run.id)
         return ScatterResult(run.id, counter.total or 0)
-    # Before the first segment: if this scatter dies, the fold function still checks the run.
-    await send_request(backend, WatchRun(run.id), watch_seconds)
-    return await resume_scatter(run, backend, deadline, per_message=per_message, progress=progress)
+    if not planning.watched:
+        # Before the first segment: if this scatter dies, the fold function still checks the run.
+        await send_request(backend, WatchRun(run.id), watch_seconds)
+    if not run.is_planned:
+        return await _plan_later(run, planning, backend)
+    return await _enqueue_rest(run, backend, deadline, per_message=per_message, progress=progress)
 
 
 async def resume_scatter(
@@ -98,14 +105,37 @@ async def resume_scatter(
     per_message: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> ScatterResult:
-    """Enqueue the remaining segments of a run, or of a redrive.
+    """Finish the plan of a run if necessary, and enqueue its remaining segments, or those of a redrive.
 
     If the deadline is reached, request that the fold function resumes.
 
     Raises:
+        SourceError: If the rest of the source cannot be planned.
         EnqueueError: If the queue did not accept a segment after every attempt.
         FanfoldError: If a service fails.
     """
+    planning = Planning(backend, deadline)
+    run = await planning.resume(run)
+    if not run.is_planned:
+        return await _plan_later(run, planning, backend)
+    return await _enqueue_rest(run, backend, deadline, per_message=per_message, progress=progress)
+
+
+async def _plan_later(run: Run, planning: Planning, backend: Backend) -> ScatterResult:
+    if not planning.overtaken:  # by an invocation that requests it itself
+        await send_request(backend, ResumeScatter(run.id))
+        logger.info("run %s: planning has not ended; the fold function continues it", run.id)
+    return ScatterResult(run.id, 0, complete=False)
+
+
+async def _enqueue_rest(
+    run: Run,
+    backend: Backend,
+    deadline: Deadline,
+    *,
+    per_message: int,
+    progress: Callable[[int], None] | None,
+) -> ScatterResult:
     checkpointed, stopped = run.position, False
     drawn = run.position
     redo = await redo_of(run, run.gen, backend) if run.gen else None
@@ -148,33 +178,6 @@ async def resume_scatter(
         await send_request(backend, CheckRun(run.id))
     logger.info("run %s: %d segments enqueued", run.id, position)
     return ScatterResult(run.id, position)
-
-
-async def pin_run(job: str, source: sources.Source, run_id: str, params: Mapping[str, Any], backend: Backend) -> Run:
-    """Return the run of this name; plan and create it if it is new.
-
-    Raises:
-        SourceError: If the source has nothing to cut.
-        FanfoldError: If the run belongs to another job, was started with other parameters, or a service fails.
-    """
-    known = await backend.ledger.run(run_id)
-    if known is None:
-        now = backend.now()
-        plan = await source.pin(backend, source_prefix(run_id))
-        known = await backend.ledger.open_run(
-            Run(run_id, job, params, plan, created_at=now, expires_at=int(now) + EXPIRY_SECONDS)
-        )
-    if known.job != job:
-        raise FanfoldError(f"run {run_id} belongs to job {known.job!r}: choose another name for this run")
-    if (known_params := _text(known.params)) != _text(params):
-        raise FanfoldError(
-            f"run {run_id} was started with params {known_params}: pass the same params, or choose another name"
-        )
-    return known
-
-
-def _text(params: Mapping[str, Any]) -> str:
-    return json.dumps(dict(params), sort_keys=True)
 
 
 def segments_left(run: Run, redo: Sequence[int] | None = None) -> Iterator[Segment]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
 from fanfold import sources
+from fanfold._base.callables import is_coroutine_function
 from fanfold._base.context import BatchContext, Context
 from fanfold._base.dead_letter import configured_max_receives
 from fanfold._base.deadline import Deadline
@@ -16,7 +16,9 @@ from fanfold._base.frozen import put
 from fanfold._base.log_context import add_record_keys
 from fanfold._base.outcome import Reject, Retry
 from fanfold._base.record import Record
+from fanfold._jobs.bad_rows import BadRowBuffer
 from fanfold._jobs.job_state import JobState, logger_of
+from fanfold._jobs.result_text import CheckResult, result_text
 from fanfold._jobs.segment import Segment, segments_of
 from fanfold._jobs.segment_result import (
     BundleResult,
@@ -27,10 +29,12 @@ from fanfold._jobs.segment_result import (
     Unrecorded,
     reason_of,
 )
+from fanfold._jobs.segment_thread import Batch, call_on_thread
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Run, RunState
 from fanfold._ports.stores import Store
 from fanfold.errors import FanfoldError, SegmentError
+from fanfold.sources.bad_rows import BadRow
 
 
 class SegmentItems:
@@ -45,6 +49,8 @@ class SegmentItems:
     def __init__(self, part: Mapping[str, Any], backend: Backend, must_stop: Callable[[], bool] | None = None) -> None:
         self.count: int = 0
         """Items that the handler received."""
+        self.bad_rows: BadRowBuffer = BadRowBuffer()
+        """The bad rows, which the handler does not receive."""
         self.rest: Mapping[str, Any] | None = None
         """The part that was not read; None unless the items ended early."""
         self._part = part
@@ -52,16 +58,35 @@ class SegmentItems:
         self._must_stop = must_stop
 
     async def read(self) -> AsyncGenerator[Any, None]:
-        """Yield the items. A handler that requests the next item has processed the one before."""
-        must_stop = self._must_stop
-        async with aclosing(sources.read(self._part, self._backend)) as batches:
+        """Yield the items."""
+        async with aclosing(self.batches()) as batches:
             async for batch in batches:
-                for item, mark in batch:
-                    self.count += 1
+                for item in self.items_of(batch):
                     yield item
-                    if must_stop is not None and mark is not None and must_stop():
-                        self.rest = sources.rest(self._part, mark)
-                        return
+                if self.is_stopped:
+                    return
+
+    def batches(self) -> AsyncGenerator[Batch, None]:
+        """Read the items, several at a time."""
+        return sources.read(self._part, self._backend)
+
+    def items_of(self, batch: Batch) -> Iterator[Any]:
+        """Yield the items of a batch. A handler that requests the next item has processed the one before."""
+        must_stop = self._must_stop
+        for item, mark in batch:
+            if type(item) is BadRow:
+                self.bad_rows.add(item)
+                continue
+            self.count += 1
+            yield item
+            if must_stop is not None and mark is not None and must_stop():
+                self.rest = sources.rest(self._part, mark)
+                return
+
+    @property
+    def is_stopped(self) -> bool:
+        """True if the items ended early."""
+        return self.rest is not None
 
 
 class SegmentContext(Context[Any]):
@@ -91,12 +116,19 @@ class SegmentContext(Context[Any]):
         return store
 
 
-SegmentFunction: TypeAlias = Callable[[AsyncIterator[Any], SegmentContext], Awaitable[Any]]
-"""A user's segment handler: takes the items of one segment, returns one JSON value."""
+SegmentFunction: TypeAlias = Callable[[Any, SegmentContext], Any]
+"""A user's segment handler: takes an async iterator of the items of one segment, or, as a ``def``, an iterator of them;
+returns one JSON value."""
 
 
 async def process_message(
-    job: str, function: SegmentFunction, record: Record, ctx: Context[JobState], *, max_hops: int = 0
+    job: str,
+    function: SegmentFunction,
+    record: Record,
+    ctx: Context[JobState],
+    *,
+    max_hops: int = 0,
+    check: CheckResult | None = None,
 ) -> MessageResult:
     """Run the segment handler for the segment in a message, or for several segments one after another.
 
@@ -106,13 +138,14 @@ async def process_message(
         record: The message.
         ctx: The context of the record.
         max_hops: How often a segment that cannot end in time may continue in another message; 0 for never.
+        check: The check of the job's fold for results; None if it has none.
 
     Returns:
         The results to record in the ledger, or why none are recorded.
 
     Raises:
         SegmentError: If the message is not a segment of a running run of this job, its data is not what was pinned, or
-            the result is not a JSON value: permanent.
+            the fold cannot use the result, or it is not a JSON value: permanent.
         Exception: Any error that the handler raises. With several segments: the first error, if no segment ended and a
             retry may succeed.
         Reject: At the last delivery of a message, in place of the handler's error and with its text, so that the
@@ -125,7 +158,7 @@ async def process_message(
     is_last = (max_receives := configured_max_receives()) is not None and ctx.receive_count >= max_receives
     if len(segments) == 1:
         try:
-            return await process_segment(segments[0], run, function, record, ctx, max_hops)
+            return await process_segment(segments[0], run, function, record, ctx, max_hops, check)
         except Exception as error:
             if not is_last or isinstance(error, Retry) or _is_permanent(error):
                 raise
@@ -139,7 +172,7 @@ async def process_message(
             left.append(segment)
             continue
         try:
-            ended.append(await process_segment(segment, run, function, record, ctx, max_hops))
+            ended.append(await process_segment(segment, run, function, record, ctx, max_hops, check))
         except Exception as error:
             logger.warning(
                 "run %s, segment %d failed and is sent in a separate message", run.id, segment.number, exc_info=error
@@ -157,20 +190,30 @@ def _is_permanent(error: Exception) -> bool:
 
 
 async def process_segment(
-    segment: Segment, run: Run, function: SegmentFunction, record: Record, ctx: Context[JobState], max_hops: int
+    segment: Segment,
+    run: Run,
+    function: SegmentFunction,
+    record: Record,
+    ctx: Context[JobState],
+    max_hops: int,
+    check: CheckResult | None,
 ) -> SegmentDone | SegmentStopped:
     """Run the segment handler for one segment, like ``process_message``, but without checking its run."""
     rows = SegmentItems(segment.source, ctx.state.backend, _must_stop(ctx.deadline) if segment.hop < max_hops else None)
     with add_record_keys(run=run.id, segment=segment.number):
-        async with aclosing(rows.read()) as items:
-            value = await function(items, SegmentContext(record, ctx.batch, segment, run))
-    try:
-        result = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise SegmentError(f"the segment handler must return a JSON value: {error}") from error
+        value = await _call(function, rows, SegmentContext(record, ctx.batch, segment, run), ctx.state)
+    result = result_text(value, segment.source, check)
+    bad_rows = await rows.bad_rows.store(segment, ctx.state.backend)
     if rows.rest is not None:
-        return SegmentStopped(segment, result, rows.count, rows.rest)
-    return SegmentDone(segment, ctx.receive_count, result, rows.count)
+        return SegmentStopped(segment, result, rows.count, rows.rest, bad_rows)
+    return SegmentDone(segment, ctx.receive_count, result, rows.count, bad_rows)
+
+
+async def _call(function: SegmentFunction, rows: SegmentItems, context: SegmentContext, state: JobState) -> Any:
+    if not is_coroutine_function(function):
+        return await call_on_thread(function, rows, context, state.threads)
+    async with aclosing(rows.read()) as items:
+        return await function(items, context)
 
 
 def _must_stop(deadline: Deadline) -> Callable[[], bool]:

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, Final, TypeAlias
 
 from fanfold._jobs.segment import Segment
+from fanfold._ports.run import BadRows
 
 REASON_CHARACTERS: Final = 300
 """Length to which the reason of a failed segment is truncated."""
@@ -28,6 +29,8 @@ class SegmentDone:
     """The handler's return value, as JSON text."""
     items: int
     """Number of items that the handler received."""
+    bad_rows: BadRows | None = None
+    """The bad rows that were collected; None if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class SegmentStopped:
     """Number of items that the handler received."""
     rest: Mapping[str, Any]
     """The remaining part, in the format of the source."""
+    bad_rows: BadRows | None = None
+    """The bad rows that were collected; None if there are none."""
 
 
 SegmentResult: TypeAlias = SegmentDone | SegmentFailed | SegmentStopped

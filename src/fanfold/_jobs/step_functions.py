@@ -24,13 +24,14 @@ from fanfold._folds.output_file import temporary_file
 from fanfold._jobs.commit import MARKER_SEGMENTS, commit_ended
 from fanfold._jobs.fold_requests import CheckRun, from_body, to_message
 from fanfold._jobs.job_state import JobState
-from fanfold._jobs.scatter import pin_run, segments_left
+from fanfold._jobs.planning import Planning
+from fanfold._jobs.scatter import segments_left
 from fanfold._jobs.segment import Segment
 from fanfold._jobs.segment_result import MessageResult, SegmentFailed, reason_of
 from fanfold._jobs.tally import tally_of
 from fanfold._ports.backend import Backend
 from fanfold._ports.run import Marker, Run, RunState, check_name
-from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError
+from fanfold.errors import ConfigurationError, EventError, FanfoldError, SegmentError, UnfinishedPlanError
 from fanfold.sources import Source
 
 ITEMS_KEY: Final = "items.json"
@@ -56,22 +57,35 @@ async def no_queue() -> Any:
     raise FanfoldError("the record came from a state machine, which retries it; it has no queue to return to")
 
 
-def plan_handler(job: str, source_of: Callable[[Mapping[str, Any]], Source], runtime: Runtime[JobState]) -> Handler:
+def plan_handler(
+    job: str,
+    source_of: Callable[[Mapping[str, Any]], Source],
+    runtime: Runtime[JobState],
+    *,
+    allow_empty: bool = True,
+) -> Handler:
     """Return the handler of the first step.
 
     Called with ``{"run": name, "input": {"params": {…}}, "items": "payload" or "s3"}``, it pins the run and returns
     ``{"run": …, "segments": …}`` with the ``items`` of an inline map, or with the ``bucket`` and ``key`` of an object
     that contains the items of a distributed map. With the same name, it returns the same result.
+
+    If it reaches its deadline before the run is planned, it raises ``UnfinishedPlanError``, and a retry continues.
     """
 
     def plan_handler(event: Any, context: Any) -> dict[str, Any]:
         run_id, params, to_s3 = _plan_request(event)
+        deadline = deadline_of(context, None)
 
         async def work(state: JobState) -> dict[str, Any]:
-            run = await pin_run(job, source_of(params), run_id, params, state.backend)
+            run = await Planning(state.backend, deadline, allow_empty=allow_empty).pin(
+                job, source_of(params), run_id, params
+            )
+            if not run.is_planned:
+                raise UnfinishedPlanError(f"run {run_id}: planning has not ended; a retry continues it")
             return await (_items_to_s3(run, state.backend) if to_s3 else _items(run, state.backend))
 
-        planned: dict[str, Any] = runtime.run(work, deadline_of(context, None))
+        planned: dict[str, Any] = runtime.run(work, deadline)
         return planned
 
     return plan_handler

@@ -20,7 +20,7 @@ from typing import Final
 
 from fanfold._ports.backend import Backend
 from fanfold._ports.ledger_encoding import decode_ids, encode_ids
-from fanfold._ports.run import Marker, Run
+from fanfold._ports.run import BadRows, Hop, Marker, Run
 
 UNEVEN: Final = 5
 """Multiple of the mean above which a segment is reported as uneven."""
@@ -63,9 +63,13 @@ class Tally:
         """Deliveries of segments that ended, from the receive counts of their messages."""
         self._counts_items = counts_items
         self._ends = 0
+        self._has_items = False
+        """True if a segment received items, or it is unknown whether it did."""
         self._state = bytearray(total)
         self._items: array[int] | None = None
         self._reasons: dict[int, str] = {}
+        self._bad_rows: dict[tuple[int, int], BadRows] = {}
+        self._continued: dict[int, tuple[int, int]] = {}
 
     @property
     def failed(self) -> dict[int, str]:
@@ -82,8 +86,15 @@ class Tally:
         """Segments that are neither done nor failed."""
         return self.total - self.done - len(self._reasons)
 
+    @property
+    def is_empty(self) -> bool:
+        """True if every segment is done and received no items, or there are no segments."""
+        return self.done == self.total and not self._has_items
+
     def add(self, marker: Marker) -> None:
         """Count a marker. Done overrides failed; segments outside the run are ignored."""
+        if not self._has_items:  # a segment that was continued has received items
+            self._has_items = any(marker.items) or len(marker.items) < len(marker.ids) or bool(marker.hops)
         counts = dict(zip(marker.ids, marker.items, strict=False)) if self._counts_items else {}
         for segment in marker.ids:
             if self._ended(segment, marker) and self._state[segment] != _DONE:
@@ -92,10 +103,31 @@ class Tally:
                 self._state[segment] = _DONE
                 if segment in counts:
                     self.add_items(segment, counts[segment])
+                self._add_bad_rows(segment, marker)
         for segment, reason in marker.failed.items():
             if self._ended(segment, marker) and self._state[segment] == _MISSING:
                 self._state[segment] = _FAILED
                 self._reasons[segment] = reason
+
+    def add_hop(self, hop: Hop) -> None:
+        """Count the items of a hop, and its bad rows if the end that counts resumed from it; add hops after markers.
+
+        A segment that also ended without this hop has the same bad rows in the end that counts.
+        """
+        self.add_items(hop.segment, hop.items)
+        gen, hops = self._continued.get(hop.segment, (hop.gen, 0))
+        if hop.bad_rows is not None and hop.gen == gen and hop.number < hops:
+            self._bad_rows[hop.segment, hop.number] = hop.bad_rows
+
+    @property
+    def bad_rows(self) -> list[BadRows]:
+        """The bad rows of the done segments, in segment order."""
+        return [self._bad_rows[position] for position in sorted(self._bad_rows)]
+
+    @property
+    def items(self) -> int:
+        """Items of all segments; 0 if their number is unknown."""
+        return sum(items for items in self._items or () if items != _UNKNOWN)
 
     def redo(self, segments: Iterable[int]) -> None:
         """Count failed segments as missing again: a later generation processes them again."""
@@ -126,6 +158,13 @@ class Tally:
         mean = total / len(known)
         uneven = sorted((count for count in known if count[0] > UNEVEN * mean), reverse=True)[:_MAX_REPORTED]
         return Evenness(total, min(known)[0], mean, max(known)[0], {segment: items for items, segment in uneven})
+
+    def _add_bad_rows(self, segment: int, marker: Marker) -> None:
+        hops = marker.hops.get(segment, 0)
+        if hops:
+            self._continued[segment] = (marker.gen, hops)
+        if segment in marker.bad_rows:
+            self._bad_rows[segment, hops] = marker.bad_rows[segment]
 
     def _ended(self, segment: int, marker: Marker) -> bool:
         if not 0 <= segment < self.total:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
 
@@ -20,6 +20,14 @@ class Ledger(Protocol):
 
     async def run(self, run_id: str) -> Run | None:
         """Return the current state of a run; None if it does not exist."""
+        ...
+
+    async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
+        """Replace the plan of a run, if ``step - 1`` plans have been written.
+
+        Returns:
+            True if the plan is stored; False if another one with this number or a higher one is.
+        """
         ...
 
     async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:

@@ -72,7 +72,8 @@ class Run:
     params: Mapping[str, Any]
     """The parameters with which the run was started."""
     plan: Mapping[str, Any]
-    """The pinned source, from which every segment is cut; fixed before the first segment is sent."""
+    """The pinned source, from which every segment is cut; fixed before the first segment is sent. While the run is
+    planned in steps, it has the field ``unfinished``: where planning resumes, and the settings of the source."""
     created_at: float
     """When it was created; seconds since 1970."""
     expires_at: int
@@ -99,6 +100,18 @@ class Run:
     """Number of segments that this generation redrives; ``position`` counts those enqueued."""
     notified: bool = False
     """True if the notification of its end has been sent."""
+    plan_step: int = 1
+    """Number of plans that were written: more than 1 if the run was planned in several steps."""
+
+    @property
+    def is_planned(self) -> bool:
+        """True if the plan is complete."""
+        return "unfinished" not in self.plan
+
+    @property
+    def progress(self) -> int:
+        """A number that changes whenever planning or enqueuing has made progress: negative while it is planned."""
+        return self.position if self.is_planned else -self.plan_step
 
     @property
     def enqueued(self) -> bool:
@@ -137,6 +150,16 @@ class Counter:
 
 
 @dataclass(frozen=True, slots=True)
+class BadRows:
+    """The rows of a segment that could not be read and were collected, in an object of the results bucket."""
+
+    count: int
+    """Number of rows, at least 1."""
+    key: str
+    """Key of the object: one row per line, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class Marker:
     """The segments of one run that ended in one batch."""
 
@@ -158,6 +181,8 @@ class Marker:
     """Number of hops by segment, for segments that are done after continuations; the hops hold partial results."""
     items: Sequence[int] = ()
     """Number of items that the handler of each segment in ``ids`` received, in the same order; empty if unknown."""
+    bad_rows: Mapping[int, BadRows] = field(default_factory=dict)
+    """Bad rows by segment, for segments in ``ids`` that have any; without those of their hops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +203,5 @@ class Hop:
     """Key of the object with the result, if it is large."""
     items: int = 0
     """Number of items that the handler received."""
+    bad_rows: BadRows | None = None
+    """The bad rows among the rows it has read; None if there are none."""

@@ -20,6 +20,8 @@ class ObjectInfo:
     """The ETag, which changes when the object is replaced."""
     copy_of: str | None = None
     """ETag of the original, if the object was created by ``Store.copy``; None otherwise."""
+    content_encoding: str | None = None
+    """The value of its ``Content-Encoding`` header; None if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,14 @@ class Store(Protocol):
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """Return the metadata of an object.
+
+        Raises:
+            ObjectMissingError: If the object or the bucket does not exist.
+        """
+        ...
+
+    async def read_start(self, bucket: str, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        """Return the metadata of an object and its first ``max_bytes`` bytes, at least 1, of the same version.
 
         Raises:
             ObjectMissingError: If the object or the bucket does not exist.

@@ -62,6 +62,28 @@ class DynamoDBLedger:
         response = await self._call("get_item", Key=_state_key(run_id), ConsistentRead=True)
         return run_of(response["Item"]) if "Item" in response else None
 
+    async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
+        """Replace the plan of a run."""
+        try:
+            await self._call(
+                "update_item",
+                Key=_state_key(run_id),
+                UpdateExpression="SET #plan = :plan, plan_step = :step",
+                ConditionExpression="plan_step = :before",
+                ExpressionAttributeNames={"#plan": "plan"},
+                ExpressionAttributeValues={
+                    ":plan": {"S": json.dumps(plan)},
+                    ":step": number(step),
+                    ":before": number(step - 1),
+                },
+            )
+        except ServiceError as error:
+            if not is_conditional_check(error):
+                raise
+            await self._existing_run(run_id)
+            return False
+        return True
+
     async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
         """Record how many segments have been enqueued."""
         try:

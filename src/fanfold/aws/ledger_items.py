@@ -15,7 +15,7 @@ from fanfold._ports.ledger_encoding import (
     results_to_json,
     results_to_list,
 )
-from fanfold._ports.run import EXPIRY_SECONDS, Counter, Hop, Marker, Run, RunState
+from fanfold._ports.run import EXPIRY_SECONDS, BadRows, Counter, Hop, Marker, Run, RunState
 from fanfold.errors import LedgerError
 
 
@@ -36,6 +36,7 @@ def run_item(run: Run) -> dict[str, Any]:
         "job": {"S": run.job},
         "params": {"S": json.dumps(run.params)},
         "plan": {"S": json.dumps(run.plan)},
+        "plan_step": number(run.plan_step),
         "created_at": number(run.created_at),
         "expires_at": number(run.expires_at),
         "gen": number(run.gen),
@@ -71,6 +72,7 @@ def run_of(item: Mapping[str, Any]) -> Run:
         redos=tuple(json.loads(item["redos"]["S"])) if "redos" in item else (),
         redo=int(item["redo"]["N"]) if "redo" in item else 0,
         notified=item["notified"]["BOOL"] if "notified" in item else False,
+        plan_step=int(item["plan_step"]["N"]) if "plan_step" in item else 1,
     )
 
 
@@ -106,6 +108,9 @@ def marker_item(marker: Marker) -> dict[str, Any]:
         item["hops"] = {"S": json.dumps(dict(marker.hops))}
     if marker.items:
         item["items"] = {"S": ",".join(map(str, marker.items))}
+    if marker.bad_rows:
+        bad_rows = {segment: [bad.count, bad.key] for segment, bad in marker.bad_rows.items()}
+        item["bad_rows"] = {"S": json.dumps(bad_rows)}
     return item
 
 
@@ -123,6 +128,7 @@ def marker_of(item: Mapping[str, Any]) -> Marker:
         receive_counts=_by_segment(item, "receive_counts"),
         hops=_by_segment(item, "hops"),
         items=[int(count) for count in item["items"]["S"].split(",")] if "items" in item else (),
+        bad_rows={segment: BadRows(*bad) for segment, bad in _by_segment(item, "bad_rows").items()},
     )
 
 
@@ -151,6 +157,8 @@ def hop_item(hop: Hop) -> dict[str, Any]:
         item["result"] = {"S": hop.result}
     if hop.results_key is not None:
         item["results_key"] = {"S": hop.results_key}
+    if hop.bad_rows is not None:
+        item["bad_rows"] = {"S": json.dumps([hop.bad_rows.count, hop.bad_rows.key])}
     return item
 
 
@@ -165,6 +173,7 @@ def hop_of(item: Mapping[str, Any]) -> Hop:
         result=item["result"]["S"] if "result" in item else None,
         results_key=item["results_key"]["S"] if "results_key" in item else None,
         items=int(item["items"]["N"]),
+        bad_rows=BadRows(*json.loads(item["bad_rows"]["S"])) if "bad_rows" in item else None,
     )
 
 

@@ -13,9 +13,11 @@ import anyio
 
 from fanfold._base import aws_limits
 from fanfold._base.concurrency import for_each
+from fanfold._base.retry import Sleep
 from fanfold._ports.stores import Listed, ObjectInfo
 from fanfold.aws.clients import client_of
 from fanfold.aws.faults import error_from, map_errors
+from fanfold.aws.s3_read import ByteRange, read_range
 from fanfold.errors import (
     ConfigurationError,
     FanfoldError,
@@ -25,7 +27,6 @@ from fanfold.errors import (
     ServiceError,
 )
 
-_CHUNK_BYTES: Final = 262_144
 _COPY_OF: Final = "fanfold-copy-of"
 """Metadata key of a copy; the value is the ETag of the original."""
 _COPIED_HEADERS: Final = (
@@ -74,6 +75,7 @@ class S3Store:
         copy_bytes: Largest object that is copied in one call; at most 5 GB, the limit of S3.
         part_bytes: Part size for copies of larger objects, from 5 MiB to 5 GB; raised if 10,000 parts are too few.
         upload_bytes: Largest file that is uploaded in one call, and part size of larger ones; at least 5 MiB.
+        sleep: Waits before a read whose connection broke is resumed.
     """
 
     def __init__(
@@ -84,43 +86,38 @@ class S3Store:
         copy_bytes: int = aws_limits.S3_COPY_BYTES,
         part_bytes: int = 1_073_741_824,
         upload_bytes: int = 16_777_216,
+        sleep: Sleep = anyio.sleep,
     ) -> None:
         self._client = client
         self._page_keys = page_keys
         self._copy_bytes = copy_bytes
         self._part_bytes = part_bytes
         self._upload_bytes = upload_bytes
+        self._sleep = sleep
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """Return the size and the ETag of an object, and the ETag of the object that it is a copy of."""
-        response = await self._call(f"s3://{bucket}/{key}", "head_object", Bucket=bucket, Key=key)
-        return ObjectInfo(response["ContentLength"], response["ETag"], response.get("Metadata", {}).get(_COPY_OF))
+        return _info(await self._call(f"s3://{bucket}/{key}", "head_object", Bucket=bucket, Key=key))
+
+    async def read_start(self, bucket: str, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        """Return the metadata of an object and its first bytes, in one request unless the object is empty."""
+        left = ByteRange(bucket, key, 0, max_bytes, None)
+        data = b"".join([chunk async for chunk in read_range(self._client, left, sleep=self._sleep)])
+        if left.first is None:  # S3 cannot return a range of an empty object
+            return await self.head(bucket, key), b""
+        return _info(left.first), data
 
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Yield a range of bytes, in chunks as they arrive."""
+        """Yield a range of bytes, in chunks as they arrive; resume where a connection broke."""
         if stop is not None and stop <= start:
             if etag not in {None, (await self.head(bucket, key)).etag}:  # S3 cannot return an empty range
                 raise ObjectChangedError(f"s3://{bucket}/{key}: has changed: its ETag is not the pinned one")
             return
-        options = {"IfMatch": etag} if etag else {}
-        if start or stop is not None:
-            options["Range"] = f"bytes={start}-" if stop is None else f"bytes={start}-{stop - 1}"
-        try:
-            with map_errors(f"s3://{bucket}/{key}"):
-                response = await self._client.get_object(Bucket=bucket, Key=key, **options)
-        except ServiceError as error:
-            if error.code == "InvalidRange":
-                return  # the range starts after the end of the object
-            raise
-        body = response["Body"]  # read from the body: __aenter__ of older aiobotocore releases returns another object
-        async with body:
-            while True:
-                with map_errors(f"s3://{bucket}/{key}"):
-                    chunk = await body.read(_CHUNK_BYTES)
-                if not chunk:
-                    return
+        left = ByteRange(bucket, key, start, stop, etag)
+        async with contextlib.aclosing(read_range(self._client, left, sleep=self._sleep)) as chunks:
+            async for chunk in chunks:
                 yield chunk
 
     async def put(self, bucket: str, key: str, data: bytes, *, if_absent: bool = False) -> None:
@@ -336,6 +333,14 @@ class S3Store:
     async def _call(self, resource: str, operation: str, **arguments: Any) -> Any:
         with map_errors(resource):
             return await getattr(self._client, operation)(**arguments)
+
+
+def _info(response: Mapping[str, Any]) -> ObjectInfo:
+    """Return the metadata in the response to a HEAD request, or to a GET request of a range."""
+    place = str(response.get("ContentRange", ""))
+    size = int(place.rpartition("/")[2]) if place else response["ContentLength"]
+    copy_of = response.get("Metadata", {}).get(_COPY_OF)
+    return ObjectInfo(size, response["ETag"], copy_of, response.get("ContentEncoding"))
 
 
 async def _events(name: str, stream: Any) -> AsyncGenerator[Mapping[str, Any], None]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from aiobotocore.parsers import AioJSONParser, AioResponseParserFactory
 from aiobotocore.session import AioSession
-from boto3.dynamodb.types import DYNAMODB_CONTEXT, Binary, TypeDeserializer, TypeSerializer
+from boto3.dynamodb.types import Binary
 
 from fanfold._ports.stores import Page, TableInfo
+from fanfold.aws.attribute_values import FAULTS, ToPlain, ToTyped, number_of, undecodable
 from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import map_errors
-from fanfold.errors import ConfigurationError
+from fanfold.errors import ConfigurationError, SourceError
 
 _OPTIONS: Final = {
     "index": "IndexName",
@@ -27,15 +29,8 @@ _RAW: Final = frozenset({"AttributeMap", "Key"})
 """The SDK's names for items and their keys."""
 
 
-class _ToPlain(TypeDeserializer):  # type: ignore[misc] # boto3 has no types
-    """A deserializer of DynamoDB's JSON that returns binaries as ``bytes``."""
-
-    def _deserialize_b(self, value: str | bytes) -> bytes:
-        return value if isinstance(value, bytes) else base64.b64decode(value)
-
-
 class _RawItems(AioJSONParser):  # type: ignore[misc] # no types
-    """A response parser that leaves items as JSON: ``_ToPlain`` converts them, and the SDK's parsing is slow."""
+    """A response parser that leaves items as JSON: ``ToPlain`` converts them, and the SDK's parsing is slow."""
 
     def _handle_map(self, shape: Any, value: Any) -> Any:
         return value if shape.name in _RAW else super()._handle_map(shape, value)
@@ -59,7 +54,7 @@ class DynamoDBTables:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._to_plain = _ToPlain().deserialize
+        self._to_plain = ToPlain()
 
     async def describe(self, table: str, index: str | None = None) -> TableInfo:
         """Return the keys, the size in bytes and the item count of a table or of one of its indexes."""
@@ -83,25 +78,34 @@ class DynamoDBTables:
         )
 
     async def scan(self, query: Mapping[str, Any], start: Mapping[str, Any] | None) -> Page:
-        """Return one page of a scan segment."""
+        """Return one page of a scan segment.
+
+        Raises:
+            SourceError: If an item cannot be decoded; names the table, the key, and the attribute.
+        """
         with map_errors(f"table {query['table']}"):
             response = await call(self._client, "scan", query["table"], _request(query, start))
-        plain, number = self._to_plain, DYNAMODB_CONTEXT.create_decimal
         return Page(
-            items=[
-                {  # most values are strings and numbers
-                    name: value["S"] if "S" in value else number(value["N"]) if "N" in value else plain(value)
-                    for name, value in item.items()
-                }
-                for item in response.get("Items", [])
-            ],
+            items=[self._item(item, query) for item in response.get("Items", [])],
             next=_to_json(response["LastEvaluatedKey"]) if response.get("LastEvaluatedKey") else None,
             read_units=response.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0),
         )
 
+    def _item(self, item: Mapping[str, Any], query: Mapping[str, Any]) -> dict[str, Any]:
+        plain = self._to_plain.deserialize
+        try:
+            return {  # most values are strings and numbers
+                name: value["S"] if "S" in value else number_of(value["N"]) if "N" in value else plain(value)
+                for name, value in item.items()
+            }
+        except FAULTS as error:
+            key = {name: item[name] for name in query.get("keys", ()) if name in item}
+            problem = undecodable(item, self._to_plain) or error
+            raise SourceError(f"table {query['table']}: item {json.dumps(key, default=str)}: {problem}") from error
+
     def to_json(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Convert Python values to DynamoDB's JSON."""
-        to_typed, typed = TypeSerializer().serialize, {}
+        to_typed, typed = ToTyped().serialize, {}
         for name, value in values.items():
             try:
                 typed[name] = to_typed(value)

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from boto3.dynamodb.types import TypeSerializer
-
 from fanfold._ports.stores import Write
+from fanfold.aws.attribute_values import ToTyped
 from fanfold.aws.clients import client_of
 from fanfold.aws.fast_calls import call
 from fanfold.aws.faults import map_errors
@@ -40,7 +39,7 @@ class DynamoDBItems:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._serialize = TypeSerializer().serialize
+        self._serialize = ToTyped().serialize
 
     async def write_batch(self, table: str, writes: Sequence[Write]) -> Collection[int]:
         """Write 1 to 25 items of different keys; return the positions of unprocessed ones."""

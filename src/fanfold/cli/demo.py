@@ -11,7 +11,7 @@ import anyio
 import typer
 from rich.console import Console
 
-from fanfold._folds.row_files import write_excel
+from fanfold._folds.excel_files import write_excel
 from fanfold.cli import options
 from fanfold.cli.arguments import check_installed, make_folder, writing
 from fanfold.cli.show import report_table, table_of, watching
@@ -57,7 +57,7 @@ def demo(
     sheet = output / "flights-by-carrier.xlsx"
     rows = ({"carrier": carrier, **figures} for carrier, figures in report.output.items())
     with writing(sheet):
-        write_excel(sheet, rows, None, sheet="flights by carrier", split=False)
+        write_excel(sheet, rows, None, sheet="flights by carrier", split=False, types={})
     if as_json:
         print(json.dumps({**report.to_json(), "sheet": str(sheet)}))
     else:

@@ -61,6 +61,8 @@ def _show(ended: InlineRun) -> None:
     if (spread := ended.evenness) is not None:
         table.add_row("items", f"{spread.items:,}")
         table.add_row("  per segment", f"{spread.least:,} to {spread.most:,}, mean {spread.mean:,.0f}")
+    if ended.bad_rows:
+        table.add_row("[yellow]bad rows[/yellow]", f"{ended.bad_rows:,}")
     table.add_row("seconds", f"{ended.seconds:,.1f}")
     table.add_row("failed", f"{len(ended.failed):,}")
     for segment, reason in ended.failed.items():

@@ -109,6 +109,8 @@ def report_table(report: RunReport) -> Table:
         table.add_row("  per segment", f"{spread.least:,} to {spread.most:,}, mean {spread.mean:,.0f}")
         for segment, items in spread.uneven.items():
             table.add_row(f"  [yellow]uneven:[/yellow] segment {segment}", f"{items:,}, over five times the mean")
+    if report.bad_rows:
+        table.add_row("[yellow]bad rows[/yellow]", f"{report.bad_rows:,}")
     table.add_row("failed", f"{len(report.failed):,}")
     for segment, reason in report.failed.items():
         table.add_row(f"  segment {segment}", escape(reason))

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fanfold._jobs.bad_rows import BAD_ROWS_FILE
 from fanfold._jobs.output import file_in
 from fanfold._jobs.redrive import Failures, failures_of, redrive
 from fanfold._jobs.report import RunReport, read_report, watch
@@ -24,7 +25,7 @@ from fanfold._ports.run import Run, RunState
 from fanfold.cli import options
 from fanfold.cli.arguments import segments_of, writing
 from fanfold.cli.show import RunDisplay, report_table, watching
-from fanfold.errors import FanfoldError, MissingExtraError
+from fanfold.errors import ConfigurationError, FanfoldError, MissingExtraError
 
 _MAX_SHOWN = 20
 
@@ -121,6 +122,7 @@ def results_of(
         None, "--output", "-o", metavar="FILE", help="File to write.", show_default="standard output"
     ),
     failures: bool = typer.Option(False, "--failures", help="Export the list of failures instead of the output."),
+    bad_rows: bool = typer.Option(False, "--bad-rows", help="Export the collected bad rows instead of the output."),
 ) -> None:
     """Export the committed output of a run that has ended.
 
@@ -128,13 +130,19 @@ def results_of(
 
     Exit code 0 only if the run has an output.
     """
-    anyio.run(_export, run, failures, output)
+    if failures and bad_rows:
+        raise ConfigurationError("specify either --failures or --bad-rows")
+    anyio.run(_export, run, failures, bad_rows, output)
 
 
-async def _export(run_id: str, failures: bool, output: Path | None) -> None:
+async def _export(run_id: str, failures: bool, bad_rows: bool, output: Path | None) -> None:
     async with _backend() as backend:
-        data = await _results(run_id, failures, backend)
-        file = None if failures else file_in(json.loads(data), run_id)
+        file: str | None
+        if bad_rows:
+            data, file = b"", await _bad_rows(run_id, backend)
+        else:
+            data = await _results(run_id, failures, backend)
+            file = None if failures else file_in(json.loads(data), run_id)
         with _target(output) as target:
             if file is None:
                 target.write(data if output else data + b"\n")
@@ -150,6 +158,16 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
         return
     with writing(output), output.open("wb") as target:
         yield target
+
+
+async def _bad_rows(run_id: str, backend: Backend) -> str:
+    """Return the key of the bad rows of a run."""
+    run = (await failures_of(run_id, backend)).run
+    key = f"{run.prefix()}/{BAD_ROWS_FILE}"
+    if key not in [listed.key async for listed in backend.store.list(backend.results_bucket, key)]:
+        when = "" if run.ended else " yet"
+        raise FanfoldError(f"run {run_id} is {run.state} and has no object of bad rows{when}")
+    return key
 
 
 async def _results(run_id: str, failures: bool, backend: Backend) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from fanfold._ports.run import Counter, Hop, Marker, Run, RunState
 from fanfold.errors import FenceLostError, LedgerError
@@ -25,6 +26,14 @@ class InMemoryLedger:
     async def run(self, run_id: str) -> Run | None:
         """Return a run, or None if it does not exist."""
         return self._runs.get(run_id)
+
+    async def replan(self, run_id: str, plan: Mapping[str, Any], *, step: int) -> bool:
+        """Replace the plan of a run."""
+        run = self._existing_run(run_id)
+        if run.plan_step != step - 1:
+            return False
+        self._runs[run_id] = replace(run, plan=plan, plan_step=step)
+        return True
 
     async def checkpoint(self, run_id: str, position: int, *, gen: int = 0) -> None:
         """Record how many segments have been enqueued."""

@@ -20,6 +20,7 @@ class _Object:
     etag: str
     written_at: float
     copy_of: str | None = None
+    content_encoding: str | None = None
 
 
 class InMemoryStore:
@@ -29,15 +30,20 @@ class InMemoryStore:
         self._buckets: dict[str, dict[str, _Object]] = {bucket: {} for bucket in buckets}
         self._clock = clock
 
-    def fill(self, bucket: str, objects: Mapping[str, bytes]) -> None:
+    def fill(self, bucket: str, objects: Mapping[str, bytes], *, content_encoding: str | None = None) -> None:
         """Create a bucket if it does not exist, and put objects into it; for test setup."""
         stored = self._buckets.setdefault(bucket, {})
-        stored.update({key: _Object(bytes(data), _etag(data), self._clock()) for key, data in objects.items()})
+        for key, data in objects.items():
+            stored[key] = _Object(bytes(data), _etag(data), self._clock(), content_encoding=content_encoding)
 
     async def head(self, bucket: str, key: str) -> ObjectInfo:
         """Return the size and the ETag of an object, and the ETag of the object that it is a copy of."""
         stored = self._get(bucket, key)
-        return ObjectInfo(len(stored.data), stored.etag, stored.copy_of)
+        return ObjectInfo(len(stored.data), stored.etag, stored.copy_of, stored.content_encoding)
+
+    async def read_start(self, bucket: str, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        """Return the metadata of an object and its first bytes."""
+        return await self.head(bucket, key), self._get(bucket, key).data[:max_bytes]
 
     async def read(
         self, bucket: str, key: str, *, start: int = 0, stop: int | None = None, etag: str | None = None

@@ -8,10 +8,23 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from fanfold._base.aws_limits import DYNAMODB_MAX_EXPONENT, DYNAMODB_MIN_EXPONENT, DYNAMODB_NUMBER_DIGITS
+from fanfold._base.dynamodb_numbers import number_text
+from fanfold._base.json_problems import has_lone_surrogate, surrogate_reason
 
 _TYPE_BYTES: Final = 10
 """Maximum overhead of a value: braces, the name of its type, a colon, and a comma, as in ``{"NULL":true},``."""
+
+
+class UnstorableError(TypeError):
+    """A value in an item that DynamoDB cannot store."""
+
+    def __init__(self, path: tuple[str | int, ...], reason: str) -> None:
+        self.path = path
+        """Names and list positions that lead to the value."""
+        self.reason = reason
+        """The problem."""
+        first, *rest = path
+        super().__init__(f"attribute {first!r}{''.join(f'[{step!r}]' for step in rest)}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +44,8 @@ def size_of(value: Any) -> ItemSize:
     """Return the size of a value of an item, or of an item.
 
     Raises:
-        TypeError: If DynamoDB does not support the type, or cannot represent the number.
+        TypeError: If DynamoDB does not support the type, or cannot represent the number or the string; names the
+            attribute.
     """
     for kinds, measure in _MEASURES:
         if isinstance(value, kinds):
@@ -46,6 +60,8 @@ def _of_constant(_: bool | None) -> ItemSize:
 
 
 def _of_text(value: str) -> ItemSize:
+    if has_lone_surrogate(value):
+        raise TypeError(surrogate_reason(value))
     return ItemSize(len(value.encode()), _TYPE_BYTES + len(json.dumps(value)))
 
 
@@ -58,29 +74,34 @@ def _of_map(value: Mapping[Any, Any]) -> ItemSize:
 
 
 def _of_list(value: list[Any] | tuple[Any, ...]) -> ItemSize:
-    inner = sum(map(size_of, value), ItemSize(3, _TYPE_BYTES + 2))
+    inner = ItemSize(3, _TYPE_BYTES + 2)
+    for position, element in enumerate(value):
+        inner += _of_part(element, position)
     return ItemSize(inner.stored_bytes + len(value), inner.sent_bytes)
 
 
 def _of_number(value: int | Decimal) -> ItemSize:
-    number = Decimal(value)
-    if not number.is_finite():
-        raise TypeError(f"DynamoDB stores only finite numbers, not {value}")
-    digits = len(number.as_tuple().digits)
-    if digits > DYNAMODB_NUMBER_DIGITS or not (
-        number.is_zero() or DYNAMODB_MIN_EXPONENT <= number.adjusted() <= DYNAMODB_MAX_EXPONENT
-    ):
-        raise TypeError(
-            f"DynamoDB stores numbers of at most 38 digits, from 1E-128 to 1E+126, not {number:.3E} of {digits} digits"
-        )
-    return ItemSize((digits + 1) // 2 + 2, _TYPE_BYTES + len(str(value)) + 2)
+    text = number_text(value)
+    digits = len(Decimal(text).as_tuple().digits)
+    return ItemSize((digits + 1) // 2 + 2, _TYPE_BYTES + len(text) + 2)
 
 
 def _of_member(member: tuple[Any, Any]) -> ItemSize:
     name, value = member
     if not isinstance(name, str):
         raise TypeError(f"an attribute name must be a string, not {name!r}")
-    return size_of(value) + ItemSize(len(name.encode()) + 1, len(json.dumps(name)) + 1)
+    if has_lone_surrogate(name):
+        raise TypeError(f"an attribute name: {surrogate_reason(name)}")
+    return _of_part(value, name) + ItemSize(len(name.encode()) + 1, len(json.dumps(name)) + 1)
+
+
+def _of_part(value: Any, place: str | int) -> ItemSize:
+    try:
+        return size_of(value)
+    except UnstorableError as error:
+        raise UnstorableError((place, *error.path), error.reason) from error.__cause__
+    except TypeError as error:
+        raise UnstorableError((place,), str(error)) from error
 
 
 def _of_set(value: set[Any] | frozenset[Any]) -> ItemSize:

@@ -15,16 +15,20 @@ from typing import Any, Protocol, cast
 
 from fanfold._ports.backend import Backend
 from fanfold.errors import SegmentError
+from fanfold.sources.bad_rows import BadRow
 
-__all__ = ["Source", "cut", "read", "read_items", "rest"]
+__all__ = ["BadRow", "Source", "cut", "read", "read_items", "rest"]
 
 _HOMES = {
+    "dynamodb-export": ("fanfold.sources.dynamodb_export", "DynamoDBExport"),
     "dynamodb-scan": ("fanfold.sources.dynamodb_scan", "DynamoDBScan"),
     "items": ("fanfold.sources.items", "Items"),
     "ranges": ("fanfold.sources.ranges", "Ranges"),
+    "s3-inventory": ("fanfold.sources.s3_inventory", "S3Inventory"),
     "s3-json-array": ("fanfold.sources.s3_json_array", "S3JsonArray"),
     "s3-lines": ("fanfold.sources.s3_lines", "S3Lines"),
     "s3-objects": ("fanfold.sources.s3_objects", "S3Objects"),
+    "s3-parquet": ("fanfold.sources.s3_parquet", "S3Parquet"),
     "s3-select": ("fanfold.sources.s3_select", "S3Select"),
 }
 
@@ -55,6 +59,7 @@ class Source(Protocol):
         """Yield the items of one segment, several at a time as they are read, each with a mark for ``rest``.
 
         A mark is None if reading cannot resume after the item. The caller exhausts each iterable before the next one.
+        In place of a row that cannot be read, the item is a ``BadRow`` if the source collects them.
 
         Raises:
             SourceError: If the data has changed since it was pinned, or is malformed; permanent.
@@ -69,16 +74,16 @@ class Source(Protocol):
 
 def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
     """Yield the part of each segment of a plan, from segment number ``first``."""
-    return _source(plan).cut(plan, first)
+    return class_of(plan).cut(plan, first)
 
 
 def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, Any]], None]:
     """Yield the items of one segment, several at a time, each with a mark."""
-    return _source(part).read(part, backend)
+    return class_of(part).read(part, backend)
 
 
 async def read_items(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Any, None]:
-    """Yield the items of one segment, one by one."""
+    """Yield the items of one segment, one by one; in place of a row that was collected, a ``BadRow``."""
     async with aclosing(read(part, backend)) as chunks:
         async for chunk in chunks:
             for item, _ in chunk:
@@ -87,10 +92,15 @@ async def read_items(part: Mapping[str, Any], backend: Backend) -> AsyncGenerato
 
 def rest(part: Mapping[str, Any], mark: Any) -> Mapping[str, Any]:
     """Return the unread rest of a segment after the item with a mark."""
-    return _source(part).rest(part, mark)
+    return class_of(part).rest(part, mark)
 
 
-def _source(description: Mapping[str, Any]) -> type[Source]:
+def class_of(description: Mapping[str, Any]) -> type[Source]:
+    """Return the class of the source that a plan or a part is from.
+
+    Raises:
+        SegmentError: If this release does not know it.
+    """
     kind = description.get("type")
     if kind not in _HOMES:
         raise SegmentError(f"unknown source type {kind!r}: this release supports {', '.join(_HOMES)}")

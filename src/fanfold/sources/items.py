@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from fanfold._base.json_problems import has_colliding_keys
 from fanfold._ports.backend import Backend
 from fanfold.errors import ConfigurationError
 
@@ -65,8 +66,10 @@ class Items:
 
 def _checked(value: Any, position: int) -> Any:
     try:
-        text = json.dumps(value, allow_nan=False)
-        text.encode()
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        collide = has_colliding_keys(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"Items: value {position} is not a JSON value: {error}") from error
+    if collide:
+        raise ConfigurationError(f"Items: value {position} has two keys that are the same string in JSON")
     return json.loads(text)  # as a segment will read it: tuples become lists, keys become strings

@@ -1,8 +1,8 @@
 """Find the elements of one array in a JSON document, as their original text, while the document is read.
 
 Memory holds only the current incomplete element, or one window: values outside the array are skipped, large objects
-and arrays member by member. The whole document is validated, and refused if it is not JSON (RFC 8259, which excludes
-``NaN`` and ``Infinity``).
+and arrays member by member. An element or a skipped string has a maximum length. The whole document is validated, and
+refused if it is not JSON (RFC 8259, which excludes ``NaN`` and ``Infinity``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Final, TypeAlias
 
 from fanfold.errors import SourceError
 
+MAX_ROW_BYTES: Final = 16_777_216
+"""Default of the maximum length of an element: 16 MiB. Parsing it takes several times its length of memory."""
 WINDOW: Final = 65_536
 """Characters to buffer before an incomplete element is treated as a large one."""
 _LOOKAHEAD: Final = 16
@@ -48,12 +50,16 @@ class JsonRows:
         name: The name of the document in errors.
         pointer: JSON pointer to the array; empty if the document itself is the array.
         window: As ``WINDOW``, in characters.
+        max_row_bytes: Maximum length of an element, and of a skipped string in characters.
     """
 
-    def __init__(self, name: str, pointer: str = "", *, window: int = WINDOW) -> None:
+    def __init__(
+        self, name: str, pointer: str = "", *, window: int = WINDOW, max_row_bytes: int = MAX_ROW_BYTES
+    ) -> None:
         self._name = name
         self._pointer = pointer
         self._window = window
+        self._max_row_bytes = max_row_bytes
         self._decode = codecs.getincrementaldecoder("utf-8")()
         self._scan = json.JSONDecoder(parse_constant=_no_constant).raw_decode
         self._text = ""
@@ -120,9 +126,16 @@ class JsonRows:
             yield from self._rows()
             return
         token, rest = (tokens[0], tokens[1:]) if tokens else ("", ())
+        is_followed = False
 
         def member(name: str) -> _Steps:
-            return self._follow(rest) if name == token and not self._array_found else self._skip()
+            nonlocal is_followed
+            if name != token:
+                return self._skip()
+            if is_followed:
+                raise self._malformed(f"two members are named {name!r}, which is in the pointer")
+            is_followed = True
+            return self._follow(rest)
 
         if first == "{":
             yield from self._object(member)
@@ -192,7 +205,10 @@ class JsonRows:
         while after != "]":
             if not self._peek():
                 yield from self._next()
+            begin = self._at
             text = yield from self._value_text()
+            if 4 * len(text) > self._max_row_bytes and len(text.encode()) > self._max_row_bytes:
+                raise self._too_long(begin)
             if "\n" in text or "\r" in text:  # only between values: in a string they are escaped
                 text = text.replace("\n", " ").replace("\r", " ")
             yield text
@@ -204,7 +220,11 @@ class JsonRows:
     def _value_text(self) -> Generator[None, None, str]:
         """Consume the next value of any length, and return its text."""
         while (stop := self._stop()) is None:
-            needed = 2 * (len(self._text) - self._at)  # doubling, so that a long value is parsed only a few times
+            buffered = len(self._text) - self._at
+            if buffered > self._max_row_bytes:
+                raise self._too_long(self._at)
+            # Doubling, so that a long value is parsed only a few times.
+            needed = min(2 * buffered, self._max_row_bytes + 1)
             while len(self._text) - self._at < needed and not self._ended:
                 yield None
         text = self._text[self._at : stop]
@@ -242,6 +262,12 @@ class JsonRows:
     def _malformed(self, problem: str) -> SourceError:
         at_end = self._at >= len(self._text)
         return self._fault(self._byte(self._at), f"{problem}, but the document ends" if at_end else problem)
+
+    def _too_long(self, index: int) -> SourceError:
+        return SourceError(
+            f"{self._name}: the value at byte {self._byte(index)} is longer than {self._max_row_bytes:,} bytes: if "
+            "that is right, raise max_row_bytes"
+        )
 
     def _fault(self, byte: int, problem: str) -> SourceError:
         return SourceError(f"{self._name}: malformed JSON near byte {byte}: {problem}")

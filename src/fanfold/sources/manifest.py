@@ -4,6 +4,9 @@ Manifests are for sources that cannot be cut by arithmetic. The items are writte
 run's prefix in the results bucket, many segments per object, so the plan of millions of items stays small and every cut
 is the same. Such an object, a *chunk*, begins with a table of the byte offsets at which its segments start, and of the
 end of the last one. An offset has twelve bytes: eleven digits and a newline.
+
+A manifest that is planned in several steps has chunks with a prefix of each step: of the first one in ``manifest`` and
+``chunks`` of the plan, of the later ones in ``more``.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from fanfold._base.retry import retry
 from fanfold._ports.backend import Backend
 from fanfold.errors import ObjectMissingError, SourceError
 from fanfold.sources.lines import lines_of_range
+from fanfold.sources.planning import Planned, Step
 
 CHUNK_BYTES: Final = 4_000_000
 """Size at which a chunk is full, unless its first segment alone is larger; planning keeps one chunk in memory."""
@@ -35,27 +39,86 @@ async def write(
         segments: The items of each segment, each item as JSON on one line.
         chunk_bytes: As ``CHUNK_BYTES``.
     """
-    counts: list[int] = []
-    items = 0
-    pending: list[bytes] = []
-    pending_bytes = 0
-
-    async def put_chunk() -> None:
-        data = chunk_of(pending)
-        await retry(partial(backend.put_result, _key(prefix, len(counts)), data))
-        counts.append(len(pending))
-
+    writer = _Writer(backend, Step(prefix), chunk_bytes)
     async for lines in segments:
-        segment = b"".join(line + b"\n" for line in lines)
-        if pending and pending_bytes + len(segment) > chunk_bytes:
-            await put_chunk()
-            pending, pending_bytes = [], 0
-        pending.append(segment)
-        pending_bytes += len(segment)
-        items += len(lines)
-    if pending:
-        await put_chunk()
-    return {"manifest": prefix, "chunks": counts, "items": items}
+        await writer.add(Planned(lines))
+    return await writer.close(complete=True)
+
+
+async def extend(
+    backend: Backend,
+    step: Step,
+    planned: AsyncGenerator[Planned, None],
+    **fields: Any,
+) -> dict[str, Any]:
+    """Write what one step plans; return the plan, with the field ``unfinished`` if the step had to stop.
+
+    Whenever a chunk is written, the plan is saved, so that the step can be repeated from there.
+
+    Args:
+        backend: The backend with the results bucket.
+        step: The step.
+        planned: What the source plans, from after ``step.after``. When the step must stop, nothing after the next place
+            to resume is used.
+        fields: Other fields of the plan, such as ``type``.
+    """
+    writer = _Writer(backend, step, CHUNK_BYTES, **fields)
+    async with aclosing(planned):
+        async for one in planned:
+            await writer.add(one)
+            if one.after is not None and step.must_stop():
+                return await writer.close(complete=False)
+    return await writer.close(complete=True)
+
+
+class _Writer:
+    """Writes the segments of one step as chunks, one of which is in memory."""
+
+    def __init__(self, backend: Backend, step: Step, chunk_bytes: int, **fields: Any) -> None:
+        self._backend = backend
+        self._step = step
+        self._chunk_bytes = chunk_bytes
+        self._fields: dict[str, Any] = {**fields, **step.begun}
+        self._after: str | None = None
+        self._counts: list[int] = []
+        self._items: int = step.begun.get("items", 0)
+        self._segments: list[bytes] = []
+        self._bytes = 0
+
+    async def add(self, planned: Planned) -> None:
+        """Add a segment; if the current chunk is full, write it before, and save the plan."""
+        if planned.lines:
+            segment = b"".join(line + b"\n" for line in planned.lines)
+            if self._segments and self._bytes + len(segment) > self._chunk_bytes:
+                await self._put_chunk()
+                if self._step.save is not None and self._after is not None:
+                    await self._step.save(self._plan(self._after))
+            self._segments.append(segment)
+            self._bytes += len(segment)
+            self._items += len(planned.lines)
+        self._after = planned.after
+        self._fields.update(planned.fields)
+
+    async def close(self, *, complete: bool) -> dict[str, Any]:
+        """Write the last chunk and return the plan."""
+        if self._segments:
+            await self._put_chunk()
+        return self._plan(None if complete else self._after)
+
+    async def _put_chunk(self) -> None:
+        key = _key(self._step.prefix, len(self._counts))
+        await retry(partial(self._backend.put_result, key, chunk_of(self._segments)))
+        self._counts.append(len(self._segments))
+        self._segments, self._bytes = [], 0
+
+    def _plan(self, after: str | None) -> dict[str, Any]:
+        """Return the plan of what is written; ``after`` is None if it is complete."""
+        plan = {name: value for name, value in self._fields.items() if name != "unfinished"}
+        if not self._step.begun:
+            plan |= {"manifest": self._step.prefix, "chunks": list(self._counts)}
+        elif self._counts:
+            plan["more"] = [*plan.get("more", []), [self._step.prefix, list(self._counts)]]
+        return plan | {"items": self._items} | ({} if after is None else {"unfinished": {"after": after}})
 
 
 def chunk_of(segments: Sequence[bytes]) -> bytes:
@@ -66,10 +129,11 @@ def chunk_of(segments: Sequence[bytes]) -> bytes:
 
 def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[dict[str, Any]]:
     """Yield the location of each segment's items, from segment number ``first``."""
-    for chunk, count in enumerate(plan["chunks"]):
-        for place in range(first, count):
-            yield {"manifest": plan["manifest"], "chunk": chunk, "place": place}
-        first = max(0, first - count)
+    for prefix, counts in [(plan["manifest"], plan["chunks"]), *plan.get("more", [])]:
+        for chunk, count in enumerate(counts):
+            for place in range(first, count):
+                yield {"manifest": prefix, "chunk": chunk, "place": place}
+            first = max(0, first - count)
 
 
 async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[bytes, int]], None]:

@@ -1,99 +1,102 @@
-"""Parse lines into items: CSV rows, JSON values, or strings; errors state the object, the byte, and the fix."""
+"""Read the items of lines: JSON values or strings, and CSV rows; a line that cannot be read is a bad row."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 
-from fanfold.errors import SourceError
+from fanfold.sources.bad_rows import BadRow, bad_row
+from fanfold.sources.csv_rows import CsvReader
+from fanfold.sources.json_values import values_parser
+from fanfold.sources.text_encoding import UTF_8, decoding_error
 
-FORMATS: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text", ".log": "text"}
+FORMATS: Final = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".psv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".txt": "text",
+    ".log": "text",
+}
 """Format by the suffix of a key."""
+DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".psv": "|"}
+"""Delimiter of CSV by the suffix of a key; a comma for any other."""
 BOM: Final = b"\xef\xbb\xbf"
 """The byte order mark, which some programs write at the beginning of UTF-8 text."""
-_ONE_LINE: Final = 'write each row on one line, and double quotes inside a field ("")'
 
-Parser: TypeAlias = Callable[[Iterable[bytes]], Iterator[Any]]
-"""Yields the items of lines."""
+ParseLine: TypeAlias = Callable[[str], Sequence[Any]]
+"""Returns the items of a line; raises ValueError or RecursionError if it is malformed."""
 
 
-def csv_header(line: bytes, name: str) -> list[str]:
-    """Return the column names in the first line of a CSV object.
+class Reader(Protocol):
+    """Reads the items of a part from its lines, which are passed in order in blocks of any size."""
 
-    Raises:
-        SourceError: If the line is empty, or a column name is repeated.
+    def items(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int | None]]:
+        """Yield the items that end in some lines; the mark of an item is the byte after its line, None within a line.
+
+        Args:
+            lines: Lines without their LF, at least one.
+            position: Position of the first of them.
+
+        Raises:
+            SourceError: If a line is malformed and bad rows are not collected; states the object, byte, and reason.
+        """
+        ...
+
+    def last_items(self, position: int) -> Iterator[tuple[Any, int | None]]:
+        """Yield the items that remain after the last lines of the part, which end before ``position``."""
+        ...
+
+
+def reader_of(part: Mapping[str, Any], name: str, line: int | None) -> Reader:
+    """Return the reader of a part.
+
+    Args:
+        part: The part.
+        name: The object, for errors.
+        line: Number of the first line that is read, from 1; None if it is unknown.
     """
-    header: list[str] = next((row for row, _ in parsed(_csv_rows, [line.removeprefix(BOM)], 0, name)), [])
-    if not any(header):
-        raise SourceError(f"{name}: line 1 is empty: a CSV object must begin with a header")
-    if len(set(header)) < len(header):
-        twice = sorted({column for column in header if header.count(column) > 1})
-        raise SourceError(f"{name}: line 1, the header, has the column {twice[0]!r} twice: rename one of them")
-    return header
+    return CsvReader(part, name, line) if part["format"] == "csv" else LineReader(part, name, line)
 
 
-def parser_of(format: str, header: Sequence[str] | None) -> Parser:  # noqa: A002 - the term users know
-    """Return the parser of a format; CSV needs a header."""
-    if format == "csv":
-        return partial(_csv_dicts, header or ())
-    return _json_values if format == "jsonl" else _strings
+class LineReader:
+    """Reads the items of each line: its JSON values, none in a blank line, or its text."""
+
+    def __init__(self, part: Mapping[str, Any], name: str, line: int | None) -> None:
+        self._part = part
+        self._name = name
+        self._line = line
+        self._encoding: str = part.get("encoding", UTF_8)
+        self._is_json = part["format"] == "jsonl"
+        self._parse: ParseLine = values_parser(decimals=part.get("decimals", False)) if self._is_json else _text
+
+    def items(self, lines: Sequence[bytes], position: int) -> Iterator[tuple[Any, int | None]]:
+        """Yield the items of each line; the mark of the last one is the byte after the line, of others None."""
+        after, encoding, parse = position, self._encoding, self._parse
+        for index, data in enumerate(lines):
+            begin, after = after, after + len(data) + 1
+            line = data.removesuffix(b"\r")
+            if self._is_json and not line.strip():
+                continue
+            try:
+                items = parse(line.decode(encoding))
+            except UnicodeDecodeError:
+                items = [self._bad(line, begin, index, decoding_error(line, encoding))]
+            except (ValueError, RecursionError) as error:
+                items = [self._bad(line, begin, index, str(error))]
+            yield from zip(items, [*[None] * (len(items) - 1), after], strict=True)
+        if self._line is not None:
+            self._line += len(lines)
+
+    def last_items(self, position: int) -> Iterator[tuple[Any, int | None]]:  # noqa: ARG002 - as Reader
+        """Yield nothing: each line is complete."""
+        return iter(())
+
+    def _bad(self, line: bytes, begin: int, index: int, reason: str) -> BadRow:
+        number = None if self._line is None else self._line + index
+        return bad_row(BadRow(self._name, begin, number, reason, line.decode(self._encoding, "replace")), self._part)
 
 
-def parsed(parse: Parser, lines: Sequence[bytes], position: int, name: str) -> Iterator[tuple[Any, int]]:
-    """Yield the items of some lines; the mark of an item is the byte after its line.
-
-    Raises:
-        SourceError: If a line is malformed; the error states the object, the byte, and the fix.
-    """
-    line_at = after = position
-    longest = max(map(len, lines), default=0)
-    if longest > csv.field_size_limit():
-        csv.field_size_limit(longest)  # a setting of the whole process; only increased
-
-    def tracked() -> Iterator[bytes]:
-        nonlocal line_at, after
-        for line in lines:
-            line_at, after = after, after + len(line) + 1
-            yield line.removesuffix(b"\r")
-
-    try:
-        for item in parse(tracked()):
-            yield item, after
-    except (csv.Error, ValueError, RecursionError) as error:
-        raise SourceError(f"{name}: malformed line near byte {line_at}: {error}") from error
-
-
-def _csv_dicts(header: Sequence[str], lines: Iterable[bytes]) -> Iterator[dict[str, str]]:
-    for row in _csv_rows(lines):
-        if len(row) != len(header):
-            raise ValueError(f"the row has {len(row)} fields, but the header has {len(header)}")
-        yield dict(zip(header, row, strict=True))
-
-
-def _csv_rows(lines: Iterable[bytes]) -> Iterator[list[str]]:
-    rows = csv.reader(map(_csv_line, lines), strict=True)
-    for number, row in enumerate(rows, 1):
-        if rows.line_num != number:
-            raise ValueError(f"a row continues after the end of its line; {_ONE_LINE}")
-        if row:
-            yield row
-
-
-def _csv_line(line: bytes) -> str:
-    if b'"' in line and line.count(b'"') % 2:
-        raise ValueError(f"an odd number of quotes (a row that spans lines, or an unescaped quote); {_ONE_LINE}")
-    return line.decode()
-
-
-def _json_values(lines: Iterable[bytes]) -> Iterator[Any]:
-    for line in lines:
-        if line.strip():
-            yield json.loads(line.decode())
-
-
-def _strings(lines: Iterable[bytes]) -> Iterator[str]:
-    for line in lines:
-        yield line.decode()
+def _text(text: str) -> Sequence[str]:
+    return [text]

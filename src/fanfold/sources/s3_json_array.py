@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
-from decimal import Decimal
-from functools import partial
-from typing import Any
+from contextlib import aclosing, contextmanager
+from typing import Any, Final
 
 from fanfold._base.retry import resume, retry
 from fanfold._ports.backend import Backend
-from fanfold._ports.stores import Store
+from fanfold._ports.stores import ObjectInfo, Store
 from fanfold.errors import ConfigurationError, ObjectChangedError, ObjectMissingError, SourceError
 from fanfold.sources import manifest
-from fanfold.sources.json_rows import JsonRows, tokens_of
+from fanfold.sources.compression import (
+    MAX_DECOMPRESSED_BYTES,
+    CompressionError,
+    check_compression,
+    check_sizes,
+    compression_of,
+    expanded,
+)
+from fanfold.sources.json_rows import MAX_ROW_BYTES, JsonRows, tokens_of
+from fanfold.sources.json_values import values_parser
+
+_START_BYTES: Final = 65_536
+"""Bytes of the first request, whose response also has the metadata."""
 
 
 class S3JsonArray:
@@ -23,31 +32,49 @@ class S3JsonArray:
     JSON cannot be cut by bytes. So when the run is planned, the object is read once, in constant memory, and its rows
     are written under the run's prefix, each as its original text. Replacing the object later has no effect.
 
-    Items are the JSON values of the rows. An empty array has no segments, and is not an error.
+    Items are the JSON values of the rows. An empty array, or an object without bytes, has no segments. ``NaN``,
+    ``Infinity``, a number beyond the largest float, an object with two members of one name, and half of a surrogate
+    pair are refused.
 
     Args:
         bucket: The bucket.
         key: The key of the object.
-        pointer: JSON pointer (RFC 6901) to the array, such as ``/data/rows``; empty if the document is the array. Of
-            two members with the same name, the first one is used.
+        pointer: JSON pointer (RFC 6901) to the array, such as ``/data/rows``, or ``/Records`` in a log file of AWS
+            CloudTrail; empty if the document is the array.
         rows_per_segment: Maximum number of rows in a segment, from 1.
         decimals: Whether numbers with a fraction or an exponent are ``decimal.Decimal``, which is exact and which
             DynamoDB requires, instead of ``float``.
+        compression: ``gzip``, ``bzip2``, ``zstd``, or ``none``; None to derive it from the suffix of the key (``.gz``,
+            ``.bz2``, ``.zst``) or else from the object's ``Content-Encoding``.
+        max_row_bytes: Maximum length of a row, from 1; a longer one is refused, because parsing it takes several times
+            its length of memory.
+        max_decompressed_bytes: Maximum size of a compressed object when decompressed, from 1; a larger one is refused.
 
     Raises:
         ConfigurationError: If a setting is invalid.
     """
 
     def __init__(
-        self, bucket: str, key: str, pointer: str = "", *, rows_per_segment: int = 1_000, decimals: bool = False
+        self,
+        bucket: str,
+        key: str,
+        pointer: str = "",
+        *,
+        rows_per_segment: int = 1_000,
+        decimals: bool = False,
+        compression: str | None = None,
+        max_row_bytes: int = MAX_ROW_BYTES,
+        max_decompressed_bytes: int = MAX_DECOMPRESSED_BYTES,
     ) -> None:
         for name, value in (("bucket", bucket), ("key", key)):
             if not isinstance(value, str) or not value:
                 raise ConfigurationError(f"S3JsonArray: {name} must be a non-empty string, not {value!r}")
-        if type(rows_per_segment) is not int or rows_per_segment < 1:
-            raise ConfigurationError(
-                f"S3JsonArray: rows_per_segment must be an integer of at least 1, not {rows_per_segment!r}"
-            )
+        check_sizes(
+            "S3JsonArray",
+            rows_per_segment=rows_per_segment,
+            max_row_bytes=max_row_bytes,
+            max_decompressed_bytes=max_decompressed_bytes,
+        )
         if not isinstance(pointer, str):
             raise ConfigurationError(f"S3JsonArray: pointer must be a string, not {pointer!r}")
         if not isinstance(decimals, bool):
@@ -61,6 +88,9 @@ class S3JsonArray:
         self.pointer: str = pointer
         self.rows_per_segment: int = rows_per_segment
         self.decimals: bool = decimals
+        self.compression: str | None = check_compression("S3JsonArray", compression)
+        self.max_row_bytes: int = max_row_bytes
+        self.max_decompressed_bytes: int = max_decompressed_bytes
 
     async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
         """Read the object, write its rows to the results bucket, and return the plan.
@@ -69,25 +99,37 @@ class S3JsonArray:
             SourceError: If the object is missing, malformed, or replaced meanwhile, or has no array at the pointer.
         """
         written = await manifest.write(backend, prefix, self._segments(backend))
-        return {"type": "s3-json-array", "decimals": self.decimals, **written}
+        plan = {"type": "s3-json-array", "object": self._name, "rows": self.rows_per_segment, "decimals": self.decimals}
+        return {**plan, **written}
 
     @staticmethod
     def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
         """Yield the location of the rows of each segment, from segment number ``first``."""
-        for part in manifest.cut(plan, first):
-            yield {"type": "s3-json-array", "decimals": plan["decimals"], **part}
+        shared = {"type": "s3-json-array", "object": plan["object"], "decimals": plan["decimals"]}
+        for number, part in enumerate(manifest.cut(plan, first), first):
+            yield {**shared, "row": number * plan["rows"], **part}
 
     @staticmethod
     async def read(part: Mapping[str, Any], backend: Backend) -> AsyncGenerator[Iterable[tuple[Any, int]], None]:
         """Yield the rows of one segment; the mark of a row is the number of rows so far.
 
         Raises:
-            SourceError: If the written rows no longer exist.
+            SourceError: If the written rows no longer exist, or a row has a value that cannot be represented; states
+                the object, the row, and the column.
         """
-        parse = partial(json.loads, parse_float=Decimal) if part["decimals"] else json.loads
+        values_of = values_parser(decimals=part["decimals"])
+
+        def parsed(lines: Iterable[tuple[bytes, int]]) -> Iterator[tuple[Any, int]]:
+            for line, count in lines:
+                try:
+                    (value,) = values_of(line.decode())
+                except (ValueError, RecursionError) as error:
+                    raise SourceError(f"{part['object']}: row {part['row'] + count - 1}: {error}") from error
+                yield value, count
+
         async with aclosing(manifest.read(part, backend)) as chunks:
             async for lines in chunks:
-                yield ((parse(line.decode()), count) for line, count in lines)
+                yield parsed(lines)
 
     @staticmethod
     def rest(part: Mapping[str, Any], mark: int) -> Mapping[str, Any]:
@@ -95,10 +137,12 @@ class S3JsonArray:
         return manifest.rest(part, mark)
 
     async def _segments(self, backend: Backend) -> AsyncIterator[Sequence[bytes]]:
-        name = f"s3://{self.bucket}/{self.key}"
-        rows = JsonRows(name, self.pointer)
+        rows = JsonRows(self._name, self.pointer, max_row_bytes=self.max_row_bytes)
         segment: list[bytes] = []
-        async with aclosing(_read_object(backend.store, self.bucket, self.key)) as pieces:
+        info, start = await self._start(backend.store)
+        if not info.size_bytes:
+            return
+        async with aclosing(self._pieces(backend.store, info, start)) as pieces:
             async for piece in pieces:
                 for row in rows.feed(piece):
                     segment.append(row.encode())
@@ -109,18 +153,44 @@ class S3JsonArray:
         for begin in range(0, len(segment), self.rows_per_segment):
             yield segment[begin : begin + self.rows_per_segment]
 
+    @property
+    def _name(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
 
-async def _read_object(store: Store, bucket: str, key: str) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of one version of an object; resume where a connection broke off."""
-    name = f"s3://{bucket}/{key}"
-    position = 0
-    try:
-        etag = (await retry(lambda: store.head(bucket, key))).etag
-        async with aclosing(resume(lambda: store.read(bucket, key, start=position, etag=etag))) as pieces:
-            async for piece in pieces:
+    async def _start(self, store: Store) -> tuple[ObjectInfo, bytes]:
+        """Return the metadata and the first bytes of the object."""
+        with self._source_errors():
+            return await retry(lambda: store.read_start(self.bucket, self.key, _START_BYTES))
+
+    async def _pieces(self, store: Store, info: ObjectInfo, start: bytes) -> AsyncGenerator[bytes, None]:
+        """Yield the decompressed bytes of one version of the object, of which the first ones are known."""
+        compression = compression_of(self.key, info.content_encoding, self.compression, self._name)
+        stored = self._stored(store, info, start)
+        pieces = expanded(stored, compression, max_bytes=self.max_decompressed_bytes) if compression else stored
+        with self._source_errors():
+            async with aclosing(stored), aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+
+    async def _stored(self, store: Store, info: ObjectInfo, start: bytes) -> AsyncGenerator[bytes, None]:
+        yield start
+        position = len(start)
+        if position >= info.size_bytes:
+            return
+        # The store resumes a read that breaks off; what is retried here is its first request.
+        rest = resume(lambda: store.read(self.bucket, self.key, start=position, etag=info.etag))
+        async with aclosing(rest):
+            async for piece in rest:
                 position += len(piece)
                 yield piece
-    except ObjectMissingError as error:
-        raise SourceError(f"{name} does not exist: check the bucket and the key") from error
-    except ObjectChangedError as error:
-        raise SourceError(f"{name} was replaced while it was being read: start a new run") from error
+
+    @contextmanager
+    def _source_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except ObjectMissingError as error:
+            raise SourceError(f"{self._name} does not exist: check the bucket and the key") from error
+        except ObjectChangedError as error:
+            raise SourceError(f"{self._name} was replaced while it was being read: start a new run") from error
+        except CompressionError as error:
+            raise SourceError(f"{self._name}: {error}") from error

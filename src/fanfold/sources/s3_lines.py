@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from itertools import islice
 from typing import Any, Final
 
 from fanfold._ports.backend import Backend
-from fanfold.errors import ConfigurationError, ObjectMissingError, SourceError
+from fanfold._ports.stores import Listed
+from fanfold.errors import ConfigurationError, SourceError
 from fanfold.sources import manifest
-from fanfold.sources.line_object import cut_object, format_of, name_of, pin_object, read_object
-from fanfold.sources.rows import FORMATS
+from fanfold.sources.compression import MAX_DECOMPRESSED_BYTES
+from fanfold.sources.line_object import cut_by_rows, cut_object, is_whole, name_of, pin_object, read_object
+from fanfold.sources.line_settings import LineSettings
+from fanfold.sources.lines import MAX_LINE_BYTES
+from fanfold.sources.planning import Planned, Step, listing, map_in_order
 
-_UNREADABLE: Final = (".xz", ".zip", ".7z", ".lz4", ".snappy", ".parquet")
+_INLINE_HEADER_BYTES: Final = 16_384
+"""Size of a header above which it is in the manifest, not in each message."""
 
 
 class S3Lines:
@@ -23,13 +29,21 @@ class S3Lines:
     their ETags when the run is planned: if one is replaced later, its segments fail instead of mixing two versions.
 
     Items depend on the format. ``csv``: a dict of strings by column name for each row; ``jsonl``: the JSON value of
-    each line; ``text``: each line. The encoding is UTF-8, and lines end with LF or CR LF. Blank lines are skipped,
-    except in ``text``.
+    each line; ``text``: each line. Lines end with LF or CR LF. Blank lines are skipped, except in ``text``.
 
-    A reader that starts in the middle of an object cannot distinguish a row that spans lines (a newline inside quotes)
-    from two rows. So a line with an odd number of quotes is refused.
+    CSV is read as by Python's ``csv`` module, in its strict mode. All objects of a prefix have the same delimiter and
+    the same columns, in any order. An object that does not look like what was declared is refused when the run is
+    planned, and the error names the setting that reads it.
 
-    A compressed object (``.gz``, ``.bz2``, ``.zst``) cannot be cut by bytes: it is one segment of any size.
+    In ``jsonl``, several objects may share a line, as Amazon Data Firehose writes them. ``NaN``, ``Infinity``, a number
+    beyond the largest float, an object with two members of one name, and half of a surrogate pair make a bad row.
+
+    Rows may span lines (a newline inside quotes) if they are read from the start of the object: in an object of one
+    segment, and in a compressed one. A reader that starts in the middle cannot know whether it is inside quotes; see
+    ``quoted_newlines``.
+
+    An object that is compressed, or in an encoding in which LF is not always byte 0x0A (such as UTF-16), cannot be cut
+    by bytes: it is one segment of any size.
 
     Args:
         bucket: The bucket.
@@ -39,12 +53,36 @@ class S3Lines:
         suffix: End of the keys of several objects.
         chunk_bytes: Size of a range, from 1; each is one segment.
         format: ``csv``, ``jsonl``, or ``text``; None to derive it from the suffix of each key.
+        delimiter: Delimiter of CSV, one character; None for a tab in ``.tsv``, ``|`` in ``.psv``, else a comma.
+        quotechar: Quote character of CSV, doubled inside a quoted field; None if quotes are text.
+        encoding: Encoding of the text, as in Python; UTF-8 may begin with a byte order mark.
+        columns: All columns of CSV. An object whose first row consists of some of these names has a header: it is read
+            by name, and a column that it lacks is None in its items. Any other object has no header. None for objects
+            that begin with the same header.
+        header: True if the first row of CSV is a header whatever it looks like, False if it is a row. None to derive
+            it from the first row and ``columns``.
+        quoted_newlines: True if rows of CSV may span lines: objects larger than ``chunk_bytes`` are then read when the
+            run is planned, to cut them between rows. False if each row is one line, so that a quote which is not closed
+            on its line makes a bad row. None if neither is known: in an object that is cut, a line whose quotes do not
+            enclose whole fields fails its segment.
+        compression: ``gzip``, ``bzip2``, ``zstd``, or ``none``; None to derive it from the suffix of each key or
+            else from the object's ``Content-Encoding``.
+        on_bad_row: ``fail``, to fail the segment at a row that cannot be decoded or parsed, or whose number of fields
+            differs from the header; ``collect``, to write such rows, with object, byte, line, and reason, to
+            ``bad-rows.jsonl`` next to the output of the run, and to continue.
+        max_bad_rows: Maximum number of bad rows as an integer, or their share of all rows as a float below 1; if there
+            are more, the run fails. None for any number.
+        decimals: Whether JSON numbers with a fraction or an exponent are ``decimal.Decimal``, which is exact and which
+            DynamoDB requires, instead of ``float``.
+        max_line_bytes: Maximum length of a line, from 1; a longer one is refused, because reading it takes several
+            times its length of memory.
+        max_decompressed_bytes: Maximum size of a compressed object when decompressed, from 1; a larger one is refused.
 
     Raises:
         ConfigurationError: If a setting is invalid, or the format is unknown or not supported.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one option each, by keyword
         self,
         bucket: str,
         key: str | None = None,
@@ -53,6 +91,18 @@ class S3Lines:
         suffix: str = "",
         chunk_bytes: int = 64_000_000,
         format: str | None = None,  # noqa: A002 - the term users know
+        delimiter: str | None = None,
+        quotechar: str | None = '"',
+        encoding: str = "utf-8",
+        columns: Sequence[str] | None = None,
+        header: bool | None = None,
+        quoted_newlines: bool | None = None,
+        compression: str | None = None,
+        on_bad_row: str = "fail",
+        max_bad_rows: float | None = None,
+        decimals: bool = False,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        max_decompressed_bytes: int = MAX_DECOMPRESSED_BYTES,
     ) -> None:
         if not isinstance(bucket, str) or not bucket:
             raise ConfigurationError(f"S3Lines: bucket must be a non-empty string, not {bucket!r}")
@@ -67,34 +117,54 @@ class S3Lines:
             raise ConfigurationError("S3Lines: suffix requires prefix; key already selects one object")
         if type(chunk_bytes) is not int or chunk_bytes < 1:
             raise ConfigurationError(f"S3Lines: chunk_bytes must be an integer of at least 1, not {chunk_bytes!r}")
-        if format is not None and format not in FORMATS.values():
-            raise ConfigurationError(f"S3Lines: format must be 'csv', 'jsonl', or 'text', not {format!r}")
         self.bucket: str = bucket
         self.key: str | None = key
         self.prefix: str | None = prefix
         self.suffix: str = suffix
         self.chunk_bytes: int = chunk_bytes
-        self.format = format
-        if key is not None:
-            self.format = self._format_of(key)
+        self.settings: LineSettings = LineSettings(
+            format=format,
+            delimiter=delimiter,
+            quotechar=quotechar,
+            encoding=encoding,
+            columns=columns,
+            header=header,
+            quoted_newlines=quoted_newlines,
+            compression=compression,
+            on_bad_row=on_bad_row,
+            max_bad_rows=max_bad_rows,
+            decimals=decimals,
+            max_line_bytes=max_line_bytes,
+            max_decompressed_bytes=max_decompressed_bytes,
+        )
+        self.format: str | None = format if key is None else self.settings.format_of(key)
+        """The format; None if it is derived from the suffix of each key."""
 
     async def pin(self, backend: Backend, prefix: str) -> Mapping[str, Any]:
         """Return the plan: the size, the ETag, and, for CSV, the header of the object; or the manifest of several.
 
         Raises:
-            SourceError: If the object is missing or has no lines, the bucket does not exist or has no matching object
-                with lines, or a CSV object has no header.
+            SourceError: If the object is missing, or does not look like what was declared; or if the bucket does not
+                exist.
         """
+        return await self.plan(backend, Step(prefix))
+
+    async def plan(self, backend: Backend, step: Step) -> Mapping[str, Any]:
+        """Return the plan of one object, or of the objects after the last step.
+
+        Raises:
+            SourceError: As ``pin``.
+        """
+        most = self.settings.max_bad_rows
+        plan = {"type": "s3-lines"} if most is None else {"type": "s3-lines", "max_bad_rows": most}
         if self.key is not None:
-            pinned = await pin_object(backend.store, self.bucket, self.key, self._format_of(self.key))
-            if pinned["begin"] >= pinned["size"]:
-                raise SourceError(f"{name_of(self.bucket, self.key)} {_without_lines(pinned)}: check the key")
-            return {"type": "s3-lines", "chunk_bytes": self.chunk_bytes, **pinned}
-        totals = {"objects": 0, "compressed": 0, "bytes": 0, "largest_bytes": 0}
-        written = await manifest.write(backend, prefix, self._ranges(backend, totals))
-        if not written["items"]:
-            raise SourceError(f"{name_of(self.bucket, self.prefix or '')}*{self.suffix}: no matching object has lines")
-        return {"type": "s3-lines", **written, **totals}
+            pinned = await pin_object(backend.store, self.bucket, self.key, self.settings)
+            if not self._is_cut_by_rows(pinned) and len(json.dumps(pinned)) <= _INLINE_HEADER_BYTES:
+                return {**plan, "chunk_bytes": self.chunk_bytes, **pinned}
+            objects = _only(pinned)
+        else:
+            objects = self._objects(backend, step)
+        return await manifest.extend(backend, step, self._planned(backend, step, objects), **plan)
 
     @staticmethod
     def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
@@ -103,7 +173,7 @@ class S3Lines:
             for part in manifest.cut(plan, first):
                 yield {"type": "s3-lines", **part}
             return
-        pinned = {name: value for name, value in plan.items() if name != "chunk_bytes"}
+        pinned = {name: value for name, value in plan.items() if name not in {"chunk_bytes", "max_bad_rows"}}
         yield from cut_object(pinned, plan["chunk_bytes"], first)
 
     @staticmethod
@@ -115,7 +185,7 @@ class S3Lines:
         """
         byte_range = await _range_in_manifest(part, backend) if "manifest" in part else part
         if "from" in part:  # the last line may end after the range
-            byte_range = {**byte_range, "start": min(part["from"], byte_range["stop"])}
+            byte_range = {**byte_range, "start": min(part["from"], byte_range["stop"]), "line": None}
         async with aclosing(read_object(byte_range, backend.store)) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -125,35 +195,88 @@ class S3Lines:
         """Return the same range, starting at a byte where a line begins."""
         return {**part, "from": mark}
 
-    def _format_of(self, key: str) -> str:
-        if key.lower().endswith(_UNREADABLE):
-            raise ConfigurationError(
-                f"S3Lines: {key} cannot be read as lines: store it uncompressed, or as .gz, .bz2, or .zst"
-            )
-        return self.format or format_of(key)
+    def _is_cut_by_rows(self, pinned: Mapping[str, Any]) -> bool:
+        """Return whether an object is read to cut it: its rows may span lines, and it is more than one range."""
+        ranges = islice(cut_object(pinned, self.chunk_bytes), 2)
+        return bool(self.settings.quoted_newlines) and pinned["format"] == "csv" and sum(1 for _ in ranges) > 1
 
-    async def _ranges(self, backend: Backend, totals: dict[str, int]) -> AsyncIterator[Sequence[bytes]]:
-        """Yield each range of each object as one line of a manifest, and update the totals."""
-        try:
-            async with aclosing(backend.store.list(self.bucket, self.prefix or "")) as listing:
-                async for listed in listing:
-                    if not listed.key.endswith(self.suffix) or not listed.size_bytes:
-                        continue
-                    pinned = await pin_object(backend.store, self.bucket, listed.key, self._format_of(listed.key))
+    async def _objects(self, backend: Backend, step: Step) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Yield the pinned objects with the prefix after the last step; those without lines have no ``begin``.
+
+        Raises:
+            SourceError: If the bucket is missing, or CSV objects differ in their delimiter or columns.
+        """
+        store = backend.store
+        first: Mapping[str, Any] | None = None
+        if first_key := step.begun.get("first"):
+            first = await pin_object(store, self.bucket, first_key, self.settings)
+
+        async def pin(listed: Listed) -> Mapping[str, Any]:
+            if not listed.key.endswith(self.suffix) or not listed.size_bytes:
+                return {"key": listed.key}
+            return await pin_object(store, self.bucket, listed.key, self.settings, listed)
+
+        listed_objects = listing(store, self.bucket, self.prefix or "", after=step.after)
+        async with aclosing(map_in_order(pin, listed_objects)) as objects:
+            async for pinned in objects:
+                if "begin" in pinned and pinned["format"] == "csv":
+                    first = first or pinned
+                    _check_alike(first, pinned)
+                yield pinned
+
+    async def _planned(
+        self, backend: Backend, step: Step, objects: AsyncGenerator[Mapping[str, Any], None]
+    ) -> AsyncGenerator[Planned, None]:
+        """Yield each range of each object as one line of a manifest, and the totals after each object."""
+        totals = {name: step.begun.get(name, 0) for name in ("objects", "compressed", "bytes", "largest_bytes")}
+        first = {name: key for name, key in step.begun.items() if name == "first"}
+        async with aclosing(objects):
+            async for pinned in objects:
+                if "begin" in pinned:
                     totals["objects"] += 1
                     totals["compressed"] += "compression" in pinned
-                    for part in cut_object(pinned, self.chunk_bytes):
-                        totals["bytes"] += part["stop"] - part["start"]
-                        totals["largest_bytes"] = max(totals["largest_bytes"], part["stop"] - part["start"])
-                        yield [json.dumps(part, separators=(",", ":")).encode()]
-        except ObjectMissingError as error:
-            raise SourceError(f"s3://{self.bucket} does not exist: check the bucket") from error
+                    if pinned["format"] == "csv":
+                        first = first or {"first": pinned["key"]}
+                    async for part in self._cut(backend, pinned):
+                        size = part["size"] if is_whole(part) else part["stop"] - part["start"]
+                        totals["bytes"] += size
+                        totals["largest_bytes"] = max(totals["largest_bytes"], size)
+                        yield Planned([json.dumps(part, separators=(",", ":")).encode()])
+                yield Planned(after=pinned["key"], fields={**totals, **first})
+
+    async def _cut(self, backend: Backend, pinned: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        if self._is_cut_by_rows(pinned):
+            async for part in cut_by_rows(backend.store, pinned, self.chunk_bytes):
+                yield part
+        else:
+            for part in cut_object(pinned, self.chunk_bytes):
+                yield part
 
 
-def _without_lines(pinned: Mapping[str, Any]) -> str:
-    if not pinned["size"]:
-        return "is empty"
-    return "has a header and no rows" if pinned["format"] == "csv" else "has no rows"
+async def _only(pinned: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
+    yield pinned
+
+
+def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Refuse a CSV object whose delimiter or columns differ from those of the first object.
+
+    Raises:
+        SourceError: States the difference, and the setting that reads both.
+    """
+    name, known = name_of(other["bucket"], other["key"]), name_of(first["bucket"], first["key"])
+    if other["delimiter"] != first["delimiter"]:
+        raise SourceError(
+            f"{name} has the delimiter {other['delimiter']!r}, but {known} has {first['delimiter']!r}: specify suffix= "
+            "to select one kind, or delimiter= if all have the same"
+        )
+    mine, theirs = other.get("columns", other["header"]), first.get("columns", first["header"])
+    if set(mine) != set(theirs):
+        column = next(iter([column for column in mine if column not in theirs] or set(theirs) - set(mine)))
+        owner, lacking = (name, known) if column in mine else (known, name)
+        raise SourceError(
+            f"{owner} has the column {column!r}, but {lacking} has not: specify columns=[…] with the columns of all "
+            "objects, which are then None where an object lacks them; or suffix= to select one kind"
+        )
 
 
 async def _range_in_manifest(part: Mapping[str, Any], backend: Backend) -> Mapping[str, Any]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from fanfold._base.retry import resume
 from fanfold._ports.backend import Backend
 from fanfold._ports.stores import Listed, Store
-from fanfold.errors import ConfigurationError, ObjectMissingError, SourceError
+from fanfold.errors import ConfigurationError
 from fanfold.sources import manifest
+from fanfold.sources.planning import Planned, Step, listing
 
 MAX_KEYS: Final = 100_000
 """Maximum keys of one segment, which planning keeps in memory: about 25 MB."""
@@ -91,8 +91,15 @@ class S3Objects:
         Raises:
             SourceError: If the bucket does not exist.
         """
-        written = await manifest.write(backend, prefix, self._segments(backend.store))
-        return {"type": "s3-objects", **written}
+        return await self.plan(backend, Step(prefix))
+
+    async def plan(self, backend: Backend, step: Step) -> Mapping[str, Any]:
+        """List the bucket from after the last step, write the objects that meet the conditions, and return the plan.
+
+        Raises:
+            SourceError: If the bucket does not exist.
+        """
+        return await manifest.extend(backend, step, self._planned(backend.store, step), type="s3-objects")
 
     @staticmethod
     def cut(plan: Mapping[str, Any], first: int = 0) -> Iterator[Mapping[str, Any]]:
@@ -116,23 +123,25 @@ class S3Objects:
         """Return the same segment without the first ``mark`` objects."""
         return manifest.rest(part, mark)
 
-    async def _segments(self, store: Store) -> AsyncIterator[Sequence[bytes]]:
-        is_selected = self._condition()
+    async def _planned(self, store: Store, step: Step) -> AsyncGenerator[Planned, None]:
+        is_selected, must_stop = self._condition(), step.must_stop
         lines: list[bytes] = []
-        segment_bytes = 0
-        async with aclosing(_listing(store, self.bucket, self.prefix)) as listing:
-            async for listed in listing:
-                if not is_selected(listed):
-                    continue
-                new_bytes = segment_bytes + listed.size_bytes
-                is_full = self.bytes_per_segment is not None and new_bytes > self.bytes_per_segment
-                if lines and (is_full or len(lines) == self.keys_per_segment):
-                    yield lines
-                    lines, segment_bytes = [], 0
-                lines.append(_line(listed))
-                segment_bytes += listed.size_bytes
-        if lines:
-            yield lines
+        segment_bytes, after = 0, step.after
+        async with aclosing(listing(store, self.bucket, self.prefix, after=after)) as listed_objects:
+            async for listed in listed_objects:
+                if is_selected(listed):
+                    new_bytes = segment_bytes + listed.size_bytes
+                    is_full = self.bytes_per_segment is not None and new_bytes > self.bytes_per_segment
+                    if lines and (is_full or len(lines) == self.keys_per_segment):
+                        yield Planned(lines, after)
+                        lines, segment_bytes = [], 0
+                    lines.append(_line(listed))
+                    segment_bytes += listed.size_bytes
+                after = listed.key
+                if must_stop():
+                    segment, lines, segment_bytes = lines, [], 0
+                    yield Planned(segment, after)
+        yield Planned(lines)
 
     def _condition(self) -> Callable[[Listed], bool]:
         minimum, maximum = self.min_bytes or 0, self.max_bytes
@@ -153,18 +162,6 @@ class S3Objects:
             )
 
         return is_selected
-
-
-async def _listing(store: Store, bucket: str, prefix: str) -> AsyncGenerator[Listed, None]:
-    """Yield a listing; after a transient error, resume it after the last listed key."""
-    last = ""
-    try:
-        async with aclosing(resume(lambda: store.list(bucket, prefix, start_after=last))) as listing:
-            async for listed in listing:
-                last = listed.key
-                yield listed
-    except ObjectMissingError as error:
-        raise SourceError(f"s3://{bucket} does not exist: check the bucket") from error
 
 
 def _line(listed: Listed) -> bytes:

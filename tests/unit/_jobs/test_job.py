@@ -237,7 +237,6 @@ def test_the_error_of_a_job_without_a_function_names_the_function():
         lambda: Job("job", watch_seconds=True),
         lambda: Job("job", backend=inmemory.backend()),
         lambda: Job("job").with_changes(backend=inmemory.backend()),
-        lambda: Job("job").segment(lambda rows, ctx: 1),
     ],
 )
 def test_invalid_jobs_are_refused(make):

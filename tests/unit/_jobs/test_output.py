@@ -114,9 +114,9 @@ async def test_a_file_of_the_user_is_not_deleted(tmp_path):
     ("fold", "reason"),
     [
         (lambda results: {1, 2}, "the fold must return a JSON value"),
-        (lambda results: ({1} for _ in results), "row 0 is not a JSON value"),
+        (lambda results: ({1} for _ in results), "row 0: not a JSON value: {1} is not a JSON value (set): use a list"),
         (lambda results: File("/no/such/file", "a"), "the fold returned a file that cannot be read: /no/such/file"),
-        (folds.total(), "result 0 is not a finite number"),
+        (lambda results: folds.total()(results) + 0, "result 0 is not a finite number"),
     ],
 )
 async def test_a_value_that_cannot_be_an_output_fails_the_run_immediately(fold, reason, temporary):

@@ -78,16 +78,12 @@ async def test_a_queue_that_accepts_nothing_fails_the_scatter():
     ("objects", "key", "complaint"),
     [
         ({}, "none.csv", "s3://source/none.csv does not exist"),
-        ({"empty_csv": b""}, "empty.csv", "is empty"),
-        ({"header_csv": b"a,b\n"}, "header.csv", "a header and no rows"),
-        ({"header_csv": b"a,b"}, "header.csv", "a header and no rows"),
         ({"twice_csv": b"a,a\n1,2\n"}, "twice.csv", "the column 'a' twice"),
         ({"blank_csv": b"\n1,2\n"}, "blank.csv", "line 1 is empty: a CSV object must begin with a header"),
-        ({"bad_csv": b'"a,b\n1,2\n'}, "bad.csv", "odd number of quotes"),
-        ({"bom_jsonl": b"\xef\xbb\xbf"}, "bom.jsonl", "has no rows: check the key"),
+        ({"bad_csv": b'"a,b\n1,2\n'}, "bad.csv", "unexpected end of data; where the next row begins is unclear"),
     ],
 )
-async def test_a_source_with_nothing_to_cut_is_one_clear_error(objects, key: str, complaint: str):
+async def test_a_source_that_cannot_be_read_is_one_clear_error(objects, key: str, complaint: str):
     """No run is created and no message is sent."""
     bench = Bench(make_job(), **objects)
     with pytest.raises(SourceError, match=complaint):

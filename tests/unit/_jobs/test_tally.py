@@ -187,3 +187,28 @@ async def test_the_markers_of_every_generation_are_read_and_no_others():
     assert [marker.ids for marker in seen] == [[0], [1]]
     assert tally.missing_segments() == [2]
     assert ledger.generations == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("markers", "is_empty"),
+    [
+        ([], False),
+        ([Marker("a", 0, ids=[0, 1], items=[0, 0])], True),
+        ([Marker("a", 0, ids=[0], items=[0]), Marker("b", 0, ids=[1], items=[0])], True),
+        ([Marker("a", 0, ids=[0, 1], items=[0, 1])], False),
+        ([Marker("a", 0, ids=[0, 1])], False),
+        ([Marker("a", 0, ids=[0], items=[0], failed={1: "no"})], False),
+        ([Marker("a", 0, ids=[0, 1], items=[0, 0], hops={1: 1})], False),
+    ],
+)
+def test_a_run_is_empty_if_every_segment_is_known_to_have_received_nothing(markers: list[Marker], is_empty: bool):
+    """A segment that failed, was continued, or has no count may have received items."""
+    tally = Tally(2)
+    for marker in markers:
+        tally.add(marker)
+    assert tally.is_empty is is_empty
+
+
+def test_a_run_without_segments_is_empty():
+    """There is nothing to wait for."""
+    assert Tally(0).is_empty

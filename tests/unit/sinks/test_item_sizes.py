@@ -5,10 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from boto3.dynamodb.types import Binary, TypeSerializer
+from boto3.dynamodb.types import Binary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fanfold.aws.attribute_values import ToPlain, ToTyped
 from fanfold.sinks.item_sizes import size_of
 
 NUMBERS = st.integers(-(10**38) + 1, 10**38 - 1) | st.decimals(
@@ -33,7 +34,7 @@ def as_sent(value: Any) -> str:
         raw = binary.value if isinstance(binary, Binary) else binary
         return "x" * (-(-len(raw) // 3) * 4)
 
-    return json.dumps(TypeSerializer().serialize(value), default=text_of, separators=(",", ":"))
+    return json.dumps(ToTyped().serialize(value), default=text_of, separators=(",", ":"))
 
 
 @given(value=VALUES)
@@ -77,9 +78,12 @@ def test_the_stored_size_follows_the_developer_guide(value, stored):
         (object(), "DynamoDB does not support values of type object"),
         (Decimal("NaN"), "DynamoDB stores only finite numbers, not NaN"),
         (Decimal("Infinity"), "DynamoDB stores only finite numbers, not Infinity"),
-        (10**38, "DynamoDB stores numbers of at most 38 digits, from .* of 39 digits"),
+        (10**38 + 1, "DynamoDB stores numbers of at most 38 digits, from .* of 39 digits"),
         (Decimal("1E+126"), r"not 1.000E\+126 of 1 digits"),
-        (Decimal("1E-129"), "not 1.000E-129"),
+        (Decimal("9.9E-131"), "from 1E-130 .* not 9.900E-131"),
+        ({"a": {"b": [0, 1.5]}}, r"attribute 'a'\['b'\]\[1\]: DynamoDB cannot represent the float 1.5"),
+        ({"a": "\ud83d"}, r"attribute 'a': '\\ud83d' has half of a surrogate pair"),
+        ({"\ud83d": 1}, r"an attribute name: '\\ud83d' has half of a surrogate pair"),
         (set(), "a set must not be empty"),
         ({1, "1"}, "must contain only strings, only numbers, or only bytes"),
         ({True, 2}, "must contain only strings, only numbers, or only bytes"),
@@ -92,8 +96,38 @@ def test_an_unsupported_value_is_refused(value, message):
         size_of(value)
 
 
-@pytest.mark.parametrize("number", [0, Decimal("0E+999"), 10**38 - 1, Decimal("9.9E+125"), Decimal("1E-128")], ids=repr)
-def test_the_extreme_numbers_are_supported(number):
-    """The longest, the largest, and the smallest numbers are accepted, also by the SDK."""
+EXTREMES = [
+    0,
+    Decimal("0E+999"),
+    10**38 - 1,
+    10**125,
+    Decimal("9.9E+125"),
+    Decimal("-1E-130"),
+    Decimal("1." + "0" * 60),
+]
+
+
+@pytest.mark.parametrize("number", EXTREMES, ids=repr)
+def test_the_extreme_numbers_are_supported_and_exact(number):
+    """The longest, the largest, and the smallest numbers are accepted and read as they were written."""
     assert size_of(number).stored_bytes > 0
-    assert TypeSerializer().serialize(number or 0)
+    typed = ToTyped().serialize(number)
+    assert ToPlain().deserialize(typed) == number
+    assert len(Decimal(typed["N"]).as_tuple().digits) <= 38
+
+
+DIGITS = st.from_regex(r"\A-?[1-9][0-9]{0,37}\Z")
+
+
+@given(digits=DIGITS, exponent=st.integers(-170, 130), zeros=st.integers(0, 60))
+@settings(max_examples=300)
+def test_every_number_in_the_range_is_exact_and_any_other_is_refused(digits, exponent, zeros):
+    """Trailing zeros are not significant."""
+    number = Decimal(f"{digits}{'0' * zeros}E{exponent - zeros}")
+    if not -130 <= number.adjusted() <= 125:
+        with pytest.raises(TypeError, match="from 1E-130 to"):
+            ToTyped().serialize(number)
+        return
+    typed = ToTyped().serialize({"a": [number], "b": {number}})
+    assert ToPlain().deserialize(typed) == {"a": [number], "b": {number}}
+    assert size_of(number).sent_bytes >= len(json.dumps(ToTyped().serialize(number), separators=(",", ":")))
