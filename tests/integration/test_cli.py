@@ -172,8 +172,6 @@ def test_a_run_is_started_watched_and_shown(deployment: Deployment):
     ("change", "complaint", "code"),
     [
         ({"params": {"key": "input/none.csv"}}, "does not exist: check the bucket and the key", 1),
-        ({"params": {"key": "input/empty.csv"}}, "is empty: check the key", 1),
-        ({"params": {"key": "input/header.csv"}}, "has a header and no rows", 1),
         ({"params": {"bucket": "no-such-bucket"}}, "does not exist: check the bucket and the key", 1),
         ({"FANFOLD_LEDGER_TABLE": "no-such-table"}, "table no-such-table: does not exist", 2),
         ({"FANFOLD_FOLD_QUEUE_URL": "http://127.0.0.1:1/0/none"}, "does not exist", 2),
@@ -182,13 +180,23 @@ def test_a_run_is_started_watched_and_shown(deployment: Deployment):
 def test_a_missing_resource_is_one_clear_line(deployment: Deployment, change: dict, complaint: str, code: int):
     """The line names the object, table, or queue."""
     deployment.upload("input/few.csv", b"carrier,dep_time\nAA,5\n")
-    deployment.upload("input/empty.csv", b"")
-    deployment.upload("input/header.csv", b"carrier,dep_time\n")
     params = {"bucket": deployment.outputs["ResultsBucket"], "key": "input/few.csv", **change.pop("params", {})}
     variables = {**deployment.stack.environment, **deployment.variables, **change}
     done = fanfold("run", "app:job", "--params", json.dumps(params), folder=FLIGHTS, **variables)
     assert (done.returncode, done.stdout) == (code, "")
     assert complaint in only_line(done.stderr)
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("content", [b"", b"carrier,dep_time,dep_delay,arr_delay\n"], ids=["no bytes", "a header"])
+def test_an_empty_input_is_an_empty_run(deployment: Deployment, content: bytes):
+    """It succeeds with the output of a fold without results."""
+    deployment.upload("input/empty.csv", content)
+    params = {"bucket": deployment.outputs["ResultsBucket"], "key": "input/empty.csv"}
+    variables = {**deployment.stack.environment, **deployment.variables}
+    done = fanfold("run", "app:job", "--params", json.dumps(params), "--json", folder=FLIGHTS, **variables)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["output"] == {}
 
 
 @pytest.mark.stack

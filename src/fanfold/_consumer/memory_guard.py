@@ -66,6 +66,8 @@ class MemoryGuard:
         self._release = release_free_memory
         self._clock = clock
         self._next_release = -math.inf
+        if resident() is None:
+            _warn_once_that_guard_is_off()
 
     def full(self) -> bool:
         """Return whether resident memory exceeds the limit, even after freed memory is returned to the system.
@@ -83,10 +85,7 @@ class MemoryGuard:
 
     def _exceeded(self) -> bool:
         resident = self._resident()
-        if resident is None:
-            _warn_once_that_guard_is_off()
-            return False
-        return resident > self.limit_bytes
+        return resident is not None and resident > self.limit_bytes
 
 
 @functools.cache
