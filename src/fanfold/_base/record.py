@@ -101,11 +101,6 @@ class Records(Sequence[Record]):
             record = self._records[position] = Record(self.raws[position])
         return record
 
-    def __eq__(self, other: object) -> bool:
-        return list(self) == other if isinstance(other, list) else self is other
-
-    __hash__ = None  # type: ignore[assignment] # as a list
-
 
 def is_fifo(records: Sequence[Record]) -> bool:
     """Return whether a batch comes from a FIFO queue, decided only by the queue's ARN.

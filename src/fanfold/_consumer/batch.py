@@ -250,7 +250,7 @@ class Batch:
         """Start no more records, cancel the running handlers, and end the batch within ``grace_seconds``."""
         self._cancel_workers()
         self._begin_end()
-        if self._idle is not None:
+        if self._idle is not None:  # pragma: no branch - it has just ended
             self._loop.call_later(grace_seconds, self._idle.set)
 
     def cancel(self) -> None:
@@ -330,7 +330,7 @@ class Batch:
         """Close the batch, and tell its caller; only the first call has an effect."""
         try:
             on_ended = self._on_ended.pop()
-        except IndexError:
+        except IndexError:  # pragma: no cover - ended by two threads at the same moment
             return
         self._close()
         self._context.copy().run(on_ended, error)  # not in the context of a record

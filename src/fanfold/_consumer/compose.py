@@ -27,7 +27,6 @@ from fanfold._consumer.xray import isolate_on_thread, isolate_subsegments
 if TYPE_CHECKING:  # not imported at cold start
     from fanfold._consumer.commits import Commit, Commits
     from fanfold._consumer.idempotent_calls import IdempotentCalls
-    from fanfold._consumer.memory_share import MemoryShare
     from fanfold._consumer.thread_need import ThreadNeed
     from fanfold._ports.payload_pointers import Resolve
     from fanfold.observers import Observer
@@ -44,7 +43,6 @@ class BatchFactory:
         self._bind = bind
         self._memory: dict[object, float | None] = {}
         """Memory of this process in bytes, by the limit in the Lambda context."""
-        self._share: MemoryShare | None = None
         self._need: ThreadNeed | None = None
         self.starts_anywhere: bool = not is_coroutine_function(function) and _is_plain(settings)
         """True if a batch without further observers can be created and started on any thread: a ``def`` handler, and no
@@ -126,7 +124,9 @@ class BatchFactory:
 
                 policies.append(MemoryLimit(MemoryGuard(limit_bytes), now))
                 if concurrent_processes() > 1:
-                    policies.append(self._memory_share(limit_bytes))
+                    from fanfold._consumer.memory_share import MemoryShare
+
+                    policies.append(MemoryShare(limit_bytes))
             if rate is not None:
                 policies.append(StartRate(rate, now))
             return Admission(policies, concurrency=concurrency)
@@ -146,13 +146,6 @@ class BatchFactory:
     def _commit(self, shared: BatchContext[Any]) -> Commit | None:
         commit = self._settings.commit
         return None if commit is None else lambda done, _: commit(done, shared)
-
-    def _memory_share(self, limit_bytes: float) -> MemoryShare:
-        if self._share is None or self._share.limit_bytes != limit_bytes:
-            from fanfold._consumer.memory_share import MemoryShare
-
-            self._share = MemoryShare(limit_bytes)
-        return self._share
 
     def _idempotent(
         self,

@@ -83,7 +83,8 @@ class TaskBatch(Batch):
 
     def _start_one(self, lane: Lane = ()) -> None:
         worker = start_task(self._loop, self._work(lane), self._context.copy())
-        if worker not in self._workers and not worker.done():  # it may be cancelled before its first step
+        # From Python 3.12 on, it has taken its first step. Before, it may be cancelled without having taken one.
+        if worker not in self._workers and not worker.done():  # pragma: no branch
             self._workers.add(worker)
             worker.add_done_callback(self._worker_ended)
 
@@ -128,7 +129,7 @@ class TaskBatch(Batch):
         finally:
             if rest is None and not self._has_lanes() and not self._admission.slots.crowded:
                 self._end_worker(task)  # nothing follows: end without a turn of the loop
-            elif is_running(task):  # otherwise this coroutine is closed, and its loop has ended
+            elif is_running(task):  # pragma: no branch - otherwise, this coroutine is closed, and its loop has ended
                 self._loop.call_soon(self._worker_ended, task, context=self._context)
         return rest
 

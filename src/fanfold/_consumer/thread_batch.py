@@ -215,7 +215,7 @@ class ThreadBatch(Batch):
                     worker.held.append((lane, index, now))  # before others ask how many run
                     return True
                 self._waits = threading.Event()
-                if not self._cancelled:  # otherwise nobody sets the event
+                if not self._cancelled:  # pragma: no branch - otherwise, nobody sets the event
                     self._waits.wait(min(seconds, stops_at - now))
         return False
 
@@ -231,7 +231,7 @@ class ThreadBatch(Batch):
 
     def _look(self) -> None:
         """Start more threads if the handlers wait, and look again later if they do not."""
-        if not self._on_ended:
+        if not self._on_ended:  # pragma: no cover - it has just ended
             return
         self._has_looked = True
         now, ended = self._deadline.clock(), self._ended
@@ -336,7 +336,7 @@ class ThreadBatch(Batch):
             self._to_do.appendleft(rest)
         try:
             self._resume(worker)
-        except RuntimeError:  # no thread can be started
+        except RuntimeError:  # pragma: no cover - no thread can be started, and that of the worker has another call
             self._worker_ended(worker)
 
     async def _result_of(self, awaitable: Any, context: contextvars.Context, started_at: float) -> object:

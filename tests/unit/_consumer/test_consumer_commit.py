@@ -7,7 +7,7 @@ import pytest
 import fanfold
 from batches import ids
 from fanfold.errors import CommitError
-from fanfold.testing import deliver
+from fanfold.testing import deliver, make_event
 from simple_handlers import raises
 
 
@@ -98,3 +98,21 @@ def test_a_commit_may_return_any_collection_of_positions(positions):
 
     handler = fanfold.consumer(commit=commit)(lambda body: None)
     assert ids(deliver(handler, 1, 2).response) == []
+
+
+async def test_a_batch_that_is_cancelled_while_it_commits_ends():
+    """The caller is told, and nothing is acknowledged."""
+    committing = asyncio.Event()
+
+    async def commit(done, shared) -> list[int]:
+        committing.set()
+        await asyncio.Event().wait()
+
+    batch = asyncio.ensure_future(fanfold.consumer(commit=commit)(nothing).process(make_event(1)))
+    await committing.wait()
+    batch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await batch
+
+
+async def nothing(number) -> None: ...

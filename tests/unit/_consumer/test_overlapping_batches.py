@@ -111,6 +111,17 @@ def test_slots_are_never_exceeded_and_never_idle_while_a_batch_waits(limit: int,
         assert all(batch.worker_count <= batch.wanted_workers for batch in running)
 
 
+def test_a_batch_that_has_no_more_records_does_not_take_the_slot_that_it_waited_for():
+    """The next batch that waits gets it."""
+    slots = Slots(1)
+    running, exhausted, waiting = (ScriptedBatch(1) for _ in range(3))
+    for batch in (running, exhausted, waiting):
+        slots.enter(batch)
+    exhausted.wanted_workers = running.wanted_workers = 0
+    slots.release(running)
+    assert [exhausted.worker_count, waiting.worker_count] == [0, 1]
+
+
 def test_handlers_in_flight_are_not_abandoned_ones():
     """Another invocation starts while 150 handlers run: the process does not exit."""
     started, release = threading.Event(), threading.Event()
@@ -195,7 +206,6 @@ def test_a_process_that_shares_its_memory_with_others_processes_its_batches(monk
     """On Managed Instances; the limits persist from one batch to the next."""
     monkeypatch.setenv("AWS_LAMBDA_MAX_CONCURRENCY", "2")
     handler = fanfold.consumer(concurrency=3)(Gauge())
-    for concurrency in ("3", "2", "3"):
-        monkeypatch.setenv("FANFOLD_CONCURRENCY", concurrency)
+    for _ in range(3):
         assert ids(handler(make_event(*range(9)), make_context(60))) == []
     handler.close()

@@ -236,6 +236,18 @@ def test_a_message_group_ends_at_its_first_failure(mixed: Any, messages: list[tu
     assert kinds(result) == expected
 
 
+def test_a_message_group_continues_after_an_awaitable():
+    """The next record starts once the event loop has awaited it."""
+
+    @fanfold.consumer
+    def handler(kind: str) -> Any:
+        return decide(kind)
+
+    event = fifo_event(("a", "coroutine"), ("a", "none"), ("a", "coroutine that fails"), ("a", "none"))
+    assert kinds(handler.invoke(event, make_context(60))) == [Done, Done, Failed, NotStarted]
+    handler.close()
+
+
 def test_a_flood_of_failures_keeps_few_of_them_alive():
     """An error keeps the variables of its handler alive until the event loop has read it."""
     alive, most, lock = [0], [0], threading.Lock()

@@ -196,10 +196,11 @@ async def test_a_thread_that_waits_for_its_start_ends_when_the_batch_is_cancelle
         await batch
 
 
-def test_no_record_starts_once_the_margin_has_begun():
+@pytest.mark.parametrize("memory_share", [None, 0.9])
+def test_no_record_starts_once_the_margin_has_begun(memory_share: float | None):
     """The handler of the first record returns within the margin: it is done, and the second is not started."""
 
-    @fanfold.consumer(concurrency=1, deadline_margin=2)
+    @fanfold.consumer(concurrency=1, deadline_margin=2, memory_share=memory_share)
     def handler(number, ctx: fanfold.Context) -> None:
         while ctx.deadline.clock() < ctx.deadline.stops_at:
             threading.Event().wait(0.01)
@@ -258,10 +259,10 @@ def test_a_record_of_a_message_group_that_takes_too_long_ends_its_group():
 
 
 def test_the_slot_of_a_thread_that_returns_late_is_used_again():
-    """In the same batch: the last record waits until no thread is abandoned."""
-    release = threading.Event()
+    """In the same batch: one record waits until another one runs, in the slot of the first."""
+    release, runs = threading.Event(), threading.Event()
 
-    @fanfold.consumer(concurrency=2, timeout=0.1)
+    @fanfold.consumer(concurrency=2, timeout=1)
     def handler(number) -> None:
         if number == 0:
             release.wait(300)
@@ -269,8 +270,38 @@ def test_the_slot_of_a_thread_that_returns_late_is_used_again():
             while not handler.stats.abandoned_handlers:
                 threading.Event().wait(0.001)
             release.set()
+        elif number == 2:
+            assert runs.wait(300)
+        else:
+            runs.set()
 
-    assert kinds(deliver(handler, *range(30)))[0] is Failed
+    try:
+        assert kinds(handler.invoke(make_event(*range(4)), make_context(300))) in (
+            [Failed, Done, Done, Done],
+            [Failed, Failed, Done, Done],  # the second record timed out with the first
+        )
+    finally:
+        handler.close()
+
+
+def test_a_coroutine_that_is_returned_after_the_timeout_never_runs():
+    """It is closed, and the record has failed."""
+    release, ran = threading.Event(), []
+
+    async def late() -> None:
+        ran.append(True)
+
+    @fanfold.consumer(concurrency=1, timeout=0.05)
+    def handler(number) -> Any:
+        release.wait(300)
+        return late()
+
+    assert kinds(handler.invoke(make_event(1), make_context(300))) == [Failed]
+    release.set()
+    while handler.stats.abandoned_handlers:
+        threading.Event().wait(0.001)
+    handler.close()
+    assert ran == []
 
 
 def test_an_awaitable_that_ignores_its_timeout_is_cancelled_only_once():
