@@ -101,7 +101,7 @@ def test_a_commit_may_return_any_collection_of_positions(positions):
 
 
 async def test_a_batch_that_is_cancelled_while_it_commits_ends():
-    """The caller is told, and nothing is acknowledged."""
+    """The cancellation reaches the caller, and nothing is acknowledged."""
     committing = asyncio.Event()
 
     async def commit(done, shared) -> list[int]:
