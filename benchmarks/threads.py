@@ -4,7 +4,7 @@
 
     python benchmarks/threads.py [--records 10 50 1000 5000] [--concurrency 50] [--repeats 5] [--json FILE]
 
-Every handler waits 10 ms. The executor has as many threads as fanfold has handlers at once. Both process as many records,
+Every handler waits 10 ms. The executor has as many threads as fanfold runs handlers. Both process as many records,
 in turns, in the same process.
 """
 
