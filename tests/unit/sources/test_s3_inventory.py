@@ -245,9 +245,15 @@ async def test_a_field_that_the_list_does_not_have_is_refused(settings, message,
 @pytest.mark.parametrize("keys_per_segment", [None, 1_000])
 @pytest.mark.parametrize("files", [[], [[]]])
 async def test_an_empty_inventory_has_no_items(files, keys_per_segment):
-    """Whether it has no file, or a file without keys."""
+    """This holds for no file, and for a file without keys."""
     backend = backend_with(inventory(files))
     assert await items_of(S3Inventory("b", MANIFEST, keys_per_segment=keys_per_segment), backend) == []
+
+
+async def test_a_file_of_an_inventory_in_place_of_its_manifest_is_refused_with_what_is_expected():
+    """The key of a data file is an easy mistake."""
+    with pytest.raises(SourceError, match=r"or of the manifest\.json of an inventory"):
+        await items_of(S3Inventory("b", FILE), backend_with(inventory([[row_of("a")]])))
 
 
 @pytest.mark.parametrize(
