@@ -73,7 +73,7 @@ def _encoding_of(head: bytes, encoding: str) -> str | None:
         if head.startswith(mark):
             return None if encoding.startswith(marked) else marked
     if is_wide:
-        return None if b"\0" in head else UTF_8
+        return _other_byte_order(head, encoding) if b"\0" in head else UTF_8
     begin = head[:_NULS_WITHIN]
     if begin.count(0) * 4 > len(begin):
         return "utf-16-le" if begin[1::2].count(0) >= begin[::2].count(0) else "utf-16-be"
@@ -82,6 +82,15 @@ def _encoding_of(head: bytes, encoding: str) -> str | None:
     if encoding != UTF_8 and not head.isascii():
         return UTF_8 if _has_utf_8(head) else None
     return None
+
+
+def _other_byte_order(head: bytes, encoding: str) -> str | None:
+    """Return UTF-16 in the other byte order if only that one has a line end, which is no character in this one."""
+    units = {head[first : first + 2] for first in range(0, len(head), 2)}
+    is_little, is_big = b"\n\0" in units, b"\0\n" in units
+    if encoding in {"utf-16", "utf-16-le"} and is_big and not is_little:
+        return "utf-16-be"
+    return "utf-16-le" if encoding == "utf-16-be" and is_little and not is_big else None
 
 
 def _has_utf_8(head: bytes) -> bool:
