@@ -182,8 +182,9 @@ async def _read_whole(part: Mapping[str, Any], store: Store, reader: Reader, nam
         async with aclosing(content), aclosing(rest), aclosing(blocks):
             async for position, block in blocks:
                 end = position + sum(map(len, block)) + len(block)
-                lines = [block[0].removeprefix(BOM), *block[1:]] if position == 0 else block
-                yield ((item, None) for item, _ in reader.items(lines, position))
+                mark = len(BOM) if position == 0 and block[0].startswith(BOM) else 0
+                lines = [block[0][mark:], *block[1:]] if mark else block
+                yield ((item, None) for item, _ in reader.items(lines, position + mark))
     except (CompressionError, UnicodeDecodeError) as error:
         raise SourceError(f"{name}: {error}") from error
     yield ((item, None) for item, _ in reader.last_items(end))
