@@ -41,15 +41,24 @@ def check_bytes(head: bytes, encoding: str, name: str) -> None:
     Raises:
         SourceError: If they are compressed, of a binary format, or in another encoding.
     """
-    for magic, compression in _COMPRESSED.items():
-        if head.startswith(magic):
-            raise SourceError(f"{name} is compressed: specify compression={compression!r}")
+    check_not_compressed(head, name)
     for magic, (kind, fix) in _BINARY.items():
         if head.startswith(magic):
             raise SourceError(f"{name} is {kind} and cannot be read as lines: {fix}")
     likely = _encoding_of(head, encoding)
     if likely is not None:
         raise SourceError(f"{name} is not {encoding}, but looks like {likely}: specify encoding={likely!r}")
+
+
+def check_not_compressed(head: bytes, name: str) -> None:
+    """Refuse the first bytes of compressed content.
+
+    Raises:
+        SourceError: If they are compressed; names the setting.
+    """
+    for magic, compression in _COMPRESSED.items():
+        if head.startswith(magic):
+            raise SourceError(f"{name} is compressed: specify compression={compression!r}")
 
 
 def check_line_ends(head: bytes, name: str) -> None:

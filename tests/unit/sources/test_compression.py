@@ -78,6 +78,13 @@ async def test_a_compressed_array_is_read_by_its_suffix(compression):
 
 
 @pytest.mark.parametrize("compression", COMPRESS)
+async def test_a_compressed_array_without_a_suffix_is_refused_with_the_setting(compression):
+    """Not as an array in another encoding."""
+    with pytest.raises(SourceError, match=f"^s3://b/trail is compressed: specify compression='{compression}'"):
+        await items_of(S3JsonArray("b", "trail", "/Records"), {"trail": COMPRESS[compression](TRAIL)})
+
+
+@pytest.mark.parametrize("compression", COMPRESS)
 async def test_a_compressed_array_is_read_by_the_setting(compression):
     """The setting has precedence over the key and the content encoding."""
     source = S3JsonArray("b", "trail.json", "/Records", compression=compression)
