@@ -188,7 +188,10 @@ async def _results(run_id: str, failures: bool, backend: Backend) -> bytes:
             raise FanfoldError(f"run {run_id} has no failures")
         return bytes(await backend.get_result(run.failures_key()))
     if run.state != RunState.SUCCEEDED:
-        raise FanfoldError(f"run {run_id} is {run.state} and has no output. Use --failures to export the failures")
+        where = (
+            "Use --failures to export the failures" if run.failed else f"Run `fanfold status {run_id}` for the reason"
+        )
+        raise FanfoldError(f"run {run_id} is {run.state} and has no output. {where}")
     return bytes(await backend.get_result(run.output))
 
 
